@@ -1,0 +1,81 @@
+//! Calendar days in UTC, and one reading of both clocks.
+//!
+//! Two clocks serve two purposes. Rolling windows follow the monotonic one, which no administrator and no NTP step can
+//! move; DAY limits and timestamps follow the wall clock, which can jump either way. Whoever reads them reads both at
+//! once and passes the [`Now`] down: nothing in `domain` reads a clock.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+const DAY_MS: u64 = 86_400_000;
+
+/// A calendar day in UTC: days since 1970-01-01.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Day(pub u32);
+
+impl Day {
+    /// The day that a moment of Unix time (ms) belongs to.
+    pub fn from_unix_ms(unix_ms: u64) -> Self {
+        Self(u32::try_from(unix_ms / DAY_MS).unwrap_or(u32::MAX))
+    }
+
+    /// Its first moment, in ms of Unix time.
+    pub fn start_unix_ms(self) -> u64 {
+        u64::from(self.0) * DAY_MS
+    }
+
+    /// The midnight that ends it, in ms of Unix time.
+    pub fn end_unix_ms(self) -> u64 {
+        self.start_unix_ms() + DAY_MS
+    }
+}
+
+/// One reading of both clocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Now {
+    /// Nanoseconds since some start of the process's choosing; never steps back.
+    pub monotonic_ns: u64,
+    /// Wall clock, ms of Unix time; may step either way.
+    pub unix_ms: u64,
+}
+
+impl Now {
+    /// Today, UTC.
+    pub fn day(self) -> Day {
+        Day::from_unix_ms(self.unix_ms)
+    }
+
+    /// How long until the next midnight UTC; more than zero.
+    pub fn until_midnight(self) -> Duration {
+        Duration::from_millis(DAY_MS - self.unix_ms % DAY_MS)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_day_ends_where_the_next_begins() {
+        let day = Day::from_unix_ms(1_795_428_000_123);
+        assert!(day.start_unix_ms() <= 1_795_428_000_123 && 1_795_428_000_123 < day.end_unix_ms());
+        assert_eq!(Day::from_unix_ms(day.end_unix_ms() - 1), day);
+        assert_eq!(Day::from_unix_ms(day.end_unix_ms()), Day(day.0 + 1));
+    }
+
+    #[test]
+    fn midnight_is_ahead_at_every_moment() {
+        let at = |unix_ms| Now { monotonic_ns: 0, unix_ms }.until_midnight();
+        assert_eq!(at(0), Duration::from_secs(86_400));
+        assert_eq!(at(DAY_MS - 1), Duration::from_millis(1));
+        assert_eq!(at(DAY_MS), Duration::from_secs(86_400));
+        assert!(at(u64::MAX) > Duration::ZERO);
+    }
+
+    #[test]
+    fn the_end_of_time_does_not_overflow() {
+        assert_eq!(Day::from_unix_ms(u64::MAX), Day(u32::MAX));
+        assert!(Day(u32::MAX).end_unix_ms() > Day(u32::MAX).start_unix_ms());
+    }
+}

@@ -1,0 +1,344 @@
+//! What is learned from reported usage: tokens per byte of prompt, and tokens per answer.
+//!
+//! An admission has to guess both before the upstream has counted anything. A group's own prompt ratio is kept in its
+//! ledger cell; until that has [`Ratio::ENOUGH`] samples, and for the length of answers always, the guess is the
+//! slug's, kept here and shared by all customers of the slug. Sharing must not let one of them spoil it:
+//!
+//! * Only figures that an upstream reported are learned, and each is clamped.
+//! * Each customer has a mean of its own over its last 32 or so requests; the slug's figure is the median of the means
+//!   of the 8 customers that reported last. However many requests one of them makes, the figure stays between those of
+//!   the others.
+//! * Memory is bounded: beyond 2 × 2048 figures of a kind the longest unused are forgotten and start anew.
+
+use std::hash::Hash;
+
+use arrayvec::ArrayVec;
+
+use super::{
+    hash::IdMap,
+    id::{GroupId, SlugId},
+    route::Route,
+    usage::Usage,
+};
+
+/// Tokens per UTF-8 byte of a prompt's text, in 1/65536; between 1/16 and 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Ratio(u32);
+
+impl Ratio {
+    /// The ratio of a slug nothing is known about: 1/4.
+    pub const START: Self = Self(ONE / 4);
+    /// From so many samples on, a group's own ratio is used instead of the slug's.
+    pub const ENOUGH: u32 = 20;
+
+    const LEAST: u64 = ONE as u64 / 16;
+    const MOST: u64 = ONE as u64;
+
+    /// The estimate of a prompt of so many bytes, rounded up: at least one token, at most [`MAX_HOLD`].
+    pub fn tokens(self, bytes: u64) -> u64 {
+        let tokens = (u128::from(bytes) * u128::from(self.0)).div_ceil(u128::from(ONE));
+        u64::try_from(tokens).unwrap_or(MAX_HOLD).clamp(1, MAX_HOLD)
+    }
+
+    fn from_scaled(scaled: u64) -> Self {
+        Self(scaled.clamp(Self::LEAST, Self::MOST) as u32)
+    }
+}
+
+/// More than any request has tokens: what one may hold at most. Holds of millions of requests add up without overflow.
+pub const MAX_HOLD: u64 = 1 << 40;
+
+/// Fixed point: one, as a [`Mean`] keeps it.
+const ONE: u32 = 1 << 16;
+
+/// The mean output of a slug and route nothing is known about, in tokens.
+const START_OUTPUT: u64 = 256;
+
+/// The longest answer that is learned from, in tokens; a longer one counts as this.
+const LONGEST_OUTPUT: u64 = 1 << 16;
+
+/// What an admission takes from [`Estimates`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SlugEstimate {
+    /// The slug's prompt ratio.
+    pub ratio: Ratio,
+    /// The mean output of one choice on this route, in tokens; 0 for a route without output.
+    pub mean_output: u64,
+}
+
+/// One answered request as an upstream reported it: what can be learned from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sample {
+    /// What was called.
+    pub slug: SlugId,
+    /// On which route.
+    pub route: Route,
+    /// UTF-8 bytes of the prompt's text, inline data not counted.
+    pub prompt_bytes: u64,
+    /// Choices answered.
+    pub n: u64,
+    /// As reported.
+    pub usage: Usage,
+}
+
+impl Sample {
+    /// Tokens per byte, scaled; `None` if there was nothing to measure.
+    fn ratio(&self) -> Option<u64> {
+        if self.prompt_bytes == 0 || self.usage.input == 0 {
+            return None;
+        }
+        let scaled = u128::from(self.usage.input) * u128::from(ONE) / u128::from(self.prompt_bytes);
+        Some(u64::try_from(scaled).unwrap_or(u64::MAX).clamp(Ratio::LEAST, Ratio::MOST))
+    }
+
+    /// Output tokens of one choice, scaled.
+    fn output(&self) -> Option<u64> {
+        let choice = self.usage.output.div_ceil(self.n.max(1));
+        self.route.generates().then(|| choice.min(LONGEST_OUTPUT) * u64::from(ONE))
+    }
+}
+
+/// One group's own prompt ratio for one slug.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct OwnRatio(Mean);
+
+impl OwnRatio {
+    /// `None` until there are enough samples.
+    pub(crate) fn get(&self) -> Option<Ratio> {
+        (self.0.samples >= Ratio::ENOUGH).then(|| Ratio::from_scaled(self.0.scaled))
+    }
+
+    /// Takes in one answered request.
+    pub(crate) fn learn(&mut self, sample: &Sample) {
+        if let Some(ratio) = sample.ratio() {
+            self.0.learn(ratio);
+        }
+    }
+}
+
+/// What is known about slugs, shared by all customers. The caller keeps it behind a lock of its own.
+#[derive(Debug, Default)]
+pub struct Estimates {
+    ratios: Figures<SlugId>,
+    outputs: Figures<(SlugId, Route)>,
+}
+
+impl Estimates {
+    /// What to expect of a request.
+    pub fn get(&self, slug: SlugId, route: Route) -> SlugEstimate {
+        let ratio = self.ratios.get(&slug).map_or(Ratio::START, Ratio::from_scaled);
+        let mean_output = match route.generates() {
+            true => self.outputs.get(&(slug, route)).map_or(START_OUTPUT, |scaled| scaled.div_ceil(u64::from(ONE))),
+            false => 0,
+        };
+        SlugEstimate { ratio, mean_output }
+    }
+
+    /// Takes in one answered request. `customer` is whose voice it is: the root group of the caller's tree, so that a
+    /// tree of many groups has one voice.
+    pub fn learn(&mut self, customer: GroupId, sample: &Sample) {
+        if let Some(ratio) = sample.ratio() {
+            self.ratios.learn(sample.slug, customer, ratio);
+        }
+        if let Some(output) = sample.output() {
+            self.outputs.learn((sample.slug, sample.route), customer, output);
+        }
+    }
+}
+
+/// A mean in which the last 32 samples weigh most; the first ones weigh the same.
+#[derive(Debug, Clone, Copy, Default)]
+struct Mean {
+    scaled: u64,
+    /// Up to [`Self::MEMORY`].
+    samples: u32,
+}
+
+impl Mean {
+    const MEMORY: u32 = 32;
+
+    fn learn(&mut self, scaled: u64) {
+        self.samples = (self.samples + 1).min(Self::MEMORY);
+        let weight = u64::from(self.samples);
+        if scaled >= self.scaled {
+            self.scaled += (scaled - self.scaled) / weight;
+        } else {
+            self.scaled -= (self.scaled - scaled) / weight;
+        }
+    }
+}
+
+/// Customers that have a say in one figure.
+const VOICES: usize = 8;
+
+/// The median over the customers that reported last.
+#[derive(Debug, Default)]
+struct Figure {
+    /// The latest to report stands last.
+    voices: ArrayVec<(GroupId, Mean), VOICES>,
+    median: u64,
+}
+
+impl Figure {
+    fn learn(&mut self, customer: GroupId, scaled: u64) {
+        let mut mean = match self.voices.iter().position(|(group, _)| *group == customer) {
+            Some(at) => self.voices.remove(at).1,
+            None => Mean::default(),
+        };
+        mean.learn(scaled);
+        if self.voices.is_full() {
+            self.voices.remove(0);
+        }
+        self.voices.push((customer, mean));
+        let mut means: ArrayVec<u64, VOICES> = self.voices.iter().map(|(_, mean)| mean.scaled).collect();
+        means.sort_unstable();
+        // Of two in the middle the lower: between two customers neither can make the other hold more than it would.
+        self.median = means[(means.len() - 1) / 2];
+    }
+}
+
+/// Figures by key, bounded: when `young` is full it becomes `old`, and what is still in `old` then is forgotten.
+#[derive(Debug)]
+struct Figures<K> {
+    young: IdMap<K, Figure>,
+    old: IdMap<K, Figure>,
+}
+
+impl<K> Default for Figures<K> {
+    fn default() -> Self {
+        Self { young: IdMap::default(), old: IdMap::default() }
+    }
+}
+
+impl<K: Copy + Eq + Hash> Figures<K> {
+    const GENERATION: usize = 2048;
+
+    fn get(&self, key: &K) -> Option<u64> {
+        self.young.get(key).or_else(|| self.old.get(key)).map(|figure| figure.median)
+    }
+
+    fn learn(&mut self, key: K, customer: GroupId, scaled: u64) {
+        if let Some(figure) = self.young.get_mut(&key) {
+            return figure.learn(customer, scaled);
+        }
+        let mut figure = self.old.remove(&key).unwrap_or_default();
+        figure.learn(customer, scaled);
+        if self.young.len() >= Self::GENERATION {
+            self.old = std::mem::take(&mut self.young);
+        }
+        self.young.insert(key, figure);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SLUG: SlugId = SlugId(1);
+    const CHAT: Route = Route::ChatCompletions;
+
+    fn sample(prompt_bytes: u64, input: u64, output: u64) -> Sample {
+        Sample { slug: SLUG, route: CHAT, prompt_bytes, n: 1, usage: Usage { input, output, cached: 0 } }
+    }
+
+    #[test]
+    fn a_slug_nobody_called_starts_at_a_quarter_token_a_byte_and_256_tokens_of_output() {
+        let start = Estimates::default().get(SLUG, CHAT);
+        assert_eq!(start, SlugEstimate { ratio: Ratio::START, mean_output: 256 });
+        assert_eq!(start.ratio.tokens(400), 100);
+        assert_eq!(start.ratio.tokens(401), 101);
+        assert_eq!(start.ratio.tokens(0), 1);
+        assert_eq!(start.ratio.tokens(u64::MAX), MAX_HOLD);
+    }
+
+    #[test]
+    fn a_route_without_output_expects_none() {
+        let mut estimates = Estimates::default();
+        let embed = Sample { route: Route::Embeddings, ..sample(400, 100, 50) };
+        estimates.learn(GroupId(1), &embed);
+        assert_eq!(estimates.get(SLUG, Route::Embeddings).mean_output, 0);
+        assert_eq!(estimates.get(SLUG, CHAT).mean_output, 256);
+    }
+
+    #[test]
+    fn what_upstreams_report_is_learned() {
+        let mut estimates = Estimates::default();
+        for _ in 0..100 {
+            estimates.learn(GroupId(1), &sample(1000, 500, 40));
+        }
+        let learned = estimates.get(SLUG, CHAT);
+        assert_eq!(learned.ratio.tokens(1000), 500);
+        assert_eq!(learned.mean_output, 40);
+        for _ in 0..400 {
+            estimates.learn(GroupId(1), &sample(1000, 250, 80));
+        }
+        assert!((250..=251).contains(&estimates.get(SLUG, CHAT).ratio.tokens(1000)));
+        assert!((79..=80).contains(&estimates.get(SLUG, CHAT).mean_output));
+        assert_eq!(estimates.get(SlugId(2), CHAT), Estimates::default().get(SlugId(2), CHAT));
+    }
+
+    #[test]
+    fn the_output_of_several_choices_is_learned_for_one() {
+        let mut estimates = Estimates::default();
+        estimates.learn(GroupId(1), &Sample { n: 4, ..sample(400, 100, 200) });
+        assert_eq!(estimates.get(SLUG, CHAT).mean_output, 50);
+        estimates.learn(GroupId(1), &Sample { n: 0, ..sample(400, 100, 50) });
+        assert_eq!(estimates.get(SLUG, CHAT).mean_output, 50);
+    }
+
+    #[test]
+    fn a_ratio_stays_between_a_sixteenth_and_one() {
+        for (input, expected) in [(u64::MAX, 1600), (1, 100)] {
+            let mut estimates = Estimates::default();
+            estimates.learn(GroupId(1), &sample(1600, input, 1));
+            assert_eq!(estimates.get(SLUG, CHAT).ratio.tokens(1600), expected);
+        }
+    }
+
+    #[test]
+    fn a_prompt_without_bytes_or_tokens_teaches_no_ratio() {
+        let mut estimates = Estimates::default();
+        estimates.learn(GroupId(1), &sample(0, 100, 1));
+        estimates.learn(GroupId(1), &sample(100, 0, 1));
+        assert_eq!(estimates.get(SLUG, CHAT).ratio, Ratio::START);
+    }
+
+    #[test]
+    fn one_customer_cannot_poison_what_the_others_hold() {
+        let mut estimates = Estimates::default();
+        for round in 0..50 {
+            for customer in [1, 2] {
+                estimates.learn(GroupId(customer), &sample(1000, 250, 100 + round % 3));
+            }
+            for _ in 0..1000 {
+                estimates.learn(GroupId(666), &sample(1, u64::MAX, u64::MAX));
+            }
+        }
+        let learned = estimates.get(SLUG, CHAT);
+        assert!((100..=102).contains(&learned.mean_output), "{learned:?}");
+        assert_eq!(learned.ratio.tokens(1000), 250);
+    }
+
+    #[test]
+    fn a_group_has_its_own_ratio_from_the_twentieth_sample_on() {
+        let mut own = OwnRatio::default();
+        for _ in 0..Ratio::ENOUGH {
+            assert_eq!(own.get(), None);
+            own.learn(&sample(1000, 500, 1));
+        }
+        assert_eq!(own.get().map(|ratio| ratio.tokens(1000)), Some(500));
+    }
+
+    #[test]
+    fn memory_is_bounded_and_what_is_used_stays() {
+        let mut estimates = Estimates::default();
+        for slug in 0..20_000 {
+            estimates.learn(GroupId(1), &sample(1000, 500, 10));
+            estimates.learn(GroupId(1), &Sample { slug: SlugId(slug + 2), ..sample(1000, 500, 10) });
+            let kept = estimates.ratios.young.len() + estimates.ratios.old.len();
+            assert!(kept <= 2 * Figures::<SlugId>::GENERATION);
+        }
+        assert_eq!(estimates.get(SLUG, CHAT).mean_output, 10);
+        assert_eq!(estimates.get(SlugId(2), CHAT).mean_output, 256);
+    }
+}

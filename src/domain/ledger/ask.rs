@@ -1,0 +1,219 @@
+//! What is asked of a ledger, and what it answers.
+
+use std::time::Duration;
+
+use super::cells::Places;
+use crate::domain::{
+    estimate::{MAX_HOLD, Ratio, Sample, SlugEstimate},
+    id::SlugId,
+    limit::EffectiveLimit,
+    route::Route,
+    usage::{Usage, UsageSource},
+};
+
+/// How much a request must fit with, and how much it holds: the setting `token_admission`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenAdmission {
+    /// The prompt must fit; the expected output is held beside it, whether it fits or not.
+    Adaptive,
+    /// All that the request may consume must fit; the output is bounded to what does.
+    Strict {
+        /// Output tokens held by a request that declares no maximum.
+        strict_output: u64,
+    },
+}
+
+/// A request that wants to be admitted.
+#[derive(Debug, Clone, Copy)]
+pub struct Ask {
+    /// The route that was called.
+    pub route: Route,
+    /// UTF-8 bytes of the prompt's text, inline data not counted.
+    pub prompt_bytes: u64,
+    /// The maximum of output tokens as the request declares it: of one choice. `None` if it declares none.
+    pub declared_output: Option<u64>,
+    /// Choices to answer, 1 if the request does not say.
+    pub n: u64,
+    /// Choices to generate, of which `n` are answered; `None` if the request does not say.
+    pub best_of: Option<u64>,
+    /// What is known about the slug.
+    pub slug: SlugEstimate,
+    /// The setting in force.
+    pub admission: TokenAdmission,
+}
+
+impl Ask {
+    fn choices(&self) -> u64 {
+        self.n.max(self.best_of.unwrap_or(0)).max(1)
+    }
+
+    pub(super) fn prompt_tokens(&self, own: Option<Ratio>) -> u64 {
+        own.unwrap_or(self.slug.ratio).tokens(self.prompt_bytes)
+    }
+
+    /// The most that the request may generate in strict admission, in all choices together.
+    fn strict_output(&self, strict_output: u64) -> u64 {
+        let declared = self.declared_output.map(|tokens| tokens.saturating_mul(self.choices()));
+        // Whoever declares none gets at least a token a choice.
+        declared.unwrap_or(strict_output.max(self.choices())).min(MAX_HOLD)
+    }
+
+    /// Output tokens that must fit beside the prompt.
+    pub(super) fn least_output(&self) -> u64 {
+        match self.admission {
+            TokenAdmission::Strict { strict_output } if self.route.generates() => {
+                self.strict_output(strict_output).min(self.choices())
+            }
+            TokenAdmission::Strict { .. } | TokenAdmission::Adaptive => 0,
+        }
+    }
+
+    /// Output tokens to hold, if so many are left beside the prompt, at least [`Self::least_output`]; and the maximum
+    /// of one choice to send upstream.
+    pub(super) fn output(&self, left: u64) -> (u64, Option<u64>) {
+        if !self.route.generates() {
+            return (0, None);
+        }
+        match self.admission {
+            TokenAdmission::Adaptive => {
+                let most = self.declared_output.map_or(MAX_HOLD, |tokens| tokens.saturating_mul(self.choices()));
+                (self.slug.mean_output.saturating_mul(self.n.max(1)).min(most).min(MAX_HOLD), None)
+            }
+            TokenAdmission::Strict { strict_output } => {
+                let each = self.strict_output(strict_output).min(left) / self.choices();
+                (each.saturating_mul(self.choices()), Some(each))
+            }
+        }
+    }
+}
+
+/// A request was admitted.
+#[derive(Debug)]
+pub struct Admitted {
+    /// To be settled or released, once.
+    pub hold: Hold,
+    /// In strict admission, on a route with output: the maximum of one choice, in tokens, to send upstream. Never above
+    /// the declared one.
+    pub output_max: Option<u64>,
+    /// After this admission.
+    pub standings: Standings,
+}
+
+/// What a running request holds in the cells of its path. It is neither copied nor dropped: [`super::Ledger::settle`]
+/// or [`super::Ledger::release`] takes it back, on the ledger that gave it.
+#[derive(Debug)]
+#[must_use = "what it holds stays held until it is settled or released"]
+pub struct Hold {
+    pub(super) places: Places,
+    pub(super) tokens: u64,
+    pub(super) admitted_ns: u64,
+    prompt_tokens: u64,
+    slug: SlugId,
+    route: Route,
+    prompt_bytes: u64,
+    n: u64,
+}
+
+impl Hold {
+    /// Growth below this is not worth the lock, in tokens.
+    const STEP: u64 = 256;
+
+    pub(super) fn new(
+        slug: SlugId,
+        ask: &Ask,
+        prompt_tokens: u64,
+        output: u64,
+        admitted_ns: u64,
+        places: Places,
+    ) -> Self {
+        let tokens = prompt_tokens.saturating_add(output);
+        let (route, prompt_bytes, n) = (ask.route, ask.prompt_bytes, ask.n);
+        Self { places, tokens, admitted_ns, prompt_tokens, slug, route, prompt_bytes, n }
+    }
+
+    /// The prompt's estimate, in tokens: what is billed for it if nobody reports better.
+    pub fn prompt_tokens(&self) -> u64 {
+        self.prompt_tokens
+    }
+
+    /// What is held in all, in tokens.
+    pub fn tokens(&self) -> u64 {
+        self.tokens
+    }
+
+    /// What a request that has streamed so many output tokens must hold.
+    pub(super) fn needed(&self, streamed: u64) -> u64 {
+        self.prompt_tokens.saturating_add(streamed.min(MAX_HOLD))
+    }
+
+    /// Whether so many output tokens have outgrown it by enough to call [`super::Ledger::grow`]. Needs no lock.
+    pub fn is_outgrown_by(&self, streamed: u64) -> bool {
+        self.needed(streamed) >= self.tokens.saturating_add(Self::STEP)
+    }
+
+    /// What can be learned once it has ended; nothing from figures of our own.
+    pub(super) fn sample(&self, usage: Usage, source: UsageSource) -> Option<Sample> {
+        let Self { slug, route, prompt_bytes, n, .. } = *self;
+        (source == UsageSource::Upstream).then_some(Sample { slug, route, prompt_bytes, n, usage })
+    }
+}
+
+/// How one limit stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    /// Which limit.
+    pub limit: EffectiveLimit,
+    /// What is recorded in its window, or on its day.
+    pub used: u64,
+    /// What running requests hold against it.
+    pub held: u64,
+    /// How long until a rolling window would be empty, if what runs ended now with what it holds and nobody spent more;
+    /// `None` if it is empty. For DAY until midnight.
+    pub reset: Option<Duration>,
+    /// Whether its window, or its day, has seen a request, ended or running.
+    pub begun: bool,
+}
+
+impl Standing {
+    /// What is left; never below 0.
+    pub fn left(&self) -> u64 {
+        self.limit.limit.threshold.get().saturating_sub(self.used.saturating_add(self.held))
+    }
+
+    /// Whether others draw on it too: it is anchored on an ancestor.
+    pub fn is_shared(&self) -> bool {
+        self.limit.counted_at != 0
+    }
+}
+
+/// The limit of each type with the least left, the nearest of equals; `None` without a limit of the type.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Standings {
+    /// In requests.
+    pub requests: Option<Standing>,
+    /// In tokens.
+    pub tokens: Option<Standing>,
+}
+
+/// A request was refused, and has taken nothing anywhere.
+///
+/// Of several limits that stop it, the one reported is the one that does so longest, so that `retry_after` is true of
+/// all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refusal {
+    /// The limit, by its place among those asked.
+    pub index: usize,
+    /// The limit.
+    pub limit: EffectiveLimit,
+    /// What is recorded against it.
+    pub used: u64,
+    /// What running requests hold against it.
+    pub held: u64,
+    /// What was asked of it: one request, or the tokens that had to fit.
+    pub asked: u64,
+    /// When enough room will be there, if running requests end now with what they hold and nobody else spends. Waiting
+    /// exactly so long is enough. `None` if there never will be.
+    pub retry_after: Option<Duration>,
+    /// As they are.
+    pub standings: Standings,
+}

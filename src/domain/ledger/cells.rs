@@ -1,0 +1,90 @@
+//! The cells of one tree: found by (group, slug), then kept by place.
+//!
+//! A cell with a running request keeps its place, so a hold names places and its settlement looks nothing up. The
+//! others are swept as calls come in, a few a call: a group gone quiet costs no rings, one forgotten costs nothing.
+
+use arrayvec::ArrayVec;
+
+use super::{
+    MAX_LEVELS,
+    cell::{Cell, Moment},
+};
+use crate::domain::{
+    hash::IdMap,
+    id::{GroupId, SlugId},
+};
+
+/// The places of a path's cells, own group first.
+pub(super) type Places = ArrayVec<usize, MAX_LEVELS>;
+
+#[derive(Debug, Default)]
+pub(super) struct Cells {
+    by_key: IdMap<(GroupId, SlugId), usize>,
+    slots: Vec<Option<Cell>>,
+    free: Vec<usize>,
+    /// Where the next sweep goes on.
+    hand: usize,
+}
+
+impl Cells {
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_key.is_empty()
+    }
+
+    pub(super) fn find(&self, group: GroupId, slug: SlugId) -> Option<usize> {
+        self.by_key.get(&(group, slug)).copied()
+    }
+
+    pub(super) fn find_or_insert(&mut self, group: GroupId, slug: SlugId, at: &Moment) -> usize {
+        let key = (group, slug);
+        if let Some(place) = self.find(group, slug) {
+            return place;
+        }
+        let cell = Some(Cell::new(key, at));
+        let place = match self.free.pop() {
+            Some(place) => {
+                self.slots[place] = cell;
+                place
+            }
+            None => {
+                self.slots.push(cell);
+                self.slots.len() - 1
+            }
+        };
+        self.by_key.insert(key, place);
+        place
+    }
+
+    pub(super) fn get_mut(&mut self, place: usize) -> Option<&mut Cell> {
+        self.slots.get_mut(place)?.as_mut()
+    }
+
+    /// Looks at the next few cells: frees what has run empty.
+    pub(super) fn sweep(&mut self, now_ns: u64, budget: usize) {
+        for _ in 0..budget.min(self.slots.len()) {
+            self.hand = if self.hand + 1 < self.slots.len() { self.hand + 1 } else { 0 };
+            if let Some(cell) = self.get_mut(self.hand) {
+                cell.rest(now_ns);
+            }
+            self.drop_if_over(self.hand, now_ns);
+        }
+    }
+
+    /// A group is gone: its cells go now, or with their last running request.
+    pub(super) fn remove_group(&mut self, group: GroupId, now_ns: u64) {
+        for place in 0..self.slots.len() {
+            if let Some(cell) = self.slots[place].as_mut().filter(|cell| cell.key.0 == group) {
+                cell.removed = true;
+                self.drop_if_over(place, now_ns);
+            }
+        }
+    }
+
+    pub(super) fn drop_if_over(&mut self, place: usize, now_ns: u64) {
+        let Some(slot) = self.slots.get_mut(place) else { return };
+        if let Some(cell) = slot.take_if(|cell| cell.is_over(now_ns)) {
+            self.by_key.remove(&cell.key);
+            self.free.push(place);
+        }
+    }
+}

@@ -1,0 +1,519 @@
+mod model;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::domain::{
+    day::Day,
+    estimate::{Estimates, MAX_HOLD, Ratio, SlugEstimate},
+    limit::{Limit, Threshold, Unit},
+    route::Route,
+};
+use LimitType::{Request, Token};
+use Unit::{Day as Daily, Minute, Second};
+
+const SLUG: SlugId = SlugId(7);
+const OWN: GroupId = GroupId(1);
+const PARENT: GroupId = GroupId(2);
+const ROOT: GroupId = GroupId(3);
+const PATH: [GroupId; 3] = [OWN, PARENT, ROOT];
+/// Ten in the morning.
+const MORNING_MS: u64 = 20_780 * 86_400_000 + 36_000_000;
+const TODAY: Day = Day(20_780);
+
+fn limit(counted_at: u8, limit_type: LimitType, unit: Unit, threshold: u64) -> EffectiveLimit {
+    let source = PATH.get(usize::from(counted_at)).copied().unwrap_or(ROOT);
+    let threshold = Threshold::new(threshold).unwrap();
+    EffectiveLimit { limit: Limit { limit_type, unit, threshold }, source, counted_at }
+}
+
+/// So long after the first moment of the test, on both clocks.
+fn after_ms(ms: u64) -> Now {
+    Now { monotonic_ns: ms * 1_000_000, unix_ms: MORNING_MS + ms }
+}
+
+fn after_ns(ns: u64) -> Now {
+    Now { monotonic_ns: ns, unix_ms: MORNING_MS + ns / 1_000_000 }
+}
+
+/// A chat request of so many prompt tokens, of which 100 tokens of output are expected.
+fn chat(prompt_tokens: u64) -> Ask {
+    Ask {
+        route: Route::ChatCompletions,
+        prompt_bytes: prompt_tokens * 4,
+        declared_output: None,
+        n: 1,
+        best_of: None,
+        slug: SlugEstimate { ratio: Ratio::START, mean_output: 100 },
+        admission: TokenAdmission::Adaptive,
+    }
+}
+
+fn strict(prompt_tokens: u64, declared_output: Option<u64>) -> Ask {
+    Ask { declared_output, admission: TokenAdmission::Strict { strict_output: 4096 }, ..chat(prompt_tokens) }
+}
+
+fn billed(input: u64, output: u64) -> Usage {
+    Usage { input, output, cached: 0 }
+}
+
+fn settle(ledger: &mut Ledger, hold: Hold, now: Now, usage: Usage) {
+    ledger.settle(hold, now, usage, UsageSource::Counted);
+}
+
+/// (used, held) of one group alone.
+fn figures(ledger: &mut Ledger, now: Now, group: GroupId, what: LimitType, unit: Unit) -> (u64, u64) {
+    let standing = ledger.standing(now, &[group], SLUG, &[limit(0, what, unit, 1)])[0];
+    (standing.used, standing.held)
+}
+
+#[test]
+fn a_request_counts_in_every_group_of_its_path() {
+    let mut ledger = Ledger::default();
+    let hold = ledger.admit(after_ms(0), &PATH, SLUG, &[], &chat(50)).unwrap().hold;
+    for group in PATH {
+        assert_eq!(figures(&mut ledger, after_ms(0), group, Token, Minute), (0, 150));
+        assert_eq!(figures(&mut ledger, after_ms(0), group, Token, Daily), (0, 150));
+        assert_eq!(figures(&mut ledger, after_ms(0), group, Request, Minute), (1, 0));
+        assert_eq!(figures(&mut ledger, after_ms(0), group, Request, Daily), (0, 1));
+    }
+    settle(&mut ledger, hold, after_ms(10), billed(60, 40));
+    for group in PATH {
+        assert_eq!(figures(&mut ledger, after_ms(10), group, Token, Second), (100, 0));
+        assert_eq!(figures(&mut ledger, after_ms(10), group, Token, Daily), (100, 0));
+        assert_eq!(figures(&mut ledger, after_ms(10), group, Request, Second), (1, 0));
+        assert_eq!(figures(&mut ledger, after_ms(10), group, Request, Daily), (1, 0));
+    }
+}
+
+#[test]
+fn a_refused_request_takes_nothing_from_its_ancestors() {
+    let mut ledger = Ledger::default();
+    let limits = [limit(0, Request, Minute, 10), limit(1, Token, Minute, 1000), limit(2, Request, Daily, 0)];
+    let refusal = ledger.admit(after_ms(0), &PATH, SLUG, &limits, &chat(50)).unwrap_err();
+    assert_eq!((refusal.index, refusal.asked), (2, 1));
+    assert!(ledger.is_empty());
+}
+
+#[test]
+fn a_threshold_of_zero_refuses_for_good() {
+    for (what, unit) in [(Request, Second), (Request, Daily), (Token, Minute), (Token, Daily)] {
+        let mut ledger = Ledger::default();
+        let refusal = ledger.admit(after_ms(0), &PATH, SLUG, &[limit(0, what, unit, 0)], &chat(0)).unwrap_err();
+        assert_eq!(refusal.retry_after, None);
+        assert!(ledger.would_admit(after_ms(0), &PATH, SLUG, &[limit(0, what, unit, 0)], 0).is_err());
+    }
+}
+
+#[test]
+fn a_small_limit_lets_small_requests_through_one_after_the_other() {
+    let mut ledger = Ledger::default();
+    let limits = [limit(0, Token, Minute, 60)];
+    // The prompt of 10 fits; that 100 tokens of output are expected does not matter to the first.
+    let first = ledger.admit(after_ms(0), &[OWN], SLUG, &limits, &chat(10)).unwrap();
+    assert_eq!(first.standings.tokens.unwrap().left(), 0);
+    assert!(ledger.admit(after_ms(1), &[OWN], SLUG, &limits, &chat(10)).is_err());
+    settle(&mut ledger, first.hold, after_ms(2), billed(10, 5));
+    let second = ledger.admit(after_ms(3), &[OWN], SLUG, &limits, &chat(10)).unwrap();
+    settle(&mut ledger, second.hold, after_ms(4), billed(10, 5));
+    assert_eq!(figures(&mut ledger, after_ms(4), OWN, Token, Minute), (30, 0));
+}
+
+#[test]
+fn many_at_once_do_not_slip_past_a_token_limit() {
+    let mut ledger = Ledger::default();
+    let limits = [limit(0, Token, Minute, 1000)];
+    let admitted = (0..100).filter_map(|_| ledger.admit(after_ms(0), &[OWN], SLUG, &limits, &chat(50)).ok()).count();
+    assert_eq!(admitted, 7, "each needs room for 50 and holds 150: the seventh finds 900 held, an eighth 1050");
+}
+
+#[test]
+fn expected_output_is_held_for_each_choice_and_never_above_the_declared_maximum() {
+    let held = |ask: Ask| Ledger::default().admit(after_ms(0), &[OWN], SLUG, &[], &ask).unwrap().hold.tokens();
+    assert_eq!(held(chat(10)), 110);
+    assert_eq!(held(Ask { n: 3, ..chat(10) }), 310);
+    assert_eq!(held(Ask { n: 3, declared_output: Some(20), ..chat(10) }), 70);
+    assert_eq!(held(Ask { n: 1, best_of: Some(4), declared_output: Some(20), ..chat(10) }), 90);
+    assert_eq!(held(Ask { declared_output: Some(0), ..chat(10) }), 10);
+    assert_eq!(held(Ask { route: Route::Embeddings, ..chat(10) }), 10);
+}
+
+#[test]
+fn a_stream_that_outgrows_its_hold_holds_what_it_has_streamed() {
+    let mut ledger = Ledger::default();
+    let mut hold = ledger.admit(after_ms(0), &PATH, SLUG, &[], &chat(50)).unwrap().hold;
+    assert!(!hold.is_outgrown_by(355));
+    assert!(hold.is_outgrown_by(356));
+    ledger.grow(&mut hold, 356);
+    ledger.grow(&mut hold, 200);
+    for group in PATH {
+        assert_eq!(figures(&mut ledger, after_ms(0), group, Token, Daily), (0, 406));
+    }
+    ledger.release(hold, after_ms(1), true);
+    assert_eq!(figures(&mut ledger, after_ms(1), ROOT, Token, Daily), (0, 0));
+}
+
+#[test]
+fn a_request_that_no_target_answered_gives_back_its_rate_and_its_day() {
+    let mut ledger = Ledger::default();
+    let limits = [limit(0, Request, Minute, 1), limit(1, Request, Daily, 1)];
+    for _ in 0..5 {
+        let hold = ledger.admit(after_ms(0), &PATH, SLUG, &limits, &chat(1)).unwrap().hold;
+        assert!(ledger.admit(after_ms(1), &PATH, SLUG, &limits, &chat(1)).is_err());
+        ledger.release(hold, after_ms(500), true);
+    }
+    let hold = ledger.admit(after_ms(600), &PATH, SLUG, &limits, &chat(1)).unwrap().hold;
+    ledger.release(hold, after_ms(700), false);
+    let refusal = ledger.admit(after_ms(800), &PATH, SLUG, &limits, &chat(1)).unwrap_err();
+    assert_eq!((refusal.index, refusal.used), (0, 1), "an upstream's 4xx has used the rate, not the day");
+}
+
+#[test]
+fn a_rate_that_has_rolled_out_is_not_given_back_twice() {
+    let mut ledger = Ledger::default();
+    let early = ledger.admit(after_ms(0), &[OWN], SLUG, &[], &chat(1)).unwrap().hold;
+    let late = ledger.admit(after_ms(90_000), &[OWN], SLUG, &[], &chat(1)).unwrap().hold;
+    ledger.release(early, after_ms(90_001), true);
+    assert_eq!(figures(&mut ledger, after_ms(90_001), OWN, Request, Minute), (1, 0));
+    ledger.release(late, after_ms(90_002), true);
+    assert_eq!(figures(&mut ledger, after_ms(90_002), OWN, Request, Minute), (0, 0));
+}
+
+#[test]
+fn a_limit_set_at_noon_sees_the_morning_and_what_is_running() {
+    let mut ledger = Ledger::default();
+    let done = ledger.admit(after_ms(0), &PATH, SLUG, &[], &chat(50)).unwrap().hold;
+    settle(&mut ledger, done, after_ms(10), billed(50, 50));
+    let _running = ledger.admit(after_ms(7_200_000), &PATH, SLUG, &[], &chat(50)).unwrap().hold;
+    let noon = [limit(2, Token, Daily, 300), limit(2, Request, Daily, 2)];
+    let refusal = ledger.admit(after_ms(7_200_001), &PATH, SLUG, &noon, &chat(50)).unwrap_err();
+    assert_eq!((refusal.index, refusal.used, refusal.held, refusal.asked), (1, 1, 1, 1));
+    let refusal = ledger.admit(after_ms(7_200_001), &PATH, SLUG, &noon[..1], &chat(51)).unwrap_err();
+    assert_eq!((refusal.used, refusal.held, refusal.asked), (100, 150, 51));
+    let until_midnight = Duration::from_secs(12 * 3600) - Duration::from_millis(1);
+    assert_eq!(refusal.retry_after, Some(until_midnight));
+}
+
+#[test]
+fn a_request_belongs_to_the_day_of_its_settlement() {
+    let mut ledger = Ledger::default();
+    let before = Now { monotonic_ns: 0, unix_ms: TODAY.end_unix_ms() - 1 };
+    let midnight = Now { monotonic_ns: 1_000_000, unix_ms: TODAY.end_unix_ms() };
+    let hold = ledger.admit(before, &PATH, SLUG, &[], &chat(50)).unwrap().hold;
+    assert_eq!(figures(&mut ledger, midnight, ROOT, Request, Daily), (0, 1), "what runs is held on whatever day it is");
+    settle(&mut ledger, hold, midnight, billed(50, 50));
+    assert_eq!(figures(&mut ledger, before, ROOT, Token, Daily), (0, 0));
+    assert_eq!(figures(&mut ledger, midnight, ROOT, Token, Daily), (100, 0));
+    assert_eq!(figures(&mut ledger, midnight, ROOT, Request, Daily), (1, 0));
+}
+
+#[test]
+fn a_clock_that_is_set_back_finds_the_figures_of_its_day_and_moves_no_window() {
+    let mut ledger = Ledger::default();
+    let spend = |ledger: &mut Ledger, now| {
+        let hold = ledger.admit(now, &[OWN], SLUG, &[], &chat(1)).unwrap().hold;
+        settle(ledger, hold, now, billed(7, 3));
+    };
+    let today = Now { monotonic_ns: 0, unix_ms: MORNING_MS };
+    let next_year = Now { monotonic_ns: 1_000_000, unix_ms: MORNING_MS + 365 * 86_400_000 };
+    let today_again = Now { monotonic_ns: 2_000_000, unix_ms: MORNING_MS };
+    spend(&mut ledger, today);
+    spend(&mut ledger, next_year);
+    ledger.sweep(next_year, 10);
+    spend(&mut ledger, today_again);
+    assert_eq!(figures(&mut ledger, today_again, OWN, Token, Daily), (20, 0));
+    assert_eq!(figures(&mut ledger, today_again, OWN, Token, Second), (30, 0));
+    // A monotonic clock that is read too early is taken as the latest.
+    spend(&mut ledger, today);
+    assert_eq!(figures(&mut ledger, today, OWN, Token, Second), (40, 0));
+}
+
+#[test]
+fn a_rate_is_free_again_exactly_when_the_refusal_said() {
+    let mut ledger = Ledger::default();
+    let limits = [limit(0, Request, Second, 2), limit(1, Request, Minute, 3)];
+    for ms in [0, 400, 1400] {
+        let hold = ledger.admit(after_ms(ms), &PATH, SLUG, &limits, &chat(1)).unwrap().hold;
+        settle(&mut ledger, hold, after_ms(ms), billed(1, 1));
+    }
+    let now = 2_000_000_000;
+    let refusal = ledger.admit(after_ns(now), &PATH, SLUG, &limits, &chat(1)).unwrap_err();
+    assert_eq!((refusal.index, refusal.used, refusal.held), (1, 3, 0));
+    let wait = refusal.retry_after.unwrap();
+    assert!(Duration::from_secs(58) < wait && wait <= Duration::from_secs(59));
+    let wait = wait.as_nanos() as u64;
+    assert!(ledger.would_admit(after_ns(now + wait - 1), &PATH, SLUG, &limits, 0).is_err());
+    assert!(ledger.would_admit(after_ns(now + wait), &PATH, SLUG, &limits, 0).is_ok());
+}
+
+#[test]
+fn what_runs_is_waited_for_as_if_it_ended_now() {
+    let mut ledger = Ledger::default();
+    let limits = [limit(0, Token, Minute, 200)];
+    let hold = ledger.admit(after_ms(0), &[OWN], SLUG, &limits, &chat(100)).unwrap().hold;
+    let refusal = ledger.admit(after_ms(1000), &[OWN], SLUG, &limits, &chat(100)).unwrap_err();
+    assert_eq!((refusal.used, refusal.held, refusal.asked), (0, 200, 100));
+    let wait = refusal.retry_after.unwrap().as_nanos() as u64;
+    settle(&mut ledger, hold, after_ms(1000), billed(100, 100));
+    let now = after_ms(1000).monotonic_ns;
+    assert!(ledger.would_admit(after_ns(now + wait - 1), &[OWN], SLUG, &limits, 100).is_err());
+    assert!(ledger.would_admit(after_ns(now + wait), &[OWN], SLUG, &limits, 100).is_ok());
+}
+
+#[test]
+fn of_several_limits_in_the_way_the_one_that_lasts_longest_is_told() {
+    let mut ledger = Ledger::default();
+    let hold = ledger.admit(after_ms(0), &PATH, SLUG, &[], &chat(1)).unwrap().hold;
+    settle(&mut ledger, hold, after_ms(0), billed(1, 1));
+    let mut limits = vec![limit(0, Request, Second, 1), limit(1, Request, Daily, 1), limit(2, Request, Minute, 1)];
+    assert_eq!(ledger.admit(after_ms(1), &PATH, SLUG, &limits, &chat(5)).unwrap_err().index, 1);
+    limits.push(limit(2, Token, Daily, 4));
+    let refusal = ledger.admit(after_ms(1), &PATH, SLUG, &limits, &chat(5)).unwrap_err();
+    assert_eq!((refusal.index, refusal.retry_after), (3, None));
+}
+
+#[test]
+fn strict_admission_bounds_the_output_to_what_is_left() {
+    let mut ledger = Ledger::default();
+    let limits = [limit(0, Token, Minute, 1000), limit(1, Token, Daily, 700)];
+    let first = ledger.admit(after_ms(0), &PATH, SLUG, &limits, &strict(100, Some(200))).unwrap();
+    assert_eq!((first.output_max, first.hold.tokens()), (Some(200), 300));
+    let second = ledger.admit(after_ms(0), &PATH, SLUG, &limits, &strict(100, None)).unwrap();
+    assert_eq!((second.output_max, second.hold.tokens()), (Some(300), 400));
+    let refusal = ledger.admit(after_ms(0), &PATH, SLUG, &limits, &strict(1, None)).unwrap_err();
+    assert_eq!((refusal.index, refusal.held, refusal.asked), (1, 700, 2));
+    settle(&mut ledger, first.hold, after_ms(1), billed(100, 98));
+    // 102 are left: a prompt of 101 and one token of output, or 100 for embeddings, which have none.
+    assert!(ledger.admit(after_ms(1), &PATH, SLUG, &limits, &strict(102, Some(50))).is_err());
+    let embeddings = Ask { route: Route::Embeddings, ..strict(102, None) };
+    let embedded = ledger.admit(after_ms(1), &PATH, SLUG, &limits, &embeddings).unwrap();
+    assert_eq!((embedded.output_max, embedded.hold.tokens()), (None, 102));
+    ledger.release(embedded.hold, after_ms(1), false);
+    let last = ledger.admit(after_ms(1), &PATH, SLUG, &limits, &strict(101, Some(50))).unwrap();
+    assert_eq!((last.output_max, last.hold.tokens()), (Some(1), 102));
+}
+
+#[test]
+fn strict_admission_bounds_each_of_several_choices() {
+    let admit = |left: u64, ask: Ask| {
+        let limits = [limit(0, Token, Minute, left)];
+        Ledger::default().admit(after_ms(0), &[OWN], SLUG, &limits, &ask).map(|a| (a.output_max, a.hold.tokens()))
+    };
+    assert_eq!(admit(1000, Ask { n: 3, ..strict(100, Some(50)) }), Ok((Some(50), 250)));
+    assert_eq!(admit(200, Ask { n: 3, ..strict(100, Some(50)) }), Ok((Some(33), 199)));
+    assert_eq!(admit(200, Ask { best_of: Some(4), ..strict(100, None) }), Ok((Some(25), 200)));
+    assert_eq!(admit(102, Ask { n: 3, ..strict(100, Some(50)) }).unwrap_err().asked, 103);
+    assert_eq!(admit(100, strict(100, Some(0))), Ok((Some(0), 100)), "it wants no output, so none has to fit");
+}
+
+#[test]
+fn headers_show_the_limit_of_each_type_with_least_left() {
+    let mut ledger = Ledger::default();
+    let limits = [
+        limit(0, Request, Minute, 10),
+        limit(1, Request, Daily, 5),
+        limit(1, Token, Minute, 1000),
+        limit(0, Token, Daily, 5000),
+    ];
+    let Standings { requests, tokens } = ledger.admit(after_ms(0), &PATH, SLUG, &limits, &chat(50)).unwrap().standings;
+    let (requests, tokens) = (requests.unwrap(), tokens.unwrap());
+    assert_eq!((requests.limit, requests.left(), requests.is_shared()), (limits[1], 4, true));
+    assert_eq!(requests.reset, Some(Duration::from_secs(14 * 3600)));
+    assert_eq!((tokens.limit, tokens.left(), tokens.held), (limits[2], 850, 150));
+    let minute = Duration::from_secs(60);
+    assert!(tokens.reset.is_some_and(|reset| minute <= reset && reset <= minute + Duration::from_secs(1)));
+    assert!(ledger.admit(after_ms(0), &PATH, SLUG, &limits, &chat(900)).unwrap_err().standings.tokens == Some(tokens));
+    let unlimited = ledger.admit(after_ms(0), &PATH, SLUG, &[], &chat(50)).unwrap();
+    assert_eq!(unlimited.standings, Standings::default());
+}
+
+#[test]
+fn an_empty_window_has_no_reset_and_a_day_resets_at_midnight() {
+    let mut ledger = Ledger::default();
+    let limits = [limit(0, Token, Minute, 10), limit(0, Request, Daily, 10)];
+    let standings = |ledger: &mut Ledger, now| {
+        let all = ledger.standing(now, &PATH, SLUG, &limits);
+        [(all[0].reset, all[0].begun), (all[1].reset, all[1].begun)]
+    };
+    let to_midnight = |ms: u64| Some(Duration::from_millis(14 * 3_600_000 - ms));
+    assert_eq!(standings(&mut ledger, after_ms(0)), [(None, false), (to_midnight(0), false)]);
+    let hold = ledger.admit(after_ms(0), &PATH, SLUG, &limits, &chat(1)).unwrap().hold;
+    settle(&mut ledger, hold, after_ms(1), billed(1, 1));
+    let [(reset, true), (_, true)] = standings(&mut ledger, after_ms(1)) else { panic!("both have begun") };
+    let reset = reset.unwrap().as_millis() as u64;
+    assert!((60_000..=61_000).contains(&reset), "{reset}");
+    assert_eq!(standings(&mut ledger, after_ms(61_001)), [(None, false), (to_midnight(61_001), true)]);
+}
+
+#[test]
+fn would_admit_takes_nothing_and_names_the_limit() {
+    let mut ledger = Ledger::default();
+    let limits = [limit(0, Request, Minute, 1), limit(1, Token, Daily, 100)];
+    for _ in 0..3 {
+        assert_eq!(ledger.would_admit(after_ms(0), &PATH, SLUG, &limits, 100), Ok(()));
+    }
+    let refusal = ledger.would_admit(after_ms(0), &PATH, SLUG, &limits, 101).unwrap_err();
+    assert_eq!((refusal.index, refusal.retry_after), (1, None));
+    assert!(ledger.is_empty());
+}
+
+#[test]
+fn windows_and_days_are_there_again_after_a_restart() {
+    let mut ledger = Ledger::default();
+    // The process has just started: what is refilled lies before its first moment.
+    let now = after_ms(0);
+    let past = |admitted_ms, settled_ms| Past {
+        admitted_ago: Duration::from_millis(admitted_ms),
+        settled_ago: Duration::from_millis(settled_ms),
+        usage: billed(10, 5),
+    };
+    for (admitted, settled) in [(70_000, 30_000), (30_000, 500), (500, 0), (u64::MAX / 1_000_000, 120_000)] {
+        ledger.refill(now, &PATH, SLUG, &past(admitted, settled));
+    }
+    ledger.load_day(now, ROOT, SLUG, TODAY, 40, 4000);
+    ledger.load_day(now, ROOT, SLUG, Day(TODAY.0 - 1), 30, 3000);
+    assert_eq!(figures(&mut ledger, now, OWN, Request, Minute), (2, 0));
+    assert_eq!(figures(&mut ledger, now, OWN, Request, Second), (1, 0));
+    assert_eq!(figures(&mut ledger, now, ROOT, Token, Minute), (45, 0));
+    assert_eq!(figures(&mut ledger, now, ROOT, Token, Second), (30, 0));
+    assert_eq!(figures(&mut ledger, now, ROOT, Token, Daily), (4000, 0));
+    assert_eq!(figures(&mut ledger, now, ROOT, Request, Daily), (40, 0));
+    assert_eq!(figures(&mut ledger, now, OWN, Token, Daily), (0, 0));
+    assert_eq!(figures(&mut ledger, after_ms(31_100), ROOT, Token, Minute), (30, 0));
+}
+
+#[test]
+fn a_group_learns_its_own_prompt_ratio_from_reported_usage_only() {
+    let mut ledger = Ledger::default();
+    let mut spend = |source| {
+        let hold = ledger.admit(after_ms(0), &PATH, SLUG, &[], &chat(100)).unwrap().hold;
+        let estimate = hold.prompt_tokens();
+        (estimate, ledger.settle(hold, after_ms(0), billed(200, 9), source))
+    };
+    for _ in 0..30 {
+        assert_eq!(spend(UsageSource::Counted), (100, None));
+    }
+    let mut estimates = Estimates::default();
+    for _ in 0..20 {
+        let (estimate, sample) = spend(UsageSource::Upstream);
+        assert_eq!(estimate, 100);
+        estimates.learn(ROOT, &sample.unwrap());
+    }
+    assert_eq!(spend(UsageSource::Upstream).0, 200);
+    // Another group of the tree has samples of its own; until then it goes by the slug's.
+    assert_eq!(ledger.admit(after_ms(0), &[PARENT], SLUG, &[], &chat(100)).unwrap().hold.prompt_tokens(), 100);
+    let slug = estimates.get(SLUG, Route::ChatCompletions);
+    assert_eq!(slug.mean_output, 9);
+    let ask = Ask { slug, ..chat(100) };
+    assert_eq!(ledger.admit(after_ms(0), &[PARENT], SLUG, &[], &ask).unwrap().hold.prompt_tokens(), 200);
+}
+
+#[test]
+fn a_removed_group_goes_with_its_last_request_and_its_ancestors_keep_what_it_used() {
+    let mut ledger = Ledger::default();
+    let done = ledger.admit(after_ms(0), &PATH, SLUG, &[], &chat(1)).unwrap().hold;
+    settle(&mut ledger, done, after_ms(0), billed(10, 10));
+    let running = ledger.admit(after_ms(0), &PATH, SLUG, &[], &chat(1)).unwrap().hold;
+    ledger.remove_group(after_ms(1), OWN);
+    assert_eq!(figures(&mut ledger, after_ms(1), OWN, Request, Daily), (1, 1));
+    settle(&mut ledger, running, after_ms(2), billed(10, 10));
+    assert_eq!(figures(&mut ledger, after_ms(2), OWN, Request, Daily), (0, 0));
+    assert_eq!(figures(&mut ledger, after_ms(2), PARENT, Token, Daily), (40, 0));
+    ledger.remove_group(after_ms(3), PARENT);
+    assert_eq!(figures(&mut ledger, after_ms(3), PARENT, Token, Daily), (0, 0));
+    assert_eq!(figures(&mut ledger, after_ms(3), ROOT, Token, Daily), (40, 0));
+}
+
+#[test]
+fn what_is_forgotten_by_all_limits_costs_nothing_and_what_runs_is_never_swept() {
+    let mut ledger = Ledger::default();
+    let hours = |hours: u64| after_ms(hours * 3_600_000);
+    for n in 0..100 {
+        let hold = ledger.admit(hours(0), &[GroupId(100 + n), ROOT], SLUG, &[], &chat(1)).unwrap().hold;
+        settle(&mut ledger, hold, hours(0), billed(1, 1));
+    }
+    let running = ledger.admit(hours(0), &[OWN, ROOT], SLUG, &[], &chat(1)).unwrap().hold;
+    ledger.sweep(hours(71), 1000);
+    assert_eq!(figures(&mut ledger, hours(0), GroupId(100), Token, Daily), (2, 0));
+    ledger.sweep(hours(73), 1000);
+    assert!(ledger.cells.find(GroupId(100), SLUG).is_none());
+    assert_eq!(figures(&mut ledger, hours(73), ROOT, Request, Daily), (0, 1));
+    settle(&mut ledger, running, hours(73), billed(1, 1));
+    ledger.sweep(hours(146), 1000);
+    assert!(ledger.is_empty());
+}
+
+#[test]
+fn admissions_sweep_what_others_left_behind() {
+    let mut ledger = Ledger::default();
+    for n in 0..50 {
+        let hold = ledger.admit(after_ms(0), &[GroupId(100 + n)], SLUG, &[], &chat(1)).unwrap().hold;
+        settle(&mut ledger, hold, after_ms(0), billed(1, 1));
+    }
+    for n in 0..60 {
+        let now = after_ms(80 * 3_600_000 + n);
+        let hold = ledger.admit(now, &[OWN], SLUG, &[], &chat(1)).unwrap().hold;
+        settle(&mut ledger, hold, now, billed(1, 1));
+    }
+    assert!((100..150).all(|n| ledger.cells.find(GroupId(n), SLUG).is_none()));
+    assert!(ledger.cells.find(OWN, SLUG).is_some());
+}
+
+/// Ordinary numbers, and the ones that overflow.
+fn number() -> impl Strategy<Value = u64> {
+    prop_oneof![0_u64..2000, Just(u64::MAX), Just(u64::MAX - 1), Just(1 << 63), Just(1 << 53), any::<u64>()]
+}
+
+proptest! {
+    #[test]
+    fn no_figure_of_any_size_overflows(
+        steps in prop::collection::vec((prop::array::uniform8(number()), any::<[bool; 3]>()), 1..20),
+        thresholds in prop::collection::vec(number().prop_map(|n| n.min(Threshold::MAX)), 6),
+    ) {
+        let kinds = [(Token, Second), (Token, Minute), (Token, Daily), (Request, Second), (Request, Minute), (Request, Daily)];
+        let limits: Vec<_> = kinds
+            .iter()
+            .zip(&thresholds)
+            .enumerate()
+            .map(|(n, ((what, unit), threshold))| limit(n as u8 % 4, *what, *unit, *threshold))
+            .collect();
+        let mut ledger = Ledger::default();
+        let mut held = Vec::new();
+        for ([monotonic_ns, unix_ms, prompt_bytes, declared, n, mean_output, input, output], [a, b, limited]) in steps {
+            let now = Now { monotonic_ns, unix_ms };
+            let ask = Ask {
+                prompt_bytes,
+                declared_output: a.then_some(declared),
+                n,
+                best_of: b.then_some(output),
+                slug: SlugEstimate { ratio: Ratio::START, mean_output },
+                admission: if a == b { TokenAdmission::Adaptive } else { TokenAdmission::Strict { strict_output: declared } },
+                ..chat(0)
+            };
+            let limits = if limited { &limits[..] } else { &[] };
+            ledger.standing(now, &PATH, SLUG, limits);
+            let _ = ledger.would_admit(now, &PATH, SLUG, limits, declared);
+            if let Ok(admitted) = ledger.admit(now, &PATH, SLUG, limits, &ask) {
+                let mut hold = admitted.hold;
+                prop_assert!(hold.tokens() <= 2 * MAX_HOLD);
+                ledger.grow(&mut hold, output);
+                held.push(hold);
+            }
+            ledger.load_day(now, ROOT, SLUG, Day(output as u32), input, output);
+            let ago = Duration::from_millis(output);
+            let usage = billed(input, output);
+            ledger.refill(now, &PATH, SLUG, &Past { admitted_ago: ago, settled_ago: Duration::MAX, usage });
+            ledger.sweep(now, 2);
+            if a && let Some(hold) = held.pop() {
+                ledger.settle(hold, now, usage, UsageSource::Upstream);
+            }
+        }
+        for hold in held {
+            ledger.release(hold, after_ms(0), true);
+        }
+        for group in PATH {
+            prop_assert_eq!(figures(&mut ledger, after_ms(0), group, Token, Daily).1, 0);
+            prop_assert_eq!(figures(&mut ledger, after_ms(0), group, Request, Daily).1, 0);
+        }
+    }
+}

@@ -1,0 +1,442 @@
+//! The ledger against a model that remembers every request, over random trees, limits and steps.
+
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::domain::window::Span;
+
+/// A small fast generator: the same steps in every run.
+struct Random(u64);
+
+impl Random {
+    fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 11) % bound
+    }
+
+    fn one_in(&mut self, bound: u64) -> bool {
+        self.below(bound) == 0
+    }
+
+    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+        from[self.below(from.len() as u64) as usize]
+    }
+}
+
+const KINDS: [(LimitType, Unit); 6] =
+    [(Request, Second), (Request, Minute), (Request, Daily), (Token, Second), (Token, Minute), (Token, Daily)];
+
+fn window(unit: Unit) -> Option<Span> {
+    match unit {
+        Second => Some(Span::Second),
+        Minute => Some(Span::Minute),
+        Daily => None,
+    }
+}
+
+type Key = (GroupId, SlugId);
+
+/// A request that runs.
+#[derive(Clone)]
+struct Running {
+    keys: Vec<Key>,
+    prompt: u64,
+    tokens: u64,
+    admitted_ns: u64,
+}
+
+/// Every arrival, and no ring.
+#[derive(Clone, Default)]
+struct Model {
+    /// (when, how much) per cell and type.
+    arrivals: BTreeMap<(Key, LimitType), Vec<(u64, u64)>>,
+    days: BTreeMap<(Key, Day), (u64, u64)>,
+    running: BTreeMap<usize, Running>,
+}
+
+impl Model {
+    /// What counts against a limit on this cell. Windows count by buckets, or with `exactly` to the nanosecond.
+    fn figures(&self, now: Now, key: Key, (what, unit): (LimitType, Unit), exactly: bool) -> (u64, u64) {
+        let ns = now.monotonic_ns;
+        let used = match window(unit) {
+            Some(span) => {
+                let counts = |at: u64| match exactly {
+                    true => at + span.length_ns() >= ns,
+                    false => span.gone_at_ns(span.bucket_at(at + ORIGIN_NS)) > ns + ORIGIN_NS,
+                };
+                let all = self.arrivals.get(&(key, what)).map_or(&[][..], Vec::as_slice);
+                all.iter().filter(|(at, _)| counts(*at)).map(|(_, amount)| amount).sum()
+            }
+            None => {
+                let (requests, tokens) = self.days.get(&(key, now.day())).copied().unwrap_or_default();
+                if what == Request { requests } else { tokens }
+            }
+        };
+        let running = self.running.values().filter(|running| running.keys.contains(&key));
+        let held = match (what, unit) {
+            (Token, _) => running.map(|running| running.tokens).sum(),
+            (Request, Daily) => running.count() as u64,
+            (Request, _) => 0,
+        };
+        (used, held)
+    }
+
+    fn stops(&self, now: Now, keys: &[Key], limit: &EffectiveLimit, tokens: u64, exactly: bool) -> bool {
+        let Limit { limit_type, unit, threshold } = limit.limit;
+        let (used, held) = self.figures(now, keys[usize::from(limit.counted_at)], (limit_type, unit), exactly);
+        used + held + if limit_type == Request { 1 } else { tokens } > threshold.get()
+    }
+
+    fn arrive(&mut self, key: Key, what: LimitType, ns: u64, amount: u64) {
+        let all = self.arrivals.entry((key, what)).or_default();
+        all.retain(|(at, _)| at + 2 * Span::Minute.length_ns() > ns);
+        all.push((ns, amount));
+    }
+
+    fn begin(&mut self, id: usize, now: Now, keys: &[Key], prompt: u64, tokens: u64) {
+        for key in keys {
+            self.arrive(*key, Request, now.monotonic_ns, 1);
+        }
+        self.running.insert(id, Running { keys: keys.to_vec(), prompt, tokens, admitted_ns: now.monotonic_ns });
+    }
+
+    fn settle(&mut self, id: usize, now: Now, tokens: u64) {
+        let Some(running) = self.running.remove(&id) else { return };
+        for key in running.keys {
+            self.arrive(key, Token, now.monotonic_ns, tokens);
+            let day = self.days.entry((key, now.day())).or_default();
+            *day = (day.0 + 1, day.1 + tokens);
+        }
+    }
+
+    fn release(&mut self, id: usize, give_back_rate: bool) {
+        let Some(running) = self.running.remove(&id) else { return };
+        for key in running.keys {
+            let all = self.arrivals.entry((key, Request)).or_default();
+            if give_back_rate && let Some(at) = all.iter().position(|(at, _)| *at == running.admitted_ns) {
+                all.remove(at);
+            }
+        }
+    }
+
+    /// The same at a later time, if all that runs had ended now with what it holds.
+    fn all_ended(&self, now: Now) -> Self {
+        let mut ended = self.clone();
+        for (id, running) in &self.running {
+            ended.settle(*id, now, running.tokens);
+        }
+        ended
+    }
+}
+
+/// A tree of groups, `paths[n]` from the n-th to the root.
+struct Tree {
+    cascading: bool,
+    paths: Vec<Vec<GroupId>>,
+    limits: BTreeMap<GroupId, Vec<Limit>>,
+}
+
+impl Tree {
+    fn grow(random: &mut Random) -> Self {
+        let mut paths = vec![vec![GroupId(1000)]];
+        for n in 1..2 + random.below(8) {
+            let parent = paths[random.below(paths.len() as u64) as usize].clone();
+            if parent.len() < MAX_LEVELS {
+                paths.push([&[GroupId(1000 + u128::from(n))], &parent[..]].concat());
+            }
+        }
+        let mut tree = Self { cascading: random.one_in(2), paths, limits: BTreeMap::new() };
+        for _ in 0..tree.paths.len() {
+            tree.change_limits(random);
+        }
+        tree
+    }
+
+    fn change_limits(&mut self, random: &mut Random) {
+        let group = random.pick(&self.paths.iter().map(|path| path[0]).collect::<Vec<_>>());
+        let mut limits = Vec::new();
+        for (limit_type, unit) in KINDS {
+            let scale = match (limit_type, unit) {
+                (Request, Second) => 4,
+                (Request, Minute) => 15,
+                (Request, Daily) => 300,
+                (Token, Second) => 1500,
+                (Token, Minute) => 5000,
+                (Token, Daily) => 100_000,
+            };
+            if random.one_in(3) {
+                let threshold = Threshold::new(random.below(scale)).unwrap();
+                limits.push(Limit { limit_type, unit, threshold });
+            }
+        }
+        self.limits.insert(group, limits);
+    }
+
+    /// Whose cells a request of this group counts in, and the limits that it must pass.
+    fn effective(&self, path: &[GroupId]) -> (Vec<GroupId>, Vec<EffectiveLimit>) {
+        let mut all = Vec::new();
+        for (place, group) in path.iter().enumerate() {
+            for limit in self.limits.get(group).map_or(&[][..], Vec::as_slice) {
+                let known = |other: &EffectiveLimit| {
+                    (other.limit.limit_type, other.limit.unit) == (limit.limit_type, limit.unit)
+                };
+                if self.cascading {
+                    all.push(EffectiveLimit { limit: *limit, source: *group, counted_at: place as u8 });
+                } else if !all.iter().any(known) {
+                    all.push(EffectiveLimit { limit: *limit, source: *group, counted_at: 0 });
+                }
+            }
+        }
+        if self.cascading { (path.to_vec(), all) } else { (path[..1].to_vec(), all) }
+    }
+}
+
+fn random_ask(random: &mut Random, strict: bool) -> Ask {
+    let size = if random.one_in(10) { 8000 } else { 400 };
+    Ask {
+        prompt_bytes: random.below(size),
+        declared_output: random.one_in(2).then(|| random.below(300)),
+        n: 1 + random.below(2),
+        best_of: random.one_in(5).then_some(3),
+        route: random.pick(&[Route::ChatCompletions, Route::ChatCompletions, Route::Embeddings]),
+        slug: SlugEstimate { ratio: Ratio::START, mean_output: 60 },
+        admission: if strict { TokenAdmission::Strict { strict_output: 200 } } else { TokenAdmission::Adaptive },
+    }
+}
+
+/// What the contract has a request hold: (must fit, hold if so much is left).
+fn contract(ask: &Ask, left: u64) -> (u64, u64) {
+    let prompt = ask.prompt_bytes.div_ceil(4).max(1);
+    let choices = ask.n.max(ask.best_of.unwrap_or(1));
+    let most = ask.declared_output.map(|each| each * choices);
+    match (ask.route.generates(), ask.admission) {
+        (false, _) => (prompt, prompt),
+        (true, TokenAdmission::Adaptive) => (prompt, prompt + most.unwrap_or(u64::MAX).min(60 * ask.n)),
+        (true, TokenAdmission::Strict { strict_output }) => {
+            let wanted = most.unwrap_or(strict_output).min(left.saturating_sub(prompt));
+            let least = if most == Some(0) { 0 } else { choices };
+            (prompt + least, prompt + wanted / choices * choices)
+        }
+    }
+}
+
+struct Run {
+    random: Random,
+    tree: Tree,
+    ledger: Ledger,
+    model: Model,
+    holds: BTreeMap<usize, Hold>,
+    now: Now,
+    admitted: usize,
+    refused: usize,
+}
+
+impl Run {
+    fn new(seed: u64) -> Self {
+        let mut random = Random::new(seed);
+        let tree = Tree::grow(&mut random);
+        let now = after_ms(0);
+        let (ledger, model, holds) = (Ledger::default(), Model::default(), BTreeMap::new());
+        Self { random, tree, ledger, model, holds, now, admitted: 0, refused: 0 }
+    }
+
+    fn pass_time(&mut self) {
+        let ns = match self.random.below(1000) {
+            0 => 70_000_000_000,
+            1..=100 => self.random.below(4_000_000_000),
+            101..=500 => self.random.below(200_000_000),
+            _ => 0,
+        };
+        self.now.monotonic_ns += ns;
+        self.now.unix_ms += ns / 1_000_000;
+        match self.random.below(4000) {
+            0 => self.now.unix_ms = self.now.day().end_unix_ms(),
+            // An administrator sets the clock back across midnight.
+            1 => self.now.unix_ms = self.now.day().start_unix_ms().max(TODAY.start_unix_ms()) - 1,
+            _ => {}
+        }
+    }
+
+    fn admit(&mut self, id: usize, ask: &Ask) {
+        let path = self.tree.paths[self.random.below(self.tree.paths.len() as u64) as usize].clone();
+        let (path, limits) = self.tree.effective(&path);
+        let slug = SlugId(self.random.below(2));
+        let keys: Vec<Key> = path.iter().map(|group| (*group, slug)).collect();
+        let now = self.now;
+        let left = limits
+            .iter()
+            .filter(|limit| limit.limit.limit_type == Token)
+            .map(|limit| {
+                let key = keys[usize::from(limit.counted_at)];
+                let (used, held) = self.model.figures(now, key, (Token, limit.limit.unit), false);
+                limit.limit.threshold.get().saturating_sub(used + held)
+            })
+            .min();
+        let (asked, tokens) = contract(ask, left.unwrap_or(u64::MAX));
+        let stopped = limits.iter().any(|limit| self.model.stops(now, &keys, limit, asked, false));
+        match self.ledger.admit(now, &path, slug, &limits, ask) {
+            Ok(admitted) => {
+                assert!(!stopped, "admitted past a limit");
+                assert_eq!(admitted.hold.tokens(), tokens);
+                let prompt = admitted.hold.prompt_tokens();
+                self.model.begin(id, now, &keys, prompt, tokens);
+                self.check_standings(&admitted.standings, &keys, &limits);
+                self.holds.insert(id, admitted.hold);
+                self.admitted += 1;
+            }
+            Err(refusal) => {
+                assert!(stopped, "refused without a reason: {refusal:?}");
+                self.check_standings(&refusal.standings, &keys, &limits);
+                self.check_wait(&refusal, &keys, &limits, asked);
+                self.refused += 1;
+            }
+        }
+    }
+
+    fn check_standings(&self, standings: &Standings, keys: &[Key], limits: &[EffectiveLimit]) {
+        for (what, standing) in [(Request, standings.requests), (Token, standings.tokens)] {
+            let left = |limit: &EffectiveLimit| {
+                let key = keys[usize::from(limit.counted_at)];
+                let (used, held) = self.model.figures(self.now, key, (what, limit.limit.unit), false);
+                limit.limit.threshold.get().saturating_sub(used + held)
+            };
+            let least = limits.iter().filter(|limit| limit.limit.limit_type == what).map(left).min();
+            assert_eq!(standing.map(|standing| standing.left()), least);
+        }
+    }
+
+    /// The wait is enough, a moment less is not, and to the nanosecond it is at most a sixtieth of the window too long.
+    fn check_wait(&self, refusal: &Refusal, keys: &[Key], limits: &[EffectiveLimit], asked: u64) {
+        let limit = &limits[refusal.index];
+        assert_eq!(*limit, refusal.limit);
+        let kind = (limit.limit.limit_type, limit.limit.unit);
+        let figures = self.model.figures(self.now, keys[usize::from(limit.counted_at)], kind, false);
+        assert_eq!((refusal.used, refusal.held), figures);
+        let Some(wait) = refusal.retry_after else {
+            assert!(refusal.asked > limit.limit.threshold.get(), "room will come, but it was not said when");
+            return;
+        };
+        let wait = wait.as_nanos() as u64;
+        let ended = self.model.all_ended(self.now);
+        let later = |ns: u64| Now {
+            monotonic_ns: self.now.monotonic_ns + ns,
+            // On whole milliseconds, as the wall clock is read.
+            unix_ms: self.now.unix_ms + ns / 1_000_000,
+        };
+        let stopped = |ns| limits.iter().any(|limit| ended.stops(later(ns), keys, limit, asked, false));
+        assert!(!stopped(wait), "waiting as told is not enough");
+        assert!(stopped(wait - 1), "less would have been enough");
+        if let Some(span) = window(limit.limit.unit) {
+            let sooner = wait.saturating_sub(span.length_ns() / 60 + 1);
+            let stops = |limit| ended.stops(later(sooner), keys, limit, asked, true);
+            assert!(sooner == 0 || stops(limit), "more than a sixtieth too long");
+        }
+    }
+
+    fn end_one(&mut self, within_hold: bool) {
+        let ids: Vec<usize> = self.holds.keys().copied().collect();
+        if ids.is_empty() {
+            return;
+        }
+        let id = self.random.pick(&ids);
+        let Some(mut hold) = self.holds.remove(&id) else { return };
+        match self.random.below(10) {
+            0 | 1 => {
+                let give_back = self.random.one_in(2);
+                self.ledger.release(hold, self.now, give_back);
+                self.model.release(id, give_back);
+            }
+            2 | 3 if !within_hold => {
+                let streamed = self.random.below(1000);
+                self.ledger.grow(&mut hold, streamed);
+                if let Some(running) = self.model.running.get_mut(&id) {
+                    running.tokens = running.tokens.max(running.prompt + streamed);
+                }
+                self.holds.insert(id, hold);
+            }
+            _ => {
+                let most = if within_hold { hold.tokens() + 1 } else { 600 };
+                let usage = billed(self.random.below(most), 0);
+                settle(&mut self.ledger, hold, self.now, usage);
+                self.model.settle(id, self.now, usage.total());
+            }
+        }
+    }
+
+    /// Every figure of every group is the model's.
+    fn compare(&mut self) {
+        for path in &self.tree.paths {
+            for slug in [SlugId(0), SlugId(1)] {
+                let limits = KINDS.map(|(what, unit)| limit(0, what, unit, 1));
+                let standings = self.ledger.standing(self.now, &path[..1], slug, &limits);
+                for (kind, standing) in KINDS.into_iter().zip(standings) {
+                    let expected = self.model.figures(self.now, (path[0], slug), kind, false);
+                    assert_eq!((standing.used, standing.held), expected, "{path:?} {slug:?} {kind:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn every_figure_is_that_of_a_ledger_which_remembers_everything() {
+    let (mut admitted, mut refused) = (0, 0);
+    for seed in 1..=60 {
+        let mut run = Run::new(seed);
+        for step in 0..400 {
+            run.pass_time();
+            match run.random.below(20) {
+                0..=10 => {
+                    let ask = random_ask(&mut run.random, seed % 3 == 0);
+                    run.admit(step, &ask);
+                }
+                11 => {
+                    run.tree.change_limits(&mut run.random);
+                    run.ledger.sweep(run.now, 3);
+                }
+                _ => run.end_one(false),
+            }
+            run.compare();
+        }
+        (admitted, refused) = (admitted + run.admitted, refused + run.refused);
+    }
+    assert!(admitted > 2000 && refused > 2000, "the steps test too little: {admitted} admitted, {refused} refused");
+}
+
+#[test]
+fn strict_admission_never_exceeds_a_token_limit() {
+    let mut admitted = 0;
+    for seed in 100..=130 {
+        let mut run = Run::new(seed);
+        for step in 0..1000 {
+            run.pass_time();
+            if run.random.one_in(2) {
+                let ask = random_ask(&mut run.random, true);
+                run.admit(step, &ask);
+            } else {
+                // No upstream generates more than the maximum it was sent.
+                run.end_one(true);
+            }
+            if !run.tree.cascading {
+                continue;
+            }
+            for (group, limits) in &run.tree.limits {
+                for limit in limits.iter().filter(|limit| limit.limit_type == Token) {
+                    for slug in [SlugId(0), SlugId(1)] {
+                        let (used, held) = run.model.figures(run.now, (*group, slug), (Token, limit.unit), true);
+                        let threshold = limit.threshold.get();
+                        assert!(used + held <= threshold, "{used} used and {held} held of {threshold}");
+                    }
+                }
+            }
+        }
+        admitted += run.admitted;
+    }
+    assert!(admitted > 1000, "the steps test too little: {admitted} admitted");
+}

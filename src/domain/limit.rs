@@ -1,0 +1,87 @@
+//! What a limit is. Thresholds are between 0 (nothing passes) and 2^53 - 1 (the largest integer every JSON reader
+//! keeps exact); a `Limit` with another one cannot be built.
+
+use serde::{Deserialize, Serialize};
+
+use super::id::GroupId;
+
+/// What a limit counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum LimitType {
+    /// Prompt plus completion tokens, as billed.
+    Token,
+    /// Admitted requests.
+    Request,
+}
+
+/// Over what time it counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Unit {
+    /// A rolling second.
+    Second,
+    /// A rolling minute.
+    Minute,
+    /// A calendar day, UTC.
+    Day,
+}
+
+/// The management API's two families of limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum LimitKind {
+    /// A rolling window.
+    Rate,
+    /// A calendar day.
+    Usage,
+}
+
+/// A number of tokens or requests, 0 to 2^53 - 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Threshold(u64);
+
+impl Threshold {
+    /// The largest threshold.
+    pub const MAX: u64 = (1 << 53) - 1;
+
+    /// `None` beyond [`Self::MAX`].
+    pub fn new(value: u64) -> Option<Self> {
+        (value <= Self::MAX).then_some(Self(value))
+    }
+
+    /// In tokens or requests.
+    pub fn get(self) -> u64 {
+        self.0
+    }
+}
+
+/// One declared limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limit {
+    /// What it counts.
+    pub limit_type: LimitType,
+    /// Over what time.
+    pub unit: Unit,
+    /// The most that passes.
+    pub threshold: Threshold,
+}
+
+impl Limit {
+    /// The family it belongs to.
+    pub fn kind(&self) -> LimitKind {
+        match self.unit {
+            Unit::Second | Unit::Minute => LimitKind::Rate,
+            Unit::Day => LimitKind::Usage,
+        }
+    }
+}
+
+/// A limit as it applies to one (group, slug).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EffectiveLimit {
+    /// The declaration.
+    pub limit: Limit,
+    /// The group that declared it.
+    pub source: GroupId,
+    /// Whose consumption stands against it: an index into the request's path, 0 being the key's own group. Always 0
+    /// in INDEPENDENT, where an inherited limit is each group's own; in CASCADING the declaring group's place.
+    pub counted_at: u8,
+}

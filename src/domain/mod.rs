@@ -1,0 +1,17 @@
+//! The product's rules as functions of values and `now`: no clock, no I/O, no HTTP. Nothing here knows anything above it.
+
+pub mod day;
+pub mod endpoint;
+pub mod estimate;
+pub mod group;
+mod hash;
+pub mod id;
+pub mod key;
+pub mod ledger;
+pub mod limit;
+pub mod money;
+pub mod record;
+pub mod route;
+pub mod slug;
+pub mod usage;
+pub mod window;
