@@ -1,0 +1,38 @@
+//! Fail points of the journal's tests: the next operations of a kind in a directory fail.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use parking_lot::Mutex;
+
+/// An operation on a file or directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Op {
+    Make,
+    Write,
+    Sync,
+    SyncDir,
+    Truncate,
+}
+
+static PLANNED: Mutex<Vec<(PathBuf, Op, usize)>> = Mutex::new(Vec::new());
+
+/// The next `times` of `op` in `dir` fail.
+pub(super) fn fail_next(dir: &Path, op: Op, times: usize) {
+    PLANNED.lock().push((dir.to_owned(), op, times));
+}
+
+/// Nothing in `dir` fails from now on.
+pub(super) fn heal(dir: &Path) {
+    PLANNED.lock().retain(|(planned, ..)| planned != dir);
+}
+
+/// The fail point.
+pub(super) fn hit(dir: &Path, op: Op) -> io::Result<()> {
+    let mut planned = PLANNED.lock();
+    let Some(plan) = planned.iter_mut().find(|(d, o, left)| d == dir && *o == op && *left > 0) else { return Ok(()) };
+    plan.2 -= 1;
+    Err(io::Error::other(format!("planned failure of {op:?}")))
+}

@@ -1,0 +1,149 @@
+//! The frame: how one record lies in a segment. All integers are little-endian.
+//!
+//! ```text
+//! marker u32 | len u32 | crc u32 | version u8 | seq u64 | at_ms u64 | body, len bytes
+//!                                 '----------------- covered by crc ---------------'
+//! ```
+//!
+//! The marker is four bytes that never occur in UTF-8, so no text that a customer can put into a body looks like the
+//! head of a frame when a damaged place is searched for the next one. A wrong `len` makes the CRC wrong too, since it
+//! is then computed over other bytes. What precedes `version` never changes, so that a newer version's frame is
+//! recognised as what it is and not taken for damage.
+
+use std::ops::Range;
+
+/// The version written, and the newest one read. It covers the frame and the encoding of its body; readers get it
+/// with each frame, so that they can decode bodies of older versions.
+pub const VERSION: u8 = 1;
+
+/// The largest body, in bytes.
+pub const MAX_BODY: usize = 64 << 20;
+
+/// First bytes of every frame.
+pub(super) const MARKER: [u8; 4] = [0xF8, 0xFF, 0xC1, 0xFE];
+
+/// Bytes before the body.
+pub(super) const HEADER: usize = 29;
+
+const LEN: Range<usize> = 4..8;
+const CRC: Range<usize> = 8..12;
+const VERSION_AT: usize = 12;
+const SEQ: Range<usize> = 13..21;
+const AT_MS: Range<usize> = 21..29;
+
+/// What a frame says about its body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Header {
+    pub(super) version: u8,
+    pub(super) seq: u64,
+    pub(super) at_ms: u64,
+}
+
+/// Adds a frame to `buf`, its CRC left open for [`seal`]. The caller has checked that `body` is at most [`MAX_BODY`].
+pub(super) fn push(buf: &mut Vec<u8>, seq: u64, at_ms: u64, body: &[u8]) {
+    let mut header = [0; HEADER];
+    header[..4].copy_from_slice(&MARKER);
+    header[LEN].copy_from_slice(&u32::try_from(body.len()).unwrap_or(u32::MAX).to_le_bytes());
+    header[VERSION_AT] = VERSION;
+    header[SEQ].copy_from_slice(&seq.to_le_bytes());
+    header[AT_MS].copy_from_slice(&at_ms.to_le_bytes());
+    buf.reserve(HEADER + body.len());
+    buf.extend_from_slice(&header);
+    buf.extend_from_slice(body);
+}
+
+/// Writes the CRC into the frame that `bytes` begin with, one made by [`push`]; returns its header and its length.
+/// `None` at the end.
+pub(super) fn seal(bytes: &mut [u8]) -> Option<(Header, usize)> {
+    let total = total_len(bytes)?;
+    let frame = bytes.get_mut(..total)?;
+    let crc = crc32c::crc32c(&frame[CRC.end..]);
+    frame[CRC].copy_from_slice(&crc.to_le_bytes());
+    Some((header(frame), total))
+}
+
+/// The length of the frame that `bytes` begin with, as far as its head tells: `None` if no frame begins here, or if
+/// fewer than [`HEADER`] bytes are given.
+pub(super) fn total_len(bytes: &[u8]) -> Option<usize> {
+    if bytes.len() < HEADER || bytes[..4] != MARKER {
+        return None;
+    }
+    let len = u32::from_le_bytes(array(&bytes[LEN])) as usize;
+    (len <= MAX_BODY).then_some(HEADER + len)
+}
+
+/// Checks one whole frame, of the length that [`total_len`] told.
+pub(super) fn open(frame: &[u8]) -> Option<Header> {
+    if total_len(frame) != Some(frame.len()) {
+        return None;
+    }
+    let crc = u32::from_le_bytes(array(&frame[CRC]));
+    // No version 0 was ever written: it is a run of zeros that got lucky.
+    (crc32c::crc32c(&frame[CRC.end..]) == crc && frame[VERSION_AT] != 0).then(|| header(frame))
+}
+
+fn header(frame: &[u8]) -> Header {
+    Header {
+        version: frame[VERSION_AT],
+        seq: u64::from_le_bytes(array(&frame[SEQ])),
+        at_ms: u64::from_le_bytes(array(&frame[AT_MS])),
+    }
+}
+
+fn array<const N: usize>(bytes: &[u8]) -> [u8; N] {
+    let mut array = [0; N];
+    array.copy_from_slice(bytes);
+    array
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn sealed(seq: u64, at_ms: u64, body: &[u8]) -> Vec<u8> {
+        let mut frame = Vec::new();
+        push(&mut frame, seq, at_ms, body);
+        seal(&mut frame).unwrap();
+        frame
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_put_into_a_frame_comes_out(
+            seq in 1u64.., at_ms in 0u64.., body in prop::collection::vec(any::<u8>(), 0..400)
+        ) {
+            let frame = sealed(seq, at_ms, &body);
+            prop_assert_eq!(total_len(&frame), Some(frame.len()));
+            prop_assert_eq!(open(&frame), Some(Header { version: VERSION, seq, at_ms }));
+            prop_assert_eq!(&frame[HEADER..], &body[..]);
+        }
+
+        #[test]
+        fn any_bytes_are_refused_without_a_panic(mut bytes in prop::collection::vec(any::<u8>(), 0..200), marked: bool) {
+            if marked && bytes.len() >= 4 {
+                bytes[..4].copy_from_slice(&MARKER);
+            }
+            prop_assert_eq!(open(&bytes), None);
+            let _ = seal(&mut bytes);
+        }
+
+        #[test]
+        fn a_changed_bit_is_noticed(
+            body in prop::collection::vec(any::<u8>(), 0..100), place in any::<prop::sample::Index>(), bit in 0u8..8
+        ) {
+            let mut frame = sealed(7, 8, &body);
+            let place = place.index(frame.len());
+            frame[place] ^= 1 << bit;
+            prop_assert_eq!(open(&frame), None);
+        }
+    }
+
+    #[test]
+    fn no_text_contains_a_marker() {
+        for byte in [MARKER[0], MARKER[1], MARKER[2], MARKER[3]] {
+            assert!(std::str::from_utf8(&[byte]).is_err() && byte > 0xF4 || byte == 0xC1, "{byte:x} occurs in UTF-8");
+        }
+    }
+}

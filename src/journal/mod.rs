@@ -1,0 +1,477 @@
+//! The journal: every durable fact, in order, in files that are only appended to.
+//!
+//! It knows nothing of what records mean: a body is bytes, under a sequence number and a timestamp.
+//!
+//! * Sequence numbers are consecutive from 1. Timestamps are Unix milliseconds and never step back in log order,
+//!   whatever the wall clock does.
+//! * [`Journal::append`] touches memory only. A record is durable when [`Journal::durable`] says so: on disk with
+//!   [`Durability::Disk`], with the OS (and on disk within about a second) with [`Durability::Process`].
+//! * Readers, and whoever is woken by `durable`, see durable records only.
+//! * What cannot be written is kept in memory and tried until it can. [`Journal::stalled`], [`Journal::pending_bytes`]
+//!   and [`Journal::running_out`] are for callers to stop admitting work in time.
+//! * What cannot be read is passed over and told: [`Damage`] names the missing sequence numbers.
+//!
+//! `append` → queue → `writer` thread → `segment` files of `frame`s → `wait`ers and `reader`s.
+
+mod damage;
+mod error;
+#[cfg(test)]
+mod faults;
+mod frame;
+mod reader;
+mod recover;
+mod scan;
+mod segment;
+mod stats;
+mod upkeep;
+mod wait;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    fs, io, mem,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use parking_lot::{Condvar, Mutex};
+
+pub use self::{
+    damage::Damage,
+    error::{AppendError, Error},
+    frame::{MAX_BODY, VERSION},
+    reader::{Frame, Reader},
+    stats::Stats,
+    upkeep::NextSegment,
+    wait::Durable,
+};
+use self::{
+    damage::DamageList,
+    reader::From,
+    segment::Table,
+    stats::Meter,
+    upkeep::Upkeep,
+    wait::Progress,
+    writer::{Active, Writer},
+};
+
+/// When a record counts as durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// It survives a loss of power: fdatasync.
+    Disk,
+    /// It survives the process: write(2), and a sync each second.
+    Process,
+}
+
+/// A clock: Unix milliseconds.
+pub type Clock = fn() -> u64;
+
+/// The operating system's clock.
+pub fn system_clock() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A record's place in the journal. It is not durable yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Appended {
+    /// Its sequence number.
+    pub seq: u64,
+    /// Its timestamp, Unix milliseconds.
+    pub at_ms: u64,
+}
+
+/// A point in time that no later record is stamped before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Barrier {
+    /// The time, Unix milliseconds, exclusive: later records are stamped with it or later.
+    pub end_ms: u64,
+    /// Once this number is durable, every record that is stamped before `end_ms` can be read.
+    pub seq: u64,
+}
+
+/// What [`Journal::open`] found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenReport {
+    /// The last sequence number; 0 in a new journal.
+    pub last_seq: u64,
+    /// Bytes at the end that were an unfinished write, and have been cut off.
+    pub cut_bytes: u64,
+    /// What is missing in the part that was checked: the last segment. The others are checked when they are read.
+    pub damage: Vec<Damage>,
+}
+
+/// A segment's place in the journal, for backup and retention.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SegmentInfo {
+    /// The file.
+    pub path: PathBuf,
+    /// The first sequence number in it; it goes up to the next segment's.
+    pub first_seq: u64,
+    /// The timestamp of its first record, Unix milliseconds. `None` if no record in it can be read.
+    pub first_at_ms: Option<u64>,
+    /// How many of the file's bytes are durable records.
+    pub bytes: u64,
+}
+
+/// A handle to the journal; clones are cheap. The last one closes it when it is dropped, waiting up to five seconds.
+#[derive(Debug, Clone)]
+pub struct Journal {
+    shared: Arc<Shared>,
+    threads: Arc<Threads>,
+}
+
+/// What handles, readers and the two threads share.
+#[derive(Debug)]
+struct Shared {
+    dir: PathBuf,
+    durability: Durability,
+    clock: Clock,
+    queue: Mutex<Queue>,
+    /// For the writer: something has queued, or the journal is closing.
+    queued: Condvar,
+    progress: Arc<Progress>,
+    /// Bytes in the batch that is being written.
+    in_flight: AtomicUsize,
+    /// Since when the oldest record of that batch has been waiting: microseconds after `epoch`, plus one; 0: none.
+    in_flight_since: AtomicU64,
+    epoch: Instant,
+    table: Table,
+    damage: DamageList,
+    upkeep: Upkeep,
+    meter: Meter,
+    /// Why the last attempt to write failed, until one succeeds.
+    last_error: Mutex<Option<String>>,
+}
+
+/// What has been appended and not been taken by the writer.
+#[derive(Debug)]
+struct Queue {
+    frames: Vec<u8>,
+    last_seq: u64,
+    last_ms: u64,
+    /// When the first of `frames` was appended.
+    since: Option<Instant>,
+    /// The writer has nothing to do, and must be woken.
+    writer_idle: bool,
+    closing: bool,
+    /// What cannot be written is to be lost.
+    abandoned: bool,
+}
+
+impl Journal {
+    /// Opens the journal in `dir`, which is made if it is not there. Nobody else may have it open.
+    pub fn open(dir: &Path, durability: Durability) -> Result<(Self, OpenReport), Error> {
+        Self::open_with_clock(dir, durability, system_clock)
+    }
+
+    /// The same, with another clock.
+    pub fn open_with_clock(dir: &Path, durability: Durability, clock: Clock) -> Result<(Self, OpenReport), Error> {
+        let io = |e| Error::io(dir, e);
+        segment::make_dir(dir).map_err(io)?;
+        let recovered = recover::recover(dir, durability)?;
+        let active = match recovered.output {
+            Some((segment, output)) => Active::resume(segment, output),
+            None => Active::begin(dir, 1, None, durability).map_err(io)?,
+        };
+        let report =
+            OpenReport { last_seq: recovered.last_seq, cut_bytes: recovered.cut_bytes, damage: recovered.damage };
+        if report.cut_bytes > 0 {
+            tracing::warn!(bytes = report.cut_bytes, "an unfinished write at the end of the journal was cut off");
+        }
+        let shared = Arc::new(Shared {
+            dir: dir.to_owned(),
+            durability,
+            clock,
+            queue: Mutex::new(Queue {
+                frames: Vec::new(),
+                last_seq: recovered.last_seq,
+                last_ms: recovered.last_ms,
+                since: None,
+                writer_idle: false,
+                closing: false,
+                abandoned: false,
+            }),
+            queued: Condvar::new(),
+            progress: Arc::new(Progress::new(recovered.last_seq)),
+            in_flight: AtomicUsize::new(0),
+            in_flight_since: AtomicU64::new(0),
+            epoch: Instant::now(),
+            table: Table::new(recovered.segments),
+            damage: DamageList::default(),
+            upkeep: Upkeep::new(dir.to_owned(), durability),
+            meter: Meter::new(),
+            last_error: Mutex::new(None),
+        });
+        for damage in &report.damage {
+            shared.note_damage(damage.clone());
+        }
+        let writer = Writer::new(shared.clone(), active);
+        let threads = Threads::start(shared.clone(), writer).map_err(io)?;
+        Ok((Self { shared, threads: Arc::new(threads) }, report))
+    }
+
+    /// Appends a record. It never waits for the disk; callers bound what piles up while the disk does not keep up.
+    pub fn append(&self, body: &[u8]) -> Result<Appended, AppendError> {
+        if body.len() > MAX_BODY {
+            return Err(AppendError::TooLarge);
+        }
+        let now = (self.shared.clock)();
+        let mut queue = self.shared.queue.lock();
+        if queue.closing {
+            return Err(AppendError::Closed);
+        }
+        queue.last_ms = queue.last_ms.max(now);
+        queue.last_seq += 1;
+        let Queue { last_seq: seq, last_ms: at_ms, .. } = *queue;
+        if queue.frames.is_empty() {
+            queue.since = Some(Instant::now());
+        }
+        frame::push(&mut queue.frames, seq, at_ms, body);
+        let wake = mem::take(&mut queue.writer_idle);
+        drop(queue);
+        if wake {
+            self.shared.queued.notify_one();
+        }
+        Ok(Appended { seq, at_ms })
+    }
+
+    /// Waits until the record `seq`, and so every one before it, is durable. It may be one that is yet to come.
+    pub fn durable(&self, seq: u64) -> Durable {
+        Durable::new(self.shared.progress.clone(), seq)
+    }
+
+    /// The same for a plain thread; false if it took longer than `timeout`.
+    pub fn durable_blocking(&self, seq: u64, timeout: Duration) -> bool {
+        self.shared.progress.wait_blocking(seq, timeout)
+    }
+
+    /// The last sequence number that is durable.
+    pub fn durable_seq(&self) -> u64 {
+        self.shared.progress.durable()
+    }
+
+    /// The last sequence number that was given out.
+    pub fn last_seq(&self) -> u64 {
+        self.shared.queue.lock().last_seq
+    }
+
+    /// The time as records see it, Unix milliseconds: the clock's, never before the last record's.
+    pub fn now_ms(&self) -> u64 {
+        let now = (self.shared.clock)();
+        now.max(self.shared.queue.lock().last_ms)
+    }
+
+    /// Makes sure that nothing is stamped before `end_ms` from now on; an `end_ms` in the future becomes now.
+    pub fn barrier(&self, end_ms: u64) -> Barrier {
+        let now = (self.shared.clock)();
+        let mut queue = self.shared.queue.lock();
+        let end_ms = end_ms.min(now.max(queue.last_ms));
+        queue.last_ms = queue.last_ms.max(end_ms);
+        Barrier { end_ms, seq: queue.last_seq }
+    }
+
+    /// A reader of what comes after the record `seq` (0: of everything).
+    pub fn reader(&self, after: u64) -> Reader {
+        Reader::new(self.shared.clone(), From { seq: after.saturating_add(1), at_ms: 0 })
+    }
+
+    /// A reader of what is stamped `at_ms` or later.
+    pub fn reader_from_time(&self, at_ms: u64) -> Reader {
+        Reader::new(self.shared.clone(), From { seq: 1, at_ms })
+    }
+
+    /// How long the oldest record that is not durable has been waiting. `None` if all are. Takes no lock.
+    pub fn stalled(&self, now: Instant) -> Option<Duration> {
+        let since = self.shared.in_flight_since.load(Ordering::Relaxed).checked_sub(1)?;
+        Some(now.saturating_duration_since(self.shared.epoch).saturating_sub(Duration::from_micros(since)))
+    }
+
+    /// Bytes of records in memory that are not durable.
+    pub fn pending_bytes(&self) -> u64 {
+        let queued = self.shared.queue.lock().frames.len();
+        (queued + self.shared.in_flight.load(Ordering::Relaxed)) as u64
+    }
+
+    /// Whether the next segment cannot be made while the present one is more than half full: time to stop admitting
+    /// what will have to be recorded. Takes no lock.
+    pub fn running_out(&self) -> bool {
+        self.shared.upkeep.failing()
+    }
+
+    /// What keeps records from becoming durable, in words; `None` while all is well.
+    pub fn last_error(&self) -> Option<String> {
+        let written = self.shared.last_error.lock().clone();
+        written.or_else(|| self.shared.upkeep.sync_failure())
+    }
+
+    /// Everything that is known to be missing, in order.
+    pub fn damage(&self) -> Vec<Damage> {
+        self.shared.damage.all()
+    }
+
+    /// The segments that hold durable records, in order.
+    pub fn segments(&self) -> Result<Vec<SegmentInfo>, Error> {
+        let segments = self.shared.table.all();
+        let mut infos = Vec::with_capacity(segments.len());
+        for (index, segment) in segments.iter().enumerate() {
+            let owned_to = segments.get(index + 1).map_or(u64::MAX, |next| next.first);
+            infos.push(SegmentInfo {
+                path: segment.path.clone(),
+                first_seq: segment.first,
+                first_at_ms: reader::head_ms(segment, owned_to)?,
+                bytes: segment.end(),
+            });
+        }
+        Ok(infos)
+    }
+
+    /// Retention: removes the segments that hold only records before `seq`, never the last one; returns how many.
+    /// Readers that are in one of them finish it and go on after the gap.
+    pub fn remove_before(&self, seq: u64) -> Result<usize, Error> {
+        let removed = self.shared.table.take_before(seq);
+        for segment in &removed {
+            match fs::remove_file(&segment.path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(Error::io(&segment.path, error)),
+                _ => {}
+            }
+        }
+        if !removed.is_empty() {
+            segment::sync_dir(&self.shared.dir).map_err(|e| Error::io(&self.shared.dir, e))?;
+        }
+        Ok(removed.len())
+    }
+
+    /// The journal's figures.
+    pub fn stats(&self) -> Stats {
+        let Shared { meter, table, upkeep, progress, .. } = &*self.shared;
+        let segments = table.all();
+        let first = segments.first();
+        let owned_to = segments.get(1).map_or(u64::MAX, |next| next.first);
+        Stats {
+            records: meter.records(),
+            bytes: meter.bytes(),
+            syncs: meter.syncs(),
+            sync_p50: meter.quantile(50),
+            sync_p99: meter.quantile(99),
+            first_seq: first.map_or(0, |first| first.first),
+            first_at_ms: first.and_then(|first| reader::head_ms(first, owned_to).ok().flatten()),
+            last_seq: self.last_seq(),
+            durable_seq: progress.durable(),
+            pending_bytes: self.pending_bytes(),
+            segments: segments.len(),
+            log_bytes: segments.iter().map(|segment| segment.end()).sum(),
+            next_segment: upkeep.next_segment(),
+        }
+    }
+
+    /// Takes no more records, makes all of them durable, and ends the journal's threads. False if that took longer
+    /// than `timeout`: then what could not be written is lost.
+    pub fn close(&self, timeout: Duration) -> bool {
+        self.threads.stop(timeout)
+    }
+}
+
+impl Shared {
+    /// Waits until something has queued and swaps it into `batch`, which is empty. False: closed, and nothing is left.
+    fn take_batch(&self, batch: &mut Vec<u8>) -> bool {
+        let mut queue = self.queue.lock();
+        while queue.frames.is_empty() {
+            if queue.closing {
+                return false;
+            }
+            queue.writer_idle = true;
+            self.queued.wait(&mut queue);
+        }
+        mem::swap(&mut queue.frames, batch);
+        let since = queue.since.take().unwrap_or(self.epoch).saturating_duration_since(self.epoch).as_micros();
+        self.in_flight.store(batch.len(), Ordering::Relaxed);
+        self.in_flight_since.store(u64::try_from(since).unwrap_or(u64::MAX - 1).saturating_add(1), Ordering::Relaxed);
+        true
+    }
+
+    /// The batch is durable, up to the number `last`.
+    fn batch_stored(&self, last: u64) {
+        self.in_flight_since.store(0, Ordering::Relaxed);
+        self.in_flight.store(0, Ordering::Relaxed);
+        self.progress.publish(last);
+    }
+
+    /// The writer's pause after a failure. False: what cannot be written is to be lost.
+    fn back_off(&self, pause: Duration) -> bool {
+        let mut queue = self.queue.lock();
+        if !queue.abandoned {
+            self.queued.wait_for(&mut queue, pause);
+        }
+        !queue.abandoned
+    }
+
+    fn note_damage(&self, damage: Damage) {
+        let Damage { missing, file, offset, bytes, .. } = &damage;
+        let (first, last, file, offset, bytes) =
+            (*missing.start(), *missing.end(), file.display().to_string(), *offset, *bytes);
+        if self.damage.note(damage) {
+            tracing::error!(first, last, file, offset, bytes, "records of the journal are missing or cannot be read");
+        }
+    }
+}
+
+/// The writer's and the upkeep's threads.
+#[derive(Debug)]
+struct Threads {
+    shared: Arc<Shared>,
+    running: Mutex<Option<(JoinHandle<()>, JoinHandle<()>)>>,
+}
+
+impl Threads {
+    fn start(shared: Arc<Shared>, writer: Writer) -> io::Result<Self> {
+        let keeper = shared.clone();
+        let upkeep = thread::Builder::new().name("journal-upkeep".into()).spawn(move || keeper.upkeep.run())?;
+        let writing = thread::Builder::new().name("journal-writer".into()).spawn(move || writer.run());
+        match writing {
+            Ok(writing) => Ok(Self { shared, running: Mutex::new(Some((writing, upkeep))) }),
+            Err(error) => {
+                shared.upkeep.stop();
+                Err(error)
+            }
+        }
+    }
+
+    fn stop(&self, timeout: Duration) -> bool {
+        let mut running = self.running.lock();
+        let last_seq = {
+            let mut queue = self.shared.queue.lock();
+            queue.closing = true;
+            queue.last_seq
+        };
+        self.shared.queued.notify_all();
+        let complete = self.shared.progress.wait_blocking(last_seq, timeout);
+        if !complete {
+            self.shared.queue.lock().abandoned = true;
+            self.shared.queued.notify_all();
+        }
+        self.shared.upkeep.stop();
+        self.shared.progress.close();
+        if let Some((writing, upkeep)) = running.take()
+            && complete
+        {
+            // Otherwise one of them hangs in the kernel: nobody waits for that. Panics have been reported.
+            let _ = (writing.join(), upkeep.join());
+        }
+        complete
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        self.stop(Duration::from_secs(5));
+    }
+}

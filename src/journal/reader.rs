@@ -1,0 +1,237 @@
+//! Reading the journal: durable records in order of sequence number, from one segment to the next, while the writer
+//! appends and retention removes.
+//!
+//! A reader at the durable end says so, and goes on from there when it is asked again: that is how the store and the
+//! webhooks follow the journal.
+
+use std::{fs::File, io, ops::Range, path::PathBuf, sync::Arc};
+
+use super::{
+    Damage, Error, Shared,
+    frame::{Header, VERSION},
+    scan::{Found, Scanner},
+    segment::{Mark, Segment},
+};
+
+/// A record as it lies in the journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Frame<'a> {
+    /// Its sequence number.
+    pub seq: u64,
+    /// When it was appended, Unix milliseconds; never before its predecessor.
+    pub at_ms: u64,
+    /// The [`VERSION`] it was written by, which says how the body is encoded.
+    pub version: u8,
+    /// What was appended.
+    pub body: &'a [u8],
+}
+
+/// A position in the journal. See [`Journal::reader`](super::Journal::reader).
+#[derive(Debug)]
+pub struct Reader {
+    shared: Arc<Shared>,
+    from: From,
+    /// The last sequence number walked over, yielded or not.
+    passed: u64,
+    /// The timestamp of that record; 0 if it is not known.
+    passed_ms: u64,
+    /// `None` until the journal has a segment.
+    place: Option<Place>,
+    /// Unreadable bytes at the end of the segment that was left last.
+    left_bad: Option<(Arc<Segment>, Range<u64>)>,
+    /// A frame of a newer version has been met; what follows it cannot be read either.
+    newer: Option<(PathBuf, u8)>,
+}
+
+/// Where to begin: what lies before is walked over, not yielded.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct From {
+    pub(super) seq: u64,
+    pub(super) at_ms: u64,
+}
+
+#[derive(Debug)]
+struct Place {
+    segment: Arc<Segment>,
+    scanner: Scanner,
+    /// What may be read of it, as far as we know.
+    end: u64,
+    /// The numbers it owns, as far as we know.
+    owned: Range<u64>,
+    /// The offset from which on a frame is wanted for the index.
+    note_from: u64,
+}
+
+impl Reader {
+    pub(super) fn new(shared: Arc<Shared>, from: From) -> Self {
+        Self {
+            shared,
+            from,
+            passed: from.seq.saturating_sub(1),
+            passed_ms: 0,
+            place: None,
+            left_bad: None,
+            newer: None,
+        }
+    }
+
+    /// The last sequence number that this reader has passed: yielded, found missing, or before its start. Once
+    /// `position() + 1` is [durable](super::Journal::durable) there is more to read.
+    pub fn position(&self) -> u64 {
+        self.passed.max(self.from.seq.saturating_sub(1))
+    }
+
+    /// The next durable record. `None` at the durable end: ask again when there is more.
+    ///
+    /// Damaged places are passed over and taken into [`Journal::damage`](super::Journal::damage). An error is told
+    /// again by the next call, until its cause is gone: no record is left out because of it.
+    #[allow(clippy::should_implement_trait, reason = "a frame borrows from the reader, which no iterator's item can")]
+    pub fn next(&mut self) -> Result<Option<Frame<'_>>, Error> {
+        let Some(Found { header, body, .. }) = self.advance()? else { return Ok(None) };
+        let Some(place) = &self.place else { return Ok(None) };
+        let body = &place.scanner.bytes()[body];
+        Ok(Some(Frame { seq: header.seq, at_ms: header.at_ms, version: header.version, body }))
+    }
+
+    fn advance(&mut self) -> Result<Option<Found>, Error> {
+        loop {
+            if let Some((path, version)) = &self.newer {
+                return Err(Error::Newer { path: path.clone(), version: *version });
+            }
+            if self.place.is_none() && !self.begin()? {
+                return Ok(None);
+            }
+            let Some(place) = &mut self.place else { continue };
+            let found = place.scanner.next(place.end, place.owned.clone());
+            let Some(found) = found.map_err(|e| Error::io(&place.segment.path, e))? else {
+                if self.move_on()? {
+                    continue;
+                }
+                return Ok(None);
+            };
+            let Header { version, seq, at_ms } = found.header;
+            if version > VERSION {
+                self.newer = Some((place.segment.path.clone(), version));
+                continue;
+            }
+            self.pass(&found);
+            if seq >= self.from.seq && at_ms >= self.from.at_ms {
+                return Ok(Some(found));
+            }
+        }
+    }
+
+    /// Takes note of a frame, and of what is missing before it.
+    fn pass(&mut self, found: &Found) {
+        let Some(place) = &mut self.place else { return };
+        let Header { seq, at_ms, .. } = found.header;
+        if found.offset >= place.note_from {
+            place.note_from = place.segment.note(Mark { seq, at_ms, offset: found.offset });
+        }
+        let left_bad = self.left_bad.take();
+        if seq > self.passed + 1 {
+            let here = || (place.segment.clone(), found.offset..found.offset);
+            let bad = found.bad.clone().map(|bad| (place.segment.clone(), bad));
+            let (segment, bytes) = bad.or(left_bad).unwrap_or_else(here);
+            self.shared.note_damage(Damage {
+                missing: self.passed + 1..=seq - 1,
+                from_ms: self.passed_ms,
+                to_ms: at_ms,
+                file: segment.path.clone(),
+                offset: bytes.start,
+                bytes: bytes.end - bytes.start,
+            });
+        }
+        (self.passed, self.passed_ms) = (seq, at_ms);
+        place.owned.start = seq.saturating_add(1);
+    }
+
+    /// Finds the place to begin at: the last indexed frame before what is wanted, or its segment's start. False if
+    /// the journal has no records yet.
+    fn begin(&mut self) -> Result<bool, Error> {
+        self.from.seq = self.position() + 1;
+        let From { seq, at_ms } = self.from;
+        let Some(segment) = find(&self.shared, self.from)? else { return Ok(false) };
+        let mark = segment.last_mark(|mark| mark.seq < seq || mark.at_ms < at_ms);
+        // What came before is none of our business.
+        (self.passed, self.passed_ms) = match mark {
+            Some(mark) => (mark.seq.saturating_sub(1), mark.at_ms),
+            None => (segment.first.saturating_sub(1), 0),
+        };
+        self.enter(segment, mark.map_or(0, |mark| mark.offset))?;
+        Ok(true)
+    }
+
+    /// At the end of a segment: whether there is more to read, there or in the next one.
+    fn move_on(&mut self) -> Result<bool, Error> {
+        let Some(place) = &mut self.place else { return Ok(true) };
+        // First whether there is a next segment, then how far this one goes: once there is a next one, this one's
+        // end is final.
+        let (next, listed) = self.shared.table.after(place.segment.first);
+        let end = place.segment.end();
+        if end > place.end {
+            place.end = end;
+            place.owned.end = next.map_or(u64::MAX, |next| next.first);
+            return Ok(true);
+        }
+        let Some(next) = next else { return Ok(false) };
+        if !listed {
+            // Retention has overtaken us: what it took between here and there is not missing.
+            self.passed = self.passed.max(next.first.saturating_sub(1));
+        }
+        self.left_bad = place.scanner.trailing_bad().map(|bad| (place.segment.clone(), bad));
+        self.enter(next, 0)?;
+        Ok(true)
+    }
+
+    fn enter(&mut self, segment: Arc<Segment>, offset: u64) -> Result<(), Error> {
+        self.place = match File::open(&segment.path) {
+            Ok(file) => {
+                let owned = self.passed.saturating_add(1)..u64::MAX;
+                Some(Place { segment, scanner: Scanner::new(file, offset), end: 0, owned, note_from: offset })
+            }
+            // Removed since it was looked up: look again.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !self.shared.table.lists(&segment) => None,
+            Err(error) => return Err(Error::io(&segment.path, error)),
+        };
+        Ok(())
+    }
+}
+
+/// The last segment that everything wanted lies in or after.
+fn find(shared: &Shared, from: From) -> Result<Option<Arc<Segment>>, Error> {
+    let owner = shared.table.owner_of(from.seq);
+    if from.at_ms == 0 {
+        return Ok(owner);
+    }
+    let segments = shared.table.all();
+    let mut owned_to = u64::MAX;
+    for segment in segments.into_iter().rev() {
+        if owner.as_ref().is_some_and(|owner| segment.first <= owner.first) {
+            break;
+        }
+        if head_ms(&segment, owned_to)?.is_some_and(|at_ms| at_ms < from.at_ms) {
+            return Ok(Some(segment));
+        }
+        owned_to = segment.first;
+    }
+    Ok(owner)
+}
+
+/// The timestamp of a segment's first record. `None` if it has none that can be read, or has been removed.
+pub(super) fn head_ms(segment: &Segment, owned_to: u64) -> Result<Option<u64>, Error> {
+    if let Some(head) = segment.head() {
+        return Ok(Some(head.at_ms));
+    }
+    let file = match File::open(&segment.path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Error::io(&segment.path, error)),
+    };
+    let found = Scanner::new(file, 0).next(segment.end(), segment.first..owned_to);
+    Ok(found.map_err(|e| Error::io(&segment.path, e))?.map(|found| {
+        let Header { seq, at_ms, .. } = found.header;
+        segment.note(Mark { seq, at_ms, offset: found.offset });
+        at_ms
+    }))
+}

@@ -1,0 +1,132 @@
+//! What a start finds: the segments of earlier runs, where the last one ends, and what is wrong with it.
+//!
+//! Only the last segment is read whole (its frames' CRCs; no body is decoded); the others are checked when they are
+//! read. Bytes after the last valid frame are a write that was never finished: they are zeroed, so that nothing of them
+//! is ever taken for a record behind a new one. Where a valid frame follows they are damage, and stay as they are.
+
+use std::{fs::File, ops::Range, path::Path, sync::Arc};
+
+use super::{
+    Damage, Durability, Error,
+    frame::{Header, VERSION},
+    scan::Scanner,
+    segment::{self, Mark, Output, Segment},
+};
+
+/// The journal as an earlier run left it.
+#[derive(Debug, Default)]
+pub(super) struct Recovered {
+    /// Those that hold records.
+    pub(super) segments: Vec<Arc<Segment>>,
+    /// The segment to go on in: the last one of `segments`, or an empty one after it. `None` in a new journal.
+    pub(super) output: Option<(Arc<Segment>, Output)>,
+    /// The last sequence number ever given out, as far as the files tell; 0 if none was.
+    pub(super) last_seq: u64,
+    /// The timestamp of the last record; 0 if there is none.
+    pub(super) last_ms: u64,
+    /// Bytes of an unfinished write that were cut off.
+    pub(super) cut_bytes: u64,
+    pub(super) damage: Vec<Damage>,
+}
+
+/// Reads what is in `dir`.
+pub(super) fn recover(dir: &Path, durability: Durability) -> Result<Recovered, Error> {
+    let mut recovered = Recovered::default();
+    let mut earlier = segment::list(dir).map_err(|e| Error::io(dir, e))?;
+    let mut owned_to = u64::MAX;
+    // From the last one back to the first that holds a record: normally that is the last one.
+    while let Some(first) = earlier.pop() {
+        let segment = Arc::new(Segment::new(dir, first, 0));
+        let survey = Survey::of(&segment, first..owned_to)?;
+        if recovered.output.is_none() {
+            recovered.cut_bytes = survey.cut().map_err(|e| Error::io(&segment.path, e))?;
+            recovered.last_seq = survey.last_seq;
+            let output = Output::resume(&segment.path, survey.end).map_err(|e| Error::io(&segment.path, e))?;
+            recovered.output = Some((segment.clone(), output));
+        }
+        let empty = survey.end == 0;
+        recovered.last_ms = survey.last_ms;
+        if !empty {
+            if durability == Durability::Disk {
+                // A process that was killed may have left frames with the OS that were never synced, and whoever
+                // reads them from now on takes them for durable.
+                survey.file.sync_data().map_err(|e| Error::io(&segment.path, e))?;
+            }
+            segment.set_end(survey.end);
+            recovered.segments.push(segment);
+        }
+        recovered.damage.splice(..0, survey.damage);
+        if !empty {
+            break;
+        }
+        owned_to = first;
+    }
+    for first in earlier.into_iter().rev() {
+        let segment = Segment::new(dir, first, 0);
+        let metadata = segment.path.metadata().map_err(|e| Error::io(&segment.path, e))?;
+        segment.set_end(metadata.len());
+        recovered.segments.push(Arc::new(segment));
+    }
+    recovered.segments.reverse();
+    Ok(recovered)
+}
+
+/// One segment, read whole.
+#[derive(Debug)]
+struct Survey {
+    file: File,
+    len: u64,
+    /// Where the last valid frame ends.
+    end: u64,
+    /// The last number used up: the last valid frame's, or the one before the segment's first.
+    last_seq: u64,
+    last_ms: u64,
+    damage: Vec<Damage>,
+}
+
+impl Survey {
+    fn of(segment: &Segment, owned: Range<u64>) -> Result<Self, Error> {
+        let io = |e| Error::io(&segment.path, e);
+        // Writable, since an unfinished write is cut.
+        let file = File::options().read(true).write(true).open(&segment.path).map_err(io)?;
+        let len = file.metadata().map_err(io)?.len();
+        let mut scanner = Scanner::new(file, 0);
+        let (mut end, mut last_seq, mut last_ms) = (0, owned.start.saturating_sub(1), 0);
+        let mut damage = Vec::new();
+        let mut note_from = 0;
+        let mut missing = |from_seq: u64, to_seq: u64, from_ms: u64, to_ms: u64, bytes: Range<u64>| {
+            if from_seq < to_seq {
+                let (missing, file) = (from_seq..=to_seq - 1, segment.path.clone());
+                let (offset, bytes) = (bytes.start, bytes.end.saturating_sub(bytes.start));
+                damage.push(Damage { missing, from_ms, to_ms, file, offset, bytes });
+            }
+        };
+        while let Some(found) = scanner.next(len, last_seq.saturating_add(1)..owned.end).map_err(io)? {
+            let Header { version, seq, at_ms } = found.header;
+            if version > VERSION {
+                return Err(Error::Newer { path: segment.path.clone(), version });
+            }
+            if found.offset >= note_from {
+                note_from = segment.note(Mark { seq, at_ms, offset: found.offset });
+            }
+            missing(last_seq + 1, seq, last_ms, at_ms, found.bad.unwrap_or(found.offset..found.offset));
+            (last_seq, last_ms) = (seq, at_ms);
+            end = found.offset + found.len;
+        }
+        if owned.end < u64::MAX {
+            // A later segment is there, so everything up to its first number once was durable here.
+            missing(last_seq + 1, owned.end, last_ms, u64::MAX, end..len);
+        }
+        Ok(Self { file: scanner.into_file(), len, end, last_seq, last_ms, damage })
+    }
+
+    /// Zeroes what follows the end; returns how many bytes of it were not zero anyway.
+    fn cut(&self) -> std::io::Result<u64> {
+        let torn_to = segment::end_of_nonzero(&self.file, self.end, self.len)?;
+        if torn_to > self.end {
+            segment::zero(&self.file, self.end, torn_to)?;
+            self.file.sync_data()?;
+        }
+        Ok(torn_to - self.end)
+    }
+}

@@ -1,0 +1,130 @@
+//! Figures of the journal, for status and metrics.
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use super::NextSegment;
+
+/// The journal's figures; counters are since the start of the process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stats {
+    /// Records that became durable.
+    pub records: u64,
+    /// Their bytes, frames' heads included.
+    pub bytes: u64,
+    /// Writes that made them durable: `records / syncs` records shared one.
+    pub syncs: u64,
+    /// What half of the writes took at most, with their sync if there is one.
+    pub sync_p50: Duration,
+    /// What all but a hundredth of them took at most.
+    pub sync_p99: Duration,
+    /// The first sequence number that is still there; 0 in an empty journal.
+    pub first_seq: u64,
+    /// Its record's timestamp, Unix milliseconds.
+    pub first_at_ms: Option<u64>,
+    /// The last one given out.
+    pub last_seq: u64,
+    /// The last durable one.
+    pub durable_seq: u64,
+    /// Bytes of records that are not durable yet.
+    pub pending_bytes: u64,
+    /// Segments that hold records.
+    pub segments: usize,
+    /// Bytes of records in all segments.
+    pub log_bytes: u64,
+    /// The segment after the present one.
+    pub next_segment: NextSegment,
+}
+
+/// Counted by the writer thread alone.
+#[derive(Debug)]
+pub(super) struct Meter {
+    records: AtomicU64,
+    bytes: AtomicU64,
+    /// How many syncs took how long: four buckets to each doubling of microseconds.
+    syncs: [AtomicU64; BUCKETS],
+}
+
+const BUCKETS: usize = 128;
+
+impl Meter {
+    pub(super) fn new() -> Self {
+        Self { records: AtomicU64::new(0), bytes: AtomicU64::new(0), syncs: [const { AtomicU64::new(0) }; BUCKETS] }
+    }
+
+    pub(super) fn count(&self, records: u64, bytes: usize, took: Duration) {
+        self.records.fetch_add(records, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.syncs[bucket(took)].fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn records(&self) -> u64 {
+        self.records.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn syncs(&self) -> u64 {
+        self.syncs.iter().map(|bucket| bucket.load(Ordering::Relaxed)).sum()
+    }
+
+    /// What `hundredths` of all syncs took at most, up to a quarter too much; zero before the first.
+    pub(super) fn quantile(&self, hundredths: u64) -> Duration {
+        let rank = (self.syncs().saturating_mul(hundredths)).div_ceil(100);
+        let mut below = 0;
+        for (index, bucket) in self.syncs.iter().enumerate() {
+            below += bucket.load(Ordering::Relaxed);
+            if below >= rank && below > 0 {
+                return limit(index);
+            }
+        }
+        Duration::ZERO
+    }
+}
+
+/// Microseconds below 4 have a bucket each; above, the leading bit and the two after it tell the bucket.
+fn bucket(took: Duration) -> usize {
+    let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+    let Some(octave) = us.checked_ilog2().filter(|octave| *octave >= 2) else { return us as usize };
+    let quarter = (us >> (octave - 2)) & 3;
+    ((octave as usize - 1) * 4 + quarter as usize).min(BUCKETS - 1)
+}
+
+/// The longest time that falls into a bucket, rounded up to what the next one begins with.
+fn limit(bucket: usize) -> Duration {
+    let next = bucket + 1;
+    if next < 4 {
+        return Duration::from_micros(next as u64);
+    }
+    Duration::from_micros((4 + next as u64 % 4) << (next / 4 - 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_are_at_most_a_quarter_too_long_and_never_too_short() {
+        for us in (0..5000).chain([1 << 20, 123_456_789]) {
+            let meter = Meter::new();
+            meter.count(1, 1, Duration::from_micros(us));
+            let told = meter.quantile(50).as_micros() as u64;
+            assert!(told >= us && told <= us + us / 4 + 1, "{us} us told as {told}");
+        }
+    }
+
+    #[test]
+    fn a_rare_slow_sync_shows_in_the_last_hundredth_only() {
+        let meter = Meter::new();
+        for us in [100; 95].into_iter().chain([9000; 5]) {
+            meter.count(3, 10, Duration::from_micros(us));
+        }
+        assert_eq!((meter.records(), meter.bytes(), meter.syncs()), (300, 1000, 100));
+        assert!(meter.quantile(50) < Duration::from_micros(150), "{:?}", meter.quantile(50));
+        assert!(meter.quantile(99) > Duration::from_micros(8999), "{:?}", meter.quantile(99));
+    }
+}

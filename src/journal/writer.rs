@@ -1,0 +1,236 @@
+//! The writer thread: takes everything that has queued, writes it, syncs it, says so, and begins anew.
+//!
+//! What was appended while a sync ran shares the next one, so the batch grows with the load by itself.
+//!
+//! After a failure nothing is known about what the file holds, and a sync that is tried again may report a success that
+//! covers nothing (the kernel has already dropped the pages it could not write). So the segment is given up at its last
+//! synced position, and the batch is written again, under its sequence numbers, into a new segment, until that works.
+//! The new segment's name says that it owns those numbers: what the old one may still hold of them is nobody's.
+//!
+//! If this thread panics the process aborts: an append would wait for ever, and nobody could tell what is written.
+
+use std::{
+    io, mem,
+    path::Path,
+    process,
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::{
+    Durability, Error, Shared,
+    frame::{self, Header},
+    segment::{self, Blank, FIRST_CAPACITY, FULL_CAPACITY, GROWTH, MARK_EVERY, Mark, Output, Segment},
+};
+
+/// Between two attempts to write a batch.
+const BACKOFF: Duration = Duration::from_millis(200);
+
+/// A batch's memory is given back beyond this many bytes.
+const KEPT_BUFFER: usize = 8 << 20;
+
+/// What the thread owns.
+#[derive(Debug)]
+pub(super) struct Writer {
+    shared: Arc<Shared>,
+    active: Active,
+    batch: Vec<u8>,
+    /// The capacity of the segment that was ordered last. Segments grow from one order to the next, also when the
+    /// writer had to make small ones in between.
+    ordered: u64,
+}
+
+/// The segment that is being written.
+#[derive(Debug)]
+pub(super) struct Active {
+    segment: Arc<Segment>,
+    output: Output,
+    /// It holds records, and readers know it.
+    listed: bool,
+    /// Its successor has been ordered.
+    next_ordered: bool,
+    /// A write or sync failed: nothing more goes into it.
+    given_up: bool,
+}
+
+impl Active {
+    /// Goes on in the segment of an earlier run.
+    pub(super) fn resume(segment: Arc<Segment>, output: Output) -> Self {
+        let listed = output.end() > 0;
+        Self { segment, output, listed, next_ordered: false, given_up: false }
+    }
+
+    /// Begins the segment of the number `first`, in `blank` or in a small file made now.
+    pub(super) fn begin(dir: &Path, first: u64, blank: Option<Blank>, durability: Durability) -> io::Result<Self> {
+        let segment = Arc::new(Segment::new(dir, first, 0));
+        let blank = match blank {
+            Some(blank) => blank,
+            None => Blank::make(dir, "new", FIRST_CAPACITY, |_| Ok(()))?,
+        };
+        let output = blank.become_segment(&segment.path)?;
+        if durability == Durability::Disk {
+            segment::sync_dir(dir)?;
+        }
+        Ok(Self::resume(segment, output))
+    }
+}
+
+/// What is in a batch.
+#[derive(Debug, Default)]
+struct Sealed {
+    /// The first sequence number.
+    first: u64,
+    records: u64,
+    /// Frames for the index; their offsets are in the batch.
+    marks: Vec<Mark>,
+}
+
+impl Writer {
+    pub(super) fn new(shared: Arc<Shared>, active: Active) -> Self {
+        let ordered = active.output.capacity();
+        Self { shared, active, batch: Vec::new(), ordered }
+    }
+
+    /// The thread. Returns when the journal is closed and everything is durable, or was given up.
+    pub(super) fn run(mut self) {
+        let _abort = AbortOnPanic;
+        while self.shared.take_batch(&mut self.batch) {
+            let sealed = self.seal();
+            if !self.store_until_durable(&sealed) {
+                return;
+            }
+            self.publish(sealed);
+        }
+        if self.shared.durability == Durability::Process
+            && let Err(error) = self.active.output.sync()
+        {
+            tracing::error!(%error, "the journal could not be synced at the end");
+        }
+    }
+
+    /// Completes the frames with their CRCs: here, so that appending threads do not hold the lock for it.
+    fn seal(&mut self) -> Sealed {
+        let mut sealed = Sealed::default();
+        let mut at = 0;
+        while let Some((Header { seq, at_ms, .. }, len)) = frame::seal(&mut self.batch[at..]) {
+            let offset = at as u64;
+            if sealed.records == 0 {
+                sealed.first = seq;
+            }
+            if sealed.marks.last().is_none_or(|mark| offset >= mark.offset + MARK_EVERY) {
+                sealed.marks.push(Mark { seq, at_ms, offset });
+            }
+            sealed.records += 1;
+            at += len;
+        }
+        sealed
+    }
+
+    /// False if the journal was closed and given up before it worked.
+    fn store_until_durable(&mut self, sealed: &Sealed) -> bool {
+        let mut failures = 0_u64;
+        loop {
+            let began = Instant::now();
+            match self.store(sealed.first) {
+                Ok(()) => {
+                    let records = sealed.records;
+                    self.shared.meter.count(records, self.batch.len(), began.elapsed());
+                    if failures > 0 {
+                        tracing::info!(failures, records, "the journal is written again");
+                        *self.shared.last_error.lock() = None;
+                    }
+                    return true;
+                }
+                Err(error) => {
+                    self.give_up_segment();
+                    if failures == 0 {
+                        tracing::error!(%error, "the journal cannot be written; trying again in a new segment");
+                    }
+                    failures += 1;
+                    *self.shared.last_error.lock() = Some(error.to_string());
+                    if !self.shared.back_off(BACKOFF) {
+                        tracing::error!(%error, lost = sealed.records, "the journal was closed with records that could not be written");
+                        return false;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Makes the batch durable.
+    fn store(&mut self, first: u64) -> Result<(), Error> {
+        if self.active.given_up || !self.active.output.takes(self.batch.len()) {
+            self.turn(first)?;
+        }
+        let output = &mut self.active.output;
+        output.write(&self.batch).map_err(|e| Error::io(output.path(), e))?;
+        match self.shared.durability {
+            Durability::Disk => output.sync().map_err(|e| Error::io(output.path(), e))?,
+            Durability::Process => self.shared.upkeep.sync_soon(output.file()),
+        }
+        output.advance(self.batch.len());
+        Ok(())
+    }
+
+    /// Begins the segment of the number `first`.
+    fn turn(&mut self, first: u64) -> Result<(), Error> {
+        let Shared { dir, durability, upkeep, .. } = &*self.shared;
+        if !self.active.given_up
+            && let Err(error) = self.active.output.truncate()
+        {
+            // Its zeros stay: a waste of room, no more.
+            tracing::warn!(%error, "a full segment of the journal could not be trimmed");
+        }
+        let next = Active::begin(dir, first, upkeep.take_prepared(), *durability).map_err(|e| Error::io(dir, e))?;
+        if *durability == Durability::Process
+            && let Ok(dir) = std::fs::File::open(dir)
+        {
+            upkeep.sync_soon(&Arc::new(dir));
+        }
+        self.active = next;
+        Ok(())
+    }
+
+    /// Takes the batch out of the segment again, as far as that is possible: a segment that holds what the next one
+    /// holds too is read rightly, but nobody has to see it.
+    fn give_up_segment(&mut self) {
+        if !mem::replace(&mut self.active.given_up, true)
+            && let Err(error) = self.active.output.truncate()
+        {
+            tracing::warn!(%error, "what was written of the failed batch could not be taken back");
+        }
+    }
+
+    /// Lets readers and waiters see the batch.
+    fn publish(&mut self, sealed: Sealed) {
+        let Active { segment, output, listed, next_ordered, .. } = &mut self.active;
+        let from = output.end() - self.batch.len() as u64;
+        for mark in sealed.marks {
+            segment.note(Mark { offset: from + mark.offset, ..mark });
+        }
+        segment.set_end(output.end());
+        if !mem::replace(listed, true) {
+            self.shared.table.push(segment.clone());
+        }
+        self.shared.batch_stored(sealed.first + sealed.records - 1);
+        self.batch.clear();
+        if self.batch.capacity() > KEPT_BUFFER {
+            self.batch.shrink_to(KEPT_BUFFER);
+        }
+        if output.end() >= output.capacity() / 2 && !mem::replace(next_ordered, true) {
+            self.ordered = self.ordered.saturating_mul(GROWTH).clamp(FIRST_CAPACITY, FULL_CAPACITY);
+            self.shared.upkeep.prepare(self.ordered);
+        }
+    }
+}
+
+struct AbortOnPanic;
+
+impl Drop for AbortOnPanic {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            process::abort();
+        }
+    }
+}
