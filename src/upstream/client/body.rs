@@ -1,0 +1,144 @@
+//! The body of an answer, read as it comes in.
+
+use std::{
+    fmt,
+    future::poll_fn,
+    rc::Rc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::{connection::Connection, decoder::Decoder, pool::Pool, request::Outgoing};
+
+/// The body of an answer. Dropping it before its end closes the connection, which cancels the upstream.
+pub struct Body {
+    /// Absent when the body has ended or failed.
+    connection: Option<Box<Connection>>,
+    framing: Decoder,
+    content_length: Option<u64>,
+    reusable_for: Option<Duration>,
+    /// What is left of a request whose answer came before all of it was sent.
+    unsent: Option<Outgoing>,
+    idle_timeout: Duration,
+    /// Set while someone waits.
+    deadline: Option<Instant>,
+    pool: Rc<Pool>,
+}
+
+/// The body broke off. All data before that has been handed out. `Display` is for the operator.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BodyError {
+    /// The connection ended before the body did.
+    BrokenOff(String),
+    /// Nothing came for the idle timeout.
+    TimedOut,
+    /// The chunked framing is broken.
+    Protocol(&'static str),
+}
+
+impl Body {
+    pub(super) fn new(
+        connection: Box<Connection>,
+        framing: Decoder,
+        reusable_for: Option<Duration>,
+        unsent: Option<Outgoing>,
+        idle_timeout: Duration,
+        pool: &Rc<Pool>,
+    ) -> Self {
+        let mut body = Self {
+            connection: Some(connection),
+            content_length: framing.remaining(),
+            framing,
+            reusable_for,
+            unsent,
+            idle_timeout,
+            deadline: None,
+            pool: pool.clone(),
+        };
+        if body.framing.is_done() {
+            body.finish();
+        }
+        body
+    }
+
+    /// The body's whole length in bytes, if the upstream told.
+    pub fn content_length(&self) -> Option<u64> {
+        self.content_length
+    }
+
+    /// Whether nothing is left to read: the end has been read, or an error has been returned.
+    pub fn is_end(&self) -> bool {
+        self.connection.is_none()
+    }
+
+    /// The next piece: all that one read of the connection brought, without framing, never empty. `None` at the body's
+    /// end and after an error. Cancel safe.
+    pub async fn chunk(&mut self) -> Option<Result<Bytes, BodyError>> {
+        poll_fn(|cx| self.poll_chunk(cx)).await
+    }
+
+    /// As [`Body::chunk`].
+    pub fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
+        loop {
+            let Some(connection) = &mut self.connection else { return Poll::Ready(None) };
+            match self.framing.take(&mut connection.buf) {
+                Err(what) => return self.fail(BodyError::Protocol(what)),
+                Ok(data) if self.framing.is_done() => {
+                    self.finish();
+                    return Poll::Ready(data.map(Ok));
+                }
+                Ok(Some(data)) => return Poll::Ready(Some(Ok(data))),
+                Ok(None) => {}
+            }
+            if let Some(unsent) = &mut self.unsent {
+                unsent.advance(&mut connection.stream, cx);
+                self.unsent.take_if(|unsent| unsent.is_sent());
+            }
+            match connection.poll_read(cx) {
+                Poll::Ready(Ok(0)) if self.framing.may_end_by_close() => {
+                    self.connection = None;
+                    return Poll::Ready(None);
+                }
+                Poll::Ready(Ok(0)) => return self.fail(BodyError::BrokenOff("end of stream".to_owned())),
+                Poll::Ready(Ok(_)) => self.deadline = None,
+                Poll::Ready(Err(error)) => return self.fail(BodyError::BrokenOff(error.to_string())),
+                Poll::Pending => {
+                    let deadline = *self.deadline.get_or_insert_with(|| Instant::now() + self.idle_timeout);
+                    ready!(connection.timer.poll(cx, deadline));
+                    return self.fail(BodyError::TimedOut);
+                }
+            }
+        }
+    }
+
+    /// The body has been read to its end: gives the connection back if both sides are done with it.
+    fn finish(&mut self) {
+        let Some(connection) = self.connection.take() else { return };
+        if let Some(reusable_for) = self.reusable_for
+            && self.unsent.is_none()
+            && connection.buf.is_empty()
+        {
+            self.pool.put(connection, Instant::now() + reusable_for);
+        }
+    }
+
+    fn fail(&mut self, error: BodyError) -> Poll<Option<Result<Bytes, BodyError>>> {
+        self.connection = None;
+        Poll::Ready(Some(Err(error)))
+    }
+}
+
+impl fmt::Display for BodyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::BrokenOff(detail) => write!(f, "the answer broke off: {detail}"),
+            Self::TimedOut => f.write_str("the answer stopped coming"),
+            Self::Protocol(what) => write!(f, "the answer is malformed: {what}"),
+        }
+    }
+}
+
+impl std::error::Error for BodyError {}

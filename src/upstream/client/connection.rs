@@ -1,0 +1,226 @@
+//! One connection to an upstream: opening it, and the exchange up to the head of an answer.
+
+use std::{
+    borrow::Cow,
+    future::poll_fn,
+    io::{self, IoSlice},
+    net::SocketAddr,
+    pin::{Pin, pin},
+    task::{Context, Poll, Waker, ready},
+    time::Duration,
+};
+
+use bytes::BytesMut;
+use tokio::{
+    io::{AsyncReadExt, AsyncWrite},
+    net::TcpStream,
+    time::{Instant, Sleep, sleep_until, timeout_at},
+};
+use tokio_rustls::client::TlsStream;
+
+use super::{
+    error::{SendError, SendErrorKind},
+    head::{Head, HeadReader},
+    origin::Origin,
+    request::Outgoing,
+    resolve::{Refusal, ResolveError, resolve},
+    tls,
+};
+
+/// Read buffers start with this size and are kept at it while a connection idles.
+const READ_SIZE: usize = 16 * 1024;
+/// Read buffers of bodies that keep filling them grow up to this.
+const READ_SIZE_MAX: usize = 128 * 1024;
+/// A read is not made into less room than this.
+const READ_SIZE_MIN: usize = 4 * 1024;
+
+/// The byte stream of a connection.
+pub(super) enum Stream {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Stream {
+    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut BytesMut) -> Poll<io::Result<usize>> {
+        // These futures keep nothing between two polls, so they may be made anew each time.
+        match self {
+            Self::Plain(stream) => pin!(stream.read_buf(buf)).poll(cx),
+            Self::Tls(stream) => pin!(stream.read_buf(buf)).poll(cx),
+        }
+    }
+
+    pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Self::Tls(stream) => Pin::new(stream.as_mut()).poll_write_vectored(cx, slices),
+        }
+    }
+
+    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tls(stream) => Pin::new(stream.as_mut()).poll_flush(cx),
+        }
+    }
+}
+
+/// A connection and what has been read from it and not yet taken.
+pub(super) struct Connection {
+    pub(super) origin: Origin,
+    pub(super) stream: Stream,
+    pub(super) buf: BytesMut,
+    pub(super) timer: Timer,
+    read_size: usize,
+}
+
+/// Why an exchange brought no answer's head. The details are in words for the operator.
+pub(super) enum ExchangeError {
+    /// The connection ended before a byte of an answer.
+    Closed(Cow<'static, str>),
+    /// The deadline passed.
+    TimedOut,
+    /// What came is no acceptable head.
+    Protocol(Cow<'static, str>),
+}
+
+impl ExchangeError {
+    pub(super) fn at(self, origin: Origin) -> SendError {
+        match self {
+            Self::Closed(detail) => SendError::new(SendErrorKind::Closed, origin, detail),
+            Self::TimedOut => SendError::new(SendErrorKind::FirstByteTimeout, origin, ""),
+            Self::Protocol(detail) => SendError::new(SendErrorKind::Protocol, origin, detail),
+        }
+    }
+}
+
+impl Connection {
+    /// Connects to `origin` within `timeout`, unless it is one of `listeners`.
+    pub(super) async fn open(
+        origin: &Origin,
+        timeout: Duration,
+        listeners: &[SocketAddr],
+    ) -> Result<Box<Self>, SendError> {
+        let deadline = Instant::now() + timeout;
+        let opened = timeout_at(deadline, async {
+            let tcp = connect_tcp(origin, deadline, listeners).await?;
+            let stream = match origin.tls_name() {
+                None => Stream::Plain(tcp),
+                Some(name) => Stream::Tls(tls::connect(tcp, name.clone()).await.map_err(|e| (SendErrorKind::Tls, e))?),
+            };
+            let (buf, timer) = (BytesMut::new(), Timer::default());
+            Ok(Box::new(Self { origin: origin.clone(), stream, buf, timer, read_size: READ_SIZE }))
+        });
+        match opened.await {
+            Ok(opened) => opened.map_err(|(kind, detail): (_, String)| SendError::new(kind, origin.clone(), detail)),
+            Err(_) => Err(SendError::new(SendErrorKind::ConnectTimeout, origin.clone(), "")),
+        }
+    }
+
+    /// Sends `outgoing` and reads the head of the final answer, both at once: an upstream may refuse a body before it
+    /// has read it. The answer may thus be complete before `outgoing` is.
+    pub(super) async fn exchange(&mut self, outgoing: &mut Outgoing, deadline: Instant) -> Result<Head, ExchangeError> {
+        let mut reader = HeadReader::default();
+        let mut answered = false;
+        poll_fn(|cx| {
+            loop {
+                outgoing.advance(&mut self.stream, cx);
+                let ended = match self.poll_read(cx) {
+                    Poll::Pending => return self.timer.poll(cx, deadline).map(|()| Err(ExchangeError::TimedOut)),
+                    Poll::Ready(Ok(0)) => Cow::Borrowed("end of stream"),
+                    Poll::Ready(Ok(_)) => match reader.read(&mut self.buf) {
+                        Ok(None) => {
+                            answered = true;
+                            continue;
+                        }
+                        Ok(Some(head)) => return Poll::Ready(Ok(head)),
+                        Err(what) => return Poll::Ready(Err(ExchangeError::Protocol(what.into()))),
+                    },
+                    Poll::Ready(Err(error)) => Cow::Owned(error.to_string()),
+                };
+                return Poll::Ready(Err(match answered {
+                    true => ExchangeError::Protocol(format!("it broke off in its head: {ended}").into()),
+                    false => ExchangeError::Closed(ended),
+                }));
+            }
+        })
+        .await
+    }
+
+    /// Reads once, as much as there is room for. 0 is the end of the stream.
+    pub(super) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        // Once the pieces taken from it are gone, the same memory is used again.
+        if self.buf.capacity() - self.buf.len() < READ_SIZE_MIN {
+            self.buf.reserve(self.read_size);
+        }
+        let room = self.buf.capacity() - self.buf.len();
+        let read = ready!(self.stream.poll_read(cx, &mut self.buf))?;
+        if read == room && room >= self.read_size {
+            self.read_size = (self.read_size * 2).min(READ_SIZE_MAX);
+        }
+        Poll::Ready(Ok(read))
+    }
+
+    /// Whether an idle connection can carry another exchange: it is open, and nothing came that nobody asked for.
+    pub(super) fn is_quiet(&mut self) -> bool {
+        // Nobody is to be woken: the next exchange asks again with its own task.
+        self.buf.is_empty() && self.poll_read(&mut Context::from_waker(Waker::noop())).is_pending()
+    }
+
+    /// Gives back what a large body made the buffer grow to.
+    pub(super) fn shrink(&mut self) {
+        if self.read_size > READ_SIZE {
+            self.read_size = READ_SIZE;
+            self.buf = BytesMut::new();
+        }
+    }
+}
+
+async fn connect_tcp(
+    origin: &Origin,
+    deadline: Instant,
+    listeners: &[SocketAddr],
+) -> Result<TcpStream, (SendErrorKind, String)> {
+    let addresses = resolve(origin.host(), origin.port(), listeners).await.map_err(|error| match error {
+        ResolveError::NotFound(error) => (SendErrorKind::Resolve, error.to_string()),
+        ResolveError::Refused(Refusal::LinkLocal) => (SendErrorKind::Forbidden, "it is link-local".to_owned()),
+        ResolveError::Refused(Refusal::OurOwn) => (SendErrorKind::Forbidden, "it is our own listener".to_owned()),
+    })?;
+    let mut failure = (SendErrorKind::Connect, String::new());
+    for (tried, address) in addresses.iter().enumerate() {
+        // An address that does not answer leaves the others their share of the time.
+        let now = Instant::now();
+        let left = u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
+        let share = deadline.saturating_duration_since(now) / left.max(1);
+        match timeout_at(now + share, TcpStream::connect(address)).await {
+            Ok(Ok(tcp)) => match tcp.set_nodelay(true) {
+                Ok(()) => return Ok(tcp),
+                Err(error) => failure = (SendErrorKind::Connect, format!("{address}: {error}")),
+            },
+            Ok(Err(error)) => failure = (SendErrorKind::Connect, format!("{address}: {error}")),
+            Err(_) => failure = (SendErrorKind::ConnectTimeout, address.to_string()),
+        }
+    }
+    Err(failure)
+}
+
+/// A timer for deadlines that mostly move on before they pass. It stays armed for an earlier deadline and looks again
+/// when it fires, so that moving the deadline costs nothing.
+#[derive(Default)]
+pub(super) struct Timer(Option<Pin<Box<Sleep>>>);
+
+impl Timer {
+    /// Ready when `deadline` has passed.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<()> {
+        let sleep = self.0.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        if sleep.deadline() > deadline {
+            sleep.as_mut().reset(deadline);
+        }
+        loop {
+            ready!(sleep.as_mut().poll(cx));
+            if sleep.deadline() >= deadline {
+                return Poll::Ready(());
+            }
+            sleep.as_mut().reset(deadline);
+        }
+    }
+}

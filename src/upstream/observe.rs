@@ -1,0 +1,252 @@
+//! An upstream's answer on its way to the customer: the model's name is rewritten, usage and text are observed, and a
+//! stream's terminal event is set apart, so that it can wait for the log.
+//!
+//! There is one [`Observer`] an answer, fed in one of three ways: [`Observer::feed`] with the chunks of an event stream,
+//! [`Observer::whole`] with a JSON answer in memory, [`Observer::piece`] with the chunks of a JSON answer that is too
+//! large for that; the chunks may be cut anywhere. [`Observer::finish`] ends the first and the last.
+//!
+//! What is not rewritten is passed on as it came, as the very same [`Bytes`] where nothing in a chunk changes. The model
+//! is found by its path (`model`, `response.model`, `message.model`), never by a search for text. JSON that is invalid
+//! is passed on untouched; text in it counts as far as it could be read.
+//!
+//! In a stream, the frame of an upstream's error is taken out and handed to the caller, who answers in his own words.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+
+use self::{
+    answer::{Answer, Known},
+    big::Big,
+};
+use super::{
+    json,
+    splice::{Splice, splice},
+    sse::{self, Frame, FrameTooLong, Frames},
+};
+use crate::domain::{route::Route, usage::Usage};
+
+mod answer;
+mod big;
+#[cfg(test)]
+mod tests;
+
+/// What has been seen of an answer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Seen {
+    usage: Option<Usage>,
+    text_bytes: u64,
+    finish_reason: bool,
+    terminal: bool,
+    error: bool,
+}
+
+/// What comes of a chunk of a stream. Pass on in this order.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Fed {
+    /// For the customer, now; may be empty.
+    pub pass: Bytes,
+    /// The data of an upstream's error event, which is not in `pass`: as the upstream wrote it, names and all.
+    pub error: Option<Bytes>,
+    /// Everything from the terminal event on, in this and all later chunks: for the customer when the record is durable.
+    pub terminal: Option<Bytes>,
+}
+
+/// Watches one answer.
+#[derive(Debug)]
+pub struct Observer {
+    route: Route,
+    slug: Slug,
+    hide_usage: bool,
+    seen: Seen,
+    frames: Frames,
+    known: Known,
+    big: Big,
+    // A frame that was taken out ended in a CR at the end of its chunk; its LF goes with it.
+    swallow_lf: bool,
+    // Empty between calls; kept for their room.
+    splices: Vec<Splice>,
+    models: Vec<Range<usize>>,
+}
+
+/// The name that a customer knows the model by.
+#[derive(Debug, Clone)]
+struct Slug {
+    name: String,
+    // As a JSON string.
+    quoted: Bytes,
+}
+
+impl Observer {
+    /// For an answer to a request on `route` for `slug`. With `hide_usage` the extra chunk of a stream that carries the
+    /// usage is taken out: we asked for it, the customer did not.
+    pub fn new(route: Route, slug: &str, hide_usage: bool) -> Self {
+        Self {
+            route,
+            slug: Slug { name: slug.into(), quoted: json::quote(slug).into() },
+            hide_usage,
+            seen: Seen::default(),
+            frames: Frames::default(),
+            known: Known::default(),
+            big: Big::default(),
+            swallow_lf: false,
+            splices: Vec::new(),
+            models: Vec::new(),
+        }
+    }
+
+    /// A chunk of an event stream. Whole frames are passed on, an incomplete one waits for the rest of it. `Err`: a
+    /// frame without an end; nothing more can be passed on.
+    pub fn feed(&mut self, chunk: Bytes) -> Result<Fed, FrameTooLong> {
+        let run = self.frames.push(chunk)?;
+        Ok(self.pass_on(run))
+    }
+
+    /// The answer has ended. Of a stream: a last frame that lacks nothing but the empty line behind it is passed on as it
+    /// is, and what follows it must begin with that line; less than that is no event, and dropped. So is half a `model`
+    /// of an answer that was fed in pieces.
+    pub fn finish(&mut self) -> Fed {
+        let left = self.frames.finish();
+        let whole = sse::frames(&left)
+            .next()
+            .and_then(|frame| frame.payload())
+            .is_some_and(|payload| is_terminal(self.route, &payload) || json::validate(&payload).is_ok());
+        if whole { self.pass_on(left) } else { Fed::default() }
+    }
+
+    /// A JSON answer, all of it.
+    pub fn whole(&mut self, body: Bytes) -> Bytes {
+        let mut answer = Answer::new(self.route, &self.slug, &mut self.models);
+        let valid = answer.read(&body, None).is_ok();
+        let said = answer.said;
+        self.note(&said, valid);
+        if valid {
+            let with = &self.slug.quoted;
+            self.splices.extend(self.models.iter().map(|at| Splice { at: at.clone(), with: with.clone() }));
+        }
+        self.models.clear();
+        let out = splice(&body, &self.splices);
+        self.splices.clear();
+        out
+    }
+
+    /// A chunk of a JSON answer that is not kept in memory. The value of a `model` is held back until it is complete.
+    pub fn piece(&mut self, chunk: Bytes) -> Bytes {
+        self.big.feed(&chunk, &self.slug, self.route, &mut self.seen, &mut self.splices);
+        let out = splice(&chunk, &self.splices);
+        self.splices.clear();
+        out
+    }
+
+    /// The upstream's own count, the latest of them.
+    pub fn usage(&self) -> Option<Usage> {
+        self.seen.usage
+    }
+
+    /// UTF-8 bytes of generated text: content, reasoning, refusals, tool calls.
+    pub fn text_bytes(&self) -> u64 {
+        self.seen.text_bytes
+    }
+
+    /// Whether a choice has said why it ended. In a stream, usage may still follow.
+    pub fn saw_finish_reason(&self) -> bool {
+        self.seen.finish_reason
+    }
+
+    /// Whether the event has come that ends a stream.
+    pub fn saw_terminal(&self) -> bool {
+        self.seen.terminal
+    }
+
+    /// Whether the upstream reported an error in an answer that had begun as a success.
+    pub fn saw_error(&self) -> bool {
+        self.seen.error
+    }
+
+    fn pass_on(&mut self, run: Bytes) -> Fed {
+        let mut fed = Fed::default();
+        // Where the terminal event begins.
+        let mut hold = if self.seen.terminal { 0 } else { run.len() };
+        if !run.is_empty() && std::mem::take(&mut self.swallow_lf) && run.starts_with(b"\n") {
+            self.splices.push(Splice { at: 0..1, with: Bytes::new() });
+        }
+        for frame in sse::frames(&run) {
+            let Some(payload) = frame.payload() else { continue };
+            if is_terminal(self.route, &payload) {
+                if !self.seen.terminal {
+                    self.seen.terminal = true;
+                    hold = frame.start;
+                }
+                continue;
+            }
+            match self.look(&frame, &payload) {
+                Verdict::Pass => continue,
+                Verdict::Hide => {}
+                Verdict::Error => {
+                    self.seen.error = true;
+                    fed.error.get_or_insert_with(|| Bytes::copy_from_slice(&payload));
+                }
+            }
+            let end = frame.start + frame.bytes.len();
+            self.splices.push(Splice { at: frame.start..end, with: Bytes::new() });
+            self.swallow_lf = end == run.len() && run.ends_with(b"\r");
+        }
+        if hold == run.len() {
+            fed.pass = splice(&run, &self.splices);
+        } else {
+            let held = self.splices.partition_point(|splice| splice.at.start < hold);
+            for splice in &mut self.splices[held..] {
+                splice.at = splice.at.start - hold..splice.at.end - hold;
+            }
+            fed.terminal = Some(splice(&run.slice(hold..), &self.splices[held..]));
+            fed.pass = splice(&run.slice(..hold), &self.splices[..held]);
+        }
+        self.splices.clear();
+        fed
+    }
+
+    fn look(&mut self, frame: &Frame<'_>, payload: &[u8]) -> Verdict {
+        let mut answer = Answer::new(self.route, &self.slug, &mut self.models);
+        let valid = answer.read(payload, Some(&mut self.known)).is_ok();
+        let said = answer.said;
+        self.note(&said, valid);
+        let verdict = if frame.event == Some(b"error") || (valid && said.error) {
+            Verdict::Error
+        } else if valid && self.hide_usage && said.is_usage_alone() {
+            Verdict::Hide
+        } else {
+            Verdict::Pass
+        };
+        if valid && verdict == Verdict::Pass {
+            for at in self.models.iter().filter_map(|at| frame.locate(at)) {
+                self.splices.push(Splice { at, with: self.slug.quoted.clone() });
+            }
+        }
+        self.models.clear();
+        verdict
+    }
+
+    fn note(&mut self, said: &answer::Said, valid: bool) {
+        self.seen.text_bytes = self.seen.text_bytes.saturating_add(said.text_bytes);
+        if valid {
+            self.seen.usage = said.usage.or(self.seen.usage);
+            self.seen.finish_reason |= said.finish_reason;
+            self.seen.error |= said.error;
+        }
+    }
+}
+
+/// What becomes of a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Pass,
+    Hide,
+    Error,
+}
+
+/// Whether a frame's data says that the stream is over.
+fn is_terminal(route: Route, payload: &[u8]) -> bool {
+    match route {
+        Route::ChatCompletions | Route::Completions | Route::Embeddings => payload.trim_ascii() == b"[DONE]",
+    }
+}

@@ -1,0 +1,444 @@
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::upstream::json::tests::any_json;
+
+const SLUG: &str = "acme/chat";
+
+fn observer(hide_usage: bool) -> Observer {
+    Observer::new(Route::ChatCompletions, SLUG, hide_usage)
+}
+
+/// All that comes of a stream that arrives in these chunks.
+#[derive(Debug, Default, PartialEq)]
+struct Outcome {
+    pass: String,
+    terminal: String,
+    error: Option<Bytes>,
+    seen: Seen,
+}
+
+fn stream_of<'a>(mut observer: Observer, chunks: impl IntoIterator<Item = &'a [u8]>) -> Outcome {
+    let mut outcome = Outcome::default();
+    let mut add = |fed: Fed, text: &mut dyn FnMut(&[u8]) -> String| {
+        assert!(outcome.terminal.is_empty() || fed.pass.is_empty(), "nothing passes the terminal event");
+        outcome.pass += &text(&fed.pass);
+        outcome.terminal += &text(&fed.terminal.unwrap_or_default());
+        outcome.error = outcome.error.take().or(fed.error);
+    };
+    let mut text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    for chunk in chunks {
+        add(observer.feed(Bytes::copy_from_slice(chunk)).unwrap(), &mut text);
+    }
+    add(observer.finish(), &mut text);
+    outcome.seen = observer.seen;
+    outcome
+}
+
+fn stream(text: &str, hide_usage: bool) -> Outcome {
+    stream_of(observer(hide_usage), [text.as_bytes()])
+}
+
+fn delta(model: &str, delta: Value) -> String {
+    let choice = json!([{"index": 0, "delta": delta, "logprobs": null, "finish_reason": null}]);
+    format!(r#"data: {{"id":"c1","object":"chat.completion.chunk","model":"{model}","choices":{choice}}}"#) + "\n\n"
+}
+
+const STOP: &str =
+    "data: {\"id\":\"c1\",\"model\":\"llama\",\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n";
+const STOPPED: &str =
+    "data: {\"id\":\"c1\",\"model\":\"acme/chat\",\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n";
+const USAGE: &str = "data: {\"model\":\"llama\",\"choices\":[],\"usage\":{\"prompt_tokens\":9,\"completion_tokens\":5,\
+                     \"prompt_tokens_details\":{\"cached_tokens\":4}}}\n\n";
+const DONE: &str = "data: [DONE]\n\n";
+
+#[test]
+fn a_stream_is_passed_on_under_the_slug_and_metered() {
+    let hello = json!({"role": "assistant", "content": "Hé\n"});
+    let text = delta("llama", hello.clone()) + &delta("llama", json!({"content": "llo"})) + STOP + USAGE + DONE;
+    let outcome = stream(&text, true);
+    assert_eq!(outcome.pass, delta(SLUG, hello) + &delta(SLUG, json!({"content": "llo"})) + STOPPED);
+    assert_eq!(outcome.terminal, DONE);
+    let usage = Some(Usage { input: 9, output: 5, cached: 4 });
+    assert_eq!(outcome.seen, Seen { usage, text_bytes: 7, finish_reason: true, terminal: true, error: false });
+}
+
+#[test]
+fn a_customer_who_asked_for_usage_sees_it() {
+    let outcome = stream(&(STOP.to_owned() + USAGE + DONE), false);
+    assert_eq!(outcome.pass, STOPPED.to_owned() + &USAGE.replace("llama", SLUG));
+}
+
+#[test]
+fn only_the_extra_chunk_is_taken_out() {
+    for kept in [
+        r#"{"choices":[],"usage":null}"#,
+        r#"{"choices":[],"prompt_filter_results":[]}"#,
+        r#"{"choices":[{"delta":{"content":"a"}}],"usage":{"prompt_tokens":1,"completion_tokens":1}}"#,
+        r#"{"usage":{"prompt_tokens":1,"completion_tokens":1}}"#,
+    ] {
+        let frame = format!("data: {kept}\n\n");
+        assert_eq!(stream(&frame, true).pass, frame);
+    }
+}
+
+#[test]
+fn it_does_not_matter_where_a_stream_is_cut() {
+    let basic = delta("llama", json!({"content": "é"})) + &delta(SLUG, json!({})) + STOP + USAGE + DONE;
+    let unix = ": hi\n\ndata: {\"model\":\"x\",\ndata: \"choices\":[{\"text\":\"ab\"}]}\n\n".to_owned() + USAGE + DONE;
+    let broken = "data: {\"error\":{\"message\":\"llama\"}}\n\ndata: [DONE]\n\ndata: x\n\n".to_owned();
+    let open = delta("llama", json!({"content": "a"})) + &STOP[..STOP.len() - 2];
+    let escaped =
+        "event: m\ndata:{\"mod\\u0065l\":\"\\ud83d\\ude00\",\"message\":{\"model\":\"y\"}}\n\n".to_owned() + USAGE;
+    for text in [basic, unix, broken, open, escaped] {
+        for line_end in ["\n", "\r\n", "\r"] {
+            let text = text.replace('\n', line_end);
+            let expected = stream(&text, true);
+            for first in 0..=text.len() {
+                // A stride that hits every second place within a few rounds keeps this quick.
+                for second in (first..=text.len()).step_by(1 + first % 3) {
+                    let (head, tail) = text.as_bytes().split_at(second);
+                    let chunks = [&head[..first], &head[first..], tail];
+                    assert_eq!(stream_of(observer(true), chunks), expected, "{text:?} cut at {first} and {second}");
+                }
+            }
+            assert_eq!(stream_of(observer(true), text.as_bytes().chunks(1)), expected);
+        }
+    }
+}
+
+#[test]
+fn a_chunk_in_which_nothing_changes_is_passed_on_without_a_copy() {
+    let mut observer = observer(true);
+    let chunk = Bytes::from(delta(SLUG, json!({"content": "a"})).repeat(5) + ": ping\n\n");
+    for _ in 0..3 {
+        let fed = observer.feed(chunk.clone()).unwrap();
+        assert_eq!((fed.pass.as_ptr(), fed.pass.len()), (chunk.as_ptr(), chunk.len()));
+    }
+    assert_eq!(observer.text_bytes(), 15);
+}
+
+#[test]
+fn frames_that_begin_alike_are_read_alike() {
+    // The name of the model is known from the frame before; then it is another one, longer, a prefix, gone.
+    let frame = |model: &str, more: &str| format!("data: {{\"id\":\"1\",\"model\":{model}{more}}}\n\n");
+    let slug = format!("\"{SLUG}\"");
+    for (models, expected) in [
+        (["\"a\"", "\"a\"", "\"b\""], [&slug, &slug, &slug]),
+        (["\"a\"", "\"ab\"", "\"a\""], [&slug, &slug, &slug]),
+        ([&slug, &slug, "\"a\""], [&slug, &slug, &slug]),
+        ([&slug, "null", "1"], [&slug, &"null".to_owned(), &"1".to_owned()]),
+        (["\"a\"", "\"\"", "{\"model\":\"a\"}"], [&slug, &slug, &"{\"model\":\"a\"}".to_owned()]),
+    ] {
+        for more in ["", ",\"choices\":[{\"text\":\"abc\"}]", " , \"model\" : \"again\""] {
+            let before: String = models.iter().map(|model| frame(model, more)).collect();
+            let after: String = expected.iter().map(|model| frame(model, &more.replace("again", SLUG))).collect();
+            assert_eq!(stream(&before, false).pass, after);
+        }
+    }
+}
+
+#[test]
+fn a_known_beginning_does_not_excuse_what_follows() {
+    let good = "data: {\"model\":\"a\",\"x\":1}\n\n";
+    for bad in
+        ["data: {\"model\":\"a\"", "data: {\"model\":\"a\"x}", "data: {\"model\":\"a\",}", "data: {\"model\":\"a\"}}"]
+    {
+        let outcome = stream(&format!("{good}{bad}\n\n"), false);
+        assert_eq!(outcome.pass, good.replace("\"a\"", "\"acme/chat\"") + bad + "\n\n");
+    }
+}
+
+#[test]
+fn the_model_is_found_by_its_path_only() {
+    let text = "data: {\"x\":{\"model\":\"llama\"},\"choices\":[{\"model\":\"llama\",\"delta\":{\"content\":\
+                \"\\\"model\\\":\\\"llama\\\"\"}}],\"response\":{\"a\":[],\"model\":\"llama\"},\"message\":{\"model\":\
+                \"llama\"},\"m\\u006fdel\" : \"ll\\u0061ma\" }\n\n";
+    let expected = text
+        .replace("\"response\":{\"a\":[],\"model\":\"llama\"", "\"response\":{\"a\":[],\"model\":\"acme/chat\"")
+        .replace("\"message\":{\"model\":\"llama\"", "\"message\":{\"model\":\"acme/chat\"")
+        .replace("\"ll\\u0061ma\"", "\"acme/chat\"");
+    assert_eq!(stream(text, false).pass, expected);
+    let same = "data: {\"model\":\"acme\\/ch\\u0061t\"}\n\n";
+    assert_eq!(stream(same, false).pass, same);
+}
+
+#[test]
+fn generated_text_is_counted_and_nothing_else() {
+    for (delta, bytes) in [
+        (json!({"role": "assistant", "content": "é€😀\n\"\\"}), 12),
+        (json!({"content": null, "refusal": "no"}), 2),
+        (json!({"reasoning_content": "abc"}), 3),
+        (json!({"reasoning": "abc", "reasoning_content": "abc", "content": "d"}), 4),
+        (
+            json!({"tool_calls": [{"id": "xyz", "type": "function", "function": {"name": "f", "arguments": "{\"a\":1}"}}]}),
+            8,
+        ),
+        (json!({"function_call": {"name": "f", "arguments": "{}"}}), 3),
+        (json!({"content": [{"type": "text", "text": "ab"}, {"thinking": [{"text": "c"}]}]}), 3),
+        (json!({"content": 5, "tool_calls": null, "annotations": ["abc"]}), 0),
+        (json!("abc"), 0),
+    ] {
+        let choices =
+            json!({"choices": [{"delta": delta, "logprobs": {"content": [{"token": "abc"}]}}, {"message": delta}]});
+        assert_eq!(stream(&format!("data: {choices}\n\n"), false).seen.text_bytes, 2 * bytes, "{choices}");
+    }
+    assert_eq!(stream("data: {\"choices\":[{\"text\":\"abc\"},{\"text\":\"d\"}]}\n\n", false).seen.text_bytes, 4);
+}
+
+#[test]
+fn usage_is_read_tolerantly_and_the_latest_wins() {
+    let usage = |usage: &str| stream(&format!("data: {{\"usage\":{usage}}}\n\n"), false).seen.usage;
+    let tokens = |input, output, cached| Some(Usage { input, output, cached });
+    assert_eq!(usage(r#"{"prompt_tokens":9,"completion_tokens":5,"total_tokens":14}"#), tokens(9, 5, 0));
+    let newer = r#"{"input_tokens":9.0,"output_tokens":5e0,"input_tokens_details":{"cached_tokens":3}}"#;
+    assert_eq!(usage(newer), tokens(9, 5, 3));
+    assert_eq!(usage(r#"{"prompt_tokens":9,"completion_tokens":null,"prompt_tokens_details":null}"#), tokens(9, 0, 0));
+    assert_eq!(usage(r#"{"prompt_tokens_details":{"cached_tokens":99},"prompt_tokens":9}"#), tokens(9, 0, 9));
+    for unsound in [
+        "null",
+        "{}",
+        "[]",
+        "5",
+        r#"{"total_tokens":5}"#,
+        r#"{"prompt_tokens":null}"#,
+        r#"{"prompt_tokens":-1,"completion_tokens":5}"#,
+        r#"{"prompt_tokens":1.5,"completion_tokens":5}"#,
+        r#"{"prompt_tokens":"9","completion_tokens":5}"#,
+        r#"{"prompt_tokens":9,"completion_tokens":1e30}"#,
+    ] {
+        assert_eq!(usage(unsound), None, "{unsound}");
+    }
+    let continuous = "data: {\"usage\":{\"prompt_tokens\":9,\"completion_tokens\":1}}\n\n\
+                      data: {\"usage\":{\"prompt_tokens\":9,\"completion_tokens\":2}}\n\ndata: {\"usage\":null}\n\n";
+    assert_eq!(stream(continuous, false).seen.usage, tokens(9, 2, 0));
+}
+
+#[test]
+fn embeddings_have_no_output() {
+    let mut observer = Observer::new(Route::Embeddings, SLUG, false);
+    let body = r#"{"model":"e","data":[{"embedding":[0.5,-1e-3]}],"usage":{"prompt_tokens":8,"completion_tokens":3}}"#;
+    assert_eq!(observer.whole(Bytes::from_static(body.as_bytes())), body.replace("\"e\"", "\"acme/chat\""));
+    assert_eq!(observer.usage(), Some(Usage { input: 8, output: 0, cached: 0 }));
+}
+
+#[test]
+fn a_whole_answer_is_rewritten_and_metered() {
+    let body = |model: &str| {
+        format!(
+            r#"{{"model": "{model}", "choices": [{{"message": {{"content": "héllo"}}, "finish_reason": "stop"}}],
+            "usage": {{"prompt_tokens": 3, "completion_tokens": 2}}}}"#
+        )
+    };
+    let mut observer = observer(false);
+    assert_eq!(observer.whole(body("llama").into()), body(SLUG));
+    assert_eq!((observer.text_bytes(), observer.saw_finish_reason(), observer.saw_error()), (6, true, false));
+    assert_eq!(observer.usage(), Some(Usage { input: 3, output: 2, cached: 0 }));
+    let same = Bytes::from(body(SLUG));
+    assert_eq!(observer.whole(same.clone()).as_ptr(), same.as_ptr());
+    for other in ["", "<html>", "[1]", "{\"model\":\"llama\"", "{\"model\":null}"] {
+        assert_eq!(observer.whole(Bytes::from_static(other.as_bytes())), other);
+    }
+}
+
+#[test]
+fn an_upstreams_error_is_handed_over_and_not_passed_on() {
+    for payload in [
+        r#"{"error":{"message":"llama at 10.0.0.7 ran out of memory","code":500}}"#,
+        r#"{"error":"llama failed"}"#,
+        r#"{"object":"error","message":"llama failed"}"#,
+        r#"{"model":"llama","choices":[{"delta":{},"finish_reason":"error"}],"error":{"message":"x"}}"#,
+    ] {
+        let text = delta(SLUG, json!({"content": "a"})) + "data: " + payload + "\n\n" + DONE;
+        let outcome = stream(&text, false);
+        assert_eq!(outcome.pass, delta(SLUG, json!({"content": "a"})));
+        assert_eq!((outcome.error.unwrap(), outcome.seen.error), (Bytes::from(payload), true));
+    }
+    let named = stream("event: error\ndata: out of memory\n\n", false);
+    assert_eq!((named.pass, named.error), (String::new(), Some(Bytes::from_static(b"out of memory"))));
+    for fine in ["{\"error\":null}", "{\"error\":\"\"}", "{\"error\":false,\"object\":\"chat.completion.chunk\"}"] {
+        let frame = format!("data: {fine}\n\n");
+        assert_eq!(stream(&frame, false), Outcome { pass: frame, ..Outcome::default() });
+    }
+}
+
+#[test]
+fn what_is_no_json_is_passed_on_as_it_is() {
+    for data in [
+        "",
+        "hello",
+        "{\"model\":\"llama\"",
+        "{\"model\":\"llama\"}}",
+        "{\"model\":\"llama\",\"p\":NaN}",
+        "[1]",
+        "\u{feff}",
+    ] {
+        let frame = format!("data: {data}\n\n");
+        assert_eq!(stream(&frame, true).pass, frame);
+    }
+    let cut = "data: {\"choices\":[{\"delta\":{\"content\":\"abc\"},\"logprobs\":NaN}],\"model\":\"llama\"}\n\n";
+    let outcome = stream(cut, true);
+    assert_eq!((outcome.pass.as_str(), outcome.seen.text_bytes), (cut, 3));
+}
+
+#[test]
+fn everything_from_the_terminal_event_on_is_held() {
+    let mut observer = observer(true);
+    let fed = observer.feed(Bytes::from(STOP.to_owned() + DONE + ": bye\n\n")).unwrap();
+    assert_eq!((fed.pass, fed.terminal.unwrap()), (Bytes::from(STOPPED), Bytes::from(DONE.to_owned() + ": bye\n\n")));
+    assert!(observer.saw_terminal());
+    let fed = observer.feed(Bytes::from(STOP.to_owned() + USAGE + ": later")).unwrap();
+    assert_eq!((fed.pass, fed.terminal.unwrap()), (Bytes::new(), Bytes::from(STOPPED)));
+    assert_eq!(observer.finish(), Fed::default());
+}
+
+#[test]
+fn a_last_frame_without_its_empty_line_counts_if_it_is_whole() {
+    for ending in ["", "\n", "\r\n", "\r"] {
+        let outcome = stream(&format!("{STOP}data: [DONE]{ending}"), true);
+        assert_eq!((outcome.pass.as_str(), outcome.terminal), (STOPPED, format!("data: [DONE]{ending}")));
+        let outcome = stream(&format!("{}{ending}", STOP.trim_end()), true);
+        assert_eq!(outcome.pass, format!("{}{ending}", STOPPED.trim_end()));
+        let outcome = stream(&format!("{STOP}{}{ending}", USAGE.trim_end()), true);
+        assert_eq!((outcome.pass.as_str(), outcome.seen.usage.is_some()), (STOPPED, true));
+    }
+    for half in ["da", ": comment", "data: {\"model\":\"lla", "data: [DON", "event: x\n"] {
+        assert_eq!(stream(&(STOP.to_owned() + half), true).pass, STOPPED);
+    }
+}
+
+/// What comes of a JSON answer in these pieces.
+fn pieces<'a>(route: Route, pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<u8>, Seen) {
+    let mut observer = Observer::new(route, SLUG, false);
+    let mut out = Vec::new();
+    for piece in pieces {
+        out.extend_from_slice(&observer.piece(Bytes::copy_from_slice(piece)));
+    }
+    assert_eq!(observer.finish(), Fed::default());
+    (out, observer.seen)
+}
+
+const LARGE: [&str; 4] = [
+    r#" { "object":"list" , "mod\u0065l" : "ll\u0061m\"a" ,"data":[{"model":"llama","embedding":[0.5,-1e3],"b":"\\\""}],
+        "usage" : {"prompt_tokens":8,"a":{"b":[{}]},"prompt_tokens_details":{"cached_tokens":2}},"z":[[],{}],"x":1} "#,
+    r#"{"choices":[{"message":{"role":"assistant","content":"a\u00e9\ud83d\ude00\n","tool_calls":[{"function":{
+        "name":"f","arguments":"{\"model\":\"x\"}"}}]},"logprobs":{"content":[{"token":"no"}]},"finish_reason":"stop"},
+        {"text":"bc","finish_reason":null}],"model":"acme\/chat","usage":{"prompt_tokens":8,"completion_tokens":4}}"#,
+    r#"{"response":{"model":"llama","x":{"model":"llama"}},"message":{"model":"llama"},"usage":null,"model":""}"#,
+    r#"{"model":null,"usage":[{"prompt_tokens":8}],"choices":["content",{"content":["a"]}],"s":"model","t":"usage"}"#,
+];
+
+#[test]
+fn a_large_answer_comes_out_as_it_would_whole() {
+    for route in [Route::ChatCompletions, Route::Embeddings] {
+        for body in LARGE {
+            let mut observer = Observer::new(route, SLUG, false);
+            let expected = (observer.whole(Bytes::from_static(body.as_bytes())).to_vec(), observer.seen);
+            assert_eq!(pieces(route, [body.as_bytes()]), expected);
+            assert_eq!(pieces(route, body.as_bytes().chunks(1)), expected);
+            for first in 0..=body.len() {
+                for second in first..=body.len() {
+                    let (head, tail) = body.as_bytes().split_at(second);
+                    assert_eq!(pieces(route, [&head[..first], &head[first..], tail]), expected);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_large_answer_is_passed_on_without_a_copy_and_without_waiting() {
+    let mut observer = Observer::new(Route::Embeddings, SLUG, false);
+    let body = Bytes::from(format!(r#"{{"model":"{SLUG}","data":[{}"#, "0.25,".repeat(1000)));
+    assert_eq!(observer.piece(body.clone()).as_ptr(), body.as_ptr());
+    assert_eq!(observer.piece(Bytes::from_static(b"1],\"model\":\"lla")), "1],\"model\":");
+    assert_eq!(observer.piece(Bytes::from_static(b"ma\"}")), "\"acme/chat\"}");
+}
+
+#[test]
+fn what_is_held_of_a_large_answer_is_bounded() {
+    let body =
+        format!(r#"{{"model":"{}","usage":{{"a":"{}","prompt_tokens":1}}}}"#, "m".repeat(5000), "u".repeat(1 << 20));
+    let (out, seen) = pieces(Route::Embeddings, body.as_bytes().chunks(100));
+    assert_eq!((String::from_utf8(out).unwrap(), seen.usage), (body, None));
+    let escapes = format!(r#"{{"x":{{}},"model":"{}","usage":{{"prompt_tokens":1}}}}"#, r#"\\\"\u0022"#.repeat(500));
+    for size in 1..12 {
+        let (out, seen) = pieces(Route::Embeddings, escapes.as_bytes().chunks(size));
+        assert_eq!((out, seen.usage.is_some()), (escapes.clone().into_bytes(), true));
+    }
+    let keys = format!(r#"{{"{}model":"x","{}":"y"}}"#, "k".repeat(1000), "\\u006d".repeat(1000));
+    assert_eq!(pieces(Route::Embeddings, keys.as_bytes().chunks(7)).0, keys.as_bytes());
+}
+
+/// `value` with what an answer would hold put into it.
+fn any_answer() -> impl Strategy<Value = Value> {
+    let model = prop_oneof![Just(json!(SLUG)), Just(json!("llama")), ".{0,4}".prop_map(Value::from), Just(Value::Null)];
+    let message = ("(content|reasoning|refusal|text|x)", ".{0,8}").prop_map(|(key, text)| json!({key: text}));
+    let choice = prop_oneof![
+        message.clone().prop_map(|message| json!({"message": message, "finish_reason": null})),
+        message.prop_map(|delta| json!({"delta": delta, "finish_reason": "stop"})),
+        any_json(),
+    ];
+    (prop::collection::btree_map(".{0,6}", any_json(), 0..4), model, prop::collection::vec(choice, 0..3), 0..9u64)
+        .prop_map(|(mut members, model, choices, tokens)| {
+            members.insert("model".into(), model);
+            members.insert("choices".into(), choices.into());
+            members.insert("usage".into(), json!({"prompt_tokens": tokens}));
+            json!(members)
+        })
+}
+
+proptest! {
+    #[test]
+    fn an_answer_changes_in_its_model_only(answer in any_answer(), cuts in prop::collection::vec(any::<prop::sample::Index>(), 3)) {
+        let body = Bytes::from(answer.to_string());
+        // As read back: floats may differ in the last digit from what was written.
+        let mut expected: Value = serde_json::from_slice(&body).unwrap();
+        if answer["model"].is_string() {
+            expected["model"] = SLUG.into();
+        }
+        let mut whole = observer(false);
+        let out = whole.whole(body.clone());
+        prop_assert_eq!(serde_json::from_slice::<Value>(&out).unwrap(), expected);
+        prop_assert_eq!(whole.usage().map(|usage| usage.input), answer["usage"]["prompt_tokens"].as_u64());
+
+        let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(body.len())).collect();
+        cuts.sort_unstable();
+        let parts = [&body[..cuts[0]], &body[cuts[0]..cuts[1]], &body[cuts[1]..cuts[2]], &body[cuts[2]..]];
+        let (piecewise, seen) = pieces(Route::ChatCompletions, parts);
+        prop_assert_eq!(&piecewise, &out);
+        prop_assert_eq!(seen.usage, whole.usage());
+
+        let streamed = stream_of(observer(false), [b"data: ", parts[0], parts[1], parts[2], parts[3], b"\n\n"]);
+        prop_assert_eq!(streamed.pass.as_bytes(), [b"data: ", &out[..], b"\n\n"].concat());
+        prop_assert_eq!(streamed.seen, whole.seen);
+    }
+
+    #[test]
+    fn no_bytes_make_it_panic(chunks in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..60), 0..6)) {
+        let (mut stream, mut big) = (observer(true), observer(true));
+        for chunk in chunks {
+            let chunk = Bytes::from(chunk);
+            let _ = stream.feed(chunk.clone());
+            big.piece(chunk.clone());
+            observer(true).whole(chunk);
+        }
+        stream.finish();
+    }
+
+    #[test]
+    fn no_soup_makes_it_panic(
+        soup in r#"(data: |event: error\n|\n|\r|\{|\}|\[|\]|,|:|"model"|"choices"|"usage"|"delta"|"content"|"x"|"\\u00|\[DONE\]|\\|0){0,40}"#,
+        cut: prop::sample::Index,
+    ) {
+        let (head, tail) = soup.as_bytes().split_at(cut.index(soup.len() + 1));
+        let (mut stream, mut big) = (observer(true), observer(true));
+        for chunk in [head, tail] {
+            let chunk = Bytes::copy_from_slice(chunk);
+            stream.feed(chunk.clone()).unwrap();
+            big.piece(chunk);
+        }
+        stream.finish();
+    }
+}

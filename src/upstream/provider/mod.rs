@@ -1,0 +1,89 @@
+//! What differs between providers, each in a small file that answers the same questions: where it is, and how it wants
+//! its credential. Nothing else asks which provider a target has.
+
+mod baseten;
+pub mod demo;
+mod openai;
+
+use url::Url;
+
+use crate::domain::{
+    endpoint::{Provider, Target},
+    route::Route,
+};
+
+/// Where a target's routes are, `/v1` and the like included. `None` if what is stored gives no address.
+pub fn base_url(target: &Target) -> Option<Url> {
+    match target.provider {
+        Provider::OpenAiCompatible => target.base_url.as_deref().and_then(|text| parse_base_url(text).ok()),
+        Provider::OpenAi => parse_base_url(target.base_url.as_deref().unwrap_or(openai::BASE_URL)).ok(),
+        Provider::Baseten => baseten::base_url(target.model_id.as_deref()?, target.environment_name.as_deref()),
+        Provider::Anthropic | Provider::Demo => None,
+    }
+}
+
+/// The scheme in front of the credential in `authorization`.
+pub fn authorization_scheme(provider: Provider) -> &'static str {
+    match provider {
+        Provider::Baseten => baseten::AUTHORIZATION_SCHEME,
+        _ => openai::AUTHORIZATION_SCHEME,
+    }
+}
+
+/// What it calls the maximum of output tokens.
+pub fn output_parameter(provider: Provider, route: Route) -> &'static str {
+    match (provider, route) {
+        (Provider::OpenAi, Route::ChatCompletions) => openai::CHAT_OUTPUT_PARAMETER,
+        _ => "max_tokens",
+    }
+}
+
+/// Reads a base URL as one would give it to an OpenAI SDK; without a path, `/v1` is added. The error says what is
+/// wrong with it.
+pub fn parse_base_url(text: &str) -> Result<Url, &'static str> {
+    const FORM: &str = "must be a URL such as http://127.0.0.1:8000/v1";
+    if text.len() > 2048 {
+        return Err("must be at most 2048 characters");
+    }
+    let mut url = Url::parse(text).map_err(|_| FORM)?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err("must begin with http:// or https://");
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("must not contain credentials; store them as a secret");
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err("must not contain a query or a fragment");
+    }
+    if url.host_str().is_none_or(str::is_empty) || url.port() == Some(0) {
+        return Err(FORM);
+    }
+    if matches!(url.path(), "" | "/") {
+        url.set_path("/v1");
+    }
+    Ok(url)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_base_url_is_what_one_gives_an_openai_sdk() {
+        let url = |text| parse_base_url(text).map(|url| url.to_string());
+        assert_eq!(url("http://10.0.0.7:8000").as_deref(), Ok("http://10.0.0.7:8000/v1"));
+        assert_eq!(url("https://models.example/api/v3/").as_deref(), Ok("https://models.example/api/v3/"));
+        for bad in [
+            "",
+            "localhost:8000",
+            "ftp://x/v1",
+            "http://u:p@x/v1",
+            "http://x/v1?a=b",
+            "http://x/v1#a",
+            "http://",
+            "http://x:0",
+        ] {
+            assert!(url(bad).is_err(), "{bad}");
+        }
+    }
+}

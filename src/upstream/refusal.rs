@@ -1,0 +1,123 @@
+//! An upstream's own refusal, made fit to be shown to a customer: no host, no credential, our slug in the place of its
+//! model's name.
+
+use bytes::Bytes;
+use serde_json::Value;
+
+use super::Response;
+
+/// What of a refusal is read, in bytes; more would not be an error message.
+const MAX_READ: usize = 64 << 10;
+
+/// The longest message that is passed on, in characters.
+const MAX_MESSAGE: usize = 2000;
+
+/// A refusal that can be shown.
+pub struct UpstreamRefusal {
+    /// 400 to 499.
+    pub status: u16,
+    /// A sentence.
+    pub message: String,
+    /// As the upstream said.
+    pub param: Option<String>,
+    /// As the upstream said.
+    pub code: Option<String>,
+    /// As the upstream said.
+    pub retry_after: Option<Bytes>,
+}
+
+/// Reads a refusal. What cannot be read becomes a plain sentence.
+pub async fn read(mut response: Response, model: &str, slug: &str) -> UpstreamRefusal {
+    let mut body = Vec::new();
+    while let Some(Ok(piece)) = response.body.chunk().await {
+        body.extend_from_slice(&piece[..piece.len().min(MAX_READ - body.len())]);
+        if body.len() == MAX_READ {
+            break;
+        }
+    }
+    let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
+    shape(response.status, response.retry_after, &body, model, slug)
+}
+
+/// The message of an error that came in the middle of a stream.
+pub fn in_stream(data: &[u8], model: &str, slug: &str) -> String {
+    let body = serde_json::from_slice(data).unwrap_or(Value::Null);
+    shape(500, None, &body, model, slug).message
+}
+
+/// Finds the message in what servers answer: OpenAI's `{"error": {…}}`, vLLM's bare object, FastAPI's `detail`.
+fn shape(status: u16, retry_after: Option<Bytes>, body: &Value, model: &str, slug: &str) -> UpstreamRefusal {
+    let error = body.get("error").filter(|error| !error.is_null()).unwrap_or(body);
+    let text = |name| match error.get(name)? {
+        Value::String(text) => Some(clean(text, model, slug)),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    };
+    let alone = || error.as_str().map(|text| clean(text, model, slug));
+    let message = text("message").or_else(|| text("detail")).or_else(alone);
+    UpstreamRefusal {
+        status,
+        message: message.unwrap_or_else(|| "The model server gave no reason.".to_owned()),
+        param: text("param"),
+        code: text("code"),
+        retry_after,
+    }
+}
+
+fn clean(text: &str, model: &str, slug: &str) -> String {
+    let text: String = text.chars().take(MAX_MESSAGE).collect();
+    let named = if model.is_empty() || model == slug { text } else { text.replace(model, slug) };
+    let words = named.split_inclusive(char::is_whitespace);
+    words.map(|word| if names_a_host(word) || is_credential(word) { blank(word) } else { word.to_owned() }).collect()
+}
+
+/// A URL, `localhost`, an address, or a name with a port.
+fn names_a_host(word: &str) -> bool {
+    let bare = word.trim().trim_matches(|c: char| !c.is_alphanumeric() && c != '[');
+    let host = bare.split_once('/').map_or(bare, |(host, _)| host);
+    let (name, port) = host.rsplit_once(':').unwrap_or((host, ""));
+    let has_port = !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
+    word.contains("://")
+        || name.eq_ignore_ascii_case("localhost")
+        || name.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok()
+        || (has_port && !name.is_empty() && name.contains(|c: char| c == '.' || c.is_ascii_alphabetic()))
+}
+
+fn is_credential(word: &str) -> bool {
+    word.trim_start_matches(|c: char| !c.is_alphanumeric()).starts_with("sk-")
+}
+
+/// A word with its end (white space) but nothing else of it.
+fn blank(word: &str) -> String {
+    format!("[…]{}", &word[word.trim_end().len()..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(body: &str) -> String {
+        shape(400, None, &serde_json::from_str(body).unwrap(), "meta/llama-70b", "acme/chat").message
+    }
+
+    #[test]
+    fn every_servers_message_is_found() {
+        assert_eq!(message(r#"{"error":{"message":"Too long.","code":"x"}}"#), "Too long.");
+        assert_eq!(message(r#"{"object":"error","message":"Too long.","code":400}"#), "Too long.");
+        assert_eq!(message(r#"{"detail":"Too long."}"#), "Too long.");
+        assert_eq!(message(r#"{"error":"Too long."}"#), "Too long.");
+        assert_eq!(message(r#"[]"#), "The model server gave no reason.");
+    }
+
+    #[test]
+    fn no_host_credential_or_model_name_is_shown() {
+        let shown = message(
+            r#"{"error":{"message":"meta/llama-70b at http://10.0.0.7:8000/v1 (gpu-box:8000, 10.0.0.7, [::1]:80, localhost) refused key 'sk-secret123' at 12:30."}}"#,
+        );
+        for hidden in ["llama", "10.0.0.7", "gpu-box", "localhost", "secret", "::1"] {
+            assert!(!shown.contains(hidden), "{shown}");
+        }
+        assert!(shown.starts_with("acme/chat at […] "), "{shown}");
+        assert!(shown.ends_with("at 12:30."), "{shown}");
+    }
+}

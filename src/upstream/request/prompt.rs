@@ -1,0 +1,103 @@
+//! How much text a prompt holds, in bytes of UTF-8: what a model would read.
+//!
+//! That is every string value at any depth; the names of members too in `tools`, `functions` and `response_format`, where
+//! schemas are shown to the model; four bytes for each number in `prompt` and `input`, which is a token. Left out are
+//! settings, and inline data: base64 `data:` URLs (but not as `content` or `text`: there the model reads the letters),
+//! `b64_json`, `file_data` and the `data` of an `input_audio`.
+
+use memchr::memmem;
+
+use crate::upstream::json::{Event, Invalid, Reader, Text};
+
+/// Top-level members whose strings are no text for a model. `model` and `metadata` never are.
+const SETTINGS: [&[u8]; 11] = [
+    b"user",
+    b"safety_identifier",
+    b"prompt_cache_key",
+    b"prompt_cache_retention",
+    b"service_tier",
+    b"reasoning_effort",
+    b"verbosity",
+    b"encoding_format",
+    b"modalities",
+    b"audio",
+    b"stop",
+];
+
+/// Shorter strings are counted without asking whether they are inline data.
+const MIN_INLINE: usize = 64;
+
+/// What one member of a request holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Measured {
+    /// Text, in bytes of UTF-8.
+    pub(super) text: u64,
+    /// Elements, if it is an array, numbers aside: prompts, in a batch of them.
+    pub(super) items: u64,
+}
+
+/// Measures the value of the top-level member `key`.
+pub(super) fn measure(reader: &mut Reader<'_>, key: &[u8]) -> Result<Measured, Invalid> {
+    let mut walk = Walk {
+        names: matches!(key, b"tools" | b"functions" | b"response_format"),
+        tokens: matches!(key, b"prompt" | b"input"),
+        depth: 0,
+        key: None,
+        holder: None,
+        measured: Measured::default(),
+    };
+    if SETTINGS.contains(&key) {
+        reader.skip()?;
+    } else {
+        reader.walk(|event| walk.see(event))?;
+    }
+    Ok(walk.measured)
+}
+
+struct Walk<'a> {
+    names: bool,
+    tokens: bool,
+    depth: u32,
+    key: Option<Text<'a>>,
+    // The key under which the last object or array was opened.
+    holder: Option<Text<'a>>,
+    measured: Measured,
+}
+
+impl<'a> Walk<'a> {
+    fn see(&mut self, event: Event<'a>) {
+        match event {
+            Event::Open => {
+                self.measured.items += u64::from(self.depth == 1);
+                self.depth += 1;
+                self.holder = self.key;
+            }
+            Event::Close => self.depth = self.depth.saturating_sub(1),
+            Event::Key(key) => {
+                self.key = Some(key);
+                if self.names {
+                    self.measured.text += key.len() as u64;
+                }
+            }
+            Event::String(text) => {
+                self.measured.items += u64::from(self.depth == 1);
+                if !self.is_inline(&text) {
+                    self.measured.text += text.len() as u64;
+                }
+            }
+            Event::Number(_) if self.tokens => self.measured.text += 4,
+            Event::Number(_) => {}
+        }
+    }
+
+    fn is_inline(&self, text: &Text<'_>) -> bool {
+        let (MIN_INLINE.., Some(key)) = (text.len(), self.key) else { return false };
+        if key.is("content") || key.is("text") {
+            return false;
+        }
+        key.is("b64_json")
+            || key.is("file_data")
+            || (key.is("data") && self.holder.is_some_and(|holder| holder.is("input_audio")))
+            || (text.starts_with("data:") && memmem::find(text.raw_head(256), b";base64,").is_some())
+    }
+}

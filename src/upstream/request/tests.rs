@@ -1,0 +1,361 @@
+use bytes::Bytes;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::upstream::json::tests::any_json;
+
+fn chat(body: &str) -> Request {
+    scan(body.as_bytes(), Route::ChatCompletions).unwrap()
+}
+
+fn refusal(body: impl AsRef<[u8]>) -> (&'static str, Option<&'static str>) {
+    let refused = scan(body.as_ref(), Route::ChatCompletions).unwrap_err();
+    (refused.code, refused.param)
+}
+
+fn prompt_bytes(route: Route, body: Value) -> u64 {
+    scan(body.to_string().as_bytes(), route).unwrap().prompt_bytes
+}
+
+/// The rewritten body, for a target that calls the model `m`.
+fn rewritten(body: &str, cap: Option<u64>) -> String {
+    let bytes = Bytes::copy_from_slice(body.as_bytes());
+    let cap = cap.map(|tokens| OutputCap { parameter: "max_tokens", tokens });
+    let out = chat(body).rewrite(&bytes, &Changes { model: "m", cap });
+    serde_json::from_slice::<Value>(&out).unwrap();
+    String::from_utf8(out.to_vec()).unwrap()
+}
+
+#[test]
+fn what_we_act_on_is_read() {
+    let request = chat(
+        r#" {"messages":[],"m\u006fdel":"acme\/chat","stream":true,"max_tokens":7,"max_completion_tokens":9,"n":2,
+            "best_of":3,"metadata": {"a":1} ,"background":true,"stream_options":{"include_usage":true}} "#,
+    );
+    assert_eq!(request.model, "acme/chat");
+    assert!(request.stream && request.background && !request.hides_usage());
+    assert_eq!((request.max_output, request.n, request.best_of), (Some(9), 2, Some(3)));
+}
+
+#[test]
+fn null_is_as_good_as_absent() {
+    let request = chat(
+        r#"{"model":"m","stream":null,"stream_options":null,"max_tokens":null,"n":null,"best_of":null,"metadata":null}"#,
+    );
+    assert_eq!((request.stream, request.max_output, request.n, request.best_of), (false, None, 1, None));
+    assert_eq!(request.metadata(b""), None);
+    assert_eq!(refusal(r#"{"model":null}"#), ("missing_model", Some("model")));
+}
+
+#[test]
+fn what_is_no_json_object_is_refused() {
+    for body in
+        ["", "[]", "\"model\"", "{\"model\":\"m\"", "{\"model\":\"m\"} x", "\u{feff}{\"model\":\"m\"}", "{'model':1}"]
+    {
+        assert_eq!(refusal(body), ("invalid_json", None), "{body}");
+    }
+    assert_eq!(refusal(b"{\"model\":\"m\",\"x\":\"\xff\"}"), ("invalid_json", None));
+    let deep = format!("{{\"model\":\"m\",\"x\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000));
+    assert_eq!(refusal(deep), ("invalid_json", None));
+}
+
+#[test]
+fn a_key_that_we_read_may_stand_there_once() {
+    for (body, param) in [
+        (r#"{"model":"a","model":"a"}"#, "model"),
+        (r#"{"model":"a","\u006dodel":"b"}"#, "model"),
+        (r#"{"model":null,"model":"b"}"#, "model"),
+        (r#"{"model":"a","stream":true,"stre\u0061m":true}"#, "stream"),
+        (r#"{"model":"a","max_tokens":1,"max_tokens":1}"#, "max_tokens"),
+        (r#"{"model":"a","n_predict":1,"n_predict":-1}"#, "n_predict"),
+        (r#"{"model":"a","metadata":{},"metadata":{}}"#, "metadata"),
+        (r#"{"model":"a","stream_options":null,"stream_options":{}}"#, "stream_options"),
+        (
+            r#"{"model":"a","stream_options":{"include_usage":true,"include_us\u0061ge":true}}"#,
+            "stream_options.include_usage",
+        ),
+    ] {
+        assert_eq!(refusal(body), ("duplicate_key", Some(param)), "{body}");
+    }
+    chat(r#"{"model":"a","messages":[{"model":1,"model":2}],"x":1,"x":2,"metadata":{"a":1,"a":1}}"#);
+}
+
+#[test]
+fn the_wrong_type_of_what_we_read_is_refused() {
+    for (member, param) in [
+        (r#""stream":"true""#, "stream"),
+        (r#""stream":1"#, "stream"),
+        (r#""stream_options":"x""#, "stream_options"),
+        (r#""stream_options":[]"#, "stream_options"),
+        (r#""stream_options":{"include_usage":"yes"}"#, "stream_options.include_usage"),
+        (r#""max_tokens":"12""#, "max_tokens"),
+        (r#""max_completion_tokens":{}"#, "max_completion_tokens"),
+        (r#""n":"1""#, "n"),
+        (r#""best_of":true"#, "best_of"),
+    ] {
+        assert_eq!(refusal(format!(r#"{{"model":"m",{member}}}"#)), ("invalid_type", Some(param)), "{member}");
+    }
+    assert_eq!(refusal(r#"{"model":["m"]}"#), ("invalid_type", Some("model")));
+    for (member, param) in [
+        (r#""max_tokens":-1"#, "max_tokens"),
+        (r#""max_tokens":1.5"#, "max_tokens"),
+        (r#""n":0"#, "n"),
+        (r#""n":1025"#, "n"),
+        (r#""best_of":1e99"#, "best_of"),
+    ] {
+        assert_eq!(refusal(format!(r#"{{"model":"m",{member}}}"#)), ("invalid_value", Some(param)), "{member}");
+    }
+}
+
+#[test]
+fn a_maximum_may_be_huge_or_written_as_a_float() {
+    assert_eq!(chat(r#"{"model":"m","max_tokens":99999999999999999999999}"#).max_output, Some(u64::MAX));
+    assert_eq!(chat(r#"{"model":"m","max_tokens":16.0}"#).max_output, Some(16));
+}
+
+#[test]
+fn a_maximum_that_the_upstream_would_ignore_declares_nothing() {
+    let body = r#"{"model":"m","max_completion_tokens":1,"n_predict":2}"#;
+    assert_eq!(scan(body.as_bytes(), Route::Completions).unwrap().max_output, None);
+    assert_eq!(chat(body).max_output, Some(1));
+    let embeddings = scan(br#"{"model":"m","max_tokens":"what","stream":5,"n":0}"#, Route::Embeddings).unwrap();
+    assert_eq!((embeddings.max_output, embeddings.stream, embeddings.n), (None, false, 1));
+}
+
+#[test]
+fn metadata_is_kept_as_written_up_to_16_kib() {
+    let body = r#"{"model":"m","metadata" : { "a" : [1, {"b":"\u0041"}] } }"#;
+    assert_eq!(chat(body).metadata(body.as_bytes()), Some(&br#"{ "a" : [1, {"b":"\u0041"}] }"#[..]));
+    let of_size = |size: usize| format!(r#"{{"model":"m","metadata":{{"a":"{}"}}}}"#, "x".repeat(size - 8));
+    let (fits, too_large) = (of_size(16 << 10), of_size((16 << 10) + 1));
+    assert_eq!(chat(&fits).metadata(fits.as_bytes()).map(<[u8]>::len), Some(16 << 10));
+    assert_eq!(chat(&too_large).metadata(too_large.as_bytes()), None);
+    let list = r#"{"model":"m","metadata":["a"]}"#;
+    assert_eq!(chat(list).metadata(list.as_bytes()), None);
+}
+
+#[test]
+fn the_text_of_a_prompt_is_what_a_model_would_read() {
+    use Route::*;
+    let message = json!({"model": "not counted", "user": "nor this", "messages": [{"role": "user", "content": "é\n"}]});
+    assert_eq!(prompt_bytes(ChatCompletions, message), 4 + 3);
+    let parts = json!([{"type": "text", "text": "12345"}, {"type": "text", "text": "6"}]);
+    let parts = json!({"model": "m", "messages": [{"content": parts}]});
+    assert_eq!(prompt_bytes(ChatCompletions, parts), 4 + 5 + 4 + 1);
+    let tools = json!({"model": "m", "tools": [{"function": {"name": "f", "parameters": {"city": {"minimum": 5}}}}]});
+    assert_eq!(prompt_bytes(ChatCompletions, tools), "functionnamefparameterscityminimum".len() as u64);
+    let called = json!({"model": "m", "messages": [{"tool_calls": [{"function": {"arguments": "{\"a\":1}"}}]}]});
+    assert_eq!(prompt_bytes(ChatCompletions, called), 7);
+    assert_eq!(prompt_bytes(Completions, json!({"model": "m", "prompt": "abc", "suffix": "de", "stop": "zzz"})), 5);
+    assert_eq!(prompt_bytes(Completions, json!({"model": "m", "prompt": ["abc", "de"]})), 5);
+    assert_eq!(prompt_bytes(Completions, json!({"model": "m", "prompt": [[1, 2, 3], [4]], "seed": 5})), 16);
+    assert_eq!(prompt_bytes(Embeddings, json!({"model": "m", "input": [1, 2, 3], "dimensions": 7})), 12);
+    assert_eq!(
+        prompt_bytes(ChatCompletions, json!({"model": "m", "temperature": 1, "logit_bias": {"50256": -100}})),
+        0
+    );
+}
+
+#[test]
+fn inline_data_is_no_text_unless_the_model_reads_it_as_such() {
+    let base64 = "QUJD".repeat(100);
+    let url = format!("data:image/png;base64,{base64}");
+    let image =
+        |part: Value| prompt_bytes(Route::ChatCompletions, json!({"model": "m", "messages": [{"content": [part]}]}));
+    assert_eq!(image(json!({"image_url": {"url": url}})), 0);
+    assert_eq!(image(json!({"image_url": url})), 0);
+    assert_eq!(image(json!({"input_audio": {"format": "", "data": base64}})), 0);
+    assert_eq!(image(json!({"file": {"file_data": base64}})), 0);
+    assert_eq!(image(json!({"b64_json": base64})), 0);
+    assert_eq!(image(json!({"data": base64})), 400);
+    assert_eq!(image(json!({"image_url": {"url": "https://example.com/a.png"}})), 25);
+    assert_eq!(image(json!({"text": url})), url.len() as u64);
+    assert_eq!(
+        prompt_bytes(Route::ChatCompletions, json!({"model": "m", "messages": [{"content": url}]})),
+        url.len() as u64
+    );
+    assert_eq!(prompt_bytes(Route::Embeddings, json!({"model": "m", "input": [url]})), url.len() as u64);
+    let said = format!("data: {}", "I mean it. ".repeat(20));
+    assert_eq!(image(json!({"other": said})), said.len() as u64);
+}
+
+#[test]
+fn a_batch_of_prompts_is_counted() {
+    let prompts = |prompt: Value| {
+        scan(json!({"model": "m", "prompt": prompt}).to_string().as_bytes(), Route::Completions).unwrap().prompts
+    };
+    assert_eq!(prompts(json!("one")), 1);
+    assert_eq!(prompts(json!(["one", "two", "three"])), 3);
+    assert_eq!(prompts(json!([1, 2, 3])), 1);
+    assert_eq!(prompts(json!([[1, 2], [3]])), 2);
+    assert_eq!(prompts(json!([])), 1);
+}
+
+#[test]
+fn a_stream_is_asked_for_usage_in_the_customers_own_object() {
+    for (before, after) in [
+        (r#"{"model":"m","stream":true}"#, r#"{"stream_options":{"include_usage":true},"model":"m","stream":true}"#),
+        (
+            r#"{"model":"m","stream":true,"stream_options": null }"#,
+            r#"{"model":"m","stream":true,"stream_options": {"include_usage":true} }"#,
+        ),
+        (
+            r#"{"model":"m","stream":true,"stream_options":{ }}"#,
+            r#"{"model":"m","stream":true,"stream_options":{"include_usage":true }}"#,
+        ),
+        (
+            r#"{"model":"m","stream":true,"stream_options":{"continuous_usage_stats":true}}"#,
+            r#"{"model":"m","stream":true,"stream_options":{"include_usage":true,"continuous_usage_stats":true}}"#,
+        ),
+        (
+            r#"{"model":"m","stream":true,"stream_options":{"a":1,"include\u005fusage":false}}"#,
+            r#"{"model":"m","stream":true,"stream_options":{"a":1,"include\u005fusage":true}}"#,
+        ),
+        (
+            r#"{"model":"m","stream":true,"stream_options":{"include_usage":null}}"#,
+            r#"{"model":"m","stream":true,"stream_options":{"include_usage":true}}"#,
+        ),
+    ] {
+        assert_eq!(rewritten(before, None), after);
+        assert!(chat(before).hides_usage());
+    }
+}
+
+#[test]
+fn what_needs_no_change_is_not_copied() {
+    for body in [
+        r#"{"model":"m"}"#,
+        r#"{"model":"\u006d","stream":false,"stream_options":{"include_usage":false}}"#,
+        r#"{"model":"m","stream":true,"stream_options":{"include_usage":true}}"#,
+    ] {
+        let bytes = Bytes::copy_from_slice(body.as_bytes());
+        let request = chat(body);
+        let out = request.rewrite(&bytes, &Changes { model: "m", cap: None });
+        assert_eq!((out.as_ptr(), out.len()), (bytes.as_ptr(), bytes.len()));
+        assert!(!request.hides_usage());
+    }
+}
+
+#[test]
+fn a_cap_lowers_every_maximum_above_it_and_is_set_where_there_is_none() {
+    for (before, after) in [
+        (r#"{"model":"m"}"#, r#"{"max_tokens":5,"model":"m"}"#),
+        (r#"{"model":"m","max_tokens":4}"#, r#"{"model":"m","max_tokens":4}"#),
+        (r#"{"model":"m","max_tokens":6}"#, r#"{"model":"m","max_tokens":5}"#),
+        (r#"{"model":"m","max_tokens":null}"#, r#"{"model":"m","max_tokens":5}"#),
+        (r#"{"model":"m","max_completion_tokens":60}"#, r#"{"model":"m","max_completion_tokens":5}"#),
+        (
+            r#"{"model":"m","max_completion_tokens":null}"#,
+            r#"{"max_tokens":5,"model":"m","max_completion_tokens":null}"#,
+        ),
+        (
+            r#"{"model":"m","max_completion_tokens":3,"max_tokens":null}"#,
+            r#"{"model":"m","max_completion_tokens":3,"max_tokens":null}"#,
+        ),
+        (
+            r#"{"model":"m","max_tokens":1e9,"max_completion_tokens":4}"#,
+            r#"{"model":"m","max_tokens":5,"max_completion_tokens":4}"#,
+        ),
+        (r#"{"model":"m","n_predict":-1}"#, r#"{"max_tokens":5,"model":"m","n_predict":5}"#),
+        (r#"{"model":"m","n_predict":3,"max_tokens":2}"#, r#"{"model":"m","n_predict":3,"max_tokens":2}"#),
+    ] {
+        assert_eq!(rewritten(before, Some(5)), after);
+    }
+}
+
+#[test]
+fn a_models_name_is_written_as_json() {
+    let body = Bytes::from_static(br#"{"a":"acme/chat","model" : "acme\/chat" ,"b":"acme/chat"}"#);
+    let request = scan(&body, Route::ChatCompletions).unwrap();
+    let out = request.rewrite(&body, &Changes { model: "a\"b\\\n/é", cap: None });
+    assert_eq!(out, r#"{"a":"acme/chat","model" : "a\"b\\\u000a/é" ,"b":"acme/chat"}"#);
+}
+
+#[test]
+fn another_body_than_the_one_scanned_does_no_harm() {
+    let request = chat(r#"{"stream":true,"x":"long enough","model":"acme/chat"}"#);
+    for other in ["", "{", r#"{"model":"m"}"#] {
+        let bytes = Bytes::copy_from_slice(other.as_bytes());
+        request.rewrite(&bytes, &Changes { model: "m", cap: Some(OutputCap { parameter: "max_tokens", tokens: 1 }) });
+        request.metadata(&bytes);
+    }
+}
+
+/// Request bodies: what we read, in any order and among anything else.
+fn any_request() -> impl Strategy<Value = Vec<(String, Value)>> {
+    let number = prop_oneof![Just(Value::Null), (0..100u64).prop_map(Value::from)];
+    let options = prop_oneof![
+        Just(Value::Null),
+        prop::collection::hash_map("[a-z]{1,3}", any_json(), 0..3).prop_map(|members| json!(members)),
+        any::<bool>().prop_map(|asked| json!({"a": 1, "include_usage": asked, "z": []})),
+    ];
+    let ours = (
+        prop::option::of(any::<bool>()),
+        prop::option::of(options),
+        prop::option::of(number.clone()),
+        prop::option::of(number.clone()),
+        prop::option::of(number),
+    );
+    let others = prop::collection::vec(("[a-z]{1,2}[^a-z].{0,3}", any_json()), 0..5);
+    ("[a-z]{1,3}/[^x]{1,5}", ours, others).prop_flat_map(|(model, ours, mut members)| {
+        members.push(("model".into(), model.into()));
+        members.extend(ours.0.map(|stream| ("stream".into(), stream.into())));
+        members.extend(ours.1.map(|options| ("stream_options".into(), options)));
+        members.extend(ours.2.map(|tokens| ("max_tokens".into(), tokens)));
+        members.extend(ours.3.map(|tokens| ("max_completion_tokens".into(), tokens)));
+        members.extend(ours.4.map(|tokens| ("n_predict".into(), tokens)));
+        Just(members).prop_shuffle()
+    })
+}
+
+proptest! {
+    #[test]
+    fn only_what_is_meant_to_change_does(
+        members in any_request(),
+        model in ".{0,8}",
+        cap in prop::option::of(0..100u64),
+    ) {
+        let written: Vec<String> = members.iter().map(|(key, value)| format!("{}: {value}", json!(key))).collect();
+        let body = Bytes::from(format!("{{ {} }}", written.join(" , ")));
+        let mut expected: Value = serde_json::from_slice(&body).unwrap();
+        let request = scan(&body, Route::ChatCompletions).unwrap();
+        prop_assert_eq!(&request.model, expected["model"].as_str().unwrap());
+
+        let cap = cap.map(|tokens| OutputCap { parameter: "max_completion_tokens", tokens });
+        let out = request.rewrite(&body, &Changes { model: &model, cap });
+        let out: Value = serde_json::from_slice(&out).unwrap();
+
+        expected["model"] = model.into();
+        if expected.get("stream") == Some(&Value::Bool(true)) {
+            expected["stream_options"]["include_usage"] = true.into();
+        }
+        if let Some(OutputCap { parameter, tokens }) = cap {
+            let declared = ["max_tokens", "max_completion_tokens"].map(|key| expected.get(key).and_then(Value::as_u64));
+            if declared == [None, None] {
+                expected[parameter] = tokens.into();
+            }
+            for key in ["max_tokens", "max_completion_tokens", "n_predict"] {
+                if let Some(value) = expected.get_mut(key) && value.as_u64().is_some_and(|value| value > tokens) {
+                    *value = tokens.into();
+                }
+            }
+        }
+        prop_assert_eq!(out, expected);
+    }
+
+    #[test]
+    fn no_body_makes_it_panic(body in prop::collection::vec(any::<u8>(), 0..100)) {
+        let _ = scan(&body, Route::ChatCompletions);
+    }
+
+    #[test]
+    fn no_request_makes_it_panic(members in any_request(), cut: prop::sample::Index, byte: u8) {
+        let mut body = json!(members.into_iter().collect::<std::collections::HashMap<_, _>>()).to_string().into_bytes();
+        let at = cut.index(body.len());
+        body[at] = byte;
+        if let Ok(request) = scan(&body, Route::Completions) {
+            request.rewrite(&body.into(), &Changes { model: "m", cap: None });
+        }
+    }
+}

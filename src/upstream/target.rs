@@ -1,0 +1,79 @@
+//! A target as a request needs it: where it is and the constant part of the requests to it, put together once when the
+//! catalog changes and not for every request.
+
+use std::sync::Arc;
+
+use url::Url;
+
+use super::{
+    client::{Method, Template},
+    provider,
+};
+use crate::{
+    crypto::secret::Secret,
+    domain::{
+        endpoint::{self, Provider},
+        id::SecretId,
+        route::Route,
+    },
+};
+
+/// A compiled target.
+pub struct Target {
+    /// What is sent as `model`.
+    pub model: Arc<str>,
+    provider: Provider,
+    /// How to reach it.
+    pub reach: Reach,
+}
+
+/// How a target is reached.
+pub enum Reach {
+    /// Over HTTP: one template for each route, in the order of `Route::ALL`.
+    Http(Vec<Template>),
+    /// In this process: the demo upstream.
+    Demo,
+    /// Not at all: what is stored cannot be used. The words are for the operator.
+    Broken(&'static str),
+}
+
+impl Target {
+    /// Puts a stored target together. `secret` opens the credential that it names.
+    pub fn compile(target: &endpoint::Target, slug: &Arc<str>, secret: impl Fn(SecretId) -> Option<Secret>) -> Self {
+        let model = target.target_model.as_deref().map_or_else(|| slug.clone(), Arc::from);
+        let reach = match target.provider {
+            Provider::Demo => Reach::Demo,
+            Provider::Anthropic => Reach::Broken("the provider ANTHROPIC is not supported yet"),
+            _ => templates(target, secret).map_or_else(Reach::Broken, Reach::Http),
+        };
+        Self { model, provider: target.provider, reach }
+    }
+
+    /// What it calls the output maximum of a request.
+    pub fn output_parameter(&self, route: Route) -> &'static str {
+        provider::output_parameter(self.provider, route)
+    }
+}
+
+fn templates(
+    target: &endpoint::Target,
+    secret: impl Fn(SecretId) -> Option<Secret>,
+) -> Result<Vec<Template>, &'static str> {
+    let base = provider::base_url(target).ok_or("its base_url cannot be used")?;
+    let secret = target.secret.map(|id| secret(id).ok_or("its secret cannot be opened with this installation's key"));
+    let scheme = provider::authorization_scheme(target.provider);
+    let credential = secret.transpose()?.map(|secret| format!("{scheme} {}", secret.expose()));
+    let mut headers = vec![("user-agent", "tollgate".as_bytes())];
+    headers.extend(credential.as_ref().map(|credential| ("authorization", credential.as_bytes())));
+    let template = |route: &Route| {
+        Template::new(Method::Post, &below(&base, route.upstream_path()), &headers)
+            .map_err(|_| "its base_url or its secret cannot be sent")
+    };
+    Route::ALL.iter().map(template).collect()
+}
+
+fn below(base: &Url, path: &str) -> Url {
+    let mut url = base.clone();
+    url.set_path(&[base.path().trim_end_matches('/'), path].concat());
+    url
+}
