@@ -1,0 +1,365 @@
+//! Configuration: a flag beats the environment, which beats the file, which beats the default.
+//!
+//! Every layer is read into one table of texts and then into `Config` by one set of rules, so a value means the same
+//! wherever it stands, and an error names the field and the place that it came from.
+
+use std::{
+    fmt,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use serde::{Deserialize, Deserializer, de::Error as _};
+
+/// How Tollgate runs.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where customers call.
+    pub listen: SocketAddr,
+    /// Where operators call.
+    pub admin_listen: SocketAddr,
+    /// Everything durable lies here.
+    pub data_dir: PathBuf,
+    /// When a record counts as safe.
+    pub durability: Durability,
+    /// What a request holds of a TOKEN limit.
+    pub token_admission: TokenAdmission,
+    /// Output tokens held in `strict` by a request that declares no maximum.
+    #[serde(deserialize_with = "number")]
+    pub strict_output: u64,
+    /// The largest request body, in bytes.
+    #[serde(deserialize_with = "size")]
+    pub max_body: u64,
+    /// All request bodies in memory together, in bytes.
+    #[serde(deserialize_with = "size")]
+    pub max_bodies: u64,
+    /// How long running requests may go on after a signal to stop.
+    #[serde(deserialize_with = "duration")]
+    pub shutdown_grace: Duration,
+    /// How long events can be read.
+    #[serde(deserialize_with = "duration")]
+    pub events_retention: Duration,
+    /// What customers' keys begin with.
+    #[serde(deserialize_with = "key_brand")]
+    pub key_brand: String,
+    /// The inference address shown to people.
+    #[serde(deserialize_with = "optional_url")]
+    pub public_url: Option<url::Url>,
+    /// Where operators reach the UI, when it is behind a reverse proxy.
+    #[serde(deserialize_with = "optional_url")]
+    pub admin_url: Option<url::Url>,
+    /// Threads of the inference listener; 0 for one a core.
+    #[serde(deserialize_with = "workers")]
+    pub workers: usize,
+    /// Tracing filter.
+    #[serde(deserialize_with = "log_filter")]
+    pub log: String,
+    /// How upstreams are waited for.
+    pub upstream: UpstreamConfig,
+}
+
+/// How upstreams are waited for.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct UpstreamConfig {
+    /// Resolution, TCP and TLS together.
+    #[serde(deserialize_with = "duration")]
+    pub connect_timeout: Duration,
+    /// From the request to the first byte of its answer.
+    #[serde(deserialize_with = "duration")]
+    pub first_byte_timeout: Duration,
+    /// Between two pieces of an answer.
+    #[serde(deserialize_with = "duration")]
+    pub idle_timeout: Duration,
+}
+
+/// When a record counts as safe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Durability {
+    /// On the disk: it survives loss of power.
+    Disk,
+    /// In the operating system: it survives `kill -9`; synced each second.
+    Process,
+}
+
+/// What a request holds of a TOKEN limit while it runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TokenAdmission {
+    /// Its prompt and the output expected of it.
+    Adaptive,
+    /// Its prompt and the most output that it may produce.
+    Strict,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            admin_listen: SocketAddr::from(([127, 0, 0, 1], 8081)),
+            data_dir: PathBuf::from("data"),
+            durability: Durability::Disk,
+            token_admission: TokenAdmission::Adaptive,
+            strict_output: 4096,
+            max_body: 100 << 20,
+            max_bodies: 1 << 30,
+            shutdown_grace: Duration::from_secs(30),
+            events_retention: Duration::from_secs(400 * 24 * 60 * 60),
+            key_brand: "sk".to_owned(),
+            public_url: None,
+            admin_url: None,
+            workers: 0,
+            log: "info".to_owned(),
+            upstream: UpstreamConfig::default(),
+        }
+    }
+}
+
+impl Default for UpstreamConfig {
+    fn default() -> Self {
+        Self {
+            connect_timeout: Duration::from_secs(5),
+            first_byte_timeout: Duration::from_secs(600),
+            idle_timeout: Duration::from_secs(600),
+        }
+    }
+}
+
+/// Every field, as it is named in the file; `_` stands for the section's dot in flags and variables.
+pub const FIELDS: [&str; 18] = [
+    "listen",
+    "admin_listen",
+    "data_dir",
+    "durability",
+    "token_admission",
+    "strict_output",
+    "max_body",
+    "max_bodies",
+    "shutdown_grace",
+    "events_retention",
+    "key_brand",
+    "public_url",
+    "admin_url",
+    "workers",
+    "log",
+    "upstream.connect_timeout",
+    "upstream.first_byte_timeout",
+    "upstream.idle_timeout",
+];
+
+/// A field, or the file as a whole, that cannot be used.
+#[derive(Debug)]
+pub struct ConfigError(String);
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// The variable that sets a field.
+pub fn variable(field: &str) -> String {
+    format!("TOLLGATE_{}", field.replace('.', "_").to_ascii_uppercase())
+}
+
+impl Config {
+    /// Reads the file, if one is named, then the environment, then the flags that were given.
+    pub fn load(
+        file: Option<&Path>,
+        environment: impl Fn(&str) -> Option<String>,
+        flags: &[(&'static str, String)],
+    ) -> Result<Self, ConfigError> {
+        let mut table = file.map(read_file).transpose()?.unwrap_or_default();
+        parse(table.clone()).map_err(|(field, why)| in_file(file, &field, &why))?;
+        let from_environment = FIELDS.iter().filter_map(|field| {
+            let variable = variable(field);
+            environment(&variable).map(|value| (*field, value, variable))
+        });
+        let from_flags =
+            flags.iter().map(|(field, value)| (*field, value.clone(), format!("--{}", field.replace('_', "-"))));
+        for (field, value, place) in from_environment.chain(from_flags) {
+            set(&mut table, field, value);
+            parse(table.clone()).map_err(|(_, why)| ConfigError(format!("{field} (from {place}): {why}")))?;
+        }
+        let config = parse(table).map_err(|(field, why)| ConfigError(format!("{field}: {why}")))?;
+        config.check()
+    }
+
+    fn check(self) -> Result<Self, ConfigError> {
+        if self.max_bodies < self.max_body {
+            return Err(ConfigError("max_bodies: must be at least max_body".to_owned()));
+        }
+        if self.listen == self.admin_listen && self.listen.port() != 0 {
+            return Err(ConfigError("admin_listen: must differ from listen".to_owned()));
+        }
+        Ok(self)
+    }
+}
+
+fn read_file(path: &Path) -> Result<toml::Table, ConfigError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| ConfigError(format!("the config file {} cannot be read: {error}", path.display())))?;
+    text.parse().map_err(|error| ConfigError(format!("the config file {} is not TOML: {error}", path.display())))
+}
+
+fn in_file(file: Option<&Path>, field: &str, why: &str) -> ConfigError {
+    let file = file.map(|path| path.display().to_string()).unwrap_or_default();
+    match field {
+        "." | "" => ConfigError(format!("the config file {file}: {why}")),
+        field => ConfigError(format!("{field} (in {file}): {why}")),
+    }
+}
+
+fn set(table: &mut toml::Table, field: &str, value: String) {
+    let value = toml::Value::String(value);
+    match field.split_once('.') {
+        None => table.insert(field.to_owned(), value),
+        Some((section, field)) => {
+            let section = table.entry(section).or_insert_with(|| toml::Value::Table(toml::Table::new()));
+            section.as_table_mut().and_then(|section| section.insert(field.to_owned(), value))
+        }
+    };
+}
+
+/// The table's meaning, or the field that has none and why.
+fn parse(table: toml::Table) -> Result<Config, (String, String)> {
+    serde_path_to_error::deserialize(toml::Value::Table(table)).map_err(|error| {
+        let field = error.path().to_string();
+        (field, error.into_inner().message().to_owned())
+    })
+}
+
+/// A text, or a number written without quotes.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Scalar {
+    Text(String),
+    Number(u64),
+}
+
+fn scalar<'de, D: Deserializer<'de>>(deserializer: D, form: &str) -> Result<String, D::Error> {
+    match Scalar::deserialize(deserializer) {
+        Ok(Scalar::Text(text)) => Ok(text),
+        Ok(Scalar::Number(number)) => Ok(number.to_string()),
+        Err(_) => Err(D::Error::custom(format!("must be {form}"))),
+    }
+}
+
+fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    const FORM: &str = "a whole number";
+    scalar(deserializer, FORM)?.parse().map_err(|_| D::Error::custom(format!("must be {FORM}")))
+}
+
+fn workers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+    match number(deserializer)? {
+        workers @ 0..=1024 => Ok(workers as usize),
+        _ => Err(D::Error::custom("must be at most 1024")),
+    }
+}
+
+/// `"100MiB"`: a whole number and a unit.
+fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    const FORM: &str = "a size such as \"100MiB\"";
+    const UNITS: [(&str, u64); 5] = [("", 1), ("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
+    let text = scalar(deserializer, FORM)?;
+    with_unit(&text, &UNITS).filter(|&bytes| bytes > 0).ok_or_else(|| D::Error::custom(format!("must be {FORM}")))
+}
+
+/// `"30s"`: a whole number and a unit.
+fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    const FORM: &str = "a time such as \"500ms\", \"30s\", \"10m\", \"12h\" or \"400d\"";
+    const UNITS: [(&str, u64); 5] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
+    let text = scalar(deserializer, FORM)?;
+    let millis = with_unit(&text, &UNITS).filter(|&millis| millis > 0);
+    millis.map(Duration::from_millis).ok_or_else(|| D::Error::custom(format!("must be {FORM}")))
+}
+
+fn with_unit(text: &str, units: &[(&str, u64)]) -> Option<u64> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (count, unit) = text.split_at(digits);
+    let (_, factor) = units.iter().find(|(name, _)| *name == unit.trim_start())?;
+    count.parse::<u64>().ok()?.checked_mul(*factor)
+}
+
+fn key_brand<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let holds = matches!(text.len(), 1..=16) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+    holds.then_some(text).ok_or_else(|| D::Error::custom("must be 1 to 16 letters, digits and '-'"))
+}
+
+fn optional_url<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<url::Url>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let url = url::Url::parse(&text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    url.map(Some).ok_or_else(|| D::Error::custom("must be an http or https URL, or empty"))
+}
+
+fn log_filter<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    match text.parse::<tracing_subscriber::EnvFilter>() {
+        Ok(_) => Ok(text),
+        Err(error) => Err(D::Error::custom(format!("must be a tracing filter such as \"info\": {error}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(file: &str, environment: &[(&str, &str)], flags: &[(&'static str, &str)]) -> Result<Config, String> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("tollgate.toml");
+        std::fs::write(&path, file).unwrap();
+        let variable = |name: &str| environment.iter().find(|(known, _)| *known == name).map(|(_, v)| v.to_string());
+        let flags: Vec<_> = flags.iter().map(|(field, value)| (*field, value.to_string())).collect();
+        Config::load(Some(&path), variable, &flags).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_flag_beats_the_environment_which_beats_the_file_which_beats_the_default() {
+        let file = "max_body = \"1MiB\"\nworkers = 3\nstrict_output = 7\n[upstream]\nidle_timeout = \"9s\"";
+        let environment =
+            [("TOLLGATE_MAX_BODY", "2MiB"), ("TOLLGATE_WORKERS", "4"), ("TOLLGATE_UPSTREAM_IDLE_TIMEOUT", "1m")];
+        let config = load(file, &environment, &[("workers", "5")]).unwrap();
+        assert_eq!((config.max_body, config.workers, config.strict_output), (2 << 20, 5, 7));
+        assert_eq!(config.upstream.idle_timeout, Duration::from_secs(60));
+        assert_eq!(config.upstream.connect_timeout, Duration::from_secs(5));
+        assert_eq!(config.events_retention, Duration::from_secs(400 * 86_400));
+    }
+
+    #[test]
+    fn every_field_has_a_variable_and_an_error_that_names_it_and_its_place() {
+        for field in FIELDS {
+            let variable = variable(field);
+            let error = load("", &[(&variable, "\u{7f}\"[")], &[]);
+            if field == "data_dir" {
+                assert!(error.is_ok());
+                continue;
+            }
+            let error = error.unwrap_err();
+            assert!(error.contains(field) && error.contains(&variable), "{error}");
+        }
+        for (file, named) in [
+            ("max_bodi = 1", "max_bodi"),
+            ("max_body = \"1 parsec\"", "max_body"),
+            ("max_body = -1", "max_body"),
+            ("[upstream]\nidle_timeout = true", "upstream.idle_timeout"),
+            ("[upstream]\nidel = 1", "idel"),
+            ("workers = 1.5", "workers"),
+            ("shutdown_grace = \"0s\"", "shutdown_grace"),
+            ("upstream = 3", "upstream"),
+            ("max_bodies = \"1MiB\"", "max_bodies"),
+            ("x", "not TOML"),
+        ] {
+            let error = load(file, &[], &[]).unwrap_err();
+            assert!(error.contains(named), "{file}: {error}");
+        }
+    }
+}

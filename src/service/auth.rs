@@ -1,0 +1,161 @@
+//! Who calls: customers' keys, operators' keys, sessions of the web UI, and the throttle on wrong keys.
+//!
+//! A key is found by its fingerprint, so every key costs one hash and one lookup, whether it exists or not. A session
+//! holds its key's fingerprint and nothing else: it ends with the key, since each use looks the key up again.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::IpAddr,
+    sync::Arc,
+    time::Duration,
+};
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use leaky_bucket::RateLimiter;
+use parking_lot::Mutex;
+
+use super::{
+    Gateway,
+    catalog::{KeyEntry, OperatorEntry},
+    error::Error,
+};
+use crate::crypto::{hash::Fingerprint, random, secret::Secret};
+
+/// How long a session lasts.
+pub const SESSION: Duration = Duration::from_secs(12 * 60 * 60);
+
+/// Sessions kept at once; the oldest goes.
+const MAX_SESSIONS: usize = 1000;
+
+/// Wrong keys from one address in a minute.
+const WRONG_KEYS: usize = 10;
+
+/// Addresses watched at once. Beyond it all are forgotten: an attacker with so many addresses is not held by this.
+const MAX_ADDRESSES: usize = 10_000;
+
+/// Sessions and wrong keys.
+#[derive(Default)]
+pub struct Auth {
+    sessions: Mutex<BTreeMap<u64, Session>>,
+    wrong_keys: Mutex<HashMap<IpAddr, RateLimiter>>,
+}
+
+#[derive(Clone)]
+struct Session {
+    token: blake3::Hash,
+    key: Fingerprint,
+    expires_at_ms: u64,
+}
+
+/// A session that was just begun.
+pub struct NewSession {
+    /// For the cookie.
+    pub token: Secret,
+    /// Unix ms.
+    pub expires_at_ms: u64,
+}
+
+/// Whose key it is.
+pub enum KeyOwner {
+    /// An operator's.
+    Operator(Arc<OperatorEntry>),
+    /// A customer's: known, but of no use here.
+    Customer,
+    /// Nobody's.
+    Nobody,
+}
+
+impl Gateway {
+    /// The customer whose key this is, unless it is disabled or has expired.
+    pub fn customer(&self, key: &str) -> Option<Arc<KeyEntry>> {
+        let fingerprint = self.hasher.fingerprint(key);
+        let entry = self.catalog.load().key(&fingerprint).cloned()?;
+        let expired = entry.key.expires_at_ms.is_some_and(|at_ms| at_ms <= self.now_ms());
+        (!entry.key.disabled && !expired).then_some(entry)
+    }
+
+    /// Whose key this is on the admin API.
+    pub fn key_owner(&self, key: &str) -> KeyOwner {
+        let fingerprint = self.hasher.fingerprint(key);
+        match self.operator_with(&fingerprint) {
+            Some(operator) => KeyOwner::Operator(operator),
+            None if self.catalog.load().key(&fingerprint).is_some() => KeyOwner::Customer,
+            None => KeyOwner::Nobody,
+        }
+    }
+
+    fn operator_with(&self, fingerprint: &Fingerprint) -> Option<Arc<OperatorEntry>> {
+        let of_environment = self.env_operator.as_ref();
+        let of_environment = of_environment.filter(|entry| Fingerprint::from_stored(entry.key.hash) == *fingerprint);
+        let operator = of_environment.cloned().or_else(|| self.catalog.load().operator(fingerprint).cloned());
+        operator.inspect(|operator| operator.last_used_ms.touch(self.now_ms()))
+    }
+
+    /// The operator key in `TOLLGATE_ADMIN_KEY`.
+    pub fn env_operator(&self) -> Option<&Arc<OperatorEntry>> {
+        self.env_operator.as_ref()
+    }
+
+    /// Counts a wrong key from an address. `false` if there were too many.
+    pub fn may_guess_again(&self, address: IpAddr) -> bool {
+        let mut watched = self.auth.wrong_keys.lock();
+        if watched.len() >= MAX_ADDRESSES {
+            watched.clear();
+        }
+        let limiter = watched.entry(network(address)).or_insert_with(|| {
+            RateLimiter::builder()
+                .max(WRONG_KEYS)
+                .initial(WRONG_KEYS)
+                .refill(WRONG_KEYS)
+                .interval(Duration::from_secs(60))
+                .build()
+        });
+        limiter.try_acquire(1)
+    }
+
+    /// Begins a session for an operator key.
+    pub fn begin_session(&self, operator: &OperatorEntry) -> Result<NewSession, Error> {
+        let mut token = [0; 32];
+        random::fill(&mut token).map_err(Error::internal)?;
+        let token = URL_SAFE_NO_PAD.encode(token);
+        let now_ms = self.now_ms();
+        let expires_at_ms = now_ms + SESSION.as_millis() as u64;
+        let key = Fingerprint::from_stored(operator.key.hash);
+        let session = Session { token: blake3::hash(token.as_bytes()), key, expires_at_ms };
+        let mut sessions = self.auth.sessions.lock();
+        sessions.retain(|_, session| session.expires_at_ms > now_ms);
+        if sessions.len() >= MAX_SESSIONS {
+            sessions.pop_first();
+        }
+        let next = sessions.last_key_value().map_or(0, |(last, _)| last + 1);
+        sessions.insert(next, session);
+        Ok(NewSession { token: Secret::new(token), expires_at_ms })
+    }
+
+    /// The operator of a session that is still good.
+    pub fn session(&self, token: &str) -> Option<Arc<OperatorEntry>> {
+        let token = blake3::hash(token.as_bytes());
+        let now_ms = self.now_ms();
+        let key = {
+            let sessions = self.auth.sessions.lock();
+            // Hashes are compared in constant time, and a hash of the token tells nothing about it.
+            let session = sessions.values().find(|session| session.token == token);
+            session.filter(|session| session.expires_at_ms > now_ms)?.key
+        };
+        self.operator_with(&key)
+    }
+
+    /// Ends a session.
+    pub fn end_session(&self, token: &str) {
+        let token = blake3::hash(token.as_bytes());
+        self.auth.sessions.lock().retain(|_, session| session.token != token);
+    }
+}
+
+/// Whoever has an IPv6 address has its whole /64.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => IpAddr::V6((v6.to_bits() & !u128::from(u64::MAX)).into()),
+        v4 => v4,
+    }
+}

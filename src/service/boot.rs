@@ -1,0 +1,311 @@
+//! From a data directory to a gateway that can serve: open, replay, refill.
+//!
+//! The catalog and the ledgers are made from the store after it has caught up with the log, so a start after `kill -9`
+//! and one after a clean stop are the same start.
+
+use std::{
+    fmt,
+    path::PathBuf,
+    sync::{Arc, OnceLock, mpsc},
+    thread,
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use tracing::{error, info, warn};
+
+use super::{
+    Gateway,
+    auth::Auth,
+    bodies::Bodies,
+    catalog::{Catalog, OperatorEntry},
+    clock::Clock,
+    installation::{Installation, InstallationError, write_private},
+    keys::ENV_PREFIX,
+    status::Counts,
+};
+use crate::{
+    config::{self, Config},
+    crypto::{hash::KeyHasher, seal::Sealer, secret::Secret},
+    domain::{
+        day::{Day, Now},
+        estimate::{Estimates, Sample},
+        key::{OperatorKey, OperatorType},
+        ledger::Past,
+        record::{Actor, Record, Settled},
+        usage::UsageSource,
+    },
+    journal::{Durability, Journal, OpenReport},
+    store::{FoldError, Folder, Store, StoreError},
+};
+
+/// How often the store takes in what has become durable.
+const FOLD_INTERVAL: Duration = Duration::from_millis(500);
+
+/// How long a stop waits for the disk.
+const LAST_WRITE: Duration = Duration::from_secs(10);
+
+/// How far back rolling windows reach.
+const LONGEST_WINDOW_MS: u64 = 60_000;
+
+/// How far back estimates are learned again after a start.
+const LEARN_FROM_MS: u64 = 60 * 60 * 1000;
+
+/// Why Tollgate cannot start. The words name what is wrong and what to do.
+#[derive(Debug)]
+pub enum BootError {
+    /// The data directory.
+    Installation(InstallationError),
+    /// The journal.
+    Journal(String),
+    /// The store, even a new one.
+    Store(StoreError),
+    /// The fold.
+    Fold(FoldError),
+    /// `TOLLGATE_ADMIN_KEY`.
+    AdminKey,
+    /// Anything else.
+    Other(String),
+}
+
+impl fmt::Display for BootError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Installation(error) => error.fmt(f),
+            Self::Journal(error) => write!(f, "the journal cannot be opened: {error}"),
+            Self::Store(error) => error.fmt(f),
+            Self::Fold(error) => error.fmt(f),
+            Self::AdminKey => f.write_str("TOLLGATE_ADMIN_KEY: must be 16 to 256 visible ASCII characters"),
+            Self::Other(error) => f.write_str(error),
+        }
+    }
+}
+
+impl std::error::Error for BootError {}
+
+/// A gateway that can serve.
+pub struct Booted {
+    /// The gateway.
+    pub gateway: Arc<Gateway>,
+    fold: FoldThread,
+    _lock: std::fs::File,
+}
+
+impl Booted {
+    /// Makes everything durable and lets go of the data directory. Requests have ended by now.
+    pub fn close(self) {
+        if !self.gateway.journal.close(LAST_WRITE) {
+            error!("the journal could not be written to its end");
+        }
+        self.fold.stop();
+    }
+}
+
+/// Opens the data directory and makes a gateway of what is in it.
+pub fn boot(config: Config, admin_key: Option<Secret>) -> Result<Booted, BootError> {
+    // Whatever umask we were started with: nothing in the data directory is for others.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    let clock = Clock::start();
+    let installation = Installation::open(&config.data_dir).map_err(BootError::Installation)?;
+    let hasher = KeyHasher::new(installation.hash_key);
+    let sealer = Arc::new(Sealer::new(installation.seal_key).map_err(|error| BootError::Other(error.to_string()))?);
+    let env_operator = admin_key.map(|key| env_operator(&hasher, &key, clock.now().unix_ms)).transpose()?;
+
+    let durability = match config.durability {
+        config::Durability::Disk => Durability::Disk,
+        config::Durability::Process => Durability::Process,
+    };
+    let (journal, report) = Journal::open(&config.data_dir.join("journal"), durability)
+        .map_err(|error| BootError::Journal(error.to_string()))?;
+    let mut findings = findings(&report);
+    let store = open_store(&config, &journal, &mut findings)?;
+    let folded = Folder::new(&store, &journal).map_err(BootError::Store)?.catch_up().map_err(BootError::Fold)?;
+    findings.iter().for_each(|finding| warn!("{finding}"));
+
+    let catalog = load_catalog(&store, &sealer, clock.now()).map_err(BootError::Store)?;
+    load_days(&store, &catalog, clock.now()).map_err(BootError::Store)?;
+    let mut estimates = Estimates::default();
+    refill(&journal, &catalog, &mut estimates, clock.now()).map_err(BootError::Journal)?;
+    info!(
+        groups = catalog.groups().len(),
+        endpoints = catalog.endpoints().len(),
+        records = journal.durable_seq(),
+        replayed = folded,
+        "opened"
+    );
+
+    let gateway = Arc::new(Gateway {
+        bodies: Bodies::new(config.max_bodies),
+        clock,
+        catalog: ArcSwap::from_pointee(catalog),
+        journal,
+        store: Arc::new(store),
+        estimates: Mutex::new(estimates),
+        auth: Auth::default(),
+        counts: Counts::default(),
+        listeners: OnceLock::new(),
+        findings,
+        hasher,
+        sealer,
+        env_operator,
+        changes: Arc::default(),
+        config,
+    });
+    let fold = FoldThread::start(&gateway).map_err(|error| BootError::Other(error.to_string()))?;
+    Ok(Booted { gateway, fold, _lock: installation.lock })
+}
+
+/// What the journal's opening found, in sentences for an operator.
+fn findings(report: &OpenReport) -> Vec<String> {
+    let cut = (report.cut_bytes > 0)
+        .then(|| format!("An unfinished write of {} bytes at the end of the journal was cut off.", report.cut_bytes));
+    let damage = report.damage.iter().map(|damage| {
+        format!(
+            "The journal is damaged: records {} to {} cannot be read ({}, byte {}). Totals of that time are incomplete.",
+            damage.missing.start(),
+            damage.missing.end(),
+            damage.file.display(),
+            damage.offset
+        )
+    });
+    cut.into_iter().chain(damage).collect()
+}
+
+fn env_operator(hasher: &KeyHasher, key: &Secret, now_ms: u64) -> Result<Arc<OperatorEntry>, BootError> {
+    let text = key.expose();
+    if !matches!(text.len(), 16..=256) || !text.bytes().all(|b| b.is_ascii_graphic()) {
+        return Err(BootError::AdminKey);
+    }
+    let key = OperatorKey {
+        prefix: ENV_PREFIX.to_owned(),
+        name: Some("TOLLGATE_ADMIN_KEY".to_owned()),
+        operator_type: OperatorType::ManageAll,
+        hash: hasher.fingerprint(text).to_stored(),
+        created_at_ms: now_ms,
+    };
+    Ok(Arc::new(OperatorEntry { key, last_used_ms: Arc::default() }))
+}
+
+fn open_store(config: &Config, journal: &Journal, findings: &mut Vec<String>) -> Result<Store, BootError> {
+    let directory = config.data_dir.join("store");
+    let opened = Store::open_or_set_aside(&directory, journal.durable_seq(), journal.now_ms());
+    let (store, aside) = opened.map_err(BootError::Store)?;
+    if let Some((aside, why)) = aside {
+        findings.push(format!("{why}. It was moved to {} and built anew from the journal.", aside.display()));
+    }
+    Ok(store)
+}
+
+fn load_catalog(store: &Store, sealer: &Arc<Sealer>, now: Now) -> Result<Catalog, StoreError> {
+    let mut catalog = Catalog::new(sealer.clone());
+    let rows = store.rows()?;
+    rows.rows.into_iter().for_each(|row| catalog.apply(row, now));
+    for (prefix, at_ms) in rows.last_used {
+        if let Some(entry) = catalog.key_by_prefix(&prefix) {
+            entry.last_used_ms.touch(at_ms);
+        }
+    }
+    Ok(catalog)
+}
+
+/// The sums of the last three days, so that a clock that was set back finds its day.
+fn load_days(store: &Store, catalog: &Catalog, now: Now) -> Result<(), StoreError> {
+    for entry in store.counters_since(Day(now.day().0.saturating_sub(2))) {
+        let ((day, group, slug), counter) = entry?;
+        if let Some(node) = catalog.groups().get(&group) {
+            node.tree.ledger.lock().load_day(now, group, slug, day, counter.requests, counter.tokens);
+        }
+    }
+    Ok(())
+}
+
+/// Rolling windows from the last minute of events, estimates from the last hour.
+fn refill(journal: &Journal, catalog: &Catalog, estimates: &mut Estimates, now: Now) -> Result<(), String> {
+    let mut reader = journal.reader_from_time(now.unix_ms.saturating_sub(LEARN_FROM_MS));
+    while let Some(frame) = reader.next().map_err(|error| error.to_string())? {
+        let Ok(Record::Settled(settled)) = Record::decode(frame.body) else { continue };
+        let Some(node) = settled.counted_for.first().and_then(|group| catalog.groups().get(group)) else { continue };
+        let ago = Duration::from_millis(now.unix_ms.saturating_sub(frame.at_ms));
+        let mut ledger = node.tree.ledger.lock();
+        if ago.as_millis() <= u128::from(LONGEST_WINDOW_MS) {
+            let past = Past {
+                admitted_ago: ago + Duration::from_millis(settled.duration_ms),
+                settled_ago: ago,
+                usage: settled.usage,
+            };
+            ledger.refill(now, &settled.counted_for, settled.slug, &past);
+        }
+        if let Some(sample) = sample(&settled) {
+            ledger.learn(now, node.id, &sample);
+            estimates.learn(node.lineage().last().map_or(node.id, |root| root.id), &sample);
+        }
+    }
+    Ok(())
+}
+
+fn sample(settled: &Settled<'_>) -> Option<Sample> {
+    let Settled { slug, route, prompt_bytes, usage, choices, .. } = *settled;
+    (settled.usage_source == UsageSource::Upstream).then_some(Sample { slug, route, prompt_bytes, n: choices, usage })
+}
+
+impl Gateway {
+    /// Sees to it that somebody can manage this installation: without any key that may do everything, one is made and
+    /// written to `admin.key`. Gives the file's path and the key.
+    pub async fn ensure_operator(self: &Arc<Self>) -> Result<Option<(PathBuf, Secret)>, String> {
+        let has_manager = {
+            let catalog = self.catalog.load();
+            catalog.operators().values().any(|entry| entry.key.operator_type == OperatorType::ManageAll)
+        };
+        if has_manager || self.env_operator.is_some() {
+            return Ok(None);
+        }
+        let name = Some("made at the first start".to_owned());
+        let minted = self.prepare_operator(OperatorType::ManageAll, name).map_err(|error| format!("{error:?}"))?;
+        // The file comes first: a key in the journal that nobody has would lock everybody out.
+        let path = self.config.data_dir.join("admin.key");
+        write_private(&path, format!("{}\n", minted.key.expose()).as_bytes())
+            .map_err(|error| format!("{} cannot be written: {error}", path.display()))?;
+        self.add_operator(Actor::system(), minted.row).await.map_err(|error| format!("{error:?}"))?;
+        Ok(Some((path, minted.key)))
+    }
+}
+
+/// The thread that keeps the store up to date with the journal.
+struct FoldThread {
+    stop: mpsc::Sender<()>,
+    thread: thread::JoinHandle<()>,
+}
+
+impl FoldThread {
+    fn start(gateway: &Arc<Gateway>) -> std::io::Result<Self> {
+        let (stop, stopped) = mpsc::channel();
+        let gateway = gateway.clone();
+        let thread = thread::Builder::new().name("store".to_owned()).spawn(move || {
+            let mut folder = match Folder::new(&gateway.store, &gateway.journal) {
+                Ok(folder) => folder,
+                Err(error) => return error!(%error, "the store cannot follow the journal"),
+            };
+            let mut fold = || {
+                let folded = folder.catch_up().and_then(|records| {
+                    if records > 0 { gateway.store.flush().map_err(FoldError::Store) } else { Ok(()) }
+                });
+                if let Err(error) = folded {
+                    error!(%error, "the store does not follow the journal; it will be caught up at the next start");
+                }
+            };
+            while stopped.recv_timeout(FOLD_INTERVAL) == Err(mpsc::RecvTimeoutError::Timeout) {
+                fold();
+            }
+            fold();
+        })?;
+        Ok(Self { stop, thread })
+    }
+
+    fn stop(self) {
+        drop(self.stop);
+        if self.thread.join().is_err() {
+            error!("the store's thread panicked");
+        }
+    }
+}

@@ -1,0 +1,332 @@
+//! The catalog: everything that operators have written, in memory, as one snapshot.
+//!
+//! * A snapshot is replaced by one pointer swap, so a change of many rows is seen whole or not at all. Its maps share
+//!   structure with the snapshot before, so replacing one costs a few nodes and not the catalog's size.
+//! * `apply` is the only way in, the same for a change just made, a row loaded from the store and a record replayed.
+//!   It trusts its rows: the rules were checked before the record was written.
+//! * What a request needs is precomputed here: a key leads to its group's node, a slug to its compiled targets.
+
+mod model;
+mod node;
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use imbl::{HashMap, OrdMap, OrdSet};
+
+pub use self::{
+    model::Model,
+    node::{GroupNode, Path, Tree},
+};
+use crate::{
+    crypto::{hash::Fingerprint, seal::Sealer},
+    domain::{
+        day::Now,
+        endpoint::Endpoint,
+        group::Group,
+        id::{EndpointId, GroupId, SecretId, SlugId},
+        key::{ApiKey, OperatorKey, StoredSecret},
+        record::Row,
+    },
+};
+
+/// A customer's key with the group that it belongs to.
+pub struct KeyEntry {
+    /// As stored.
+    pub key: ApiKey,
+    /// Whose.
+    pub group: Arc<GroupNode>,
+    /// Unix ms of the last event; shared by all versions of the entry.
+    pub last_used_ms: Arc<LastUsed>,
+}
+
+/// When something was last used: Unix ms, 0 for never.
+#[derive(Default)]
+pub struct LastUsed(AtomicU64);
+
+impl LastUsed {
+    /// It was used at `at_ms`.
+    pub fn touch(&self, at_ms: u64) {
+        self.0.fetch_max(at_ms, Ordering::Relaxed);
+    }
+
+    /// `None` for never.
+    pub fn get(&self) -> Option<u64> {
+        Some(self.0.load(Ordering::Relaxed)).filter(|&at_ms| at_ms > 0)
+    }
+}
+
+/// An operator key.
+pub struct OperatorEntry {
+    /// As stored.
+    pub key: OperatorKey,
+    /// Unix ms of its last request; shared by all versions of the entry.
+    pub last_used_ms: Arc<LastUsed>,
+}
+
+/// All that operators have written.
+#[derive(Clone)]
+pub struct Catalog {
+    sealer: Arc<Sealer>,
+    next_slug: u64,
+    slug_names: HashMap<SlugId, Arc<str>>,
+    slug_ids: HashMap<Arc<str>, SlugId>,
+    models: HashMap<Arc<str>, Arc<Model>>,
+    endpoints: OrdMap<EndpointId, Arc<Endpoint>>,
+    groups: OrdMap<GroupId, Arc<GroupNode>>,
+    groups_by_entity: HashMap<Arc<str>, GroupId>,
+    children: HashMap<GroupId, OrdSet<GroupId>>,
+    keys: HashMap<Fingerprint, Arc<KeyEntry>>,
+    keys_by_prefix: HashMap<Arc<str>, Arc<KeyEntry>>,
+    keys_of: HashMap<GroupId, OrdSet<Arc<str>>>,
+    operators: OrdMap<String, Arc<OperatorEntry>>,
+    operators_by_hash: HashMap<Fingerprint, Arc<OperatorEntry>>,
+    secrets: OrdMap<SecretId, Arc<StoredSecret>>,
+}
+
+impl Catalog {
+    /// Nothing yet.
+    pub fn new(sealer: Arc<Sealer>) -> Self {
+        Self {
+            sealer,
+            next_slug: 1,
+            slug_names: HashMap::new(),
+            slug_ids: HashMap::new(),
+            models: HashMap::new(),
+            endpoints: OrdMap::new(),
+            groups: OrdMap::new(),
+            groups_by_entity: HashMap::new(),
+            children: HashMap::new(),
+            keys: HashMap::new(),
+            keys_by_prefix: HashMap::new(),
+            keys_of: HashMap::new(),
+            operators: OrdMap::new(),
+            operators_by_hash: HashMap::new(),
+            secrets: OrdMap::new(),
+        }
+    }
+
+    /// Writes one row.
+    pub fn apply(&mut self, row: Row, now: Now) {
+        match row {
+            Row::Slug(id, name) => self.name_slug(id, name.into()),
+            Row::SlugGone(id) => {
+                if let Some(name) = self.slug_names.remove(&id) {
+                    self.slug_ids.remove(&name);
+                }
+            }
+            Row::Endpoint(endpoint) => self.put_endpoint(endpoint),
+            Row::EndpointGone(id) => {
+                if let Some(name) = self.endpoints.remove(&id).and_then(|gone| self.slug_names.get(&gone.slug)) {
+                    self.models.remove(name);
+                }
+            }
+            Row::Group(group) => self.put_group(group),
+            Row::GroupGone(id) => self.remove_group(id, now),
+            Row::ApiKey(key) => self.put_key(key),
+            Row::ApiKeyGone(prefix) => self.remove_key(&prefix),
+            Row::Operator(key) => {
+                let known = self.operators.get(&key.prefix).map(|entry| entry.last_used_ms.clone());
+                let entry = Arc::new(OperatorEntry { last_used_ms: known.unwrap_or_default(), key });
+                self.operators_by_hash.insert(Fingerprint::from_stored(entry.key.hash), entry.clone());
+                self.operators.insert(entry.key.prefix.clone(), entry);
+            }
+            Row::OperatorGone(prefix) => {
+                if let Some(entry) = self.operators.remove(&prefix) {
+                    self.operators_by_hash.remove(&Fingerprint::from_stored(entry.key.hash));
+                }
+            }
+            Row::Secret(secret) => {
+                let id = secret.id;
+                self.secrets.insert(id, Arc::new(secret));
+                let users: Vec<_> = self.endpoints_using(id).cloned().collect();
+                users.iter().for_each(|endpoint| self.compile(endpoint));
+            }
+            Row::SecretGone(id) => {
+                self.secrets.remove(&id);
+            }
+        }
+    }
+
+    fn name_slug(&mut self, id: SlugId, name: Arc<str>) {
+        self.next_slug = self.next_slug.max(id.0.saturating_add(1));
+        let before = self.slug_names.insert(id, name.clone());
+        if let Some(before) = before.filter(|before| *before != name) {
+            self.slug_ids.remove(&before);
+            self.models.remove(&before);
+        }
+        self.slug_ids.insert(name, id);
+        let renamed = self.endpoint_of(id).cloned();
+        if let Some(endpoint) = renamed {
+            self.compile(&endpoint);
+        }
+    }
+
+    fn put_endpoint(&mut self, endpoint: Endpoint) {
+        let endpoint = Arc::new(endpoint);
+        self.compile(&endpoint);
+        self.endpoints.insert(endpoint.id, endpoint);
+    }
+
+    /// Makes an endpoint callable under its slug's name, or anew after something that it stands on has changed.
+    fn compile(&mut self, endpoint: &Arc<Endpoint>) {
+        let Some(slug) = self.slug_names.get(&endpoint.slug).cloned() else { return };
+        let secret = |id| self.secrets.get(&id).and_then(|stored| self.sealer.open(id, &stored.sealed).ok());
+        let model = Model::compile(slug.clone(), endpoint, secret);
+        self.models.insert(slug, Arc::new(model));
+    }
+
+    fn put_group(&mut self, group: Group) {
+        if let Some(node) = self.groups.get(&group.id) {
+            node.replace(group);
+            return;
+        }
+        let parent = group.parent.and_then(|parent| self.groups.get(&parent).cloned());
+        if let Some(parent) = &parent {
+            self.children.entry(parent.id).or_default().insert(group.id);
+        }
+        self.groups_by_entity.insert(group.external_entity_id.as_str().into(), group.id);
+        self.groups.insert(group.id, Arc::new(GroupNode::new(group, parent)));
+    }
+
+    fn remove_group(&mut self, id: GroupId, now: Now) {
+        let Some(node) = self.groups.remove(&id) else { return };
+        self.groups_by_entity.remove(node.group().external_entity_id.as_str());
+        self.children.remove(&id);
+        if let Some(parent) = &node.parent
+            && let Some(siblings) = self.children.get_mut(&parent.id)
+        {
+            siblings.remove(&id);
+        }
+        for prefix in self.keys_of.remove(&id).unwrap_or_default() {
+            self.remove_key(&prefix);
+        }
+        node.tree.ledger.lock().remove_group(now, id);
+    }
+
+    fn put_key(&mut self, key: ApiKey) {
+        let Some(group) = self.groups.get(&key.group).cloned() else { return };
+        let prefix: Arc<str> = key.prefix.as_str().into();
+        let known = self.keys_by_prefix.get(&prefix).map(|entry| entry.last_used_ms.clone());
+        self.keys_of.entry(group.id).or_default().insert(prefix.clone());
+        let entry = Arc::new(KeyEntry { group, last_used_ms: known.unwrap_or_default(), key });
+        self.keys.insert(Fingerprint::from_stored(entry.key.hash), entry.clone());
+        self.keys_by_prefix.insert(prefix, entry);
+    }
+
+    fn remove_key(&mut self, prefix: &str) {
+        let Some(entry) = self.keys_by_prefix.remove(prefix) else { return };
+        self.keys.remove(&Fingerprint::from_stored(entry.key.hash));
+        if let Some(keys) = self.keys_of.get_mut(&entry.group.id) {
+            keys.remove(prefix);
+        }
+    }
+
+    /// The customer's key with this fingerprint.
+    pub fn key(&self, fingerprint: &Fingerprint) -> Option<&Arc<KeyEntry>> {
+        self.keys.get(fingerprint)
+    }
+
+    /// The customer's key with this prefix.
+    pub fn key_by_prefix(&self, prefix: &str) -> Option<&Arc<KeyEntry>> {
+        self.keys_by_prefix.get(prefix)
+    }
+
+    /// A group's keys whose prefix is beyond `after`, in order of prefix.
+    pub fn keys_of(&self, group: GroupId, after: Option<&str>) -> impl Iterator<Item = &Arc<KeyEntry>> {
+        let prefixes = self.keys_of.get(&group).into_iter();
+        let after = after.map(str::to_owned);
+        let beyond = prefixes.flat_map(move |keys| match &after {
+            Some(after) => {
+                keys.range((std::ops::Bound::Excluded(Arc::from(after.as_str())), std::ops::Bound::Unbounded))
+            }
+            None => keys.range::<_, Arc<str>>(..),
+        });
+        beyond.filter_map(|prefix| self.keys_by_prefix.get(prefix))
+    }
+
+    /// The operator key with this fingerprint.
+    pub fn operator(&self, fingerprint: &Fingerprint) -> Option<&Arc<OperatorEntry>> {
+        self.operators_by_hash.get(fingerprint)
+    }
+
+    /// The stored operator keys, by prefix.
+    pub fn operators(&self) -> &OrdMap<String, Arc<OperatorEntry>> {
+        &self.operators
+    }
+
+    /// What can be called under a slug.
+    pub fn model(&self, slug: &str) -> Option<&Arc<Model>> {
+        self.models.get(slug)
+    }
+
+    /// The id that a slug's counters hang on; it may have no endpoint any more.
+    pub fn slug_id(&self, slug: &str) -> Option<SlugId> {
+        self.slug_ids.get(slug).copied()
+    }
+
+    /// The name of a slug.
+    pub fn slug_name(&self, id: SlugId) -> &str {
+        self.slug_names.get(&id).map_or("", |name| name)
+    }
+
+    /// An id for a slug that has none.
+    pub fn next_slug_id(&self) -> SlugId {
+        SlugId(self.next_slug)
+    }
+
+    /// The endpoints, by id.
+    pub fn endpoints(&self) -> &OrdMap<EndpointId, Arc<Endpoint>> {
+        &self.endpoints
+    }
+
+    /// The endpoint that answers for a slug.
+    pub fn endpoint_of(&self, slug: SlugId) -> Option<&Arc<Endpoint>> {
+        self.endpoints.values().find(|endpoint| endpoint.slug == slug)
+    }
+
+    /// The endpoints with a target that uses this secret.
+    pub fn endpoints_using(&self, secret: SecretId) -> impl Iterator<Item = &Arc<Endpoint>> {
+        let uses = move |endpoint: &Endpoint| endpoint.targets.iter().any(|target| target.secret == Some(secret));
+        self.endpoints.values().filter(move |endpoint| uses(endpoint))
+    }
+
+    /// The groups, by id: parents stand before their children.
+    pub fn groups(&self) -> &OrdMap<GroupId, Arc<GroupNode>> {
+        &self.groups
+    }
+
+    /// The group with this external entity id.
+    pub fn group_by_entity(&self, external_entity_id: &str) -> Option<&Arc<GroupNode>> {
+        self.groups_by_entity.get(external_entity_id).and_then(|id| self.groups.get(id))
+    }
+
+    /// A group and everything below it, itself first.
+    pub fn subtree(&self, root: GroupId) -> Vec<Arc<GroupNode>> {
+        let mut nodes: Vec<_> = self.groups.get(&root).cloned().into_iter().collect();
+        let mut seen = 0;
+        while let Some(id) = nodes.get(seen).map(|node| node.id) {
+            let children = self.children.get(&id).into_iter().flatten();
+            nodes.extend(children.filter_map(|child| self.groups.get(child).cloned()));
+            seen += 1;
+        }
+        nodes
+    }
+
+    /// The ids of a group's children.
+    pub fn children(&self, id: GroupId) -> impl Iterator<Item = &GroupId> {
+        self.children.get(&id).into_iter().flatten()
+    }
+
+    /// The credentials, by id.
+    pub fn secrets(&self) -> &OrdMap<SecretId, Arc<StoredSecret>> {
+        &self.secrets
+    }
+
+    /// The credential with this name.
+    pub fn secret_by_name(&self, name: &str) -> Option<&Arc<StoredSecret>> {
+        self.secrets.values().find(|secret| secret.name == name)
+    }
+}

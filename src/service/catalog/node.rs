@@ -1,0 +1,87 @@
+//! A living group in memory.
+//!
+//! Hierarchy is for life, so a node points to its parent and to its tree's ledger once and for all; what an operator
+//! can change (`Group`'s models, name, `disabled`) is swapped in place. A change to a plan with a hundred thousand
+//! customers below it therefore costs one pointer, and a request walks up its path without a lookup.
+
+use std::sync::Arc;
+
+use arc_swap::{ArcSwap, Guard};
+use arrayvec::ArrayVec;
+use parking_lot::Mutex;
+
+use crate::domain::{
+    group::{EffectiveLimits, Enforcement, Group, MAX_LEVELS, effective_limits},
+    id::{GroupId, SlugId},
+    ledger::Ledger,
+};
+
+/// One root group with everything below it: the unit that is locked for an admission.
+pub struct Tree {
+    /// What has been consumed and what is running.
+    pub ledger: Mutex<Ledger>,
+    /// How its limits work together.
+    pub enforcement: Enforcement,
+}
+
+/// A living group.
+pub struct GroupNode {
+    /// Its id.
+    pub id: GroupId,
+    /// Absent for a root.
+    pub parent: Option<Arc<GroupNode>>,
+    /// The tree that it belongs to.
+    pub tree: Arc<Tree>,
+    group: ArcSwap<Group>,
+}
+
+/// Group ids from a group up to its root.
+pub type Path = ArrayVec<GroupId, MAX_LEVELS>;
+
+impl GroupNode {
+    pub(super) fn new(group: Group, parent: Option<Arc<Self>>) -> Self {
+        let tree = match &parent {
+            Some(parent) => parent.tree.clone(),
+            None => Arc::new(Tree { ledger: Mutex::new(Ledger::default()), enforcement: group.enforcement }),
+        };
+        Self { id: group.id, parent, tree, group: ArcSwap::from_pointee(group) }
+    }
+
+    pub(super) fn replace(&self, group: Group) {
+        self.group.store(Arc::new(group));
+    }
+
+    /// The group as it is now.
+    pub fn group(&self) -> Guard<Arc<Group>> {
+        self.group.load()
+    }
+
+    /// The node, its parent, and so on up to the root.
+    pub fn lineage(&self) -> impl Iterator<Item = &Self> {
+        std::iter::successors(Some(self), |node| node.parent.as_deref())
+    }
+
+    /// How deep it stands; a root is 1.
+    pub fn level(&self) -> usize {
+        self.lineage().count()
+    }
+
+    /// Whether it or an ancestor is disabled.
+    pub fn is_disabled(&self) -> bool {
+        self.lineage().any(|node| node.group().disabled)
+    }
+
+    /// The groups that its consumption counts for, itself first.
+    pub fn counted_for(&self) -> Path {
+        match self.tree.enforcement {
+            Enforcement::Independent => self.lineage().take(1).map(|node| node.id).collect(),
+            Enforcement::Cascading => self.lineage().take(MAX_LEVELS).map(|node| node.id).collect(),
+        }
+    }
+
+    /// The limits that its requests for `slug` meet.
+    pub fn limits(&self, slug: SlugId) -> EffectiveLimits {
+        let groups: ArrayVec<_, MAX_LEVELS> = self.lineage().take(MAX_LEVELS).map(Self::group).collect();
+        effective_limits(self.tree.enforcement, slug, groups.iter().map(|group| &***group))
+    }
+}

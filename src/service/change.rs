@@ -1,0 +1,64 @@
+//! How an operator's change happens: one at a time, against a catalog that holds still, as one journal record.
+//!
+//! * The rules are checked and the record is written under one turn, so two changes can never both pass a check that
+//!   only one of them may pass (a name that must be unique, the last MANAGE_ALL key).
+//! * The catalog changes when the record is durable, not before: what an operator was told is never lost, and what was
+//!   refused has changed nothing.
+//! * Once the record is written, the change goes through even if the operator hangs up: a record in the journal that
+//!   is not in force would come to life at the next start.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::OwnedMutexGuard;
+
+use super::{Gateway, catalog::Catalog, error::Error};
+use crate::domain::record::{Actor, Changed, Record, Row};
+
+/// How long an operator waits for a record to become durable before being told what is wrong.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The turn to make one change.
+pub struct Change {
+    gateway: Arc<Gateway>,
+    /// What there is now.
+    pub catalog: Arc<Catalog>,
+    _turn: OwnedMutexGuard<()>,
+}
+
+impl Gateway {
+    /// Waits for the turn to make a change.
+    pub async fn change(self: &Arc<Self>) -> Change {
+        let turn = self.changes.clone().lock_owned().await;
+        Change { gateway: self.clone(), catalog: self.catalog.load_full(), _turn: turn }
+    }
+}
+
+impl Change {
+    /// Makes `rows` durable and puts them in force, in one step.
+    pub async fn commit(self, actor: Actor, action: &str, rows: Vec<Row>) -> Result<(), Error> {
+        if let Some(why) = self.gateway.cannot_meter() {
+            return Err(Error::Unavailable(why));
+        }
+        let record = Record::Changed(Changed { actor, action: action.to_owned(), rows });
+        let mut bytes = Vec::new();
+        record.encode(&mut bytes).map_err(Error::internal)?;
+        let appended = self.gateway.journal.append(&bytes).map_err(Error::internal)?;
+        let Record::Changed(Changed { rows, .. }) = record else { return Ok(()) };
+        let apply = async move {
+            self.gateway.journal.durable(appended.seq).await;
+            let mut catalog = Catalog::clone(&self.catalog);
+            let now = self.gateway.clock.now();
+            rows.into_iter().for_each(|row| catalog.apply(row, now));
+            self.gateway.catalog.store(Arc::new(catalog));
+        };
+        match tokio::time::timeout(PATIENCE, tokio::task::spawn_local(apply)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(panicked)) => Err(Error::internal(panicked)),
+            Err(_) => Err(Error::Unavailable(
+                "The journal did not take the change in time. It is queued and comes into force once the journal can \
+                 be written again."
+                    .to_owned(),
+            )),
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! The rules that endpoints and provider credentials keep: unique slugs, renames that no group has to follow, and no
+//! credential deleted under a target.
+
+use std::sync::Arc;
+
+use super::{Gateway, catalog::Catalog, error::Error};
+use crate::{
+    crypto::{random, secret::Secret},
+    domain::{
+        endpoint::{Endpoint, Region, Target},
+        id::{EndpointId, SecretId, SlugId},
+        key::StoredSecret,
+        money::Pricing,
+        record::{Actor, Row},
+        slug::Slug,
+    },
+};
+
+/// An endpoint to be made.
+pub struct NewEndpoint {
+    /// Unique.
+    pub slug: Slug,
+    /// Where it may be processed.
+    pub region: Region,
+    /// 1 to 8, in order of priority.
+    pub targets: Vec<Target>,
+    /// What its tokens cost.
+    pub pricing: Option<Pricing>,
+}
+
+/// What changes on an endpoint; `None` leaves a field as it is.
+#[derive(Default)]
+pub struct EndpointPatch {
+    /// Another name, for every group that carries it too.
+    pub slug: Option<Slug>,
+    /// The whole list.
+    pub targets: Option<Vec<Target>>,
+    /// `Some(None)` clears it.
+    pub pricing: Option<Option<Pricing>>,
+}
+
+impl Gateway {
+    /// The endpoint with this id.
+    pub fn endpoint(&self, id: EndpointId) -> Result<Arc<Endpoint>, Error> {
+        self.catalog.load().endpoints().get(&id).cloned().ok_or(Error::NotFound("endpoint"))
+    }
+
+    /// Makes an endpoint.
+    pub async fn create_endpoint(self: &Arc<Self>, actor: Actor, new: NewEndpoint) -> Result<Arc<Endpoint>, Error> {
+        let change = self.change().await;
+        let catalog = &change.catalog;
+        if catalog.model(&new.slug).is_some() {
+            return Err(duplicate(&new.slug));
+        }
+        known_secrets(catalog, &new.targets)?;
+        let now_ms = self.now_ms();
+        let slug = catalog.slug_id(&new.slug).unwrap_or_else(|| catalog.next_slug_id());
+        let endpoint = Endpoint {
+            id: EndpointId(random::ulid(now_ms).map_err(Error::internal)?),
+            slug,
+            region: new.region,
+            targets: new.targets,
+            pricing: new.pricing,
+            created_at_ms: now_ms,
+            updated_at_ms: now_ms,
+        };
+        let id = endpoint.id;
+        let rows = vec![Row::Slug(slug, new.slug.into_string()), Row::Endpoint(endpoint)];
+        change.commit(actor, "endpoint.created", rows).await?;
+        self.endpoint(id)
+    }
+
+    /// Changes an endpoint.
+    pub async fn update_endpoint(
+        self: &Arc<Self>,
+        actor: Actor,
+        id: EndpointId,
+        patch: EndpointPatch,
+    ) -> Result<Arc<Endpoint>, Error> {
+        let change = self.change().await;
+        let catalog = &change.catalog;
+        let mut endpoint =
+            catalog.endpoints().get(&id).map(|known| Endpoint::clone(known)).ok_or(Error::NotFound("endpoint"))?;
+        let mut rows = Vec::new();
+        if let Some(slug) = patch.slug.filter(|slug| **slug != *catalog.slug_name(endpoint.slug)) {
+            rows.extend(rename(catalog, endpoint.slug, slug)?);
+        }
+        if let Some(targets) = patch.targets {
+            known_secrets(catalog, &targets)?;
+            endpoint.targets = targets;
+        }
+        endpoint.pricing = patch.pricing.unwrap_or(endpoint.pricing);
+        endpoint.updated_at_ms = self.now_ms().max(endpoint.created_at_ms);
+        rows.push(Row::Endpoint(endpoint));
+        change.commit(actor, "endpoint.updated", rows).await?;
+        self.endpoint(id)
+    }
+
+    /// Deletes an endpoint and gives its slug's name. Groups keep the slug: should an endpoint take it again, its
+    /// counters go on.
+    pub async fn delete_endpoint(self: &Arc<Self>, actor: Actor, id: EndpointId) -> Result<String, Error> {
+        let change = self.change().await;
+        let endpoint = change.catalog.endpoints().get(&id).ok_or(Error::NotFound("endpoint"))?;
+        let slug = change.catalog.slug_name(endpoint.slug).to_owned();
+        change.commit(actor, "endpoint.deleted", vec![Row::EndpointGone(id)]).await?;
+        Ok(slug)
+    }
+
+    /// Stores a provider credential, or another value for the one with this name.
+    pub async fn put_secret(
+        self: &Arc<Self>,
+        actor: Actor,
+        name: &str,
+        value: Secret,
+    ) -> Result<Arc<StoredSecret>, Error> {
+        let change = self.change().await;
+        let (id, created_at_ms) = match change.catalog.secret_by_name(name) {
+            Some(known) => (known.id, known.created_at_ms),
+            None => (SecretId(random::ulid(self.now_ms()).map_err(Error::internal)?), self.now_ms()),
+        };
+        let sealed = self.sealer.seal(id, &value).map_err(Error::internal)?;
+        let secret = StoredSecret { id, name: name.to_owned(), sealed, created_at_ms };
+        let stored = Arc::new(secret.clone());
+        change.commit(actor, "secret.written", vec![Row::Secret(secret)]).await?;
+        Ok(stored)
+    }
+
+    /// Deletes a credential that no target uses.
+    pub async fn delete_secret(self: &Arc<Self>, actor: Actor, name: &str) -> Result<(), Error> {
+        let change = self.change().await;
+        let id = change.catalog.secret_by_name(name).map(|secret| secret.id).ok_or(Error::NotFound("secret"))?;
+        if let Some(user) = change.catalog.endpoints_using(id).next() {
+            let slug = change.catalog.slug_name(user.slug);
+            let message = format!("The endpoint {slug} ({}) uses this secret; change its targets first.", user.id);
+            return Err(Error::invalid("secret_in_use", message));
+        }
+        change.commit(actor, "secret.deleted", vec![Row::SecretGone(id)]).await
+    }
+}
+
+fn duplicate(slug: &str) -> Error {
+    Error::invalid("duplicate_slug", format!("slug: another endpoint has {slug:?} already."))
+}
+
+/// The counters hang on the slug's id, so a rename is one row: the id's new name. A name that some group carries
+/// without an endpoint keeps its own counters and cannot be taken.
+fn rename(catalog: &Catalog, slug: SlugId, name: Slug) -> Result<Vec<Row>, Error> {
+    if catalog.model(&name).is_some() {
+        return Err(duplicate(&name));
+    }
+    let mut rows = Vec::new();
+    if let Some(taken) = catalog.slug_id(&name) {
+        if catalog.groups().values().any(|node| node.group().model(taken).is_some()) {
+            let message = format!("slug: a group carries {name:?}; remove it there or create an endpoint for it.");
+            return Err(Error::invalid("slug_carried", message));
+        }
+        rows.push(Row::SlugGone(taken));
+    }
+    rows.push(Row::Slug(slug, name.into_string()));
+    Ok(rows)
+}
+
+fn known_secrets(catalog: &Catalog, targets: &[Target]) -> Result<(), Error> {
+    for (index, secret) in targets.iter().enumerate().filter_map(|(index, target)| Some((index, target.secret?))) {
+        if !catalog.secrets().contains_key(&secret) {
+            let message = format!("targets[{index}].secret_id: no secret has the id {secret}.");
+            return Err(Error::invalid("unknown_secret", message));
+        }
+    }
+    Ok(())
+}

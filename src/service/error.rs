@@ -1,0 +1,33 @@
+//! Why a service refused. `http::error` is the only place that knows which status each becomes.
+
+use std::fmt;
+
+/// Why an operator's request failed. Whatever it is, nothing was changed.
+#[derive(Debug)]
+pub enum Error {
+    /// The request breaks a rule; the sentence names the field and says what would be right.
+    Invalid {
+        /// Which rule, for programs.
+        code: &'static str,
+        /// Which rule, for people.
+        message: String,
+    },
+    /// What the path names does not exist: `"group"`.
+    NotFound(&'static str),
+    /// The journal cannot be written; the words say why.
+    Unavailable(String),
+    /// A defect or a broken machine: logged, never shown.
+    Internal(String),
+}
+
+impl Error {
+    /// A broken rule.
+    pub fn invalid(code: &'static str, message: impl Into<String>) -> Self {
+        Self::Invalid { code, message: message.into() }
+    }
+
+    /// A broken machine.
+    pub fn internal(cause: impl fmt::Display) -> Self {
+        Self::Internal(cause.to_string())
+    }
+}

@@ -1,0 +1,134 @@
+//! The story of one inference request: read it, admit it, find a target that answers, pass the answer on.
+//!
+//! Everything here runs on the worker thread that accepted the connection, in the future of its handler; there is no
+//! task besides. Dropping that future is how a hang-up arrives: what it owns gives itself back (see `metering`).
+
+mod answer;
+mod failure;
+mod stream;
+mod targets;
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+pub use self::{
+    answer::AnswerBody,
+    failure::{Failure, Refused},
+    stream::AnswerStream,
+};
+use self::{answer::Running, targets::find_answer};
+use super::{
+    Gateway,
+    bodies::Room,
+    catalog::{KeyEntry, Model},
+    metering::{Admission, Arrived, NotAdmitted},
+};
+use crate::{
+    domain::ledger::Standings,
+    upstream::{
+        client::{Client, Timeouts},
+        request::{self, Request},
+    },
+};
+
+/// How long a customer's hang-up waits for the usage of an answer that was already generated.
+const USAGE_PATIENCE: Duration = Duration::from_secs(2);
+
+/// What a worker thread has of its own.
+pub struct Worker {
+    /// Shared by all.
+    pub gateway: Arc<Gateway>,
+    client: Client,
+    left_behind: mpsc::UnboundedSender<Running>,
+}
+
+impl Worker {
+    /// Starts a worker's share of the work on the current thread.
+    pub fn start(gateway: Arc<Gateway>) -> Self {
+        let upstream = &gateway.config.upstream;
+        let timeouts = Timeouts {
+            connect: upstream.connect_timeout,
+            first_byte: upstream.first_byte_timeout,
+            idle: upstream.idle_timeout,
+        };
+        let client = Client::new(timeouts, gateway.listeners());
+        tokio::task::spawn_local(client.sweep_idle());
+        let (left_behind, mut received) = mpsc::unbounded_channel::<Running>();
+        tokio::task::spawn_local(async move {
+            while let Some(running) = received.recv().await {
+                tokio::task::spawn_local(tokio::time::timeout(USAGE_PATIENCE, running.read_on()));
+            }
+        });
+        Self { gateway, client, left_behind }
+    }
+}
+
+/// A request as it comes from HTTP.
+pub struct Call {
+    /// Who calls what.
+    pub arrived: Arrived,
+    /// The whole body.
+    pub body: Bytes,
+    /// The memory that it takes; given back when a target has answered.
+    pub room: Room,
+    /// Headers that the upstream may see.
+    pub passed_on: Vec<(&'static str, Bytes)>,
+}
+
+/// What the customer gets.
+pub struct Answer {
+    /// The upstream's.
+    pub status: u16,
+    /// The upstream's.
+    pub content_type: Option<Bytes>,
+    /// For the headers.
+    pub standings: Standings,
+    /// Whole, or as it comes.
+    pub body: AnswerBody,
+}
+
+/// Serves one request.
+pub async fn serve(worker: &Worker, call: Call) -> Result<Answer, Failure> {
+    let gateway = &worker.gateway;
+    let Call { arrived, body, room, passed_on } = call;
+    let request = request::scan(&body, arrived.route).map_err(|bad| Refused::Invalid(Box::new(bad)))?;
+    let model = callable(gateway, &arrived.key, &request.model)
+        .ok_or_else(|| Refused::ModelNotFound(request.model.to_string()))?;
+    if let Some(why) = gateway.cannot_meter() {
+        return Err(Refused::CannotMeter(why).into());
+    }
+    let metadata = request.metadata(&body).and_then(|json| std::str::from_utf8(json).ok());
+    let Admission { reservation, output_max, standings } = admit(gateway, arrived, &model, &request, metadata)?;
+    let with_standings = |refused| Failure { refused, standings: Some(standings) };
+    let found = find_answer(worker, &model, reservation, &request, &body, &passed_on, output_max).await;
+    let found = found.map_err(with_standings)?;
+    drop((body, room));
+    let begun = answer::begin(worker, found, request.hides_usage()).await;
+    let (status, content_type, body) = begun.map_err(with_standings)?;
+    Ok(Answer { status, content_type, standings, body })
+}
+
+/// The model under this slug, if the key's group carries it and an endpoint answers for it.
+pub fn callable(gateway: &Gateway, key: &KeyEntry, slug: &str) -> Option<Arc<Model>> {
+    let catalog = gateway.catalog.load();
+    let model = catalog.model(slug)?;
+    key.group.group().model(model.slug_id).map(|_| model.clone())
+}
+
+fn admit(
+    gateway: &Arc<Gateway>,
+    arrived: Arrived,
+    model: &Arc<Model>,
+    request: &Request,
+    metadata: Option<&str>,
+) -> Result<Admission, Failure> {
+    gateway.admit(arrived, model, request, metadata).map_err(|not_admitted| match not_admitted {
+        NotAdmitted::NoRandom(error) => Refused::Internal(error.to_string()).into(),
+        NotAdmitted::Limit(refusal) => {
+            gateway.counts.refused();
+            Failure { standings: Some(refusal.standings), refused: Refused::Limit(model.slug.clone(), refusal) }
+        }
+    })
+}

@@ -1,0 +1,111 @@
+//! The data directory: one process at a time, readable by its owner alone, with the two keys that everything secret in
+//! it stands on.
+
+use std::{
+    fmt, fs,
+    io::{self, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
+    path::{Path, PathBuf},
+};
+
+use crate::crypto::random;
+
+/// The open data directory; locked until dropped.
+pub(super) struct Installation {
+    pub(super) hash_key: [u8; 32],
+    pub(super) seal_key: [u8; 32],
+    pub(super) lock: fs::File,
+}
+
+/// Why the data directory cannot be used.
+#[derive(Debug)]
+pub enum InstallationError {
+    /// It cannot be made, read or written.
+    Io(PathBuf, io::Error),
+    /// Another process has it.
+    InUse(PathBuf),
+    /// There is a journal but not the key that its secrets were made with.
+    KeyMissing(PathBuf),
+    /// A key file does not hold a key.
+    KeyDamaged(PathBuf),
+    /// No random numbers for a key.
+    NoRandom(random::NoRandom),
+}
+
+impl fmt::Display for InstallationError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io(path, error) => write!(f, "data_dir: {} cannot be used: {error}", path.display()),
+            Self::InUse(path) => {
+                write!(
+                    f,
+                    "data_dir: {} is in use by another Tollgate; one directory serves one process",
+                    path.display()
+                )
+            }
+            Self::KeyMissing(path) => write!(
+                f,
+                "data_dir: {} is missing beside a journal; without it no key and no secret in this directory can be \
+                 used. Put it back from a backup",
+                path.display()
+            ),
+            Self::KeyDamaged(path) => {
+                write!(f, "data_dir: {} does not hold 32 bytes; put it back from a backup", path.display())
+            }
+            Self::NoRandom(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for InstallationError {}
+
+impl Installation {
+    pub(super) fn open(directory: &Path) -> Result<Self, InstallationError> {
+        let failed = |error| InstallationError::Io(directory.to_owned(), error);
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed)?;
+        fs::set_permissions(directory, fs::Permissions::from_mode(0o700)).map_err(failed)?;
+        let lock = private().write(true).create(true).truncate(false).open(directory.join("lock")).map_err(failed)?;
+        lock.try_lock().map_err(|error| match error {
+            fs::TryLockError::WouldBlock => InstallationError::InUse(directory.to_owned()),
+            fs::TryLockError::Error(error) => failed(error),
+        })?;
+        let is_new = !directory.join("journal").exists();
+        Ok(Self {
+            hash_key: key(&directory.join("hash.key"), is_new)?,
+            seal_key: key(&directory.join("seal.key"), is_new)?,
+            lock,
+        })
+    }
+}
+
+fn private() -> fs::OpenOptions {
+    let mut options = fs::OpenOptions::new();
+    options.mode(0o600);
+    options
+}
+
+/// Reads a key, or makes it if the installation is new.
+fn key(path: &Path, is_new: bool) -> Result<[u8; 32], InstallationError> {
+    match fs::read(path) {
+        Ok(bytes) => bytes.try_into().map_err(|_| InstallationError::KeyDamaged(path.to_owned())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && is_new => {
+            let mut key = [0; 32];
+            random::fill(&mut key).map_err(InstallationError::NoRandom)?;
+            write_private(path, &key).map_err(|error| InstallationError::Io(path.to_owned(), error))?;
+            Ok(key)
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(InstallationError::KeyMissing(path.to_owned())),
+        Err(error) => Err(InstallationError::Io(path.to_owned(), error)),
+    }
+}
+
+/// Writes a file that only its owner can read: whole and on the disk, or not at all.
+pub(super) fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let temporary = path.with_extension("new");
+    let mut file = private().write(true).create(true).truncate(true).open(&temporary)?;
+    file.set_permissions(fs::Permissions::from_mode(0o600))?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&temporary, path)?;
+    fs::File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
+}

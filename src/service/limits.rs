@@ -1,0 +1,38 @@
+//! What stands against a group's limits: views for operators and customers. None of them takes anything.
+
+use std::sync::Arc;
+
+use super::{Gateway, catalog::GroupNode, error::Error};
+use crate::domain::{
+    id::SlugId,
+    ledger::{Refusal, Standing},
+};
+
+/// Whether a request would pass now, and how every limit that it meets stands.
+pub struct WouldPass {
+    /// Each limit that it meets.
+    pub standings: Vec<Standing>,
+    /// What would stop it.
+    pub refusal: Option<Box<Refusal>>,
+}
+
+impl Gateway {
+    /// How each limit of a group's model stands.
+    pub fn standings(&self, node: &GroupNode, slug: SlugId) -> Vec<Standing> {
+        let mut ledger = node.tree.ledger.lock();
+        ledger.standing(self.clock.now(), &node.counted_for(), slug, &node.limits(slug))
+    }
+
+    /// Whether a request of `tokens` tokens for `slug` would pass now.
+    pub fn would_pass(&self, node: &Arc<GroupNode>, slug: &str, tokens: u64) -> Result<WouldPass, Error> {
+        let carried = self.catalog.load().slug_id(slug).filter(|id| node.group().model(*id).is_some());
+        let Some(id) = carried else {
+            return Err(Error::invalid("unknown_slug", format!("slug: the group does not carry {slug:?}.")));
+        };
+        let (path, limits, now) = (node.counted_for(), node.limits(id), self.clock.now());
+        let mut ledger = node.tree.ledger.lock();
+        let standings = ledger.standing(now, &path, id, &limits);
+        let refusal = ledger.would_admit(now, &path, id, &limits, tokens).err();
+        Ok(WouldPass { standings, refusal })
+    }
+}

@@ -1,0 +1,100 @@
+//! What Tollgate does, above what it is made of and below HTTP.
+//!
+//! [`Gateway`] is everything that requests share. Two stories run through it: an operator's change (`change`) and a
+//! customer's request (`inference`); each reads top to bottom in its file.
+
+pub mod auth;
+pub mod bodies;
+mod boot;
+pub mod catalog;
+mod change;
+pub mod clock;
+pub mod demo;
+pub mod endpoints;
+pub mod error;
+pub mod events;
+pub mod groups;
+pub mod inference;
+mod installation;
+pub mod keys;
+pub mod limits;
+pub mod metering;
+pub mod status;
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, OnceLock},
+};
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+
+pub use self::boot::{BootError, Booted, boot};
+use self::{
+    auth::Auth,
+    bodies::Bodies,
+    catalog::{Catalog, OperatorEntry},
+    clock::Clock,
+    status::Counts,
+};
+use crate::{
+    config::Config,
+    crypto::{hash::KeyHasher, seal::Sealer},
+    domain::{estimate::Estimates, ledger::TokenAdmission},
+    journal::Journal,
+    store::Store,
+};
+
+/// Everything that requests share.
+pub struct Gateway {
+    /// As it was started.
+    pub config: Config,
+    /// Both clocks.
+    pub clock: Clock,
+    /// What operators have written, as of now.
+    pub catalog: ArcSwap<Catalog>,
+    /// Every durable fact.
+    pub journal: Journal,
+    /// What was computed from it.
+    pub store: Arc<Store>,
+    /// What is known about slugs.
+    pub estimates: Mutex<Estimates>,
+    /// Memory for request bodies.
+    pub bodies: Bodies,
+    /// Sessions and wrong keys.
+    pub auth: Auth,
+    /// What happened since the start, for the status page.
+    pub counts: Counts,
+    listeners: OnceLock<Arc<[SocketAddr]>>,
+    /// What was found at the start that an operator should know, in sentences.
+    pub findings: Vec<String>,
+    hasher: KeyHasher,
+    sealer: Arc<Sealer>,
+    env_operator: Option<Arc<OperatorEntry>>,
+    changes: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl Gateway {
+    /// Unix ms.
+    pub fn now_ms(&self) -> u64 {
+        self.clock.now().unix_ms
+    }
+
+    /// Tells where we listen: no upstream may be there. The ports open after the data directory.
+    pub fn set_listeners(&self, listeners: [SocketAddr; 2]) {
+        let _ = self.listeners.set(listeners.into());
+    }
+
+    fn listeners(&self) -> Arc<[SocketAddr]> {
+        self.listeners.get().cloned().unwrap_or_default()
+    }
+
+    fn token_admission(&self) -> TokenAdmission {
+        match self.config.token_admission {
+            crate::config::TokenAdmission::Adaptive => TokenAdmission::Adaptive,
+            crate::config::TokenAdmission::Strict => {
+                TokenAdmission::Strict { strict_output: self.config.strict_output }
+            }
+        }
+    }
+}

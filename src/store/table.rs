@@ -1,0 +1,154 @@
+//! Which tables there are, their keys and their values.
+//!
+//! Keys are big-endian, so that sled's order is the order of the numbers in them. A value is a version byte and the
+//! bincode of one frozen struct.
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::{Store, StoreError};
+use crate::domain::{
+    day::Day,
+    endpoint::Endpoint,
+    group::Group,
+    id::{GroupId, SlugId},
+    key::{ApiKey, OperatorKey, StoredSecret},
+    record::Row,
+};
+
+/// A table. Its place in the list is its place in `Tables`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Table {
+    /// Numbers by name: `format`, `applied`.
+    Meta,
+    /// Slug id → name.
+    Slugs,
+    /// Endpoint id → `Endpoint`.
+    Endpoints,
+    /// Group id → `Group`.
+    Groups,
+    /// Group id → `Group` as it was when it was deleted: reports go on naming it.
+    GoneGroups,
+    /// Prefix → `ApiKey`.
+    ApiKeys,
+    /// Prefix → `OperatorKey`.
+    Operators,
+    /// Secret id → `StoredSecret`.
+    Secrets,
+    /// Day, group id, slug id → requests and tokens.
+    Counters,
+    /// Prefix of a customer's key → Unix ms of its last event.
+    LastUsed,
+}
+
+pub(super) const TABLES: [&str; 10] = [
+    "meta",
+    "slugs",
+    "endpoints",
+    "groups",
+    "gone_groups",
+    "api_keys",
+    "operators",
+    "secrets",
+    "counters",
+    "last_used",
+];
+
+/// The open trees, in the order of `Table`.
+pub(super) struct Tables(Vec<sled::Tree>);
+
+impl Tables {
+    pub(super) fn open(db: &sled::Db) -> Result<Self, StoreError> {
+        Ok(Self(TABLES.iter().map(|name| db.open_tree(name)).collect::<Result<_, _>>()?))
+    }
+
+    pub(super) fn of(&self, table: Table) -> &sled::Tree {
+        &self.0[table as usize]
+    }
+
+    pub(super) fn all(&self) -> &[sled::Tree] {
+        &self.0
+    }
+}
+
+const VERSION: u8 = 1;
+const DAMAGED: StoreError = StoreError::Damaged("a row cannot be read");
+
+pub(super) fn encode(value: &impl Serialize) -> Result<Vec<u8>, StoreError> {
+    let mut bytes = vec![VERSION];
+    bincode::serde::encode_into_std_write(value, &mut bytes, bincode::config::standard())
+        .map_err(|_| StoreError::Damaged("a row cannot be written"))?;
+    Ok(bytes)
+}
+
+pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, StoreError> {
+    match bytes.split_first() {
+        Some((&VERSION, body)) => bincode::serde::decode_from_slice(body, bincode::config::standard())
+            .map(|(value, _)| value)
+            .map_err(|_| DAMAGED),
+        _ => Err(DAMAGED),
+    }
+}
+
+/// The key of a day's counter.
+pub(super) fn counter_key(day: Day, group: GroupId, slug: SlugId) -> [u8; 28] {
+    let mut key = [0; 28];
+    key[..4].copy_from_slice(&day.0.to_be_bytes());
+    key[4..20].copy_from_slice(&group.0.to_be_bytes());
+    key[20..].copy_from_slice(&slug.0.to_be_bytes());
+    key
+}
+
+pub(super) fn split_counter_key(key: &[u8]) -> Result<(Day, GroupId, SlugId), StoreError> {
+    let (day, rest) = key.split_first_chunk::<4>().ok_or(DAMAGED)?;
+    let (group, slug) = rest.split_first_chunk::<16>().ok_or(DAMAGED)?;
+    let slug: [u8; 8] = slug.try_into().map_err(|_| DAMAGED)?;
+    Ok((Day(u32::from_be_bytes(*day)), GroupId(u128::from_be_bytes(*group)), SlugId(u64::from_be_bytes(slug))))
+}
+
+/// Everything that the catalog is made of.
+pub struct Rows {
+    /// In an order in which each row stands behind those that it refers to.
+    pub rows: Vec<Row>,
+    /// Prefix of a customer's key → Unix ms of its last event.
+    pub last_used: Vec<(String, u64)>,
+}
+
+impl Store {
+    /// Reads the whole catalog.
+    pub fn rows(&self) -> Result<Rows, StoreError> {
+        let mut rows = Vec::new();
+        for entry in self.tables.of(Table::Slugs).iter() {
+            let (id, name) = entry?;
+            let id = id.as_ref().try_into().map_err(|_| DAMAGED)?;
+            rows.push(Row::Slug(SlugId(u64::from_be_bytes(id)), decode(&name)?));
+        }
+        rows.extend(self.values::<StoredSecret>(Table::Secrets)?.into_iter().map(Row::Secret));
+        rows.extend(self.values::<Endpoint>(Table::Endpoints)?.into_iter().map(Row::Endpoint));
+        rows.extend(parents_first(self.values(Table::Groups)?).into_iter().map(Row::Group));
+        rows.extend(self.values::<ApiKey>(Table::ApiKeys)?.into_iter().map(Row::ApiKey));
+        rows.extend(self.values::<OperatorKey>(Table::Operators)?.into_iter().map(Row::Operator));
+        let mut last_used = Vec::new();
+        for entry in self.tables.of(Table::LastUsed).iter() {
+            let (prefix, at_ms) = entry?;
+            let prefix = String::from_utf8(prefix.to_vec()).map_err(|_| DAMAGED)?;
+            last_used.push((prefix, decode(&at_ms)?));
+        }
+        Ok(Rows { rows, last_used })
+    }
+
+    fn values<T: DeserializeOwned>(&self, table: Table) -> Result<Vec<T>, StoreError> {
+        self.tables.of(table).iter().values().map(|value| decode(&value?)).collect()
+    }
+}
+
+/// Ids are ordered by creation but for a clock that was set back, so the order is made here.
+fn parents_first(groups: Vec<Group>) -> Vec<Group> {
+    let parents: std::collections::HashMap<_, _> = groups.iter().map(|group| (group.id, group.parent)).collect();
+    let depth = |group: &Group| {
+        let up = |id: &GroupId| parents.get(id).copied().flatten();
+        std::iter::successors(Some(group.id), up).take(crate::domain::group::MAX_LEVELS + 1).count()
+    };
+    let mut groups = groups;
+    groups.sort_by_cached_key(depth);
+    groups
+}
