@@ -157,7 +157,10 @@ struct Shared {
 struct Queue {
     frames: Vec<u8>,
     last_seq: u64,
+    /// Nothing is stamped before this: the last record's time, or a barrier's if that is later.
     last_ms: u64,
+    /// The last record's time.
+    last_record_ms: u64,
     /// When the first of `frames` was appended.
     since: Option<Instant>,
     /// The writer has nothing to do, and must be woken.
@@ -195,6 +198,7 @@ impl Journal {
                 frames: Vec::new(),
                 last_seq: recovered.last_seq,
                 last_ms: recovered.last_ms,
+                last_record_ms: recovered.last_ms,
                 since: None,
                 writer_idle: false,
                 closing: false,
@@ -230,6 +234,7 @@ impl Journal {
             return Err(AppendError::Closed);
         }
         queue.last_ms = queue.last_ms.max(now);
+        queue.last_record_ms = queue.last_ms;
         queue.last_seq += 1;
         let Queue { last_seq: seq, last_ms: at_ms, .. } = *queue;
         if queue.frames.is_empty() {
@@ -270,11 +275,13 @@ impl Journal {
         now.max(self.shared.queue.lock().last_ms)
     }
 
-    /// Makes sure that nothing is stamped before `end_ms` from now on; an `end_ms` in the future becomes now.
+    /// Makes sure that nothing is stamped before `end_ms` from now on. An `end_ms` in the future becomes now, or the
+    /// millisecond after the last record if that is later: what was appended before this call lies before the barrier.
     pub fn barrier(&self, end_ms: u64) -> Barrier {
         let now = (self.shared.clock)();
         let mut queue = self.shared.queue.lock();
-        let end_ms = end_ms.min(now.max(queue.last_ms));
+        let latest = queue.last_record_ms.saturating_add(1).max(queue.last_ms).max(now);
+        let end_ms = end_ms.min(latest);
         queue.last_ms = queue.last_ms.max(end_ms);
         Barrier { end_ms, seq: queue.last_seq }
     }

@@ -238,12 +238,12 @@ fn nothing_is_stamped_before_a_barrier_that_was_given_out() {
     NOW.set(1000);
     put(&journal, "a");
     assert_eq!(journal.barrier(900), Barrier { end_ms: 900, seq: 1 });
-    assert_eq!(journal.barrier(u64::MAX), Barrier { end_ms: 1000, seq: 1 });
+    assert_eq!(journal.barrier(u64::MAX), Barrier { end_ms: 1001, seq: 1 });
     NOW.set(1500);
     assert_eq!(journal.barrier(1400), Barrier { end_ms: 1400, seq: 1 });
     NOW.set(1200);
     assert_eq!(journal.append(b"b").unwrap(), Appended { seq: 2, at_ms: 1400 });
-    assert_eq!(journal.barrier(5000), Barrier { end_ms: 1400, seq: 2 });
+    assert_eq!(journal.barrier(5000), Barrier { end_ms: 1401, seq: 2 });
 }
 
 #[test]

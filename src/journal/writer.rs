@@ -1,6 +1,8 @@
 //! The writer thread: takes everything that has queued, writes it, syncs it, says so, and begins anew.
 //!
-//! What was appended while a sync ran shares the next one, so the batch grows with the load by itself.
+//! What was appended while a sync ran shares the next one, so the batch grows with the load by itself. Where writing is
+//! so fast that batches would stay small under load, a short pause gathers: waking this thread and the waiters costs more
+//! than the write. A record that comes alone never waits for others.
 //!
 //! After a failure nothing is known about what the file holds, and a sync that is tried again may report a success that
 //! covers nothing (the kernel has already dropped the pages it could not write). So the segment is given up at its last
@@ -23,6 +25,12 @@ use super::{
     frame::{self, Header},
     segment::{self, Blank, FIRST_CAPACITY, FULL_CAPACITY, GROWTH, MARK_EVERY, Mark, Output, Segment},
 };
+
+/// A batch of so many records says that there is load.
+const CROWD: u64 = 4;
+
+/// How long the next batch is gathered then.
+const GATHER: Duration = Duration::from_micros(250);
 
 /// Between two attempts to write a batch.
 const BACKOFF: Duration = Duration::from_millis(200);
@@ -100,7 +108,11 @@ impl Writer {
             if !self.store_until_durable(&sealed) {
                 return;
             }
+            let is_crowd = sealed.records >= CROWD;
             self.publish(sealed);
+            if is_crowd {
+                thread::sleep(GATHER);
+            }
         }
         if self.shared.durability == Durability::Process
             && let Err(error) = self.active.output.sync()

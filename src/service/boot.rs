@@ -8,7 +8,7 @@ use std::{
     path::PathBuf,
     sync::{Arc, OnceLock, mpsc},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use arc_swap::ArcSwap;
@@ -42,6 +42,10 @@ use crate::{
 
 /// How often the store takes in what has become durable.
 const FOLD_INTERVAL: Duration = Duration::from_millis(500);
+
+/// How often the ledgers of trees that have gone quiet are looked through, and how many cells of each.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
+const SWEEP_CELLS: usize = 256;
 
 /// How long a stop waits for the disk.
 const LAST_WRITE: Duration = Duration::from_secs(10);
@@ -271,6 +275,16 @@ impl Gateway {
     }
 }
 
+impl Gateway {
+    /// Frees what has run empty in the ledgers.
+    fn sweep_ledgers(&self) {
+        let now = self.clock.now();
+        for node in self.catalog.load().groups().values().filter(|node| node.parent.is_none()) {
+            node.tree.ledger.lock().sweep(now, SWEEP_CELLS);
+        }
+    }
+}
+
 /// The thread that keeps the store up to date with the journal.
 struct FoldThread {
     stop: mpsc::Sender<()>,
@@ -294,8 +308,13 @@ impl FoldThread {
                     error!(%error, "the store does not follow the journal; it will be caught up at the next start");
                 }
             };
+            let mut swept = Instant::now();
             while stopped.recv_timeout(FOLD_INTERVAL) == Err(mpsc::RecvTimeoutError::Timeout) {
                 fold();
+                if swept.elapsed() >= SWEEP_INTERVAL {
+                    gateway.sweep_ledgers();
+                    swept = Instant::now();
+                }
             }
             fold();
         })?;

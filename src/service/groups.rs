@@ -136,7 +136,7 @@ fn parent(catalog: &Catalog, id: GroupId) -> Result<Arc<GroupNode>, Error> {
     if parent.level() >= MAX_LEVELS {
         return Err(Error::invalid(
             "too_many_levels",
-            format!("hierarchy.parent_group_id: this parent stands on level {MAX_LEVELS}, the deepest there is."),
+            "hierarchy.parent_group_id: this parent stands on the fifth level, and a tree has at most five levels.",
         ));
     }
     Ok(parent)

@@ -137,7 +137,7 @@ impl Gateway {
         if prefix == ENV_PREFIX && self.env_operator.is_some() {
             return Err(Error::invalid(
                 "env_key",
-                "This key is set by TOLLGATE_ADMIN_KEY; it ends when Tollgate is started without that variable.",
+                "The key `env` is set by TOLLGATE_ADMIN_KEY; it ends when Tollgate is started without that variable.",
             ));
         }
         let change = self.change().await;

@@ -150,6 +150,9 @@ impl Reservation {
         let (gateway, key) = (&self.gateway, &self.arrived.key);
         let group = key.group.group();
         let duration_ms = millis(self.arrived.at);
+        // The price is that of the settlement; of an endpoint that has gone since, the last one known.
+        let now_called = gateway.catalog.load().model_of(self.model.slug_id).cloned();
+        let pricing = now_called.as_ref().unwrap_or(&self.model).pricing;
         let record = Record::Settled(Settled {
             key_random: self.key_random,
             request_id: self.arrived.id,
@@ -168,7 +171,7 @@ impl Reservation {
             ttft_ms,
             choices: self.choices,
             prompt_bytes: self.prompt_bytes,
-            cost: self.model.pricing.map(|pricing| pricing.cost(&usage)),
+            cost: pricing.map(|pricing| pricing.cost(&usage)),
         });
         let appended = append(gateway, &record);
         let now = gateway.clock.now();

@@ -262,6 +262,11 @@ impl Catalog {
         self.models.get(slug)
     }
 
+    /// What can be called under a slug, whatever its name is now.
+    pub fn model_of(&self, id: SlugId) -> Option<&Arc<Model>> {
+        self.slug_names.get(&id).and_then(|name| self.models.get(name))
+    }
+
     /// The id that a slug's counters hang on; it may have no endpoint any more.
     pub fn slug_id(&self, slug: &str) -> Option<SlugId> {
         self.slug_ids.get(slug).copied()

@@ -31,7 +31,7 @@ pub enum AnswerBody {
     /// All of it.
     Whole(Bytes),
     /// As it comes.
-    Stream(AnswerStream),
+    Stream(Box<AnswerStream>),
 }
 
 /// The upstream's body and the meter beside it.
@@ -93,7 +93,7 @@ pub(super) async fn begin(
     let gateway = &worker.gateway;
     let stream = |answering, read| {
         let stream = AnswerStream::new(gateway.clone(), answering, read, upstream_model);
-        AnswerBody::Stream(stream)
+        AnswerBody::Stream(Box::new(stream))
     };
     if form == Form::Events {
         return Ok((status, content_type, stream(answering, Bytes::new())));

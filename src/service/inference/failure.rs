@@ -12,7 +12,7 @@ pub struct Failure {
     /// Why.
     pub refused: Refused,
     /// The tightest limits, if it came so far.
-    pub standings: Option<Standings>,
+    pub standings: Option<Box<Standings>>,
 }
 
 /// Why a request got no answer.

@@ -101,7 +101,7 @@ pub async fn serve(worker: &Worker, call: Call) -> Result<Answer, Failure> {
     }
     let metadata = request.metadata(&body).and_then(|json| std::str::from_utf8(json).ok());
     let Admission { reservation, output_max, standings } = admit(gateway, arrived, &model, &request, metadata)?;
-    let with_standings = |refused| Failure { refused, standings: Some(standings) };
+    let with_standings = |refused| Failure { refused, standings: Some(Box::new(standings)) };
     let found = find_answer(worker, &model, reservation, &request, &body, &passed_on, output_max).await;
     let found = found.map_err(with_standings)?;
     drop((body, room));
@@ -128,7 +128,10 @@ fn admit(
         NotAdmitted::NoRandom(error) => Refused::Internal(error.to_string()).into(),
         NotAdmitted::Limit(refusal) => {
             gateway.counts.refused();
-            Failure { standings: Some(refusal.standings), refused: Refused::Limit(model.slug.clone(), refusal) }
+            Failure {
+                standings: Some(Box::new(refusal.standings)),
+                refused: Refused::Limit(model.slug.clone(), refusal),
+            }
         }
     })
 }

@@ -42,6 +42,7 @@ enum Passed {
 }
 
 /// What one target did.
+#[expect(clippy::large_enum_variant, reason = "it is taken apart where it comes from")]
 enum Outcome {
     Answered(Response),
     Refused(Box<UpstreamRefusal>),

@@ -49,6 +49,10 @@ pub fn parse_base_url(text: &str) -> Result<Url, &'static str> {
     if !matches!(url.scheme(), "http" | "https") {
         return Err("must begin with http:// or https://");
     }
+    // A third slash would be dropped, and the path's first part taken for the host.
+    if text.split_once("://").is_none_or(|(_, rest)| rest.starts_with(['/', '\\'])) {
+        return Err(FORM);
+    }
     if !url.username().is_empty() || url.password().is_some() {
         return Err("must not contain credentials; store them as a secret");
     }
@@ -81,6 +85,8 @@ mod tests {
             "http://x/v1?a=b",
             "http://x/v1#a",
             "http://",
+            "http:///v1",
+            "http:/x",
             "http://x:0",
         ] {
             assert!(url(bad).is_err(), "{bad}");

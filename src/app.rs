@@ -1,0 +1,144 @@
+//! A run of the gateway from start to end: log, data directory, ports, serve, drain, close.
+
+use std::{
+    fmt, io,
+    io::{IsTerminal, Write},
+    net::{SocketAddr, TcpListener},
+    sync::Arc,
+};
+
+use actix_web::{App, HttpServer, rt};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::info;
+
+use crate::{
+    config::Config,
+    crypto::secret::Secret,
+    http, logging,
+    service::{BootError, Booted, Gateway, boot, demo},
+};
+
+/// Why the gateway could not run.
+#[derive(Debug)]
+pub enum AppError {
+    /// The data directory or what is in it.
+    Boot(BootError),
+    /// A listener: the setting, its address and what is wrong.
+    Listen(&'static str, SocketAddr, io::Error),
+    /// Anything else, in words.
+    Other(String),
+}
+
+impl fmt::Display for AppError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Boot(error) => error.fmt(f),
+            Self::Listen(setting, address, error) => write!(f, "{setting}: {address} cannot be listened on: {error}"),
+            Self::Other(error) => f.write_str(error),
+        }
+    }
+}
+
+impl std::error::Error for AppError {}
+
+impl From<io::Error> for AppError {
+    fn from(error: io::Error) -> Self {
+        Self::Other(error.to_string())
+    }
+}
+
+/// Serves until SIGTERM or Ctrl-C. `admin_key` is the value of `TOLLGATE_ADMIN_KEY`.
+pub fn serve(config: Config, admin_key: Option<Secret>, with_demo: bool) -> Result<(), AppError> {
+    let log = logging::start(&config.log);
+    let booted = boot(config, admin_key).map_err(AppError::Boot)?;
+    rt::System::new().block_on(run(booted, with_demo))?;
+    let dropped = log.dropped.dropped_lines();
+    if dropped > 0 {
+        info!(dropped, "log lines were dropped");
+    }
+    Ok(())
+}
+
+async fn run(booted: Booted, with_demo: bool) -> Result<(), AppError> {
+    let gateway = booted.gateway.clone();
+    let config = &gateway.config;
+    let (inference, inference_address) = bind("listen", config.listen)?;
+    let (admin, admin_address) = bind("admin_listen", config.admin_listen)?;
+    gateway.set_listeners([inference_address, admin_address]);
+
+    let operator_key = gateway.ensure_operator().await.map_err(AppError::Other)?;
+    let server = http::inference::server(config.workers, config.shutdown_grace);
+    let inference = http::inference::listen(server, inference, gateway.clone())?.run();
+    let for_admin = gateway.clone();
+    let admin = HttpServer::new(move || App::new().configure(http::admin::routes(for_admin.clone())))
+        .workers(1)
+        .disable_signals()
+        .shutdown_timeout(1)
+        .listen(admin)?
+        .run();
+    let (stop_inference, stop_admin) = (inference.handle(), admin.handle());
+    let running = (rt::spawn(inference), rt::spawn(admin));
+    info!(listener = "inference", address = %inference_address, "listening");
+    info!(listener = "admin", address = %admin_address, "listening");
+    greet(&gateway, operator_key, with_demo, inference_address, admin_address).await?;
+
+    stop_signal().await?;
+    info!("stopping: running requests may end within {} s", config.shutdown_grace.as_secs());
+    stop_inference.stop(true).await;
+    stop_admin.stop(true).await;
+    let _ = tokio::join!(running.0, running.1);
+    booted.close();
+    info!("stopped");
+    Ok(())
+}
+
+fn bind(setting: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), AppError> {
+    let failed = |error| AppError::Listen(setting, address, error);
+    let listener = TcpListener::bind(address).map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    Ok((listener, bound))
+}
+
+/// Tells a person at the terminal what to do next. Keys are shown here once and never logged.
+async fn greet(
+    gateway: &Arc<Gateway>,
+    operator_key: Option<(std::path::PathBuf, Secret)>,
+    with_demo: bool,
+    inference: SocketAddr,
+    admin: SocketAddr,
+) -> Result<(), AppError> {
+    let mut err = io::stderr();
+    if let Some((path, key)) = operator_key {
+        writeln!(err, "\nAn operator key was made; it is kept in {}.", path.display())?;
+        if err.is_terminal() {
+            writeln!(err, "It is shown here once: {}", key.expose())?;
+        }
+    }
+    if !with_demo {
+        return Ok(());
+    }
+    let mut out = io::stdout();
+    match demo::seed(gateway).await.map_err(|error| AppError::Other(format!("{error:?}")))? {
+        Some(key) => writeln!(
+            out,
+            "\nThe demo is ready. Ask it something:\n\n  curl -N http://{inference}/v1/chat/completions \\\n    -H \
+             'Authorization: Bearer {}' \\\n    -H 'Content-Type: application/json' \\\n    -d '{{\"model\": \"{}\", \
+             \"stream\": true, \"messages\": [{{\"role\": \"user\", \"content\": \"Hello!\"}}]}}'\n",
+            key.expose(),
+            demo::SLUG,
+        )?,
+        None => writeln!(out, "\nThe data directory is not empty, so no demo was set up in it.")?,
+    }
+    writeln!(out, "Admin API and web UI: http://{admin}/\n")?;
+    Ok(())
+}
+
+async fn stop_signal() -> io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}

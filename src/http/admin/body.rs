@@ -1,0 +1,241 @@
+//! Request bodies: JSON objects of at most 4 MiB, read in two passes. The first asks whether it is JSON at all, so that
+//! the second can say of anything else which field is wrong.
+
+use std::{borrow::Cow, future::Future, pin::Pin, time::Duration};
+
+use actix_web::{
+    FromRequest, HttpRequest,
+    dev::Payload,
+    http::header::{AUTHORIZATION, CONTENT_TYPE},
+    web::BytesMut,
+};
+use futures_core::Stream;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeOwned, IgnoredAny, Visitor},
+    forward_to_deserialize_any,
+};
+
+use crate::{http::error::AdminError, service::error::Error};
+
+const MAX_BODY: usize = 4 << 20;
+
+/// Of a body that is too large, so much more is read and thrown away: a client that is still sending would not see the
+/// answer.
+const MAX_DISCARDED: usize = 64 << 20;
+
+/// How long a body may pause.
+const IDLE: Duration = Duration::from_secs(30);
+
+/// A request's body.
+pub(super) struct Body<T>(pub(super) T);
+
+impl<T: DeserializeOwned> FromRequest for Body<T> {
+    type Error = AdminError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self, AdminError>>>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let (is_json, payload) = (may_be_json(request), payload.take());
+        Box::pin(async move {
+            if !is_json {
+                let message = "Content-Type must be application/json where there is no Authorization header.";
+                return Err(Error::invalid("invalid_content_type", message).into());
+            }
+            Ok(Self(parse(&collect(payload).await?)?))
+        })
+    }
+}
+
+/// A browser sends JSON across origins only after asking; what else it sends may come from anybody's page. A key in a
+/// header shows that no browser's cookie is at work, so its body may call itself what it likes.
+fn may_be_json(request: &HttpRequest) -> bool {
+    request.headers().contains_key(AUTHORIZATION) || is_json(request)
+}
+
+/// Whether a request says that its body is JSON.
+pub(super) fn is_json(request: &HttpRequest) -> bool {
+    let content_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = content_type.split(';').next().unwrap_or_default();
+    essence.trim().eq_ignore_ascii_case("application/json")
+}
+
+async fn collect(mut payload: Payload) -> Result<BytesMut, AdminError> {
+    let (mut body, mut received) = (BytesMut::new(), 0_usize);
+    loop {
+        let chunk = std::future::poll_fn(|context| Pin::new(&mut payload).poll_next(context));
+        let chunk = tokio::time::timeout(IDLE, chunk).await.map_err(|_| AdminError::BodyTimeout)?;
+        let Some(chunk) = chunk else { break };
+        let chunk = chunk.map_err(|_| Error::invalid("invalid_body", "The body broke off."))?;
+        received = received.saturating_add(chunk.len());
+        match received {
+            0..=MAX_BODY => body.extend_from_slice(&chunk),
+            _ if received > MAX_DISCARDED => break,
+            _ => body.clear(),
+        }
+    }
+    if received > MAX_BODY { Err(AdminError::BodyTooLarge(MAX_BODY)) } else { Ok(body) }
+}
+
+fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
+    if body.is_empty() {
+        return Err(Error::invalid("invalid_json", "The body is empty; it must be a JSON object"));
+    }
+    let not_json = |error: serde_json::Error| Error::invalid("invalid_json", format!("The body is not JSON: {error}"));
+    serde_json::from_slice::<IgnoredAny>(body).map_err(not_json)?;
+    let mut deserializer = serde_json::Deserializer::from_slice(body);
+    serde_path_to_error::deserialize(MapsOnly(&mut deserializer)).map_err(|error| {
+        let path = error.path().to_string();
+        let why = error.into_inner().to_string();
+        // Where in the text it is helps nobody who knows the field.
+        let why = why.rsplit_once(" at line ").map_or(why.as_str(), |(why, _)| why);
+        invalid_field("invalid_field", &path, why)
+    })
+}
+
+/// What is wrong with a field. `path` is serde's: "." is the whole.
+pub(super) fn invalid_field(code: &'static str, path: &str, why: &str) -> Error {
+    // serde names what is unknown in its words as well as in the path.
+    let parent = || path.rsplit_once('.').map_or(".", |(parent, _)| parent);
+    let path = if why.starts_with("unknown ") { parent() } else { path };
+    let why = plain(why);
+    if path != "." {
+        return Error::invalid(code, format!("{path}: {why}"));
+    }
+    if why.starts_with("must ") {
+        return Error::invalid(code, format!("The body {why}"));
+    }
+    let (first, rest) = why.split_at_checked(1).unwrap_or_default();
+    Error::invalid(code, format!("{}{rest}", first.to_ascii_uppercase()))
+}
+
+/// serde's words about a wrong type or value, without Rust's names.
+fn plain(why: &str) -> Cow<'_, str> {
+    let wrong = why.strip_prefix("invalid type: ").or_else(|| why.strip_prefix("invalid value: "));
+    match wrong.and_then(|wrong| wrong.rsplit_once(", expected ")) {
+        None => why.into(),
+        Some((_, "a sequence")) => "must be a list".into(),
+        Some((_, "a boolean")) => "must be true or false".into(),
+        Some((_, expected)) if expected.starts_with("struct ") => "must be an object".into(),
+        Some((_, expected)) => format!("must be {expected}").into(),
+    }
+}
+
+/// A JSON object inside a body. (serde alone would also read a struct from a list of its fields' values.)
+#[derive(Debug)]
+pub(super) struct Object<T>(pub(super) T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        T::deserialize(MapsOnly(deserializer)).map(Self)
+    }
+}
+
+impl<T: JsonSchema> JsonSchema for Object<T> {
+    fn schema_name() -> Cow<'static, str> {
+        T::schema_name()
+    }
+
+    fn schema_id() -> Cow<'static, str> {
+        T::schema_id()
+    }
+
+    fn inline_schema() -> bool {
+        T::inline_schema()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        T::json_schema(generator)
+    }
+}
+
+/// Reads structs from maps only.
+struct MapsOnly<D>(D);
+
+impl<'de, D: Deserializer<'de>> Deserializer<'de> for MapsOnly<D> {
+    type Error = D::Error;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+        self.0.deserialize_map(visitor)
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
+        newtype_struct seq tuple tuple_struct map struct enum identifier ignored_any
+    }
+}
+
+/// For an optional field of a PATCH that `null` clears: absent is `None`, `null` is `Some(None)`.
+pub(super) fn clearable<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<T>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::admin::field::Name;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Inner {
+        #[expect(dead_code, reason = "it is only read")]
+        word: Name,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Outer {
+        items: Option<Vec<Object<Inner>>>,
+        #[serde(default, deserialize_with = "clearable")]
+        name: Option<Option<Name>>,
+    }
+
+    fn read(body: &str) -> Result<Outer, String> {
+        parse(body.as_bytes()).map_err(|error| match error {
+            Error::Invalid { message, .. } => message,
+            other => format!("{other:?}"),
+        })
+    }
+
+    #[test]
+    fn a_field_is_named_by_its_path() {
+        for (body, message) in [
+            (r#"{"items": [{"word": "a"}, {"word": 5}]}"#, "items[1].word: must be a string"),
+            (r#"{"items": [{}]}"#, "items[0]: missing field `word`"),
+            (r#"{"items": [{"word": "a", "x": 1}]}"#, "items[0]: unknown field `x`, expected `word`"),
+            (r#"{"x": 1}"#, "Unknown field `x`, expected `items` or `name`"),
+            (r#"{"name": "a", "name": "b"}"#, "Duplicate field `name`"),
+            (r#"{"name": "a\u0000b"}"#, "name: must be at most 255 characters, none of them a control character"),
+        ] {
+            assert_eq!(read(body).unwrap_err(), message);
+        }
+    }
+
+    #[test]
+    fn a_list_is_no_object_at_any_depth() {
+        assert_eq!(read("[]").unwrap_err(), "The body must be an object");
+        assert_eq!(read(r#"{"items": [["a"]]}"#).unwrap_err(), "items[0]: must be an object");
+        assert_eq!(read(r#"{"items": {}}"#).unwrap_err(), "items: must be a list");
+    }
+
+    #[test]
+    fn what_is_not_json_is_told_from_what_is_wrong() {
+        let deep = "[".repeat(100_000);
+        assert!(read("").unwrap_err().starts_with("The body is empty"));
+        for body in ["{", "{}{}", "\u{feff}{}", "{\"name\": tru}", &deep] {
+            assert!(read(body).unwrap_err().starts_with("The body is not JSON"), "{body:.20}");
+        }
+        let nested = format!("{{\"name\": {}{}}}", "[".repeat(100_000), "]".repeat(100_000));
+        assert_eq!(read(&nested).unwrap_err(), "name: must be a string");
+    }
+
+    #[test]
+    fn null_clears_where_a_field_can_be_cleared_and_is_nothing_elsewhere() {
+        let cleared = read(r#"{"name": null, "items": null}"#).unwrap();
+        assert!(matches!(cleared.name, Some(None)) && cleared.items.is_none());
+        assert!(read("{}").unwrap().name.is_none());
+        assert!(matches!(read(r#"{"name": "a"}"#).unwrap().name, Some(Some(_))));
+    }
+}

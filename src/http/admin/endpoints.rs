@@ -1,0 +1,162 @@
+//! `/v1/gateway/endpoints`: a slug and the upstreams that answer for it.
+
+use std::{ops::Bound, sync::Arc};
+
+use actix_web::web::{Data, Json};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    body::{Body, Object, clearable},
+    field::{RegionWord, SlugText, Timestamp},
+    operator::{ManageAll, Operator},
+    page::{self, Page, PageQuery},
+    path::Path,
+    query::Query,
+    targets::{NewPricing, NewTarget, Pricing, Target, check_targets},
+};
+use crate::{
+    domain::{
+        endpoint::{self as domain, Region},
+        id::EndpointId,
+    },
+    http::error::AdminError,
+    service::{
+        Gateway,
+        catalog::Catalog,
+        endpoints::{self as service, NewEndpoint},
+        error::Error,
+    },
+};
+
+const LIST: &str = "endpoints";
+
+/// An endpoint.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Endpoint {
+    id: String,
+    slug: String,
+    region: RegionWord,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+    /// In order of priority.
+    targets: Vec<Target>,
+    pricing: Option<Pricing>,
+}
+
+impl Endpoint {
+    fn new(catalog: &Catalog, endpoint: &domain::Endpoint) -> Self {
+        Self {
+            id: endpoint.id.to_string(),
+            slug: catalog.slug_name(endpoint.slug).to_owned(),
+            region: RegionWord(endpoint.region),
+            created_at: Timestamp(endpoint.created_at_ms),
+            updated_at: Timestamp(endpoint.updated_at_ms),
+            targets: endpoint.targets.iter().map(Target::new).collect(),
+            pricing: endpoint.pricing.as_ref().map(Pricing::new),
+        }
+    }
+}
+
+/// An endpoint to be created.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "NewEndpoint")]
+pub(super) struct Create {
+    slug: SlugText,
+    region: Option<RegionWord>,
+    /// 1 to 8, in order of priority.
+    targets: Vec<Object<NewTarget>>,
+    pricing: Option<Object<NewPricing>>,
+}
+
+/// What is to change on an endpoint.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "EndpointPatch")]
+pub(super) struct Patch {
+    slug: Option<SlugText>,
+    /// The whole list.
+    targets: Option<Vec<Object<NewTarget>>>,
+    /// `null` clears it.
+    #[serde(default, deserialize_with = "clearable")]
+    pricing: Option<Option<Object<NewPricing>>>,
+}
+
+/// A deleted endpoint.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct DeletedEndpoint {
+    id: String,
+    slug: String,
+}
+
+fn show(gateway: &Gateway, endpoint: &domain::Endpoint) -> Json<Endpoint> {
+    Json(Endpoint::new(&gateway.catalog.load(), endpoint))
+}
+
+pub(super) async fn list(
+    _: Operator<ManageAll>,
+    gateway: Data<Gateway>,
+    Query(query): Query<PageQuery>,
+) -> Result<Json<Page<Endpoint>>, AdminError> {
+    let after: Option<String> = query.cursor.map(|cursor| page::decode(LIST, &cursor)).transpose()?;
+    let after = after.and_then(|id| id.parse::<EndpointId>().ok()).map_or(Bound::Unbounded, Bound::Excluded);
+    let catalog = gateway.catalog.load();
+    let rest = catalog.endpoints().range((after, Bound::Unbounded)).map(|(_, endpoint)| endpoint);
+    let size = page::size(query.limit);
+    let view = |endpoint: &Arc<domain::Endpoint>| Endpoint::new(&catalog, endpoint);
+    Ok(Json(Page::of(LIST, rest, size, |endpoint| endpoint.id.to_string(), view)?))
+}
+
+pub(super) async fn create(
+    operator: Operator<ManageAll>,
+    gateway: Data<Gateway>,
+    Body(body): Body<Create>,
+) -> Result<Json<Endpoint>, AdminError> {
+    let new = NewEndpoint {
+        slug: body.slug.0,
+        region: body.region.map_or(Region::Unrestricted, |region| region.0),
+        targets: check_targets(body.targets)?,
+        pricing: body.pricing.map(|pricing| pricing.0.into_pricing()),
+    };
+    let endpoint = gateway.create_endpoint(operator.actor(), new).await?;
+    Ok(show(&gateway, &endpoint))
+}
+
+pub(super) async fn get(
+    _: Operator<ManageAll>,
+    gateway: Data<Gateway>,
+    Path(id): Path<EndpointId>,
+) -> Result<Json<Endpoint>, AdminError> {
+    let endpoint = gateway.endpoint(id)?;
+    Ok(show(&gateway, &endpoint))
+}
+
+pub(super) async fn update(
+    operator: Operator<ManageAll>,
+    gateway: Data<Gateway>,
+    Path(id): Path<EndpointId>,
+    Body(body): Body<Patch>,
+) -> Result<Json<Endpoint>, AdminError> {
+    let patch = service::EndpointPatch {
+        slug: body.slug.map(|slug| slug.0),
+        targets: body.targets.map(check_targets).transpose()?,
+        pricing: body.pricing.map(|pricing| pricing.map(|pricing| pricing.0.into_pricing())),
+    };
+    if patch.slug.is_none() && patch.targets.is_none() && patch.pricing.is_none() {
+        return Err(
+            Error::invalid("empty_patch", "The body must have at least one of slug, targets and pricing").into()
+        );
+    }
+    let endpoint = gateway.update_endpoint(operator.actor(), id, patch).await?;
+    Ok(show(&gateway, &endpoint))
+}
+
+pub(super) async fn delete(
+    operator: Operator<ManageAll>,
+    gateway: Data<Gateway>,
+    Path(id): Path<EndpointId>,
+) -> Result<Json<DeletedEndpoint>, AdminError> {
+    let slug = gateway.delete_endpoint(operator.actor(), id).await?;
+    Ok(Json(DeletedEndpoint { id: id.to_string(), slug }))
+}

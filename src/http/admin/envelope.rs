@@ -1,0 +1,83 @@
+//! What every request passes on its way in, and every answer on its way out: bounds, the Host check, security headers,
+//! a log line.
+
+use std::time::Instant;
+
+use actix_web::{
+    Error, HttpMessage, HttpRequest, HttpResponse, ResponseError,
+    body::{BoxBody, MessageBody},
+    dev::{ServiceRequest, ServiceResponse},
+    http::header::{self, HeaderName, HeaderValue},
+    middleware::Next,
+};
+use tracing::info;
+
+use super::{
+    operator::{SeenPrefix, gateway},
+    origin,
+};
+use crate::http::error::AdminError;
+
+const MAX_HEAD: usize = 64 << 10;
+
+const CONTENT_SECURITY_POLICY: &str = "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'";
+
+const HEADERS: [(HeaderName, &str); 3] = [
+    (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::REFERRER_POLICY, "no-referrer"),
+];
+
+/// The middleware around all routes.
+pub(super) async fn envelope(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let started = Instant::now();
+    let mut answer = match check(request.request()) {
+        Ok(()) => next.call(request).await?.map_into_boxed_body(),
+        Err(error) => request.into_response(error.error_response()),
+    };
+    add_headers(answer.response_mut());
+    let request = answer.request();
+    if is_probe(request) {
+        // One every few seconds would bury everything else.
+        return Ok(answer);
+    }
+    info!(
+        method = %request.method(),
+        path = request.uri().path(),
+        status = answer.status().as_u16(),
+        operator = request.extensions().get::<SeenPrefix>().map(|prefix| prefix.0.as_str()),
+        duration_ms = started.elapsed().as_millis() as u64,
+        "admin request"
+    );
+    Ok(answer)
+}
+
+fn check(request: &HttpRequest) -> Result<(), AdminError> {
+    let headers = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len()).sum::<usize>();
+    if headers + request.uri().path().len() + request.query_string().len() > MAX_HEAD {
+        return Err(AdminError::HeadTooLarge(MAX_HEAD));
+    }
+    if is_probe(request) {
+        // It is called under any name that leads here, and tells nothing.
+        return Ok(());
+    }
+    origin::check_host(request.headers(), gateway(request)?.config.admin_url.as_ref())
+}
+
+fn is_probe(request: &HttpRequest) -> bool {
+    matches!(request.path(), "/healthz" | "/readyz")
+}
+
+fn add_headers(answer: &mut HttpResponse) {
+    let headers = answer.headers_mut();
+    for (name, value) in HEADERS {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    // What an answer says is true now; only the page's files say otherwise.
+    if !headers.contains_key(header::CACHE_CONTROL) {
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
+}

@@ -1,0 +1,325 @@
+//! The values that requests are made of. Each is read from JSON, or from a query parameter, by its own rule: what exists
+//! is valid, and an error says what would be. Each describes itself for `/v1/spec` beside its rule.
+
+use std::{borrow::Cow, fmt};
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use crate::{
+    crypto::secret::Secret,
+    domain::{
+        endpoint::{Provider, Region},
+        group::Enforcement,
+        id::SecretId,
+        key::OperatorType,
+        limit::{LimitKind, LimitType, Threshold, Unit},
+        money::{Currency, Price},
+        slug::{InvalidSlug, Slug},
+    },
+    http::{limit_words, time},
+    upstream::provider::parse_base_url,
+};
+
+/// Reads a text by a rule.
+fn text<'de, T, E: fmt::Display, D: Deserializer<'de>>(
+    deserializer: D,
+    parse: impl Fn(&str) -> Result<T, E>,
+) -> Result<T, D::Error> {
+    parse(&String::deserialize(deserializer)?).map_err(de::Error::custom)
+}
+
+macro_rules! texts {
+    ($($(#[$doc:meta])* $name:ident($value:ty): $schema:tt, $parse:expr;)+) => {$(
+        $(#[$doc])*
+        #[derive(Debug, Clone)]
+        pub(super) struct $name(pub(super) $value);
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                text(deserializer, $parse).map(Self)
+            }
+        }
+
+        impl JsonSchema for $name {
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!($schema)
+            }
+        }
+    )+};
+}
+
+/// The text itself, if it keeps the rule.
+fn keeps(text: &str, holds: bool, rule: &'static str) -> Result<String, &'static str> {
+    holds.then(|| text.to_owned()).ok_or(rule)
+}
+
+fn is_id_word(text: &str, also: &[u8]) -> bool {
+    matches!(text.len(), 1..=64) && text.bytes().all(|b| b.is_ascii_alphanumeric() || also.contains(&b))
+}
+
+fn whole_number(text: &str, least: u64, most: u64) -> Result<u64, String> {
+    let number = text.parse().ok().filter(|number| (least..=most).contains(number));
+    // `parse` would take a plus sign.
+    let number = number.filter(|_| text.bytes().all(|b| b.is_ascii_digit()));
+    number.ok_or_else(|| format!("must be a whole number from {least} to {most}"))
+}
+
+texts! {
+    /// A name for people.
+    Name(String): { "type": "string", "maxLength": 255 }, |text| {
+        let holds = text.chars().count() <= 255 && !text.contains(char::is_control);
+        keeps(text, holds, "must be at most 255 characters, none of them a control character")
+    };
+
+    /// The operator's own name for a customer.
+    EntityId(String): { "type": "string", "minLength": 1, "maxLength": 255 }, |text| {
+        let holds = matches!(text.chars().count(), 1..=255) && !text.contains(char::is_control);
+        keeps(text, holds, "must be 1 to 255 characters, none of them a control character")
+    };
+
+    /// The name that customers call a model by.
+    SlugText(Slug): { "type": "string", "maxLength": 255, "pattern": "^[A-Za-z0-9._~-]+/[A-Za-z0-9._~-]+$" },
+        |text| -> Result<Slug, InvalidSlug> { Slug::parse(text) };
+
+    /// An upstream's address.
+    BaseUrl(String): { "type": "string", "format": "uri", "maxLength": 2048 },
+        |text| parse_base_url(text).map(|_| text.to_owned());
+
+    /// A model's name upstream.
+    TargetModel(String): { "type": "string", "minLength": 1, "maxLength": 255 }, |text| {
+        let visible = !text.contains(|c: char| c.is_control() || c.is_whitespace());
+        let holds = visible && matches!(text.chars().count(), 1..=255);
+        keeps(text, holds, "must be 1 to 255 visible characters")
+    };
+
+    /// A name of Baseten's, which becomes part of a URL.
+    BasetenName(String): { "type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$" },
+        |text| keeps(text, is_id_word(text, b"_-"), "must be 1 to 64 letters, digits, '_' and '-'");
+
+    /// The id of a stored credential.
+    SecretIdText(SecretId): { "type": "string" },
+        |text| text.parse::<SecretId>().map_err(|_| "no secret has this id");
+
+    /// The name of a provider credential.
+    SecretName(String): { "type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$" },
+        |text| keeps(text, is_id_word(text, b"._-"), "must be 1 to 64 letters, digits, '.', '_' and '-'");
+
+    /// The value of a provider credential; it is sent in a header.
+    SecretValue(Secret): { "type": "string", "minLength": 1, "maxLength": 4096, "format": "password" }, |text| {
+        let holds = matches!(text.len(), 1..=4096) && text.bytes().all(|b| b.is_ascii_graphic());
+        keeps(text, holds, "must be 1 to 4096 visible ASCII characters").map(Secret::new)
+    };
+
+    /// A whole key, right or wrong.
+    KeyText(Secret): { "type": "string", "format": "password" },
+        |text| -> Result<Secret, &'static str> { Ok(Secret::new(text.to_owned())) };
+
+    /// A decimal price per million tokens.
+    PriceText(Price): { "type": "string", "pattern": r"^[0-9]{1,9}(\.[0-9]{1,6})?$" }, Price::parse;
+
+    /// An ISO 4217 code.
+    CurrencyCode(Currency): { "type": "string", "pattern": "^[A-Z]{3}$" },
+        |text| Currency::parse(text).ok_or("must be three capital letters, such as \"EUR\"");
+
+    /// A moment, in Unix ms.
+    Moment(u64): { "type": "string", "format": "date-time" },
+        |text| time::parse(text).ok_or("must be a time such as \"2026-11-23T10:00:00Z\"");
+
+    /// How many items a page has at most.
+    PageLimit(usize): { "type": "integer", "minimum": 1, "maximum": 1000, "default": 100 },
+        |text| whole_number(text, 1, 1000).map(|limit| limit as usize);
+
+    /// A number of tokens in a query.
+    TokenCount(u64): { "type": "integer", "minimum": 0, "maximum": 9_007_199_254_740_991_u64, "default": 0 },
+        |text| whole_number(text, 0, Threshold::MAX);
+
+    /// A provider that is supported; of the others that clients may know, it is said that they are not.
+    ProviderName(Provider): { "type": "string", "enum": ["OPENAI_COMPATIBLE", "OPENAI", "BASETEN", "DEMO"] },
+        |text| match (text, ProviderWord::find(text)) {
+            ("ANTHROPIC", _) => Err("ANTHROPIC is not supported yet".to_owned()),
+            ("VERTEX" | "BASETEN_MODEL_API", _) => Err(format!("{text} is not supported")),
+            (_, Some(provider)) => Ok(provider),
+            (_, None) => Err("must be OPENAI_COMPATIBLE, OPENAI, BASETEN or DEMO".to_owned()),
+        };
+}
+
+macro_rules! words {
+    ($($(#[$doc:meta])* $name:ident($value:ty) = $word:path, [$($variant:expr),+];)+) => {$(
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy)]
+        pub(super) struct $name(pub(super) $value);
+
+        impl $name {
+            const ALL: &[$value] = &[$($variant),+];
+
+            pub(super) fn word(self) -> &'static str {
+                $word(self.0)
+            }
+
+            fn words() -> Vec<&'static str> {
+                Self::ALL.iter().map(|value| $word(*value)).collect()
+            }
+
+            fn find(word: &str) -> Option<$value> {
+                Self::ALL.iter().copied().find(|value| $word(*value) == word)
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.word())
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let known = |word: &str| Self::find(word).ok_or_else(|| format!("must be {}", Self::words().join(" or ")));
+                text(deserializer, known).map(Self)
+            }
+        }
+
+        impl JsonSchema for $name {
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($name).trim_end_matches("Word").into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!({ "type": "string", "enum": Self::words() })
+            }
+        }
+    )+};
+}
+
+words! {
+    /// What a limit counts.
+    LimitTypeWord(LimitType) = limit_words::limit_type, [LimitType::Token, LimitType::Request];
+    /// A rolling window.
+    RateUnitWord(Unit) = limit_words::unit, [Unit::Second, Unit::Minute];
+    /// A calendar window.
+    UsageUnitWord(Unit) = limit_words::unit, [Unit::Day];
+    /// Any window.
+    UnitWord(Unit) = limit_words::unit, [Unit::Second, Unit::Minute, Unit::Day];
+    /// The family of a limit.
+    LimitKindWord(LimitKind) = limit_words::kind, [LimitKind::Rate, LimitKind::Usage];
+    /// How a tree's limits work together.
+    EnforcementWord(Enforcement) = enforcement, [Enforcement::Independent, Enforcement::Cascading];
+    /// Where an endpoint's requests may be processed.
+    RegionWord(Region) = region, [Region::Unrestricted, Region::Eu];
+    /// Who speaks at the other end.
+    ProviderWord(Provider) = provider, [
+        Provider::OpenAiCompatible, Provider::OpenAi, Provider::Anthropic, Provider::Baseten, Provider::Demo
+    ];
+    /// What an operator key may do.
+    OperatorTypeWord(OperatorType) = operator_type, [
+        OperatorType::ManageApiKeys, OperatorType::ExportMetrics, OperatorType::ManageAll
+    ];
+}
+
+fn enforcement(mode: Enforcement) -> &'static str {
+    match mode {
+        Enforcement::Independent => "INDEPENDENT",
+        Enforcement::Cascading => "CASCADING",
+    }
+}
+
+fn region(region: Region) -> &'static str {
+    match region {
+        Region::Unrestricted => "UNRESTRICTED",
+        Region::Eu => "EU",
+    }
+}
+
+fn provider(provider: Provider) -> &'static str {
+    match provider {
+        Provider::OpenAiCompatible => "OPENAI_COMPATIBLE",
+        Provider::OpenAi => "OPENAI",
+        Provider::Anthropic => "ANTHROPIC",
+        Provider::Baseten => "BASETEN",
+        Provider::Demo => "DEMO",
+    }
+}
+
+fn operator_type(operator_type: OperatorType) -> &'static str {
+    match operator_type {
+        OperatorType::ManageApiKeys => "WORKSPACE_MANAGE_API_KEYS",
+        OperatorType::ExportMetrics => "WORKSPACE_EXPORT_METRICS",
+        OperatorType::ManageAll => "WORKSPACE_MANAGE_ALL",
+    }
+}
+
+/// A limit's threshold, a JSON integer.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ThresholdNumber(pub(super) Threshold);
+
+impl Serialize for ThresholdNumber {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(self.0.get())
+    }
+}
+
+impl<'de> Deserialize<'de> for ThresholdNumber {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_u64(WholeNumber).map(Self)
+    }
+}
+
+struct WholeNumber;
+
+impl de::Visitor<'_> for WholeNumber {
+    type Value = Threshold;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a whole number from 0 to {}", Threshold::MAX)
+    }
+
+    fn visit_u64<E: de::Error>(self, value: u64) -> Result<Threshold, E> {
+        Threshold::new(value).ok_or_else(|| E::invalid_value(de::Unexpected::Unsigned(value), &self))
+    }
+}
+
+impl JsonSchema for ThresholdNumber {
+    fn schema_name() -> Cow<'static, str> {
+        "Threshold".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "integer", "minimum": 0, "maximum": Threshold::MAX })
+    }
+}
+
+/// A moment in an answer, from Unix ms.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Timestamp(pub(super) u64);
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&time::rfc3339(self.0))
+    }
+}
+
+impl JsonSchema for Timestamp {
+    fn schema_name() -> Cow<'static, str> {
+        "Timestamp".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "format": "date-time" })
+    }
+}

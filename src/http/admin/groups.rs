@@ -1,0 +1,268 @@
+//! `/v1/gateway/groups`: customers, the models that they may call, and the limits on each.
+
+use std::{ops::Bound, sync::Arc};
+
+use actix_web::web::{Data, Json};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    body::{Body, Object, clearable},
+    field::{EnforcementWord, EntityId, Name, PageLimit, Timestamp},
+    models::{EffectiveModel, Model, NewModel, check_models},
+    operator::{ManageAll, ManageApiKeys, Operator},
+    page::{self, Page},
+    path::Path,
+    query::Query,
+};
+use crate::{
+    domain::id::GroupId,
+    http::error::AdminError,
+    service::{
+        Gateway,
+        catalog::{Catalog, GroupNode},
+        error::Error,
+        groups as service,
+    },
+};
+
+const LIST: &str = "groups";
+
+/// A group.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Group {
+    id: String,
+    metadata: Metadata,
+    /// As they were written.
+    models: Vec<Model>,
+    /// The limits that requests meet, inherited ones included.
+    effective_models: Vec<EffectiveModel>,
+    hierarchy: Hierarchy,
+    created_at: Timestamp,
+    disabled: bool,
+}
+
+/// How a group is called.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "GroupMetadata")]
+pub(super) struct Metadata {
+    name: Option<String>,
+    external_entity_id: String,
+}
+
+/// Where a group stands.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "GroupHierarchy")]
+pub(super) struct Hierarchy {
+    limit_enforcement: EnforcementWord,
+    parent_group_id: Option<String>,
+}
+
+impl Metadata {
+    fn new(node: &GroupNode) -> Self {
+        let group = node.group();
+        Self { name: group.name.clone(), external_entity_id: group.external_entity_id.clone() }
+    }
+}
+
+impl Group {
+    fn new(catalog: &Catalog, node: &GroupNode) -> Self {
+        let group = node.group();
+        Self {
+            id: group.id.to_string(),
+            metadata: Metadata::new(node),
+            models: group.models.iter().map(|model| Model::new(catalog, model)).collect(),
+            effective_models: group.models.iter().map(|model| EffectiveModel::new(catalog, node, model)).collect(),
+            hierarchy: Hierarchy {
+                limit_enforcement: EnforcementWord(group.enforcement),
+                parent_group_id: group.parent.map(|id| id.to_string()),
+            },
+            created_at: Timestamp(group.created_at_ms),
+            disabled: group.disabled,
+        }
+    }
+}
+
+/// A group to be created.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "NewGroup")]
+pub(super) struct Create {
+    metadata: Object<NewMetadata>,
+    /// Not empty; slugs are distinct.
+    models: Vec<Object<NewModel>>,
+    /// A root when left out.
+    hierarchy: Option<Object<NewHierarchy>>,
+}
+
+/// How a group is to be called.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "NewGroupMetadata")]
+struct NewMetadata {
+    /// Unique; it never changes.
+    external_entity_id: EntityId,
+    name: Option<Name>,
+}
+
+/// Where a group is to stand. It never changes.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "NewGroupHierarchy")]
+struct NewHierarchy {
+    /// The parent's, or INDEPENDENT for a root, when left out.
+    limit_enforcement: Option<EnforcementWord>,
+    parent_group_id: Option<String>,
+}
+
+/// What is to change on a group.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "GroupPatch")]
+pub(super) struct Patch {
+    metadata: Option<Object<MetadataPatch>>,
+    /// The whole set.
+    models: Option<Vec<Object<NewModel>>>,
+    /// No call passes from the group or from any below it.
+    disabled: Option<bool>,
+}
+
+/// What is to change on a group's metadata.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "GroupMetadataPatch")]
+struct MetadataPatch {
+    /// `null` clears it.
+    #[serde(default, deserialize_with = "clearable")]
+    name: Option<Option<Name>>,
+}
+
+/// A deleted group.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct DeletedGroup {
+    id: String,
+    metadata: Metadata,
+    deleted_at: Timestamp,
+}
+
+/// Which groups.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct GroupsQuery {
+    /// Items on a page; 100 when left out.
+    limit: Option<PageLimit>,
+    /// `pagination.cursor` of the page before.
+    cursor: Option<String>,
+    /// Only the group with exactly this one.
+    external_entity_id: Option<String>,
+    /// Only the children of this group.
+    parent_group_id: Option<String>,
+}
+
+impl GroupsQuery {
+    /// The groups after `after`, in order of their ids, among which the wanted ones are, found by the narrower filter.
+    fn candidates<'a>(
+        &self,
+        catalog: &'a Catalog,
+        after: Option<GroupId>,
+    ) -> Box<dyn Iterator<Item = &'a Arc<GroupNode>> + 'a> {
+        if let Some(entity) = &self.external_entity_id {
+            let found = catalog.group_by_entity(entity).into_iter();
+            return Box::new(found.filter(move |node| after.is_none_or(|after| node.id > after)));
+        }
+        let Some(parent) = &self.parent_group_id else {
+            let after = after.map_or(Bound::Unbounded, Bound::Excluded);
+            return Box::new(catalog.groups().range((after, Bound::Unbounded)).map(|(_, node)| node));
+        };
+        let children = parent.parse::<GroupId>().ok().into_iter().flat_map(|parent| catalog.children(parent));
+        let rest = children.filter(move |id| after.is_none_or(|after| **id > after));
+        Box::new(rest.filter_map(|id| catalog.groups().get(id)))
+    }
+
+    fn takes(&self, node: &GroupNode) -> bool {
+        let wanted = self.parent_group_id.as_deref().map(str::parse::<GroupId>);
+        wanted.is_none_or(|wanted| node.parent.as_ref().map(|parent| parent.id) == wanted.ok() && wanted.is_ok())
+    }
+}
+
+fn show(gateway: &Gateway, node: &GroupNode) -> Json<Group> {
+    Json(Group::new(&gateway.catalog.load(), node))
+}
+
+pub(super) async fn list(
+    _: Operator<ManageApiKeys>,
+    gateway: Data<Gateway>,
+    Query(query): Query<GroupsQuery>,
+) -> Result<Json<Page<Group>>, AdminError> {
+    let after: Option<String> = query.cursor.as_deref().map(|cursor| page::decode(LIST, cursor)).transpose()?;
+    let after = after.and_then(|id| id.parse().ok());
+    let catalog = gateway.catalog.load();
+    let rest = query.candidates(&catalog, after).filter(|node| query.takes(node));
+    let size = page::size(query.limit.clone());
+    let view = |node: &Arc<GroupNode>| Group::new(&catalog, node);
+    Ok(Json(Page::of(LIST, rest, size, |node| node.id.to_string(), view)?))
+}
+
+pub(super) async fn create(
+    operator: Operator<ManageAll>,
+    gateway: Data<Gateway>,
+    Body(body): Body<Create>,
+) -> Result<Json<Group>, AdminError> {
+    if body.models.is_empty() {
+        return Err(Error::invalid("no_models", "models: must have at least one model").into());
+    }
+    let Object(metadata) = body.metadata;
+    let (enforcement, parent) = match body.hierarchy {
+        Some(Object(hierarchy)) => (hierarchy.limit_enforcement, hierarchy.parent_group_id),
+        None => (None, None),
+    };
+    let parent = parent.map(|id| id.parse()).transpose();
+    let new = service::NewGroup {
+        external_entity_id: metadata.external_entity_id.0,
+        name: metadata.name.map(|name| name.0),
+        models: check_models(body.models)?,
+        enforcement: enforcement.map(|mode| mode.0),
+        parent: parent
+            .map_err(|_| Error::invalid("parent_not_found", "hierarchy.parent_group_id: no group has this id"))?,
+    };
+    let node = gateway.create_group(operator.actor(), new).await?;
+    Ok(show(&gateway, &node))
+}
+
+pub(super) async fn get(
+    _: Operator<ManageApiKeys>,
+    gateway: Data<Gateway>,
+    Path(id): Path<GroupId>,
+) -> Result<Json<Group>, AdminError> {
+    let node = gateway.group(id)?;
+    Ok(show(&gateway, &node))
+}
+
+pub(super) async fn update(
+    operator: Operator<ManageAll>,
+    gateway: Data<Gateway>,
+    Path(id): Path<GroupId>,
+    Body(body): Body<Patch>,
+) -> Result<Json<Group>, AdminError> {
+    let patch = service::GroupPatch {
+        name: body.metadata.and_then(|metadata| metadata.0.name).map(|name| name.map(|name| name.0)),
+        models: body.models.map(check_models).transpose()?,
+        disabled: body.disabled,
+    };
+    if patch.name.is_none() && patch.models.is_none() && patch.disabled.is_none() {
+        let message = "The body must have at least one of metadata.name, models and disabled";
+        return Err(Error::invalid("empty_patch", message).into());
+    }
+    let node = gateway.update_group(operator.actor(), id, patch).await?;
+    Ok(show(&gateway, &node))
+}
+
+pub(super) async fn delete(
+    operator: Operator<ManageAll>,
+    gateway: Data<Gateway>,
+    Path(id): Path<GroupId>,
+) -> Result<Json<DeletedGroup>, AdminError> {
+    let node = gateway.delete_group(operator.actor(), id).await?;
+    let deleted_at = Timestamp(gateway.now_ms());
+    Ok(Json(DeletedGroup { id: id.to_string(), metadata: Metadata::new(&node), deleted_at }))
+}

@@ -1,0 +1,181 @@
+//! What stands against a group's limits: `/usage` in the published shape, `/limits` for a request that might come.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use actix_web::web::{Data, Json};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    field::{LimitKindWord, LimitTypeWord, ThresholdNumber, Timestamp, TokenCount, UnitWord, UsageUnitWord},
+    operator::{ExportMetrics, Operator},
+    path::Path,
+    query::Query,
+};
+use crate::{
+    domain::{
+        day::Day,
+        id::GroupId,
+        ledger::Standing,
+        limit::{LimitKind, Unit},
+    },
+    http::error::AdminError,
+    service::Gateway,
+};
+
+/// What stands against a group's usage limits.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct GroupUsage {
+    /// Its external entity id.
+    customer_id: String,
+    /// By slug.
+    usage: BTreeMap<String, Vec<LimitUsage>>,
+}
+
+/// What stands against one usage limit.
+#[derive(Serialize, JsonSchema)]
+struct LimitUsage {
+    #[serde(rename = "type")]
+    limit_type: LimitTypeWord,
+    unit: UsageUnitWord,
+    threshold: ThresholdNumber,
+    /// `null` until the first request of the window.
+    current_usage: Option<u64>,
+    reset_at: Option<Timestamp>,
+    source_group: String,
+}
+
+impl LimitUsage {
+    fn new(standing: &Standing, now_ms: u64) -> Self {
+        let limit = standing.limit.limit;
+        Self {
+            limit_type: LimitTypeWord(limit.limit_type),
+            unit: UsageUnitWord(limit.unit),
+            threshold: ThresholdNumber(limit.threshold),
+            current_usage: standing.begun.then_some(standing.used),
+            reset_at: standing.begun.then(|| reset_at(standing, now_ms)).flatten(),
+            source_group: standing.limit.source.to_string(),
+        }
+    }
+}
+
+/// A request that might come.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct LimitsQuery {
+    /// A model that the group carries.
+    slug: String,
+    /// How many tokens the request would hold.
+    tokens: Option<TokenCount>,
+}
+
+/// Whether a request would pass now.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct WouldPass {
+    slug: String,
+    tokens: u64,
+    admitted: bool,
+    /// Whole seconds; `null` if it is admitted or never would be.
+    retry_after_s: Option<u64>,
+    /// The limit that stops it, as an index into `limits`.
+    stopped_by: Option<usize>,
+    limits: Vec<LimitStanding>,
+}
+
+/// How one limit stands.
+#[derive(Serialize, JsonSchema)]
+struct LimitStanding {
+    kind: LimitKindWord,
+    #[serde(rename = "type")]
+    limit_type: LimitTypeWord,
+    unit: UnitWord,
+    threshold: ThresholdNumber,
+    used: u64,
+    /// By running requests.
+    held: u64,
+    left: u64,
+    /// Midnight UTC for DAY; else when the window would be empty, `null` if it is.
+    reset_at: Option<Timestamp>,
+    source_group: String,
+}
+
+impl LimitStanding {
+    fn new(standing: &Standing, now_ms: u64) -> Self {
+        let limit = standing.limit.limit;
+        Self {
+            kind: LimitKindWord(limit.kind()),
+            limit_type: LimitTypeWord(limit.limit_type),
+            unit: UnitWord(limit.unit),
+            threshold: ThresholdNumber(limit.threshold),
+            used: standing.used,
+            held: standing.held,
+            left: standing.left(),
+            reset_at: reset_at(standing, now_ms),
+            source_group: standing.limit.source.to_string(),
+        }
+    }
+}
+
+/// When a day ends is exact; how long a window lasts is counted from now.
+fn reset_at(standing: &Standing, now_ms: u64) -> Option<Timestamp> {
+    let at_ms = match standing.limit.limit.unit {
+        Unit::Day => Day::from_unix_ms(now_ms).end_unix_ms(),
+        Unit::Second | Unit::Minute => {
+            now_ms.saturating_add(u64::try_from(standing.reset?.as_millis()).unwrap_or(u64::MAX))
+        }
+    };
+    Some(Timestamp(at_ms))
+}
+
+/// Rounded up, so that waiting as long is enough.
+fn whole_seconds(wait: Duration) -> u64 {
+    wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0)).max(1)
+}
+
+pub(super) async fn usage(
+    _: Operator<ExportMetrics>,
+    gateway: Data<Gateway>,
+    Path(id): Path<GroupId>,
+) -> Result<Json<GroupUsage>, AdminError> {
+    let node = gateway.group(id)?;
+    let (group, catalog, now_ms) = (node.group(), gateway.catalog.load(), gateway.now_ms());
+    let usage = group.models.iter().map(|model| {
+        let standings = gateway.standings(&node, model.slug);
+        let of_day = standings.iter().filter(|standing| standing.limit.limit.kind() == LimitKind::Usage);
+        let usages = of_day.map(|standing| LimitUsage::new(standing, now_ms)).collect();
+        (catalog.slug_name(model.slug).to_owned(), usages)
+    });
+    Ok(Json(GroupUsage { customer_id: group.external_entity_id.clone(), usage: usage.collect() }))
+}
+
+pub(super) async fn limits(
+    _: Operator<ExportMetrics>,
+    gateway: Data<Gateway>,
+    Path(id): Path<GroupId>,
+    Query(query): Query<LimitsQuery>,
+) -> Result<Json<WouldPass>, AdminError> {
+    let node = gateway.group(id)?;
+    let tokens = query.tokens.map_or(0, |tokens| tokens.0);
+    let outcome = gateway.would_pass(&node, &query.slug, tokens)?;
+    let now_ms = gateway.now_ms();
+    Ok(Json(WouldPass {
+        slug: query.slug,
+        tokens,
+        admitted: outcome.refusal.is_none(),
+        retry_after_s: outcome.refusal.as_ref().and_then(|refusal| refusal.retry_after).map(whole_seconds),
+        stopped_by: outcome.refusal.as_ref().map(|refusal| refusal.index),
+        limits: outcome.standings.iter().map(|standing| LimitStanding::new(standing, now_ms)).collect(),
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_is_told_in_whole_seconds_that_are_enough() {
+        for (millis, seconds) in [(0, 1), (1, 1), (1000, 1), (1001, 2), (59_999, 60)] {
+            assert_eq!(whole_seconds(Duration::from_millis(millis)), seconds);
+        }
+    }
+}

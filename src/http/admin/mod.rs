@@ -1,0 +1,61 @@
+//! The admin listener: the management API and, at `/`, a page for people.
+//!
+//! * A route is declared once, in `table`; routing and the specification are both made from it.
+//! * A handler's signature says everything about its route: who may call it (`operator`), what it reads (`path`, `query`,
+//!   `body`, made of the values in `field`) and what it answers with. A handler that does not say who may call it does
+//!   not compile into the table.
+//! * Handlers translate; the rules that need to know what there is are the services'.
+
+mod assets;
+mod body;
+mod describe;
+mod endpoints;
+mod envelope;
+mod events;
+mod field;
+mod groups;
+mod health;
+mod keys;
+mod limits;
+mod models;
+mod operator;
+mod operators;
+mod origin;
+mod page;
+mod path;
+mod query;
+mod secrets;
+mod session;
+mod spec;
+mod status;
+mod table;
+mod targets;
+
+use std::sync::Arc;
+
+use actix_web::{
+    middleware::from_fn,
+    web::{self, Data, ServiceConfig},
+};
+
+use super::error::AdminError;
+use crate::service::Gateway;
+
+/// Mounts everything that the admin listener answers.
+pub fn routes(gateway: Arc<Gateway>) -> impl FnOnce(&mut ServiceConfig) {
+    move |services| {
+        let table = table::table();
+        let everything = web::scope("")
+            .wrap(from_fn(envelope::envelope))
+            .app_data(Data::from(gateway))
+            .app_data(Data::new(spec::Spec::of(&table)))
+            .configure(assets::mount)
+            .configure(|services| table::mount(table, services))
+            .default_service(web::to(no_route));
+        services.service(everything);
+    }
+}
+
+async fn no_route() -> Result<String, AdminError> {
+    Err(AdminError::NoRoute)
+}

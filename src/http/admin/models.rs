@@ -1,0 +1,206 @@
+//! Models and limits as groups show and take them.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    body::Object,
+    field::{LimitTypeWord, RateUnitWord, SlugText, ThresholdNumber, UsageUnitWord},
+};
+use crate::{
+    domain::{
+        group::GroupModel,
+        limit::{EffectiveLimit, Limit, LimitKind},
+    },
+    service::{
+        catalog::{Catalog, GroupNode},
+        error::Error,
+        groups::NewModel as ServiceModel,
+    },
+};
+
+const MAX_MODELS: usize = 1000;
+
+/// A limit on a rolling window.
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RateLimit {
+    #[serde(rename = "type")]
+    limit_type: LimitTypeWord,
+    unit: RateUnitWord,
+    threshold: ThresholdNumber,
+}
+
+/// A limit on a calendar day, UTC.
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct UsageLimit {
+    #[serde(rename = "type")]
+    limit_type: LimitTypeWord,
+    unit: UsageUnitWord,
+    threshold: ThresholdNumber,
+}
+
+impl RateLimit {
+    fn new(limit: &Limit) -> Self {
+        Self {
+            limit_type: LimitTypeWord(limit.limit_type),
+            unit: RateUnitWord(limit.unit),
+            threshold: ThresholdNumber(limit.threshold),
+        }
+    }
+
+    fn limit(&self) -> Limit {
+        Limit { limit_type: self.limit_type.0, unit: self.unit.0, threshold: self.threshold.0 }
+    }
+}
+
+impl UsageLimit {
+    fn new(limit: &Limit) -> Self {
+        Self {
+            limit_type: LimitTypeWord(limit.limit_type),
+            unit: UsageUnitWord(limit.unit),
+            threshold: ThresholdNumber(limit.threshold),
+        }
+    }
+
+    fn limit(&self) -> Limit {
+        Limit { limit_type: self.limit_type.0, unit: self.unit.0, threshold: self.threshold.0 }
+    }
+}
+
+/// A model that a group carries, as it was written.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Model {
+    slug: String,
+    rate_limits: Vec<RateLimit>,
+    usage_limits: Vec<UsageLimit>,
+}
+
+impl Model {
+    pub(super) fn new(catalog: &Catalog, model: &GroupModel) -> Self {
+        Self {
+            slug: catalog.slug_name(model.slug).to_owned(),
+            rate_limits: model.limits_of(LimitKind::Rate).map(RateLimit::new).collect(),
+            usage_limits: model.limits_of(LimitKind::Usage).map(UsageLimit::new).collect(),
+        }
+    }
+}
+
+/// A limit as it applies, with the group that declared it.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Effective{L}")]
+pub(super) struct Effective<L> {
+    #[serde(flatten)]
+    limit: L,
+    source_group: String,
+}
+
+/// A model with the limits that its requests meet.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct EffectiveModel {
+    slug: String,
+    rate_limits: Vec<Effective<RateLimit>>,
+    usage_limits: Vec<Effective<UsageLimit>>,
+}
+
+impl EffectiveModel {
+    pub(super) fn new(catalog: &Catalog, node: &GroupNode, model: &GroupModel) -> Self {
+        let limits = node.limits(model.slug);
+        Self {
+            slug: catalog.slug_name(model.slug).to_owned(),
+            rate_limits: effective(&limits, LimitKind::Rate, RateLimit::new),
+            usage_limits: effective(&limits, LimitKind::Usage, UsageLimit::new),
+        }
+    }
+}
+
+fn effective<L>(limits: &[EffectiveLimit], kind: LimitKind, view: impl Fn(&Limit) -> L) -> Vec<Effective<L>> {
+    let of_kind = limits.iter().filter(|effective| effective.limit.kind() == kind);
+    of_kind.map(|one| Effective { limit: view(&one.limit), source_group: one.source.to_string() }).collect()
+}
+
+/// A model for a group to carry.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewModel {
+    slug: SlugText,
+    /// At most one of each type.
+    rate_limits: Option<Vec<Object<RateLimit>>>,
+    /// At most one of each type and unit.
+    usage_limits: Option<Vec<Object<UsageLimit>>>,
+}
+
+/// Checks a whole set of models: distinct slugs, distinct limits.
+pub(super) fn check_models(models: Vec<Object<NewModel>>) -> Result<Vec<ServiceModel>, Error> {
+    if models.len() > MAX_MODELS {
+        return Err(Error::invalid("too_many_models", format!("models: must be at most {MAX_MODELS} models")));
+    }
+    let mut checked: Vec<ServiceModel> = Vec::with_capacity(models.len());
+    for (index, Object(model)) in models.into_iter().enumerate() {
+        let slug = model.slug.0.into_string();
+        if checked.iter().any(|known| known.slug == slug) {
+            let message = format!("models[{index}].slug: {slug:?} is there already");
+            return Err(Error::invalid("duplicate_slug", message));
+        }
+        let rate = model.rate_limits.unwrap_or_default().iter().map(|limit| limit.0.limit()).collect();
+        let usage = model.usage_limits.unwrap_or_default().iter().map(|limit| limit.0.limit()).collect();
+        let mut limits = distinct(rate, &format!("models[{index}].rate_limits"))?;
+        limits.extend(distinct(usage, &format!("models[{index}].usage_limits"))?);
+        checked.push(ServiceModel { slug, limits });
+    }
+    Ok(checked)
+}
+
+/// One limit of each type. (The only unit of usage limits is DAY, so there too a type has one.)
+fn distinct(limits: Vec<Limit>, path: &str) -> Result<Vec<Limit>, Error> {
+    for (index, limit) in limits.iter().enumerate() {
+        if limits[..index].iter().any(|known| known.limit_type == limit.limit_type) {
+            let word = LimitTypeWord(limit.limit_type).word();
+            let message = format!("{path}[{index}]: there is one of type {word} already");
+            return Err(Error::invalid("duplicate_limit", message));
+        }
+    }
+    Ok(limits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(models: &str) -> Result<Vec<ServiceModel>, String> {
+        let models = serde_json::from_str(models).map_err(|error| error.to_string())?;
+        check_models(models).map_err(|error| format!("{error:?}"))
+    }
+
+    fn limited(threshold: &str) -> String {
+        format!(
+            r#"[{{"slug": "a/b", "rate_limits": [{{"type": "TOKEN", "unit": "MINUTE", "threshold": {threshold}}}]}}]"#
+        )
+    }
+
+    #[test]
+    fn thresholds_are_whole_numbers_up_to_the_largest_exact_one() {
+        for good in ["0", "1", "9007199254740991"] {
+            assert!(check(&limited(good)).is_ok(), "{good}");
+        }
+        for bad in ["-1", "1.5", "1.0", "1e3", "9007199254740992", "9223372036854775808", "\"5\"", "null", "true", "[]"]
+        {
+            let error = check(&limited(bad)).err().unwrap();
+            assert!(error.contains("whole number from 0 to 9007199254740991"), "{bad}: {error}");
+        }
+    }
+
+    #[test]
+    fn slugs_and_limits_are_distinct() {
+        let rate = |unit| format!(r#"{{"type": "TOKEN", "unit": "{unit}", "threshold": 1}}"#);
+        let with = |field: &str, one: &str, other: &str| format!(r#"[{{"slug": "a/b", "{field}": [{one}, {other}]}}]"#);
+        assert!(
+            check(&with("rate_limits", &rate("SECOND"), &rate("MINUTE"))).is_err_and(|e| e.contains("rate_limits[1]"))
+        );
+        assert!(check(&with("usage_limits", &rate("DAY"), &rate("DAY"))).is_err_and(|e| e.contains("usage_limits[1]")));
+        assert!(check(&with("rate_limits", &rate("DAY"), "")).is_err());
+        assert!(check(r#"[{"slug": "a/b"}, {"slug": "a/b"}]"#).is_err_and(|e| e.contains("models[1].slug")));
+        assert!(check(r#"[{"slug": "a/b", "rate_limits": null}, {"slug": "a/c"}]"#).is_ok());
+    }
+}

@@ -1,0 +1,81 @@
+//! Path parameters. What does not look like an id names nothing, so it is a 404 like an id that nobody has.
+
+use std::future::{Ready, ready};
+
+use actix_web::{FromRequest, HttpRequest, dev::Payload};
+use percent_encoding::percent_decode_str;
+
+use crate::{
+    domain::id::{EndpointId, GroupId},
+    http::error::AdminError,
+    service::error::Error,
+};
+
+/// A path parameter of this kind.
+pub(super) struct Path<P>(pub(super) P);
+
+/// A kind of path parameter.
+pub(super) trait Parameter: Sized {
+    /// As it is called in a route's path.
+    const NAME: &'static str;
+    /// What it names, for people.
+    const NOUN: &'static str;
+
+    /// `None` if the text names nothing.
+    fn parse(text: &str) -> Option<Self>;
+}
+
+impl<P: Parameter> FromRequest for Path<P> {
+    type Error = AdminError;
+    type Future = Ready<Result<Self, AdminError>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let text = request.match_info().get(P::NAME).unwrap_or_default();
+        let text = percent_decode_str(text).decode_utf8().ok();
+        let parsed = text.and_then(|text| P::parse(&text));
+        ready(parsed.map(Self).ok_or(AdminError::Refused(Error::NotFound(P::NOUN))))
+    }
+}
+
+impl Parameter for EndpointId {
+    const NAME: &'static str = "endpoint_id";
+    const NOUN: &'static str = "endpoint";
+
+    fn parse(text: &str) -> Option<Self> {
+        text.parse().ok()
+    }
+}
+
+impl Parameter for GroupId {
+    const NAME: &'static str = "group_id";
+    const NOUN: &'static str = "group";
+
+    fn parse(text: &str) -> Option<Self> {
+        text.parse().ok()
+    }
+}
+
+macro_rules! names {
+    ($($(#[$doc:meta])* $name:ident = $parameter:literal, $noun:literal;)+) => {$(
+        $(#[$doc])*
+        pub(super) struct $name(pub(super) String);
+
+        impl Parameter for $name {
+            const NAME: &'static str = $parameter;
+            const NOUN: &'static str = $noun;
+
+            fn parse(text: &str) -> Option<Self> {
+                Some(Self(text.to_owned()))
+            }
+        }
+    )+};
+}
+
+names! {
+    /// The public part of a customer's key.
+    KeyPrefix = "api_key_prefix", "API key";
+    /// The public part of an operator's key.
+    OperatorPrefix = "operator_key_prefix", "operator key";
+    /// The name of a provider credential.
+    SecretParameter = "name", "secret";
+}

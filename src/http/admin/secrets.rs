@@ -1,0 +1,78 @@
+//! `/v1/secrets`: provider credentials. Their values come in and never go out.
+
+use actix_web::web::{Data, Json};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    body::Body,
+    field::{SecretName, SecretValue, Timestamp},
+    operator::{ManageAll, Operator},
+    path::{Path, SecretParameter},
+};
+use crate::{domain::key::StoredSecret, http::error::AdminError, service::Gateway};
+
+/// A provider credential, without its value.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Secret {
+    id: String,
+    name: String,
+    created_at: Timestamp,
+    /// Always null: there are no teams here.
+    team_name: Option<String>,
+}
+
+impl Secret {
+    fn new(secret: &StoredSecret) -> Self {
+        Self {
+            id: secret.id.to_string(),
+            name: secret.name.clone(),
+            created_at: Timestamp(secret.created_at_ms),
+            team_name: None,
+        }
+    }
+}
+
+/// All provider credentials.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Secrets {
+    secrets: Vec<Secret>,
+}
+
+/// A provider credential to be stored, or another value for the one with this name.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "NewSecret")]
+pub(super) struct Put {
+    name: SecretName,
+    value: SecretValue,
+}
+
+/// A deleted provider credential.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct DeletedSecret {
+    name: String,
+}
+
+pub(super) async fn list(_: Operator<ManageAll>, gateway: Data<Gateway>) -> Json<Secrets> {
+    let catalog = gateway.catalog.load();
+    Json(Secrets { secrets: catalog.secrets().values().map(|secret| Secret::new(secret)).collect() })
+}
+
+pub(super) async fn put(
+    operator: Operator<ManageAll>,
+    gateway: Data<Gateway>,
+    Body(body): Body<Put>,
+) -> Result<Json<Secret>, AdminError> {
+    let stored = gateway.put_secret(operator.actor(), &body.name.0, body.value.0).await?;
+    Ok(Json(Secret::new(&stored)))
+}
+
+pub(super) async fn delete(
+    operator: Operator<ManageAll>,
+    gateway: Data<Gateway>,
+    Path(SecretParameter(name)): Path<SecretParameter>,
+) -> Result<Json<DeletedSecret>, AdminError> {
+    gateway.delete_secret(operator.actor(), &name).await?;
+    Ok(Json(DeletedSecret { name }))
+}

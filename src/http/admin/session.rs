@@ -1,0 +1,97 @@
+//! `/v1/session`: an operator key traded for a cookie, so that a browser need not keep the key.
+
+use actix_web::{
+    CustomizeResponder, HttpRequest, Responder,
+    cookie::{Cookie, SameSite, time::Duration},
+    http::header::{ORIGIN, SET_COOKIE},
+    web::{Data, Json},
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    body::{Body, is_json},
+    field::{KeyText, OperatorTypeWord, Timestamp},
+    operator::{AnyOperator, Anyone, Operator, SESSION_COOKIE, with_key},
+    origin,
+};
+use crate::{
+    config::Config,
+    http::error::AdminError,
+    service::{Gateway, auth::SESSION, error::Error},
+};
+
+/// Whoever wants a session.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewSession {
+    /// An operator key.
+    key: KeyText,
+}
+
+/// A session that has begun.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Session {
+    prefix: String,
+    #[serde(rename = "type")]
+    operator_type: OperatorTypeWord,
+    expires_at: Timestamp,
+}
+
+/// A session that has ended.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct EndedSession {
+    ok: bool,
+}
+
+type WithCookie<T> = CustomizeResponder<Json<T>>;
+
+/// No foreign page may log a browser in here: it could not send JSON without asking, and its origin would show.
+pub(super) async fn begin(
+    _: Anyone,
+    gateway: Data<Gateway>,
+    request: HttpRequest,
+    Body(body): Body<NewSession>,
+) -> Result<WithCookie<Session>, AdminError> {
+    if !is_json(&request) {
+        return Err(Error::invalid("invalid_content_type", "Content-Type must be application/json").into());
+    }
+    if request.headers().contains_key(ORIGIN) {
+        origin::check_origin(&request, gateway.config.admin_url.as_ref())?;
+    }
+    let operator = with_key(&gateway, &request, body.key.0.expose().as_bytes())?;
+    let session = gateway.begin_session(&operator)?;
+    let answer = Session {
+        prefix: operator.key.prefix.clone(),
+        operator_type: OperatorTypeWord(operator.key.operator_type),
+        expires_at: Timestamp(session.expires_at_ms),
+    };
+    let lasts = Duration::seconds(SESSION.as_secs().cast_signed());
+    Ok(with_cookie(answer, cookie(&gateway.config, session.token.expose(), lasts)))
+}
+
+pub(super) async fn end(
+    _: Operator<AnyOperator>,
+    gateway: Data<Gateway>,
+    request: HttpRequest,
+) -> WithCookie<EndedSession> {
+    if let Some(cookie) = request.cookie(SESSION_COOKIE) {
+        gateway.end_session(cookie.value());
+    }
+    with_cookie(EndedSession { ok: true }, cookie(&gateway.config, "", Duration::ZERO))
+}
+
+fn with_cookie<T: Serialize>(answer: T, cookie: Cookie<'_>) -> WithCookie<T> {
+    Json(answer).customize().insert_header((SET_COOKIE, cookie.to_string()))
+}
+
+fn cookie<'a>(config: &Config, token: &'a str, lasts: Duration) -> Cookie<'a> {
+    let is_https = config.admin_url.as_ref().is_some_and(|url| url.scheme() == "https");
+    Cookie::build(SESSION_COOKIE, token)
+        .path("/")
+        .max_age(lasts)
+        .http_only(true)
+        .same_site(SameSite::Strict)
+        .secure(is_https)
+        .finish()
+}

@@ -1,0 +1,119 @@
+//! `/v1/gateway/status`: how the gateway is, and what needs attention.
+
+use actix_web::web::{Data, Json};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::{
+    field::Timestamp,
+    operator::{ExportMetrics, Operator},
+};
+use crate::{journal::Stats, service::Gateway};
+
+/// How the gateway is. More may be added.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Status {
+    version: &'static str,
+    started_at: Timestamp,
+    uptime_s: u64,
+    journal: Journal,
+    store: Store,
+    disk: Option<Disk>,
+    requests: Requests,
+    /// What an operator should know, in sentences; empty while all is well.
+    attention: Vec<String>,
+}
+
+/// The log of everything billed and changed.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "JournalStatus")]
+struct Journal {
+    /// The first record that is still kept.
+    first_sequence: u64,
+    first_at: Option<Timestamp>,
+    last_sequence: u64,
+    durable_sequence: u64,
+    /// Bytes that are not durable yet.
+    pending_bytes: u64,
+    segments: usize,
+    bytes: u64,
+    /// Writes since the start, each of one or more records.
+    syncs: u64,
+    sync_p50_us: u64,
+    sync_p99_us: u64,
+    /// Why the last write failed, until one succeeds.
+    last_error: Option<String>,
+}
+
+/// What was computed from the log.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "StoreStatus")]
+struct Store {
+    /// The last record that it contains.
+    applied_sequence: Option<u64>,
+    bytes: u64,
+}
+
+/// The file system under the data directory.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "DiskStatus")]
+struct Disk {
+    free_bytes: u64,
+    total_bytes: u64,
+}
+
+/// Customers' requests since the start.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "RequestsStatus")]
+struct Requests {
+    running: u64,
+    admitted: u64,
+    /// Stopped by a limit.
+    refused: u64,
+    billed: u64,
+    /// Times that a target was passed over.
+    target_failures: u64,
+    input_tokens: u64,
+    output_tokens: u64,
+}
+
+impl Journal {
+    fn new(stats: &Stats, last_error: Option<String>) -> Self {
+        Self {
+            first_sequence: stats.first_seq,
+            first_at: stats.first_at_ms.map(Timestamp),
+            last_sequence: stats.last_seq,
+            durable_sequence: stats.durable_seq,
+            pending_bytes: stats.pending_bytes,
+            segments: stats.segments,
+            bytes: stats.log_bytes,
+            syncs: stats.syncs,
+            sync_p50_us: stats.sync_p50.as_micros() as u64,
+            sync_p99_us: stats.sync_p99.as_micros() as u64,
+            last_error,
+        }
+    }
+}
+
+pub(super) async fn status(_: Operator<ExportMetrics>, gateway: Data<Gateway>) -> Json<Status> {
+    let started_at_ms = gateway.clock.started_unix_ms();
+    let counted = gateway.counts.read();
+    Json(Status {
+        version: env!("CARGO_PKG_VERSION"),
+        started_at: Timestamp(started_at_ms),
+        uptime_s: gateway.clock.now().monotonic_ns / 1_000_000_000,
+        journal: Journal::new(&gateway.journal.stats(), gateway.journal.last_error()),
+        store: Store { applied_sequence: gateway.store.applied().ok(), bytes: gateway.store.size_on_disk() },
+        disk: gateway.disk_space().map(|(free_bytes, total_bytes)| Disk { free_bytes, total_bytes }),
+        requests: Requests {
+            running: counted.running,
+            admitted: counted.admitted,
+            refused: counted.refused,
+            billed: counted.billed,
+            target_failures: counted.target_failures,
+            input_tokens: counted.input_tokens,
+            output_tokens: counted.output_tokens,
+        },
+        attention: gateway.attention(),
+    })
+}

@@ -1,0 +1,209 @@
+//! Targets and prices as endpoints show and take them. Which fields a provider takes is one table, here.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize, de::IgnoredAny};
+
+use super::{
+    body::Object,
+    field::{BaseUrl, BasetenName, CurrencyCode, PriceText, ProviderName, ProviderWord, SecretIdText, TargetModel},
+};
+use crate::{
+    domain::{
+        endpoint::{self as domain, Provider},
+        money,
+    },
+    service::error::Error,
+};
+
+const MAX_TARGETS: usize = 8;
+
+/// One upstream of an endpoint.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Target {
+    provider: ProviderWord,
+    base_url: Option<String>,
+    target_model: Option<String>,
+    secret_id: Option<String>,
+    model_id: Option<String>,
+    environment_name: Option<String>,
+    vertex_config: Option<()>,
+}
+
+impl Target {
+    pub(super) fn new(target: &domain::Target) -> Self {
+        Self {
+            provider: ProviderWord(target.provider),
+            base_url: target.base_url.clone(),
+            target_model: target.target_model.clone(),
+            secret_id: target.secret.map(|id| id.to_string()),
+            model_id: target.model_id.clone(),
+            environment_name: target.environment_name.clone(),
+            vertex_config: None,
+        }
+    }
+}
+
+/// One upstream of an endpoint, to be written.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewTarget {
+    provider: ProviderName,
+    /// As one would give it to an OpenAI SDK.
+    base_url: Option<BaseUrl>,
+    /// The model's name upstream; the slug when left out.
+    target_model: Option<TargetModel>,
+    /// The credential.
+    secret_id: Option<SecretIdText>,
+    /// For BASETEN.
+    model_id: Option<BasetenName>,
+    /// For BASETEN.
+    environment_name: Option<BasetenName>,
+    /// Of a provider that is not supported.
+    #[schemars(with = "Option<()>")]
+    vertex_config: Option<IgnoredAny>,
+}
+
+#[derive(Clone, Copy)]
+enum Use {
+    Required,
+    Optional,
+    Refused,
+}
+
+/// How a provider uses `base_url`, `secret_id`, `model_id` and `environment_name`.
+fn uses(provider: Provider) -> [Use; 4] {
+    use Use::{Optional, Refused, Required};
+    match provider {
+        Provider::OpenAiCompatible => [Required, Optional, Refused, Refused],
+        Provider::OpenAi | Provider::Anthropic => [Optional, Required, Refused, Refused],
+        Provider::Baseten => [Refused, Optional, Required, Optional],
+        Provider::Demo => [Refused, Refused, Refused, Refused],
+    }
+}
+
+impl NewTarget {
+    fn check(self, index: usize) -> Result<domain::Target, Error> {
+        let provider = self.provider.0;
+        let [base_url, secret_id, model_id, environment_name] = uses(provider);
+        let fields = [
+            ("base_url", self.base_url.is_some(), base_url),
+            ("secret_id", self.secret_id.is_some(), secret_id),
+            ("model_id", self.model_id.is_some(), model_id),
+            ("environment_name", self.environment_name.is_some(), environment_name),
+            ("vertex_config", self.vertex_config.is_some(), Use::Refused),
+        ];
+        for (field, is_given, usage) in fields {
+            let why = match (usage, is_given) {
+                (Use::Required, false) => "must be given for",
+                (Use::Refused, true) => "is not taken by",
+                _ => continue,
+            };
+            let provider = ProviderWord(provider).word();
+            return Err(Error::invalid("invalid_target", format!("targets[{index}].{field}: {why} {provider}")));
+        }
+        Ok(domain::Target {
+            provider,
+            base_url: self.base_url.map(|url| url.0),
+            target_model: self.target_model.map(|model| model.0),
+            secret: self.secret_id.map(|id| id.0),
+            model_id: self.model_id.map(|id| id.0),
+            environment_name: self.environment_name.map(|name| name.0),
+        })
+    }
+}
+
+/// Checks a whole list of targets.
+pub(super) fn check_targets(targets: Vec<Object<NewTarget>>) -> Result<Vec<domain::Target>, Error> {
+    if !matches!(targets.len(), 1..=MAX_TARGETS) {
+        return Err(Error::invalid("invalid_targets", format!("targets: must be 1 to {MAX_TARGETS} targets")));
+    }
+    targets.into_iter().enumerate().map(|(index, target)| target.0.check(index)).collect()
+}
+
+/// What an endpoint's tokens cost, per million.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Pricing {
+    currency: String,
+    input: String,
+    output: String,
+    cached: String,
+}
+
+impl Pricing {
+    pub(super) fn new(pricing: &money::Pricing) -> Self {
+        Self {
+            currency: pricing.currency.to_string(),
+            input: pricing.input.to_string(),
+            output: pricing.output.to_string(),
+            cached: pricing.cached.to_string(),
+        }
+    }
+}
+
+/// What an endpoint's tokens are to cost, per million.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewPricing {
+    currency: CurrencyCode,
+    /// For prompt tokens.
+    input: PriceText,
+    /// For generated tokens.
+    output: PriceText,
+    /// For prompt tokens from cache; `input` when left out.
+    cached: Option<PriceText>,
+}
+
+impl NewPricing {
+    pub(super) fn into_pricing(self) -> money::Pricing {
+        let (input, cached) = (self.input.0, self.cached.map(|price| price.0));
+        money::Pricing { currency: self.currency.0, input, output: self.output.0, cached: cached.unwrap_or(input) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(target: &str) -> Result<Vec<domain::Target>, String> {
+        let targets = serde_json::from_str(&format!("[{target}]")).map_err(|error| error.to_string())?;
+        check_targets(targets).map_err(|error| format!("{error:?}"))
+    }
+
+    #[test]
+    fn a_provider_takes_its_own_fields_and_no_others() {
+        let secret = "01J9X7Y0Z3K4M5N6P7Q8R9S0T1";
+        for good in [
+            r#"{"provider": "OPENAI_COMPATIBLE", "base_url": "http://10.0.0.7:8000", "vertex_config": null}"#
+                .to_owned(),
+            format!(r#"{{"provider": "OPENAI", "secret_id": "{secret}"}}"#),
+            r#"{"provider": "BASETEN", "model_id": "abc", "environment_name": "production"}"#.to_owned(),
+            r#"{"provider": "DEMO", "target_model": "echo", "base_url": null}"#.to_owned(),
+        ] {
+            assert!(check(&good).is_ok(), "{good}");
+        }
+        for (bad, named) in [
+            (r#"{"provider": "OPENAI_COMPATIBLE"}"#, "base_url: must be given"),
+            (r#"{"provider": "OPENAI"}"#, "secret_id: must be given"),
+            (r#"{"provider": "BASETEN"}"#, "model_id: must be given"),
+            (r#"{"provider": "BASETEN", "model_id": "a", "base_url": "http://x"}"#, "base_url: is not taken"),
+            (r#"{"provider": "DEMO", "model_id": "a"}"#, "model_id: is not taken"),
+            (r#"{"provider": "DEMO", "vertex_config": {}}"#, "vertex_config: is not taken"),
+            (r#"{"provider": "BASETEN", "model_id": "../x"}"#, "must be 1 to 64 letters"),
+            (r#"{"provider": "VERTEX"}"#, "VERTEX is not supported"),
+            (r#"{"provider": "ANTHROPIC"}"#, "not supported yet"),
+            (r#"{"provider": "openai"}"#, "must be OPENAI_COMPATIBLE"),
+            (r#"{"provider": "DEMO", "target_model": "a b"}"#, "visible characters"),
+        ] {
+            let error = check(bad).unwrap_err();
+            assert!(error.contains(named), "{bad}: {error}");
+        }
+    }
+
+    #[test]
+    fn there_are_one_to_eight_targets() {
+        let demo = r#"{"provider": "DEMO"}"#;
+        assert!(check("").is_err());
+        assert!(check(&[demo; 8].join(",")).is_ok());
+        assert!(check(&[demo; 9].join(",")).is_err());
+    }
+}

@@ -1,0 +1,177 @@
+//! Errors as OpenAI's SDKs expect them. This file alone knows which status each refusal becomes on this listener.
+
+use std::borrow::Cow;
+
+use actix_http::StatusCode;
+use bytes::Bytes;
+use serde_json::json;
+use tracing::error;
+
+use super::{rate_limits, reply::Reply};
+use crate::{
+    domain::ledger::Standings,
+    service::inference::{Failure, Refused},
+};
+
+/// An answer that is not what the customer wanted.
+pub(super) struct Problem {
+    pub(super) status: u16,
+    pub(super) code: Cow<'static, str>,
+    message: Cow<'static, str>,
+    param: Option<Cow<'static, str>>,
+    /// Whole seconds, or as the upstream said.
+    retry_after: Option<Bytes>,
+    should_retry: Option<bool>,
+    standings: Option<Box<Standings>>,
+    closes: bool,
+}
+
+impl Problem {
+    fn new(status: StatusCode, code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            status: status.as_u16(),
+            code: code.into(),
+            message: message.into(),
+            param: None,
+            retry_after: None,
+            should_retry: None,
+            standings: None,
+            closes: false,
+        }
+    }
+
+    pub(super) fn header_too_large() -> Self {
+        let message = "The request's head is larger than 64 KiB.";
+        Self { closes: true, ..Self::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "header_too_large", message) }
+    }
+
+    pub(super) fn method_not_allowed() -> Self {
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "unknown_url", "This URL does not take this method.")
+    }
+
+    pub(super) fn unknown_url() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "unknown_url", "There is no such URL here.")
+    }
+
+    pub(super) fn upgrade_required() -> Self {
+        let message = "WebSockets are not supported here; use POST /v1/responses.";
+        Self::new(StatusCode::UPGRADE_REQUIRED, "unknown_url", message)
+    }
+
+    pub(super) fn invalid_api_key() -> Self {
+        let message = "The API key is missing or not valid. Send it as \"Authorization: Bearer KEY\".";
+        Self::new(StatusCode::UNAUTHORIZED, "invalid_api_key", message)
+    }
+
+    pub(super) fn access_disabled() -> Self {
+        Self::new(StatusCode::FORBIDDEN, "access_disabled", "Access is suspended for this account.")
+    }
+
+    pub(super) fn not_ready() -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "metering_unavailable", "Not ready.")
+    }
+
+    pub(super) fn unsupported_encoding() -> Self {
+        let message = "The body must not be encoded: send it without Content-Encoding.";
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_encoding", message)
+    }
+
+    pub(super) fn request_too_large(max: u64) -> Self {
+        let message = format!("The body is larger than the {max} bytes that are accepted here.");
+        Self { closes: true, ..Self::new(StatusCode::PAYLOAD_TOO_LARGE, "request_too_large", message) }
+    }
+
+    pub(super) fn request_timeout() -> Self {
+        let message = "The body stood still for 30 seconds.";
+        Self { closes: true, ..Self::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", message) }
+    }
+
+    pub(super) fn broken_body() -> Self {
+        let message = "The body ended before all of it had come.";
+        Self { closes: true, ..Self::new(StatusCode::BAD_REQUEST, "invalid_json", message) }
+    }
+
+    pub(super) fn overloaded() -> Self {
+        Self {
+            retry_after: Some(Bytes::from_static(b"5")),
+            ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", "Too many requests are being read just now.")
+        }
+    }
+
+    pub(super) fn model_not_found(slug: &str) -> Self {
+        let slug: String = slug.chars().take(255).collect();
+        let message = format!("The model {slug:?} does not exist, or this key may not call it.");
+        Self { param: Some("model".into()), ..Self::new(StatusCode::NOT_FOUND, "model_not_found", message) }
+    }
+
+    fn from_refused(refused: Refused) -> Self {
+        match refused {
+            Refused::Invalid(bad) => Self {
+                param: bad.param.map(Cow::Borrowed),
+                ..Self::new(StatusCode::BAD_REQUEST, bad.code, bad.message)
+            },
+            Refused::ModelNotFound(slug) => Self::model_not_found(&slug),
+            Refused::Limit(slug, refusal) => {
+                let (code, message) = rate_limits::words(&slug, &refusal);
+                let wait = rate_limits::retry_after_s(&refusal);
+                Self {
+                    retry_after: wait.map(|seconds| Bytes::from(seconds.to_string())),
+                    should_retry: wait.is_none_or(|seconds| seconds > rate_limits::LONG_WAIT_S).then_some(false),
+                    ..Self::new(StatusCode::TOO_MANY_REQUESTS, code, message)
+                }
+            }
+            Refused::CannotMeter(why) => {
+                error!(why, "a request was refused since nothing can be billed");
+                let message = "Requests cannot be accepted for the moment.";
+                Self {
+                    retry_after: Some(Bytes::from_static(b"5")),
+                    ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "metering_unavailable", message)
+                }
+            }
+            Refused::NoUpstream => {
+                let message = "No model server is available for this model.";
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "no_upstream", message)
+            }
+            Refused::Upstream => {
+                Self::new(StatusCode::BAD_GATEWAY, "upstream_error", "The model server did not give an answer.")
+            }
+            Refused::UpstreamTimeout => {
+                let message = "The model server did not answer in time.";
+                Self::new(StatusCode::GATEWAY_TIMEOUT, "upstream_timeout", message)
+            }
+            Refused::UpstreamRefused(refusal) => Self {
+                status: refusal.status,
+                code: refusal.code.map_or("upstream_refused".into(), Cow::Owned),
+                param: refusal.param.map(Cow::Owned),
+                retry_after: refusal.retry_after,
+                ..Self::new(StatusCode::BAD_REQUEST, "upstream_refused", refusal.message)
+            },
+            Refused::Internal(cause) => {
+                error!(cause, "a request failed inside");
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", "Something went wrong here.")
+            }
+        }
+    }
+
+    pub(super) fn into_reply(self) -> Reply {
+        let error_type = match self.status {
+            429 => "rate_limit_error",
+            400..=499 => "invalid_request_error",
+            _ => "server_error",
+        };
+        let error = json!({ "message": self.message, "type": error_type, "param": self.param, "code": self.code });
+        let mut reply = Reply::json(&json!({ "error": error }));
+        reply.status = self.status;
+        reply.retry_after = self.retry_after;
+        reply.should_retry = self.should_retry;
+        reply.standings = self.standings;
+        reply.closes = self.closes;
+        reply
+    }
+}
+
+impl From<Failure> for Problem {
+    fn from(failure: Failure) -> Self {
+        Self { standings: failure.standings, ..Self::from_refused(failure.refused) }
+    }
+}

@@ -1,0 +1,150 @@
+//! The inference listener: what customers call with the SDK they already have.
+//!
+//! It runs on actix-http, one layer below actix-web: a dozen fixed paths need no routing table. Every answer carries an
+//! `x-request-id` of ours; every error is shaped as OpenAI's.
+
+mod body;
+mod credential;
+mod error;
+mod headers;
+mod models;
+mod rate_limits;
+mod reply;
+mod usage;
+
+use std::{convert::Infallible, net::TcpListener, rc::Rc, sync::Arc, time::Duration, time::Instant};
+
+use actix_http::{
+    HttpMessage, HttpService, KeepAlive, Method, Request, Response,
+    header::{self, HeaderName},
+};
+use actix_server::{Server, ServerBuilder};
+use actix_service::fn_service;
+use tracing::info;
+
+use self::{
+    body::read_body,
+    credential::credential,
+    error::Problem,
+    reply::{Reply, ReplyBody},
+};
+use crate::{
+    crypto::random,
+    domain::route::Route,
+    service::{
+        Gateway,
+        catalog::KeyEntry,
+        inference::{Call, Worker, serve},
+        metering::Arrived,
+    },
+};
+
+/// How long a request's head may take.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a customer who was refused may go on sending before the connection is closed.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// How long a connection is kept without a request.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
+
+/// The largest head, in bytes.
+const MAX_HEAD: usize = 64 << 10;
+
+/// Adds the inference listener to a server.
+pub fn listen(server: ServerBuilder, listener: TcpListener, gateway: Arc<Gateway>) -> std::io::Result<ServerBuilder> {
+    let shutdown = server.graceful_shutdown_signal();
+    server.listen("inference", listener, move || {
+        let worker = Rc::new(Worker::start(gateway.clone()));
+        let shutdown = shutdown.clone();
+        HttpService::build()
+            .keep_alive(KeepAlive::Timeout(KEEP_ALIVE))
+            .client_request_timeout(HEAD_TIMEOUT)
+            .client_disconnect_timeout(LINGER)
+            // A stream's pieces must not wait for each other, and a customer who is gone must be noticed.
+            .tcp_nodelay(true)
+            .h1_allow_half_closed(false)
+            .graceful_shutdown_signal(move || {
+                let shutdown = shutdown.clone();
+                async move { shutdown.notified().await }
+            })
+            .finish(fn_service(move |request: Request| {
+                let worker = worker.clone();
+                async move { Ok::<_, Infallible>(answer(&worker, request).await) }
+            }))
+            .tcp()
+    })
+}
+
+/// Answers one request, whatever comes.
+async fn answer(worker: &Worker, request: Request) -> Response<ReplyBody> {
+    let at = Instant::now();
+    let Ok(random) = random::id() else { return Response::internal_server_error().set_body(ReplyBody::default()) };
+    let id = uuid::Builder::from_random_bytes(random.to_le_bytes()).into_uuid();
+    let path = request.path().to_owned();
+    let reply = match route(worker, request, id.as_u128(), at).await {
+        Ok(reply) => reply,
+        Err(problem) => {
+            let status = problem.status;
+            let millis = u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX);
+            // The path is the customer's own text: only known ones are logged as they are.
+            let path = if problem.code == "unknown_url" { "unknown" } else { path.as_str() };
+            info!(target: "tollgate::request", %id, route = path, status, code = &*problem.code, duration_ms = millis, "refused");
+            problem.into_reply()
+        }
+    };
+    reply.into_response(id)
+}
+
+async fn route(worker: &Worker, mut request: Request, id: u128, at: Instant) -> Result<Reply, Problem> {
+    if head_size(&request) > MAX_HEAD {
+        return Err(Problem::header_too_large());
+    }
+    let gateway = &worker.gateway;
+    let (method, path) = (request.method().clone(), request.path());
+    if let Some(route) = Route::from_path(path) {
+        if method != Method::POST {
+            return Err(Problem::method_not_allowed());
+        }
+        let key = caller(gateway, &request)?;
+        if key.group.is_disabled() {
+            return Err(Problem::access_disabled());
+        }
+        let passed_on = headers::passed_on(request.headers());
+        let (body, room) = read_body(gateway, &mut request).await?;
+        let call = Call { arrived: Arrived { id, key, route, at }, body, room, passed_on };
+        return serve(worker, call).await.map(Reply::from).map_err(Problem::from);
+    }
+    match path {
+        "/healthz" => Ok(Reply::json(&serde_json::json!({ "status": "ok" }))),
+        "/readyz" if gateway.cannot_meter().is_some() => Err(Problem::not_ready()),
+        "/readyz" => Ok(Reply::json(&serde_json::json!({ "status": "ok" }))),
+        "/v1/models" | "/v1/usage" if method != Method::GET => Err(Problem::method_not_allowed()),
+        "/v1/models" => Ok(models::list(gateway, &*caller(gateway, &request)?)),
+        "/v1/usage" => Ok(usage::of_key(gateway, &*caller(gateway, &request)?)),
+        "/v1/responses" if request.headers().contains_key(header::UPGRADE) => Err(Problem::upgrade_required()),
+        path => match path.strip_prefix("/v1/models/") {
+            Some(_) if method != Method::GET => Err(Problem::method_not_allowed()),
+            Some(slug) => models::one(gateway, &*caller(gateway, &request)?, slug),
+            None => Err(Problem::unknown_url()),
+        },
+    }
+}
+
+/// The customer who calls, by a key that is good now. Whatever is wrong with it, the answer is the same.
+fn caller(gateway: &Gateway, request: &Request) -> Result<Arc<KeyEntry>, Problem> {
+    credential(request.headers()).and_then(|key| gateway.customer(key)).ok_or_else(Problem::invalid_api_key)
+}
+
+fn head_size(request: &Request) -> usize {
+    let lines = |(name, value): (&HeaderName, &header::HeaderValue)| name.as_str().len() + value.len() + 4;
+    let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+    target + request.headers().iter().map(lines).sum::<usize>()
+}
+
+/// The builder of the server that runs the inference listener.
+pub fn server(workers: usize, grace: Duration) -> ServerBuilder {
+    let seconds = grace.as_secs() + u64::from(grace.subsec_nanos() > 0);
+    let builder = Server::build().disable_signals().shutdown_timeout(seconds);
+    if workers > 0 { builder.workers(workers) } else { builder }
+}

@@ -1,0 +1,119 @@
+//! Limits in a customer's words: the `x-ratelimit-*` headers on every answer, and the message of a refusal.
+
+use std::{fmt, time::Duration};
+
+use actix_http::header::{HeaderMap, HeaderName};
+
+use super::reply;
+use crate::domain::{
+    ledger::{Refusal, Standing, Standings},
+    limit::{LimitKind, LimitType, Unit},
+};
+
+/// Beyond so many seconds an SDK should give up instead of sleeping.
+pub(super) const LONG_WAIT_S: u64 = 60;
+
+struct Names {
+    limit: HeaderName,
+    remaining: HeaderName,
+    reset: HeaderName,
+}
+
+const REQUESTS: Names = Names {
+    limit: HeaderName::from_static("x-ratelimit-limit-requests"),
+    remaining: HeaderName::from_static("x-ratelimit-remaining-requests"),
+    reset: HeaderName::from_static("x-ratelimit-reset-requests"),
+};
+
+const TOKENS: Names = Names {
+    limit: HeaderName::from_static("x-ratelimit-limit-tokens"),
+    remaining: HeaderName::from_static("x-ratelimit-remaining-tokens"),
+    reset: HeaderName::from_static("x-ratelimit-reset-tokens"),
+};
+
+/// Writes the headers for the tightest limit of each type. A shared limit's size is not the customer's to know.
+pub(super) fn write(standings: &Standings, headers: &mut HeaderMap) {
+    let mut write = |names: Names, standing: &Standing| {
+        if !standing.is_shared() {
+            headers.insert(names.limit, reply::number(standing.limit.limit.threshold.get()));
+        }
+        headers.insert(names.remaining, reply::number(standing.left()));
+        headers.insert(names.reset, reply::text(Reset(standing.reset.unwrap_or_default())));
+    };
+    if let Some(standing) = &standings.requests {
+        write(REQUESTS, standing);
+    }
+    if let Some(standing) = &standings.tokens {
+        write(TOKENS, standing);
+    }
+}
+
+/// A duration as OpenAI writes it: `120ms`, `1s`, `6m0s`.
+struct Reset(Duration);
+
+impl fmt::Display for Reset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0 < Duration::from_secs(1) {
+            return write!(f, "{}ms", self.0.as_nanos().div_ceil(1_000_000));
+        }
+        let seconds = whole_seconds(self.0);
+        let (hours, minutes, rest) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+        match (hours, minutes) {
+            (0, 0) => write!(f, "{rest}s"),
+            (0, _) => write!(f, "{minutes}m{rest}s"),
+            _ => write!(f, "{hours}h{minutes}m{rest}s"),
+        }
+    }
+}
+
+fn whole_seconds(duration: Duration) -> u64 {
+    duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
+}
+
+/// Whole seconds until a refused request would pass; absent if it never will.
+pub(super) fn retry_after_s(refusal: &Refusal) -> Option<u64> {
+    refusal.retry_after.map(|wait| whole_seconds(wait).max(1))
+}
+
+/// The code and the sentence of a refusal. Of a limit that others draw on, no figures are told.
+pub(super) fn words(slug: &str, refusal: &Refusal) -> (&'static str, String) {
+    let limit = refusal.limit.limit;
+    let (code, name) = match limit.kind() {
+        LimitKind::Rate => ("rate_limit_exceeded", "Rate limit"),
+        LimitKind::Usage => ("usage_limit_exceeded", "Usage limit"),
+    };
+    let counted = match limit.limit_type {
+        LimitType::Token => "tokens",
+        LimitType::Request => "requests",
+    };
+    let unit = match limit.unit {
+        Unit::Second => "second",
+        Unit::Minute => "minute",
+        Unit::Day => "day (UTC)",
+    };
+    let (threshold, used, held, asked) = (limit.threshold.get(), refusal.used, refusal.held, refusal.asked);
+    let what = match refusal.limit.counted_at {
+        0 => format!(
+            "{name} reached for {slug}: {threshold} {counted} per {unit}. Used: {used}, held by running requests: \
+             {held}, asked: {asked}."
+        ),
+        _ => format!("{name} reached for {slug}: {counted} per {unit}, a limit that is shared with others."),
+    };
+    let when = match retry_after_s(refusal) {
+        Some(seconds) => format!("Try again in {seconds} s."),
+        None => "This request can never pass it.".to_owned(),
+    };
+    (code, format!("{what} {when}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn resets_are_written_as_openai_writes_them() {
+        let write = |millis| Reset(Duration::from_millis(millis)).to_string();
+        let written = [0, 120, 999, 1000, 1001, 59_000, 60_000, 360_000, 3_600_000, 86_399_500].map(write);
+        assert_eq!(written, ["0ms", "120ms", "999ms", "1s", "2s", "59s", "1m0s", "6m0s", "1h0m0s", "24h0m0s"]);
+    }
+}

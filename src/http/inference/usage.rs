@@ -1,0 +1,63 @@
+//! `GET /v1/usage`: how a key's own group stands. Of limits that others draw on too, only what is left is told.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::reply::Reply;
+use crate::{
+    domain::{ledger::Standing, limit::Unit},
+    http::{limit_words, time},
+    service::{Gateway, catalog::KeyEntry},
+};
+
+#[derive(Serialize)]
+struct UsageView<'a> {
+    external_entity_id: &'a str,
+    models: BTreeMap<&'a str, Vec<LimitView>>,
+}
+
+#[derive(Serialize)]
+struct LimitView {
+    kind: &'static str,
+    #[serde(rename = "type")]
+    limit_type: &'static str,
+    unit: &'static str,
+    threshold: Option<u64>,
+    used: Option<u64>,
+    held: Option<u64>,
+    left: u64,
+    reset_at: Option<String>,
+    shared: bool,
+}
+
+fn view(standing: &Standing, now_ms: u64) -> LimitView {
+    let limit = standing.limit.limit;
+    let shared = standing.is_shared();
+    let own = |figure: u64| (!shared).then_some(figure);
+    let reset_at_ms = standing.reset.map(|reset| match limit.unit {
+        Unit::Day => crate::domain::day::Day::from_unix_ms(now_ms).end_unix_ms(),
+        Unit::Second | Unit::Minute => now_ms.saturating_add(u64::try_from(reset.as_millis()).unwrap_or(u64::MAX)),
+    });
+    LimitView {
+        kind: limit_words::kind(limit.kind()),
+        limit_type: limit_words::limit_type(limit.limit_type),
+        unit: limit_words::unit(limit.unit),
+        threshold: own(limit.threshold.get()),
+        used: own(standing.used),
+        held: own(standing.held),
+        left: standing.left(),
+        reset_at: reset_at_ms.map(time::rfc3339),
+        shared,
+    }
+}
+
+/// The view of a key's group.
+pub(super) fn of_key(gateway: &Gateway, key: &KeyEntry) -> Reply {
+    let catalog = gateway.catalog.load();
+    let group = key.group.group();
+    let now_ms = gateway.now_ms();
+    let of_model = |slug| gateway.standings(&key.group, slug).iter().map(|standing| view(standing, now_ms)).collect();
+    let models = group.models.iter().map(|model| (catalog.slug_name(model.slug), of_model(model.slug)));
+    Reply::json(&UsageView { external_entity_id: &group.external_entity_id, models: models.collect() })
+}

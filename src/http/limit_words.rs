@@ -1,0 +1,28 @@
+//! How limits are called, on both listeners.
+
+use crate::domain::limit::{LimitKind, LimitType, Unit};
+
+/// `TOKEN` or `REQUEST`.
+pub(super) fn limit_type(limit_type: LimitType) -> &'static str {
+    match limit_type {
+        LimitType::Token => "TOKEN",
+        LimitType::Request => "REQUEST",
+    }
+}
+
+/// `SECOND`, `MINUTE` or `DAY`.
+pub(super) fn unit(unit: Unit) -> &'static str {
+    match unit {
+        Unit::Second => "SECOND",
+        Unit::Minute => "MINUTE",
+        Unit::Day => "DAY",
+    }
+}
+
+/// `rate` or `usage`.
+pub(super) fn kind(kind: LimitKind) -> &'static str {
+    match kind {
+        LimitKind::Rate => "rate",
+        LimitKind::Usage => "usage",
+    }
+}
