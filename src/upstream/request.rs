@@ -188,8 +188,12 @@ impl Field {
     }
 }
 
-/// Reads a request body, whole. `Err` is a 400.
+/// Reads a request body, whole. `Err` is a 400. What is not JSON is called so, whatever else is wrong with it.
 pub fn scan(body: &[u8], route: Route) -> Result<Request, BadRequest> {
+    read(body, route).map_err(|bad| json::validate(body).err().map_or(bad, BadRequest::from))
+}
+
+fn read(body: &[u8], route: Route) -> Result<Request, BadRequest> {
     let mut reader = Reader::new(body)?;
     if reader.kind()? != Kind::Object {
         let message = "The body must be a JSON object.".into();
@@ -254,10 +258,11 @@ impl Scan {
                 Kind::Null => reader.skip()?,
                 _ => return Err(field.wrong_type("a string")),
             },
-            Field::Metadata => {
-                let object = reader.kind()? == Kind::Object;
-                request.metadata = Some(reader.span()?).filter(|at| object && at.len() <= MAX_METADATA);
-            }
+            Field::Metadata => match reader.kind()? {
+                Kind::Object => request.metadata = Some(reader.span()?).filter(|at| at.len() <= MAX_METADATA),
+                Kind::Null => reader.skip()?,
+                _ => return Err(field.wrong_type("an object")),
+            },
             Field::Background => {
                 request.background = reader.kind()? == Kind::True;
                 reader.skip()?;
@@ -328,7 +333,7 @@ fn stream_options(reader: &mut Reader<'_>) -> Result<StreamOptions, BadRequest> 
 }
 
 impl Request {
-    /// The `metadata` object as written in `body`, the one that was scanned: `None` if it is no object or larger than
+    /// The `metadata` object as written in `body`, the one that was scanned: `None` without one, or if it is larger than
     /// 16 KiB.
     pub fn metadata<'a>(&self, body: &'a [u8]) -> Option<&'a [u8]> {
         body.get(self.metadata.clone()?)

@@ -81,19 +81,36 @@ async fn answer(worker: &Worker, request: Request) -> Response<ReplyBody> {
     let at = Instant::now();
     let Ok(random) = random::id() else { return Response::internal_server_error().set_body(ReplyBody::default()) };
     let id = uuid::Builder::from_random_bytes(random.to_le_bytes()).into_uuid();
-    let path = request.path().to_owned();
-    let reply = match route(worker, request, id.as_u128(), at).await {
-        Ok(reply) => reply,
+    let name = route_name(request.path());
+    let answered = route(worker, request, id.as_u128(), at).await;
+    let duration_ms = || u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let reply = match answered {
+        Ok(reply) => {
+            // What is billed is logged as it is settled, and what probes ask for all day is not.
+            if name.starts_with("/v1/models") || name == "/v1/usage" {
+                info!(target: "tollgate::request", %id, route = name, status = reply.status, duration_ms = duration_ms(), "answered");
+            }
+            reply
+        }
         Err(problem) => {
-            let status = problem.status;
-            let millis = u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX);
-            // The path is the customer's own text: only known ones are logged as they are.
-            let path = if problem.code == "unknown_url" { "unknown" } else { path.as_str() };
-            info!(target: "tollgate::request", %id, route = path, status, code = &*problem.code, duration_ms = millis, "refused");
+            let (status, code) = (problem.status, &*problem.code);
+            info!(target: "tollgate::request", %id, route = name, status, code, duration_ms = duration_ms(), "refused");
             problem.into_reply()
         }
     };
     reply.into_response(id)
+}
+
+/// A path as it is logged: a customer's own text is not.
+fn route_name(path: &str) -> &'static str {
+    match path {
+        "/v1/models" => "/v1/models",
+        "/v1/usage" => "/v1/usage",
+        "/healthz" => "/healthz",
+        "/readyz" => "/readyz",
+        path if path.starts_with("/v1/models/") => "/v1/models/{slug}",
+        path => Route::from_path(path).map_or("unknown", Route::path),
+    }
 }
 
 async fn route(worker: &Worker, mut request: Request, id: u128, at: Instant) -> Result<Reply, Problem> {

@@ -37,6 +37,10 @@ pub struct AnswerStream {
 enum State {
     Passing(Answering),
     Closing(Closing),
+    /// All that the customer gets has been handed over; the connection is cut when it has been sent.
+    Cutting {
+        handed_over: bool,
+    },
     Ended,
 }
 
@@ -44,6 +48,8 @@ enum State {
 struct Closing {
     durable: Pin<Box<dyn Future<Output = bool>>>,
     last: Bytes,
+    /// Otherwise the answer must not look whole, and its connection is cut behind `last`.
+    is_whole: bool,
     /// Kept until its end is read, so that its connection can be used again.
     body: Option<Body>,
 }
@@ -77,10 +83,22 @@ impl AnswerStream {
             let piece = match &mut self.state {
                 State::Passing(answering) => std::task::ready!(poll_fed(answering, &mut self.read, cx)),
                 State::Closing(closing) => {
-                    let last = std::task::ready!(closing.poll(cx));
-                    self.state = State::Ended;
-                    return Poll::Ready(last.transpose());
+                    let is_durable = std::task::ready!(closing.poll(cx));
+                    let last = std::mem::take(&mut closing.last);
+                    let is_whole = closing.is_whole && is_durable;
+                    self.state = if is_whole { State::Ended } else { State::Cutting { handed_over: false } };
+                    if is_durable && !last.is_empty() {
+                        return Poll::Ready(Some(Ok(last)));
+                    }
+                    continue;
                 }
+                // An error drops what is not sent yet, so it comes one turn after the last piece.
+                State::Cutting { handed_over: handed_over @ false } => {
+                    *handed_over = true;
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                State::Cutting { handed_over: true } => return Poll::Ready(Some(Err(Cut))),
                 State::Ended => return Poll::Ready(None),
             };
             let pass = match piece {
@@ -124,7 +142,7 @@ impl AnswerStream {
         }
     }
 
-    /// Settles; `last` goes out when the event is durable. An answer that must not look whole is cut instead.
+    /// Settles; `last` goes out when the event is durable.
     fn close(&mut self, last: Bytes, is_whole: bool) {
         let State::Passing(answering) = &mut self.state else { return };
         let Some(Running { body, meter }) = answering.running.take() else { return };
@@ -132,20 +150,20 @@ impl AnswerStream {
         let gateway = self.gateway.clone();
         let durable = Box::pin(async move {
             match settled {
-                Some(seq) => gateway.is_durable_in_time(seq).await && is_whole,
+                Some(seq) => gateway.is_durable_in_time(seq).await,
                 None => false,
             }
         });
-        self.state = State::Closing(Closing { durable, last, body: Some(body) });
+        self.state = State::Closing(Closing { durable, last, is_whole, body: Some(body) });
     }
 
-    /// The answer ends too early: a stream says so in an event of its own, a JSON answer is cut.
+    /// The answer ends too early: a stream says so in an event of its own. Then the connection is cut.
     fn break_off(&mut self, message: &str) {
         match self.form {
             Form::Events => {
                 let error =
                     json!({ "message": message, "type": "server_error", "param": null, "code": "upstream_error" });
-                self.close(format!("data: {}\n\n", json!({ "error": error })).into(), true);
+                self.close(format!("data: {}\n\n", json!({ "error": error })).into(), false);
             }
             Form::Whole | Form::Pieces => self.close(Bytes::new(), false),
         }
@@ -174,15 +192,13 @@ fn poll_fed(answering: &mut Answering, read: &mut Bytes, cx: &mut Context<'_>) -
 }
 
 impl Closing {
-    /// What ends the answer, when its event is durable.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Cut>> {
+    /// Whether the event became durable in time.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
         if let Some(body) = &mut self.body
             && let Poll::Ready(None | Some(Err(_))) = body.poll_chunk(cx)
         {
             self.body = None;
         }
-        let is_durable = std::task::ready!(self.durable.as_mut().poll(cx));
-        let last = std::mem::take(&mut self.last);
-        Poll::Ready(if is_durable { Ok(Some(last).filter(|last| !last.is_empty())) } else { Err(Cut) })
+        self.durable.as_mut().poll(cx)
     }
 }
