@@ -1,0 +1,182 @@
+//! What is asked and what is answered, byte for byte: the one place that upstream and generator agree upon.
+
+use memchr::memmem;
+
+/// Tokens that every answer reports; a stream's completion is as many as it has events with text.
+const PROMPT_TOKENS: u32 = 42;
+const JSON_COMPLETION_TOKENS: u32 = 57;
+/// Digits of a timestamp inside a streamed event.
+pub(crate) const STAMP_DIGITS: usize = 20;
+
+/// How a stream is to be sent. The asker decides, in fields of the request that no gateway knows and all pass on.
+#[derive(Clone, Copy, Debug, PartialEq, clap::Args)]
+pub(crate) struct Stream {
+    /// Events with text in each stream.
+    #[arg(long, default_value_t = 200)]
+    pub(crate) chunks: u32,
+    /// Milliseconds between two events; 0: as fast as the connection takes them.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) pace_ms: u32,
+    /// Events that an unpaced stream puts into one write, each still its own HTTP chunk.
+    #[arg(long, default_value_t = 4)]
+    pub(crate) batch: u32,
+}
+
+/// The body of a request, about 300 bytes.
+pub(crate) fn request_body(model: &str, stream: Option<Stream>) -> String {
+    let streaming = stream.map_or_else(String::new, |Stream { chunks, pace_ms, batch }| {
+        format!(r#","stream":true,"bench_chunks":{chunks},"bench_pace_ms":{pace_ms},"bench_batch":{batch}"#)
+    });
+    format!(
+        concat!(
+            r#"{{"model":"{}","messages":[{{"role":"system","content":"You are a terse assistant. Answer in "#,
+            r#"one sentence."}},{{"role":"user","content":"Which gate takes a toll of every request, lets the "#,
+            r#"rest of the bytes pass as they are, and still knows in the evening what it took?"}}],"#,
+            r#""temperature":0.7{}}}"#
+        ),
+        model, streaming
+    )
+}
+
+/// What the upstream reads of a request.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Asked<'a> {
+    pub(crate) model: &'a [u8],
+    pub(crate) stream: Option<Stream>,
+    pub(crate) include_usage: bool,
+}
+
+impl<'a> Asked<'a> {
+    /// Looks for the fields by their text: enough for bodies that come from [`request_body`] through a proxy.
+    pub(crate) fn read(body: &'a [u8]) -> Self {
+        let model = value(body, b"\"model\":").and_then(|rest| rest.strip_prefix(b"\"")).unwrap_or_default();
+        let streamed = value(body, b"\"stream\":").is_some_and(|rest| rest.starts_with(b"true"));
+        Self {
+            model: &model[..memchr::memchr(b'"', model).unwrap_or(0)],
+            stream: streamed.then(|| Stream {
+                chunks: number(body, b"\"bench_chunks\":").unwrap_or(64),
+                pace_ms: number(body, b"\"bench_pace_ms\":").unwrap_or(0),
+                batch: number(body, b"\"bench_batch\":").unwrap_or(1).max(1),
+            }),
+            include_usage: streamed && value(body, b"\"include_usage\":").is_some_and(|rest| rest.starts_with(b"true")),
+        }
+    }
+}
+
+fn value<'a>(body: &'a [u8], key: &[u8]) -> Option<&'a [u8]> {
+    memmem::find(body, key).map(|at| body[at + key.len()..].trim_ascii_start())
+}
+
+fn number(body: &[u8], key: &[u8]) -> Option<u32> {
+    let rest = value(body, key)?;
+    let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    std::str::from_utf8(&rest[..digits]).ok()?.parse().ok()
+}
+
+/// Tokens that one answer is to be billed with.
+pub(crate) fn tokens(stream: Option<Stream>) -> u32 {
+    PROMPT_TOKENS + stream.map_or(JSON_COMPLETION_TOKENS, |stream| stream.chunks)
+}
+
+/// The plain answer, about 400 bytes.
+pub(crate) fn json(model: &str) -> String {
+    format!(
+        concat!(
+            r#"{{"id":"chatcmpl-0123456789abcdef","object":"chat.completion","created":1790000000,"model":"{}","#,
+            r#""choices":[{{"index":0,"message":{{"role":"assistant","content":"The one that counts what passed, not "#,
+            r#"what was asked for."}},"logprobs":null,"finish_reason":"stop"}}],"usage":{{"prompt_tokens":{},"#,
+            r#""completion_tokens":{},"total_tokens":{}}},"system_fingerprint":"fp_bench"}}"#
+        ),
+        model,
+        PROMPT_TOKENS,
+        JSON_COMPLETION_TOKENS,
+        PROMPT_TOKENS + JSON_COMPLETION_TOKENS
+    )
+}
+
+/// The events of one model's streams. An event with text is `head`, a timestamp of [`STAMP_DIGITS`], `tail`.
+pub(crate) struct Events {
+    pub(crate) head: String,
+    pub(crate) tail: String,
+    /// The event that carries the finish reason.
+    pub(crate) finish: String,
+}
+
+/// The last event of a stream.
+pub(crate) const DONE: &[u8] = b"data: [DONE]\n\n";
+
+impl Events {
+    pub(crate) fn of(model: &str) -> Self {
+        let start = format!(
+            "data: {{\"id\":\"chatcmpl-0123456789abcdef\",\"object\":\"chat.completion.chunk\",\"created\":1790000000,\
+             \"model\":\"{model}\",\"choices\":[{{\"index\":0,\"delta\":"
+        );
+        Self {
+            head: format!("{start}{{\"content\":\""),
+            tail: "\"},\"finish_reason\":null}]}\n\n".into(),
+            finish: format!("{start}{{}},\"finish_reason\":\"stop\"}}]}}\n\n"),
+        }
+    }
+
+    /// Bytes of one event with text.
+    pub(crate) fn text_len(&self) -> usize {
+        self.head.len() + STAMP_DIGITS + self.tail.len()
+    }
+
+    /// Appends an event with text, stamped with `now_ns`.
+    pub(crate) fn put_text(&self, now_ns: u64, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.head.as_bytes());
+        let at = out.len();
+        out.resize(at + STAMP_DIGITS, b'0');
+        let mut rest = now_ns;
+        for digit in out[at..].iter_mut().rev() {
+            *digit += (rest % 10) as u8;
+            rest /= 10;
+        }
+        out.extend_from_slice(self.tail.as_bytes());
+    }
+
+    /// The event that reports usage, for those who asked for it.
+    pub(crate) fn usage(model: &str, chunks: u32) -> String {
+        format!(
+            "data: {{\"id\":\"chatcmpl-0123456789abcdef\",\"object\":\"chat.completion.chunk\",\"created\":1790000000,\
+             \"model\":\"{model}\",\"choices\":[],\"usage\":{{\"prompt_tokens\":{PROMPT_TOKENS},\
+             \"completion_tokens\":{chunks},\"total_tokens\":{}}}}}\n\n",
+            PROMPT_TOKENS + chunks
+        )
+    }
+}
+
+/// The timestamp of an event with text.
+pub(crate) fn stamp(digits: &[u8]) -> Option<u64> {
+    digits.iter().try_fold(0u64, |sum, byte| {
+        let digit = byte.checked_sub(b'0').filter(|digit| *digit < 10)?;
+        sum.checked_mul(10)?.checked_add(u64::from(digit))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_upstream_reads_what_the_generator_asks() {
+        let stream = Some(Stream { chunks: 7, pace_ms: 5, batch: 2 });
+        for stream in [None, stream] {
+            let body = request_body("a/b", stream);
+            assert_eq!(Asked::read(body.as_bytes()), Asked { model: b"a/b", stream, include_usage: false });
+        }
+        let asked = Asked::read(br#"{"model": "m", "stream": true, "stream_options": {"include_usage": true}}"#);
+        assert!(asked.model == b"m" && asked.stream.is_some() && asked.include_usage);
+    }
+
+    #[test]
+    fn a_stamp_is_read_as_it_was_written() {
+        for now in [0, 1_407_570_814_031, u64::MAX] {
+            let (events, mut out) = (Events::of("m"), Vec::new());
+            events.put_text(now, &mut out);
+            assert_eq!(out.len(), events.text_len());
+            assert_eq!(stamp(&out[events.head.len()..][..STAMP_DIGITS]), Some(now));
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! The load generator: connections in a closed loop, every answer compared byte for byte with what was asked for.
+
+use std::cell::RefCell;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+
+use crate::answer::{self, DONE, Events, STAMP_DIGITS, Stream};
+use crate::http::Connection;
+use crate::monotonic_ns;
+use crate::tally::Tally;
+
+/// How long past the end the last answers may take before they count as lost.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Where to ask.
+    #[arg(long, value_parser = crate::address)]
+    to: SocketAddr,
+    /// The customer's key.
+    #[arg(long, default_value = "none")]
+    key: String,
+    #[arg(long)]
+    model: String,
+    /// Connections, each with one request in flight.
+    #[arg(long, default_value_t = 64)]
+    connections: usize,
+    /// Seconds that are measured.
+    #[arg(long, default_value_t = 5.0)]
+    seconds: f64,
+    /// Seconds before those, which are not.
+    #[arg(long, default_value_t = 1.0)]
+    warm_up: f64,
+    #[arg(long, default_value_t = 2)]
+    threads: usize,
+}
+
+/// What every connection does; times are of the monotonic clock, in nanoseconds.
+struct Plan {
+    to: SocketAddr,
+    request: String,
+    expected: Expected,
+    measured_from: u64,
+    until: u64,
+}
+
+enum Expected {
+    Json(String),
+    Events { events: Events, chunks: u32 },
+}
+
+/// Runs the load until the time is up and every answer has ended; gives the figures.
+pub(crate) fn run(options: &Options, stream: Option<Stream>) -> io::Result<serde_json::Value> {
+    let start = monotonic_ns();
+    let measured_from = start + (options.warm_up * 1e9) as u64;
+    let until = measured_from + (options.seconds * 1e9) as u64;
+    let body = answer::request_body(&options.model, stream);
+    let plan = Arc::new(Plan {
+        to: options.to,
+        request: format!(
+            "POST /v1/chat/completions HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer {}\r\naccept: */*\r\n\
+             content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            options.to,
+            options.key,
+            body.len()
+        ),
+        expected: match stream {
+            None => Expected::Json(answer::json(&options.model)),
+            Some(stream) => Expected::Events { events: Events::of(&options.model), chunks: stream.chunks },
+        },
+        measured_from,
+        until,
+    });
+    let deadline = Duration::from_nanos(until - start) + PATIENCE;
+    let share = |thread| (thread..options.connections).step_by(options.threads.max(1)).collect::<Vec<_>>();
+    let shares = (0..options.threads.max(1)).map(share).collect();
+    let tallies = crate::on_threads(shares, async |connections: Vec<usize>| {
+        let tally = Rc::new(RefCell::new(Tally::new()));
+        let mut running = JoinSet::new();
+        for index in connections {
+            let (plan, tally) = (Arc::clone(&plan), Rc::clone(&tally));
+            running.spawn_local(async move {
+                let outcome = tokio::time::timeout(deadline, plan.connection(index, &tally)).await;
+                if let Err(failure) = outcome.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+                    tally.borrow_mut().fail(&failure);
+                }
+            });
+        }
+        running.join_all().await;
+        tally.replace(Tally::new())
+    })?;
+    let mut sum = Tally::new();
+    for tally in &tallies {
+        sum.add(tally);
+    }
+    let mut report = sum.to_json();
+    report["seconds"] = options.seconds.into();
+    report["events_each"] = stream.map_or(0, |stream| stream.chunks).into();
+    report["tokens_each"] = answer::tokens(stream).into();
+    Ok(report)
+}
+
+impl Plan {
+    /// One connection, until the time is up; an answer that is not as it should be ends it.
+    async fn connection(&self, index: usize, tally: &RefCell<Tally>) -> io::Result<()> {
+        if let Expected::Events { .. } = self.expected {
+            // Paced streams shall not all tick together.
+            tokio::time::sleep(Duration::from_millis(index as u64 % 64)).await;
+        }
+        let mut connection = Connection::new(TcpStream::connect(self.to).await?)?;
+        let mut body = Vec::new();
+        loop {
+            let asked = monotonic_ns();
+            if asked >= self.until {
+                return Ok(());
+            }
+            connection.send(self.request.as_bytes()).await?;
+            let status = connection.response().await?;
+            body.clear();
+            if status != 200 {
+                while !connection.body(&mut body).await? {}
+                return Err(io::Error::other(format!("status {status}: {}", excerpt(&body))));
+            }
+            match &self.expected {
+                Expected::Json(expected) => {
+                    while !connection.body(&mut body).await? {}
+                    if body != expected.as_bytes() {
+                        return Err(io::Error::other(format!("not the upstream's answer: {}", excerpt(&body))));
+                    }
+                    let now = monotonic_ns();
+                    tally.borrow_mut().json(self.measures(now), now - asked);
+                }
+                Expected::Events { events, chunks } => {
+                    self.stream(&mut connection, &mut body, events, *chunks, tally).await?;
+                }
+            }
+        }
+    }
+
+    /// Reads one stream. All events that one read brings have arrived together.
+    async fn stream(
+        &self,
+        connection: &mut Connection,
+        text: &mut Vec<u8>,
+        events: &Events,
+        chunks: u32,
+        tally: &RefCell<Tally>,
+    ) -> io::Result<()> {
+        let mut left = chunks;
+        let mut last_stamp = 0;
+        loop {
+            let ended = connection.body(text).await?;
+            let now = monotonic_ns();
+            let mut tally = tally.borrow_mut();
+            let mut read = 0;
+            while left > 0 && text.len() - read >= events.text_len() {
+                last_stamp = stamp_of(&text[read..read + events.text_len()], events)
+                    .ok_or_else(|| io::Error::other(format!("not an event sent: {}", excerpt(&text[read..]))))?;
+                tally.event(self.measures(now), now.saturating_sub(last_stamp));
+                read += events.text_len();
+                left -= 1;
+            }
+            text.drain(..read);
+            if ended {
+                if left > 0 || text.strip_prefix(events.finish.as_bytes()) != Some(DONE) {
+                    return Err(io::Error::other(format!("{left} events missing before: {}", excerpt(text))));
+                }
+                tally.stream(self.measures(now), now.saturating_sub(last_stamp));
+                return Ok(());
+            }
+        }
+    }
+
+    fn measures(&self, now: u64) -> bool {
+        (self.measured_from..self.until).contains(&now)
+    }
+}
+
+/// The timestamp of an event with text, if that is what `event` is.
+fn stamp_of(event: &[u8], events: &Events) -> Option<u64> {
+    let (digits, tail) = event.strip_prefix(events.head.as_bytes())?.split_at_checked(STAMP_DIGITS)?;
+    if tail == events.tail.as_bytes() { answer::stamp(digits) } else { None }
+}
+
+fn excerpt(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(&bytes[..bytes.len().min(300)]).into_owned()
+}

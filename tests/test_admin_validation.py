@@ -1,0 +1,584 @@
+"""Whatever is wrong with an admin request: a documented 4xx that names it, and nothing has changed after it."""
+
+import json
+import re
+import urllib.parse
+
+import pytest
+
+from support.gateway import fresh, model, prefix_of, rate
+from support.wire import Broken, Connection
+
+ENDPOINTS, GROUPS = "/v1/gateway/endpoints", "/v1/gateway/groups"
+EXCEEDS = "Child group exceeds parent group limit."
+
+
+class Scene:
+    """What the cases are about: endpoints, families of groups, a key, a secret. Every case must leave it as it was."""
+
+    def __init__(self, gateway):
+        self.gateway = gateway
+        self.endpoint = gateway.create_endpoint("http://127.0.0.1:9/v1", slug="scene/one")
+        gateway.create_endpoint("http://127.0.0.1:9/v1", slug="scene/two")
+        self.secret = gateway.admin("POST", "/v1/secrets", {"name": "scene-secret", "value": "value"})
+        gateway.admin(
+            "POST",
+            ENDPOINTS,
+            {"slug": "scene/secret", "targets": [{"provider": "OPENAI", "secret_id": self.secret["id"]}]},
+        )
+        self.group = gateway.create_group("scene/one", entity="scene-root", mode="INDEPENDENT")
+        self.cascading = gateway.create_group(
+            model("scene/one", [rate("TOKEN", "MINUTE", 100)]), entity="scene-cascading", mode="CASCADING"
+        )
+        self.child = gateway.create_group(
+            model("scene/one", [rate("TOKEN", "MINUTE", 80)]), entity="scene-child", parent=self.cascading
+        )
+        levels = [gateway.create_group("scene/one", entity="scene-level-1")]
+        for level in range(2, 6):
+            levels.append(gateway.create_group("scene/one", entity=f"scene-level-{level}", parent=levels[-1]))
+        self.fifth = levels[-1]
+        self.key = gateway.mint_key(self.group, name="scene-key")
+        self.operator = gateway.mint_operator("WORKSPACE_EXPORT_METRICS")
+
+    def state(self):
+        get = self.gateway.admin
+        groups = get("GET", GROUPS, query={"limit": 1000})["items"]
+        return {
+            "endpoints": get("GET", ENDPOINTS, query={"limit": 1000})["items"],
+            "groups": groups,
+            "keys": {group["id"]: get("GET", f"{GROUPS}/{group['id']}/api_keys")["items"] for group in groups},
+            "secrets": get("GET", "/v1/secrets")["secrets"],
+            "operators": [{**item, "last_used_at": None} for item in get("GET", "/v1/api_keys")["keys"]],
+        }
+
+
+@pytest.fixture(scope="module")
+def scene(gateway):
+    return Scene(gateway)
+
+
+@pytest.fixture
+def refused(gateway, scene):
+    """Sends a request that must be refused, naming `says`, and checks that nothing has changed."""
+
+    def request(method, path, body=None, says=(), status=400, **more):
+        before = scene.state()
+        answer = gateway.admin_answer(method, path, body, **more)
+        assert answer.status == status, f"{method} {path} {body!r:.300}: {answer}"
+        document = answer.json()
+        assert set(document) == {"error", "code"} and re.fullmatch("[a-z][a-z0-9_]*", document["code"])
+        assert document["error"][0].isupper() or not document["error"][0].isalpha(), "not a sentence"
+        for word in [says] if isinstance(says, str) else says:
+            assert word.lower() in document["error"].lower(), f"does not name {word!r}: {document['error']}"
+        assert "panicked" not in document["error"] and ".rs:" not in document["error"]
+        assert scene.state() == before, "a refused request changed something"
+        return document
+
+    return request
+
+
+def endpoint(**changes):
+    target = {"provider": "OPENAI_COMPATIBLE", "base_url": "http://127.0.0.1:9/v1"} | changes.pop("target", {})
+    body = {"slug": fresh("scene/new"), "targets": [{k: v for k, v in target.items() if v is not ...}]} | changes
+    return {k: v for k, v in body.items() if v is not ...}
+
+
+def group(**changes):
+    """A body that would be taken, with dotted changes; `...` removes a field."""
+    body = {
+        "metadata": {"external_entity_id": fresh("scene-new")},
+        "models": [model("scene/one")],
+        "hierarchy": {},
+    } | changes
+    return {k: v for k, v in body.items() if v is not ...}
+
+
+def limits(rate_limits=(), usage_limits=()):
+    return group(models=[{"slug": "scene/one", "rate_limits": list(rate_limits), "usage_limits": list(usage_limits)}])
+
+
+# Not even JSON, or not the JSON that it should be: the same on every route that takes a body.
+
+BODIES = {
+    "POST endpoint": ("POST", lambda s: ENDPOINTS),
+    "PATCH endpoint": ("PATCH", lambda s: f"{ENDPOINTS}/{s.endpoint['id']}"),
+    "POST group": ("POST", lambda s: GROUPS),
+    "PATCH group": ("PATCH", lambda s: f"{GROUPS}/{s.group['id']}"),
+    "POST key": ("POST", lambda s: f"{GROUPS}/{s.group['id']}/api_keys"),
+    "PATCH key": ("PATCH", lambda s: f"{GROUPS}/{s.group['id']}/api_keys/{prefix_of(s.key)}"),
+    "POST operator": ("POST", lambda s: "/v1/api_keys"),
+    "POST secret": ("POST", lambda s: "/v1/secrets"),
+}
+on_every_body = pytest.mark.parametrize("route", BODIES, ids=lambda name: name.replace(" ", "-"))
+
+
+@on_every_body
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{",
+        b"[]",
+        b'"text"',
+        b"null",
+        b"nul",
+        b"{}{}",
+        b'{"name": "\xff\xfe"}',
+        b"\x00",
+        b'{"a":1,}',
+        b"[" * 100_000,
+        b'{"name": NaN}',
+        b"\xef\xbb\xbf{}x",
+    ],
+    ids=["open", "list", "text", "null", "word", "two", "not-utf8", "nul", "comma", "deep", "nan", "bom"],
+)
+def test_a_body_that_is_not_a_json_object_is_refused(scene, refused, route, body):
+    method, path = BODIES[route]
+    refused(method, path(scene), body)
+
+
+@on_every_body
+def test_an_unknown_field_is_refused_by_its_name(scene, refused, route):
+    method, path = BODIES[route]
+    refused(method, path(scene), {"nonsense_field": 1}, says="nonsense_field")
+
+
+@on_every_body
+def test_a_body_cut_off_in_the_middle_changes_nothing(gateway, scene, route):
+    method, path = BODIES[route]
+    before = scene.state()
+    with Connection(gateway.admin_address) as connection:
+        connection.send_head(
+            method, path(scene), [("authorization", f"Bearer {gateway.admin_key}"), ("content-length", 400)]
+        )
+        connection.send(b'{"name": "cut')
+        connection.end_sending()
+        try:
+            assert 400 <= connection.read_answer().status < 500
+        except Broken:
+            pass  # a closed connection is an answer, too, to who has closed it first
+    assert scene.state() == before
+
+
+@on_every_body
+def test_a_body_over_four_mebibytes_is_a_413(scene, refused, route):
+    method, path = BODIES[route]
+    refused(method, path(scene), b'{"name": "' + b"x" * (4 << 20) + b'"}', status=413)
+
+
+# Fields, one by one.
+
+
+@pytest.mark.parametrize(
+    "body, says",
+    [
+        (endpoint(slug=...), "slug"),
+        (endpoint(slug=5), "slug"),
+        (endpoint(slug=""), "slug"),
+        (endpoint(slug="two words/here"), "slug"),
+        (endpoint(slug="noslash"), "slug"),
+        (endpoint(slug="a/b/c"), "slug"),
+        (endpoint(slug="/b"), "slug"),
+        (endpoint(slug="a/"), "slug"),
+        (endpoint(slug="a/b?c"), "slug"),
+        (endpoint(slug="\u00e4/b"), "slug"),
+        (endpoint(slug="a/%2e"), "slug"),
+        (endpoint(slug="a/" + "x" * 300), "slug"),
+        (endpoint(slug="scene/one"), ["slug", "scene/one"]),
+        (endpoint(region="MARS"), "region"),
+        (endpoint(region=7), "region"),
+        (endpoint(targets=...), "targets"),
+        (endpoint(targets=[]), "targets"),
+        (endpoint(targets={}), "targets"),
+        (endpoint(targets=["x"]), "targets"),
+        (endpoint(targets=endpoint()["targets"] * 9), "targets"),
+        (endpoint(target={"provider": ...}), "provider"),
+        (endpoint(target={"provider": "NOBODY"}), "provider"),
+        (endpoint(target={"provider": "openai"}), "provider"),
+        (endpoint(target={"provider": "VERTEX", "base_url": ...}), ["VERTEX", "not supported"]),
+        (endpoint(target={"provider": "BASETEN_MODEL_API", "base_url": ...}), ["BASETEN_MODEL_API", "not supported"]),
+        (endpoint(target={"provider": "ANTHROPIC", "base_url": ...}), "ANTHROPIC"),
+        (endpoint(target={"nonsense": 1}), "nonsense"),
+        (endpoint(target={"base_url": ...}), "base_url"),
+        (endpoint(target={"base_url": "no url"}), "base_url"),
+        (endpoint(target={"base_url": ""}), "base_url"),
+        (endpoint(target={"base_url": "ftp://host/v1"}), "base_url"),
+        (endpoint(target={"base_url": "http://user:pass@host/v1"}), "base_url"),
+        (endpoint(target={"base_url": "http://host/v1?x=1"}), "base_url"),
+        (endpoint(target={"base_url": "http://host/v1#f"}), "base_url"),
+        (endpoint(target={"base_url": "http://host:99999/v1"}), "base_url"),
+        (endpoint(target={"base_url": "http:///v1"}), "base_url"),
+        (endpoint(target={"base_url": "http://ho st/v1"}), "base_url"),
+        (endpoint(target={"base_url": "file:///etc/passwd"}), "base_url"),
+        (endpoint(target={"model_id": "abc"}), "model_id"),
+        (endpoint(target={"environment_name": "prod"}), "environment_name"),
+        (endpoint(target={"vertex_config": {"project_id": "p", "location": "l"}}), "vertex_config"),
+        (endpoint(target={"provider": "OPENAI", "base_url": ...}), "secret_id"),
+        (endpoint(target={"secret_id": "no-such-secret"}), "secret_id"),
+        (endpoint(target={"secret_id": 5}), "secret_id"),
+        (endpoint(target={"provider": "BASETEN"}), "base_url"),
+        (endpoint(target={"provider": "BASETEN", "base_url": ...}), "model_id"),
+        (endpoint(target={"provider": "BASETEN", "base_url": ..., "model_id": "a b"}), "model_id"),
+        (endpoint(target={"provider": "BASETEN", "base_url": ..., "model_id": "x" * 65}), "model_id"),
+        (
+            endpoint(target={"provider": "BASETEN", "base_url": ..., "model_id": "abc", "environment_name": "../x"}),
+            "environment_name",
+        ),
+        (endpoint(target={"target_model": 3}), "target_model"),
+        (endpoint(pricing="free"), "pricing"),
+        (endpoint(pricing={"currency": "USD", "input": 1, "output": "1", "cached": "1"}), "input"),
+        (endpoint(pricing={"currency": "USD", "input": "-1", "output": "1", "cached": "1"}), "input"),
+        (endpoint(pricing={"currency": "USD", "input": "1", "output": "0.1234567", "cached": "1"}), "output"),
+        (endpoint(pricing={"currency": "USD", "input": "1", "output": "1", "cached": "1e3"}), "cached"),
+        (endpoint(pricing={"input": "1", "output": "1", "cached": "1"}), "currency"),
+        (endpoint(pricing={"currency": "USD", "input": "1", "output": "1", "cached": "1", "tax": "1"}), "tax"),
+    ],
+    ids=lambda value: json.dumps(value)[:90] if isinstance(value, dict) else None,
+)
+def test_an_endpoint_that_breaks_a_rule_is_refused(refused, body, says):
+    refused("POST", ENDPOINTS, body, says)
+
+
+@pytest.mark.parametrize(
+    "body, says",
+    [
+        ({"region": "EU"}, "region"),
+        ({"slug": "scene/two"}, "scene/two"),
+        ({"slug": "a b/c"}, "slug"),
+        ({"targets": []}, "targets"),
+        ({"targets": [{"provider": "OPENAI"}]}, "secret_id"),
+        ({"pricing": {"currency": "USD"}}, "pricing"),
+        ({"id": "x"}, "id"),
+    ],
+    ids=str,
+)
+def test_a_change_of_an_endpoint_that_breaks_a_rule_is_refused(scene, refused, body, says):
+    refused("PATCH", f"{ENDPOINTS}/{scene.endpoint['id']}", body, says)
+
+
+def test_a_slug_cannot_be_renamed_onto_one_that_a_group_still_carries(gateway, refused):
+    orphan = gateway.create_endpoint("http://127.0.0.1:9")
+    gateway.create_group(orphan["slug"])
+    gateway.admin("DELETE", f"{ENDPOINTS}/{orphan['id']}")
+    other = gateway.create_endpoint("http://127.0.0.1:9")
+    refused("PATCH", f"{ENDPOINTS}/{other['id']}", {"slug": orphan["slug"]}, orphan["slug"])
+
+
+THRESHOLDS = [-1, 1.5, 2**63, 2**64, 2**53, 10**30, "5", None, True, [], {}]
+
+
+@pytest.mark.parametrize(
+    "body, says",
+    [
+        (group(metadata=...), "metadata"),
+        (group(metadata={}), "external_entity_id"),
+        (group(metadata={"external_entity_id": ""}), "external_entity_id"),
+        (group(metadata={"external_entity_id": "x" * 256}), "external_entity_id"),
+        (group(metadata={"external_entity_id": "\u00e4" * 300}), "external_entity_id"),
+        (group(metadata={"external_entity_id": 7}), "external_entity_id"),
+        (group(metadata={"external_entity_id": None}), "external_entity_id"),
+        (group(metadata={"external_entity_id": "scene-root"}), ["external_entity_id", "scene-root"]),
+        (group(metadata={"external_entity_id": "new", "name": "x" * 256}), "name"),
+        (group(metadata={"external_entity_id": "new", "name": 1}), "name"),
+        (group(metadata={"external_entity_id": "new", "extra": 1}), "extra"),
+        (group(models=...), "models"),
+        (group(models=[]), "models"),
+        (group(models="scene/one"), "models"),
+        (group(models=[{}]), "slug"),
+        (group(models=[model("scene/none")]), "scene/none"),
+        (group(models=[model("scene one")]), "slug"),
+        (group(models=[model("s/" + "x" * 300)]), "slug"),
+        (group(models=[model("scene/one"), model("scene/one")]), "scene/one"),
+        (group(models=[{"slug": "scene/one", "burst": 1}]), "burst"),
+        (limits([rate("BYTES", "MINUTE", 1)]), "type"),
+        (limits([rate("token", "MINUTE", 1)]), "type"),
+        (limits([rate("TOKEN", "DAY", 1)]), "unit"),
+        (limits([rate("TOKEN", "HOUR", 1)]), "unit"),
+        (limits((), [rate("TOKEN", "MINUTE", 1)]), "unit"),
+        (limits((), [rate("TOKEN", "MONTH", 1)]), "unit"),
+        (limits([rate("TOKEN", "MINUTE", 1), rate("TOKEN", "SECOND", 1)]), ["rate_limits", "TOKEN"]),
+        (limits((), [rate("REQUEST", "DAY", 1), rate("REQUEST", "DAY", 2)]), ["usage_limits", "REQUEST"]),
+        (limits([{"type": "TOKEN", "unit": "MINUTE"}]), "threshold"),
+        (limits([{"type": "TOKEN", "threshold": 1}]), "unit"),
+        (limits(["x"]), "rate_limits"),
+        (limits([rate("TOKEN", "MINUTE", 1) | {"burst": 3}]), "burst"),
+        *[(limits([rate("TOKEN", "MINUTE", bad)]), "threshold") for bad in THRESHOLDS],
+        *[(limits((), [rate("REQUEST", "DAY", bad)]), "threshold") for bad in THRESHOLDS],
+        (group(hierarchy={"parent_group_id": "no-such-group"}), ["parent_group_id"]),
+        (group(hierarchy={"parent_group_id": 4}), "parent_group_id"),
+        (group(hierarchy={"parent_group_id": "x" * 300}), "parent_group_id"),
+        (group(hierarchy={"limit_enforcement": "SOMETIMES"}), "limit_enforcement"),
+        (group(hierarchy={"depth": 2}), "depth"),
+        (group(hierarchy="root"), "hierarchy"),
+    ],
+    ids=lambda value: json.dumps(value)[:120] if isinstance(value, dict) else None,
+)
+def test_a_group_that_breaks_a_rule_is_refused(refused, body, says):
+    refused("POST", GROUPS, body, says)
+
+
+def test_a_threshold_may_be_anything_from_zero_to_the_largest_exact_integer(gateway, scene):
+    for threshold in (0, 1, 2**53 - 1):
+        made = gateway.admin(
+            "POST", GROUPS, limits([rate("TOKEN", "SECOND", threshold)], [rate("TOKEN", "DAY", threshold)])
+        )
+        assert made["models"][0]["rate_limits"][0]["threshold"] == threshold
+        gateway.admin("DELETE", f"{GROUPS}/{made['id']}")
+
+
+def test_a_sixth_level_is_refused(scene, refused):
+    refused("POST", GROUPS, group(hierarchy={"parent_group_id": scene.fifth["id"]}), ["parent_group_id", "level"])
+
+
+def test_a_childs_mode_must_be_its_parents(scene, refused):
+    refused(
+        "POST",
+        GROUPS,
+        group(hierarchy={"parent_group_id": scene.group["id"], "limit_enforcement": "CASCADING"}),
+        "limit_enforcement",
+    )
+    refused(
+        "POST",
+        GROUPS,
+        group(hierarchy={"parent_group_id": scene.cascading["id"], "limit_enforcement": "INDEPENDENT"}),
+        "limit_enforcement",
+    )
+
+
+def test_no_cascading_limit_may_exceed_an_ancestors(gateway, scene, refused):
+    above = group(
+        models=[model("scene/one", [rate("TOKEN", "MINUTE", 101)])],
+        hierarchy={"parent_group_id": scene.cascading["id"]},
+    )
+    assert refused("POST", GROUPS, above)["error"] == EXCEEDS
+    grandchild = group(
+        models=[model("scene/one", [rate("TOKEN", "MINUTE", 81)])], hierarchy={"parent_group_id": scene.child["id"]}
+    )
+    assert refused("POST", GROUPS, grandchild)["error"] == EXCEEDS
+    raised = {"models": [model("scene/one", [rate("TOKEN", "MINUTE", 101)])]}
+    assert refused("PATCH", f"{GROUPS}/{scene.child['id']}", raised)["error"] == EXCEEDS
+    lowered = {"models": [model("scene/one", [rate("TOKEN", "MINUTE", 79)])]}
+    assert refused("PATCH", f"{GROUPS}/{scene.cascading['id']}", lowered)["error"] == EXCEEDS
+    # Another unit or type is another limit, and equal is not above.
+    for limit in (rate("TOKEN", "SECOND", 1000), rate("REQUEST", "MINUTE", 1000), rate("TOKEN", "MINUTE", 100)):
+        made = gateway.admin(
+            "POST",
+            GROUPS,
+            group(models=[model("scene/one", [limit])], hierarchy={"parent_group_id": scene.cascading["id"]}),
+        )
+        gateway.admin("DELETE", f"{GROUPS}/{made['id']}")
+
+
+def test_an_ancestor_without_the_slug_does_not_hide_the_one_above_it(gateway, scene, refused):
+    middle = gateway.create_group("scene/two", parent=scene.cascading)
+    body = group(
+        models=[model("scene/one", [rate("TOKEN", "MINUTE", 101)])], hierarchy={"parent_group_id": middle["id"]}
+    )
+    assert refused("POST", GROUPS, body)["error"] == EXCEEDS
+    gateway.admin("DELETE", f"{GROUPS}/{middle['id']}")
+
+
+@pytest.mark.parametrize(
+    "body, says",
+    [
+        ({}, "metadata"),
+        ({"hierarchy": {"parent_group_id": None}}, "hierarchy"),
+        ({"metadata": {"external_entity_id": "other"}}, "external_entity_id"),
+        ({"models": [model("scene/none")]}, "scene/none"),
+        ({"models": [model("scene/one"), model("scene/one")]}, "scene/one"),
+        ({"models": "x"}, "models"),
+        ({"disabled": "yes"}, "disabled"),
+        ({"metadata": {"name": "x" * 256}}, "name"),
+        ({"metadata": 5}, "metadata"),
+        ({"models": [model("scene/one", [rate("TOKEN", "MINUTE", -5)])]}, "threshold"),
+    ],
+    ids=str,
+)
+def test_a_change_of_a_group_that_breaks_a_rule_is_refused(scene, refused, body, says):
+    refused("PATCH", f"{GROUPS}/{scene.group['id']}", body, says)
+
+
+@pytest.mark.parametrize(
+    "body, says",
+    [
+        ({"name": 5}, "name"),
+        ({"name": "x" * 300}, "name"),
+        ({"expires_at": "tomorrow"}, "expires_at"),
+        ({"expires_at": 1}, "expires_at"),
+        ({"expires_at": "2030-02-30T00:00:00Z"}, "expires_at"),
+    ],
+    ids=str,
+)
+def test_a_key_that_breaks_a_rule_is_refused(scene, refused, body, says):
+    path = f"{GROUPS}/{scene.group['id']}/api_keys"
+    refused("POST", path, body, says)
+    refused("PATCH", f"{path}/{prefix_of(scene.key)}", body, says)
+
+
+@pytest.mark.parametrize(
+    "method, path, body, says",
+    [
+        ("POST", "/v1/api_keys", {}, "type"),
+        ("POST", "/v1/api_keys", {"type": "WORKSPACE_OWNER"}, "type"),
+        ("POST", "/v1/api_keys", {"type": 1}, "type"),
+        ("POST", "/v1/api_keys", {"type": "WORKSPACE_MANAGE_ALL", "name": 1}, "name"),
+        ("DELETE", "/v1/api_keys/env", None, "TOLLGATE_ADMIN_KEY"),
+        ("POST", "/v1/secrets", {}, "name"),
+        ("POST", "/v1/secrets", {"name": "x"}, "value"),
+        ("POST", "/v1/secrets", {"name": "", "value": "x"}, "name"),
+        ("POST", "/v1/secrets", {"name": "x", "value": 7}, "value"),
+        ("DELETE", "/v1/secrets/scene-secret", None, "scene/secret"),
+    ],
+    ids=str,
+)
+def test_operator_keys_and_secrets_that_break_a_rule_are_refused(refused, method, path, body, says):
+    refused(method, path, body, says)
+
+
+# Lists
+
+
+LISTS = [ENDPOINTS, GROUPS, "keys", "/v1/gateway/events"]
+
+
+@pytest.mark.parametrize("path", LISTS)
+@pytest.mark.parametrize(
+    "query, says",
+    [
+        ({"limit": "0"}, "limit"),
+        ({"limit": "1001"}, "limit"),
+        ({"limit": "-1"}, "limit"),
+        ({"limit": "ten"}, "limit"),
+        ({"limit": ""}, "limit"),
+        ({"limit": str(2**64)}, "limit"),
+        ({"cursor": "nonsense"}, "cursor"),
+        ({"cursor": "x" * 300}, "cursor"),
+        ({"cursor": "%00\u00e4"}, "cursor"),
+    ],
+    ids=str,
+)
+def test_a_list_that_is_asked_wrongly_is_refused(scene, refused, path, query, says):
+    path = f"{GROUPS}/{scene.group['id']}/api_keys" if path == "keys" else path
+    refused(
+        "GET",
+        path,
+        says=says,
+        query={"start_time": "2000-01-01T00:00:00Z", **query} if "events" in path and "cursor" not in query else query,
+    )
+
+
+def test_a_cursor_from_another_list_is_refused(gateway, scene, refused):
+    cursor = gateway.admin("GET", GROUPS, query={"limit": 1})["pagination"]["cursor"]
+    refused("GET", ENDPOINTS, says="cursor", query={"cursor": cursor})
+    refused("GET", "/v1/gateway/events", says="cursor", query={"cursor": cursor})
+    refused("GET", f"{GROUPS}/{scene.group['id']}/api_keys", says="cursor", query={"cursor": cursor})
+
+
+@pytest.mark.parametrize(
+    "query, says",
+    [
+        ({}, "start_time"),
+        ({"start_time": "yesterday"}, "start_time"),
+        ({"start_time": "1"}, "start_time"),
+        ({"start_time": "2026-01-01T00:00:00Z", "end_time": "later"}, "end_time"),
+    ],
+    ids=str,
+)
+def test_events_that_are_asked_for_wrongly_are_refused(refused, query, says):
+    refused("GET", "/v1/gateway/events", says=says, query=query)
+
+
+def test_limits_that_are_asked_for_wrongly_are_refused(scene, refused):
+    path = f"{GROUPS}/{scene.group['id']}/limits"
+    refused("GET", path, says="slug")
+    refused("GET", path, says="scene/two", query={"slug": "scene/two"})
+    for tokens in ("-1", "many", str(2**64), "1.5"):
+        refused("GET", path, says="tokens", query={"slug": "scene/one", "tokens": tokens})
+
+
+# Paths
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        "nothing",
+        "x" * 300,
+        "%00",
+        "%2e%2e",
+        "..%2f..%2f",
+        "\u00e4".encode().decode("latin-1"),
+        "%ff",
+        "'; DROP",
+        "-1",
+        "{}",
+    ],
+    ids=lambda text: urllib.parse.quote(text)[:20],
+)
+def test_an_id_that_names_nothing_is_a_404(gateway, scene, refused, odd):
+    odd = urllib.parse.quote(odd, safe="%")
+    refused("GET", f"{ENDPOINTS}/{odd}", status=404)
+    refused("PATCH", f"{ENDPOINTS}/{odd}", {"slug": "scene/renamed"}, status=404)
+    refused("DELETE", f"{ENDPOINTS}/{odd}", status=404)
+    refused("GET", f"{GROUPS}/{odd}", status=404)
+    refused("PATCH", f"{GROUPS}/{odd}", {"disabled": True}, status=404)
+    refused("DELETE", f"{GROUPS}/{odd}", status=404)
+    refused("GET", f"{GROUPS}/{odd}/usage", status=404)
+    refused("GET", f"{GROUPS}/{odd}/limits", status=404, query={"slug": "scene/one"})
+    refused("GET", f"{GROUPS}/{odd}/api_keys", status=404)
+    refused("POST", f"{GROUPS}/{odd}/api_keys", {}, status=404)
+    for method, body in (("GET", None), ("PATCH", {"disabled": True}), ("DELETE", None)):
+        refused(method, f"{GROUPS}/{scene.group['id']}/api_keys/{odd}", body, status=404)
+    refused("DELETE", f"/v1/api_keys/{odd}", status=404)
+    refused("DELETE", f"/v1/secrets/{odd}", status=404)
+
+
+def test_a_key_of_another_group_is_a_404(scene, refused):
+    refused("DELETE", f"{GROUPS}/{scene.cascading['id']}/api_keys/{prefix_of(scene.key)}", status=404)
+
+
+@pytest.mark.parametrize(
+    "method, path",
+    [
+        ("PUT", ENDPOINTS),
+        ("DELETE", ENDPOINTS),
+        ("PUT", GROUPS),
+        ("POST", "/v1/gateway/events"),
+        ("PUT", "/v1/secrets"),
+        ("PATCH", "/v1/api_keys"),
+        ("POST", "/v1/gateway/status"),
+        ("DELETE", "/v1/spec"),
+        ("BREW", GROUPS),
+    ],
+)
+def test_a_wrong_method_is_a_405(refused, method, path):
+    refused(method, path, status=405)
+
+
+def test_a_head_of_100_kilobytes_is_refused(gateway, scene):
+    before = scene.state()
+    for headers in (
+        [("x-long", "x" * 100_000)],
+        [(f"x-{n}", "y" * 900) for n in range(110)],
+        [("authorization", "Bearer " + "k" * 100_000)],
+    ):
+        with Connection(gateway.admin_address) as connection:
+            try:
+                connection.send_head(
+                    "DELETE",
+                    f"{GROUPS}/{scene.group['id']}",
+                    [("authorization", f"Bearer {gateway.admin_key}"), *headers],
+                )
+                status = connection.read_head()[0]
+            except (Broken, ConnectionError):
+                continue  # it may close while we still write
+            assert status in (400, 431), status
+    assert scene.state() == before
+
+
+def test_a_key_with_control_characters_is_refused(gateway, scene):
+    before = scene.state()
+    for key in (b"Bearer a\x01b", b"Bearer \x00", b"Bearer \x7f\xff", b"Bearer \xc3\xa4", b"Bearer a\tb"):
+        with Connection(gateway.admin_address) as connection:
+            connection.send_head("GET", GROUPS, [("authorization", key)])
+            assert connection.read_head()[0] in (400, 401, 429), key
+    assert scene.state() == before

@@ -1,0 +1,298 @@
+"""Billing events: their shape to the letter, the order they come in, and the windows they are read in."""
+
+import datetime
+import decimal
+import re
+import threading
+import time
+
+import pytest
+
+from support.gateway import EPOCH, Customer, parse_time, prefix_of
+from support.upstream import Reply
+
+ULID = re.compile("[0-7][0-9A-HJKMNP-TV-Z]{25}")
+UUID = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
+FIELDS = {
+    "idempotencyKey",
+    "timestamp",
+    "requestId",
+    "requestMetadata",
+    "modelSlug",
+    "externalEntityId",
+    "apiKeyPrefix",
+    "tokens",
+    "usageSource",
+    "groupId",
+    "route",
+    "streamed",
+    "status",
+    "durationMs",
+    "ttftMs",
+    "cost",
+}
+
+
+def page(gateway, **query):
+    return gateway.admin("GET", "/v1/gateway/events", query=query)
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_an_event_has_exactly_the_documented_shape(gateway, upstream, group, customer, slug, key, streamed):
+    upstream.always(Reply(cached=2))
+    before = datetime.datetime.now(datetime.timezone.utc)
+    connection = customer.begin_chat(slug, "one two three", stream=streamed, metadata={"team": "search", "n": "1"})
+    headers = dict(connection.read_head()[1])
+    connection.read_body()
+    connection.close()
+    after = datetime.datetime.now(datetime.timezone.utc)
+    [event] = gateway.events(key)
+    assert set(event) == FIELDS
+    assert (
+        ULID.fullmatch(event["idempotencyKey"])
+        and UUID.fullmatch(event["requestId"])
+        and TIMESTAMP.fullmatch(event["timestamp"])
+    )
+    assert before - datetime.timedelta(milliseconds=1) <= parse_time(event["timestamp"]) <= after
+    assert event["requestId"] == headers["x-request-id"]
+    assert event["requestMetadata"] == {"team": "search", "n": "1"}
+    assert event["modelSlug"] == slug
+    assert event["externalEntityId"] == group["metadata"]["external_entity_id"] and event["groupId"] == group["id"]
+    assert event["apiKeyPrefix"] == prefix_of(key)
+    assert event["tokens"] == {"inputTokens": 3, "outputTokens": 8, "cachedInputTokens": 2}
+    assert (event["usageSource"], event["route"], event["streamed"], event["status"]) == (
+        "upstream",
+        "/v1/chat/completions",
+        streamed,
+        200,
+    )
+    assert type(event["durationMs"]) is int and 0 <= event["ttftMs"] <= event["durationMs"] <= 20_000
+    assert event["cost"] is None
+
+
+def test_the_time_to_the_first_token_is_that_of_the_first_token(gateway, upstream, customer, slug, key):
+    gate = upstream.stall_next(after=2)
+    connection, _, stream = customer.stream_chat(slug)
+    stream.next(), stream.next()
+    begun = datetime.datetime.now()
+    gateway.eventually(
+        lambda: datetime.datetime.now() - begun, lambda passed: passed > datetime.timedelta(milliseconds=300)
+    )
+    gate.release()
+    stream.chunks()
+    connection.close()
+    [event] = gateway.events(key)
+    assert event["durationMs"] >= 300 and event["durationMs"] - event["ttftMs"] >= 250
+
+
+def test_an_event_is_readable_the_moment_its_answer_ended(gateway, customer, slug, key):
+    for count in range(1, 31):
+        if count % 2:
+            assert customer.chat(slug).status == 200
+        else:
+            connection, _, stream = customer.stream_chat(slug)
+            stream.chunks()
+            connection.close()
+        assert len(gateway.events(key)) == count
+
+
+@pytest.mark.parametrize(
+    "metadata, kept",
+    [
+        (None, None),
+        ({}, {}),
+        ({"a": {"b": [1, None, "\u00e9"]}}, {"a": {"b": [1, None, "\u00e9"]}}),
+        ({"big": "x" * (16 << 10)}, None),
+        ({"fits": "x" * 16_000}, {"fits": "x" * 16_000}),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_the_requests_metadata_is_kept_up_to_16_kib(gateway, upstream, customer, slug, key, metadata, kept):
+    assert customer.chat(slug, metadata=metadata).status == 200
+    assert gateway.events(key)[0]["requestMetadata"] == kept
+    assert upstream.requests[0].json["metadata"] == metadata, "it is passed on whatever becomes of ours"
+
+
+def test_without_metadata_it_is_null(gateway, customer, slug, key):
+    assert customer.chat(slug).status == 200
+    assert gateway.events(key)[0]["requestMetadata"] is None
+
+
+# Cost
+
+
+@pytest.mark.parametrize(
+    "pricing, usage, amount",
+    [
+        ({"input": "0.15", "output": "0.60", "cached": "0.075"}, (1000, 333, 200), "0.0003348"),
+        ({"input": "1", "output": "2", "cached": "0.5"}, (1, 1, 0), "0.000003"),
+        ({"input": "0.000001", "output": "0", "cached": "0"}, (1, 0, 0), "0.000000000001"),
+        ({"input": "3", "output": "15", "cached": "0.30"}, (0, 0, 0), "0"),
+        (
+            {"input": "999999.999999", "output": "999999.999999", "cached": "999999.999999"},
+            (2_000_000, 1_000_000, 500_000),
+            "2999999.999997",
+        ),
+    ],
+)
+def test_the_cost_is_exact(gateway, upstream, pricing, usage, amount):
+    slug = gateway.create_endpoint(upstream, pricing={"currency": "EUR", **pricing})["slug"]
+    key = gateway.mint_key(gateway.create_group(slug))
+    prompt, completion, cached = usage
+    upstream.reply_next(
+        Reply(
+            usage={
+                "prompt_tokens": prompt,
+                "completion_tokens": completion,
+                "total_tokens": prompt + completion,
+                "prompt_tokens_details": {"cached_tokens": cached},
+            }
+        )
+    )
+    assert Customer(gateway, key).chat(slug).status == 200
+    cost = gateway.events(key)[0]["cost"]
+    assert set(cost) == {"currency", "amount"} and cost["currency"] == "EUR"
+    assert re.fullmatch(r"\d+(\.\d+)?", cost["amount"]), "a decimal string, no exponent"
+    assert decimal.Decimal(cost["amount"]) == decimal.Decimal(amount)
+
+
+def test_pricing_is_that_of_the_settlement(gateway, upstream):
+    endpoint = gateway.create_endpoint(upstream)
+    key = gateway.mint_key(gateway.create_group(endpoint["slug"]))
+    gate = upstream.hang_next()
+    connection = Customer(gateway, key).begin_chat(endpoint["slug"], "one two three")
+    gate.reached()
+    gateway.admin(
+        "PATCH",
+        f"/v1/gateway/endpoints/{endpoint['id']}",
+        {"pricing": {"currency": "USD", "input": "1000000", "output": "0", "cached": "0"}},
+    )
+    gate.release()
+    assert connection.read_answer().status == 200
+    connection.close()
+    assert decimal.Decimal(gateway.events(key)[0]["cost"]["amount"]) == 3
+    gateway.admin("PATCH", f"/v1/gateway/endpoints/{endpoint['id']}", {"pricing": None})
+    assert Customer(gateway, key).chat(endpoint["slug"]).status == 200
+    first, second = gateway.events(key)
+    assert decimal.Decimal(first["cost"]["amount"]) == 3 and second["cost"] is None
+
+
+# Reading
+
+
+@pytest.fixture
+def three(gateway, slug):
+    """Three groups with a key each and two events each, in turn: [(group, key)]."""
+    made = [(group, gateway.mint_key(group)) for group in (gateway.create_group(slug) for _ in range(3))]
+    for _ in range(2):
+        for _, key in made:
+            assert Customer(gateway, key).chat(slug).status == 200
+    return made
+
+
+def test_events_come_in_order_and_no_two_have_the_same_key(gateway, three):
+    events = gateway.events()
+    stamps = [event["timestamp"] for event in events]
+    assert stamps == sorted(stamps)
+    assert (
+        len({event["idempotencyKey"] for event in events})
+        == len({event["requestId"] for event in events})
+        == len(events)
+    )
+    keys = [key for _, key in three]
+    assert [event["apiKeyPrefix"] for event in gateway.events(*keys)] == [prefix_of(key) for key in keys] * 2
+
+
+def test_filters_can_be_repeated_and_combined(gateway, three):
+    (first, first_key), (second, second_key), (third, _) = three
+    names = [group["metadata"]["external_entity_id"] for group in (first, second, third)]
+    assert len(page(gateway, start_time=EPOCH, api_keys=prefix_of(first_key))["items"]) == 2
+    assert len(page(gateway, start_time=EPOCH, api_keys=[prefix_of(first_key), prefix_of(second_key)])["items"]) == 4
+    assert {
+        event["externalEntityId"] for event in page(gateway, start_time=EPOCH, external_entity_ids=names[:2])["items"]
+    } == set(names[:2])
+    assert len(page(gateway, start_time=EPOCH, external_entity_ids=names, api_keys=prefix_of(second_key))["items"]) == 2
+    assert page(gateway, start_time=EPOCH, external_entity_ids=names[2], api_keys=prefix_of(second_key))["items"] == []
+    assert page(gateway, start_time=EPOCH, api_keys="sk_unknownkey00")["items"] == []
+
+
+def test_the_window_includes_its_start_and_excludes_its_end(gateway, three):
+    events = gateway.events(*[key for _, key in three])
+    third = events[2]["timestamp"]
+    everything = gateway.events()
+    from_third = page(gateway, start_time=third, limit=1000)["items"]
+    assert from_third == [event for event in everything if event["timestamp"] >= third] and events[2] in from_third
+    until_third = page(gateway, start_time=EPOCH, end_time=third, limit=1000)["items"]
+    assert until_third == [event for event in everything if event["timestamp"] < third] and events[2] not in until_third
+    assert page(gateway, start_time=third, end_time=third)["items"] == []
+    assert page(gateway, start_time="2100-01-01T00:00:00Z")["items"] == []
+
+
+def test_a_time_may_carry_an_offset(gateway, three):
+    events = gateway.events()
+    moment = parse_time(events[3]["timestamp"]).astimezone(datetime.timezone(datetime.timedelta(hours=5, minutes=30)))
+    found = page(gateway, start_time=moment.isoformat(), limit=1000)["items"]
+    assert found == [event for event in events if event["timestamp"] >= events[3]["timestamp"]]
+
+
+def test_a_cursor_pins_the_window_and_the_filter(gateway, three, slug):
+    keys = [key for _, key in three]
+    seen, query = [], {"start_time": EPOCH, "limit": 2, "api_keys": [prefix_of(key) for key in keys]}
+    while True:
+        found = page(gateway, **query)
+        seen += found["items"]
+        assert len(found["items"]) <= 2
+        if not found["pagination"]["has_more"]:
+            break
+        for key in keys:  # what comes later is not in the window that the first page opened
+            assert Customer(gateway, key).chat(slug).status == 200
+        query = {"limit": 2, "cursor": found["pagination"]["cursor"]}
+    assert len(seen) == 6 and seen == gateway.events(*keys)[:6]
+
+
+def test_a_poller_that_goes_on_from_its_last_end_misses_nothing(gateway, slug, key, customer):
+    done = threading.Event()
+
+    def work():
+        for _ in range(60):
+            assert customer.chat(slug).status == 200
+        done.set()
+
+    threading.Thread(target=work, daemon=True).start()
+    seen, start, last = [], "2000-01-01T00:00:00.000Z", False
+    while True:
+        last = done.is_set()
+        now = datetime.datetime.now(datetime.timezone.utc)
+        if last:
+            now += datetime.timedelta(milliseconds=5)
+            time.sleep(0.01)  # until `now` is in the past
+        end = now.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        seen += [
+            event["requestId"]
+            for event in page(gateway, start_time=start, end_time=end, limit=1000, api_keys=prefix_of(key))["items"]
+        ]
+        start = end
+        if last:
+            break
+    assert len(seen) == len(set(seen)) == 60
+
+
+def test_events_of_a_deleted_group_and_a_renamed_slug_stay_as_they_were(gateway, upstream):
+    endpoint = gateway.create_endpoint(upstream)
+    group = gateway.create_group(endpoint["slug"])
+    key = gateway.mint_key(group)
+    assert Customer(gateway, key).chat(endpoint["slug"]).status == 200
+    before = gateway.events(key)
+    gateway.admin("PATCH", f"/v1/gateway/endpoints/{endpoint['id']}", {"slug": endpoint["slug"] + "-renamed"})
+    gateway.admin("DELETE", f"/v1/gateway/groups/{group['id']}")
+    assert gateway.events(key) == before and len(before) == 1
+
+
+def test_refused_requests_make_no_events(gateway, upstream, customer, slug, key):
+    upstream.fail_next(1, 500)
+    upstream.fail_next(1, 400)
+    assert [customer.chat(slug).status for _ in range(2)] == [502, 400]
+    assert customer.chat("acme/unknown").status == 404
+    assert customer.post("/v1/chat/completions", b"{").status == 400
+    assert gateway.events(key) == []
