@@ -35,6 +35,26 @@ pub fn splice(bytes: &Bytes, splices: &[Splice]) -> Bytes {
     out.into()
 }
 
+/// A body larger than this, in bytes, is not copied to change a few of them.
+const WORTH_PIECES: usize = 64 << 10;
+
+/// The same in pieces that share the original's memory, for a body too large to be there twice.
+pub fn splice_in_pieces(bytes: &Bytes, splices: &[Splice]) -> Vec<Bytes> {
+    if bytes.len() <= WORTH_PIECES {
+        return vec![splice(bytes, splices)];
+    }
+    let mut pieces = Vec::with_capacity(2 * splices.len() + 1);
+    let mut passed = 0;
+    for Splice { at, with } in splices {
+        if passed <= at.start && at.start <= at.end && at.end <= bytes.len() {
+            pieces.extend([bytes.slice(passed..at.start), with.clone()]);
+            passed = at.end;
+        }
+    }
+    pieces.push(bytes.slice(passed..));
+    pieces
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -54,6 +74,16 @@ mod tests {
     fn what_overlaps_or_lies_outside_is_left_out() {
         let bytes = Bytes::from_static(b"0123456789");
         assert_eq!(splice(&bytes, &[at(2..5, "x"), at(4..6, "y"), at(9..11, "z")]), "01x56789");
+    }
+
+    #[test]
+    fn a_large_body_is_changed_without_a_copy() {
+        let bytes = Bytes::from(vec![b'x'; 2 * WORTH_PIECES]);
+        let splices = [at(1..3, "ab"), at(2..5, "no"), at(3..3, "!"), at(9..9 + WORTH_PIECES, "")];
+        let pieces = splice_in_pieces(&bytes, &splices);
+        assert_eq!(pieces.concat(), splice(&bytes, &splices));
+        let last = pieces.last().unwrap();
+        assert_eq!(last.as_ptr(), bytes[9 + WORTH_PIECES..].as_ptr());
     }
 
     #[test]

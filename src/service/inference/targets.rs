@@ -97,12 +97,12 @@ async fn attempt(
     model: &Model,
     target: &Target,
     route: Route,
-    body: Bytes,
+    body: Vec<Bytes>,
     passed_on: &[(&'static str, Bytes)],
 ) -> Outcome {
     let template = match &target.reach {
         Reach::Http(templates) => templates.get(route as usize),
-        Reach::Demo => return Outcome::Answered(demo::answer(route, &body)),
+        Reach::Demo => return Outcome::Answered(demo::answer(route, &body.concat())),
         Reach::Broken(why) => {
             warn!(model = &*model.slug, why, "a target cannot be used");
             return Outcome::Passed(Passed::Unusable);
@@ -122,7 +122,11 @@ async fn attempt(
     }
 }
 
-fn http_request(template: &Template, passed_on: &[(&'static str, Bytes)], body: Bytes) -> Result<HttpRequest, String> {
+fn http_request(
+    template: &Template,
+    passed_on: &[(&'static str, Bytes)],
+    body: Vec<Bytes>,
+) -> Result<HttpRequest, String> {
     let headers: arrayvec::ArrayVec<(&str, &[u8]), 8> =
         passed_on.iter().take(8).map(|(name, value)| (*name, value.as_ref())).collect();
     template.request(&headers, body).map_err(|error| error.to_string())

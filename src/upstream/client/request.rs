@@ -6,6 +6,7 @@ use std::{
     task::{Context, Poll},
 };
 
+use arrayvec::ArrayVec;
 use bytes::Bytes;
 use url::Url;
 
@@ -58,17 +59,18 @@ impl Template {
         Ok(Self { origin, method, head: head.into() })
     }
 
-    /// A request with the headers of this one call. A body given to [`Method::Get`] is not sent.
-    pub fn request(&self, headers: &[(&str, &[u8])], body: Bytes) -> Result<Request, InvalidRequest> {
+    /// A request with the headers of this one call, and the pieces of its body. A body given to [`Method::Get`] is not
+    /// sent.
+    pub fn request(&self, headers: &[(&str, &[u8])], body: Vec<Bytes>) -> Result<Request, InvalidRequest> {
         let own: usize = headers.iter().map(|(name, value)| name.len() + value.len() + 4).sum();
         let mut head = Vec::with_capacity(self.head.len() + own + 48);
         head.extend_from_slice(&self.head);
         push_headers(&mut head, headers)?;
         let body = match self.method {
-            Method::Get => Bytes::new(),
+            Method::Get => Vec::new(),
             Method::Post => {
                 // Writing to a Vec cannot fail.
-                let _ = write!(head, "content-length: {}\r\n", body.len());
+                let _ = write!(head, "content-length: {}\r\n", body.iter().map(Bytes::len).sum::<usize>());
                 body
             }
         };
@@ -99,11 +101,14 @@ fn push_headers(head: &mut Vec<u8>, headers: &[(&str, &[u8])]) -> Result<(), Inv
     Ok(())
 }
 
+/// Pieces handed to the operating system at once.
+const MAX_SLICES: usize = 16;
+
 /// The bytes of one request and how far they have been sent. The body is not copied.
 #[derive(Default)]
 pub(super) struct Outgoing {
     head: Vec<u8>,
-    body: Bytes,
+    body: Vec<Bytes>,
     written: usize,
     progress: Progress,
 }
@@ -129,16 +134,32 @@ impl Outgoing {
         self.progress = Progress::Sending;
     }
 
+    /// What is left to send, as far as one write takes it.
+    fn unsent(&self) -> ArrayVec<IoSlice<'_>, MAX_SLICES> {
+        let mut sent = self.written;
+        let mut unsent = ArrayVec::new();
+        for piece in std::iter::once(self.head.as_slice()).chain(self.body.iter().map(|piece| &piece[..])) {
+            let (done, left) = piece.split_at(sent.min(piece.len()));
+            sent -= done.len();
+            if !left.is_empty() && unsent.try_push(IoSlice::new(left)).is_err() {
+                break;
+            }
+        }
+        unsent
+    }
+
     /// Sends as much as `stream` takes now, and has the task woken when it can take more. An error ends the sending and
     /// is not reported: whoever reads finds out whether there is an answer all the same.
     pub(super) fn advance(&mut self, stream: &mut Stream, cx: &mut Context<'_>) {
         if self.progress != Progress::Sending {
             return;
         }
-        while self.written < self.head.len() + self.body.len() {
-            let in_body = self.written.saturating_sub(self.head.len());
-            let head = self.head.get(self.written..).unwrap_or_default();
-            match stream.poll_write(cx, &[IoSlice::new(head), IoSlice::new(&self.body[in_body..])]) {
+        loop {
+            let written = match self.unsent() {
+                unsent if unsent.is_empty() => break,
+                unsent => stream.poll_write(cx, &unsent),
+            };
+            match written {
                 Poll::Ready(Ok(written @ 1..)) => self.written += written,
                 Poll::Ready(_) => return self.progress = Progress::Broken,
                 Poll::Pending => return,
@@ -157,7 +178,7 @@ mod tests {
     use super::*;
 
     fn head(template: &Template, headers: &[(&str, &[u8])], body: &'static str) -> String {
-        let request = template.request(headers, Bytes::from_static(body.as_bytes())).unwrap();
+        let request = template.request(headers, vec![Bytes::from_static(body.as_bytes())]).unwrap();
         String::from_utf8(request.outgoing.head).unwrap()
     }
 
@@ -183,10 +204,10 @@ mod tests {
         for (name, value) in
             [("a", "x\r\nb: c"), ("a", "x\n"), ("a", "\0"), ("a: b\r\nc", "x"), ("a b", "x"), ("", "x")]
         {
-            let refused = post.request(&[(name, value.as_bytes())], Bytes::new()).err();
+            let refused = post.request(&[(name, value.as_bytes())], Vec::new()).err();
             assert!(refused.is_some(), "{name:?}: {value:?}");
             assert!(Template::new(Method::Get, &url, &[(name, value.as_bytes())]).is_err());
         }
-        assert!(post.request(&[("accept", "text/\u{e9}vent\tstream".as_bytes())], Bytes::new()).is_ok());
+        assert!(post.request(&[("accept", "text/\u{e9}vent\tstream".as_bytes())], Vec::new()).is_ok());
     }
 }

@@ -32,7 +32,7 @@ impl Upstream {
     }
 
     fn request(&self, body: &'static str) -> Request {
-        self.template.request(&[], Bytes::from_static(body.as_bytes())).unwrap()
+        self.template.request(&[], vec![Bytes::from_static(body.as_bytes())]).unwrap()
     }
 
     fn has_no_idle_connection(&self, client: &Client) -> bool {
@@ -292,7 +292,7 @@ async fn the_sweep_ends_with_the_client() {
 async fn an_early_refusal_of_a_large_body_is_read() {
     let upstream = Upstream::start().await;
     let client = client(PATIENT);
-    let request = upstream.template.request(&[], Bytes::from(vec![b'x'; 50 << 20])).unwrap();
+    let request = upstream.template.request(&[], vec![Bytes::from(vec![b'x'; 50 << 20])]).unwrap();
     let (answer, mut peer) = join!(client.send(request), async {
         let mut peer = upstream.accept().await;
         peer.0.read_exact(&mut [0; 100]).await.unwrap();
@@ -306,7 +306,7 @@ async fn an_early_refusal_of_a_large_body_is_read() {
     assert!(upstream.has_no_idle_connection(&client));
 
     // The same, and the upstream closes right after it: its reset must not hide what it said.
-    let request = upstream.template.request(&[], Bytes::from(vec![b'x'; 50 << 20])).unwrap();
+    let request = upstream.template.request(&[], vec![Bytes::from(vec![b'x'; 50 << 20])]).unwrap();
     let (answer, _) = join!(client.send(request), async {
         let mut peer = upstream.accept().await;
         peer.0.read_exact(&mut [0; 100]).await.unwrap();
@@ -320,7 +320,7 @@ async fn an_upstream_may_begin_to_answer_while_it_still_reads() {
     let upstream = Upstream::start().await;
     let client = client(PATIENT);
     let size = 20 << 20;
-    let request = upstream.template.request(&[], Bytes::from(vec![b'#'; size])).unwrap();
+    let request = upstream.template.request(&[], vec![Bytes::from(vec![b'#'; size])]).unwrap();
     let call = async { whole(client.send(request).await.unwrap().body).await.unwrap() };
     let (said, mut peer) = join!(call, async {
         let mut peer = upstream.accept().await;
@@ -410,7 +410,7 @@ async fn our_own_listener_and_link_local_addresses_are_not_called() {
         "http://[fe80::1]/".to_owned(),
     ] {
         let template = Template::new(Method::Get, &Url::parse(&url).unwrap(), &[]).unwrap();
-        let error = client.send(template.request(&[], Bytes::new()).unwrap()).await.err().unwrap();
+        let error = client.send(template.request(&[], Vec::new()).unwrap()).await.err().unwrap();
         assert_eq!(error.kind, SendErrorKind::Forbidden, "{url}");
     }
     assert!(upstream.is_left_alone().await);
@@ -422,7 +422,7 @@ async fn a_name_without_an_address_says_so() {
     let name = "n".repeat(64);
     let url = Url::parse(&format!("http://{name}/v1")).unwrap();
     let template = Template::new(Method::Get, &url, &[]).unwrap();
-    let error = client(PATIENT).send(template.request(&[], Bytes::new()).unwrap()).await.err().unwrap();
+    let error = client(PATIENT).send(template.request(&[], Vec::new()).unwrap()).await.err().unwrap();
     assert_eq!(error.kind, SendErrorKind::Resolve);
     assert!(error.to_string().starts_with(&format!("http://{name}: the name could not be resolved: ")));
 }

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::{Field, Maximum, Request, StreamOptions};
 use crate::upstream::{
     json,
-    splice::{Splice, splice},
+    splice::{Splice, splice_in_pieces},
 };
 
 /// What is to stand in the body that goes upstream.
@@ -33,11 +33,12 @@ impl Request {
         self.asks_for_usage() && !matches!(self.options, StreamOptions::With { asked: true, .. })
     }
 
-    /// The body for the upstream. `body` is the one that was scanned; if nothing changes, that is what comes back.
+    /// The body for the upstream, in pieces; a large one is not copied. `body` is the one that was scanned; if nothing
+    /// changes, that is what comes back.
     ///
     /// A stream of chat/completions or completions is asked for usage. A cap lowers every maximum above it, and is set
     /// where the customer declared none.
-    pub fn rewrite(&self, body: &Bytes, changes: &Changes<'_>) -> Bytes {
+    pub fn rewrite(&self, body: &Bytes, changes: &Changes<'_>) -> Vec<Bytes> {
         let mut splices = Vec::new();
         // The body is never empty: it holds `model`. So what is added in front of the first member ends in a comma.
         let mut added = Vec::new();
@@ -54,7 +55,7 @@ impl Request {
             splices.push(Splice { at: self.inside..self.inside, with: added.into() });
         }
         splices.sort_unstable_by_key(|splice| splice.at.start);
-        splice(body, &splices)
+        splice_in_pieces(body, &splices)
     }
 
     fn asks_for_usage(&self) -> bool {
