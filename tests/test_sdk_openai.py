@@ -295,6 +295,14 @@ def test_what_is_the_operators_trouble_is_a_502_to_the_customer(gateway, upstrea
     assert MODEL not in str(caught.value.body) and "10.1.2.3" not in str(caught.value.body)
     assert gateway.events(key) == []
     assert upstream.count == 1, "a redirect was followed"
+    [sentence] = [one for one in attention(gateway) if slug in one]
+    assert str(status) in sentence
+    sdk.chat.completions.create(model=slug, messages=message("hi"))
+    assert not [one for one in attention(gateway) if slug in one]
+
+
+def attention(gateway):
+    return gateway.admin("GET", "/v1/gateway/status")["attention"]
 
 
 def test_the_upstreams_429_is_passed_on_with_its_retry_after(gateway, upstream, sdk, slug, key):

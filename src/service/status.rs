@@ -1,12 +1,18 @@
 //! How Tollgate is: what the status page and the health checks are made of.
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use super::Gateway;
-use crate::domain::usage::Usage;
+use crate::{
+    domain::usage::Usage,
+    upstream::{health::Trouble, target::Target},
+};
 
 /// How long a record may wait before new requests are refused.
 const STALL: Duration = Duration::from_secs(5);
@@ -101,7 +107,16 @@ impl Gateway {
 
     /// What needs an operator's attention, in sentences.
     pub fn attention(&self) -> Vec<String> {
-        self.findings.iter().cloned().chain(self.cannot_meter()).collect()
+        let catalog = self.catalog.load();
+        let troubles = catalog.models().flat_map(|model| {
+            let of_target = |(index, target): (usize, &Arc<Target>)| {
+                let Trouble { why, times, .. } = target.health.trouble()?;
+                let what = if times == 1 { "did not answer the last call" } else { "has not answered lately" };
+                Some(format!("Target {index} of {} {what} (failures in a row: {times}): {why}.", model.slug))
+            };
+            model.targets.iter().enumerate().filter_map(of_target)
+        });
+        self.findings.iter().cloned().chain(self.cannot_meter()).chain(troubles).collect()
     }
 
     /// Free and total bytes of the file system under the data directory.

@@ -3,6 +3,7 @@
 //! Bytes are forwarded; usage is observed beside them. What need not be touched is not touched.
 
 pub mod client;
+pub mod health;
 pub mod json;
 pub mod observe;
 pub mod provider;

@@ -7,6 +7,7 @@ use url::Url;
 
 use super::{
     client::{Method, Template},
+    health::Health,
     provider,
 };
 use crate::{
@@ -25,6 +26,8 @@ pub struct Target {
     provider: Provider,
     /// How to reach it.
     pub reach: Reach,
+    /// How it has fared.
+    pub health: Health,
 }
 
 /// How a target is reached.
@@ -46,7 +49,7 @@ impl Target {
             Provider::Anthropic => Reach::Broken("the provider ANTHROPIC is not supported yet"),
             _ => templates(target, secret).map_or_else(Reach::Broken, Reach::Http),
         };
-        Self { model, provider: target.provider, reach }
+        Self { model, provider: target.provider, reach, health: Health::default() }
     }
 
     /// What it calls the output maximum of a request.

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use super::cells::Places;
 use crate::domain::{
+    day::Day,
     estimate::{MAX_HOLD, Ratio, Sample, SlugEstimate},
     id::SlugId,
-    limit::EffectiveLimit,
+    limit::{EffectiveLimit, Unit},
     route::Route,
     usage::{Usage, UsageSource},
 };
@@ -180,6 +181,17 @@ impl Standing {
         self.limit.limit.threshold.get().saturating_sub(self.used.saturating_add(self.held))
     }
 
+    /// When it is reset, in ms of Unix time: a day's end is exact, how long a window lasts is counted from now.
+    pub fn reset_at_unix_ms(&self, now_unix_ms: u64) -> Option<u64> {
+        match self.limit.limit.unit {
+            Unit::Day => Some(Day::from_unix_ms(now_unix_ms).end_unix_ms()),
+            Unit::Second | Unit::Minute => {
+                let millis = u64::try_from(self.reset?.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
+                Some(now_unix_ms.saturating_add(millis))
+            }
+        }
+    }
+
     /// Whether others draw on it too: it is anchored on an ancestor.
     pub fn is_shared(&self) -> bool {
         self.limit.counted_at != 0
@@ -216,4 +228,11 @@ pub struct Refusal {
     pub retry_after: Option<Duration>,
     /// As they are.
     pub standings: Standings,
+}
+
+impl Refusal {
+    /// The wait in whole seconds, at least one and rounded up, so that it is enough. `None` if it never is.
+    pub fn retry_after_s(&self) -> Option<u64> {
+        self.retry_after.map(|wait| wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0)).max(1))
+    }
 }

@@ -1,6 +1,6 @@
 //! What stands against a group's limits: `/usage` in the published shape, `/limits` for a request that might come.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 use actix_web::web::{Data, Json};
 use schemars::JsonSchema;
@@ -13,12 +13,7 @@ use super::{
     query::Query,
 };
 use crate::{
-    domain::{
-        day::Day,
-        id::GroupId,
-        ledger::Standing,
-        limit::{LimitKind, Unit},
-    },
+    domain::{id::GroupId, ledger::Standing, limit::LimitKind},
     http::error::AdminError,
     service::Gateway,
 };
@@ -53,7 +48,7 @@ impl LimitUsage {
             unit: UsageUnitWord(limit.unit),
             threshold: ThresholdNumber(limit.threshold),
             current_usage: standing.begun.then_some(standing.used),
-            reset_at: standing.begun.then(|| reset_at(standing, now_ms)).flatten(),
+            reset_at: standing.begun.then(|| standing.reset_at_unix_ms(now_ms)).flatten().map(Timestamp),
             source_group: standing.limit.source.to_string(),
         }
     }
@@ -110,26 +105,10 @@ impl LimitStanding {
             used: standing.used,
             held: standing.held,
             left: standing.left(),
-            reset_at: reset_at(standing, now_ms),
+            reset_at: standing.reset_at_unix_ms(now_ms).map(Timestamp),
             source_group: standing.limit.source.to_string(),
         }
     }
-}
-
-/// When a day ends is exact; how long a window lasts is counted from now.
-fn reset_at(standing: &Standing, now_ms: u64) -> Option<Timestamp> {
-    let at_ms = match standing.limit.limit.unit {
-        Unit::Day => Day::from_unix_ms(now_ms).end_unix_ms(),
-        Unit::Second | Unit::Minute => {
-            now_ms.saturating_add(u64::try_from(standing.reset?.as_millis()).unwrap_or(u64::MAX))
-        }
-    };
-    Some(Timestamp(at_ms))
-}
-
-/// Rounded up, so that waiting as long is enough.
-fn whole_seconds(wait: Duration) -> u64 {
-    wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0)).max(1)
 }
 
 pub(super) async fn usage(
@@ -162,20 +141,8 @@ pub(super) async fn limits(
         slug: query.slug,
         tokens,
         admitted: outcome.refusal.is_none(),
-        retry_after_s: outcome.refusal.as_ref().and_then(|refusal| refusal.retry_after).map(whole_seconds),
+        retry_after_s: outcome.refusal.as_ref().and_then(|refusal| refusal.retry_after_s()),
         stopped_by: outcome.refusal.as_ref().map(|refusal| refusal.index),
         limits: outcome.standings.iter().map(|standing| LimitStanding::new(standing, now_ms)).collect(),
     }))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_wait_is_told_in_whole_seconds_that_are_enough() {
-        for (millis, seconds) in [(0, 1), (1, 1), (1000, 1), (1001, 2), (59_999, 60)] {
-            assert_eq!(whole_seconds(Duration::from_millis(millis)), seconds);
-        }
-    }
 }

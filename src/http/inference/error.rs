@@ -113,7 +113,7 @@ impl Problem {
             Refused::ModelNotFound(slug) => Self::model_not_found(&slug),
             Refused::Limit(slug, refusal) => {
                 let (code, message) = rate_limits::words(&slug, &refusal);
-                let wait = rate_limits::retry_after_s(&refusal);
+                let wait = refusal.retry_after_s();
                 Self {
                     retry_after: wait.map(|seconds| Bytes::from(seconds.to_string())),
                     should_retry: wait.is_none_or(|seconds| seconds > rate_limits::LONG_WAIT_S).then_some(false),

@@ -56,7 +56,7 @@ impl fmt::Display for Reset {
         if self.0 < Duration::from_secs(1) {
             return write!(f, "{}ms", self.0.as_nanos().div_ceil(1_000_000));
         }
-        let seconds = whole_seconds(self.0);
+        let seconds = self.0.as_secs() + u64::from(self.0.subsec_nanos() > 0);
         let (hours, minutes, rest) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
         match (hours, minutes) {
             (0, 0) => write!(f, "{rest}s"),
@@ -64,15 +64,6 @@ impl fmt::Display for Reset {
             _ => write!(f, "{hours}h{minutes}m{rest}s"),
         }
     }
-}
-
-fn whole_seconds(duration: Duration) -> u64 {
-    duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
-}
-
-/// Whole seconds until a refused request would pass; absent if it never will.
-pub(super) fn retry_after_s(refusal: &Refusal) -> Option<u64> {
-    refusal.retry_after.map(|wait| whole_seconds(wait).max(1))
 }
 
 /// The code and the sentence of a refusal. Of a limit that others draw on, no figures are told.
@@ -99,7 +90,7 @@ pub(super) fn words(slug: &str, refusal: &Refusal) -> (&'static str, String) {
         ),
         _ => format!("{name} reached for {slug}: {counted} per {unit}, a limit that is shared with others."),
     };
-    let when = match retry_after_s(refusal) {
+    let when = match refusal.retry_after_s() {
         Some(seconds) => format!("Try again in {seconds} s."),
         None => "This request can never pass it.".to_owned(),
     };

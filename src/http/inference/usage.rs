@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::reply::Reply;
 use crate::{
-    domain::{ledger::Standing, limit::Unit},
+    domain::ledger::Standing,
     http::{limit_words, time},
     service::{Gateway, catalog::KeyEntry},
 };
@@ -35,10 +35,6 @@ fn view(standing: &Standing, now_ms: u64) -> LimitView {
     let limit = standing.limit.limit;
     let shared = standing.is_shared();
     let own = |figure: u64| (!shared).then_some(figure);
-    let reset_at_ms = standing.reset.map(|reset| match limit.unit {
-        Unit::Day => crate::domain::day::Day::from_unix_ms(now_ms).end_unix_ms(),
-        Unit::Second | Unit::Minute => now_ms.saturating_add(u64::try_from(reset.as_millis()).unwrap_or(u64::MAX)),
-    });
     LimitView {
         kind: limit_words::kind(limit.kind()),
         limit_type: limit_words::limit_type(limit.limit_type),
@@ -47,7 +43,7 @@ fn view(standing: &Standing, now_ms: u64) -> LimitView {
         used: own(standing.used),
         held: own(standing.held),
         left: standing.left(),
-        reset_at: reset_at_ms.map(time::rfc3339),
+        reset_at: standing.reset_at_unix_ms(now_ms).map(time::rfc3339),
         shared,
     }
 }

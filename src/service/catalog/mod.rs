@@ -267,6 +267,11 @@ impl Catalog {
         self.slug_names.get(&id).and_then(|name| self.models.get(name))
     }
 
+    /// Everything that can be called.
+    pub fn models(&self) -> impl Iterator<Item = &Arc<Model>> {
+        self.models.values()
+    }
+
     /// The id that a slug's counters hang on; it may have no endpoint any more.
     pub fn slug_id(&self, slug: &str) -> Option<SlugId> {
         self.slug_ids.get(slug).copied()

@@ -15,7 +15,6 @@ use crate::{
     service::{catalog::Model, metering::Reservation},
     upstream::{
         Response,
-        client::{Request as HttpRequest, SendError, Template},
         provider::demo,
         refusal::{self, UpstreamRefusal},
         request::{Changes, OutputCap, Request},
@@ -33,20 +32,33 @@ pub(super) struct Found {
     pub(super) reservation: Reservation,
 }
 
-/// Why a target was passed over.
-enum Passed {
-    Unusable,
-    TooSlow,
-    Failed,
-    Limited(Box<UpstreamRefusal>),
-}
-
 /// What one target did.
-#[expect(clippy::large_enum_variant, reason = "it is taken apart where it comes from")]
 enum Outcome {
     Answered(Response),
     Refused(Box<UpstreamRefusal>),
     Passed(Passed),
+}
+
+/// A target was passed over.
+struct Passed {
+    why: Why,
+    /// For the operator.
+    words: String,
+    /// It is at its own limit, and said this.
+    limited: Option<Box<UpstreamRefusal>>,
+}
+
+/// What the customer is told if no other target answers either.
+enum Why {
+    Unusable,
+    TooSlow,
+    Failed,
+}
+
+impl Outcome {
+    fn passed(why: Why, words: impl Into<String>) -> Self {
+        Self::Passed(Passed { why, words: words.into(), limited: None })
+    }
 }
 
 pub(super) async fn find_answer(
@@ -59,36 +71,38 @@ pub(super) async fn find_answer(
     output_max: Option<u64>,
 ) -> Result<Found, Refused> {
     let route = reservation.route();
-    let mut last = Passed::Unusable;
-    let mut all_limited = true;
+    let mut last = Why::Unusable;
+    let mut limited = None;
     for (index, target) in model.targets.iter().enumerate() {
         let cap = output_max.map(|tokens| OutputCap { parameter: target.output_parameter(route), tokens });
-        let changes = Changes { model: &target.model, cap };
-        let body = request.rewrite(body, &changes);
+        let body = request.rewrite(body, &Changes { model: &target.model, cap });
         match attempt(worker, model, target, route, body, passed_on).await {
             Outcome::Answered(response) => {
+                target.health.succeeded();
                 return Ok(Found { response, upstream_model: target.model.clone(), reservation });
             }
             Outcome::Refused(refused) => {
+                target.health.succeeded();
                 reservation.release(true);
                 return Err(Refused::UpstreamRefused(refused));
             }
             Outcome::Passed(passed) => {
-                all_limited &= matches!(passed, Passed::Limited(_));
+                warn!(model = &*model.slug, target = index, why = passed.words, "a target was passed over");
+                target.health.failed(passed.words, worker.gateway.now_ms());
                 worker.gateway.counts.target_failed();
-                tracing::debug!(model = &*model.slug, target = index, "a target was passed over");
-                last = passed;
+                // What is passed on is the last one's, and only if every target is at its own limit.
+                limited = passed.limited.filter(|_| index == 0 || limited.is_some());
+                last = passed.why;
             }
         }
     }
     // A 429 that is passed on is an answer; a target that failed, was silent or refused our credential gave none.
-    let answered = all_limited && matches!(last, Passed::Limited(_));
-    reservation.release(answered);
-    Err(match last {
-        Passed::Limited(limited) if answered => Refused::UpstreamRefused(limited),
-        Passed::Unusable => Refused::NoUpstream,
-        Passed::TooSlow => Refused::UpstreamTimeout,
-        Passed::Limited(_) | Passed::Failed => Refused::Upstream,
+    reservation.release(limited.is_some());
+    Err(match (limited, last) {
+        (Some(limited), _) => Refused::UpstreamRefused(limited),
+        (None, Why::Unusable) => Refused::NoUpstream,
+        (None, Why::TooSlow) => Refused::UpstreamTimeout,
+        (None, Why::Failed) => Refused::Upstream,
     })
 }
 
@@ -103,60 +117,38 @@ async fn attempt(
     let template = match &target.reach {
         Reach::Http(templates) => templates.get(route as usize),
         Reach::Demo => return Outcome::Answered(demo::answer(route, &body.concat())),
-        Reach::Broken(why) => {
-            warn!(model = &*model.slug, why, "a target cannot be used");
-            return Outcome::Passed(Passed::Unusable);
-        }
+        Reach::Broken(why) => return Outcome::passed(Why::Unusable, *why),
     };
-    let Some(template) = template else { return Outcome::Passed(Passed::Unusable) };
-    let request = match http_request(template, passed_on, body) {
+    let Some(template) = template else { return Outcome::passed(Why::Unusable, "it does not have this route") };
+    let headers: arrayvec::ArrayVec<(&str, &[u8]), 8> =
+        passed_on.iter().take(8).map(|(name, value)| (*name, value.as_ref())).collect();
+    let request = match template.request(&headers, body) {
         Ok(request) => request,
-        Err(why) => {
-            warn!(model = &*model.slug, why, "a request could not be put together");
-            return Outcome::Passed(Passed::Failed);
-        }
+        Err(error) => return Outcome::passed(Why::Failed, error.to_string()),
     };
     match worker.client.send(request).await {
         Ok(response) => judge(model, target, Response::from_http(response)).await,
-        Err(error) => Outcome::Passed(unreachable(model, &error)),
+        Err(error) => {
+            let why = if error.kind.is_timeout() { Why::TooSlow } else { Why::Failed };
+            Outcome::passed(why, error.to_string())
+        }
     }
-}
-
-fn http_request(
-    template: &Template,
-    passed_on: &[(&'static str, Bytes)],
-    body: Vec<Bytes>,
-) -> Result<HttpRequest, String> {
-    let headers: arrayvec::ArrayVec<(&str, &[u8]), 8> =
-        passed_on.iter().take(8).map(|(name, value)| (*name, value.as_ref())).collect();
-    template.request(&headers, body).map_err(|error| error.to_string())
-}
-
-fn unreachable(model: &Model, error: &SendError) -> Passed {
-    warn!(model = &*model.slug, %error, "an upstream did not answer");
-    if error.kind.is_timeout() { Passed::TooSlow } else { Passed::Failed }
 }
 
 async fn judge(model: &Model, target: &Target, response: Response) -> Outcome {
     let status = response.status;
     match status {
         200..=299 => Outcome::Answered(response),
-        401..=403 => {
-            warn!(model = &*model.slug, status, "an upstream refused our credential");
-            Outcome::Passed(Passed::Failed)
-        }
+        401..=403 => Outcome::passed(Why::Failed, format!("it refused our credential (status {status})")),
         429 => {
-            warn!(model = &*model.slug, "an upstream is at its own limit");
             let limited = UpstreamRefusal {
                 code: Some("upstream_rate_limited".to_owned()),
                 ..refusal::read(response, &target.model, &model.slug).await
             };
-            Outcome::Passed(Passed::Limited(Box::new(limited)))
+            let words = "it is at its own limit (status 429)".to_owned();
+            Outcome::Passed(Passed { why: Why::Failed, words, limited: Some(Box::new(limited)) })
         }
         400..=499 => Outcome::Refused(Box::new(refusal::read(response, &target.model, &model.slug).await)),
-        _ => {
-            warn!(model = &*model.slug, status, "an upstream failed");
-            Outcome::Passed(Passed::Failed)
-        }
+        _ => Outcome::passed(Why::Failed, format!("it failed (status {status})")),
     }
 }

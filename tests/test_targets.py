@@ -1,0 +1,87 @@
+"""Several targets behind one slug: the first one that can answer does."""
+
+import pytest
+
+from support.gateway import fresh
+from support.upstream import ScriptedUpstream
+
+
+@pytest.fixture
+def second():
+    scripted = ScriptedUpstream()
+    yield scripted
+    scripted.stop()
+
+
+@pytest.fixture
+def slug(gateway, upstream, second):
+    slug = f"acme/{fresh('model')}"
+    target = {"provider": "OPENAI_COMPATIBLE", "target_model": "upstream-model"}
+    targets = [{**target, "base_url": one.base_url} for one in (upstream, second)]
+    gateway.admin("POST", "/v1/gateway/endpoints", {"slug": slug, "targets": targets})
+    return slug
+
+
+def used(gateway, group, slug):
+    return {limit["kind"]: limit["used"] for limit in gateway.limits(group, slug)["limits"]}
+
+
+def test_the_first_target_answers_while_it_can(customer, upstream, second, slug):
+    assert customer.chat(slug).status == 200
+    assert (upstream.count, second.count) == (1, 0)
+
+
+@pytest.mark.parametrize("status", [302, 401, 402, 403, 429, 500, 503])
+def test_a_target_that_fails_is_passed_over_and_the_request_is_billed_once(
+    gateway, upstream, second, customer, slug, key, status
+):
+    upstream.fail_next(1, status)
+    assert customer.chat(slug).status == 200
+    assert (upstream.count, second.count) == (1, 1)
+    [event] = gateway.events(key)
+    assert event["status"] == 200
+
+
+def test_a_target_that_is_not_there_is_passed_over(gateway, upstream, second, customer, slug, key):
+    upstream.stop()
+    connection, _, stream = customer.stream_chat(slug)
+    assert stream.chunks()
+    connection.close()
+    assert len(gateway.events(key)) == 1
+
+
+def test_what_is_the_customers_fault_is_not_tried_elsewhere(gateway, upstream, second, customer, slug, key):
+    upstream.fail_next(1, 422)
+    assert customer.chat(slug).status == 422
+    assert second.count == 0 and gateway.events(key) == []
+
+
+def test_a_429_of_all_targets_is_passed_on_and_of_one_is_not(upstream, second, customer, slug):
+    upstream.fail_next(1, 429, headers=[("retry-after", "3")])
+    second.fail_next(1, 429, headers=[("retry-after", "9")])
+    answer = customer.chat(slug)
+    assert (answer.status, answer.error["code"]) == (429, "upstream_rate_limited")
+    assert answer.headers["retry-after"] == "9"
+    upstream.fail_next(1, 500)
+    second.fail_next(1, 429)
+    assert customer.chat(slug).status == 502
+
+
+def test_a_stream_that_broke_off_is_not_begun_again(gateway, upstream, second, customer, slug, key):
+    upstream.break_off_next(after=3)
+    connection, _, stream = customer.stream_chat(slug)
+    while not stream.next().startswith('{"error"'):
+        pass
+    connection.close()
+    assert second.count == 0 and len(gateway.events(key)) == 1
+
+
+@pytest.mark.parametrize("statuses, given_back", [((500, 401), True), ((429, 429), False), ((422,), False)])
+def test_rate_counts_are_given_back_if_no_target_answered(gateway, upstream, second, slug, limited, statuses, given_back):
+    rate = [{"type": "REQUEST", "unit": "MINUTE", "threshold": 5}]
+    day = [{"type": "REQUEST", "unit": "DAY", "threshold": 5}]
+    group, customer = limited(rate, day)
+    for target, status in zip((upstream, second), statuses):
+        target.fail_next(1, status)
+    assert customer.chat(slug).status >= 400
+    assert used(gateway, group, slug) == {"rate": 0 if given_back else 1, "usage": 0}
