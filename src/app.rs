@@ -5,11 +5,12 @@ use std::{
     io::{IsTerminal, Write},
     net::{SocketAddr, TcpListener},
     sync::Arc,
+    time::Duration,
 };
 
 use actix_web::{App, HttpServer, rt};
-use tokio::signal::unix::{SignalKind, signal};
-use tracing::info;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::{info, warn};
 
 use crate::{
     config::Config,
@@ -17,6 +18,9 @@ use crate::{
     http, logging,
     service::{BootError, Booted, Gateway, boot, demo},
 };
+
+/// How long a stop waits for requests that were cut to be settled.
+const LAST_SETTLEMENTS: Duration = Duration::from_secs(10);
 
 /// Why the gateway could not run.
 #[derive(Debug)]
@@ -62,6 +66,7 @@ pub fn serve(config: Config, admin_key: Option<Secret>, with_demo: bool) -> Resu
 async fn run(booted: Booted, with_demo: bool) -> Result<(), AppError> {
     let gateway = booted.gateway.clone();
     let config = &gateway.config;
+    let stop = StopSignal::listen()?;
     let (inference, inference_address) = bind("listen", config.listen)?;
     let (admin, admin_address) = bind("admin_listen", config.admin_listen)?;
     gateway.set_listeners([inference_address, admin_address]);
@@ -82,11 +87,15 @@ async fn run(booted: Booted, with_demo: bool) -> Result<(), AppError> {
     info!(listener = "admin", address = %admin_address, "listening");
     greet(&gateway, operator_key, with_demo, inference_address, admin_address).await?;
 
-    stop_signal().await?;
+    stop.received().await;
     info!("stopping: running requests may end within {} s", config.shutdown_grace.as_secs());
     stop_inference.stop(true).await;
     stop_admin.stop(true).await;
     let _ = tokio::join!(running.0, running.1);
+    // What outlived its grace is cut as its thread ends, and settled by that: the journal must still be there.
+    if tokio::time::timeout(LAST_SETTLEMENTS, gateway.counts.drained()).await.is_err() {
+        warn!("some requests could not be settled before the end");
+    }
     booted.close();
     info!("stopped");
     Ok(())
@@ -133,12 +142,21 @@ async fn greet(
     Ok(())
 }
 
-async fn stop_signal() -> io::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+/// SIGTERM and Ctrl-C. Listened for before anybody can know that we run: an early one must not kill.
+struct StopSignal {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignal {
+    fn listen() -> io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
-    Ok(())
+
+    async fn received(mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }

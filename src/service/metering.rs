@@ -183,6 +183,7 @@ impl Reservation {
         }
         key.last_used_ms.touch(now.unix_ms);
         gateway.counts.billed(&usage);
+        gateway.counts.ended();
         info!(
             target: "tollgate::request",
             id = %uuid::Uuid::from_u128(self.arrived.id),

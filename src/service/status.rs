@@ -3,10 +3,12 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
+
+use tokio::sync::Notify;
 
 use super::Gateway;
 use crate::{
@@ -27,6 +29,9 @@ pub struct Counts {
     billed: AtomicU64,
     input_tokens: AtomicU64,
     output_tokens: AtomicU64,
+    /// Told when the last running request ends while somebody waits for that.
+    idle: Notify,
+    is_draining: AtomicBool,
 }
 
 /// [`Counts`], read.
@@ -57,7 +62,24 @@ impl Counts {
     }
 
     pub(super) fn ended(&self) {
-        add(&self.ended, 1);
+        // Sequentially consistent with `is_draining`: either this sees that somebody waits, or he sees that it ended.
+        self.ended.fetch_add(1, Ordering::SeqCst);
+        if self.is_draining.load(Ordering::SeqCst) && self.running() == 0 {
+            self.idle.notify_one();
+        }
+    }
+
+    fn running(&self) -> u64 {
+        let ended = self.ended.load(Ordering::SeqCst);
+        self.admitted.load(Ordering::SeqCst).saturating_sub(ended)
+    }
+
+    /// Waits until no admitted request is running; no new one is admitted any more.
+    pub async fn drained(&self) {
+        self.is_draining.store(true, Ordering::SeqCst);
+        while self.running() > 0 {
+            self.idle.notified().await;
+        }
     }
 
     pub(super) fn refused(&self) {
@@ -69,7 +91,6 @@ impl Counts {
     }
 
     pub(super) fn billed(&self, usage: &Usage) {
-        add(&self.ended, 1);
         add(&self.billed, 1);
         add(&self.input_tokens, usage.input);
         add(&self.output_tokens, usage.output);
@@ -78,10 +99,9 @@ impl Counts {
     /// All of them.
     pub fn read(&self) -> Counted {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let (ended, admitted) = (get(&self.ended), get(&self.admitted));
         Counted {
-            running: admitted.saturating_sub(ended),
-            admitted,
+            running: self.running(),
+            admitted: get(&self.admitted),
             refused: get(&self.refused),
             target_failures: get(&self.target_failures),
             billed: get(&self.billed),
