@@ -4,7 +4,7 @@ use std::{
     fmt, io,
     io::{IsTerminal, Write},
     net::{SocketAddr, TcpListener},
-    sync::Arc,
+    path::PathBuf,
     time::Duration,
 };
 
@@ -16,7 +16,10 @@ use crate::{
     config::Config,
     crypto::secret::Secret,
     http, logging,
-    service::{BootError, Booted, Gateway, boot, demo},
+    service::{
+        BootError, Booted, boot,
+        demo::{self, Seeded},
+    },
 };
 
 /// How long a stop waits for requests that were cut to be settled.
@@ -85,7 +88,13 @@ async fn run(booted: Booted, with_demo: bool) -> Result<(), AppError> {
     let running = (rt::spawn(inference), rt::spawn(admin));
     info!(listener = "inference", address = %inference_address, "listening");
     info!(listener = "admin", address = %admin_address, "listening");
-    greet(&gateway, operator_key, with_demo, inference_address, admin_address).await?;
+    let demo = match with_demo {
+        true => demo::seed(&gateway).await.map_err(|error| AppError::Other(format!("{error:?}"))).map(Some)?,
+        false => None,
+    };
+    // Whoever closed our output does not stop the gateway.
+    let _ = show_operator_key(operator_key);
+    let _ = demo.map(|demo| show_demo(config, &demo, inference_address, admin_address));
 
     stop.received().await;
     info!("stopping: running requests may end within {} s", config.shutdown_grace.as_secs());
@@ -108,38 +117,34 @@ fn bind(setting: &'static str, address: SocketAddr) -> Result<(TcpListener, Sock
     Ok((listener, bound))
 }
 
-/// Tells a person at the terminal what to do next. Keys are shown here once and never logged.
-async fn greet(
-    gateway: &Arc<Gateway>,
-    operator_key: Option<(std::path::PathBuf, Secret)>,
-    with_demo: bool,
-    inference: SocketAddr,
-    admin: SocketAddr,
-) -> Result<(), AppError> {
+/// Says where the first operator key is. The key itself is shown to a person, once, and never logged.
+fn show_operator_key(made: Option<(PathBuf, Secret)>) -> io::Result<()> {
+    let Some((path, key)) = made else { return Ok(()) };
     let mut err = io::stderr();
-    if let Some((path, key)) = operator_key {
-        writeln!(err, "\nAn operator key was made; it is kept in {}.", path.display())?;
-        if err.is_terminal() {
-            writeln!(err, "It is shown here once: {}", key.expose())?;
-        }
-    }
-    if !with_demo {
-        return Ok(());
-    }
+    writeln!(err, "\nAn operator key was made; it is kept in {}.", path.display())?;
+    if err.is_terminal() { writeln!(err, "It is shown here once: {}", key.expose()) } else { Ok(()) }
+}
+
+/// Tells a person what to do with the demo.
+fn show_demo(config: &Config, demo: &Seeded, inference: SocketAddr, admin: SocketAddr) -> io::Result<()> {
+    let base = |url: &Option<url::Url>, address| match url {
+        Some(url) => url.as_str().trim_end_matches('/').to_owned(),
+        None => format!("http://{address}"),
+    };
     let mut out = io::stdout();
-    match demo::seed(gateway).await.map_err(|error| AppError::Other(format!("{error:?}")))? {
-        Some(key) => writeln!(
+    match demo {
+        Seeded::Demo(key) => writeln!(
             out,
-            "\nThe demo is ready. Ask it something:\n\n  curl -N http://{inference}/v1/chat/completions \\\n    -H \
+            "\nThe demo is ready. Ask it something:\n\n  curl -N {}/v1/chat/completions \\\n    -H \
              'Authorization: Bearer {}' \\\n    -H 'Content-Type: application/json' \\\n    -d '{{\"model\": \"{}\", \
              \"stream\": true, \"messages\": [{{\"role\": \"user\", \"content\": \"Hello!\"}}]}}'\n",
+            base(&config.public_url, inference),
             key.expose(),
             demo::SLUG,
         )?,
-        None => writeln!(out, "\nThe data directory is not empty, so no demo was set up in it.")?,
+        Seeded::NotEmpty => writeln!(out, "\nThe data directory is not empty, so no demo was set up in it.")?,
     }
-    writeln!(out, "Admin API and web UI: http://{admin}/\n")?;
-    Ok(())
+    writeln!(out, "Admin API, and a page about it: {}/\n", base(&config.admin_url, admin))
 }
 
 /// SIGTERM and Ctrl-C. Listened for before anybody can know that we run: an early one must not kill.

@@ -1,6 +1,6 @@
 //! `tollgate`, the binary: reads its arguments and hands over.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{io::Write, path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
 use tollgate::{app, config::Config, crypto::secret::Secret};
@@ -32,7 +32,7 @@ struct Serve {
     /// Where customers call [env: TOLLGATE_LISTEN] [default: 127.0.0.1:8080].
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
-    /// Where operators call: admin API and web UI [env: TOLLGATE_ADMIN_LISTEN] [default: 127.0.0.1:8081].
+    /// Where operators call [env: TOLLGATE_ADMIN_LISTEN] [default: 127.0.0.1:8081].
     #[arg(long, value_name = "ADDRESS")]
     admin_listen: Option<String>,
     /// Where everything durable lies; one process at a time [env: TOLLGATE_DATA_DIR] [default: ./data].
@@ -51,7 +51,8 @@ fn main() -> ExitCode {
     match run(serve) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("tollgate: {error}");
+            // A standard error that is closed or full must not turn the exit code into a panic's.
+            let _ = writeln!(std::io::stderr(), "tollgate: {error}");
             ExitCode::FAILURE
         }
     }

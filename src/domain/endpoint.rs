@@ -32,7 +32,7 @@ pub enum Provider {
 }
 
 /// One upstream of an endpoint. Which fields a provider takes is checked where targets are written
-/// (`service::catalog`); what is stored is consistent.
+/// (`http::admin::targets`); what is stored is consistent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Target {
     /// Who speaks there.

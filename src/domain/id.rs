@@ -35,7 +35,10 @@ macro_rules! ids {
             type Err = InvalidId;
 
             fn from_str(text: &str) -> Result<Self, InvalidId> {
-                ulid::Ulid::from_string(text).map(|id| Self(id.0)).map_err(|_| InvalidId)
+                // 26 characters hold 130 bits: a first one above 7 would overflow to another id's text.
+                let fits = text.starts_with(|first| matches!(first, '0'..='7'));
+                let id = ulid::Ulid::from_string(text).ok().filter(|_| fits);
+                id.map(|id| Self(id.0)).ok_or(InvalidId)
             }
         }
     )+};

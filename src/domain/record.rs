@@ -136,22 +136,3 @@ pub enum Row {
     /// A credential was deleted.
     SecretGone(SecretId),
 }
-
-/// Why bytes are no record.
-pub type DecodeError = bincode::error::DecodeError;
-
-impl<'a> Record<'a> {
-    /// Appends the record's bytes.
-    pub fn encode(&self, buffer: &mut Vec<u8>) -> Result<(), bincode::error::EncodeError> {
-        bincode::serde::encode_into_std_write(self, buffer, CONFIG).map(drop)
-    }
-
-    /// Reads a record back; texts borrow from `bytes`.
-    pub fn decode(bytes: &'a [u8]) -> Result<Self, DecodeError> {
-        bincode::serde::borrow_decode_from_slice(bytes, CONFIG).map(|(record, _)| record)
-    }
-}
-
-/// bincode's varint encoding, frozen with the format. The limit bounds what a damaged length can allocate.
-const CONFIG: bincode::config::Configuration<bincode::config::LittleEndian, bincode::config::Varint> =
-    bincode::config::standard();

@@ -16,7 +16,7 @@ use crate::{crypto::random, service::error::Error};
 /// How long somebody who guessed too often is told to wait, in seconds.
 const GUESS_AGAIN_AFTER_S: u64 = 60;
 
-/// Why an operator's request failed. Whatever it is, nothing was changed.
+/// Why an operator's request failed. Unless it is pending, nothing was changed.
 #[derive(Debug)]
 pub(super) enum AdminError {
     /// The service, or a rule that is checked before it is asked.
@@ -73,6 +73,13 @@ impl AdminError {
             Self::Refused(Error::NotFound(what)) => {
                 (StatusCode::NOT_FOUND, "not_found", format!("There is no such {what}."))
             }
+            Self::Refused(Error::Pending) => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "change_pending",
+                "The change could not be written to the disk in time. It is queued, and comes into force once the \
+                 journal can be written again."
+                    .to_owned(),
+            ),
             Self::Refused(Error::Unavailable(why)) => {
                 (StatusCode::SERVICE_UNAVAILABLE, "journal_unavailable", sentence(why))
             }

@@ -14,9 +14,18 @@ pub(super) fn rfc3339(unix_ms: u64) -> String {
 /// a whole millisecond lies before the result exactly if it lies before what was written. A space stands for the plus
 /// sign that a URL's decoder takes it from.
 pub(super) fn parse(text: &str) -> Option<u64> {
-    let moment: Timestamp = text.replace(' ', "+").parse().ok()?;
-    let ns = moment.as_nanosecond().max(0);
+    let text = text.replace(' ', "+");
+    let ns = match text.parse::<Timestamp>() {
+        Ok(moment) => moment.as_nanosecond().max(0),
+        // The last day that four digits can write lies beyond jiff's range, and means "never".
+        Err(_) if text.starts_with("9999-12-31T") => same_time_the_day_before(&text)?.as_nanosecond(),
+        Err(_) => return None,
+    };
     u64::try_from((ns + NS_PER_MS - 1) / NS_PER_MS).ok()
+}
+
+fn same_time_the_day_before(text: &str) -> Option<Timestamp> {
+    text.replacen("9999-12-31T", "9999-12-29T", 1).parse().ok()
 }
 
 #[cfg(test)]
@@ -38,6 +47,7 @@ mod tests {
             ("2026-11-23T11:00:00.123 01:00", 1_795_428_000_123),
             ("2026-11-23T10:00:00.1230001Z", 1_795_428_000_124),
             ("1969-12-31T23:59:59Z", 0),
+            ("9999-12-31T23:59:59Z", 253_402_127_999_000),
         ] {
             assert_eq!(parse(text), Some(unix_ms), "{text}");
         }

@@ -13,6 +13,7 @@
 //!
 //! `append` → queue → `writer` thread → `segment` files of `frame`s → `wait`ers and `reader`s.
 
+pub mod codec;
 mod damage;
 mod error;
 #[cfg(test)]

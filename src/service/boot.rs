@@ -6,9 +6,8 @@
 use std::{
     fmt,
     path::PathBuf,
-    sync::{Arc, OnceLock, mpsc},
-    thread,
-    time::{Duration, Instant},
+    sync::{Arc, OnceLock},
+    time::Duration,
 };
 
 use arc_swap::ArcSwap;
@@ -22,8 +21,9 @@ use super::{
     catalog::{Catalog, OperatorEntry},
     clock::Clock,
     installation::{Installation, InstallationError, write_private},
-    keys::ENV_PREFIX,
+    operators::ENV_PREFIX,
     status::Counts,
+    upkeep::Upkeep,
 };
 use crate::{
     config::{self, Config},
@@ -36,16 +36,9 @@ use crate::{
         record::{Actor, Record, Settled},
         usage::UsageSource,
     },
-    journal::{Durability, Journal, OpenReport},
+    journal::{Durability, Journal, OpenReport, codec},
     store::{FoldError, Folder, Store, StoreError},
 };
-
-/// How often the store takes in what has become durable.
-const FOLD_INTERVAL: Duration = Duration::from_millis(500);
-
-/// How often the ledgers of trees that have gone quiet are looked through, and how many cells of each.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
-const SWEEP_CELLS: usize = 256;
 
 /// How long a stop waits for the disk.
 const LAST_WRITE: Duration = Duration::from_secs(10);
@@ -92,7 +85,7 @@ impl std::error::Error for BootError {}
 pub struct Booted {
     /// The gateway.
     pub gateway: Arc<Gateway>,
-    fold: FoldThread,
+    upkeep: Upkeep,
     _lock: std::fs::File,
 }
 
@@ -102,7 +95,7 @@ impl Booted {
         if !self.gateway.journal.close(LAST_WRITE) {
             error!("the journal could not be written to its end");
         }
-        self.fold.stop();
+        self.upkeep.stop();
     }
 }
 
@@ -154,10 +147,11 @@ pub fn boot(config: Config, admin_key: Option<Secret>) -> Result<Booted, BootErr
         sealer,
         env_operator,
         changes: Arc::default(),
+        fold_error: Mutex::default(),
         config,
     });
-    let fold = FoldThread::start(&gateway).map_err(|error| BootError::Other(error.to_string()))?;
-    Ok(Booted { gateway, fold, _lock: installation.lock })
+    let upkeep = Upkeep::start(&gateway).map_err(|error| BootError::Other(error.to_string()))?;
+    Ok(Booted { gateway, upkeep, _lock: installation.lock })
 }
 
 /// What the journal's opening found, in sentences for an operator.
@@ -205,8 +199,13 @@ fn load_catalog(store: &Store, sealer: &Arc<Sealer>, now: Now) -> Result<Catalog
     let mut catalog = Catalog::new(sealer.clone());
     let rows = store.rows()?;
     rows.rows.into_iter().for_each(|row| catalog.apply(row, now));
-    for (prefix, at_ms) in rows.last_used {
+    for (prefix, at_ms) in rows.keys_used {
         if let Some(entry) = catalog.key_by_prefix(&prefix) {
+            entry.last_used_ms.touch(at_ms);
+        }
+    }
+    for (prefix, at_ms) in rows.operators_used {
+        if let Some(entry) = catalog.operators().get(&prefix) {
             entry.last_used_ms.touch(at_ms);
         }
     }
@@ -228,7 +227,7 @@ fn load_days(store: &Store, catalog: &Catalog, now: Now) -> Result<(), StoreErro
 fn refill(journal: &Journal, catalog: &Catalog, estimates: &mut Estimates, now: Now) -> Result<(), String> {
     let mut reader = journal.reader_from_time(now.unix_ms.saturating_sub(LEARN_FROM_MS));
     while let Some(frame) = reader.next().map_err(|error| error.to_string())? {
-        let Ok(Record::Settled(settled)) = Record::decode(frame.body) else { continue };
+        let Ok(Record::Settled(settled)) = codec::decode(frame.body) else { continue };
         let Some(node) = settled.counted_for.first().and_then(|group| catalog.groups().get(group)) else { continue };
         let ago = Duration::from_millis(now.unix_ms.saturating_sub(frame.at_ms));
         let mut ledger = node.tree.ledger.lock();
@@ -272,59 +271,5 @@ impl Gateway {
             .map_err(|error| format!("{} cannot be written: {error}", path.display()))?;
         self.add_operator(Actor::system(), minted.row).await.map_err(|error| format!("{error:?}"))?;
         Ok(Some((path, minted.key)))
-    }
-}
-
-impl Gateway {
-    /// Frees what has run empty in the ledgers.
-    fn sweep_ledgers(&self) {
-        let now = self.clock.now();
-        for node in self.catalog.load().groups().values().filter(|node| node.parent.is_none()) {
-            node.tree.ledger.lock().sweep(now, SWEEP_CELLS);
-        }
-    }
-}
-
-/// The thread that keeps the store up to date with the journal.
-struct FoldThread {
-    stop: mpsc::Sender<()>,
-    thread: thread::JoinHandle<()>,
-}
-
-impl FoldThread {
-    fn start(gateway: &Arc<Gateway>) -> std::io::Result<Self> {
-        let (stop, stopped) = mpsc::channel();
-        let gateway = gateway.clone();
-        let thread = thread::Builder::new().name("store".to_owned()).spawn(move || {
-            let mut folder = match Folder::new(&gateway.store, &gateway.journal) {
-                Ok(folder) => folder,
-                Err(error) => return error!(%error, "the store cannot follow the journal"),
-            };
-            let mut fold = || {
-                let folded = folder.catch_up().and_then(|records| {
-                    if records > 0 { gateway.store.flush().map_err(FoldError::Store) } else { Ok(()) }
-                });
-                if let Err(error) = folded {
-                    error!(%error, "the store does not follow the journal; it will be caught up at the next start");
-                }
-            };
-            let mut swept = Instant::now();
-            while stopped.recv_timeout(FOLD_INTERVAL) == Err(mpsc::RecvTimeoutError::Timeout) {
-                fold();
-                if swept.elapsed() >= SWEEP_INTERVAL {
-                    gateway.sweep_ledgers();
-                    swept = Instant::now();
-                }
-            }
-            fold();
-        })?;
-        Ok(Self { stop, thread })
-    }
-
-    fn stop(self) {
-        drop(self.stop);
-        if self.thread.join().is_err() {
-            error!("the store's thread panicked");
-        }
     }
 }

@@ -12,7 +12,10 @@ use std::{sync::Arc, time::Duration};
 use tokio::sync::OwnedMutexGuard;
 
 use super::{Gateway, catalog::Catalog, error::Error};
-use crate::domain::record::{Actor, Changed, Record, Row};
+use crate::{
+    domain::record::{Actor, Changed, Record, Row},
+    journal::codec,
+};
 
 /// How long an operator waits for a record to become durable before being told what is wrong.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -22,43 +25,43 @@ pub struct Change {
     gateway: Arc<Gateway>,
     /// What there is now.
     pub catalog: Arc<Catalog>,
-    _turn: OwnedMutexGuard<()>,
+    turn: OwnedMutexGuard<()>,
 }
 
 impl Gateway {
     /// Waits for the turn to make a change.
-    pub async fn change(self: &Arc<Self>) -> Change {
-        let turn = self.changes.clone().lock_owned().await;
-        Change { gateway: self.clone(), catalog: self.catalog.load_full(), _turn: turn }
+    pub async fn change(self: &Arc<Self>) -> Result<Change, Error> {
+        if let Some(why) = self.cannot_meter() {
+            return Err(Error::Unavailable(why));
+        }
+        let turn = tokio::time::timeout(PATIENCE, self.changes.clone().lock_owned()).await;
+        let turn = turn.map_err(|_| Error::Unavailable("An earlier change is still being written.".to_owned()))?;
+        Ok(Change { gateway: self.clone(), catalog: self.catalog.load_full(), turn })
     }
 }
 
 impl Change {
     /// Makes `rows` durable and puts them in force, in one step.
     pub async fn commit(self, actor: Actor, action: &str, rows: Vec<Row>) -> Result<(), Error> {
-        if let Some(why) = self.gateway.cannot_meter() {
-            return Err(Error::Unavailable(why));
-        }
+        let Self { gateway, catalog, turn } = self;
         let record = Record::Changed(Changed { actor, action: action.to_owned(), rows });
         let mut bytes = Vec::new();
-        record.encode(&mut bytes).map_err(Error::internal)?;
-        let appended = self.gateway.journal.append(&bytes).map_err(Error::internal)?;
+        codec::encode(&record, &mut bytes).map_err(Error::internal)?;
+        let appended = gateway.journal.append(&bytes).map_err(Error::internal)?;
         let Record::Changed(Changed { rows, .. }) = record else { return Ok(()) };
         let apply = async move {
-            self.gateway.journal.durable(appended.seq).await;
-            let mut catalog = Catalog::clone(&self.catalog);
-            let now = self.gateway.clock.now();
+            // An async block takes only what it names: the turn stays taken until the change is in force.
+            let _turn = turn;
+            gateway.journal.durable(appended.seq).await;
+            let mut catalog = Catalog::clone(&catalog);
+            let now = gateway.clock.now();
             rows.into_iter().for_each(|row| catalog.apply(row, now));
-            self.gateway.catalog.store(Arc::new(catalog));
+            gateway.catalog.store(Arc::new(catalog));
         };
         match tokio::time::timeout(PATIENCE, tokio::task::spawn_local(apply)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(panicked)) => Err(Error::internal(panicked)),
-            Err(_) => Err(Error::Unavailable(
-                "The journal did not take the change in time. It is queued and comes into force once the journal can \
-                 be written again."
-                    .to_owned(),
-            )),
+            Err(_) => Err(Error::Pending),
         }
     }
 }

@@ -21,12 +21,20 @@ use crate::{
 /// The demo's model.
 pub const SLUG: &str = "demo/echo";
 
-/// Sets the demo up. Gives its key, or nothing if the installation is not empty.
-pub async fn seed(gateway: &Arc<Gateway>) -> Result<Option<Secret>, Error> {
+/// What became of the demo.
+pub enum Seeded {
+    /// It is set up; this is its key.
+    Demo(Secret),
+    /// The installation has endpoints or groups already, and was left as it is.
+    NotEmpty,
+}
+
+/// Sets the demo up, if the installation is empty.
+pub async fn seed(gateway: &Arc<Gateway>) -> Result<Seeded, Error> {
     {
         let catalog = gateway.catalog.load();
         if !catalog.endpoints().is_empty() || !catalog.groups().is_empty() {
-            return Ok(None);
+            return Ok(Seeded::NotEmpty);
         }
     }
     let target = Target {
@@ -51,5 +59,5 @@ pub async fn seed(gateway: &Arc<Gateway>) -> Result<Option<Secret>, Error> {
     };
     let group = gateway.create_group(Actor::system(), group).await?;
     let minted = gateway.mint_key(Actor::system(), group.id, Some("demo".to_owned()), None).await?;
-    Ok(Some(minted.key))
+    Ok(Seeded::Demo(minted.key))
 }

@@ -1,15 +1,13 @@
-//! The rules that endpoints and provider credentials keep: unique slugs, renames that no group has to follow, and no
-//! credential deleted under a target.
+//! The rules that endpoints keep: unique slugs, renames that no group has to follow, credentials that exist.
 
 use std::sync::Arc;
 
 use super::{Gateway, catalog::Catalog, error::Error};
 use crate::{
-    crypto::{random, secret::Secret},
+    crypto::random,
     domain::{
         endpoint::{Endpoint, Region, Target},
-        id::{EndpointId, SecretId, SlugId},
-        key::StoredSecret,
+        id::{EndpointId, SlugId},
         money::Pricing,
         record::{Actor, Row},
         slug::Slug,
@@ -47,7 +45,7 @@ impl Gateway {
 
     /// Makes an endpoint.
     pub async fn create_endpoint(self: &Arc<Self>, actor: Actor, new: NewEndpoint) -> Result<Arc<Endpoint>, Error> {
-        let change = self.change().await;
+        let change = self.change().await?;
         let catalog = &change.catalog;
         if catalog.model(&new.slug).is_some() {
             return Err(duplicate(&new.slug));
@@ -77,7 +75,7 @@ impl Gateway {
         id: EndpointId,
         patch: EndpointPatch,
     ) -> Result<Arc<Endpoint>, Error> {
-        let change = self.change().await;
+        let change = self.change().await?;
         let catalog = &change.catalog;
         let mut endpoint =
             catalog.endpoints().get(&id).map(|known| Endpoint::clone(known)).ok_or(Error::NotFound("endpoint"))?;
@@ -99,42 +97,11 @@ impl Gateway {
     /// Deletes an endpoint and gives its slug's name. Groups keep the slug: should an endpoint take it again, its
     /// counters go on.
     pub async fn delete_endpoint(self: &Arc<Self>, actor: Actor, id: EndpointId) -> Result<String, Error> {
-        let change = self.change().await;
+        let change = self.change().await?;
         let endpoint = change.catalog.endpoints().get(&id).ok_or(Error::NotFound("endpoint"))?;
         let slug = change.catalog.slug_name(endpoint.slug).to_owned();
         change.commit(actor, "endpoint.deleted", vec![Row::EndpointGone(id)]).await?;
         Ok(slug)
-    }
-
-    /// Stores a provider credential, or another value for the one with this name.
-    pub async fn put_secret(
-        self: &Arc<Self>,
-        actor: Actor,
-        name: &str,
-        value: Secret,
-    ) -> Result<Arc<StoredSecret>, Error> {
-        let change = self.change().await;
-        let (id, created_at_ms) = match change.catalog.secret_by_name(name) {
-            Some(known) => (known.id, known.created_at_ms),
-            None => (SecretId(random::ulid(self.now_ms()).map_err(Error::internal)?), self.now_ms()),
-        };
-        let sealed = self.sealer.seal(id, &value).map_err(Error::internal)?;
-        let secret = StoredSecret { id, name: name.to_owned(), sealed, created_at_ms };
-        let stored = Arc::new(secret.clone());
-        change.commit(actor, "secret.written", vec![Row::Secret(secret)]).await?;
-        Ok(stored)
-    }
-
-    /// Deletes a credential that no target uses.
-    pub async fn delete_secret(self: &Arc<Self>, actor: Actor, name: &str) -> Result<(), Error> {
-        let change = self.change().await;
-        let id = change.catalog.secret_by_name(name).map(|secret| secret.id).ok_or(Error::NotFound("secret"))?;
-        if let Some(user) = change.catalog.endpoints_using(id).next() {
-            let slug = change.catalog.slug_name(user.slug);
-            let message = format!("The endpoint {slug} ({}) uses this secret; change its targets first.", user.id);
-            return Err(Error::invalid("secret_in_use", message));
-        }
-        change.commit(actor, "secret.deleted", vec![Row::SecretGone(id)]).await
     }
 }
 
@@ -151,7 +118,7 @@ fn rename(catalog: &Catalog, slug: SlugId, name: Slug) -> Result<Vec<Row>, Error
     let mut rows = Vec::new();
     if let Some(taken) = catalog.slug_id(&name) {
         if catalog.groups().values().any(|node| node.group().model(taken).is_some()) {
-            let message = format!("slug: a group carries {name:?}; remove it there or create an endpoint for it.");
+            let message = format!("slug: a group carries {:?}; remove it there or create an endpoint for it.", &*name);
             return Err(Error::invalid("slug_carried", message));
         }
         rows.push(Row::SlugGone(taken));

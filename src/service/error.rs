@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// Why an operator's request failed. Whatever it is, nothing was changed.
+/// Why an operator's request failed. Unless it is `Pending`, nothing was changed.
 #[derive(Debug)]
 pub enum Error {
     /// The request breaks a rule; the sentence names the field and says what would be right.
@@ -14,6 +14,8 @@ pub enum Error {
     },
     /// What the path names does not exist: `"group"`.
     NotFound(&'static str),
+    /// The change is written down but not durable yet: it comes into force once the journal can be written again.
+    Pending,
     /// The journal cannot be written; the words say why.
     Unavailable(String),
     /// A defect or a broken machine: logged, never shown.

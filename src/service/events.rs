@@ -1,18 +1,31 @@
 //! Reading billing events back from the journal.
 //!
 //! A window is closed before it is read: every later event is stamped at or after its end, and everything stamped
-//! before is waited for. So a poller that goes on from its last `end_time` misses nothing and sees nothing twice.
+//! before is waited for. So a poller that goes on from its last `end_time` misses nothing and sees nothing twice. An end
+//! that lies a little ahead, as another machine's clock has it, is waited for; one far ahead means now.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use super::{Gateway, error::Error};
-use crate::domain::{
-    id::GroupId,
-    money::Cost,
-    record::{Record, Settled},
-    route::Route,
-    usage::{Usage, UsageSource},
+use crate::{
+    domain::{
+        id::GroupId,
+        money::Cost,
+        record::{Record, Settled},
+        route::Route,
+        usage::{Usage, UsageSource},
+    },
+    journal::codec,
 };
+
+/// How far ahead an end may lie to be waited for.
+const AHEAD: Duration = Duration::from_secs(5);
+
+/// How long a read waits for what is not durable yet.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Records read for one page: a filter that few events pass must not make one request scan the whole log.
+const MAX_SCANNED: usize = 1_000_000;
 
 /// Which events.
 pub struct EventsQuery {
@@ -34,7 +47,8 @@ pub struct EventsQuery {
 pub struct EventPage {
     /// The events.
     pub events: Vec<Event>,
-    /// Where the next page begins, as `EventsQuery::after`; absent at the end.
+    /// Where the next page begins, as `EventsQuery::after`; absent at the end. A page may have less than the limit, or
+    /// nothing, before the end.
     pub next: Option<(u64, u64)>,
 }
 
@@ -111,11 +125,15 @@ impl Gateway {
     /// Reads a page of events.
     pub async fn read_events(self: &Arc<Self>, query: EventsQuery) -> Result<EventPage, Error> {
         let wanted_end = query.after.map(|(_, end_ms)| end_ms).or(query.end_ms).unwrap_or(u64::MAX);
-        let window = self.journal.barrier(wanted_end);
-        if let Some(why) = self.cannot_meter() {
-            return Err(Error::Unavailable(why));
+        let ahead = Duration::from_millis(wanted_end.saturating_sub(self.journal.now_ms()));
+        if ahead <= AHEAD {
+            tokio::time::sleep(ahead).await;
         }
-        self.journal.durable(window.seq).await;
+        let window = self.journal.barrier(wanted_end);
+        if tokio::time::timeout(PATIENCE, self.journal.durable(window.seq)).await.is_err() {
+            let why = self.cannot_meter();
+            return Err(Error::Unavailable(why.unwrap_or_else(|| "The journal is slow to be written.".to_owned())));
+        }
         let gateway = self.clone();
         let page = tokio::task::spawn_blocking(move || gateway.scan_events(&query, window.end_ms)).await;
         page.map_err(Error::internal)?
@@ -128,6 +146,7 @@ impl Gateway {
         };
         let start_ms = query.start_ms.unwrap_or(0);
         let mut events: Vec<Event> = Vec::new();
+        let mut scanned = 0;
         while let Some(frame) = reader.next().map_err(Error::internal)? {
             if frame.at_ms >= end_ms {
                 break;
@@ -135,7 +154,11 @@ impl Gateway {
             if frame.at_ms < start_ms {
                 continue;
             }
-            let Record::Settled(settled) = Record::decode(frame.body).map_err(Error::internal)? else { continue };
+            scanned += 1;
+            if scanned > MAX_SCANNED {
+                return Ok(EventPage { events, next: Some((frame.seq - 1, end_ms)) });
+            }
+            let Record::Settled(settled) = codec::decode(frame.body).map_err(Error::internal)? else { continue };
             if !query.takes(&settled) {
                 continue;
             }

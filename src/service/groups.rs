@@ -59,7 +59,7 @@ impl Gateway {
 
     /// Makes a group.
     pub async fn create_group(self: &Arc<Self>, actor: Actor, new: NewGroup) -> Result<Arc<GroupNode>, Error> {
-        let change = self.change().await;
+        let change = self.change().await?;
         let catalog = &change.catalog;
         if catalog.group_by_entity(&new.external_entity_id).is_some() {
             return Err(Error::invalid(
@@ -96,7 +96,7 @@ impl Gateway {
         id: GroupId,
         patch: GroupPatch,
     ) -> Result<Arc<GroupNode>, Error> {
-        let change = self.change().await;
+        let change = self.change().await?;
         let node = change.catalog.groups().get(&id).cloned().ok_or(Error::NotFound("group"))?;
         let mut group = Group::clone(&node.group());
         if let Some(name) = patch.name {
@@ -118,7 +118,7 @@ impl Gateway {
 
     /// Deletes a group, everything below it and all their keys. Gives the group as it was.
     pub async fn delete_group(self: &Arc<Self>, actor: Actor, id: GroupId) -> Result<Arc<GroupNode>, Error> {
-        let change = self.change().await;
+        let change = self.change().await?;
         let nodes = change.catalog.subtree(id);
         let node = nodes.first().cloned().ok_or(Error::NotFound("group"))?;
         let keys = nodes.iter().flat_map(|node| change.catalog.keys_of(node.id, None));

@@ -25,6 +25,7 @@ use crate::{
         route::Route,
         usage::{Usage, UsageSource},
     },
+    journal::codec,
     upstream::{
         observe::{Fed, Observer},
         request::Request,
@@ -215,7 +216,7 @@ fn append(gateway: &Gateway, record: &Record<'_>) -> Option<(u64, u64)> {
     }
     BUFFER.with_borrow_mut(|buffer| {
         buffer.clear();
-        let encoded = record.encode(buffer).map_err(|error| error.to_string());
+        let encoded = codec::encode(record, buffer).map_err(|error| error.to_string());
         let appended = encoded.and_then(|()| gateway.journal.append(buffer).map_err(|error| error.to_string()));
         match appended {
             Ok(appended) => Some((appended.seq, appended.at_ms)),

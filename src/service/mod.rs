@@ -19,7 +19,10 @@ mod installation;
 pub mod keys;
 pub mod limits;
 pub mod metering;
+pub mod operators;
+pub mod secrets;
 pub mod status;
+mod upkeep;
 
 use std::{
     net::SocketAddr,
@@ -71,6 +74,8 @@ pub struct Gateway {
     hasher: KeyHasher,
     sealer: Arc<Sealer>,
     env_operator: Option<Arc<OperatorEntry>>,
+    /// Why the store does not follow the journal, while it does not.
+    fold_error: Mutex<Option<String>>,
     changes: Arc<tokio::sync::Mutex<()>>,
 }
 

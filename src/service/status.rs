@@ -136,7 +136,8 @@ impl Gateway {
             };
             model.targets.iter().enumerate().filter_map(of_target)
         });
-        self.findings.iter().cloned().chain(self.cannot_meter()).chain(troubles).collect()
+        let own = self.cannot_meter().into_iter().chain(self.fold_error.lock().clone());
+        self.findings.iter().cloned().chain(own).chain(troubles).collect()
     }
 
     /// Free and total bytes of the file system under the data directory.

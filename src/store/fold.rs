@@ -22,7 +22,7 @@ use crate::{
         id::{GroupId, SlugId},
         record::{Record, Row, Settled},
     },
-    journal::{Journal, Reader},
+    journal::{Journal, Reader, codec},
 };
 
 /// The most records that one transaction takes in, so that its memory is bounded.
@@ -78,17 +78,27 @@ struct Batch {
 /// Follows the journal and keeps the store up to date with it.
 pub struct Folder<'a> {
     store: &'a Store,
+    journal: &'a Journal,
     reader: Reader,
 }
 
 impl<'a> Folder<'a> {
     /// Goes on where the store stopped.
-    pub fn new(store: &'a Store, journal: &Journal) -> Result<Self, StoreError> {
-        Ok(Self { reader: journal.reader(store.applied()?), store })
+    pub fn new(store: &'a Store, journal: &'a Journal) -> Result<Self, StoreError> {
+        Ok(Self { reader: journal.reader(store.applied()?), journal, store })
     }
 
-    /// Takes in everything that is durable by now. Gives the number of records.
+    /// Takes in everything that is durable by now. Gives the number of records. After an error it goes on from what the
+    /// store contains, never from what was read: a record that was passed over would be lost to the store for good.
     pub fn catch_up(&mut self) -> Result<usize, FoldError> {
+        let folded = self.fold();
+        if folded.is_err() {
+            self.reader = self.journal.reader(self.store.applied()?);
+        }
+        folded
+    }
+
+    fn fold(&mut self) -> Result<usize, FoldError> {
         let mut total = 0;
         loop {
             let batch = self.gather()?;
@@ -107,7 +117,7 @@ impl<'a> Folder<'a> {
             let Some(frame) = frame else { break };
             batch.records += 1;
             batch.last_seq = frame.seq;
-            let record = Record::decode(frame.body)
+            let record = codec::decode(frame.body)
                 .map_err(|error| FoldError::Journal(format!("record {} cannot be decoded: {error}", frame.seq)))?;
             match record {
                 Record::Settled(settled) => {
@@ -149,7 +159,8 @@ impl Store {
         let mut write = |table, key: &[u8], value| batch.rows.push((table, key.to_vec(), value));
         match row {
             Row::Slug(id, name) => write(Table::Slugs, &id.0.to_be_bytes(), Some(encode(&name)?)),
-            Row::SlugGone(id) => write(Table::Slugs, &id.0.to_be_bytes(), None),
+            // An id is never given out again, so its row stays, without a name.
+            Row::SlugGone(id) => write(Table::Slugs, &id.0.to_be_bytes(), Some(encode(&"")?)),
             Row::Endpoint(endpoint) => {
                 write(Table::Endpoints, &endpoint.id.0.to_be_bytes(), Some(encode(&endpoint)?));
             }

@@ -20,7 +20,7 @@ use crate::domain::{
 pub(super) enum Table {
     /// Numbers by name: `format`, `applied`.
     Meta,
-    /// Slug id → name.
+    /// Slug id → name; empty if another slug took it.
     Slugs,
     /// Endpoint id → `Endpoint`.
     Endpoints,
@@ -38,9 +38,11 @@ pub(super) enum Table {
     Counters,
     /// Prefix of a customer's key → Unix ms of its last event.
     LastUsed,
+    /// Prefix of an operator's key → Unix ms of its last request. Not in the journal: a store built anew knows it not.
+    OperatorsUsed,
 }
 
-pub(super) const TABLES: [&str; 10] = [
+pub(super) const TABLES: [&str; 11] = [
     "meta",
     "slugs",
     "endpoints",
@@ -51,6 +53,7 @@ pub(super) const TABLES: [&str; 10] = [
     "secrets",
     "counters",
     "last_used",
+    "operators_used",
 ];
 
 /// The open trees, in the order of `Table`.
@@ -110,7 +113,9 @@ pub struct Rows {
     /// In an order in which each row stands behind those that it refers to.
     pub rows: Vec<Row>,
     /// Prefix of a customer's key → Unix ms of its last event.
-    pub last_used: Vec<(String, u64)>,
+    pub keys_used: Vec<(String, u64)>,
+    /// Prefix of an operator's key → Unix ms of its last request.
+    pub operators_used: Vec<(String, u64)>,
 }
 
 impl Store {
@@ -120,20 +125,34 @@ impl Store {
         for entry in self.tables.of(Table::Slugs).iter() {
             let (id, name) = entry?;
             let id = id.as_ref().try_into().map_err(|_| DAMAGED)?;
-            rows.push(Row::Slug(SlugId(u64::from_be_bytes(id)), decode(&name)?));
+            let (id, name) = (SlugId(u64::from_be_bytes(id)), decode::<String>(&name)?);
+            rows.push(if name.is_empty() { Row::SlugGone(id) } else { Row::Slug(id, name) });
         }
         rows.extend(self.values::<StoredSecret>(Table::Secrets)?.into_iter().map(Row::Secret));
         rows.extend(self.values::<Endpoint>(Table::Endpoints)?.into_iter().map(Row::Endpoint));
         rows.extend(parents_first(self.values(Table::Groups)?).into_iter().map(Row::Group));
         rows.extend(self.values::<ApiKey>(Table::ApiKeys)?.into_iter().map(Row::ApiKey));
         rows.extend(self.values::<OperatorKey>(Table::Operators)?.into_iter().map(Row::Operator));
-        let mut last_used = Vec::new();
-        for entry in self.tables.of(Table::LastUsed).iter() {
+        Ok(Rows { rows, keys_used: self.used(Table::LastUsed)?, operators_used: self.used(Table::OperatorsUsed)? })
+    }
+
+    fn used(&self, table: Table) -> Result<Vec<(String, u64)>, StoreError> {
+        let read = |entry: sled::Result<(sled::IVec, sled::IVec)>| {
             let (prefix, at_ms) = entry?;
-            let prefix = String::from_utf8(prefix.to_vec()).map_err(|_| DAMAGED)?;
-            last_used.push((prefix, decode(&at_ms)?));
+            Ok((String::from_utf8(prefix.to_vec()).map_err(|_| DAMAGED)?, decode(&at_ms)?))
+        };
+        self.tables.of(table).iter().map(read).collect()
+    }
+
+    /// Keeps when operator keys were last used. Gives whether any of it was news.
+    pub fn note_operators_used(&self, used: &[(String, u64)]) -> Result<bool, StoreError> {
+        let mut is_news = false;
+        for (prefix, at_ms) in used {
+            let value = encode(at_ms)?;
+            is_news |=
+                self.tables.of(Table::OperatorsUsed).insert(prefix, value.as_slice())?.as_deref() != Some(&value);
         }
-        Ok(Rows { rows, last_used })
+        Ok(is_news)
     }
 
     fn values<T: DeserializeOwned>(&self, table: Table) -> Result<Vec<T>, StoreError> {

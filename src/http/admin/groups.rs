@@ -174,9 +174,9 @@ impl GroupsQuery {
             let after = after.map_or(Bound::Unbounded, Bound::Excluded);
             return Box::new(catalog.groups().range((after, Bound::Unbounded)).map(|(_, node)| node));
         };
-        let children = parent.parse::<GroupId>().ok().into_iter().flat_map(|parent| catalog.children(parent));
-        let rest = children.filter(move |id| after.is_none_or(|after| **id > after));
-        Box::new(rest.filter_map(|id| catalog.groups().get(id)))
+        let children =
+            parent.parse::<GroupId>().ok().into_iter().flat_map(move |parent| catalog.children(parent, after));
+        Box::new(children.filter_map(|id| catalog.groups().get(id)))
     }
 
     fn takes(&self, node: &GroupNode) -> bool {

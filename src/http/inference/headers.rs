@@ -1,6 +1,6 @@
-//! Which of a customer's headers an upstream sees: these, and no others.
+//! Headers: which of a customer's an upstream sees, and how values of ours are written.
 
-use actix_http::header::HeaderMap;
+use actix_http::header::{HeaderMap, HeaderValue};
 use bytes::Bytes;
 
 const PASSED_ON: [&str; 4] = ["accept", "anthropic-version", "anthropic-beta", "openai-beta"];
@@ -11,4 +11,14 @@ pub(super) fn passed_on(headers: &HeaderMap) -> Vec<(&'static str, Bytes)> {
     let content_type = value("content-type").unwrap_or_else(|| Bytes::from_static(b"application/json"));
     let others = PASSED_ON.iter().filter_map(|name| value(name).map(|value| (*name, value)));
     std::iter::once(("content-type", content_type)).chain(others).collect()
+}
+
+/// Bytes as a header's value, if they can be one.
+pub(super) fn value(bytes: Bytes) -> Option<HeaderValue> {
+    HeaderValue::from_maybe_shared(bytes).ok()
+}
+
+/// A text as a header's value; it is made of digits and letters.
+pub(super) fn text(display: impl std::fmt::Display) -> HeaderValue {
+    value(display.to_string().into()).unwrap_or_else(|| HeaderValue::from_static(""))
 }

@@ -4,7 +4,6 @@ use std::{fmt, time::Duration};
 
 use actix_http::header::{HeaderMap, HeaderName};
 
-use super::reply;
 use crate::domain::{
     ledger::{Refusal, Standing, Standings},
     limit::{LimitKind, LimitType, Unit},
@@ -35,10 +34,10 @@ const TOKENS: Names = Names {
 pub(super) fn write(standings: &Standings, headers: &mut HeaderMap) {
     let mut write = |names: Names, standing: &Standing| {
         if !standing.is_shared() {
-            headers.insert(names.limit, reply::number(standing.limit.limit.threshold.get()));
+            headers.insert(names.limit, standing.limit.limit.threshold.get().into());
         }
-        headers.insert(names.remaining, reply::number(standing.left()));
-        headers.insert(names.reset, reply::text(Reset(standing.reset.unwrap_or_default())));
+        headers.insert(names.remaining, standing.left().into());
+        headers.insert(names.reset, super::headers::text(Reset(standing.reset.unwrap_or_default())));
     };
     if let Some(standing) = &standings.requests {
         write(REQUESTS, standing);

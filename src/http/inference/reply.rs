@@ -1,7 +1,6 @@
 //! An answer's head and body, as they leave: only headers of ours, and of the upstream's its content type.
 
 use std::{
-    fmt::Write,
     pin::Pin,
     task::{Context, Poll},
 };
@@ -15,7 +14,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::rate_limits;
+use super::{headers::value, rate_limits};
 use crate::{
     domain::ledger::Standings,
     service::inference::{Answer, AnswerBody, AnswerStream},
@@ -100,26 +99,10 @@ impl From<Answer> for Reply {
     }
 }
 
-fn value(bytes: Bytes) -> Option<HeaderValue> {
-    HeaderValue::from_maybe_shared(bytes).ok()
-}
-
 fn insert(headers: &mut header::HeaderMap, name: HeaderName, value: Option<HeaderValue>) {
     if let Some(value) = value {
         headers.insert(name, value);
     }
-}
-
-/// A number as a header's value.
-pub(super) fn number(number: u64) -> HeaderValue {
-    HeaderValue::from(number)
-}
-
-/// A text as a header's value; it is made of digits and letters.
-pub(super) fn text(display: impl std::fmt::Display) -> HeaderValue {
-    let mut text = String::new();
-    let _ = write!(text, "{display}");
-    value(text.into()).unwrap_or_else(|| HeaderValue::from_static(""))
 }
 
 /// What goes out as the body.

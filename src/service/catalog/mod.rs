@@ -1,7 +1,8 @@
 //! The catalog: everything that operators have written, in memory, as one snapshot.
 //!
-//! * A snapshot is replaced by one pointer swap, so a change of many rows is seen whole or not at all. Its maps share
-//!   structure with the snapshot before, so replacing one costs a few nodes and not the catalog's size.
+//! * A snapshot is replaced by one pointer swap, so what a change adds, renames or removes is seen whole or not at all.
+//!   Its maps share structure with the snapshot before, so replacing one costs a few nodes and not the catalog's size.
+//!   What changes within a group is swapped in its node (`node`).
 //! * `apply` is the only way in, the same for a change just made, a row loaded from the store and a record replayed.
 //!   It trusts its rows: the rules were checked before the record was written.
 //! * What a request needs is precomputed here: a key leads to its group's node, a slug to its compiled targets.
@@ -9,9 +10,12 @@
 mod model;
 mod node;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    ops::Bound,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use imbl::{HashMap, OrdMap, OrdSet};
@@ -113,6 +117,7 @@ impl Catalog {
         match row {
             Row::Slug(id, name) => self.name_slug(id, name.into()),
             Row::SlugGone(id) => {
+                self.next_slug = self.next_slug.max(id.0.saturating_add(1));
                 if let Some(name) = self.slug_names.remove(&id) {
                     self.slug_ids.remove(&name);
                 }
@@ -239,9 +244,7 @@ impl Catalog {
         let prefixes = self.keys_of.get(&group).into_iter();
         let after = after.map(str::to_owned);
         let beyond = prefixes.flat_map(move |keys| match &after {
-            Some(after) => {
-                keys.range((std::ops::Bound::Excluded(Arc::from(after.as_str())), std::ops::Bound::Unbounded))
-            }
+            Some(after) => keys.range((Bound::Excluded(Arc::from(after.as_str())), Bound::Unbounded)),
             None => keys.range::<_, Arc<str>>(..),
         });
         beyond.filter_map(|prefix| self.keys_by_prefix.get(prefix))
@@ -255,6 +258,12 @@ impl Catalog {
     /// The stored operator keys, by prefix.
     pub fn operators(&self) -> &OrdMap<String, Arc<OperatorEntry>> {
         &self.operators
+    }
+
+    /// When each operator key was last used, Unix ms.
+    pub fn operators_used(&self) -> Vec<(String, u64)> {
+        let used = |entry: &Arc<OperatorEntry>| Some((entry.key.prefix.clone(), entry.last_used_ms.get()?));
+        self.operators.values().filter_map(used).collect()
     }
 
     /// What can be called under a slug.
@@ -303,7 +312,7 @@ impl Catalog {
         self.endpoints.values().filter(move |endpoint| uses(endpoint))
     }
 
-    /// The groups, by id: parents stand before their children.
+    /// The groups, by id: in order of their creation, as far as the clock tells.
     pub fn groups(&self) -> &OrdMap<GroupId, Arc<GroupNode>> {
         &self.groups
     }
@@ -325,9 +334,10 @@ impl Catalog {
         nodes
     }
 
-    /// The ids of a group's children.
-    pub fn children(&self, id: GroupId) -> impl Iterator<Item = &GroupId> {
-        self.children.get(&id).into_iter().flatten()
+    /// The ids of a group's children beyond `after`.
+    pub fn children(&self, id: GroupId, after: Option<GroupId>) -> impl Iterator<Item = &GroupId> {
+        let beyond = (after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded);
+        self.children.get(&id).into_iter().flat_map(move |children| children.range(beyond))
     }
 
     /// The credentials, by id.

@@ -1,0 +1,63 @@
+//! How a record is written as a journal's body. The rest of the journal knows bodies as bytes alone.
+
+use bincode::config::{Configuration, LittleEndian, Varint};
+
+use crate::domain::record::Record;
+
+/// bincode's varint encoding, frozen with the format of the records.
+const CONFIG: Configuration<LittleEndian, Varint> = bincode::config::standard();
+
+/// Appends a record's bytes to `buffer`.
+pub fn encode(record: &Record<'_>, buffer: &mut Vec<u8>) -> Result<(), bincode::error::EncodeError> {
+    bincode::serde::encode_into_std_write(record, buffer, CONFIG).map(drop)
+}
+
+/// Reads a record back; its texts borrow from `body`.
+pub fn decode(body: &[u8]) -> Result<Record<'_>, bincode::error::DecodeError> {
+    bincode::serde::borrow_decode_from_slice(body, CONFIG).map(|(record, _)| record)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{
+        id::{GroupId, SlugId},
+        record::{Actor, Changed, Row, Settled},
+        route::Route,
+        usage::{Usage, UsageSource},
+    };
+
+    #[test]
+    fn a_record_is_read_as_it_was_written() {
+        let settled = Settled {
+            key_random: u128::MAX,
+            request_id: 7,
+            metadata: Some(r#"{"a":1}"#),
+            model_slug: "acme/chat",
+            slug: SlugId(1),
+            external_entity_id: "cust_42",
+            counted_for: vec![GroupId(3), GroupId(u128::MAX)],
+            api_key_prefix: "sk_abc",
+            usage: Usage { input: 1, output: u64::MAX, cached: 0 },
+            usage_source: UsageSource::Counted,
+            route: Route::Embeddings,
+            streamed: true,
+            status: 200,
+            duration_ms: 12,
+            ttft_ms: None,
+            choices: 1,
+            prompt_bytes: 5,
+            cost: None,
+        };
+        let rows = vec![Row::Slug(SlugId(1), "acme/chat".to_owned()), Row::GroupGone(GroupId(1))];
+        let changed = Changed { actor: Actor::system(), action: "a.b".to_owned(), rows };
+        for record in [Record::Settled(settled), Record::Changed(changed)] {
+            let mut bytes = Vec::new();
+            encode(&record, &mut bytes).unwrap();
+            assert_eq!(format!("{:?}", decode(&bytes).unwrap()), format!("{record:?}"));
+            for cut in 0..bytes.len() {
+                assert!(decode(&bytes[..cut]).is_err());
+            }
+        }
+    }
+}

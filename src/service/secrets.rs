@@ -1,0 +1,46 @@
+//! Provider credentials: upserted by name, sealed, never shown again, and not deleted under a target.
+
+use std::sync::Arc;
+
+use super::{Gateway, error::Error};
+use crate::{
+    crypto::{random, secret::Secret},
+    domain::{
+        id::SecretId,
+        key::StoredSecret,
+        record::{Actor, Row},
+    },
+};
+
+impl Gateway {
+    /// Stores a provider credential, or another value for the one with this name.
+    pub async fn put_secret(
+        self: &Arc<Self>,
+        actor: Actor,
+        name: &str,
+        value: Secret,
+    ) -> Result<Arc<StoredSecret>, Error> {
+        let change = self.change().await?;
+        let (id, created_at_ms) = match change.catalog.secret_by_name(name) {
+            Some(known) => (known.id, known.created_at_ms),
+            None => (SecretId(random::ulid(self.now_ms()).map_err(Error::internal)?), self.now_ms()),
+        };
+        let sealed = self.sealer.seal(id, &value).map_err(Error::internal)?;
+        let secret = StoredSecret { id, name: name.to_owned(), sealed, created_at_ms };
+        let stored = Arc::new(secret.clone());
+        change.commit(actor, "secret.written", vec![Row::Secret(secret)]).await?;
+        Ok(stored)
+    }
+
+    /// Deletes a credential that no target uses.
+    pub async fn delete_secret(self: &Arc<Self>, actor: Actor, name: &str) -> Result<(), Error> {
+        let change = self.change().await?;
+        let id = change.catalog.secret_by_name(name).map(|secret| secret.id).ok_or(Error::NotFound("secret"))?;
+        if let Some(user) = change.catalog.endpoints_using(id).next() {
+            let slug = change.catalog.slug_name(user.slug);
+            let message = format!("The endpoint {slug} ({}) uses this secret; change its targets first.", user.id);
+            return Err(Error::invalid("secret_in_use", message));
+        }
+        change.commit(actor, "secret.deleted", vec![Row::SecretGone(id)]).await
+    }
+}
