@@ -8,8 +8,8 @@ use std::io::{IsTerminal, stderr};
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::{EnvFilter, fmt};
 
-/// What libraries say about themselves at `info` is of no use to an operator.
-const QUIET: &str = "actix_server=warn";
+/// What the server's libraries say of themselves, and of what strangers send them, is of no use to an operator.
+const QUIET: &str = "actix_server=warn,actix_http=off";
 
 /// The running log; what is still queued is written when it is dropped.
 pub(crate) struct Log {

@@ -149,6 +149,8 @@ struct Shared {
     damage: DamageList,
     upkeep: Upkeep,
     meter: Meter,
+    /// `queue.last_ms`, to be read without its lock.
+    last_ms: AtomicU64,
     /// Why the last attempt to write failed, until one succeeds.
     last_error: Mutex<Option<String>>,
 }
@@ -214,6 +216,7 @@ impl Journal {
             damage: DamageList::default(),
             upkeep: Upkeep::new(dir.to_owned(), durability),
             meter: Meter::new(),
+            last_ms: AtomicU64::new(recovered.last_ms),
             last_error: Mutex::new(None),
         });
         for damage in &report.damage {
@@ -236,6 +239,7 @@ impl Journal {
         }
         queue.last_ms = queue.last_ms.max(now);
         queue.last_record_ms = queue.last_ms;
+        self.shared.last_ms.store(queue.last_ms, Ordering::Relaxed);
         queue.last_seq += 1;
         let Queue { last_seq: seq, last_ms: at_ms, .. } = *queue;
         if queue.frames.is_empty() {
@@ -270,10 +274,9 @@ impl Journal {
         self.shared.queue.lock().last_seq
     }
 
-    /// The time as records see it, Unix milliseconds: the clock's, never before the last record's.
+    /// The time as records see it, Unix milliseconds: the clock's, never before the last record's. Takes no lock.
     pub fn now_ms(&self) -> u64 {
-        let now = (self.shared.clock)();
-        now.max(self.shared.queue.lock().last_ms)
+        (self.shared.clock)().max(self.shared.last_ms.load(Ordering::Relaxed))
     }
 
     /// Makes sure that nothing is stamped before `end_ms` from now on. An `end_ms` in the future becomes now, or the
@@ -284,6 +287,7 @@ impl Journal {
         let latest = queue.last_record_ms.saturating_add(1).max(queue.last_ms).max(now);
         let end_ms = end_ms.min(latest);
         queue.last_ms = queue.last_ms.max(end_ms);
+        self.shared.last_ms.store(queue.last_ms, Ordering::Relaxed);
         Barrier { end_ms, seq: queue.last_seq }
     }
 

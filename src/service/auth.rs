@@ -68,8 +68,16 @@ pub enum KeyOwner {
 impl Gateway {
     /// The customer whose key this is, unless it is disabled or has expired.
     pub fn customer(&self, key: &str) -> Option<Arc<KeyEntry>> {
-        let fingerprint = self.hasher.fingerprint(key);
-        let entry = self.catalog.load().key(&fingerprint).cloned()?;
+        self.customer_with(&self.hasher.fingerprint(key))
+    }
+
+    /// The same customer, if the key is still good.
+    pub fn customer_again(&self, entry: &KeyEntry) -> Option<Arc<KeyEntry>> {
+        self.customer_with(&Fingerprint::from_stored(entry.key.hash))
+    }
+
+    fn customer_with(&self, fingerprint: &Fingerprint) -> Option<Arc<KeyEntry>> {
+        let entry = self.catalog.load().key(fingerprint).cloned()?;
         let expired = entry.key.expires_at_ms.is_some_and(|at_ms| at_ms <= self.now_ms());
         (!entry.key.disabled && !expired).then_some(entry)
     }

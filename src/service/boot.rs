@@ -31,13 +31,14 @@ use crate::{
     domain::{
         day::{Day, Now},
         estimate::{Estimates, Sample},
+        id::GroupId,
         key::{OperatorKey, OperatorType},
         ledger::Past,
         record::{Actor, Record, Settled},
         usage::UsageSource,
     },
-    journal::{Durability, Journal, OpenReport, codec},
-    store::{FoldError, Folder, Store, StoreError},
+    journal::{self, Durability, Journal, OpenReport, codec},
+    store::{self, FoldError, Opened, Rows},
 };
 
 /// How long a stop waits for the disk.
@@ -46,8 +47,8 @@ const LAST_WRITE: Duration = Duration::from_secs(10);
 /// How far back rolling windows reach.
 const LONGEST_WINDOW_MS: u64 = 60_000;
 
-/// How far back estimates are learned again after a start.
-const LEARN_FROM_MS: u64 = 60 * 60 * 1000;
+/// Records that estimates are learned from again after a start: many times what their means remember.
+const LEARN_FROM: u64 = 50_000;
 
 /// Why Tollgate cannot start. The words name what is wrong and what to do.
 #[derive(Debug)]
@@ -57,9 +58,7 @@ pub enum BootError {
     /// The journal.
     Journal(String),
     /// The store, even a new one.
-    Store(StoreError),
-    /// The fold.
-    Fold(FoldError),
+    Store(FoldError),
     /// `TOLLGATE_ADMIN_KEY`.
     AdminKey,
     /// Anything else.
@@ -72,7 +71,6 @@ impl fmt::Display for BootError {
             Self::Installation(error) => error.fmt(f),
             Self::Journal(error) => write!(f, "the journal cannot be opened: {error}"),
             Self::Store(error) => error.fmt(f),
-            Self::Fold(error) => error.fmt(f),
             Self::AdminKey => f.write_str("TOLLGATE_ADMIN_KEY: must be 16 to 256 visible ASCII characters"),
             Self::Other(error) => f.write_str(error),
         }
@@ -116,19 +114,29 @@ pub fn boot(config: Config, admin_key: Option<Secret>) -> Result<Booted, BootErr
     let (journal, report) = Journal::open(&config.data_dir.join("journal"), durability)
         .map_err(|error| BootError::Journal(error.to_string()))?;
     let mut findings = findings(&report);
-    let store = open_store(&config, &journal, &mut findings)?;
-    let folded = Folder::new(&store, &journal).map_err(BootError::Store)?.catch_up().map_err(BootError::Fold)?;
+    let now = Now { unix_ms: journal.now_ms(), ..clock.now() };
+    // Three days, so that a clock that was set back finds its day.
+    let first = Day(now.day().0.saturating_sub(2));
+    let opened = store::open(&config.data_dir.join("store"), &journal, first).map_err(BootError::Store)?;
+    let Opened { store, rows, counters, replayed, set_aside } = opened;
+    findings.extend(set_aside.map(|(aside, why)| {
+        format!("The store was built anew from the journal: {why}. What was there is in {}.", aside.display())
+    }));
     findings.iter().for_each(|finding| warn!("{finding}"));
 
-    let catalog = load_catalog(&store, &sealer, clock.now()).map_err(BootError::Store)?;
-    load_days(&store, &catalog, clock.now()).map_err(BootError::Store)?;
+    let catalog = load_catalog(rows, &sealer, now);
+    for ((day, group, slug), counter) in counters {
+        if let Some(node) = catalog.groups().get(&group) {
+            node.tree.ledger.lock().load_day(now, group, slug, day, counter.requests, counter.tokens);
+        }
+    }
     let mut estimates = Estimates::default();
-    refill(&journal, &catalog, &mut estimates, clock.now()).map_err(BootError::Journal)?;
+    refill(&journal, &catalog, &mut estimates, now).map_err(|error| BootError::Journal(error.to_string()))?;
     info!(
         groups = catalog.groups().len(),
         endpoints = catalog.endpoints().len(),
         records = journal.durable_seq(),
-        replayed = folded,
+        replayed,
         "opened"
     );
 
@@ -185,19 +193,8 @@ fn env_operator(hasher: &KeyHasher, key: &Secret, now_ms: u64) -> Result<Arc<Ope
     Ok(Arc::new(OperatorEntry { key, last_used_ms: Arc::default() }))
 }
 
-fn open_store(config: &Config, journal: &Journal, findings: &mut Vec<String>) -> Result<Store, BootError> {
-    let directory = config.data_dir.join("store");
-    let opened = Store::open_or_set_aside(&directory, journal.durable_seq(), journal.now_ms());
-    let (store, aside) = opened.map_err(BootError::Store)?;
-    if let Some((aside, why)) = aside {
-        findings.push(format!("{why}. It was moved to {} and built anew from the journal.", aside.display()));
-    }
-    Ok(store)
-}
-
-fn load_catalog(store: &Store, sealer: &Arc<Sealer>, now: Now) -> Result<Catalog, StoreError> {
+fn load_catalog(rows: Rows, sealer: &Arc<Sealer>, now: Now) -> Catalog {
     let mut catalog = Catalog::new(sealer.clone());
-    let rows = store.rows()?;
     rows.rows.into_iter().for_each(|row| catalog.apply(row, now));
     for (prefix, at_ms) in rows.keys_used {
         if let Some(entry) = catalog.key_by_prefix(&prefix) {
@@ -209,38 +206,28 @@ fn load_catalog(store: &Store, sealer: &Arc<Sealer>, now: Now) -> Result<Catalog
             entry.last_used_ms.touch(at_ms);
         }
     }
-    Ok(catalog)
+    catalog
 }
 
-/// The sums of the last three days, so that a clock that was set back finds its day.
-fn load_days(store: &Store, catalog: &Catalog, now: Now) -> Result<(), StoreError> {
-    for entry in store.counters_since(Day(now.day().0.saturating_sub(2))) {
-        let ((day, group, slug), counter) = entry?;
-        if let Some(node) = catalog.groups().get(&group) {
-            node.tree.ledger.lock().load_day(now, group, slug, day, counter.requests, counter.tokens);
-        }
-    }
-    Ok(())
-}
-
-/// Rolling windows from the last minute of events, estimates from the last hour.
-fn refill(journal: &Journal, catalog: &Catalog, estimates: &mut Estimates, now: Now) -> Result<(), String> {
-    let mut reader = journal.reader_from_time(now.unix_ms.saturating_sub(LEARN_FROM_MS));
-    while let Some(frame) = reader.next().map_err(|error| error.to_string())? {
+/// Rolling windows from the last minute of events; estimates from the last of them all.
+fn refill(journal: &Journal, catalog: &Catalog, estimates: &mut Estimates, now: Now) -> Result<(), journal::Error> {
+    let living = |groups: &[GroupId]| groups.iter().find_map(|group| catalog.groups().get(group));
+    let mut windows = journal.reader_from_time(now.unix_ms.saturating_sub(LONGEST_WINDOW_MS));
+    while let Some(frame) = windows.next()? {
         let Ok(Record::Settled(settled)) = codec::decode(frame.body) else { continue };
-        let Some(node) = settled.counted_for.first().and_then(|group| catalog.groups().get(group)) else { continue };
-        let ago = Duration::from_millis(now.unix_ms.saturating_sub(frame.at_ms));
-        let mut ledger = node.tree.ledger.lock();
-        if ago.as_millis() <= u128::from(LONGEST_WINDOW_MS) {
-            let past = Past {
-                admitted_ago: ago + Duration::from_millis(settled.duration_ms),
-                settled_ago: ago,
-                usage: settled.usage,
-            };
-            ledger.refill(now, &settled.counted_for, settled.slug, &past);
-        }
-        if let Some(sample) = sample(&settled) {
-            ledger.learn(now, node.id, &sample);
+        // Its own group may be gone; what it used still counts for the ancestors that live.
+        let Some(node) = living(&settled.counted_for) else { continue };
+        let settled_ago = Duration::from_millis(now.unix_ms.saturating_sub(frame.at_ms));
+        let admitted_ago = settled_ago + Duration::from_millis(settled.duration_ms);
+        let past = Past { admitted_ago, settled_ago, usage: settled.usage };
+        node.tree.ledger.lock().refill(now, &settled.counted_for, settled.slug, &past);
+    }
+    let mut latest = journal.reader(journal.durable_seq().saturating_sub(LEARN_FROM));
+    while let Some(frame) = latest.next()? {
+        let Ok(Record::Settled(settled)) = codec::decode(frame.body) else { continue };
+        let own = settled.counted_for.first().and_then(|group| catalog.groups().get(group));
+        if let (Some(node), Some(sample)) = (own, sample(&settled)) {
+            node.tree.ledger.lock().learn(now, node.id, &sample);
             estimates.learn(node.lineage().last().map_or(node.id, |root| root.id), &sample);
         }
     }

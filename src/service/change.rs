@@ -54,7 +54,7 @@ impl Change {
             let _turn = turn;
             gateway.journal.durable(appended.seq).await;
             let mut catalog = Catalog::clone(&catalog);
-            let now = gateway.clock.now();
+            let now = gateway.now();
             rows.into_iter().for_each(|row| catalog.apply(row, now));
             gateway.catalog.store(Arc::new(catalog));
         };

@@ -20,7 +20,7 @@ impl Gateway {
     /// How each limit of a group's model stands.
     pub fn standings(&self, node: &GroupNode, slug: SlugId) -> Vec<Standing> {
         let mut ledger = node.tree.ledger.lock();
-        ledger.standing(self.clock.now(), &node.counted_for(), slug, &node.limits(slug))
+        ledger.standing(self.now(), &node.counted_for(), slug, &node.limits(slug))
     }
 
     /// Whether a request of `tokens` tokens for `slug` would pass now.
@@ -29,7 +29,7 @@ impl Gateway {
         let Some(id) = carried else {
             return Err(Error::invalid("unknown_slug", format!("slug: the group does not carry {slug:?}.")));
         };
-        let (path, limits, now) = (node.counted_for(), node.limits(id), self.clock.now());
+        let (path, limits, now) = (node.counted_for(), node.limits(id), self.now());
         let mut ledger = node.tree.ledger.lock();
         let standings = ledger.standing(now, &path, id, &limits);
         let refusal = ledger.would_admit(now, &path, id, &limits, tokens).err();

@@ -9,7 +9,7 @@
 
 use std::{cell::RefCell, sync::Arc, time::Instant};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use tracing::{error, info};
 
 use super::{
@@ -100,7 +100,7 @@ impl Gateway {
             slug: self.estimates.lock().get(model.slug_id, arrived.route),
             admission: self.token_admission(),
         };
-        let admitted = group.tree.ledger.lock().admit(self.clock.now(), &counted_for, model.slug_id, &limits, &ask);
+        let admitted = group.tree.ledger.lock().admit(self.now(), &counted_for, model.slug_id, &limits, &ask);
         let Admitted { hold, output_max, standings } = admitted.map_err(NotAdmitted::Limit)?;
         self.counts.admitted();
         let reservation = Reservation {
@@ -125,6 +125,11 @@ impl Reservation {
         self.arrived.route
     }
 
+    /// Whether a stream was asked for; from the answer's head on, whether it is one.
+    pub fn is_stream(&self) -> bool {
+        self.streamed
+    }
+
     /// The request ended without an event. Its rate counts are given back if no target answered.
     pub fn release(mut self, a_target_answered: bool) {
         self.end(!a_target_answered);
@@ -132,7 +137,7 @@ impl Reservation {
 
     fn end(&mut self, give_back_rate: bool) {
         if let Some(hold) = self.hold.take() {
-            let now = self.gateway.clock.now();
+            let now = self.gateway.now();
             self.arrived.key.group.tree.ledger.lock().release(hold, now, give_back_rate);
             self.gateway.counts.ended();
         }
@@ -175,7 +180,7 @@ impl Reservation {
             cost: pricing.map(|pricing| pricing.cost(&usage)),
         });
         let appended = append(gateway, &record);
-        let now = gateway.clock.now();
+        let now = gateway.now();
         let now = Now { unix_ms: appended.map_or(now.unix_ms, |(_, at_ms)| at_ms), ..now };
         let sample = key.group.tree.ledger.lock().settle(hold, now, usage, usage_source);
         if let Some(sample) = sample {
@@ -239,6 +244,37 @@ pub struct Meter {
     ttft_ms: Option<u64>,
     observer: Observer,
     form: Form,
+    /// What has come of an answer that is read whole. It lies here so that a hang-up in its middle bills what had come.
+    collected: Collected,
+}
+
+/// Pieces that are to be one; a single one is not copied.
+#[derive(Default)]
+struct Collected {
+    first: Bytes,
+    joined: BytesMut,
+}
+
+impl Collected {
+    fn push(&mut self, piece: Bytes) {
+        if self.first.is_empty() && self.joined.is_empty() {
+            self.first = piece;
+            return;
+        }
+        self.joined.extend_from_slice(&std::mem::take(&mut self.first));
+        self.joined.extend_from_slice(&piece);
+    }
+
+    fn len(&self) -> usize {
+        self.first.len() + self.joined.len()
+    }
+
+    fn take(&mut self) -> Bytes {
+        match self.first.is_empty() {
+            true => self.joined.split().freeze(),
+            false => std::mem::take(&mut self.first),
+        }
+    }
 }
 
 /// In what form an answer comes, as its content type and size say: what the customer asked for and what an upstream
@@ -258,7 +294,7 @@ impl Meter {
     pub fn new(mut reservation: Reservation, status: u16, form: Form, hide_usage: bool) -> Self {
         reservation.streamed = form == Form::Events;
         let observer = Observer::new(reservation.arrived.route, &reservation.model.slug, hide_usage);
-        Self { reservation, status, ttft_ms: None, observer, form }
+        Self { reservation, status, ttft_ms: None, observer, form, collected: Collected::default() }
     }
 
     /// The model as the customer calls it.
@@ -271,9 +307,17 @@ impl Meter {
         self.form
     }
 
-    /// The answer turned out to be too large to be read whole.
-    pub fn read_in_pieces(&mut self) {
+    /// Takes in a piece of an answer that is read whole. Gives how many bytes have come.
+    pub fn collect(&mut self, piece: Bytes) -> usize {
+        self.first_byte();
+        self.collected.push(piece);
+        self.collected.len()
+    }
+
+    /// The answer turned out to be too large to be read whole. Gives what has come, to be fed.
+    pub fn read_in_pieces(&mut self) -> Bytes {
         self.form = Form::Pieces;
+        self.collected.take()
     }
 
     /// Takes in a piece of an answer that is not read whole; gives what the customer gets of it.
@@ -293,10 +337,9 @@ impl Meter {
         self.observer.finish()
     }
 
-    /// Takes in a whole answer; gives what the customer gets.
-    pub fn whole(&mut self, body: Bytes) -> Bytes {
-        self.first_byte();
-        self.observer.whole(body)
+    /// An answer that is read whole has ended; gives what the customer gets.
+    pub fn whole(&mut self) -> Bytes {
+        self.observer.whole(self.collected.take())
     }
 
     fn first_byte(&mut self) {
@@ -327,6 +370,9 @@ impl Meter {
 
     fn write(&mut self) -> Option<u64> {
         let prompt_tokens = self.reservation.hold.as_ref()?.prompt_tokens();
+        if self.collected.len() > 0 {
+            self.whole();
+        }
         let (usage, source) = match self.observer.usage() {
             Some(usage) => (usage, UsageSource::Upstream),
             None => {

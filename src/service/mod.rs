@@ -43,7 +43,7 @@ use self::{
 use crate::{
     config::Config,
     crypto::{hash::KeyHasher, seal::Sealer},
-    domain::{estimate::Estimates, ledger::TokenAdmission},
+    domain::{day::Now, estimate::Estimates, ledger::TokenAdmission},
     journal::Journal,
     store::Store,
 };
@@ -80,9 +80,15 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Unix ms.
+    /// Unix ms, as the wall clock has it.
     pub fn now_ms(&self) -> u64 {
         self.clock.now().unix_ms
+    }
+
+    /// Both clocks, as limits see them. Days follow the records' time, which never steps back: were an admission to ask
+    /// about another day than its settlement is recorded on, a clock that was set back would lift every DAY limit.
+    pub fn now(&self) -> Now {
+        Now { unix_ms: self.journal.now_ms(), ..self.clock.now() }
     }
 
     /// Tells where we listen: no upstream may be there. The ports open after the data directory.

@@ -84,7 +84,7 @@ impl Gateway {
 
     /// Frees what has run empty in the ledgers.
     fn sweep_ledgers(&self) {
-        let now = self.clock.now();
+        let now = self.now();
         for node in self.catalog.load().groups().values().filter(|node| node.parent.is_none()) {
             node.tree.ledger.lock().sweep(now, SWEEP_CELLS);
         }

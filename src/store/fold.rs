@@ -79,30 +79,28 @@ struct Batch {
 pub struct Folder<'a> {
     store: &'a Store,
     journal: &'a Journal,
-    reader: Reader,
+    /// Absent after an error, until the store can say where to go on.
+    reader: Option<Reader>,
 }
 
 impl<'a> Folder<'a> {
     /// Goes on where the store stopped.
     pub fn new(store: &'a Store, journal: &'a Journal) -> Result<Self, StoreError> {
-        Ok(Self { reader: journal.reader(store.applied()?), journal, store })
+        Ok(Self { reader: Some(journal.reader(store.applied()?)), journal, store })
     }
 
     /// Takes in everything that is durable by now. Gives the number of records. After an error it goes on from what the
     /// store contains, never from what was read: a record that was passed over would be lost to the store for good.
     pub fn catch_up(&mut self) -> Result<usize, FoldError> {
-        let folded = self.fold();
-        if folded.is_err() {
-            self.reader = self.journal.reader(self.store.applied()?);
-        }
-        folded
-    }
-
-    fn fold(&mut self) -> Result<usize, FoldError> {
+        let mut reader = match self.reader.take() {
+            Some(reader) => reader,
+            None => self.journal.reader(self.store.applied()?),
+        };
         let mut total = 0;
         loop {
-            let batch = self.gather()?;
+            let batch = self.gather(&mut reader)?;
             if batch.records == 0 {
+                self.reader = Some(reader);
                 return Ok(total);
             }
             total += batch.records;
@@ -110,10 +108,10 @@ impl<'a> Folder<'a> {
         }
     }
 
-    fn gather(&mut self) -> Result<Batch, FoldError> {
+    fn gather(&self, reader: &mut Reader) -> Result<Batch, FoldError> {
         let mut batch = Batch::default();
         while batch.records < BATCH {
-            let frame = self.reader.next().map_err(|error| FoldError::Journal(error.to_string()))?;
+            let frame = reader.next().map_err(|error| FoldError::Journal(error.to_string()))?;
             let Some(frame) = frame else { break };
             batch.records += 1;
             batch.last_seq = frame.seq;
@@ -219,7 +217,7 @@ impl Store {
     }
 
     /// The counters of `first` and every later day.
-    pub fn counters_since(&self, first: Day) -> impl Iterator<Item = Result<(Key, Counter), StoreError>> {
+    pub(super) fn counters_since(&self, first: Day) -> impl Iterator<Item = Result<(Key, Counter), StoreError>> {
         let read = |entry: sled::Result<(sled::IVec, sled::IVec)>| {
             let (key, value) = entry?;
             Ok((split_counter_key(&key)?, decode(&value)?))

@@ -7,15 +7,14 @@
 
 mod fold;
 mod migrate;
+mod open;
 mod table;
 
-use std::{
-    fmt,
-    path::{Path, PathBuf},
-};
+use std::{fmt, path::Path};
 
 pub use self::{
     fold::{Counter, FoldError, Folder},
+    open::{Opened, open},
     table::Rows,
 };
 use self::{migrate::FORMAT, table::Table};
@@ -38,6 +37,29 @@ pub enum StoreError {
         /// The format found.
         found: u32,
     },
+    /// It knows records that the journal does not have.
+    AheadOfJournal {
+        /// The last record that it contains.
+        applied: u64,
+        /// The last record of the journal; 0 if that is empty.
+        last_seq: u64,
+    },
+    /// It cannot be read, and the journal is empty.
+    NothingLeft {
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
+impl StoreError {
+    /// Whether building it anew from the journal is the remedy.
+    fn is_the_stores_fault(&self) -> bool {
+        match self {
+            Self::Sled(_) | Self::Damaged(_) => true,
+            Self::AheadOfJournal { last_seq, .. } => *last_seq > 0,
+            Self::Newer { .. } | Self::NothingLeft { .. } => false,
+        }
+    }
 }
 
 impl fmt::Display for StoreError {
@@ -48,6 +70,21 @@ impl fmt::Display for StoreError {
             Self::Newer { found } => write!(
                 f,
                 "the store was written by a newer version of Tollgate (format {found}, this version knows {FORMAT})"
+            ),
+            Self::AheadOfJournal { applied, last_seq: 0 } => write!(
+                f,
+                "the journal is missing: the store was computed from {applied} records, and there are none. Put the \
+                 directory journal/ back from a backup, or move store/ away to begin with nothing"
+            ),
+            Self::AheadOfJournal { applied, last_seq } => write!(
+                f,
+                "records {} to {applied} are missing from the journal, so totals are incomplete",
+                last_seq + 1
+            ),
+            Self::NothingLeft { why } => write!(
+                f,
+                "{why}, and the journal, which it could be built from, is empty. Put the data directory back from a \
+                 backup, or move store/ away to begin with nothing"
             ),
         }
     }
@@ -69,27 +106,9 @@ impl Store {
         let store = Self { tables: table::Tables::open(&db)?, db };
         store.check_format()?;
         if store.applied()? > last_seq {
-            return Err(StoreError::Damaged("it knows records that the journal does not have"));
+            return Err(StoreError::AheadOfJournal { applied: store.applied()?, last_seq });
         }
         Ok(store)
-    }
-
-    /// Opens the store; if that fails for any reason but a newer format, moves it aside and makes a new one. Gives the
-    /// place that the damaged one went to, and why.
-    pub fn open_or_set_aside(
-        directory: &Path,
-        last_seq: u64,
-        now_ms: u64,
-    ) -> Result<(Self, Option<(PathBuf, StoreError)>), StoreError> {
-        match Self::open(directory, last_seq) {
-            Ok(store) => Ok((store, None)),
-            Err(newer @ StoreError::Newer { .. }) => Err(newer),
-            Err(why) => {
-                let aside = directory.with_file_name(format!("store.damaged-{now_ms}"));
-                std::fs::rename(directory, &aside).map_err(|error| StoreError::Sled(error.into()))?;
-                Ok((Self::open(directory, last_seq)?, Some((aside, why))))
-            }
-        }
     }
 
     fn check_format(&self) -> Result<(), StoreError> {

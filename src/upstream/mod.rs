@@ -30,6 +30,8 @@ pub struct Response {
     pub content_type: Option<Bytes>,
     /// As sent.
     pub retry_after: Option<Bytes>,
+    /// The body is encoded although identity was asked for: it can be neither read nor passed on.
+    pub is_encoded: bool,
     /// As it comes in.
     pub body: Body,
 }
@@ -42,6 +44,10 @@ impl Response {
             status: response.status,
             content_type: header("content-type"),
             retry_after: header("retry-after"),
+            is_encoded: response
+                .headers
+                .get("content-encoding")
+                .is_some_and(|encoding| !encoding.eq_ignore_ascii_case(b"identity")),
             body: Body::Http(response.body),
         }
     }

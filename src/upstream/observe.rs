@@ -114,17 +114,20 @@ impl Observer {
         if whole { self.pass_on(left) } else { Fed::default() }
     }
 
-    /// A JSON answer, all of it.
+    /// A JSON answer, all of it or all that came.
     pub fn whole(&mut self, body: Bytes) -> Bytes {
         let mut answer = Answer::new(self.route, &self.slug, &mut self.models);
-        let valid = answer.read(&body, None).is_ok();
+        let is_valid = answer.read(&body, None).is_ok();
         let said = answer.said;
-        self.note(&said, valid);
-        if valid {
-            let with = &self.slug.quoted;
-            self.splices.extend(self.models.iter().map(|at| Splice { at: at.clone(), with: with.clone() }));
+        let models = std::mem::take(&mut self.models);
+        if !is_valid {
+            // Half an answer, or one with a bare NaN, is no JSON to the strict reader. The other one goes by brackets and
+            // quotes, and finds the model, the text and the usage all the same.
+            return self.piece(body);
         }
-        self.models.clear();
+        self.note(&said, true);
+        let with = &self.slug.quoted;
+        self.splices.extend(models.into_iter().map(|at| Splice { at, with: with.clone() }));
         let out = splice(&body, &self.splices);
         self.splices.clear();
         out

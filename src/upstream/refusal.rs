@@ -1,6 +1,8 @@
 //! An upstream's own refusal, made fit to be shown to a customer: no host, no credential, our slug in the place of its
 //! model's name.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use serde_json::Value;
 
@@ -8,6 +10,9 @@ use super::Response;
 
 /// What of a refusal is read, in bytes; more would not be an error message.
 const MAX_READ: usize = 64 << 10;
+
+/// How long a refusal's body may take.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The longest message that is passed on, in characters.
 const MAX_MESSAGE: usize = 2000;
@@ -29,12 +34,16 @@ pub struct UpstreamRefusal {
 /// Reads a refusal. What cannot be read becomes a plain sentence.
 pub async fn read(mut response: Response, model: &str, slug: &str) -> UpstreamRefusal {
     let mut body = Vec::new();
-    while let Some(Ok(piece)) = response.body.chunk().await {
-        body.extend_from_slice(&piece[..piece.len().min(MAX_READ - body.len())]);
-        if body.len() == MAX_READ {
-            break;
+    let reading = async {
+        while let Some(Ok(piece)) = response.body.chunk().await {
+            body.extend_from_slice(&piece[..piece.len().min(MAX_READ - body.len())]);
+            if body.len() == MAX_READ {
+                break;
+            }
         }
-    }
+    };
+    // What has come by then says enough.
+    let _ = tokio::time::timeout(PATIENCE, reading).await;
     let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
     shape(response.status, response.retry_after, &body, model, slug)
 }

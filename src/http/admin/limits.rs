@@ -117,7 +117,7 @@ pub(super) async fn usage(
     Path(id): Path<GroupId>,
 ) -> Result<Json<GroupUsage>, AdminError> {
     let node = gateway.group(id)?;
-    let (group, catalog, now_ms) = (node.group(), gateway.catalog.load(), gateway.now_ms());
+    let (group, catalog, now_ms) = (node.group(), gateway.catalog.load(), gateway.now().unix_ms);
     let usage = group.models.iter().map(|model| {
         let standings = gateway.standings(&node, model.slug);
         let of_day = standings.iter().filter(|standing| standing.limit.limit.kind() == LimitKind::Usage);
@@ -136,7 +136,7 @@ pub(super) async fn limits(
     let node = gateway.group(id)?;
     let tokens = query.tokens.map_or(0, |tokens| tokens.0);
     let outcome = gateway.would_pass(&node, &query.slug, tokens)?;
-    let now_ms = gateway.now_ms();
+    let now_ms = gateway.now().unix_ms;
     Ok(Json(WouldPass {
         slug: query.slug,
         tokens,

@@ -1,8 +1,16 @@
 //! Reading a request's body: bounded alone, bounded together with all others, and never for longer than it moves.
 
-use std::{future::poll_fn, pin::Pin, time::Duration};
+use std::{
+    future::poll_fn,
+    pin::Pin,
+    task::Poll,
+    time::{Duration, Instant},
+};
 
-use actix_http::{HttpMessage, Payload, Request, header};
+use actix_http::{
+    Payload,
+    header::{self, HeaderMap},
+};
 use bytes::{Bytes, BytesMut};
 use futures_core::Stream;
 
@@ -12,9 +20,20 @@ use crate::service::{Gateway, bodies::Room};
 /// How long a body may stand still.
 const IDLE: Duration = Duration::from_secs(30);
 
-/// Reads the whole body, and the memory that it takes from the common room.
-pub(super) async fn read_body(gateway: &Gateway, request: &mut Request) -> Result<(Bytes, Room), Problem> {
-    let headers = request.headers();
+/// How slowly a body may come on the whole, in bytes a second, once it has been coming for a minute: memory that all
+/// share must not be held by trickling.
+const SLOWEST: u64 = 16 << 10;
+const TO_BEGIN: Duration = Duration::from_secs(60);
+
+/// The first room of a body that comes in pieces, in bytes; it doubles as it fills.
+const FIRST_ROOM: u64 = 64 << 10;
+
+/// Reads the whole body, and takes the memory that it needs from the common room.
+pub(super) async fn read_body(
+    gateway: &Gateway,
+    headers: &HeaderMap,
+    payload: &mut Payload,
+) -> Result<(Bytes, Room), Problem> {
     let encoding = headers.get(header::CONTENT_ENCODING);
     if encoding.is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
         return Err(Problem::unsupported_encoding());
@@ -24,23 +43,31 @@ pub(super) async fn read_body(gateway: &Gateway, request: &mut Request) -> Resul
     if declared.is_some_and(|declared| declared > max) {
         return Err(Problem::request_too_large(max));
     }
+    let begun = Instant::now();
     let mut room = Room::default();
-    let mut payload = request.take_payload();
     let mut first = Bytes::new();
     let mut joined = BytesMut::new();
-    while let Some(piece) = next(&mut payload).await? {
-        let length = (joined.len().max(first.len()) + piece.len()) as u64;
+    while let Some(piece) = next(payload).await? {
+        let length = (first.len().max(joined.len()) + piece.len()) as u64;
         if length > max {
             return Err(Problem::request_too_large(max));
         }
-        gateway.bodies.cover(&mut room, length).await.map_err(|_| Problem::overloaded())?;
+        if begun.elapsed() > TO_BEGIN + Duration::from_secs(length / SLOWEST) {
+            return Err(Problem::request_timeout());
+        }
         if first.is_empty() {
+            // Most bodies are one piece, which is passed on without a copy.
+            gateway.bodies.cover(&mut room, length).await.map_err(|_| Problem::overloaded())?;
             first = piece;
             continue;
         }
+        let had = joined.capacity() as u64;
+        if length > had {
+            let wanted = (2 * had).max(FIRST_ROOM).min(declared.unwrap_or(max)).max(length);
+            gateway.bodies.cover(&mut room, wanted).await.map_err(|_| Problem::overloaded())?;
+            joined.reserve(usize::try_from(wanted).unwrap_or(usize::MAX).saturating_sub(joined.len()));
+        }
         if joined.is_empty() {
-            // Room for all of it at once, as far as it has been asked for honestly.
-            joined.reserve(usize::try_from(declared.unwrap_or(length).min(4 << 20)).unwrap_or_default());
             joined.extend_from_slice(&first);
         }
         joined.extend_from_slice(&piece);
@@ -51,12 +78,9 @@ pub(super) async fn read_body(gateway: &Gateway, request: &mut Request) -> Resul
 async fn next(payload: &mut Payload) -> Result<Option<Bytes>, Problem> {
     let mut poll = |cx: &mut std::task::Context<'_>| Pin::new(&mut *payload).poll_next(cx);
     // Most bodies are there with their head: a timer is set only for one that is not.
-    let ready = poll_fn(|cx| std::task::Poll::Ready(poll(cx))).await;
-    let piece = match ready {
-        std::task::Poll::Ready(piece) => piece,
-        std::task::Poll::Pending => {
-            tokio::time::timeout(IDLE, poll_fn(poll)).await.map_err(|_| Problem::request_timeout())?
-        }
+    let piece = match poll_fn(|cx| Poll::Ready(poll(cx))).await {
+        Poll::Ready(piece) => piece,
+        Poll::Pending => tokio::time::timeout(IDLE, poll_fn(poll)).await.map_err(|_| Problem::request_timeout())?,
     };
     piece.transpose().map_err(|_| Problem::broken_body())
 }

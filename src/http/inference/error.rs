@@ -17,17 +17,19 @@ use crate::{
 pub(super) struct Problem {
     pub(super) status: u16,
     pub(super) code: Cow<'static, str>,
-    message: Cow<'static, str>,
-    param: Option<Cow<'static, str>>,
+    message: Box<str>,
+    param: Option<Box<str>>,
     /// Whole seconds, or as the upstream said.
     retry_after: Option<Bytes>,
     should_retry: Option<bool>,
     standings: Option<Box<Standings>>,
+    /// The method that the URL takes.
+    allow: Option<&'static str>,
     closes: bool,
 }
 
 impl Problem {
-    fn new(status: StatusCode, code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
+    fn new(status: StatusCode, code: &'static str, message: impl Into<Box<str>>) -> Self {
         Self {
             status: status.as_u16(),
             code: code.into(),
@@ -36,8 +38,13 @@ impl Problem {
             retry_after: None,
             should_retry: None,
             standings: None,
+            allow: None,
             closes: false,
         }
+    }
+
+    pub(super) fn no_random() -> Self {
+        Self::from_refused(Refused::Internal("the operating system gave no random numbers".to_owned()))
     }
 
     pub(super) fn header_too_large() -> Self {
@@ -45,8 +52,9 @@ impl Problem {
         Self { closes: true, ..Self::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "header_too_large", message) }
     }
 
-    pub(super) fn method_not_allowed() -> Self {
-        Self::new(StatusCode::METHOD_NOT_ALLOWED, "unknown_url", "This URL does not take this method.")
+    pub(super) fn method_not_allowed(allow: &'static str) -> Self {
+        let message = format!("This URL takes {allow} only.");
+        Self { allow: Some(allow), ..Self::new(StatusCode::METHOD_NOT_ALLOWED, "unknown_url", message) }
     }
 
     pub(super) fn unknown_url() -> Self {
@@ -82,7 +90,7 @@ impl Problem {
     }
 
     pub(super) fn request_timeout() -> Self {
-        let message = "The body stood still for 30 seconds.";
+        let message = "The body stood still for 30 seconds, or came too slowly.";
         Self { closes: true, ..Self::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", message) }
     }
 
@@ -106,10 +114,9 @@ impl Problem {
 
     fn from_refused(refused: Refused) -> Self {
         match refused {
-            Refused::Invalid(bad) => Self {
-                param: bad.param.map(Cow::Borrowed),
-                ..Self::new(StatusCode::BAD_REQUEST, bad.code, bad.message)
-            },
+            Refused::Invalid(bad) => {
+                Self { param: bad.param.map(Box::from), ..Self::new(StatusCode::BAD_REQUEST, bad.code, bad.message) }
+            }
             Refused::ModelNotFound(slug) => Self::model_not_found(&slug),
             Refused::Limit(slug, refusal) => {
                 let (code, message) = rate_limits::words(&slug, &refusal);
@@ -142,7 +149,7 @@ impl Problem {
             Refused::UpstreamRefused(refusal) => Self {
                 status: refusal.status,
                 code: refusal.code.map_or("upstream_refused".into(), Cow::Owned),
-                param: refusal.param.map(Cow::Owned),
+                param: refusal.param.map(Box::from),
                 retry_after: refusal.retry_after,
                 ..Self::new(StatusCode::BAD_REQUEST, "upstream_refused", refusal.message)
             },
@@ -165,6 +172,7 @@ impl Problem {
         reply.retry_after = self.retry_after;
         reply.should_retry = self.should_retry;
         reply.standings = self.standings;
+        reply.allow = self.allow;
         reply.closes = self.closes;
         reply
     }

@@ -15,7 +15,7 @@ mod usage;
 use std::{convert::Infallible, net::TcpListener, rc::Rc, sync::Arc, time::Duration, time::Instant};
 
 use actix_http::{
-    HttpMessage, HttpService, KeepAlive, Method, Request, Response,
+    HttpMessage, HttpService, KeepAlive, Method, Payload, Request, Response,
     header::{self, HeaderName},
 };
 use actix_server::{Server, ServerBuilder};
@@ -77,12 +77,16 @@ pub fn listen(server: ServerBuilder, listener: TcpListener, gateway: Arc<Gateway
 }
 
 /// Answers one request, whatever comes.
-async fn answer(worker: &Worker, request: Request) -> Response<ReplyBody> {
+async fn answer(worker: &Worker, mut request: Request) -> Response<ReplyBody> {
     let at = Instant::now();
-    let Ok(random) = random::id() else { return Response::internal_server_error().set_body(ReplyBody::default()) };
+    let mut payload = request.take_payload();
+    let Ok(random) = random::id() else {
+        return Problem::no_random().into_reply().into_response(uuid::Uuid::nil(), request.version(), payload);
+    };
     let id = uuid::Builder::from_random_bytes(random.to_le_bytes()).into_uuid();
     let name = route_name(request.path());
-    let answered = route(worker, request, id.as_u128(), at).await;
+    let version = request.version();
+    let answered = route(worker, request, &mut payload, id.as_u128(), at).await;
     let duration_ms = || u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX);
     let reply = match answered {
         Ok(reply) => {
@@ -98,7 +102,7 @@ async fn answer(worker: &Worker, request: Request) -> Response<ReplyBody> {
             problem.into_reply()
         }
     };
-    reply.into_response(id)
+    reply.into_response(id, version, payload)
 }
 
 /// A path as it is logged: a customer's own text is not.
@@ -113,7 +117,13 @@ fn route_name(path: &str) -> &'static str {
     }
 }
 
-async fn route(worker: &Worker, mut request: Request, id: u128, at: Instant) -> Result<Reply, Problem> {
+async fn route(
+    worker: &Worker,
+    request: Request,
+    payload: &mut Payload,
+    id: u128,
+    at: Instant,
+) -> Result<Reply, Problem> {
     if head_size(&request) > MAX_HEAD {
         return Err(Problem::header_too_large());
     }
@@ -121,14 +131,13 @@ async fn route(worker: &Worker, mut request: Request, id: u128, at: Instant) -> 
     let (method, path) = (request.method().clone(), request.path());
     if let Some(route) = Route::from_path(path) {
         if method != Method::POST {
-            return Err(Problem::method_not_allowed());
+            return Err(Problem::method_not_allowed("POST"));
         }
         let key = caller(gateway, &request)?;
-        if key.group.is_disabled() {
-            return Err(Problem::access_disabled());
-        }
         let passed_on = headers::passed_on(request.headers());
-        let (body, room) = read_body(gateway, &mut request).await?;
+        let (body, room) = read_body(gateway, request.headers(), payload).await?;
+        // A body can take its time, and the key may have been revoked meanwhile.
+        let key = may_call(gateway.customer_again(&key))?;
         let call = Call { arrived: Arrived { id, key, route, at }, body, room, passed_on };
         return serve(worker, call).await.map(Reply::from).map_err(Problem::from);
     }
@@ -136,12 +145,12 @@ async fn route(worker: &Worker, mut request: Request, id: u128, at: Instant) -> 
         "/healthz" => Ok(Reply::json(&serde_json::json!({ "status": "ok" }))),
         "/readyz" if gateway.cannot_meter().is_some() => Err(Problem::not_ready()),
         "/readyz" => Ok(Reply::json(&serde_json::json!({ "status": "ok" }))),
-        "/v1/models" | "/v1/usage" if method != Method::GET => Err(Problem::method_not_allowed()),
+        "/v1/models" | "/v1/usage" if method != Method::GET => Err(Problem::method_not_allowed("GET")),
         "/v1/models" => Ok(models::list(gateway, &*caller(gateway, &request)?)),
         "/v1/usage" => Ok(usage::of_key(gateway, &*caller(gateway, &request)?)),
         "/v1/responses" if request.headers().contains_key(header::UPGRADE) => Err(Problem::upgrade_required()),
         path => match path.strip_prefix("/v1/models/") {
-            Some(_) if method != Method::GET => Err(Problem::method_not_allowed()),
+            Some(_) if method != Method::GET => Err(Problem::method_not_allowed("GET")),
             Some(slug) => models::one(gateway, &*caller(gateway, &request)?, slug),
             None => Err(Problem::unknown_url()),
         },
@@ -150,7 +159,12 @@ async fn route(worker: &Worker, mut request: Request, id: u128, at: Instant) -> 
 
 /// The customer who calls, by a key that is good now. Whatever is wrong with it, the answer is the same.
 fn caller(gateway: &Gateway, request: &Request) -> Result<Arc<KeyEntry>, Problem> {
-    credential(request.headers()).and_then(|key| gateway.customer(key)).ok_or_else(Problem::invalid_api_key)
+    may_call(credential(request.headers()).and_then(|key| gateway.customer(key)))
+}
+
+fn may_call(key: Option<Arc<KeyEntry>>) -> Result<Arc<KeyEntry>, Problem> {
+    let key = key.ok_or_else(Problem::invalid_api_key)?;
+    if key.group.is_disabled() { Err(Problem::access_disabled()) } else { Ok(key) }
 }
 
 fn head_size(request: &Request) -> usize {

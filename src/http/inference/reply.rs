@@ -6,7 +6,7 @@ use std::{
 };
 
 use actix_http::{
-    Response, StatusCode,
+    ConnectionType, Payload, Response, StatusCode, Version,
     body::{BodySize, MessageBody},
     header::{self, HeaderName, HeaderValue},
 };
@@ -17,7 +17,7 @@ use uuid::Uuid;
 use super::{headers::value, rate_limits};
 use crate::{
     domain::ledger::Standings,
-    service::inference::{Answer, AnswerBody, AnswerStream},
+    service::inference::{Answer, AnswerBody},
 };
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -30,10 +30,12 @@ pub(super) struct Reply {
     pub(super) retry_after: Option<Bytes>,
     pub(super) should_retry: Option<bool>,
     pub(super) standings: Option<Box<Standings>>,
+    /// The method that the URL takes.
+    pub(super) allow: Option<&'static str>,
     /// The connection cannot be used again.
     pub(super) closes: bool,
     content_type: Option<Bytes>,
-    body: ReplyBody,
+    body: AnswerBody,
 }
 
 impl Reply {
@@ -44,20 +46,25 @@ impl Reply {
             retry_after: None,
             should_retry: None,
             standings: None,
+            allow: None,
             closes: false,
             content_type: None,
-            body: ReplyBody::Whole(serde_json::to_vec(body).unwrap_or_default().into()),
+            body: AnswerBody::Whole(serde_json::to_vec(body).unwrap_or_default().into()),
         }
     }
 
-    pub(super) fn into_response(self, id: Uuid) -> Response<ReplyBody> {
+    /// With what was not read of the request: as long as that is held, actix knows that the connection cannot be used
+    /// again, and does not read a body that nobody wants to its end.
+    pub(super) fn into_response(self, id: Uuid, version: Version, unread: Payload) -> Response<ReplyBody> {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::BAD_GATEWAY);
-        let is_stream = matches!(&self.body, ReplyBody::Stream(stream) if stream.is_event_stream());
-        let mut response = Response::with_body(status, self.body);
-        response.head_mut().set_connection_type(match self.closes {
-            true => actix_http::ConnectionType::Close,
-            false => actix_http::ConnectionType::KeepAlive,
-        });
+        let is_stream = matches!(&self.body, AnswerBody::Stream(stream) if stream.is_event_stream());
+        // Before HTTP/1.1 there are no chunks: such a stream ends with its connection.
+        let is_unframed = version < Version::HTTP_11 && matches!(&self.body, AnswerBody::Stream(_));
+        let mut response = Response::with_body(status, ReplyBody { body: self.body, _unread: unread });
+        response.head_mut().no_chunking(is_unframed);
+        if self.closes || is_unframed {
+            response.head_mut().set_connection_type(ConnectionType::Close);
+        }
         let headers = response.headers_mut();
         let content_type = self.content_type.and_then(value);
         headers
@@ -66,6 +73,7 @@ impl Reply {
         let id = id.hyphenated().encode_lower(&mut buffer);
         insert(headers, X_REQUEST_ID, value(Bytes::copy_from_slice(id.as_bytes())));
         insert(headers, header::RETRY_AFTER, self.retry_after.and_then(value));
+        insert(headers, header::ALLOW, self.allow.map(HeaderValue::from_static));
         if let Some(should_retry) = self.should_retry {
             headers.insert(X_SHOULD_RETRY, HeaderValue::from_static(if should_retry { "true" } else { "false" }));
         }
@@ -82,16 +90,13 @@ impl Reply {
 
 impl From<Answer> for Reply {
     fn from(answer: Answer) -> Self {
-        let body = match answer.body {
-            AnswerBody::Whole(bytes) => ReplyBody::Whole(bytes),
-            AnswerBody::Stream(stream) => ReplyBody::Stream(stream),
-        };
-        let Answer { status, content_type, standings, .. } = answer;
+        let Answer { status, content_type, standings, body } = answer;
         Self {
             status,
             retry_after: None,
             should_retry: None,
             standings: Some(Box::new(standings)),
+            allow: None,
             closes: false,
             content_type,
             body,
@@ -106,34 +111,28 @@ fn insert(headers: &mut header::HeaderMap, name: HeaderName, value: Option<Heade
 }
 
 /// What goes out as the body.
-pub(super) enum ReplyBody {
-    /// All of it.
-    Whole(Bytes),
-    /// As it comes.
-    Stream(Box<AnswerStream>),
-}
-
-impl Default for ReplyBody {
-    fn default() -> Self {
-        Self::Whole(Bytes::new())
-    }
+pub(super) struct ReplyBody {
+    body: AnswerBody,
+    _unread: Payload,
 }
 
 impl MessageBody for ReplyBody {
     type Error = Box<dyn std::error::Error>;
 
     fn size(&self) -> BodySize {
-        match self {
-            Self::Whole(bytes) => BodySize::Sized(bytes.len() as u64),
-            Self::Stream(_) => BodySize::Stream,
+        match &self.body {
+            AnswerBody::Whole(bytes) => BodySize::Sized(bytes.len() as u64),
+            AnswerBody::Stream(_) => BodySize::Stream,
         }
     }
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
-        match self.get_mut() {
-            Self::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
-            Self::Whole(bytes) => Poll::Ready(Some(Ok(std::mem::take(bytes)))),
-            Self::Stream(stream) => stream.poll_piece(cx).map(|piece| piece.map(|piece| piece.map_err(Into::into))),
+        match &mut self.get_mut().body {
+            AnswerBody::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
+            AnswerBody::Whole(bytes) => Poll::Ready(Some(Ok(std::mem::take(bytes)))),
+            AnswerBody::Stream(stream) => {
+                stream.poll_piece(cx).map(|piece| piece.map(|piece| piece.map_err(Into::into)))
+            }
         }
     }
 }

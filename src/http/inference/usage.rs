@@ -52,7 +52,7 @@ fn view(standing: &Standing, now_ms: u64) -> LimitView {
 pub(super) fn of_key(gateway: &Gateway, key: &KeyEntry) -> Reply {
     let catalog = gateway.catalog.load();
     let group = key.group.group();
-    let now_ms = gateway.now_ms();
+    let now_ms = gateway.now().unix_ms;
     let of_model = |slug| gateway.standings(&key.group, slug).iter().map(|standing| view(standing, now_ms)).collect();
     let models = group.models.iter().map(|model| (catalog.slug_name(model.slug), of_model(model.slug)));
     Reply::json(&UsageView { external_entity_id: &group.external_entity_id, models: models.collect() })

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use tokio::sync::mpsc;
 use tracing::warn;
 
@@ -43,22 +43,13 @@ pub(super) struct Running {
 impl Running {
     /// Reads on without a customer until the usage is known or the answer ends; then it is settled by being dropped.
     pub(super) async fn read_on(mut self) {
-        let mut whole = BytesMut::new();
         while self.meter.awaits_usage() {
-            match self.body.chunk().await {
-                Some(Ok(piece)) if self.meter.form() == Form::Whole => {
-                    whole.extend_from_slice(&piece);
-                    if whole.len() > WHOLE {
-                        self.meter.read_in_pieces();
-                        drop(self.meter.feed(whole.split().freeze()));
-                    }
-                }
-                Some(Ok(piece)) => drop(self.meter.feed(piece)),
-                Some(Err(_)) | None => break,
+            let Some(Ok(piece)) = self.body.chunk().await else { return };
+            match self.meter.form() {
+                Form::Whole if self.meter.collect(piece.clone()) <= WHOLE => {}
+                Form::Whole => drop(self.meter.read_in_pieces()),
+                Form::Events | Form::Pieces => drop(self.meter.feed(piece)),
             }
-        }
-        if !whole.is_empty() {
-            self.meter.whole(whole.freeze());
         }
     }
 }
@@ -87,7 +78,7 @@ pub(super) async fn begin(
     hide_usage: bool,
 ) -> Result<(u16, Option<Bytes>, AnswerBody), Refused> {
     let Found { response: Response { status, content_type, body, .. }, upstream_model, reservation } = found;
-    let form = if content_type.as_deref().is_some_and(is_event_stream) { Form::Events } else { Form::Whole };
+    let form = form(content_type.as_deref(), reservation.is_stream());
     let meter = Meter::new(reservation, status, form, hide_usage);
     let mut answering = Answering { running: Some(Running { body, meter }), left_behind: worker.left_behind.clone() };
     let gateway = &worker.gateway;
@@ -98,8 +89,13 @@ pub(super) async fn begin(
     if form == Form::Events {
         return Ok((status, content_type, stream(answering, Bytes::new())));
     }
-    let read = match read_whole(&mut answering).await {
-        Ok(read) => read,
+    let Some(running) = &mut answering.running else { return Err(Refused::Upstream) };
+    match read_whole(running).await {
+        Ok(true) => {}
+        Ok(false) => {
+            let read = running.meter.read_in_pieces();
+            return Ok((status, content_type, stream(answering, read)));
+        }
         Err(error) => {
             warn!(%error, "an upstream's answer broke off");
             if let Some(running) = answering.running.take() {
@@ -107,37 +103,33 @@ pub(super) async fn begin(
             }
             return Err(if error.is_timeout() { Refused::UpstreamTimeout } else { Refused::Upstream });
         }
-    };
-    let Some(running) = &mut answering.running else { return Err(Refused::Upstream) };
-    if read.len() > WHOLE {
-        running.meter.read_in_pieces();
-        return Ok((status, content_type, stream(answering, read)));
     }
-    let whole = running.meter.whole(read);
+    let whole = running.meter.whole();
     match answering.running.take().and_then(|running| running.meter.settle()) {
         Some(seq) if gateway.is_durable_in_time(seq).await => Ok((status, content_type, AnswerBody::Whole(whole))),
         _ => Err(Refused::CannotMeter("an answer waited too long for its record".to_owned())),
     }
 }
 
-fn is_event_stream(content_type: &[u8]) -> bool {
-    content_type.get(..17).is_some_and(|start| start.eq_ignore_ascii_case(b"text/event-stream"))
+/// Whether the answer is a stream of events: by its content type, or since it was asked for and nothing says otherwise.
+fn form(content_type: Option<&[u8]>, stream_was_asked: bool) -> Form {
+    let begins = |with: &str| {
+        content_type
+            .and_then(|text| text.get(..with.len()))
+            .is_some_and(|start| start.eq_ignore_ascii_case(with.as_bytes()))
+    };
+    let is_stream = begins("text/event-stream") || (stream_was_asked && !begins("application/json"));
+    if is_stream { Form::Events } else { Form::Whole }
 }
 
-/// Reads up to the end, or until it is more than [`WHOLE`].
-async fn read_whole(answering: &mut Answering) -> Result<Bytes, BodyError> {
-    let Some(Running { body, .. }) = &mut answering.running else { return Ok(Bytes::new()) };
-    // Most answers come in one piece, which is passed on without a copy.
-    let Some(first) = body.chunk().await.transpose()? else { return Ok(Bytes::new()) };
-    let mut joined = BytesMut::new();
-    while first.len().max(joined.len()) <= WHOLE {
-        let Some(piece) = body.chunk().await.transpose()? else { break };
-        if joined.is_empty() {
-            joined.extend_from_slice(&first);
+/// Reads up to the end; `false` if it is more than [`WHOLE`], and goes on.
+async fn read_whole(running: &mut Running) -> Result<bool, BodyError> {
+    while let Some(piece) = running.body.chunk().await.transpose()? {
+        if running.meter.collect(piece) > WHOLE {
+            return Ok(false);
         }
-        joined.extend_from_slice(&piece);
     }
-    Ok(if joined.is_empty() { first } else { joined.freeze() })
+    Ok(true)
 }
 
 impl Gateway {

@@ -138,6 +138,9 @@ async fn attempt(
 async fn judge(model: &Model, target: &Target, response: Response) -> Outcome {
     let status = response.status;
     match status {
+        200..=299 if response.is_encoded => {
+            Outcome::passed(Why::Failed, "it answered with an encoded body, although identity was asked for")
+        }
         200..=299 => Outcome::Answered(response),
         401..=403 => Outcome::passed(Why::Failed, format!("it refused our credential (status {status})")),
         429 => {

@@ -237,9 +237,20 @@ fn a_whole_answer_is_rewritten_and_metered() {
     assert_eq!(observer.usage(), Some(Usage { input: 3, output: 2, cached: 0 }));
     let same = Bytes::from(body(SLUG));
     assert_eq!(observer.whole(same.clone()).as_ptr(), same.as_ptr());
-    for other in ["", "<html>", "[1]", "{\"model\":\"llama\"", "{\"model\":null}"] {
+    for other in ["", "<html>", "[1]", "{\"model\":null}"] {
         assert_eq!(observer.whole(Bytes::from_static(other.as_bytes())), other);
     }
+}
+
+#[test]
+fn what_is_almost_json_is_rewritten_and_metered_too() {
+    let mut whole = observer(false);
+    let body = r#"{"model":"llama","choices":[{"message":{"content":"hi"},"logprobs":NaN}],"usage":{"prompt_tokens":3,"completion_tokens":2}}"#;
+    assert_eq!(whole.whole(Bytes::from_static(body.as_bytes())), body.replace("llama", SLUG));
+    assert_eq!(whole.usage(), Some(Usage { input: 3, output: 2, cached: 0 }));
+    let mut half = observer(false);
+    half.whole(Bytes::from_static(br#"{"model":"llama","choices":[{"message":{"content":"eight by"}}],"usa"#));
+    assert_eq!((half.text_bytes(), half.usage()), (8, None));
 }
 
 #[test]

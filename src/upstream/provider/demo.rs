@@ -59,7 +59,13 @@ pub fn answer(route: Route, body: &[u8]) -> Response {
     let is_stream = pieces.len() > 1;
     let content_type: &'static str = if is_stream { "text/event-stream" } else { "application/json" };
     let body = Body::Demo(Answer { pieces: pieces.into(), pause: None });
-    Response { status: 200, content_type: Some(Bytes::from_static(content_type.as_bytes())), retry_after: None, body }
+    Response {
+        status: 200,
+        content_type: Some(Bytes::from_static(content_type.as_bytes())),
+        retry_after: None,
+        is_encoded: false,
+        body,
+    }
 }
 
 struct Asked<'a> {
