@@ -9,6 +9,7 @@ use std::{
 };
 
 use actix_web::{App, HttpServer, rt};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
 
@@ -21,6 +22,12 @@ use crate::{
         demo::{self, Seeded},
     },
 };
+
+/// Connections that may wait to be accepted.
+const BACKLOG: i32 = 1024;
+
+/// Fewer open files than this are too few for many streams: each takes two.
+const ENOUGH_FILES: u64 = 8192;
 
 /// How long a stop waits for requests that were cut to be settled.
 const LAST_SETTLEMENTS: Duration = Duration::from_secs(10);
@@ -57,6 +64,7 @@ impl From<io::Error> for AppError {
 /// Serves until SIGTERM or Ctrl-C. `admin_key` is the value of `TOLLGATE_ADMIN_KEY`.
 pub fn serve(config: Config, admin_key: Option<Secret>, with_demo: bool) -> Result<(), AppError> {
     let log = logging::start(&config.log);
+    raise_file_limit();
     let booted = boot(config, admin_key).map_err(AppError::Boot)?;
     rt::System::new().block_on(run(booted, with_demo))?;
     let dropped = log.dropped.dropped_lines();
@@ -66,10 +74,20 @@ pub fn serve(config: Config, admin_key: Option<Secret>, with_demo: bool) -> Resu
     Ok(())
 }
 
+/// Takes as many open files as we may have: the usual soft limit of 1024 is some 500 streams.
+fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    let files = if setrlimit(Resource::Nofile, raised).is_ok() { limit.maximum } else { limit.current };
+    if files.is_some_and(|files| files < ENOUGH_FILES) {
+        warn!(files, "few files may be open at once; each stream takes two: raise the limit (ulimit -n)");
+    }
+}
+
 async fn run(booted: Booted, with_demo: bool) -> Result<(), AppError> {
     let gateway = booted.gateway.clone();
     let config = &gateway.config;
-    let stop = StopSignal::listen()?;
+    let mut stop = StopSignal::listen()?;
     let (inference, inference_address) = bind("listen", config.listen)?;
     let (admin, admin_address) = bind("admin_listen", config.admin_listen)?;
     gateway.set_listeners([inference_address, admin_address]);
@@ -98,7 +116,13 @@ async fn run(booted: Booted, with_demo: bool) -> Result<(), AppError> {
 
     stop.received().await;
     info!("stopping: running requests may end within {} s", config.shutdown_grace.as_secs());
-    stop_inference.stop(true).await;
+    tokio::select! {
+        () = stop_inference.stop(true) => {}
+        () = stop.received() => {
+            info!("stopping at once");
+            stop_inference.stop(false).await;
+        }
+    }
     stop_admin.stop(true).await;
     let _ = tokio::join!(running.0, running.1);
     // What outlived its grace is cut as its thread ends, and settled by that: the journal must still be there.
@@ -113,6 +137,8 @@ async fn run(booted: Booted, with_demo: bool) -> Result<(), AppError> {
 fn bind(setting: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), AppError> {
     let failed = |error| AppError::Listen(setting, address, error);
     let listener = TcpListener::bind(address).map_err(failed)?;
+    // The standard library's backlog is too short for a burst of customers.
+    rustix::net::listen(&listener, BACKLOG).map_err(|error| failed(error.into()))?;
     let bound = listener.local_addr().map_err(failed)?;
     Ok((listener, bound))
 }
@@ -158,7 +184,7 @@ impl StopSignal {
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 
-    async fn received(mut self) {
+    async fn received(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}

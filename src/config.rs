@@ -17,8 +17,10 @@ use serde::{Deserialize, Deserializer, de::Error as _};
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Where customers call.
+    #[serde(deserialize_with = "address")]
     pub listen: SocketAddr,
     /// Where operators call.
+    #[serde(deserialize_with = "address")]
     pub admin_listen: SocketAddr,
     /// Everything durable lies here.
     pub data_dir: PathBuf,
@@ -248,6 +250,11 @@ fn scalar<'de, D: Deserializer<'de>>(deserializer: D, form: &str) -> Result<Stri
         Ok(Scalar::Number(number)) => Ok(number.to_string()),
         Err(_) => Err(D::Error::custom(format!("must be {form}"))),
     }
+}
+
+fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    text.parse().map_err(|_| D::Error::custom("must be an IP address and a port, such as \"127.0.0.1:8080\""))
 }
 
 fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {

@@ -1,6 +1,6 @@
 //! `tollgate`, the binary: reads its arguments and hands over.
 
-use std::{io::Write, path::PathBuf, process::ExitCode};
+use std::{ffi::OsString, io::Write, path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
 use tollgate::{app, config::Config, crypto::secret::Secret};
@@ -61,6 +61,12 @@ fn main() -> ExitCode {
 fn run(serve: Serve) -> Result<(), Box<dyn std::error::Error>> {
     let flags = [("listen", serve.listen), ("admin_listen", serve.admin_listen), ("data_dir", serve.data_dir)];
     let flags: Vec<_> = flags.into_iter().filter_map(|(field, value)| Some((field, value?))).collect();
+    let unreadable = |(name, value): &(OsString, OsString)| {
+        name.to_str().is_some_and(|name| name.starts_with("TOLLGATE_")) && value.to_str().is_none()
+    };
+    if let Some((name, _)) = std::env::vars_os().find(unreadable) {
+        return Err(format!("{}: its value is not UTF-8", name.display()).into());
+    }
     let variable = |name: &str| std::env::var(name).ok();
     let config = Config::load(serve.config.as_deref(), variable, &flags)?;
     let admin_key = variable("TOLLGATE_ADMIN_KEY").map(Secret::new);

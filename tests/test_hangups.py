@@ -173,24 +173,25 @@ def test_after_done_while_the_upstream_still_holds_its_connection(gateway, upstr
     assert event["usageSource"] == "upstream" and event["tokens"]["outputTokens"] == 8
 
 
-def test_while_a_json_answer_is_being_written(gateway, upstream, metered, slug):
+@pytest.mark.parametrize("rest_comes", [True, False])
+def test_while_a_json_answer_is_being_written(gateway, upstream, metered, slug, rest_comes):
+    """More than the system's buffers hold comes before the gate, so once it is reached the gateway has seen the head."""
     group, customer = metered
-    body = json.dumps(
-        {
-            "id": "x",
-            "model": MODEL,
-            "choices": [{"index": 0, "message": {"role": "assistant", "content": "text"}, "finish_reason": "stop"}],
-            "usage": {"prompt_tokens": 5, "completion_tokens": 6, "total_tokens": 11},
-        }
-    ).encode()
+    choice = {"index": 0, "message": {"role": "assistant", "content": "x" * 800_000}, "finish_reason": "stop"}
+    usage = {"prompt_tokens": 5, "completion_tokens": 6, "total_tokens": 11}
+    body = json.dumps({"id": "x", "model": MODEL, "choices": [choice], "usage": usage}).encode()
     gate = upstream.gate()
-    upstream.reply_next(Reply(steps=[body[:60], gate, body[60:]], headers=[("content-length", str(len(body)))]))
+    headers = [("content-length", str(len(body)))]
+    upstream.reply_next(Reply(steps=[body[:800_050], gate, body[800_050:] if rest_comes else BreakOff()], headers=headers))
     connection = customer.begin_chat(slug, PROMPT)
     gate.reached()
     connection.reset()
     gate.release()
     event = only_event(gateway, customer, slug)
-    assert event["tokens"]["inputTokens"] > 0
+    if rest_comes:
+        assert event["usageSource"] == "upstream" and event["tokens"]["outputTokens"] == 6
+    else:
+        assert event["usageSource"] == "counted" and 100_000 < event["tokens"]["outputTokens"] <= 200_000
     settled(gateway, group, slug)
 
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::Value;
 
-use super::Response;
+use super::{Response, target::Target};
 
 /// What of a refusal is read, in bytes; more would not be an error message.
 const MAX_READ: usize = 64 << 10;
@@ -32,7 +32,7 @@ pub struct UpstreamRefusal {
 }
 
 /// Reads a refusal. What cannot be read becomes a plain sentence.
-pub async fn read(mut response: Response, model: &str, slug: &str) -> UpstreamRefusal {
+pub async fn read(mut response: Response, target: &Target, slug: &str) -> UpstreamRefusal {
     let mut body = Vec::new();
     let reading = async {
         while let Some(Ok(piece)) = response.body.chunk().await {
@@ -45,24 +45,24 @@ pub async fn read(mut response: Response, model: &str, slug: &str) -> UpstreamRe
     // What has come by then says enough.
     let _ = tokio::time::timeout(PATIENCE, reading).await;
     let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
-    shape(response.status, response.retry_after, &body, model, slug)
+    shape(response.status, response.retry_after, &body, &Names { model: &target.model, host: target.host(), slug })
 }
 
 /// The message of an error that came in the middle of a stream.
-pub fn in_stream(data: &[u8], model: &str, slug: &str) -> String {
+pub fn in_stream(data: &[u8], target: &Target, slug: &str) -> String {
     let body = serde_json::from_slice(data).unwrap_or(Value::Null);
-    shape(500, None, &body, model, slug).message
+    shape(500, None, &body, &Names { model: &target.model, host: target.host(), slug }).message
 }
 
 /// Finds the message in what servers answer: OpenAI's `{"error": {…}}`, vLLM's bare object, FastAPI's `detail`.
-fn shape(status: u16, retry_after: Option<Bytes>, body: &Value, model: &str, slug: &str) -> UpstreamRefusal {
+fn shape(status: u16, retry_after: Option<Bytes>, body: &Value, names: &Names<'_>) -> UpstreamRefusal {
     let error = body.get("error").filter(|error| !error.is_null()).unwrap_or(body);
     let text = |name| match error.get(name)? {
-        Value::String(text) => Some(clean(text, model, slug)),
+        Value::String(text) => Some(names.clean(text)),
         Value::Number(number) => Some(number.to_string()),
         _ => None,
     };
-    let alone = || error.as_str().map(|text| clean(text, model, slug));
+    let alone = || error.as_str().map(|text| names.clean(text));
     let message = text("message").or_else(|| text("detail")).or_else(alone);
     UpstreamRefusal {
         status,
@@ -73,11 +73,38 @@ fn shape(status: u16, retry_after: Option<Bytes>, body: &Value, model: &str, slu
     }
 }
 
-fn clean(text: &str, model: &str, slug: &str) -> String {
-    let text: String = text.chars().take(MAX_MESSAGE).collect();
-    let named = if model.is_empty() || model == slug { text } else { text.replace(model, slug) };
-    let words = named.split_inclusive(char::is_whitespace);
-    words.map(|word| if names_a_host(word) || is_credential(word) { blank(word) } else { word.to_owned() }).collect()
+/// What must not be seen, and what stands in its place.
+struct Names<'a> {
+    model: &'a str,
+    host: Option<&'a str>,
+    slug: &'a str,
+}
+
+impl Names<'_> {
+    fn clean(&self, text: &str) -> String {
+        let text: String = text.chars().take(MAX_MESSAGE).collect();
+        let named = self.name_slug(&text);
+        let names_ours = |word: &str| self.host.is_some_and(|host| host.len() > 3 && word.contains(host));
+        let is_hidden = |word: &str| names_a_host(word) || names_ours(word) || is_credential(word);
+        let words = named.split_inclusive(char::is_whitespace);
+        words.map(|word| if is_hidden(word) { blank(word) } else { word.to_owned() }).collect()
+    }
+
+    /// The model's name becomes the slug where it stands by itself, and not within another word.
+    fn name_slug(&self, text: &str) -> String {
+        let is_border = |c: Option<char>| c.is_none_or(|c| !c.is_alphanumeric() && !matches!(c, '-' | '_' | '/'));
+        let mut named = String::with_capacity(text.len());
+        let mut rest = text;
+        while let Some(at) = rest.find(self.model).filter(|_| !self.model.is_empty() && self.model != self.slug) {
+            let (before, after) = (&rest[..at], &rest[at + self.model.len()..]);
+            let stands_alone =
+                is_border(before.chars().next_back().or(named.chars().next_back())) && is_border(after.chars().next());
+            named.push_str(before);
+            named.push_str(if stands_alone { self.slug } else { self.model });
+            rest = after;
+        }
+        named + rest
+    }
 }
 
 /// A URL, `localhost`, an address, or a name with a port.
@@ -105,8 +132,13 @@ fn blank(word: &str) -> String {
 mod tests {
     use super::*;
 
+    fn of_model(body: &str, model: &str) -> String {
+        let names = Names { model, host: Some("vllm-0.svc.cluster.local"), slug: "acme/chat" };
+        shape(400, None, &serde_json::from_str(body).unwrap(), &names).message
+    }
+
     fn message(body: &str) -> String {
-        shape(400, None, &serde_json::from_str(body).unwrap(), "meta/llama-70b", "acme/chat").message
+        of_model(body, "meta/llama-70b")
     }
 
     #[test]
@@ -119,11 +151,17 @@ mod tests {
     }
 
     #[test]
+    fn a_models_name_is_replaced_only_where_it_stands_by_itself() {
+        let shown = of_model(r#"{"detail":"a: max_tokens is too large for 'a' (a-b, ba)."}"#, "a");
+        assert_eq!(shown, "acme/chat: max_tokens is too large for 'acme/chat' (a-b, ba).");
+    }
+
+    #[test]
     fn no_host_credential_or_model_name_is_shown() {
         let shown = message(
-            r#"{"error":{"message":"meta/llama-70b at http://10.0.0.7:8000/v1 (gpu-box:8000, 10.0.0.7, [::1]:80, localhost) refused key 'sk-secret123' at 12:30."}}"#,
+            r#"{"error":{"message":"meta/llama-70b at http://10.0.0.7:8000/v1 (gpu-box:8000, vllm-0.svc.cluster.local, 10.0.0.7, [::1]:80, localhost) refused key 'sk-secret123' at 12:30."}}"#,
         );
-        for hidden in ["llama", "10.0.0.7", "gpu-box", "localhost", "secret", "::1"] {
+        for hidden in ["llama", "10.0.0.7", "gpu-box", "localhost", "cluster", "secret", "::1"] {
             assert!(!shown.contains(hidden), "{shown}");
         }
         assert!(shown.starts_with("acme/chat at […] "), "{shown}");

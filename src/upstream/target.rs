@@ -24,6 +24,8 @@ pub struct Target {
     /// What is sent as `model`.
     pub model: Arc<str>,
     provider: Provider,
+    /// Where it is; never to be seen by a customer.
+    host: Option<String>,
     /// How to reach it.
     pub reach: Reach,
     /// How it has fared.
@@ -49,7 +51,13 @@ impl Target {
             Provider::Anthropic => Reach::Broken("the provider ANTHROPIC is not supported yet"),
             _ => templates(target, secret).map_or_else(Reach::Broken, Reach::Http),
         };
-        Self { model, provider: target.provider, reach, health: Health::default() }
+        let host = provider::base_url(target).and_then(|url| url.host_str().map(str::to_owned));
+        Self { model, provider: target.provider, host, reach, health: Health::default() }
+    }
+
+    /// Its host's name or address.
+    pub fn host(&self) -> Option<&str> {
+        self.host.as_deref()
     }
 
     /// What it calls the output maximum of a request.

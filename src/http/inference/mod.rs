@@ -8,24 +8,35 @@ mod credential;
 mod error;
 mod headers;
 mod models;
+mod patience;
 mod rate_limits;
 mod reply;
 mod usage;
 
-use std::{convert::Infallible, net::TcpListener, rc::Rc, sync::Arc, time::Duration, time::Instant};
+use std::{
+    convert::Infallible,
+    future::ready,
+    net::TcpListener,
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use actix_http::{
     HttpMessage, HttpService, KeepAlive, Method, Payload, Request, Response,
+    error::DispatchError,
     header::{self, HeaderName},
 };
 use actix_server::{Server, ServerBuilder};
-use actix_service::fn_service;
+use actix_service::{ServiceFactoryExt, fn_service};
+use tokio::net::TcpStream;
 use tracing::info;
 
 use self::{
     body::read_body,
     credential::credential,
     error::Problem,
+    patience::{Activity, Answering, Patient},
     reply::{Reply, ReplyBody},
 };
 use crate::{
@@ -57,31 +68,43 @@ pub fn listen(server: ServerBuilder, listener: TcpListener, gateway: Arc<Gateway
     server.listen("inference", listener, move || {
         let worker = Rc::new(Worker::start(gateway.clone()));
         let shutdown = shutdown.clone();
-        HttpService::build()
+        let requests = HttpService::build()
             .keep_alive(KeepAlive::Timeout(KEEP_ALIVE))
             .client_request_timeout(HEAD_TIMEOUT)
             .client_disconnect_timeout(LINGER)
-            // A stream's pieces must not wait for each other, and a customer who is gone must be noticed.
-            .tcp_nodelay(true)
+            // A customer who is gone must be noticed.
             .h1_allow_half_closed(false)
+            .on_connect_ext(|connection: &Patient, data| drop(data.insert(connection.activity())))
             .graceful_shutdown_signal(move || {
                 let shutdown = shutdown.clone();
                 async move { shutdown.notified().await }
             })
-            .finish(fn_service(move |request: Request| {
+            .h1(fn_service(move |request: Request| {
                 let worker = worker.clone();
                 async move { Ok::<_, Infallible>(answer(&worker, request).await) }
-            }))
-            .tcp()
+            }));
+        fn_service(|connection: TcpStream| {
+            // The pieces of a stream must not wait for each other.
+            let _ = connection.set_nodelay(true);
+            let peer = connection.peer_addr().ok();
+            ready(Ok::<_, DispatchError>((Patient::new(connection), peer)))
+        })
+        .and_then(requests)
     })
 }
 
 /// Answers one request, whatever comes.
 async fn answer(worker: &Worker, mut request: Request) -> Response<ReplyBody> {
     let at = Instant::now();
+    let answering = request.conn_data::<Rc<Activity>>().cloned().map(Answering::begin);
     let mut payload = request.take_payload();
     let Ok(random) = random::id() else {
-        return Problem::no_random().into_reply().into_response(uuid::Uuid::nil(), request.version(), payload);
+        return Problem::no_random().into_reply().into_response(
+            uuid::Uuid::nil(),
+            request.version(),
+            payload,
+            answering,
+        );
     };
     let id = uuid::Builder::from_random_bytes(random.to_le_bytes()).into_uuid();
     let name = route_name(request.path());
@@ -102,7 +125,7 @@ async fn answer(worker: &Worker, mut request: Request) -> Response<ReplyBody> {
             problem.into_reply()
         }
     };
-    reply.into_response(id, version, payload)
+    reply.into_response(id, version, payload, answering)
 }
 
 /// A path as it is logged: a customer's own text is not.

@@ -77,13 +77,13 @@ pub(super) async fn begin(
     found: Found,
     hide_usage: bool,
 ) -> Result<(u16, Option<Bytes>, AnswerBody), Refused> {
-    let Found { response: Response { status, content_type, body, .. }, upstream_model, reservation } = found;
+    let Found { response: Response { status, content_type, body, .. }, target, reservation } = found;
     let form = form(content_type.as_deref(), reservation.is_stream());
     let meter = Meter::new(reservation, status, form, hide_usage);
     let mut answering = Answering { running: Some(Running { body, meter }), left_behind: worker.left_behind.clone() };
     let gateway = &worker.gateway;
     let stream = |answering, read| {
-        let stream = AnswerStream::new(gateway.clone(), answering, read, upstream_model);
+        let stream = AnswerStream::new(gateway.clone(), answering, read, target);
         AnswerBody::Stream(Box::new(stream))
     };
     if form == Form::Events {

@@ -17,14 +17,14 @@ use tracing::warn;
 use super::answer::{Answering, Running};
 use crate::{
     service::{Gateway, metering::Form},
-    upstream::{Body, observe::Fed, refusal},
+    upstream::{Body, observe::Fed, refusal, target::Target},
 };
 
 /// An answer that goes out piece by piece. It ends only when its event is durable.
 pub struct AnswerStream {
     gateway: Arc<Gateway>,
-    /// The name that an error of the upstream's may call the model by.
-    upstream_model: Arc<str>,
+    /// Who answers: its names are kept out of what it says of its errors.
+    target: Arc<Target>,
     /// A piece that was read before the answer turned out to be large.
     read: Bytes,
     /// The latest piece of a JSON answer: it may be the last one.
@@ -67,9 +67,9 @@ impl std::fmt::Display for Cut {
 impl std::error::Error for Cut {}
 
 impl AnswerStream {
-    pub(super) fn new(gateway: Arc<Gateway>, answering: Answering, read: Bytes, upstream_model: Arc<str>) -> Self {
+    pub(super) fn new(gateway: Arc<Gateway>, answering: Answering, read: Bytes, target: Arc<Target>) -> Self {
         let form = answering.running.as_ref().map_or(Form::Pieces, |running| running.meter.form());
-        Self { gateway, upstream_model, read, held: Bytes::new(), form, state: State::Passing(answering) }
+        Self { gateway, target, read, held: Bytes::new(), form, state: State::Passing(answering) }
     }
 
     /// Whether it is a stream of events.
@@ -123,10 +123,9 @@ impl AnswerStream {
     /// What goes out now of what was observed.
     fn pass(&mut self, fed: Fed) -> Bytes {
         if let Some(error) = fed.error {
-            let model = &*self.upstream_model;
             let message = match &self.state {
                 State::Passing(Answering { running: Some(running), .. }) => {
-                    refusal::in_stream(&error, model, running.meter.slug())
+                    refusal::in_stream(&error, &self.target, running.meter.slug())
                 }
                 _ => String::new(),
             };

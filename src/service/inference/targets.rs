@@ -26,8 +26,8 @@ use crate::{
 pub(super) struct Found {
     /// 2xx.
     pub(super) response: Response,
-    /// What the target calls the model.
-    pub(super) upstream_model: Arc<str>,
+    /// Who answered.
+    pub(super) target: Arc<Target>,
     /// Still held.
     pub(super) reservation: Reservation,
 }
@@ -79,7 +79,7 @@ pub(super) async fn find_answer(
         match attempt(worker, model, target, route, body, passed_on).await {
             Outcome::Answered(response) => {
                 target.health.succeeded();
-                return Ok(Found { response, upstream_model: target.model.clone(), reservation });
+                return Ok(Found { response, target: target.clone(), reservation });
             }
             Outcome::Refused(refused) => {
                 target.health.succeeded();
@@ -146,12 +146,12 @@ async fn judge(model: &Model, target: &Target, response: Response) -> Outcome {
         429 => {
             let limited = UpstreamRefusal {
                 code: Some("upstream_rate_limited".to_owned()),
-                ..refusal::read(response, &target.model, &model.slug).await
+                ..refusal::read(response, target, &model.slug).await
             };
             let words = "it is at its own limit (status 429)".to_owned();
             Outcome::Passed(Passed { why: Why::Failed, words, limited: Some(Box::new(limited)) })
         }
-        400..=499 => Outcome::Refused(Box::new(refusal::read(response, &target.model, &model.slug).await)),
+        400..=499 => Outcome::Refused(Box::new(refusal::read(response, target, &model.slug).await)),
         _ => Outcome::passed(Why::Failed, format!("it failed (status {status})")),
     }
 }
