@@ -45,10 +45,11 @@ impl Running {
     pub(super) async fn read_on(mut self) {
         while self.meter.awaits_usage() {
             let Some(Ok(piece)) = self.body.chunk().await else { return };
-            match self.meter.form() {
-                Form::Whole if self.meter.collect(piece.clone()) <= WHOLE => {}
-                Form::Whole => drop(self.meter.read_in_pieces()),
-                Form::Events | Form::Pieces => drop(self.meter.feed(piece)),
+            if self.meter.form() != Form::Whole {
+                drop(self.meter.feed(piece));
+            } else if self.meter.collect(piece) > WHOLE {
+                let read = self.meter.read_in_pieces();
+                drop(self.meter.feed(read));
             }
         }
     }
