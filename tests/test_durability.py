@@ -116,6 +116,8 @@ def test_kill_nine_under_load_loses_nothing_and_counts_nothing_twice(durability)
         # And what is true after a crash stays true after an orderly stop.
         gateway.restart()
         check_books(gateway, slug, root, children, customers, completed, upstream.count)
+        events = len(gateway.events())
+        print(f"{durability}: {ROUNDS} kills, {len(completed)} whole answers, {events} events, {upstream.count} calls upstream")
     finally:
         if gateway.process.child.poll() is None:
             gateway.kill9()
