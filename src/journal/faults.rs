@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 
 /// An operation on a file or directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Op {
+pub(crate) enum Op {
     Make,
     Write,
     Sync,
@@ -20,17 +20,17 @@ pub(super) enum Op {
 static PLANNED: Mutex<Vec<(PathBuf, Op, usize)>> = Mutex::new(Vec::new());
 
 /// The next `times` of `op` in `dir` fail.
-pub(super) fn fail_next(dir: &Path, op: Op, times: usize) {
+pub(crate) fn fail_next(dir: &Path, op: Op, times: usize) {
     PLANNED.lock().push((dir.to_owned(), op, times));
 }
 
 /// Nothing in `dir` fails from now on.
-pub(super) fn heal(dir: &Path) {
+pub(crate) fn heal(dir: &Path) {
     PLANNED.lock().retain(|(planned, ..)| planned != dir);
 }
 
 /// The fail point.
-pub(super) fn hit(dir: &Path, op: Op) -> io::Result<()> {
+pub(crate) fn hit(dir: &Path, op: Op) -> io::Result<()> {
     let mut planned = PLANNED.lock();
     let Some(plan) = planned.iter_mut().find(|(d, o, left)| d == dir && *o == op && *left > 0) else { return Ok(()) };
     plan.2 -= 1;

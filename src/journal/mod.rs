@@ -17,7 +17,7 @@ pub mod codec;
 mod damage;
 mod error;
 #[cfg(test)]
-mod faults;
+pub(crate) mod faults;
 mod frame;
 mod reader;
 mod recover;

@@ -65,3 +65,55 @@ impl Change {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        pin::pin,
+        task::{Context, Waker},
+    };
+
+    use tokio::task::LocalSet;
+
+    use super::*;
+    use crate::{
+        config::Config,
+        domain::record::ActorKind,
+        journal::faults::{Op, fail_next, heal},
+        service::{boot, groups::NewGroup},
+    };
+
+    fn group(external_entity_id: &str) -> NewGroup {
+        let external_entity_id = external_entity_id.to_owned();
+        NewGroup { external_entity_id, name: None, models: Vec::new(), enforcement: None, parent: None }
+    }
+
+    #[tokio::test]
+    async fn a_change_whose_operator_hung_up_keeps_its_turn_until_it_is_in_force() {
+        let directory = tempfile::tempdir().unwrap();
+        let booted = boot(Config { data_dir: directory.path().to_owned(), ..Config::default() }, None).unwrap();
+        let gateway = booted.gateway.clone();
+        let journal = directory.path().join("journal");
+        let actor = Actor { kind: ActorKind::System, ..Actor::system() };
+        let poll_once = &mut Context::from_waker(Waker::noop());
+        LocalSet::new()
+            .run_until(async {
+                fail_next(&journal, Op::Write, usize::MAX);
+                {
+                    let mut first = pin!(gateway.create_group(actor.clone(), group("same")));
+                    assert!(first.as_mut().poll(poll_once).is_pending());
+                    assert_eq!(gateway.journal.last_seq(), 1, "it is written down");
+                }
+                let mut second = pin!(gateway.create_group(actor.clone(), group("same")));
+                assert!(second.as_mut().poll(poll_once).is_pending());
+                assert_eq!(gateway.journal.last_seq(), 1, "another one waits for its turn");
+                heal(&journal);
+                let refused = second.await.err();
+                assert!(matches!(refused, Some(Error::Invalid { code: "duplicate_external_entity_id", .. })));
+                assert_eq!(gateway.catalog.load().groups().len(), 1);
+            })
+            .await;
+        drop(gateway);
+        booted.close();
+    }
+}

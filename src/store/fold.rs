@@ -225,3 +225,57 @@ impl Store {
         self.tables.of(Table::Counters).range(first.0.to_be_bytes()..).map(read)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        domain::record::{Actor, Changed},
+        journal::Durability,
+    };
+
+    fn slug(id: u64) -> Vec<u8> {
+        let rows = vec![Row::Slug(SlugId(id), format!("a/{id}"))];
+        let mut bytes = Vec::new();
+        codec::encode(&Record::Changed(Changed { actor: Actor::system(), action: "a.b".to_owned(), rows }), &mut bytes)
+            .unwrap();
+        bytes
+    }
+
+    #[test]
+    fn a_fold_that_fails_loses_nothing_of_what_it_had_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let (journal, _) = Journal::open(&directory.path().join("journal"), Durability::Process).unwrap();
+        let store = Store::open(&directory.path().join("store"), 4).unwrap();
+        let mut folder = Folder::new(&store, &journal).unwrap();
+        for body in [slug(1), slug(2), b"no record".to_vec(), slug(4)] {
+            let appended = journal.append(&body).unwrap();
+            assert!(journal.durable_blocking(appended.seq, std::time::Duration::from_secs(10)));
+        }
+        for _ in 0..3 {
+            assert!(folder.catch_up().is_err());
+            assert!(store.applied().unwrap() < 3, "it went past what it could not read");
+        }
+    }
+
+    #[test]
+    fn an_id_whose_slug_was_taken_is_never_given_out_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let (journal, _) = Journal::open(&directory.path().join("journal"), Durability::Process).unwrap();
+        let rows = vec![
+            Row::Slug(SlugId(1), "a/one".to_owned()),
+            Row::Slug(SlugId(2), "a/two".to_owned()),
+            Row::SlugGone(SlugId(2)),
+            Row::Slug(SlugId(1), "a/two".to_owned()),
+        ];
+        let mut bytes = Vec::new();
+        let record = Record::Changed(Changed { actor: Actor::system(), action: "a.b".to_owned(), rows });
+        codec::encode(&record, &mut bytes).unwrap();
+        let appended = journal.append(&bytes).unwrap();
+        assert!(journal.durable_blocking(appended.seq, std::time::Duration::from_secs(10)));
+        let store = Store::open(&directory.path().join("store"), 1).unwrap();
+        Folder::new(&store, &journal).unwrap().catch_up().unwrap();
+        let rows = store.rows().unwrap().rows;
+        assert_eq!(format!("{rows:?}"), r#"[Slug(SlugId(1), "a/two"), SlugGone(SlugId(2))]"#);
+    }
+}
