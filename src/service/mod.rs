@@ -18,6 +18,7 @@ pub mod inference;
 mod installation;
 pub mod keys;
 pub mod limits;
+pub mod meter;
 pub mod metering;
 pub mod operators;
 pub mod secrets;

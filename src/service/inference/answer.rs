@@ -8,20 +8,22 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::mpsc;
 use tracing::warn;
 
-use super::{Worker, failure::Refused, stream::AnswerStream, targets::Found};
+use super::{
+    Worker,
+    failure::Refused,
+    running::{Answering, Running, WHOLE},
+    stream::AnswerStream,
+    targets::Found,
+};
 use crate::{
     service::{
         Gateway,
-        metering::{Form, Meter},
+        meter::{Form, Meter},
     },
-    upstream::{Body, BodyError, Response},
+    upstream::{BodyError, Response},
 };
-
-/// The largest JSON answer that is read whole, in bytes.
-const WHOLE: usize = 1 << 20;
 
 /// How long an answer waits for its record before it is cut.
 const LOG_PATIENCE: Duration = Duration::from_secs(30);
@@ -34,44 +36,6 @@ pub enum AnswerBody {
     Stream(Box<AnswerStream>),
 }
 
-/// The upstream's body and the meter beside it.
-pub(super) struct Running {
-    pub(super) body: Body,
-    pub(super) meter: Meter,
-}
-
-impl Running {
-    /// Reads on without a customer until the usage is known or the answer ends; then it is settled by being dropped.
-    pub(super) async fn read_on(mut self) {
-        while self.meter.awaits_usage() {
-            let Some(Ok(piece)) = self.body.chunk().await else { return };
-            if self.meter.form() != Form::Whole {
-                drop(self.meter.feed(piece));
-            } else if self.meter.collect(piece) > WHOLE {
-                let read = self.meter.read_in_pieces();
-                drop(self.meter.feed(read));
-            }
-        }
-    }
-}
-
-/// An answer that is being passed on.
-pub(super) struct Answering {
-    /// Absent when it has ended.
-    pub(super) running: Option<Running>,
-    left_behind: mpsc::UnboundedSender<Running>,
-}
-
-impl Drop for Answering {
-    /// The customer hung up. If only the usage is missing it is waited for; else the upstream is cancelled. A worker
-    /// that is stopping takes nothing in any more: what it refuses is settled by being dropped.
-    fn drop(&mut self) {
-        if let Some(running) = self.running.take().filter(|running| running.meter.awaits_usage()) {
-            let _ = self.left_behind.send(running);
-        }
-    }
-}
-
 /// Reads a JSON answer whole, or starts to pass a stream on. Gives status, content type and body.
 pub(super) async fn begin(
     worker: &Worker,
@@ -81,7 +45,7 @@ pub(super) async fn begin(
     let Found { response: Response { status, content_type, body, .. }, target, reservation } = found;
     let form = form(content_type.as_deref(), reservation.is_stream());
     let meter = Meter::new(reservation, status, form, hide_usage);
-    let mut answering = Answering { running: Some(Running { body, meter }), left_behind: worker.left_behind.clone() };
+    let mut answering = Answering::begin(Running { body, meter }, worker.left_behind.clone());
     let gateway = &worker.gateway;
     let stream = |answering, read| {
         let stream = AnswerStream::new(gateway.clone(), answering, read, target);

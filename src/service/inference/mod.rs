@@ -5,6 +5,7 @@
 
 mod answer;
 mod failure;
+mod running;
 mod stream;
 mod targets;
 
@@ -18,7 +19,7 @@ pub use self::{
     failure::{Failure, Refused},
     stream::AnswerStream,
 };
-use self::{answer::Running, targets::find_answer};
+use self::{running::Running, targets::find_answer};
 use super::{
     Gateway,
     bodies::Room,

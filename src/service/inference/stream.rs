@@ -14,9 +14,9 @@ use bytes::Bytes;
 use serde_json::json;
 use tracing::warn;
 
-use super::answer::{Answering, Running};
+use super::running::{Answering, Running};
 use crate::{
-    service::{Gateway, metering::Form},
+    service::{Gateway, meter::Form},
     upstream::{Body, observe::Fed, refusal, target::Target},
 };
 
