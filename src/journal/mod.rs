@@ -322,7 +322,7 @@ impl Journal {
     /// What keeps records from becoming durable, in words; `None` while all is well.
     pub fn last_error(&self) -> Option<String> {
         let written = self.shared.last_error.lock().clone();
-        written.or_else(|| self.shared.upkeep.sync_failure())
+        written.or_else(|| self.shared.upkeep.failure())
     }
 
     /// Everything that is known to be missing, in order.

@@ -101,9 +101,10 @@ impl Upkeep {
         self.failing.load(Ordering::Relaxed)
     }
 
-    /// Why the last sync in the background failed, until one succeeds.
-    pub(super) fn sync_failure(&self) -> Option<String> {
-        self.state.lock().sync_failure.clone()
+    /// Why the last sync in the background failed, or the next segment could not be made, until it succeeds.
+    pub(super) fn failure(&self) -> Option<String> {
+        let state = self.state.lock();
+        state.sync_failure.clone().or_else(|| state.failure.clone())
     }
 
     pub(super) fn stop(&self) {

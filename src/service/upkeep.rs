@@ -1,5 +1,5 @@
-//! The thread that works behind the requests: it keeps the store up to date with the journal and frees what has run
-//! empty in the ledgers.
+//! The thread that works behind the requests: it keeps the store up to date with the journal, frees what has run empty
+//! in the ledgers, and says in the log when billing stops and when it goes on.
 
 use std::{
     sync::{Arc, mpsc},
@@ -49,9 +49,11 @@ impl Gateway {
             Err(error) => return self.note_fold(Err(error.into())),
         };
         let mut swept = Instant::now();
+        let mut could_meter = true;
         loop {
             let is_last = stopped.recv_timeout(FOLD_INTERVAL) != Err(mpsc::RecvTimeoutError::Timeout);
             self.note_fold(self.fold(&mut folder));
+            could_meter = self.note_metering(could_meter);
             if is_last {
                 return;
             }
@@ -80,6 +82,17 @@ impl Gateway {
             }
             *known = now;
         }
+    }
+
+    /// Tells when requests begin to be refused since nothing can be billed, and when that ends.
+    fn note_metering(&self, could_meter: bool) -> bool {
+        let trouble = self.cannot_meter();
+        match &trouble {
+            Some(why) if could_meter => error!("requests are refused, since they could not be billed: {why}"),
+            None if !could_meter => info!("requests are accepted again"),
+            _ => {}
+        }
+        trouble.is_none()
     }
 
     /// Frees what has run empty in the ledgers.

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use actix_http::StatusCode;
 use bytes::Bytes;
 use serde_json::json;
-use tracing::error;
+use tracing::{debug, error};
 
 use super::{rate_limits, reply::Reply};
 use crate::{
@@ -128,7 +128,8 @@ impl Problem {
                 }
             }
             Refused::CannotMeter(why) => {
-                error!(why, "a request was refused since nothing can be billed");
+                // The upkeep thread says it once; here it would be a line for every customer who tries.
+                debug!(why, "nothing can be billed");
                 let message = "Requests cannot be accepted for the moment.";
                 Self {
                     retry_after: Some(Bytes::from_static(b"5")),
