@@ -224,10 +224,12 @@ def json_answer(path, request, reply):
 
 
 class ScriptedUpstream:
-    def __init__(self):
+    def __init__(self, tls=None, host="127.0.0.1"):
+        """With `tls`, an `ssl.SSLContext`, it speaks HTTPS, under whatever name of this machine its certificate has."""
+        self.tls = tls
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=512)
         self.port = self.listener.getsockname()[1]
-        self.base_url = f"http://127.0.0.1:{self.port}/v1"
+        self.base_url = f"{'https' if tls else 'http'}://{host}:{self.port}/v1"
         self.requests = []
         self.default = Reply()
         self.script = collections.deque()
@@ -317,6 +319,11 @@ class ScriptedUpstream:
             threading.Thread(target=self.converse, args=(connection,), daemon=True).start()
 
     def converse(self, connection):
+        if self.tls is not None:
+            try:
+                connection = self.tls.wrap_socket(connection, server_side=True)
+            except OSError:
+                return connection.close()  # no handshake: the client did not trust us
         reader = connection.makefile("rb")
         try:
             while (received := self.read_request(reader)) is not None:
