@@ -264,26 +264,25 @@ def test_a_stop_lets_a_running_stream_end(own, upstream, name):
 
 
 def test_a_stop_does_not_wait_longer_than_its_grace(upstream):
-    gateway = Gateway(shutdown_grace="1s")
-    slug = gateway.create_endpoint(upstream)["slug"]
-    key = gateway.mint_key(gateway.create_group(slug))
-    gate = upstream.stall_next(after=3)
-    connection, headers, stream = Customer(gateway, key).stream_chat(slug, "one two three")
-    for _ in range(3):
-        stream.next()
-    gate.reached()
-    gateway.stop()
-    try:
-        assert "[DONE]" not in list(stream)
-    except Broken:
-        pass
-    connection.close()
-    gateway.start()
-    [event] = gateway.events(key)
-    assert event["requestId"] == headers["x-request-id"] and event["usageSource"] == "counted", (
-        "what was cut off is billed with what came"
-    )
-    gateway.close()
+    with Gateway(shutdown_grace="1s") as gateway:
+        slug = gateway.create_endpoint(upstream)["slug"]
+        key = gateway.mint_key(gateway.create_group(slug))
+        gate = upstream.stall_next(after=3)
+        connection, headers, stream = Customer(gateway, key).stream_chat(slug, "one two three")
+        for _ in range(3):
+            stream.next()
+        gate.reached()
+        gateway.stop()
+        try:
+            assert "[DONE]" not in list(stream)
+        except Broken:
+            pass
+        connection.close()
+        gateway.start()
+        [event] = gateway.events(key)
+        assert event["requestId"] == headers["x-request-id"] and event["usageSource"] == "counted", (
+            "what was cut off is billed with what came"
+        )
 
 
 def test_an_idle_gateway_stops_at_once(own):
