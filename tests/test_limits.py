@@ -444,6 +444,17 @@ def test_what_made_no_event_costs_no_usage_and_a_rate_only_if_a_target_answered(
 # What is told about limits
 
 
+def test_a_request_that_is_malformed_hears_how_its_limits_stand_and_takes_nothing(upstream, limited, slug):
+    _, customer = limited([rate("REQUEST", "MINUTE", 4)])
+    for fields in ({"n": 0}, {"stream": "yes"}):
+        answer = customer.chat(slug, **fields)
+        assert answer.status == 400 and answer.headers["x-ratelimit-limit-requests"] == "4"
+        assert answer.headers["x-ratelimit-remaining-requests"] == "4"
+    unknown = customer.chat("acme/unknown", n=0)
+    assert unknown.status == 400 and not [name for name in unknown.headers if name.startswith("x-ratelimit")]
+    assert upstream.count == 0
+
+
 def test_every_answer_carries_the_limits_with_least_left(gateway, upstream, limited, slug):
     _, customer = limited(
         [rate("REQUEST", "MINUTE", 10), rate("TOKEN", "MINUTE", 5000)],

@@ -38,13 +38,11 @@ use self::{
 use super::{
     day::{Day, Now},
     estimate::Sample,
+    group::MAX_LEVELS,
     id::{GroupId, SlugId},
     limit::{EffectiveLimit, LimitType},
     usage::{Usage, UsageSource},
 };
-
-/// The levels of a tree, and with it the longest path; groups beyond it are not looked at.
-pub const MAX_LEVELS: usize = 5;
 
 /// Added to every monotonic time, so that what happened before the process started has a time too.
 const ORIGIN_NS: u64 = 3_600_000_000_000;

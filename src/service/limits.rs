@@ -5,7 +5,8 @@ use std::sync::Arc;
 use super::{Gateway, catalog::GroupNode, error::Error};
 use crate::domain::{
     id::SlugId,
-    ledger::{Refusal, Standing},
+    ledger::{Refusal, Standing, Standings},
+    limit::LimitType,
 };
 
 /// Whether a request would pass now, and how every limit that it meets stands.
@@ -21,6 +22,16 @@ impl Gateway {
     pub fn standings(&self, node: &GroupNode, slug: SlugId) -> Vec<Standing> {
         let mut ledger = node.tree.ledger.lock();
         ledger.standing(self.now(), &node.counted_for(), slug, &node.limits(slug))
+    }
+
+    /// The limit of each type with the least left, the nearest of equals.
+    pub(super) fn tightest(&self, node: &GroupNode, slug: SlugId) -> Standings {
+        let standings = self.standings(node, slug);
+        let of = |limit_type| {
+            let of_type = standings.iter().filter(|standing| standing.limit.limit.limit_type == limit_type);
+            of_type.min_by_key(|standing| standing.left()).copied()
+        };
+        Standings { requests: of(LimitType::Request), tokens: of(LimitType::Token) }
     }
 
     /// Whether a request of `tokens` tokens for `slug` would pass now.

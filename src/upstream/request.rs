@@ -193,6 +193,22 @@ pub fn scan(body: &[u8], route: Route) -> Result<Request, BadRequest> {
     read(body, route).map_err(|bad| json::validate(body).err().map_or(bad, BadRequest::from))
 }
 
+/// The slug that a body calls, as far as that can be read of one that is refused.
+pub fn slug_of(body: &[u8]) -> Option<String> {
+    let mut slug = None;
+    // Whatever is wrong with the rest has been said already.
+    let _ = Reader::new(body).and_then(|mut reader| {
+        reader.members(|reader, key| match key {
+            b"model" if reader.kind()? == Kind::String => {
+                slug = Some(reader.string()?.to_text());
+                Ok(())
+            }
+            _ => reader.skip(),
+        })
+    });
+    slug
+}
+
 fn read(body: &[u8], route: Route) -> Result<Request, BadRequest> {
     let mut reader = Reader::new(body)?;
     if reader.kind()? != Kind::Object {

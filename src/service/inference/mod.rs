@@ -94,11 +94,18 @@ pub struct Answer {
 pub async fn serve(worker: &Worker, call: Call) -> Result<Answer, Failure> {
     let gateway = &worker.gateway;
     let Call { arrived, body, room, passed_on } = call;
-    let request = request::scan(&body, arrived.route).map_err(|bad| Refused::Invalid(Box::new(bad)))?;
+    let refuse = |model: Option<&Model>, refused| {
+        let standings = model.map(|model| Box::new(gateway.tightest(&arrived.key.group, model.slug_id)));
+        Failure { refused, standings }
+    };
+    let request = request::scan(&body, arrived.route).map_err(|bad| {
+        let model = request::slug_of(&body).and_then(|slug| callable(gateway, &arrived.key, &slug));
+        refuse(model.as_deref(), Refused::Invalid(Box::new(bad)))
+    })?;
     let model = callable(gateway, &arrived.key, &request.model)
         .ok_or_else(|| Refused::ModelNotFound(request.model.to_string()))?;
     if let Some(why) = gateway.cannot_meter() {
-        return Err(Refused::CannotMeter(why).into());
+        return Err(refuse(Some(&model), Refused::CannotMeter(why)));
     }
     let metadata = request.metadata(&body).and_then(|json| std::str::from_utf8(json).ok());
     let Admission { reservation, output_max, standings } = admit(gateway, arrived, &model, &request, metadata)?;
