@@ -313,6 +313,8 @@ class ScriptedUpstream:
             except OSError:
                 return
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            # Fixed and small, or the system takes a megabyte in before the gateway has read a byte of it.
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 16)
             with self.changed:
                 self.open.add(connection)
                 self.connections += 1
