@@ -1,19 +1,22 @@
 //! What is learned from reported usage: tokens per byte of prompt, and tokens per answer.
 //!
-//! An admission has to guess both before the upstream has counted anything. A group's own prompt ratio is kept in its
-//! ledger cell; until that has [`Ratio::ENOUGH`] samples, and for the length of answers always, the guess is the
-//! slug's, kept here and shared by all customers of the slug. Sharing must not let one of them spoil it:
+//! An admission has to guess both before the upstream has counted anything. What a group's own requests have taught is
+//! [`Learned`], kept in its ledger cell; until that has [`ENOUGH`] samples the guess is the slug's, from [`Estimates`],
+//! which all customers of the slug share. Sharing must not let one of them spoil it:
 //!
 //! * Only figures that an upstream reported are learned, and each is clamped.
-//! * Each customer has a mean of its own over its last 32 or so requests; the slug's figure is the median of the means
-//!   of the 8 customers that reported last. However many requests one of them makes, the figure stays between those of
-//!   the others.
+//! * Each customer has a mean of its own over its latest requests; the slug's figure is the median of the means of the 8
+//!   customers that reported last. However many requests one of them makes, the figure stays between those of the
+//!   others.
 //! * Memory is bounded: beyond 2 × 2048 figures of a kind the longest unused are forgotten and start anew.
+
+mod lengths;
 
 use std::hash::Hash;
 
 use arrayvec::ArrayVec;
 
+use self::lengths::Lengths;
 use super::{
     hash::IdMap,
     id::{GroupId, SlugId},
@@ -28,9 +31,6 @@ pub struct Ratio(u32);
 impl Ratio {
     /// The ratio of a slug nothing is known about: 1/4.
     pub const START: Self = Self(ONE / 4);
-    /// From so many samples on, a group's own ratio is used instead of the slug's.
-    pub const ENOUGH: u32 = 20;
-
     const LEAST: u64 = ONE as u64 / 16;
     const MOST: u64 = ONE as u64;
 
@@ -45,6 +45,9 @@ impl Ratio {
     }
 }
 
+/// From so many samples on, what a group's own requests have taught is used instead of the slug's figures.
+pub const ENOUGH: u32 = 20;
+
 /// More than any request has tokens: what one may hold at most. Holds of millions of requests add up without overflow.
 pub const MAX_HOLD: u64 = 1 << 40;
 
@@ -53,9 +56,6 @@ const ONE: u32 = 1 << 16;
 
 /// The mean output of a slug and route nothing is known about, in tokens.
 const START_OUTPUT: u64 = 256;
-
-/// The longest answer that is learned from, in tokens; a longer one counts as this.
-const LONGEST_OUTPUT: u64 = 1 << 16;
 
 /// What an admission takes from [`Estimates`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,27 +91,45 @@ impl Sample {
         Some(u64::try_from(scaled).unwrap_or(u64::MAX).clamp(Ratio::LEAST, Ratio::MOST))
     }
 
-    /// Output tokens of one choice, scaled.
+    /// Output tokens of one choice; `None` on a route without output.
     fn output(&self) -> Option<u64> {
-        let choice = self.usage.output.div_ceil(self.n.max(1));
-        self.route.generates().then(|| choice.min(LONGEST_OUTPUT) * u64::from(ONE))
+        self.route.generates().then(|| self.usage.output.div_ceil(self.n.max(1)))
     }
 }
 
-/// One group's own prompt ratio for one slug.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct OwnRatio(Mean);
+/// What one group's own requests for one slug have taught.
+#[derive(Debug, Default)]
+pub(crate) struct Learned {
+    ratio: Mean,
+    /// Of the routes that it has called.
+    outputs: Vec<(Route, Lengths)>,
+}
 
-impl OwnRatio {
-    /// `None` until there are enough samples.
-    pub(crate) fn get(&self) -> Option<Ratio> {
-        (self.0.samples >= Ratio::ENOUGH).then(|| Ratio::from_scaled(self.0.scaled))
+impl Learned {
+    /// Its prompt ratio; `None` until there are enough samples.
+    pub(crate) fn ratio(&self) -> Option<Ratio> {
+        (self.ratio.samples >= ENOUGH).then(|| Ratio::from_scaled(self.ratio.scaled))
+    }
+
+    /// What to expect of one choice that has so many output tokens already, in tokens; `None` until there are enough
+    /// samples, and if none of them was so long.
+    pub(crate) fn output(&self, route: Route, streamed: u64) -> Option<u64> {
+        let (_, lengths) = self.outputs.iter().find(|(known, _)| *known == route)?;
+        if lengths.answers() >= ENOUGH { lengths.beyond(streamed) } else { None }
     }
 
     /// Takes in one answered request.
     pub(crate) fn learn(&mut self, sample: &Sample) {
         if let Some(ratio) = sample.ratio() {
-            self.0.learn(ratio);
+            self.ratio.learn(ratio);
+        }
+        if let Some(output) = sample.output() {
+            let known = self.outputs.iter().position(|(route, _)| *route == sample.route);
+            let at = known.unwrap_or_else(|| {
+                self.outputs.push((sample.route, Lengths::default()));
+                self.outputs.len() - 1
+            });
+            self.outputs[at].1.learn(output);
         }
     }
 }
@@ -119,19 +137,26 @@ impl OwnRatio {
 /// What is known about slugs, shared by all customers. The caller keeps it behind a lock of its own.
 #[derive(Debug, Default)]
 pub struct Estimates {
-    ratios: Figures<SlugId>,
-    outputs: Figures<(SlugId, Route)>,
+    ratios: Figures<SlugId, Mean>,
+    outputs: Figures<(SlugId, Route), Lengths>,
 }
 
 impl Estimates {
     /// What to expect of a request.
     pub fn get(&self, slug: SlugId, route: Route) -> SlugEstimate {
-        let ratio = self.ratios.get(&slug).map_or(Ratio::START, Ratio::from_scaled);
+        let ratio = self.ratios.get(&slug).map_or(Ratio::START, |figure| Ratio::from_scaled(figure.median));
         let mean_output = match route.generates() {
-            true => self.outputs.get(&(slug, route)).map_or(START_OUTPUT, |scaled| scaled.div_ceil(u64::from(ONE))),
+            true => self.outputs.get(&(slug, route)).map_or(START_OUTPUT, |figure| figure.median),
             false => 0,
         };
         SlugEstimate { ratio, mean_output }
+    }
+
+    /// What to expect of one choice that has so many output tokens already, in tokens; `None` if no answer was seen to
+    /// be so long.
+    pub fn output_beyond(&self, slug: SlugId, route: Route, streamed: u64) -> Option<u64> {
+        let figure = self.outputs.get(&(slug, route))?;
+        median(figure.voices.iter().filter_map(|(_, lengths)| lengths.beyond(streamed)))
     }
 
     /// Takes in one answered request. `customer` is whose voice it is: the root group of the caller's tree, so that a
@@ -146,6 +171,22 @@ impl Estimates {
     }
 }
 
+/// What can be learned of a customer's requests, one figure a request.
+trait Voice: Default {
+    fn learn(&mut self, figure: u64);
+    fn mean(&self) -> u64;
+}
+
+impl Voice for Lengths {
+    fn learn(&mut self, tokens: u64) {
+        self.learn(tokens);
+    }
+
+    fn mean(&self) -> u64 {
+        self.mean()
+    }
+}
+
 /// A mean in which the last 32 samples weigh most; the first ones weigh the same.
 #[derive(Debug, Clone, Copy, Default)]
 struct Mean {
@@ -156,7 +197,9 @@ struct Mean {
 
 impl Mean {
     const MEMORY: u32 = 32;
+}
 
+impl Voice for Mean {
     fn learn(&mut self, scaled: u64) {
         self.samples = (self.samples + 1).min(Self::MEMORY);
         let weight = u64::from(self.samples);
@@ -166,63 +209,70 @@ impl Mean {
             self.scaled -= (self.scaled - scaled) / weight;
         }
     }
+
+    fn mean(&self) -> u64 {
+        self.scaled
+    }
 }
 
 /// Customers that have a say in one figure.
 const VOICES: usize = 8;
 
+/// The middle of at most [`VOICES`] values. Of two in the middle the lower: between two customers neither can make the
+/// other hold more than it would.
+fn median(values: impl Iterator<Item = u64>) -> Option<u64> {
+    let mut values: ArrayVec<u64, VOICES> = values.take(VOICES).collect();
+    values.sort_unstable();
+    values.get(values.len().saturating_sub(1) / 2).copied()
+}
+
 /// The median over the customers that reported last.
 #[derive(Debug, Default)]
-struct Figure {
+struct Figure<V> {
     /// The latest to report stands last.
-    voices: ArrayVec<(GroupId, Mean), VOICES>,
+    voices: ArrayVec<(GroupId, V), VOICES>,
     median: u64,
 }
 
-impl Figure {
-    fn learn(&mut self, customer: GroupId, scaled: u64) {
-        let mut mean = match self.voices.iter().position(|(group, _)| *group == customer) {
-            Some(at) => self.voices.remove(at).1,
-            None => Mean::default(),
-        };
-        mean.learn(scaled);
+impl<V: Voice> Figure<V> {
+    fn learn(&mut self, customer: GroupId, figure: u64) {
+        let known = self.voices.iter().position(|(group, _)| *group == customer);
+        let mut voice = known.map(|at| self.voices.remove(at).1).unwrap_or_default();
+        voice.learn(figure);
         if self.voices.is_full() {
             self.voices.remove(0);
         }
-        self.voices.push((customer, mean));
-        let mut means: ArrayVec<u64, VOICES> = self.voices.iter().map(|(_, mean)| mean.scaled).collect();
-        means.sort_unstable();
-        // Of two in the middle the lower: between two customers neither can make the other hold more than it would.
-        self.median = means[(means.len() - 1) / 2];
+        self.voices.push((customer, voice));
+        self.median = median(self.voices.iter().map(|(_, voice)| voice.mean())).unwrap_or_default();
     }
 }
 
 /// Figures by key, bounded: when `young` is full it becomes `old`, and what is still in `old` then is forgotten.
 #[derive(Debug)]
-struct Figures<K> {
-    young: IdMap<K, Figure>,
-    old: IdMap<K, Figure>,
+struct Figures<K, V> {
+    young: IdMap<K, Figure<V>>,
+    old: IdMap<K, Figure<V>>,
 }
 
-impl<K> Default for Figures<K> {
+impl<K, V> Default for Figures<K, V> {
     fn default() -> Self {
         Self { young: IdMap::default(), old: IdMap::default() }
     }
 }
 
-impl<K: Copy + Eq + Hash> Figures<K> {
+impl<K: Copy + Eq + Hash, V: Voice> Figures<K, V> {
     const GENERATION: usize = 2048;
 
-    fn get(&self, key: &K) -> Option<u64> {
-        self.young.get(key).or_else(|| self.old.get(key)).map(|figure| figure.median)
+    fn get(&self, key: &K) -> Option<&Figure<V>> {
+        self.young.get(key).or_else(|| self.old.get(key))
     }
 
-    fn learn(&mut self, key: K, customer: GroupId, scaled: u64) {
+    fn learn(&mut self, key: K, customer: GroupId, measured: u64) {
         if let Some(figure) = self.young.get_mut(&key) {
-            return figure.learn(customer, scaled);
+            return figure.learn(customer, measured);
         }
         let mut figure = self.old.remove(&key).unwrap_or_default();
-        figure.learn(customer, scaled);
+        figure.learn(customer, measured);
         if self.young.len() >= Self::GENERATION {
             self.old = std::mem::take(&mut self.young);
         }
@@ -320,13 +370,15 @@ mod tests {
     }
 
     #[test]
-    fn a_group_has_its_own_ratio_from_the_twentieth_sample_on() {
-        let mut own = OwnRatio::default();
-        for _ in 0..Ratio::ENOUGH {
-            assert_eq!(own.get(), None);
-            own.learn(&sample(1000, 500, 1));
+    fn a_group_goes_by_its_own_figures_from_the_twentieth_sample_on() {
+        let mut own = Learned::default();
+        for _ in 0..ENOUGH {
+            assert_eq!((own.ratio(), own.output(CHAT, 0)), (None, None));
+            own.learn(&sample(1000, 500, 90));
         }
-        assert_eq!(own.get().map(|ratio| ratio.tokens(1000)), Some(500));
+        assert_eq!(own.ratio().map(|ratio| ratio.tokens(1000)), Some(500));
+        assert_eq!((own.output(CHAT, 0), own.output(CHAT, 90)), (Some(90), None));
+        assert_eq!(own.output(Route::Completions, 0), None);
     }
 
     #[test]
@@ -336,7 +388,7 @@ mod tests {
             estimates.learn(GroupId(1), &sample(1000, 500, 10));
             estimates.learn(GroupId(1), &Sample { slug: SlugId(slug + 2), ..sample(1000, 500, 10) });
             let kept = estimates.ratios.young.len() + estimates.ratios.old.len();
-            assert!(kept <= 2 * Figures::<SlugId>::GENERATION);
+            assert!(kept <= 2 * Figures::<SlugId, Mean>::GENERATION);
         }
         assert_eq!(estimates.get(SLUG, CHAT).mean_output, 10);
         assert_eq!(estimates.get(SlugId(2), CHAT).mean_output, 256);

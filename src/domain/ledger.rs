@@ -5,9 +5,9 @@
 //! a limit hangs there or not; a limit is held against the one cell that its `counted_at` names. The life of a request:
 //!
 //! ```text
-//! admit ──► Hold ──► grow* ──► settle   what was held is replaced by what is billed
-//!   │                    └───► release  nothing is billed
-//!   └─────► Refusal                     nothing was taken
+//! admit ──► Hold ──► review* ──► settle   what was held is replaced by what is billed
+//!   │                      └───► release  nothing is billed
+//!   └─────► Refusal                       nothing was taken
 //! ```
 //!
 //! | | at admission | while it runs | settled | released |
@@ -84,8 +84,9 @@ impl Ledger {
         let at = self.moment(now);
         self.cells.sweep(at.ns, SWEEP_STEP);
         let found = self.find(path, slug);
-        let own = found.first().copied().flatten().and_then(|place| self.cells.get_mut(place)?.ratio.get());
+        let own = found.first().copied().flatten().and_then(|place| self.cells.get(place)).map(|cell| &cell.learned);
         let prompt = ask.prompt_tokens(own);
+        let expected = ask.expected_output(own);
         let asked = prompt.saturating_add(ask.least_output());
         let survey = self.survey(&at, &found, limits, asked);
         if survey.stopped
@@ -94,8 +95,8 @@ impl Ledger {
             return Err(refusal);
         }
         let left = survey.tokens.map_or(u64::MAX, |(_, left)| left);
-        let (output, output_max) = ask.output(left.saturating_sub(prompt));
-        let tokens = prompt.saturating_add(output);
+        let output = ask.output(expected, left.saturating_sub(prompt));
+        let tokens = prompt.saturating_add(output.held);
         let places: Places = path
             .iter()
             .zip(&found)
@@ -108,18 +109,21 @@ impl Ledger {
         }
         let standings = self.standings(&at, &places.iter().copied().map(Some).collect(), limits, &survey);
         let hold = Hold::new(slug, ask, prompt, output, at.ns, places);
-        Ok(Admitted { hold, output_max, standings })
+        Ok(Admitted { hold, output_max: output.max_each, standings })
     }
 
-    /// A running request has streamed so many output tokens: it holds no less than that from now on.
-    pub fn grow(&mut self, hold: &mut Hold, streamed: u64) {
-        let more = hold.needed(streamed).saturating_sub(hold.tokens);
+    /// A running request has streamed so many output tokens: from now on it holds what is expected of one that has come
+    /// so far. `slug` is what [`super::estimate::Estimates::output_beyond`] says, for a group that has not seen enough
+    /// of its own.
+    pub fn review(&mut self, hold: &mut Hold, streamed: u64, slug: Option<u64>) {
+        let own = hold.places.first().and_then(|place| self.cells.get(*place)).map(|cell| &cell.learned);
+        let expected = own.and_then(|own| own.output(hold.route, hold.each(streamed))).or(slug);
+        let more = hold.review(streamed, expected);
         for place in &hold.places {
             if let Some(cell) = self.cells.get_mut(*place) {
                 cell.hold(more);
             }
         }
-        hold.tokens += more;
     }
 
     /// A request has ended and is billed: what it held is replaced by `usage`, in the rolling windows as of now, in DAY
@@ -129,7 +133,7 @@ impl Ledger {
         let at = self.moment(now);
         let sample = hold.sample(usage, source);
         if let (Some(sample), Some(own)) = (&sample, hold.places.first().and_then(|own| self.cells.get_mut(*own))) {
-            own.ratio.learn(sample);
+            own.learned.learn(sample);
         }
         self.end(&at, &hold, |cell| cell.bill(&at, usage.total()));
         sample
@@ -192,12 +196,12 @@ impl Ledger {
         }
     }
 
-    /// Teaches a group's own prompt ratio from a request of the past: at a start.
+    /// Teaches what a group's requests are like from one of the past: at a start.
     pub fn learn(&mut self, now: Now, group: GroupId, sample: &Sample) {
         let at = self.moment(now);
         let place = self.cells.find_or_insert(group, sample.slug, &at);
         if let Some(cell) = self.cells.get_mut(place) {
-            cell.ratio.learn(sample);
+            cell.learned.learn(sample);
         }
     }
 

@@ -102,8 +102,8 @@ impl Meter {
             Form::Events => self.observer.feed(piece)?,
             Form::Whole | Form::Pieces => Fed { pass: self.observer.piece(piece), ..Fed::default() },
         };
-        let streamed = self.counted_output();
-        self.reservation.grow(streamed);
+        let output_tokens = self.counted_output();
+        self.reservation.streamed(output_tokens);
         Ok(fed)
     }
 

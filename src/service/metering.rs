@@ -157,10 +157,12 @@ impl Reservation {
         }
     }
 
-    /// What a stream has produced so far never exceeds what it holds by much.
-    pub(super) fn grow(&mut self, output_tokens: u64) {
-        if let Some(hold) = self.hold.as_mut().filter(|hold| hold.is_outgrown_by(output_tokens)) {
-            self.arrived.key.group.tree.ledger.lock().grow(hold, output_tokens);
+    /// A stream never holds less than it has produced so far.
+    pub(super) fn streamed(&mut self, output_tokens: u64) {
+        if let Some(hold) = self.hold.as_mut().filter(|hold| hold.is_due(output_tokens)) {
+            let (slug, route) = (self.model.slug_id, self.arrived.route);
+            let slug = self.gateway.estimates.lock().output_beyond(slug, route, hold.each(output_tokens));
+            self.arrived.key.group.tree.ledger.lock().review(hold, output_tokens, slug);
         }
     }
 

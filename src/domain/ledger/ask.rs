@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::cells::Places;
 use crate::domain::{
     day::Day,
-    estimate::{MAX_HOLD, Ratio, Sample, SlugEstimate},
+    estimate::{Learned, MAX_HOLD, Sample, SlugEstimate},
     id::SlugId,
     limit::{EffectiveLimit, Unit},
     route::Route,
@@ -48,15 +48,24 @@ impl Ask {
         self.n.max(self.best_of.unwrap_or(0)).max(1)
     }
 
-    pub(super) fn prompt_tokens(&self, own: Option<Ratio>) -> u64 {
-        own.unwrap_or(self.slug.ratio).tokens(self.prompt_bytes)
+    pub(super) fn prompt_tokens(&self, own: Option<&Learned>) -> u64 {
+        own.and_then(Learned::ratio).unwrap_or(self.slug.ratio).tokens(self.prompt_bytes)
+    }
+
+    /// Output tokens to expect of one choice.
+    pub(super) fn expected_output(&self, own: Option<&Learned>) -> u64 {
+        own.and_then(|own| own.output(self.route, 0)).unwrap_or(self.slug.mean_output)
+    }
+
+    /// The most that the request declares to generate, in all choices together.
+    fn declared_output(&self) -> Option<u64> {
+        Some(self.declared_output?.saturating_mul(self.choices()).min(MAX_HOLD))
     }
 
     /// The most that the request may generate in strict admission, in all choices together.
     fn strict_output(&self, strict_output: u64) -> u64 {
-        let declared = self.declared_output.map(|tokens| tokens.saturating_mul(self.choices()));
         // Whoever declares none gets at least a token a choice.
-        declared.unwrap_or(strict_output.max(self.choices())).min(MAX_HOLD)
+        self.declared_output().unwrap_or(strict_output.max(self.choices()).min(MAX_HOLD))
     }
 
     /// Output tokens that must fit beside the prompt.
@@ -69,23 +78,34 @@ impl Ask {
         }
     }
 
-    /// Output tokens to hold, if so many are left beside the prompt, at least [`Self::least_output`]; and the maximum
-    /// of one choice to send upstream.
-    pub(super) fn output(&self, left: u64) -> (u64, Option<u64>) {
+    /// What to hold for output, if so many tokens are expected of one choice and so many are left beside the prompt, at
+    /// least [`Self::least_output`].
+    pub(super) fn output(&self, expected: u64, left: u64) -> Output {
         if !self.route.generates() {
-            return (0, None);
+            return Output { held: 0, most: 0, max_each: None };
         }
         match self.admission {
             TokenAdmission::Adaptive => {
-                let most = self.declared_output.map_or(MAX_HOLD, |tokens| tokens.saturating_mul(self.choices()));
-                (self.slug.mean_output.saturating_mul(self.n.max(1)).min(most).min(MAX_HOLD), None)
+                let most = self.declared_output().unwrap_or(MAX_HOLD);
+                Output { held: expected.saturating_mul(self.n.max(1)).min(most), most, max_each: None }
             }
             TokenAdmission::Strict { strict_output } => {
                 let each = self.strict_output(strict_output).min(left) / self.choices();
-                (each.saturating_mul(self.choices()), Some(each))
+                let held = each.saturating_mul(self.choices());
+                Output { held, most: held, max_each: Some(each) }
             }
         }
     }
+}
+
+/// What a request holds for its output, in tokens.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Output {
+    pub(super) held: u64,
+    /// What it will not exceed, in all choices together, if the upstream keeps to what it is asked.
+    most: u64,
+    /// In strict admission: the maximum of one choice to send upstream.
+    pub(super) max_each: Option<u64>,
 }
 
 /// A request was admitted.
@@ -108,28 +128,33 @@ pub struct Hold {
     pub(super) places: Places,
     pub(super) tokens: u64,
     pub(super) admitted_ns: u64,
+    pub(super) route: Route,
     prompt_tokens: u64,
+    /// What the output will not exceed, if the upstream keeps to what it is asked.
+    most: u64,
+    /// Once more output than this has streamed it is worth looking again.
+    review_above: u64,
     slug: SlugId,
-    route: Route,
     prompt_bytes: u64,
     n: u64,
 }
 
 impl Hold {
-    /// Growth below this is not worth the lock, in tokens.
+    /// How many tokens stream between two looks at what is held: fewer are not worth the lock.
     const STEP: u64 = 256;
 
     pub(super) fn new(
         slug: SlugId,
         ask: &Ask,
         prompt_tokens: u64,
-        output: u64,
+        output: Output,
         admitted_ns: u64,
         places: Places,
     ) -> Self {
-        let tokens = prompt_tokens.saturating_add(output);
+        let Output { held, most, .. } = output;
+        let (tokens, review_above) = (prompt_tokens.saturating_add(held), held.min(Self::STEP));
         let (route, prompt_bytes, n) = (ask.route, ask.prompt_bytes, ask.n);
-        Self { places, tokens, admitted_ns, prompt_tokens, slug, route, prompt_bytes, n }
+        Self { places, tokens, admitted_ns, route, prompt_tokens, most, review_above, slug, prompt_bytes, n }
     }
 
     /// The prompt's estimate, in tokens: what is billed for it if nobody reports better.
@@ -142,14 +167,30 @@ impl Hold {
         self.tokens
     }
 
-    /// What a request that has streamed so many output tokens must hold.
-    pub(super) fn needed(&self, streamed: u64) -> u64 {
-        self.prompt_tokens.saturating_add(streamed.min(MAX_HOLD))
+    /// Whether so much has streamed, in output tokens, that [`super::Ledger::review`] is due. Needs no lock.
+    pub fn is_due(&self, streamed: u64) -> bool {
+        streamed > self.review_above
     }
 
-    /// Whether so many output tokens have outgrown it by enough to call [`super::Ledger::grow`]. Needs no lock.
-    pub fn is_outgrown_by(&self, streamed: u64) -> bool {
-        self.needed(streamed) >= self.tokens.saturating_add(Self::STEP)
+    /// What one choice has of so many output tokens.
+    pub fn each(&self, streamed: u64) -> u64 {
+        streamed / self.n.max(1)
+    }
+
+    /// Holds what is expected of a request that has streamed so many output tokens, if so many are of each choice: never
+    /// less than before, and always more than has streamed. Gives by how much it has grown.
+    pub(super) fn review(&mut self, streamed: u64, expected: Option<u64>) -> u64 {
+        let streamed = streamed.min(MAX_HOLD);
+        let held = self.tokens - self.prompt_tokens;
+        let ahead = if streamed > held { streamed + Self::STEP } else { held };
+        let expected = expected.map_or(0, |each| each.saturating_mul(self.n.max(1)));
+        let output = match streamed > self.most {
+            true => ahead,
+            false => ahead.max(expected).min(self.most),
+        };
+        self.review_above = output.min(streamed + Self::STEP);
+        self.tokens = self.prompt_tokens.saturating_add(output);
+        output - held
     }
 
     /// What can be learned once it has ended; nothing from figures of our own.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::Standing;
 use crate::domain::{
     day::{Day, Now},
-    estimate::OwnRatio,
+    estimate::Learned,
     id::{GroupId, SlugId},
     limit::{EffectiveLimit, LimitType, Unit},
     window::{Span, Window},
@@ -65,8 +65,8 @@ pub(super) struct Cell {
     touched_ns: u64,
     windows: Option<Box<Windows>>,
     days: Days,
-    /// Learned from this group's own requests.
-    pub(super) ratio: OwnRatio,
+    /// From this group's own requests.
+    pub(super) learned: Learned,
     pub(super) key: (GroupId, SlugId),
     /// The group is gone: the cell goes with its last running request.
     pub(super) removed: bool,
@@ -80,7 +80,7 @@ impl Cell {
             touched_ns: at.ns,
             windows: None,
             days: Days::default(),
-            ratio: OwnRatio::default(),
+            learned: Learned::default(),
             key,
             removed: false,
         }

@@ -55,6 +55,10 @@ impl Cells {
         place
     }
 
+    pub(super) fn get(&self, place: usize) -> Option<&Cell> {
+        self.slots.get(place)?.as_ref()
+    }
+
     pub(super) fn get_mut(&mut self, place: usize) -> Option<&mut Cell> {
         self.slots.get_mut(place)?.as_mut()
     }

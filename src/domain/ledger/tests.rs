@@ -1,4 +1,5 @@
 mod model;
+mod simulation;
 
 use proptest::prelude::*;
 
@@ -139,18 +140,48 @@ fn expected_output_is_held_for_each_choice_and_never_above_the_declared_maximum(
 }
 
 #[test]
-fn a_stream_that_outgrows_its_hold_holds_what_it_has_streamed() {
+fn a_stream_never_holds_less_than_it_has_streamed() {
     let mut ledger = Ledger::default();
     let mut hold = ledger.admit(after_ms(0), &PATH, SLUG, &[], &chat(50)).unwrap().hold;
-    assert!(!hold.is_outgrown_by(355));
-    assert!(hold.is_outgrown_by(356));
-    ledger.grow(&mut hold, 356);
-    ledger.grow(&mut hold, 200);
+    assert!(!hold.is_due(100) && hold.is_due(101));
+    ledger.review(&mut hold, 101, None);
+    assert!(!hold.is_due(357) && hold.is_due(358), "a step ahead, so that not each chunk takes the lock");
+    ledger.review(&mut hold, 200, Some(10));
     for group in PATH {
-        assert_eq!(figures(&mut ledger, after_ms(0), group, Token, Daily), (0, 406));
+        assert_eq!(figures(&mut ledger, after_ms(0), group, Token, Daily), (0, 50 + 357));
     }
     ledger.release(hold, after_ms(1), true);
     assert_eq!(figures(&mut ledger, after_ms(1), ROOT, Token, Daily), (0, 0));
+}
+
+#[test]
+fn a_stream_that_has_come_far_holds_what_such_streams_come_to() {
+    let mut ledger = Ledger::default();
+    let hold = |ledger: &mut Ledger, ask: &Ask| ledger.admit(after_ms(0), &[OWN], SLUG, &[], ask).unwrap().hold;
+    for output in [60, 60, 60, 4000].repeat(10) {
+        let hold = hold(&mut ledger, &chat(50));
+        ledger.settle(hold, after_ms(0), billed(50, output), UsageSource::Upstream);
+    }
+    let mut undeclared = hold(&mut ledger, &chat(50));
+    assert_eq!(undeclared.tokens(), 50 + 1045, "the mean of its own, not the slug's 100");
+    assert!(!undeclared.is_due(256) && undeclared.is_due(257));
+    ledger.review(&mut undeclared, 257, Some(5));
+    assert_eq!(undeclared.tokens(), 50 + 4000);
+    ledger.review(&mut undeclared, 4001, Some(5000));
+    assert_eq!(undeclared.tokens(), 50 + 5000, "the group has seen none so long, the slug has");
+    ledger.review(&mut undeclared, 5001, None);
+    assert_eq!(undeclared.tokens(), 50 + 5257);
+
+    let mut declared = hold(&mut ledger, &Ask { declared_output: Some(900), n: 2, ..chat(50) });
+    ledger.review(&mut declared, 2 * 300, None);
+    assert_eq!(declared.tokens(), 50 + 1800, "no more than it declared");
+    assert!(!declared.is_due(856) && declared.is_due(857));
+    ledger.review(&mut declared, 1801, None);
+    assert_eq!(declared.tokens(), 50 + 1801 + 256, "unless the upstream does not keep to it");
+
+    let mut strict = hold(&mut ledger, &strict(50, Some(300)));
+    ledger.review(&mut strict, 299, None);
+    assert_eq!(strict.tokens(), 350);
 }
 
 #[test]
@@ -496,7 +527,7 @@ proptest! {
             if let Ok(admitted) = ledger.admit(now, &PATH, SLUG, limits, &ask) {
                 let mut hold = admitted.hold;
                 prop_assert!(hold.tokens() <= 2 * MAX_HOLD);
-                ledger.grow(&mut hold, output);
+                ledger.review(&mut hold, output, b.then_some(declared));
                 held.push(hold);
             }
             ledger.load_day(now, ROOT, SLUG, Day(output as u32), input, output);

@@ -48,6 +48,7 @@ struct Running {
     keys: Vec<Key>,
     prompt: u64,
     tokens: u64,
+    most: u64,
     admitted_ns: u64,
 }
 
@@ -99,11 +100,12 @@ impl Model {
         all.push((ns, amount));
     }
 
-    fn begin(&mut self, id: usize, now: Now, keys: &[Key], prompt: u64, tokens: u64) {
+    fn begin(&mut self, id: usize, now: Now, keys: &[Key], hold: &Hold, most: u64) {
         for key in keys {
             self.arrive(*key, Request, now.monotonic_ns, 1);
         }
-        self.running.insert(id, Running { keys: keys.to_vec(), prompt, tokens, admitted_ns: now.monotonic_ns });
+        let (prompt, tokens) = (hold.prompt_tokens(), hold.tokens());
+        self.running.insert(id, Running { keys: keys.to_vec(), prompt, tokens, most, admitted_ns: now.monotonic_ns });
     }
 
     fn settle(&mut self, id: usize, now: Now, tokens: u64) {
@@ -284,8 +286,13 @@ impl Run {
             Ok(admitted) => {
                 assert!(!stopped, "admitted past a limit");
                 assert_eq!(admitted.hold.tokens(), tokens);
-                let prompt = admitted.hold.prompt_tokens();
-                self.model.begin(id, now, &keys, prompt, tokens);
+                let choices = ask.n.max(ask.best_of.unwrap_or(1));
+                let most = match ask.admission {
+                    _ if !ask.route.generates() => 0,
+                    TokenAdmission::Adaptive => ask.declared_output.map_or(u64::MAX, |each| each * choices),
+                    TokenAdmission::Strict { .. } => tokens - admitted.hold.prompt_tokens(),
+                };
+                self.model.begin(id, now, &keys, &admitted.hold, most);
                 self.check_standings(&admitted.standings, &keys, &limits);
                 self.holds.insert(id, admitted.hold);
                 self.admitted += 1;
@@ -354,9 +361,13 @@ impl Run {
             }
             2 | 3 if !within_hold => {
                 let streamed = self.random.below(1000);
-                self.ledger.grow(&mut hold, streamed);
-                if let Some(running) = self.model.running.get_mut(&id) {
-                    running.tokens = running.tokens.max(running.prompt + streamed);
+                if hold.is_due(streamed) {
+                    self.ledger.review(&mut hold, streamed, None);
+                }
+                if let Some(running) = self.model.running.get_mut(&id).filter(|it| it.prompt + streamed > it.tokens) {
+                    let ahead = streamed + 256;
+                    let output = if streamed > running.most { ahead } else { ahead.min(running.most) };
+                    running.tokens = running.prompt + output;
                 }
                 self.holds.insert(id, hold);
             }
