@@ -13,5 +13,7 @@ pub mod money;
 pub mod record;
 pub mod route;
 pub mod slug;
+#[cfg(test)]
+mod testing;
 pub mod usage;
 pub mod window;

@@ -1,4 +1,5 @@
 mod model;
+mod rates;
 mod simulation;
 
 use proptest::prelude::*;

@@ -1,68 +1,21 @@
-use std::collections::VecDeque;
-
 use proptest::prelude::*;
 
 use super::*;
-
-/// Remembers every arrival, to the nanosecond.
-#[derive(Default)]
-struct Arrivals {
-    /// (when, how much), oldest first.
-    all: VecDeque<(u64, u64)>,
-}
-
-impl Arrivals {
-    /// The true sum of what is younger than `age_ns`, or exactly that old.
-    fn within(&self, now_ns: u64, age_ns: u64) -> u64 {
-        self.all.iter().rev().take_while(|(at, _)| now_ns - at <= age_ns).map(|(_, amount)| amount).sum()
-    }
-
-    fn record(&mut self, now_ns: u64, amount: u64) {
-        self.all.push_back((now_ns, amount));
-        // Twice the longest window is enough for every question.
-        while self.all.front().is_some_and(|(at, _)| now_ns - at > 2 * Span::Minute.length_ns()) {
-            self.all.pop_front();
-        }
-    }
-}
-
-/// A small fast generator: the same steps in every run.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % bound
-    }
-}
+use crate::domain::testing::{Arrivals, Random};
 
 const SPANS: [Span; 2] = [Span::Second, Span::Minute];
-
-/// One step in time, from "at once" to several windows, often just around the edges of buckets and of the window.
-fn step(random: &mut Random, span: Span) -> u64 {
-    let length = span.length_ns();
-    match random.below(1000) {
-        0 => length + random.below(length),
-        1 => length,
-        2..=20 => length / 60 + random.below(3),
-        21..=100 => random.below(length / 20),
-        _ => random.below(length / 400),
-    }
-}
 
 #[test]
 fn no_window_admits_more_than_its_threshold_and_room_is_back_within_a_sixtieth_over_a_million_steps() {
     let mut admitted = 0_u64;
     for (seed, span) in [(11, Span::Second), (12, Span::Minute)] {
         let length = span.length_ns();
-        let mut random = Random(seed);
+        let mut random = Random::new(seed);
         for threshold in [1, 2, 7, 20, 60] {
             let (mut window, mut arrivals) = (Window::default(), Arrivals::default());
             let mut now = random.below(1 << 40);
             for _ in 0..110_000 {
-                now += step(&mut random, span);
+                now += random.step(span);
                 let bucket = span.bucket_at(now);
                 window.advance(bucket);
                 if window.sum() < threshold {
@@ -85,11 +38,11 @@ fn no_window_admits_more_than_its_threshold_and_room_is_back_within_a_sixtieth_o
 fn a_sum_lies_between_the_true_ones_of_the_window_and_of_a_sixtieth_more() {
     for (seed, span) in [(21, Span::Second), (22, Span::Minute)] {
         let length = span.length_ns();
-        let mut random = Random(seed);
+        let mut random = Random::new(seed);
         let (mut window, mut arrivals) = (Window::default(), Arrivals::default());
         let mut now = 0;
         for _ in 0..30_000 {
-            now += step(&mut random, span);
+            now += random.step(span);
             let bucket = span.bucket_at(now);
             window.advance(bucket);
             let sum = window.sum();

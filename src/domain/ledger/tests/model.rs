@@ -3,31 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::domain::window::Span;
-
-/// A small fast generator: the same steps in every run.
-struct Random(u64);
-
-impl Random {
-    fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) % bound
-    }
-
-    fn one_in(&mut self, bound: u64) -> bool {
-        self.below(bound) == 0
-    }
-
-    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
-        from[self.below(from.len() as u64) as usize]
-    }
-}
+use crate::domain::{
+    group::{Enforcement, Group, GroupModel, effective_limits},
+    testing::Random,
+    window::Span,
+};
 
 const KINDS: [(LimitType, Unit); 6] =
     [(Request, Second), (Request, Minute), (Request, Daily), (Token, Second), (Token, Minute), (Token, Daily)];
@@ -39,6 +19,8 @@ fn window(unit: Unit) -> Option<Span> {
         Daily => None,
     }
 }
+
+const SLUGS: [SlugId; 2] = [SlugId(0), SlugId(1)];
 
 type Key = (GroupId, SlugId);
 
@@ -137,66 +119,120 @@ impl Model {
     }
 }
 
-/// A tree of groups, `paths[n]` from the n-th to the root.
+/// The groups of one tree as operators have written them, by id.
 struct Tree {
-    cascading: bool,
-    paths: Vec<Vec<GroupId>>,
-    limits: BTreeMap<GroupId, Vec<Limit>>,
+    mode: Enforcement,
+    groups: BTreeMap<GroupId, Group>,
+    made: u128,
 }
 
 impl Tree {
+    const ROOT: GroupId = GroupId(1000);
+
     fn grow(random: &mut Random) -> Self {
-        let mut paths = vec![vec![GroupId(1000)]];
-        for n in 1..2 + random.below(8) {
-            let parent = paths[random.below(paths.len() as u64) as usize].clone();
-            if parent.len() < MAX_LEVELS {
-                paths.push([&[GroupId(1000 + u128::from(n))], &parent[..]].concat());
-            }
-        }
-        let mut tree = Self { cascading: random.one_in(2), paths, limits: BTreeMap::new() };
-        for _ in 0..tree.paths.len() {
-            tree.change_limits(random);
+        let mode = random.pick(&[Enforcement::Independent, Enforcement::Cascading]);
+        let mut tree = Self { mode, groups: BTreeMap::new(), made: 0 };
+        for _ in 0..2 + random.below(8) {
+            tree.create(random);
         }
         tree
     }
 
-    fn change_limits(&mut self, random: &mut Random) {
-        let group = random.pick(&self.paths.iter().map(|path| path[0]).collect::<Vec<_>>());
-        let mut limits = Vec::new();
-        for (limit_type, unit) in KINDS {
-            let scale = match (limit_type, unit) {
-                (Request, Second) => 4,
-                (Request, Minute) => 15,
-                (Request, Daily) => 300,
-                (Token, Second) => 1500,
-                (Token, Minute) => 5000,
-                (Token, Daily) => 100_000,
-            };
-            if random.one_in(3) {
-                let threshold = Threshold::new(random.below(scale)).unwrap();
-                limits.push(Limit { limit_type, unit, threshold });
-            }
-        }
-        self.limits.insert(group, limits);
+    /// The root first; then groups below any group that may have children.
+    fn create(&mut self, random: &mut Random) {
+        let parents: Vec<GroupId> = self.ids().into_iter().filter(|id| self.path(*id).len() < MAX_LEVELS).collect();
+        let parent = (!parents.is_empty()).then(|| random.pick(&parents));
+        let id = GroupId(Self::ROOT.0 + self.made);
+        self.made += 1;
+        let group = Group {
+            id,
+            external_entity_id: id.0.to_string(),
+            name: None,
+            models: Vec::new(),
+            enforcement: self.mode,
+            parent,
+            created_at_ms: 0,
+            disabled: false,
+        };
+        self.groups.insert(id, group);
+        self.patch(random, id);
     }
 
-    /// Whose cells a request of this group counts in, and the limits that it must pass.
-    fn effective(&self, path: &[GroupId]) -> (Vec<GroupId>, Vec<EffectiveLimit>) {
-        let mut all = Vec::new();
-        for (place, group) in path.iter().enumerate() {
-            for limit in self.limits.get(group).map_or(&[][..], Vec::as_slice) {
-                let known = |other: &EffectiveLimit| {
-                    (other.limit.limit_type, other.limit.unit) == (limit.limit_type, limit.unit)
-                };
-                if self.cascading {
-                    all.push(EffectiveLimit { limit: *limit, source: *group, counted_at: place as u8 });
-                } else if !all.iter().any(known) {
-                    all.push(EffectiveLimit { limit: *limit, source: *group, counted_at: 0 });
+    /// Writes the whole set of a group's models anew: all of them, some or none, each with limits of its own.
+    fn patch(&mut self, random: &mut Random, id: GroupId) {
+        let slugs = SLUGS.into_iter().filter(|_| !random.one_in(6)).collect::<Vec<_>>();
+        let models = slugs.into_iter().map(|slug| GroupModel { slug, limits: random_limits(random) }).collect();
+        if let Some(group) = self.groups.get_mut(&id) {
+            group.models = models;
+        }
+    }
+
+    /// Takes a group and all below it away; never the root.
+    fn delete(&mut self, random: &mut Random) -> Vec<GroupId> {
+        let id = random.pick(&self.ids());
+        let gone = match id {
+            Self::ROOT => Vec::new(),
+            id => self.ids().into_iter().filter(|other| self.path(*other).contains(&id)).collect(),
+        };
+        gone.iter().for_each(|id| drop(self.groups.remove(id)));
+        gone
+    }
+
+    fn ids(&self) -> Vec<GroupId> {
+        self.groups.keys().copied().collect()
+    }
+
+    /// From a group up to the root.
+    fn path(&self, id: GroupId) -> Vec<GroupId> {
+        let parent = |id: &GroupId| self.groups.get(id)?.parent;
+        std::iter::successors(Some(id), parent).collect()
+    }
+
+    /// Whose cells a request of this group counts in, and the limits that it must pass: as the contract says it.
+    fn effective(&self, id: GroupId, slug: SlugId) -> (Vec<GroupId>, Vec<EffectiveLimit>) {
+        let path = self.path(id);
+        let mut all: Vec<EffectiveLimit> = Vec::new();
+        for (place, source) in path.iter().enumerate() {
+            for limit in self.groups[source].models.iter().filter(|model| model.slug == slug).flat_map(|it| &it.limits)
+            {
+                let kind = |limit: &Limit| (limit.limit_type, limit.unit);
+                match self.mode {
+                    Enforcement::Cascading => {
+                        all.push(EffectiveLimit { limit: *limit, source: *source, counted_at: place as u8 });
+                    }
+                    Enforcement::Independent if all.iter().any(|nearer| kind(&nearer.limit) == kind(limit)) => {}
+                    Enforcement::Independent => {
+                        all.push(EffectiveLimit { limit: *limit, source: *source, counted_at: 0 });
+                    }
                 }
             }
         }
-        if self.cascading { (path.to_vec(), all) } else { (path[..1].to_vec(), all) }
+        let lineage = path.iter().map(|id| &self.groups[id]);
+        assert_eq!(effective_limits(self.mode, slug, lineage).as_slice(), all);
+        match self.mode {
+            Enforcement::Cascading => (path, all),
+            Enforcement::Independent => (vec![id], all),
+        }
     }
+}
+
+fn random_limits(random: &mut Random) -> Vec<Limit> {
+    let mut limits = Vec::new();
+    for (limit_type, unit) in KINDS {
+        let scale = match (limit_type, unit) {
+            (Request, Second) => 4,
+            (Request, Minute) => 15,
+            (Request, Daily) => 300,
+            (Token, Second) => 1500,
+            (Token, Minute) => 5000,
+            (Token, Daily) => 100_000,
+        };
+        if random.one_in(3) {
+            let threshold = Threshold::new(random.below(scale)).unwrap();
+            limits.push(Limit { limit_type, unit, threshold });
+        }
+    }
+    limits
 }
 
 fn random_ask(random: &mut Random, strict: bool) -> Ask {
@@ -237,6 +273,7 @@ struct Run {
     now: Now,
     admitted: usize,
     refused: usize,
+    deleted: usize,
 }
 
 impl Run {
@@ -245,10 +282,10 @@ impl Run {
         let tree = Tree::grow(&mut random);
         let now = after_ms(0);
         let (ledger, model, holds) = (Ledger::default(), Model::default(), BTreeMap::new());
-        Self { random, tree, ledger, model, holds, now, admitted: 0, refused: 0 }
+        Self { random, tree, ledger, model, holds, now, admitted: 0, refused: 0, deleted: 0 }
     }
 
-    fn pass_time(&mut self) {
+    fn pass_time(&mut self, clock_is_set: bool) {
         let ns = match self.random.below(1000) {
             0 => 70_000_000_000,
             1..=100 => self.random.below(4_000_000_000),
@@ -260,15 +297,14 @@ impl Run {
         match self.random.below(4000) {
             0 => self.now.unix_ms = self.now.day().end_unix_ms(),
             // An administrator sets the clock back across midnight.
-            1 => self.now.unix_ms = self.now.day().start_unix_ms().max(TODAY.start_unix_ms()) - 1,
+            1 if clock_is_set => self.now.unix_ms = self.now.day().start_unix_ms().max(TODAY.start_unix_ms()) - 1,
             _ => {}
         }
     }
 
     fn admit(&mut self, id: usize, ask: &Ask) {
-        let path = self.tree.paths[self.random.below(self.tree.paths.len() as u64) as usize].clone();
-        let (path, limits) = self.tree.effective(&path);
-        let slug = SlugId(self.random.below(2));
+        let (group, slug) = (self.random.pick(&self.tree.ids()), self.random.pick(&SLUGS));
+        let (path, limits) = self.tree.effective(group, slug);
         let keys: Vec<Key> = path.iter().map(|group| (*group, slug)).collect();
         let now = self.now;
         let left = limits
@@ -380,15 +416,30 @@ impl Run {
         }
     }
 
+    /// An operator changes something.
+    fn configure(&mut self) {
+        let id = self.random.pick(&self.tree.ids());
+        match self.random.below(4) {
+            0 => self.tree.create(&mut self.random),
+            1 => {
+                for gone in self.tree.delete(&mut self.random) {
+                    self.ledger.remove_group(self.now, gone);
+                    self.deleted += 1;
+                }
+            }
+            _ => self.tree.patch(&mut self.random, id),
+        }
+    }
+
     /// Every figure of every group is the model's.
     fn compare(&mut self) {
-        for path in &self.tree.paths {
-            for slug in [SlugId(0), SlugId(1)] {
+        for id in self.tree.ids() {
+            for slug in SLUGS {
                 let limits = KINDS.map(|(what, unit)| limit(0, what, unit, 1));
-                let standings = self.ledger.standing(self.now, &path[..1], slug, &limits);
+                let standings = self.ledger.standing(self.now, &[id], slug, &limits);
                 for (kind, standing) in KINDS.into_iter().zip(standings) {
-                    let expected = self.model.figures(self.now, (path[0], slug), kind, false);
-                    assert_eq!((standing.used, standing.held), expected, "{path:?} {slug:?} {kind:?}");
+                    let expected = self.model.figures(self.now, (id, slug), kind, false);
+                    assert_eq!((standing.used, standing.held), expected, "{id:?} {slug:?} {kind:?}");
                 }
             }
         }
@@ -397,27 +448,36 @@ impl Run {
 
 #[test]
 fn every_figure_is_that_of_a_ledger_which_remembers_everything() {
-    let (mut admitted, mut refused) = (0, 0);
+    let (mut admitted, mut refused, mut deleted) = (0, 0, 0);
     for seed in 1..=60 {
         let mut run = Run::new(seed);
         for step in 0..400 {
-            run.pass_time();
+            run.pass_time(true);
             match run.random.below(20) {
                 0..=10 => {
                     let ask = random_ask(&mut run.random, seed % 3 == 0);
                     run.admit(step, &ask);
                 }
-                11 => {
-                    run.tree.change_limits(&mut run.random);
-                    run.ledger.sweep(run.now, 3);
-                }
+                11 => run.configure(),
+                12 => run.ledger.sweep(run.now, 3),
                 _ => run.end_one(false),
             }
             run.compare();
         }
-        (admitted, refused) = (admitted + run.admitted, refused + run.refused);
+        // Of the groups that are gone nothing is left once what they had running has ended.
+        for (_, hold) in std::mem::take(&mut run.holds) {
+            settle(&mut run.ledger, hold, run.now, billed(1, 1));
+        }
+        let known = |id: u128| SLUGS.into_iter().any(|slug| run.ledger.cells.find(GroupId(id), slug).is_some());
+        let gone =
+            (Tree::ROOT.0..Tree::ROOT.0 + run.tree.made).filter(|id| !run.tree.groups.contains_key(&GroupId(*id)));
+        assert_eq!(gone.filter(|id| known(*id)).count(), 0);
+        admitted += run.admitted;
+        refused += run.refused;
+        deleted += run.deleted;
     }
-    assert!(admitted > 2000 && refused > 2000, "the steps test too little: {admitted} admitted, {refused} refused");
+    let enough = admitted > 2000 && refused > 2000 && deleted > 100;
+    assert!(enough, "the steps test too little: {admitted} admitted, {refused} refused, {deleted} deleted");
 }
 
 #[test]
@@ -426,7 +486,8 @@ fn strict_admission_never_exceeds_a_token_limit() {
     for seed in 100..=130 {
         let mut run = Run::new(seed);
         for step in 0..1000 {
-            run.pass_time();
+            // A day that comes back finds what it had used, and beside it what is held since.
+            run.pass_time(false);
             if run.random.one_in(2) {
                 let ask = random_ask(&mut run.random, true);
                 run.admit(step, &ask);
@@ -434,13 +495,11 @@ fn strict_admission_never_exceeds_a_token_limit() {
                 // No upstream generates more than the maximum it was sent.
                 run.end_one(true);
             }
-            if !run.tree.cascading {
-                continue;
-            }
-            for (group, limits) in &run.tree.limits {
-                for limit in limits.iter().filter(|limit| limit.limit_type == Token) {
-                    for slug in [SlugId(0), SlugId(1)] {
-                        let (used, held) = run.model.figures(run.now, (*group, slug), (Token, limit.unit), true);
+            for group in run.tree.groups.values() {
+                for model in &group.models {
+                    for limit in model.limits.iter().filter(|limit| limit.limit_type == Token) {
+                        let key = (group.id, model.slug);
+                        let (used, held) = run.model.figures(run.now, key, (Token, limit.unit), true);
                         let threshold = limit.threshold.get();
                         assert!(used + held <= threshold, "{used} used and {held} held of {threshold}");
                     }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::*;
-use crate::domain::usage::UsageSource;
+use crate::domain::{testing::Random, usage::UsageSource};
 
 const CLIENTS: usize = 100;
 const LEARNED_FROM: usize = 50;
@@ -60,21 +60,12 @@ const LONG: Shape = Shape { output: tokens(4000.0, 0.6), tokens_a_second: 80.0, 
 const EMBED: Shape =
     Shape { route: Route::Embeddings, prompt: tokens(500.0, 1.0), output: tokens(0.0, 0.0), streams: false, ..CHAT };
 
-/// A small fast generator: the same steps in every run.
-struct Random(u64);
-
-impl Random {
-    fn unit(&mut self) -> f64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        ((self.0 >> 11) as f64 + 0.5) / (1_u64 << 53) as f64
-    }
-
-    fn draw(&mut self, Tokens { mean, spread }: Tokens) -> f64 {
+impl Tokens {
+    fn draw(self, random: &mut Random) -> f64 {
+        let Self { mean, spread } = self;
         let variance = (1.0 + spread * spread).ln();
         // Box and Muller's normal.
-        let normal = (-2.0 * self.unit().ln()).sqrt() * (std::f64::consts::TAU * self.unit()).cos();
+        let normal = (-2.0 * random.unit().ln()).sqrt() * (std::f64::consts::TAU * random.unit()).cos();
         mean * (variance.sqrt() * normal - variance / 2.0).exp()
     }
 }
@@ -90,9 +81,9 @@ struct Job {
 impl Job {
     fn draw(random: &mut Random, shapes: &[Shape]) -> Self {
         let shape = shapes[(random.unit() * shapes.len() as f64) as usize];
-        let input = random.draw(shape.prompt).ceil();
-        let output = random.draw(shape.output).round().min(shape.declared.unwrap_or(u64::MAX) as f64);
-        let bytes = input * random.draw(shape.bytes_a_token);
+        let input = shape.prompt.draw(random).ceil();
+        let output = shape.output.draw(random).round().min(shape.declared.unwrap_or(u64::MAX) as f64);
+        let bytes = input * shape.bytes_a_token.draw(random);
         let seconds = 0.2 + output / shape.tokens_a_second;
         Self {
             shape,
@@ -139,7 +130,7 @@ struct Outcome {
 
 impl Simulation {
     fn new(seed: u64, shapes: &[Shape], admission: TokenAdmission) -> Self {
-        let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+        let mut random = Random::new(seed);
         let clients = (0..CLIENTS).map(|_| Client { job: Job::draw(&mut random, shapes), running: None }).collect();
         Self {
             ledger: Ledger::default(),

@@ -1,0 +1,123 @@
+//! Rolling windows through the ledger, over half a million steps: limits that change in mid-window, a wall clock that
+//! jumps by hours and a monotonic one that seems to, held against a memory of every arrival.
+
+use super::*;
+use crate::domain::{
+    testing::{Arrivals, Random},
+    window::Span,
+};
+
+const HOUR_NS: u64 = 3_600_000_000_000;
+
+struct Clocks {
+    random: Random,
+    span: Span,
+    ns: u64,
+    unix_ms: u64,
+}
+
+impl Clocks {
+    fn new(seed: u64, span: Span) -> Self {
+        Self { random: Random::new(seed), span, ns: HOUR_NS, unix_ms: MORNING_MS }
+    }
+
+    fn tick(&mut self) -> Now {
+        let step = self.random.step(self.span);
+        self.ns += step;
+        self.unix_ms += step / 1_000_000;
+        match self.random.below(300) {
+            0 => self.unix_ms += self.random.below(30) * 3_600_000,
+            1 => self.unix_ms -= self.random.below(30) * 3_600_000,
+            // The latest time seen is gone by, so this step took none.
+            2 => return Now { monotonic_ns: self.ns - self.random.below(HOUR_NS), unix_ms: self.unix_ms },
+            _ => {}
+        }
+        Now { monotonic_ns: self.ns, unix_ms: self.unix_ms }
+    }
+}
+
+/// The true sums of a window, and of a sixtieth more: what a limit may count lies between.
+fn bounds(arrivals: &Arrivals, now_ns: u64, span: Span) -> (u64, u64) {
+    let length = span.length_ns();
+    (arrivals.within(now_ns, length), arrivals.within(now_ns, length + length / 60))
+}
+
+#[test]
+fn request_rates_hold_while_thresholds_change_and_clocks_jump() {
+    let (mut admitted, mut refused) = (0, 0);
+    for (seed, span, unit) in [(1, Span::Second, Second), (2, Span::Minute, Minute)] {
+        let mut clocks = Clocks::new(seed, span);
+        let (mut ledger, mut arrivals, mut latest) = (Ledger::default(), Arrivals::default(), 0);
+        let mut threshold = 20;
+        for _ in 0..200_000 {
+            let now = clocks.tick();
+            latest = latest.max(now.monotonic_ns);
+            if clocks.random.one_in(150) {
+                threshold = clocks.random.pick(&[0, 1, 3, 10, 30, Threshold::MAX]);
+            }
+            let (least, most) = bounds(&arrivals, latest, span);
+            match ledger.admit(now, &[OWN], SLUG, &[limit(0, Request, unit, threshold)], &chat(1)) {
+                Ok(taken) => {
+                    assert!(least < threshold, "{least} of {threshold} in one window, and one more");
+                    // What no target answered is given back, and only that.
+                    if clocks.random.one_in(5) {
+                        ledger.release(taken.hold, now, true);
+                    } else {
+                        settle(&mut ledger, taken.hold, now, billed(1, 1));
+                        arrivals.record(latest, 1);
+                    }
+                    admitted += 1;
+                }
+                Err(refusal) => {
+                    assert!(most >= threshold, "room that rolled out a sixtieth ago is still refused");
+                    assert!((least..=most).contains(&refusal.used) && refusal.held == 0);
+                    refused += 1;
+                }
+            }
+        }
+    }
+    assert!(admitted > 50_000 && refused > 50_000, "the steps test too little: {admitted} admitted, {refused} refused");
+}
+
+#[test]
+fn token_rates_admit_what_fits_and_only_that_while_thresholds_change_and_clocks_jump() {
+    let (mut admitted, mut refused) = (0, 0);
+    for (seed, span, unit) in [(3, Span::Second, Second), (4, Span::Minute, Minute)] {
+        let mut clocks = Clocks::new(seed, span);
+        let (mut ledger, mut arrivals, mut latest) = (Ledger::default(), Arrivals::default(), 0);
+        let (mut threshold, mut running, mut held) = (1000, Vec::new(), 0);
+        for _ in 0..100_000 {
+            let now = clocks.tick();
+            latest = latest.max(now.monotonic_ns);
+            if clocks.random.one_in(150) {
+                threshold = clocks.random.pick(&[0, 1, 50, 1000, 20_000, Threshold::MAX]);
+            }
+            let (least, most) = bounds(&arrivals, latest, span);
+            let prompt = 1 + clocks.random.below(40);
+            match ledger.admit(now, &[OWN], SLUG, &[limit(0, Token, unit, threshold)], &chat(prompt)) {
+                Ok(taken) => {
+                    assert!(least + held + prompt <= threshold, "{least} + {held} + {prompt} of {threshold}");
+                    held += taken.hold.tokens();
+                    running.push(taken.hold);
+                    admitted += 1;
+                }
+                Err(refusal) => {
+                    assert!(most + held + prompt > threshold, "{most} + {held} + {prompt} of {threshold} is refused");
+                    assert!((least..=most).contains(&refusal.used) && refusal.held == held);
+                    refused += 1;
+                }
+            }
+            if running.len() > 3 || clocks.random.one_in(3) {
+                let at = clocks.random.below(running.len().max(1) as u64) as usize;
+                if at < running.len() {
+                    let hold = running.swap_remove(at);
+                    held -= hold.tokens();
+                    let usage = billed(clocks.random.below(40), clocks.random.below(200));
+                    settle(&mut ledger, hold, now, usage);
+                    arrivals.record(latest, usage.total());
+                }
+            }
+        }
+    }
+    assert!(admitted > 20_000 && refused > 20_000, "the steps test too little: {admitted} admitted, {refused} refused");
+}

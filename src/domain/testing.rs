@@ -1,0 +1,73 @@
+//! What the property tests of this folder share: the same random steps in every run, and a memory of every arrival.
+
+use std::collections::VecDeque;
+
+use super::window::Span;
+
+/// A small fast generator (xorshift): a seed makes the same steps in every run.
+pub(crate) struct Random(u64);
+
+impl Random {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 >> 11
+    }
+
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+
+    pub(crate) fn one_in(&mut self, bound: u64) -> bool {
+        self.below(bound) == 0
+    }
+
+    pub(crate) fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+        from[self.below(from.len() as u64) as usize]
+    }
+
+    /// Between 0 and 1, neither of them.
+    pub(crate) fn unit(&mut self) -> f64 {
+        (self.next() as f64 + 0.5) / (1_u64 << 53) as f64
+    }
+
+    /// One step in time, in nanoseconds: from "at once" to several windows, often just around the edges of buckets and
+    /// of the window.
+    pub(crate) fn step(&mut self, span: Span) -> u64 {
+        let length = span.length_ns();
+        match self.below(1000) {
+            0 => length + self.below(length),
+            1 => length,
+            2..=20 => length / 60 + self.below(3),
+            21..=100 => self.below(length / 20),
+            _ => self.below(length / 400),
+        }
+    }
+}
+
+/// Remembers every arrival, to the nanosecond.
+#[derive(Default)]
+pub(crate) struct Arrivals {
+    /// (when, how much), oldest first.
+    all: VecDeque<(u64, u64)>,
+}
+
+impl Arrivals {
+    /// The true sum of what is younger than `age_ns`, or exactly that old.
+    pub(crate) fn within(&self, now_ns: u64, age_ns: u64) -> u64 {
+        self.all.iter().rev().take_while(|(at, _)| now_ns - at <= age_ns).map(|(_, amount)| amount).sum()
+    }
+
+    pub(crate) fn record(&mut self, now_ns: u64, amount: u64) {
+        self.all.push_back((now_ns, amount));
+        // Twice the longest window is enough for every question.
+        while self.all.front().is_some_and(|(at, _)| now_ns - at > 2 * Span::Minute.length_ns()) {
+            self.all.pop_front();
+        }
+    }
+}
