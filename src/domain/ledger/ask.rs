@@ -186,7 +186,7 @@ impl Hold {
         let expected = expected.map_or(0, |each| each.saturating_mul(self.n.max(1)));
         let output = match streamed > self.most {
             true => ahead,
-            false => ahead.max(expected).min(self.most),
+            false => ahead.max(expected).min(self.most).max(held),
         };
         self.review_above = output.min(streamed + Self::STEP);
         self.tokens = self.prompt_tokens.saturating_add(output);

@@ -529,6 +529,7 @@ proptest! {
                 let mut hold = admitted.hold;
                 prop_assert!(hold.tokens() <= 2 * MAX_HOLD);
                 ledger.review(&mut hold, output, b.then_some(declared));
+                ledger.review(&mut hold, input, a.then_some(declared));
                 held.push(hold);
             }
             ledger.load_day(now, ROOT, SLUG, Day(output as u32), input, output);
