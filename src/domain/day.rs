@@ -32,12 +32,14 @@ impl Day {
 }
 
 /// One reading of both clocks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Now {
     /// Nanoseconds since some start of the process's choosing; never steps back.
     pub monotonic_ns: u64,
-    /// Wall clock, ms of Unix time; may step either way.
+    /// What days and timestamps go by, ms of Unix time: the wall clock, which may step either way.
     pub unix_ms: u64,
+    /// By how much the wall clock is behind that, in ms, where `unix_ms` waits for a clock that was set back.
+    pub behind_ms: u64,
 }
 
 impl Now {
@@ -46,9 +48,14 @@ impl Now {
         Day::from_unix_ms(self.unix_ms)
     }
 
-    /// How long until the next midnight UTC; more than zero.
+    /// What the wall clock itself says, ms of Unix time.
+    pub fn wall_ms(self) -> u64 {
+        self.unix_ms.saturating_sub(self.behind_ms)
+    }
+
+    /// How long until today's midnight UTC; more than zero.
     pub fn until_midnight(self) -> Duration {
-        Duration::from_millis(DAY_MS - self.unix_ms % DAY_MS)
+        Duration::from_millis((DAY_MS - self.unix_ms % DAY_MS).saturating_add(self.behind_ms))
     }
 }
 
@@ -66,11 +73,17 @@ mod tests {
 
     #[test]
     fn midnight_is_ahead_at_every_moment() {
-        let at = |unix_ms| Now { monotonic_ns: 0, unix_ms }.until_midnight();
+        let at = |unix_ms| Now { unix_ms, ..Now::default() }.until_midnight();
         assert_eq!(at(0), Duration::from_secs(86_400));
         assert_eq!(at(DAY_MS - 1), Duration::from_millis(1));
         assert_eq!(at(DAY_MS), Duration::from_secs(86_400));
         assert!(at(u64::MAX) > Duration::ZERO);
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_has_the_longer_way_to_midnight() {
+        let now = Now { unix_ms: DAY_MS - 1, behind_ms: 3_600_000, ..Now::default() };
+        assert_eq!(now.until_midnight(), Duration::from_millis(3_600_001));
     }
 
     #[test]

@@ -21,6 +21,7 @@ impl Clock {
         Now {
             monotonic_ns: u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX),
             unix_ms: system_clock(),
+            behind_ms: 0,
         }
     }
 

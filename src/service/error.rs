@@ -22,10 +22,18 @@ pub enum Error {
     Internal(String),
 }
 
+/// Characters of a message: nobody is thrown back at length what they sent.
+const MAX_MESSAGE: usize = 500;
+
 impl Error {
-    /// A broken rule.
+    /// A broken rule. What the request holds may be named in the message: a long one is cut.
     pub fn invalid(code: &'static str, message: impl Into<String>) -> Self {
-        Self::Invalid { code, message: message.into() }
+        let mut message = message.into();
+        if let Some((cut, _)) = message.char_indices().nth(MAX_MESSAGE) {
+            message.truncate(cut);
+            message.push('…');
+        }
+        Self::Invalid { code, message }
     }
 
     /// A broken machine.

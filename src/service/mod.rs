@@ -89,7 +89,8 @@ impl Gateway {
     /// Both clocks, as limits see them. Days follow the records' time, which never steps back: were an admission to ask
     /// about another day than its settlement is recorded on, a clock that was set back would lift every DAY limit.
     pub fn now(&self) -> Now {
-        Now { unix_ms: self.journal.now_ms(), ..self.clock.now() }
+        let (now, unix_ms) = (self.clock.now(), self.journal.now_ms());
+        Now { unix_ms, behind_ms: unix_ms.saturating_sub(now.unix_ms), ..now }
     }
 
     /// Tells where we listen: no upstream may be there. The ports open after the data directory.

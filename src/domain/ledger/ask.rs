@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::cells::Places;
 use crate::domain::{
-    day::Day,
+    day::Now,
     estimate::{Learned, MAX_HOLD, Sample, SlugEstimate},
     id::SlugId,
     limit::{EffectiveLimit, Unit},
@@ -223,12 +223,12 @@ impl Standing {
     }
 
     /// When it is reset, in ms of Unix time: a day's end is exact, how long a window lasts is counted from now.
-    pub fn reset_at_unix_ms(&self, now_unix_ms: u64) -> Option<u64> {
+    pub fn reset_at_unix_ms(&self, now: Now) -> Option<u64> {
         match self.limit.limit.unit {
-            Unit::Day => Some(Day::from_unix_ms(now_unix_ms).end_unix_ms()),
+            Unit::Day => Some(now.day().end_unix_ms()),
             Unit::Second | Unit::Minute => {
                 let millis = u64::try_from(self.reset?.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
-                Some(now_unix_ms.saturating_add(millis))
+                Some(now.wall_ms().saturating_add(millis))
             }
         }
     }

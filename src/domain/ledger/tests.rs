@@ -31,11 +31,11 @@ fn limit(counted_at: u8, limit_type: LimitType, unit: Unit, threshold: u64) -> E
 
 /// So long after the first moment of the test, on both clocks.
 fn after_ms(ms: u64) -> Now {
-    Now { monotonic_ns: ms * 1_000_000, unix_ms: MORNING_MS + ms }
+    Now { monotonic_ns: ms * 1_000_000, unix_ms: MORNING_MS + ms, ..Now::default() }
 }
 
 fn after_ns(ns: u64) -> Now {
-    Now { monotonic_ns: ns, unix_ms: MORNING_MS + ns / 1_000_000 }
+    Now { monotonic_ns: ns, unix_ms: MORNING_MS + ns / 1_000_000, ..Now::default() }
 }
 
 /// A chat request of so many prompt tokens, of which 100 tokens of output are expected.
@@ -229,8 +229,8 @@ fn a_limit_set_at_noon_sees_the_morning_and_what_is_running() {
 #[test]
 fn a_request_belongs_to_the_day_of_its_settlement() {
     let mut ledger = Ledger::default();
-    let before = Now { monotonic_ns: 0, unix_ms: TODAY.end_unix_ms() - 1 };
-    let midnight = Now { monotonic_ns: 1_000_000, unix_ms: TODAY.end_unix_ms() };
+    let before = Now { monotonic_ns: 0, unix_ms: TODAY.end_unix_ms() - 1, ..Now::default() };
+    let midnight = Now { monotonic_ns: 1_000_000, unix_ms: TODAY.end_unix_ms(), ..Now::default() };
     let hold = ledger.admit(before, &PATH, SLUG, &[], &chat(50)).unwrap().hold;
     assert_eq!(figures(&mut ledger, midnight, ROOT, Request, Daily), (0, 1), "what runs is held on whatever day it is");
     settle(&mut ledger, hold, midnight, billed(50, 50));
@@ -246,9 +246,9 @@ fn a_clock_that_is_set_back_finds_the_figures_of_its_day_and_moves_no_window() {
         let hold = ledger.admit(now, &[OWN], SLUG, &[], &chat(1)).unwrap().hold;
         settle(ledger, hold, now, billed(7, 3));
     };
-    let today = Now { monotonic_ns: 0, unix_ms: MORNING_MS };
-    let next_year = Now { monotonic_ns: 1_000_000, unix_ms: MORNING_MS + 365 * 86_400_000 };
-    let today_again = Now { monotonic_ns: 2_000_000, unix_ms: MORNING_MS };
+    let today = Now { monotonic_ns: 0, unix_ms: MORNING_MS, ..Now::default() };
+    let next_year = Now { monotonic_ns: 1_000_000, unix_ms: MORNING_MS + 365 * 86_400_000, ..Now::default() };
+    let today_again = Now { monotonic_ns: 2_000_000, unix_ms: MORNING_MS, ..Now::default() };
     spend(&mut ledger, today);
     spend(&mut ledger, next_year);
     ledger.sweep(next_year, 10);
@@ -512,7 +512,7 @@ proptest! {
         let mut ledger = Ledger::default();
         let mut held = Vec::new();
         for ([monotonic_ns, unix_ms, prompt_bytes, declared, n, mean_output, input, output], [a, b, limited]) in steps {
-            let now = Now { monotonic_ns, unix_ms };
+            let now = Now { monotonic_ns, unix_ms, ..Now::default() };
             let ask = Ask {
                 prompt_bytes,
                 declared_output: a.then_some(declared),

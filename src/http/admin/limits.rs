@@ -13,7 +13,7 @@ use super::{
     query::Query,
 };
 use crate::{
-    domain::{id::GroupId, ledger::Standing, limit::LimitKind},
+    domain::{day::Now, id::GroupId, ledger::Standing, limit::LimitKind},
     http::error::AdminError,
     service::Gateway,
 };
@@ -41,14 +41,14 @@ struct LimitUsage {
 }
 
 impl LimitUsage {
-    fn new(standing: &Standing, now_ms: u64) -> Self {
+    fn new(standing: &Standing, now: Now) -> Self {
         let limit = standing.limit.limit;
         Self {
             limit_type: LimitTypeWord(limit.limit_type),
             unit: UsageUnitWord(limit.unit),
             threshold: ThresholdNumber(limit.threshold),
             current_usage: standing.begun.then_some(standing.used),
-            reset_at: standing.begun.then(|| standing.reset_at_unix_ms(now_ms)).flatten().map(Timestamp),
+            reset_at: standing.begun.then(|| standing.reset_at_unix_ms(now)).flatten().map(Timestamp),
             source_group: standing.limit.source.to_string(),
         }
     }
@@ -95,7 +95,7 @@ struct LimitStanding {
 }
 
 impl LimitStanding {
-    fn new(standing: &Standing, now_ms: u64) -> Self {
+    fn new(standing: &Standing, now: Now) -> Self {
         let limit = standing.limit.limit;
         Self {
             kind: LimitKindWord(limit.kind()),
@@ -105,7 +105,7 @@ impl LimitStanding {
             used: standing.used,
             held: standing.held,
             left: standing.left(),
-            reset_at: standing.reset_at_unix_ms(now_ms).map(Timestamp),
+            reset_at: standing.reset_at_unix_ms(now).map(Timestamp),
             source_group: standing.limit.source.to_string(),
         }
     }
@@ -117,11 +117,11 @@ pub(super) async fn usage(
     Path(id): Path<GroupId>,
 ) -> Result<Json<GroupUsage>, AdminError> {
     let node = gateway.group(id)?;
-    let (group, catalog, now_ms) = (node.group(), gateway.catalog.load(), gateway.now().unix_ms);
+    let (group, catalog, now) = (node.group(), gateway.catalog.load(), gateway.now());
     let usage = group.models.iter().map(|model| {
         let standings = gateway.standings(&node, model.slug);
         let of_day = standings.iter().filter(|standing| standing.limit.limit.kind() == LimitKind::Usage);
-        let usages = of_day.map(|standing| LimitUsage::new(standing, now_ms)).collect();
+        let usages = of_day.map(|standing| LimitUsage::new(standing, now)).collect();
         (catalog.slug_name(model.slug).to_owned(), usages)
     });
     Ok(Json(GroupUsage { customer_id: group.external_entity_id.clone(), usage: usage.collect() }))
@@ -136,13 +136,13 @@ pub(super) async fn limits(
     let node = gateway.group(id)?;
     let tokens = query.tokens.map_or(0, |tokens| tokens.0);
     let outcome = gateway.would_pass(&node, &query.slug, tokens)?;
-    let now_ms = gateway.now().unix_ms;
+    let now = gateway.now();
     Ok(Json(WouldPass {
         slug: query.slug,
         tokens,
         admitted: outcome.refusal.is_none(),
         retry_after_s: outcome.refusal.as_ref().and_then(|refusal| refusal.retry_after_s()),
         stopped_by: outcome.refusal.as_ref().map(|refusal| refusal.index),
-        limits: outcome.standings.iter().map(|standing| LimitStanding::new(standing, now_ms)).collect(),
+        limits: outcome.standings.iter().map(|standing| LimitStanding::new(standing, now)).collect(),
     }))
 }

@@ -52,8 +52,9 @@ struct Reset(Duration);
 
 impl fmt::Display for Reset {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0 < Duration::from_secs(1) {
-            return write!(f, "{}ms", self.0.as_nanos().div_ceil(1_000_000));
+        let millis = self.0.as_nanos().div_ceil(1_000_000);
+        if millis < 1000 {
+            return write!(f, "{millis}ms");
         }
         let seconds = self.0.as_secs() + u64::from(self.0.subsec_nanos() > 0);
         let (hours, minutes, rest) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
@@ -103,6 +104,7 @@ mod tests {
     #[test]
     fn resets_are_written_as_openai_writes_them() {
         let write = |millis| Reset(Duration::from_millis(millis)).to_string();
+        assert_eq!(Reset(Duration::from_micros(999_001)).to_string(), "1s");
         let written = [0, 120, 999, 1000, 1001, 59_000, 60_000, 360_000, 3_600_000, 86_399_500].map(write);
         assert_eq!(written, ["0ms", "120ms", "999ms", "1s", "2s", "59s", "1m0s", "6m0s", "1h0m0s", "24h0m0s"]);
     }

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::reply::Reply;
 use crate::{
-    domain::ledger::Standing,
+    domain::{day::Now, ledger::Standing},
     http::{limit_words, time},
     service::{Gateway, catalog::KeyEntry},
 };
@@ -31,7 +31,7 @@ struct LimitView {
     shared: bool,
 }
 
-fn view(standing: &Standing, now_ms: u64) -> LimitView {
+fn view(standing: &Standing, now: Now) -> LimitView {
     let limit = standing.limit.limit;
     let shared = standing.is_shared();
     let own = |figure: u64| (!shared).then_some(figure);
@@ -43,7 +43,7 @@ fn view(standing: &Standing, now_ms: u64) -> LimitView {
         used: own(standing.used),
         held: own(standing.held),
         left: standing.left(),
-        reset_at: standing.reset_at_unix_ms(now_ms).map(time::rfc3339),
+        reset_at: standing.reset_at_unix_ms(now).map(time::rfc3339),
         shared,
     }
 }
@@ -52,8 +52,8 @@ fn view(standing: &Standing, now_ms: u64) -> LimitView {
 pub(super) fn of_key(gateway: &Gateway, key: &KeyEntry) -> Reply {
     let catalog = gateway.catalog.load();
     let group = key.group.group();
-    let now_ms = gateway.now().unix_ms;
-    let of_model = |slug| gateway.standings(&key.group, slug).iter().map(|standing| view(standing, now_ms)).collect();
+    let now = gateway.now();
+    let of_model = |slug| gateway.standings(&key.group, slug).iter().map(|standing| view(standing, now)).collect();
     let models = group.models.iter().map(|model| (catalog.slug_name(model.slug), of_model(model.slug)));
     Reply::json(&UsageView { external_entity_id: &group.external_entity_id, models: models.collect() })
 }

@@ -371,6 +371,7 @@ impl Run {
             monotonic_ns: self.now.monotonic_ns + ns,
             // On whole milliseconds, as the wall clock is read.
             unix_ms: self.now.unix_ms + ns / 1_000_000,
+            ..self.now
         };
         let stopped = |ns| limits.iter().any(|limit| ended.stops(later(ns), keys, limit, asked, false));
         assert!(!stopped(wait), "waiting as told is not enough");

@@ -25,14 +25,15 @@ impl Clocks {
         let step = self.random.step(self.span);
         self.ns += step;
         self.unix_ms += step / 1_000_000;
+        let mut monotonic_ns = self.ns;
         match self.random.below(300) {
             0 => self.unix_ms += self.random.below(30) * 3_600_000,
             1 => self.unix_ms -= self.random.below(30) * 3_600_000,
-            // The latest time seen is gone by, so this step took none.
-            2 => return Now { monotonic_ns: self.ns - self.random.below(HOUR_NS), unix_ms: self.unix_ms },
+            // The ledger goes by the latest time that it has seen.
+            2 => monotonic_ns -= self.random.below(HOUR_NS),
             _ => {}
         }
-        Now { monotonic_ns: self.ns, unix_ms: self.unix_ms }
+        Now { monotonic_ns, unix_ms: self.unix_ms, ..Now::default() }
     }
 }
 
