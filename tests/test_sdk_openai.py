@@ -1,9 +1,11 @@
 """The OpenAI Python SDK, unchanged, against the gateway: what it sends arrives, what it gets it understands."""
 
+import time
+
 import openai
 import pytest
 
-from support.gateway import message, model, rate
+from support.gateway import message, model, rate, seconds_to_midnight
 from support.upstream import MODEL, Reply
 
 TOOLS = [
@@ -243,12 +245,56 @@ def test_a_limit_is_a_rate_limit_error_with_a_retry_after(gateway, limited, slug
     assert 1 <= int(caught.value.response.headers["retry-after"]) <= 61
 
 
-def test_the_sdk_retries_after_what_the_gateway_said(gateway, upstream, limited, slug):
-    _, customer = limited([rate("REQUEST", "SECOND", 1)])
-    sdk = gateway.sdk(customer.key, max_retries=3)
-    for _ in range(2):
+@pytest.fixture
+def listening_sdk(gateway):
+    """An SDK for a key, and `(when, status, headers)` of each answer that it heard, also of those it hid."""
+    heard = []
+
+    def hear(response):
+        heard.append((time.monotonic(), response.status_code, dict(response.headers)))
+
+    with openai.DefaultHttpxClient(event_hooks={"response": [hear]}) as client:
+        yield lambda key, **options: (gateway.sdk(key, http_client=client, **options), heard)
+
+
+@pytest.mark.parametrize("kind, threshold, streamed", [("REQUEST", 1, False), ("TOKEN", 9, True)])
+def test_the_sdk_waits_as_a_refusal_says_and_then_succeeds(listening_sdk, limited, slug, kind, threshold, streamed):
+    _, customer = limited([rate(kind, "SECOND", threshold)])
+    sdk, heard = listening_sdk(customer.key, max_retries=1)
+    while 429 not in [status for _, status, _ in heard]:
+        assert len(heard) < 100, "it is never refused"
+        answer = sdk.chat.completions.create(model=slug, messages=message("hi"), stream=streamed)
+        assert list(answer) if streamed else answer.choices
+    (refused_at, _, headers), (answered_at, status, _) = heard[-2:]
+    assert status == 200, "one retry was enough"
+    wait = int(headers["retry-after"])
+    assert wait in (1, 2) and "x-should-retry" not in headers
+    assert answered_at - refused_at >= wait, "left to itself the SDK comes back after half a second"
+
+
+@pytest.mark.parametrize(
+    "where, limit, answered",
+    [
+        ("usage_limits", rate("REQUEST", "DAY", 2), 2),
+        ("usage_limits", rate("TOKEN", "DAY", 18), 2),
+        ("usage_limits", rate("REQUEST", "DAY", 0), 0),
+        ("rate_limits", rate("REQUEST", "MINUTE", 0), 0),
+        ("rate_limits", rate("TOKEN", "SECOND", 1), 0),
+    ],
+)
+def test_the_sdk_does_not_sleep_for_hours_or_for_what_never_comes(listening_sdk, limited, slug, where, limit, answered):
+    if seconds_to_midnight() < 90:
+        pytest.skip("the day is about to be over, which is worth waiting for")
+    _, customer = limited(**{where: [limit]})
+    sdk, heard = listening_sdk(customer.key, max_retries=5)
+    for _ in range(answered):
         sdk.chat.completions.create(model=slug, messages=message("hi"))
-    assert upstream.count == 2
+    begun = time.monotonic()
+    with pytest.raises(openai.RateLimitError) as caught:
+        sdk.chat.completions.create(model=slug, messages=message("hi"))
+    assert [status for _, status, _ in heard] == [200] * answered + [429], "the SDK sleeps only to try again"
+    assert time.monotonic() - begun < 5, "five tries of its own take fifteen seconds"
+    assert caught.value.response.headers["x-should-retry"] == "false"
 
 
 def test_a_bad_request_is_a_bad_request_error(sdk, slug):

@@ -142,14 +142,54 @@ describe("through the gateway", () => {
     );
   });
 
-  test("the SDK does not wait for a limit that takes hours", async () => {
-    const limits = { usage_limits: [{ type: "REQUEST", unit: "DAY", threshold: 0 }] };
-    const limited = await gateway.customer(`${mock.url}/v1`, { limits });
-    const patient = new OpenAI({ baseURL: gateway.baseURL, apiKey: limited.key, maxRetries: 5 });
-    const begun = performance.now();
-    await assert.rejects(patient.chat.completions.create({ model: limited.slug, messages: hello }), OpenAI.RateLimitError);
-    assert.ok(performance.now() - begun < 2000);
-  });
+  // An SDK that retries, for a new customer with these limits; `heard` has every answer, those that it did not tell of too.
+  async function listening(limits, maxRetries) {
+    const { slug, key } = await gateway.customer(`${mock.url}/v1`, { limits });
+    const heard = [];
+    const listen = async (url, init) => {
+      const response = await fetch(url, init);
+      heard.push({ at: performance.now(), status: response.status, headers: response.headers });
+      return response;
+    };
+    const sdk = new OpenAI({ baseURL: gateway.baseURL, apiKey: key, maxRetries, fetch: listen, timeout: 20_000 });
+    return { heard, chat: (options) => sdk.chat.completions.create({ model: slug, messages: hello, ...options }) };
+  }
+
+  for (const [type, threshold, stream] of [["REQUEST", 1, false], ["TOKEN", 15, true]]) {
+    test(`the SDK waits as a refusal by a ${type} limit says and then succeeds`, async () => {
+      const { heard, chat } = await listening({ rate_limits: [{ type, unit: "SECOND", threshold }] }, 1);
+      while (!heard.some(({ status }) => status === 429)) {
+        assert.ok(heard.length < 100, "it is never refused");
+        const answer = await chat({ stream });
+        assert.ok(stream ? (await collect(answer)).length : answer.choices.length);
+      }
+      const [refused, answered] = heard.slice(-2);
+      assert.equal(answered.status, 200, "one retry was enough");
+      const wait = Number(refused.headers.get("retry-after"));
+      assert.ok(wait === 1 || wait === 2);
+      assert.equal(refused.headers.get("x-should-retry"), null);
+      // Left to itself the SDK comes back after half a second. Its timer may be early by what it rounds off.
+      assert.ok(answered.at - refused.at >= wait * 1000 - 2);
+    });
+  }
+
+  for (const [name, limits, answered] of [
+    ["hours", { usage_limits: [{ type: "REQUEST", unit: "DAY", threshold: 2 }] }, 2],
+    ["what never comes", { usage_limits: [{ type: "REQUEST", unit: "DAY", threshold: 0 }] }, 0],
+    ["room that a prompt will never have", { rate_limits: [{ type: "TOKEN", unit: "SECOND", threshold: 1 }] }, 0],
+  ]) {
+    test(`the SDK does not sleep for ${name}`, async (t) => {
+      const toMidnight = 86_400_000 - (Date.now() % 86_400_000);
+      if (toMidnight < 90_000) return t.skip("the day is about to be over, which is worth waiting for");
+      const { heard, chat } = await listening(limits, 5);
+      for (let i = 0; i < answered; i++) await chat();
+      const begun = performance.now();
+      await assert.rejects(chat(), (error) => error instanceof OpenAI.RateLimitError && error.headers.get("x-should-retry") === "false");
+      // It tried once, and the SDK sleeps only to try again; five tries of its own would take fifteen seconds.
+      assert.deepEqual(heard.map(({ status }) => status), [...Array(answered).fill(200), 429]);
+      assert.ok(performance.now() - begun < 5000);
+    });
+  }
 
   test("the upstream's 429 is passed on", async () => {
     mock.nextRequestError(429, { message: "slow down", code: "rate_limit" });

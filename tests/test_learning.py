@@ -1,0 +1,162 @@
+"""What a request holds while it runs: by rule of thumb, then by what its slug was seen to need, over restarts too."""
+
+import pytest
+
+from support.gateway import Customer, Gateway, message, model, rate
+from support.upstream import Reply
+
+ENOUGH = 25  # answered requests, after which a group's own figures are used
+PROMPT = "x" * 796  # of 800 bytes: the role's name counts too
+START_RATIO, START_OUTPUT = 1 / 4, 256
+CHAT, COMPLETIONS, EMBEDDINGS = "/v1/chat/completions", "/v1/completions", "/v1/embeddings"
+
+
+@pytest.fixture(params=["stop", "kill9"])
+def begin_anew(request, gateway):
+    """Ends the gateway in one of two ways and starts it again."""
+
+    def end_and_start():
+        getattr(gateway, request.param)()
+        gateway.start()
+
+    return end_and_start
+
+
+@pytest.fixture
+def gateway():
+    """One of the test's own, which it may kill."""
+    with Gateway() as own:
+        yield own
+
+
+@pytest.fixture
+def new_customer(gateway, slug):
+    def make():
+        group = gateway.create_group(model(slug, (), [rate("TOKEN", "DAY", 10**9)]))
+        return group, Customer(gateway, gateway.mint_key(group))
+
+    return make
+
+
+@pytest.fixture
+def held(gateway, upstream, slug):
+    """What one request of a customer's holds while it waits for its upstream, which then fails: nothing is learned."""
+
+    def ask(group, customer, path=CHAT, called=slug, **fields):
+        prompt = {CHAT: {"messages": message(PROMPT)}, COMPLETIONS: {"prompt": PROMPT}, EMBEDDINGS: {"input": PROMPT}}
+        gate = upstream.gate()
+        upstream.reply_next(Reply(503, json_body={"error": {"message": "scripted"}}, before_head=gate))
+        running = customer.begin(path, {"model": called, **prompt[path], **fields})
+        gate.reached()
+        found = gateway.limit(group, called, "TOKEN")["held"]
+        gate.release()
+        assert running.read_answer().status == 502
+        running.close()
+        return found
+
+    return ask
+
+
+def teach(upstream, customer, slug, ratio, output, times=ENOUGH, path=CHAT):
+    """Answers that report so many tokens a byte of prompt, and so many of output."""
+    prompt = int(bytes_of(path) * ratio)
+    usage = {"prompt_tokens": prompt, "completion_tokens": output, "total_tokens": prompt + output}
+    upstream.reply_next(Reply(usage=usage), times)
+    for _ in range(times):
+        body = {"messages": message(PROMPT)} if path == CHAT else {"prompt": PROMPT}
+        assert customer.post(path, {"model": slug, **body}).status == 200
+
+
+def bytes_of(path):
+    return len(PROMPT) + len("user") if path == CHAT else len(PROMPT)
+
+
+def expected(ratio, output, path=CHAT):
+    return bytes_of(path) * ratio + output
+
+
+def test_a_slug_nobody_called_is_estimated_by_rule_of_thumb(new_customer, held):
+    customer = new_customer()
+    assert held(*customer) == expected(START_RATIO, START_OUTPUT)
+    assert held(*customer, path=COMPLETIONS) == expected(START_RATIO, START_OUTPUT, COMPLETIONS)
+    assert held(*customer, path=EMBEDDINGS) == expected(START_RATIO, 0, EMBEDDINGS)
+    assert held(*customer, n=3) == expected(START_RATIO, 3 * START_OUTPUT)
+    assert held(*customer, max_tokens=9) == expected(START_RATIO, 9)
+
+
+def test_what_was_learned_outlives_the_process(upstream, slug, new_customer, held, begin_anew):
+    group, customer = new_customer()
+    teach(upstream, customer, slug, 1 / 2, 40)
+
+    def check(*of_whom):
+        assert held(*of_whom) == expected(1 / 2, 40)
+        assert held(*of_whom, n=3) == expected(1 / 2, 120)
+        assert held(*of_whom, max_tokens=9) == expected(1 / 2, 9)
+        assert held(*of_whom, max_tokens=32_000) == expected(1 / 2, 40), "a declared maximum is no estimate"
+        assert held(*of_whom, path=EMBEDDINGS) == expected(1 / 2, 0, EMBEDDINGS)
+
+    check(group, customer)
+    check(*new_customer())  # who never called is expected to need what the slug needs
+    begin_anew()
+    check(group, customer)
+    check(*new_customer())
+
+
+def test_each_route_has_its_own_output(upstream, slug, new_customer, held, begin_anew):
+    group, customer = new_customer()
+    teach(upstream, customer, slug, 1 / 4, 40)
+    assert held(group, customer, path=COMPLETIONS) == expected(1 / 4, START_OUTPUT, COMPLETIONS)
+    teach(upstream, customer, slug, 1 / 4, 500, path=COMPLETIONS)
+    for _ in range(2):
+        assert held(group, customer) == expected(1 / 4, 40)
+        assert held(group, customer, path=COMPLETIONS) == expected(1 / 4, 500, COMPLETIONS)
+        begin_anew()
+
+
+def test_a_groups_own_prompts_count_more_than_the_slugs(upstream, slug, new_customer, held, begin_anew):
+    """Of two customers' figures the slug has the lower: neither makes a third one hold more than the other would."""
+    dense, sparse = new_customer(), new_customer()
+    teach(upstream, dense[1], slug, 1 / 2, 40)
+    teach(upstream, sparse[1], slug, 1 / 8, 40)
+    for _ in range(2):
+        assert held(*dense) == expected(1 / 2, 40)
+        assert held(*sparse) == expected(1 / 8, 40)
+        assert held(*new_customer()) == expected(1 / 8, 40)
+        begin_anew()
+
+
+def test_a_few_requests_do_not_make_a_group_its_own_judge(upstream, slug, new_customer, held):
+    for _ in range(2):
+        teach(upstream, new_customer()[1], slug, 1 / 4, 40)
+    few = new_customer()
+    teach(upstream, few[1], slug, 1 / 2, 90, times=3)
+    assert held(*few) == expected(1 / 4, 40), "the slug's, in which it has one voice of three"
+
+
+def test_figures_of_our_own_teach_nothing(gateway, upstream, slug, new_customer, held, begin_anew):
+    group, customer = new_customer()
+    upstream.reply_next(Reply(usage=None, words=3), ENOUGH)
+    for _ in range(ENOUGH):
+        assert customer.chat(slug, PROMPT).status == 200
+    assert {event["usageSource"] for event in gateway.events(customer.key)} == {"counted"}
+    for _ in range(2):
+        assert held(group, customer) == expected(START_RATIO, START_OUTPUT)
+        begin_anew()
+
+
+def test_another_slug_learns_nothing_from_it(gateway, upstream, slug, new_customer, held):
+    teach(upstream, new_customer()[1], slug, 1 / 2, 40)
+    other = gateway.create_endpoint(upstream)["slug"]
+    group = gateway.create_group(model(other, (), [rate("TOKEN", "DAY", 10**9)]))
+    customer = Customer(gateway, gateway.mint_key(group))
+    assert held(group, customer, called=other) == expected(START_RATIO, START_OUTPUT)
+
+
+def test_what_was_learned_follows_a_renamed_slug(gateway, upstream, held):
+    endpoint = gateway.create_endpoint(upstream)
+    group = gateway.create_group(model(endpoint["slug"], (), [rate("TOKEN", "DAY", 10**9)]))
+    customer = Customer(gateway, gateway.mint_key(group))
+    teach(upstream, customer, endpoint["slug"], 1 / 2, 40)
+    renamed = endpoint["slug"] + "-renamed"
+    gateway.admin("PATCH", f"/v1/gateway/endpoints/{endpoint['id']}", {"slug": renamed})
+    assert held(group, customer, called=renamed) == expected(1 / 2, 40)
