@@ -43,6 +43,12 @@ pub struct Now {
 }
 
 impl Now {
+    /// The same moment for days and timestamps that have come to `unix_ms` already and do not go back.
+    pub fn not_before(self, unix_ms: u64) -> Self {
+        let behind_ms = self.behind_ms.saturating_add(unix_ms.saturating_sub(self.unix_ms));
+        Self { unix_ms: self.unix_ms.max(unix_ms), behind_ms, ..self }
+    }
+
     /// Today, UTC.
     pub fn day(self) -> Day {
         Day::from_unix_ms(self.unix_ms)
@@ -82,8 +88,10 @@ mod tests {
 
     #[test]
     fn a_clock_that_was_set_back_has_the_longer_way_to_midnight() {
-        let now = Now { unix_ms: DAY_MS - 1, behind_ms: 3_600_000, ..Now::default() };
-        assert_eq!(now.until_midnight(), Duration::from_millis(3_600_001));
+        let now = Now { unix_ms: DAY_MS - 3_600_000, ..Now::default() }.not_before(DAY_MS - 1);
+        assert_eq!((now.unix_ms, now.wall_ms()), (DAY_MS - 1, DAY_MS - 3_600_000));
+        assert_eq!(now.until_midnight(), Duration::from_millis(3_600_000));
+        assert_eq!(now.not_before(5), now);
     }
 
     #[test]

@@ -218,6 +218,11 @@ impl Ledger {
         self.cells.sweep(at.ns, cells);
     }
 
+    /// How many cells a sweep has to look at to have seen them all.
+    pub fn cells(&self) -> usize {
+        self.cells.len()
+    }
+
     /// Whether it knows nothing, so that a new one would serve as well.
     pub fn is_empty(&self) -> bool {
         self.cells.is_empty()

@@ -276,7 +276,12 @@ impl Journal {
 
     /// The time as records see it, Unix milliseconds: the clock's, never before the last record's. Takes no lock.
     pub fn now_ms(&self) -> u64 {
-        (self.shared.clock)().max(self.shared.last_ms.load(Ordering::Relaxed))
+        (self.shared.clock)().max(self.last_ms())
+    }
+
+    /// The latest time that was given out, Unix milliseconds: no record is stamped earlier from now on.
+    pub fn last_ms(&self) -> u64 {
+        self.shared.last_ms.load(Ordering::Relaxed)
     }
 
     /// Makes sure that nothing is stamped before `end_ms` from now on. An `end_ms` in the future becomes now, or the

@@ -114,7 +114,7 @@ pub fn boot(config: Config, admin_key: Option<Secret>) -> Result<Booted, BootErr
     let (journal, report) = Journal::open(&config.data_dir.join("journal"), durability)
         .map_err(|error| BootError::Journal(error.to_string()))?;
     let mut findings = findings(&report);
-    let now = Now { unix_ms: journal.now_ms(), ..clock.now() };
+    let now = clock.now().not_before(journal.last_ms());
     // Three days, so that a clock that was set back finds its day.
     let first = Day(now.day().0.saturating_sub(2));
     let opened = store::open(&config.data_dir.join("store"), &journal, first).map_err(BootError::Store)?;

@@ -89,8 +89,7 @@ impl Gateway {
     /// Both clocks, as limits see them. Days follow the records' time, which never steps back: were an admission to ask
     /// about another day than its settlement is recorded on, a clock that was set back would lift every DAY limit.
     pub fn now(&self) -> Now {
-        let (now, unix_ms) = (self.clock.now(), self.journal.now_ms());
-        Now { unix_ms, behind_ms: unix_ms.saturating_sub(now.unix_ms), ..now }
+        self.clock.now().not_before(self.journal.last_ms())
     }
 
     /// Tells where we listen: no upstream may be there. The ports open after the data directory.

@@ -15,7 +15,7 @@ use crate::store::{FoldError, Folder};
 /// How often the store takes in what has become durable.
 const FOLD_INTERVAL: Duration = Duration::from_millis(500);
 
-/// How often the ledgers of trees that have gone quiet are looked through, and how many cells of each.
+/// How often the ledgers are looked through, and how many cells at a time: an admission waits no longer than for those.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
 const SWEEP_CELLS: usize = 256;
 
@@ -99,7 +99,9 @@ impl Gateway {
     fn sweep_ledgers(&self) {
         let now = self.now();
         for node in self.catalog.load().groups().values().filter(|node| node.parent.is_none()) {
-            node.tree.ledger.lock().sweep(now, SWEEP_CELLS);
+            let ledger = &node.tree.ledger;
+            let cells = ledger.lock().cells();
+            (0..cells).step_by(SWEEP_CELLS).for_each(|_| ledger.lock().sweep(now, SWEEP_CELLS));
         }
     }
 }

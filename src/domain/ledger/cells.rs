@@ -31,6 +31,11 @@ impl Cells {
         self.by_key.is_empty()
     }
 
+    /// Places, free ones included.
+    pub(super) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
     pub(super) fn find(&self, group: GroupId, slug: SlugId) -> Option<usize> {
         self.by_key.get(&(group, slug)).copied()
     }

@@ -80,11 +80,13 @@ pub struct Catalog {
     models: HashMap<Arc<str>, Arc<Model>>,
     endpoints: OrdMap<EndpointId, Arc<Endpoint>>,
     groups: OrdMap<GroupId, Arc<GroupNode>>,
-    groups_by_entity: HashMap<Arc<str>, GroupId>,
-    children: HashMap<GroupId, OrdSet<GroupId>>,
+    groups_by_entity: OrdMap<Arc<str>, GroupId>,
+    /// Parent and child.
+    children: OrdSet<(GroupId, GroupId)>,
     keys: HashMap<Fingerprint, Arc<KeyEntry>>,
     keys_by_prefix: HashMap<Arc<str>, Arc<KeyEntry>>,
-    keys_of: HashMap<GroupId, OrdSet<Arc<str>>>,
+    /// Group and prefix.
+    keys_of: OrdSet<(GroupId, Arc<str>)>,
     operators: OrdMap<String, Arc<OperatorEntry>>,
     operators_by_hash: HashMap<Fingerprint, Arc<OperatorEntry>>,
     secrets: OrdMap<SecretId, Arc<StoredSecret>>,
@@ -101,11 +103,11 @@ impl Catalog {
             models: HashMap::new(),
             endpoints: OrdMap::new(),
             groups: OrdMap::new(),
-            groups_by_entity: HashMap::new(),
-            children: HashMap::new(),
+            groups_by_entity: OrdMap::new(),
+            children: OrdSet::new(),
             keys: HashMap::new(),
             keys_by_prefix: HashMap::new(),
-            keys_of: HashMap::new(),
+            keys_of: OrdSet::new(),
             operators: OrdMap::new(),
             operators_by_hash: HashMap::new(),
             secrets: OrdMap::new(),
@@ -190,7 +192,7 @@ impl Catalog {
         }
         let parent = group.parent.and_then(|parent| self.groups.get(&parent).cloned());
         if let Some(parent) = &parent {
-            self.children.entry(parent.id).or_default().insert(group.id);
+            self.children.insert((parent.id, group.id));
         }
         self.groups_by_entity.insert(group.external_entity_id.as_str().into(), group.id);
         self.groups.insert(group.id, Arc::new(GroupNode::new(group, parent)));
@@ -199,15 +201,11 @@ impl Catalog {
     fn remove_group(&mut self, id: GroupId, now: Now) {
         let Some(node) = self.groups.remove(&id) else { return };
         self.groups_by_entity.remove(node.group().external_entity_id.as_str());
-        self.children.remove(&id);
-        if let Some(parent) = &node.parent
-            && let Some(siblings) = self.children.get_mut(&parent.id)
-        {
-            siblings.remove(&id);
+        if let Some(parent) = &node.parent {
+            self.children.remove(&(parent.id, id));
         }
-        for prefix in self.keys_of.remove(&id).unwrap_or_default() {
-            self.remove_key(&prefix);
-        }
+        let keys: Vec<_> = self.keys_of(id, None).map(|entry| entry.key.prefix.clone()).collect();
+        keys.iter().for_each(|prefix| self.remove_key(prefix));
         node.tree.ledger.lock().remove_group(now, id);
     }
 
@@ -215,18 +213,16 @@ impl Catalog {
         let Some(group) = self.groups.get(&key.group).cloned() else { return };
         let prefix: Arc<str> = key.prefix.as_str().into();
         let known = self.keys_by_prefix.get(&prefix).map(|entry| entry.last_used_ms.clone());
-        self.keys_of.entry(group.id).or_default().insert(prefix.clone());
+        self.keys_of.insert((group.id, prefix.clone()));
         let entry = Arc::new(KeyEntry { group, last_used_ms: known.unwrap_or_default(), key });
         self.keys.insert(Fingerprint::from_stored(entry.key.hash), entry.clone());
         self.keys_by_prefix.insert(prefix, entry);
     }
 
     fn remove_key(&mut self, prefix: &str) {
-        let Some(entry) = self.keys_by_prefix.remove(prefix) else { return };
+        let Some((prefix, entry)) = self.keys_by_prefix.remove_with_key(prefix) else { return };
         self.keys.remove(&Fingerprint::from_stored(entry.key.hash));
-        if let Some(keys) = self.keys_of.get_mut(&entry.group.id) {
-            keys.remove(prefix);
-        }
+        self.keys_of.remove(&(entry.group.id, prefix));
     }
 
     /// The customer's key with this fingerprint.
@@ -241,13 +237,12 @@ impl Catalog {
 
     /// A group's keys whose prefix is beyond `after`, in order of prefix.
     pub fn keys_of(&self, group: GroupId, after: Option<&str>) -> impl Iterator<Item = &Arc<KeyEntry>> {
-        let prefixes = self.keys_of.get(&group).into_iter();
-        let after = after.map(str::to_owned);
-        let beyond = prefixes.flat_map(move |keys| match &after {
-            Some(after) => keys.range((Bound::Excluded(Arc::from(after.as_str())), Bound::Unbounded)),
-            None => keys.range::<_, Arc<str>>(..),
-        });
-        beyond.filter_map(|prefix| self.keys_by_prefix.get(prefix))
+        let first = match after {
+            Some(after) => Bound::Excluded((group, Arc::from(after))),
+            None => Bound::Included((group, Arc::from(""))),
+        };
+        let beyond = self.keys_of.range((first, Bound::Unbounded)).take_while(move |(of, _)| *of == group);
+        beyond.filter_map(|(_, prefix)| self.keys_by_prefix.get(prefix))
     }
 
     /// The operator key with this fingerprint.
@@ -327,8 +322,7 @@ impl Catalog {
         let mut nodes: Vec<_> = self.groups.get(&root).cloned().into_iter().collect();
         let mut seen = 0;
         while let Some(id) = nodes.get(seen).map(|node| node.id) {
-            let children = self.children.get(&id).into_iter().flatten();
-            nodes.extend(children.filter_map(|child| self.groups.get(child).cloned()));
+            nodes.extend(self.children(id, None).filter_map(|child| self.groups.get(child).cloned()));
             seen += 1;
         }
         nodes
@@ -336,8 +330,9 @@ impl Catalog {
 
     /// The ids of a group's children beyond `after`.
     pub fn children(&self, id: GroupId, after: Option<GroupId>) -> impl Iterator<Item = &GroupId> {
-        let beyond = (after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded);
-        self.children.get(&id).into_iter().flat_map(move |children| children.range(beyond))
+        let first = after.map_or(Bound::Included((id, GroupId(0))), |after| Bound::Excluded((id, after)));
+        let beyond = self.children.range((first, Bound::Unbounded)).take_while(move |(parent, _)| *parent == id);
+        beyond.map(|(_, child)| child)
     }
 
     /// The credentials, by id.
