@@ -23,9 +23,9 @@ pub(crate) struct Options {
     /// Where to ask.
     #[arg(long, value_parser = crate::address)]
     to: SocketAddr,
-    /// The customer's key.
-    #[arg(long, default_value = "none")]
-    key: String,
+    /// The customer's key; of several, connections take them in turn.
+    #[arg(long = "key", default_value = "none")]
+    keys: Vec<String>,
     #[arg(long)]
     model: String,
     /// Connections, each with one request in flight.
@@ -44,7 +44,8 @@ pub(crate) struct Options {
 /// What every connection does; times are of the monotonic clock, in nanoseconds.
 struct Plan {
     to: SocketAddr,
-    request: String,
+    /// One for each key.
+    requests: Vec<String>,
     expected: Expected,
     measured_from: u64,
     until: u64,
@@ -61,15 +62,17 @@ pub(crate) fn run(options: &Options, stream: Option<Stream>) -> io::Result<serde
     let measured_from = start + (options.warm_up * 1e9) as u64;
     let until = measured_from + (options.seconds * 1e9) as u64;
     let body = answer::request_body(&options.model, stream);
-    let plan = Arc::new(Plan {
-        to: options.to,
-        request: format!(
-            "POST /v1/chat/completions HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer {}\r\naccept: */*\r\n\
+    let request = |key| {
+        format!(
+            "POST /v1/chat/completions HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer {key}\r\naccept: */*\r\n\
              content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
             options.to,
-            options.key,
             body.len()
-        ),
+        )
+    };
+    let plan = Arc::new(Plan {
+        to: options.to,
+        requests: options.keys.iter().map(request).collect(),
         expected: match stream {
             None => Expected::Json(answer::json(&options.model)),
             Some(stream) => Expected::Events { events: Events::of(&options.model), chunks: stream.chunks },
@@ -114,13 +117,14 @@ impl Plan {
             tokio::time::sleep(Duration::from_millis(index as u64 % 64)).await;
         }
         let mut connection = Connection::new(TcpStream::connect(self.to).await?)?;
+        let request = &self.requests[index % self.requests.len()];
         let mut body = Vec::new();
         loop {
             let asked = monotonic_ns();
             if asked >= self.until {
                 return Ok(());
             }
-            connection.send(self.request.as_bytes()).await?;
+            connection.send(request.as_bytes()).await?;
             let status = connection.response().await?;
             body.clear();
             if status != 200 {
