@@ -111,6 +111,30 @@ def test_in_the_middle_of_a_stream_with_running_usage(gateway, upstream, metered
     assert event["tokens"] == {"inputTokens": 3, "outputTokens": 5, "cachedInputTokens": 0}
 
 
+def test_what_comes_after_the_latest_usage_is_counted(gateway, upstream, metered, slug):
+    """Some servers report in the first chunk, before there is anything to report."""
+    group, customer = metered
+    chunk = {"id": "x", "object": "chat.completion.chunk", "model": MODEL}
+
+    def frame(content, **more):
+        choices = [{"index": 0, "delta": {"content": content}, "finish_reason": None}]
+        return f"data: {json.dumps(chunk | {'choices': choices} | more)}\n\n".encode()
+
+    early = frame("", usage={"prompt_tokens": 5, "completion_tokens": 0, "total_tokens": 5})
+    gate = upstream.gate()
+    steps = [early, *[frame("x" * 400)] * 20, gate]
+    upstream.reply_next(Reply(steps=steps, headers=[("content-type", "text/event-stream")]))
+    connection, _, stream = customer.stream_chat(slug, PROMPT)
+    for _ in range(21):
+        stream.next()
+    gate.reached()
+    connection.reset()
+    upstream.requests[0].wait_hung_up()
+    event = only_event(gateway, customer, slug)
+    assert event["usageSource"] == "counted"
+    assert event["tokens"] == {"inputTokens": 5, "outputTokens": 2000, "cachedInputTokens": 0}
+
+
 def test_after_the_finish_reason_the_usage_is_waited_for(gateway, upstream, metered, slug):
     group, customer = metered
     gate = upstream.stall_next(after=-2)  # all but the usage and [DONE]

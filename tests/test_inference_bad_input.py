@@ -108,6 +108,14 @@ def test_a_key_that_we_read_given_twice_is_refused(refused, slug, field, twice):
     refused(raw(slug, twice), param=field)
 
 
+@pytest.mark.parametrize(
+    "field, written", [("model", "Model"), ("model", "MO\\u0044EL"), ("max_tokens", "Max_Tokens"), ("stream", "\u017ftream")]
+)
+def test_a_key_that_a_server_would_take_for_one_that_we_read_is_refused(refused, slug, field, written):
+    """Go's reader heeds no capitals and takes the last: so a customer would choose another model on the same server."""
+    refused(raw(slug, f'"{written}":"other/one"'), param=field, code="invalid_key")
+
+
 def test_a_key_that_we_do_not_read_given_twice_passes(upstream, customer, slug):
     body = raw(slug, '"seed":1,"seed":2', '"x":{"model":"a","model":"b"}')
     assert customer.post(CHAT, body).status == 200

@@ -133,6 +133,32 @@ def test_a_few_requests_do_not_make_a_group_its_own_judge(upstream, slug, new_cu
     assert held(*few) == expected(1 / 4, 40), "the slug's, in which it has one voice of three"
 
 
+def test_short_prompts_do_not_shut_out_a_document(gateway, upstream, slug):
+    """What a chat template adds to a short question, or an image beside it, says nothing about long texts."""
+    limit = model(slug, [rate("TOKEN", "MINUTE", 100_000)])
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 1000}}
+    for content, prompt_tokens in (("hi", 30), ([{"type": "text", "text": "What is this?"}, image], 1100)):
+        customer = Customer(gateway, gateway.mint_key(gateway.create_group(limit)))
+        usage = {"prompt_tokens": prompt_tokens, "completion_tokens": 10, "total_tokens": prompt_tokens + 10}
+        upstream.reply_next(Reply(usage=usage), ENOUGH)
+        messages = [{"role": "user", "content": content}]
+        for _ in range(ENOUGH):
+            assert customer.post(CHAT, {"model": slug, "messages": messages}).status == 200
+        document = "word " * 25_000
+        newcomer = Customer(gateway, gateway.mint_key(gateway.create_group(limit)))
+        assert [customer.chat(slug, document).status, newcomer.chat(slug, document).status] == [200, 200]
+
+
+def test_each_customer_of_a_plan_has_a_voice_of_its_own(gateway, upstream, slug, held):
+    """Two of three answer shortly; the third, with endless answers, is not the whole plan."""
+    plan = gateway.create_group(model(slug, (), [rate("TOKEN", "DAY", 10**9)]), mode="INDEPENDENT")
+    customers = [(group, Customer(gateway, gateway.mint_key(group))) for group in
+                 [gateway.create_group(slug, parent=plan) for _ in range(4)]]
+    for (_, customer), output in zip(customers, (50, 50, 30_000)):
+        teach(upstream, customer, slug, 1 / 4, output)
+    assert held(*customers[3]) == expected(1 / 4, 50)
+
+
 def test_figures_of_our_own_teach_nothing(gateway, upstream, slug, new_customer, held, begin_anew):
     group, customer = new_customer()
     upstream.reply_next(Reply(usage=None, words=3), ENOUGH)

@@ -572,8 +572,9 @@ class TestStrict:
     def test_a_maximum_is_lowered_to_what_is_left(self, gateway, upstream, limited, slug):
         group, customer = limited((), [rate("TOKEN", "DAY", 100)])
         assert customer.chat(slug, "hi", max_completion_tokens=5000).status == 200
-        assert 90 <= upstream.requests[0].json["max_completion_tokens"] <= 100
-        assert "max_tokens" not in upstream.requests[0].json
+        sent = upstream.requests[0].json
+        assert 90 <= sent["max_completion_tokens"] <= 100
+        assert sent["max_tokens"] == sent["max_completion_tokens"], "some servers know that name alone"
 
     def test_nothing_exceeds_the_cap_however_many_ask(self, gateway, upstream, limited, slug):
         group, customer = limited((), [rate("TOKEN", "DAY", 200)])

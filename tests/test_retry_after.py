@@ -226,7 +226,7 @@ def test_answers_to_an_upstreams_error_carry_the_limits(upstream, limited, slug,
         upstream.fail_next(1, status)
         answer = customer.chat(slug, stream=streamed)
         assert answer.status == seen
-        has_rate_limit_headers(answer.headers, 39)
+        has_rate_limit_headers(answer.headers, 40)
 
 
 def test_answers_of_every_route_carry_the_limits(limited, slug):
@@ -266,7 +266,7 @@ def test_an_answer_that_came_too_late_carries_the_limits(upstream):
         answer = customer.chat(slug)
         gate.release()
         assert answer.status == 504
-        has_rate_limit_headers(answer.headers, 39)
+        has_rate_limit_headers(answer.headers, 40)
 
 
 def test_an_upstream_that_is_not_there_does_not_hide_the_limits(gateway):
@@ -274,7 +274,7 @@ def test_an_upstream_that_is_not_there_does_not_hide_the_limits(gateway):
     customer = Customer(gateway, gateway.mint_key(gateway.create_group(model(slug, *LIMITS))))
     answer = customer.chat(slug)
     assert answer.status in (502, 503)
-    has_rate_limit_headers(answer.headers, 39)
+    has_rate_limit_headers(answer.headers, 40)
 
 
 def test_a_model_without_limits_has_no_limit_headers(customer, slug):

@@ -5,9 +5,13 @@
 //! which all customers of the slug share. Sharing must not let one of them spoil it:
 //!
 //! * Only figures that an upstream reported are learned, and each is clamped.
-//! * Each customer has a mean of its own over its latest requests; the slug's figure is the median of the means of the 8
-//!   customers that reported last. However many requests one of them makes, the figure stays between those of the
-//!   others.
+//! * Each customer has a mean of its own over its latest requests; the slug's figure is the median of the means of 8
+//!   customers that report. However many requests one of three or more makes, the figure stays between those of the
+//!   others; of two it is the lower.
+//!
+//! What a chat template adds to a short prompt, or an image beside it, outweighs its text: of short prompts a high ratio
+//! is learned that is right for them and absurd for a document. So [`Size`]s are learned apart.
+//!
 //! * Memory is bounded: beyond 2 × 2048 figures of a kind the longest unused are forgotten and start anew.
 
 mod lengths;
@@ -23,6 +27,22 @@ use super::{
     route::Route,
     usage::Usage,
 };
+
+/// How long a prompt is: each size has a ratio of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Size {
+    Short,
+    Long,
+}
+
+impl Size {
+    /// The shortest long prompt, in bytes.
+    const LONG: u64 = 256;
+
+    fn of(prompt_bytes: u64) -> Self {
+        if prompt_bytes < Self::LONG { Self::Short } else { Self::Long }
+    }
+}
 
 /// Tokens per UTF-8 byte of a prompt's text, in 1/65536; between 1/16 and 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -60,7 +80,7 @@ const START_OUTPUT: u64 = 256;
 /// What an admission takes from [`Estimates`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SlugEstimate {
-    /// The slug's prompt ratio.
+    /// The slug's ratio for prompts of this size.
     pub ratio: Ratio,
     /// The mean output of one choice on this route, in tokens; 0 for a route without output.
     pub mean_output: u64,
@@ -100,28 +120,39 @@ impl Sample {
 /// What one group's own requests for one slug have taught.
 #[derive(Debug, Default)]
 pub(crate) struct Learned {
-    ratio: Mean,
+    /// By [`Size`].
+    ratios: [Mean; 2],
     /// Of the routes that it has called.
     outputs: Vec<(Route, Lengths)>,
 }
 
 impl Learned {
-    /// Its prompt ratio; `None` until there are enough samples.
-    pub(crate) fn ratio(&self) -> Option<Ratio> {
-        (self.ratio.samples >= ENOUGH).then(|| Ratio::from_scaled(self.ratio.scaled))
+    /// Its ratio for a prompt of so many bytes; `None` until there are enough samples of the size.
+    pub(crate) fn ratio(&self, prompt_bytes: u64) -> Option<Ratio> {
+        let ratio = &self.ratios[Size::of(prompt_bytes) as usize];
+        (ratio.samples >= ENOUGH).then(|| Ratio::from_scaled(ratio.scaled))
+    }
+
+    /// The mean output of one choice, in tokens; `None` until there are enough samples.
+    pub(crate) fn mean_output(&self, route: Route) -> Option<u64> {
+        self.lengths(route).map(Lengths::mean)
     }
 
     /// What to expect of one choice that has so many output tokens already, in tokens; `None` until there are enough
     /// samples, and if none of them was so long.
-    pub(crate) fn output(&self, route: Route, streamed: u64) -> Option<u64> {
-        let (_, lengths) = self.outputs.iter().find(|(known, _)| *known == route)?;
-        if lengths.answers() >= ENOUGH { lengths.beyond(streamed) } else { None }
+    pub(crate) fn output_beyond(&self, route: Route, streamed: u64) -> Option<u64> {
+        self.lengths(route)?.beyond(streamed)
+    }
+
+    fn lengths(&self, route: Route) -> Option<&Lengths> {
+        let known = self.outputs.iter().find(|(known, _)| *known == route);
+        known.map(|(_, lengths)| lengths).filter(|lengths| lengths.answers() >= ENOUGH)
     }
 
     /// Takes in one answered request.
     pub(crate) fn learn(&mut self, sample: &Sample) {
         if let Some(ratio) = sample.ratio() {
-            self.ratio.learn(ratio);
+            self.ratios[Size::of(sample.prompt_bytes) as usize].learn(ratio);
         }
         if let Some(output) = sample.output() {
             let known = self.outputs.iter().position(|(route, _)| *route == sample.route);
@@ -137,14 +168,17 @@ impl Learned {
 /// What is known about slugs, shared by all customers. The caller keeps it behind a lock of its own.
 #[derive(Debug, Default)]
 pub struct Estimates {
-    ratios: Figures<SlugId, Mean>,
+    ratios: Figures<(SlugId, Size), Mean>,
     outputs: Figures<(SlugId, Route), Lengths>,
 }
 
 impl Estimates {
-    /// What to expect of a request.
-    pub fn get(&self, slug: SlugId, route: Route) -> SlugEstimate {
-        let ratio = self.ratios.get(&slug).map_or(Ratio::START, |figure| Ratio::from_scaled(figure.median));
+    /// What to expect of a request with a prompt of so many bytes.
+    pub fn get(&self, slug: SlugId, route: Route, prompt_bytes: u64) -> SlugEstimate {
+        let ratio = self
+            .ratios
+            .get(&(slug, Size::of(prompt_bytes)))
+            .map_or(Ratio::START, |figure| Ratio::from_scaled(figure.median));
         let mean_output = match route.generates() {
             true => self.outputs.get(&(slug, route)).map_or(START_OUTPUT, |figure| figure.median),
             false => 0,
@@ -159,11 +193,11 @@ impl Estimates {
         median(figure.voices.iter().filter_map(|(_, lengths)| lengths.beyond(streamed)))
     }
 
-    /// Takes in one answered request. `customer` is whose voice it is: the root group of the caller's tree, so that a
-    /// tree of many groups has one voice.
+    /// Takes in one answered request. `customer` is whose voice it is: the last group that the request counts for. So a
+    /// pool of many groups has one voice, and of a plan each customer has its own.
     pub fn learn(&mut self, customer: GroupId, sample: &Sample) {
         if let Some(ratio) = sample.ratio() {
-            self.ratios.learn(sample.slug, customer, ratio);
+            self.ratios.learn((sample.slug, Size::of(sample.prompt_bytes)), customer, ratio);
         }
         if let Some(output) = sample.output() {
             self.outputs.learn((sample.slug, sample.route), customer, output);
@@ -218,6 +252,10 @@ impl Voice for Mean {
 /// Customers that have a say in one figure.
 const VOICES: usize = 8;
 
+/// When all voices are taken, every so manieth report of somebody else takes the place of the one that has been silent
+/// longest: were it each of them, no voice would be heard long enough to have a mean.
+const TURN: u32 = 64;
+
 /// The middle of at most [`VOICES`] values. Of two in the middle the lower: between two customers neither can make the
 /// other hold more than it would.
 fn median(values: impl Iterator<Item = u64>) -> Option<u64> {
@@ -226,22 +264,29 @@ fn median(values: impl Iterator<Item = u64>) -> Option<u64> {
     values.get(values.len().saturating_sub(1) / 2).copied()
 }
 
-/// The median over the customers that reported last.
+/// The median over some of the customers that report.
 #[derive(Debug, Default)]
 struct Figure<V> {
     /// The latest to report stands last.
     voices: ArrayVec<(GroupId, V), VOICES>,
+    /// Reports of others since the last of them got a voice.
+    unheard: u32,
     median: u64,
 }
 
 impl<V: Voice> Figure<V> {
     fn learn(&mut self, customer: GroupId, figure: u64) {
         let known = self.voices.iter().position(|(group, _)| *group == customer);
-        let mut voice = known.map(|at| self.voices.remove(at).1).unwrap_or_default();
-        voice.learn(figure);
-        if self.voices.is_full() {
+        if known.is_none() && self.voices.is_full() {
+            self.unheard += 1;
+            if self.unheard < TURN {
+                return;
+            }
+            self.unheard = 0;
             self.voices.remove(0);
         }
+        let mut voice = known.map(|at| self.voices.remove(at).1).unwrap_or_default();
+        voice.learn(figure);
         self.voices.push((customer, voice));
         self.median = median(self.voices.iter().map(|(_, voice)| voice.mean())).unwrap_or_default();
     }
@@ -293,7 +338,7 @@ mod tests {
 
     #[test]
     fn a_slug_nobody_called_starts_at_a_quarter_token_a_byte_and_256_tokens_of_output() {
-        let start = Estimates::default().get(SLUG, CHAT);
+        let start = Estimates::default().get(SLUG, CHAT, 1000);
         assert_eq!(start, SlugEstimate { ratio: Ratio::START, mean_output: 256 });
         assert_eq!(start.ratio.tokens(400), 100);
         assert_eq!(start.ratio.tokens(401), 101);
@@ -306,8 +351,8 @@ mod tests {
         let mut estimates = Estimates::default();
         let embed = Sample { route: Route::Embeddings, ..sample(400, 100, 50) };
         estimates.learn(GroupId(1), &embed);
-        assert_eq!(estimates.get(SLUG, Route::Embeddings).mean_output, 0);
-        assert_eq!(estimates.get(SLUG, CHAT).mean_output, 256);
+        assert_eq!(estimates.get(SLUG, Route::Embeddings, 1000).mean_output, 0);
+        assert_eq!(estimates.get(SLUG, CHAT, 1000).mean_output, 256);
     }
 
     #[test]
@@ -316,24 +361,24 @@ mod tests {
         for _ in 0..100 {
             estimates.learn(GroupId(1), &sample(1000, 500, 40));
         }
-        let learned = estimates.get(SLUG, CHAT);
+        let learned = estimates.get(SLUG, CHAT, 1000);
         assert_eq!(learned.ratio.tokens(1000), 500);
         assert_eq!(learned.mean_output, 40);
         for _ in 0..400 {
             estimates.learn(GroupId(1), &sample(1000, 250, 80));
         }
-        assert!((250..=251).contains(&estimates.get(SLUG, CHAT).ratio.tokens(1000)));
-        assert!((79..=80).contains(&estimates.get(SLUG, CHAT).mean_output));
-        assert_eq!(estimates.get(SlugId(2), CHAT), Estimates::default().get(SlugId(2), CHAT));
+        assert!((250..=251).contains(&estimates.get(SLUG, CHAT, 1000).ratio.tokens(1000)));
+        assert!((79..=80).contains(&estimates.get(SLUG, CHAT, 1000).mean_output));
+        assert_eq!(estimates.get(SlugId(2), CHAT, 1000), Estimates::default().get(SlugId(2), CHAT, 1000));
     }
 
     #[test]
     fn the_output_of_several_choices_is_learned_for_one() {
         let mut estimates = Estimates::default();
         estimates.learn(GroupId(1), &Sample { n: 4, ..sample(400, 100, 200) });
-        assert_eq!(estimates.get(SLUG, CHAT).mean_output, 50);
+        assert_eq!(estimates.get(SLUG, CHAT, 1000).mean_output, 50);
         estimates.learn(GroupId(1), &Sample { n: 0, ..sample(400, 100, 50) });
-        assert_eq!(estimates.get(SLUG, CHAT).mean_output, 50);
+        assert_eq!(estimates.get(SLUG, CHAT, 1000).mean_output, 50);
     }
 
     #[test]
@@ -341,7 +386,7 @@ mod tests {
         for (input, expected) in [(u64::MAX, 1600), (1, 100)] {
             let mut estimates = Estimates::default();
             estimates.learn(GroupId(1), &sample(1600, input, 1));
-            assert_eq!(estimates.get(SLUG, CHAT).ratio.tokens(1600), expected);
+            assert_eq!(estimates.get(SLUG, CHAT, 1000).ratio.tokens(1600), expected);
         }
     }
 
@@ -350,7 +395,7 @@ mod tests {
         let mut estimates = Estimates::default();
         estimates.learn(GroupId(1), &sample(0, 100, 1));
         estimates.learn(GroupId(1), &sample(100, 0, 1));
-        assert_eq!(estimates.get(SLUG, CHAT).ratio, Ratio::START);
+        assert_eq!(estimates.get(SLUG, CHAT, 1000).ratio, Ratio::START);
     }
 
     #[test]
@@ -364,7 +409,7 @@ mod tests {
                 estimates.learn(GroupId(666), &sample(1, u64::MAX, u64::MAX));
             }
         }
-        let learned = estimates.get(SLUG, CHAT);
+        let learned = estimates.get(SLUG, CHAT, 1000);
         assert!((100..=102).contains(&learned.mean_output), "{learned:?}");
         assert_eq!(learned.ratio.tokens(1000), 250);
     }
@@ -373,12 +418,38 @@ mod tests {
     fn a_group_goes_by_its_own_figures_from_the_twentieth_sample_on() {
         let mut own = Learned::default();
         for _ in 0..ENOUGH {
-            assert_eq!((own.ratio(), own.output(CHAT, 0)), (None, None));
+            assert_eq!((own.ratio(1000), own.mean_output(CHAT), own.output_beyond(CHAT, 1)), (None, None, None));
             own.learn(&sample(1000, 500, 90));
         }
-        assert_eq!(own.ratio().map(|ratio| ratio.tokens(1000)), Some(500));
-        assert_eq!((own.output(CHAT, 0), own.output(CHAT, 90)), (Some(90), None));
-        assert_eq!(own.output(Route::Completions, 0), None);
+        assert_eq!(own.ratio(1000).map(|ratio| ratio.tokens(1000)), Some(500));
+        assert_eq!((own.mean_output(CHAT), own.output_beyond(CHAT, 89)), (Some(90), Some(90)));
+        assert_eq!((own.mean_output(Route::Completions), own.output_beyond(CHAT, 90)), (None, None));
+    }
+
+    #[test]
+    fn short_prompts_teach_nothing_about_long_ones() {
+        let (mut own, mut estimates) = (Learned::default(), Estimates::default());
+        for _ in 0..100 {
+            own.learn(&sample(6, 30, 9));
+            estimates.learn(GroupId(1), &sample(6, 30, 9));
+        }
+        assert_eq!(own.ratio(255).map(|ratio| ratio.tokens(6)), Some(6), "at most a token a byte");
+        assert_eq!(own.ratio(256), None);
+        assert_eq!(estimates.get(SLUG, CHAT, 125_000).ratio, Ratio::START);
+        assert_eq!(estimates.get(SLUG, CHAT, 6).ratio.tokens(6), 6);
+    }
+
+    #[test]
+    fn many_customers_at_once_do_not_make_single_answers_the_slugs_mean() {
+        let mut estimates = Estimates::default();
+        for round in 0..200 {
+            for customer in 0..20_u128 {
+                let output = if (round + customer) % 4 == 0 { 1000 } else { 4 };
+                estimates.learn(GroupId(customer), &sample(1000, 250, output));
+            }
+        }
+        let mean = estimates.get(SLUG, CHAT, 1000).mean_output;
+        assert!((200..=310).contains(&mean), "{mean}");
     }
 
     #[test]
@@ -388,9 +459,9 @@ mod tests {
             estimates.learn(GroupId(1), &sample(1000, 500, 10));
             estimates.learn(GroupId(1), &Sample { slug: SlugId(slug + 2), ..sample(1000, 500, 10) });
             let kept = estimates.ratios.young.len() + estimates.ratios.old.len();
-            assert!(kept <= 2 * Figures::<SlugId, Mean>::GENERATION);
+            assert!(kept <= 2 * Figures::<(SlugId, Size), Mean>::GENERATION);
         }
-        assert_eq!(estimates.get(SLUG, CHAT).mean_output, 10);
-        assert_eq!(estimates.get(SlugId(2), CHAT).mean_output, 256);
+        assert_eq!(estimates.get(SLUG, CHAT, 1000).mean_output, 10);
+        assert_eq!(estimates.get(SlugId(2), CHAT, 1000).mean_output, 256);
     }
 }

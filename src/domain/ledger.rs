@@ -117,7 +117,7 @@ impl Ledger {
     /// of its own.
     pub fn review(&mut self, hold: &mut Hold, streamed: u64, slug: Option<u64>) {
         let own = hold.places.first().and_then(|place| self.cells.get(*place)).map(|cell| &cell.learned);
-        let expected = own.and_then(|own| own.output(hold.route, hold.each(streamed))).or(slug);
+        let expected = own.and_then(|own| own.output_beyond(hold.route, hold.each(streamed))).or(slug);
         let more = hold.review(streamed, expected);
         for place in &hold.places {
             if let Some(cell) = self.cells.get_mut(*place) {
@@ -221,11 +221,6 @@ impl Ledger {
     /// How many cells a sweep has to look at to have seen them all.
     pub fn cells(&self) -> usize {
         self.cells.len()
-    }
-
-    /// Whether it knows nothing, so that a new one would serve as well.
-    pub fn is_empty(&self) -> bool {
-        self.cells.is_empty()
     }
 
     fn moment(&mut self, now: Now) -> Moment {

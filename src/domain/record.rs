@@ -62,7 +62,7 @@ pub struct Settled<'a> {
     pub ttft_ms: Option<u64>,
     /// Choices answered: the mean output is learned for one.
     pub choices: u64,
-    /// What the prompt's estimate was made from; the ratio is learned from it again after a restart.
+    /// What the prompt's estimate was made from; the ratio is learned from it again after a restart. 0 if none can be.
     pub prompt_bytes: u64,
     /// Fixed at settlement, never computed again.
     pub cost: Option<Cost>,

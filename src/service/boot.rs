@@ -228,7 +228,7 @@ fn refill(journal: &Journal, catalog: &Catalog, estimates: &mut Estimates, now: 
         let own = settled.counted_for.first().and_then(|group| catalog.groups().get(group));
         if let (Some(node), Some(sample)) = (own, sample(&settled)) {
             node.tree.ledger.lock().learn(now, node.id, &sample);
-            estimates.learn(node.lineage().last().map_or(node.id, |root| root.id), &sample);
+            estimates.learn(settled.counted_for.last().copied().unwrap_or(node.id), &sample);
         }
     }
     Ok(())

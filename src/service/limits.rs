@@ -1,9 +1,8 @@
 //! What stands against a group's limits: views for operators and customers. None of them takes anything.
 
-use std::sync::Arc;
-
 use super::{Gateway, catalog::GroupNode, error::Error};
 use crate::domain::{
+    day::Now,
     id::SlugId,
     ledger::{Refusal, Standing, Standings},
     limit::LimitType,
@@ -18,15 +17,14 @@ pub struct WouldPass {
 }
 
 impl Gateway {
-    /// How each limit of a group's model stands.
-    pub fn standings(&self, node: &GroupNode, slug: SlugId) -> Vec<Standing> {
-        let mut ledger = node.tree.ledger.lock();
-        ledger.standing(self.now(), &node.counted_for(), slug, &node.limits(slug))
+    /// How each limit of a group's model stands at `now`.
+    pub fn standings(&self, now: Now, node: &GroupNode, slug: SlugId) -> Vec<Standing> {
+        node.tree.ledger.lock().standing(now, &node.counted_for(), slug, &node.limits(slug))
     }
 
     /// The limit of each type with the least left, the nearest of equals.
     pub(super) fn tightest(&self, node: &GroupNode, slug: SlugId) -> Standings {
-        let standings = self.standings(node, slug);
+        let standings = self.standings(self.now(), node, slug);
         let of = |limit_type| {
             let of_type = standings.iter().filter(|standing| standing.limit.limit.limit_type == limit_type);
             of_type.min_by_key(|standing| standing.left()).copied()
@@ -34,13 +32,13 @@ impl Gateway {
         Standings { requests: of(LimitType::Request), tokens: of(LimitType::Token) }
     }
 
-    /// Whether a request of `tokens` tokens for `slug` would pass now.
-    pub fn would_pass(&self, node: &Arc<GroupNode>, slug: &str, tokens: u64) -> Result<WouldPass, Error> {
+    /// Whether a request of `tokens` tokens for `slug` would pass at `now`.
+    pub fn would_pass(&self, now: Now, node: &GroupNode, slug: &str, tokens: u64) -> Result<WouldPass, Error> {
         let carried = self.catalog.load().slug_id(slug).filter(|id| node.group().model(*id).is_some());
         let Some(id) = carried else {
             return Err(Error::invalid("unknown_slug", format!("slug: the group does not carry {slug:?}.")));
         };
-        let (path, limits, now) = (node.counted_for(), node.limits(id), self.now());
+        let (path, limits) = (node.counted_for(), node.limits(id));
         let mut ledger = node.tree.ledger.lock();
         let standings = ledger.standing(now, &path, id, &limits);
         let refusal = ledger.would_admit(now, &path, id, &limits, tokens).err();

@@ -130,7 +130,12 @@ impl Meter {
     /// Whether the generation is over and only the usage is still to come: worth a short wait if the customer goes.
     pub fn awaits_usage(&self) -> bool {
         let generated = self.form != Form::Events || self.observer.saw_finish_reason();
-        generated && self.observer.usage().is_none()
+        generated && (self.observer.usage().is_none() || self.is_ahead_of_usage())
+    }
+
+    /// Whether a stream has said more than its latest usage tells of, and has not come to its end.
+    fn is_ahead_of_usage(&self) -> bool {
+        self.form == Form::Events && !self.observer.saw_terminal() && self.observer.unreported_bytes() > 0
     }
 
     /// Writes the event, once. Gives its place in the journal.
@@ -149,6 +154,11 @@ impl Meter {
             self.whole();
         }
         let (usage, source) = match self.observer.usage() {
+            // A report from the middle of a stream that breaks off is filled up with what came after it.
+            Some(usage) if self.is_ahead_of_usage() => {
+                let output = usage.output.saturating_add(self.observer.unreported_bytes().div_ceil(4));
+                (Usage { output, ..usage }, UsageSource::Counted)
+            }
             Some(usage) => (usage, UsageSource::Upstream),
             None => {
                 let output = if self.reservation.route().generates() { self.counted_output() } else { 0 };

@@ -88,10 +88,11 @@ impl Gateway {
         let ask = Ask {
             route: arrived.route,
             prompt_bytes: request.prompt_bytes,
+            prompt_ids: request.prompt_ids,
             declared_output: request.max_output,
             n: request.n.saturating_mul(request.prompts),
             best_of: request.best_of.map(|best_of| best_of.saturating_mul(request.prompts)),
-            slug: self.estimates.lock().get(model.slug_id, arrived.route),
+            slug: self.estimates.lock().get(model.slug_id, arrived.route, request.prompt_bytes),
             admission: self.token_admission(),
         };
         let admitted = group.tree.ledger.lock().admit(self.now(), &counted_for, model.slug_id, &limits, &ask);
@@ -103,7 +104,7 @@ impl Gateway {
             model: model.clone(),
             counted_for,
             key_random,
-            prompt_bytes: request.prompt_bytes,
+            prompt_bytes: ask.taught_bytes(),
             choices: ask.n,
             metadata: metadata.map(Box::from),
             streamed: request.stream,
@@ -206,8 +207,8 @@ impl Reservation {
         let now = Now { unix_ms: appended.map_or(now.unix_ms, |(_, at_ms)| at_ms), ..now };
         let sample = key.group.tree.ledger.lock().settle(hold, now, usage, usage_source);
         if let Some(sample) = sample {
-            let root = key.group.lineage().last().map_or(key.group.id, |root| root.id);
-            gateway.estimates.lock().learn(root, &sample);
+            let customer = self.counted_for.last().copied().unwrap_or(key.group.id);
+            gateway.estimates.lock().learn(customer, &sample);
         }
         key.last_used_ms.touch(now.unix_ms);
         gateway.counts.billed(&usage);

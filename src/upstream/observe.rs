@@ -36,6 +36,8 @@ mod tests;
 struct Seen {
     usage: Option<Usage>,
     text_bytes: u64,
+    /// Of which the latest usage speaks, in a stream.
+    reported_bytes: u64,
     finish_reason: bool,
     terminal: bool,
     error: bool,
@@ -151,6 +153,11 @@ impl Observer {
         self.seen.text_bytes
     }
 
+    /// UTF-8 bytes of generated text in a stream that came after the latest usage.
+    pub fn unreported_bytes(&self) -> u64 {
+        self.seen.text_bytes - self.seen.reported_bytes
+    }
+
     /// Whether a choice has said why it ended. In a stream, usage may still follow.
     pub fn saw_finish_reason(&self) -> bool {
         self.seen.finish_reason
@@ -213,6 +220,9 @@ impl Observer {
         let valid = answer.read(payload, Some(&mut self.known)).is_ok();
         let said = answer.said;
         self.note(&said, valid);
+        if valid && said.usage.is_some() {
+            self.seen.reported_bytes = self.seen.text_bytes;
+        }
         let verdict = if frame.event == Some(b"error") || (valid && said.error) {
             Verdict::Error
         } else if valid && self.hide_usage && said.is_usage_alone() {

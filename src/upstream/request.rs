@@ -25,7 +25,7 @@ const MAX_CHOICES: u64 = 1024;
 /// A 400 of ours.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BadRequest {
-    /// `invalid_json`, `missing_model`, `duplicate_key`, `invalid_type` or `invalid_value`.
+    /// `invalid_json`, `missing_model`, `duplicate_key`, `invalid_key`, `invalid_type` or `invalid_value`.
     pub code: &'static str,
     /// The parameter at fault, if it is one.
     pub param: Option<&'static str>,
@@ -59,6 +59,8 @@ pub struct Request {
     pub background: bool,
     /// Text that a model would read, in bytes of UTF-8; inline data is none.
     pub prompt_bytes: u64,
+    /// Tokens that the prompt names by their numbers.
+    pub prompt_ids: u64,
     metadata: Option<Range<usize>>,
     streams_usage: bool,
     model_at: Range<usize>,
@@ -91,6 +93,8 @@ struct Maximum {
     at: Range<usize>,
     /// `None`: it is there, and sets no limit.
     tokens: Option<u64>,
+    /// Whether servers at large heed it.
+    declares: bool,
 }
 
 /// The top-level members that we read.
@@ -103,17 +107,17 @@ enum Field {
     StreamOptions,
     MaxTokens,
     MaxCompletionTokens,
-    /// llama.cpp's own, which there beats the other two; servers that do not know it ignore it. So it is lowered to a
-    /// cap, but never taken for a declaration.
+    /// llama.cpp's own, which there beats the other two.
     NPredict,
     N,
+    /// llama.cpp's own `n`, which there beats the other.
+    NCmpl,
     BestOf,
 }
 
 impl Field {
     /// Only what an upstream would heed on this route: a maximum that it ignores must not shrink what a request holds.
     fn named(key: &[u8], route: Route) -> Option<Self> {
-        let chat = route == Route::ChatCompletions;
         match key {
             b"model" => Some(Self::Model),
             b"metadata" => Some(Self::Metadata),
@@ -122,12 +126,29 @@ impl Field {
             b"stream" => Some(Self::Stream),
             b"stream_options" => Some(Self::StreamOptions),
             b"max_tokens" => Some(Self::MaxTokens),
-            b"max_completion_tokens" if chat => Some(Self::MaxCompletionTokens),
+            b"max_completion_tokens" => Some(Self::MaxCompletionTokens),
             b"n_predict" => Some(Self::NPredict),
             b"n" => Some(Self::N),
+            b"n_cmpl" => Some(Self::NCmpl),
             b"best_of" => Some(Self::BestOf),
             _ => None,
         }
+    }
+
+    /// The member that a server which does not heed case would take this one for. Go's readers do so, by Unicode's
+    /// simple folding, and of two the last one counts: a `Model` would choose another model than the one we checked.
+    fn resembled(key: &[u8], route: Route) -> Option<Self> {
+        if key.iter().all(|byte| matches!(byte, b'a'..=b'z' | b'_')) {
+            return None;
+        }
+        let folded = String::from_utf8_lossy(key).to_uppercase().to_lowercase();
+        Self::named(folded.as_bytes(), route)
+    }
+
+    /// Whether servers at large heed it as the output's maximum. What only llama.cpp does, and there beats `max_tokens`,
+    /// is lowered to a cap but never taken for a declaration.
+    fn declares(self, route: Route) -> bool {
+        self == Self::MaxTokens || (self == Self::MaxCompletionTokens && route == Route::ChatCompletions)
     }
 
     fn name(self) -> &'static str {
@@ -141,6 +162,7 @@ impl Field {
             Self::MaxCompletionTokens => "max_completion_tokens",
             Self::NPredict => "n_predict",
             Self::N => "n",
+            Self::NCmpl => "n_cmpl",
             Self::BestOf => "best_of",
         }
     }
@@ -228,6 +250,7 @@ fn read(body: &[u8], route: Route) -> Result<Request, BadRequest> {
             prompts: 1,
             background: false,
             prompt_bytes: 0,
+            prompt_ids: 0,
             metadata: None,
             streams_usage: matches!(route, Route::ChatCompletions | Route::Completions),
             model_at: 0..0,
@@ -238,7 +261,10 @@ fn read(body: &[u8], route: Route) -> Result<Request, BadRequest> {
     };
     reader.members(|reader, key| match Field::named(key, route) {
         Some(field) => scan.field(reader, field),
-        None => Ok(scan.text(reader, key)?),
+        None => match Field::resembled(key, route) {
+            Some(field) => Err(field.refused("invalid_key", format!("`{}` must be written so.", field.name()))),
+            None => Ok(scan.text(reader, key)?),
+        },
     })?;
     reader.end()?;
     if !scan.named {
@@ -285,23 +311,23 @@ impl Scan {
             }
             Field::Stream => request.stream = field.switch(reader)?,
             Field::StreamOptions => request.options = stream_options(reader)?,
-            Field::MaxTokens | Field::MaxCompletionTokens => {
+            Field::MaxTokens | Field::MaxCompletionTokens if field.declares(self.route) => {
                 reader.kind()?;
                 let start = reader.pos();
                 let tokens = field.whole_number(reader, 0..=u64::MAX, "a whole number, 0 or more")?;
                 request.max_output = request.max_output.max(tokens);
-                request.maxima.push(Maximum { field, at: start..reader.pos(), tokens });
+                request.maxima.push(Maximum { field, at: start..reader.pos(), tokens, declares: true });
             }
-            Field::NPredict => {
+            Field::MaxTokens | Field::MaxCompletionTokens | Field::NPredict => {
                 let number = reader.kind()? == Kind::Number;
                 let at = reader.span()?;
                 if number {
                     // Below 0 it means no limit.
                     let tokens = reader.read(&at).and_then(json::whole_number);
-                    request.maxima.push(Maximum { field, at, tokens });
+                    request.maxima.push(Maximum { field, at, tokens, declares: false });
                 }
             }
-            Field::N => request.n = field.choices(reader)?.unwrap_or(1),
+            Field::N | Field::NCmpl => request.n = request.n.max(field.choices(reader)?.unwrap_or(1)),
             Field::BestOf => request.best_of = field.choices(reader)?,
         }
         Ok(())
@@ -311,6 +337,7 @@ impl Scan {
     fn text(&mut self, reader: &mut Reader<'_>, key: &[u8]) -> Result<(), Invalid> {
         let measured = prompt::measure(reader, key)?;
         self.request.prompt_bytes += measured.text;
+        self.request.prompt_ids += measured.ids;
         if key == b"prompt" && self.route == Route::Completions {
             self.request.prompts = self.request.prompts.max(measured.items);
         }

@@ -99,6 +99,7 @@ fn ask() -> Ask {
     Ask {
         route: Route::ChatCompletions,
         prompt_bytes: 168,
+        prompt_ids: 0,
         declared_output: None,
         n: 1,
         best_of: None,

@@ -31,6 +31,8 @@ pub struct Ask {
     pub route: Route,
     /// UTF-8 bytes of the prompt's text, inline data not counted.
     pub prompt_bytes: u64,
+    /// Tokens that the prompt names by their numbers.
+    pub prompt_ids: u64,
     /// The maximum of output tokens as the request declares it: of one choice. `None` if it declares none.
     pub declared_output: Option<u64>,
     /// Choices to answer, 1 if the request does not say.
@@ -49,12 +51,19 @@ impl Ask {
     }
 
     pub(super) fn prompt_tokens(&self, own: Option<&Learned>) -> u64 {
-        own.and_then(Learned::ratio).unwrap_or(self.slug.ratio).tokens(self.prompt_bytes)
+        let ratio = own.and_then(|own| own.ratio(self.prompt_bytes)).unwrap_or(self.slug.ratio);
+        let text = if self.prompt_bytes == 0 && self.prompt_ids > 0 { 0 } else { ratio.tokens(self.prompt_bytes) };
+        text.saturating_add(self.prompt_ids).min(MAX_HOLD)
+    }
+
+    /// The prompt's bytes as far as its tokens come from them: where some do not, no ratio can be learned.
+    pub fn taught_bytes(&self) -> u64 {
+        if self.prompt_ids == 0 { self.prompt_bytes } else { 0 }
     }
 
     /// Output tokens to expect of one choice.
     pub(super) fn expected_output(&self, own: Option<&Learned>) -> u64 {
-        own.and_then(|own| own.output(self.route, 0)).unwrap_or(self.slug.mean_output)
+        own.and_then(|own| own.mean_output(self.route)).unwrap_or(self.slug.mean_output)
     }
 
     /// The most that the request declares to generate, in all choices together.
@@ -153,18 +162,13 @@ impl Hold {
     ) -> Self {
         let Output { held, most, .. } = output;
         let (tokens, review_above) = (prompt_tokens.saturating_add(held), held.min(Self::STEP));
-        let (route, prompt_bytes, n) = (ask.route, ask.prompt_bytes, ask.n);
+        let (route, prompt_bytes, n) = (ask.route, ask.taught_bytes(), ask.n);
         Self { places, tokens, admitted_ns, route, prompt_tokens, most, review_above, slug, prompt_bytes, n }
     }
 
     /// The prompt's estimate, in tokens: what is billed for it if nobody reports better.
     pub fn prompt_tokens(&self) -> u64 {
         self.prompt_tokens
-    }
-
-    /// What is held in all, in tokens.
-    pub fn tokens(&self) -> u64 {
-        self.tokens
     }
 
     /// Whether so much has streamed, in output tokens, that [`super::Ledger::review`] is due. Needs no lock.

@@ -19,7 +19,8 @@ pub(super) type Places = ArrayVec<usize, MAX_LEVELS>;
 
 #[derive(Debug, Default)]
 pub(super) struct Cells {
-    by_key: IdMap<(GroupId, SlugId), usize>,
+    /// The places of a group's cells: few, one for each slug that it or a group below it has called.
+    by_group: IdMap<GroupId, Vec<(SlugId, usize)>>,
     slots: Vec<Option<Cell>>,
     free: Vec<usize>,
     /// Where the next sweep goes on.
@@ -27,8 +28,9 @@ pub(super) struct Cells {
 }
 
 impl Cells {
+    #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
-        self.by_key.is_empty()
+        self.by_group.is_empty()
     }
 
     /// Places, free ones included.
@@ -37,7 +39,7 @@ impl Cells {
     }
 
     pub(super) fn find(&self, group: GroupId, slug: SlugId) -> Option<usize> {
-        self.by_key.get(&(group, slug)).copied()
+        self.by_group.get(&group)?.iter().find(|(known, _)| *known == slug).map(|(_, place)| *place)
     }
 
     pub(super) fn find_or_insert(&mut self, group: GroupId, slug: SlugId, at: &Moment) -> usize {
@@ -56,7 +58,7 @@ impl Cells {
                 self.slots.len() - 1
             }
         };
-        self.by_key.insert(key, place);
+        self.by_group.entry(group).or_default().push((slug, place));
         place
     }
 
@@ -81,18 +83,24 @@ impl Cells {
 
     /// A group is gone: its cells go now, or with their last running request.
     pub(super) fn remove_group(&mut self, group: GroupId, now_ns: u64) {
-        for place in 0..self.slots.len() {
-            if let Some(cell) = self.slots[place].as_mut().filter(|cell| cell.key.0 == group) {
+        for (_, place) in self.by_group.get(&group).cloned().unwrap_or_default() {
+            if let Some(cell) = self.get_mut(place) {
                 cell.removed = true;
-                self.drop_if_over(place, now_ns);
             }
+            self.drop_if_over(place, now_ns);
         }
     }
 
     pub(super) fn drop_if_over(&mut self, place: usize, now_ns: u64) {
         let Some(slot) = self.slots.get_mut(place) else { return };
         if let Some(cell) = slot.take_if(|cell| cell.is_over(now_ns)) {
-            self.by_key.remove(&cell.key);
+            let (group, _) = cell.key;
+            if let Some(places) = self.by_group.get_mut(&group) {
+                places.retain(|(_, known)| *known != place);
+                if places.is_empty() {
+                    self.by_group.remove(&group);
+                }
+            }
             self.free.push(place);
         }
     }

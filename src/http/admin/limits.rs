@@ -119,7 +119,7 @@ pub(super) async fn usage(
     let node = gateway.group(id)?;
     let (group, catalog, now) = (node.group(), gateway.catalog.load(), gateway.now());
     let usage = group.models.iter().map(|model| {
-        let standings = gateway.standings(&node, model.slug);
+        let standings = gateway.standings(now, &node, model.slug);
         let of_day = standings.iter().filter(|standing| standing.limit.limit.kind() == LimitKind::Usage);
         let usages = of_day.map(|standing| LimitUsage::new(standing, now)).collect();
         (catalog.slug_name(model.slug).to_owned(), usages)
@@ -135,8 +135,8 @@ pub(super) async fn limits(
 ) -> Result<Json<WouldPass>, AdminError> {
     let node = gateway.group(id)?;
     let tokens = query.tokens.map_or(0, |tokens| tokens.0);
-    let outcome = gateway.would_pass(&node, &query.slug, tokens)?;
     let now = gateway.now();
+    let outcome = gateway.would_pass(now, &node, &query.slug, tokens)?;
     Ok(Json(WouldPass {
         slug: query.slug,
         tokens,

@@ -53,7 +53,8 @@ pub(super) fn of_key(gateway: &Gateway, key: &KeyEntry) -> Reply {
     let catalog = gateway.catalog.load();
     let group = key.group.group();
     let now = gateway.now();
-    let of_model = |slug| gateway.standings(&key.group, slug).iter().map(|standing| view(standing, now)).collect();
+    let standings = |slug| gateway.standings(now, &key.group, slug);
+    let of_model = |slug| standings(slug).iter().map(|standing| view(standing, now)).collect();
     let models = group.models.iter().map(|model| (catalog.slug_name(model.slug), of_model(model.slug)));
     Reply::json(&UsageView { external_entity_id: &group.external_entity_id, models: models.collect() })
 }

@@ -94,27 +94,28 @@ pub struct Answer {
 pub async fn serve(worker: &Worker, call: Call) -> Result<Answer, Failure> {
     let gateway = &worker.gateway;
     let Call { arrived, body, room, passed_on } = call;
+    let key = arrived.key.clone();
+    // As they are then: what a request held that came to nothing has been given back.
     let refuse = |model: Option<&Model>, refused| {
-        let standings = model.map(|model| Box::new(gateway.tightest(&arrived.key.group, model.slug_id)));
+        let standings = model.map(|model| Box::new(gateway.tightest(&key.group, model.slug_id)));
         Failure { refused, standings }
     };
     let request = request::scan(&body, arrived.route).map_err(|bad| {
-        let model = request::slug_of(&body).and_then(|slug| callable(gateway, &arrived.key, &slug));
+        let model = request::slug_of(&body).and_then(|slug| callable(gateway, &key, &slug));
         refuse(model.as_deref(), Refused::Invalid(Box::new(bad)))
     })?;
-    let model = callable(gateway, &arrived.key, &request.model)
-        .ok_or_else(|| Refused::ModelNotFound(request.model.to_string()))?;
+    let model =
+        callable(gateway, &key, &request.model).ok_or_else(|| Refused::ModelNotFound(request.model.to_string()))?;
     if let Some(why) = gateway.cannot_meter() {
         return Err(refuse(Some(&model), Refused::CannotMeter(why)));
     }
     let metadata = request.metadata(&body).and_then(|json| std::str::from_utf8(json).ok());
     let Admission { reservation, output_max, standings } = admit(gateway, arrived, &model, &request, metadata)?;
-    let with_standings = |refused| Failure { refused, standings: Some(Box::new(standings)) };
     let found = find_answer(worker, &model, reservation, &request, &body, &passed_on, output_max).await;
-    let found = found.map_err(with_standings)?;
+    let found = found.map_err(|refused| refuse(Some(&model), refused))?;
     drop((body, room));
     let begun = answer::begin(worker, found, request.hides_usage()).await;
-    let (status, content_type, body) = begun.map_err(with_standings)?;
+    let (status, content_type, body) = begun.map_err(|refused| refuse(Some(&model), refused))?;
     Ok(Answer { status, content_type, standings, body })
 }
 

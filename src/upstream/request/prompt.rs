@@ -1,9 +1,9 @@
 //! How much text a prompt holds, in bytes of UTF-8: what a model would read.
 //!
 //! That is every string value at any depth; the names of members too in `tools`, `functions` and `response_format`, where
-//! schemas are shown to the model; four bytes for each number in `prompt` and `input`, which is a token. Left out are
-//! settings, and inline data: base64 `data:` URLs (but not as `content` or `text`: there the model reads the letters),
-//! `b64_json`, `file_data` and the `data` of an `input_audio`.
+//! schemas are shown to the model. Numbers in `prompt` and `input` are tokens, and counted apart. Left out are
+//! settings, and inline data outside of those schemas: base64 `data:` URLs where a URL belongs, `b64_json`, `file_data`
+//! and the `data` of an `input_audio`.
 
 use memchr::memmem;
 
@@ -24,6 +24,9 @@ const SETTINGS: [&[u8]; 11] = [
     b"stop",
 ];
 
+/// Where a base64 `data:` URL is inline data; anywhere else the model reads its letters.
+const URLS: [&str; 5] = ["url", "image_url", "audio_url", "video_url", "file_url"];
+
 /// Shorter strings are counted without asking whether they are inline data.
 const MIN_INLINE: usize = 64;
 
@@ -32,6 +35,8 @@ const MIN_INLINE: usize = 64;
 pub(super) struct Measured {
     /// Text, in bytes of UTF-8.
     pub(super) text: u64,
+    /// Numbers that stand for tokens.
+    pub(super) ids: u64,
     /// Elements, if it is an array, numbers aside: prompts, in a batch of them.
     pub(super) items: u64,
 }
@@ -40,7 +45,7 @@ pub(super) struct Measured {
 pub(super) fn measure(reader: &mut Reader<'_>, key: &[u8]) -> Result<Measured, Invalid> {
     let mut walk = Walk {
         names: matches!(key, b"tools" | b"functions" | b"response_format"),
-        tokens: matches!(key, b"prompt" | b"input"),
+        ids: matches!(key, b"prompt" | b"input"),
         depth: 0,
         key: None,
         holder: None,
@@ -56,7 +61,7 @@ pub(super) fn measure(reader: &mut Reader<'_>, key: &[u8]) -> Result<Measured, I
 
 struct Walk<'a> {
     names: bool,
-    tokens: bool,
+    ids: bool,
     depth: u32,
     key: Option<Text<'a>>,
     // The key under which the last object or array was opened.
@@ -72,7 +77,11 @@ impl<'a> Walk<'a> {
                 self.depth += 1;
                 self.holder = self.key;
             }
-            Event::Close => self.depth = self.depth.saturating_sub(1),
+            Event::Close => {
+                self.depth = self.depth.saturating_sub(1);
+                // What comes next in an array has no key of its own.
+                self.key = None;
+            }
             Event::Key(key) => {
                 self.key = Some(key);
                 if self.names {
@@ -85,19 +94,18 @@ impl<'a> Walk<'a> {
                     self.measured.text += text.len() as u64;
                 }
             }
-            Event::Number(_) if self.tokens => self.measured.text += 4,
+            Event::Number(_) if self.ids => self.measured.ids += 1,
             Event::Number(_) => {}
         }
     }
 
     fn is_inline(&self, text: &Text<'_>) -> bool {
-        let (MIN_INLINE.., Some(key)) = (text.len(), self.key) else { return false };
-        if key.is("content") || key.is("text") {
-            return false;
-        }
+        let (false, MIN_INLINE.., Some(key)) = (self.names, text.len(), self.key) else { return false };
         key.is("b64_json")
             || key.is("file_data")
             || (key.is("data") && self.holder.is_some_and(|holder| holder.is("input_audio")))
-            || (text.starts_with("data:") && memmem::find(text.raw_head(256), b";base64,").is_some())
+            || (URLS.iter().any(|url| key.is(url))
+                && text.starts_with("data:")
+                && memmem::find(text.raw_head(256), b";base64,").is_some())
     }
 }

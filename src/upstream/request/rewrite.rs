@@ -78,13 +78,15 @@ impl Request {
 
     fn cap_output(&self, cap: OutputCap<'_>, splices: &mut Vec<Splice>, added: &mut Vec<u8>) {
         let tokens = cap.tokens.to_string();
-        // A maximum that is there as `null` cannot be given a second time.
-        let mut set = self.max_output.is_some();
-        for Maximum { field, at, tokens: declared } in &self.maxima {
+        // Servers that know `max_tokens` alone pass over the newer name, so it is set beside that. OpenAI refuses both.
+        let is_heeded = |max: &&Maximum| cap.parameter != "max_tokens" || max.field == Field::MaxTokens;
+        let mut set = self.maxima.iter().filter(is_heeded).any(|max| max.declares && max.tokens.is_some());
+        for Maximum { field, at, tokens: declared, declares } in &self.maxima {
             let above = declared.is_some_and(|declared| declared > cap.tokens);
-            let unlimited =
-                declared.is_none() && (*field == Field::NPredict || (!set && field.name() == cap.parameter));
-            set |= field.name() == cap.parameter;
+            // A maximum that is there as `null` cannot be given a second time.
+            let is_named = *declares && field.name() == cap.parameter;
+            let unlimited = declared.is_none() && (!declares || (!set && is_named));
+            set |= is_named;
             if above || unlimited {
                 splices.push(Splice { at: at.clone(), with: tokens.clone().into() });
             }

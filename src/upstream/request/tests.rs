@@ -149,8 +149,13 @@ fn the_text_of_a_prompt_is_what_a_model_would_read() {
     assert_eq!(prompt_bytes(ChatCompletions, called), 7);
     assert_eq!(prompt_bytes(Completions, json!({"model": "m", "prompt": "abc", "suffix": "de", "stop": "zzz"})), 5);
     assert_eq!(prompt_bytes(Completions, json!({"model": "m", "prompt": ["abc", "de"]})), 5);
-    assert_eq!(prompt_bytes(Completions, json!({"model": "m", "prompt": [[1, 2, 3], [4]], "seed": 5})), 16);
-    assert_eq!(prompt_bytes(Embeddings, json!({"model": "m", "input": [1, 2, 3], "dimensions": 7})), 12);
+    let measured = |route, body: Value| {
+        let request = scan(body.to_string().as_bytes(), route).unwrap();
+        (request.prompt_bytes, request.prompt_ids)
+    };
+    assert_eq!(measured(Completions, json!({"model": "m", "prompt": [[1, 2, 3], [4]], "seed": 5})), (0, 4));
+    assert_eq!(measured(Completions, json!({"model": "m", "prompt": ["ab", [4]]})), (2, 1));
+    assert_eq!(measured(Embeddings, json!({"model": "m", "input": [1, 2, 3], "dimensions": 7})), (0, 3));
     assert_eq!(
         prompt_bytes(ChatCompletions, json!({"model": "m", "temperature": 1, "logit_bias": {"50256": -100}})),
         0
@@ -171,6 +176,16 @@ fn inline_data_is_no_text_unless_the_model_reads_it_as_such() {
     assert_eq!(image(json!({"data": base64})), 400);
     assert_eq!(image(json!({"image_url": {"url": "https://example.com/a.png"}})), 25);
     assert_eq!(image(json!({"text": url})), url.len() as u64);
+    assert_eq!(image(json!({"reasoning_content": url})), url.len() as u64);
+    let tool = json!([{"function": {"description": url, "parameters": {"url": url}}}]);
+    let names = "functiondescriptionparametersurl".len();
+    assert_eq!(
+        prompt_bytes(Route::ChatCompletions, json!({"model": "m", "tools": tool})),
+        (names + 2 * url.len()) as u64
+    );
+    // A text of its own behind an image, which some servers take.
+    let parts = json!({"model": "m", "messages": [{"content": [{"image_url": {"url": url}}, url]}]});
+    assert_eq!(prompt_bytes(Route::ChatCompletions, parts), url.len() as u64);
     assert_eq!(
         prompt_bytes(Route::ChatCompletions, json!({"model": "m", "messages": [{"content": url}]})),
         url.len() as u64
@@ -244,14 +259,14 @@ fn a_cap_lowers_every_maximum_above_it_and_is_set_where_there_is_none() {
         (r#"{"model":"m","max_tokens":4}"#, r#"{"model":"m","max_tokens":4}"#),
         (r#"{"model":"m","max_tokens":6}"#, r#"{"model":"m","max_tokens":5}"#),
         (r#"{"model":"m","max_tokens":null}"#, r#"{"model":"m","max_tokens":5}"#),
-        (r#"{"model":"m","max_completion_tokens":60}"#, r#"{"model":"m","max_completion_tokens":5}"#),
+        (r#"{"model":"m","max_completion_tokens":60}"#, r#"{"max_tokens":5,"model":"m","max_completion_tokens":5}"#),
         (
             r#"{"model":"m","max_completion_tokens":null}"#,
             r#"{"max_tokens":5,"model":"m","max_completion_tokens":null}"#,
         ),
         (
             r#"{"model":"m","max_completion_tokens":3,"max_tokens":null}"#,
-            r#"{"model":"m","max_completion_tokens":3,"max_tokens":null}"#,
+            r#"{"model":"m","max_completion_tokens":3,"max_tokens":5}"#,
         ),
         (
             r#"{"model":"m","max_tokens":1e9,"max_completion_tokens":4}"#,
@@ -262,6 +277,18 @@ fn a_cap_lowers_every_maximum_above_it_and_is_set_where_there_is_none() {
     ] {
         assert_eq!(rewritten(before, Some(5)), after);
     }
+}
+
+#[test]
+fn what_only_llama_cpp_heeds_is_capped_and_declares_nothing() {
+    let body = br#"{"model":"m","prompt":"a","max_tokens":5,"max_completion_tokens":900,"n_cmpl":4,"n":2}"#;
+    let body = Bytes::from_static(body);
+    let request = scan(&body, Route::Completions).unwrap();
+    assert_eq!((request.max_output, request.n), (Some(5), 4));
+    let cap = OutputCap { parameter: "max_tokens", tokens: 3 };
+    let out = request.rewrite(&body, &Changes { model: "m", cap: Some(cap) }).concat();
+    let expected = r#"{"model":"m","prompt":"a","max_tokens":3,"max_completion_tokens":3,"n_cmpl":4,"n":2}"#;
+    assert_eq!(String::from_utf8(out).unwrap(), expected);
 }
 
 #[test]
@@ -358,4 +385,13 @@ proptest! {
             request.rewrite(&body.into(), &Changes { model: "m", cap: None });
         }
     }
+}
+
+#[test]
+fn a_key_that_go_would_take_for_one_of_ours_is_refused() {
+    for key in ["Model", "MAX_TOKENS", "n_Predict", "\u{17f}tream", "max_to\u{212a}ens"] {
+        let body = json!({"model": "m", key: 1}).to_string();
+        assert_eq!(scan(body.as_bytes(), Route::ChatCompletions).unwrap_err().code, "invalid_key", "{key}");
+    }
+    assert!(scan(br#"{"model":"m","Temperature":1,"\u00e9":2}"#, Route::ChatCompletions).is_ok());
 }

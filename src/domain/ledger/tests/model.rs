@@ -86,7 +86,7 @@ impl Model {
         for key in keys {
             self.arrive(*key, Request, now.monotonic_ns, 1);
         }
-        let (prompt, tokens) = (hold.prompt_tokens(), hold.tokens());
+        let (prompt, tokens) = (hold.prompt_tokens(), hold.tokens);
         self.running.insert(id, Running { keys: keys.to_vec(), prompt, tokens, most, admitted_ns: now.monotonic_ns });
     }
 
@@ -239,6 +239,7 @@ fn random_ask(random: &mut Random, strict: bool) -> Ask {
     let size = if random.one_in(10) { 8000 } else { 400 };
     Ask {
         prompt_bytes: random.below(size),
+        prompt_ids: 0,
         declared_output: random.one_in(2).then(|| random.below(300)),
         n: 1 + random.below(2),
         best_of: random.one_in(5).then_some(3),
@@ -321,7 +322,7 @@ impl Run {
         match self.ledger.admit(now, &path, slug, &limits, ask) {
             Ok(admitted) => {
                 assert!(!stopped, "admitted past a limit");
-                assert_eq!(admitted.hold.tokens(), tokens);
+                assert_eq!(admitted.hold.tokens, tokens);
                 let choices = ask.n.max(ask.best_of.unwrap_or(1));
                 let most = match ask.admission {
                     _ if !ask.route.generates() => 0,
@@ -409,7 +410,7 @@ impl Run {
                 self.holds.insert(id, hold);
             }
             _ => {
-                let most = if within_hold { hold.tokens() + 1 } else { 600 };
+                let most = if within_hold { hold.tokens + 1 } else { 600 };
                 let usage = billed(self.random.below(most), 0);
                 settle(&mut self.ledger, hold, self.now, usage);
                 self.model.settle(id, self.now, usage.total());

@@ -98,7 +98,7 @@ fn token_rates_admit_what_fits_and_only_that_while_thresholds_change_and_clocks_
             match ledger.admit(now, &[OWN], SLUG, &[limit(0, Token, unit, threshold)], &chat(prompt)) {
                 Ok(taken) => {
                     assert!(least + held + prompt <= threshold, "{least} + {held} + {prompt} of {threshold}");
-                    held += taken.hold.tokens();
+                    held += taken.hold.tokens;
                     running.push(taken.hold);
                     admitted += 1;
                 }
@@ -112,7 +112,7 @@ fn token_rates_admit_what_fits_and_only_that_while_thresholds_change_and_clocks_
                 let at = clocks.random.below(running.len().max(1) as u64) as usize;
                 if at < running.len() {
                     let hold = running.swap_remove(at);
-                    held -= hold.tokens();
+                    held -= hold.tokens;
                     let usage = billed(clocks.random.below(40), clocks.random.below(200));
                     settle(&mut ledger, hold, now, usage);
                     arrivals.record(latest, usage.total());

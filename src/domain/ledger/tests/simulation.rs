@@ -149,10 +149,11 @@ impl Simulation {
         let ask = Ask {
             route: job.shape.route,
             prompt_bytes: job.prompt_bytes,
+            prompt_ids: 0,
             declared_output: job.shape.declared,
             n: 1,
             best_of: None,
-            slug: self.estimates.get(SLUG, job.shape.route),
+            slug: self.estimates.get(SLUG, job.shape.route, job.prompt_bytes),
             admission: self.admission,
         };
         let admitted = self.ledger.admit(after_ns(self.now), &[OWN], SLUG, &self.limits, &ask)?;
