@@ -8,11 +8,10 @@
 //! * Each customer has a mean of its own over its latest requests; the slug's figure is the median of the means of 8
 //!   customers that report. However many requests one of three or more makes, the figure stays between those of the
 //!   others; of two it is the lower.
+//! * Memory is bounded: beyond 2 × 2048 figures of a kind the longest unused are forgotten and start anew.
 //!
 //! What a chat template adds to a short prompt, or an image beside it, outweighs its text: of short prompts a high ratio
 //! is learned that is right for them and absurd for a document. So [`Size`]s are learned apart.
-//!
-//! * Memory is bounded: beyond 2 × 2048 figures of a kind the longest unused are forgotten and start anew.
 
 mod lengths;
 
@@ -51,6 +50,7 @@ pub struct Ratio(u32);
 impl Ratio {
     /// The ratio of a slug nothing is known about: 1/4.
     pub const START: Self = Self(ONE / 4);
+
     const LEAST: u64 = ONE as u64 / 16;
     const MOST: u64 = ONE as u64;
 
