@@ -66,7 +66,7 @@ impl Ratio {
 }
 
 /// From so many samples on, what a group's own requests have taught is used instead of the slug's figures.
-pub const ENOUGH: u32 = 20;
+const ENOUGH: u32 = 20;
 
 /// More than any request has tokens: what one may hold at most. Holds of millions of requests add up without overflow.
 pub const MAX_HOLD: u64 = 1 << 40;
@@ -211,16 +211,6 @@ trait Voice: Default {
     fn mean(&self) -> u64;
 }
 
-impl Voice for Lengths {
-    fn learn(&mut self, tokens: u64) {
-        self.learn(tokens);
-    }
-
-    fn mean(&self) -> u64 {
-        self.mean()
-    }
-}
-
 /// A mean in which the last 32 samples weigh most; the first ones weigh the same.
 #[derive(Debug, Clone, Copy, Default)]
 struct Mean {
@@ -252,7 +242,7 @@ impl Voice for Mean {
 /// Customers that have a say in one figure.
 const VOICES: usize = 8;
 
-/// When all voices are taken, every so manieth report of somebody else takes the place of the one that has been silent
+/// When all voices are taken, one in so many reports of others takes the place of the voice that has been silent
 /// longest: were it each of them, no voice would be heard long enough to have a mean.
 const TURN: u32 = 64;
 

@@ -113,11 +113,11 @@ impl Ledger {
     }
 
     /// A running request has streamed so many output tokens: from now on it holds what is expected of one that has come
-    /// so far. `slug` is what [`super::estimate::Estimates::output_beyond`] says, for a group that has not seen enough
+    /// so far. `of_slug` is what [`super::estimate::Estimates::output_beyond`] says, for a group that has not seen enough
     /// of its own.
-    pub fn review(&mut self, hold: &mut Hold, streamed: u64, slug: Option<u64>) {
+    pub fn review(&mut self, hold: &mut Hold, streamed: u64, of_slug: Option<u64>) {
         let own = hold.places.first().and_then(|place| self.cells.get(*place)).map(|cell| &cell.learned);
-        let expected = own.and_then(|own| own.output_beyond(hold.route, hold.each(streamed))).or(slug);
+        let expected = own.and_then(|own| own.output_beyond(hold.route, hold.each(streamed))).or(of_slug);
         let more = hold.review(streamed, expected);
         for place in &hold.places {
             if let Some(cell) = self.cells.get_mut(*place) {

@@ -162,8 +162,8 @@ impl Reservation {
     pub(super) fn streamed(&mut self, output_tokens: u64) {
         if let Some(hold) = self.hold.as_mut().filter(|hold| hold.is_due(output_tokens)) {
             let (slug, route) = (self.model.slug_id, self.arrived.route);
-            let slug = self.gateway.estimates.lock().output_beyond(slug, route, hold.each(output_tokens));
-            self.arrived.key.group.tree.ledger.lock().review(hold, output_tokens, slug);
+            let of_slug = self.gateway.estimates.lock().output_beyond(slug, route, hold.each(output_tokens));
+            self.arrived.key.group.tree.ledger.lock().review(hold, output_tokens, of_slug);
         }
     }
 

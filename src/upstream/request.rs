@@ -116,7 +116,7 @@ enum Field {
 }
 
 impl Field {
-    /// Only what an upstream would heed on this route: a maximum that it ignores must not shrink what a request holds.
+    /// Only what some upstream would heed on this route.
     fn named(key: &[u8], route: Route) -> Option<Self> {
         match key {
             b"model" => Some(Self::Model),
@@ -145,8 +145,8 @@ impl Field {
         Self::named(folded.as_bytes(), route)
     }
 
-    /// Whether servers at large heed it as the output's maximum. What only llama.cpp does, and there beats `max_tokens`,
-    /// is lowered to a cap but never taken for a declaration.
+    /// Whether servers at large heed it as the output's maximum. What only llama.cpp does, where it beats `max_tokens`, is
+    /// lowered to a cap but not taken for a declaration: a maximum that is ignored must not shrink what a request holds.
     fn declares(self, route: Route) -> bool {
         self == Self::MaxTokens || (self == Self::MaxCompletionTokens && route == Route::ChatCompletions)
     }
@@ -262,7 +262,11 @@ fn read(body: &[u8], route: Route) -> Result<Request, BadRequest> {
     reader.members(|reader, key| match Field::named(key, route) {
         Some(field) => scan.field(reader, field),
         None => match Field::resembled(key, route) {
-            Some(field) => Err(field.refused("invalid_key", format!("`{}` must be written so.", field.name()))),
+            Some(field) => {
+                let message =
+                    format!("`{}` is spelled in another way: write it in exactly these letters.", field.name());
+                Err(field.refused("invalid_key", message))
+            }
             None => Ok(scan.text(reader, key)?),
         },
     })?;

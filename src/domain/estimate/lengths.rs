@@ -4,13 +4,18 @@
 //! run at some moment, more are long ones than of those that begin, and an answer that is past the mean already will end
 //! well beyond it. [`Lengths::beyond`] is what to expect of such a one: the mean of those answers seen that were longer.
 
+use super::Voice;
+
 /// The longest answer that is told apart, in tokens; a longer one counts as this.
 const LONGEST: u64 = 1 << 16;
 
 /// Answers of 0 tokens, of 1, of 2 to 3, and so on, up to those of [`LONGEST`].
 const BUCKETS: usize = LONGEST.ilog2() as usize + 2;
 
-/// Answers of one order of magnitude.
+/// What one answer adds to the weights: so an only answer of its length fades, and is not lost at once.
+const ONE: u32 = 16;
+
+/// Answers of one order of magnitude, and their tokens, both in sixteenths.
 #[derive(Debug, Clone, Copy, Default)]
 struct Bucket {
     answers: u32,
@@ -30,7 +35,7 @@ impl Bucket {
 }
 
 /// Lengths of answers, in tokens.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Default)]
 pub(super) struct Lengths {
     buckets: [Bucket; BUCKETS],
     all: Bucket,
@@ -42,25 +47,7 @@ impl Lengths {
 
     /// How many answers it goes by.
     pub(super) fn answers(&self) -> u32 {
-        self.all.answers
-    }
-
-    /// Takes in one answer.
-    pub(super) fn learn(&mut self, tokens: u64) {
-        if self.all.answers >= Self::MEMORY {
-            self.fade();
-        }
-        let tokens = tokens.min(LONGEST);
-        let bucket = tokens.checked_ilog2().map_or(0, |log| log as usize + 1);
-        // At most `MEMORY` answers of `LONGEST` tokens: far from overflow.
-        let answer = Bucket { answers: 1, tokens: tokens as u32 };
-        self.buckets[bucket].add(answer);
-        self.all.add(answer);
-    }
-
-    /// The mean length of answers, rounded up.
-    pub(super) fn mean(&self) -> u64 {
-        self.all.mean().unwrap_or(0)
+        self.all.answers / ONE
     }
 
     /// The mean length of those that were longer than so many tokens, as far as the buckets tell; rounded up. `None` if
@@ -80,6 +67,25 @@ impl Lengths {
             *bucket = Bucket { answers, tokens };
             self.all.add(*bucket);
         }
+    }
+}
+
+impl Voice for Lengths {
+    fn learn(&mut self, tokens: u64) {
+        if self.answers() >= Self::MEMORY {
+            self.fade();
+        }
+        let tokens = tokens.min(LONGEST);
+        let bucket = tokens.checked_ilog2().map_or(0, |log| log as usize + 1);
+        // At most `MEMORY` answers of `LONGEST` tokens: far from overflow.
+        let answer = Bucket { answers: ONE, tokens: ONE * tokens as u32 };
+        self.buckets[bucket].add(answer);
+        self.all.add(answer);
+    }
+
+    /// Rounded up.
+    fn mean(&self) -> u64 {
+        self.all.mean().unwrap_or(0)
     }
 }
 
@@ -123,6 +129,15 @@ mod tests {
         (0..800).for_each(|_| lengths.learn(50));
         assert_eq!((lengths.mean(), lengths.beyond(51)), (50, None));
         assert!(lengths.answers() >= Lengths::MEMORY / 2);
+    }
+
+    #[test]
+    fn a_long_answer_now_and_then_is_not_forgotten() {
+        let mut lengths = Lengths::default();
+        for n in 0..10_000 {
+            lengths.learn(if n % 100 == 0 { 4000 } else { 100 });
+            assert!(n < 200 || lengths.beyond(101) == Some(4000), "after {n} answers");
+        }
     }
 
     #[test]
