@@ -194,6 +194,7 @@ ROUTES = [
     ("POST", "/v1/secrets", ()),
     ("DELETE", "/v1/secrets/{secret}", ()),
     ("GET", "/v1/gateway/events?start_time=2000-01-01T00:00:00Z", (METRICS,)),
+    ("GET", "/v1/gateway/usage_report?start_time=2000-01-01T00:00:00Z", (METRICS,)),
     ("GET", "/v1/gateway/status", (METRICS,)),
     ("GET", "/v1/spec", (MANAGE_KEYS, METRICS)),
 ]

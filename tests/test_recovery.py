@@ -100,5 +100,6 @@ def test_a_damaged_record_is_passed_over_and_named(used):
     segment.write_bytes(data)
     gateway.start()
     assert len(gateway.events(customer.key)) == 4
-    assert any("incomplete" in sentence for sentence in attention(gateway))
+    assert gateway.limit(group, slug)["used"] == 5, "it had been counted"
+    assert any("cannot be read. Totals contain them." in sentence for sentence in attention(gateway))
     assert customer.chat(slug).status == 200

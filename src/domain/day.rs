@@ -4,11 +4,13 @@
 //! move; DAY limits and timestamps follow the wall clock, which can jump either way. Whoever reads them reads both at
 //! once and passes the [`Now`] down: nothing in `domain` reads a clock.
 
-use std::time::Duration;
+use std::{ops::Range, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
 const DAY_MS: u64 = 86_400_000;
+/// An hour.
+pub const HOUR_MS: u64 = 3_600_000;
 
 /// A calendar day in UTC: days since 1970-01-01.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -20,6 +22,23 @@ impl Day {
         Self(u32::try_from(unix_ms / DAY_MS).unwrap_or(u32::MAX))
     }
 
+    /// `2026-11-23`.
+    pub fn date(self) -> String {
+        let epoch = jiff::civil::date(1970, 1, 1);
+        let date = epoch.checked_add(jiff::Span::new().try_days(self.0).unwrap_or_default());
+        date.unwrap_or(jiff::civil::Date::MAX).to_string()
+    }
+
+    /// Its hours.
+    pub fn hours(self) -> Range<Hour> {
+        self.first_hour()..Hour(self.first_hour().0.saturating_add(24))
+    }
+
+    /// Its first hour.
+    pub fn first_hour(self) -> Hour {
+        Hour(self.0.saturating_mul(24))
+    }
+
     /// Its first moment, in ms of Unix time.
     pub fn start_unix_ms(self) -> u64 {
         u64::from(self.0) * DAY_MS
@@ -28,6 +47,27 @@ impl Day {
     /// The midnight that ends it, in ms of Unix time.
     pub fn end_unix_ms(self) -> u64 {
         self.start_unix_ms() + DAY_MS
+    }
+}
+
+/// An hour in UTC: hours since 1970-01-01T00:00Z. No day of UTC has another number of them than 24.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Hour(pub u32);
+
+impl Hour {
+    /// The hour that a moment of Unix time (ms) belongs to.
+    pub fn from_unix_ms(unix_ms: u64) -> Self {
+        Self(u32::try_from(unix_ms / HOUR_MS).unwrap_or(u32::MAX))
+    }
+
+    /// The day that it belongs to.
+    pub fn day(self) -> Day {
+        Day(self.0 / 24)
+    }
+
+    /// Its first moment, in ms of Unix time.
+    pub fn start_unix_ms(self) -> u64 {
+        u64::from(self.0) * HOUR_MS
     }
 }
 
@@ -75,6 +115,16 @@ mod tests {
         assert!(day.start_unix_ms() <= 1_795_428_000_123 && 1_795_428_000_123 < day.end_unix_ms());
         assert_eq!(Day::from_unix_ms(day.end_unix_ms() - 1), day);
         assert_eq!(Day::from_unix_ms(day.end_unix_ms()), Day(day.0 + 1));
+    }
+
+    #[test]
+    fn an_hour_belongs_to_its_day() {
+        let at = 1_795_428_000_123;
+        let hour = Hour::from_unix_ms(at);
+        assert!(hour.start_unix_ms() <= at && at < Hour(hour.0 + 1).start_unix_ms());
+        assert_eq!(hour.day(), Day::from_unix_ms(at));
+        assert_eq!(hour.day().first_hour().start_unix_ms(), hour.day().start_unix_ms());
+        assert_eq!(Hour(Day(20_000).first_hour().0 - 1).day(), Day(19_999));
     }
 
     #[test]

@@ -11,9 +11,10 @@ pub mod ledger;
 pub mod limit;
 pub mod money;
 pub mod record;
+pub mod rollup;
 pub mod route;
 pub mod slug;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 pub mod usage;
 pub mod window;

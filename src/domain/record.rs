@@ -68,6 +68,13 @@ pub struct Settled<'a> {
     pub cost: Option<Cost>,
 }
 
+impl Settled<'_> {
+    /// The key's own group.
+    pub fn group(&self) -> GroupId {
+        self.counted_for.first().copied().unwrap_or(GroupId(0))
+    }
+}
+
 /// Who made a change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Actor {

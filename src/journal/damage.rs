@@ -6,9 +6,10 @@
 use std::{collections::BTreeMap, ops::RangeInclusive, path::PathBuf};
 
 use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 
 /// Records that were in the journal and can no longer be read.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Damage {
     /// The missing sequence numbers.
     pub missing: RangeInclusive<u64>,
@@ -23,6 +24,18 @@ pub struct Damage {
     pub offset: u64,
     /// How many they are.
     pub bytes: u64,
+}
+
+impl Damage {
+    /// Records that are missing before the moment `to_ms`, nobody knows where they lay.
+    pub fn somewhere(missing: RangeInclusive<u64>, to_ms: u64) -> Self {
+        Self { missing, from_ms: 0, to_ms, file: PathBuf::new(), offset: 0, bytes: 0 }
+    }
+
+    /// Whether some record is missing in both.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        self.missing.start() <= other.missing.end() && other.missing.start() <= self.missing.end()
+    }
 }
 
 /// More places than this are counted into the last one.

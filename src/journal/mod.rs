@@ -269,6 +269,16 @@ impl Journal {
         self.shared.progress.durable()
     }
 
+    /// The first sequence number that is still there; 0 in an empty journal.
+    pub fn first_seq(&self) -> u64 {
+        self.shared.table.all().first().map_or(0, |first| first.first)
+    }
+
+    /// The first sequence number of the segment that is being written; 0 in an empty journal.
+    pub fn newest_segment(&self) -> u64 {
+        self.shared.table.all().last().map_or(0, |last| last.first)
+    }
+
     /// The last sequence number that was given out.
     pub fn last_seq(&self) -> u64 {
         self.shared.queue.lock().last_seq

@@ -23,7 +23,7 @@ use super::{
     installation::{Installation, InstallationError, write_private},
     operators::ENV_PREFIX,
     status::Counts,
-    upkeep::Upkeep,
+    upkeep::{self, Upkeep},
 };
 use crate::{
     config::{self, Config},
@@ -37,7 +37,7 @@ use crate::{
         record::{Actor, Record, Settled},
         usage::UsageSource,
     },
-    journal::{self, Durability, Journal, OpenReport, codec},
+    journal::{self, Durability, Journal, codec},
     store::{self, FoldError, Opened, Rows},
 };
 
@@ -113,15 +113,14 @@ pub fn boot(config: Config, admin_key: Option<Secret>) -> Result<Booted, BootErr
     };
     let (journal, report) = Journal::open(&config.data_dir.join("journal"), durability)
         .map_err(|error| BootError::Journal(error.to_string()))?;
-    let mut findings = findings(&report);
+    let cut = format!("An unfinished write of {} bytes at the end of the journal was cut off.", report.cut_bytes);
+    let mut findings = Vec::from_iter((report.cut_bytes > 0).then_some(cut));
     let now = clock.now().not_before(journal.last_ms());
     // Three days, so that a clock that was set back finds its day.
     let first = Day(now.day().0.saturating_sub(2));
-    let opened = store::open(&config.data_dir.join("store"), &journal, first).map_err(BootError::Store)?;
-    let Opened { store, rows, counters, replayed, set_aside } = opened;
-    findings.extend(set_aside.map(|(aside, why)| {
-        format!("The store was built anew from the journal: {why}. What was there is in {}.", aside.display())
-    }));
+    let opened = store::open(&config.data_dir, &journal, first).map_err(BootError::Store)?;
+    let Opened { store, rows, counters, replayed, findings: healed } = opened;
+    findings.extend(healed);
     findings.iter().for_each(|finding| warn!("{finding}"));
 
     let catalog = load_catalog(rows, &sealer, now);
@@ -140,6 +139,7 @@ pub fn boot(config: Config, admin_key: Option<Secret>) -> Result<Booted, BootErr
         "opened"
     );
 
+    let (handle, woken) = upkeep::Handle::new();
     let gateway = Arc::new(Gateway {
         bodies: Bodies::new(config.max_bodies),
         clock,
@@ -155,27 +155,13 @@ pub fn boot(config: Config, admin_key: Option<Secret>) -> Result<Booted, BootErr
         sealer,
         env_operator,
         changes: Arc::default(),
+        upkeep: handle,
         fold_error: Mutex::default(),
+        housekeeping_error: Mutex::default(),
         config,
     });
-    let upkeep = Upkeep::start(&gateway).map_err(|error| BootError::Other(error.to_string()))?;
+    let upkeep = Upkeep::start(&gateway, woken).map_err(|error| BootError::Other(error.to_string()))?;
     Ok(Booted { gateway, upkeep, _lock: installation.lock })
-}
-
-/// What the journal's opening found, in sentences for an operator.
-fn findings(report: &OpenReport) -> Vec<String> {
-    let cut = (report.cut_bytes > 0)
-        .then(|| format!("An unfinished write of {} bytes at the end of the journal was cut off.", report.cut_bytes));
-    let damage = report.damage.iter().map(|damage| {
-        format!(
-            "The journal is damaged: records {} to {} cannot be read ({}, byte {}). Totals of that time are incomplete.",
-            damage.missing.start(),
-            damage.missing.end(),
-            damage.file.display(),
-            damage.offset
-        )
-    });
-    cut.into_iter().chain(damage).collect()
 }
 
 fn env_operator(hasher: &KeyHasher, key: &Secret, now_ms: u64) -> Result<Arc<OperatorEntry>, BootError> {

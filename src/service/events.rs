@@ -15,7 +15,7 @@ use crate::{
         route::Route,
         usage::{Usage, UsageSource},
     },
-    journal::codec,
+    journal::{Barrier, codec},
 };
 
 /// How far ahead an end may lie to be waited for.
@@ -124,7 +124,15 @@ impl EventsQuery {
 impl Gateway {
     /// Reads a page of events.
     pub async fn read_events(self: &Arc<Self>, query: EventsQuery) -> Result<EventPage, Error> {
-        let wanted_end = query.after.map(|(_, end_ms)| end_ms).or(query.end_ms).unwrap_or(u64::MAX);
+        let window = self.close_window(query.after.map(|(_, end_ms)| end_ms).or(query.end_ms)).await?;
+        let gateway = self.clone();
+        let page = tokio::task::spawn_blocking(move || gateway.scan_events(&query, window.end_ms)).await;
+        page.map_err(Error::internal)?
+    }
+
+    /// Closes a window that ends at `end_ms`, or now: everything in it can be read, and nothing will be added to it.
+    pub(super) async fn close_window(&self, end_ms: Option<u64>) -> Result<Barrier, Error> {
+        let wanted_end = end_ms.unwrap_or(u64::MAX);
         let ahead = Duration::from_millis(wanted_end.saturating_sub(self.journal.now_ms()));
         if ahead <= AHEAD {
             tokio::time::sleep(ahead).await;
@@ -134,9 +142,7 @@ impl Gateway {
             let why = self.cannot_meter();
             return Err(Error::Unavailable(why.unwrap_or_else(|| "The journal is slow to be written.".to_owned())));
         }
-        let gateway = self.clone();
-        let page = tokio::task::spawn_blocking(move || gateway.scan_events(&query, window.end_ms)).await;
-        page.map_err(Error::internal)?
+        Ok(window)
     }
 
     fn scan_events(&self, query: &EventsQuery, end_ms: u64) -> Result<EventPage, Error> {

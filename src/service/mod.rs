@@ -9,11 +9,13 @@ mod boot;
 pub mod catalog;
 mod change;
 pub mod clock;
+pub mod damage;
 pub mod demo;
 pub mod endpoints;
 pub mod error;
 pub mod events;
 pub mod groups;
+mod housekeeping;
 pub mod inference;
 mod installation;
 pub mod keys;
@@ -21,6 +23,7 @@ pub mod limits;
 pub mod meter;
 pub mod metering;
 pub mod operators;
+pub mod reports;
 pub mod secrets;
 pub mod status;
 mod upkeep;
@@ -77,7 +80,10 @@ pub struct Gateway {
     env_operator: Option<Arc<OperatorEntry>>,
     /// Why the store does not follow the journal, while it does not.
     fold_error: Mutex<Option<String>>,
+    /// Why days are not closed, snapshots not written or old events not removed, while that is so.
+    housekeeping_error: Mutex<Option<String>>,
     changes: Arc<tokio::sync::Mutex<()>>,
+    upkeep: upkeep::Handle,
 }
 
 impl Gateway {

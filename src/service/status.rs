@@ -136,8 +136,10 @@ impl Gateway {
             };
             model.targets.iter().enumerate().filter_map(of_target)
         });
-        let own = self.cannot_meter().into_iter().chain(self.fold_error.lock().clone());
-        self.findings.iter().cloned().chain(own).chain(troubles).collect()
+        let folding = self.fold_error.lock().clone();
+        let housekeeping = self.housekeeping_error.lock().clone();
+        let own = self.cannot_meter().into_iter().chain(folding).chain(housekeeping);
+        self.findings.iter().cloned().chain(self.damage_told()).chain(own).chain(troubles).collect()
     }
 
     /// Free and total bytes of the file system under the data directory.

@@ -1,5 +1,6 @@
-//! The thread that works behind the requests: it keeps the store up to date with the journal, frees what has run empty
-//! in the ledgers, and says in the log when billing stops and when it goes on.
+//! The thread that works behind the requests: it keeps the store up to date with the journal and the data directory in
+//! order (`housekeeping`), frees what has run empty in the ledgers, and says in the log when billing stops and when it
+//! goes on.
 
 use std::{
     sync::{Arc, mpsc},
@@ -7,9 +8,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use parking_lot::Mutex;
+use tokio::sync::watch;
 use tracing::{error, info};
 
-use super::Gateway;
+use super::{Gateway, housekeeping::Housekeeping};
 use crate::store::{FoldError, Folder};
 
 /// How often the store takes in what has become durable.
@@ -21,21 +24,51 @@ const SWEEP_CELLS: usize = 256;
 
 /// The running thread.
 pub(super) struct Upkeep {
-    stop: mpsc::Sender<()>,
+    gateway: Arc<Gateway>,
     thread: thread::JoinHandle<()>,
 }
 
+/// Why the thread is woken before its time.
+pub(super) enum Wake {
+    /// Somebody waits for the store to take in what is durable.
+    Fold,
+    /// The last round is due.
+    Stop,
+}
+
+/// How the thread is reached.
+pub(super) struct Handle {
+    wake: mpsc::Sender<Wake>,
+    /// The last record that the store has taken in.
+    applied: watch::Sender<u64>,
+}
+
+impl Handle {
+    pub(super) fn new() -> (Self, mpsc::Receiver<Wake>) {
+        let (wake, woken) = mpsc::channel();
+        (Self { wake, applied: watch::Sender::new(0) }, woken)
+    }
+
+    /// Waits until the store has taken in the record `seq`, which is durable.
+    pub(super) async fn folded(&self, seq: u64) {
+        let mut applied = self.applied.subscribe();
+        if *applied.borrow() < seq {
+            let _ = self.wake.send(Wake::Fold);
+            let _ = applied.wait_for(|applied| *applied >= seq).await;
+        }
+    }
+}
+
 impl Upkeep {
-    pub(super) fn start(gateway: &Arc<Gateway>) -> std::io::Result<Self> {
-        let (stop, stopped) = mpsc::channel();
-        let gateway = gateway.clone();
-        let thread = thread::Builder::new().name("upkeep".to_owned()).spawn(move || gateway.keep_up(&stopped))?;
-        Ok(Self { stop, thread })
+    pub(super) fn start(gateway: &Arc<Gateway>, woken: mpsc::Receiver<Wake>) -> std::io::Result<Self> {
+        let own = gateway.clone();
+        let thread = thread::Builder::new().name("upkeep".to_owned()).spawn(move || own.keep_up(&woken))?;
+        Ok(Self { gateway: gateway.clone(), thread })
     }
 
     /// Takes in the rest and ends.
     pub(super) fn stop(self) {
-        drop(self.stop);
+        let _ = self.gateway.upkeep.wake.send(Wake::Stop);
         if self.thread.join().is_err() {
             error!("the upkeep thread panicked");
         }
@@ -43,19 +76,25 @@ impl Upkeep {
 }
 
 impl Gateway {
-    fn keep_up(&self, stopped: &mpsc::Receiver<()>) {
+    fn keep_up(&self, woken: &mpsc::Receiver<Wake>) {
         let mut folder = match Folder::new(&self.store, &self.journal) {
             Ok(folder) => folder,
             Err(error) => return self.note_fold(Err(error.into())),
         };
+        let mut housekeeping = Housekeeping::new(self);
         let mut swept = Instant::now();
         let mut could_meter = true;
         loop {
-            let is_last = stopped.recv_timeout(FOLD_INTERVAL) != Err(mpsc::RecvTimeoutError::Timeout);
-            self.note_fold(self.fold(&mut folder));
+            let is_last = matches!(woken.recv_timeout(FOLD_INTERVAL), Ok(Wake::Stop));
+            let folded = self.fold(&mut folder);
+            let kept_up = folded.is_ok();
+            self.note_fold(folded);
             could_meter = self.note_metering(could_meter);
+            if kept_up {
+                self.note_housekeeping(housekeeping.round(self));
+            }
             if is_last {
-                return;
+                return self.note_housekeeping(housekeeping.snapshot(self).map_err(FoldError::from));
             }
             if swept.elapsed() >= SWEEP_INTERVAL {
                 self.sweep_ledgers();
@@ -66,6 +105,7 @@ impl Gateway {
 
     fn fold(&self, folder: &mut Folder<'_>) -> Result<(), FoldError> {
         let records = folder.catch_up()?;
+        self.upkeep.applied.send_replace(self.store.applied()?);
         let used = self.catalog.load().operators_used();
         let is_news = self.store.note_operators_used(&used)?;
         if records > 0 || is_news { Ok(self.store.flush()?) } else { Ok(()) }
@@ -74,13 +114,19 @@ impl Gateway {
     /// Tells a trouble when it begins and when it ends, and not twice a second in between.
     fn note_fold(&self, folded: Result<(), FoldError>) {
         let now = folded.err().map(|error| format!("The store does not follow the journal: {error}."));
-        let mut known = self.fold_error.lock();
-        if *known != now {
-            match &now {
-                Some(error) => error!("{error} It is tried again; nothing is lost, the journal has it all."),
-                None => info!("the store follows the journal again"),
-            }
-            *known = now;
+        match note(&self.fold_error, now) {
+            Some(Some(error)) => error!("{error} It is tried again; nothing is lost, the journal has it all."),
+            Some(None) => info!("the store follows the journal again"),
+            None => {}
+        }
+    }
+
+    fn note_housekeeping(&self, done: Result<(), FoldError>) {
+        let now = done.err().map(|error| format!("Rollups, snapshots or retention are behind: {error}."));
+        match note(&self.housekeeping_error, now) {
+            Some(Some(error)) => error!("{error} It is tried again."),
+            Some(None) => info!("rollups, snapshots and retention are up to date again"),
+            None => {}
         }
     }
 
@@ -104,4 +150,13 @@ impl Gateway {
             (0..cells).step_by(SWEEP_CELLS).for_each(|_| ledger.lock().sweep(now, SWEEP_CELLS));
         }
     }
+}
+
+/// Keeps a trouble, or that there is none; gives it if it is news.
+fn note(known: &Mutex<Option<String>>, now: Option<String>) -> Option<Option<String>> {
+    let mut known = known.lock();
+    (*known != now).then(|| {
+        known.clone_from(&now);
+        now
+    })
 }

@@ -1,28 +1,50 @@
-//! The store: tables that are computed from the journal, so that a start need not read the whole of it.
+//! The store: tables that are computed from the journal, so that a start need not read the whole of it, and what is kept
+//! longer than the journal's records.
 //!
 //! * The store folds the log in the log's order and keeps its own sums. Each write is one atomic batch of absolute
 //!   values together with `applied`, the last sequence number that they contain, so nothing is ever counted twice.
 //! * It takes durable records only. A store that knows more than the log is not the log's: it is thrown away.
-//! * It is disposable. Whatever is wrong with it, it is moved aside and built anew from the log, and that is said.
+//! * It is disposable. Whatever is wrong with it, it is moved aside and built anew from a snapshot and the log, and that is
+//!   said.
+//! * What totals do not contain since it was missing from the log is noted with them.
 
+mod apply;
+mod checked;
 mod fold;
 mod migrate;
 mod open;
+mod rollups;
+pub mod snapshot;
 mod table;
+#[cfg(test)]
+mod tests;
 
-use std::{fmt, path::Path};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
+
+use parking_lot::RwLock;
 
 pub use self::{
-    fold::{Counter, FoldError, Folder},
+    apply::{Counter, CounterKey},
+    checked::FileError,
+    fold::{FoldError, Folder},
     open::{Opened, open},
+    rollups::Grain,
     table::Rows,
 };
 use self::{migrate::FORMAT, table::Table};
+use crate::journal::{Damage, Journal};
 
-/// The tables.
+/// The tables, and the files beside them.
 pub struct Store {
     db: sled::Db,
     tables: table::Tables,
+    /// The data directory.
+    directory: PathBuf,
+    /// Held for writing while rollups go from the table to a file.
+    closing: RwLock<()>,
 }
 
 /// Why the store cannot be used.
@@ -32,6 +54,10 @@ pub enum StoreError {
     Sled(sled::Error),
     /// What is stored is not what this version writes.
     Damaged(&'static str),
+    /// It is not there.
+    Gone,
+    /// A file beside it.
+    File(PathBuf, FileError),
     /// A newer version wrote it.
     Newer {
         /// The format found.
@@ -55,9 +81,9 @@ impl StoreError {
     /// Whether building it anew from the journal is the remedy.
     fn is_the_stores_fault(&self) -> bool {
         match self {
-            Self::Sled(_) | Self::Damaged(_) => true,
+            Self::Sled(_) | Self::Damaged(_) | Self::Gone => true,
             Self::AheadOfJournal { last_seq, .. } => *last_seq > 0,
-            Self::Newer { .. } | Self::NothingLeft { .. } => false,
+            Self::File(..) | Self::Newer { .. } | Self::NothingLeft { .. } => false,
         }
     }
 }
@@ -67,6 +93,8 @@ impl fmt::Display for StoreError {
         match self {
             Self::Sled(error) => write!(f, "the store failed: {error}"),
             Self::Damaged(what) => write!(f, "the store is damaged: {what}"),
+            Self::Gone => f.write_str("the store was not there"),
+            Self::File(path, error) => write!(f, "{}: {error}", path.display()),
             Self::Newer { found } => write!(
                 f,
                 "the store was written by a newer version of Tollgate (format {found}, this version knows {FORMAT})"
@@ -83,8 +111,9 @@ impl fmt::Display for StoreError {
             ),
             Self::NothingLeft { why } => write!(
                 f,
-                "{why}, and the journal, which it could be built from, is empty. Put the data directory back from a \
-                 backup, or move store/ away to begin with nothing"
+                "{why}; and nothing is left that it could be built from: no whole snapshot, and no journal that reaches \
+                 back to the first record. Put the data directory back from a backup, or move it away to begin with \
+                 nothing"
             ),
         }
     }
@@ -99,24 +128,39 @@ impl From<sled::Error> for StoreError {
 }
 
 impl Store {
-    /// Opens the store, or makes it. It must not know more of the log than `last_seq`.
-    pub fn open(directory: &Path, last_seq: u64) -> Result<Self, StoreError> {
-        // Writes are batched by the fold and flushed by it; sled's own timer would only add syncs.
-        let db = sled::Config::new().path(directory).cache_capacity(32 << 20).flush_every_ms(None).open()?;
-        let store = Self { tables: table::Tables::open(&db)?, db };
-        store.check_format()?;
-        if store.applied()? > last_seq {
-            return Err(StoreError::AheadOfJournal { applied: store.applied()?, last_seq });
+    /// Opens the store in a data directory, or makes it. What it knows of the log must be there, and what it does not
+    /// know too.
+    pub fn open(data_dir: &Path, journal: &Journal) -> Result<Self, StoreError> {
+        let (last_seq, first_seq) = (journal.durable_seq(), journal.first_seq());
+        let has_base = || snapshot::list(data_dir).map_or(true, |snapshots| !snapshots.is_empty());
+        let directory = data_dir.join("store");
+        if !directory.exists() && last_seq > 0 && (first_seq > 1 || has_base()) {
+            return Err(StoreError::Gone);
         }
-        Ok(store)
+        let db = database(&directory)?;
+        let tables = table::Tables::open(&db)?;
+        let store = Self { tables, db, directory: data_dir.to_owned(), closing: RwLock::default() };
+        store.check_format()?;
+        match store.applied()? {
+            applied if applied > last_seq => Err(StoreError::AheadOfJournal { applied, last_seq }),
+            applied if applied.saturating_add(1) < first_seq => {
+                Err(StoreError::Damaged("it is older than the journal"))
+            }
+            0 if last_seq > 0 && has_base() => Err(StoreError::Damaged("it is empty")),
+            _ => Ok(store),
+        }
     }
 
     fn check_format(&self) -> Result<(), StoreError> {
         match self.meta("format")? {
-            None => Ok(self.tables.of(Table::Meta).insert("format", &u64::from(FORMAT).to_be_bytes()).map(drop)?),
+            None => self.set_meta("format", u64::from(FORMAT)),
             Some(found) if found == u64::from(FORMAT) => Ok(()),
-            Some(found) => migrate::migrate(u32::try_from(found).unwrap_or(u32::MAX)),
+            Some(found) => migrate::migrate(self, u32::try_from(found).unwrap_or(u32::MAX)),
         }
+    }
+
+    fn set_meta(&self, name: &str, value: u64) -> Result<(), StoreError> {
+        Ok(self.tables.of(Table::Meta).insert(name, &value.to_be_bytes()).map(drop)?)
     }
 
     fn meta(&self, name: &str) -> Result<Option<u64>, StoreError> {
@@ -131,6 +175,22 @@ impl Store {
         Ok(self.meta("applied")?.unwrap_or(0))
     }
 
+    /// What totals do not contain since it was missing from the journal, in order.
+    pub fn missing(&self) -> Result<Vec<Damage>, StoreError> {
+        self.tables.of(Table::Missing).iter().values().map(|value| table::decode(&value?)).collect()
+    }
+
+    /// The first record that retention has left in the journal.
+    pub fn kept_from(&self) -> Result<u64, StoreError> {
+        Ok(self.meta("kept_from")?.unwrap_or(1))
+    }
+
+    /// Notes, durably, that the journal may begin with the record `seq`: to be called before it does.
+    pub fn keep_from(&self, seq: u64) -> Result<(), StoreError> {
+        self.set_meta("kept_from", seq)?;
+        self.flush()
+    }
+
     /// Everything on its way to the disk is there.
     pub fn flush(&self) -> Result<(), StoreError> {
         self.db.flush().map(drop).map_err(Into::into)
@@ -140,4 +200,9 @@ impl Store {
     pub fn size_on_disk(&self) -> u64 {
         self.db.size_on_disk().unwrap_or(0)
     }
+}
+
+/// sled, as we use it: writes are batched by the fold and flushed by it; its own timer would only add syncs.
+fn database(directory: &Path) -> Result<sled::Db, StoreError> {
+    Ok(sled::Config::new().path(directory).cache_capacity(32 << 20).flush_every_ms(None).open()?)
 }

@@ -40,9 +40,15 @@ pub(super) enum Table {
     LastUsed,
     /// Prefix of an operator's key → Unix ms of its last request. Not in the journal: a store built anew knows it not.
     OperatorsUsed,
+    /// Hour, group, slug and key → the sums of their events, for the days that have no file yet (`rollups`).
+    Rollups,
+    /// Day → up to which record each of its files counts.
+    RollupFiles,
+    /// First missing sequence number → `Damage`: what totals do not contain since it was not in the journal.
+    Missing,
 }
 
-pub(super) const TABLES: [&str; 11] = [
+const TABLES: [&str; 14] = [
     "meta",
     "slugs",
     "endpoints",
@@ -54,6 +60,9 @@ pub(super) const TABLES: [&str; 11] = [
     "counters",
     "last_used",
     "operators_used",
+    "rollups",
+    "rollup_files",
+    "missing",
 ];
 
 /// The open trees, in the order of `Table`.
@@ -68,13 +77,17 @@ impl Tables {
         &self.0[table as usize]
     }
 
+    pub(super) fn by_name(&self) -> impl Iterator<Item = (&'static str, &sled::Tree)> {
+        TABLES.into_iter().zip(&self.0)
+    }
+
     pub(super) fn all(&self) -> &[sled::Tree] {
         &self.0
     }
 }
 
 const VERSION: u8 = 1;
-const DAMAGED: StoreError = StoreError::Damaged("a row cannot be read");
+pub(super) const DAMAGED: StoreError = StoreError::Damaged("a row cannot be read");
 
 pub(super) fn encode(value: &impl Serialize) -> Result<Vec<u8>, StoreError> {
     let mut bytes = vec![VERSION];

@@ -6,6 +6,7 @@ use std::{borrow::Cow, fmt};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use super::reports::{Format, parse_columns};
 use crate::{
     crypto::secret::Secret,
     domain::{
@@ -18,6 +19,7 @@ use crate::{
         slug::{InvalidSlug, Slug},
     },
     http::{limit_words, time},
+    service::reports::Columns,
     upstream::provider::parse_base_url,
 };
 
@@ -133,6 +135,12 @@ texts! {
     /// A moment, in Unix ms.
     Moment(u64): { "type": "string", "format": "date-time" },
         |text| time::parse(text).ok_or("must be a time such as \"2026-11-23T10:00:00Z\"");
+
+    /// A report's columns.
+    GroupBy(Columns): { "type": "string", "examples": ["group,model,day"] }, parse_columns;
+
+    /// A report's form.
+    ReportFormat(Format): { "type": "string", "enum": ["json", "csv"] }, Format::parse;
 
     /// How many items a page has at most.
     PageLimit(usize): { "type": "integer", "minimum": 1, "maximum": 1000, "default": 100 },

@@ -4,7 +4,7 @@ use actix_web::{FromRequest, Handler, Responder, guard, http::Method, web};
 
 use super::{
     describe::{Arguments, Describe, Operation, Schemas},
-    endpoints, events, groups, health, keys, limits, operators, secrets, session, spec, status,
+    endpoints, events, groups, health, keys, limits, operators, reports, secrets, session, spec, status,
 };
 use crate::http::error::AdminError;
 
@@ -53,6 +53,7 @@ pub(super) fn table() -> Vec<Entry> {
     const GROUP_LIMITS: &str = "/v1/gateway/groups/{group_id}/limits";
     const KEYS: &str = "/v1/gateway/groups/{group_id}/api_keys";
     const KEY: &str = "/v1/gateway/groups/{group_id}/api_keys/{api_key_prefix}";
+    const USAGE_REPORT: &str = "/v1/gateway/usage_report";
     const OPERATORS: &str = "/v1/api_keys";
     const OPERATOR: &str = "/v1/api_keys/{operator_key_prefix}";
     const SECRETS: &str = "/v1/secrets";
@@ -77,6 +78,7 @@ pub(super) fn table() -> Vec<Entry> {
         entry(PATCH,  KEY,                  "Change an API key",                 keys::update),
         entry(DELETE, KEY,                  "Revoke an API key",                 keys::revoke),
         entry(GET,    "/v1/gateway/events", "Read billing events",               events::list),
+        entry(GET,    USAGE_REPORT,         "Sums of what was billed",           reports::get),
         entry(GET,    "/v1/gateway/status", "How the gateway is",                status::status),
         entry(GET,    OPERATORS,            "List operator keys",                operators::list),
         entry(POST,   OPERATORS,            "Create an operator key",            operators::create),

@@ -1,0 +1,88 @@
+//! Rollups: what was billed in an hour, summed by who, with what and which model. Events go after a time; these stay.
+
+use serde::{Deserialize, Serialize};
+
+use super::{day::Hour, id::GroupId, money::Cost, record::Settled, usage::Usage};
+
+/// Sums over events. Exact: all of it is integers.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sums {
+    /// How many events.
+    pub requests: u64,
+    /// Their tokens.
+    pub usage: Usage,
+    /// Their cost: one sum for each currency, in order of its code. Empty if none of them had a price.
+    pub costs: Vec<Cost>,
+}
+
+impl Sums {
+    /// Those of one event.
+    pub fn of(usage: Usage, cost: Option<Cost>) -> Self {
+        Self { requests: 1, usage, costs: Vec::from_iter(cost) }
+    }
+
+    /// Adds other events.
+    pub fn add(&mut self, other: &Self) {
+        self.requests = self.requests.saturating_add(other.requests);
+        self.usage.input = self.usage.input.saturating_add(other.usage.input);
+        self.usage.output = self.usage.output.saturating_add(other.usage.output);
+        self.usage.cached = self.usage.cached.saturating_add(other.usage.cached);
+        for cost in &other.costs {
+            match self.costs.binary_search_by_key(&cost.currency, |known| known.currency) {
+                Ok(at) => self.costs[at].amount = self.costs[at].amount.saturating_add(cost.amount),
+                Err(at) => self.costs.insert(at, *cost),
+            }
+        }
+    }
+}
+
+/// One row: the events of one key with one model in one hour.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rollup {
+    /// The hour of the events' settlement.
+    pub hour: Hour,
+    /// The key's own group.
+    pub group: GroupId,
+    /// That group's.
+    pub external_entity_id: String,
+    /// As it was called.
+    pub model_slug: String,
+    /// The key's public part.
+    pub api_key_prefix: String,
+    /// What the events come to.
+    pub sums: Sums,
+}
+
+impl Rollup {
+    /// The row that one event makes.
+    pub fn of(at_ms: u64, settled: &Settled<'_>) -> Self {
+        Self {
+            hour: Hour::from_unix_ms(at_ms),
+            group: settled.group(),
+            external_entity_id: settled.external_entity_id.to_owned(),
+            model_slug: settled.model_slug.to_owned(),
+            api_key_prefix: settled.api_key_prefix.to_owned(),
+            sums: Sums::of(settled.usage, settled.cost),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::money::Currency;
+
+    #[test]
+    fn amounts_are_summed_by_currency_and_never_across() {
+        let cost = |currency, amount| Cost { currency: Currency::parse(currency).unwrap(), amount };
+        let usage = |input| Usage { input, output: 1, cached: 0 };
+        let mut sums = Sums::of(usage(1), Some(cost("USD", 5)));
+        for (input, cost) in
+            [(2, Some(cost("EUR", 7))), (3, None), (4, Some(cost("EUR", 1))), (0, Some(cost("USD", 1)))]
+        {
+            sums.add(&Sums::of(usage(input), cost));
+        }
+        assert_eq!((sums.requests, sums.usage), (5, Usage { input: 10, output: 5, cached: 0 }));
+        assert_eq!(sums.costs, [cost("EUR", 8), cost("USD", 6)]);
+    }
+}

@@ -1,0 +1,221 @@
+//! `/v1/gateway/usage_report`: sums of what was billed, as JSON or CSV.
+
+use std::collections::BTreeMap;
+
+use actix_web::{
+    HttpRequest, HttpResponse, Responder,
+    body::BoxBody,
+    http::header::{CONTENT_DISPOSITION, CONTENT_TYPE},
+    web::{Data, Json},
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    describe::{Describe, Operation, Schemas},
+    field::{GroupBy, Moment, ReportFormat},
+    gaps::Gap,
+    operator::{ExportMetrics, Operator},
+    query::Query,
+};
+use crate::{
+    domain::{money::Cost, rollup::Sums},
+    http::{error::AdminError, time::rfc3339},
+    service::{
+        Gateway,
+        error::Error,
+        reports::{Columns, Report, ReportQuery, RowKey},
+    },
+};
+
+/// Which report.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct UsageReportQuery {
+    /// Inclusive.
+    start_time: Moment,
+    /// Exclusive; now when left out.
+    end_time: Option<Moment>,
+    /// The report's columns, with commas between them; the sum of all without any.
+    group_by: Option<GroupBy>,
+    /// `json` when left out.
+    format: Option<ReportFormat>,
+}
+
+/// Sums of what was billed.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct UsageReport {
+    /// In order of time, then of the other columns.
+    items: Vec<UsageReportItem>,
+    /// What the sums do not contain since it cannot be read any more; left out when they contain everything.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    incomplete: Vec<Gap>,
+}
+
+/// A row; it has the columns that the report is grouped by.
+#[derive(Serialize, JsonSchema)]
+struct UsageReportItem {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    group_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    external_entity_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    model_slug: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    api_key_prefix: Option<String>,
+    /// `2026-11-23`, UTC.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    day: Option<String>,
+    /// `2026-11-23T10:00:00Z`, the hour's start.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hour: Option<String>,
+    requests: u64,
+    input_tokens: u64,
+    output_tokens: u64,
+    cached_input_tokens: u64,
+    /// Exact amounts as decimal strings, by currency.
+    cost: BTreeMap<String, String>,
+}
+
+impl UsageReportItem {
+    fn new(report: &Report, key: &RowKey, sums: &Sums) -> Self {
+        let Columns { day, hour, .. } = report.by;
+        let amount = |cost: &Cost| (cost.currency.to_string(), cost.amount_text());
+        Self {
+            group_id: key.group.map(|group| group.to_string()),
+            external_entity_id: key.group.and_then(|group| report.entities.get(&group).cloned()),
+            model_slug: key.model_slug.clone(),
+            api_key_prefix: key.api_key_prefix.clone(),
+            day: key.hour.filter(|_| day).map(|hour| hour.day().date()),
+            hour: key.hour.filter(|_| hour).map(|hour| rfc3339(hour.start_unix_ms()).replace(".000Z", "Z")),
+            requests: sums.requests,
+            input_tokens: sums.usage.input,
+            output_tokens: sums.usage.output,
+            cached_input_tokens: sums.usage.cached,
+            cost: sums.costs.iter().map(amount).collect(),
+        }
+    }
+}
+
+/// The same report in either form.
+pub(super) enum Answer {
+    Json(UsageReport),
+    Csv { text: Vec<u8>, name: String, is_complete: bool },
+}
+
+impl Responder for Answer {
+    type Body = BoxBody;
+
+    fn respond_to(self, request: &HttpRequest) -> HttpResponse {
+        match self {
+            Self::Json(report) => Json(report).respond_to(request).map_into_boxed_body(),
+            Self::Csv { text, name, is_complete } => {
+                let mut response = HttpResponse::Ok();
+                response.insert_header((CONTENT_TYPE, "text/csv; charset=utf-8"));
+                response.insert_header((CONTENT_DISPOSITION, format!("attachment; filename=\"{name}\"")));
+                if !is_complete {
+                    response.insert_header(("x-tollgate-incomplete", "true"));
+                }
+                response.body(text)
+            }
+        }
+    }
+}
+
+impl Describe for Answer {
+    fn describe(operation: &mut Operation, schemas: &mut Schemas) {
+        Json::<UsageReport>::describe(operation, schemas);
+    }
+}
+
+/// A header line, then the rows. The cost is one column, JSON as in the other form.
+fn csv(report: &Report) -> Result<Vec<u8>, csv::Error> {
+    let Columns { group, model, key, day, hour } = report.by;
+    let given = [group, group, model, key, day, hour];
+    let names = ["group_id", "external_entity_id", "model_slug", "api_key_prefix", "day", "hour"];
+    let sums = ["requests", "input_tokens", "output_tokens", "cached_input_tokens", "cost"];
+    let given_names = names.into_iter().zip(given).filter_map(|(name, is_given)| is_given.then_some(name));
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    writer.write_record(given_names.chain(sums))?;
+    for (row_key, row) in &report.rows {
+        let item = UsageReportItem::new(report, row_key, row);
+        let by = [item.group_id, item.external_entity_id, item.model_slug, item.api_key_prefix, item.day, item.hour];
+        let by = by.into_iter().zip(given).filter_map(|(value, is_given)| is_given.then(|| value.unwrap_or_default()));
+        let sums = [item.requests, item.input_tokens, item.output_tokens, item.cached_input_tokens];
+        let cost = serde_json::json!(item.cost).to_string();
+        writer.write_record(by.chain(sums.map(|sum| sum.to_string())).chain([cost]))?;
+    }
+    writer.into_inner().map_err(|error| error.into_error().into())
+}
+
+pub(super) async fn get(
+    _: Operator<ExportMetrics>,
+    gateway: Data<Gateway>,
+    Query(query): Query<UsageReportQuery>,
+) -> Result<Answer, AdminError> {
+    let (start_ms, end_ms) = (query.start_time.0, query.end_time.map(|moment| moment.0));
+    if end_ms.is_some_and(|end_ms| end_ms < start_ms) {
+        return Err(Error::invalid("invalid_parameter", "end_time: must not be before start_time").into());
+    }
+    let by = query.group_by.map_or_else(Columns::default, |by| by.0);
+    let report = gateway.report(ReportQuery { start_ms, end_ms, by }).await?;
+    let incomplete = Gap::of_report(&report);
+    if let Some(ReportFormat(Format::Csv)) = query.format {
+        let name = format!("usage-{}.csv", rfc3339(start_ms).get(..10).unwrap_or_default());
+        let text = csv(&report).map_err(Error::internal)?;
+        return Ok(Answer::Csv { text, name, is_complete: incomplete.is_empty() });
+    }
+    let items = report.rows.iter().map(|(key, sums)| UsageReportItem::new(&report, key, sums)).collect();
+    Ok(Answer::Json(UsageReport { items, incomplete }))
+}
+
+/// In which form a report is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Format {
+    Json,
+    Csv,
+}
+
+impl Format {
+    pub(super) fn parse(text: &str) -> Result<Self, &'static str> {
+        match text {
+            "json" => Ok(Self::Json),
+            "csv" => Ok(Self::Csv),
+            _ => Err("must be json or csv"),
+        }
+    }
+}
+
+/// Reads `group,model`.
+pub(super) fn parse_columns(text: &str) -> Result<Columns, &'static str> {
+    let mut columns = Columns::default();
+    for word in text.split(',').filter(|_| !text.is_empty()) {
+        let column = match word {
+            "group" => &mut columns.group,
+            "model" => &mut columns.model,
+            "key" => &mut columns.key,
+            "day" => &mut columns.day,
+            "hour" => &mut columns.hour,
+            _ => return Err("must be some of group, model, key, day and hour, with commas between them"),
+        };
+        if std::mem::replace(column, true) {
+            return Err("names a column twice");
+        }
+    }
+    Ok(columns)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_words_with_commas_between_them() {
+        assert_eq!(parse_columns("").unwrap(), Columns::default());
+        let all = Columns { group: true, model: true, key: true, day: true, hour: true };
+        assert_eq!(parse_columns("hour,day,group,key,model").unwrap(), all);
+        for bad in [",", "group,", "Group", "group, model", "day,day", "week"] {
+            assert!(parse_columns(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! Usage reports: sums of what was billed, by whatever an operator asks for.
+//!
+//! Whole hours come from the rollups, which outlive the events. What a window has besides whole hours is read from the
+//! journal. A window is closed before it is read (see `events`), and the rollups of its hours do not change any more
+//! once the store has taken in the last record of it: so a report is exact to the event, whatever goes on meanwhile.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    ops::Range,
+    sync::Arc,
+    time::Duration,
+};
+
+use super::{Gateway, error::Error};
+use crate::{
+    domain::{
+        day::{HOUR_MS, Hour},
+        id::GroupId,
+        record::Record,
+        rollup::{Rollup, Sums},
+    },
+    journal::{Damage, codec},
+    store::Grain,
+};
+
+/// Rows of a report: more would fill the memory.
+const MAX_ROWS: usize = 500_000;
+
+/// How long a report waits for the store.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What a report is grouped by.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Columns {
+    /// The key's own group.
+    pub group: bool,
+    /// The slug as it was called.
+    pub model: bool,
+    /// The key.
+    pub key: bool,
+    /// The day, UTC.
+    pub day: bool,
+    /// The hour, UTC.
+    pub hour: bool,
+}
+
+/// Which report.
+#[derive(Debug, Clone, Copy)]
+pub struct ReportQuery {
+    /// Unix ms, inclusive.
+    pub start_ms: u64,
+    /// Unix ms, exclusive; now when absent.
+    pub end_ms: Option<u64>,
+    /// Its columns.
+    pub by: Columns,
+}
+
+/// What a row's sums are of; what the report is not grouped by is absent. Rows are in this order.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RowKey {
+    /// The hour, or the first one of the day.
+    pub hour: Option<Hour>,
+    /// The key's own group.
+    pub group: Option<GroupId>,
+    /// The slug as it was called.
+    pub model_slug: Option<String>,
+    /// The key, by prefix.
+    pub api_key_prefix: Option<String>,
+}
+
+/// A report.
+pub struct Report {
+    /// Its columns.
+    pub by: Columns,
+    /// The sums, in order.
+    pub rows: BTreeMap<RowKey, Sums>,
+    /// External entity ids of the groups in it.
+    pub entities: HashMap<GroupId, String>,
+    /// Records of the window that are in none of the sums.
+    pub missing: Vec<Damage>,
+    /// What else the sums do not contain, in sentences.
+    pub troubles: Vec<String>,
+}
+
+impl Report {
+    fn new(by: Columns) -> Self {
+        Self { by, rows: BTreeMap::new(), entities: HashMap::new(), missing: Vec::new(), troubles: Vec::new() }
+    }
+
+    fn add(&mut self, row: Rollup) {
+        if self.rows.len() > MAX_ROWS {
+            return;
+        }
+        let Columns { group, model, key, day, hour } = self.by;
+        let of_time = match (day, hour) {
+            (_, true) => Some(row.hour),
+            (true, false) => Some(row.hour.day().first_hour()),
+            (false, false) => None,
+        };
+        if group {
+            self.entities.entry(row.group).or_insert(row.external_entity_id);
+        }
+        let row_key = RowKey {
+            hour: of_time,
+            group: group.then_some(row.group),
+            model_slug: model.then_some(row.model_slug),
+            api_key_prefix: key.then_some(row.api_key_prefix),
+        };
+        self.rows.entry(row_key).or_default().add(&row.sums);
+    }
+}
+
+impl Gateway {
+    /// Makes a report.
+    pub async fn report(self: &Arc<Self>, query: ReportQuery) -> Result<Report, Error> {
+        let window = self.close_window(query.end_ms).await?;
+        let folded = tokio::time::timeout(PATIENCE, self.upkeep.folded(window.seq)).await;
+        folded.map_err(|_| {
+            let why = self.fold_error.lock().clone();
+            Error::Unavailable(why.unwrap_or_else(|| "The store is behind the journal. Try again later.".to_owned()))
+        })?;
+        // The present hour is not over, but what it has can be taken as it is.
+        let is_open = query.end_ms.is_none_or(|end_ms| end_ms > window.end_ms);
+        let end_ms =
+            if is_open { Hour(Hour::from_unix_ms(window.end_ms).0 + 1).start_unix_ms() } else { window.end_ms };
+        let gateway = self.clone();
+        let report = tokio::task::spawn_blocking(move || gateway.sum_up(query.start_ms..end_ms, query.by)).await;
+        report.map_err(Error::internal)?
+    }
+
+    fn sum_up(&self, window: Range<u64>, by: Columns) -> Result<Report, Error> {
+        let mut report = Report::new(by);
+        let first = Hour(u32::try_from(window.start.div_ceil(HOUR_MS)).unwrap_or(u32::MAX));
+        let last = Hour::from_unix_ms(window.end);
+        if first <= last {
+            let grain = if by.hour { Grain::Hour } else { Grain::Day };
+            let read = self.store.rollups(&self.journal, first..last, grain, |row| report.add(row));
+            report.troubles = read.map_err(Error::internal)?;
+            self.add_events(&mut report, window.start..first.start_unix_ms(), "start_time")?;
+            self.add_events(&mut report, last.start_unix_ms()..window.end, "end_time")?;
+        } else {
+            self.add_events(&mut report, window.clone(), "start_time")?;
+        }
+        if report.rows.len() > MAX_ROWS {
+            let message = format!(
+                "group_by: the report would have more than {MAX_ROWS} rows; ask for a shorter time or fewer columns"
+            );
+            return Err(Error::invalid("report_too_large", message));
+        }
+        report.missing = self.missing_from_totals();
+        report.missing.retain(|damage| damage.from_ms < window.end && window.start <= damage.to_ms);
+        Ok(report)
+    }
+
+    /// Adds the events of a part of an hour, which `bound` made one.
+    fn add_events(&self, report: &mut Report, window: Range<u64>, bound: &str) -> Result<(), Error> {
+        if window.is_empty() {
+            return Ok(());
+        }
+        let stats = self.journal.stats();
+        if stats.first_seq > 1 && stats.first_at_ms.is_some_and(|first_at_ms| window.start < first_at_ms) {
+            let message = format!("{bound}: must be a whole hour, since the events of that time are not kept any more");
+            return Err(Error::invalid("invalid_parameter", message));
+        }
+        let mut reader = self.journal.reader_from_time(window.start);
+        while let Some(frame) = reader.next().map_err(Error::internal)?.filter(|frame| frame.at_ms < window.end) {
+            if let Record::Settled(settled) = codec::decode(frame.body).map_err(Error::internal)? {
+                report.add(Rollup::of(frame.at_ms, &settled));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,224 @@
+//! What records change in the tables, and how that is written.
+//!
+//! A batch holds absolute values, so the cost on the disk depends on how many rows changed and not on how many requests
+//! there were. It is written in one transaction together with the number of the last record that it contains.
+
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    ops::RangeInclusive,
+};
+
+use sled::{
+    Transactional,
+    transaction::{ConflictableTransactionError, TransactionError, TransactionalTree},
+};
+
+use super::{
+    Store, StoreError,
+    rollups::{self, Stored},
+    table::{Table, counter_key, decode, encode, split_counter_key},
+};
+use crate::{
+    domain::{
+        day::Day,
+        group::Group,
+        id::{GroupId, SlugId},
+        record::{Row, Settled},
+        rollup::Sums,
+    },
+    journal::{Damage, Journal},
+};
+
+/// What a group used of a slug on a day.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Counter {
+    /// Billed requests.
+    pub requests: u64,
+    /// Prompt and completion tokens.
+    pub tokens: u64,
+}
+
+/// The day, the group and the slug that a counter belongs to.
+pub type CounterKey = (Day, GroupId, SlugId);
+
+/// Table, key, and value or nothing.
+type Write = (Table, Vec<u8>, Option<Vec<u8>>);
+
+/// What a stretch of records comes to.
+#[derive(Default)]
+pub(super) struct Batch {
+    pub(super) records: usize,
+    pub(super) last_seq: u64,
+    rows: Vec<Write>,
+    counters: HashMap<CounterKey, Counter>,
+    rollups: HashMap<Vec<u8>, Stored>,
+    last_used: HashMap<String, u64>,
+    /// Up to which record each day's files count, as far as it was asked for.
+    through: HashMap<Day, u64>,
+    /// The key of a rollup, in memory that is used again.
+    key: Vec<u8>,
+}
+
+impl Batch {
+    /// One that goes on after the record `last_seq`.
+    pub(super) fn after(last_seq: u64) -> Self {
+        Self { last_seq, ..Self::default() }
+    }
+}
+
+impl Store {
+    /// Counts an event.
+    pub(super) fn count(
+        &self,
+        batch: &mut Batch,
+        seq: u64,
+        at_ms: u64,
+        settled: &Settled<'_>,
+    ) -> Result<(), StoreError> {
+        let day = Day::from_unix_ms(at_ms);
+        for group in &settled.counted_for {
+            let counter = match batch.counters.entry((day, *group, settled.slug)) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(unknown) => {
+                    let stored = self.tables.of(Table::Counters).get(counter_key(day, *group, settled.slug))?;
+                    unknown.insert(stored.map(|value| decode(&value)).transpose()?.unwrap_or_default())
+                }
+            };
+            counter.requests = counter.requests.saturating_add(1);
+            counter.tokens = counter.tokens.saturating_add(settled.usage.total());
+        }
+        let through = match batch.through.entry(day) {
+            Entry::Occupied(known) => *known.get(),
+            Entry::Vacant(unknown) => *unknown.insert(self.counted_through(day)?),
+        };
+        if seq > through {
+            self.roll_up(batch, at_ms, settled)?;
+        }
+        match batch.last_used.get_mut(settled.api_key_prefix) {
+            Some(last) => *last = at_ms,
+            None => drop(batch.last_used.insert(settled.api_key_prefix.to_owned(), at_ms)),
+        }
+        Ok(())
+    }
+
+    fn roll_up(&self, batch: &mut Batch, at_ms: u64, settled: &Settled<'_>) -> Result<(), StoreError> {
+        rollups::write_key(&mut batch.key, at_ms, settled);
+        let one = Sums::of(settled.usage, settled.cost);
+        if let Some(known) = batch.rollups.get_mut(&batch.key) {
+            known.sums.add(&one);
+            return Ok(());
+        }
+        let stored = self.tables.of(Table::Rollups).get(&batch.key)?;
+        let mut row = stored.map(|value| decode::<Stored>(&value)).transpose()?.unwrap_or_else(|| Stored {
+            external_entity_id: settled.external_entity_id.to_owned(),
+            sums: Sums::default(),
+        });
+        row.sums.add(&one);
+        batch.rollups.insert(batch.key.clone(), row);
+        Ok(())
+    }
+
+    /// Notes that the records between the batch's last one and `seq` are not in the journal.
+    pub(super) fn note_missing(
+        &self,
+        batch: &mut Batch,
+        journal: &Journal,
+        seq: u64,
+        at_ms: u64,
+    ) -> Result<(), StoreError> {
+        let somewhere = Damage::somewhere(batch.last_seq + 1..=seq - 1, at_ms);
+        let known = journal.damage().into_iter().find(|known| known.overlaps(&somewhere));
+        let damage = Damage { missing: somewhere.missing.clone(), ..known.unwrap_or(somewhere) };
+        batch.rows.push((Table::Missing, damage.missing.start().to_be_bytes().to_vec(), Some(encode(&damage)?)));
+        Ok(())
+    }
+
+    /// Notes that the journal has lost its end: totals were built anew without these records.
+    pub(super) fn note_lost_end(&self, missing: RangeInclusive<u64>, now_ms: u64) -> Result<(), StoreError> {
+        let damage = Damage::somewhere(missing, now_ms);
+        let key = damage.missing.start().to_be_bytes();
+        Ok(self.tables.of(Table::Missing).insert(key, encode(&damage)?).map(drop)?)
+    }
+
+    /// Takes a row of the catalog in.
+    pub(super) fn put(&self, batch: &mut Batch, row: Row) -> Result<(), StoreError> {
+        let mut write = |table, key: &[u8], value| batch.rows.push((table, key.to_vec(), value));
+        match row {
+            Row::Slug(id, name) => write(Table::Slugs, &id.0.to_be_bytes(), Some(encode(&name)?)),
+            // An id is never given out again, so its row stays, without a name.
+            Row::SlugGone(id) => write(Table::Slugs, &id.0.to_be_bytes(), Some(encode(&"")?)),
+            Row::Endpoint(endpoint) => {
+                write(Table::Endpoints, &endpoint.id.0.to_be_bytes(), Some(encode(&endpoint)?));
+            }
+            Row::EndpointGone(id) => write(Table::Endpoints, &id.0.to_be_bytes(), None),
+            Row::Group(group) => write(Table::Groups, &group.id.0.to_be_bytes(), Some(encode(&group)?)),
+            Row::GroupGone(id) => {
+                let key = id.0.to_be_bytes();
+                let gone = self.group_in(batch, &key)?.map(|group| encode(&group)).transpose()?;
+                batch.rows.push((Table::Groups, key.to_vec(), None));
+                batch.rows.extend(gone.map(|gone| (Table::GoneGroups, key.to_vec(), Some(gone))));
+            }
+            Row::ApiKey(key) => write(Table::ApiKeys, key.prefix.as_bytes(), Some(encode(&key)?)),
+            Row::ApiKeyGone(prefix) => {
+                write(Table::ApiKeys, prefix.as_bytes(), None);
+                write(Table::LastUsed, prefix.as_bytes(), None);
+            }
+            Row::Operator(key) => write(Table::Operators, key.prefix.as_bytes(), Some(encode(&key)?)),
+            Row::OperatorGone(prefix) => write(Table::Operators, prefix.as_bytes(), None),
+            Row::Secret(secret) => write(Table::Secrets, &secret.id.0.to_be_bytes(), Some(encode(&secret)?)),
+            Row::SecretGone(id) => write(Table::Secrets, &id.0.to_be_bytes(), None),
+        }
+        Ok(())
+    }
+
+    /// A group as the batch leaves it so far.
+    fn group_in(&self, batch: &Batch, key: &[u8]) -> Result<Option<Group>, StoreError> {
+        let in_batch = batch.rows.iter().rev().find(|(table, known, _)| *table == Table::Groups && known == key);
+        match in_batch {
+            Some((_, _, value)) => value.as_deref().map(decode).transpose(),
+            None => self.tables.of(Table::Groups).get(key)?.map(|value| decode(&value)).transpose(),
+        }
+    }
+
+    /// Writes a batch.
+    pub(super) fn write(&self, batch: Batch) -> Result<(), StoreError> {
+        let mut writes = batch.rows;
+        for ((day, group, slug), counter) in &batch.counters {
+            writes.push((Table::Counters, counter_key(*day, *group, *slug).to_vec(), Some(encode(counter)?)));
+        }
+        for (key, row) in batch.rollups {
+            writes.push((Table::Rollups, key, Some(encode(&row)?)));
+        }
+        for (prefix, at_ms) in &batch.last_used {
+            writes.push((Table::LastUsed, prefix.as_bytes().to_vec(), Some(encode(at_ms)?)));
+        }
+        writes.push((Table::Meta, b"applied".to_vec(), Some(batch.last_seq.to_be_bytes().to_vec())));
+        self.transact(&writes)
+    }
+
+    /// Writes rows, all or none of them.
+    pub(super) fn transact(&self, writes: &[Write]) -> Result<(), StoreError> {
+        let write = |trees: &Vec<TransactionalTree>| -> Result<(), ConflictableTransactionError<()>> {
+            for (table, key, value) in writes {
+                match value {
+                    Some(value) => trees[*table as usize].insert(key.as_slice(), value.as_slice())?,
+                    None => trees[*table as usize].remove(key.as_slice())?,
+                };
+            }
+            Ok(())
+        };
+        self.tables.all().transaction(write).map_err(|error| match error {
+            TransactionError::Storage(error) => StoreError::Sled(error),
+            TransactionError::Abort(()) => StoreError::Damaged("a transaction was aborted"),
+        })
+    }
+
+    /// The counters of `first` and every later day.
+    pub(super) fn counters_since(&self, first: Day) -> impl Iterator<Item = Result<(CounterKey, Counter), StoreError>> {
+        let read = |entry: sled::Result<(sled::IVec, sled::IVec)>| {
+            let (key, value) = entry?;
+            Ok((split_counter_key(&key)?, decode(&value)?))
+        };
+        self.tables.of(Table::Counters).range(first.0.to_be_bytes()..).map(read)
+    }
+}

@@ -1,0 +1,336 @@
+//! Rollups at rest: those of open days in a table, those of each closed day in a file, `rollups/DATE`.
+//!
+//! * An event is in exactly one of them. A file says up to which record it counts, and the fold passes over records of
+//!   that day up to there: so a store that is rebuilt from before the day was closed counts nothing twice.
+//! * A file is on the disk before its rows leave the table; a start finishes what a crash left between the two.
+//! * A file is never written again. A day gets another one only if a clock that was set back brings more events after
+//!   it was closed.
+//! * A file that cannot be read is made anew from the journal, as long as that has the day.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    ops::Range,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Store, StoreError,
+    checked::{FileError, Kind, Reader, Writer},
+    fold::FoldError,
+    table::{DAMAGED, Table, decode, encode},
+};
+use crate::{
+    domain::{
+        day::{Day, Hour},
+        id::GroupId,
+        record::{Record, Settled},
+        rollup::{Rollup, Sums},
+    },
+    journal::{Journal, codec},
+};
+
+/// Counters of so many days are kept beside today's, so that a clock that was set back finds its day.
+const COUNTER_DAYS: u32 = 2;
+
+/// A row's value.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Stored {
+    pub(super) external_entity_id: String,
+    pub(super) sums: Sums,
+}
+
+/// A file begins with this; then come the rows of the day as a whole, then those of its hours.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+struct Head {
+    day: Day,
+    /// Which of the day's files it is, from 0.
+    part: usize,
+    /// It counts records up to this one, from the part before on.
+    through: u64,
+    /// How many rows are of the day as a whole.
+    of_day: u64,
+}
+
+/// What sums are wanted by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Grain {
+    /// Hours.
+    Hour,
+    /// Days: `hour` is the day's first one.
+    Day,
+}
+
+/// Hour, group, slug, zero, key: in order of time. A slug has no zero in it.
+pub(super) fn write_key(key: &mut Vec<u8>, at_ms: u64, settled: &Settled<'_>) {
+    key.clear();
+    key.extend_from_slice(&Hour::from_unix_ms(at_ms).0.to_be_bytes());
+    key.extend_from_slice(&settled.group().0.to_be_bytes());
+    key.extend_from_slice(settled.model_slug.as_bytes());
+    key.push(0);
+    key.extend_from_slice(settled.api_key_prefix.as_bytes());
+}
+
+fn read_row(key: &[u8], value: &[u8]) -> Result<Rollup, StoreError> {
+    let (hour, rest) = key.split_first_chunk::<4>().ok_or(DAMAGED)?;
+    let (group, names) = rest.split_first_chunk::<16>().ok_or(DAMAGED)?;
+    let names = std::str::from_utf8(names).map_err(|_| DAMAGED)?;
+    let (model_slug, api_key_prefix) = names.split_once('\0').ok_or(DAMAGED)?;
+    let Stored { external_entity_id, sums } = decode(value)?;
+    Ok(Rollup {
+        hour: Hour(u32::from_be_bytes(*hour)),
+        group: GroupId(u128::from_be_bytes(*group)),
+        external_entity_id,
+        model_slug: model_slug.to_owned(),
+        api_key_prefix: api_key_prefix.to_owned(),
+        sums,
+    })
+}
+
+/// Sums of whole days, by what a row has besides its hour.
+#[derive(Default)]
+struct OfDay(BTreeMap<(GroupId, String, String), (String, Sums)>);
+
+impl OfDay {
+    fn add(&mut self, row: Rollup) {
+        let Rollup { group, external_entity_id, model_slug, api_key_prefix, sums, .. } = row;
+        let known = self.0.entry((group, model_slug, api_key_prefix));
+        known.or_insert_with(|| (external_entity_id, Sums::default())).1.add(&sums);
+    }
+
+    fn into_rows(self, day: Day) -> impl ExactSizeIterator<Item = Rollup> {
+        self.0.into_iter().map(move |((group, model_slug, api_key_prefix), (external_entity_id, sums))| Rollup {
+            hour: day.first_hour(),
+            group,
+            external_entity_id,
+            model_slug,
+            api_key_prefix,
+            sums,
+        })
+    }
+}
+
+impl Store {
+    fn rollup_file(&self, day: Day, part: usize) -> PathBuf {
+        let date = day.date();
+        let name = if part == 0 { date } else { format!("{date}.{}", part + 1) };
+        self.directory.join("rollups").join(name)
+    }
+
+    /// Up to which record the files of a day count; 0 if it has none.
+    pub(super) fn counted_through(&self, day: Day) -> Result<u64, StoreError> {
+        Ok(self.parts(day)?.last().copied().unwrap_or(0))
+    }
+
+    /// Up to which record each file of a day counts.
+    fn parts(&self, day: Day) -> Result<Vec<u64>, StoreError> {
+        let parts = self.tables.of(Table::RollupFiles).get(day.0.to_be_bytes())?;
+        Ok(parts.map(|parts| decode(&parts)).transpose()?.unwrap_or_default())
+    }
+
+    /// The rows of the table for some hours, in order.
+    fn open_rows(&self, hours: Range<Hour>) -> impl Iterator<Item = Result<Rollup, StoreError>> + use<> {
+        let rows = self.tables.of(Table::Rollups).range(hours.start.0.to_be_bytes()..hours.end.0.to_be_bytes());
+        rows.map(|entry| {
+            let (key, value) = entry?;
+            read_row(&key, &value)
+        })
+    }
+
+    /// The first day whose rows are in the table: from its start on, the store needs the journal.
+    pub fn first_open_day(&self) -> Result<Option<Day>, StoreError> {
+        let first = self.tables.of(Table::Rollups).first()?;
+        let hour = first.map(|(key, _)| key.first_chunk().copied().ok_or(DAMAGED)).transpose()?;
+        Ok(hour.map(|hour| Hour(u32::from_be_bytes(hour)).day()))
+    }
+
+    /// Closes the days before `today`: all their records have been taken in, and no more will come.
+    pub fn close_days(&self, today: Day) -> Result<Vec<Day>, StoreError> {
+        let mut closed = Vec::new();
+        while let Some(day) = self.first_open_day()?.filter(|day| *day < today) {
+            let mut parts = self.parts(day)?;
+            let head = Head { day, part: parts.len(), through: self.applied()?, of_day: 0 };
+            self.write_file(head, || self.open_rows(day.hours()))?;
+            parts.push(head.through);
+            self.leave_table(day, &parts)?;
+            closed.push(day);
+        }
+        if !closed.is_empty() {
+            self.forget_counters_before(Day(today.0.saturating_sub(COUNTER_DAYS)))?;
+        }
+        Ok(closed)
+    }
+
+    fn write_file<I>(&self, head: Head, rows: impl Fn() -> I) -> Result<(), StoreError>
+    where
+        I: Iterator<Item = Result<Rollup, StoreError>>,
+    {
+        let path = self.rollup_file(head.day, head.part);
+        let failed = |error| StoreError::File(path.clone(), FileError::Io(error));
+        let mut of_day = OfDay::default();
+        rows().try_for_each(|row| row.map(|row| of_day.add(row)))?;
+        let of_day = of_day.into_rows(head.day);
+        let mut file = Writer::create(&path, Kind::Rollups).map_err(failed)?;
+        file.put(&Head { of_day: of_day.len() as u64, ..head }).map_err(failed)?;
+        for row in of_day {
+            file.put(&row).map_err(failed)?;
+        }
+        for row in rows() {
+            file.put(&row?).map_err(failed)?;
+        }
+        file.finish().map(drop).map_err(failed)
+    }
+
+    /// The rows of a day are in its files, all of them.
+    fn leave_table(&self, day: Day, parts: &Vec<u64>) -> Result<(), StoreError> {
+        let Range { start, end } = day.hours();
+        let mut writes = vec![(Table::RollupFiles, day.0.to_be_bytes().to_vec(), Some(encode(parts)?))];
+        for key in self.tables.of(Table::Rollups).range(start.0.to_be_bytes()..end.0.to_be_bytes()).keys() {
+            writes.push((Table::Rollups, key?.to_vec(), None));
+        }
+        let _nobody_reads = self.closing.write();
+        self.transact(&writes)
+    }
+
+    fn forget_counters_before(&self, day: Day) -> Result<(), StoreError> {
+        let mut gone = sled::Batch::default();
+        for key in self.tables.of(Table::Counters).range(..day.0.to_be_bytes()).keys() {
+            gone.remove(key?);
+        }
+        Ok(self.tables.of(Table::Counters).apply_batch(gone)?)
+    }
+
+    /// Takes note of files that a crash kept from being noted, before anything is folded: none of their rows stands in
+    /// the table then that the file does not count.
+    pub(super) fn adopt_files(&self) -> Result<(), StoreError> {
+        let mut found: BTreeMap<Day, Vec<Head>> = BTreeMap::new();
+        let directory = self.directory.join("rollups");
+        let entries = match fs::read_dir(&directory) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(StoreError::File(directory, FileError::Io(error))),
+        };
+        for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
+            // What cannot be read is found by whoever wants it, and by `tollgate verify`.
+            if let Ok((head, _)) = open_file(&path) {
+                found.entry(head.day).or_default().push(head);
+            }
+        }
+        for (day, mut heads) in found {
+            heads.sort_by_key(|head| head.part);
+            let mut parts = self.parts(day)?;
+            let known = parts.len();
+            for head in heads {
+                if head.part == parts.len() {
+                    parts.push(head.through);
+                }
+            }
+            if parts.len() > known {
+                self.leave_table(day, &parts)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives `each` every row of some hours; in days that are wanted as a whole, those of `grain`. What could not be
+    /// read from a file nor made anew from the journal is told in words.
+    pub fn rollups(
+        &self,
+        journal: &Journal,
+        hours: Range<Hour>,
+        grain: Grain,
+        mut each: impl FnMut(Rollup),
+    ) -> Result<Vec<String>, FoldError> {
+        let _nobody_closes = self.closing.read();
+        let mut troubles = Vec::new();
+        let last = Day(hours.end.0.div_ceil(24));
+        for entry in self.tables.of(Table::RollupFiles).range(hours.start.day().0.to_be_bytes()..last.0.to_be_bytes()) {
+            let (key, parts) = entry.map_err(StoreError::from)?;
+            let day = Day(u32::from_be_bytes(key.as_ref().try_into().map_err(|_| DAMAGED)?));
+            let is_whole = hours.start <= day.hours().start && day.hours().end <= hours.end;
+            let grain = if is_whole { grain } else { Grain::Hour };
+            for part in 0..decode::<Vec<u64>>(&parts)?.len() {
+                match self.read_or_heal(journal, day, part, grain) {
+                    Ok(rows) => rows.into_iter().filter(|row| hours.contains(&row.hour)).for_each(&mut each),
+                    Err(trouble) => troubles.push(trouble),
+                }
+            }
+        }
+        for row in self.open_rows(hours) {
+            each(row?);
+        }
+        Ok(troubles)
+    }
+
+    /// The rows of a file. One that is damaged or gone is made anew first.
+    fn read_or_heal(&self, journal: &Journal, day: Day, part: usize, grain: Grain) -> Result<Vec<Rollup>, String> {
+        let path = self.rollup_file(day, part);
+        read_file(&path, grain).or_else(|why| {
+            let trouble = |error: String| format!("The rollups of {} cannot be read: {error}", day.date());
+            let of_file = |error: &dyn std::fmt::Display| trouble(format!("{}: {error}.", path.display()));
+            self.make_anew(journal, day, part).map_err(|error| match error {
+                FoldError::Journal(error) => trouble(format!("{}: {why}; {error}.", path.display())),
+                FoldError::Store(error) => of_file(&error),
+            })?;
+            tracing::warn!(path = %path.display(), %why, "a file of rollups was made anew from the journal");
+            read_file(&path, grain).map_err(|error| of_file(&error))
+        })
+    }
+
+    fn make_anew(&self, journal: &Journal, day: Day, part: usize) -> Result<(), FoldError> {
+        let parts = self.parts(day)?;
+        let after = part.checked_sub(1).and_then(|before| parts.get(before)).copied().unwrap_or(0);
+        let through = parts.get(part).copied().unwrap_or(0);
+        let kept = journal.stats();
+        if kept.first_seq > after.saturating_add(1) && kept.first_at_ms.is_none_or(|at_ms| at_ms > day.start_unix_ms())
+        {
+            return Err(FoldError::Journal("the journal does not reach back to that day any more".to_owned()));
+        }
+        let mut rows: BTreeMap<Vec<u8>, Rollup> = BTreeMap::new();
+        let mut key = Vec::new();
+        let mut reader = journal.reader_from_time(day.start_unix_ms());
+        while let Some(frame) = reader.next().map_err(|error| FoldError::Journal(error.to_string()))? {
+            if frame.at_ms >= day.end_unix_ms() || frame.seq > through {
+                break;
+            }
+            if frame.seq <= after {
+                continue;
+            }
+            let Ok(Record::Settled(settled)) = codec::decode(frame.body) else { continue };
+            write_key(&mut key, frame.at_ms, &settled);
+            match rows.get_mut(&key) {
+                Some(row) => row.sums.add(&Sums::of(settled.usage, settled.cost)),
+                None => drop(rows.insert(key.clone(), Rollup::of(frame.at_ms, &settled))),
+            }
+        }
+        let head = Head { day, part, through, of_day: 0 };
+        Ok(self.write_file(head, || rows.values().cloned().map(Ok))?)
+    }
+}
+
+fn open_file(path: &Path) -> Result<(Head, Reader), FileError> {
+    let mut reader = Reader::open(path, Kind::Rollups)?;
+    let head = reader.next()?.ok_or(FileError::Damaged("it is empty"))?;
+    Ok((head, reader))
+}
+
+fn read_file(path: &Path, grain: Grain) -> Result<Vec<Rollup>, FileError> {
+    let (head, mut reader) = open_file(path)?;
+    let mut rows = Vec::new();
+    for _ in 0..head.of_day {
+        let row = reader.next()?.ok_or(FileError::Damaged("it ends too early"))?;
+        if grain == Grain::Day {
+            rows.push(row);
+        }
+    }
+    // What was asked for has been read; the rest of a large file need not be.
+    if grain == Grain::Day {
+        return Ok(rows);
+    }
+    while let Some(row) = reader.next()? {
+        rows.push(row);
+    }
+    Ok(rows)
+}

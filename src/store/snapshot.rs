@@ -1,0 +1,128 @@
+//! Snapshots: all tables in one file, so that a store can be built without the journal's beginning.
+//!
+//! A snapshot is named by the last record that it contains, `snapshots/<applied, 20 digits>`. It is a copy of tables as
+//! they are, keys and values, whatever their format: one of an older format is loaded and then migrated like a store.
+//! Two are kept, and the journal from the older one on, so that one of them may be damaged.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Store, StoreError,
+    checked::{FileError, Kind, Reader, Writer},
+};
+
+/// How many are kept.
+const KEPT: usize = 2;
+
+/// Rows that are written to the store at once.
+const LOADED_AT_ONCE: usize = 10_000;
+
+/// A file begins with this.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+struct Head {
+    applied: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+enum Item<'a> {
+    /// The rows that follow are of this table.
+    Table(&'a str),
+    /// Its key and its value.
+    Row(&'a [u8], &'a [u8]),
+}
+
+/// A snapshot in the data directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The file.
+    pub path: PathBuf,
+    /// The last record that it contains, as its name says.
+    pub applied: u64,
+    /// Its length.
+    pub bytes: u64,
+}
+
+/// The snapshots in a data directory, the newest first.
+pub fn list(data_dir: &Path) -> std::io::Result<Vec<Snapshot>> {
+    let entries = match fs::read_dir(data_dir.join("snapshots")) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut snapshots = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        let name = entry.file_name();
+        let applied = name.to_str().filter(|name| name.len() == 20).and_then(|name| name.parse().ok());
+        if let Some(applied) = applied {
+            snapshots.push(Snapshot { path: entry.path(), applied, bytes: entry.metadata()?.len() });
+        }
+    }
+    snapshots.sort_by_key(|snapshot| std::cmp::Reverse(snapshot.applied));
+    Ok(snapshots)
+}
+
+impl Store {
+    /// Writes a snapshot and removes all but the newest two. Nothing may be folded meanwhile.
+    pub fn write_snapshot(&self) -> Result<Snapshot, StoreError> {
+        let applied = self.applied()?;
+        let path = self.directory.join("snapshots").join(format!("{applied:020}"));
+        let failed = |error| StoreError::File(path.clone(), FileError::Io(error));
+        let mut file = Writer::create(&path, Kind::Snapshot).map_err(failed)?;
+        file.put(&Head { applied }).map_err(failed)?;
+        for (name, tree) in self.tables.by_name() {
+            file.put(&Item::Table(name)).map_err(failed)?;
+            for entry in tree.iter() {
+                let (key, value) = entry?;
+                file.put(&Item::Row(&key, &value)).map_err(failed)?;
+            }
+        }
+        let bytes = file.finish().map_err(failed)?;
+        for old in list(&self.directory).map_err(failed)?.iter().skip(KEPT) {
+            fs::remove_file(&old.path).map_err(failed)?;
+        }
+        Ok(Snapshot { path, applied, bytes })
+    }
+}
+
+/// Builds the tables in `directory`, where nothing is yet, from a snapshot. Gives the last record that they contain.
+pub(super) fn load(snapshot: &Path, directory: &Path) -> Result<u64, StoreError> {
+    let failed = |error| StoreError::File(snapshot.to_owned(), error);
+    let mut file = Reader::open(snapshot, Kind::Snapshot).map_err(failed)?;
+    let head: Option<Head> = file.next().map_err(failed)?;
+    let head = head.ok_or_else(|| failed(FileError::Damaged("it is empty")))?;
+    let db = super::database(directory)?;
+    let (mut tree, mut rows, mut count) = (None, sled::Batch::default(), 0);
+    loop {
+        let item = file.next().map_err(failed)?;
+        if count == LOADED_AT_ONCE || !matches!(item, Some(Item::Row(..))) {
+            if let Some(tree) = &tree {
+                sled::Tree::apply_batch(tree, std::mem::take(&mut rows))?;
+            }
+            count = 0;
+        }
+        match item {
+            Some(Item::Table(name)) => tree = Some(db.open_tree(name)?),
+            Some(Item::Row(key, value)) => {
+                rows.insert(key, value);
+                count += 1;
+            }
+            None => break,
+        }
+    }
+    db.flush()?;
+    Ok(head.applied)
+}
+
+/// Whether a snapshot is as it was written.
+pub fn check(snapshot: &Path) -> Result<(), FileError> {
+    let mut file = Reader::open(snapshot, Kind::Snapshot)?;
+    let _: Option<Head> = file.next()?;
+    while file.next::<Item<'_>>()?.is_some() {}
+    Ok(())
+}

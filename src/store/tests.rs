@@ -1,0 +1,253 @@
+//! The store over days, crashes and damage. Sums are always compared with those made from the journal itself.
+
+use std::{cell::Cell, collections::BTreeMap, fs, path::Path, time::Duration};
+
+use super::*;
+use crate::{
+    domain::{
+        day::{Day, HOUR_MS, Hour},
+        id::{GroupId, SlugId},
+        money::{Cost, Currency},
+        record::{Record, Settled},
+        rollup::{Rollup, Sums},
+        route::Route,
+        testing::Random,
+        usage::{Usage, UsageSource},
+    },
+    journal::{Durability, Journal, codec},
+};
+
+const FIRST_DAY: Day = Day(20_000);
+
+thread_local! {
+    static NOW_MS: Cell<u64> = const { Cell::new(0) };
+}
+
+fn set_clock(day: Day, hour: u32) {
+    NOW_MS.set(day.start_unix_ms() + u64::from(hour) * HOUR_MS);
+}
+
+fn journal(directory: &Path) -> Journal {
+    Journal::open_with_clock(&directory.join("journal"), Durability::Process, || NOW_MS.get()).unwrap().0
+}
+
+fn bill(journal: &Journal, random: &mut Random, events: usize) {
+    let mut last = 0;
+    for _ in 0..events {
+        let group = GroupId(u128::from(random.below(3)));
+        let usage = Usage { input: random.below(1000), output: random.below(1000), cached: 0 };
+        let currency = Currency::parse(["EUR", "USD"][random.below(2) as usize]).unwrap();
+        let (slug, key) = (format!("acme/{}", random.below(2)), format!("sk_{}", group.0));
+        let record = Record::Settled(Settled {
+            key_random: 0,
+            request_id: 0,
+            metadata: None,
+            model_slug: &slug,
+            slug: SlugId(1),
+            external_entity_id: "cust",
+            counted_for: vec![group, GroupId(99)],
+            api_key_prefix: &key,
+            usage,
+            usage_source: UsageSource::Upstream,
+            route: Route::ChatCompletions,
+            streamed: false,
+            status: 200,
+            duration_ms: 1,
+            ttft_ms: None,
+            choices: 1,
+            prompt_bytes: 0,
+            cost: Some(Cost { currency, amount: random.below(1 << 40).into() }),
+        });
+        let mut bytes = Vec::new();
+        codec::encode(&record, &mut bytes).unwrap();
+        last = journal.append(&bytes).unwrap().seq;
+    }
+    assert!(journal.durable_blocking(last, Duration::from_secs(10)));
+}
+
+/// Some days of events, hour by hour; the store takes them in and closes days now and then.
+fn live(directory: &Path, days: u32, random: &mut Random) {
+    let journal = journal(directory);
+    let store = Store::open(directory, &journal).unwrap();
+    let mut folder = Folder::new(&store, &journal).unwrap();
+    let first = Day::from_unix_ms(NOW_MS.get().max(FIRST_DAY.start_unix_ms()));
+    for day in first.0..first.0 + days {
+        for hour in [1, 7, 23] {
+            set_clock(Day(day), hour);
+            bill(&journal, random, 20);
+            folder.catch_up().unwrap();
+            store.close_days(Day(day)).unwrap();
+        }
+        store.write_snapshot().unwrap();
+    }
+    store.flush().unwrap();
+}
+
+type Totals = BTreeMap<(Hour, GroupId, String, String), Sums>;
+
+fn key(row: &Rollup) -> (Hour, GroupId, String, String) {
+    (row.hour, row.group, row.model_slug.clone(), row.api_key_prefix.clone())
+}
+
+fn of_journal(journal: &Journal) -> Totals {
+    let mut totals = Totals::new();
+    let mut reader = journal.reader(0);
+    while let Some(frame) = reader.next().unwrap() {
+        if let Record::Settled(settled) = codec::decode(frame.body).unwrap() {
+            let row = Rollup::of(frame.at_ms, &settled);
+            totals.entry(key(&row)).or_default().add(&row.sums);
+        }
+    }
+    totals
+}
+
+fn of_store(store: &Store, journal: &Journal, grain: Grain) -> Totals {
+    let mut totals = Totals::new();
+    let all = Hour(0)..Hour(u32::MAX);
+    let troubles = store.rollups(journal, all, grain, |row| totals.entry(key(&row)).or_default().add(&row.sums));
+    assert_eq!(troubles.unwrap(), Vec::<String>::new());
+    totals
+}
+
+fn by_day(totals: &Totals) -> Totals {
+    let mut days = Totals::new();
+    for ((hour, group, slug, key), sums) in totals {
+        let day = hour.day().hours().start;
+        days.entry((day, *group, slug.clone(), key.clone())).or_default().add(sums);
+    }
+    days
+}
+
+/// Opens what is in the directory and compares all of its sums with the journal's.
+fn check(directory: &Path) -> Vec<String> {
+    let journal = journal(directory);
+    let opened = open(directory, &journal, Day(0)).unwrap();
+    let totals = of_journal(&journal);
+    assert_eq!(of_store(&opened.store, &journal, Grain::Hour), totals);
+    // A day that is not closed has no row of the day as a whole.
+    assert_eq!(by_day(&of_store(&opened.store, &journal, Grain::Day)), by_day(&totals));
+    let today = Day::from_unix_ms(NOW_MS.get());
+    let requests = |counter: &&(CounterKey, Counter)| counter.0.0 == today && counter.0.1 == GroupId(99);
+    let counted: u64 = opened.counters.iter().filter(requests).map(|(_, counter)| counter.requests).sum();
+    let billed: u64 = totals.iter().filter(|(key, _)| key.0.day() == today).map(|(_, sums)| sums.requests).sum();
+    assert_eq!(counted, billed);
+    opened.findings
+}
+
+fn lived(days: u32, seed: u64) -> (tempfile::TempDir, Random) {
+    let directory = tempfile::tempdir().unwrap();
+    let mut random = Random::new(seed);
+    set_clock(FIRST_DAY, 0);
+    live(directory.path(), days, &mut random);
+    (directory, random)
+}
+
+#[test]
+fn rollups_are_the_sums_of_the_events_whether_a_day_is_closed_or_not() {
+    let (directory, mut random) = lived(3, 1);
+    assert_eq!(check(directory.path()), Vec::<String>::new());
+    let mut files: Vec<_> =
+        fs::read_dir(directory.path().join("rollups")).unwrap().map(|e| e.unwrap().file_name()).collect();
+    files.sort();
+    assert_eq!(files, ["2024-10-04", "2024-10-05"]);
+    // A clock that was set back by a day, and a barrier that was not there to hold the time: another file is made.
+    let journal = journal(directory.path());
+    let store = Store::open(directory.path(), &journal).unwrap();
+    store.close_days(Day(FIRST_DAY.0 + 3)).unwrap();
+    bill(&journal, &mut random, 5);
+    Folder::new(&store, &journal).unwrap().catch_up().unwrap();
+    store.close_days(Day(FIRST_DAY.0 + 3)).unwrap();
+    assert!(directory.path().join("rollups/2024-10-06.2").exists());
+    drop((store, journal));
+    assert_eq!(check(directory.path()), Vec::<String>::new());
+}
+
+#[test]
+fn a_store_that_is_gone_is_built_from_the_newest_good_snapshot() {
+    for damaged_snapshots in 0..=2 {
+        let (directory, _) = lived(3, 2);
+        fs::remove_dir_all(directory.path().join("store")).unwrap();
+        let snapshots = snapshot::list(directory.path()).unwrap();
+        assert_eq!(snapshots.len(), 2);
+        for snapshot in &snapshots[..damaged_snapshots] {
+            let mut bytes = fs::read(&snapshot.path).unwrap();
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 1;
+            fs::write(&snapshot.path, bytes).unwrap();
+        }
+        let findings = check(directory.path());
+        assert!(findings[0].contains("built anew"), "{findings:?}");
+        let from_snapshot = findings[0].contains("a snapshot of record");
+        assert_eq!(from_snapshot, damaged_snapshots < 2, "{findings:?}");
+        let passed_over = findings.iter().filter(|finding| finding.contains("passed over")).count();
+        assert_eq!(passed_over, damaged_snapshots, "{findings:?}");
+        assert_eq!(check(directory.path()), Vec::<String>::new(), "it is told once");
+    }
+}
+
+#[test]
+fn a_crash_between_a_days_file_and_its_rows_counts_nothing_twice() {
+    let (directory, mut random) = lived(2, 3);
+    let before = tempfile::tempdir().unwrap();
+    copy(&directory.path().join("store"), &before.path().join("store"));
+    // The day is closed, and the store is lost back to what it was before.
+    live(directory.path(), 1, &mut random);
+    set_clock(Day(FIRST_DAY.0 + 2), 1);
+    live(directory.path(), 1, &mut random);
+    fs::remove_dir_all(directory.path().join("store")).unwrap();
+    copy(&before.path().join("store"), &directory.path().join("store"));
+    assert_eq!(check(directory.path()), Vec::<String>::new());
+}
+
+#[test]
+fn a_days_file_that_is_damaged_or_gone_is_made_anew() {
+    let (directory, _) = lived(3, 4);
+    fs::remove_file(directory.path().join("rollups/2024-10-04")).unwrap();
+    fs::write(directory.path().join("rollups/2024-10-05"), "TOLLGATE").unwrap();
+    assert_eq!(check(directory.path()), Vec::<String>::new());
+    assert!(directory.path().join("rollups/2024-10-04").exists());
+}
+
+#[test]
+fn records_that_are_missing_are_noted_with_the_totals_that_miss_them() {
+    let (directory, _) = lived(1, 5);
+    for gone in ["store", "snapshots"] {
+        fs::remove_dir_all(directory.path().join(gone)).unwrap();
+    }
+    let segment = fs::read_dir(directory.path().join("journal")).unwrap().next().unwrap().unwrap().path();
+    let mut bytes = fs::read(&segment).unwrap();
+    bytes[2000] ^= 1;
+    fs::write(&segment, bytes).unwrap();
+    for _ in 0..2 {
+        check(directory.path());
+        let journal = journal(directory.path());
+        let missing = Store::open(directory.path(), &journal).unwrap().missing().unwrap();
+        assert_eq!(missing.len(), 1);
+        assert_eq!(missing[0].missing.clone().count(), 1);
+        assert_eq!((&missing[0].file, missing[0].offset <= 2000), (&segment, true));
+    }
+}
+
+#[test]
+fn without_snapshots_a_log_that_has_lost_its_beginning_is_not_taken_for_all_there_was() {
+    let (directory, _) = lived(1, 6);
+    let segment = fs::read_dir(directory.path().join("journal")).unwrap().next().unwrap().unwrap().path();
+    fs::rename(&segment, segment.with_file_name("00000000000000000005.log")).unwrap();
+    // The store is whole: its totals contain what the log has lost.
+    let journal = journal(directory.path());
+    let findings = open(directory.path(), &journal, Day(0)).unwrap().findings;
+    assert!(findings[0].contains("Records 1 to 4 are gone"), "{findings:?}");
+    for gone in ["store", "snapshots"] {
+        fs::remove_dir_all(directory.path().join(gone)).unwrap();
+    }
+    let refused = open(directory.path(), &journal, Day(0)).err().map(|error| error.to_string());
+    assert!(refused.unwrap().contains("nothing is left that it could be built from"));
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let to = to.join(entry.file_name());
+        if entry.path().is_dir() { copy(&entry.path(), &to) } else { assert!(fs::copy(entry.path(), to).is_ok()) }
+    }
+}

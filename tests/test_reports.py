@@ -1,0 +1,174 @@
+"""Usage reports: exact to the event, by any columns, as JSON and as CSV, for any window."""
+
+import collections
+import csv
+import decimal
+import io
+import itertools
+import json
+
+import pytest
+
+from support.gateway import EPOCH, Customer, parse_time, prefix_of
+from support.upstream import ScriptedUpstream
+from support.wall_clock import WallClock
+
+COLUMNS = {
+    "group": lambda event: {"group_id": event["groupId"], "external_entity_id": event["externalEntityId"]},
+    "model": lambda event: {"model_slug": event["modelSlug"]},
+    "key": lambda event: {"api_key_prefix": event["apiKeyPrefix"]},
+    "day": lambda event: {"day": event["timestamp"][:10]},
+    "hour": lambda event: {"hour": event["timestamp"][:13] + ":00:00Z"},
+}
+PATH = "/v1/gateway/usage_report"
+
+
+def summed(events, columns):
+    """What a report of these events must say, as a set of rows."""
+    rows = collections.defaultdict(lambda: [0, 0, 0, 0, collections.Counter()])
+    for event in events:
+        key = tuple(sorted(pair for column in columns for pair in COLUMNS[column](event).items()))
+        row, tokens = rows[key], event["tokens"]
+        row[0] += 1
+        row[1] += tokens["inputTokens"]
+        row[2] += tokens["outputTokens"]
+        row[3] += tokens["cachedInputTokens"]
+        if event["cost"]:
+            row[4][event["cost"]["currency"]] += decimal.Decimal(event["cost"]["amount"])
+    return {key: (*row[:4], dict(row[4])) for key, row in rows.items()}
+
+
+def read(items):
+    sums = ("requests", "input_tokens", "output_tokens", "cached_input_tokens", "cost")
+    rows = {}
+    for item in items:
+        key = tuple(sorted((name, value) for name, value in item.items() if name not in sums))
+        cost = {currency: decimal.Decimal(amount) for currency, amount in item["cost"].items()}
+        assert key not in rows, "a row stands twice"
+        rows[key] = (*(item[name] for name in sums[:4]), cost)
+    return rows
+
+
+def report(gateway, columns=(), **query):
+    query = {"start_time": EPOCH, "group_by": ",".join(columns), **query}
+    answer = gateway.admin("GET", PATH, query=query)
+    assert set(answer) == {"items"}, answer
+    return read(answer["items"])
+
+
+@pytest.fixture(scope="module")
+def billed(gateway):
+    """Events of two groups, three keys, two models with prices in two currencies and one without."""
+    upstream = ScriptedUpstream()
+    models = [
+        gateway.create_endpoint(upstream, pricing=price)["slug"]
+        for price in (
+            {"currency": "EUR", "input": "2.5", "output": "10", "cached": "0.000001"},
+            {"currency": "USD", "input": "0.1", "output": "0.3", "cached": "0"},
+        )
+    ]
+    free = gateway.create_endpoint(upstream)["slug"]
+    groups = [gateway.create_group(*models, free) for _ in range(2)]
+    keys = [gateway.mint_key(group) for group in (groups[0], groups[0], groups[1])]
+    for key, slug in itertools.product(keys, (*models, free)):
+        for words in range(1, 4):
+            assert Customer(gateway, key).chat(slug, "one two three", max_tokens=words).status == 200
+    events = gateway.events(*keys)
+    assert len(events) == 27
+    yield events, keys
+    upstream.stop()
+
+
+@pytest.mark.parametrize(
+    "columns", [columns for count in range(6) for columns in itertools.combinations(COLUMNS, count)], ids="-".join
+)
+def test_sums_are_those_of_the_events_by_any_columns(gateway, billed, columns):
+    assert report(gateway, columns) == summed(gateway.events(), columns)
+
+
+def test_a_window_is_exact_to_the_event(gateway, billed):
+    events = gateway.events()
+    for start, end in itertools.combinations(range(0, len(events), 5), 2):
+        window = {"start_time": events[start]["timestamp"], "end_time": events[end]["timestamp"]}
+        inside = [event for event in events if window["start_time"] <= event["timestamp"] < window["end_time"]]
+        assert report(gateway, ("key",), **window) == summed(inside, ("key",))
+    assert report(gateway, ("key",), start_time="2000-01-01T00:00:00Z", end_time="2000-01-02T00:00:00Z") == {}
+    assert report(gateway, ("key",), start_time="2999-01-01T00:00:00Z") == {}
+
+
+def test_an_event_is_in_the_report_as_soon_as_its_answer_ended(gateway, upstream):
+    slug = gateway.create_endpoint(upstream)["slug"]
+    key = gateway.mint_key(gateway.create_group(slug))
+    for count in range(1, 6):
+        assert Customer(gateway, key).chat(slug).status == 200
+        rows = report(gateway, ("key",))
+        assert rows[(("api_key_prefix", prefix_of(key)),)][0] == count
+
+
+def test_csv_has_the_same_columns_and_the_same_rows(gateway, billed):
+    query = {"start_time": EPOCH, "group_by": "hour,group,key", "format": "csv"}
+    answer = gateway.admin_answer("GET", PATH, query=query)
+    assert answer.status == 200 and answer.headers["content-type"] == "text/csv; charset=utf-8"
+    assert "attachment" in answer.headers["content-disposition"]
+    text = answer.body.decode()
+    assert text.splitlines()[0] == (
+        "group_id,external_entity_id,api_key_prefix,hour,requests,input_tokens,output_tokens,cached_input_tokens,cost"
+    )
+    numbers = ("requests", "input_tokens", "output_tokens", "cached_input_tokens")
+    items = [
+        {name: int(value) if name in numbers else value for name, value in row.items()} | {"cost": json.loads(row["cost"])}
+        for row in csv.DictReader(io.StringIO(text))
+    ]
+    assert read(items) == report(gateway, ("hour", "group", "key"))
+
+
+@pytest.mark.parametrize(
+    "query, named",
+    [
+        ({}, "start_time"),
+        ({"start_time": "yesterday"}, "start_time"),
+        ({"start_time": EPOCH, "end_time": "1999-01-01T00:00:00Z"}, "end_time"),
+        ({"start_time": EPOCH, "group_by": "week"}, "group_by"),
+        ({"start_time": EPOCH, "group_by": "day,day"}, "group_by"),
+        ({"start_time": EPOCH, "format": "xml"}, "format"),
+        ({"start_time": EPOCH, "limit": "5"}, "limit"),
+    ],
+)
+def test_a_wrong_parameter_is_named(gateway, query, named):
+    answer = gateway.admin_answer("GET", PATH, query=query)
+    assert answer.status == 400 and named in answer.json()["error"]
+
+
+def test_deleted_groups_and_renamed_models_are_still_named(gateway, upstream):
+    endpoint = gateway.create_endpoint(upstream)
+    group = gateway.create_group(endpoint["slug"])
+    key = gateway.mint_key(group)
+    assert Customer(gateway, key).chat(endpoint["slug"]).status == 200
+    gateway.admin("PATCH", f"/v1/gateway/endpoints/{endpoint['id']}", {"slug": endpoint["slug"] + "-2"})
+    assert Customer(gateway, key).chat(endpoint["slug"] + "-2").status == 200
+    gateway.admin("DELETE", f"/v1/gateway/groups/{group['id']}")
+    mine = [dict(row) for row in report(gateway, ("group", "model", "key")) if ("api_key_prefix", prefix_of(key)) in row]
+    assert [row["model_slug"] for row in mine] == [endpoint["slug"], endpoint["slug"] + "-2"]
+    assert {row["external_entity_id"] for row in mine} == {group["metadata"]["external_entity_id"]}
+
+
+def test_days_are_closed_and_outlive_a_store_that_is_lost(upstream):
+    with WallClock("2026-03-01T22:30:00Z") as clock, clock.gateway() as gateway:
+        slug = gateway.create_endpoint(upstream, pricing={"currency": "EUR", "input": "1", "output": "2", "cached": "0"})["slug"]
+        customer = Customer(gateway, gateway.mint_key(gateway.create_group(slug)))
+        for _ in range(4):
+            assert customer.chat(slug).status == 200
+            clock.jump(hours=11)
+        days = ("2026-03-01", "2026-03-02")
+        rollups = gateway.data_dir / "rollups"
+        gateway.eventually(lambda: rollups.exists() and sorted(p.name for p in rollups.iterdir()), lambda found: found == list(days))
+        events = gateway.events()
+        before = [report(gateway, columns) for columns in (("day",), ("hour", "key"), ("day", "model"), ())]
+        assert before[0] == summed(events, ("day",)) and len(before[0]) == 3
+        assert before[1] == summed(events, ("hour", "key"))
+        cut = events[1]["timestamp"]
+        assert report(gateway, ("day",), start_time=cut) == summed(events[1:], ("day",)), "from the middle of a closed day"
+        gateway.kill9()
+        gateway.start()
+        assert [report(gateway, columns) for columns in (("day",), ("hour", "key"), ("day", "model"), ())] == before
+        assert parse_time(gateway.events()[-1]["timestamp"]).hour == parse_time(events[-1]["timestamp"]).hour
