@@ -16,5 +16,6 @@ pub mod route;
 pub mod slug;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod time;
 pub mod usage;
 pub mod window;

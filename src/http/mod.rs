@@ -4,4 +4,3 @@ pub mod admin;
 mod error;
 pub mod inference;
 mod limit_words;
-mod time;

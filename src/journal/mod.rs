@@ -56,6 +56,7 @@ pub use self::{
 use self::{
     damage::DamageList,
     reader::From,
+    recover::{Purpose, Recovered},
     segment::Table,
     stats::Meter,
     upkeep::Upkeep,
@@ -183,47 +184,27 @@ impl Journal {
     pub fn open_with_clock(dir: &Path, durability: Durability, clock: Clock) -> Result<(Self, OpenReport), Error> {
         let io = |e| Error::io(dir, e);
         segment::make_dir(dir).map_err(io)?;
-        let recovered = recover::recover(dir, durability)?;
-        let active = match recovered.output {
+        let mut recovered = recover::recover(dir, Purpose::Write(durability))?;
+        let active = match recovered.output.take() {
             Some((segment, output)) => Active::resume(segment, output),
             None => Active::begin(dir, 1, None, durability).map_err(io)?,
         };
-        let report =
-            OpenReport { last_seq: recovered.last_seq, cut_bytes: recovered.cut_bytes, damage: recovered.damage };
-        if report.cut_bytes > 0 {
-            tracing::warn!(bytes = report.cut_bytes, "an unfinished write at the end of the journal was cut off");
+        if recovered.cut_bytes > 0 {
+            tracing::warn!(bytes = recovered.cut_bytes, "an unfinished write at the end of the journal was cut off");
         }
-        let shared = Arc::new(Shared {
-            dir: dir.to_owned(),
-            durability,
-            clock,
-            queue: Mutex::new(Queue {
-                frames: Vec::new(),
-                last_seq: recovered.last_seq,
-                last_ms: recovered.last_ms,
-                last_record_ms: recovered.last_ms,
-                since: None,
-                writer_idle: false,
-                closing: false,
-                abandoned: false,
-            }),
-            queued: Condvar::new(),
-            progress: Arc::new(Progress::new(recovered.last_seq)),
-            in_flight: AtomicUsize::new(0),
-            in_flight_since: AtomicU64::new(0),
-            epoch: Instant::now(),
-            table: Table::new(recovered.segments),
-            damage: DamageList::default(),
-            upkeep: Upkeep::new(dir.to_owned(), durability),
-            meter: Meter::new(),
-            last_ms: AtomicU64::new(recovered.last_ms),
-            last_error: Mutex::new(None),
-        });
-        for damage in &report.damage {
-            shared.note_damage(damage.clone());
-        }
+        let (shared, report) = Shared::new(dir, durability, clock, recovered);
         let writer = Writer::new(shared.clone(), active);
         let threads = Threads::start(shared.clone(), writer).map_err(io)?;
+        Ok((Self { shared, threads: Arc::new(threads) }, report))
+    }
+
+    /// Opens the journal in `dir` to be read as it is now, also while another process writes it. Nothing is changed;
+    /// what is damaged at its end is told and left there.
+    pub fn open_read_only(dir: &Path) -> Result<(Self, OpenReport), Error> {
+        let (shared, report) =
+            Shared::new(dir, Durability::Process, system_clock, recover::recover(dir, Purpose::Read)?);
+        shared.queue.lock().closing = true;
+        let threads = Threads { shared: shared.clone(), running: Mutex::new(None) };
         Ok((Self { shared, threads: Arc::new(threads) }, report))
     }
 
@@ -408,6 +389,40 @@ impl Journal {
 }
 
 impl Shared {
+    fn new(dir: &Path, durability: Durability, clock: Clock, recovered: Recovered) -> (Arc<Self>, OpenReport) {
+        let Recovered { segments, last_seq, last_ms, cut_bytes, damage, .. } = recovered;
+        let shared = Arc::new(Self {
+            dir: dir.to_owned(),
+            durability,
+            clock,
+            queue: Mutex::new(Queue {
+                frames: Vec::new(),
+                last_seq,
+                last_ms,
+                last_record_ms: last_ms,
+                since: None,
+                writer_idle: false,
+                closing: false,
+                abandoned: false,
+            }),
+            queued: Condvar::new(),
+            progress: Arc::new(Progress::new(last_seq)),
+            in_flight: AtomicUsize::new(0),
+            in_flight_since: AtomicU64::new(0),
+            epoch: Instant::now(),
+            table: Table::new(segments),
+            damage: DamageList::default(),
+            upkeep: Upkeep::new(dir.to_owned(), durability),
+            meter: Meter::new(),
+            last_ms: AtomicU64::new(last_ms),
+            last_error: Mutex::new(None),
+        });
+        for damage in &damage {
+            shared.note_damage(damage.clone());
+        }
+        (shared, OpenReport { last_seq, cut_bytes, damage })
+    }
+
     /// Waits until something has queued and swaps it into `batch`, which is empty. False: closed, and nothing is left.
     fn take_batch(&self, batch: &mut Vec<u8>) -> bool {
         let mut queue = self.queue.lock();

@@ -3,6 +3,8 @@
 //! Only the last segment is read whole (its frames' CRCs; no body is decoded); the others are checked when they are
 //! read. Bytes after the last valid frame are a write that was never finished: they are zeroed, so that nothing of them
 //! is ever taken for a record behind a new one. Where a valid frame follows they are damage, and stay as they are.
+//!
+//! Whoever only reads changes nothing: another process may be writing.
 
 use std::{fs::File, ops::Range, path::Path, sync::Arc};
 
@@ -29,25 +31,41 @@ pub(super) struct Recovered {
     pub(super) damage: Vec<Damage>,
 }
 
+/// What the journal is opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// To go on with it.
+    Write(Durability),
+    /// To read what is there.
+    Read,
+}
+
 /// Reads what is in `dir`.
-pub(super) fn recover(dir: &Path, durability: Durability) -> Result<Recovered, Error> {
+pub(super) fn recover(dir: &Path, purpose: Purpose) -> Result<Recovered, Error> {
     let mut recovered = Recovered::default();
+    if purpose != Purpose::Read {
+        segment::remove_half_made(dir).map_err(|e| Error::io(dir, e))?;
+    }
     let mut earlier = segment::list(dir).map_err(|e| Error::io(dir, e))?;
+    let mut is_last = true;
     let mut owned_to = u64::MAX;
     // From the last one back to the first that holds a record: normally that is the last one.
     while let Some(first) = earlier.pop() {
         let segment = Arc::new(Segment::new(dir, first, 0));
-        let survey = Survey::of(&segment, first..owned_to)?;
-        if recovered.output.is_none() {
-            recovered.cut_bytes = survey.cut().map_err(|e| Error::io(&segment.path, e))?;
+        let survey = Survey::of(&segment, first..owned_to, purpose)?;
+        if std::mem::take(&mut is_last) {
+            recovered.cut_bytes = survey.torn().map_err(|e| Error::io(&segment.path, e))?;
             recovered.last_seq = survey.last_seq;
-            let output = Output::resume(&segment.path, survey.end).map_err(|e| Error::io(&segment.path, e))?;
-            recovered.output = Some((segment.clone(), output));
+            if purpose != Purpose::Read {
+                survey.cut(recovered.cut_bytes).map_err(|e| Error::io(&segment.path, e))?;
+                let output = Output::resume(&segment.path, survey.end).map_err(|e| Error::io(&segment.path, e))?;
+                recovered.output = Some((segment.clone(), output));
+            }
         }
         let empty = survey.end == 0;
         recovered.last_ms = survey.last_ms;
         if !empty {
-            if durability == Durability::Disk {
+            if purpose == Purpose::Write(Durability::Disk) {
                 // A process that was killed may have left frames with the OS that were never synced, and whoever
                 // reads them from now on takes them for durable.
                 survey.file.sync_data().map_err(|e| Error::io(&segment.path, e))?;
@@ -85,10 +103,10 @@ struct Survey {
 }
 
 impl Survey {
-    fn of(segment: &Segment, owned: Range<u64>) -> Result<Self, Error> {
+    fn of(segment: &Segment, owned: Range<u64>, purpose: Purpose) -> Result<Self, Error> {
         let io = |e| Error::io(&segment.path, e);
         // Writable, since an unfinished write is cut.
-        let file = File::options().read(true).write(true).open(&segment.path).map_err(io)?;
+        let file = File::options().read(true).write(purpose != Purpose::Read).open(&segment.path).map_err(io)?;
         let len = file.metadata().map_err(io)?.len();
         let mut scanner = Scanner::new(file, 0);
         let (mut end, mut last_seq, mut last_ms) = (0, owned.start.saturating_sub(1), 0);
@@ -120,13 +138,17 @@ impl Survey {
         Ok(Self { file: scanner.into_file(), len, end, last_seq, last_ms, damage })
     }
 
-    /// Zeroes what follows the end; returns how many bytes of it were not zero anyway.
-    fn cut(&self) -> std::io::Result<u64> {
-        let torn_to = segment::end_of_nonzero(&self.file, self.end, self.len)?;
-        if torn_to > self.end {
-            segment::zero(&self.file, self.end, torn_to)?;
+    /// How many bytes follow the end up to the last one that is not zero.
+    fn torn(&self) -> std::io::Result<u64> {
+        Ok(segment::end_of_nonzero(&self.file, self.end, self.len)? - self.end)
+    }
+
+    /// Zeroes so many bytes after the end.
+    fn cut(&self, torn: u64) -> std::io::Result<()> {
+        if torn > 0 {
+            segment::zero(&self.file, self.end, self.end + torn)?;
             self.file.sync_data()?;
         }
-        Ok(torn_to - self.end)
+        Ok(())
     }
 }

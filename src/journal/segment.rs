@@ -143,22 +143,29 @@ impl Table {
     }
 }
 
-/// The first sequence numbers of the segments in `dir`, ascending. Half-made segments of an earlier run are removed.
+/// The first sequence numbers of the segments in `dir`, ascending.
 pub(super) fn list(dir: &Path) -> io::Result<Vec<u64>> {
     let mut firsts = Vec::new();
     for entry in fs::read_dir(dir)? {
         let path = entry?.path();
-        match path.extension().and_then(|e| e.to_str()) {
-            Some("tmp") => fs::remove_file(&path)?,
-            Some(EXTENSION) => {
-                let digits = path.file_stem().and_then(|s| s.to_str()).filter(|s| s.len() == 20);
-                firsts.extend(digits.and_then(|s| s.parse().ok()).filter(|first| (1..u64::MAX / 2).contains(first)));
-            }
-            _ => {}
+        if path.extension().is_some_and(|extension| extension == EXTENSION) {
+            let digits = path.file_stem().and_then(|s| s.to_str()).filter(|s| s.len() == 20);
+            firsts.extend(digits.and_then(|s| s.parse().ok()).filter(|first| (1..u64::MAX / 2).contains(first)));
         }
     }
     firsts.sort_unstable();
     Ok(firsts)
+}
+
+/// Removes the half-made segments of an earlier run.
+pub(super) fn remove_half_made(dir: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "tmp") {
+            fs::remove_file(&path)?;
+        }
+    }
+    Ok(())
 }
 
 /// Makes `dir` if it is not there; it is nobody else's to read, whatever the umask.

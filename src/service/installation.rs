@@ -65,10 +65,7 @@ impl Installation {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed)?;
         fs::set_permissions(directory, fs::Permissions::from_mode(0o700)).map_err(failed)?;
         let lock = private().write(true).create(true).truncate(false).open(directory.join("lock")).map_err(failed)?;
-        lock.try_lock().map_err(|error| match error {
-            fs::TryLockError::WouldBlock => InstallationError::InUse(directory.to_owned()),
-            fs::TryLockError::Error(error) => failed(error),
-        })?;
+        take(&lock, directory)?;
         let is_new = !directory.join("journal").exists();
         Ok(Self {
             hash_key: key(&directory.join("hash.key"), is_new)?,
@@ -76,6 +73,24 @@ impl Installation {
             lock,
         })
     }
+}
+
+/// Locks a data directory that is only looked at, if nobody has it. Nothing is made.
+pub(super) fn lock_existing(directory: &Path) -> Result<Option<fs::File>, InstallationError> {
+    let path = directory.join("lock");
+    let lock = fs::File::open(&path).map_err(|error| InstallationError::Io(path, error))?;
+    match take(&lock, directory) {
+        Ok(()) => Ok(Some(lock)),
+        Err(InstallationError::InUse(_)) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn take(lock: &fs::File, directory: &Path) -> Result<(), InstallationError> {
+    lock.try_lock().map_err(|error| match error {
+        fs::TryLockError::WouldBlock => InstallationError::InUse(directory.to_owned()),
+        fs::TryLockError::Error(error) => InstallationError::Io(directory.to_owned(), error),
+    })
 }
 
 fn private() -> fs::OpenOptions {

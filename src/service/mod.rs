@@ -4,6 +4,7 @@
 //! customer's request (`inference`); each reads top to bottom in its file.
 
 pub mod auth;
+pub mod backup;
 pub mod bodies;
 mod boot;
 pub mod catalog;
@@ -27,6 +28,7 @@ pub mod reports;
 pub mod secrets;
 pub mod status;
 mod upkeep;
+pub mod verify;
 
 use std::{
     net::SocketAddr,

@@ -134,7 +134,7 @@ impl Gateway {
         let last = Hour::from_unix_ms(window.end);
         if first <= last {
             let grain = if by.hour { Grain::Hour } else { Grain::Day };
-            let read = self.store.rollups(&self.journal, first..last, grain, |row| report.add(row));
+            let read = self.store.rollups(Some(&self.journal), first..last, grain, |row| report.add(row));
             report.troubles = read.map_err(Error::internal)?;
             self.add_events(&mut report, window.start..first.start_unix_ms(), "start_time")?;
             self.add_events(&mut report, last.start_unix_ms()..window.end, "end_time")?;

@@ -160,6 +160,8 @@ impl Store {
             }
             Row::ApiKey(key) => write(Table::ApiKeys, key.prefix.as_bytes(), Some(encode(&key)?)),
             Row::ApiKeyGone(prefix) => {
+                batch.last_used.remove(&prefix);
+                let mut write = |table, key: &[u8], value| batch.rows.push((table, key.to_vec(), value));
                 write(Table::ApiKeys, prefix.as_bytes(), None);
                 write(Table::LastUsed, prefix.as_bytes(), None);
             }

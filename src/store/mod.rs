@@ -10,6 +10,7 @@
 
 mod apply;
 mod checked;
+mod compare;
 mod fold;
 mod migrate;
 mod open;
@@ -29,6 +30,7 @@ use parking_lot::RwLock;
 pub use self::{
     apply::{Counter, CounterKey},
     checked::FileError,
+    compare::{load_copy, open_copy, unreadable_rollups},
     fold::{FoldError, Folder},
     open::{Opened, open},
     rollups::Grain,

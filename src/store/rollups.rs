@@ -8,7 +8,7 @@
 //! * A file that cannot be read is made anew from the journal, as long as that has the day.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     ops::Range,
     path::{Path, PathBuf},
@@ -146,6 +146,21 @@ impl Store {
         Ok(hour.map(|hour| Hour(u32::from_be_bytes(hour)).day()))
     }
 
+    /// The days that have rows.
+    pub(super) fn rollup_days(&self) -> Result<BTreeSet<Day>, StoreError> {
+        let mut days = BTreeSet::new();
+        for key in self.tables.of(Table::RollupFiles).iter().keys() {
+            days.insert(Day(u32::from_be_bytes(key?.as_ref().try_into().map_err(|_| DAMAGED)?)));
+        }
+        let mut from = Hour(0);
+        while let Some((key, _)) = self.tables.of(Table::Rollups).get_gt(from.0.to_be_bytes())? {
+            let day = Hour(u32::from_be_bytes(*key.first_chunk().ok_or(DAMAGED)?)).day();
+            days.insert(day);
+            from = day.hours().end;
+        }
+        Ok(days)
+    }
+
     /// Closes the days before `today`: all their records have been taken in, and no more will come.
     pub fn close_days(&self, today: Day) -> Result<Vec<Day>, StoreError> {
         let mut closed = Vec::new();
@@ -234,11 +249,11 @@ impl Store {
         Ok(())
     }
 
-    /// Gives `each` every row of some hours; in days that are wanted as a whole, those of `grain`. What could not be
-    /// read from a file nor made anew from the journal is told in words.
+    /// Gives `each` every row of some hours; in days that are wanted as a whole, those of `grain`. A file that cannot be
+    /// read is made anew from `healer`; what could not be read in the end is told in words.
     pub fn rollups(
         &self,
-        journal: &Journal,
+        healer: Option<&Journal>,
         hours: Range<Hour>,
         grain: Grain,
         mut each: impl FnMut(Rollup),
@@ -252,7 +267,7 @@ impl Store {
             let is_whole = hours.start <= day.hours().start && day.hours().end <= hours.end;
             let grain = if is_whole { grain } else { Grain::Hour };
             for part in 0..decode::<Vec<u64>>(&parts)?.len() {
-                match self.read_or_heal(journal, day, part, grain) {
+                match self.read_or_heal(healer, day, part, grain) {
                     Ok(rows) => rows.into_iter().filter(|row| hours.contains(&row.hour)).for_each(&mut each),
                     Err(trouble) => troubles.push(trouble),
                 }
@@ -265,11 +280,18 @@ impl Store {
     }
 
     /// The rows of a file. One that is damaged or gone is made anew first.
-    fn read_or_heal(&self, journal: &Journal, day: Day, part: usize, grain: Grain) -> Result<Vec<Rollup>, String> {
+    fn read_or_heal(
+        &self,
+        healer: Option<&Journal>,
+        day: Day,
+        part: usize,
+        grain: Grain,
+    ) -> Result<Vec<Rollup>, String> {
         let path = self.rollup_file(day, part);
         read_file(&path, grain).or_else(|why| {
             let trouble = |error: String| format!("The rollups of {} cannot be read: {error}", day.date());
             let of_file = |error: &dyn std::fmt::Display| trouble(format!("{}: {error}.", path.display()));
+            let Some(journal) = healer else { return Err(of_file(&why)) };
             self.make_anew(journal, day, part).map_err(|error| match error {
                 FoldError::Journal(error) => trouble(format!("{}: {why}; {error}.", path.display())),
                 FoldError::Store(error) => of_file(&error),
@@ -316,7 +338,8 @@ fn open_file(path: &Path) -> Result<(Head, Reader), FileError> {
     Ok((head, reader))
 }
 
-fn read_file(path: &Path, grain: Grain) -> Result<Vec<Rollup>, FileError> {
+/// The rows of a file.
+pub(super) fn read_file(path: &Path, grain: Grain) -> Result<Vec<Rollup>, FileError> {
     let (head, mut reader) = open_file(path)?;
     let mut rows = Vec::new();
     for _ in 0..head.of_day {

@@ -104,7 +104,7 @@ fn of_journal(journal: &Journal) -> Totals {
 fn of_store(store: &Store, journal: &Journal, grain: Grain) -> Totals {
     let mut totals = Totals::new();
     let all = Hour(0)..Hour(u32::MAX);
-    let troubles = store.rollups(journal, all, grain, |row| totals.entry(key(&row)).or_default().add(&row.sums));
+    let troubles = store.rollups(Some(journal), all, grain, |row| totals.entry(key(&row)).or_default().add(&row.sums));
     assert_eq!(troubles.unwrap(), Vec::<String>::new());
     totals
 }

@@ -17,8 +17,9 @@ use crate::{
         limit::{LimitKind, LimitType, Threshold, Unit},
         money::{Currency, Price},
         slug::{InvalidSlug, Slug},
+        time,
     },
-    http::{limit_words, time},
+    http::limit_words,
     service::reports::Columns,
     upstream::provider::parse_base_url,
 };

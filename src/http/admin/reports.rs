@@ -19,8 +19,8 @@ use super::{
     query::Query,
 };
 use crate::{
-    domain::{money::Cost, rollup::Sums},
-    http::{error::AdminError, time::rfc3339},
+    domain::{money::Cost, rollup::Sums, time::rfc3339},
+    http::error::AdminError,
     service::{
         Gateway,
         error::Error,

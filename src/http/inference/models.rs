@@ -6,8 +6,7 @@ use serde::Serialize;
 
 use super::{error::Problem, reply::Reply};
 use crate::{
-    domain::slug::Slug,
-    http::time,
+    domain::{slug::Slug, time},
     service::{
         Gateway,
         catalog::{KeyEntry, Model},

@@ -6,8 +6,8 @@ use serde::Serialize;
 
 use super::reply::Reply;
 use crate::{
-    domain::{day::Now, ledger::Standing},
-    http::{limit_words, time},
+    domain::{day::Now, ledger::Standing, time},
+    http::limit_words,
     service::{Gateway, catalog::KeyEntry},
 };
 

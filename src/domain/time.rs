@@ -5,7 +5,7 @@ use jiff::Timestamp;
 const NS_PER_MS: i128 = 1_000_000;
 
 /// `2026-11-23T10:00:00.123Z`. Later than year 9999 is shown as its last moment.
-pub(super) fn rfc3339(unix_ms: u64) -> String {
+pub fn rfc3339(unix_ms: u64) -> String {
     let moment = i64::try_from(unix_ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());
     format!("{:.3}", moment.unwrap_or(Timestamp::MAX))
 }
@@ -13,7 +13,7 @@ pub(super) fn rfc3339(unix_ms: u64) -> String {
 /// Reads a moment with any offset; one before 1970 is taken as 1970. Fractions of a millisecond are rounded up, so that
 /// a whole millisecond lies before the result exactly if it lies before what was written. A space stands for the plus
 /// sign that a URL's decoder takes it from.
-pub(super) fn parse(text: &str) -> Option<u64> {
+pub fn parse(text: &str) -> Option<u64> {
     let text = text.replace(' ', "+");
     let ns = match text.parse::<Timestamp>() {
         Ok(moment) => moment.as_nanosecond().max(0),

@@ -1,0 +1,175 @@
+//! `tollgate verify`: is everything durable as it was written, and are the totals those of the events?
+//!
+//! Nothing in the data directory is changed, and a gateway may be serving from it. Every frame of the journal, every
+//! snapshot and every file of rollups is read; then the journal is folded into a scratch store, from its first record
+//! or, once retention has removed that, from the older snapshot, and compared with the snapshots and the store on the
+//! way. The store of a running gateway cannot be opened; its snapshots are compared all the same.
+
+use std::{collections::BTreeMap, fs, io, path::Path};
+
+use super::installation::lock_existing;
+use crate::{
+    domain::record::Record,
+    journal::{Journal, OpenReport, codec},
+    store::{self, Folder, Store, snapshot},
+};
+
+/// What was checked, and what is wrong with it.
+#[derive(Default)]
+pub struct Verified {
+    /// A sentence each; none if all is well.
+    pub findings: Vec<String>,
+    /// What was looked at, in a sentence each.
+    pub seen: Vec<String>,
+}
+
+/// How far the work has come: steps done and steps in all.
+pub type Progress<'a> = &'a dyn Fn(u64, u64);
+
+/// Checks a data directory. An error is about the checking itself, in words.
+pub fn verify(data_dir: &Path, progress: Progress<'_>) -> Result<Verified, String> {
+    let mut verified = Verified::default();
+    let lock = lock_existing(data_dir).map_err(|error| error.to_string())?;
+    let opened = Journal::open_read_only(&data_dir.join("journal"));
+    let (journal, report) = opened.map_err(|error| format!("the journal cannot be opened: {error}"))?;
+    check_journal(&journal, &report, progress, &mut verified)?;
+    let bases = check_snapshots(data_dir, &mut verified)?;
+    for (path, error) in store::unreadable_rollups(data_dir).map_err(|error| error.to_string())? {
+        verified.findings.push(format!("{}: {error}. It is made anew when a report needs it.", path.display()));
+    }
+    compare(data_dir, &journal, &bases, lock.is_some(), progress, &mut verified)?;
+    Ok(verified)
+}
+
+/// Reads every record.
+fn check_journal(
+    journal: &Journal,
+    report: &OpenReport,
+    progress: Progress<'_>,
+    verified: &mut Verified,
+) -> Result<(), String> {
+    let (mut reader, mut events, mut changes) = (journal.reader(0), 0_u64, 0_u64);
+    let last = report.last_seq;
+    while let Some(frame) = reader.next().map_err(|error| error.to_string())? {
+        match codec::decode(frame.body) {
+            Ok(Record::Settled(_)) => events += 1,
+            Ok(Record::Changed(_)) => changes += 1,
+            Err(error) => verified.findings.push(format!("journal: record {} cannot be decoded: {error}.", frame.seq)),
+        }
+        if frame.seq.is_multiple_of(10_000) {
+            progress(frame.seq, last * 2);
+        }
+    }
+    verified.findings.extend(journal.damage().iter().map(|damage| {
+        let (first, last) = (damage.missing.start(), damage.missing.end());
+        let place = format!("{}, {} bytes from byte {} on", damage.file.display(), damage.bytes, damage.offset);
+        format!("journal: records {first} to {last} cannot be read ({place}).")
+    }));
+    let first = journal.first_seq();
+    verified.seen.push(format!("journal: records {first} to {last}: {events} events, {changes} changes"));
+    if report.cut_bytes > 0 {
+        let torn = report.cut_bytes;
+        verified
+            .seen
+            .push(format!("journal: {torn} bytes of an unfinished write at its end; the next start cuts them"));
+    }
+    Ok(())
+}
+
+/// Reads every snapshot. Gives the good ones, the oldest first.
+fn check_snapshots(data_dir: &Path, verified: &mut Verified) -> Result<Vec<snapshot::Snapshot>, String> {
+    let mut good = snapshot::list(data_dir).map_err(|error| error.to_string())?;
+    good.reverse();
+    good.retain(|snapshot| match snapshot::check(&snapshot.path) {
+        Ok(()) => {
+            verified.seen.push(format!("snapshot of record {}: {} bytes", snapshot.applied, snapshot.bytes));
+            true
+        }
+        Err(error) => {
+            verified.findings.push(format!("{}: {error}.", snapshot.path.display()));
+            false
+        }
+    });
+    Ok(good)
+}
+
+/// Folds the journal anew and compares.
+fn compare(
+    data_dir: &Path,
+    journal: &Journal,
+    snapshots: &[snapshot::Snapshot],
+    may_open_store: bool,
+    progress: Progress<'_>,
+    verified: &mut Verified,
+) -> Result<(), String> {
+    let failed = |error: &dyn std::fmt::Display| format!("the journal could not be folded anew: {error}");
+    let scratch = tempfile::tempdir().map_err(|error| failed(&error))?;
+    let rollups = data_dir.join("rollups");
+    let base = if journal.first_seq() > 1 { snapshots.first() } else { None };
+    if journal.first_seq() > 1 && base.is_none() {
+        verified.findings.push(
+            "the totals cannot be compared: the journal's beginning is gone, and no snapshot is whole".to_owned(),
+        );
+        return Ok(());
+    }
+    let mut copies: BTreeMap<u64, Vec<(String, Store)>> = BTreeMap::new();
+    for snapshot in snapshots.iter().filter(|snapshot| base.is_none_or(|base| snapshot.applied > base.applied)) {
+        let directory = scratch.path().join(format!("snapshot-{}", snapshot.applied));
+        let name = format!("snapshot of record {}", snapshot.applied);
+        let loaded = store::load_copy(&snapshot.path, &directory, &rollups).map_err(|error| failed(&error))?;
+        copies.entry(snapshot.applied).or_default().push((name, loaded));
+    }
+    if may_open_store && data_dir.join("store").exists() {
+        let directory = scratch.path().join("live");
+        copy(&data_dir.join("store"), &directory.join("store")).map_err(|error| failed(&error))?;
+        match store::open_copy(&directory, &rollups) {
+            Ok(live) => {
+                let applied = live.applied().map_err(|error| failed(&error))?;
+                copies.entry(applied).or_default().push(("store".to_owned(), live));
+            }
+            Err(error) => verified.findings.push(format!("store: {error}; the next start builds it anew.")),
+        }
+    }
+    let directory = scratch.path().join("anew");
+    let anew = match base {
+        Some(base) => store::load_copy(&base.path, &directory, &rollups),
+        None => store::open_copy(&directory, &rollups),
+    };
+    let anew = anew.map_err(|error| failed(&error))?;
+    let mut folder = Folder::new(&anew, journal).map_err(|error| failed(&error))?;
+    let last = journal.durable_seq();
+    for (applied, copies) in copies {
+        if applied > last {
+            let lost = format!("the journal ends with record {last}");
+            verified
+                .findings
+                .extend(copies.iter().map(|(name, _)| format!("{name}: it knows record {applied}, and {lost}.")));
+            continue;
+        }
+        folder.catch_up_to(applied).map_err(|error| failed(&error))?;
+        progress(last + applied, last * 2);
+        for (name, copy) in copies {
+            let differences = anew.differences(&copy).map_err(|error| failed(&error))?;
+            if differences.is_empty() {
+                verified.seen.push(format!("{name}: all tables and totals are as the journal says"));
+            }
+            verified.findings.extend(differences.into_iter().map(|difference| format!("{name}: {difference}.")));
+        }
+    }
+    folder.catch_up().map_err(|error| failed(&error))?;
+    Ok(())
+}
+
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let to = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy(&entry.path(), &to)?;
+        } else {
+            fs::copy(entry.path(), to)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,132 @@
+//! Copies of stores, and what differs between two of them: for `tollgate verify`.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    os::unix::fs::symlink,
+    path::Path,
+};
+
+use parking_lot::RwLock;
+
+use super::{
+    Grain, Store, StoreError,
+    checked::FileError,
+    database,
+    fold::FoldError,
+    rollups, snapshot,
+    table::{Table, Tables},
+};
+use crate::domain::{
+    day::{Day, Hour},
+    id::GroupId,
+    rollup::{Rollup, Sums},
+};
+
+/// So many days are told.
+const TOLD: usize = 5;
+
+type Totals = BTreeMap<(Hour, GroupId, String, String), Sums>;
+
+/// Opens a store that lies in `directory` alone, beside the rollups of the data directory that it was copied from.
+pub fn open_copy(directory: &Path, rollups: &Path) -> Result<Store, StoreError> {
+    let db = database(&directory.join("store"))?;
+    let store = Store { tables: Tables::open(&db)?, db, directory: directory.to_owned(), closing: RwLock::default() };
+    store.check_format()?;
+    symlink(rollups, directory.join("rollups"))
+        .map_err(|error| StoreError::File(rollups.to_owned(), FileError::Io(error)))?;
+    Ok(store)
+}
+
+/// The same of a snapshot.
+pub fn load_copy(path: &Path, directory: &Path, rollups: &Path) -> Result<Store, StoreError> {
+    snapshot::load(path, &directory.join("store"))?;
+    open_copy(directory, rollups)
+}
+
+/// The files of rollups in a data directory that cannot be read.
+pub fn unreadable_rollups(data_dir: &Path) -> Result<Vec<(std::path::PathBuf, FileError)>, StoreError> {
+    let directory = data_dir.join("rollups");
+    let failed = |error| StoreError::File(directory.clone(), FileError::Io(error));
+    if !directory.exists() {
+        return Ok(Vec::new());
+    }
+    let mut bad = Vec::new();
+    for entry in std::fs::read_dir(&directory).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        if let Err(error) = rollups::read_file(&path, Grain::Hour) {
+            bad.push((path, error));
+        }
+    }
+    Ok(bad)
+}
+
+impl Store {
+    /// What is otherwise in `other`, which contains the same records.
+    pub fn differences(&self, other: &Self) -> Result<Vec<String>, FoldError> {
+        let mut differences = Vec::new();
+        for (table, name) in [
+            (Table::Slugs, "slugs"),
+            (Table::Endpoints, "endpoints"),
+            (Table::Groups, "groups"),
+            (Table::GoneGroups, "deleted groups"),
+            (Table::ApiKeys, "keys"),
+            (Table::Operators, "operators"),
+            (Table::Secrets, "secrets"),
+            (Table::LastUsed, "last use of keys"),
+            (Table::Counters, "daily counters"),
+            (Table::Missing, "notes of missing records"),
+        ] {
+            let differ = self.differing_rows(other, table)?;
+            if differ > 0 {
+                differences.push(format!("{differ} rows of its {name} are not as the journal says"));
+            }
+        }
+        differences.extend(self.differing_rollups(other)?);
+        Ok(differences)
+    }
+
+    fn differing_rows(&self, other: &Self, table: Table) -> Result<usize, StoreError> {
+        let (own, others) = (self.tables.of(table), other.tables.of(table));
+        // Counters of days long past are forgotten, by one store sooner than by another.
+        let forgotten_before = match table {
+            Table::Counters => others.first()?.map_or_else(|| [u8::MAX; 32].as_slice().into(), |(key, _)| key),
+            _ => sled::IVec::default(),
+        };
+        let mut differ = 0;
+        for entry in others.iter() {
+            let (key, value) = entry?;
+            differ += usize::from(own.get(&key)? != Some(value));
+        }
+        for key in own.range(forgotten_before..).keys() {
+            differ += usize::from(!others.contains_key(key?)?);
+        }
+        Ok(differ)
+    }
+
+    /// Hour by hour, day after day, so that only one day is in memory.
+    fn differing_rollups(&self, other: &Self) -> Result<Vec<String>, FoldError> {
+        let mut differences = Vec::new();
+        let days: BTreeSet<Day> = self.rollup_days()?.into_iter().chain(other.rollup_days()?).collect();
+        for day in days {
+            // A file that cannot be read has been told of.
+            let (Some(own), Some(others)) = (self.sums_of(day)?, other.sums_of(day)?) else { continue };
+            let differ = own.iter().filter(|(key, sums)| others.get(*key) != Some(sums)).count();
+            let unknown = others.keys().filter(|key| !own.contains_key(*key)).count();
+            if differ + unknown > 0 && differences.len() < TOLD {
+                let rows = differ + unknown;
+                differences
+                    .push(format!("{rows} rows of the rollups of {} are not the sums of its events", day.date()));
+            }
+        }
+        Ok(differences)
+    }
+
+    fn sums_of(&self, day: Day) -> Result<Option<Totals>, FoldError> {
+        let mut sums = Totals::new();
+        let add = |row: Rollup| {
+            sums.entry((row.hour, row.group, row.model_slug, row.api_key_prefix)).or_default().add(&row.sums);
+        };
+        let troubles = self.rollups(None, day.hours(), Grain::Hour, add)?;
+        Ok(troubles.is_empty().then_some(sums))
+    }
+}
