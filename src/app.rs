@@ -91,6 +91,8 @@ async fn run(booted: Booted, with_demo: bool) -> Result<(), AppError> {
     let (inference, inference_address) = bind("listen", config.listen)?;
     let (admin, admin_address) = bind("admin_listen", config.admin_listen)?;
     gateway.set_listeners([inference_address, admin_address]);
+    // Only now: a start that fails leaves what the last run left, for the next one to tell.
+    gateway.in_flight.track(&config.data_dir);
 
     let operator_key = gateway.ensure_operator().await.map_err(AppError::Other)?;
     let server = http::inference::server(config.workers, config.shutdown_grace);

@@ -20,6 +20,7 @@ use super::{
     bodies::Bodies,
     catalog::{Catalog, OperatorEntry},
     clock::Clock,
+    inflight::{InFlight, LastStop},
     installation::{Installation, InstallationError, write_private},
     operators::ENV_PREFIX,
     status::Counts,
@@ -90,7 +91,9 @@ pub struct Booted {
 impl Booted {
     /// Makes everything durable and lets go of the data directory. Requests have ended by now.
     pub fn close(self) {
-        if !self.gateway.journal.close(LAST_WRITE) {
+        if self.gateway.journal.close(LAST_WRITE) {
+            self.gateway.in_flight.close();
+        } else {
             error!("the journal could not be written to its end");
         }
         self.upkeep.stop();
@@ -121,9 +124,13 @@ pub fn boot(config: Config, admin_key: Option<Secret>) -> Result<Booted, BootErr
     let opened = store::open(&config.data_dir, &journal, first).map_err(BootError::Store)?;
     let Opened { store, rows, counters, replayed, findings: healed } = opened;
     findings.extend(healed);
-    findings.iter().for_each(|finding| warn!("{finding}"));
-
     let catalog = load_catalog(rows, &sealer, now);
+    let last_stop = LastStop::read(&config.data_dir, &journal, |slug| catalog.slug_name(slug))
+        .map_err(|error| BootError::Journal(error.to_string()))?;
+    findings.extend(last_stop.finding());
+    findings.iter().for_each(|finding| warn!("{finding}"));
+    last_stop.log();
+
     for ((day, group, slug), counter) in counters {
         if let Some(node) = catalog.groups().get(&group) {
             node.tree.ledger.lock().load_day(now, group, slug, day, counter.requests, counter.tokens);
@@ -149,6 +156,8 @@ pub fn boot(config: Config, admin_key: Option<Secret>) -> Result<Booted, BootErr
         estimates: Mutex::new(estimates),
         auth: Auth::default(),
         counts: Counts::default(),
+        in_flight: InFlight::default(),
+        last_stop,
         listeners: OnceLock::new(),
         findings,
         hasher,

@@ -13,6 +13,7 @@ use tracing::{error, info};
 use super::{
     Gateway,
     catalog::{KeyEntry, Model, Path},
+    inflight::Slot,
 };
 use crate::{
     crypto::random::{self, NoRandom},
@@ -53,6 +54,8 @@ pub struct Reservation {
     streamed: bool,
     /// Absent once settled or released.
     hold: Option<Hold>,
+    /// Tells a next start of this request, should it not end in this run.
+    slot: Option<Slot>,
 }
 
 /// Why a request was not admitted.
@@ -95,9 +98,14 @@ impl Gateway {
             slug: self.estimates.lock().get(model.slug_id, arrived.route, request.prompt_bytes),
             admission: self.token_admission(),
         };
-        let admitted = group.tree.ledger.lock().admit(self.now(), &counted_for, model.slug_id, &limits, &ask);
+        let mut ledger = group.tree.ledger.lock();
+        let now = self.now();
+        let admitted = ledger.admit(now, &counted_for, model.slug_id, &limits, &ask);
+        drop(ledger);
         let Admitted { hold, output_max, standings } = admitted.map_err(NotAdmitted::Limit)?;
         self.counts.admitted();
+        let durable = self.journal.durable_seq();
+        let slot = self.in_flight.begin(durable, arrived.id, group.id, model.slug_id, now.unix_ms);
         let reservation = Reservation {
             gateway: self.clone(),
             arrived,
@@ -109,6 +117,7 @@ impl Gateway {
             metadata: metadata.map(Box::from),
             streamed: request.stream,
             hold: Some(hold),
+            slot,
         };
         Ok(Admission { reservation, output_max, standings })
     }
@@ -154,6 +163,7 @@ impl Reservation {
         if let Some(hold) = self.hold.take() {
             let now = self.gateway.now();
             self.arrived.key.group.tree.ledger.lock().release(hold, now, give_back_rate);
+            self.slot = None;
             self.gateway.counts.ended();
         }
     }
@@ -202,7 +212,11 @@ impl Reservation {
             prompt_bytes: self.prompt_bytes,
             cost: pricing.map(|pricing| pricing.cost(&usage)),
         });
+        let slot = self.slot.take().inspect(|slot| slot.settling(gateway.journal.durable_seq()));
         let appended = append(gateway, &record);
+        if let (Some(slot), Some((seq, _))) = (slot, appended) {
+            slot.settled(seq);
+        }
         let now = gateway.now();
         let now = Now { unix_ms: appended.map_or(now.unix_ms, |(_, at_ms)| at_ms), ..now };
         let sample = key.group.tree.ledger.lock().settle(hold, now, usage, usage_source);

@@ -14,10 +14,12 @@ pub mod damage;
 pub mod demo;
 pub mod endpoints;
 pub mod error;
+mod event;
 pub mod events;
 pub mod groups;
 mod housekeeping;
 pub mod inference;
+pub mod inflight;
 mod installation;
 pub mod keys;
 pub mod limits;
@@ -44,6 +46,7 @@ use self::{
     bodies::Bodies,
     catalog::{Catalog, OperatorEntry},
     clock::Clock,
+    inflight::{InFlight, LastStop},
     status::Counts,
 };
 use crate::{
@@ -74,6 +77,10 @@ pub struct Gateway {
     pub auth: Auth,
     /// What happened since the start, for the status page.
     pub counts: Counts,
+    /// What was admitted and has not ended.
+    pub in_flight: InFlight,
+    /// What had not ended when the last run did.
+    pub last_stop: LastStop,
     listeners: OnceLock<Arc<[SocketAddr]>>,
     /// What was found at the start that an operator should know, in sentences.
     pub findings: Vec<String>,

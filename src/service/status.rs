@@ -136,9 +136,8 @@ impl Gateway {
             };
             model.targets.iter().enumerate().filter_map(of_target)
         });
-        let folding = self.fold_error.lock().clone();
-        let housekeeping = self.housekeeping_error.lock().clone();
-        let own = self.cannot_meter().into_iter().chain(folding).chain(housekeeping);
+        let behind = [&self.fold_error, &self.housekeeping_error].map(|error| error.lock().clone());
+        let own = self.cannot_meter().into_iter().chain(behind.into_iter().flatten()).chain(self.in_flight.trouble());
         self.findings.iter().cloned().chain(self.damage_told()).chain(own).chain(troubles).collect()
     }
 

@@ -3,12 +3,19 @@
 use actix_web::web::{Data, Json};
 use schemars::JsonSchema;
 use serde::Serialize;
+use uuid::Uuid;
 
 use super::{
     field::Timestamp,
     operator::{ExportMetrics, Operator},
 };
-use crate::{journal::Stats, service::Gateway};
+use crate::{
+    journal::Stats,
+    service::{
+        Gateway,
+        inflight::{LastStop, Unfinished},
+    },
+};
 
 /// How the gateway is. More may be added.
 #[derive(Serialize, JsonSchema)]
@@ -20,6 +27,7 @@ pub(super) struct Status {
     store: Store,
     disk: Option<Disk>,
     requests: Requests,
+    in_flight_at_last_stop: InFlight,
     /// What an operator should know, in sentences; empty while all is well.
     attention: Vec<String>,
 }
@@ -77,6 +85,46 @@ struct Requests {
     output_tokens: u64,
 }
 
+/// Requests that were running when Tollgate last ended without being asked to, so that their upstreams' own logs can be
+/// compared: they have no event and count nowhere. Nothing is listed after a clean stop, nor once started anew.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "InFlightStatus")]
+struct InFlight {
+    /// Whether it is known which ones. It is not after a loss of power.
+    known: bool,
+    /// How many there were; null if that is not known.
+    count: Option<u64>,
+    /// The first thousand of them, those that had been admitted first at the front.
+    requests: Vec<UnfinishedRequest>,
+}
+
+/// A request that was running.
+#[derive(Serialize, JsonSchema)]
+struct UnfinishedRequest {
+    /// The `x-request-id` of its answer.
+    request_id: String,
+    group_id: String,
+    /// The name that the model had by then; null if another model has taken it.
+    model_slug: Option<String>,
+    admitted_at: Timestamp,
+}
+
+impl InFlight {
+    fn new(last_stop: &LastStop) -> Self {
+        let unfinished = |request: &Unfinished| UnfinishedRequest {
+            request_id: Uuid::from_u128(request.request_id).to_string(),
+            group_id: request.group.to_string(),
+            model_slug: request.model_slug.clone(),
+            admitted_at: Timestamp(request.admitted_at_ms),
+        };
+        Self {
+            known: last_stop.count.is_some(),
+            count: last_stop.count,
+            requests: last_stop.requests.iter().map(unfinished).collect(),
+        }
+    }
+}
+
 impl Journal {
     fn new(stats: &Stats, last_error: Option<String>) -> Self {
         Self {
@@ -114,6 +162,7 @@ pub(super) async fn status(_: Operator<ExportMetrics>, gateway: Data<Gateway>) -
             input_tokens: counted.input_tokens,
             output_tokens: counted.output_tokens,
         },
+        in_flight_at_last_stop: InFlight::new(&gateway.last_stop),
         attention: gateway.attention(),
     })
 }

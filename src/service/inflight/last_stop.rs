@@ -1,0 +1,176 @@
+//! What was in flight when the last run ended, from the file that it left and the journal.
+
+use std::{collections::HashMap, fs, io, path::Path};
+
+use tracing::warn;
+use uuid::Uuid;
+
+use super::{CELL, FILE, MAGIC, Request, State, VERSION, WORDS, boot_id, whole};
+use crate::{
+    domain::{
+        id::{GroupId, SlugId},
+        record::Record,
+        time::rfc3339,
+    },
+    journal::{self, Journal, codec},
+};
+
+/// How many requests are kept for the status, and how many of them are logged.
+const LISTED: usize = 1000;
+const LOGGED: usize = 100;
+
+/// What was in flight when the last run ended, and so has no event.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct LastStop {
+    /// How many requests; `None` if that is not known.
+    pub count: Option<u64>,
+    /// Which ones, as far as they are listed: the oldest ones.
+    pub requests: Vec<Unfinished>,
+    /// Why it is not known.
+    unknown: Option<String>,
+}
+
+/// A request that was in flight.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Unfinished {
+    /// The `x-request-id` that the customer got, or would have got.
+    pub request_id: u128,
+    /// The group of its key.
+    pub group: GroupId,
+    /// The name that the model had by then; `None` if another model has taken it.
+    pub model_slug: Option<String>,
+    /// Unix ms, as records see it.
+    pub admitted_at_ms: u64,
+}
+
+impl LastStop {
+    /// Reads what the last run left in `directory`. `journal` is as that run left it; `slug_name` gives the names of
+    /// that time, empty for none.
+    pub fn read<'a>(
+        directory: &Path,
+        journal: &Journal,
+        slug_name: impl Fn(SlugId) -> &'a str,
+    ) -> Result<Self, journal::Error> {
+        let left = match fs::read(directory.join(FILE)) {
+            Ok(bytes) => Left::read(&bytes, boot_id()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && journal.last_seq() == 0 => Ok(Left::default()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err("there is no record of them".to_owned()),
+            Err(error) => Err(format!("their file cannot be read: {error}")),
+        };
+        let left = match left {
+            Ok(left) => left,
+            Err(why) => return Ok(Self { unknown: Some(why), ..Self::default() }),
+        };
+        let beyond = left.beyond;
+        let mut requests = left.without_event(journal)?;
+        requests.sort_unstable_by_key(|request| (request.admitted_at_ms, request.id));
+        let count = beyond.saturating_add(requests.len() as u64);
+        let unfinished = |request: Request| Unfinished {
+            request_id: request.id,
+            group: request.group,
+            model_slug: Some(slug_name(request.slug).to_owned()).filter(|name| !name.is_empty()),
+            admitted_at_ms: request.admitted_at_ms,
+        };
+        let requests = requests.into_iter().take(LISTED).map(unfinished).collect();
+        Ok(Self { count: Some(count), requests, unknown: None })
+    }
+
+    /// What an operator should know, in a sentence; `None` if nothing was in flight.
+    pub fn finding(&self) -> Option<String> {
+        if let Some(why) = &self.unknown {
+            return Some(format!("It is not known which requests were running when Tollgate last stopped: {why}."));
+        }
+        match self.count? {
+            0 => None,
+            1 => Some(
+                "1 request was running when Tollgate was last killed; it has no event. Its id is in the status.".into(),
+            ),
+            count => Some(format!(
+                "{count} requests were running when Tollgate was last killed; they have no event. Their ids are in \
+                 the status."
+            )),
+        }
+    }
+
+    /// Writes the requests to the log, up to a bound.
+    pub(in crate::service) fn log(&self) {
+        for request in self.requests.iter().take(LOGGED) {
+            warn!(
+                target: "tollgate::request",
+                id = %Uuid::from_u128(request.request_id),
+                model = request.model_slug,
+                group = %request.group,
+                admitted_at = rfc3339(request.admitted_at_ms),
+                "was running at the last stop"
+            );
+        }
+        let more = self.count.unwrap_or(0).saturating_sub(LOGGED as u64);
+        if more > 0 {
+            warn!(more, "more requests were running at the last stop");
+        }
+    }
+}
+
+/// What the file says.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Left {
+    /// The requests of the slots that are in use, or whose events may be lost.
+    slots: Vec<(State, Request)>,
+    /// Requests that had no slot.
+    beyond: u64,
+}
+
+impl Left {
+    /// Or why it cannot be told from `bytes` under this boot of the machine.
+    pub(super) fn read(bytes: &[u8], boot: Option<u128>) -> Result<Self, String> {
+        let (cells, rest) = bytes.as_chunks::<CELL>();
+        let mut cells = cells.iter().map(|cell| -> [u64; WORDS] { zerocopy::transmute!(*cell) });
+        let unreadable = || "their file cannot be read".to_owned();
+        let (Some(head), Some(counts)) = (cells.next(), cells.next()) else { return Err(unreadable()) };
+        let [magic, version, slots, is_closed, boot_high, boot_low, ..] = head;
+        if (magic, version, slots, rest.len()) != (MAGIC, VERSION, cells.len() as u64, 0) {
+            return Err(unreadable());
+        }
+        if is_closed != 1 && boot != Some(whole([boot_high, boot_low])) {
+            return Err("the machine has restarted since".to_owned());
+        }
+        if is_closed != 1 && slots == 0 {
+            return Err("they were not tracked".to_owned());
+        }
+        let in_use = |[request @ .., state]: [u64; WORDS]| match State::from_word(state) {
+            State::Free => None,
+            state => Some((state, Request::from_words(request))),
+        };
+        Ok(Self { slots: cells.filter_map(in_use).collect(), beyond: counts[0] })
+    }
+
+    /// The requests whose events are not in `journal`.
+    fn without_event(self, journal: &Journal) -> Result<Vec<Request>, journal::Error> {
+        let last_seq = journal.last_seq();
+        let mut lost = Vec::new();
+        let mut settling = HashMap::new();
+        let mut first = u64::MAX;
+        for (state, request) in self.slots {
+            match state {
+                State::Free => {}
+                State::Running => lost.push(request),
+                State::Settled { seq } if seq > last_seq => lost.push(request),
+                State::Settled { .. } => {}
+                State::Settling { after } => {
+                    first = first.min(after);
+                    settling.insert(request.id, request);
+                }
+            }
+        }
+        let mut records = journal.reader(first);
+        while !settling.is_empty()
+            && let Some(frame) = records.next()?
+        {
+            if let Ok(Record::Settled(settled)) = codec::decode(frame.body) {
+                settling.remove(&settled.request_id);
+            }
+        }
+        lost.extend(settling.into_values());
+        Ok(lost)
+    }
+}
