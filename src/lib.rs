@@ -4,6 +4,7 @@
 //! promises stands at the head of its module.
 
 pub mod app;
+pub mod commands;
 pub mod config;
 pub mod crypto;
 pub mod domain;

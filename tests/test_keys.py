@@ -195,6 +195,7 @@ ROUTES = [
     ("DELETE", "/v1/secrets/{secret}", ()),
     ("GET", "/v1/gateway/events?start_time=2000-01-01T00:00:00Z", (METRICS,)),
     ("GET", "/v1/gateway/usage_report?start_time=2000-01-01T00:00:00Z", (METRICS,)),
+    ("POST", "/v1/gateway/backup", ()),
     ("GET", "/v1/gateway/status", (METRICS,)),
     ("GET", "/v1/spec", (MANAGE_KEYS, METRICS)),
 ]

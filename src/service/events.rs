@@ -4,18 +4,13 @@
 //! before is waited for. So a poller that goes on from its last `end_time` misses nothing and sees nothing twice. An end
 //! that lies a little ahead, as another machine's clock has it, is waited for; one far ahead means now.
 
-use std::{sync::Arc, time::Duration};
+use std::{ops::Range, path::Path, sync::Arc, time::Duration};
 
+pub use super::event::Event;
 use super::{Gateway, error::Error};
 use crate::{
-    domain::{
-        id::GroupId,
-        money::Cost,
-        record::{Record, Settled},
-        route::Route,
-        usage::{Usage, UsageSource},
-    },
-    journal::{Barrier, codec},
+    domain::record::{Record, Settled},
+    journal::{Barrier, Damage, Journal, codec},
 };
 
 /// How far ahead an end may lie to be waited for.
@@ -37,10 +32,8 @@ pub struct EventsQuery {
     pub after: Option<(u64, u64)>,
     /// At most so many.
     pub limit: usize,
-    /// Of these keys only, by prefix; of all when empty.
-    pub api_keys: Vec<String>,
-    /// Of these groups only; of all when empty.
-    pub external_entity_ids: Vec<String>,
+    /// Which of them.
+    pub filter: EventFilter,
 }
 
 /// A page of events, ascending.
@@ -50,71 +43,20 @@ pub struct EventPage {
     /// Where the next page begins, as `EventsQuery::after`; absent at the end. A page may have less than the limit, or
     /// nothing, before the end.
     pub next: Option<(u64, u64)>,
+    /// Records between the page's start and its end that cannot be read any more.
+    pub missing: Vec<Damage>,
 }
 
-/// One billing event.
-pub struct Event {
-    /// Its place in the journal.
-    pub seq: u64,
-    /// Unix ms of its settlement.
-    pub at_ms: u64,
-    /// The random part of its idempotency key.
-    pub key_random: u128,
-    /// The UUID that the customer got.
-    pub request_id: u128,
-    /// The request's `metadata` object, as JSON.
-    pub metadata: Option<String>,
-    /// The slug that was called.
-    pub model_slug: String,
-    /// The group's, at that time.
-    pub external_entity_id: String,
-    /// The key's public part.
-    pub api_key_prefix: String,
-    /// What is billed.
-    pub usage: Usage,
-    /// Where `usage` comes from.
-    pub usage_source: UsageSource,
-    /// The key's group.
-    pub group: GroupId,
-    /// The route that was called.
-    pub route: Route,
-    /// Whether it was a stream.
-    pub streamed: bool,
-    /// The HTTP status of the answer.
-    pub status: u16,
-    /// From the request's arrival to its settlement.
-    pub duration_ms: u64,
-    /// From the request's arrival to the first byte of the answer's body.
-    pub ttft_ms: Option<u64>,
-    /// What it costs.
-    pub cost: Option<Cost>,
+/// Which events of a window; all of them if nothing is named.
+#[derive(Debug, Clone, Default)]
+pub struct EventFilter {
+    /// Of these keys only, by prefix.
+    pub api_keys: Vec<String>,
+    /// Of these groups only.
+    pub external_entity_ids: Vec<String>,
 }
 
-impl Event {
-    fn new(seq: u64, at_ms: u64, settled: &Settled<'_>) -> Self {
-        Self {
-            seq,
-            at_ms,
-            key_random: settled.key_random,
-            request_id: settled.request_id,
-            metadata: settled.metadata.map(str::to_owned),
-            model_slug: settled.model_slug.to_owned(),
-            external_entity_id: settled.external_entity_id.to_owned(),
-            api_key_prefix: settled.api_key_prefix.to_owned(),
-            usage: settled.usage,
-            usage_source: settled.usage_source,
-            group: settled.counted_for.first().copied().unwrap_or(GroupId(0)),
-            route: settled.route,
-            streamed: settled.streamed,
-            status: settled.status,
-            duration_ms: settled.duration_ms,
-            ttft_ms: settled.ttft_ms,
-            cost: settled.cost,
-        }
-    }
-}
-
-impl EventsQuery {
+impl EventFilter {
     fn takes(&self, settled: &Settled<'_>) -> bool {
         let is_in = |wanted: &[String], found: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == found);
         is_in(&self.api_keys, settled.api_key_prefix) && is_in(&self.external_entity_ids, settled.external_entity_id)
@@ -146,35 +88,70 @@ impl Gateway {
     }
 
     fn scan_events(&self, query: &EventsQuery, end_ms: u64) -> Result<EventPage, Error> {
-        let mut reader = match (query.after, query.start_ms) {
-            (Some((seq, _)), _) => self.journal.reader(seq),
-            (None, start_ms) => self.journal.reader_from_time(start_ms.unwrap_or(0)),
-        };
         let start_ms = query.start_ms.unwrap_or(0);
-        let mut events: Vec<Event> = Vec::new();
-        let mut scanned = 0;
+        let (mut reader, after) = match query.after {
+            Some((seq, _)) => (self.journal.reader(seq), seq),
+            None => (self.journal.reader_from_time(start_ms), 0),
+        };
+        let (mut events, mut next, mut last_seq, mut scanned) = (Vec::new(), None, after, 0);
         while let Some(frame) = reader.next().map_err(Error::internal)? {
             if frame.at_ms >= end_ms {
+                last_seq = frame.seq;
                 break;
-            }
-            if frame.at_ms < start_ms {
-                continue;
             }
             scanned += 1;
             if scanned > MAX_SCANNED {
-                return Ok(EventPage { events, next: Some((frame.seq - 1, end_ms)) });
+                next = Some((last_seq, end_ms));
+                break;
             }
-            let Record::Settled(settled) = codec::decode(frame.body).map_err(Error::internal)? else { continue };
-            if !query.takes(&settled) {
-                continue;
+            if let Record::Settled(settled) = codec::decode(frame.body).map_err(Error::internal)?
+                && query.filter.takes(&settled)
+            {
+                if events.len() == query.limit {
+                    // There is at least one more.
+                    next = Some((last_seq, end_ms));
+                    break;
+                }
+                events.push(Event::new(frame.at_ms, &settled));
             }
-            if events.len() == query.limit {
-                // There is at least one more.
-                let next = events.last().map(|last| (last.seq, end_ms));
-                return Ok(EventPage { events, next });
-            }
-            events.push(Event::new(frame.seq, frame.at_ms, &settled));
+            last_seq = frame.seq;
         }
-        Ok(EventPage { events, next: None })
+        let mut missing = self.unreadable();
+        missing.retain(|damage| {
+            *damage.missing.start() > after && *damage.missing.end() <= last_seq && damage.to_ms >= start_ms
+        });
+        Ok(EventPage { events, next, missing })
     }
+}
+
+/// Gives `each` the events of a data directory in a window of Unix ms, until it says false. A gateway may be writing
+/// there. Gives what could not be read, in words. `progress` is told records read and records in all.
+pub fn export_events(
+    data_dir: &Path,
+    window: Range<u64>,
+    filter: &EventFilter,
+    progress: &dyn Fn(u64, u64),
+    mut each: impl FnMut(Event) -> Result<bool, String>,
+) -> Result<Vec<String>, String> {
+    let opened = Journal::open_read_only(&data_dir.join("journal"));
+    let (journal, report) = opened.map_err(|error| format!("the journal cannot be opened: {error}"))?;
+    let mut reader = journal.reader_from_time(window.start);
+    while let Some(frame) = reader.next().map_err(|error| error.to_string())?.filter(|frame| frame.at_ms < window.end) {
+        if frame.seq.is_multiple_of(10_000) {
+            progress(frame.seq, report.last_seq);
+        }
+        let record = codec::decode(frame.body);
+        let record = record.map_err(|error| format!("record {} cannot be decoded: {error}", frame.seq))?;
+        if let Record::Settled(settled) = record
+            && filter.takes(&settled)
+            && !each(Event::new(frame.at_ms, &settled))?
+        {
+            break;
+        }
+    }
+    let tell = |damage: Damage| {
+        format!("Records {} to {} cannot be read any more.", damage.missing.start(), damage.missing.end())
+    };
+    let in_window = |damage: &Damage| damage.to_ms >= window.start && damage.from_ms < window.end;
+    Ok(journal.damage().into_iter().filter(in_window).map(tell).collect())
 }

@@ -3,113 +3,33 @@
 use actix_web::web::{Data, Json};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
-use ulid::Ulid;
-use uuid::Uuid;
 
 use super::{
-    field::{Moment, PageLimit, Timestamp},
+    field::{Moment, PageLimit},
+    gaps::Gap,
     operator::{ExportMetrics, Operator},
     page::{self, Page},
     query::Query,
 };
 use crate::{
-    domain::{money, usage::UsageSource},
     http::error::AdminError,
-    service::{Gateway, error::Error, events as service},
+    service::{
+        Gateway,
+        error::Error,
+        events::{self as service, Event, EventFilter},
+    },
 };
 
 const LIST: &str = "events";
 
-/// A billed request.
+/// A page of events.
 #[derive(Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Event {
-    /// A ULID; it never names two events.
-    idempotency_key: String,
-    /// Of the settlement.
-    timestamp: Timestamp,
-    /// The `x-request-id` that the customer got.
-    request_id: String,
-    /// The body's `metadata` object.
-    #[schemars(with = "Option<serde_json::Map<String, serde_json::Value>>")]
-    request_metadata: Option<Box<RawValue>>,
-    model_slug: String,
-    external_entity_id: String,
-    api_key_prefix: String,
-    tokens: Tokens,
-    usage_source: UsageSourceWord,
-    group_id: String,
-    route: &'static str,
-    streamed: bool,
-    status: u16,
-    duration_ms: u64,
-    ttft_ms: Option<u64>,
-    cost: Option<Cost>,
-}
-
-/// Billed tokens.
-#[derive(Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-struct Tokens {
-    /// The whole prompt.
-    input_tokens: u64,
-    output_tokens: u64,
-    /// The part of the prompt that was served from cache.
-    cached_input_tokens: u64,
-}
-
-/// Where the tokens' figures come from.
-#[derive(Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-#[schemars(rename = "UsageSource")]
-enum UsageSourceWord {
-    Upstream,
-    Counted,
-}
-
-/// An exact amount of money.
-#[derive(Serialize, JsonSchema)]
-struct Cost {
-    currency: String,
-    /// A decimal string.
-    amount: String,
-}
-
-impl Cost {
-    fn new(cost: &money::Cost) -> Self {
-        Self { currency: cost.currency.to_string(), amount: cost.amount_text() }
-    }
-}
-
-impl Event {
-    fn new(event: service::Event) -> Self {
-        Self {
-            idempotency_key: Ulid::from_parts(event.at_ms, event.key_random).to_string(),
-            timestamp: Timestamp(event.at_ms),
-            request_id: Uuid::from_u128(event.request_id).to_string(),
-            request_metadata: event.metadata.and_then(|json| RawValue::from_string(json).ok()),
-            model_slug: event.model_slug,
-            external_entity_id: event.external_entity_id,
-            api_key_prefix: event.api_key_prefix,
-            tokens: Tokens {
-                input_tokens: event.usage.input,
-                output_tokens: event.usage.output,
-                cached_input_tokens: event.usage.cached,
-            },
-            usage_source: match event.usage_source {
-                UsageSource::Upstream => UsageSourceWord::Upstream,
-                UsageSource::Counted => UsageSourceWord::Counted,
-            },
-            group_id: event.group.to_string(),
-            route: event.route.path(),
-            streamed: event.streamed,
-            status: event.status,
-            duration_ms: event.duration_ms,
-            ttft_ms: event.ttft_ms,
-            cost: event.cost.as_ref().map(Cost::new),
-        }
-    }
+pub(super) struct EventPage {
+    #[serde(flatten)]
+    page: Page<Event>,
+    /// What is not on this page since it cannot be read any more; left out when nothing is missing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    incomplete: Vec<Gap>,
 }
 
 /// Which events.
@@ -154,14 +74,8 @@ impl EventsQuery {
                 return Err(invalid("end_time: must not be before start_time"));
             }
             let Self { api_keys, external_entity_ids, .. } = self;
-            return Ok(service::EventsQuery {
-                start_ms: Some(start_ms),
-                end_ms,
-                after: None,
-                limit,
-                api_keys,
-                external_entity_ids,
-            });
+            let filter = EventFilter { api_keys, external_entity_ids };
+            return Ok(service::EventsQuery { start_ms: Some(start_ms), end_ms, after: None, limit, filter });
         };
         let position: Position = page::decode(LIST, &cursor)?;
         // A client may repeat its filters beside the cursor; other ones would make another list.
@@ -175,8 +89,7 @@ impl EventsQuery {
             end_ms: None,
             after: Some((position.seq, position.end_ms)),
             limit,
-            api_keys: position.api_keys,
-            external_entity_ids: position.external_entity_ids,
+            filter: EventFilter { api_keys: position.api_keys, external_entity_ids: position.external_entity_ids },
         })
     }
 }
@@ -189,12 +102,13 @@ pub(super) async fn list(
     _: Operator<ExportMetrics>,
     gateway: Data<Gateway>,
     Query(query): Query<EventsQuery>,
-) -> Result<Json<Page<Event>>, AdminError> {
+) -> Result<Json<EventPage>, AdminError> {
     let query = query.resolve()?;
-    let (api_keys, external_entity_ids) = (query.api_keys.clone(), query.external_entity_ids.clone());
+    let EventFilter { api_keys, external_entity_ids } = query.filter.clone();
     let page = gateway.read_events(query).await?;
     let next = page.next.map(|(seq, end_ms)| Position { seq, end_ms, api_keys, external_entity_ids });
-    Ok(Json(Page::new(LIST, page.events.into_iter().map(Event::new).collect(), next)?))
+    let incomplete = page.missing.iter().map(Gap::new).collect();
+    Ok(Json(EventPage { page: Page::new(LIST, page.events, next)?, incomplete }))
 }
 
 #[cfg(test)]
@@ -231,7 +145,7 @@ mod tests {
             || Position { seq: 7, end_ms: 9, api_keys: vec!["sk_a".to_owned()], external_entity_ids: Vec::new() };
         for repeated in [&[][..], &["sk_a"]] {
             let resolved = query(Some(1), Some(2), Some(cursor(position())), repeated).resolve().unwrap();
-            assert_eq!((resolved.after, resolved.api_keys), (Some((7, 9)), vec!["sk_a".to_owned()]));
+            assert_eq!((resolved.after, resolved.filter.api_keys), (Some((7, 9)), vec!["sk_a".to_owned()]));
         }
         assert!(query(None, None, Some(cursor(position())), &["sk_b"]).resolve().is_err());
     }

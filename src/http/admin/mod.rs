@@ -7,6 +7,7 @@
 //! * Handlers translate; the rules that need to know what there is are the services'.
 
 mod assets;
+mod backup;
 mod body;
 mod describe;
 mod endpoints;

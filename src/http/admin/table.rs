@@ -3,6 +3,7 @@
 use actix_web::{FromRequest, Handler, Responder, guard, http::Method, web};
 
 use super::{
+    backup,
     describe::{Arguments, Describe, Operation, Schemas},
     endpoints, events, groups, health, keys, limits, operators, reports, secrets, session, spec, status,
 };
@@ -79,6 +80,7 @@ pub(super) fn table() -> Vec<Entry> {
         entry(DELETE, KEY,                  "Revoke an API key",                 keys::revoke),
         entry(GET,    "/v1/gateway/events", "Read billing events",               events::list),
         entry(GET,    USAGE_REPORT,         "Sums of what was billed",           reports::get),
+        entry(POST,   "/v1/gateway/backup", "Everything durable as one file",    backup::create),
         entry(GET,    "/v1/gateway/status", "How the gateway is",                status::status),
         entry(GET,    OPERATORS,            "List operator keys",                operators::list),
         entry(POST,   OPERATORS,            "Create an operator key",            operators::create),

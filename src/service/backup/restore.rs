@@ -86,7 +86,7 @@ fn check(file: &Path, progress: &impl Fn(u64)) -> Result<Manifest, BackupError> 
         return Err(damaged(format!("the checksum of {name} is wrong")));
     }
     let missing = |name: &&str| !names.iter().any(|found| found == name);
-    if sums != told || KEYS.iter().any(|name| missing(name)) {
+    if sums != told || KEYS.iter().any(missing) {
         return Err(damaged("files are missing in it".to_owned()));
     }
     let manifest = manifest.ok_or_else(|| damaged(format!("{MANIFEST} cannot be read")))?;

@@ -1,0 +1,103 @@
+//! `/v1/gateway/backup`: everything durable as one file, while we serve.
+
+use std::io::{self, BufWriter, Write};
+
+use actix_web::{
+    HttpRequest, HttpResponse, Responder,
+    body::{BoxBody, SizedStream},
+    http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE},
+    web::Data,
+};
+use bytes::Bytes;
+use futures_core::Stream;
+use schemars::json_schema;
+use tokio::sync::mpsc;
+use tracing::{info, warn};
+
+use super::{
+    describe::{Describe, Operation, Schemas},
+    operator::{ManageAll, Operator},
+};
+use crate::{
+    http::error::AdminError,
+    service::{Gateway, backup::Backup, error::Error},
+};
+
+/// Pieces of so many bytes are on their way to the client, and so many of them at most.
+const PIECE: usize = 256 << 10;
+const PIECES: usize = 4;
+
+/// The file, as it is being read.
+pub(super) struct BackupFile {
+    backup: Backup,
+    name: String,
+}
+
+impl Responder for BackupFile {
+    type Body = BoxBody;
+
+    fn respond_to(self, _: &HttpRequest) -> HttpResponse {
+        let Self { backup, name } = self;
+        let bytes = backup.bytes();
+        let (pieces, read) = mpsc::channel(PIECES);
+        // A client who hangs up ends the thread: there is nobody left to send to.
+        tokio::task::spawn_blocking(move || {
+            match backup.write(BufWriter::with_capacity(PIECE, Pieces(pieces.clone())), |_| {}) {
+                Ok(()) => info!(bytes, "a backup was sent"),
+                Err(error) => {
+                    warn!(%error, "a backup was not sent to its end");
+                    // The connection is cut: nobody takes what came for the whole.
+                    let _ = pieces.blocking_send(Err(error));
+                }
+            }
+        });
+        HttpResponse::Ok()
+            .insert_header((CONTENT_TYPE, "application/x-tar"))
+            .insert_header((CONTENT_DISPOSITION, format!("attachment; filename=\"{name}\"")))
+            .insert_header((CACHE_CONTROL, "no-store"))
+            .body(SizedStream::new(bytes, Received(read)))
+    }
+}
+
+impl Describe for BackupFile {
+    fn describe(operation: &mut Operation, _: &mut Schemas) {
+        operation.answer = Some(json_schema!({ "type": "string", "contentMediaType": "application/x-tar" }));
+    }
+}
+
+/// What is written goes to the client.
+struct Pieces(mpsc::Sender<io::Result<Bytes>>);
+
+impl Write for Pieces {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let sent = self.0.blocking_send(Ok(Bytes::copy_from_slice(bytes)));
+        sent.map(|()| bytes.len()).map_err(|_| io::ErrorKind::ConnectionAborted.into())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+struct Received(mpsc::Receiver<io::Result<Bytes>>);
+
+impl Stream for Received {
+    type Item = io::Result<Bytes>;
+
+    fn poll_next(
+        mut self: std::pin::Pin<&mut Self>,
+        context: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Self::Item>> {
+        self.0.poll_recv(context)
+    }
+}
+
+pub(super) async fn create(operator: Operator<ManageAll>, gateway: Data<Gateway>) -> Result<BackupFile, AdminError> {
+    // The record that says so is in the backup too.
+    gateway.change().await?.commit(operator.actor(), "backup.created", Vec::new()).await?;
+    let data_dir = gateway.config.data_dir.clone();
+    let opened = tokio::task::spawn_blocking(move || Backup::open(&data_dir)).await.map_err(Error::internal)?;
+    let backup = opened.map_err(Error::internal)?;
+    let moment = crate::domain::time::rfc3339(gateway.now_ms()).replace([':', '.'], "-");
+    Ok(BackupFile { backup, name: format!("tollgate-{moment}.tar") })
+}

@@ -1,0 +1,154 @@
+//! A billing event as everybody outside sees it: in the events API, in exports and in webhooks.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::value::RawValue;
+use ulid::Ulid;
+use uuid::Uuid;
+
+use crate::domain::{money, record::Settled, time::rfc3339, usage};
+
+/// A billed request.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Event {
+    /// A ULID; it never names two events.
+    idempotency_key: String,
+    /// Of the settlement.
+    #[schemars(extend("format" = "date-time"))]
+    timestamp: String,
+    /// The `x-request-id` that the customer got.
+    request_id: String,
+    /// The body's `metadata` object.
+    #[schemars(with = "Option<serde_json::Map<String, serde_json::Value>>")]
+    request_metadata: Option<Box<RawValue>>,
+    model_slug: String,
+    external_entity_id: String,
+    api_key_prefix: String,
+    tokens: Tokens,
+    usage_source: UsageSource,
+    group_id: String,
+    route: &'static str,
+    streamed: bool,
+    status: u16,
+    duration_ms: u64,
+    ttft_ms: Option<u64>,
+    cost: Option<Cost>,
+}
+
+/// Billed tokens.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct Tokens {
+    /// The whole prompt.
+    input_tokens: u64,
+    output_tokens: u64,
+    /// The part of the prompt that was served from cache.
+    cached_input_tokens: u64,
+}
+
+/// Where the tokens' figures come from.
+#[derive(Debug, Clone, Copy, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum UsageSource {
+    Upstream,
+    Counted,
+}
+
+/// An exact amount of money.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Cost {
+    currency: String,
+    /// A decimal string.
+    amount: String,
+}
+
+impl Cost {
+    fn new(cost: &money::Cost) -> Self {
+        Self { currency: cost.currency.to_string(), amount: cost.amount_text() }
+    }
+}
+
+impl Event {
+    /// The event of a record that was appended at `at_ms`.
+    pub fn new(at_ms: u64, settled: &Settled<'_>) -> Self {
+        Self {
+            idempotency_key: Ulid::from_parts(at_ms, settled.key_random).to_string(),
+            timestamp: rfc3339(at_ms),
+            request_id: Uuid::from_u128(settled.request_id).to_string(),
+            request_metadata: settled.metadata.and_then(|json| RawValue::from_string(json.to_owned()).ok()),
+            model_slug: settled.model_slug.to_owned(),
+            external_entity_id: settled.external_entity_id.to_owned(),
+            api_key_prefix: settled.api_key_prefix.to_owned(),
+            tokens: Tokens {
+                input_tokens: settled.usage.input,
+                output_tokens: settled.usage.output,
+                cached_input_tokens: settled.usage.cached,
+            },
+            usage_source: match settled.usage_source {
+                usage::UsageSource::Upstream => UsageSource::Upstream,
+                usage::UsageSource::Counted => UsageSource::Counted,
+            },
+            group_id: settled.group().to_string(),
+            route: settled.route.path(),
+            streamed: settled.streamed,
+            status: settled.status,
+            duration_ms: settled.duration_ms,
+            ttft_ms: settled.ttft_ms,
+            cost: settled.cost.as_ref().map(Cost::new),
+        }
+    }
+
+    /// The columns of an event in a table.
+    pub const COLUMNS: [&str; 19] = [
+        "idempotencyKey",
+        "timestamp",
+        "requestId",
+        "requestMetadata",
+        "modelSlug",
+        "externalEntityId",
+        "apiKeyPrefix",
+        "inputTokens",
+        "outputTokens",
+        "cachedInputTokens",
+        "usageSource",
+        "groupId",
+        "route",
+        "streamed",
+        "status",
+        "durationMs",
+        "ttftMs",
+        "costCurrency",
+        "costAmount",
+    ];
+
+    /// Its row in such a table; what is null is empty.
+    pub fn values(&self) -> [String; 19] {
+        let (currency, amount) = self.cost.as_ref().map(|cost| (&*cost.currency, &*cost.amount)).unwrap_or_default();
+        let source = match self.usage_source {
+            UsageSource::Upstream => "upstream",
+            UsageSource::Counted => "counted",
+        };
+        [
+            self.idempotency_key.clone(),
+            self.timestamp.clone(),
+            self.request_id.clone(),
+            self.request_metadata.as_ref().map_or_else(String::new, |json| json.get().to_owned()),
+            self.model_slug.clone(),
+            self.external_entity_id.clone(),
+            self.api_key_prefix.clone(),
+            self.tokens.input_tokens.to_string(),
+            self.tokens.output_tokens.to_string(),
+            self.tokens.cached_input_tokens.to_string(),
+            source.to_owned(),
+            self.group_id.clone(),
+            self.route.to_owned(),
+            self.streamed.to_string(),
+            self.status.to_string(),
+            self.duration_ms.to_string(),
+            self.ttft_ms.map_or_else(String::new, |ttft_ms| ttft_ms.to_string()),
+            currency.to_owned(),
+            amount.to_owned(),
+        ]
+    }
+}
