@@ -62,6 +62,7 @@ impl Housekeeping {
         self.no_snapshot_before = Instant::now() + began.elapsed() * BETWEEN_SNAPSHOTS + Duration::from_secs(1);
         let snapshot = written?;
         self.newest_snapshot = snapshot.applied;
+        self.no_removal_before = Instant::now();
         info!(record = snapshot.applied, bytes = snapshot.bytes, took = ?began.elapsed(), "a snapshot was written");
         Ok(())
     }

@@ -11,7 +11,7 @@ use super::installation::lock_existing;
 use crate::{
     domain::record::Record,
     journal::{Journal, OpenReport, codec},
-    store::{self, Folder, Store, snapshot},
+    store::{self, Folder, Store, StoreError, snapshot},
 };
 
 /// What was checked, and what is wrong with it.
@@ -116,8 +116,11 @@ fn compare(
     for snapshot in snapshots.iter().filter(|snapshot| base.is_none_or(|base| snapshot.applied > base.applied)) {
         let directory = scratch.path().join(format!("snapshot-{}", snapshot.applied));
         let name = format!("snapshot of record {}", snapshot.applied);
-        let loaded = store::load_copy(&snapshot.path, &directory, &rollups).map_err(|error| failed(&error))?;
-        copies.entry(snapshot.applied).or_default().push((name, loaded));
+        match store::load_copy(&snapshot.path, &directory, &rollups) {
+            Ok(loaded) => copies.entry(snapshot.applied).or_default().push((name, loaded)),
+            Err(error @ StoreError::Older { .. }) => verified.seen.push(format!("{name}: not compared, since {error}")),
+            Err(error) => return Err(failed(&error)),
+        }
     }
     if may_open_store && data_dir.join("store").exists() {
         let directory = scratch.path().join("live");
@@ -127,13 +130,14 @@ fn compare(
                 let applied = live.applied().map_err(|error| failed(&error))?;
                 copies.entry(applied).or_default().push(("store".to_owned(), live));
             }
+            Err(error @ StoreError::Older { .. }) => verified.seen.push(format!("store: not compared, since {error}")),
             Err(error) => verified.findings.push(format!("store: {error}; the next start builds it anew.")),
         }
     }
     let directory = scratch.path().join("anew");
     let anew = match base {
         Some(base) => store::load_copy(&base.path, &directory, &rollups),
-        None => store::open_copy(&directory, &rollups),
+        None => store::scratch(&directory, &rollups),
     };
     let anew = anew.map_err(|error| failed(&error))?;
     let mut folder = Folder::new(&anew, journal).map_err(|error| failed(&error))?;

@@ -13,6 +13,8 @@ use super::{
     checked::FileError,
     database,
     fold::FoldError,
+    migrate::FORMAT,
+    open::without_panic,
     rollups, snapshot,
     table::{Table, Tables},
 };
@@ -27,20 +29,29 @@ const TOLD: usize = 5;
 
 type Totals = BTreeMap<(Hour, GroupId, String, String), Sums>;
 
-/// Opens a store that lies in `directory` alone, beside the rollups of the data directory that it was copied from.
+/// Opens a store that lies in `directory` alone, beside the rollups of the data directory that it was copied from. It
+/// must be of this version's format.
 pub fn open_copy(directory: &Path, rollups: &Path) -> Result<Store, StoreError> {
-    let db = database(&directory.join("store"))?;
-    let store = Store { tables: Tables::open(&db)?, db, directory: directory.to_owned(), closing: RwLock::default() };
-    store.check_format()?;
-    symlink(rollups, directory.join("rollups"))
-        .map_err(|error| StoreError::File(rollups.to_owned(), FileError::Io(error)))?;
-    Ok(store)
+    let store = without_panic(|| scratch(directory, rollups))?;
+    match store.meta("format")? {
+        None => Err(StoreError::Damaged("it is empty")),
+        Some(found) if found == u64::from(FORMAT) => Ok(store),
+        Some(found) => Err(StoreError::Older { found }),
+    }
 }
 
 /// The same of a snapshot.
 pub fn load_copy(path: &Path, directory: &Path, rollups: &Path) -> Result<Store, StoreError> {
     snapshot::load(path, &directory.join("store"))?;
     open_copy(directory, rollups)
+}
+
+/// An empty store in `directory`, beside the rollups of a data directory.
+pub fn scratch(directory: &Path, rollups: &Path) -> Result<Store, StoreError> {
+    let db = database(&directory.join("store"))?;
+    symlink(rollups, directory.join("rollups"))
+        .map_err(|error| StoreError::File(rollups.to_owned(), FileError::Io(error)))?;
+    Ok(Store { tables: Tables::open(&db)?, db, directory: directory.to_owned(), closing: RwLock::default() })
 }
 
 /// The files of rollups in a data directory that cannot be read.

@@ -30,7 +30,7 @@ use parking_lot::RwLock;
 pub use self::{
     apply::{Counter, CounterKey},
     checked::FileError,
-    compare::{load_copy, open_copy, unreadable_rollups},
+    compare::{load_copy, open_copy, scratch, unreadable_rollups},
     fold::{FoldError, Folder},
     open::{Opened, open},
     rollups::Grain,
@@ -65,6 +65,11 @@ pub enum StoreError {
         /// The format found.
         found: u32,
     },
+    /// An older version wrote it, and it is only to be looked at.
+    Older {
+        /// The format found.
+        found: u64,
+    },
     /// It knows records that the journal does not have.
     AheadOfJournal {
         /// The last record that it contains.
@@ -85,7 +90,7 @@ impl StoreError {
         match self {
             Self::Sled(_) | Self::Damaged(_) | Self::Gone => true,
             Self::AheadOfJournal { last_seq, .. } => *last_seq > 0,
-            Self::File(..) | Self::Newer { .. } | Self::NothingLeft { .. } => false,
+            Self::File(..) | Self::Newer { .. } | Self::Older { .. } | Self::NothingLeft { .. } => false,
         }
     }
 }
@@ -101,6 +106,7 @@ impl fmt::Display for StoreError {
                 f,
                 "the store was written by a newer version of Tollgate (format {found}, this version knows {FORMAT})"
             ),
+            Self::Older { found } => write!(f, "it is of an older format ({found}, this version writes {FORMAT})"),
             Self::AheadOfJournal { applied, last_seq: 0 } => write!(
                 f,
                 "the journal is missing: the store was computed from {applied} records, and there are none. Put the \
@@ -142,13 +148,16 @@ impl Store {
         let db = database(&directory)?;
         let tables = table::Tables::open(&db)?;
         let store = Self { tables, db, directory: data_dir.to_owned(), closing: RwLock::default() };
+        if store.meta("format")?.is_none() && last_seq > 0 && has_base() {
+            return Err(StoreError::Damaged("it is empty"));
+        }
         store.check_format()?;
         match store.applied()? {
             applied if applied > last_seq => Err(StoreError::AheadOfJournal { applied, last_seq }),
             applied if applied.saturating_add(1) < first_seq => {
                 Err(StoreError::Damaged("it is older than the journal"))
             }
-            0 if last_seq > 0 && has_base() => Err(StoreError::Damaged("it is empty")),
+
             _ => Ok(store),
         }
     }

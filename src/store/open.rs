@@ -129,10 +129,10 @@ impl Store {
 }
 
 /// sled panics on some damaged files. Its message would only hide ours.
-fn without_panic(open: impl FnOnce() -> Result<Opened, FoldError>) -> Result<Opened, FoldError> {
+pub(super) fn without_panic<T, E: From<StoreError>>(open: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
     let hook = take_hook();
     set_hook(Box::new(|_| {}));
     let outcome = catch_unwind(AssertUnwindSafe(open));
     set_hook(hook);
-    outcome.unwrap_or(Err(FoldError::Store(StoreError::Damaged("its library could not read it"))))
+    outcome.unwrap_or_else(|_| Err(StoreError::Damaged("its library could not read it").into()))
 }

@@ -1,0 +1,86 @@
+"""Data written by every released format are opened by this version, whole; those of a newer one are left alone."""
+
+import json
+import pathlib
+import sys
+import tarfile
+
+import pytest
+
+from support.commands import run
+from support.gateway import EPOCH, Customer, DidNotStart, Gateway
+from test_reports import read, summed
+
+FIXTURES = pathlib.Path(__file__).resolve().parent / "fixtures"
+sys.path.insert(0, str(FIXTURES))
+
+from make import said  # noqa: E402
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in FIXTURES.glob("*.tar.xz")))
+def test_what_an_earlier_version_wrote_is_all_there(tmp_path, name):
+    with tarfile.open(FIXTURES / name) as archive:
+        archive.extractall(tmp_path, filter="data")
+    told = json.loads((tmp_path / "told.json").read_text())
+    with Gateway(data_dir=tmp_path / "data") as gateway:
+        for _ in range(2):
+            assert said(gateway, told["groups"]) == told["said"]
+            events = told["said"]["events"]
+            query = {"start_time": EPOCH, "group_by": "group,model,key,hour"}
+            items = gateway.admin("GET", "/v1/gateway/usage_report", query=query)["items"]
+            assert read(items) == summed(events, ("group", "model", "key", "hour"))
+            off, on = (Customer(gateway, key).get("/v1/models") for key in told["keys"])
+            assert (off.status, on.status) == (401, 200)
+            assert gateway.admin_answer("GET", "/v1/gateway/status", key=told["operator"]).status == 200
+            gateway.kill9()
+            gateway.start()
+        assert "All is well." in run("verify", "--data-dir", gateway.data_dir)
+
+
+def test_a_migration_is_preceded_by_a_snapshot(tmp_path):
+    with tarfile.open(FIXTURES / "format-1.tar.xz") as archive:
+        archive.extractall(tmp_path, filter="data")
+    assert not (tmp_path / "data/snapshots").exists()
+    with Gateway(data_dir=tmp_path / "data") as gateway:
+        gateway.process.wait_line(lambda line: "brought to a newer format" in line)
+        assert len(list((tmp_path / "data/snapshots").iterdir())) == 1
+
+
+def crc32c(data):
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+    return crc ^ 0xFFFFFFFF
+
+
+def test_a_newer_versions_journal_is_refused_with_words_and_left_alone(tmp_path):
+    gateway = Gateway(data_dir=tmp_path)
+    gateway.mint_operator("WORKSPACE_MANAGE_ALL")
+    gateway.stop()
+    [segment] = (tmp_path / "journal").glob("*.log")
+    data = bytearray(segment.read_bytes())
+    length = int.from_bytes(data[4:8], "little")
+    data[12] = 200  # the frame's version
+    data[8:12] = crc32c(data[12 : 29 + length]).to_bytes(4, "little")
+    segment.write_bytes(data)
+    with pytest.raises(DidNotStart) as caught:
+        gateway.start()
+    assert "newer version" in caught.value.output and str(segment) in caught.value.output
+    assert segment.read_bytes() == data
+
+
+def test_a_newer_versions_snapshot_is_refused_with_words_and_left_alone(tmp_path):
+    gateway = Gateway(data_dir=tmp_path)
+    gateway.mint_operator("WORKSPACE_MANAGE_ALL")
+    gateway.stop()
+    [snapshot] = (tmp_path / "snapshots").iterdir()
+    data = bytearray(snapshot.read_bytes())
+    data[9] = 200
+    snapshot.write_bytes(data)
+    (tmp_path / "store").rename(tmp_path / "gone")
+    with pytest.raises(DidNotStart) as caught:
+        gateway.start()
+    assert "newer version" in caught.value.output and str(snapshot) in caught.value.output
+    assert snapshot.read_bytes() == data
