@@ -6,6 +6,8 @@
 pub mod app;
 pub mod commands;
 pub mod config;
+#[cfg(test)]
+mod crash;
 pub mod crypto;
 pub mod domain;
 pub mod http;

@@ -77,6 +77,8 @@ impl Active {
             None => Blank::make(dir, "new", FIRST_CAPACITY, |_| Ok(()))?,
         };
         let output = blank.become_segment(&segment.path)?;
+        #[cfg(test)]
+        crate::crash::point("segment named");
         if durability == Durability::Disk {
             segment::sync_dir(dir)?;
         }
@@ -177,6 +179,8 @@ impl Writer {
         }
         let output = &mut self.active.output;
         output.write(&self.batch).map_err(|e| Error::io(output.path(), e))?;
+        #[cfg(test)]
+        crate::crash::point("appended, not synced");
         match self.shared.durability {
             Durability::Disk => output.sync().map_err(|e| Error::io(output.path(), e))?,
             Durability::Process => self.shared.upkeep.sync_soon(output.file()),
@@ -200,6 +204,8 @@ impl Writer {
         {
             upkeep.sync_soon(&Arc::new(dir));
         }
+        #[cfg(test)]
+        crate::crash::point("segment turned");
         self.active = next;
         Ok(())
     }

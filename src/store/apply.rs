@@ -195,7 +195,12 @@ impl Store {
             writes.push((Table::LastUsed, prefix.as_bytes().to_vec(), Some(encode(at_ms)?)));
         }
         writes.push((Table::Meta, b"applied".to_vec(), Some(batch.last_seq.to_be_bytes().to_vec())));
-        self.transact(&writes)
+        #[cfg(test)]
+        crate::crash::point("synced, not in the store");
+        self.transact(&writes)?;
+        #[cfg(test)]
+        crate::crash::point("in the store, not flushed");
+        Ok(())
     }
 
     /// Writes rows, all or none of them.

@@ -84,6 +84,8 @@ fn build_base(
         let fits = (first_seq..=journal.durable_seq().saturating_add(1)).contains(&(snapshot.applied + 1));
         let why_not = match snapshot::load(&snapshot.path, &scratch) {
             Ok(applied) if fits => {
+                #[cfg(test)]
+                crate::crash::point("a store half rebuilt");
                 fs::rename(&scratch, &directory).map_err(failed)?;
                 return Ok(Some(applied));
             }

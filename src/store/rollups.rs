@@ -168,6 +168,8 @@ impl Store {
             let mut parts = self.parts(day)?;
             let head = Head { day, part: parts.len(), through: self.applied()?, of_day: 0 };
             self.write_file(head, || self.open_rows(day.hours()))?;
+            #[cfg(test)]
+            crate::crash::point("a day's file, and its rows");
             parts.push(head.through);
             self.leave_table(day, &parts)?;
             closed.push(day);

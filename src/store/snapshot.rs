@@ -76,6 +76,8 @@ impl Store {
         let mut file = Writer::create(&path, Kind::Snapshot).map_err(failed)?;
         file.put(&Head { applied }).map_err(failed)?;
         for (name, tree) in self.tables.by_name() {
+            #[cfg(test)]
+            crate::crash::point("half of a snapshot");
             file.put(&Item::Table(name)).map_err(failed)?;
             for entry in tree.iter() {
                 let (key, value) = entry?;
@@ -83,6 +85,8 @@ impl Store {
             }
         }
         let bytes = file.finish().map_err(failed)?;
+        #[cfg(test)]
+        crate::crash::point("a snapshot too many");
         for old in list(&self.directory).map_err(failed)?.iter().skip(KEPT) {
             fs::remove_file(&old.path).map_err(failed)?;
         }

@@ -2,6 +2,8 @@
 
 use std::{cell::Cell, collections::BTreeMap, fs, path::Path, time::Duration};
 
+mod crashes;
+
 use super::*;
 use crate::{
     domain::{
@@ -31,17 +33,18 @@ fn journal(directory: &Path) -> Journal {
     Journal::open_with_clock(&directory.join("journal"), Durability::Process, || NOW_MS.get()).unwrap().0
 }
 
-fn bill(journal: &Journal, random: &mut Random, events: usize) {
+/// Bills so many events, whose ids go on from `from`; they are durable then.
+fn bill(journal: &Journal, random: &mut Random, from: u64, events: usize, metadata: Option<&str>) {
     let mut last = 0;
-    for _ in 0..events {
+    for id in (from..).take(events) {
         let group = GroupId(u128::from(random.below(3)));
         let usage = Usage { input: random.below(1000), output: random.below(1000), cached: 0 };
         let currency = Currency::parse(["EUR", "USD"][random.below(2) as usize]).unwrap();
         let (slug, key) = (format!("acme/{}", random.below(2)), format!("sk_{}", group.0));
         let record = Record::Settled(Settled {
             key_random: 0,
-            request_id: 0,
-            metadata: None,
+            request_id: id.into(),
+            metadata,
             model_slug: &slug,
             slug: SlugId(1),
             external_entity_id: "cust",
@@ -74,7 +77,7 @@ fn live(directory: &Path, days: u32, random: &mut Random) {
     for day in first.0..first.0 + days {
         for hour in [1, 7, 23] {
             set_clock(Day(day), hour);
-            bill(&journal, random, 20);
+            bill(&journal, random, 0, 20, None);
             folder.catch_up().unwrap();
             store.close_days(Day(day)).unwrap();
         }
@@ -154,7 +157,7 @@ fn rollups_are_the_sums_of_the_events_whether_a_day_is_closed_or_not() {
     let journal = journal(directory.path());
     let store = Store::open(directory.path(), &journal).unwrap();
     store.close_days(Day(FIRST_DAY.0 + 3)).unwrap();
-    bill(&journal, &mut random, 5);
+    bill(&journal, &mut random, 0, 5, None);
     Folder::new(&store, &journal).unwrap().catch_up().unwrap();
     store.close_days(Day(FIRST_DAY.0 + 3)).unwrap();
     assert!(directory.path().join("rollups/2024-10-06.2").exists());
