@@ -367,9 +367,11 @@ impl Journal {
         Stats {
             records: meter.records(),
             bytes: meter.bytes(),
-            syncs: meter.syncs(),
-            sync_p50: meter.quantile(50),
-            sync_p99: meter.quantile(99),
+            syncs: meter.syncs.len(),
+            sync_p50: meter.syncs.quantile(50),
+            sync_p99: meter.syncs.quantile(99),
+            wait_p50: meter.waits.quantile(50),
+            wait_p99: meter.waits.quantile(99),
             first_seq: first.map_or(0, |first| first.first),
             first_at_ms: first.and_then(|first| reader::head_ms(first, owned_to).ok().flatten()),
             last_seq: self.last_seq(),
@@ -442,7 +444,8 @@ impl Shared {
 
     /// The batch is durable, up to the number `last`.
     fn batch_stored(&self, last: u64) {
-        self.in_flight_since.store(0, Ordering::Relaxed);
+        let since = self.in_flight_since.swap(0, Ordering::Relaxed).saturating_sub(1);
+        self.meter.waits.count(self.epoch.elapsed().saturating_sub(Duration::from_micros(since)));
         self.in_flight.store(0, Ordering::Relaxed);
         self.progress.publish(last);
     }

@@ -20,6 +20,10 @@ pub struct Stats {
     pub sync_p50: Duration,
     /// What all but a hundredth of them took at most.
     pub sync_p99: Duration,
+    /// How long the first record of each write had waited when it was durable: at most so long in half of them.
+    pub wait_p50: Duration,
+    /// And at most so long in all but a hundredth.
+    pub wait_p99: Duration,
     /// The first sequence number that is still there; 0 in an empty journal.
     pub first_seq: u64,
     /// Its record's timestamp, Unix milliseconds.
@@ -43,21 +47,19 @@ pub struct Stats {
 pub(super) struct Meter {
     records: AtomicU64,
     bytes: AtomicU64,
-    /// How many syncs took how long: four buckets to each doubling of microseconds.
-    syncs: [AtomicU64; BUCKETS],
+    pub(super) syncs: Times,
+    pub(super) waits: Times,
 }
-
-const BUCKETS: usize = 128;
 
 impl Meter {
     pub(super) fn new() -> Self {
-        Self { records: AtomicU64::new(0), bytes: AtomicU64::new(0), syncs: [const { AtomicU64::new(0) }; BUCKETS] }
+        Self { records: AtomicU64::new(0), bytes: AtomicU64::new(0), syncs: Times::new(), waits: Times::new() }
     }
 
     pub(super) fn count(&self, records: u64, bytes: usize, took: Duration) {
         self.records.fetch_add(records, Ordering::Relaxed);
         self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
-        self.syncs[bucket(took)].fetch_add(1, Ordering::Relaxed);
+        self.syncs.count(took);
     }
 
     pub(super) fn records(&self) -> u64 {
@@ -67,16 +69,33 @@ impl Meter {
     pub(super) fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
     }
+}
 
-    pub(super) fn syncs(&self) -> u64 {
-        self.syncs.iter().map(|bucket| bucket.load(Ordering::Relaxed)).sum()
+/// How many of something took how long: four buckets to each doubling of microseconds.
+#[derive(Debug)]
+pub(super) struct Times([AtomicU64; BUCKETS]);
+
+const BUCKETS: usize = 128;
+
+impl Times {
+    fn new() -> Self {
+        Self([const { AtomicU64::new(0) }; BUCKETS])
     }
 
-    /// What `hundredths` of all syncs took at most, up to a quarter too much; zero before the first.
+    pub(super) fn count(&self, took: Duration) {
+        self.0[bucket(took)].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many there were.
+    pub(super) fn len(&self) -> u64 {
+        self.0.iter().map(|bucket| bucket.load(Ordering::Relaxed)).sum()
+    }
+
+    /// What `hundredths` of them took at most, up to a quarter too much; zero before the first.
     pub(super) fn quantile(&self, hundredths: u64) -> Duration {
-        let rank = (self.syncs().saturating_mul(hundredths)).div_ceil(100);
+        let rank = (self.len().saturating_mul(hundredths)).div_ceil(100);
         let mut below = 0;
-        for (index, bucket) in self.syncs.iter().enumerate() {
+        for (index, bucket) in self.0.iter().enumerate() {
             below += bucket.load(Ordering::Relaxed);
             if below >= rank && below > 0 {
                 return limit(index);
@@ -112,7 +131,7 @@ mod tests {
         for us in (0..5000).chain([1 << 20, 123_456_789]) {
             let meter = Meter::new();
             meter.count(1, 1, Duration::from_micros(us));
-            let told = meter.quantile(50).as_micros() as u64;
+            let told = meter.syncs.quantile(50).as_micros() as u64;
             assert!(told >= us && told <= us + us / 4 + 1, "{us} us told as {told}");
         }
     }
@@ -123,8 +142,8 @@ mod tests {
         for us in [100; 95].into_iter().chain([9000; 5]) {
             meter.count(3, 10, Duration::from_micros(us));
         }
-        assert_eq!((meter.records(), meter.bytes(), meter.syncs()), (300, 1000, 100));
-        assert!(meter.quantile(50) < Duration::from_micros(150), "{:?}", meter.quantile(50));
-        assert!(meter.quantile(99) > Duration::from_micros(8999), "{:?}", meter.quantile(99));
+        assert_eq!((meter.records(), meter.bytes(), meter.syncs.len()), (300, 1000, 100));
+        assert!(meter.syncs.quantile(50) < Duration::from_micros(150), "{:?}", meter.syncs.quantile(50));
+        assert!(meter.syncs.quantile(99) > Duration::from_micros(8999), "{:?}", meter.syncs.quantile(99));
     }
 }

@@ -146,6 +146,13 @@ impl Store {
         Ok(hour.map(|hour| Hour(u32::from_be_bytes(hour)).day()))
     }
 
+    /// How many files there are, and their bytes.
+    pub fn rollup_files(&self) -> (usize, u64) {
+        let Ok(entries) = fs::read_dir(self.directory.join("rollups")) else { return (0, 0) };
+        let lengths = entries.filter_map(|entry| Some(entry.ok()?.metadata().ok()?.len()));
+        lengths.fold((0, 0), |(files, bytes), len| (files + 1, bytes + len))
+    }
+
     /// The days that have rows.
     pub(super) fn rollup_days(&self) -> Result<BTreeSet<Day>, StoreError> {
         let mut days = BTreeSet::new();

@@ -7,14 +7,16 @@ use uuid::Uuid;
 
 use super::{
     field::Timestamp,
+    gaps::Gap,
     operator::{ExportMetrics, Operator},
 };
 use crate::{
-    journal::Stats,
+    config::Durability,
     service::{
         Gateway,
         inflight::{LastStop, Unfinished},
     },
+    store::snapshot,
 };
 
 /// How the gateway is. More may be added.
@@ -43,12 +45,24 @@ struct Journal {
     durable_sequence: u64,
     /// Bytes that are not durable yet.
     pending_bytes: u64,
+    /// `disk` or `process`.
+    durability: &'static str,
     segments: usize,
     bytes: u64,
+    /// Records written since the start.
+    records: u64,
     /// Writes since the start, each of one or more records.
     syncs: u64,
+    /// How many records shared a write, on average.
+    records_per_sync: Option<f64>,
+    /// What a write took, with its sync.
     sync_p50_us: u64,
     sync_p99_us: u64,
+    /// How long the first record of a write waited to be durable.
+    wait_p50_us: u64,
+    wait_p99_us: u64,
+    /// What cannot be read any more, in order.
+    damage: Vec<Gap>,
     /// Why the last write failed, until one succeeds.
     last_error: Option<String>,
 }
@@ -60,6 +74,37 @@ struct Store {
     /// The last record that it contains.
     applied_sequence: Option<u64>,
     bytes: u64,
+    /// The newest first.
+    snapshots: Vec<Snapshot>,
+    /// Files of closed days' rollups.
+    rollup_days: usize,
+    rollup_bytes: u64,
+    /// What totals do not contain since it was missing from the journal.
+    missing: Vec<Gap>,
+}
+
+/// All tables in one file, to build the store from.
+#[derive(Serialize, JsonSchema)]
+struct Snapshot {
+    /// The last record that it contains.
+    sequence: u64,
+    bytes: u64,
+}
+
+impl Store {
+    fn new(gateway: &Gateway) -> Self {
+        let data_dir = &gateway.config.data_dir;
+        let of_snapshot = |one: snapshot::Snapshot| Snapshot { sequence: one.applied, bytes: one.bytes };
+        let (rollup_days, rollup_bytes) = gateway.store.rollup_files();
+        Self {
+            applied_sequence: gateway.store.applied().ok(),
+            bytes: gateway.store.size_on_disk(),
+            snapshots: snapshot::list(data_dir).unwrap_or_default().into_iter().map(of_snapshot).collect(),
+            rollup_days,
+            rollup_bytes,
+            missing: gateway.missing_from_totals().iter().map(Gap::new).collect(),
+        }
+    }
 }
 
 /// The file system under the data directory.
@@ -126,19 +171,29 @@ impl InFlight {
 }
 
 impl Journal {
-    fn new(stats: &Stats, last_error: Option<String>) -> Self {
+    fn new(gateway: &Gateway) -> Self {
+        let stats = gateway.journal.stats();
         Self {
             first_sequence: stats.first_seq,
             first_at: stats.first_at_ms.map(Timestamp),
             last_sequence: stats.last_seq,
             durable_sequence: stats.durable_seq,
             pending_bytes: stats.pending_bytes,
+            durability: match gateway.config.durability {
+                Durability::Disk => "disk",
+                Durability::Process => "process",
+            },
             segments: stats.segments,
             bytes: stats.log_bytes,
+            records: stats.records,
             syncs: stats.syncs,
+            records_per_sync: (stats.syncs > 0).then(|| (10 * stats.records / stats.syncs) as f64 / 10.0),
             sync_p50_us: stats.sync_p50.as_micros() as u64,
             sync_p99_us: stats.sync_p99.as_micros() as u64,
-            last_error,
+            wait_p50_us: stats.wait_p50.as_micros() as u64,
+            wait_p99_us: stats.wait_p99.as_micros() as u64,
+            damage: gateway.unreadable().iter().map(Gap::new).collect(),
+            last_error: gateway.journal.last_error(),
         }
     }
 }
@@ -150,8 +205,8 @@ pub(super) async fn status(_: Operator<ExportMetrics>, gateway: Data<Gateway>) -
         version: env!("CARGO_PKG_VERSION"),
         started_at: Timestamp(started_at_ms),
         uptime_s: gateway.clock.now().monotonic_ns / 1_000_000_000,
-        journal: Journal::new(&gateway.journal.stats(), gateway.journal.last_error()),
-        store: Store { applied_sequence: gateway.store.applied().ok(), bytes: gateway.store.size_on_disk() },
+        journal: Journal::new(&gateway),
+        store: Store::new(&gateway),
         disk: gateway.disk_space().map(|(free_bytes, total_bytes)| Disk { free_bytes, total_bytes }),
         requests: Requests {
             running: counted.running,
