@@ -10,8 +10,11 @@ use super::{
     Damage, Error, Shared,
     frame::{Header, VERSION},
     scan::{Found, Scanner},
-    segment::{Mark, Segment},
+    segment::Segment,
 };
+
+/// A reader begins so many bytes before what is wanted at most, but for one frame.
+pub(super) const NEAR: u64 = 64 << 10;
 
 /// A record as it lies in the journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,8 +61,6 @@ struct Place {
     end: u64,
     /// The numbers it owns, as far as we know.
     owned: Range<u64>,
-    /// The offset from which on a frame is wanted for the index.
-    note_from: u64,
 }
 
 impl Reader {
@@ -125,9 +126,6 @@ impl Reader {
     fn pass(&mut self, found: &Found) {
         let Some(place) = &mut self.place else { return };
         let Header { seq, at_ms, .. } = found.header;
-        if found.offset >= place.note_from {
-            place.note_from = place.segment.note(Mark { seq, at_ms, offset: found.offset });
-        }
         let left_bad = self.left_bad.take();
         if seq > self.passed + 1 {
             let here = || (place.segment.clone(), found.offset..found.offset);
@@ -146,19 +144,19 @@ impl Reader {
         place.owned.start = seq.saturating_add(1);
     }
 
-    /// Finds the place to begin at: the last indexed frame before what is wanted, or its segment's start. False if
-    /// the journal has no records yet.
+    /// Finds the place to begin at: a frame shortly before what is wanted, or its segment's start. False if the
+    /// journal has no records yet.
     fn begin(&mut self) -> Result<bool, Error> {
         self.from.seq = self.position() + 1;
-        let From { seq, at_ms } = self.from;
         let Some(segment) = find(&self.shared, self.from)? else { return Ok(false) };
-        let mark = segment.last_mark(|mark| mark.seq < seq || mark.at_ms < at_ms);
+        let near = near(&self.shared, &segment, self.from)?;
         // What came before is none of our business.
-        (self.passed, self.passed_ms) = match mark {
-            Some(mark) => (mark.seq.saturating_sub(1), mark.at_ms),
-            None => (segment.first.saturating_sub(1), 0),
+        let (passed, passed_ms, offset) = match near {
+            Some((Header { seq, at_ms, .. }, offset)) => (seq.saturating_sub(1), at_ms, offset),
+            None => (segment.first.saturating_sub(1), 0, 0),
         };
-        self.enter(segment, mark.map_or(0, |mark| mark.offset))?;
+        (self.passed, self.passed_ms) = (passed, passed_ms);
+        self.enter(segment, offset)?;
         Ok(true)
     }
 
@@ -188,7 +186,7 @@ impl Reader {
         self.place = match File::open(&segment.path) {
             Ok(file) => {
                 let owned = self.passed.saturating_add(1)..u64::MAX;
-                Some(Place { segment, scanner: Scanner::new(file, offset), end: 0, owned, note_from: offset })
+                Some(Place { segment, scanner: Scanner::new(file, offset), end: 0, owned })
             }
             // Removed since it was looked up: look again.
             Err(error) if error.kind() == io::ErrorKind::NotFound && !self.shared.table.lists(&segment) => None,
@@ -200,28 +198,50 @@ impl Reader {
 
 /// The last segment that everything wanted lies in or after.
 fn find(shared: &Shared, from: From) -> Result<Option<Arc<Segment>>, Error> {
-    let owner = shared.table.owner_of(from.seq);
     if from.at_ms == 0 {
-        return Ok(owner);
+        return Ok(shared.table.owner_of(from.seq));
     }
     let segments = shared.table.all();
-    let mut owned_to = u64::MAX;
-    for segment in segments.into_iter().rev() {
-        if owner.as_ref().is_some_and(|owner| segment.first <= owner.first) {
-            break;
+    // Everything wanted lies in or after `low`; in `high` and after it all is too late, or cannot be read.
+    let (mut low, mut high) = (segments.partition_point(|s| s.first <= from.seq).saturating_sub(1), segments.len());
+    while high - low > 1 {
+        let middle = low + (high - low) / 2;
+        let owned_to = segments.get(middle + 1).map_or(u64::MAX, |next| next.first);
+        match head_ms(&segments[middle], owned_to)? {
+            Some(at_ms) if at_ms < from.at_ms => low = middle,
+            _ => high = middle,
         }
-        if head_ms(&segment, owned_to)?.is_some_and(|at_ms| at_ms < from.at_ms) {
-            return Ok(Some(segment));
-        }
-        owned_to = segment.first;
     }
-    Ok(owner)
+    Ok(segments.get(low).cloned())
+}
+
+/// A frame of the segment before what is wanted, with its offset, so that at most [`NEAR`] bytes and a frame lie
+/// between; found by halving, since numbers and times ascend. `None`: what is wanted is near the start.
+pub(super) fn near(shared: &Shared, segment: &Segment, from: From) -> Result<Option<(Header, u64)>, Error> {
+    // If it is not there, `enter` knows whether that is in order.
+    let Ok(file) = File::open(&segment.path) else { return Ok(None) };
+    let (next, _) = shared.table.after(segment.first);
+    let owned = segment.first..next.map_or(u64::MAX, |next| next.first);
+    let mut scanner = Scanner::new(file, 0);
+    let mut before = None;
+    let (mut low, mut high) = (0, segment.end());
+    while high - low > NEAR {
+        let middle = low + (high - low) / 2;
+        scanner.go_to(middle);
+        let found = scanner.next(high, owned.clone()).map_err(|e| Error::io(&segment.path, e))?;
+        let is_before = |Header { version, seq, at_ms }| version <= VERSION && (seq < from.seq || at_ms < from.at_ms);
+        match found.filter(|found| is_before(found.header)) {
+            Some(Found { header, offset, .. }) => (before, low) = (Some((header, offset)), offset),
+            None => high = middle,
+        }
+    }
+    Ok(before)
 }
 
 /// The timestamp of a segment's first record. `None` if it has none that can be read, or has been removed.
 pub(super) fn head_ms(segment: &Segment, owned_to: u64) -> Result<Option<u64>, Error> {
-    if let Some(head) = segment.head() {
-        return Ok(Some(head.at_ms));
+    if let Some(at_ms) = segment.head_ms.get() {
+        return Ok(Some(*at_ms));
     }
     let file = match File::open(&segment.path) {
         Ok(file) => file,
@@ -229,9 +249,6 @@ pub(super) fn head_ms(segment: &Segment, owned_to: u64) -> Result<Option<u64>, E
         Err(error) => return Err(Error::io(&segment.path, error)),
     };
     let found = Scanner::new(file, 0).next(segment.end(), segment.first..owned_to);
-    Ok(found.map_err(|e| Error::io(&segment.path, e))?.map(|found| {
-        let Header { seq, at_ms, .. } = found.header;
-        segment.note(Mark { seq, at_ms, offset: found.offset });
-        at_ms
-    }))
+    let found = found.map_err(|e| Error::io(&segment.path, e))?;
+    Ok(found.map(|found| *segment.head_ms.get_or_init(|| found.header.at_ms)))
 }

@@ -12,7 +12,7 @@ use super::{
     Damage, Durability, Error,
     frame::{Header, VERSION},
     scan::Scanner,
-    segment::{self, Mark, Output, Segment},
+    segment::{self, Output, Segment},
 };
 
 /// The journal as an earlier run left it.
@@ -111,7 +111,6 @@ impl Survey {
         let mut scanner = Scanner::new(file, 0);
         let (mut end, mut last_seq, mut last_ms) = (0, owned.start.saturating_sub(1), 0);
         let mut damage = Vec::new();
-        let mut note_from = 0;
         let mut missing = |from_seq: u64, to_seq: u64, from_ms: u64, to_ms: u64, bytes: Range<u64>| {
             if from_seq < to_seq {
                 let (missing, file) = (from_seq..=to_seq - 1, segment.path.clone());
@@ -123,9 +122,6 @@ impl Survey {
             let Header { version, seq, at_ms } = found.header;
             if version > VERSION {
                 return Err(Error::Newer { path: segment.path.clone(), version });
-            }
-            if found.offset >= note_from {
-                note_from = segment.note(Mark { seq, at_ms, offset: found.offset });
             }
             missing(last_seq + 1, seq, last_ms, at_ms, found.bad.unwrap_or(found.offset..found.offset));
             (last_seq, last_ms) = (seq, at_ms);

@@ -9,7 +9,8 @@ use memchr::memmem;
 
 use super::frame::{self, HEADER, Header, MARKER};
 
-/// Bytes read at once.
+/// Bytes read at once: few at first, for whoever looks at one frame, and more and more in a long walk.
+const FIRST_PIECE: usize = 16 << 10;
 const PIECE: usize = 256 << 10;
 
 /// A frame that was found.
@@ -35,11 +36,19 @@ pub(super) struct Scanner {
     base: u64,
     at: usize,
     bad_from: Option<u64>,
+    /// Bytes to be read next.
+    piece: usize,
 }
 
 impl Scanner {
     pub(super) fn new(file: File, offset: u64) -> Self {
-        Self { file, buf: Vec::new(), base: offset, at: 0, bad_from: None }
+        Self { file, buf: Vec::new(), base: offset, at: 0, bad_from: None, piece: FIRST_PIECE }
+    }
+
+    /// Goes on at another place, as if it had begun there.
+    pub(super) fn go_to(&mut self, offset: u64) {
+        self.buf.clear();
+        (self.base, self.at, self.bad_from, self.piece) = (offset, 0, None, FIRST_PIECE);
     }
 
     /// The bytes that [`Found::body`] is a range of.
@@ -127,7 +136,8 @@ impl Scanner {
         // After a marker was sought the place may lie beyond what has been read.
         self.buf.drain(..self.at.min(self.buf.len()));
         self.at = 0;
-        self.buf.resize(want.max(PIECE).min(left), 0);
+        self.buf.resize(want.max(self.piece).min(left), 0);
+        self.piece = PIECE.min(2 * self.piece);
         // One giant frame should not keep its memory.
         self.buf.shrink_to(PIECE.max(self.buf.len()));
         while have < self.buf.len() {
@@ -196,7 +206,7 @@ mod tests {
 
     #[test]
     fn a_marker_across_two_reads_is_found() {
-        for before in PIECE - 8..PIECE + 8 {
+        for before in FIRST_PIECE - 8..FIRST_PIECE + 8 {
             let mut bytes = vec![0xAA; before];
             bytes.extend_from_slice(&frame(9, b"body"));
             assert_eq!(scan(&bytes), [(9, b"body".to_vec())], "{before} bytes before the frame");

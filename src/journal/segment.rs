@@ -13,7 +13,7 @@ use std::{
     os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -31,19 +31,8 @@ pub(super) const FULL_CAPACITY: u64 = 64 << 20;
 /// How segments grow.
 pub(super) const GROWTH: u64 = 4;
 
-/// Distance of two marks in a segment's index, in bytes.
-pub(super) const MARK_EVERY: u64 = 64 << 10;
-
 const EXTENSION: &str = "log";
 const ZEROS: &[u8] = &[0; 64 << 10];
-
-/// Where a frame lies: an entry of the sparse index.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Mark {
-    pub(super) seq: u64,
-    pub(super) at_ms: u64,
-    pub(super) offset: u64,
-}
 
 /// A segment as readers see it.
 #[derive(Debug)]
@@ -53,8 +42,8 @@ pub(super) struct Segment {
     pub(super) path: PathBuf,
     /// Bytes that may be read: the durable ones.
     end: AtomicU64,
-    /// Frames about every 64 KiB, the first frame being the first of them, without a gap as far as anybody has read.
-    index: Mutex<Vec<Mark>>,
+    /// The timestamp of its first record, once somebody has looked: of all segments together, the index by time.
+    pub(super) head_ms: OnceLock<u64>,
 }
 
 impl Segment {
@@ -63,7 +52,7 @@ impl Segment {
             first,
             path: dir.join(format!("{first:020}.{EXTENSION}")),
             end: AtomicU64::new(end),
-            index: Mutex::new(Vec::new()),
+            head_ms: OnceLock::new(),
         }
     }
 
@@ -73,30 +62,6 @@ impl Segment {
 
     pub(super) fn set_end(&self, end: u64) {
         self.end.store(end, Ordering::Release);
-    }
-
-    /// Takes a frame into the index if it is far enough from the last one there; returns the offset from which on the
-    /// next one is wanted. Whoever calls has read (or written) everything from an indexed frame up to this one.
-    pub(super) fn note(&self, mark: Mark) -> u64 {
-        let mut index = self.index.lock();
-        match index.last() {
-            Some(last) if mark.offset < last.offset.saturating_add(MARK_EVERY) => last.offset + MARK_EVERY,
-            _ => {
-                index.push(mark);
-                mark.offset.saturating_add(MARK_EVERY)
-            }
-        }
-    }
-
-    /// The last indexed frame of the leading run for which `before` holds.
-    pub(super) fn last_mark(&self, before: impl Fn(&Mark) -> bool) -> Option<Mark> {
-        let index = self.index.lock();
-        index[..index.partition_point(before)].last().copied()
-    }
-
-    /// The first frame, if anybody has read it yet.
-    pub(super) fn head(&self) -> Option<Mark> {
-        self.index.lock().first().copied()
     }
 }
 

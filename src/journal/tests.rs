@@ -167,11 +167,44 @@ fn a_reader_that_begins_late_reads_little() {
     fill(&open(&dir).0, 3000);
     let (journal, _) = open(&dir);
     let last = journal.segments().unwrap().pop().unwrap();
-    let shared = &journal.shared;
-    let segment = shared.table.owner_of(3000).unwrap();
+    let segment = journal.shared.table.owner_of(3000).unwrap();
     assert_eq!(segment.path, last.path);
-    let mark = segment.last_mark(|mark| mark.seq < 3000).unwrap();
-    assert!(last.bytes - mark.offset <= 2 * segment::MARK_EVERY, "{mark:?} of {}", last.bytes);
+    let (_, offset) = reader::near(&journal.shared, &segment, From { seq: 3000, at_ms: 0 }).unwrap().unwrap();
+    assert!(last.bytes - offset <= reader::NEAR + 2 * (1024 + HEADER as u64), "{offset} of {}", last.bytes);
+}
+
+#[test]
+fn a_reader_finds_its_place_among_records_of_any_size_and_damaged_ones() {
+    let dir = TempDir::new().unwrap();
+    let (journal, _) = Journal::open_with_clock(dir.path(), Durability::Process, test_clock).unwrap();
+    let sizes = [0, 100, 300 << 10, 7, 90 << 10, 4000, 64 << 10];
+    for (i, size) in (0..200).zip(sizes.into_iter().cycle()) {
+        NOW.set(1000 + i / 2);
+        journal.append(&vec![b'.'; size]).unwrap();
+        assert!(journal.durable_blocking(journal.last_seq(), SOON));
+    }
+    drop(journal);
+    let damaged = fs::OpenOptions::new().write(true).open(segment_file(&dir, 1)).unwrap();
+    segment::zero(&damaged, 100 << 10, 600 << 10).unwrap();
+
+    let (journal, _) = open(&dir);
+    assert!(journal.stats().segments >= 2);
+    let mut whole = journal.reader(0);
+    let mut records = Vec::new();
+    while let Some(frame) = whole.next().unwrap() {
+        records.push((frame.seq, frame.at_ms));
+    }
+    assert!(records.len() < 200 && records.last() == Some(&(200, 1099)));
+    for after in 0..200 {
+        let expected = records.iter().find(|(seq, _)| *seq > after);
+        let found = journal.reader(after).next().unwrap().map(|frame| (frame.seq, frame.at_ms));
+        assert_eq!(found.as_ref(), expected, "after {after}");
+    }
+    for from_ms in 999..=1100 {
+        let expected = records.iter().find(|(_, at_ms)| *at_ms >= from_ms);
+        let found = journal.reader_from_time(from_ms).next().unwrap().map(|frame| (frame.seq, frame.at_ms));
+        assert_eq!(found.as_ref(), expected, "from {from_ms}");
+    }
 }
 
 #[test]

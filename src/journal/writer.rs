@@ -23,7 +23,7 @@ use std::{
 use super::{
     Durability, Error, Shared,
     frame::{self, Header},
-    segment::{self, Blank, FIRST_CAPACITY, FULL_CAPACITY, GROWTH, MARK_EVERY, Mark, Output, Segment},
+    segment::{self, Blank, FIRST_CAPACITY, FULL_CAPACITY, GROWTH, Output, Segment},
 };
 
 /// A batch of so many records says that there is load.
@@ -92,8 +92,6 @@ struct Sealed {
     /// The first sequence number.
     first: u64,
     records: u64,
-    /// Frames for the index; their offsets are in the batch.
-    marks: Vec<Mark>,
 }
 
 impl Writer {
@@ -111,7 +109,7 @@ impl Writer {
                 return;
             }
             let is_crowd = sealed.records >= CROWD;
-            self.publish(sealed);
+            self.publish(&sealed);
             if is_crowd {
                 thread::sleep(GATHER);
             }
@@ -127,13 +125,9 @@ impl Writer {
     fn seal(&mut self) -> Sealed {
         let mut sealed = Sealed::default();
         let mut at = 0;
-        while let Some((Header { seq, at_ms, .. }, len)) = frame::seal(&mut self.batch[at..]) {
-            let offset = at as u64;
+        while let Some((Header { seq, .. }, len)) = frame::seal(&mut self.batch[at..]) {
             if sealed.records == 0 {
                 sealed.first = seq;
-            }
-            if sealed.marks.last().is_none_or(|mark| offset >= mark.offset + MARK_EVERY) {
-                sealed.marks.push(Mark { seq, at_ms, offset });
             }
             sealed.records += 1;
             at += len;
@@ -221,12 +215,8 @@ impl Writer {
     }
 
     /// Lets readers and waiters see the batch.
-    fn publish(&mut self, sealed: Sealed) {
+    fn publish(&mut self, sealed: &Sealed) {
         let Active { segment, output, listed, next_ordered, .. } = &mut self.active;
-        let from = output.end() - self.batch.len() as u64;
-        for mark in sealed.marks {
-            segment.note(Mark { offset: from + mark.offset, ..mark });
-        }
         segment.set_end(output.end());
         if !mem::replace(listed, true) {
             self.shared.table.push(segment.clone());

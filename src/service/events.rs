@@ -4,7 +4,15 @@
 //! before is waited for. So a poller that goes on from its last `end_time` misses nothing and sees nothing twice. An end
 //! that lies a little ahead, as another machine's clock has it, is waited for; one far ahead means now.
 
-use std::{ops::Range, path::Path, sync::Arc, time::Duration};
+use std::{
+    ops::Range,
+    path::Path,
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use parking_lot::{Mutex, MutexGuard};
 
 pub use super::event::Event;
 use super::{Gateway, error::Error};
@@ -19,8 +27,17 @@ const AHEAD: Duration = Duration::from_secs(5);
 /// How long a read waits for what is not durable yet.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Records read for one page: a filter that few events pass must not make one request scan the whole log.
-const MAX_SCANNED: usize = 1_000_000;
+/// How long a page is gathered: a filter that few events pass must not make one request read the whole log.
+const PAGE_TIME: Duration = Duration::from_secs(1);
+
+/// Readers take turns, so that together they keep one processor busy at most, and a short page waits for no long one.
+static TURN: Mutex<()> = Mutex::new(());
+
+/// Records of one turn, about a millisecond. Much shorter ones would wake so many threads that requests suffer.
+const TURN_RECORDS: usize = 4096;
+
+/// After so many records whatever else wants the processor goes first: requests do not queue behind an export.
+const YIELD_RECORDS: usize = 256;
 
 /// Which events.
 pub struct EventsQuery {
@@ -68,7 +85,8 @@ impl Gateway {
     pub async fn read_events(self: &Arc<Self>, query: EventsQuery) -> Result<EventPage, Error> {
         let window = self.close_window(query.after.map(|(_, end_ms)| end_ms).or(query.end_ms)).await?;
         let gateway = self.clone();
-        let page = tokio::task::spawn_blocking(move || gateway.scan_events(&query, window.end_ms)).await;
+        let scan = move || gateway.scan_events(&query, window.end_ms, Instant::now() + PAGE_TIME);
+        let page = tokio::task::spawn_blocking(scan).await;
         page.map_err(Error::internal)?
     }
 
@@ -76,7 +94,7 @@ impl Gateway {
     pub(super) async fn close_window(&self, end_ms: Option<u64>) -> Result<Barrier, Error> {
         let wanted_end = end_ms.unwrap_or(u64::MAX);
         let ahead = Duration::from_millis(wanted_end.saturating_sub(self.journal.now_ms()));
-        if ahead <= AHEAD {
+        if !ahead.is_zero() && ahead <= AHEAD {
             tokio::time::sleep(ahead).await;
         }
         let window = self.journal.barrier(wanted_end);
@@ -87,22 +105,29 @@ impl Gateway {
         Ok(window)
     }
 
-    fn scan_events(&self, query: &EventsQuery, end_ms: u64) -> Result<EventPage, Error> {
+    fn scan_events(&self, query: &EventsQuery, end_ms: u64, deadline: Instant) -> Result<EventPage, Error> {
+        let mut turn = TURN.lock();
         let start_ms = query.start_ms.unwrap_or(0);
         let (mut reader, after) = match query.after {
             Some((seq, _)) => (self.journal.reader(seq), seq),
             None => (self.journal.reader_from_time(start_ms), 0),
         };
-        let (mut events, mut next, mut last_seq, mut scanned) = (Vec::new(), None, after, 0);
+        let (mut events, mut next, mut last_seq, mut scanned) = (Vec::new(), None, after, 0_usize);
         while let Some(frame) = reader.next().map_err(Error::internal)? {
             if frame.at_ms >= end_ms {
                 last_seq = frame.seq;
                 break;
             }
             scanned += 1;
-            if scanned > MAX_SCANNED {
-                next = Some((last_seq, end_ms));
-                break;
+            if scanned.is_multiple_of(YIELD_RECORDS) {
+                thread::yield_now();
+            }
+            if scanned.is_multiple_of(TURN_RECORDS) {
+                if Instant::now() >= deadline {
+                    next = Some((last_seq, end_ms));
+                    break;
+                }
+                MutexGuard::bump(&mut turn);
             }
             if let Record::Settled(settled) = codec::decode(frame.body).map_err(Error::internal)?
                 && query.filter.takes(&settled)
@@ -154,4 +179,84 @@ pub fn export_events(
     };
     let in_window = |damage: &Damage| damage.to_ms >= window.start && damage.from_ms < window.end;
     Ok(journal.damage().into_iter().filter(in_window).map(tell).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        config::Config,
+        domain::{
+            id::SlugId,
+            route::Route,
+            usage::{Usage, UsageSource},
+        },
+        service::boot,
+    };
+
+    fn settled(key_random: u128, api_key_prefix: &str) -> Record<'_> {
+        Record::Settled(Settled {
+            key_random,
+            request_id: 0,
+            metadata: None,
+            model_slug: "acme/chat",
+            slug: SlugId(1),
+            external_entity_id: "cust_42",
+            counted_for: Vec::new(),
+            api_key_prefix,
+            usage: Usage::default(),
+            usage_source: UsageSource::Upstream,
+            route: Route::ChatCompletions,
+            streamed: false,
+            status: 200,
+            duration_ms: 0,
+            ttft_ms: None,
+            choices: 1,
+            prompt_bytes: 0,
+            cost: None,
+        })
+    }
+
+    /// The random part of its key, which the test gave out in order.
+    fn number(event: &Event) -> u128 {
+        let event = serde_json::to_value(event).unwrap();
+        ulid::Ulid::from_string(event["idempotencyKey"].as_str().unwrap()).unwrap().random()
+    }
+
+    #[test]
+    fn a_walk_whose_pages_run_out_of_time_meets_every_event_once() {
+        const RECORDS: u128 = 10 * TURN_RECORDS as u128;
+        let directory = tempfile::tempdir().unwrap();
+        let booted = boot(Config { data_dir: directory.path().to_owned(), ..Config::default() }, None).unwrap();
+        let journal = &booted.gateway.journal;
+        let mut body = Vec::new();
+        for event in 0..RECORDS {
+            body.clear();
+            let prefix = if event % 6000 == 0 { "sk_rare" } else { "sk_often" };
+            codec::encode(&settled(event, prefix), &mut body).unwrap();
+            journal.append(&body).unwrap();
+        }
+        assert!(journal.durable_blocking(journal.last_seq(), Duration::from_secs(30)));
+
+        let (mut after, mut seen, mut pages) = (None, Vec::new(), 0);
+        loop {
+            let query = EventsQuery {
+                start_ms: Some(0),
+                end_ms: None,
+                after,
+                limit: 2,
+                filter: EventFilter { api_keys: vec!["sk_rare".to_owned()], ..EventFilter::default() },
+            };
+            let page = booted.gateway.scan_events(&query, u64::MAX, Instant::now()).unwrap();
+            seen.extend(page.events.iter().map(number));
+            pages += 1;
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        assert_eq!(seen, [0, 6000, 12_000, 18_000, 24_000, 30_000, 36_000]);
+        assert!(pages > 9, "{pages} pages");
+        booted.close();
+    }
 }

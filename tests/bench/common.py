@@ -86,6 +86,11 @@ class Part:
                     total += int(line.split()[1]) * 1024
         return total
 
+    def forget_peak(self):
+        """From now on VmHWM tells what was resident since."""
+        for pid in self.pids():
+            Path(f"/proc/{pid}/clear_refs").write_text("5")
+
     def wait_for(self, path, port=None, headers=None):
         """Asks until the answer is 200; gives the seconds since the process was spawned."""
         port, last = port or self.port, "nothing"

@@ -1,0 +1,301 @@
+//! A data directory with a past: groups, keys, and as many billing events as are asked for, over two days.
+//!
+//! `journal --data-dir DIR --events 5000000`. Customers and keys are made as an operator makes them, by a gateway on
+//! the directory, which must be new. Then the journal is written anew by the product's own writer under a clock of
+//! ours, so that the gateway's records lie at the beginning of the time and the events after them. There is no store: a
+//! gateway that is started on the directory builds it.
+//!
+//! The events are spread evenly over the 48 full hours before the present one, but for an hour in their midst in which
+//! nobody called, and at random over the keys; the same with each run. What was made goes to standard output as JSON:
+//! the times, the hour without events, and how many events each key has.
+
+use std::{
+    error::Error,
+    fs,
+    io::{self, Write},
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use clap::Parser;
+use serde_json::json;
+use tollgate::{
+    config::Config,
+    domain::{
+        endpoint::{Provider, Region, Target},
+        group::Enforcement,
+        id::{GroupId, SlugId},
+        money::{Currency, Price, Pricing},
+        record::{Actor, Record, Settled},
+        route::Route,
+        slug::Slug,
+        usage::{Usage, UsageSource},
+    },
+    journal::{Durability, Journal, NextSegment, codec, system_clock},
+    service::{
+        Gateway, boot,
+        endpoints::NewEndpoint,
+        groups::{NewGroup, NewModel},
+    },
+};
+
+const HOUR_MS: u64 = 60 * 60 * 1000;
+const HOURS: u64 = 48;
+const QUIET_HOUR: u64 = 24;
+const PLANS: usize = 5;
+const CUSTOMERS: usize = 50;
+const KEYS_EACH: usize = 4;
+/// Events appended between two waits for the writer.
+const BATCH: u64 = 500;
+const PATIENCE: Duration = Duration::from_secs(60);
+
+type Failure = Box<dyn Error>;
+
+#[derive(Parser)]
+#[command(about = "Makes a data directory with billing events for Tollgate's benchmarks")]
+struct Options {
+    /// Made; it must not have a journal yet.
+    #[arg(long)]
+    data_dir: PathBuf,
+    /// How many events.
+    #[arg(long, default_value_t = 5_000_000)]
+    events: u64,
+}
+
+fn main() -> Result<(), Failure> {
+    let Options { data_dir, events } = Options::parse();
+    let directory = data_dir.join("journal");
+    if directory.exists() {
+        return Err(format!("{} is there already", directory.display()).into());
+    }
+    let cast = Cast::install(&data_dir)?;
+    let changes = changes(&directory)?;
+    fs::remove_dir_all(&directory)?;
+    fs::remove_dir_all(data_dir.join("store"))?;
+
+    let end_ms = system_clock() / HOUR_MS * HOUR_MS;
+    let start_ms = end_ms - HOURS * HOUR_MS;
+    CLOCK.store(start_ms, Ordering::Relaxed);
+    let (journal, _) = Journal::open_with_clock(&directory, Durability::Process, || CLOCK.load(Ordering::Relaxed))?;
+    for change in changes {
+        journal.append(&change)?;
+    }
+    let events_of = cast.call(&journal, start_ms, events)?;
+    let bytes = journal.stats().log_bytes;
+    if !journal.close(PATIENCE) {
+        return Err("the journal could not be written".into());
+    }
+    let keys: Vec<_> = cast.callers.iter().zip(events_of).map(|(caller, events)| caller.shown(events)).collect();
+    let made = json!({
+        "start_ms": start_ms, "end_ms": end_ms, "quiet_hour": QUIET_HOUR, "hours": HOURS, "events": events, "bytes": bytes,
+        "keys": keys,
+    });
+    Ok(writeln!(io::stdout(), "{made}")?)
+}
+
+/// What the journal's clock shows.
+static CLOCK: AtomicU64 = AtomicU64::new(0);
+
+/// The bodies of what the gateway has written.
+fn changes(directory: &Path) -> Result<Vec<Vec<u8>>, Failure> {
+    let (journal, _) = Journal::open(directory, Durability::Process)?;
+    let (mut reader, mut bodies) = (journal.reader(0), Vec::new());
+    while let Some(frame) = reader.next()? {
+        bodies.push(frame.body.to_vec());
+    }
+    Ok(bodies)
+}
+
+/// Who calls, and what.
+struct Cast {
+    callers: Vec<Caller>,
+    models: Vec<Model>,
+}
+
+/// A key with what its events say about it.
+struct Caller {
+    prefix: String,
+    external_entity_id: String,
+    counted_for: Vec<GroupId>,
+}
+
+struct Model {
+    slug: &'static str,
+    id: SlugId,
+    pricing: Option<Pricing>,
+}
+
+impl Caller {
+    fn shown(&self, events: u64) -> serde_json::Value {
+        json!({"prefix": self.prefix, "external_entity_id": self.external_entity_id, "events": events})
+    }
+}
+
+impl Cast {
+    fn install(data_dir: &Path) -> Result<Self, Failure> {
+        let booted = boot(Config { data_dir: data_dir.to_owned(), ..Config::default() }, None)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let set_up = Self::set_up(&booted.gateway);
+        let cast = tokio::task::LocalSet::new().block_on(&runtime, set_up);
+        booted.close();
+        cast
+    }
+
+    /// Plans, customers below them, and the keys of those.
+    async fn set_up(gateway: &Arc<Gateway>) -> Result<Self, Failure> {
+        let mut models = Vec::new();
+        for (slug, price) in [("acme/large", Some(["2.50", "10", "0.25"])), ("acme/small", None), ("acme/mini", None)] {
+            let pricing = price.map(pricing).transpose()?;
+            let new = NewEndpoint {
+                slug: Slug::parse(slug).map_err(|invalid| invalid.to_string())?,
+                region: Region::Unrestricted,
+                targets: vec![target()],
+                pricing,
+            };
+            let endpoint = gateway.create_endpoint(Actor::system(), new).await.map_err(refused)?;
+            models.push(Model { slug, id: endpoint.slug, pricing });
+        }
+        let mut plans = Vec::new();
+        for plan in 0..PLANS {
+            let plan = gateway.create_group(Actor::system(), group(format!("plan-{plan}"), &models, None)).await;
+            plans.push(plan.map_err(refused)?.id);
+        }
+        let mut callers = Vec::new();
+        for customer in 0..CUSTOMERS {
+            let (name, plan) = (format!("customer-{customer}"), plans[customer % PLANS]);
+            let customer = gateway.create_group(Actor::system(), group(name.clone(), &models, Some(plan))).await;
+            let customer = customer.map_err(refused)?.id;
+            for _ in 0..KEYS_EACH {
+                let minted = gateway.mint_key(Actor::system(), customer, None, None).await.map_err(refused)?;
+                let counted_for = vec![customer, plan];
+                callers.push(Caller { prefix: minted.prefix, external_entity_id: name.clone(), counted_for });
+            }
+        }
+        Ok(Self { callers, models })
+    }
+
+    /// Appends the events; gives how many each caller has.
+    fn call(&self, journal: &Journal, start_ms: u64, events: u64) -> Result<Vec<u64>, Failure> {
+        let busy_ms = (HOURS - 1) * HOUR_MS;
+        let mut random = Random(7);
+        let mut events_of = vec![0; self.callers.len()];
+        let mut body = Vec::new();
+        for event in 0..events {
+            let after_ms = (u128::from(event) * u128::from(busy_ms) / u128::from(events)) as u64;
+            let quiet_ms = if after_ms < QUIET_HOUR * HOUR_MS { 0 } else { HOUR_MS };
+            CLOCK.store(start_ms + after_ms + quiet_ms, Ordering::Relaxed);
+            let caller = random.below(self.callers.len() as u64) as usize;
+            events_of[caller] += 1;
+            body.clear();
+            self.settled(&mut random, caller, |record| codec::encode(record, &mut body))?;
+            let appended = journal.append(&body)?;
+            if event % BATCH == 0 {
+                keep_pace(journal, appended.seq)?;
+            }
+        }
+        Ok(events_of)
+    }
+
+    /// A third of the requests carry metadata, two thirds are streams, a quarter have some of their prompt cached.
+    fn settled<T>(&self, random: &mut Random, caller: usize, encode: impl FnOnce(&Record<'_>) -> T) -> T {
+        let Caller { prefix, external_entity_id, counted_for } = &self.callers[caller];
+        let model = &self.models[random.below(self.models.len() as u64) as usize];
+        let metadata = (random.below(3) == 0)
+            .then(|| format!(r#"{{"user": "user-{}", "team": "search"}}"#, random.below(100_000)));
+        let input = 20 + random.below(3000);
+        let cached = if random.below(4) == 0 { random.below(input) } else { 0 };
+        let usage = Usage { input, output: 1 + random.below(800), cached };
+        let streamed = random.below(3) > 0;
+        let duration_ms = 50 + 12 * usage.output;
+        encode(&Record::Settled(Settled {
+            key_random: random.id() >> 48,
+            request_id: random.id(),
+            metadata: metadata.as_deref(),
+            model_slug: model.slug,
+            slug: model.id,
+            external_entity_id,
+            counted_for: counted_for.clone(),
+            api_key_prefix: prefix,
+            usage,
+            usage_source: UsageSource::Upstream,
+            route: Route::ChatCompletions,
+            streamed,
+            status: 200,
+            duration_ms,
+            ttft_ms: Some(if streamed { 50 + random.below(200) } else { duration_ms }),
+            choices: 1,
+            prompt_bytes: input * 4,
+            cost: model.pricing.map(|pricing| pricing.cost(&usage)),
+        }))
+    }
+}
+
+/// Waits until all is written, and for the next segment if it is being made: a journal that is filled faster than any
+/// gateway fills it makes do with small ones.
+fn keep_pace(journal: &Journal, seq: u64) -> Result<(), Failure> {
+    let begun = Instant::now();
+    while !journal.durable_blocking(seq, PATIENCE) || journal.stats().next_segment == NextSegment::Preparing {
+        if begun.elapsed() > PATIENCE {
+            return Err("the journal is not being written".into());
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+    Ok(())
+}
+
+fn target() -> Target {
+    Target {
+        provider: Provider::Demo,
+        base_url: None,
+        target_model: None,
+        secret: None,
+        model_id: None,
+        environment_name: None,
+    }
+}
+
+fn pricing([input, output, cached]: [&str; 3]) -> Result<Pricing, Failure> {
+    let price = |text| Price::parse(text).map_err(|invalid| invalid.to_string());
+    let currency = Currency::parse("EUR").ok_or("no currency")?;
+    Ok(Pricing { currency, input: price(input)?, output: price(output)?, cached: price(cached)? })
+}
+
+fn group(external_entity_id: String, models: &[Model], parent: Option<GroupId>) -> NewGroup {
+    let model = |model: &Model| NewModel { slug: model.slug.to_owned(), limits: Vec::new() };
+    NewGroup {
+        external_entity_id,
+        name: None,
+        models: models.iter().map(model).collect(),
+        enforcement: parent.is_none().then_some(Enforcement::Cascading),
+        parent,
+    }
+}
+
+fn refused(error: tollgate::service::error::Error) -> Failure {
+    format!("{error:?}").into()
+}
+
+/// Random enough for events, and the same with each run (splitmix64).
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        mixed ^ (mixed >> 31)
+    }
+
+    fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+
+    fn id(&mut self) -> u128 {
+        u128::from(self.next()) << 64 | u128::from(self.next())
+    }
+}
