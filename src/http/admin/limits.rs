@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     field::{LimitKindWord, LimitTypeWord, ThresholdNumber, Timestamp, TokenCount, UnitWord, UsageUnitWord},
+    gaps::Gap,
     operator::{ExportMetrics, Operator},
     path::Path,
     query::Query,
@@ -25,6 +26,9 @@ pub(super) struct GroupUsage {
     customer_id: String,
     /// By slug.
     usage: BTreeMap<String, Vec<LimitUsage>>,
+    /// What today's figures do not contain since it cannot be read any more; left out when they contain everything.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    incomplete: Vec<Gap>,
 }
 
 /// What stands against one usage limit.
@@ -124,7 +128,10 @@ pub(super) async fn usage(
         let usages = of_day.map(|standing| LimitUsage::new(standing, now)).collect();
         (catalog.slug_name(model.slug).to_owned(), usages)
     });
-    Ok(Json(GroupUsage { customer_id: group.external_entity_id.clone(), usage: usage.collect() }))
+    let missing = gateway.missing_from_totals();
+    let incomplete =
+        missing.iter().filter(|missing| missing.to_ms >= now.day().start_unix_ms()).map(Gap::new).collect();
+    Ok(Json(GroupUsage { customer_id: group.external_entity_id.clone(), usage: usage.collect(), incomplete }))
 }
 
 pub(super) async fn limits(
