@@ -90,7 +90,8 @@ impl Gateway {
             let kept_up = folded.is_ok();
             self.note_fold(folded);
             could_meter = self.note_metering(could_meter);
-            if kept_up {
+            // On a full disk the journal needs every byte itself.
+            if kept_up && could_meter {
                 self.note_housekeeping(housekeeping.round(self));
             }
             if is_last {
