@@ -1,8 +1,38 @@
-//! What the property tests of this folder share: the same random steps in every run, and a memory of every arrival.
+//! What tests share: the same random steps in every run, a memory of every arrival, and a billed request.
 
 use std::collections::VecDeque;
 
-use super::window::Span;
+use super::{
+    id::{GroupId, SlugId},
+    record::Settled,
+    route::Route,
+    usage::{Usage, UsageSource},
+    window::Span,
+};
+
+/// A billed request; a test says what matters to it.
+pub(crate) fn settled() -> Settled<'static> {
+    Settled {
+        key_random: 1,
+        request_id: 1,
+        metadata: None,
+        model_slug: "acme/chat",
+        slug: SlugId(1),
+        external_entity_id: "cust_42",
+        counted_for: vec![GroupId(7)],
+        api_key_prefix: "sk_abc",
+        usage: Usage { input: 1, output: 1, cached: 0 },
+        usage_source: UsageSource::Upstream,
+        route: Route::ChatCompletions,
+        streamed: false,
+        status: 200,
+        duration_ms: 1,
+        ttft_ms: None,
+        choices: 1,
+        prompt_bytes: 1,
+        cost: None,
+    }
+}
 
 /// A small fast generator (xorshift): a seed makes the same steps in every run.
 pub(crate) struct Random(u64);

@@ -184,37 +184,10 @@ pub fn export_events(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        config::Config,
-        domain::{
-            id::SlugId,
-            route::Route,
-            usage::{Usage, UsageSource},
-        },
-        service::boot,
-    };
+    use crate::{config::Config, domain::testing::settled, service::boot};
 
-    fn settled(key_random: u128, api_key_prefix: &str) -> Record<'_> {
-        Record::Settled(Settled {
-            key_random,
-            request_id: 0,
-            metadata: None,
-            model_slug: "acme/chat",
-            slug: SlugId(1),
-            external_entity_id: "cust_42",
-            counted_for: Vec::new(),
-            api_key_prefix,
-            usage: Usage::default(),
-            usage_source: UsageSource::Upstream,
-            route: Route::ChatCompletions,
-            streamed: false,
-            status: 200,
-            duration_ms: 0,
-            ttft_ms: None,
-            choices: 1,
-            prompt_bytes: 0,
-            cost: None,
-        })
+    fn record(key_random: u128, api_key_prefix: &str) -> Record<'_> {
+        Record::Settled(Settled { key_random, api_key_prefix, ..settled() })
     }
 
     /// The random part of its key, which the test gave out in order.
@@ -233,7 +206,7 @@ mod tests {
         for event in 0..RECORDS {
             body.clear();
             let prefix = if event % 6000 == 0 { "sk_rare" } else { "sk_often" };
-            codec::encode(&settled(event, prefix), &mut body).unwrap();
+            codec::encode(&record(event, prefix), &mut body).unwrap();
             journal.append(&body).unwrap();
         }
         assert!(journal.durable_blocking(journal.last_seq(), Duration::from_secs(30)));

@@ -8,13 +8,12 @@ use super::*;
 use crate::{
     domain::{
         day::{Day, HOUR_MS, Hour},
-        id::{GroupId, SlugId},
+        id::GroupId,
         money::{Cost, Currency},
         record::{Record, Settled},
         rollup::{Rollup, Sums},
-        route::Route,
-        testing::Random,
-        usage::{Usage, UsageSource},
+        testing::{Random, settled},
+        usage::Usage,
     },
     journal::{Durability, Journal, codec},
 };
@@ -42,24 +41,14 @@ fn bill(journal: &Journal, random: &mut Random, from: u64, events: usize, metada
         let currency = Currency::parse(["EUR", "USD"][random.below(2) as usize]).unwrap();
         let (slug, key) = (format!("acme/{}", random.below(2)), format!("sk_{}", group.0));
         let record = Record::Settled(Settled {
-            key_random: 0,
             request_id: id.into(),
             metadata,
             model_slug: &slug,
-            slug: SlugId(1),
-            external_entity_id: "cust",
             counted_for: vec![group, GroupId(99)],
             api_key_prefix: &key,
             usage,
-            usage_source: UsageSource::Upstream,
-            route: Route::ChatCompletions,
-            streamed: false,
-            status: 200,
-            duration_ms: 1,
-            ttft_ms: None,
-            choices: 1,
-            prompt_bytes: 0,
             cost: Some(Cost { currency, amount: random.below(1 << 40).into() }),
+            ..settled()
         });
         let mut bytes = Vec::new();
         codec::encode(&record, &mut bytes).unwrap();

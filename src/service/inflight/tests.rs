@@ -4,8 +4,7 @@ use super::{last_stop::Left, *};
 use crate::{
     domain::{
         record::{Record, Settled},
-        route::Route,
-        usage::{Usage, UsageSource},
+        testing::settled,
     },
     journal::{Durability, Journal, codec},
 };
@@ -34,26 +33,7 @@ impl Run {
 
     /// Appends the event of a request; it is durable.
     fn bill(&self, id: u128) -> u64 {
-        let settled = Settled {
-            key_random: 1,
-            request_id: id,
-            metadata: None,
-            model_slug: "acme/chat",
-            slug: SlugId(3),
-            external_entity_id: "cust_42",
-            counted_for: vec![GroupId(7)],
-            api_key_prefix: "sk_abc",
-            usage: Usage { input: 1, output: 1, cached: 0 },
-            usage_source: UsageSource::Upstream,
-            route: Route::ChatCompletions,
-            streamed: false,
-            status: 200,
-            duration_ms: 1,
-            ttft_ms: None,
-            choices: 1,
-            prompt_bytes: 1,
-            cost: None,
-        };
+        let settled = Settled { request_id: id, ..settled() };
         let mut bytes = Vec::new();
         codec::encode(&Record::Settled(settled), &mut bytes).unwrap();
         let seq = self.journal.append(&bytes).unwrap().seq;
