@@ -1,23 +1,13 @@
-"""What a customer has, the books have: across `kill -9`, orderly stops and second starts.
+"""What a customer has, the books have: across `kill -9`, orderly stops and second starts."""
 
-`TOLLGATE_KILL_ROUNDS` sets how often the gateway is killed under load (3 by default).
-"""
-
-import collections
 import datetime
-import json
-import os
-import random
 import signal
-import threading
 
 import pytest
 
-from support.gateway import Customer, DidNotStart, Gateway, message, model, rate, seconds_to_midnight
-from support.upstream import ScriptedUpstream
-from support.wire import Broken, Connection, Stream
+from support.gateway import Customer, DidNotStart, Gateway, model, rate, seconds_to_midnight
+from support.wire import Broken, Connection
 
-ROUNDS = int(os.environ.get("TOLLGATE_KILL_ROUNDS", "3"))
 LIMITS = [], [rate("REQUEST", "DAY", 10**9), rate("TOKEN", "DAY", 10**12)]
 
 
@@ -35,122 +25,6 @@ def own():
     if gateway.process.child.poll() is None:
         gateway.kill9()
     gateway.close()
-
-
-class Load:
-    """Threads that send streamed and other requests one after the other and note every answer that they have whole."""
-
-    def __init__(self, gateway, customers, slug, seed):
-        self.gateway, self.customers, self.slug = gateway, customers, slug
-        self.completed, self.tokens = [], collections.Counter()  # request ids; tokens by customer
-        self.begun = 0
-        self.changed = threading.Condition()
-        self.stopping = False
-        self.threads = [
-            threading.Thread(target=self.run, args=(customer, random.Random(f"{seed}-{number}")), daemon=True)
-            for number, customer in enumerate(customers)
-        ]
-        for thread in self.threads:
-            thread.start()
-
-    def run(self, customer, rng):
-        try:
-            connection = Connection(self.gateway.address)
-            while not self.stopping:
-                self.one(connection, customer, rng)
-        except (Broken, OSError, ValueError):
-            return  # the gateway was killed under us: whatever was not whole does not count
-
-    def one(self, connection, customer, rng):
-        streamed, words = rng.random() < 0.5, rng.randrange(1, 12)
-        with self.changed:
-            self.begun += 1
-        connection.request(
-            "POST",
-            "/v1/chat/completions",
-            customer.headers(),
-            {"model": self.slug, "messages": message("one two three"), "max_tokens": words, "stream": streamed},
-        )
-        status, header_list = connection.read_head()
-        assert status == 200, status
-        if streamed:
-            assert Stream(connection).chunks()
-        else:
-            assert json.loads(connection.read_body())["usage"]["completion_tokens"] == min(words, 8)
-        with self.changed:
-            self.completed.append(dict(header_list)["x-request-id"])
-            self.tokens[customer.key] += 3 + min(words, 8)
-            self.changed.notify_all()
-
-    def wait_completed(self, count):
-        with self.changed:
-            assert self.changed.wait_for(lambda: len(self.completed) >= count, 60), (
-                f"{len(self.completed)} of {count} answers"
-            )
-
-    def join(self):
-        self.stopping = True
-        for thread in self.threads:
-            thread.join(60)
-            assert not thread.is_alive()
-
-
-@pytest.mark.parametrize("durability", ["disk", "process"])
-def test_kill_nine_under_load_loses_nothing_and_counts_nothing_twice(durability):
-    upstream = ScriptedUpstream()
-    gateway = Gateway(durability=durability)
-    try:
-        slug = gateway.create_endpoint(upstream)["slug"]
-        root = gateway.create_group(model(slug, *LIMITS), mode="CASCADING")
-        children = [gateway.create_group(model(slug, *LIMITS), parent=root) for _ in range(2)]
-        customers = [Customer(gateway, gateway.mint_key(child)) for child in children * 4]
-        completed, rng = [], random.Random(durability)
-        for number in range(ROUNDS):
-            load = Load(gateway, customers, slug, f"{durability}-{number}")
-            load.wait_completed(rng.randrange(40, 240))
-            gateway.kill9()
-            load.join()
-            completed += load.completed
-            gateway.start()
-            check_books(gateway, slug, root, children, customers, completed, upstream.count)
-        # And what is true after a crash stays true after an orderly stop.
-        gateway.restart()
-        check_books(gateway, slug, root, children, customers, completed, upstream.count)
-        events = len(gateway.events())
-        print(f"{durability}: {ROUNDS} kills, {len(completed)} whole answers, {events} events, {upstream.count} calls upstream")
-    finally:
-        if gateway.process.child.poll() is None:
-            gateway.kill9()
-        gateway.close()
-        upstream.stop()
-
-
-def check_books(gateway, slug, root, children, customers, completed, sent):
-    events = gateway.events()
-    by_request = collections.Counter(event["requestId"] for event in events)
-    assert [request for request in completed if by_request[request] != 1] == [], (
-        "an answer that was had whole has not exactly one event"
-    )
-    assert max(by_request.values()) == 1 and len({event["idempotencyKey"] for event in events}) == len(events)
-    assert len(events) <= sent
-    assert [event["timestamp"] for event in events] == sorted(event["timestamp"] for event in events)
-    tokens = collections.Counter()
-    requests = collections.Counter()
-    for event in events:
-        tokens[event["groupId"]] += event["tokens"]["inputTokens"] + event["tokens"]["outputTokens"]
-        requests[event["groupId"]] += 1
-    for group, expected in [(child, (requests[child["id"]], tokens[child["id"]])) for child in children] + [
-        (root, (requests.total(), tokens.total()))
-    ]:
-        own = {
-            limit["type"]: limit
-            for limit in gateway.limits(group, slug)["limits"]
-            if limit["source_group"] == group["id"]
-        }
-        assert (own["REQUEST"]["used"], own["TOKEN"]["used"]) == expected, (
-            f"{group['id']}: the counters are not the sum of the events"
-        )
-        assert own["REQUEST"]["held"] == own["TOKEN"]["held"] == 0
 
 
 def test_what_was_in_flight_at_a_kill_counts_nowhere(own, upstream):

@@ -176,8 +176,12 @@ class Gateway:
 
     # The process
 
-    def start(self):
+    def begin(self):
+        """Starts it, and waits for nothing."""
         self.process = Process(self.arguments, self.environment, self.umask)
+
+    def start(self):
+        self.begin()
         self.process.wait_listening()
         self.address = self.process.addresses["inference"]
         self.admin_address = self.process.addresses["admin"]

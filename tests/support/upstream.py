@@ -48,12 +48,14 @@ class BreakOff:
 
 
 class Received:
-    """One request as it came, header names in lower case; `hung_up` is set when its client left early."""
+    """One request as it came, header names in lower case; `hung_up` is set when its client left early, `answered` to
+    the status as soon as its client may know it."""
 
     def __init__(self, method, path, headers, body):
         self.method, self.path, self.header_list, self.body = method, path, headers, body
         self.headers = dict(headers)
         self.hung_up = threading.Event()
+        self.answered = None
 
     @property
     def json(self):
@@ -301,6 +303,8 @@ class ScriptedUpstream:
     def stop(self):
         for gate in self.gates:
             gate.release()
+        # Closed only, it would leave its thread waiting on a number that the next socket gets, with that one's clients.
+        self.listener.shutdown(socket.SHUT_RDWR)
         self.listener.close()
         self.drop_connections()
 
@@ -400,6 +404,7 @@ class ScriptedUpstream:
                     headers["transfer-encoding"] = "chunked"
             chunked = "transfer-encoding" in headers
             head = f"HTTP/1.1 {reply.status} Scripted\r\n" + "".join(f"{k}: {v}\r\n" for k, v in headers.items())
+            received.answered = reply.status
             connection.sendall(head.encode("latin-1") + b"\r\n")
             for step in steps:
                 if isinstance(step, Gate):

@@ -1,0 +1,160 @@
+"""Customers who call all the time, each on a connection of its own, and note what they have of each answer."""
+
+import collections
+import concurrent.futures
+import dataclasses
+import itertools
+import json
+import random
+import threading
+import time
+
+from .gateway import Customer
+from .wire import DEADLINE, Broken, Connection, Stream
+
+loads = itertools.count(1)
+
+
+@dataclasses.dataclass
+class Asked:
+    """A request to be made; `words` are those of its prompt. Its customer hangs up after the answer's first piece, or,
+    where that comes in one, before it."""
+
+    customer: Customer
+    path: str
+    body: dict
+    words: int
+    hang_up: bool = False
+
+
+@dataclasses.dataclass
+class Whole:
+    """An answer whose last byte its customer has, and what it must be billed as."""
+
+    call: str
+    request_id: str
+    key: str
+    slug: str
+    tokens: tuple
+
+
+class Load:
+    """`ask(random numbers)` says what to call next. Every request has a name of its own, its `metadata.call`, which its
+    event has too and the upstream sees. `besides` are others who are at work, each called with this load."""
+
+    def __init__(self, gateway, ask, clients=8, seed=0, besides=()):
+        self.gateway, self.ask = gateway, ask
+        self.name, self.numbers = f"load-{next(loads)}", itertools.count()
+        self.whole, self.begun, self.hung_up = [], set(), set()  # the latter two: names of calls
+        self.refused = {}  # name of a call: its answer's status and body
+        self.changed = threading.Condition()
+        self.over = self.gateway_ends = False
+        self.pool = concurrent.futures.ThreadPoolExecutor(clients + len(besides))
+        self.parts = [self.pool.submit(self.run, random.Random(f"{seed}-{number}")) for number in range(clients)]
+        self.parts += [self.pool.submit(other, self) for other in besides]
+
+    # What a test says
+
+    def wait_whole(self, more):
+        """Waits for so many more whole answers."""
+        wanted = len(self.whole) + more
+        self.wait(lambda: len(self.whole) >= wanted or self.failed)
+
+    def wait_refused(self, status):
+        self.wait(lambda: any(found == status for found, _ in self.refused.values()) or self.failed)
+
+    def end(self):
+        """Lets every customer finish what they are at."""
+        self.over = True
+        self.join()
+
+    def join(self):
+        """Waits until all have ended, after `end` or once the gateway has gone."""
+        for part in self.parts:
+            part.result(3 * DEADLINE)
+        self.pool.shutdown()
+
+    def gateway_is_to_end(self):
+        """From now on a connection that breaks ends its customer's part."""
+        self.gateway_ends = True
+
+    def statuses(self):
+        found = collections.Counter(status for status, _ in list(self.refused.values()))
+        found[200] = len(self.whole)
+        return dict(found)
+
+    # How it is done
+
+    def wait(self, condition):
+        with self.changed:
+            assert self.changed.wait_for(condition, 3 * DEADLINE), f"it never came to be: {self.statuses()}"
+        if self.failed:
+            self.join()
+
+    @property
+    def failed(self):
+        return any(part.done() and part.exception() for part in self.parts)
+
+    def run(self, rng):
+        connection = None
+        while not self.over:
+            try:
+                connection = connection or Connection(self.gateway.address)
+                if not self.one(connection, self.ask(rng)):
+                    connection = connection.close()
+            except (Broken, ConnectionError):
+                if self.gateway_ends:
+                    return
+                assert connection, "the gateway takes no connection"
+                connection = connection.close()
+            except BaseException:
+                with self.changed:
+                    self.changed.notify_all()
+                raise
+
+    def one(self, connection, asked):
+        """Whether the connection can be used again."""
+        call = f"{self.name}-{next(self.numbers)}"
+        body = {**asked.body, "metadata": {"call": call, **asked.body.get("metadata", {})}}
+        if asked.hang_up:
+            self.hung_up.add(call)
+        connection.request("POST", asked.path, asked.customer.headers(), body)
+        if asked.hang_up and not body.get("stream"):
+            return connection.reset()
+        status, header_list = connection.read_head()
+        headers = dict(header_list)
+        if status != 200:
+            self.refuse(call, status, json.loads(connection.read_body()))
+            if status == 503:
+                time.sleep(0.02)  # whoever is told to come back later does not hammer
+            return headers.get("connection") != "close"
+        self.begun.add(call)
+        if not body.get("stream"):
+            usage = json.loads(connection.read_body())["usage"]
+            assert usage["prompt_tokens"] == asked.words
+            written = usage.get("completion_tokens", 0)
+        else:
+            written = 0
+            for data in (stream := Stream(connection)):
+                if asked.hang_up:
+                    return connection.reset()
+                if data == "[DONE]":
+                    break
+                choices = json.loads(data).get("choices", [])  # none in the error that stands in for the rest
+                written += sum(bool(c.get("text") or c.get("delta", {}).get("content")) for c in choices)
+            else:
+                raise Broken("a stream without an end")
+        self.have(Whole(call, headers["x-request-id"], asked.customer.key, body["model"], (asked.words, written)))
+        if body.get("stream"):
+            assert stream.next() is None, "something followed [DONE]"
+        return headers.get("connection") != "close"
+
+    def refuse(self, call, status, body):
+        with self.changed:
+            self.refused[call] = status, body
+            self.changed.notify_all()
+
+    def have(self, whole):
+        with self.changed:
+            self.whole.append(whole)
+            self.changed.notify_all()
