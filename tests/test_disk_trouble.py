@@ -97,7 +97,8 @@ class Shop:
     def store_lag(self):
         """Records that the store has not taken in."""
         status = self.status()
-        return status["journal"]["last_sequence"] - status["store"]["applied_sequence"]
+        applied = status["store"]["applied_sequence"]  # none while a store that has failed is being built anew
+        return None if applied is None else status["journal"]["last_sequence"] - applied
 
     def wait_refused(self):
         # Not by calling: who is admitted meanwhile waits for a record that is not written.

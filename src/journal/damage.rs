@@ -32,6 +32,11 @@ impl Damage {
         Self { missing, from_ms: 0, to_ms, file: PathBuf::new(), offset: 0, bytes: 0 }
     }
 
+    /// Whether all that is missing in the other is missing here.
+    pub fn covers(&self, other: &Self) -> bool {
+        self.missing.start() <= other.missing.start() && other.missing.end() <= self.missing.end()
+    }
+
     /// Whether some record is missing in both.
     pub fn overlaps(&self, other: &Self) -> bool {
         self.missing.start() <= other.missing.end() && other.missing.start() <= self.missing.end()

@@ -72,6 +72,11 @@ pub(super) fn total_len(bytes: &[u8]) -> Option<usize> {
     (len <= MAX_BODY).then_some(HEADER + len)
 }
 
+/// The sequence number and timestamp of the frame that `bytes` begin with, one made by [`push`]. `None` at the end.
+pub(super) fn first(bytes: &[u8]) -> Option<(u64, u64)> {
+    total_len(bytes).map(|_| header(bytes)).map(|Header { seq, at_ms, .. }| (seq, at_ms))
+}
+
 /// Checks one whole frame, of the length that [`total_len`] told.
 pub(super) fn open(frame: &[u8]) -> Option<Header> {
     if total_len(frame) != Some(frame.len()) {

@@ -143,6 +143,9 @@ struct Shared {
     progress: Arc<Progress>,
     /// Bytes in the batch that is being written.
     in_flight: AtomicUsize,
+    /// Its first record, and that record's timestamp, Unix milliseconds.
+    in_flight_seq: AtomicU64,
+    in_flight_ms: AtomicU64,
     /// Since when the oldest record of that batch has been waiting: microseconds after `epoch`, plus one; 0: none.
     in_flight_since: AtomicU64,
     epoch: Instant,
@@ -201,8 +204,7 @@ impl Journal {
     /// Opens the journal in `dir` to be read as it is now, also while another process writes it. Nothing is changed;
     /// what is damaged at its end is told and left there.
     pub fn open_read_only(dir: &Path) -> Result<(Self, OpenReport), Error> {
-        let (shared, report) =
-            Shared::new(dir, Durability::Process, system_clock, recover::recover(dir, Purpose::Read)?);
+        let (shared, report) = Shared::new(dir, Durability::Process, system_clock, recover::recover_to_read(dir)?);
         shared.queue.lock().closing = true;
         let threads = Threads { shared: shared.clone(), running: Mutex::new(None) };
         Ok((Self { shared, threads: Arc::new(threads) }, report))
@@ -284,7 +286,12 @@ impl Journal {
         let end_ms = end_ms.min(latest);
         queue.last_ms = queue.last_ms.max(end_ms);
         self.shared.last_ms.store(queue.last_ms, Ordering::Relaxed);
-        Barrier { end_ms, seq: queue.last_seq }
+        // What is not durable yet concerns nobody who asks for earlier times.
+        let (waiting_seq, waiting_ms) = match self.shared.in_flight.load(Ordering::Acquire) {
+            0 => frame::first(&queue.frames).unwrap_or((queue.last_seq + 1, end_ms)),
+            _ => (self.shared.in_flight_seq.load(Ordering::Relaxed), self.shared.in_flight_ms.load(Ordering::Relaxed)),
+        };
+        Barrier { end_ms, seq: if end_ms <= waiting_ms { waiting_seq.saturating_sub(1) } else { queue.last_seq } }
     }
 
     /// A reader of what comes after the record `seq` (0: of everything).
@@ -410,6 +417,8 @@ impl Shared {
             queued: Condvar::new(),
             progress: Arc::new(Progress::new(last_seq)),
             in_flight: AtomicUsize::new(0),
+            in_flight_seq: AtomicU64::new(0),
+            in_flight_ms: AtomicU64::new(0),
             in_flight_since: AtomicU64::new(0),
             epoch: Instant::now(),
             table: Table::new(segments),
@@ -437,7 +446,11 @@ impl Shared {
         }
         mem::swap(&mut queue.frames, batch);
         let since = queue.since.take().unwrap_or(self.epoch).saturating_duration_since(self.epoch).as_micros();
-        self.in_flight.store(batch.len(), Ordering::Relaxed);
+        if let Some((seq, at_ms)) = frame::first(batch) {
+            self.in_flight_seq.store(seq, Ordering::Relaxed);
+            self.in_flight_ms.store(at_ms, Ordering::Relaxed);
+        }
+        self.in_flight.store(batch.len(), Ordering::Release);
         self.in_flight_since.store(u64::try_from(since).unwrap_or(u64::MAX - 1).saturating_add(1), Ordering::Relaxed);
         true
     }

@@ -6,7 +6,7 @@
 //!
 //! Whoever only reads changes nothing: another process may be writing.
 
-use std::{fs::File, ops::Range, path::Path, sync::Arc};
+use std::{fs::File, io, ops::Range, path::Path, sync::Arc};
 
 use super::{
     Damage, Durability, Error,
@@ -39,6 +39,9 @@ pub(super) enum Purpose {
     /// To read what is there.
     Read,
 }
+
+/// How often is looked at most at what somebody else may be writing.
+const LOOKS: usize = 5;
 
 /// Reads what is in `dir`.
 pub(super) fn recover(dir: &Path, purpose: Purpose) -> Result<Recovered, Error> {
@@ -87,6 +90,23 @@ pub(super) fn recover(dir: &Path, purpose: Purpose) -> Result<Recovered, Error> 
     }
     recovered.segments.reverse();
     Ok(recovered)
+}
+
+/// What was read while another process wrote it may look damaged, cut off or gone. So it is looked at again, until it
+/// looks well or the same twice.
+pub(super) fn recover_to_read(dir: &Path) -> Result<Recovered, Error> {
+    let mut seen = None;
+    for _ in 0..LOOKS {
+        match recover(dir, Purpose::Read) {
+            Err(Error::Io { source, .. })
+                if matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof) => {}
+            Ok(recovered) if !recovered.damage.is_empty() && seen.as_ref() != Some(&recovered.damage) => {
+                seen = Some(recovered.damage);
+            }
+            outcome => return outcome,
+        }
+    }
+    recover(dir, Purpose::Read)
 }
 
 /// One segment, read whole.

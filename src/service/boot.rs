@@ -58,8 +58,8 @@ pub enum BootError {
     Installation(InstallationError),
     /// The journal.
     Journal(String),
-    /// The store, even a new one.
-    Store(FoldError),
+    /// The store in this data directory, even a new one.
+    Store(PathBuf, FoldError),
     /// `TOLLGATE_ADMIN_KEY`.
     AdminKey,
     /// Anything else.
@@ -71,7 +71,7 @@ impl fmt::Display for BootError {
         match self {
             Self::Installation(error) => error.fmt(f),
             Self::Journal(error) => write!(f, "the journal cannot be opened: {error}"),
-            Self::Store(error) => error.fmt(f),
+            Self::Store(data_dir, error) => write!(f, "data_dir: {}: {error}", data_dir.display()),
             Self::AdminKey => f.write_str("TOLLGATE_ADMIN_KEY: must be 16 to 256 visible ASCII characters"),
             Self::Other(error) => f.write_str(error),
         }
@@ -91,12 +91,14 @@ pub struct Booted {
 impl Booted {
     /// Makes everything durable and lets go of the data directory. Requests have ended by now.
     pub fn close(self) {
-        if self.gateway.journal.close(LAST_WRITE) {
-            self.gateway.in_flight.close();
-        } else {
+        let is_written = self.gateway.journal.close(LAST_WRITE);
+        if !is_written {
             error!("the journal could not be written to its end");
         }
-        self.upkeep.stop();
+        // A disk that did not take that is not asked for more.
+        if self.upkeep.stop(LAST_WRITE) && is_written {
+            self.gateway.in_flight.close();
+        }
     }
 }
 
@@ -121,7 +123,8 @@ pub fn boot(config: Config, admin_key: Option<Secret>) -> Result<Booted, BootErr
     let now = clock.now().not_before(journal.last_ms());
     // Three days, so that a clock that was set back finds its day.
     let first = Day(now.day().0.saturating_sub(2));
-    let opened = store::open(&config.data_dir, &journal, first).map_err(BootError::Store)?;
+    let opened = store::open(&config.data_dir, &journal, first)
+        .map_err(|error| BootError::Store(config.data_dir.clone(), error))?;
     let Opened { store, rows, counters, replayed, findings: healed } = opened;
     findings.extend(healed);
     let catalog = load_catalog(rows, &sealer, now);

@@ -24,7 +24,7 @@ pub enum InstallationError {
     Io(PathBuf, io::Error),
     /// Another process has it.
     InUse(PathBuf),
-    /// There is a journal but not the key that its secrets were made with.
+    /// There are data but not the key that their secrets were made with.
     KeyMissing(PathBuf),
     /// A key file does not hold a key.
     KeyDamaged(PathBuf),
@@ -45,12 +45,12 @@ impl fmt::Display for InstallationError {
             }
             Self::KeyMissing(path) => write!(
                 f,
-                "data_dir: {} is missing beside a journal; without it no key and no secret in this directory can be \
+                "data_dir: {} is missing beside data; without it no key and no secret in this directory can be \
                  used. Put it back from a backup",
                 path.display()
             ),
             Self::KeyDamaged(path) => {
-                write!(f, "data_dir: {} does not hold 32 bytes; put it back from a backup", path.display())
+                write!(f, "data_dir: {} is damaged; put it back from a backup", path.display())
             }
             Self::NoRandom(error) => error.fmt(f),
         }
@@ -66,7 +66,7 @@ impl Installation {
         fs::set_permissions(directory, fs::Permissions::from_mode(0o700)).map_err(failed)?;
         let lock = private().write(true).create(true).truncate(false).open(directory.join("lock")).map_err(failed)?;
         take(&lock, directory)?;
-        let is_new = !directory.join("journal").exists();
+        let is_new = !["journal", "store", "snapshots", "rollups"].iter().any(|name| directory.join(name).exists());
         Ok(Self {
             hash_key: key(&directory.join("hash.key"), is_new)?,
             seal_key: key(&directory.join("seal.key"), is_new)?,
@@ -102,16 +102,35 @@ fn private() -> fs::OpenOptions {
 /// Reads a key, or makes it if the installation is new.
 fn key(path: &Path, is_new: bool) -> Result<[u8; 32], InstallationError> {
     match fs::read(path) {
-        Ok(bytes) => bytes.try_into().map_err(|_| InstallationError::KeyDamaged(path.to_owned())),
+        Ok(bytes) => read_key(path, &bytes).ok_or_else(|| InstallationError::KeyDamaged(path.to_owned())),
         Err(error) if error.kind() == io::ErrorKind::NotFound && is_new => {
             let mut key = [0; 32];
             random::fill(&mut key).map_err(InstallationError::NoRandom)?;
-            write_private(path, &key).map_err(|error| InstallationError::Io(path.to_owned(), error))?;
+            let bytes = [&key[..], &checksum(path, &key)].concat();
+            write_private(path, &bytes).map_err(|error| InstallationError::Io(path.to_owned(), error))?;
             Ok(key)
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Err(InstallationError::KeyMissing(path.to_owned())),
         Err(error) => Err(InstallationError::Io(path.to_owned(), error)),
     }
+}
+
+/// What is wrong with the keys of a data directory that is only looked at.
+pub(super) fn damaged_keys(directory: &Path) -> impl Iterator<Item = InstallationError> {
+    let read = |name| key(&directory.join(name), false).err();
+    ["hash.key", "seal.key"].into_iter().filter_map(read)
+}
+
+/// A key file is the key and a checksum; one of an earlier version is the key alone.
+fn read_key(path: &Path, bytes: &[u8]) -> Option<[u8; 32]> {
+    let (key, rest) = bytes.split_first_chunk::<32>()?;
+    (rest.is_empty() || rest == checksum(path, key)).then_some(*key)
+}
+
+/// Of a key and the name of its file, so that the one is not taken for the other.
+fn checksum(path: &Path, key: &[u8; 32]) -> [u8; 4] {
+    let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+    crc32c::crc32c_append(crc32c::crc32c(name), key).to_le_bytes()
 }
 
 /// Writes a file that only its owner can read: whole and on the disk, or not at all.

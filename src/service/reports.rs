@@ -132,23 +132,37 @@ impl Gateway {
         let mut report = Report::new(by);
         let first = Hour(u32::try_from(window.start.div_ceil(HOUR_MS)).unwrap_or(u32::MAX));
         let last = Hour::from_unix_ms(window.end);
-        if first <= last {
+        // What is read from the journal misses what cannot be read there today; the rollups may have it.
+        let from_journal = if first <= last {
             let grain = if by.hour { Grain::Hour } else { Grain::Day };
             let read = self.store.rollups(Some(&self.journal), first..last, grain, |row| report.add(row));
-            report.troubles = read.map_err(Error::internal)?;
-            self.add_events(&mut report, window.start..first.start_unix_ms(), "start_time")?;
-            self.add_events(&mut report, last.start_unix_ms()..window.end, "end_time")?;
+            report.troubles = read.map_err(|error| Error::Unavailable(error.to_string()))?;
+            let parts = [window.start..first.start_unix_ms(), last.start_unix_ms()..window.end];
+            self.add_events(&mut report, parts[0].clone(), "start_time")?;
+            self.add_events(&mut report, parts[1].clone(), "end_time")?;
+            parts
         } else {
             self.add_events(&mut report, window.clone(), "start_time")?;
-        }
+            [window.clone(), 0..0]
+        };
         if report.rows.len() > MAX_ROWS {
             let message = format!(
                 "group_by: the report would have more than {MAX_ROWS} rows; ask for a shorter time or fewer columns"
             );
             return Err(Error::invalid("report_too_large", message));
         }
+        let touches = |damage: &Damage, part: &Range<u64>| {
+            !part.is_empty() && damage.from_ms < part.end && part.start <= damage.to_ms
+        };
         report.missing = self.missing_from_totals();
-        report.missing.retain(|damage| damage.from_ms < window.end && window.start <= damage.to_ms);
+        report.missing.retain(|damage| touches(damage, &window));
+        for damage in self.journal.damage() {
+            let is_told = report.missing.iter().any(|told| told.overlaps(&damage));
+            if !is_told && from_journal.iter().any(|part| touches(&damage, part)) {
+                report.missing.push(damage);
+            }
+        }
+        report.missing.sort_by_key(|damage| *damage.missing.start());
         Ok(report)
     }
 
@@ -158,7 +172,7 @@ impl Gateway {
             return Ok(());
         }
         let stats = self.journal.stats();
-        if stats.first_seq > 1 && stats.first_at_ms.is_some_and(|first_at_ms| window.start < first_at_ms) {
+        if stats.first_seq > 1 && stats.first_at_ms.is_none_or(|first_at_ms| window.start < first_at_ms) {
             let message = format!("{bound}: must be a whole hour, since the events of that time are not kept any more");
             return Err(Error::invalid("invalid_parameter", message));
         }

@@ -13,10 +13,13 @@ use tokio::sync::watch;
 use tracing::{error, info};
 
 use super::{Gateway, housekeeping::Housekeeping};
-use crate::store::{FoldError, Folder};
+use crate::store::{FoldError, Folder, StoreError};
 
 /// How often the store takes in what has become durable.
 const FOLD_INTERVAL: Duration = Duration::from_millis(500);
+
+/// How often a store that has failed is built anew at most.
+const BUILD_INTERVAL: Duration = Duration::from_secs(2);
 
 /// How often the ledgers are looked through, and how many cells at a time: an admission waits no longer than for those.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
@@ -26,6 +29,8 @@ const SWEEP_CELLS: usize = 256;
 pub(super) struct Upkeep {
     gateway: Arc<Gateway>,
     thread: thread::JoinHandle<()>,
+    /// Hung up when the thread ends.
+    running: mpsc::Receiver<()>,
 }
 
 /// Why the thread is woken before its time.
@@ -62,16 +67,26 @@ impl Handle {
 impl Upkeep {
     pub(super) fn start(gateway: &Arc<Gateway>, woken: mpsc::Receiver<Wake>) -> std::io::Result<Self> {
         let own = gateway.clone();
-        let thread = thread::Builder::new().name("upkeep".to_owned()).spawn(move || own.keep_up(&woken))?;
-        Ok(Self { gateway: gateway.clone(), thread })
+        let (ends, running) = mpsc::channel();
+        let work = move || {
+            let _ends: mpsc::Sender<()> = ends;
+            own.keep_up(&woken);
+        };
+        let thread = thread::Builder::new().name("upkeep".to_owned()).spawn(work)?;
+        Ok(Self { gateway: gateway.clone(), thread, running })
     }
 
-    /// Takes in the rest and ends.
-    pub(super) fn stop(self) {
+    /// Takes in the rest and ends. False if that took longer than `timeout`: a disk that hangs keeps nobody here.
+    pub(super) fn stop(self, timeout: Duration) -> bool {
         let _ = self.gateway.upkeep.wake.send(Wake::Stop);
+        if self.running.recv_timeout(timeout) == Err(mpsc::RecvTimeoutError::Timeout) {
+            error!("the store could not be written to its end; the next start goes on from the journal");
+            return false;
+        }
         if self.thread.join().is_err() {
             error!("the upkeep thread panicked");
         }
+        true
     }
 }
 
@@ -82,17 +97,18 @@ impl Gateway {
             Err(error) => return self.note_fold(Err(error.into())),
         };
         let mut housekeeping = Housekeeping::new(self);
-        let mut swept = Instant::now();
+        let (mut swept, mut built) = (Instant::now(), None);
         let mut could_meter = true;
         loop {
             let is_last = matches!(woken.recv_timeout(FOLD_INTERVAL), Ok(Wake::Stop));
-            let folded = self.fold(&mut folder);
+            let folded = self.build_failed_store(&mut built).and_then(|()| self.fold(&mut folder));
             let kept_up = folded.is_ok();
-            self.note_fold(folded);
+            self.note_fold(self.give_up_on_failure(folded));
             could_meter = self.note_metering(could_meter);
             // On a full disk the journal needs every byte itself.
             if kept_up && could_meter {
-                self.note_housekeeping(housekeeping.round(self));
+                let done = housekeeping.round(self);
+                self.note_housekeeping(self.give_up_on_failure(done));
             }
             if is_last {
                 return self.note_housekeeping(housekeeping.snapshot(self).map_err(FoldError::from));
@@ -102,6 +118,28 @@ impl Gateway {
                 swept = Instant::now();
             }
         }
+    }
+
+    /// After an error the store is not believed any more.
+    fn give_up_on_failure(&self, done: Result<(), FoldError>) -> Result<(), FoldError> {
+        if let Err(FoldError::Store(StoreError::Sled(_) | StoreError::Damaged(_))) = &done {
+            self.store.give_up()?;
+        }
+        done
+    }
+
+    /// Builds the store anew if it was given up, every now and then until it works.
+    fn build_failed_store(&self, built: &mut Option<Instant>) -> Result<(), FoldError> {
+        if !self.store.is_closed() {
+            return Ok(());
+        }
+        if built.is_some_and(|built| built.elapsed() < BUILD_INTERVAL) {
+            return Err(StoreError::Closed.into());
+        }
+        *built = Some(Instant::now());
+        self.store.build_anew(&self.journal)?;
+        info!("the store was built anew after it had failed");
+        Ok(())
     }
 
     fn fold(&self, folder: &mut Folder<'_>) -> Result<(), FoldError> {
@@ -114,6 +152,9 @@ impl Gateway {
 
     /// Tells a trouble when it begins and when it ends, and not twice a second in between.
     fn note_fold(&self, folded: Result<(), FoldError>) {
+        if matches!(folded, Err(FoldError::Store(StoreError::Closed))) && self.fold_error.lock().is_some() {
+            return; // why it is closed is known
+        }
         let now = folded.err().map(|error| format!("The store does not follow the journal: {error}."));
         match note(&self.fold_error, now) {
             Some(Some(error)) => error!("{error} It is tried again; nothing is lost, the journal has it all."),

@@ -5,9 +5,13 @@
 //! or, once retention has removed that, from the older snapshot, and compared with the snapshots and the store on the
 //! way. The store of a running gateway cannot be opened; its snapshots are compared all the same.
 
-use std::{collections::BTreeMap, fs, io, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs, io,
+    path::Path,
+};
 
-use super::installation::lock_existing;
+use super::installation::{damaged_keys, lock_existing};
 use crate::{
     domain::record::Record,
     journal::{Journal, OpenReport, codec},
@@ -30,10 +34,13 @@ pub type Progress<'a> = &'a dyn Fn(u64, u64);
 pub fn verify(data_dir: &Path, progress: Progress<'_>) -> Result<Verified, String> {
     let mut verified = Verified::default();
     let lock = lock_existing(data_dir).map_err(|error| error.to_string())?;
+    verified.findings.extend(damaged_keys(data_dir).map(|error| format!("{error}.")));
+    // Listed before the journal is opened: what a gateway adds meanwhile would know records that we do not.
+    let snapshots = snapshot::list(data_dir).map_err(|error| error.to_string())?;
     let opened = Journal::open_read_only(&data_dir.join("journal"));
     let (journal, report) = opened.map_err(|error| format!("the journal cannot be opened: {error}"))?;
     check_journal(&journal, &report, progress, &mut verified)?;
-    let bases = check_snapshots(data_dir, &mut verified)?;
+    let bases = check_snapshots(snapshots, &mut verified);
     for (path, error) in store::unreadable_rollups(data_dir).map_err(|error| error.to_string())? {
         verified.findings.push(format!("{}: {error}. It is made anew when a report needs it.", path.display()));
     }
@@ -77,20 +84,21 @@ fn check_journal(
 }
 
 /// Reads every snapshot. Gives the good ones, the oldest first.
-fn check_snapshots(data_dir: &Path, verified: &mut Verified) -> Result<Vec<snapshot::Snapshot>, String> {
-    let mut good = snapshot::list(data_dir).map_err(|error| error.to_string())?;
+fn check_snapshots(mut good: Vec<snapshot::Snapshot>, verified: &mut Verified) -> Vec<snapshot::Snapshot> {
     good.reverse();
     good.retain(|snapshot| match snapshot::check(&snapshot.path) {
         Ok(()) => {
             verified.seen.push(format!("snapshot of record {}: {} bytes", snapshot.applied, snapshot.bytes));
             true
         }
+        // Newer ones have taken its place.
+        Err(_) if !snapshot.path.exists() => false,
         Err(error) => {
             verified.findings.push(format!("{}: {error}.", snapshot.path.display()));
             false
         }
     });
-    Ok(good)
+    good
 }
 
 /// Folds the journal anew and compares.
@@ -112,6 +120,7 @@ fn compare(
         );
         return Ok(());
     }
+    let mut lost_rollups = BTreeSet::new();
     let mut copies: BTreeMap<u64, Vec<(String, Store)>> = BTreeMap::new();
     for snapshot in snapshots.iter().filter(|snapshot| base.is_none_or(|base| snapshot.applied > base.applied)) {
         let directory = scratch.path().join(format!("snapshot-{}", snapshot.applied));
@@ -119,6 +128,7 @@ fn compare(
         match store::load_copy(&snapshot.path, &directory, &rollups) {
             Ok(loaded) => copies.entry(snapshot.applied).or_default().push((name, loaded)),
             Err(error @ StoreError::Older { .. }) => verified.seen.push(format!("{name}: not compared, since {error}")),
+            Err(_) if !snapshot.path.exists() => {} // newer ones have taken its place
             Err(error) => return Err(failed(&error)),
         }
     }
@@ -140,6 +150,16 @@ fn compare(
         None => store::scratch(&directory, &rollups),
     };
     let anew = anew.map_err(|error| failed(&error))?;
+    for store in copies.values().flatten().map(|(_, copy)| copy).chain([&anew]) {
+        lost_rollups.extend(store.lost_rollups().map_err(|error| failed(&error))?);
+    }
+    verified.findings.extend(lost_rollups.iter().map(|name| {
+        let path = rollups.join(name);
+        format!(
+            "{}: it is gone. It is made anew when a report needs it, if the journal still has its day.",
+            path.display()
+        )
+    }));
     let mut folder = Folder::new(&anew, journal).map_err(|error| failed(&error))?;
     let last = journal.durable_seq();
     for (applied, copies) in copies {

@@ -80,7 +80,7 @@ impl Store {
             let counter = match batch.counters.entry((day, *group, settled.slug)) {
                 Entry::Occupied(known) => known.into_mut(),
                 Entry::Vacant(unknown) => {
-                    let stored = self.tables.of(Table::Counters).get(counter_key(day, *group, settled.slug))?;
+                    let stored = self.tables()?.of(Table::Counters).get(counter_key(day, *group, settled.slug))?;
                     unknown.insert(stored.map(|value| decode(&value)).transpose()?.unwrap_or_default())
                 }
             };
@@ -108,7 +108,7 @@ impl Store {
             known.sums.add(&one);
             return Ok(());
         }
-        let stored = self.tables.of(Table::Rollups).get(&batch.key)?;
+        let stored = self.tables()?.of(Table::Rollups).get(&batch.key)?;
         let mut row = stored.map(|value| decode::<Stored>(&value)).transpose()?.unwrap_or_else(|| Stored {
             external_entity_id: settled.external_entity_id.to_owned(),
             sums: Sums::default(),
@@ -135,9 +135,12 @@ impl Store {
 
     /// Notes that the journal has lost its end: totals were built anew without these records.
     pub(super) fn note_lost_end(&self, missing: RangeInclusive<u64>, now_ms: u64) -> Result<(), StoreError> {
-        let damage = Damage::somewhere(missing, now_ms);
-        let key = damage.missing.start().to_be_bytes();
-        Ok(self.tables.of(Table::Missing).insert(key, encode(&damage)?).map(drop)?)
+        let (tables, key) = (self.tables()?, missing.start().to_be_bytes());
+        let table = tables.of(Table::Missing);
+        let known = table.get(key)?.map(|value| decode::<Damage>(&value)).transpose()?;
+        let last = known.map_or(0, |known| *known.missing.end()).max(*missing.end());
+        table.insert(key, encode(&Damage::somewhere(*missing.start()..=last, now_ms))?)?;
+        self.flush()
     }
 
     /// Takes a row of the catalog in.
@@ -178,7 +181,7 @@ impl Store {
         let in_batch = batch.rows.iter().rev().find(|(table, known, _)| *table == Table::Groups && known == key);
         match in_batch {
             Some((_, _, value)) => value.as_deref().map(decode).transpose(),
-            None => self.tables.of(Table::Groups).get(key)?.map(|value| decode(&value)).transpose(),
+            None => self.tables()?.of(Table::Groups).get(key)?.map(|value| decode(&value)).transpose(),
         }
     }
 
@@ -214,18 +217,18 @@ impl Store {
             }
             Ok(())
         };
-        self.tables.all().transaction(write).map_err(|error| match error {
+        self.tables()?.all().transaction(write).map_err(|error| match error {
             TransactionError::Storage(error) => StoreError::Sled(error),
             TransactionError::Abort(()) => StoreError::Damaged("a transaction was aborted"),
         })
     }
 
     /// The counters of `first` and every later day.
-    pub(super) fn counters_since(&self, first: Day) -> impl Iterator<Item = Result<(CounterKey, Counter), StoreError>> {
+    pub(super) fn counters_since(&self, first: Day) -> Result<Vec<(CounterKey, Counter)>, StoreError> {
         let read = |entry: sled::Result<(sled::IVec, sled::IVec)>| {
             let (key, value) = entry?;
             Ok((split_counter_key(&key)?, decode(&value)?))
         };
-        self.tables.of(Table::Counters).range(first.0.to_be_bytes()..).map(read)
+        self.tables()?.of(Table::Counters).range(first.0.to_be_bytes()..).map(read).collect()
     }
 }

@@ -25,6 +25,9 @@ const MAGIC: &[u8; 8] = b"TOLLGATE";
 const VERSION: u8 = 1;
 const HEAD: usize = MAGIC.len() + 2;
 
+/// The extension of a file that is being written.
+pub(super) const UNFINISHED: &str = "new";
+
 /// A chunk is closed when it has so many bytes.
 const CHUNK: usize = 64 << 10;
 
@@ -92,7 +95,9 @@ impl Writer {
         if let Some(directory) = path.parent() {
             fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
         }
-        let temporary = path.with_extension("new");
+        let mut temporary = path.as_os_str().to_owned();
+        temporary.push(format!(".{UNFINISHED}"));
+        let temporary = PathBuf::from(temporary);
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
         let mut head = MAGIC.to_vec();
         head.extend([kind as u8, VERSION]);
@@ -148,6 +153,21 @@ impl Drop for Writer {
             let _ = fs::remove_file(&self.temporary);
         }
     }
+}
+
+/// Removes what a crash has left half written in a directory that nobody writes in.
+pub(super) fn remove_unfinished(directory: &Path) -> io::Result<()> {
+    let entries = match fs::read_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == UNFINISHED) {
+            fs::remove_file(path)?;
+        }
+    }
+    Ok(())
 }
 
 /// A file that is being read. Items are to be believed one by one, the file once there are none left.

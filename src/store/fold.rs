@@ -62,7 +62,9 @@ impl<'a> Folder<'a> {
     /// The same up to the record `last`.
     pub fn catch_up_to(&mut self, last: u64) -> Result<usize, FoldError> {
         let applied = self.store.applied()?;
-        let (mut reader, mut applied) = (self.reader.take().unwrap_or_else(|| self.journal.reader(applied)), applied);
+        // A store that was opened again may have gone back.
+        let reader = self.reader.take().filter(|reader| reader.position() == applied);
+        let (mut reader, mut applied) = (reader.unwrap_or_else(|| self.journal.reader(applied)), applied);
         let mut total = 0;
         loop {
             let batch = self.gather(&mut reader, applied, last)?;

@@ -33,7 +33,7 @@ pub(super) fn migrate(store: &Store, found: u32) -> Result<(), StoreError> {
 /// it was removed before.
 fn fold_anew(store: &Store) -> Result<(), StoreError> {
     store.set_meta("applied", 0)?;
-    for (_, tree) in store.tables.by_name().filter(|(name, _)| *name != "meta" && *name != "operators_used") {
+    for (_, tree) in store.tables()?.by_name().filter(|(name, _)| *name != "meta" && *name != "operators_used") {
         tree.clear()?;
     }
     Ok(())

@@ -5,7 +5,7 @@
 //!   values together with `applied`, the last sequence number that they contain, so nothing is ever counted twice.
 //! * It takes durable records only. A store that knows more than the log is not the log's: it is thrown away.
 //! * It is disposable. Whatever is wrong with it, it is moved aside and built anew from a snapshot and the log, and that is
-//!   said.
+//!   said. That holds while it runs, too: after an error of sled's nothing is read from it or written to it any more.
 //! * What totals do not contain since it was missing from the log is noted with them.
 
 mod apply;
@@ -21,11 +21,14 @@ mod table;
 mod tests;
 
 use std::{
-    fmt,
+    fmt, io,
     path::{Path, PathBuf},
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
 };
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
 pub use self::{
     apply::{Counter, CounterKey},
@@ -36,17 +39,22 @@ pub use self::{
     rollups::Grain,
     table::Rows,
 };
-use self::{migrate::FORMAT, table::Table};
+use self::{
+    migrate::FORMAT,
+    table::{Table, Tables},
+};
 use crate::journal::{Damage, Journal};
 
 /// The tables, and the files beside them.
 pub struct Store {
-    db: sled::Db,
-    tables: table::Tables,
+    /// Absent while they are opened again.
+    tables: RwLock<Option<Arc<Tables>>>,
     /// The data directory.
     directory: PathBuf,
     /// Held for writing while rollups go from the table to a file.
     closing: RwLock<()>,
+    /// Held while a file of rollups is made anew.
+    healing: Mutex<()>,
 }
 
 /// Why the store cannot be used.
@@ -58,6 +66,8 @@ pub enum StoreError {
     Damaged(&'static str),
     /// It is not there.
     Gone,
+    /// It has failed, and could not be opened again yet.
+    Closed,
     /// A file beside it.
     File(PathBuf, FileError),
     /// A newer version wrote it.
@@ -88,9 +98,10 @@ impl StoreError {
     /// Whether building it anew from the journal is the remedy.
     fn is_the_stores_fault(&self) -> bool {
         match self {
+            Self::Sled(sled::Error::Io(error)) => !is_the_machines(error),
             Self::Sled(_) | Self::Damaged(_) | Self::Gone => true,
             Self::AheadOfJournal { last_seq, .. } => *last_seq > 0,
-            Self::File(..) | Self::Newer { .. } | Self::Older { .. } | Self::NothingLeft { .. } => false,
+            Self::Closed | Self::File(..) | Self::Newer { .. } | Self::Older { .. } | Self::NothingLeft { .. } => false,
         }
     }
 }
@@ -101,6 +112,7 @@ impl fmt::Display for StoreError {
             Self::Sled(error) => write!(f, "the store failed: {error}"),
             Self::Damaged(what) => write!(f, "the store is damaged: {what}"),
             Self::Gone => f.write_str("the store was not there"),
+            Self::Closed => f.write_str("the store has failed and is not open again yet"),
             Self::File(path, error) => write!(f, "{}: {error}", path.display()),
             Self::Newer { found } => write!(
                 f,
@@ -110,7 +122,7 @@ impl fmt::Display for StoreError {
             Self::AheadOfJournal { applied, last_seq: 0 } => write!(
                 f,
                 "the journal is missing: the store was computed from {applied} records, and there are none. Put the \
-                 directory journal/ back from a backup, or move store/ away to begin with nothing"
+                 directory journal/ back from a backup, or move the data directory away to begin with nothing"
             ),
             Self::AheadOfJournal { applied, last_seq } => write!(
                 f,
@@ -140,14 +152,16 @@ impl Store {
     /// know too.
     pub fn open(data_dir: &Path, journal: &Journal) -> Result<Self, StoreError> {
         let (last_seq, first_seq) = (journal.durable_seq(), journal.first_seq());
-        let has_base = || snapshot::list(data_dir).map_or(true, |snapshots| !snapshots.is_empty());
+        let is_base = |snapshot: &snapshot::Snapshot| snapshot.applied <= last_seq;
+        let has_base = || snapshot::list(data_dir).map_or(true, |snapshots| snapshots.iter().any(is_base));
         let directory = data_dir.join("store");
+        if let Some(applied) = newest_snapshot(data_dir).filter(|_| last_seq == 0) {
+            return Err(StoreError::AheadOfJournal { applied, last_seq });
+        }
         if !directory.exists() && last_seq > 0 && (first_seq > 1 || has_base()) {
             return Err(StoreError::Gone);
         }
-        let db = database(&directory)?;
-        let tables = table::Tables::open(&db)?;
-        let store = Self { tables, db, directory: data_dir.to_owned(), closing: RwLock::default() };
+        let store = Self::new(data_dir, database(&directory)?)?;
         if store.meta("format")?.is_none() && last_seq > 0 && has_base() {
             return Err(StoreError::Damaged("it is empty"));
         }
@@ -162,6 +176,24 @@ impl Store {
         }
     }
 
+    fn new(data_dir: &Path, db: sled::Db) -> Result<Self, StoreError> {
+        Ok(Self {
+            tables: RwLock::new(Some(Arc::new(Tables::open(db)?))),
+            directory: data_dir.to_owned(),
+            closing: RwLock::default(),
+            healing: Mutex::default(),
+        })
+    }
+
+    /// Whether it was given up, and waits to be built anew.
+    pub fn is_closed(&self) -> bool {
+        self.tables.read().is_none()
+    }
+
+    fn tables(&self) -> Result<Arc<Tables>, StoreError> {
+        self.tables.read().clone().ok_or(StoreError::Closed)
+    }
+
     fn check_format(&self) -> Result<(), StoreError> {
         match self.meta("format")? {
             None => self.set_meta("format", u64::from(FORMAT)),
@@ -171,11 +203,11 @@ impl Store {
     }
 
     fn set_meta(&self, name: &str, value: u64) -> Result<(), StoreError> {
-        Ok(self.tables.of(Table::Meta).insert(name, &value.to_be_bytes()).map(drop)?)
+        Ok(self.tables()?.of(Table::Meta).insert(name, &value.to_be_bytes()).map(drop)?)
     }
 
     fn meta(&self, name: &str) -> Result<Option<u64>, StoreError> {
-        let Some(value) = self.tables.of(Table::Meta).get(name)? else { return Ok(None) };
+        let Some(value) = self.tables()?.of(Table::Meta).get(name)? else { return Ok(None) };
         let bytes =
             value.as_ref().try_into().map_err(|_| StoreError::Damaged("a number in its meta table is not one"))?;
         Ok(Some(u64::from_be_bytes(bytes)))
@@ -188,7 +220,7 @@ impl Store {
 
     /// What totals do not contain since it was missing from the journal, in order.
     pub fn missing(&self) -> Result<Vec<Damage>, StoreError> {
-        self.tables.of(Table::Missing).iter().values().map(|value| table::decode(&value?)).collect()
+        self.tables()?.of(Table::Missing).iter().values().map(|value| table::decode(&value?)).collect()
     }
 
     /// The first record that retention has left in the journal.
@@ -204,16 +236,45 @@ impl Store {
 
     /// Everything on its way to the disk is there.
     pub fn flush(&self) -> Result<(), StoreError> {
-        self.db.flush().map(drop).map_err(Into::into)
+        self.tables()?.db.flush().map(drop).map_err(Into::into)
     }
 
     /// Bytes on the disk.
     pub fn size_on_disk(&self) -> u64 {
-        self.db.size_on_disk().unwrap_or(0)
+        self.tables().ok().and_then(|tables| tables.db.size_on_disk().ok()).unwrap_or(0)
     }
 }
 
+/// The last record that any snapshot contains.
+fn newest_snapshot(data_dir: &Path) -> Option<u64> {
+    snapshot::list(data_dir).ok()?.first().map(|newest| newest.applied).filter(|applied| *applied > 0)
+}
+
+/// How long the lock of a database that was closed a moment ago is waited for: sled lets go of it when its last thread
+/// has ended, and tells nobody.
+const UNLOCKED_WITHIN: Duration = Duration::from_secs(10);
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+
 /// sled, as we use it: writes are batched by the fold and flushed by it; its own timer would only add syncs.
 fn database(directory: &Path) -> Result<sled::Db, StoreError> {
-    Ok(sled::Config::new().path(directory).cache_capacity(32 << 20).flush_every_ms(None).open()?)
+    let began = Instant::now();
+    loop {
+        match sled::Config::new().path(directory).cache_capacity(32 << 20).flush_every_ms(None).open() {
+            Err(sled::Error::Io(error)) if is_lock(&error) && began.elapsed() < UNLOCKED_WITHIN => {
+                thread::sleep(LOOK_AGAIN);
+            }
+            opened => return Ok(opened?),
+        }
+    }
+}
+
+/// sled has no kind of its own for this.
+fn is_lock(error: &io::Error) -> bool {
+    error.to_string().contains("could not acquire lock")
+}
+
+/// What the operating system refuses (a full disk, a file that is not ours to read) no new file would mend; one that it
+/// cannot read may be on a bad place of the disk.
+fn is_the_machines(error: &io::Error) -> bool {
+    is_lock(error) || error.raw_os_error().is_some_and(|error| error != rustix::io::Errno::IO.raw_os_error())
 }

@@ -10,7 +10,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    ops::Range,
+    ops::{Range, RangeInclusive},
     path::{Path, PathBuf},
 };
 
@@ -112,11 +112,29 @@ impl OfDay {
     }
 }
 
+/// The name of a day's file.
+fn file_name(day: Day, part: usize) -> String {
+    let date = day.date();
+    if part == 0 { date } else { format!("{date}.{}", part + 1) }
+}
+
 impl Store {
     fn rollup_file(&self, day: Day, part: usize) -> PathBuf {
-        let date = day.date();
-        let name = if part == 0 { date } else { format!("{date}.{}", part + 1) };
-        self.directory.join("rollups").join(name)
+        self.directory.join("rollups").join(file_name(day, part))
+    }
+
+    /// Names of the files that there should be and are not.
+    pub fn lost_rollups(&self) -> Result<Vec<String>, StoreError> {
+        let mut lost = Vec::new();
+        for entry in self.tables()?.of(Table::RollupFiles).iter() {
+            let (key, parts) = entry?;
+            let day = Day(u32::from_be_bytes(key.as_ref().try_into().map_err(|_| DAMAGED)?));
+            let parts = decode::<Vec<u64>>(&parts)?.len();
+            lost.extend(
+                (0..parts).filter(|part| !self.rollup_file(day, *part).exists()).map(|part| file_name(day, part)),
+            );
+        }
+        Ok(lost)
     }
 
     /// Up to which record the files of a day count; 0 if it has none.
@@ -126,22 +144,25 @@ impl Store {
 
     /// Up to which record each file of a day counts.
     fn parts(&self, day: Day) -> Result<Vec<u64>, StoreError> {
-        let parts = self.tables.of(Table::RollupFiles).get(day.0.to_be_bytes())?;
+        let parts = self.tables()?.of(Table::RollupFiles).get(day.0.to_be_bytes())?;
         Ok(parts.map(|parts| decode(&parts)).transpose()?.unwrap_or_default())
     }
 
     /// The rows of the table for some hours, in order.
-    fn open_rows(&self, hours: Range<Hour>) -> impl Iterator<Item = Result<Rollup, StoreError>> + use<> {
-        let rows = self.tables.of(Table::Rollups).range(hours.start.0.to_be_bytes()..hours.end.0.to_be_bytes());
-        rows.map(|entry| {
+    fn open_rows(
+        &self,
+        hours: Range<Hour>,
+    ) -> Result<impl Iterator<Item = Result<Rollup, StoreError>> + use<>, StoreError> {
+        let rows = self.tables()?.of(Table::Rollups).range(hours.start.0.to_be_bytes()..hours.end.0.to_be_bytes());
+        Ok(rows.map(|entry| {
             let (key, value) = entry?;
             read_row(&key, &value)
-        })
+        }))
     }
 
     /// The first day whose rows are in the table: from its start on, the store needs the journal.
     pub fn first_open_day(&self) -> Result<Option<Day>, StoreError> {
-        let first = self.tables.of(Table::Rollups).first()?;
+        let first = self.tables()?.of(Table::Rollups).first()?;
         let hour = first.map(|(key, _)| key.first_chunk().copied().ok_or(DAMAGED)).transpose()?;
         Ok(hour.map(|hour| Hour(u32::from_be_bytes(hour)).day()))
     }
@@ -156,11 +177,11 @@ impl Store {
     /// The days that have rows.
     pub(super) fn rollup_days(&self) -> Result<BTreeSet<Day>, StoreError> {
         let mut days = BTreeSet::new();
-        for key in self.tables.of(Table::RollupFiles).iter().keys() {
+        for key in self.tables()?.of(Table::RollupFiles).iter().keys() {
             days.insert(Day(u32::from_be_bytes(key?.as_ref().try_into().map_err(|_| DAMAGED)?)));
         }
         let mut from = Hour(0);
-        while let Some((key, _)) = self.tables.of(Table::Rollups).get_gt(from.0.to_be_bytes())? {
+        while let Some((key, _)) = self.tables()?.of(Table::Rollups).get_gt(from.0.to_be_bytes())? {
             let day = Hour(u32::from_be_bytes(*key.first_chunk().ok_or(DAMAGED)?)).day();
             days.insert(day);
             from = day.hours().end;
@@ -174,34 +195,36 @@ impl Store {
         while let Some(day) = self.first_open_day()?.filter(|day| *day < today) {
             let mut parts = self.parts(day)?;
             let head = Head { day, part: parts.len(), through: self.applied()?, of_day: 0 };
-            self.write_file(head, || self.open_rows(day.hours()))?;
+            let rows = || self.open_rows(day.hours());
+            self.write_file(head, rows)?;
             #[cfg(test)]
             crate::crash::point("a day's file, and its rows");
             parts.push(head.through);
             self.leave_table(day, &parts)?;
             closed.push(day);
         }
-        if !closed.is_empty() {
-            self.forget_counters_before(Day(today.0.saturating_sub(COUNTER_DAYS)))?;
+        // Not by `today`: a clock that was ahead for a while goes back, at a restart to the last record's day.
+        if let Some(last) = closed.last() {
+            self.forget_counters_before(Day(last.0.saturating_sub(COUNTER_DAYS)))?;
         }
         Ok(closed)
     }
 
-    fn write_file<I>(&self, head: Head, rows: impl Fn() -> I) -> Result<(), StoreError>
+    fn write_file<I>(&self, head: Head, rows: impl Fn() -> Result<I, StoreError>) -> Result<(), StoreError>
     where
         I: Iterator<Item = Result<Rollup, StoreError>>,
     {
         let path = self.rollup_file(head.day, head.part);
         let failed = |error| StoreError::File(path.clone(), FileError::Io(error));
         let mut of_day = OfDay::default();
-        rows().try_for_each(|row| row.map(|row| of_day.add(row)))?;
+        rows()?.try_for_each(|row| row.map(|row| of_day.add(row)))?;
         let of_day = of_day.into_rows(head.day);
         let mut file = Writer::create(&path, Kind::Rollups).map_err(failed)?;
         file.put(&Head { of_day: of_day.len() as u64, ..head }).map_err(failed)?;
         for row in of_day {
             file.put(&row).map_err(failed)?;
         }
-        for row in rows() {
+        for row in rows()? {
             file.put(&row?).map_err(failed)?;
         }
         file.finish().map(drop).map_err(failed)
@@ -211,7 +234,7 @@ impl Store {
     fn leave_table(&self, day: Day, parts: &Vec<u64>) -> Result<(), StoreError> {
         let Range { start, end } = day.hours();
         let mut writes = vec![(Table::RollupFiles, day.0.to_be_bytes().to_vec(), Some(encode(parts)?))];
-        for key in self.tables.of(Table::Rollups).range(start.0.to_be_bytes()..end.0.to_be_bytes()).keys() {
+        for key in self.tables()?.of(Table::Rollups).range(start.0.to_be_bytes()..end.0.to_be_bytes()).keys() {
             writes.push((Table::Rollups, key?.to_vec(), None));
         }
         let _nobody_reads = self.closing.write();
@@ -220,15 +243,16 @@ impl Store {
 
     fn forget_counters_before(&self, day: Day) -> Result<(), StoreError> {
         let mut gone = sled::Batch::default();
-        for key in self.tables.of(Table::Counters).range(..day.0.to_be_bytes()).keys() {
+        for key in self.tables()?.of(Table::Counters).range(..day.0.to_be_bytes()).keys() {
             gone.remove(key?);
         }
-        Ok(self.tables.of(Table::Counters).apply_batch(gone)?)
+        Ok(self.tables()?.of(Table::Counters).apply_batch(gone)?)
     }
 
     /// Takes note of files that a crash kept from being noted, before anything is folded: none of their rows stands in
-    /// the table then that the file does not count.
-    pub(super) fn adopt_files(&self) -> Result<(), StoreError> {
+    /// the table then that the file does not count. A file may know records that the journal has lost: those after the
+    /// journal's `last` one are new ones.
+    pub(super) fn adopt_files(&self, last: u64) -> Result<(), StoreError> {
         let mut found: BTreeMap<Day, Vec<Head>> = BTreeMap::new();
         let directory = self.directory.join("rollups");
         let entries = match fs::read_dir(&directory) {
@@ -247,8 +271,8 @@ impl Store {
             let mut parts = self.parts(day)?;
             let known = parts.len();
             for head in heads {
-                if head.part == parts.len() {
-                    parts.push(head.through);
+                if head.part == parts.len() && parts.last().is_none_or(|before| *before < head.through) {
+                    parts.push(head.through.min(last));
                 }
             }
             if parts.len() > known {
@@ -270,7 +294,9 @@ impl Store {
         let _nobody_closes = self.closing.read();
         let mut troubles = Vec::new();
         let last = Day(hours.end.0.div_ceil(24));
-        for entry in self.tables.of(Table::RollupFiles).range(hours.start.day().0.to_be_bytes()..last.0.to_be_bytes()) {
+        for entry in
+            self.tables()?.of(Table::RollupFiles).range(hours.start.day().0.to_be_bytes()..last.0.to_be_bytes())
+        {
             let (key, parts) = entry.map_err(StoreError::from)?;
             let day = Day(u32::from_be_bytes(key.as_ref().try_into().map_err(|_| DAMAGED)?));
             let is_whole = hours.start <= day.hours().start && day.hours().end <= hours.end;
@@ -282,7 +308,7 @@ impl Store {
                 }
             }
         }
-        for row in self.open_rows(hours) {
+        for row in self.open_rows(hours)? {
             each(row?);
         }
         Ok(troubles)
@@ -297,7 +323,13 @@ impl Store {
         grain: Grain,
     ) -> Result<Vec<Rollup>, String> {
         let path = self.rollup_file(day, part);
-        read_file(&path, grain).or_else(|why| {
+        read_file(&path, grain).or_else(|_| {
+            // Whoever comes second finds it whole.
+            let _alone = self.healing.lock();
+            let why = match read_file(&path, grain) {
+                Ok(rows) => return Ok(rows),
+                Err(why) => why,
+            };
             let trouble = |error: String| format!("The rollups of {} cannot be read: {error}", day.date());
             let of_file = |error: &dyn std::fmt::Display| trouble(format!("{}: {error}.", path.display()));
             let Some(journal) = healer else { return Err(of_file(&why)) };
@@ -329,21 +361,39 @@ impl Store {
             if frame.seq <= after {
                 continue;
             }
-            let Ok(Record::Settled(settled)) = codec::decode(frame.body) else { continue };
+            let record = codec::decode(frame.body)
+                .map_err(|error| FoldError::Journal(format!("record {} cannot be decoded: {error}", frame.seq)))?;
+            let Record::Settled(settled) = record else { continue };
             write_key(&mut key, frame.at_ms, &settled);
             match rows.get_mut(&key) {
                 Some(row) => row.sums.add(&Sums::of(settled.usage, settled.cost)),
                 None => drop(rows.insert(key.clone(), Rollup::of(frame.at_ms, &settled))),
             }
         }
+        self.note_missing_of(journal, day, after + 1..=through)?;
         let head = Head { day, part, through, of_day: 0 };
-        Ok(self.write_file(head, || rows.values().cloned().map(Ok))?)
+        Ok(self.write_file(head, || Ok(rows.values().cloned().map(Ok)))?)
+    }
+
+    /// Notes what a file that was made anew misses since the journal has lost it.
+    fn note_missing_of(&self, journal: &Journal, day: Day, records: RangeInclusive<u64>) -> Result<(), StoreError> {
+        let damage = journal.damage().into_iter().filter(|damage| {
+            let is_of_day = damage.from_ms < day.end_unix_ms() && day.start_unix_ms() <= damage.to_ms;
+            is_of_day && damage.missing.start() <= records.end() && records.start() <= damage.missing.end()
+        });
+        for damage in damage {
+            self.tables()?.of(Table::Missing).insert(damage.missing.start().to_be_bytes(), encode(&damage)?)?;
+        }
+        self.flush()
     }
 }
 
 fn open_file(path: &Path) -> Result<(Head, Reader), FileError> {
     let mut reader = Reader::open(path, Kind::Rollups)?;
-    let head = reader.next()?.ok_or(FileError::Damaged("it is empty"))?;
+    let head: Head = reader.next()?.ok_or(FileError::Damaged("it is empty"))?;
+    if path.file_name().is_none_or(|name| name != file_name(head.day, head.part).as_str()) {
+        return Err(FileError::Damaged("it is the file of another day, or was never finished"));
+    }
     Ok((head, reader))
 }
 

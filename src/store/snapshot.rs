@@ -75,7 +75,7 @@ impl Store {
         let failed = |error| StoreError::File(path.clone(), FileError::Io(error));
         let mut file = Writer::create(&path, Kind::Snapshot).map_err(failed)?;
         file.put(&Head { applied }).map_err(failed)?;
-        for (name, tree) in self.tables.by_name() {
+        for (name, tree) in self.tables()?.by_name() {
             #[cfg(test)]
             crate::crash::point("half of a snapshot");
             file.put(&Item::Table(name)).map_err(failed)?;
@@ -84,6 +84,8 @@ impl Store {
                 file.put(&Item::Row(&key, &value)).map_err(failed)?;
             }
         }
+        // sled tells of an error only here: what was read after one is not to be kept.
+        self.flush()?;
         let bytes = file.finish().map_err(failed)?;
         #[cfg(test)]
         crate::crash::point("a snapshot too many");

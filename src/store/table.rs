@@ -66,23 +66,26 @@ const TABLES: [&str; 14] = [
 ];
 
 /// The open trees, in the order of `Table`.
-pub(super) struct Tables(Vec<sled::Tree>);
+pub(super) struct Tables {
+    trees: Vec<sled::Tree>,
+    pub(super) db: sled::Db,
+}
 
 impl Tables {
-    pub(super) fn open(db: &sled::Db) -> Result<Self, StoreError> {
-        Ok(Self(TABLES.iter().map(|name| db.open_tree(name)).collect::<Result<_, _>>()?))
+    pub(super) fn open(db: sled::Db) -> Result<Self, StoreError> {
+        Ok(Self { trees: TABLES.iter().map(|name| db.open_tree(name)).collect::<Result<_, _>>()?, db })
     }
 
     pub(super) fn of(&self, table: Table) -> &sled::Tree {
-        &self.0[table as usize]
+        &self.trees[table as usize]
     }
 
     pub(super) fn by_name(&self) -> impl Iterator<Item = (&'static str, &sled::Tree)> {
-        TABLES.into_iter().zip(&self.0)
+        TABLES.into_iter().zip(&self.trees)
     }
 
     pub(super) fn all(&self) -> &[sled::Tree] {
-        &self.0
+        &self.trees
     }
 }
 
@@ -135,7 +138,7 @@ impl Store {
     /// Reads the whole catalog.
     pub fn rows(&self) -> Result<Rows, StoreError> {
         let mut rows = Vec::new();
-        for entry in self.tables.of(Table::Slugs).iter() {
+        for entry in self.tables()?.of(Table::Slugs).iter() {
             let (id, name) = entry?;
             let id = id.as_ref().try_into().map_err(|_| DAMAGED)?;
             let (id, name) = (SlugId(u64::from_be_bytes(id)), decode::<String>(&name)?);
@@ -154,7 +157,7 @@ impl Store {
             let (prefix, at_ms) = entry?;
             Ok((String::from_utf8(prefix.to_vec()).map_err(|_| DAMAGED)?, decode(&at_ms)?))
         };
-        self.tables.of(table).iter().map(read).collect()
+        self.tables()?.of(table).iter().map(read).collect()
     }
 
     /// Keeps when operator keys were last used. Gives whether any of it was news.
@@ -163,13 +166,13 @@ impl Store {
         for (prefix, at_ms) in used {
             let value = encode(at_ms)?;
             is_news |=
-                self.tables.of(Table::OperatorsUsed).insert(prefix, value.as_slice())?.as_deref() != Some(&value);
+                self.tables()?.of(Table::OperatorsUsed).insert(prefix, value.as_slice())?.as_deref() != Some(&value);
         }
         Ok(is_news)
     }
 
     fn values<T: DeserializeOwned>(&self, table: Table) -> Result<Vec<T>, StoreError> {
-        self.tables.of(table).iter().values().map(|value| decode(&value?)).collect()
+        self.tables()?.of(table).iter().values().map(|value| decode(&value?)).collect()
     }
 }
 

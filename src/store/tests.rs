@@ -236,6 +236,114 @@ fn without_snapshots_a_log_that_has_lost_its_beginning_is_not_taken_for_all_ther
     assert!(refused.unwrap().contains("nothing is left that it could be built from"));
 }
 
+/// Bills so many events in this hour, each of another key: rows that fill more than one chunk of a day's file.
+fn bill_many_keys(journal: &Journal, events: u64) {
+    let mut last = 0;
+    for id in 0..events {
+        let key = format!("sk_{id:020}");
+        let record = Record::Settled(Settled {
+            request_id: id.into(),
+            counted_for: vec![GroupId(1), GroupId(99)],
+            api_key_prefix: &key,
+            ..settled()
+        });
+        let mut bytes = Vec::new();
+        codec::encode(&record, &mut bytes).unwrap();
+        last = journal.append(&bytes).unwrap().seq;
+    }
+    assert!(journal.durable_blocking(last, Duration::from_secs(60)));
+}
+
+#[test]
+fn a_days_file_that_was_not_finished_is_not_taken_for_one() {
+    let directory = tempfile::tempdir().unwrap();
+    set_clock(FIRST_DAY, 1);
+    let first = journal(directory.path());
+    bill_many_keys(&first, 3000);
+    drop(open(directory.path(), &first, Day(0)).unwrap().store.flush());
+    let before = tempfile::tempdir().unwrap();
+    copy(&directory.path().join("store"), &before.path().join("store"));
+    set_clock(Day(FIRST_DAY.0 + 1), 1);
+    open(directory.path(), &first, Day(0)).unwrap().store.close_days(Day(FIRST_DAY.0 + 1)).unwrap();
+    // As a kill in the middle of the writing leaves it: half a file under its temporary name, all rows in the table.
+    let file = directory.path().join("rollups/2024-10-04");
+    let half = fs::read(&file).unwrap();
+    fs::write(file.with_extension("new"), &half[..half.len() / 2]).unwrap();
+    fs::remove_file(&file).unwrap();
+    fs::remove_dir_all(directory.path().join("store")).unwrap();
+    copy(&before.path().join("store"), &directory.path().join("store"));
+    let store = open(directory.path(), &first, Day(0)).unwrap().store;
+    assert_eq!(store.rollup_files().0, 0);
+    let troubles = store.rollups(None, Hour(0)..Hour(u32::MAX), Grain::Hour, |_| ()).unwrap();
+    assert_eq!(troubles, Vec::<String>::new(), "its rows are in the table");
+}
+
+#[test]
+fn a_days_file_that_two_reports_find_damaged_is_made_anew_once() {
+    let (directory, _) = lived(3, 4);
+    set_clock(FIRST_DAY, 1);
+    let journal = journal(directory.path());
+    let store = open(directory.path(), &journal, Day(0)).unwrap().store;
+    for _ in 0..20 {
+        fs::write(directory.path().join("rollups/2024-10-05"), "TOLLGATE").unwrap();
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    let all = Hour(0)..Hour(u32::MAX);
+                    let troubles = store.rollups(Some(&journal), all, Grain::Hour, |_| ()).unwrap();
+                    assert_eq!(troubles, Vec::<String>::new());
+                });
+            }
+        });
+    }
+}
+
+#[test]
+fn a_days_file_that_is_made_anew_from_a_damaged_journal_says_what_it_misses() {
+    let (directory, _) = lived(3, 4);
+    fs::remove_file(directory.path().join("rollups/2024-10-04")).unwrap();
+    let segment = fs::read_dir(directory.path().join("journal")).unwrap().next().unwrap().unwrap().path();
+    let mut bytes = fs::read(&segment).unwrap();
+    bytes[2000] ^= 1;
+    fs::write(&segment, bytes).unwrap();
+    let journal = journal(directory.path());
+    for _ in 0..2 {
+        let store = open(directory.path(), &journal, Day(0)).unwrap().store;
+        store.rollups(Some(&journal), Hour(0)..Hour(u32::MAX), Grain::Hour, |_| ()).unwrap();
+        assert_eq!(store.missing().unwrap().len(), 1);
+    }
+}
+
+#[test]
+fn a_days_file_under_another_days_name_is_damage() {
+    let (directory, _) = lived(3, 4);
+    let name = |date: &str| directory.path().join("rollups").join(date);
+    fs::copy(name("2024-10-05"), name("2024-10-04")).unwrap();
+    assert_eq!(check(directory.path()), Vec::<String>::new());
+}
+
+#[test]
+fn what_retention_removed_is_not_told_as_lost_by_a_store_that_was_built_anew() {
+    let directory = tempfile::tempdir().unwrap();
+    set_clock(FIRST_DAY, 1);
+    let first = journal(directory.path());
+    let (mut random, metadata) = (Random::new(1), "x".repeat(16 << 10));
+    let store = open(directory.path(), &first, Day(0)).unwrap().store;
+    for from in [0, 200] {
+        bill(&first, &mut random, from, 200, Some(&metadata));
+        Folder::new(&store, &first).unwrap().catch_up().unwrap();
+        store.write_snapshot().unwrap();
+    }
+    let kept = first.segments().unwrap()[1].first_seq;
+    assert!(kept > 1 && kept <= 200, "{kept}");
+    store.keep_from(kept).unwrap();
+    first.remove_before(kept).unwrap();
+    drop(store);
+    fs::remove_dir_all(directory.path().join("store")).unwrap();
+    let findings = open(directory.path(), &first, Day(0)).unwrap().findings;
+    assert!(!findings.iter().any(|finding| finding.contains("gone from the journal")), "{findings:?}");
+}
+
 fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {

@@ -13,7 +13,10 @@ use super::{BackupError, FORMAT, KEYS, MANIFEST, Manifest, SUMS, Watched, is_our
 use crate::{
     domain::{day::Day, record::Row},
     journal::{Durability, Journal},
-    service::{BootError, installation::Installation},
+    service::{
+        BootError,
+        installation::{Installation, write_private},
+    },
     store,
 };
 
@@ -47,12 +50,18 @@ pub fn restore(file: &Path, data_dir: &Path, progress: impl Fn(u64)) -> Result<R
     let unpacked = unpack(file, data_dir, &progress).and_then(|bytes| open(data_dir, manifest, bytes));
     if unpacked.is_err() {
         // As it was before. What cannot be removed is in nobody's way but ours, and the error is the better news.
-        let _ = fs::remove_dir_all(data_dir);
-        if existed {
-            let _ = fs::create_dir(data_dir);
-        }
+        let _ = if existed { clear(data_dir) } else { fs::remove_dir_all(data_dir) };
     }
     unpacked
+}
+
+/// Empties a directory, which may be a link or a mount.
+fn clear(directory: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() { fs::remove_dir_all(entry.path())? } else { fs::remove_file(entry.path())? }
+    }
+    Ok(())
 }
 
 /// Reads the whole backup and compares it with its sums.
@@ -96,12 +105,13 @@ fn check(file: &Path, progress: &impl Fn(u64)) -> Result<Manifest, BackupError> 
     Ok(manifest)
 }
 
+/// The keys come last: a start refuses data without them, so nobody serves what a kill left half unpacked.
 fn unpack(file: &Path, data_dir: &Path, progress: &impl Fn(u64)) -> Result<u64, BackupError> {
     let failed = |path: &Path| {
         let path = path.to_owned();
         move |error| BackupError::Io(path.clone(), error)
     };
-    let mut bytes = 0;
+    let (mut bytes, mut keys) = (0, Vec::new());
     DirBuilder::new().recursive(true).mode(0o700).create(data_dir).map_err(failed(data_dir))?;
     for directory in ["journal", "snapshots", "rollups"] {
         let path = data_dir.join(directory);
@@ -112,6 +122,12 @@ fn unpack(file: &Path, data_dir: &Path, progress: &impl Fn(u64)) -> Result<u64, 
             return Ok(());
         }
         let path = data_dir.join(name);
+        if KEYS.contains(&name) {
+            let mut key = Vec::new();
+            content.take(MAX_TEXT).read_to_end(&mut key).map_err(|error| unreadable(file, error))?;
+            keys.push((path, key));
+            return Ok(());
+        }
         let mut out = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map_err(failed(&path))?;
         let mut piece = vec![0; 256 << 10];
         loop {
@@ -125,9 +141,13 @@ fn unpack(file: &Path, data_dir: &Path, progress: &impl Fn(u64)) -> Result<u64, 
         }
         out.sync_all().map_err(failed(&path))
     })?;
-    for directory in ["journal", "snapshots", "rollups", ""] {
+    for directory in ["journal", "snapshots", "rollups"] {
         let path = data_dir.join(directory);
         File::open(&path).and_then(|directory| directory.sync_all()).map_err(failed(&path))?;
+    }
+    for (path, key) in keys {
+        bytes += key.len() as u64;
+        write_private(&path, &key).map_err(failed(&path))?;
     }
     Ok(bytes)
 }
@@ -139,9 +159,9 @@ fn open(data_dir: &Path, manifest: Manifest, bytes: u64) -> Result<Restored, Bac
     let opened = Journal::open(&data_dir.join("journal"), Durability::Disk);
     let (journal, _) = opened.map_err(|error| BackupError::Boot(BootError::Journal(error.to_string())))?;
     let opened = store::open(data_dir, &journal, Day(u32::MAX));
-    let opened = opened.map_err(|error| BackupError::Boot(BootError::Store(error)))?;
+    let opened = opened.map_err(|error| BackupError::Boot(BootError::Store(data_dir.to_owned(), error)))?;
     let flushed = opened.store.flush();
-    flushed.map_err(|error| BackupError::Boot(BootError::Store(error.into())))?;
+    flushed.map_err(|error| BackupError::Boot(BootError::Store(data_dir.to_owned(), error.into())))?;
     if journal.last_seq() != manifest.last_record {
         let (found, told) = (journal.last_seq(), manifest.last_record);
         return Err(damaged(format!("its journal ends with record {found}, and should end with {told}")));
