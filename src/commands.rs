@@ -68,6 +68,9 @@ pub fn backup(data_dir: &Path, file: &Path) -> Result<(), Failed> {
     let mut unfinished = file.as_os_str().to_owned();
     unfinished.push(".new");
     let unfinished = Path::new(&unfinished);
+    if unfinished.exists() {
+        return Err(Failed(format!("{} is there already", unfinished.display())));
+    }
     let write = || {
         let out = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(unfinished)?;
         backup.write(BufWriter::with_capacity(256 << 10, &out), |bytes| progress.add(bytes))?;

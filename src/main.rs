@@ -37,7 +37,8 @@ enum Command {
     },
     /// Makes a data directory from a backup.
     ///
-    /// The backup is checked first. The directory must be empty, or not there; it is whole in the end, or as it was.
+    /// The backup is checked first. The directory must be empty, or not there; it is whole in the end, or as it was; one
+    /// that was killed on the way is refused by a start.
     Restore {
         /// The backup.
         file: PathBuf,

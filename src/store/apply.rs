@@ -207,7 +207,7 @@ impl Store {
     }
 
     /// Writes rows, all or none of them.
-    pub(super) fn transact(&self, writes: &[Write]) -> Result<(), StoreError> {
+    fn transact(&self, writes: &[Write]) -> Result<(), StoreError> {
         let write = |trees: &Vec<TransactionalTree>| -> Result<(), ConflictableTransactionError<()>> {
             for (table, key, value) in writes {
                 match value {

@@ -2,7 +2,8 @@
 //!
 //! * An event is in exactly one of them. A file says up to which record it counts, and the fold passes over records of
 //!   that day up to there: so a store that is rebuilt from before the day was closed counts nothing twice.
-//! * A file is on the disk before its rows leave the table; a start finishes what a crash left between the two.
+//! * A file is on the disk before its rows leave the table. Between the two it is noted that they are to go, and nobody
+//!   reads them any more; a start finishes what a crash left undone.
 //! * A file is never written again. A day gets another one only if a clock that was set back brings more events after
 //!   it was closed.
 //! * A file that cannot be read is made anew from the journal, as long as that has the day.
@@ -32,6 +33,9 @@ use crate::{
     journal::{Journal, codec},
 };
 
+/// Rows that leave the table at once.
+const REMOVED_AT_ONCE: usize = 10_000;
+
 /// Counters of so many days are kept beside today's, so that a clock that was set back finds its day.
 const COUNTER_DAYS: u32 = 2;
 
@@ -40,6 +44,15 @@ const COUNTER_DAYS: u32 = 2;
 pub(super) struct Stored {
     pub(super) external_entity_id: String,
     pub(super) sums: Sums,
+}
+
+/// The files of a day.
+#[derive(Default, Serialize, Deserialize)]
+struct Files {
+    /// Up to which record each of them counts.
+    parts: Vec<u64>,
+    /// No row of the table is in them too.
+    rows_are_gone: bool,
 }
 
 /// A file begins with this; then come the rows of the day as a whole, then those of its hours.
@@ -126,13 +139,9 @@ impl Store {
     /// Names of the files that there should be and are not.
     pub fn lost_rollups(&self) -> Result<Vec<String>, StoreError> {
         let mut lost = Vec::new();
-        for entry in self.tables()?.of(Table::RollupFiles).iter() {
-            let (key, parts) = entry?;
-            let day = Day(u32::from_be_bytes(key.as_ref().try_into().map_err(|_| DAMAGED)?));
-            let parts = decode::<Vec<u64>>(&parts)?.len();
-            lost.extend(
-                (0..parts).filter(|part| !self.rollup_file(day, *part).exists()).map(|part| file_name(day, part)),
-            );
+        for (day, files) in self.files(Day(0)..Day(u32::MAX))? {
+            let is_lost = |part: &usize| !self.rollup_file(day, *part).exists();
+            lost.extend((0..files.parts.len()).filter(is_lost).map(|part| file_name(day, part)));
         }
         Ok(lost)
     }
@@ -144,8 +153,22 @@ impl Store {
 
     /// Up to which record each file of a day counts.
     fn parts(&self, day: Day) -> Result<Vec<u64>, StoreError> {
-        let parts = self.tables()?.of(Table::RollupFiles).get(day.0.to_be_bytes())?;
-        Ok(parts.map(|parts| decode(&parts)).transpose()?.unwrap_or_default())
+        let files = self.tables()?.of(Table::RollupFiles).get(day.0.to_be_bytes())?;
+        Ok(files.map(|files| decode::<Files>(&files)).transpose()?.unwrap_or_default().parts)
+    }
+
+    fn set_files(&self, day: Day, files: &Files) -> Result<(), StoreError> {
+        Ok(self.tables()?.of(Table::RollupFiles).insert(day.0.to_be_bytes(), encode(files)?).map(drop)?)
+    }
+
+    /// The days that have files, of some days, in order.
+    fn files(&self, days: Range<Day>) -> Result<Vec<(Day, Files)>, StoreError> {
+        let files = self.tables()?.of(Table::RollupFiles).range(days.start.0.to_be_bytes()..days.end.0.to_be_bytes());
+        let read = |entry: sled::Result<(sled::IVec, sled::IVec)>| {
+            let (key, value) = entry?;
+            Ok((Day(u32::from_be_bytes(key.as_ref().try_into().map_err(|_| DAMAGED)?)), decode(&value)?))
+        };
+        files.map(read).collect()
     }
 
     /// The rows of the table for some hours, in order.
@@ -176,10 +199,8 @@ impl Store {
 
     /// The days that have rows.
     pub(super) fn rollup_days(&self) -> Result<BTreeSet<Day>, StoreError> {
-        let mut days = BTreeSet::new();
-        for key in self.tables()?.of(Table::RollupFiles).iter().keys() {
-            days.insert(Day(u32::from_be_bytes(key?.as_ref().try_into().map_err(|_| DAMAGED)?)));
-        }
+        let closed = self.files(Day(0)..Day(u32::MAX))?;
+        let mut days: BTreeSet<Day> = closed.into_iter().map(|(day, _)| day).collect();
         let mut from = Hour(0);
         while let Some((key, _)) = self.tables()?.of(Table::Rollups).get_gt(from.0.to_be_bytes())? {
             let day = Hour(u32::from_be_bytes(*key.first_chunk().ok_or(DAMAGED)?)).day();
@@ -200,7 +221,7 @@ impl Store {
             #[cfg(test)]
             crate::crash::point("a day's file, and its rows");
             parts.push(head.through);
-            self.leave_table(day, &parts)?;
+            self.leave_table(day, parts)?;
             closed.push(day);
         }
         // Not by `today`: a clock that was ahead for a while goes back, at a restart to the last record's day.
@@ -231,14 +252,34 @@ impl Store {
     }
 
     /// The rows of a day are in its files, all of them.
-    fn leave_table(&self, day: Day, parts: &Vec<u64>) -> Result<(), StoreError> {
-        let Range { start, end } = day.hours();
-        let mut writes = vec![(Table::RollupFiles, day.0.to_be_bytes().to_vec(), Some(encode(parts)?))];
-        for key in self.tables()?.of(Table::Rollups).range(start.0.to_be_bytes()..end.0.to_be_bytes()).keys() {
-            writes.push((Table::Rollups, key?.to_vec(), None));
+    fn leave_table(&self, day: Day, parts: Vec<u64>) -> Result<(), StoreError> {
+        {
+            let _nobody_reads = self.closing.write();
+            self.set_files(day, &Files { parts: parts.clone(), rows_are_gone: false })?;
         }
-        let _nobody_reads = self.closing.write();
-        self.transact(&writes)
+        self.remove_rows(day, parts)
+    }
+
+    /// A piece at a time: a day may have very many rows.
+    fn remove_rows(&self, day: Day, parts: Vec<u64>) -> Result<(), StoreError> {
+        let Range { start, end } = day.hours();
+        let (tables, mut from) = (self.tables()?, start.0.to_be_bytes().to_vec());
+        loop {
+            let (mut gone, mut count) = (sled::Batch::default(), 0);
+            for key in
+                tables.of(Table::Rollups).range(from.as_slice()..&end.0.to_be_bytes()).keys().take(REMOVED_AT_ONCE)
+            {
+                from = key?.to_vec();
+                gone.remove(from.as_slice());
+                count += 1;
+            }
+            tables.of(Table::Rollups).apply_batch(gone)?;
+            #[cfg(test)]
+            crate::crash::point("a day's rows leave");
+            if count < REMOVED_AT_ONCE {
+                return self.set_files(day, &Files { parts, rows_are_gone: true });
+            }
+        }
     }
 
     fn forget_counters_before(&self, day: Day) -> Result<(), StoreError> {
@@ -276,7 +317,12 @@ impl Store {
                 }
             }
             if parts.len() > known {
-                self.leave_table(day, &parts)?;
+                self.leave_table(day, parts)?;
+            }
+        }
+        for (day, files) in self.files(Day(0)..Day(u32::MAX))? {
+            if !files.rows_are_gone {
+                self.remove_rows(day, files.parts)?;
             }
         }
         Ok(())
@@ -292,24 +338,23 @@ impl Store {
         mut each: impl FnMut(Rollup),
     ) -> Result<Vec<String>, FoldError> {
         let _nobody_closes = self.closing.read();
-        let mut troubles = Vec::new();
-        let last = Day(hours.end.0.div_ceil(24));
-        for entry in
-            self.tables()?.of(Table::RollupFiles).range(hours.start.day().0.to_be_bytes()..last.0.to_be_bytes())
-        {
-            let (key, parts) = entry.map_err(StoreError::from)?;
-            let day = Day(u32::from_be_bytes(key.as_ref().try_into().map_err(|_| DAMAGED)?));
+        let (mut troubles, mut leaving) = (Vec::new(), Vec::new());
+        for (day, files) in self.files(hours.start.day()..Day(hours.end.0.div_ceil(24)))? {
             let is_whole = hours.start <= day.hours().start && day.hours().end <= hours.end;
             let grain = if is_whole { grain } else { Grain::Hour };
-            for part in 0..decode::<Vec<u64>>(&parts)?.len() {
+            for part in 0..files.parts.len() {
                 match self.read_or_heal(healer, day, part, grain) {
                     Ok(rows) => rows.into_iter().filter(|row| hours.contains(&row.hour)).for_each(&mut each),
                     Err(trouble) => troubles.push(trouble),
                 }
             }
+            leaving.extend((!files.rows_are_gone).then_some(day));
         }
         for row in self.open_rows(hours)? {
-            each(row?);
+            let row = row?;
+            if !leaving.contains(&row.hour.day()) {
+                each(row);
+            }
         }
         Ok(troubles)
     }

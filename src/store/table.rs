@@ -42,7 +42,7 @@ pub(super) enum Table {
     OperatorsUsed,
     /// Hour, group, slug and key → the sums of their events, for the days that have no file yet (`rollups`).
     Rollups,
-    /// Day → up to which record each of its files counts.
+    /// Day → its files.
     RollupFiles,
     /// First missing sequence number → `Damage`: what totals do not contain since it was not in the journal.
     Missing,

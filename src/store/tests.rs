@@ -329,13 +329,12 @@ fn what_retention_removed_is_not_told_as_lost_by_a_store_that_was_built_anew() {
     let first = journal(directory.path());
     let (mut random, metadata) = (Random::new(1), "x".repeat(16 << 10));
     let store = open(directory.path(), &first, Day(0)).unwrap().store;
-    for from in [0, 200] {
-        bill(&first, &mut random, from, 200, Some(&metadata));
+    for from in (0..400).step_by(20) {
+        bill(&first, &mut random, from, 20, Some(&metadata));
         Folder::new(&store, &first).unwrap().catch_up().unwrap();
         store.write_snapshot().unwrap();
     }
     let kept = first.segments().unwrap()[1].first_seq;
-    assert!(kept > 1 && kept <= 200, "{kept}");
     store.keep_from(kept).unwrap();
     first.remove_before(kept).unwrap();
     drop(store);

@@ -34,7 +34,10 @@ impl Gap {
             last_sequence: Some(last),
             after: (damage.from_ms > 0).then_some(Timestamp(damage.from_ms)),
             before: (damage.to_ms < u64::MAX).then_some(Timestamp(damage.to_ms)),
-            detail: format!("{} records of the journal cannot be read{place}.", last.saturating_sub(first) + 1),
+            detail: match last.saturating_sub(first) {
+                0 => format!("A record of the journal cannot be read{place}."),
+                more => format!("{} records of the journal cannot be read{place}.", more + 1),
+            },
         }
     }
 

@@ -33,8 +33,6 @@ pub struct Restored {
     pub groups: usize,
     /// How many customers' keys.
     pub api_keys: usize,
-    /// Bytes that were unpacked.
-    pub bytes: u64,
 }
 
 /// Makes a data directory in `data_dir` from the backup `file`. `progress` is told of every piece of the file's bytes,
@@ -47,7 +45,7 @@ pub fn restore(file: &Path, data_dir: &Path, progress: impl Fn(u64)) -> Result<R
         Err(error) => return Err(BackupError::Io(data_dir.to_owned(), error)),
     };
     let manifest = check(file, &progress)?;
-    let unpacked = unpack(file, data_dir, &progress).and_then(|bytes| open(data_dir, manifest, bytes));
+    let unpacked = unpack(file, data_dir, &progress).and_then(|()| open(data_dir, manifest));
     if unpacked.is_err() {
         // As it was before. What cannot be removed is in nobody's way but ours, and the error is the better news.
         let _ = if existed { clear(data_dir) } else { fs::remove_dir_all(data_dir) };
@@ -106,12 +104,12 @@ fn check(file: &Path, progress: &impl Fn(u64)) -> Result<Manifest, BackupError> 
 }
 
 /// The keys come last: a start refuses data without them, so nobody serves what a kill left half unpacked.
-fn unpack(file: &Path, data_dir: &Path, progress: &impl Fn(u64)) -> Result<u64, BackupError> {
+fn unpack(file: &Path, data_dir: &Path, progress: &impl Fn(u64)) -> Result<(), BackupError> {
     let failed = |path: &Path| {
         let path = path.to_owned();
         move |error| BackupError::Io(path.clone(), error)
     };
-    let (mut bytes, mut keys) = (0, Vec::new());
+    let mut keys = Vec::new();
     DirBuilder::new().recursive(true).mode(0o700).create(data_dir).map_err(failed(data_dir))?;
     for directory in ["journal", "snapshots", "rollups"] {
         let path = data_dir.join(directory);
@@ -137,7 +135,6 @@ fn unpack(file: &Path, data_dir: &Path, progress: &impl Fn(u64)) -> Result<u64, 
             }
             out.write_all(&piece[..read]).map_err(failed(&path))?;
             progress(read as u64);
-            bytes += read as u64;
         }
         out.sync_all().map_err(failed(&path))
     })?;
@@ -146,14 +143,13 @@ fn unpack(file: &Path, data_dir: &Path, progress: &impl Fn(u64)) -> Result<u64, 
         File::open(&path).and_then(|directory| directory.sync_all()).map_err(failed(&path))?;
     }
     for (path, key) in keys {
-        bytes += key.len() as u64;
         write_private(&path, &key).map_err(failed(&path))?;
     }
-    Ok(bytes)
+    Ok(())
 }
 
 /// Opens what was unpacked as a start would, so that the store is there and everything is known to be readable.
-fn open(data_dir: &Path, manifest: Manifest, bytes: u64) -> Result<Restored, BackupError> {
+fn open(data_dir: &Path, manifest: Manifest) -> Result<Restored, BackupError> {
     let installation =
         Installation::open(data_dir).map_err(|error| BackupError::Boot(BootError::Installation(error)))?;
     let opened = Journal::open(&data_dir.join("journal"), Durability::Disk);
@@ -172,7 +168,6 @@ fn open(data_dir: &Path, manifest: Manifest, bytes: u64) -> Result<Restored, Bac
         last_record: manifest.last_record,
         groups: count(|row| matches!(row, Row::Group(_))),
         api_keys: count(|row| matches!(row, Row::ApiKey(_))),
-        bytes,
     };
     drop((opened, journal, installation));
     Ok(restored)

@@ -18,7 +18,7 @@ const CHILD: &str = "store::tests::crashes::a_life_until_it_is_killed";
 const KILLED: i32 = 9;
 
 /// Each with how often the process comes there before it dies: early and late in its life.
-const POINTS: [(&str, [u32; 2]); 8] = [
+const POINTS: [(&str, [u32; 2]); 9] = [
     ("appended, not synced", [2, 40]),
     ("segment named", [1, 3]),
     ("segment turned", [1, 2]),
@@ -27,6 +27,7 @@ const POINTS: [(&str, [u32; 2]); 8] = [
     ("half of a snapshot", [5, 40]),
     ("a snapshot too many", [1, 4]),
     ("a day's file, and its rows", [1, 3]),
+    ("a day's rows leave", [1, 3]),
 ];
 
 /// Those that a start comes to, the last one when the store is gone.
