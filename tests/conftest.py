@@ -14,6 +14,16 @@ def gateway():
 
 
 @pytest.fixture
+def own():
+    """A gateway of the test's own, which it may kill."""
+    gateway = Gateway()
+    yield gateway
+    if gateway.process.child.poll() is None:
+        gateway.kill9()
+    gateway.close()
+
+
+@pytest.fixture
 def upstream():
     scripted = ScriptedUpstream()
     yield scripted

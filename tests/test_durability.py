@@ -17,16 +17,6 @@ def not_over_midnight():
         pytest.skip("the day is about to change")
 
 
-@pytest.fixture
-def own():
-    """A gateway of the test's own, which it may kill."""
-    gateway = Gateway()
-    yield gateway
-    if gateway.process.child.poll() is None:
-        gateway.kill9()
-    gateway.close()
-
-
 def test_what_was_in_flight_at_a_kill_counts_nowhere(own, upstream):
     slug = own.create_endpoint(upstream)["slug"]
     group = own.create_group(model(slug, *LIMITS))

@@ -12,16 +12,6 @@ from support.wire import Broken
 
 
 @pytest.fixture
-def own():
-    """A gateway of the test's own, which it may kill."""
-    gateway = Gateway()
-    yield gateway
-    if gateway.process.child.poll() is None:
-        gateway.kill9()
-    gateway.close()
-
-
-@pytest.fixture
 def scene(own, upstream):
     """`gateway, slug, group, customer`"""
     slug = own.create_endpoint(upstream)["slug"]

@@ -6,10 +6,10 @@ import shutil
 
 import pytest
 
+from support.books import keyed, report_of
 from support.commands import attempt, run
 from support.gateway import EPOCH, Customer, DidNotStart, model, parse_time, rate
 from support.wall_clock import WallClock
-from test_reports import read, summed
 
 LARGE = {f"k{number}": "x" * 500 for number in range(30)}  # some 15 KiB: a few hundred events fill segments
 DAY = [rate("REQUEST", "DAY", 100_000)]
@@ -71,11 +71,11 @@ class Aged:
 
     def report(self, *columns):
         query = {"start_time": EPOCH, "group_by": ",".join(columns)}
-        return read(self.gateway.admin("GET", "/v1/gateway/usage_report", query=query)["items"])
+        return keyed(self.gateway.admin("GET", "/v1/gateway/usage_report", query=query)["items"])
 
     def totals_are_whole(self):
         for columns in (("day",), ("group", "model", "key"), ("hour",)):
-            assert self.report(*columns) == summed(self.events, columns)
+            assert self.report(*columns) == report_of(self.events, columns)
 
     @property
     def attention(self):

@@ -7,9 +7,9 @@ import tarfile
 
 import pytest
 
+from support.books import keyed, report_of
 from support.commands import run
 from support.gateway import EPOCH, Customer, DidNotStart, Gateway
-from test_reports import read, summed
 
 FIXTURES = pathlib.Path(__file__).resolve().parent / "fixtures"
 sys.path.insert(0, str(FIXTURES))
@@ -28,7 +28,7 @@ def test_what_an_earlier_version_wrote_is_all_there(tmp_path, name):
             events = told["said"]["events"]
             query = {"start_time": EPOCH, "group_by": "group,model,key,hour"}
             items = gateway.admin("GET", "/v1/gateway/usage_report", query=query)["items"]
-            assert read(items) == summed(events, ("group", "model", "key", "hour"))
+            assert keyed(items) == report_of(events, ("group", "model", "key", "hour"))
             off, on = (Customer(gateway, key).get("/v1/models") for key in told["keys"])
             assert (off.status, on.status) == (401, 200)
             assert gateway.admin_answer("GET", "/v1/gateway/status", key=told["operator"]).status == 200
