@@ -123,6 +123,8 @@ impl Gateway {
     /// After an error the store is not believed any more.
     fn give_up_on_failure(&self, done: Result<(), FoldError>) -> Result<(), FoldError> {
         if let Err(FoldError::Store(StoreError::Sled(_) | StoreError::Damaged(_))) = &done {
+            // Reports wait until another one has come as far.
+            self.upkeep.applied.send_replace(0);
             self.store.give_up()?;
         }
         done
