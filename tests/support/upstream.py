@@ -304,8 +304,9 @@ class ScriptedUpstream:
         for gate in self.gates:
             gate.release()
         # Closed only, it would leave its thread waiting on a number that the next socket gets, with that one's clients.
-        self.listener.shutdown(socket.SHUT_RDWR)
-        self.listener.close()
+        if self.listener.fileno() >= 0:  # else a test has stopped it already
+            self.listener.shutdown(socket.SHUT_RDWR)
+            self.listener.close()
         self.drop_connections()
 
     # How it is done
