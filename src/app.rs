@@ -131,7 +131,9 @@ async fn run(booted: Booted, with_demo: bool) -> Result<(), AppError> {
     if tokio::time::timeout(LAST_SETTLEMENTS, gateway.counts.drained()).await.is_err() {
         warn!("some requests could not be settled before the end");
     }
-    booted.close();
+    if !booted.close() {
+        return Err(AppError::Other("stopped, but the journal could not be written to its end".to_owned()));
+    }
     info!("stopped");
     Ok(())
 }

@@ -414,3 +414,20 @@ def test_answers_are_cut_after_thirty_seconds_of_a_stall_and_billed(faulty_disk,
     calls = {call_of(event) for event in shop.check_books() if event["requestMetadata"]}
     assert calls == {"held-0", "waiting"}, "what was cut is billed"
     shop.check_books_after_a_crash()
+
+
+@slow
+def test_a_stop_on_a_disk_that_hangs_ends_and_says_what_is_not_written(faulty_disk, open_shop):
+    shop = open_shop(faulty_disk.gateway(shutdown_grace="1s"))
+    before = shop.check_books()
+    faulty_disk.stall("sync", "write")
+    waiting = shop.customer.begin_chat(shop.slug, "one two", metadata={"call": "waiting"})
+    shop.gateway.eventually(lambda: faulty_disk.waiters, bool)
+    shop.gateway.terminate()
+    assert shop.gateway.process.child.wait(60) == 1
+    assert "could not be written to its end" in shop.gateway.log
+    waiting.close()
+    faulty_disk.heal()
+    shop.gateway.start()
+    after = shop.check_books()
+    assert after[: len(before)] == before and len(after) <= len(before) + 1

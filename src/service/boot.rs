@@ -89,8 +89,9 @@ pub struct Booted {
 }
 
 impl Booted {
-    /// Makes everything durable and lets go of the data directory. Requests have ended by now.
-    pub fn close(self) {
+    /// Makes everything durable and lets go of the data directory. Requests have ended by now. False if the journal could
+    /// not be written to its end: what was lost with it no customer had been given.
+    pub fn close(self) -> bool {
         let is_written = self.gateway.journal.close(LAST_WRITE);
         if !is_written {
             error!("the journal could not be written to its end");
@@ -99,6 +100,7 @@ impl Booted {
         if self.upkeep.stop(LAST_WRITE) && is_written {
             self.gateway.in_flight.close();
         }
+        is_written
     }
 }
 
