@@ -65,6 +65,11 @@ def test_a_backup_taken_while_serving_is_the_gateway_as_it_was(source, tmp_path)
     before = state(source)
     assert "record" in run("backup", archive, "--data-dir", source.data_dir)
     assert stat.S_IMODE(archive.stat().st_mode) == 0o600
+    again = tmp_path / "umask"
+    run("restore", archive, "--data-dir", again, umask=0)
+    modes = {stat.S_IMODE(path.stat().st_mode) for path in again.rglob("*") if path.is_file()}
+    directories = {stat.S_IMODE(path.stat().st_mode) for path in [again, *again.rglob("*")] if path.is_dir()}
+    assert (modes, directories) == ({0o600}, {0o700}), "whatever the umask"
     with restored(source, archive, tmp_path) as again:
         assert state(again) == before
         assert Customer(again, source.key).chat(source.slug).status == 200

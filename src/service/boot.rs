@@ -106,8 +106,6 @@ impl Booted {
 
 /// Opens the data directory and makes a gateway of what is in it.
 pub fn boot(config: Config, admin_key: Option<Secret>) -> Result<Booted, BootError> {
-    // Whatever umask we were started with: nothing in the data directory is for others.
-    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let clock = Clock::start();
     let installation = Installation::open(&config.data_dir).map_err(BootError::Installation)?;
     let hasher = KeyHasher::new(installation.hash_key);

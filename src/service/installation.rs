@@ -61,6 +61,8 @@ impl std::error::Error for InstallationError {}
 
 impl Installation {
     pub(super) fn open(directory: &Path) -> Result<Self, InstallationError> {
+        // Whatever umask we were started with: nothing in the data directory is for others.
+        rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
         let failed = |error| InstallationError::Io(directory.to_owned(), error);
         fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed)?;
         fs::set_permissions(directory, fs::Permissions::from_mode(0o700)).map_err(failed)?;

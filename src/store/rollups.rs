@@ -36,7 +36,7 @@ use crate::{
 /// Rows that leave the table at once.
 const REMOVED_AT_ONCE: usize = 10_000;
 
-/// Counters of so many days are kept beside today's, so that a clock that was set back finds its day.
+/// Counters of so many days before the last closed one are kept: a clock that is set back finds its day.
 const COUNTER_DAYS: u32 = 2;
 
 /// A row's value.

@@ -123,7 +123,7 @@ impl Backup {
         }
         let (journal, report) = Journal::open_read_only(&data_dir.join("journal")).map_err(BackupError::Journal)?;
         let first = journal.first_seq();
-        if first > 0 && !bases.iter().any(|applied| applied + 1 >= first) {
+        if first > 0 && !bases.iter().any(|applied| applied.saturating_add(1) >= first) {
             // Both snapshots and the records after them have gone since they were listed, or long ago.
             return Err(BackupError::Io(data_dir.join("snapshots"), io::ErrorKind::NotFound.into()));
         }
