@@ -51,6 +51,10 @@ ids! {
     EndpointId,
     /// Names a stored provider credential.
     SecretId,
+    /// Names a webhook.
+    WebhookId,
+    /// Names a delivery that was given up.
+    DeadLetterId,
 }
 
 /// What a slug's counters hang on: it stays when the slug is renamed. Given out in order, from 1.

@@ -33,6 +33,10 @@ pub struct ApiKey {
     pub disabled: bool,
 }
 
+/// An Ed25519 public key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PublicKey(pub [u8; 32]);
+
 /// What an operator key may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum OperatorType {

@@ -18,4 +18,5 @@ pub mod slug;
 pub(crate) mod testing;
 pub mod time;
 pub mod usage;
+pub mod webhook;
 pub mod window;

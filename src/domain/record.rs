@@ -4,26 +4,72 @@
 //! changed one is a new variant of `Record`, and enums that stand in records only grow at their end. The frame around
 //! a record gives its sequence number and time; both belong to the record and are not repeated in it.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{
     endpoint::Endpoint,
     group::Group,
-    id::{EndpointId, GroupId, SecretId, SlugId},
-    key::{ApiKey, OperatorKey, StoredSecret},
+    id::{DeadLetterId, EndpointId, GroupId, SecretId, SlugId, WebhookId},
+    key::{ApiKey, OperatorKey, PublicKey, StoredSecret},
     money::Cost,
     route::Route,
     usage::{Usage, UsageSource},
+    webhook::{DeadLetter, Delivered, Redelivered, Webhook},
 };
 
 /// One durable fact.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug)]
 pub enum Record<'a> {
     /// An upstream answered a customer's request.
-    #[serde(borrow)]
     Settled(Settled<'a>),
     /// An operator changed something.
     Changed(Changed),
+    /// A webhook's receiver took events.
+    Delivered(Delivered),
+    /// A webhook's delivery was given up.
+    DeadLettered(DeadLetter<'a>),
+    /// Such a delivery was tried again.
+    Redelivered(Redelivered),
+}
+
+/// Every kind of record that was ever written, each at the place that stands for it in the journal.
+#[derive(Deserialize)]
+enum Stored<'a> {
+    #[serde(borrow)]
+    Settled(Settled<'a>),
+    ChangedV1(ChangedV1),
+    Changed(Changed),
+    Delivered(Delivered),
+    DeadLettered(DeadLetter<'a>),
+    Redelivered(Redelivered),
+}
+
+impl Serialize for Record<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        const NAME: &str = "Record";
+        match self {
+            Self::Settled(settled) => serializer.serialize_newtype_variant(NAME, 0, "Settled", settled),
+            Self::Changed(changed) => serializer.serialize_newtype_variant(NAME, 2, "Changed", changed),
+            Self::Delivered(delivered) => serializer.serialize_newtype_variant(NAME, 3, "Delivered", delivered),
+            Self::DeadLettered(letter) => serializer.serialize_newtype_variant(NAME, 4, "DeadLettered", letter),
+            Self::Redelivered(again) => serializer.serialize_newtype_variant(NAME, 5, "Redelivered", again),
+        }
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Record<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(match Stored::deserialize(deserializer)? {
+            Stored::Settled(settled) => Self::Settled(settled),
+            Stored::ChangedV1(ChangedV1 { actor, action, rows }) => {
+                Self::Changed(Changed { actor, action, before: None, rows })
+            }
+            Stored::Changed(changed) => Self::Changed(changed),
+            Stored::Delivered(delivered) => Self::Delivered(delivered),
+            Stored::DeadLettered(letter) => Self::DeadLettered(letter),
+            Stored::Redelivered(again) => Self::Redelivered(again),
+        })
+    }
 }
 
 /// A billed request: the billing event, and what replay needs when the group, key or slug has changed or gone since.
@@ -111,8 +157,19 @@ pub struct Changed {
     pub actor: Actor,
     /// What, as `noun.verb`: `group.created`.
     pub action: String,
+    /// Those of `rows` that were there before, as they were. `None` if they were very many, or
+    /// if a version wrote the record that did not keep them.
+    pub before: Option<Vec<Row>>,
     /// In one step.
     pub rows: Vec<Row>,
+}
+
+/// What 0.1.0's first journals have in the place of [`Changed`].
+#[derive(Deserialize)]
+struct ChangedV1 {
+    actor: Actor,
+    action: String,
+    rows: Vec<Row>,
 }
 
 /// One row of the catalog after a change, or its end.
@@ -142,4 +199,12 @@ pub enum Row {
     Secret(StoredSecret),
     /// A credential was deleted.
     SecretGone(SecretId),
+    /// A webhook was written.
+    Webhook(Webhook),
+    /// A webhook was deleted, and its dead letters with it.
+    WebhookGone(WebhookId),
+    /// A dead letter is to be delivered again.
+    Redeliver(WebhookId, DeadLetterId),
+    /// What the registration of customers' keys is signed with, or that it is not.
+    SigningKey(Option<PublicKey>),
 }

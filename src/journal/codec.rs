@@ -50,7 +50,8 @@ mod tests {
             cost: None,
         };
         let rows = vec![Row::Slug(SlugId(1), "acme/chat".to_owned()), Row::GroupGone(GroupId(1))];
-        let changed = Changed { actor: Actor::system(), action: "a.b".to_owned(), rows };
+        let before = Some(vec![Row::Slug(SlugId(1), "acme/old".to_owned())]);
+        let changed = Changed { actor: Actor::system(), action: "a.b".to_owned(), before, rows };
         for record in [Record::Settled(settled), Record::Changed(changed)] {
             let mut bytes = Vec::new();
             encode(&record, &mut bytes).unwrap();

@@ -20,6 +20,9 @@ use crate::{
 /// How long an operator waits for a record to become durable before being told what is wrong.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// The most rows that a record tells the state before of.
+const MAX_ROWS_BEFORE: usize = 10_000;
+
 /// The turn to make one change.
 pub struct Change {
     gateway: Arc<Gateway>,
@@ -44,7 +47,10 @@ impl Change {
     /// Makes `rows` durable and puts them in force, in one step.
     pub async fn commit(self, actor: Actor, action: &str, rows: Vec<Row>) -> Result<(), Error> {
         let Self { gateway, catalog, turn } = self;
-        let record = Record::Changed(Changed { actor, action: action.to_owned(), rows });
+        let rows_before: Vec<_> = rows.iter().filter_map(|row| catalog.before(row)).collect();
+        // The end of a hundred thousand groups is told without all that they were.
+        let before = (rows_before.len() <= MAX_ROWS_BEFORE).then_some(rows_before);
+        let record = Record::Changed(Changed { actor, action: action.to_owned(), before, rows });
         let mut bytes = Vec::new();
         codec::encode(&record, &mut bytes).map_err(Error::internal)?;
         let appended = gateway.journal.append(&bytes).map_err(Error::internal)?;

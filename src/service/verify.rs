@@ -55,12 +55,13 @@ fn check_journal(
     progress: Progress<'_>,
     verified: &mut Verified,
 ) -> Result<(), String> {
-    let (mut reader, mut events, mut changes) = (journal.reader(0), 0_u64, 0_u64);
+    let (mut reader, mut events, mut changes, mut deliveries) = (journal.reader(0), 0_u64, 0_u64, 0_u64);
     let last = report.last_seq;
     while let Some(frame) = reader.next().map_err(|error| error.to_string())? {
         match codec::decode(frame.body) {
             Ok(Record::Settled(_)) => events += 1,
             Ok(Record::Changed(_)) => changes += 1,
+            Ok(Record::Delivered(_) | Record::DeadLettered(_) | Record::Redelivered(_)) => deliveries += 1,
             Err(error) => verified.findings.push(format!("journal: record {} cannot be decoded: {error}.", frame.seq)),
         }
         if frame.seq.is_multiple_of(10_000) {
@@ -73,7 +74,9 @@ fn check_journal(
         format!("journal: records {first} to {last} cannot be read ({place}).")
     }));
     let first = journal.first_seq();
-    verified.seen.push(format!("journal: records {first} to {last}: {events} events, {changes} changes"));
+    verified.seen.push(format!(
+        "journal: records {first} to {last}: {events} events, {changes} changes, {deliveries} about webhooks"
+    ));
     if report.cut_bytes > 0 {
         let torn = report.cut_bytes;
         verified

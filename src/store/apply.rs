@@ -8,6 +8,7 @@ use std::{
     ops::RangeInclusive,
 };
 
+use serde::de::DeserializeOwned;
 use sled::{
     Transactional,
     transaction::{ConflictableTransactionError, TransactionError, TransactionalTree},
@@ -42,14 +43,14 @@ pub struct Counter {
 pub type CounterKey = (Day, GroupId, SlugId);
 
 /// Table, key, and value or nothing.
-type Write = (Table, Vec<u8>, Option<Vec<u8>>);
+pub(super) type Write = (Table, Vec<u8>, Option<Vec<u8>>);
 
 /// What a stretch of records comes to.
 #[derive(Default)]
 pub(super) struct Batch {
     pub(super) records: usize,
     pub(super) last_seq: u64,
-    rows: Vec<Write>,
+    pub(super) rows: Vec<Write>,
     counters: HashMap<CounterKey, Counter>,
     rollups: HashMap<Vec<u8>, Stored>,
     last_used: HashMap<String, u64>,
@@ -157,7 +158,8 @@ impl Store {
             Row::Group(group) => write(Table::Groups, &group.id.0.to_be_bytes(), Some(encode(&group)?)),
             Row::GroupGone(id) => {
                 let key = id.0.to_be_bytes();
-                let gone = self.group_in(batch, &key)?.map(|group| encode(&group)).transpose()?;
+                let gone: Option<Group> = self.row_in(batch, Table::Groups, &key)?;
+                let gone = gone.map(|group| encode(&group)).transpose()?;
                 batch.rows.push((Table::Groups, key.to_vec(), None));
                 batch.rows.extend(gone.map(|gone| (Table::GoneGroups, key.to_vec(), Some(gone))));
             }
@@ -172,16 +174,24 @@ impl Store {
             Row::OperatorGone(prefix) => write(Table::Operators, prefix.as_bytes(), None),
             Row::Secret(secret) => write(Table::Secrets, &secret.id.0.to_be_bytes(), Some(encode(&secret)?)),
             Row::SecretGone(id) => write(Table::Secrets, &id.0.to_be_bytes(), None),
+            Row::Webhook(webhook) => write(Table::Webhooks, &webhook.id.0.to_be_bytes(), Some(encode(&webhook)?)),
+            Row::WebhookGone(id) => self.forget_webhook(batch, id)?,
+            Row::Redeliver(webhook, id) => self.queue_redelivery(batch, webhook, id)?,
+            Row::SigningKey(key) => write(Table::Settings, b"signing_key", Some(encode(&key)?)),
         }
         Ok(())
     }
 
-    /// A group as the batch leaves it so far.
-    fn group_in(&self, batch: &Batch, key: &[u8]) -> Result<Option<Group>, StoreError> {
-        let in_batch = batch.rows.iter().rev().find(|(table, known, _)| *table == Table::Groups && known == key);
-        match in_batch {
+    /// A row as the batch leaves it so far.
+    pub(super) fn row_in<T: DeserializeOwned>(
+        &self,
+        batch: &Batch,
+        table: Table,
+        key: &[u8],
+    ) -> Result<Option<T>, StoreError> {
+        match batch.rows.iter().rev().find(|(of, known, _)| *of == table && known == key) {
             Some((_, _, value)) => value.as_deref().map(decode).transpose(),
-            None => self.tables()?.of(Table::Groups).get(key)?.map(|value| decode(&value)).transpose(),
+            None => self.tables()?.of(table).get(key)?.map(|value| decode(&value)).transpose(),
         }
     }
 

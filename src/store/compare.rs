@@ -89,6 +89,13 @@ impl Store {
             (Table::Secrets, "secrets"),
             (Table::LastUsed, "last use of keys"),
             (Table::Counters, "daily counters"),
+            (Table::Settings, "settings"),
+            (Table::Webhooks, "webhooks"),
+            (Table::Cursors, "webhooks' cursors"),
+            (Table::DeadLetters, "dead letters"),
+            (Table::DeadEvents, "dead letters' events"),
+            (Table::Redeliveries, "redeliveries"),
+            (Table::Audit, "index of changes"),
         ] {
             let differ = self.differing_rows(other, table)?;
             if differ > 0 {
@@ -108,11 +115,12 @@ impl Store {
     fn differing_rows(&self, other: &Self, table: Table) -> Result<usize, StoreError> {
         let (own, others) = (self.tables()?, other.tables()?);
         let (own, others) = (own.of(table), others.of(table));
-        // Counters of days long past are forgotten, by one store sooner than by another.
+        // Counters of days long past and changes past their retention are forgotten, by one store sooner than by another.
+        let first =
+            || others.first().map(|first| first.map_or_else(|| [u8::MAX; 32].as_slice().into(), |(key, _)| key));
         let forgotten_before = match table {
-            Table::Counters => {
-                others.first()?.map_or_else(|| [u8::MAX; 32].as_slice().into(), |(key, _)| key.subslice(0, 4))
-            }
+            Table::Counters => first()?.subslice(0, 4),
+            Table::Audit => first()?,
             _ => sled::IVec::default(),
         };
         let mut differ = 0;

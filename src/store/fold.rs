@@ -93,10 +93,14 @@ impl<'a> Folder<'a> {
             match record {
                 Record::Settled(settled) => self.store.count(&mut batch, frame.seq, frame.at_ms, &settled)?,
                 Record::Changed(changed) => {
+                    Store::note_change(&mut batch, frame.seq, frame.at_ms, &changed.action)?;
                     for row in changed.rows {
                         self.store.put(&mut batch, row)?;
                     }
                 }
+                Record::Delivered(delivered) => self.store.deliver(&mut batch, &delivered)?,
+                Record::DeadLettered(letter) => self.store.bury(&mut batch, frame.at_ms, &letter)?,
+                Record::Redelivered(again) => self.store.redeliver(&mut batch, frame.at_ms, again)?,
             }
         }
         Ok(batch)
@@ -117,8 +121,8 @@ mod tests {
     fn slug(id: u64) -> Vec<u8> {
         let rows = vec![Row::Slug(SlugId(id), format!("a/{id}"))];
         let mut bytes = Vec::new();
-        codec::encode(&Record::Changed(Changed { actor: Actor::system(), action: "a.b".to_owned(), rows }), &mut bytes)
-            .unwrap();
+        let changed = Changed { actor: Actor::system(), action: "a.b".to_owned(), before: None, rows };
+        codec::encode(&Record::Changed(changed), &mut bytes).unwrap();
         bytes
     }
 
@@ -149,7 +153,8 @@ mod tests {
             Row::Slug(SlugId(1), "a/two".to_owned()),
         ];
         let mut bytes = Vec::new();
-        let record = Record::Changed(Changed { actor: Actor::system(), action: "a.b".to_owned(), rows });
+        let changed = Changed { actor: Actor::system(), action: "a.b".to_owned(), before: None, rows };
+        let record = Record::Changed(changed);
         codec::encode(&record, &mut bytes).unwrap();
         let appended = journal.append(&bytes).unwrap();
         assert!(journal.durable_blocking(appended.seq, std::time::Duration::from_secs(10)));

@@ -9,6 +9,7 @@
 //! * What totals do not contain since it was missing from the log is noted with them.
 
 mod apply;
+mod audit;
 mod checked;
 mod compare;
 mod fold;
@@ -19,6 +20,7 @@ pub mod snapshot;
 mod table;
 #[cfg(test)]
 mod tests;
+mod webhooks;
 
 use std::{
     fmt, io,
@@ -32,12 +34,14 @@ use parking_lot::{Mutex, RwLock};
 
 pub use self::{
     apply::{Counter, CounterKey},
+    audit::IndexedChange,
     checked::FileError,
     compare::{load_copy, open_copy, scratch, unreadable_rollups},
     fold::{FoldError, Folder},
     open::{Opened, open},
     rollups::Grain,
     table::Rows,
+    webhooks::{BuriedEvents, DeadLetterRow, WebhookProgress},
 };
 use self::{
     migrate::FORMAT,
@@ -165,7 +169,7 @@ impl Store {
         if store.meta("format")?.is_none() && last_seq > 0 && has_base() {
             return Err(StoreError::Damaged("it is empty"));
         }
-        store.check_format()?;
+        store.check_format(journal)?;
         match store.applied()? {
             applied if applied > last_seq => Err(StoreError::AheadOfJournal { applied, last_seq }),
             applied if applied.saturating_add(1) < first_seq => {
@@ -194,11 +198,11 @@ impl Store {
         self.tables.read().clone().ok_or(StoreError::Closed)
     }
 
-    fn check_format(&self) -> Result<(), StoreError> {
+    fn check_format(&self, journal: &Journal) -> Result<(), StoreError> {
         match self.meta("format")? {
             None => self.set_meta("format", u64::from(FORMAT)),
             Some(found) if found == u64::from(FORMAT) => Ok(()),
-            Some(found) => migrate::migrate(self, u32::try_from(found).unwrap_or(u32::MAX)),
+            Some(found) => migrate::migrate(self, journal, u32::try_from(found).unwrap_or(u32::MAX)),
         }
     }
 
@@ -231,6 +235,7 @@ impl Store {
     /// Notes, durably, that the journal may begin with the record `seq`: to be called before it does.
     pub fn keep_from(&self, seq: u64) -> Result<(), StoreError> {
         self.set_meta("kept_from", seq)?;
+        self.forget_changes_before(seq)?;
         self.flush()
     }
 

@@ -3,16 +3,17 @@
 //! Keys are big-endian, so that sled's order is the order of the numbers in them. A value is a version byte and the
 //! bincode of one frozen struct.
 
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::{Store, StoreError};
+use super::{Store, StoreError, webhooks::WebhookProgress};
 use crate::domain::{
     day::Day,
     endpoint::Endpoint,
     group::Group,
-    id::{GroupId, SlugId},
-    key::{ApiKey, OperatorKey, StoredSecret},
+    id::{GroupId, SlugId, WebhookId},
+    key::{ApiKey, OperatorKey, PublicKey, StoredSecret},
     record::Row,
+    webhook::Webhook,
 };
 
 /// A table. Its place in the list is its place in `Tables`.
@@ -46,9 +47,23 @@ pub(super) enum Table {
     RollupFiles,
     /// First missing sequence number → `Damage`: what totals do not contain since it was not in the journal.
     Missing,
+    /// `signing_key` → `Option<PublicKey>`.
+    Settings,
+    /// Webhook id → `Webhook`.
+    Webhooks,
+    /// Webhook id → `Cursor`.
+    Cursors,
+    /// Webhook id, dead letter id → `DeadLetterRow`.
+    DeadLetters,
+    /// The same → its events: they are large, and lists of dead letters need only some of them.
+    DeadEvents,
+    /// The same → nothing: those that are to be delivered again.
+    Redeliveries,
+    /// Sequence number of a change → Unix ms and what was done: an index of the journal.
+    Audit,
 }
 
-const TABLES: [&str; 14] = [
+const TABLES: [&str; 21] = [
     "meta",
     "slugs",
     "endpoints",
@@ -63,6 +78,13 @@ const TABLES: [&str; 14] = [
     "rollups",
     "rollup_files",
     "missing",
+    "settings",
+    "webhooks",
+    "cursors",
+    "dead_letters",
+    "dead_events",
+    "redeliveries",
+    "audit",
 ];
 
 /// The open trees, in the order of `Table`.
@@ -99,9 +121,9 @@ pub(super) fn encode(value: &impl Serialize) -> Result<Vec<u8>, StoreError> {
     Ok(bytes)
 }
 
-pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, StoreError> {
+pub(super) fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, StoreError> {
     match bytes.split_first() {
-        Some((&VERSION, body)) => bincode::serde::decode_from_slice(body, bincode::config::standard())
+        Some((&VERSION, body)) => bincode::serde::borrow_decode_from_slice(body, bincode::config::standard())
             .map(|(value, _)| value)
             .map_err(|_| DAMAGED),
         _ => Err(DAMAGED),
@@ -132,6 +154,8 @@ pub struct Rows {
     pub keys_used: Vec<(String, u64)>,
     /// Prefix of an operator's key → Unix ms of its last request.
     pub operators_used: Vec<(String, u64)>,
+    /// How far each webhook has come.
+    pub webhooks: Vec<(WebhookId, WebhookProgress)>,
 }
 
 impl Store {
@@ -149,7 +173,14 @@ impl Store {
         rows.extend(parents_first(self.values(Table::Groups)?).into_iter().map(Row::Group));
         rows.extend(self.values::<ApiKey>(Table::ApiKeys)?.into_iter().map(Row::ApiKey));
         rows.extend(self.values::<OperatorKey>(Table::Operators)?.into_iter().map(Row::Operator));
-        Ok(Rows { rows, keys_used: self.used(Table::LastUsed)?, operators_used: self.used(Table::OperatorsUsed)? })
+        rows.extend(self.values::<Webhook>(Table::Webhooks)?.into_iter().map(Row::Webhook));
+        rows.extend(self.values::<Option<PublicKey>>(Table::Settings)?.into_iter().map(Row::SigningKey));
+        Ok(Rows {
+            rows,
+            keys_used: self.used(Table::LastUsed)?,
+            operators_used: self.used(Table::OperatorsUsed)?,
+            webhooks: self.progress_of_webhooks()?,
+        })
     }
 
     fn used(&self, table: Table) -> Result<Vec<(String, u64)>, StoreError> {

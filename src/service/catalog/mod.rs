@@ -30,9 +30,10 @@ use crate::{
         day::Now,
         endpoint::Endpoint,
         group::Group,
-        id::{EndpointId, GroupId, SecretId, SlugId},
-        key::{ApiKey, OperatorKey, StoredSecret},
+        id::{EndpointId, GroupId, SecretId, SlugId, WebhookId},
+        key::{ApiKey, OperatorKey, PublicKey, StoredSecret},
         record::Row,
+        webhook::Webhook,
     },
 };
 
@@ -90,6 +91,8 @@ pub struct Catalog {
     operators: OrdMap<String, Arc<OperatorEntry>>,
     operators_by_hash: HashMap<Fingerprint, Arc<OperatorEntry>>,
     secrets: OrdMap<SecretId, Arc<StoredSecret>>,
+    webhooks: OrdMap<WebhookId, Arc<Webhook>>,
+    signing_key: Option<PublicKey>,
 }
 
 impl Catalog {
@@ -111,6 +114,8 @@ impl Catalog {
             operators: OrdMap::new(),
             operators_by_hash: HashMap::new(),
             secrets: OrdMap::new(),
+            webhooks: OrdMap::new(),
+            signing_key: None,
         }
     }
 
@@ -154,6 +159,34 @@ impl Catalog {
             Row::SecretGone(id) => {
                 self.secrets.remove(&id);
             }
+            Row::Webhook(webhook) => drop(self.webhooks.insert(webhook.id, Arc::new(webhook))),
+            Row::WebhookGone(id) => drop(self.webhooks.remove(&id)),
+            // It is the store that knows of dead letters.
+            Row::Redeliver(..) => {}
+            Row::SigningKey(key) => self.signing_key = key,
+        }
+    }
+
+    /// What is there now of the row that `row` is about to replace or to end.
+    pub fn before(&self, row: &Row) -> Option<Row> {
+        let endpoint = |id| self.endpoints.get(id).map(|endpoint| Row::Endpoint(Endpoint::clone(endpoint)));
+        let group = |id| self.groups.get(id).map(|node| Row::Group(Group::clone(&node.group())));
+        let key = |prefix: &str| self.keys_by_prefix.get(prefix).map(|entry| Row::ApiKey(entry.key.clone()));
+        let operator = |prefix: &String| self.operators.get(prefix).map(|entry| Row::Operator(entry.key.clone()));
+        let secret = |id| self.secrets.get(id).map(|secret| Row::Secret(StoredSecret::clone(secret)));
+        let webhook = |id| self.webhooks.get(id).map(|webhook| Row::Webhook(Webhook::clone(webhook)));
+        match row {
+            Row::Slug(id, _) | Row::SlugGone(id) => {
+                self.slug_names.get(id).map(|name| Row::Slug(*id, name.to_string()))
+            }
+            Row::Endpoint(Endpoint { id, .. }) | Row::EndpointGone(id) => endpoint(id),
+            Row::Group(Group { id, .. }) | Row::GroupGone(id) => group(id),
+            Row::ApiKey(ApiKey { prefix, .. }) | Row::ApiKeyGone(prefix) => key(prefix),
+            Row::Operator(OperatorKey { prefix, .. }) | Row::OperatorGone(prefix) => operator(prefix),
+            Row::Secret(StoredSecret { id, .. }) | Row::SecretGone(id) => secret(id),
+            Row::Webhook(Webhook { id, .. }) | Row::WebhookGone(id) => webhook(id),
+            Row::Redeliver(..) => None,
+            Row::SigningKey(_) => self.signing_key.map(|key| Row::SigningKey(Some(key))),
         }
     }
 
@@ -338,6 +371,16 @@ impl Catalog {
     /// The credentials, by id.
     pub fn secrets(&self) -> &OrdMap<SecretId, Arc<StoredSecret>> {
         &self.secrets
+    }
+
+    /// The webhooks, by id.
+    pub fn webhooks(&self) -> &OrdMap<WebhookId, Arc<Webhook>> {
+        &self.webhooks
+    }
+
+    /// What the registration of customers' keys is signed with.
+    pub fn signing_key(&self) -> Option<PublicKey> {
+        self.signing_key
     }
 
     /// The credential with this name.
