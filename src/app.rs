@@ -20,6 +20,7 @@ use crate::{
     service::{
         BootError, Booted, boot,
         demo::{self, Seeded},
+        webhooks::Deliveries,
     },
 };
 
@@ -116,6 +117,7 @@ async fn run(booted: Booted, with_demo: bool) -> Result<(), AppError> {
     let _ = show_operator_key(operator_key);
     let _ = demo.map(|demo| show_demo(config, &demo, inference_address, admin_address));
 
+    let deliveries = Deliveries::start(&gateway)?;
     stop.received().await;
     info!("stopping: running requests may end within {} s", config.shutdown_grace.as_secs());
     tokio::select! {
@@ -131,6 +133,7 @@ async fn run(booted: Booted, with_demo: bool) -> Result<(), AppError> {
     if tokio::time::timeout(LAST_SETTLEMENTS, gateway.counts.drained()).await.is_err() {
         warn!("some requests could not be settled before the end");
     }
+    deliveries.stop();
     if !booted.close() {
         return Err(AppError::Other("stopped, but the journal could not be written to its end".to_owned()));
     }

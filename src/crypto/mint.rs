@@ -1,4 +1,4 @@
-//! New keys: `BRAND_` and 12 base62 characters to recognise it by, a dot, and 43 base62 characters (256 bits) to keep.
+//! New secrets. A key is `BRAND_` and 12 base62 characters to recognise it by, a dot, and 43 base62 characters (256 bits) to keep.
 
 use super::{
     random::{self, NoRandom},
@@ -23,6 +23,11 @@ pub fn mint(brand: &str) -> Result<Minted, NoRandom> {
     let prefix = format!("{brand}_{}", base62(PREFIX_CHARS)?);
     let key = Secret::new(format!("{prefix}.{}", base62(SECRET_CHARS)?));
     Ok(Minted { prefix, key })
+}
+
+/// Makes a secret of 256 bits that begins with `brand` and an underscore.
+pub fn secret(brand: &str) -> Result<Secret, NoRandom> {
+    Ok(Secret::new(format!("{brand}_{}", base62(SECRET_CHARS)?)))
 }
 
 /// Uniform characters: bytes beyond the last multiple of 62 are thrown away, since a remainder of them would favour

@@ -2,6 +2,7 @@
 //! here invents cryptography.
 
 pub mod hash;
+pub mod hmac;
 pub mod mint;
 pub mod random;
 pub mod seal;

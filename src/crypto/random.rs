@@ -6,6 +6,7 @@
 use std::cell::RefCell;
 
 use ring::rand::{SecureRandom, SystemRandom};
+use uuid::Uuid;
 
 /// The operating system gave no random numbers. Nothing can be done but to refuse.
 #[derive(Debug, Clone, Copy)]
@@ -47,6 +48,11 @@ pub fn id() -> Result<u128, NoRandom> {
         buffer.used += 16;
         Ok(u128::from_le_bytes(id))
     })
+}
+
+/// A random UUID (version 4).
+pub fn uuid() -> Result<Uuid, NoRandom> {
+    Ok(uuid::Builder::from_random_bytes(id()?.to_le_bytes()).into_uuid())
 }
 
 /// A ULID for something created at `now_ms`.

@@ -1,5 +1,5 @@
-//! Provider credentials at rest: AES-256-GCM with a fresh random nonce, written in front of the ciphertext. The secret's
-//! id is authenticated with it, so that a sealed value cannot be moved to another name.
+//! Credentials and webhooks' secrets at rest: AES-256-GCM with a fresh random nonce, written in front of the ciphertext.
+//! The owner's id is authenticated with it, so that a sealed value cannot be moved to another one.
 
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 
@@ -7,8 +7,6 @@ use super::{
     random::{self, NoRandom},
     secret::Secret,
 };
-use crate::domain::id::SecretId;
-
 /// Seals and opens credentials under the installation's sealing key.
 pub struct Sealer(LessSafeKey);
 
@@ -30,22 +28,22 @@ impl Sealer {
         UnboundKey::new(&AES_256_GCM, &key).map(|key| Self(LessSafeKey::new(key))).map_err(|_| CannotOpen)
     }
 
-    /// Seals a credential for storage.
-    pub fn seal(&self, id: SecretId, value: &Secret) -> Result<Vec<u8>, NoRandom> {
+    /// Seals a value for storage; `owner` is the id of what it belongs to.
+    pub fn seal(&self, owner: u128, value: &Secret) -> Result<Vec<u8>, NoRandom> {
         let mut nonce = [0; NONCE_LEN];
         random::fill(&mut nonce)?;
         let mut text = value.expose().as_bytes().to_vec();
-        let aad = Aad::from(id.0.to_le_bytes());
+        let aad = Aad::from(owner.to_le_bytes());
         self.0.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), aad, &mut text).map_err(|_| NoRandom)?;
         Ok([nonce.as_slice(), &text].concat())
     }
 
-    /// Opens a stored credential.
-    pub fn open(&self, id: SecretId, sealed: &[u8]) -> Result<Secret, CannotOpen> {
+    /// Opens a stored value.
+    pub fn open(&self, owner: u128, sealed: &[u8]) -> Result<Secret, CannotOpen> {
         let (nonce, text) = sealed.split_at_checked(NONCE_LEN).ok_or(CannotOpen)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| CannotOpen)?;
         let mut text = text.to_vec();
-        let opened = self.0.open_in_place(nonce, Aad::from(id.0.to_le_bytes()), &mut text).map_err(|_| CannotOpen)?;
+        let opened = self.0.open_in_place(nonce, Aad::from(owner.to_le_bytes()), &mut text).map_err(|_| CannotOpen)?;
         String::from_utf8(opened.to_vec()).map(Secret::new).map_err(|_| CannotOpen)
     }
 }
@@ -58,14 +56,14 @@ mod tests {
     fn a_sealed_secret_opens_only_under_its_own_id_and_key() {
         let sealer = Sealer::new([7; 32]).unwrap();
         let value = Secret::new("sk-upstream".to_owned());
-        let sealed = sealer.seal(SecretId(1), &value).unwrap();
+        let sealed = sealer.seal(1, &value).unwrap();
         assert!(!sealed.windows(4).any(|window| window == b"sk-u"));
-        assert_ne!(sealed, sealer.seal(SecretId(1), &value).unwrap());
-        assert_eq!(sealer.open(SecretId(1), &sealed).unwrap().expose(), "sk-upstream");
-        assert!(sealer.open(SecretId(2), &sealed).is_err());
-        assert!(Sealer::new([8; 32]).unwrap().open(SecretId(1), &sealed).is_err());
+        assert_ne!(sealed, sealer.seal(1, &value).unwrap());
+        assert_eq!(sealer.open(1, &sealed).unwrap().expose(), "sk-upstream");
+        assert!(sealer.open(2, &sealed).is_err());
+        assert!(Sealer::new([8; 32]).unwrap().open(1, &sealed).is_err());
         for cut in 0..sealed.len() {
-            assert!(sealer.open(SecretId(1), &sealed[..cut]).is_err());
+            assert!(sealer.open(1, &sealed[..cut]).is_err());
         }
     }
 }

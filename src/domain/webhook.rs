@@ -47,6 +47,11 @@ pub struct ReplacedSecret {
 }
 
 impl Webhook {
+    /// Where deliveries go, without the query, which may hold a credential.
+    pub fn address(&self) -> String {
+        self.url.split('?').next().unwrap_or_default().to_owned()
+    }
+
     /// The replaced secret, while it still counts.
     pub fn replaced_at(&self, now_ms: u64) -> Option<&ReplacedSecret> {
         self.replaced.as_ref().filter(|replaced| now_ms < replaced.until_ms)
@@ -108,6 +113,13 @@ pub struct Failure {
     pub last_status: Option<u16>,
     /// What was wrong last, in words.
     pub last_error: String,
+}
+
+impl Failure {
+    /// Whether an answer ended it for good.
+    pub fn is_final(&self) -> bool {
+        is_final(self.last_status)
+    }
 }
 
 /// Events of one delivery at most.

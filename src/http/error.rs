@@ -176,7 +176,7 @@ fn names(methods: &[Method]) -> String {
 
 /// What is told about a defect: where to find it in the log.
 fn logged(cause: &str) -> String {
-    let id = uuid::Uuid::from_u128(random::id().unwrap_or_default());
+    let id = random::uuid().unwrap_or_default();
     error!(%id, cause, "an admin request failed");
     format!("Something went wrong inside; the log says more under {id}.")
 }

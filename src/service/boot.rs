@@ -25,6 +25,7 @@ use super::{
     operators::ENV_PREFIX,
     status::Counts,
     upkeep::{self, Upkeep},
+    webhooks::Webhooks,
 };
 use crate::{
     config::{self, Config},
@@ -127,6 +128,7 @@ pub fn boot(config: Config, admin_key: Option<Secret>) -> Result<Booted, BootErr
         .map_err(|error| BootError::Store(config.data_dir.clone(), error))?;
     let Opened { store, rows, counters, replayed, findings: healed } = opened;
     findings.extend(healed);
+    let webhooks = Webhooks::new(rows.webhooks.clone());
     let catalog = load_catalog(rows, &sealer, now);
     let last_stop = LastStop::read(&config.data_dir, &journal, |slug| catalog.slug_name(slug))
         .map_err(|error| BootError::Journal(error.to_string()))?;
@@ -167,6 +169,7 @@ pub fn boot(config: Config, admin_key: Option<Secret>) -> Result<Booted, BootErr
         sealer,
         env_operator,
         changes: Arc::default(),
+        webhooks,
         upkeep: handle,
         fold_error: Mutex::default(),
         housekeeping_error: Mutex::default(),

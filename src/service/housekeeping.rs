@@ -2,8 +2,9 @@
 //! and what is past its retention removed.
 //!
 //! Whole segments of the journal go, oldest first, and only those that nobody needs any more: all of their events are
-//! older than `events_retention`, the rollups of their days are in files, and a store can be built without them from
-//! either of two snapshots.
+//! older than `events_retention`, the rollups of their days are in files, a store can be built without them from either
+//! of two snapshots, and enabled webhooks have delivered them. Those are waited for up to twice the retention; a disabled
+//! one keeps nothing.
 
 use std::time::{Duration, Instant};
 
@@ -87,19 +88,30 @@ impl Gateway {
 
     fn remove_old_segments(&self) -> Result<(), FoldError> {
         let kept_ms = u64::try_from(self.config.events_retention.as_millis()).unwrap_or(u64::MAX);
-        let mut before_ms = self.journal.now_ms().saturating_sub(kept_ms);
+        let now_ms = self.journal.now_ms();
+        let mut before_ms = now_ms.saturating_sub(kept_ms);
         if let Some(open) = self.store.first_open_day()? {
             before_ms = before_ms.min(open.start_unix_ms());
         }
+        let waited_for_ms = now_ms.saturating_sub(kept_ms.saturating_mul(2));
+        let webhooks = self.needed_by_webhooks();
+        let needed = webhooks.iter().map(|(_, first)| *first).min().unwrap_or(u64::MAX);
         let failed = |error: &dyn std::fmt::Display| FoldError::Journal(error.to_string());
         let snapshots = snapshot::list(&self.config.data_dir).map_err(|error| failed(&error))?;
         let Some(older) = snapshots.get(1) else { return Ok(()) };
         let segments = self.journal.segments().map_err(|error| failed(&error))?;
         // A segment is old if the one after it begins with a record that is.
         let is_old = |segment: &&crate::journal::SegmentInfo| {
-            segment.first_at_ms.is_some_and(|at_ms| at_ms <= before_ms) && segment.first_seq <= older.applied
+            let is_before = |end_ms| segment.first_at_ms.is_some_and(|at_ms| at_ms <= end_ms);
+            let is_delivered = segment.first_seq <= needed || is_before(waited_for_ms);
+            is_before(before_ms) && is_delivered && segment.first_seq <= older.applied
         };
         let Some(first_kept) = segments.iter().skip(1).take_while(is_old).last() else { return Ok(()) };
+        for (webhook, first) in webhooks {
+            if first < first_kept.first_seq {
+                self.skip_for_webhook(&webhook, first_kept.first_seq);
+            }
+        }
         self.store.keep_from(first_kept.first_seq)?;
         let removed = self.journal.remove_before(first_kept.first_seq).map_err(|error| failed(&error))?;
         info!(segments = removed, first_record = first_kept.first_seq, "events past their retention were removed");

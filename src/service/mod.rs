@@ -31,6 +31,7 @@ pub mod secrets;
 pub mod status;
 mod upkeep;
 pub mod verify;
+pub mod webhooks;
 
 use std::{
     net::SocketAddr,
@@ -92,6 +93,7 @@ pub struct Gateway {
     /// Why days are not closed, snapshots not written or old events not removed, while that is so.
     housekeeping_error: Mutex<Option<String>>,
     changes: Arc<tokio::sync::Mutex<()>>,
+    webhooks: webhooks::Webhooks,
     upkeep: upkeep::Handle,
 }
 

@@ -8,7 +8,6 @@ use std::{
     collections::{BTreeMap, HashMap},
     ops::Range,
     sync::Arc,
-    time::Duration,
 };
 
 use super::{Gateway, error::Error};
@@ -25,9 +24,6 @@ use crate::{
 
 /// Rows of a report: more would fill the memory.
 const MAX_ROWS: usize = 500_000;
-
-/// How long a report waits for the store.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What a report is grouped by.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -114,11 +110,7 @@ impl Gateway {
     /// Makes a report.
     pub async fn report(self: &Arc<Self>, query: ReportQuery) -> Result<Report, Error> {
         let window = self.close_window(query.end_ms).await?;
-        let folded = tokio::time::timeout(PATIENCE, self.upkeep.folded(window.seq)).await;
-        folded.map_err(|_| {
-            let why = self.fold_error.lock().clone();
-            Error::Unavailable(why.unwrap_or_else(|| "The store is behind the journal. Try again later.".to_owned()))
-        })?;
+        self.folded(window.seq).await?;
         // The present hour is not over, but what it has can be taken as it is.
         let is_open = query.end_ms.is_none_or(|end_ms| end_ms > window.end_ms);
         let end_ms =

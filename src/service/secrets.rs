@@ -25,7 +25,7 @@ impl Gateway {
             Some(known) => (known.id, known.created_at_ms),
             None => (SecretId(random::ulid(self.now_ms()).map_err(Error::internal)?), self.now_ms()),
         };
-        let sealed = self.sealer.seal(id, &value).map_err(Error::internal)?;
+        let sealed = self.sealer.seal(id.0, &value).map_err(Error::internal)?;
         let secret = StoredSecret { id, name: name.to_owned(), sealed, created_at_ms };
         let stored = Arc::new(secret.clone());
         change.commit(actor, "secret.written", vec![Row::Secret(secret)]).await?;

@@ -12,11 +12,14 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tracing::{error, info};
 
-use super::{Gateway, housekeeping::Housekeeping};
+use super::{Gateway, error::Error, housekeeping::Housekeeping};
 use crate::store::{FoldError, Folder, StoreError};
 
 /// How often the store takes in what has become durable.
 const FOLD_INTERVAL: Duration = Duration::from_millis(500);
+
+/// How long is waited for the store to catch up.
+const CATCH_UP: Duration = Duration::from_secs(30);
 
 /// How often a store that has failed is built anew at most.
 const BUILD_INTERVAL: Duration = Duration::from_secs(2);
@@ -91,6 +94,20 @@ impl Upkeep {
 }
 
 impl Gateway {
+    /// Waits until the store has taken in the record `seq`, which is durable.
+    pub(super) async fn folded(&self, seq: u64) -> Result<(), Error> {
+        tokio::time::timeout(CATCH_UP, self.upkeep.folded(seq)).await.map_err(|_| {
+            let why = self.fold_error.lock().clone();
+            Error::Unavailable(why.unwrap_or_else(|| "The store is behind the journal. Try again later.".to_owned()))
+        })
+    }
+
+    /// Waits until the store has taken in everything that was recorded before.
+    pub(super) async fn folded_by_now(&self) -> Result<(), Error> {
+        let window = self.close_window(None).await?;
+        self.folded(window.seq).await
+    }
+
     fn keep_up(&self, woken: &mpsc::Receiver<Wake>) {
         let mut folder = match Folder::new(&self.store, &self.journal) {
             Ok(folder) => folder,

@@ -98,7 +98,7 @@ impl<'a> Folder<'a> {
                         self.store.put(&mut batch, row)?;
                     }
                 }
-                Record::Delivered(delivered) => self.store.deliver(&mut batch, &delivered)?,
+                Record::Delivered(delivered) => self.store.deliver(&mut batch, frame.at_ms, &delivered)?,
                 Record::DeadLettered(letter) => self.store.bury(&mut batch, frame.at_ms, &letter)?,
                 Record::Redelivered(again) => self.store.redeliver(&mut batch, frame.at_ms, again)?,
             }

@@ -41,7 +41,7 @@ pub use self::{
     open::{Opened, open},
     rollups::Grain,
     table::Rows,
-    webhooks::{BuriedEvents, DeadLetterRow, WebhookProgress},
+    webhooks::{BuriedEvents, Cursor, DeadLetterRow, WebhookProgress},
 };
 use self::{
     migrate::FORMAT,

@@ -15,21 +15,21 @@ use crate::domain::{
 };
 
 /// How far a webhook has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-struct Cursor {
-    /// The last record that it need not deliver.
-    through: u64,
-    /// Its last delivery was given up.
-    has_given_up: bool,
-}
-
-/// How far a webhook has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct WebhookProgress {
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cursor {
     /// The last record that it need not deliver.
     pub through: u64,
     /// Its last delivery was given up.
     pub has_given_up: bool,
+    /// When events were last taken, Unix ms.
+    pub last_success_ms: Option<u64>,
+}
+
+/// How far a webhook has come, and what it left behind.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct WebhookProgress {
+    /// How far it has come.
+    pub cursor: Cursor,
     /// How many dead letters it has.
     pub dead_letters: u64,
 }
@@ -47,6 +47,11 @@ pub struct DeadLetterRow {
 pub struct BuriedEvents(sled::IVec);
 
 impl BuriedEvents {
+    /// In bytes.
+    pub fn size(&self) -> usize {
+        self.0.len()
+    }
+
     /// In their order.
     pub fn read(&self) -> Result<Vec<DatedEvent<'_>>, StoreError> {
         decode(&self.0)
@@ -85,12 +90,10 @@ impl Store {
     }
 
     /// Takes in that events were taken.
-    pub(super) fn deliver(&self, batch: &mut Batch, delivered: &Delivered) -> Result<(), StoreError> {
+    pub(super) fn deliver(&self, batch: &mut Batch, at_ms: u64, delivered: &Delivered) -> Result<(), StoreError> {
         let Delivered { webhook, through } = *delivered;
-        match self.is_webhook(batch, webhook)? {
-            true => Self::move_cursor(batch, webhook, Cursor { through, has_given_up: false }),
-            false => Ok(()),
-        }
+        let cursor = Cursor { through, has_given_up: false, last_success_ms: Some(at_ms) };
+        if self.is_webhook(batch, webhook)? { Self::move_cursor(batch, webhook, cursor) } else { Ok(()) }
     }
 
     /// Takes a dead letter in.
@@ -103,7 +106,9 @@ impl Store {
         let key = letter_key(*webhook, *id);
         batch.rows.push((Table::DeadLetters, key.to_vec(), Some(encode(&row)?)));
         batch.rows.push((Table::DeadEvents, key.to_vec(), Some(encode(events)?)));
-        Self::move_cursor(batch, *webhook, Cursor { through: *through, has_given_up: true })
+        let known: Option<Cursor> = self.row_in(batch, Table::Cursors, &webhook.0.to_be_bytes())?;
+        let last_success_ms = known.and_then(|cursor| cursor.last_success_ms);
+        Self::move_cursor(batch, *webhook, Cursor { through: *through, has_given_up: true, last_success_ms })
     }
 
     /// Takes in what came of a redelivery.
@@ -155,13 +160,12 @@ impl Store {
         let progress = |entry: sled::Result<(sled::IVec, sled::IVec)>| {
             let (key, value) = entry?;
             let id = WebhookId(u128::from_be_bytes(key.as_ref().try_into().map_err(|_| DAMAGED)?));
-            let Cursor { through, has_given_up } = decode(&value)?;
             let mut dead_letters = 0;
             for key in tables.of(Table::DeadLetters).scan_prefix(&key).keys() {
                 key?;
                 dead_letters += 1;
             }
-            Ok((id, WebhookProgress { through, has_given_up, dead_letters }))
+            Ok((id, WebhookProgress { cursor: decode(&value)?, dead_letters }))
         };
         tables.of(Table::Cursors).iter().map(progress).collect()
     }
@@ -194,5 +198,127 @@ impl Store {
         let tables = self.tables()?;
         let first = tables.of(Table::Redeliveries).scan_prefix(webhook.0.to_be_bytes()).keys().next();
         first.map(|key| letter_id(&key?)).transpose()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        domain::{
+            record::{Actor, Changed, Record, Row},
+            testing::settled,
+        },
+        journal::{Durability, Journal, codec},
+        store::Folder,
+    };
+
+    const HOOK: WebhookId = WebhookId(7);
+
+    fn webhook() -> Webhook {
+        Webhook {
+            id: HOOK,
+            url: "http://hooks.example/".to_owned(),
+            description: None,
+            enabled: true,
+            secret: vec![1],
+            replaced: None,
+            starts_after: 0,
+            created_at_ms: 0,
+            updated_at_ms: 0,
+        }
+    }
+
+    fn changed(row: Row) -> Record<'static> {
+        let (actor, action) = (Actor::system(), "a.b".to_owned());
+        Record::Changed(Changed { actor, action, before: None, rows: vec![row] })
+    }
+
+    fn failure(attempts: u32, last_error: &str) -> Failure {
+        Failure { attempts, last_status: Some(500), last_error: last_error.to_owned() }
+    }
+
+    fn letter(id: u128, through: u64) -> Record<'static> {
+        let events = vec![DatedEvent { at_ms: 5, settled: settled() }];
+        let (id, failure) = (DeadLetterId(id), failure(5, "no"));
+        Record::DeadLettered(DeadLetter { webhook: HOOK, id, through, failure, events })
+    }
+
+    fn redelivered(id: u128, failure: Option<Failure>) -> Record<'static> {
+        Record::Redelivered(Redelivered { webhook: HOOK, id: DeadLetterId(id), failure })
+    }
+
+    /// A store that has taken these records in, in batches that end at each number in `cuts`.
+    fn folded(records: &[Record<'_>], cuts: &[u64]) -> (tempfile::TempDir, Store) {
+        let directory = tempfile::tempdir().unwrap();
+        let (journal, _) = Journal::open(&directory.path().join("journal"), Durability::Process).unwrap();
+        let store = Store::open(directory.path(), &journal).unwrap();
+        for record in records {
+            let mut bytes = Vec::new();
+            codec::encode(record, &mut bytes).unwrap();
+            let appended = journal.append(&bytes).unwrap();
+            assert!(journal.durable_blocking(appended.seq, std::time::Duration::from_secs(10)));
+        }
+        let mut folder = Folder::new(&store, &journal).unwrap();
+        for cut in cuts.iter().chain([&u64::MAX]) {
+            folder.catch_up_to(*cut).unwrap();
+        }
+        drop(folder);
+        (directory, store)
+    }
+
+    fn letters(store: &Store) -> Vec<(u128, u32, bool)> {
+        let letters = store.dead_letters(HOOK, DeadLetterId(0), 10).unwrap();
+        letters.into_iter().map(|(id, row, is_queued)| (id.0, row.failure.attempts, is_queued)).collect()
+    }
+
+    #[test]
+    fn a_dead_letter_is_kept_until_its_events_are_taken() {
+        let records = [
+            changed(Row::Webhook(webhook())),
+            Record::Delivered(Delivered { webhook: HOOK, through: 40 }),
+            letter(1, 50),
+            letter(2, 60),
+            changed(Row::Redeliver(HOOK, DeadLetterId(1))),
+            changed(Row::Redeliver(HOOK, DeadLetterId(2))),
+            changed(Row::Redeliver(HOOK, DeadLetterId(3))),
+            redelivered(1, None),
+            redelivered(2, Some(failure(2, "again"))),
+            redelivered(3, None),
+        ];
+        for cuts in [&[][..], &[1, 2, 3, 4, 5, 6, 7, 8, 9], &[7]] {
+            let (_directory, store) = folded(&records, cuts);
+            assert_eq!(letters(&store), [(2, 7, false)], "{cuts:?}");
+            assert!(store.dead_events(HOOK, DeadLetterId(1)).unwrap().is_none());
+            let events = store.dead_events(HOOK, DeadLetterId(2)).unwrap().unwrap();
+            assert_eq!(events.read().unwrap()[0].settled.model_slug, "acme/chat");
+            assert_eq!(store.next_redelivery(HOOK).unwrap(), None);
+            let [(HOOK, progress)] = store.progress_of_webhooks().unwrap()[..] else { panic!("one webhook") };
+            assert_eq!((progress.cursor.through, progress.dead_letters), (60, 1));
+            assert!(progress.cursor.has_given_up && progress.cursor.last_success_ms.is_some());
+        }
+        let (_directory, store) = folded(&records[..7], &[]);
+        assert_eq!(store.next_redelivery(HOOK).unwrap(), Some(DeadLetterId(1)));
+        assert_eq!(letters(&store), [(1, 5, true), (2, 5, true)]);
+    }
+
+    #[test]
+    fn nothing_is_left_of_a_webhook_that_was_deleted_and_nothing_comes_back() {
+        let records = [
+            changed(Row::Webhook(webhook())),
+            letter(1, 50),
+            changed(Row::Redeliver(HOOK, DeadLetterId(1))),
+            changed(Row::WebhookGone(HOOK)),
+            Record::Delivered(Delivered { webhook: HOOK, through: 70 }),
+            letter(2, 80),
+            redelivered(1, Some(failure(1, "no"))),
+        ];
+        for cuts in [&[][..], &[1, 2, 3, 4, 5, 6], &[3]] {
+            let (_directory, store) = folded(&records, cuts);
+            assert!(letters(&store).is_empty(), "{cuts:?}");
+            assert!(store.progress_of_webhooks().unwrap().is_empty());
+            let tables = store.tables().unwrap();
+            assert!(OF_WEBHOOK.iter().all(|table| tables.of(*table).is_empty()));
+        }
     }
 }

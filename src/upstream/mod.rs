@@ -2,6 +2,7 @@
 //!
 //! Bytes are forwarded; usage is observed beside them. What need not be touched is not touched.
 
+pub mod address;
 pub mod client;
 pub mod health;
 pub mod json;

@@ -36,14 +36,8 @@ impl<T: DeserializeOwned> FromRequest for Body<T> {
     type Future = Pin<Box<dyn Future<Output = Result<Self, AdminError>>>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let (is_json, payload) = (may_be_json(request), payload.take());
-        Box::pin(async move {
-            if !is_json {
-                let message = "Content-Type must be application/json where there is no Authorization header.";
-                return Err(Error::invalid("invalid_content_type", message).into());
-            }
-            Ok(Self(parse(&collect(payload).await?)?))
-        })
+        let body = collect_json(request, payload);
+        Box::pin(async move { Ok(Self(parse(&body.await?)?)) })
     }
 }
 
@@ -58,6 +52,36 @@ pub(super) fn is_json(request: &HttpRequest) -> bool {
     let content_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = content_type.split(';').next().unwrap_or_default();
     essence.trim().eq_ignore_ascii_case("application/json")
+}
+
+/// A request's body of fields that can all be left out, and so can the body.
+pub(super) struct OptionalBody<T>(pub(super) T);
+
+impl<T: DeserializeOwned + Default> FromRequest for OptionalBody<T> {
+    type Error = AdminError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self, AdminError>>>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let body = collect_json(request, payload);
+        Box::pin(async move {
+            let body = body.await?;
+            Ok(Self(if body.is_empty() { T::default() } else { parse(&body)? }))
+        })
+    }
+}
+
+fn collect_json(
+    request: &HttpRequest,
+    payload: &mut Payload,
+) -> impl Future<Output = Result<BytesMut, AdminError>> + use<> {
+    let (may_be_json, payload) = (may_be_json(request), payload.take());
+    async move {
+        if !may_be_json {
+            let message = "Content-Type must be application/json where there is no Authorization header.";
+            return Err(Error::invalid("invalid_content_type", message).into());
+        }
+        collect(payload).await
+    }
 }
 
 async fn collect(mut payload: Payload) -> Result<BytesMut, AdminError> {

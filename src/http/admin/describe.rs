@@ -9,7 +9,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
 use super::{
-    body::Body,
+    body::{Body, OptionalBody},
     operator::{Anyone, Operator, Scope},
     path::{Parameter, Path},
     query::Query,
@@ -59,6 +59,8 @@ pub(super) struct Operation {
     pub(super) parameters: Vec<Value>,
     /// The body that it reads.
     pub(super) body: Option<Schema>,
+    /// Whether the body may be left out.
+    pub(super) is_body_optional: bool,
     /// What it answers with.
     pub(super) answer: Option<Schema>,
 }
@@ -126,6 +128,13 @@ impl<T: JsonSchema> Describe for Query<T> {
 impl<T: JsonSchema> Describe for Body<T> {
     fn describe(operation: &mut Operation, schemas: &mut Schemas) {
         operation.body = Some(schemas.read.subschema_for::<T>());
+    }
+}
+
+impl<T: JsonSchema> Describe for OptionalBody<T> {
+    fn describe(operation: &mut Operation, schemas: &mut Schemas) {
+        Body::<T>::describe(operation, schemas);
+        operation.is_body_optional = true;
     }
 }
 

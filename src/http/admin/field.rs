@@ -12,7 +12,7 @@ use crate::{
     domain::{
         endpoint::{Provider, Region},
         group::Enforcement,
-        id::SecretId,
+        id::{DeadLetterId, SecretId},
         key::OperatorType,
         limit::{LimitKind, LimitType, Threshold, Unit},
         money::{Currency, Price},
@@ -21,7 +21,7 @@ use crate::{
     },
     http::limit_words,
     service::reports::Columns,
-    upstream::provider::parse_base_url,
+    upstream::{address::parse_http_url, provider::parse_base_url},
 };
 
 /// Reads a text by a rule.
@@ -96,6 +96,15 @@ texts! {
     /// An upstream's address.
     BaseUrl(String): { "type": "string", "format": "uri", "maxLength": 2048 },
         |text| parse_base_url(text).map(|_| text.to_owned());
+
+    /// A webhook receiver's address.
+    WebhookUrl(String): { "type": "string", "format": "uri", "maxLength": 2048 }, |text| {
+        parse_http_url(text, "must be a URL such as https://billing.example/hook").map(|_| text.to_owned())
+    };
+
+    /// A dead letter's id.
+    DeadLetterIdText(DeadLetterId): { "type": "string" },
+        |text| text.parse::<DeadLetterId>().map_err(|_| "no dead letter has this id");
 
     /// A model's name upstream.
     TargetModel(String): { "type": "string", "minLength": 1, "maxLength": 255 }, |text| {

@@ -33,6 +33,7 @@ mod spec;
 mod status;
 mod table;
 mod targets;
+mod webhooks;
 
 use std::sync::Arc;
 

@@ -6,7 +6,7 @@ use actix_web::{FromRequest, HttpRequest, dev::Payload};
 use percent_encoding::percent_decode_str;
 
 use crate::{
-    domain::id::{EndpointId, GroupId},
+    domain::id::{EndpointId, GroupId, WebhookId},
     http::error::AdminError,
     service::error::Error,
 };
@@ -37,22 +37,23 @@ impl<P: Parameter> FromRequest for Path<P> {
     }
 }
 
-impl Parameter for EndpointId {
-    const NAME: &'static str = "endpoint_id";
-    const NOUN: &'static str = "endpoint";
+macro_rules! ids {
+    ($($id:ty = $parameter:literal, $noun:literal;)+) => {$(
+        impl Parameter for $id {
+            const NAME: &'static str = $parameter;
+            const NOUN: &'static str = $noun;
 
-    fn parse(text: &str) -> Option<Self> {
-        text.parse().ok()
-    }
+            fn parse(text: &str) -> Option<Self> {
+                text.parse().ok()
+            }
+        }
+    )+};
 }
 
-impl Parameter for GroupId {
-    const NAME: &'static str = "group_id";
-    const NOUN: &'static str = "group";
-
-    fn parse(text: &str) -> Option<Self> {
-        text.parse().ok()
-    }
+ids! {
+    EndpointId = "endpoint_id", "endpoint";
+    GroupId = "group_id", "group";
+    WebhookId = "webhook_id", "webhook";
 }
 
 macro_rules! names {

@@ -58,7 +58,7 @@ fn operation(entry: &Entry, schemas: &mut Schemas, failure: &Value) -> Value {
     }
     if let Some(schema) = said.body {
         let content = json!({ "application/json": { "schema": schema } });
-        operation["requestBody"] = json!({ "required": true, "content": content });
+        operation["requestBody"] = json!({ "required": !said.is_body_optional, "content": content });
     }
     operation
 }

@@ -9,12 +9,14 @@ use super::{
     field::Timestamp,
     gaps::Gap,
     operator::{ExportMetrics, Operator},
+    webhooks::DeliveryStatus,
 };
 use crate::{
     config::Durability,
     service::{
         Gateway,
         inflight::{LastStop, Unfinished},
+        webhooks::WebhookView,
     },
     store::snapshot,
 };
@@ -30,6 +32,7 @@ pub(super) struct Status {
     disk: Option<Disk>,
     requests: Requests,
     in_flight_at_last_stop: InFlight,
+    webhooks: Vec<Webhook>,
     /// What an operator should know, in sentences; empty while all is well.
     attention: Vec<String>,
 }
@@ -170,6 +173,25 @@ impl InFlight {
     }
 }
 
+/// A webhook, and how far it is behind.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "WebhookStatus")]
+struct Webhook {
+    id: String,
+    /// Without its query.
+    url: String,
+    enabled: bool,
+    delivery: DeliveryStatus,
+}
+
+impl Webhook {
+    fn new(view: &WebhookView) -> Self {
+        let webhook = &view.webhook;
+        let (id, url, enabled) = (webhook.id.to_string(), webhook.address(), webhook.enabled);
+        Self { id, url, enabled, delivery: DeliveryStatus::new(view) }
+    }
+}
+
 impl Journal {
     fn new(gateway: &Gateway) -> Self {
         let stats = gateway.journal.stats();
@@ -218,6 +240,7 @@ pub(super) async fn status(_: Operator<ExportMetrics>, gateway: Data<Gateway>) -
             output_tokens: counted.output_tokens,
         },
         in_flight_at_last_stop: InFlight::new(&gateway.last_stop),
+        webhooks: gateway.webhooks(None).iter().map(Webhook::new).collect(),
         attention: gateway.attention(),
     })
 }

@@ -5,7 +5,7 @@ use actix_web::{FromRequest, Handler, Responder, guard, http::Method, web};
 use super::{
     backup,
     describe::{Arguments, Describe, Operation, Schemas},
-    endpoints, events, groups, health, keys, limits, operators, reports, secrets, session, spec, status,
+    endpoints, events, groups, health, keys, limits, operators, reports, secrets, session, spec, status, webhooks,
 };
 use crate::http::error::AdminError;
 
@@ -55,6 +55,12 @@ pub(super) fn table() -> Vec<Entry> {
     const KEYS: &str = "/v1/gateway/groups/{group_id}/api_keys";
     const KEY: &str = "/v1/gateway/groups/{group_id}/api_keys/{api_key_prefix}";
     const USAGE_REPORT: &str = "/v1/gateway/usage_report";
+    const WEBHOOKS: &str = "/v1/gateway/webhooks";
+    const WEBHOOK: &str = "/v1/gateway/webhooks/{webhook_id}";
+    const WEBHOOK_TEST: &str = "/v1/gateway/webhooks/{webhook_id}/test";
+    const WEBHOOK_SECRET: &str = "/v1/gateway/webhooks/{webhook_id}/rotate_secret";
+    const DEAD_LETTERS: &str = "/v1/gateway/webhooks/{webhook_id}/dead_letters";
+    const REDELIVER: &str = "/v1/gateway/webhooks/{webhook_id}/dead_letters/redeliver";
     const OPERATORS: &str = "/v1/api_keys";
     const OPERATOR: &str = "/v1/api_keys/{operator_key_prefix}";
     const SECRETS: &str = "/v1/secrets";
@@ -80,6 +86,15 @@ pub(super) fn table() -> Vec<Entry> {
         entry(DELETE, KEY,                  "Revoke an API key",                 keys::revoke),
         entry(GET,    "/v1/gateway/events", "Read billing events",               events::list),
         entry(GET,    USAGE_REPORT,         "Sums of what was billed",           reports::get),
+        entry(GET,    WEBHOOKS,             "List webhooks",                     webhooks::list),
+        entry(POST,   WEBHOOKS,             "Create a webhook",                  webhooks::create),
+        entry(GET,    WEBHOOK,              "Get a webhook",                     webhooks::get),
+        entry(PATCH,  WEBHOOK,              "Change a webhook",                  webhooks::update),
+        entry(DELETE, WEBHOOK,              "Delete a webhook",                  webhooks::delete),
+        entry(POST,   WEBHOOK_TEST,         "Make a test delivery",              webhooks::test),
+        entry(POST,   WEBHOOK_SECRET,       "Give a webhook another secret",     webhooks::rotate_secret),
+        entry(GET,    DEAD_LETTERS,         "List deliveries that were given up", webhooks::dead_letters),
+        entry(POST,   REDELIVER,            "Deliver dead letters again",        webhooks::redeliver),
         entry(POST,   "/v1/gateway/backup", "Everything durable as one file",    backup::create),
         entry(GET,    "/v1/gateway/status", "How the gateway is",                status::status),
         entry(GET,    OPERATORS,            "List operator keys",                operators::list),

@@ -98,7 +98,7 @@ async fn answer(worker: &Worker, mut request: Request) -> Response<ReplyBody> {
     let at = Instant::now();
     let answering = request.conn_data::<Rc<Activity>>().cloned().map(Answering::begin);
     let mut payload = request.take_payload();
-    let Ok(random) = random::id() else {
+    let Ok(id) = random::uuid() else {
         return Problem::no_random().into_reply().into_response(
             uuid::Uuid::nil(),
             request.version(),
@@ -106,7 +106,6 @@ async fn answer(worker: &Worker, mut request: Request) -> Response<ReplyBody> {
             answering,
         );
     };
-    let id = uuid::Builder::from_random_bytes(random.to_le_bytes()).into_uuid();
     let name = route_name(request.path());
     let version = request.version();
     let answered = route(worker, request, &mut payload, id.as_u128(), at).await;

@@ -213,7 +213,8 @@ impl Catalog {
     /// Makes an endpoint callable under its slug's name, or anew after something that it stands on has changed.
     fn compile(&mut self, endpoint: &Arc<Endpoint>) {
         let Some(slug) = self.slug_names.get(&endpoint.slug).cloned() else { return };
-        let secret = |id| self.secrets.get(&id).and_then(|stored| self.sealer.open(id, &stored.sealed).ok());
+        let secret =
+            |id: SecretId| self.secrets.get(&id).and_then(|stored| self.sealer.open(id.0, &stored.sealed).ok());
         let model = Model::compile(slug.clone(), endpoint, secret);
         self.models.insert(slug, Arc::new(model));
     }

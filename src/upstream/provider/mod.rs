@@ -7,6 +7,7 @@ mod openai;
 
 use url::Url;
 
+use super::address::parse_http_url;
 use crate::domain::{
     endpoint::{Provider, Target},
     route::Route,
@@ -41,26 +42,9 @@ pub fn output_parameter(provider: Provider, route: Route) -> &'static str {
 /// Reads a base URL as one would give it to an OpenAI SDK; without a path, `/v1` is added. The error says what is
 /// wrong with it.
 pub fn parse_base_url(text: &str) -> Result<Url, &'static str> {
-    const FORM: &str = "must be a URL such as http://127.0.0.1:8000/v1";
-    if text.len() > 2048 {
-        return Err("must be at most 2048 characters");
-    }
-    let mut url = Url::parse(text).map_err(|_| FORM)?;
-    if !matches!(url.scheme(), "http" | "https") {
-        return Err("must begin with http:// or https://");
-    }
-    // A third slash would be dropped, and the path's first part taken for the host.
-    if text.split_once("://").is_none_or(|(_, rest)| rest.starts_with(['/', '\\'])) {
-        return Err(FORM);
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err("must not contain credentials; store them as a secret");
-    }
-    if url.query().is_some() || url.fragment().is_some() {
+    let mut url = parse_http_url(text, "must be a URL such as http://127.0.0.1:8000/v1")?;
+    if url.query().is_some() {
         return Err("must not contain a query or a fragment");
-    }
-    if url.host_str().is_none_or(str::is_empty) || url.port() == Some(0) {
-        return Err(FORM);
     }
     if matches!(url.path(), "" | "/") {
         url.set_path("/v1");

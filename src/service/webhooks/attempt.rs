@@ -1,0 +1,143 @@
+//! One attempt at a delivery: sign, send, look at the answer.
+//!
+//! What a receiver can do to us is bounded: an attempt ends after ten seconds, an answer is read to 64 KiB, and of what it
+//! says at most 1 KiB is kept. No redirect is followed.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use tokio::time::{Instant, timeout_at};
+use url::Url;
+use uuid::Uuid;
+
+use crate::{
+    crypto::{hmac, seal::Sealer, secret::Secret},
+    domain::webhook::{ATTEMPT, Webhook},
+    service::Gateway,
+    upstream::client::{Body, Client, Method, SendError, Template, Timeouts},
+};
+
+/// An answer is read so far, so that its connection can be used again.
+const MAX_ANSWER: usize = 64 << 10;
+
+/// For so long an answer is read whose status is good: it was taken, whatever comes after.
+const LEFTOVER: Duration = Duration::from_secs(1);
+
+/// So much of an answer is kept to be shown.
+const MAX_SHOWN: usize = 1 << 10;
+
+const USER_AGENT: &str = concat!("tollgate/", env!("CARGO_PKG_VERSION"));
+
+/// A client for deliveries.
+pub(super) fn client(gateway: &Gateway) -> Client {
+    let connect = gateway.config.upstream.connect_timeout.min(ATTEMPT);
+    Client::new(Timeouts { connect, first_byte: ATTEMPT, idle: ATTEMPT }, gateway.listeners())
+}
+
+/// What is to be sent.
+pub(super) struct Attempt<'a> {
+    /// To whom.
+    pub(super) webhook: &'a Arc<Webhook>,
+    /// Of the delivery.
+    pub(super) request_id: Uuid,
+    pub(super) body: Bytes,
+    /// Unix ms.
+    pub(super) now_ms: u64,
+}
+
+/// It was not taken.
+pub(super) struct Failed {
+    /// What was answered, if anything was.
+    pub(super) status: Option<u16>,
+    /// What was wrong, in words.
+    pub(super) error: String,
+}
+
+impl From<SendError> for Failed {
+    fn from(error: SendError) -> Self {
+        Self { status: None, error: error.to_string() }
+    }
+}
+
+impl Attempt<'_> {
+    /// Sends it. Gives the status of an answer that says that it was taken.
+    pub(super) async fn make(self, client: &Client, sealer: &Sealer) -> Result<u16, Failed> {
+        let unsent = |error: &dyn std::fmt::Display| Failed { status: None, error: error.to_string() };
+        let url = Url::parse(&self.webhook.url).map_err(|error| unsent(&error))?;
+        let id = self.request_id.to_string();
+        let signatures = self.signatures(sealer).ok_or_else(|| unsent(&"the webhook's secret cannot be opened"))?;
+        let headers: [(&str, &[u8]); 6] = [
+            ("content-type", b"application/json"),
+            ("user-agent", USER_AGENT.as_bytes()),
+            ("x-tollgate-signature", signatures.all.as_bytes()),
+            ("x-baseten-signature", signatures.newest.as_bytes()),
+            ("x-tollgate-request-id", id.as_bytes()),
+            ("x-baseten-request-id", id.as_bytes()),
+        ];
+        let template = Template::new(Method::Post, &url, &headers).map_err(|error| unsent(&error))?;
+        let request = template.request(&[], vec![self.body]).map_err(|error| unsent(&error))?;
+        let deadline = Instant::now() + ATTEMPT;
+        let too_slow = || unsent(&format!("{}: no answer within {} s", template.origin(), ATTEMPT.as_secs()));
+        let mut response = timeout_at(deadline, client.send(request)).await.map_err(|_| too_slow())??;
+        let status = response.status;
+        if (200..300).contains(&status) {
+            read(&mut response.body, Instant::now() + LEFTOVER).await;
+            return Ok(status);
+        }
+        let said = read(&mut response.body, deadline).await;
+        let said = shown(&said);
+        let error = match said.as_str() {
+            "" => format!("{} answered {status}", template.origin()),
+            said => format!("{} answered {status}: {said}", template.origin()),
+        };
+        Err(Failed { status: Some(status), error })
+    }
+
+    fn signatures(&self, sealer: &Sealer) -> Option<Signatures> {
+        let open = |sealed: &[u8]| sealer.open(self.webhook.id.0, sealed).ok();
+        let sign = |secret: &Secret| format!("v1={}", hmac::sign(secret, &self.body));
+        let newest = sign(&open(&self.webhook.secret)?);
+        let replaced = self.webhook.replaced_at(self.now_ms).and_then(|replaced| open(&replaced.secret));
+        let all = replaced.map_or_else(|| newest.clone(), |replaced| format!("{newest},{}", sign(&replaced)));
+        Some(Signatures { newest, all })
+    }
+}
+
+struct Signatures {
+    newest: String,
+    /// The newest first.
+    all: String,
+}
+
+/// Reads an answer as far as it is of use. Gives the beginning of it.
+async fn read(body: &mut Body, deadline: Instant) -> Vec<u8> {
+    let (mut kept, mut seen) = (Vec::new(), 0);
+    while seen < MAX_ANSWER
+        && let Ok(Some(Ok(chunk))) = timeout_at(deadline, body.chunk()).await
+    {
+        seen += chunk.len();
+        kept.extend_from_slice(&chunk[..chunk.len().min(MAX_SHOWN - kept.len())]);
+    }
+    kept
+}
+
+/// As a text in one line.
+fn shown(bytes: &[u8]) -> String {
+    let mut text = String::from_utf8_lossy(bytes).into_owned();
+    text.truncate(text.floor_char_boundary(MAX_SHOWN));
+    let words: Vec<_> =
+        text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty()).collect();
+    words.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_receiver_says_is_shown_in_one_short_line() {
+        assert_eq!(shown(b" not\r\n\tnow \x1b[31m!\x00"), "not now [31m!");
+        assert!(shown(&[0xff; MAX_SHOWN]).len() <= MAX_SHOWN);
+        assert_eq!(shown(b""), "");
+    }
+}

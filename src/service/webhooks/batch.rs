@@ -1,0 +1,144 @@
+//! What goes out in one delivery.
+
+use bytes::Bytes;
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::{
+    domain::{
+        id::DeadLetterId,
+        record::{Record, Settled},
+        webhook::{Attempts, BATCH_EVENTS, DatedEvent},
+    },
+    journal::codec,
+    service::event::Event,
+};
+
+/// A batch is full with so many bytes of records as well: a hundred webhooks may each hold one.
+const BATCH_BYTES: usize = 256 << 10;
+
+/// What a delivery is about.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(super) enum Kind {
+    /// Billed requests.
+    #[serde(rename = "API_BILLING_USAGE")]
+    Usage,
+    /// Nothing: somebody wants to see whether deliveries arrive.
+    #[serde(rename = "TEST")]
+    Test,
+}
+
+#[derive(Serialize)]
+struct Envelope<'a> {
+    #[serde(rename = "type")]
+    kind: Kind,
+    data: Data<'a>,
+}
+
+#[derive(Serialize)]
+struct Data<'a> {
+    events: &'a [Event],
+}
+
+/// The body of a delivery.
+pub(super) fn body(kind: Kind, events: &[Event]) -> serde_json::Result<Bytes> {
+    serde_json::to_vec(&Envelope { kind, data: Data { events } }).map(Bytes::from)
+}
+
+/// Events of the journal, as their records, on their way to be one delivery.
+#[derive(Default)]
+pub(super) struct Batch {
+    /// Unix ms and body of each record, in order.
+    records: Vec<(u64, Vec<u8>)>,
+    bytes: usize,
+    /// The last record in it.
+    through: u64,
+}
+
+impl Batch {
+    /// Adds an event's record.
+    pub(super) fn push(&mut self, seq: u64, at_ms: u64, record: &[u8]) {
+        self.bytes += record.len();
+        self.records.push((at_ms, record.to_vec()));
+        self.through = seq;
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.room() == 0 || self.bytes >= BATCH_BYTES
+    }
+
+    /// How many events it still takes.
+    pub(super) fn room(&self) -> usize {
+        BATCH_EVENTS.saturating_sub(self.records.len())
+    }
+
+    /// Unix ms of its first event.
+    pub(super) fn since_ms(&self) -> Option<u64> {
+        self.records.first().map(|(at_ms, _)| *at_ms)
+    }
+
+    /// The last record in it.
+    pub(super) fn through(&self) -> u64 {
+        self.through
+    }
+
+    /// Its events, to be kept.
+    pub(super) fn events(&self) -> Vec<DatedEvent<'_>> {
+        let records = self.records.iter();
+        records.filter_map(|(at_ms, record)| Some(DatedEvent { at_ms: *at_ms, settled: settled(record)? })).collect()
+    }
+}
+
+/// What was pushed is an event.
+fn settled(record: &[u8]) -> Option<Settled<'_>> {
+    match codec::decode(record) {
+        Ok(Record::Settled(settled)) => Some(settled),
+        _ => None,
+    }
+}
+
+/// Where a delivery's events come from.
+pub(super) enum Source {
+    /// From the journal, in their turn.
+    Journal(Batch),
+    /// From a dead letter.
+    DeadLetter(DeadLetterId),
+}
+
+/// A delivery: the same id and the same bytes in every attempt.
+pub(super) struct Delivery {
+    pub(super) source: Source,
+    pub(super) request_id: Uuid,
+    pub(super) body: Bytes,
+    /// How many events it has.
+    pub(super) events: usize,
+    pub(super) attempts: Attempts,
+}
+
+impl Delivery {
+    /// Of new events.
+    pub(super) fn of_batch(batch: Batch, request_id: Uuid) -> serde_json::Result<Self> {
+        let (events, body) = (batch.records.len(), usage_body(&batch.events())?);
+        Ok(Self { source: Source::Journal(batch), request_id, body, events, attempts: Attempts::default() })
+    }
+
+    /// Of a dead letter's events.
+    pub(super) fn of_dead_letter(
+        id: DeadLetterId,
+        events: &[DatedEvent<'_>],
+        request_id: Uuid,
+    ) -> serde_json::Result<Self> {
+        let body = usage_body(events)?;
+        let source = Source::DeadLetter(id);
+        Ok(Self { source, request_id, body, events: events.len(), attempts: Attempts::default() })
+    }
+}
+
+fn usage_body(events: &[DatedEvent<'_>]) -> serde_json::Result<Bytes> {
+    let events: Vec<_> = events.iter().map(|event| Event::new(event.at_ms, &event.settled)).collect();
+    body(Kind::Usage, &events)
+}

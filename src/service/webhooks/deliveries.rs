@@ -1,0 +1,104 @@
+//! The thread that makes all deliveries, with a task for each webhook.
+
+use std::{
+    collections::HashMap,
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use tokio::{
+    runtime,
+    sync::Notify,
+    task::{self, JoinSet, LocalSet},
+    time::timeout,
+};
+use tracing::error;
+
+use super::{attempt::client, worker::Worker};
+use crate::{domain::id::WebhookId, service::Gateway};
+
+/// How long a stop waits for attempts that have begun; what they bring is brought again after the next start.
+const LAST_ATTEMPTS: Duration = Duration::from_secs(5);
+
+/// A worker that panicked is not started again at once.
+const AFTER_PANIC: Duration = Duration::from_secs(5);
+
+/// Whether deliveries are to end.
+#[derive(Clone, Default)]
+pub(super) struct Stop(Arc<Stopping>);
+
+#[derive(Default)]
+struct Stopping {
+    is_stopping: AtomicBool,
+    told: Notify,
+}
+
+impl Stop {
+    pub(super) fn is_stopping(&self) -> bool {
+        self.0.is_stopping.load(Ordering::SeqCst)
+    }
+}
+
+/// The running deliveries.
+pub struct Deliveries {
+    stop: Stop,
+    thread: thread::JoinHandle<()>,
+}
+
+impl Deliveries {
+    /// Begins with them. The addresses that we listen on are known by now: none of them is to be delivered to.
+    pub fn start(gateway: &Arc<Gateway>) -> io::Result<Self> {
+        let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+        let stop = Stop::default();
+        let (own_gateway, own_stop) = (gateway.clone(), stop.clone());
+        let work = move || LocalSet::new().block_on(&runtime, supervise(&own_gateway, &own_stop));
+        let thread = thread::Builder::new().name("webhooks".to_owned()).spawn(work)?;
+        Ok(Self { stop, thread })
+    }
+
+    /// Ends them. What was not delivered is delivered after the next start.
+    pub fn stop(self) {
+        self.stop.0.is_stopping.store(true, Ordering::SeqCst);
+        self.stop.0.told.notify_one();
+        if self.thread.join().is_err() {
+            error!("the webhooks' thread panicked");
+        }
+    }
+}
+
+/// Sees to it that each webhook has its worker.
+async fn supervise(gateway: &Arc<Gateway>, stop: &Stop) {
+    let client = client(gateway);
+    task::spawn_local(client.sweep_idle());
+    let (mut workers, mut running): (JoinSet<()>, HashMap<task::Id, WebhookId>) = Default::default();
+    while !stop.is_stopping() {
+        for (id, webhook) in gateway.catalog.load().webhooks() {
+            if !running.values().any(|known| known == id) {
+                let worker = Worker::new(gateway, webhook, &client, stop);
+                running.insert(workers.spawn_local(worker.run()).id(), *id);
+            }
+        }
+        tokio::select! {
+            () = gateway.webhooks.added.notified() => {}
+            () = stop.0.told.notified() => {}
+            Some(ended) = workers.join_next_with_id() => {
+                let id = match ended {
+                    Ok((id, ())) => id,
+                    Err(panicked) => {
+                        error!("a webhook's worker panicked");
+                        tokio::time::sleep(AFTER_PANIC).await;
+                        panicked.id()
+                    }
+                };
+                running.remove(&id);
+            }
+        }
+    }
+    gateway.webhooks.states.lock().values().for_each(|state| state.wake());
+    let _ = timeout(LAST_ATTEMPTS, async { while workers.join_next().await.is_some() {} }).await;
+}

@@ -1,0 +1,123 @@
+//! How a webhook is doing: written by its worker, read by the admin API.
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tracing::warn;
+
+use crate::{
+    domain::{time::rfc3339, webhook::Webhook},
+    store::{Cursor, WebhookProgress},
+};
+
+/// What a worker is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Phase {
+    /// All is delivered, or on its way.
+    #[default]
+    Ok,
+    /// A delivery failed and is tried again.
+    Retrying,
+    /// A delivery was given up; the next one is tried every now and then.
+    Failing,
+}
+
+/// The last thing that went wrong.
+#[derive(Debug, Clone)]
+pub struct LastError {
+    /// Unix ms.
+    pub at_ms: u64,
+    /// What was answered, if anything was.
+    pub status: Option<u16>,
+    /// In words.
+    pub message: String,
+}
+
+/// How a webhook is doing.
+#[derive(Debug, Clone, Default)]
+pub struct Told {
+    /// What its worker is about.
+    pub phase: Phase,
+    /// The last record that it need not deliver.
+    pub passed: u64,
+    /// Unix ms of the oldest event that waits, if one is known.
+    pub oldest_waiting_ms: Option<u64>,
+    /// Unix ms.
+    pub last_success_ms: Option<u64>,
+    /// Since the start.
+    pub last_error: Option<LastError>,
+    /// Deliveries that were taken since the start.
+    pub deliveries: u64,
+    /// Events in them.
+    pub events: u64,
+    /// Attempts that failed since the start.
+    pub failed_attempts: u64,
+    /// How many dead letters there are.
+    pub dead_letters: u64,
+    /// Up to which record retention has taken events away before they were delivered, since the start.
+    pub skipped_to: Option<u64>,
+}
+
+/// How a webhook is doing, and what wakes its worker.
+pub(super) struct State {
+    told: Mutex<Told>,
+    wake: Notify,
+}
+
+impl State {
+    pub(super) fn new(progress: WebhookProgress) -> Self {
+        let WebhookProgress { cursor: Cursor { through, has_given_up, last_success_ms }, dead_letters } = progress;
+        let phase = if has_given_up { Phase::Failing } else { Phase::Ok };
+        let told = Told { phase, passed: through, last_success_ms, dead_letters, ..Told::default() };
+        Self { told: Mutex::new(told), wake: Notify::new() }
+    }
+
+    pub(super) fn told(&self) -> Told {
+        self.told.lock().clone()
+    }
+
+    pub(super) fn update(&self, write: impl FnOnce(&mut Told)) {
+        write(&mut self.told.lock());
+    }
+
+    /// Something has changed that the worker should look at.
+    pub(super) fn wake(&self) {
+        self.wake.notify_one();
+    }
+
+    /// Waits to be woken.
+    pub(super) async fn woken(&self) {
+        self.wake.notified().await;
+    }
+
+    /// Notes that the journal has nothing before the record `first` any more.
+    pub(super) fn skip_to(&self, first: u64, webhook: &Webhook) {
+        let mut told = self.told.lock();
+        if told.passed + 1 < first {
+            let (from, to) = (told.passed + 1, first - 1);
+            warn!(webhook = %webhook.id, from, to, "events were removed before this webhook could deliver them");
+            (told.passed, told.skipped_to) = (to, Some(to));
+        }
+    }
+}
+
+/// What an operator should know of a webhook, in sentences.
+pub(super) fn sentences(webhook: &Webhook, told: &Told) -> Vec<String> {
+    let name = webhook.address();
+    let mut sentences = Vec::new();
+    if told.phase == Phase::Failing && webhook.enabled {
+        let since = told.last_success_ms.map_or_else(String::new, |at| format!(" since {}", rfc3339(at)));
+        let why = told.last_error.as_ref().map_or_else(String::new, |error| format!(": {}", error.message));
+        sentences.push(format!("The webhook {name} has taken nothing{since}{why}."));
+    }
+    if told.dead_letters > 0 {
+        let (letters, them) = if told.dead_letters == 1 { ("delivery", "it") } else { ("deliveries", "them") };
+        let count = told.dead_letters;
+        sentences.push(format!("The webhook {name} has {count} {letters} given up (dead letters); redeliver {them}."));
+    }
+    if let Some(last) = told.skipped_to {
+        sentences.push(format!(
+            "The webhook {name} was not told of events up to record {last}: they were past their retention."
+        ));
+    }
+    sentences
+}

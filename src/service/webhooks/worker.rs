@@ -1,0 +1,434 @@
+//! One webhook's deliveries: one after the other, in the journal's order.
+//!
+//! * A delivery ends in one of three ways, each of which is a record: its events were taken, it was given up and its events
+//!   are kept as a dead letter, or a dead letter was tried again. The next one begins when that record is durable. So a
+//!   crash repeats one delivery at most, and loses none.
+//! * While a receiver fails, the delivery that is due is kept and the rest waits in the journal.
+//! * Dead letters that are to be delivered again and new events take turns.
+
+use std::{sync::Arc, time::Duration};
+
+use leaky_bucket::RateLimiter;
+use tokio::time::{Instant, sleep_until, timeout_at};
+use tracing::{error, info, warn};
+use uuid::Uuid;
+
+use super::{
+    attempt::{Attempt, Failed},
+    batch::{Batch, Delivery, Source},
+    deliveries::Stop,
+    state::{LastError, Phase, State},
+};
+use crate::{
+    crypto::random,
+    domain::{
+        id::{DeadLetterId, WebhookId},
+        record::Record,
+        webhook::{
+            BATCH_TIME, DatedEvent, DeadLetter, Delivered, Failure, PROBE_INTERVAL, Pace, Redelivered, Verdict, Webhook,
+        },
+    },
+    journal::{Reader, codec},
+    service::Gateway,
+    upstream::client::Client,
+};
+
+/// How long is waited when our own side fails: the disk, the store.
+const OWN_TROUBLE: Duration = Duration::from_secs(5);
+
+/// How long the store may take to catch up with what was just recorded, before new events go first.
+const STORE_PATIENCE: Duration = Duration::from_secs(2);
+
+/// After so many records that are no events others get their turn.
+const YIELD_RECORDS: usize = 1024;
+
+/// Why there is no delivery to be made.
+#[derive(Debug)]
+enum Trouble {
+    /// Of the journal or the store, in words.
+    Own(String),
+    /// Tollgate is stopping, or the webhook is gone.
+    End,
+}
+
+fn own(error: impl std::fmt::Display) -> Trouble {
+    Trouble::Own(error.to_string())
+}
+
+/// A webhook at work.
+pub(super) struct Worker {
+    gateway: Arc<Gateway>,
+    client: Client,
+    stop: Stop,
+    id: WebhookId,
+    state: Arc<State>,
+    reader: Reader,
+    /// What was read and has not become a delivery.
+    batch: Batch,
+    /// A delivery of new events that has not ended.
+    delivery: Option<Delivery>,
+    /// A dead letter's that has not ended.
+    redelivery: Option<Delivery>,
+    /// New events are next, if there are any and a dead letter waits as well.
+    events_are_next: bool,
+    /// The last record here about a redelivery: until the store has it, it gives the same dead letter out again.
+    redelivered: u64,
+    /// The store failed; it is asked for dead letters again from then on.
+    redeliveries_after: Option<Instant>,
+    /// When a receiver that failed is tried again.
+    probe_at: Option<Instant>,
+    pace: Pace,
+    limiter: RateLimiter,
+}
+
+impl Worker {
+    pub(super) fn new(gateway: &Arc<Gateway>, webhook: &Webhook, client: &Client, stop: &Stop) -> Self {
+        let state = gateway.webhooks.state(webhook);
+        let pace = Pace::default();
+        Self {
+            reader: gateway.journal.reader(state.told().passed),
+            gateway: gateway.clone(),
+            client: client.clone(),
+            stop: stop.clone(),
+            id: webhook.id,
+            state,
+            batch: Batch::default(),
+            delivery: None,
+            redelivery: None,
+            events_are_next: true,
+            redelivered: 0,
+            redeliveries_after: None,
+            probe_at: None,
+            limiter: limiter(pace),
+            pace,
+        }
+    }
+
+    /// Delivers until the webhook is deleted or Tollgate stops.
+    pub(super) async fn run(mut self) {
+        loop {
+            let done = match self.next().await {
+                Ok(delivery) => self.deliver(delivery).await,
+                Err(trouble) => Err(trouble),
+            };
+            match done {
+                Ok(()) => {}
+                Err(Trouble::End) => return,
+                Err(Trouble::Own(why)) => {
+                    error!(webhook = %self.id, "deliveries pause: {why}");
+                    self.note_error(None, why);
+                    self.rest(Instant::now() + OWN_TROUBLE).await;
+                }
+            }
+        }
+    }
+
+    /// The webhook as it is now, if it is enabled.
+    fn enabled(&self) -> Result<Option<Arc<Webhook>>, Trouble> {
+        if self.stop.is_stopping() {
+            return Err(Trouble::End);
+        }
+        let webhook = self.gateway.catalog.load().webhooks().get(&self.id).cloned().ok_or(Trouble::End)?;
+        Ok(Some(webhook).filter(|webhook| webhook.enabled))
+    }
+
+    /// Waits until `deadline`, or until somebody changed something.
+    async fn rest(&self, deadline: Instant) {
+        let _ = timeout_at(deadline, self.state.woken()).await;
+    }
+
+    /// Waits for the next delivery that is due.
+    async fn next(&mut self) -> Result<Delivery, Trouble> {
+        loop {
+            let Some(webhook) = self.enabled()? else {
+                self.state.woken().await;
+                continue;
+            };
+            if let Some(at) = self.probe_at.take() {
+                self.rest(at).await;
+                continue;
+            }
+            self.redelivery = self.next_redelivery().await;
+            let may_wait = self.redelivery.is_none();
+            if (may_wait || self.events_are_next)
+                && let Some(delivery) = self.next_events(&webhook, may_wait).await?
+            {
+                self.events_are_next = false;
+                return Ok(delivery);
+            }
+            self.events_are_next = true;
+            if let Some(redelivery) = self.redelivery.take() {
+                return Ok(redelivery);
+            }
+        }
+    }
+
+    /// A dead letter that is to be delivered again.
+    async fn next_redelivery(&mut self) -> Option<Delivery> {
+        if let Some(known) = self.redelivery.take() {
+            return Some(known);
+        }
+        let _ = tokio::time::timeout(STORE_PATIENCE, self.gateway.upkeep.folded(self.redelivered)).await;
+        // A store that has failed is built anew; new events do not wait for that.
+        if self.redeliveries_after.is_some_and(|at| Instant::now() < at) || self.gateway.store.is_closed() {
+            return None;
+        }
+        self.redeliveries_after = None;
+        self.read_redelivery().unwrap_or_else(|trouble| {
+            error!(webhook = %self.id, "dead letters cannot be delivered again now: {trouble:?}");
+            self.redeliveries_after = Some(Instant::now() + OWN_TROUBLE);
+            None
+        })
+    }
+
+    fn read_redelivery(&self) -> Result<Option<Delivery>, Trouble> {
+        let store = &self.gateway.store;
+        let Some(id) = store.next_redelivery(self.id).map_err(own)? else { return Ok(None) };
+        let Some(events) = store.dead_events(self.id, id).map_err(own)? else { return Ok(None) };
+        let events = events.read().map_err(own)?;
+        Delivery::of_dead_letter(id, &events, Self::request_id()?).map(Some).map_err(own)
+    }
+
+    fn request_id() -> Result<Uuid, Trouble> {
+        random::uuid().map_err(own)
+    }
+
+    /// The next new events. Waits for them, and for a batch to fill, if `may_wait`; `None` if somebody changed something
+    /// meanwhile, or there are none yet.
+    async fn next_events(&mut self, webhook: &Webhook, may_wait: bool) -> Result<Option<Delivery>, Trouble> {
+        if let Some(known) = self.delivery.take() {
+            return Ok(Some(known));
+        }
+        let mut full_at = None;
+        loop {
+            self.read(webhook).await?;
+            let now = Instant::now();
+            let next = self.reader.position() + 1;
+            let (deadline, wanted) = match self.batch.is_empty() {
+                true => (None, next),
+                // One wake for all that is missing, not one for each.
+                false => (Some(*full_at.get_or_insert(now + BATCH_TIME)), next + self.batch.room() as u64 - 1),
+            };
+            if self.batch.is_full() || (!self.batch.is_empty() && (!may_wait || deadline.is_some_and(|at| at <= now))) {
+                let request_id = Self::request_id()?;
+                return Delivery::of_batch(std::mem::take(&mut self.batch), request_id).map(Some).map_err(own);
+            }
+            if !may_wait {
+                return Ok(None);
+            }
+            tokio::select! {
+                () = self.gateway.journal.durable(wanted) => {}
+                () = self.state.woken() => return Ok(None),
+                () = at_last(deadline) => {}
+            }
+        }
+    }
+
+    /// Reads what there is, as far as the batch takes it.
+    async fn read(&mut self, webhook: &Webhook) -> Result<(), Trouble> {
+        self.state.skip_to(self.gateway.journal.first_seq(), webhook);
+        let mut seen: usize = 0;
+        while !self.batch.is_full() {
+            let Some(frame) = self.reader.next().map_err(own)? else { break };
+            match codec::decode(frame.body) {
+                Ok(Record::Settled(_)) => self.batch.push(frame.seq, frame.at_ms, frame.body),
+                Ok(_) => {}
+                Err(error) => {
+                    // It must not be passed over.
+                    let (seq, why) = (frame.seq, format!("record {} cannot be decoded: {error}", frame.seq));
+                    self.reader = self.gateway.journal.reader(seq.saturating_sub(1));
+                    return Err(Trouble::Own(why));
+                }
+            }
+            seen += 1;
+            if seen.is_multiple_of(YIELD_RECORDS) {
+                tokio::task::yield_now().await;
+            }
+        }
+        let (position, since_ms) = (self.reader.position(), self.batch.since_ms());
+        self.state.update(|told| {
+            told.oldest_waiting_ms = since_ms;
+            if since_ms.is_none() {
+                // Nothing of what was read is to be delivered.
+                told.passed = told.passed.max(position);
+            }
+        });
+        Ok(())
+    }
+
+    /// Makes a delivery: tries until it is taken, given up, or to wait.
+    async fn deliver(&mut self, mut delivery: Delivery) -> Result<(), Trouble> {
+        let began = Instant::now();
+        loop {
+            self.limiter.acquire_one().await;
+            let Some(webhook) = self.enabled()? else {
+                self.put_back(delivery);
+                return Ok(());
+            };
+            let attempt = Attempt {
+                webhook: &webhook,
+                request_id: delivery.request_id,
+                body: delivery.body.clone(),
+                now_ms: self.gateway.now_ms(),
+            };
+            let Failed { status, error } = match attempt.make(&self.client, &self.gateway.sealer).await {
+                Ok(_) => return self.taken(&webhook, delivery).await,
+                Err(failed) => failed,
+            };
+            let is_probe = self.state.told().phase == Phase::Failing;
+            let verdict = delivery.attempts.failed(status, began.elapsed(), is_probe);
+            self.note_error(status, error.clone());
+            self.state.update(|told| {
+                told.failed_attempts += 1;
+                if told.phase == Phase::Ok {
+                    told.phase = Phase::Retrying;
+                }
+            });
+            match verdict {
+                Verdict::Retry(after) => self.rest(Instant::now() + after).await,
+                Verdict::Wait(after) => {
+                    self.probe_at = Some(Instant::now() + after);
+                    self.put_back(delivery);
+                    return Ok(());
+                }
+                Verdict::GiveUp => {
+                    let failure =
+                        Failure { attempts: delivery.attempts.failed, last_status: status, last_error: error };
+                    return self.give_up(&webhook, delivery, failure).await;
+                }
+            }
+        }
+    }
+
+    fn note_error(&self, status: Option<u16>, message: String) {
+        let at_ms = self.gateway.now_ms();
+        self.state.update(|told| told.last_error = Some(LastError { at_ms, status, message }));
+    }
+
+    fn put_back(&mut self, delivery: Delivery) {
+        match delivery.source {
+            Source::Journal(_) => self.delivery = Some(delivery),
+            Source::DeadLetter(_) => self.redelivery = Some(delivery),
+        }
+    }
+
+    async fn taken(&mut self, webhook: &Webhook, delivery: Delivery) -> Result<(), Trouble> {
+        let events = delivery.events as u64;
+        let (record, through) = match &delivery.source {
+            Source::Journal(batch) => {
+                let through = batch.through();
+                (Record::Delivered(Delivered { webhook: self.id, through }), Some(through))
+            }
+            Source::DeadLetter(id) => {
+                (Record::Redelivered(Redelivered { webhook: self.id, id: *id, failure: None }), None)
+            }
+        };
+        if let Err(trouble) = self.write(&record).await {
+            // It will be delivered again, rather than be forgotten.
+            self.put_back(delivery);
+            return Err(trouble);
+        }
+        let at_ms = self.gateway.now_ms();
+        let mut was_failing = false;
+        self.state.update(|told| {
+            was_failing = told.phase == Phase::Failing;
+            told.phase = Phase::Ok;
+            told.deliveries += 1;
+            told.events += events;
+            told.last_success_ms = Some(at_ms);
+            match through {
+                Some(through) => {
+                    told.passed = told.passed.max(through);
+                    told.oldest_waiting_ms = None;
+                }
+                None => told.dead_letters = told.dead_letters.saturating_sub(1),
+            }
+        });
+        if was_failing {
+            info!(webhook = %self.id, address = webhook.address(), "the webhook's receiver takes deliveries again");
+            self.set_pace(Pace::default());
+        }
+        if self.pace.taken() {
+            self.set_pace(self.pace);
+        }
+        Ok(())
+    }
+
+    async fn give_up(&mut self, webhook: &Webhook, delivery: Delivery, failure: Failure) -> Result<(), Trouble> {
+        let (attempts, error) = (failure.attempts, failure.last_error.clone());
+        let through = match &delivery.source {
+            Source::Journal(batch) => Some(batch.through()),
+            Source::DeadLetter(_) => None,
+        };
+        // A receiver that is well and refuses a dead letter again does not fail.
+        let refuses = through.is_none() && failure.is_final() && self.state.told().phase != Phase::Failing;
+        let written = match &delivery.source {
+            Source::Journal(batch) => {
+                let id = DeadLetterId(random::ulid(self.gateway.now_ms()).map_err(own)?);
+                let events: Vec<DatedEvent<'_>> = batch.events();
+                let letter = DeadLetter { webhook: self.id, id, through: batch.through(), failure, events };
+                self.write(&Record::DeadLettered(letter)).await
+            }
+            Source::DeadLetter(id) => {
+                let again = Redelivered { webhook: self.id, id: *id, failure: Some(failure) };
+                self.write(&Record::Redelivered(again)).await
+            }
+        };
+        if let Err(trouble) = written {
+            self.put_back(delivery);
+            return Err(trouble);
+        }
+        warn!(
+            webhook = %self.id,
+            address = webhook.address(),
+            events = delivery.events,
+            attempts,
+            "a delivery was given up; its events are kept as a dead letter: {error}"
+        );
+        if !refuses {
+            self.probe_at = Some(Instant::now() + PROBE_INTERVAL);
+        }
+        self.state.update(|told| {
+            told.phase = if refuses { Phase::Ok } else { Phase::Failing };
+            if let Some(through) = through {
+                told.passed = told.passed.max(through);
+                told.dead_letters += 1;
+                told.oldest_waiting_ms = None;
+            }
+        });
+        Ok(())
+    }
+
+    /// Writes a record, and waits until it is durable.
+    async fn write(&mut self, record: &Record<'_>) -> Result<(), Trouble> {
+        let mut bytes = Vec::new();
+        codec::encode(record, &mut bytes).map_err(own)?;
+        let appended = self.gateway.journal.append(&bytes).map_err(own)?;
+        self.gateway.journal.durable(appended.seq).await;
+        if let Record::Redelivered(_) = record {
+            self.redelivered = appended.seq;
+        }
+        Ok(())
+    }
+
+    fn set_pace(&mut self, pace: Pace) {
+        self.pace = pace;
+        self.limiter = limiter(pace);
+    }
+}
+
+/// Sixteen times a second at most it is looked whether there is room.
+const REFILLS_PER_SECOND: usize = 16;
+
+fn limiter(pace: Pace) -> RateLimiter {
+    let refill = pace.per_second.div_ceil(REFILLS_PER_SECOND);
+    let interval = Duration::from_secs(1).mul_f64(refill as f64 / pace.per_second as f64);
+    RateLimiter::builder().initial(1).max(refill).refill(refill).interval(interval).build()
+}
+
+async fn at_last(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}

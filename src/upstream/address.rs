@@ -1,0 +1,66 @@
+//! The addresses that operators give us to call: of model servers and of webhooks' receivers.
+
+use url::Url;
+
+/// The longest one, in characters.
+pub const MAX_URL: usize = 2048;
+
+/// Reads an `http` or `https` URL without credentials and fragment. The error says what is wrong with it; `form` says what
+/// one looks like.
+pub fn parse_http_url(text: &str, form: &'static str) -> Result<Url, &'static str> {
+    if text.chars().nth(MAX_URL).is_some() {
+        return Err("must be at most 2048 characters");
+    }
+    // The parser would leave white space out.
+    if text.contains(|c: char| c.is_whitespace() || c.is_control()) {
+        return Err("must not contain white space or control characters");
+    }
+    let url = Url::parse(text).map_err(|_| form)?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err("must begin with http:// or https://");
+    }
+    // A third slash would be dropped, and the path's first part taken for the host.
+    if text.split_once("://").is_none_or(|(_, rest)| rest.starts_with(['/', '\\'])) {
+        return Err(form);
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("must not contain credentials");
+    }
+    if url.fragment().is_some() {
+        return Err("must not contain a fragment");
+    }
+    if url.host_str().is_none_or(str::is_empty) || url.port() == Some(0) {
+        return Err(form);
+    }
+    Ok(url)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_a_plain_http_url() {
+        let parse = |text: &str| parse_http_url(text, "form").map(|url| url.to_string());
+        assert_eq!(parse("https://hooks.example:8443/a?b=c").as_deref(), Ok("https://hooks.example:8443/a?b=c"));
+        for (bad, why) in [
+            ("", "form"),
+            ("hooks.example", "form"),
+            ("ftp://hooks.example", "must begin with http:// or https://"),
+            ("javascript:alert(1)", "must begin with http:// or https://"),
+            ("http:hooks.example", "form"),
+            ("http:///hooks.example", "form"),
+            ("http://", "form"),
+            ("http://hooks.example:0/", "form"),
+            ("http://hooks.example:70000/", "form"),
+            ("http://user@hooks.example/", "must not contain credentials"),
+            ("http://:word@hooks.example/", "must not contain credentials"),
+            ("http://hooks.example/#a", "must not contain a fragment"),
+            ("http://hooks.example/a b", "must not contain white space or control characters"),
+            ("http://hooks.example/\n", "must not contain white space or control characters"),
+        ] {
+            assert_eq!(parse(bad), Err(why), "{bad:?}");
+        }
+        assert!(parse(&format!("http://hooks.example/{}", "a".repeat(MAX_URL))).is_err());
+    }
+}
