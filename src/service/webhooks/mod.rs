@@ -383,3 +383,46 @@ fn test_event() -> Result<Settled<'static>, Error> {
         cost: None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::task::LocalSet;
+
+    use super::*;
+    use crate::{
+        config::Config,
+        domain::{record::Record, testing::settled},
+        journal::codec,
+        service::boot,
+    };
+
+    #[tokio::test]
+    async fn an_enabled_webhook_needs_what_it_has_not_delivered_until_that_is_let_go() {
+        let directory = tempfile::tempdir().unwrap();
+        let booted = boot(Config { data_dir: directory.path().to_owned(), ..Config::default() }, None).unwrap();
+        let gateway = booted.gateway.clone();
+        LocalSet::new()
+            .run_until(async {
+                let url = || "http://hooks.example/".to_owned();
+                for enabled in [true, false] {
+                    gateway.create_webhook(Actor::system(), url(), None, enabled).await.unwrap();
+                }
+                let mut body = Vec::new();
+                codec::encode(&Record::Settled(settled()), &mut body).unwrap();
+                let last = (0..10).map(|_| gateway.journal.append(&body).unwrap().seq).max().unwrap();
+                gateway.journal.durable(last).await;
+
+                let [(webhook, first)] = &gateway.needed_by_webhooks()[..] else { panic!("one is enabled") };
+                assert_eq!(*first, 1);
+                assert!(gateway.trouble_with_webhooks().is_empty());
+                gateway.skip_for_webhook(webhook, 8);
+                assert_eq!(gateway.needed_by_webhooks()[0].1, 8);
+                assert_eq!(gateway.webhook(webhook.id).unwrap().records_behind, last - 7);
+                let [told] = &gateway.trouble_with_webhooks()[..] else { panic!("one sentence") };
+                assert!(told.contains("up to record 7"), "{told}");
+            })
+            .await;
+        drop(gateway);
+        booted.close();
+    }
+}
