@@ -39,6 +39,7 @@ class Scene:
         self.fifth = levels[-1]
         self.key = gateway.mint_key(self.group, name="scene-key")
         self.operator = gateway.mint_operator("WORKSPACE_EXPORT_METRICS")
+        gateway.admin("PUT", "/v1/gateway/signing_key", {"public_key": "11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="})
 
     def state(self):
         get = self.gateway.admin
@@ -49,6 +50,7 @@ class Scene:
             "keys": {group["id"]: get("GET", f"{GROUPS}/{group['id']}/api_keys")["items"] for group in groups},
             "secrets": get("GET", "/v1/secrets")["secrets"],
             "operators": [{**item, "last_used_at": None} for item in get("GET", "/v1/api_keys")["keys"]],
+            "signing key": get("GET", "/v1/gateway/signing_key"),
         }
 
 
@@ -108,6 +110,7 @@ BODIES = {
     "PATCH key": ("PATCH", lambda s: f"{GROUPS}/{s.group['id']}/api_keys/{prefix_of(s.key)}"),
     "POST operator": ("POST", lambda s: "/v1/api_keys"),
     "POST secret": ("POST", lambda s: "/v1/secrets"),
+    "PUT signing key": ("PUT", lambda s: "/v1/gateway/signing_key"),
 }
 on_every_body = pytest.mark.parametrize("route", BODIES, ids=lambda name: name.replace(" ", "-"))
 

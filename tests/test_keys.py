@@ -184,6 +184,7 @@ ROUTES = [
     ("GET", GROUP + "/limits?slug={slug}", (METRICS,)),
     ("POST", GROUP + "/api_keys", (MANAGE_KEYS,)),
     ("GET", GROUP + "/api_keys", (MANAGE_KEYS,)),
+    ("POST", GROUP + "/api_keys/register", (MANAGE_KEYS,)),
     ("GET", KEY, (MANAGE_KEYS,)),
     ("PATCH", KEY, (MANAGE_KEYS,)),
     ("DELETE", KEY, (MANAGE_KEYS,)),
@@ -193,6 +194,9 @@ ROUTES = [
     ("GET", "/v1/secrets", ()),
     ("POST", "/v1/secrets", ()),
     ("DELETE", "/v1/secrets/{secret}", ()),
+    ("GET", "/v1/gateway/signing_key", ()),
+    ("PUT", "/v1/gateway/signing_key", ()),
+    ("DELETE", "/v1/gateway/signing_key", ()),
     ("GET", "/v1/gateway/events?start_time=2000-01-01T00:00:00Z", (METRICS,)),
     ("GET", "/v1/gateway/usage_report?start_time=2000-01-01T00:00:00Z", (METRICS,)),
     ("POST", "/v1/gateway/backup", ()),
@@ -212,6 +216,7 @@ def test_a_key_is_good_for_what_its_type_says(gateway, operators, upstream, meth
     group = gateway.create_group(endpoint["slug"])
     key = gateway.mint_key(group)
     gateway.admin("POST", "/v1/secrets", {"name": fresh("secret"), "value": "v"})
+    gateway.admin("PUT", "/v1/gateway/signing_key", {"public_key": "11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="})
     names = {
         "endpoint": endpoint["id"],
         "group": group["id"],

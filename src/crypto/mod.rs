@@ -1,6 +1,7 @@
-//! Everything that a secret passes through: random numbers, key hashing, sealing. Built on ring and blake3; nothing
+//! Everything that a secret passes through: random numbers, key hashing, sealing, signatures. Built on ring and blake3; nothing
 //! here invents cryptography.
 
+pub mod ed25519;
 pub mod hash;
 pub mod hmac;
 pub mod mint;

@@ -11,6 +11,7 @@ pub mod ledger;
 pub mod limit;
 pub mod money;
 pub mod record;
+pub mod registered;
 pub mod rollup;
 pub mod route;
 pub mod slug;

@@ -70,6 +70,9 @@ impl AdminError {
     fn told(&self) -> (StatusCode, &'static str, String) {
         let (status, code, message) = match self {
             Self::Refused(Error::Invalid { code, message }) => (StatusCode::BAD_REQUEST, *code, sentence(message)),
+            Self::Refused(Error::Published { code, message }) => {
+                (StatusCode::BAD_REQUEST, *code, (*message).to_owned())
+            }
             Self::Refused(Error::NotFound(what)) => {
                 (StatusCode::NOT_FOUND, "not_found", format!("There is no such {what}."))
             }

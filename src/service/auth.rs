@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 
 use super::{
     Gateway,
-    catalog::{KeyEntry, OperatorEntry},
+    catalog::{Catalog, KeyEntry, OperatorEntry},
     error::Error,
 };
 use crate::crypto::{hash::Fingerprint, random, secret::Secret};
@@ -80,6 +80,14 @@ impl Gateway {
         let entry = self.catalog.load().key(fingerprint).cloned()?;
         let expired = entry.key.expires_at_ms.is_some_and(|at_ms| at_ms <= self.now_ms());
         (!entry.key.disabled && !expired).then_some(entry)
+    }
+
+    /// Whether anybody has this key.
+    pub(super) fn knows(&self, catalog: &Catalog, fingerprint: &Fingerprint) -> bool {
+        let is_environments = |entry: &Arc<OperatorEntry>| Fingerprint::from_stored(entry.key.hash) == *fingerprint;
+        catalog.key(fingerprint).is_some()
+            || catalog.operator(fingerprint).is_some()
+            || self.env_operator.as_ref().is_some_and(is_environments)
     }
 
     /// Whose key this is on the admin API.

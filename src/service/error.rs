@@ -12,6 +12,13 @@ pub enum Error {
         /// Which rule, for people.
         message: String,
     },
+    /// Likewise, in the words of the published API, which clients compare: they are told as they are.
+    Published {
+        /// Which rule, for programs.
+        code: &'static str,
+        /// Which rule, as published.
+        message: &'static str,
+    },
     /// What the path names does not exist: `"group"`.
     NotFound(&'static str),
     /// The change is written down but not durable yet: it comes into force once the journal can be written again.

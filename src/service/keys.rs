@@ -4,11 +4,15 @@ use std::sync::Arc;
 
 use super::{Gateway, catalog::KeyEntry, error::Error};
 use crate::{
-    crypto::mint::{Minted, mint},
+    crypto::{
+        mint::{Minted, mint},
+        secret::Secret,
+    },
     domain::{
         id::GroupId,
         key::ApiKey,
         record::{Actor, Row},
+        registered,
     },
 };
 
@@ -61,6 +65,39 @@ impl Gateway {
         };
         change.commit(actor, "api_key.created", vec![Row::ApiKey(key)]).await?;
         Ok(minted)
+    }
+
+    /// Takes in a key that a customer has already. Whose key it is, if it is known, is nobody's business.
+    pub async fn register_key(
+        self: &Arc<Self>,
+        actor: Actor,
+        group: GroupId,
+        key: &Secret,
+        name: Option<String>,
+    ) -> Result<(), Error> {
+        let change = self.change().await?;
+        if !change.catalog.groups().contains_key(&group) {
+            return Err(Error::NotFound("group"));
+        }
+        let (key, fingerprint) = (key.expose(), self.hasher.fingerprint(key.expose()));
+        if self.knows(&change.catalog, &fingerprint) {
+            return Err(Error::invalid("duplicate_key", "key: is known already"));
+        }
+        let prefix = registered::prefix(key).to_owned();
+        if change.catalog.key_by_prefix(&prefix).is_some() {
+            let message = format!("key: another key has the same first {} characters", registered::PREFIX_CHARS);
+            return Err(Error::invalid("duplicate_prefix", message));
+        }
+        let key = ApiKey {
+            prefix,
+            name,
+            group,
+            hash: fingerprint.to_stored(),
+            created_at_ms: self.now_ms(),
+            expires_at_ms: None,
+            disabled: false,
+        };
+        change.commit(actor, "api_key.registered", vec![Row::ApiKey(key)]).await
     }
 
     /// Changes a key.

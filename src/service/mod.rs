@@ -28,6 +28,7 @@ pub mod metering;
 pub mod operators;
 pub mod reports;
 pub mod secrets;
+pub mod signing_key;
 pub mod status;
 mod upkeep;
 pub mod verify;

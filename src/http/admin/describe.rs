@@ -9,7 +9,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
 use super::{
-    body::{Body, OptionalBody},
+    body::{Body, OptionalBody, SIGNATURE_HEADERS, SignedBody},
     operator::{Anyone, Operator, Scope},
     path::{Parameter, Path},
     query::Query,
@@ -135,6 +135,17 @@ impl<T: JsonSchema> Describe for OptionalBody<T> {
     fn describe(operation: &mut Operation, schemas: &mut Schemas) {
         Body::<T>::describe(operation, schemas);
         operation.is_body_optional = true;
+    }
+}
+
+impl<T: JsonSchema> Describe for SignedBody<T> {
+    fn describe(operation: &mut Operation, schemas: &mut Schemas) {
+        Body::<T>::describe(operation, schemas);
+        let description = "Ed25519 over the exact bytes of the body, in base64. One of the two is needed.";
+        let schema = json!({ "type": "string" });
+        operation.parameters.extend(SIGNATURE_HEADERS.map(|name| {
+            json!({ "name": name, "in": "header", "required": false, "description": description, "schema": schema })
+        }));
     }
 }
 

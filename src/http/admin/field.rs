@@ -8,14 +8,15 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::reports::{Format, parse_columns};
 use crate::{
-    crypto::secret::Secret,
+    crypto::{ed25519::parse_public_key, secret::Secret},
     domain::{
         endpoint::{Provider, Region},
         group::Enforcement,
         id::{DeadLetterId, SecretId},
-        key::OperatorType,
+        key::{OperatorType, PublicKey},
         limit::{LimitKind, LimitType, Threshold, Unit},
         money::{Currency, Price},
+        registered,
         slug::{InvalidSlug, Slug},
         time,
     },
@@ -134,6 +135,15 @@ texts! {
     /// A whole key, right or wrong.
     KeyText(Secret): { "type": "string", "format": "password" },
         |text| -> Result<Secret, &'static str> { Ok(Secret::new(text.to_owned())) };
+
+    /// A key that a customer has already.
+    RegisteredKey(Secret): {
+        "type": "string", "minLength": registered::MIN_CHARS, "maxLength": registered::MAX_CHARS, "format": "password"
+    }, |text| registered::check(text).map(|()| Secret::new(text.to_owned()));
+
+    /// An Ed25519 public key.
+    PublicKeyText(PublicKey): { "type": "string", "contentEncoding": "base64", "minLength": 44, "maxLength": 44 },
+        parse_public_key;
 
     /// A decimal price per million tokens.
     PriceText(Price): { "type": "string", "pattern": r"^[0-9]{1,9}(\.[0-9]{1,6})?$" }, Price::parse;

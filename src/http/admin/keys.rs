@@ -5,8 +5,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    body::{Body, clearable},
-    field::{Moment, Name, Timestamp},
+    body::{Body, SignedBody, clearable},
+    field::{Moment, Name, RegisteredKey, Timestamp},
     operator::{ManageApiKeys, Operator},
     page::{self, Page, PageQuery},
     path::{KeyPrefix, Path},
@@ -62,6 +62,22 @@ pub(super) struct MintedApiKey {
     name: Option<String>,
 }
 
+/// A key that a customer has already, to be taken in.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "ApiKeyRegistration")]
+pub(super) struct Register {
+    /// Visible ASCII, with at least 3.0 bits of Shannon entropy per character. Its first 16 characters become the prefix.
+    key: RegisteredKey,
+    name: Option<Name>,
+}
+
+/// A key that was taken in.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct RegisteredApiKey {
+    ok: bool,
+}
+
 /// What is to change on a key.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -110,6 +126,19 @@ pub(super) async fn mint(
     }
     let minted = gateway.mint_key(operator.actor(), group, name.clone(), expires_at_ms).await?;
     Ok(Json(MintedApiKey { api_key: minted.key.expose().to_owned(), prefix: minted.prefix, name }))
+}
+
+/// The group is looked for first, then the signature checked, and only then the body read.
+pub(super) async fn register(
+    operator: Operator<ManageApiKeys>,
+    gateway: Data<Gateway>,
+    Path(group): Path<GroupId>,
+    body: SignedBody<Register>,
+) -> Result<Json<RegisteredApiKey>, AdminError> {
+    gateway.group(group)?;
+    let body = body.read(|bytes, signature| gateway.check_signature(bytes, signature))?;
+    gateway.register_key(operator.actor(), group, &body.key.0, body.name.map(|name| name.0)).await?;
+    Ok(Json(RegisteredApiKey { ok: true }))
 }
 
 pub(super) async fn get(

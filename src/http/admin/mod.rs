@@ -29,6 +29,7 @@ mod query;
 mod reports;
 mod secrets;
 mod session;
+mod signing_key;
 mod spec;
 mod status;
 mod table;

@@ -5,7 +5,8 @@ use actix_web::{FromRequest, Handler, Responder, guard, http::Method, web};
 use super::{
     backup,
     describe::{Arguments, Describe, Operation, Schemas},
-    endpoints, events, groups, health, keys, limits, operators, reports, secrets, session, spec, status, webhooks,
+    endpoints, events, groups, health, keys, limits, operators, reports, secrets, session, signing_key, spec, status,
+    webhooks,
 };
 use crate::http::error::AdminError;
 
@@ -44,6 +45,7 @@ where
 pub(super) fn table() -> Vec<Entry> {
     const GET: Method = Method::GET;
     const POST: Method = Method::POST;
+    const PUT: Method = Method::PUT;
     const PATCH: Method = Method::PATCH;
     const DELETE: Method = Method::DELETE;
     const ENDPOINTS: &str = "/v1/gateway/endpoints";
@@ -54,6 +56,8 @@ pub(super) fn table() -> Vec<Entry> {
     const GROUP_LIMITS: &str = "/v1/gateway/groups/{group_id}/limits";
     const KEYS: &str = "/v1/gateway/groups/{group_id}/api_keys";
     const KEY: &str = "/v1/gateway/groups/{group_id}/api_keys/{api_key_prefix}";
+    const REGISTER: &str = "/v1/gateway/groups/{group_id}/api_keys/register";
+    const SIGNING_KEY: &str = "/v1/gateway/signing_key";
     const USAGE_REPORT: &str = "/v1/gateway/usage_report";
     const WEBHOOKS: &str = "/v1/gateway/webhooks";
     const WEBHOOK: &str = "/v1/gateway/webhooks/{webhook_id}";
@@ -81,9 +85,13 @@ pub(super) fn table() -> Vec<Entry> {
         entry(GET,    GROUP_LIMITS,         "Would a request pass now?",         limits::limits),
         entry(GET,    KEYS,                 "List a group's API keys",           keys::list),
         entry(POST,   KEYS,                 "Mint an API key",                   keys::mint),
+        entry(POST,   REGISTER,             "Take in a customer's own API key",  keys::register),
         entry(GET,    KEY,                  "Get an API key",                    keys::get),
         entry(PATCH,  KEY,                  "Change an API key",                 keys::update),
         entry(DELETE, KEY,                  "Revoke an API key",                 keys::revoke),
+        entry(GET,    SIGNING_KEY,          "Get the registrations' public key", signing_key::get),
+        entry(PUT,    SIGNING_KEY,          "Set the registrations' public key", signing_key::put),
+        entry(DELETE, SIGNING_KEY,          "Delete that public key",            signing_key::delete),
         entry(GET,    "/v1/gateway/events", "Read billing events",               events::list),
         entry(GET,    USAGE_REPORT,         "Sums of what was billed",           reports::get),
         entry(GET,    WEBHOOKS,             "List webhooks",                     webhooks::list),

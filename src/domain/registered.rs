@@ -1,0 +1,120 @@
+//! Keys that customers have already: what is asked of them before they are taken, since nobody here made them.
+
+use std::fmt;
+
+/// How many of its first characters name a registered key.
+pub const PREFIX_CHARS: usize = 16;
+
+/// Characters of a registered key.
+pub const MIN_CHARS: usize = 32;
+/// Characters of a registered key.
+pub const MAX_CHARS: usize = 128;
+
+/// Bits of entropy per character.
+const MIN_ENTROPY: f64 = 3.0;
+
+/// What is wrong with a key that somebody wants to register, in words that do not tell the key.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Unfit {
+    /// Its length; it has this many characters.
+    Length(usize),
+    /// It has a character that cannot be sent in a header or be told from another one.
+    Character,
+    /// It is too easy to guess; it has so many bits per character.
+    Entropy(f64),
+}
+
+impl fmt::Display for Unfit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Length(found) => {
+                write!(f, "must be {MIN_CHARS} to {MAX_CHARS} characters long; this one has {found}")
+            }
+            Self::Character => f.write_str("must be visible ASCII characters only, without spaces"),
+            // Cut, not rounded: 2.99 is not told as 3.0.
+            Self::Entropy(found) => write!(
+                f,
+                "must have at least {MIN_ENTROPY:.1} bits of entropy per character; this one has {:.1}",
+                (found * 10.0).floor() / 10.0
+            ),
+        }
+    }
+}
+
+impl std::error::Error for Unfit {}
+
+/// Whether a key may be registered as it is.
+pub fn check(key: &str) -> Result<(), Unfit> {
+    if !key.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(Unfit::Character);
+    }
+    if !(MIN_CHARS..=MAX_CHARS).contains(&key.len()) {
+        return Err(Unfit::Length(key.len()));
+    }
+    let entropy = entropy(key.as_bytes());
+    if entropy < MIN_ENTROPY { Err(Unfit::Entropy(entropy)) } else { Ok(()) }
+}
+
+/// What names a key that may be registered.
+pub fn prefix(key: &str) -> &str {
+    key.get(..PREFIX_CHARS).unwrap_or(key)
+}
+
+/// Bits per character by how often each occurs (Shannon, "A Mathematical Theory of Communication", 1948, section 6).
+fn entropy(text: &[u8]) -> f64 {
+    let mut counts = [0_u32; 256];
+    text.iter().for_each(|&byte| counts[usize::from(byte)] += 1);
+    let all = text.len() as f64;
+    let of_one = |count: u32| f64::from(count) / all * (all / f64::from(count)).log2();
+    counts.into_iter().filter(|&count| count > 0).map(of_one).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = "live_0123456789abcdefghijklmnopqrstuv";
+
+    #[test]
+    fn entropy_is_shannons() {
+        assert_eq!(entropy(b"aaaa"), 0.0);
+        assert_eq!(entropy(b"abab"), 1.0);
+        assert_eq!(entropy(b"abcdabcd"), 2.0);
+        assert_eq!(entropy(b"abcdefgh"), 3.0);
+        assert!((entropy(b"aab") - 0.918_295_834).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_key_is_32_to_128_characters() {
+        let of_length = |length: usize| check(&GOOD.repeat(4)[..length]);
+        for good in [32, 33, 127, 128] {
+            assert_eq!(of_length(good), Ok(()));
+        }
+        for bad in [0, 1, 31, 129] {
+            assert_eq!(of_length(bad), Err(Unfit::Length(bad)));
+        }
+    }
+
+    #[test]
+    fn a_key_is_visible_ascii() {
+        for bad in [' ', '\t', '\n', '\0', '\u{7f}', 'é', '🔑', '\u{a0}'] {
+            assert_eq!(check(&format!("{GOOD}{bad}")), Err(Unfit::Character), "{bad:?}");
+        }
+        for good in ['.', '/', '%', '+', '?', '#', '"', '\\', '!', '~'] {
+            assert_eq!(check(&format!("{GOOD}{good}")), Ok(()), "{good}");
+        }
+    }
+
+    #[test]
+    fn a_key_has_three_bits_in_each_character() {
+        assert_eq!(check(&"abcdefgh".repeat(4)), Ok(()), "exactly three");
+        assert_eq!(check(&"a".repeat(32)), Err(Unfit::Entropy(0.0)));
+        let nearly = check(&format!("{}a", "abcdefgh".repeat(4))).unwrap_err();
+        assert!(nearly.to_string().ends_with("this one has 2.9"), "{nearly}");
+    }
+
+    #[test]
+    fn the_first_sixteen_characters_name_it() {
+        assert_eq!(prefix(GOOD), "live_0123456789a");
+    }
+}

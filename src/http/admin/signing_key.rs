@@ -1,0 +1,56 @@
+//! `/v1/gateway/signing_key`: what registrations of customers' keys are signed with.
+
+use actix_web::web::{Data, Json};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    body::Body,
+    field::PublicKeyText,
+    operator::{ManageAll, Operator},
+};
+use crate::{crypto::ed25519::public_key_text, domain::key::PublicKey, http::error::AdminError, service::Gateway};
+
+/// The public key of the system that registers customers' keys.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct SigningKey {
+    /// 32 bytes in base64.
+    public_key: String,
+}
+
+impl SigningKey {
+    fn new(key: &PublicKey) -> Self {
+        Self { public_key: public_key_text(key) }
+    }
+}
+
+/// A public key to be written.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "NewSigningKey")]
+pub(super) struct Put {
+    /// 32 bytes in base64.
+    public_key: PublicKeyText,
+}
+
+pub(super) async fn get(_: Operator<ManageAll>, gateway: Data<Gateway>) -> Result<Json<SigningKey>, AdminError> {
+    Ok(Json(SigningKey::new(&gateway.signing_key()?)))
+}
+
+pub(super) async fn put(
+    operator: Operator<ManageAll>,
+    gateway: Data<Gateway>,
+    Body(body): Body<Put>,
+) -> Result<Json<SigningKey>, AdminError> {
+    let key = body.public_key.0;
+    gateway.put_signing_key(operator.actor(), key).await?;
+    Ok(Json(SigningKey::new(&key)))
+}
+
+pub(super) async fn delete(
+    operator: Operator<ManageAll>,
+    gateway: Data<Gateway>,
+) -> Result<Json<SigningKey>, AdminError> {
+    let key = gateway.delete_signing_key(operator.actor()).await?;
+    Ok(Json(SigningKey::new(&key)))
+}

@@ -1,0 +1,43 @@
+//! The key that registrations of customers' keys are signed with: it shows that they come from the operator's own key
+//! system, whoever has got hold of an operator key.
+
+use std::sync::Arc;
+
+use super::{Gateway, error::Error};
+use crate::{
+    crypto::ed25519::is_signed,
+    domain::{
+        key::PublicKey,
+        record::{Actor, Row},
+    },
+};
+
+impl Gateway {
+    /// The public key.
+    pub fn signing_key(&self) -> Result<PublicKey, Error> {
+        self.catalog.load().signing_key().ok_or(Error::NotFound("signing key"))
+    }
+
+    /// Writes the public key, over the one before.
+    pub async fn put_signing_key(self: &Arc<Self>, actor: Actor, key: PublicKey) -> Result<(), Error> {
+        self.change().await?.commit(actor, "signing_key.written", vec![Row::SigningKey(Some(key))]).await
+    }
+
+    /// Deletes the public key and gives it: no key can be registered any more.
+    pub async fn delete_signing_key(self: &Arc<Self>, actor: Actor) -> Result<PublicKey, Error> {
+        let change = self.change().await?;
+        let key = change.catalog.signing_key().ok_or(Error::NotFound("signing key"))?;
+        change.commit(actor, "signing_key.deleted", vec![Row::SigningKey(None)]).await?;
+        Ok(key)
+    }
+
+    /// Whether a body, byte by byte as it came, was signed by the operator's key system. `signature` is base64.
+    pub fn check_signature(&self, body: &[u8], signature: &[u8]) -> Result<(), Error> {
+        let key = self.catalog.load().signing_key().ok_or(Error::Published {
+            code: "no_public_key",
+            message: "Must configure a public key before registering API keys",
+        })?;
+        let refused = Error::Published { code: "invalid_signature", message: "Signature verification failed" };
+        if is_signed(&key, body, signature) { Ok(()) } else { Err(refused) }
+    }
+}
