@@ -197,6 +197,7 @@ ROUTES = [
     ("GET", "/v1/gateway/signing_key", ()),
     ("PUT", "/v1/gateway/signing_key", ()),
     ("DELETE", "/v1/gateway/signing_key", ()),
+    ("GET", "/v1/audit_logs", ()),
     ("GET", "/v1/gateway/events?start_time=2000-01-01T00:00:00Z", (METRICS,)),
     ("GET", "/v1/gateway/usage_report?start_time=2000-01-01T00:00:00Z", (METRICS,)),
     ("POST", "/v1/gateway/backup", ()),

@@ -203,6 +203,8 @@ def test_events_and_status(operator, customer, slug):
     assert customer.chat(slug).status == 200
     events = operator("GET", "/v1/gateway/events", "/v1/gateway/events", query={"start_time": "2000-01-01T00:00:00Z"})
     assert events["items"]
+    audit = operator("GET", "/v1/audit_logs", "/v1/audit_logs", query={"limit": 1000})
+    assert {"group.created", "secret.written", "api_key.registered"} <= {entry["event_type"] for entry in audit["items"]}
     status = operator("GET", "/v1/gateway/status", "/v1/gateway/status")
     assert status["version"]
 

@@ -133,6 +133,21 @@ def test_old_segments_are_gone_and_totals_are_not(aged):
         assert gateway.events() == kept and aged.attention == []
 
 
+def test_changes_go_with_the_events_of_their_time(aged):
+    gateway = aged.gateway
+    aged.wait_removed()
+    assert gateway.admin("GET", "/v1/audit_logs") == {"items": [], "pagination": {"has_more": False, "cursor": None}}
+    gateway.mint_operator("WORKSPACE_EXPORT_METRICS")
+    [entry] = gateway.audit_logs()
+    assert entry["event_type"] == "operator_key.created"
+    for lost in (False, True):
+        gateway.kill9()
+        if lost:
+            shutil.rmtree(gateway.data_dir / "store")
+        gateway.start()
+        assert gateway.audit_logs() == [entry]
+
+
 def test_a_store_that_is_lost_is_built_without_what_is_gone(aged, tmp_path):
     gateway = aged.gateway
     aged.wait_removed()

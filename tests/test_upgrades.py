@@ -17,6 +17,16 @@ sys.path.insert(0, str(FIXTURES))
 from make import said  # noqa: E402
 
 
+# What fixtures/make.py changes, in this order.
+CHANGES = (
+    ["secret.written", "endpoint.created", "endpoint.created", "group.created", "group.created", "group.created"]
+    + ["api_key.created", "api_key.created", "api_key.created", "operator_key.created"]
+    + ["endpoint.updated", "group.deleted", "api_key.updated"]
+)
+# Formats whose changes do not tell what was there before.
+WITHOUT_BEFORE = ("format-1.tar.xz", "format-2.tar.xz")
+
+
 @pytest.mark.parametrize("name", sorted(path.name for path in FIXTURES.glob("*.tar.xz")))
 def test_what_an_earlier_version_wrote_is_all_there(tmp_path, name):
     with tarfile.open(FIXTURES / name) as archive:
@@ -29,6 +39,14 @@ def test_what_an_earlier_version_wrote_is_all_there(tmp_path, name):
             query = {"start_time": EPOCH, "group_by": "group,model,key,hour"}
             items = gateway.admin("GET", "/v1/gateway/usage_report", query=query)["items"]
             assert keyed(items) == report_of(events, ("group", "model", "key", "hour"))
+            changes = gateway.audit_logs()[::-1]
+            assert [change["event_type"] for change in changes] == CHANGES
+            for change in changes:
+                assert change["actor"]["api_key_prefix"] == "env"
+                assert change["event_data"]["before_known"] == (name not in WITHOUT_BEFORE)
+                if name in WITHOUT_BEFORE:
+                    assert all(row["before"] is None for row in change["event_data"]["changes"])
+            assert "a-provider-credential" not in json.dumps(changes)
             off, on = (Customer(gateway, key).get("/v1/models") for key in told["keys"])
             assert (off.status, on.status) == (401, 200)
             assert gateway.admin_answer("GET", "/v1/gateway/status", key=told["operator"]).status == 200

@@ -3,6 +3,7 @@
 //! [`Gateway`] is everything that requests share. Two stories run through it: an operator's change (`change`) and a
 //! customer's request (`inference`); each reads top to bottom in its file.
 
+pub mod audit;
 pub mod auth;
 pub mod backup;
 pub mod bodies;

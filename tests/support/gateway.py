@@ -283,13 +283,20 @@ class Gateway:
         query = {"start_time": EPOCH, "limit": 1000, **query}
         if keys:
             query["api_keys"] = [prefix_of(key) for key in keys]
+        return self.walk("/v1/gateway/events", query)
+
+    def audit_logs(self, **query):
+        """All changes, the newest first, walking every page."""
+        return self.walk("/v1/audit_logs", {"limit": 1000, **query})
+
+    def walk(self, path, query):
         items = []
         while True:
-            page = self.admin("GET", "/v1/gateway/events", query=query)
+            page = self.admin("GET", path, query=query)
             items += page["items"]
             if not page["pagination"]["has_more"]:
                 return items
-            query = {"cursor": page["pagination"]["cursor"]}
+            query = {"cursor": page["pagination"]["cursor"], "limit": query["limit"]}
 
     def wait_events(self, count, *keys):
         """Waits until there are at least so many events; for requests whose end a test cannot see."""

@@ -46,9 +46,13 @@ pub(super) struct Endpoint {
 
 impl Endpoint {
     fn new(catalog: &Catalog, endpoint: &domain::Endpoint) -> Self {
+        Self::named(catalog.slug_name(endpoint.slug).to_owned(), endpoint)
+    }
+
+    pub(super) fn named(slug: String, endpoint: &domain::Endpoint) -> Self {
         Self {
             id: endpoint.id.to_string(),
-            slug: catalog.slug_name(endpoint.slug).to_owned(),
+            slug,
             region: RegionWord(endpoint.region),
             created_at: Timestamp(endpoint.created_at_ms),
             updated_at: Timestamp(endpoint.updated_at_ms),

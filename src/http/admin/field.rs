@@ -16,6 +16,7 @@ use crate::{
         key::{OperatorType, PublicKey},
         limit::{LimitKind, LimitType, Threshold, Unit},
         money::{Currency, Price},
+        record::ActorKind,
         registered,
         slug::{InvalidSlug, Slug},
         time,
@@ -246,6 +247,8 @@ words! {
     ProviderWord(Provider) = provider, [
         Provider::OpenAiCompatible, Provider::OpenAi, Provider::Anthropic, Provider::Baseten, Provider::Demo
     ];
+    /// By what way a change was made.
+    ActorTypeWord(ActorKind) = actor_type, [ActorKind::ApiKey, ActorKind::Session, ActorKind::System];
     /// What an operator key may do.
     OperatorTypeWord(OperatorType) = operator_type, [
         OperatorType::ManageApiKeys, OperatorType::ExportMetrics, OperatorType::ManageAll
@@ -273,6 +276,14 @@ fn provider(provider: Provider) -> &'static str {
         Provider::Anthropic => "ANTHROPIC",
         Provider::Baseten => "BASETEN",
         Provider::Demo => "DEMO",
+    }
+}
+
+fn actor_type(kind: ActorKind) -> &'static str {
+    match kind {
+        ActorKind::ApiKey => "API_KEY",
+        ActorKind::Session => "SESSION",
+        ActorKind::System => "SYSTEM",
     }
 }
 

@@ -16,7 +16,7 @@ use super::{
     query::Query,
 };
 use crate::{
-    domain::id::GroupId,
+    domain::{group as domain, id::GroupId},
     http::error::AdminError,
     service::{
         Gateway,
@@ -59,9 +59,17 @@ pub(super) struct Hierarchy {
 }
 
 impl Metadata {
-    fn new(node: &GroupNode) -> Self {
-        let group = node.group();
+    pub(super) fn new(group: &domain::Group) -> Self {
         Self { name: group.name.clone(), external_entity_id: group.external_entity_id.clone() }
+    }
+}
+
+impl Hierarchy {
+    pub(super) fn new(group: &domain::Group) -> Self {
+        Self {
+            limit_enforcement: EnforcementWord(group.enforcement),
+            parent_group_id: group.parent.map(|id| id.to_string()),
+        }
     }
 }
 
@@ -70,13 +78,10 @@ impl Group {
         let group = node.group();
         Self {
             id: group.id.to_string(),
-            metadata: Metadata::new(node),
+            metadata: Metadata::new(&group),
             models: group.models.iter().map(|model| Model::new(catalog, model)).collect(),
             effective_models: group.models.iter().map(|model| EffectiveModel::new(catalog, node, model)).collect(),
-            hierarchy: Hierarchy {
-                limit_enforcement: EnforcementWord(group.enforcement),
-                parent_group_id: group.parent.map(|id| id.to_string()),
-            },
+            hierarchy: Hierarchy::new(&group),
             created_at: Timestamp(group.created_at_ms),
             disabled: group.disabled,
         }
@@ -264,5 +269,5 @@ pub(super) async fn delete(
 ) -> Result<Json<DeletedGroup>, AdminError> {
     let node = gateway.delete_group(operator.actor(), id).await?;
     let deleted_at = Timestamp(gateway.now_ms());
-    Ok(Json(DeletedGroup { id: id.to_string(), metadata: Metadata::new(&node), deleted_at }))
+    Ok(Json(DeletedGroup { id: id.to_string(), metadata: Metadata::new(&node.group()), deleted_at }))
 }

@@ -7,8 +7,10 @@
 //! * Handlers translate; the rules that need to know what there is are the services'.
 
 mod assets;
+mod audit;
 mod backup;
 mod body;
+mod changes;
 mod describe;
 mod endpoints;
 mod envelope;

@@ -79,8 +79,12 @@ pub(super) struct Model {
 
 impl Model {
     pub(super) fn new(catalog: &Catalog, model: &GroupModel) -> Self {
+        Self::named(catalog.slug_name(model.slug).to_owned(), model)
+    }
+
+    pub(super) fn named(slug: String, model: &GroupModel) -> Self {
         Self {
-            slug: catalog.slug_name(model.slug).to_owned(),
+            slug,
             rate_limits: model.limits_of(LimitKind::Rate).map(RateLimit::new).collect(),
             usage_limits: model.limits_of(LimitKind::Usage).map(UsageLimit::new).collect(),
         }

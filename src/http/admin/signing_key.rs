@@ -19,7 +19,7 @@ pub(super) struct SigningKey {
 }
 
 impl SigningKey {
-    fn new(key: &PublicKey) -> Self {
+    pub(super) fn new(key: &PublicKey) -> Self {
         Self { public_key: public_key_text(key) }
     }
 }

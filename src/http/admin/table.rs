@@ -3,7 +3,7 @@
 use actix_web::{FromRequest, Handler, Responder, guard, http::Method, web};
 
 use super::{
-    backup,
+    audit, backup,
     describe::{Arguments, Describe, Operation, Schemas},
     endpoints, events, groups, health, keys, limits, operators, reports, secrets, session, signing_key, spec, status,
     webhooks,
@@ -111,6 +111,7 @@ pub(super) fn table() -> Vec<Entry> {
         entry(GET,    SECRETS,              "List provider credentials",         secrets::list),
         entry(POST,   SECRETS,              "Store a provider credential",       secrets::put),
         entry(DELETE, SECRET,               "Delete a provider credential",      secrets::delete),
+        entry(GET,    "/v1/audit_logs",     "Who changed what",                  audit::list),
         entry(POST,   SESSION,              "Begin a session",                   session::begin),
         entry(DELETE, SESSION,              "End a session",                     session::end),
         entry(GET,    "/v1/spec",           "This specification",                spec::get),

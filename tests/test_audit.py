@@ -1,0 +1,409 @@
+"""Who changed what, and what it was before: every change is one entry of the audit log, and no entry tells a secret."""
+
+import datetime
+import json
+import re
+import shutil
+import threading
+
+import pytest
+
+from support.gateway import Customer, Gateway, model, parse_time, prefix_of, rate
+from support.wire import Broken, call
+from test_registration import KeySystem, own_key
+from test_sessions import cookie_of, sign_in
+
+AUDIT = "/v1/audit_logs"
+ULID = re.compile("[0-7][0-9A-HJKMNP-TV-Z]{25}")
+MANAGE_ALL = "WORKSPACE_MANAGE_ALL"
+
+
+def newest(gateway, **query):
+    return gateway.admin("GET", AUDIT, query={"limit": 1, **query})["items"][0]
+
+
+class Operator:
+    """Does things, and finds each in the audit log the moment it was answered."""
+
+    def __init__(self, gateway):
+        self.gateway = gateway
+        self.key = gateway.admin("POST", "/v1/api_keys", {"type": MANAGE_ALL, "name": "Ada"})["api_key"]
+        self.actor = {"type": "API_KEY", "api_key_prefix": prefix_of(self.key), "api_key_name": "Ada"}
+
+    def does(self, method, path, body=None, **more):
+        """The answer, and the entry's type with its changes as `{object: (id, before, after)}`."""
+        seen = newest(self.gateway)["id"]
+        answer = self.gateway.admin(method, path, body, key=self.key, **more)
+        entry, earlier = self.gateway.admin("GET", AUDIT, query={"limit": 2})["items"]
+        assert earlier["id"] == seen, "one change is one entry"
+        assert set(entry) == {"id", "created", "event_type", "actor", "event_data"} and ULID.fullmatch(entry["id"])
+        assert abs(parse_time(entry["created"]) - datetime.datetime.now(datetime.timezone.utc)).total_seconds() < 20
+        assert entry["actor"] == self.actor
+        assert set(entry["event_data"]) == {"changes", "before_known"} and entry["event_data"]["before_known"] is True
+        changes = entry["event_data"]["changes"]
+        assert all(set(change) == {"object", "id", "before", "after"} for change in changes)
+        found = {change["object"]: (change["id"], change["before"], change["after"]) for change in changes}
+        assert len(found) == len(changes)
+        return answer, entry["event_type"], found
+
+
+@pytest.fixture(scope="module")
+def operator(gateway):
+    return Operator(gateway)
+
+
+# Each kind of change
+
+
+def test_changes_of_an_endpoint(operator):
+    root = "/v1/gateway/endpoints"
+    target = {"provider": "OPENAI_COMPATIBLE", "base_url": "http://127.0.0.1:9/v1", "target_model": "one"}
+    pricing = {"currency": "EUR", "input": "0.20", "output": "0.60", "cached": "0.05"}
+    made, event_type, changes = operator.does("POST", root, {"slug": "audit/one", "targets": [target]})
+    path = f"{root}/{made['id']}"
+    assert event_type == "endpoint.created" and set(changes) == {"slug", "endpoint"}
+    assert changes["slug"][1:] == (None, {"slug": "audit/one"})
+    assert changes["endpoint"] == (made["id"], None, made)
+
+    priced, event_type, changes = operator.does("PATCH", path, {"pricing": pricing})
+    assert event_type == "endpoint.updated" and changes == {"endpoint": (made["id"], made, priced)}
+    assert priced["pricing"] and made["pricing"] is None
+
+    renamed, _, changes = operator.does("PATCH", path, {"slug": "audit/two"})
+    assert changes["slug"][1:] == ({"slug": "audit/one"}, {"slug": "audit/two"})
+    assert changes["endpoint"] == (made["id"], priced, renamed)
+
+    _, event_type, changes = operator.does("DELETE", path)
+    assert event_type == "endpoint.deleted" and changes == {"endpoint": (made["id"], renamed, None)}
+
+
+def written(group):
+    """A group as the audit log has it: without what it inherits."""
+    return {name: value for name, value in group.items() if name != "effective_models"}
+
+
+def test_changes_of_a_group(operator, slug):
+    root = "/v1/gateway/groups"
+    models = [model(slug, [rate("TOKEN", "MINUTE", 1000)], [rate("REQUEST", "DAY", 50)])]
+    body = {"metadata": {"external_entity_id": "audit-parent", "name": "Parent"}, "models": models}
+    parent, event_type, changes = operator.does("POST", root, body | {"hierarchy": {"limit_enforcement": "CASCADING"}})
+    assert event_type == "group.created" and changes == {"group": (parent["id"], None, written(parent))}
+    assert changes["group"][2]["models"] == models and changes["group"][2]["hierarchy"]["limit_enforcement"] == "CASCADING"
+    path = f"{root}/{parent['id']}"
+    for patch in (
+        {"metadata": {"name": None}},
+        {"disabled": True},
+        {"models": [model(slug)]},
+        {"models": [], "disabled": False},
+    ):
+        before = operator.gateway.admin("GET", path)
+        after, event_type, changes = operator.does("PATCH", path, patch)
+        assert event_type == "group.updated" and changes == {"group": (parent["id"], written(before), written(after))}
+        assert before != after
+
+
+def test_the_end_of_a_subtree_tells_everything_that_it_took_along(operator, slug):
+    gateway = operator.gateway
+    parent = gateway.create_group(slug)
+    child = gateway.create_group(slug, parent=parent)
+    keys = {prefix_of(gateway.mint_key(group)): group["id"] for group in (parent, child, child)}
+    gateway.admin("DELETE", f"/v1/gateway/groups/{parent['id']}", key=operator.key)
+    entry = newest(gateway)
+    assert entry["event_type"] == "group.deleted" and entry["event_data"]["before_known"] is True
+    changes = entry["event_data"]["changes"]
+    assert all(change["after"] is None for change in changes)
+    groups = {change["id"]: change["before"] for change in changes if change["object"] == "group"}
+    assert groups == {parent["id"]: written(parent), child["id"]: written(child)}
+    ended = {change["id"]: change["before"]["group_id"] for change in changes if change["object"] == "api_key"}
+    assert ended == keys and len(changes) == 5
+
+
+def key_as_listed(gateway, group, prefix):
+    item = gateway.admin("GET", f"/v1/gateway/groups/{group['id']}/api_keys/{prefix}")
+    item.pop("last_used_at")
+    return item | {"group_id": group["id"]}
+
+
+def test_changes_of_a_customers_key(operator, group):
+    gateway, root = operator.gateway, f"/v1/gateway/groups/{group['id']}/api_keys"
+    minted, event_type, changes = operator.does("POST", root, {"name": "first", "expires_at": "2099-01-01T00:00:00Z"})
+    prefix = minted["prefix"]
+    first = key_as_listed(gateway, group, prefix)
+    assert event_type == "api_key.created" and changes == {"api_key": (prefix, None, first)}
+    assert first["expires_at"] == "2099-01-01T00:00:00.000Z"
+    _, event_type, changes = operator.does("PATCH", f"{root}/{prefix}", {"disabled": True, "expires_at": None})
+    second = key_as_listed(gateway, group, prefix)
+    assert event_type == "api_key.updated" and changes == {"api_key": (prefix, first, second)} and first != second
+    _, event_type, changes = operator.does("DELETE", f"{root}/{prefix}")
+    assert event_type == "api_key.revoked" and changes == {"api_key": (prefix, second, None)}
+
+
+def test_changes_of_registration(operator, group):
+    gateway, path = operator.gateway, "/v1/gateway/signing_key"
+    gateway.admin_answer("DELETE", path)
+    key_system = KeySystem(gateway)
+    first = {"public_key": key_system.public_text}
+    assert newest(gateway)["event_data"]["changes"][0]["after"] == first
+    key = own_key()
+    body = json.dumps({"key": key, "name": "theirs"}).encode()
+    headers = [("x-tollgate-signature", key_system.sign(body))]
+    _, event_type, changes = operator.does("POST", f"/v1/gateway/groups/{group['id']}/api_keys/register", body, headers=headers)
+    assert event_type == "api_key.registered"
+    assert changes == {"api_key": (key[:16], None, key_as_listed(gateway, group, key[:16]))}
+    assert key not in json.dumps(gateway.audit_logs())
+    second = {"public_key": "11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="}
+    _, event_type, changes = operator.does("PUT", path, second)
+    assert event_type == "signing_key.written" and changes == {"signing_key": ("signing_key", first, second)}
+    _, event_type, changes = operator.does("DELETE", path)
+    assert event_type == "signing_key.deleted" and changes == {"signing_key": ("signing_key", second, None)}
+    _, _, changes = operator.does("PUT", path, first)
+    assert changes == {"signing_key": ("signing_key", None, first)}
+
+
+def test_changes_of_operator_keys(operator):
+    gateway = operator.gateway
+    made, event_type, changes = operator.does("POST", "/v1/api_keys", {"type": "WORKSPACE_EXPORT_METRICS", "name": "p"})
+    prefix, secret = made["api_key"].split(".")
+    [listed] = [item for item in gateway.admin("GET", "/v1/api_keys")["keys"] if item["prefix"] == prefix]
+    del listed["last_used_at"]
+    assert event_type == "operator_key.created" and changes == {"operator_key": (prefix, None, listed)}
+    _, event_type, changes = operator.does("DELETE", f"/v1/api_keys/{prefix}")
+    assert event_type == "operator_key.deleted" and changes == {"operator_key": (prefix, listed, None)}
+    assert secret not in json.dumps(gateway.audit_logs())
+
+
+def test_changes_of_a_secret_show_stars(operator):
+    gateway = operator.gateway
+    made, event_type, changes = operator.does("POST", "/v1/secrets", {"name": "audited", "value": "provider-value-1"})
+    masked = {"id": made["id"], "name": "audited", "value": "***", "created_at": made["created_at"]}
+    assert event_type == "secret.written" and changes == {"secret": (made["id"], None, masked)}
+    _, event_type, changes = operator.does("POST", "/v1/secrets", {"name": "audited", "value": "provider-value-2"})
+    assert event_type == "secret.written" and changes == {"secret": (made["id"], masked, masked)}
+    _, event_type, changes = operator.does("DELETE", "/v1/secrets/audited")
+    assert event_type == "secret.deleted" and changes == {"secret": (made["id"], masked, None)}
+    assert "provider-value" not in json.dumps(gateway.audit_logs())
+
+
+def test_a_backup_is_in_the_log_and_in_itself(operator):
+    seen = newest(operator.gateway)["id"]
+    answer = operator.gateway.admin_answer("POST", "/v1/gateway/backup", key=operator.key)
+    assert answer.status == 200
+    entry = newest(operator.gateway)
+    assert (entry["event_type"], entry["actor"]) == ("backup.created", operator.actor) and entry["id"] > seen
+    assert entry["event_data"] == {"changes": [], "before_known": True}
+    assert b"backup.created" in answer.body
+
+
+def test_what_was_refused_or_only_read_is_not_in_the_log(operator, group, slug):
+    gateway = operator.gateway
+    newest_id = newest(gateway)["id"]
+    for method, path, body in (
+        ("POST", "/v1/gateway/groups", {"metadata": {"external_entity_id": "x"}, "models": [{"slug": "no/such"}]}),
+        ("PATCH", f"/v1/gateway/groups/{group['id']}", {}),
+        ("DELETE", "/v1/secrets/nothing", None),
+        ("DELETE", "/v1/api_keys/env", None),
+        ("GET", "/v1/gateway/groups", None),
+        ("GET", "/v1/gateway/status", None),
+    ):
+        gateway.admin_answer(method, path, body, key=operator.key)
+    assert newest(gateway)["id"] == newest_id
+
+
+# Who
+
+
+def test_the_environments_key_is_named_as_it_is_listed(gateway):
+    gateway.admin("POST", "/v1/secrets", {"name": "by-env", "value": "v"})
+    actor = {"type": "API_KEY", "api_key_prefix": "env", "api_key_name": "TOLLGATE_ADMIN_KEY"}
+    assert newest(gateway)["actor"] == actor
+
+
+def test_a_session_is_told_from_a_key(operator, group):
+    gateway = operator.gateway
+    cookie = cookie_of(sign_in(gateway, operator.key)).split(";")[0]
+    headers = [("cookie", cookie), ("content-type", "application/json"), ("x-tollgate-csrf", "1")]
+    headers.append(("origin", f"http://{gateway.admin_address}"))
+    path = f"/v1/gateway/groups/{group['id']}"
+    assert call(gateway.admin_address, "PATCH", path, headers, {"metadata": {"name": "by session"}}).status == 200
+    entry = newest(gateway)
+    assert entry["actor"] == operator.actor | {"type": "SESSION"}
+    assert entry["event_data"]["changes"][0]["after"]["metadata"]["name"] == "by session"
+
+
+def test_what_tollgate_does_by_itself_is_done_by_the_system():
+    system = {"type": "SYSTEM", "api_key_prefix": None, "api_key_name": None}
+    with Gateway(arguments=["--demo"], admin_key=None) as gateway:
+        gateway.eventually(lambda: (gateway.data_dir / "admin.key").exists(), bool)
+        gateway.admin_key = (gateway.data_dir / "admin.key").read_text().strip()
+        entries = gateway.eventually(gateway.audit_logs, lambda entries: len(entries) == 4)
+        told = [entry["event_type"] for entry in entries]
+        assert told == ["api_key.created", "group.created", "endpoint.created", "operator_key.created"]
+        assert all(entry["actor"] == system for entry in entries)
+        assert entries[-1]["event_data"]["changes"][0]["after"]["name"] == "made at the first start"
+        gateway.restart()
+        assert gateway.audit_logs() == entries
+
+
+# Finding
+
+
+@pytest.fixture(scope="module")
+def busy():
+    """A gateway with some changes, none of them in the same millisecond."""
+    with Gateway() as gateway:
+        slug = gateway.create_endpoint("http://127.0.0.1:9/v1")["slug"]
+        for number in range(12):
+            before = newest(gateway)["created"]
+            group = gateway.create_group(slug)
+            if number % 3 == 0:
+                changed = lambda: gateway.patch_group(group, disabled=True) and newest(gateway)["created"]  # noqa: E731
+                gateway.eventually(changed, lambda at: at > before)
+        yield gateway
+
+
+def test_entries_are_newest_first_and_their_ids_in_order(busy):
+    entries = busy.audit_logs()
+    ids, times = [entry["id"] for entry in entries], [entry["created"] for entry in entries]
+    assert ids == sorted(set(ids), reverse=True) and times == sorted(times, reverse=True)
+
+
+def test_a_window_holds_its_start_and_not_its_end(busy):
+    entries = busy.audit_logs()
+    times = [entry["created"] for entry in entries]
+    for start, end in ((times[-1], times[0]), (times[8], times[2]), (times[5], times[5])):
+        inside = [entry for entry in entries if start <= entry["created"] < end]
+        assert busy.audit_logs(start_time=start, end_time=end) == inside
+    assert busy.audit_logs(start_time=times[3]) == [entry for entry in entries if entry["created"] >= times[3]]
+    assert busy.audit_logs(end_time=times[3]) == [entry for entry in entries if entry["created"] < times[3]]
+    assert busy.audit_logs(start_time="2099-01-01T00:00:00Z") == []
+    assert busy.audit_logs(end_time="2000-01-01T00:00:00Z") == []
+
+
+def test_one_kind_of_change_is_found_by_its_name(busy):
+    entries = busy.audit_logs()
+    for event_type in ("group.updated", "endpoint.created", "group", "GROUP.UPDATED", "nothing"):
+        wanted = [entry for entry in entries if entry["event_type"] == event_type]
+        assert busy.audit_logs(event_type=event_type) == wanted
+    assert busy.audit_logs(event_type="group.updated", limit=1) == busy.audit_logs(event_type="group.updated")
+
+
+@pytest.mark.parametrize("limit", [1, 2, 7, 1000])
+def test_pages_of_any_size_have_the_same_entries(busy, limit):
+    assert busy.audit_logs(limit=limit) == busy.audit_logs()
+    page = busy.admin("GET", AUDIT, query={"limit": limit})
+    assert len(page["items"]) == min(limit, len(busy.audit_logs())) and set(page) == {"items", "pagination"}
+
+
+@pytest.mark.parametrize(
+    "query, says",
+    [
+        ({"start_time": "yesterday"}, "start_time"),
+        ({"end_time": "2026-13-01T00:00:00Z"}, "end_time"),
+        ({"start_time": "2026-01-02T00:00:00Z", "end_time": "2026-01-01T00:00:00Z"}, "end_time"),
+        ({"limit": 0}, "limit"),
+        ({"limit": 1001}, "limit"),
+        ({"cursor": "nonsense"}, "cursor"),
+        ({"actor": "env"}, "actor"),
+        ({"event_type": ["a", "b"]}, "event_type"),
+    ],
+)
+def test_a_log_that_is_asked_wrongly_is_refused(busy, query, says):
+    answer = busy.admin_answer("GET", AUDIT, query=query)
+    assert answer.status == 400 and says in answer.json()["error"]
+
+
+def test_a_cursor_keeps_its_filter(busy):
+    cursor = busy.admin("GET", AUDIT, query={"event_type": "group.created", "limit": 2})["pagination"]["cursor"]
+    rest = busy.admin("GET", AUDIT, query={"cursor": cursor})["items"]
+    assert len(rest) == 10 and {entry["event_type"] for entry in rest} == {"group.created"}
+    assert busy.admin_answer("GET", AUDIT, query={"cursor": cursor, "event_type": "group.updated"}).status == 400
+    events = busy.admin_answer("GET", "/v1/gateway/events", query={"cursor": cursor})
+    assert events.status == 400
+
+
+def test_a_walk_meets_every_change_once_whatever_is_changed_meanwhile(gateway, slug):
+    there = [gateway.create_group(slug)["id"] for _ in range(30)]
+    going_on, made = threading.Event(), []
+
+    def change():
+        while not going_on.is_set():
+            made.append(gateway.create_group(slug)["id"])
+
+    threads = [threading.Thread(target=change) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        gateway.eventually(lambda: len(made), lambda count: count > 5)
+        entries = gateway.audit_logs(limit=4, event_type="group.created")
+    finally:
+        going_on.set()
+        for thread in threads:
+            thread.join()
+    ids = [entry["id"] for entry in entries]
+    assert len(set(ids)) == len(ids)
+    found = [entry["event_data"]["changes"][0]["id"] for entry in entries]
+    assert [one for one in found if one in there] == there[::-1]
+    everything = [entry["event_data"]["changes"][0]["id"] for entry in gateway.audit_logs(event_type="group.created")]
+    assert set(made) <= set(everything) and everything[-len(found):] == found
+
+
+# For good
+
+
+def test_it_is_the_same_after_a_crash_and_with_a_store_built_anew(own, upstream):
+    operator = Operator(own)
+    slug = own.create_endpoint(upstream)["slug"]
+    group = own.create_group(slug)
+    customer = Customer(own, own.mint_key(group))
+    assert customer.chat(slug).status == 200
+    own.patch_group(group, disabled=True)
+    operator.does("POST", "/v1/secrets", {"name": "s", "value": "v"})
+    entries = own.audit_logs()
+    assert len(entries) == 6
+    own.kill9()
+    own.start()
+    assert own.audit_logs() == entries
+    own.restart()
+    assert own.audit_logs() == entries
+    for lost in (("store",), ("store", "snapshots")):
+        own.stop()
+        for name in lost:
+            shutil.rmtree(own.data_dir / name)
+        own.start()
+        assert own.audit_logs() == entries, lost
+
+
+def test_changes_that_were_answered_survive_kill_9(own):
+    made = []
+
+    def change():
+        try:
+            while True:
+                made.append(own.admin("POST", "/v1/secrets", {"name": f"n{len(made)}", "value": "v"})["id"])
+        except (OSError, Broken):
+            pass  # it was killed
+
+    thread = threading.Thread(target=change)
+    thread.start()
+    own.eventually(lambda: len(made), lambda count: count > 30)
+    own.kill9()
+    thread.join()
+    own.start()
+    logged = [entry["event_data"]["changes"][0]["id"] for entry in own.audit_logs()][::-1]
+    assert logged[: len(made)] == made and len(logged) <= len(made) + 1
+
+
+def test_a_change_that_cannot_be_read_any_more_is_named(own):
+    for name in ("one", "two-is-damaged", "three"):
+        own.admin("POST", "/v1/secrets", {"name": name, "value": "v"})
+    own.stop()
+    [segment] = (own.data_dir / "journal").glob("*.log")
+    data = bytearray(segment.read_bytes())
+    data[data.index(b"two-is-damaged")] ^= 1
+    segment.write_bytes(data)
+    own.start()
+    page = own.admin("GET", AUDIT)
+    names = [entry["event_data"]["changes"][0]["after"]["name"] for entry in page["items"]]
+    assert names == ["three", "one"]
+    [gap] = page["incomplete"]
+    assert (gap["first_sequence"], gap["last_sequence"]) == (2, 2) and "cannot be read" in gap["detail"]
