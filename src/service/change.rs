@@ -11,7 +11,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::sync::OwnedMutexGuard;
 
-use super::{Gateway, catalog::Catalog, error::Error};
+use super::{Gateway, catalog::Catalog, error::Error, webhooks};
 use crate::{
     domain::record::{Actor, Changed, Record, Row},
     journal::codec,
@@ -61,8 +61,10 @@ impl Change {
             gateway.journal.durable(appended.seq).await;
             let mut catalog = Catalog::clone(&catalog);
             let now = gateway.now();
+            let webhooks = webhooks::touched(&rows);
             rows.into_iter().for_each(|row| catalog.apply(row, now));
             gateway.catalog.store(Arc::new(catalog));
+            gateway.webhooks.wake(webhooks);
         };
         match tokio::time::timeout(PATIENCE, tokio::task::spawn_local(apply)).await {
             Ok(Ok(())) => Ok(()),

@@ -65,15 +65,18 @@ struct Options {
     /// How many events.
     #[arg(long, default_value_t = 5_000_000)]
     events: u64,
+    /// A webhook to this address, made before the events and not enabled.
+    #[arg(long)]
+    webhook: Option<String>,
 }
 
 fn main() -> Result<(), Failure> {
-    let Options { data_dir, events } = Options::parse();
+    let Options { data_dir, events, webhook } = Options::parse();
     let directory = data_dir.join("journal");
     if directory.exists() {
         return Err(format!("{} is there already", directory.display()).into());
     }
-    let cast = Cast::install(&data_dir)?;
+    let cast = Cast::install(&data_dir, webhook)?;
     let changes = changes(&directory)?;
     fs::remove_dir_all(&directory)?;
     fs::remove_dir_all(data_dir.join("store"))?;
@@ -93,7 +96,7 @@ fn main() -> Result<(), Failure> {
     let keys: Vec<_> = cast.callers.iter().zip(events_of).map(|(caller, events)| caller.shown(events)).collect();
     let made = json!({
         "start_ms": start_ms, "end_ms": end_ms, "quiet_hour": QUIET_HOUR, "hours": HOURS, "events": events, "bytes": bytes,
-        "keys": keys,
+        "keys": keys, "webhook": cast.webhook,
     });
     Ok(writeln!(io::stdout(), "{made}")?)
 }
@@ -115,6 +118,8 @@ fn changes(directory: &Path) -> Result<Vec<Vec<u8>>, Failure> {
 struct Cast {
     callers: Vec<Caller>,
     models: Vec<Model>,
+    /// The id of the webhook.
+    webhook: Option<String>,
 }
 
 /// A key with what its events say about it.
@@ -137,17 +142,17 @@ impl Caller {
 }
 
 impl Cast {
-    fn install(data_dir: &Path) -> Result<Self, Failure> {
+    fn install(data_dir: &Path, webhook: Option<String>) -> Result<Self, Failure> {
         let booted = boot(Config { data_dir: data_dir.to_owned(), ..Config::default() }, None)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let set_up = Self::set_up(&booted.gateway);
+        let set_up = Self::set_up(&booted.gateway, webhook);
         let cast = tokio::task::LocalSet::new().block_on(&runtime, set_up);
         booted.close();
         cast
     }
 
     /// Plans, customers below them, and the keys of those.
-    async fn set_up(gateway: &Arc<Gateway>) -> Result<Self, Failure> {
+    async fn set_up(gateway: &Arc<Gateway>, webhook: Option<String>) -> Result<Self, Failure> {
         let mut models = Vec::new();
         for (slug, price) in [("acme/large", Some(["2.50", "10", "0.25"])), ("acme/small", None), ("acme/mini", None)] {
             let pricing = price.map(pricing).transpose()?;
@@ -176,7 +181,14 @@ impl Cast {
                 callers.push(Caller { prefix: minted.prefix, external_entity_id: name.clone(), counted_for });
             }
         }
-        Ok(Self { callers, models })
+        let webhook = match webhook {
+            Some(url) => {
+                let made = gateway.create_webhook(Actor::system(), url, None, false).await.map_err(refused)?;
+                Some(made.view.webhook.id.to_string())
+            }
+            None => None,
+        };
+        Ok(Self { callers, models, webhook })
     }
 
     /// Appends the events; gives how many each caller has.

@@ -84,7 +84,7 @@ async fn supervise(gateway: &Arc<Gateway>, stop: &Stop) {
             }
         }
         tokio::select! {
-            () = gateway.webhooks.added.notified() => {}
+            () = gateway.webhooks.changed.notified() => {}
             () = stop.0.told.notified() => {}
             Some(ended) = workers.join_next_with_id() => {
                 let id = match ended {
@@ -95,7 +95,11 @@ async fn supervise(gateway: &Arc<Gateway>, stop: &Stop) {
                         panicked.id()
                     }
                 };
-                running.remove(&id);
+                if let Some(webhook) = running.remove(&id)
+                    && !gateway.catalog.load().webhooks().contains_key(&webhook)
+                {
+                    gateway.webhooks.forget(webhook);
+                }
             }
         }
     }

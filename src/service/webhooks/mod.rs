@@ -52,15 +52,15 @@ const SECRET_BRAND: &str = "whsec";
 #[derive(Default)]
 pub(super) struct Webhooks {
     states: Mutex<BTreeMap<WebhookId, Arc<State>>>,
-    /// Told when there is another webhook.
-    added: Notify,
+    /// Told when there may be another webhook, or one less.
+    changed: Notify,
 }
 
 impl Webhooks {
     /// As the store has it.
     pub(super) fn new(progress: Vec<(WebhookId, WebhookProgress)>) -> Self {
         let states = progress.into_iter().map(|(id, progress)| (id, Arc::new(State::new(progress)))).collect();
-        Self { states: Mutex::new(states), added: Notify::new() }
+        Self { states: Mutex::new(states), changed: Notify::new() }
     }
 
     fn state(&self, webhook: &Webhook) -> Arc<State> {
@@ -71,11 +71,31 @@ impl Webhooks {
         self.states.lock().entry(webhook.id).or_insert_with(begins).clone()
     }
 
-    fn forget(&self, id: WebhookId) {
-        if let Some(state) = self.states.lock().remove(&id) {
-            state.wake();
+    /// Has the workers of these webhooks look at what has changed.
+    pub(super) fn wake(&self, touched: Vec<WebhookId>) {
+        if touched.is_empty() {
+            return;
         }
+        let states = self.states.lock();
+        touched.iter().filter_map(|id| states.get(id)).for_each(|state| state.wake());
+        self.changed.notify_one();
     }
+
+    /// Forgets a webhook that is gone.
+    fn forget(&self, id: WebhookId) {
+        self.states.lock().remove(&id);
+    }
+}
+
+/// The webhooks that a change is about.
+pub(super) fn touched(rows: &[Row]) -> Vec<WebhookId> {
+    let webhook = |row: &Row| match row {
+        Row::Webhook(Webhook { id, .. }) | Row::WebhookGone(id) | Row::Redeliver(id, _) => Some(*id),
+        _ => None,
+    };
+    let mut touched: Vec<_> = rows.iter().filter_map(webhook).collect();
+    touched.dedup();
+    touched
 }
 
 /// A webhook, and how it is doing.
@@ -188,7 +208,6 @@ impl Gateway {
             updated_at_ms: now_ms,
         };
         change.commit(actor, "webhook.created", vec![Row::Webhook(webhook)]).await?;
-        self.webhooks.added.notify_one();
         Ok(WithSecret { view: self.webhook(id)?, secret })
     }
 
@@ -236,9 +255,7 @@ impl Gateway {
         webhook.updated_at_ms = self.now_ms();
         let id = webhook.id;
         change.commit(actor, action, vec![Row::Webhook(webhook)]).await?;
-        let view = self.webhook(id)?;
-        self.webhooks.state(&view.webhook).wake();
-        Ok(view)
+        self.webhook(id)
     }
 
     /// Deletes a webhook and its dead letters. Gives it as it was.
@@ -246,7 +263,6 @@ impl Gateway {
         let change = self.change().await?;
         let webhook = found(&change, id)?;
         change.commit(actor, "webhook.deleted", vec![Row::WebhookGone(id)]).await?;
-        self.webhooks.forget(id);
         Ok(webhook)
     }
 
@@ -332,8 +348,6 @@ impl Gateway {
         if count > 0 {
             let rows = ids.into_iter().map(|id| Row::Redeliver(webhook, id)).collect();
             change.commit(actor, "webhook.redelivery_requested", rows).await?;
-            self.folded_by_now().await?;
-            self.webhooks.state(&self.webhook(webhook)?.webhook).wake();
         }
         Ok(count)
     }

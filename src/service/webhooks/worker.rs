@@ -10,7 +10,7 @@ use std::{sync::Arc, time::Duration};
 
 use leaky_bucket::RateLimiter;
 use tokio::time::{Instant, sleep_until, timeout_at};
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 use uuid::Uuid;
 
 use super::{
@@ -71,7 +71,7 @@ pub(super) struct Worker {
     redelivery: Option<Delivery>,
     /// New events are next, if there are any and a dead letter waits as well.
     events_are_next: bool,
-    /// The last record here about a redelivery: until the store has it, it gives the same dead letter out again.
+    /// The last record that may be about a redelivery: until the store has it, it is not asked for the next one.
     redelivered: u64,
     /// The store failed; it is asked for dead letters again from then on.
     redeliveries_after: Option<Instant>,
@@ -96,7 +96,7 @@ impl Worker {
             delivery: None,
             redelivery: None,
             events_are_next: true,
-            redelivered: 0,
+            redelivered: gateway.journal.durable_seq(),
             redeliveries_after: None,
             probe_at: None,
             limiter: limiter(pace),
@@ -133,8 +133,15 @@ impl Worker {
     }
 
     /// Waits until `deadline`, or until somebody changed something.
-    async fn rest(&self, deadline: Instant) {
-        let _ = timeout_at(deadline, self.state.woken()).await;
+    async fn rest(&mut self, deadline: Instant) {
+        if timeout_at(deadline, self.state.woken()).await.is_ok() {
+            self.note_change();
+        }
+    }
+
+    /// Somebody changed something: perhaps there is a dead letter to be delivered again.
+    fn note_change(&mut self) {
+        self.redelivered = self.gateway.journal.durable_seq();
     }
 
     /// Waits for the next delivery that is due.
@@ -142,6 +149,7 @@ impl Worker {
         loop {
             let Some(webhook) = self.enabled()? else {
                 self.state.woken().await;
+                self.note_change();
                 continue;
             };
             if let Some(at) = self.probe_at.take() {
@@ -168,17 +176,19 @@ impl Worker {
         if let Some(known) = self.redelivery.take() {
             return Some(known);
         }
-        let _ = tokio::time::timeout(STORE_PATIENCE, self.gateway.upkeep.folded(self.redelivered)).await;
-        // A store that has failed is built anew; new events do not wait for that.
-        if self.redeliveries_after.is_some_and(|at| Instant::now() < at) || self.gateway.store.is_closed() {
+        if self.redeliveries_after.is_some_and(|at| Instant::now() < at) {
             return None;
         }
-        self.redeliveries_after = None;
-        self.read_redelivery().unwrap_or_else(|trouble| {
-            error!(webhook = %self.id, "dead letters cannot be delivered again now: {trouble:?}");
-            self.redeliveries_after = Some(Instant::now() + OWN_TROUBLE);
-            None
-        })
+        let folded = tokio::time::timeout(STORE_PATIENCE, self.gateway.upkeep.folded(self.redelivered)).await;
+        match folded.map_err(own).and_then(|()| self.read_redelivery()) {
+            Ok(redelivery) => redelivery,
+            // A store that has failed is built anew; new events do not wait for that.
+            Err(trouble) => {
+                debug!(webhook = %self.id, "dead letters cannot be delivered again now: {trouble:?}");
+                self.redeliveries_after = Some(Instant::now() + OWN_TROUBLE);
+                None
+            }
+        }
     }
 
     fn read_redelivery(&self) -> Result<Option<Delivery>, Trouble> {
@@ -218,7 +228,10 @@ impl Worker {
             }
             tokio::select! {
                 () = self.gateway.journal.durable(wanted) => {}
-                () = self.state.woken() => return Ok(None),
+                () = self.state.woken() => {
+                    self.note_change();
+                    return Ok(None);
+                }
                 () = at_last(deadline) => {}
             }
         }
