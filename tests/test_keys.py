@@ -6,8 +6,9 @@ import re
 
 import pytest
 
-from support.gateway import Customer, Gateway, fresh, message, parse_time, prefix_of
+from support.gateway import Customer, Gateway, message, parse_time, prefix_of
 from support.wire import call
+from test_registration import KeySystem, own_key
 
 MANAGE_ALL, MANAGE_KEYS, METRICS = "WORKSPACE_MANAGE_ALL", "WORKSPACE_MANAGE_API_KEYS", "WORKSPACE_EXPORT_METRICS"
 
@@ -168,18 +169,19 @@ def test_the_last_stored_key_that_can_do_everything_cannot_be_deleted():
 
 
 GROUP, KEY = "/v1/gateway/groups/{group}", "/v1/gateway/groups/{group}/api_keys/{prefix}"
+WEBHOOK = "/v1/gateway/webhooks/{webhook}"
 # Every admin route of this version, with the types that may use it besides MANAGE_ALL.
 ROUTES = [
     ("POST", "/v1/gateway/endpoints", ()),
     ("GET", "/v1/gateway/endpoints", ()),
     ("GET", "/v1/gateway/endpoints/{endpoint}", ()),
     ("PATCH", "/v1/gateway/endpoints/{endpoint}", ()),
-    ("DELETE", "/v1/gateway/endpoints/{endpoint}", ()),
+    ("DELETE", "/v1/gateway/endpoints/{nothing}", ()),
     ("POST", "/v1/gateway/groups", ()),
     ("GET", "/v1/gateway/groups", (MANAGE_KEYS,)),
     ("GET", GROUP, (MANAGE_KEYS,)),
     ("PATCH", GROUP, ()),
-    ("DELETE", GROUP, ()),
+    ("DELETE", "/v1/gateway/groups/{nothing}", ()),
     ("GET", GROUP + "/usage", (METRICS,)),
     ("GET", GROUP + "/limits?slug={slug}", (METRICS,)),
     ("POST", GROUP + "/api_keys", (MANAGE_KEYS,)),
@@ -187,61 +189,123 @@ ROUTES = [
     ("POST", GROUP + "/api_keys/register", (MANAGE_KEYS,)),
     ("GET", KEY, (MANAGE_KEYS,)),
     ("PATCH", KEY, (MANAGE_KEYS,)),
-    ("DELETE", KEY, (MANAGE_KEYS,)),
-    ("GET", "/v1/api_keys", ()),
-    ("POST", "/v1/api_keys", ()),
-    ("DELETE", "/v1/api_keys/{operator}", ()),
-    ("GET", "/v1/secrets", ()),
-    ("POST", "/v1/secrets", ()),
-    ("DELETE", "/v1/secrets/{secret}", ()),
+    ("DELETE", GROUP + "/api_keys/{nothing}", (MANAGE_KEYS,)),
     ("GET", "/v1/gateway/signing_key", ()),
     ("PUT", "/v1/gateway/signing_key", ()),
     ("DELETE", "/v1/gateway/signing_key", ()),
-    ("GET", "/v1/audit_logs", ()),
     ("GET", "/v1/gateway/events?start_time=2000-01-01T00:00:00Z", (METRICS,)),
     ("GET", "/v1/gateway/usage_report?start_time=2000-01-01T00:00:00Z", (METRICS,)),
+    ("GET", "/v1/gateway/webhooks", ()),
+    ("POST", "/v1/gateway/webhooks", ()),
+    ("GET", WEBHOOK, ()),
+    ("PATCH", WEBHOOK, ()),
+    ("DELETE", "/v1/gateway/webhooks/{nothing}", ()),
+    ("POST", WEBHOOK + "/test", ()),
+    ("POST", WEBHOOK + "/rotate_secret", ()),
+    ("GET", WEBHOOK + "/dead_letters", ()),
+    ("POST", WEBHOOK + "/dead_letters/redeliver", ()),
     ("POST", "/v1/gateway/backup", ()),
     ("GET", "/v1/gateway/status", (METRICS,)),
+    ("GET", "/v1/api_keys", ()),
+    ("POST", "/v1/api_keys", ()),
+    ("DELETE", "/v1/api_keys/{nothing}", ()),
+    ("GET", "/v1/secrets", ()),
+    ("POST", "/v1/secrets", ()),
+    ("DELETE", "/v1/secrets/{nothing}", ()),
+    ("GET", "/v1/audit_logs", ()),
     ("GET", "/v1/spec", (MANAGE_KEYS, METRICS)),
 ]
 
+# What a route answers to who may use it. Nothing comes of it: what is to be deleted is not there (404), what is to be
+# written is wrong (400). But for these.
+ALLOWED = {"GET": 200, "DELETE": 404, "POST": 400, "PATCH": 400, "PUT": 400}
+ALLOWED_AT = {"POST /v1/gateway/backup": 200, "GET /v1/gateway/signing_key": 404}
+
+
+class Callers:
+    """Somebody of every kind: the headers that each sends, and what he is told who may not."""
+
+    def __init__(self, gateway, upstream):
+        self.gateway = gateway
+        endpoint = gateway.create_endpoint(upstream)
+        self.group = gateway.create_group(endpoint["slug"])
+        minted, disabled = gateway.mint_key(self.group), gateway.mint_key(self.group)
+        gateway.admin("PATCH", keys_path(self.group, disabled), {"disabled": True})
+        key_system = KeySystem(gateway)
+        registered = key_system.register(self.group, own_key())
+        gateway.admin("DELETE", "/v1/gateway/signing_key")
+        revoked = gateway.mint_operator(MANAGE_ALL)
+        gateway.mint_operator(MANAGE_ALL)
+        ended, of_revoked = self.session(gateway.admin_key), self.session(revoked)
+        assert gateway.admin_answer("DELETE", "/v1/session", key=None, headers=ended).status == 200
+        gateway.admin("DELETE", f"/v1/api_keys/{prefix_of(revoked)}")
+        webhook = gateway.admin("POST", "/v1/gateway/webhooks", {"url": "http://127.0.0.1:9/", "enabled": False})
+        self.names = {
+            "endpoint": endpoint["id"],
+            "webhook": webhook["id"],
+            "slug": endpoint["slug"],
+            "group": self.group["id"],
+            "prefix": prefix_of(minted),
+            "nothing": "01J9X7Y0Z3K4M5N6P7Q8R9S0T1",
+        }
+        operators = {kind: gateway.mint_operator(kind) for kind in (MANAGE_ALL, MANAGE_KEYS, METRICS)}
+        self.operators = {kind: [self.bearer(key), self.session(key)] for kind, key in operators.items()}
+        self.strangers = {
+            "nobody": ([], 401, "missing_api_key"),
+            "another scheme": ([("authorization", "Basic dXNlcjpwYXNz")], 401, "missing_api_key"),
+            "an unknown key": (self.bearer("tgo_0123456789ab." + "A" * 43), 401, "invalid_api_key"),
+            "a revoked key": (self.bearer(revoked), 401, "invalid_api_key"),
+            "an ended session": (ended, 401, "missing_api_key"),
+            "a revoked key's session": (of_revoked, 401, "missing_api_key"),
+            "a customer": (self.bearer(minted), 403, "customer_key"),
+            "a customer whose key is disabled": (self.bearer(disabled), 403, "customer_key"),
+            "a customer with a key of his own": (self.bearer(registered), 403, "customer_key"),
+        }
+
+    @staticmethod
+    def bearer(key):
+        return [("authorization", f"Bearer {key}")]
+
+    def session(self, key):
+        address = self.gateway.admin_address
+        origin = ("origin", f"http://{address}")
+        answer = call(address, "POST", "/v1/session", [origin], {"key": key})
+        cookie = answer.headers["set-cookie"].split(";")[0]
+        return [("cookie", cookie), ("content-type", "application/json"), ("x-tollgate-csrf", "1"), origin]
+
 
 @pytest.fixture(scope="module")
-def operators(gateway):
-    return {kind: gateway.mint_operator(kind) for kind in (MANAGE_ALL, MANAGE_KEYS, METRICS)}
+def callers(gateway):
+    return Callers(gateway, "http://127.0.0.1:9/v1")
 
 
-@pytest.mark.parametrize("method, path, also", ROUTES, ids=lambda value: value if isinstance(value, str) else "")
-def test_a_key_is_good_for_what_its_type_says(gateway, operators, upstream, method, path, also):
-    endpoint = gateway.create_endpoint(upstream)
-    group = gateway.create_group(endpoint["slug"])
-    key = gateway.mint_key(group)
-    gateway.admin("POST", "/v1/secrets", {"name": fresh("secret"), "value": "v"})
-    gateway.admin("PUT", "/v1/gateway/signing_key", {"public_key": "11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="})
-    names = {
-        "endpoint": endpoint["id"],
-        "group": group["id"],
-        "prefix": prefix_of(key),
-        "slug": endpoint["slug"],
-        "operator": prefix_of(gateway.mint_operator(METRICS)),
-        "secret": gateway.admin("GET", "/v1/secrets")["secrets"][-1]["name"],
-    }
-    path = path.format(**names)
-    # The body is wrong: who may use the route is told so (400), who may not is told that first (403); nothing happens.
-    body = {"nonsense": 1} if method in ("POST", "PATCH") else None
-    for kind in (MANAGE_KEYS, METRICS):
-        answer = gateway.admin_answer(method, path, body, key=operators[kind])
-        if kind in also:
-            assert answer.status in (200, 400), (kind, answer)
-            if method == "DELETE":
-                key = gateway.mint_key(group)
-                path = keys_path(group, key)
-        else:
-            assert answer.status == 403 and set(answer.json()) == {"error", "code"}, (kind, answer)
-    customer = gateway.admin_answer(method, path, body, key=gateway.mint_key(group))
-    assert customer.status == 403, "a customer's key"
-    assert gateway.admin_answer(method, path, body, key=None).status == 401
-    assert gateway.admin_answer(method, path, body, key=operators[MANAGE_ALL]).status in (200, 400)
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: " ".join(route[:2]))
+def test_a_key_is_good_for_what_its_type_says(gateway, callers, route):
+    """Every route with every kind of caller, and the same for the head alone of what can be read."""
+    method, path, also = route
+    allowed = ALLOWED_AT.get(f"{method} {path}", ALLOWED[method])
+    source = f"127.1.0.{ROUTES.index(route) + 1}"  # wrong keys are counted by the address that they come from
+
+    def answer(headers, method=method):
+        body = {"nonsense": 1} if method in ("POST", "PATCH", "PUT") else None
+        return gateway.admin_answer(method, path.format(**callers.names), body, None, headers, source=source)
+
+    for name, (headers, status, code) in callers.strangers.items():
+        refused = answer(headers)
+        assert (refused.status, refused.json()["code"]) == (status, code), name
+        assert set(refused.json()) == {"error", "code"}
+        if method == "GET" and status == 403:
+            assert answer(headers, "HEAD").status == status, name
+    for kind, ways in callers.operators.items():
+        for headers in ways:
+            told = answer(headers)
+            if kind == MANAGE_ALL or kind in also:
+                assert told.status == allowed, (kind, told)
+            else:
+                assert (told.status, told.json()["code"]) == (403, "insufficient_scope"), (kind, told)
+                assert MANAGE_ALL in told.json()["error"], "it says what would be needed"
+            if method == "GET":
+                assert answer(headers, "HEAD").status == told.status
 
 
 def test_the_table_of_routes_is_complete(gateway):
@@ -259,3 +323,8 @@ def test_the_table_of_routes_is_complete(gateway):
     }
     unscoped = {("GET", "/healthz"), ("GET", "/readyz"), ("POST", "/v1/session"), ("DELETE", "/v1/session")}
     assert documented - unscoped == {(method, shape(path)) for method, path, _ in ROUTES}
+    for path, item in own.items():
+        for method, operation in item.items():
+            also = next((also for m, p, also in ROUTES if (m, shape(p)) == (method.upper(), shape(path))), None)
+            if also is not None:
+                assert [kind for kind in (MANAGE_KEYS, METRICS) if kind in operation["description"]] == list(also), path

@@ -1,23 +1,18 @@
-//! Who calls: customers' keys, operators' keys, sessions of the web UI, and the throttle on wrong keys.
+//! Who calls: customers' keys, operators' keys, sessions of the web UI.
 //!
 //! A key is found by its fingerprint, so every key costs one hash and one lookup, whether it exists or not. A session
 //! holds its key's fingerprint and nothing else: it ends with the key, since each use looks the key up again.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    net::IpAddr,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use leaky_bucket::RateLimiter;
 use parking_lot::Mutex;
 
 use super::{
     Gateway,
     catalog::{Catalog, KeyEntry, OperatorEntry},
     error::Error,
+    refused::RefusedKeys,
 };
 use crate::crypto::{hash::Fingerprint, random, secret::Secret};
 
@@ -27,17 +22,11 @@ pub const SESSION: Duration = Duration::from_secs(12 * 60 * 60);
 /// Sessions kept at once; the oldest goes.
 const MAX_SESSIONS: usize = 1000;
 
-/// Wrong keys from one address in a minute.
-const WRONG_KEYS: usize = 10;
-
-/// Addresses watched at once. Beyond it all are forgotten: an attacker with so many addresses is not held by this.
-const MAX_ADDRESSES: usize = 10_000;
-
-/// Sessions and wrong keys.
+/// Sessions and refused keys.
 #[derive(Default)]
 pub struct Auth {
     sessions: Mutex<BTreeMap<u64, Session>>,
-    wrong_keys: Mutex<HashMap<IpAddr, RateLimiter>>,
+    pub(super) refused: RefusedKeys,
 }
 
 #[derive(Clone)]
@@ -112,23 +101,6 @@ impl Gateway {
         self.env_operator.as_ref()
     }
 
-    /// Counts a wrong key from an address. `false` if there were too many.
-    pub fn may_guess_again(&self, address: IpAddr) -> bool {
-        let mut watched = self.auth.wrong_keys.lock();
-        if watched.len() >= MAX_ADDRESSES {
-            watched.clear();
-        }
-        let limiter = watched.entry(network(address)).or_insert_with(|| {
-            RateLimiter::builder()
-                .max(WRONG_KEYS)
-                .initial(WRONG_KEYS)
-                .refill(WRONG_KEYS)
-                .interval(Duration::from_secs(60))
-                .build()
-        });
-        limiter.try_acquire(1)
-    }
-
     /// Begins a session for an operator key.
     pub fn begin_session(&self, operator: &OperatorEntry) -> Result<NewSession, Error> {
         let mut token = [0; 32];
@@ -165,13 +137,5 @@ impl Gateway {
     pub fn end_session(&self, token: &str) {
         let token = blake3::hash(token.as_bytes());
         self.auth.sessions.lock().retain(|_, session| session.token != token);
-    }
-}
-
-/// Whoever has an IPv6 address has its whole /64.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(v6) => IpAddr::V6((v6.to_bits() & !u128::from(u64::MAX)).into()),
-        v4 => v4,
     }
 }

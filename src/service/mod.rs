@@ -27,6 +27,7 @@ pub mod limits;
 pub mod meter;
 pub mod metering;
 pub mod operators;
+pub mod refused;
 pub mod reports;
 pub mod secrets;
 pub mod signing_key;
@@ -76,7 +77,7 @@ pub struct Gateway {
     pub estimates: Mutex<Estimates>,
     /// Memory for request bodies.
     pub bodies: Bodies,
-    /// Sessions and wrong keys.
+    /// Sessions and refused keys.
     pub auth: Auth,
     /// What happened since the start, for the status page.
     pub counts: Counts,

@@ -138,7 +138,7 @@ impl Gateway {
         });
         let behind = [&self.fold_error, &self.housekeeping_error].map(|error| error.lock().clone());
         let own = self.cannot_meter().into_iter().chain(behind.into_iter().flatten()).chain(self.in_flight.trouble());
-        let own = own.chain(self.trouble_with_webhooks());
+        let own = own.chain(self.guessing_told()).chain(self.trouble_with_webhooks());
         self.findings.iter().cloned().chain(self.damage_told()).chain(own).chain(troubles).collect()
     }
 

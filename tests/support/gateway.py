@@ -225,7 +225,7 @@ class Gateway:
 
     # The operator
 
-    def admin_answer(self, method, path, body=None, key=..., headers=(), query=None):
+    def admin_answer(self, method, path, body=None, key=..., headers=(), query=None, source=None):
         """One admin request as it is answered. `key=None` sends none; a `bytes` body goes out as it is."""
         key = self.admin_key if key is ... else key
         headers = list(headers)
@@ -233,7 +233,7 @@ class Gateway:
             headers.append(("authorization", f"Bearer {key}"))
         if query:
             path += "?" + urllib.parse.urlencode(query, doseq=True)
-        return wire.call(self.admin_address, method, path, headers, body)
+        return wire.call(self.admin_address, method, path, headers, body, source)
 
     def admin(self, method, path, body=None, **more):
         answer = self.admin_answer(method, path, body, **more)

@@ -37,14 +37,17 @@ class Answer:
 
 
 class Connection:
-    def __init__(self, address, timeout=DEADLINE):
+    """`source` is another address of this machine to come from, such as 127.0.0.2."""
+
+    def __init__(self, address, timeout=DEADLINE, source=None):
         host, port = address.rsplit(":", 1)
         self.address = address
-        self.socket = socket.create_connection((host, int(port)), timeout)
+        self.socket = socket.create_connection((host, int(port)), timeout, (source, 0) if source else None)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.buffer = b""
         self.ended = False
         self.chunked = False
+        self.is_head = False
         self.left = 0
 
     def __enter__(self):
@@ -60,6 +63,7 @@ class Connection:
 
     def send_head(self, method, path, headers=()):
         """`headers` are (name, value) pairs of text or bytes; they go out as they are, in this order."""
+        self.is_head = method == "HEAD"
         lines = [f"{method} {path} HTTP/1.1".encode(), b"host: " + self.address.encode()]
         for name, value in headers:
             name = name if isinstance(name, bytes) else name.encode()
@@ -123,8 +127,8 @@ class Connection:
         status = int(first.split(" ", 2)[1])
         header_list = [(name.strip().lower(), value.strip()) for name, value in (line.split(":", 1) for line in lines)]
         headers = dict(header_list)
-        self.chunked = headers.get("transfer-encoding", "").lower() == "chunked"
-        self.left = 0 if status in (204, 304) or status < 200 else int(headers.get("content-length", -1))
+        self.chunked = headers.get("transfer-encoding", "").lower() == "chunked" and not self.is_head
+        self.left = 0 if self.is_head or status in (204, 304) or status < 200 else int(headers.get("content-length", -1))
         return status, header_list
 
     def read_some(self):
@@ -230,8 +234,8 @@ class Stream:
         raise AssertionError(f"the stream ended without [DONE]: {self.raw[-400:]!r}")
 
 
-def call(address, method, path, headers=(), body=None):
+def call(address, method, path, headers=(), body=None, source=None):
     """One request on a connection of its own."""
-    with Connection(address) as connection:
+    with Connection(address, source=source) as connection:
         connection.request(method, path, headers, body)
         return connection.read_answer()

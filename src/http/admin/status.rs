@@ -16,10 +16,14 @@ use crate::{
     service::{
         Gateway,
         inflight::{LastStop, Unfinished},
+        refused::RefusedFrom,
         webhooks::WebhookView,
     },
     store::snapshot,
 };
+
+/// So many addresses that refused keys came from are shown.
+const REFUSED_SHOWN: usize = 20;
 
 /// How the gateway is. More may be added.
 #[derive(Serialize, JsonSchema)]
@@ -33,6 +37,8 @@ pub(super) struct Status {
     requests: Requests,
     in_flight_at_last_stop: InFlight,
     webhooks: Vec<Webhook>,
+    /// Where keys that were refused came from since the start: the 20 latest addresses, the latest first.
+    refused_keys: Vec<RefusedKeys>,
     /// What an operator should know, in sentences; empty while all is well.
     attention: Vec<String>,
 }
@@ -192,6 +198,31 @@ impl Webhook {
     }
 }
 
+/// Keys that were refused, of one address.
+#[derive(Serialize, JsonSchema)]
+struct RefusedKeys {
+    /// Of IPv6 the first half, as `2001:db8:1:2::/64`.
+    address: String,
+    /// Wrong operator keys on the admin listener.
+    admin: u64,
+    /// Requests on the inference listener without a key that is good.
+    inference: u64,
+    first_at: Timestamp,
+    last_at: Timestamp,
+}
+
+impl RefusedKeys {
+    fn new(from: &RefusedFrom) -> Self {
+        Self {
+            address: from.network.to_string(),
+            admin: from.admin,
+            inference: from.inference,
+            first_at: Timestamp(from.first_at_ms),
+            last_at: Timestamp(from.last_at_ms),
+        }
+    }
+}
+
 impl Journal {
     fn new(gateway: &Gateway) -> Self {
         let stats = gateway.journal.stats();
@@ -241,6 +272,7 @@ pub(super) async fn status(_: Operator<ExportMetrics>, gateway: Data<Gateway>) -
         },
         in_flight_at_last_stop: InFlight::new(&gateway.last_stop),
         webhooks: gateway.webhooks(None).iter().map(Webhook::new).collect(),
+        refused_keys: gateway.refused_keys(REFUSED_SHOWN).iter().map(RefusedKeys::new).collect(),
         attention: gateway.attention(),
     })
 }

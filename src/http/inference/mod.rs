@@ -107,7 +107,7 @@ async fn answer(worker: &Worker, mut request: Request) -> Response<ReplyBody> {
         );
     };
     let name = route_name(request.path());
-    let version = request.version();
+    let (version, peer) = (request.version(), request.peer_addr());
     let answered = route(worker, request, &mut payload, id.as_u128(), at).await;
     let duration_ms = || u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX);
     let reply = match answered {
@@ -119,6 +119,11 @@ async fn answer(worker: &Worker, mut request: Request) -> Response<ReplyBody> {
             reply
         }
         Err(problem) => {
+            if problem.status == 401
+                && let Some(peer) = peer
+            {
+                worker.gateway.count_refused_customer(peer.ip());
+            }
             let (status, code) = (problem.status, &*problem.code);
             info!(target: "tollgate::request", %id, route = name, status, code, duration_ms = duration_ms(), "refused");
             problem.into_reply()

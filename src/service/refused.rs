@@ -1,0 +1,268 @@
+//! Keys that were refused, counted by the address that they came from, and the throttle on guessing operators' keys.
+//!
+//! Only wrong keys are counted, and on the admin listener only they are slowed down: nobody can lock an operator out.
+//! On the inference listener they are counted and nothing else, since all that are refused there get one answer.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    fmt,
+    net::IpAddr,
+    time::Duration,
+};
+
+use leaky_bucket::RateLimiter;
+use parking_lot::Mutex;
+use tracing::warn;
+
+use super::Gateway;
+
+/// Wrong operator keys from one address in a minute.
+const WRONG_KEYS: usize = 10;
+
+/// So many of them in this time are told to the operator.
+const MANY: usize = 10;
+const LATELY_MS: u64 = 60 * 60 * 1000;
+
+/// So many addresses are told in sentences.
+const TOLD: usize = 5;
+
+/// Addresses known at once. Beyond it the older half is forgotten: an attacker with so many is not held by this.
+const MAX_SOURCES: usize = 10_000;
+
+/// Where refused keys came from.
+#[derive(Default)]
+pub(super) struct RefusedKeys(Mutex<HashMap<Network, Source>>);
+
+/// An IPv4 address, or the /64 of an IPv6 address: whoever has one of those has all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Network(IpAddr);
+
+impl Network {
+    fn of(address: IpAddr) -> Self {
+        Self(match address.to_canonical() {
+            IpAddr::V6(v6) => IpAddr::V6((v6.to_bits() & !u128::from(u64::MAX)).into()),
+            v4 => v4,
+        })
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            IpAddr::V4(v4) => v4.fmt(f),
+            IpAddr::V6(v6) => write!(f, "{v6}/64"),
+        }
+    }
+}
+
+/// What was refused from one address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefusedFrom {
+    /// The address.
+    pub network: Network,
+    /// Wrong operator keys.
+    pub admin: u64,
+    /// Requests of customers without a key that is good.
+    pub inference: u64,
+    /// Unix ms.
+    pub first_at_ms: u64,
+    /// Unix ms.
+    pub last_at_ms: u64,
+}
+
+struct Source {
+    counted: RefusedFrom,
+    guesses: Option<Box<Guesses>>,
+}
+
+/// What is known of who sends wrong operator keys.
+struct Guesses {
+    limiter: RateLimiter,
+    /// When the last [`MANY`] came, Unix ms.
+    latest: VecDeque<u64>,
+    /// When it was last told that there were too many, Unix ms.
+    told_at_ms: Option<u64>,
+}
+
+impl Guesses {
+    fn new() -> Self {
+        let limiter = RateLimiter::builder()
+            .max(WRONG_KEYS)
+            .initial(WRONG_KEYS)
+            .refill(WRONG_KEYS)
+            .interval(Duration::from_secs(60))
+            .build();
+        Self { limiter, latest: VecDeque::with_capacity(MANY), told_at_ms: None }
+    }
+
+    fn are_many(&self, now_ms: u64) -> bool {
+        self.latest.len() == MANY && self.latest.front().is_some_and(|&first_ms| is_lately(first_ms, now_ms))
+    }
+}
+
+fn is_lately(at_ms: u64, now_ms: u64) -> bool {
+    now_ms.saturating_sub(at_ms) < LATELY_MS
+}
+
+/// What becomes of a wrong operator key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Guess {
+    /// It is told to be wrong.
+    Answered,
+    /// It was one too many.
+    Throttled,
+    /// Likewise, and nobody has been told for a while.
+    ThrottledAnew,
+}
+
+impl RefusedKeys {
+    fn count<T>(&self, network: Network, now_ms: u64, count: impl FnOnce(&mut Source) -> T) -> T {
+        let mut sources = self.0.lock();
+        if sources.len() >= MAX_SOURCES && !sources.contains_key(&network) {
+            let mut ages: Vec<_> = sources.values().map(|source| source.counted.last_at_ms).collect();
+            let (_, &mut median, _) = ages.select_nth_unstable(MAX_SOURCES / 2);
+            sources.retain(|_, source| source.counted.last_at_ms > median);
+        }
+        let source = sources.entry(network).or_insert_with(|| {
+            let counted = RefusedFrom { network, admin: 0, inference: 0, first_at_ms: now_ms, last_at_ms: now_ms };
+            Source { counted, guesses: None }
+        });
+        source.counted.last_at_ms = now_ms;
+        count(source)
+    }
+
+    fn guess(&self, network: Network, now_ms: u64) -> Guess {
+        self.count(network, now_ms, |source| {
+            source.counted.admin += 1;
+            let guesses = source.guesses.get_or_insert_with(|| Box::new(Guesses::new()));
+            if guesses.latest.len() == MANY {
+                guesses.latest.pop_front();
+            }
+            guesses.latest.push_back(now_ms);
+            if guesses.limiter.try_acquire(1) {
+                return Guess::Answered;
+            }
+            if guesses.told_at_ms.is_some_and(|told_ms| is_lately(told_ms, now_ms)) {
+                return Guess::Throttled;
+            }
+            guesses.told_at_ms = Some(now_ms);
+            Guess::ThrottledAnew
+        })
+    }
+
+    /// The `most` latest, the latest first.
+    fn latest(&self, most: usize) -> Vec<RefusedFrom> {
+        let mut all: Vec<_> = self.0.lock().values().map(|source| source.counted.clone()).collect();
+        all.sort_unstable_by_key(|from| std::cmp::Reverse(from.last_at_ms));
+        all.truncate(most);
+        all
+    }
+
+    /// Who has sent many wrong operator keys lately, in sentences.
+    fn told(&self, now_ms: u64) -> Vec<String> {
+        let are_many = |source: &&Source| source.guesses.as_ref().is_some_and(|guesses| guesses.are_many(now_ms));
+        let sources = self.0.lock();
+        let mut guessers: Vec<_> = sources.values().filter(are_many).map(|source| &source.counted).collect();
+        guessers.sort_unstable_by_key(|from| std::cmp::Reverse(from.last_at_ms));
+        let more = guessers.len().saturating_sub(TOLD);
+        let more = (more > 0).then(|| format!("So did {more} more addresses."));
+        let tell = |from: &&RefusedFrom| {
+            format!("{MANY} or more wrong operator keys came from {} within the last hour.", from.network)
+        };
+        guessers.iter().take(TOLD).map(tell).chain(more).collect()
+    }
+}
+
+impl Gateway {
+    /// Counts a wrong key on the admin listener. `false` if there were too many from there.
+    pub fn may_guess_again(&self, address: IpAddr) -> bool {
+        let network = Network::of(address);
+        let guess = self.auth.refused.guess(network, self.now_ms());
+        if guess == Guess::ThrottledAnew {
+            warn!(address = %network, "too many wrong operator keys come from this address; they are slowed down");
+        }
+        guess == Guess::Answered
+    }
+
+    /// Counts a request on the inference listener whose key, if it had one, is not good.
+    pub fn count_refused_customer(&self, address: IpAddr) {
+        self.auth.refused.count(Network::of(address), self.now_ms(), |source| source.counted.inference += 1);
+    }
+
+    /// Where refused keys came from since the start: the `most` latest addresses, the latest first.
+    pub fn refused_keys(&self, most: usize) -> Vec<RefusedFrom> {
+        self.auth.refused.latest(most)
+    }
+
+    /// Who has sent many wrong operator keys lately, in sentences.
+    pub(super) fn guessing_told(&self) -> Vec<String> {
+        self.auth.refused.told(self.now_ms())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn network(number: u32) -> Network {
+        Network(IpAddr::V4(number.into()))
+    }
+
+    #[test]
+    fn an_ipv6_address_counts_as_its_64() {
+        let of = |text: &str| Network::of(text.parse().unwrap()).to_string();
+        assert_eq!(of("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::/64");
+        assert_eq!(of("2001:db8:1:2::1"), of("2001:db8:1:2:ffff::"));
+        assert_ne!(of("2001:db8:1:2::1"), of("2001:db8:1:3::1"));
+        assert_eq!((of("::ffff:10.0.0.7"), of("10.0.0.7")), ("10.0.0.7".to_owned(), "10.0.0.7".to_owned()));
+    }
+
+    #[test]
+    fn the_first_ten_guesses_are_answered_and_the_rest_is_told_once() {
+        let refused = RefusedKeys::default();
+        let guesses: Vec<_> = (0..20).map(|_| refused.guess(network(1), 5)).collect();
+        assert_eq!(guesses[..10], [Guess::Answered; 10]);
+        assert_eq!((guesses[10], &guesses[11..]), (Guess::ThrottledAnew, &[Guess::Throttled; 9][..]));
+        assert_eq!(refused.guess(network(1), 5 + LATELY_MS), Guess::ThrottledAnew, "it goes on an hour later");
+        assert_eq!(refused.guess(network(2), 5), Guess::Answered, "others are not held");
+    }
+
+    #[test]
+    fn many_guesses_within_an_hour_are_told_and_few_are_not() {
+        let refused = RefusedKeys::default();
+        let now_ms = 10 * LATELY_MS;
+        for number in (0..30).rev() {
+            refused.guess(network(1), now_ms - number * LATELY_MS / 9);
+            refused.guess(network(2), now_ms - number * LATELY_MS / 10);
+            refused.count(network(3), now_ms - number, |source| source.counted.inference += 1);
+        }
+        let told = refused.told(now_ms);
+        assert_eq!(told, ["10 or more wrong operator keys came from 0.0.0.2 within the last hour."]);
+        assert!(refused.told(now_ms + LATELY_MS).is_empty());
+        for source in 10..20 {
+            for _ in 0..10 {
+                refused.guess(network(source), 100 * LATELY_MS);
+            }
+        }
+        let told = refused.told(100 * LATELY_MS);
+        assert_eq!((told.len(), told[TOLD].as_str()), (TOLD + 1, "So did 5 more addresses."));
+    }
+
+    #[test]
+    fn memory_is_bounded_and_the_latest_stay() {
+        let refused = RefusedKeys::default();
+        let all = 3 * MAX_SOURCES as u64;
+        for number in 0..all {
+            refused.guess(network(number as u32), number);
+            assert!(refused.0.lock().len() <= MAX_SOURCES);
+        }
+        // All in one millisecond.
+        for number in 0..all {
+            refused.guess(network((all + number) as u32), all);
+            assert!(refused.0.lock().len() <= MAX_SOURCES);
+        }
+        refused.guess(network(7), all + 1);
+        let latest = refused.latest(2);
+        assert_eq!((latest[0].network, latest[0].admin, latest[1].last_at_ms), (network(7), 1, all));
+    }
+}
