@@ -9,6 +9,7 @@ import threading
 import pytest
 
 from support.gateway import Customer, Gateway, model, parse_time, prefix_of, rate
+from support.readme import run_commands
 from support.wire import Broken, call
 from test_registration import KeySystem, own_key
 from test_sessions import cookie_of, sign_in
@@ -345,6 +346,11 @@ def test_a_walk_meets_every_change_once_whatever_is_changed_meanwhile(gateway, s
     assert [one for one in found if one in there] == there[::-1]
     everything = [entry["event_data"]["changes"][0]["id"] for entry in gateway.audit_logs(event_type="group.created")]
     assert set(made) <= set(everything) and everything[-len(found):] == found
+
+
+def test_the_readmes_commands_show_it(busy, tmp_path):
+    latest, updates = run_commands(busy, "Who changed what", tmp_path)
+    assert latest["items"] == busy.audit_logs()[:20] and updates["items"] == busy.audit_logs(event_type="group.updated")
 
 
 # For good

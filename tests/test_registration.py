@@ -3,7 +3,6 @@
 import base64
 import concurrent.futures
 import json
-import re
 import string
 import urllib.parse
 
@@ -11,6 +10,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from support.gateway import Customer, Gateway, fresh
+from support.readme import run_commands
 from support.wire import call
 
 SIGNING_KEY = "/v1/gateway/signing_key"
@@ -315,6 +315,22 @@ def test_of_many_registrations_at_once_one_gets_the_prefix(gateway, key_system, 
     assert sorted(statuses) == [200] + [400] * 11
     works = [Customer(gateway, key).get("/v1/models").status for key in keys]
     assert works == [200 if status == 200 else 401 for status in statuses]
+
+
+# As an operator does it
+
+
+def test_the_readmes_commands_register_a_key(own, upstream, tmp_path):
+    """With openssl and curl."""
+    slug = own.create_endpoint(upstream)["slug"]
+    group = own.create_group(slug)
+    heading = "Keys that your customers have already"
+    public_key, registered, models = run_commands(own, heading, tmp_path, GROUP=group["id"])
+    assert len(base64.b64decode(public_key["public_key"])) == 32
+    assert registered == {"ok": True} and [item["id"] for item in models["data"]] == [slug]
+    [item] = own.admin("GET", register_path(group).removesuffix("/register"))["items"]
+    assert item["name"] == "from the old gateway" and item["prefix"].startswith("acme-live-")
+    assert not (tmp_path / "registration.json").exists()
 
 
 # In use
