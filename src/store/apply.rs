@@ -4,7 +4,7 @@
 //! there were. It is written in one transaction together with the number of the last record that it contains.
 
 use std::{
-    collections::{HashMap, hash_map::Entry},
+    collections::{BTreeMap, HashMap, hash_map::Entry},
     ops::RangeInclusive,
 };
 
@@ -43,14 +43,17 @@ pub struct Counter {
 pub type CounterKey = (Day, GroupId, SlugId);
 
 /// Table, key, and value or nothing.
-pub(super) type Write = (Table, Vec<u8>, Option<Vec<u8>>);
+type Write = (Table, Vec<u8>, Option<Vec<u8>>);
 
 /// What a stretch of records comes to.
 #[derive(Default)]
 pub(super) struct Batch {
     pub(super) records: usize,
     pub(super) last_seq: u64,
-    pub(super) rows: Vec<Write>,
+    /// As the batch leaves them; `None` is a row's end.
+    pub(super) rows: BTreeMap<(Table, Vec<u8>), Option<Vec<u8>>>,
+    /// Of all values that were written.
+    pub(super) bytes: usize,
     counters: HashMap<CounterKey, Counter>,
     rollups: HashMap<Vec<u8>, Stored>,
     last_used: HashMap<String, u64>,
@@ -64,6 +67,12 @@ impl Batch {
     /// One that goes on after the record `last_seq`.
     pub(super) fn after(last_seq: u64) -> Self {
         Self { last_seq, ..Self::default() }
+    }
+
+    /// Writes a row, or ends it.
+    pub(super) fn write(&mut self, table: Table, key: &[u8], value: Option<Vec<u8>>) {
+        self.bytes += value.as_ref().map_or(0, Vec::len);
+        self.rows.insert((table, key.to_vec()), value);
     }
 }
 
@@ -130,7 +139,7 @@ impl Store {
         let somewhere = Damage::somewhere(batch.last_seq + 1..=seq - 1, at_ms);
         let known = journal.damage().into_iter().find(|known| known.overlaps(&somewhere));
         let damage = Damage { missing: somewhere.missing.clone(), ..known.unwrap_or(somewhere) };
-        batch.rows.push((Table::Missing, damage.missing.start().to_be_bytes().to_vec(), Some(encode(&damage)?)));
+        batch.write(Table::Missing, &damage.missing.start().to_be_bytes(), Some(encode(&damage)?));
         Ok(())
     }
 
@@ -146,7 +155,7 @@ impl Store {
 
     /// Takes a row of the catalog in.
     pub(super) fn put(&self, batch: &mut Batch, row: Row) -> Result<(), StoreError> {
-        let mut write = |table, key: &[u8], value| batch.rows.push((table, key.to_vec(), value));
+        let mut write = |table, key: &[u8], value| batch.write(table, key, value);
         match row {
             Row::Slug(id, name) => write(Table::Slugs, &id.0.to_be_bytes(), Some(encode(&name)?)),
             // An id is never given out again, so its row stays, without a name.
@@ -160,21 +169,22 @@ impl Store {
                 let key = id.0.to_be_bytes();
                 let gone: Option<Group> = self.row_in(batch, Table::Groups, &key)?;
                 let gone = gone.map(|group| encode(&group)).transpose()?;
-                batch.rows.push((Table::Groups, key.to_vec(), None));
-                batch.rows.extend(gone.map(|gone| (Table::GoneGroups, key.to_vec(), Some(gone))));
+                batch.write(Table::Groups, &key, None);
+                if gone.is_some() {
+                    batch.write(Table::GoneGroups, &key, gone);
+                }
             }
             Row::ApiKey(key) => write(Table::ApiKeys, key.prefix.as_bytes(), Some(encode(&key)?)),
             Row::ApiKeyGone(prefix) => {
                 batch.last_used.remove(&prefix);
-                let mut write = |table, key: &[u8], value| batch.rows.push((table, key.to_vec(), value));
-                write(Table::ApiKeys, prefix.as_bytes(), None);
-                write(Table::LastUsed, prefix.as_bytes(), None);
+                batch.write(Table::ApiKeys, prefix.as_bytes(), None);
+                batch.write(Table::LastUsed, prefix.as_bytes(), None);
             }
             Row::Operator(key) => write(Table::Operators, key.prefix.as_bytes(), Some(encode(&key)?)),
             Row::OperatorGone(prefix) => write(Table::Operators, prefix.as_bytes(), None),
             Row::Secret(secret) => write(Table::Secrets, &secret.id.0.to_be_bytes(), Some(encode(&secret)?)),
             Row::SecretGone(id) => write(Table::Secrets, &id.0.to_be_bytes(), None),
-            Row::Webhook(webhook) => write(Table::Webhooks, &webhook.id.0.to_be_bytes(), Some(encode(&webhook)?)),
+            Row::Webhook(webhook) => self.put_webhook(batch, &webhook)?,
             Row::WebhookGone(id) => self.forget_webhook(batch, id)?,
             Row::Redeliver(webhook, id) => self.queue_redelivery(batch, webhook, id)?,
             Row::SigningKey(key) => write(Table::Settings, b"signing_key", Some(encode(&key)?)),
@@ -189,15 +199,15 @@ impl Store {
         table: Table,
         key: &[u8],
     ) -> Result<Option<T>, StoreError> {
-        match batch.rows.iter().rev().find(|(of, known, _)| *of == table && known == key) {
-            Some((_, _, value)) => value.as_deref().map(decode).transpose(),
+        match batch.rows.get(&(table, key.to_vec())) {
+            Some(value) => value.as_deref().map(decode).transpose(),
             None => self.tables()?.of(table).get(key)?.map(|value| decode(&value)).transpose(),
         }
     }
 
     /// Writes a batch.
     pub(super) fn write(&self, batch: Batch) -> Result<(), StoreError> {
-        let mut writes = batch.rows;
+        let mut writes: Vec<Write> = batch.rows.into_iter().map(|((table, key), value)| (table, key, value)).collect();
         for ((day, group, slug), counter) in &batch.counters {
             writes.push((Table::Counters, counter_key(*day, *group, *slug).to_vec(), Some(encode(counter)?)));
         }

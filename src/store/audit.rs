@@ -27,7 +27,7 @@ const INDEXED_AT_ONCE: usize = 10_000;
 impl Store {
     /// Takes a change into the index.
     pub(super) fn note_change(batch: &mut Batch, seq: u64, at_ms: u64, action: &str) -> Result<(), StoreError> {
-        batch.rows.push((Table::Audit, seq.to_be_bytes().to_vec(), Some(encode(&(at_ms, action))?)));
+        batch.write(Table::Audit, &seq.to_be_bytes(), Some(encode(&(at_ms, action))?));
         Ok(())
     }
 

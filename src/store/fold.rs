@@ -10,8 +10,9 @@ use crate::{
     journal::{Journal, Reader, codec},
 };
 
-/// The most records that one transaction takes in, so that its memory is bounded.
+/// The most records that one transaction takes in, and the most bytes of rows but for one record's: its memory is bounded.
 const BATCH: usize = 50_000;
+const BATCH_BYTES: usize = 16 << 20;
 
 /// Why folding stopped.
 #[derive(Debug)]
@@ -80,7 +81,7 @@ impl<'a> Folder<'a> {
 
     fn gather(&self, reader: &mut Reader, applied: u64, last: u64) -> Result<Batch, FoldError> {
         let mut batch = Batch::after(applied);
-        while batch.records < BATCH && batch.last_seq < last {
+        while batch.records < BATCH && batch.bytes < BATCH_BYTES && batch.last_seq < last {
             let frame = reader.next().map_err(|error| FoldError::Journal(error.to_string()))?;
             let Some(frame) = frame else { break };
             if frame.seq > batch.last_seq + 1 {

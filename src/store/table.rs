@@ -17,7 +17,7 @@ use crate::domain::{
 };
 
 /// A table. Its place in the list is its place in `Tables`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Table {
     /// Numbers by name: `format`, `applied`.
     Meta,

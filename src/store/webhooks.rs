@@ -80,51 +80,62 @@ const OF_WEBHOOK: [Table; 5] =
 const OF_LETTER: [Table; 3] = [Table::DeadLetters, Table::DeadEvents, Table::Redeliveries];
 
 impl Store {
-    fn is_webhook(&self, batch: &Batch, id: WebhookId) -> Result<bool, StoreError> {
-        Ok(self.row_in::<Webhook>(batch, Table::Webhooks, &id.0.to_be_bytes())?.is_some())
+    /// A webhook's cursor as the batch leaves it so far; `None` if there is no such webhook.
+    fn cursor_in(&self, batch: &Batch, id: WebhookId) -> Result<Option<Cursor>, StoreError> {
+        self.row_in(batch, Table::Cursors, &id.0.to_be_bytes())
     }
 
     fn move_cursor(batch: &mut Batch, id: WebhookId, cursor: Cursor) -> Result<(), StoreError> {
-        batch.rows.push((Table::Cursors, id.0.to_be_bytes().to_vec(), Some(encode(&cursor)?)));
+        batch.write(Table::Cursors, &id.0.to_be_bytes(), Some(encode(&cursor)?));
         Ok(())
+    }
+
+    /// Takes in a webhook as it was written. A new one begins where its row says.
+    pub(super) fn put_webhook(&self, batch: &mut Batch, webhook: &Webhook) -> Result<(), StoreError> {
+        batch.write(Table::Webhooks, &webhook.id.0.to_be_bytes(), Some(encode(webhook)?));
+        if self.cursor_in(batch, webhook.id)?.is_some() {
+            return Ok(());
+        }
+        Self::move_cursor(batch, webhook.id, Cursor { through: webhook.starts_after, ..Cursor::default() })
     }
 
     /// Takes in that events were taken.
     pub(super) fn deliver(&self, batch: &mut Batch, at_ms: u64, delivered: &Delivered) -> Result<(), StoreError> {
         let Delivered { webhook, through } = *delivered;
-        let cursor = Cursor { through, has_given_up: false, last_success_ms: Some(at_ms) };
-        if self.is_webhook(batch, webhook)? { Self::move_cursor(batch, webhook, cursor) } else { Ok(()) }
+        if self.cursor_in(batch, webhook)?.is_none() {
+            return Ok(());
+        }
+        Self::move_cursor(batch, webhook, Cursor { through, has_given_up: false, last_success_ms: Some(at_ms) })
     }
 
     /// Takes a dead letter in.
     pub(super) fn bury(&self, batch: &mut Batch, at_ms: u64, letter: &DeadLetter<'_>) -> Result<(), StoreError> {
         let DeadLetter { webhook, id, through, failure, events } = letter;
-        if !self.is_webhook(batch, *webhook)? {
-            return Ok(());
-        }
+        let Some(cursor) = self.cursor_in(batch, *webhook)? else { return Ok(()) };
         let row = DeadLetterRow { failed_at_ms: at_ms, failure: failure.clone() };
         let key = letter_key(*webhook, *id);
-        batch.rows.push((Table::DeadLetters, key.to_vec(), Some(encode(&row)?)));
-        batch.rows.push((Table::DeadEvents, key.to_vec(), Some(encode(events)?)));
-        let known: Option<Cursor> = self.row_in(batch, Table::Cursors, &webhook.0.to_be_bytes())?;
-        let last_success_ms = known.and_then(|cursor| cursor.last_success_ms);
-        Self::move_cursor(batch, *webhook, Cursor { through: *through, has_given_up: true, last_success_ms })
+        batch.write(Table::DeadLetters, &key, Some(encode(&row)?));
+        batch.write(Table::DeadEvents, &key, Some(encode(events)?));
+        Self::move_cursor(batch, *webhook, Cursor { through: *through, has_given_up: true, ..cursor })
     }
 
     /// Takes in what came of a redelivery.
     pub(super) fn redeliver(&self, batch: &mut Batch, at_ms: u64, again: Redelivered) -> Result<(), StoreError> {
         let Redelivered { webhook, id, failure } = again;
         let key = letter_key(webhook, id);
-        let Some(known) = self.row_in::<DeadLetterRow>(batch, Table::DeadLetters, &key)? else { return Ok(()) };
+        let known: Option<DeadLetterRow> = self.row_in(batch, Table::DeadLetters, &key)?;
+        let (Some(known), Some(cursor)) = (known, self.cursor_in(batch, webhook)?) else { return Ok(()) };
         let Some(failure) = failure else {
-            batch.rows.extend(OF_LETTER.map(|table| (table, key.to_vec(), None)));
-            return Ok(());
+            OF_LETTER.into_iter().for_each(|table| batch.write(table, &key, None));
+            let cursor = Cursor { has_given_up: false, last_success_ms: Some(at_ms), ..cursor };
+            return Self::move_cursor(batch, webhook, cursor);
         };
+        let has_given_up = cursor.has_given_up || !failure.is_final();
         let attempts = known.failure.attempts.saturating_add(failure.attempts);
         let row = DeadLetterRow { failed_at_ms: at_ms, failure: Failure { attempts, ..failure } };
-        batch.rows.push((Table::DeadLetters, key.to_vec(), Some(encode(&row)?)));
-        batch.rows.push((Table::Redeliveries, key.to_vec(), None));
-        Ok(())
+        batch.write(Table::DeadLetters, &key, Some(encode(&row)?));
+        batch.write(Table::Redeliveries, &key, None);
+        Self::move_cursor(batch, webhook, Cursor { has_given_up, ..cursor })
     }
 
     /// Notes that a dead letter is to be delivered again.
@@ -136,7 +147,7 @@ impl Store {
     ) -> Result<(), StoreError> {
         let key = letter_key(webhook, id);
         if self.row_in::<DeadLetterRow>(batch, Table::DeadLetters, &key)?.is_some() {
-            batch.rows.push((Table::Redeliveries, key.to_vec(), Some(Vec::new())));
+            batch.write(Table::Redeliveries, &key, Some(Vec::new()));
         }
         Ok(())
     }
@@ -144,17 +155,17 @@ impl Store {
     /// Removes everything of a webhook.
     pub(super) fn forget_webhook(&self, batch: &mut Batch, id: WebhookId) -> Result<(), StoreError> {
         let prefix = id.0.to_be_bytes();
-        batch.rows.retain(|(table, key, _)| !(OF_WEBHOOK.contains(table) && key.starts_with(&prefix)));
+        batch.rows.retain(|(table, key), _| !(OF_WEBHOOK.contains(table) && key.starts_with(&prefix)));
         let tables = self.tables()?;
         for table in OF_WEBHOOK {
             for key in tables.of(table).scan_prefix(prefix).keys() {
-                batch.rows.push((table, key?.to_vec(), None));
+                batch.write(table, &key?, None);
             }
         }
         Ok(())
     }
 
-    /// How far each webhook has come that has come anywhere.
+    /// How far each webhook has come.
     pub(super) fn progress_of_webhooks(&self) -> Result<Vec<(WebhookId, WebhookProgress)>, StoreError> {
         let tables = self.tables()?;
         let progress = |entry: sled::Result<(sled::IVec, sled::IVec)>| {
@@ -295,11 +306,23 @@ mod tests {
             assert_eq!(store.next_redelivery(HOOK).unwrap(), None);
             let [(HOOK, progress)] = store.progress_of_webhooks().unwrap()[..] else { panic!("one webhook") };
             assert_eq!((progress.cursor.through, progress.dead_letters), (60, 1));
-            assert!(progress.cursor.has_given_up && progress.cursor.last_success_ms.is_some());
+            assert!(progress.cursor.has_given_up && progress.cursor.last_success_ms.is_some(), "the last one failed");
         }
         let (_directory, store) = folded(&records[..7], &[]);
         assert_eq!(store.next_redelivery(HOOK).unwrap(), Some(DeadLetterId(1)));
         assert_eq!(letters(&store), [(1, 5, true), (2, 5, true)]);
+    }
+
+    #[test]
+    fn a_dead_letter_that_was_taken_after_all_ends_the_failing() {
+        let records =
+            [changed(Row::Webhook(Webhook { starts_after: 9, ..webhook() })), letter(1, 50), redelivered(1, None)];
+        for (count, through, has_given_up) in [(1, 9, false), (2, 50, true), (3, 50, false)] {
+            let (_directory, store) = folded(&records[..count], &[]);
+            let cursor = store.progress_of_webhooks().unwrap()[0].1.cursor;
+            assert_eq!((cursor.through, cursor.has_given_up), (through, has_given_up));
+            assert_eq!(cursor.last_success_ms.is_some(), count == 3);
+        }
     }
 
     #[test]

@@ -305,8 +305,8 @@ impl Gateway {
     ) -> Result<DeadLetterPage, Error> {
         let rows = self.store.dead_letters(webhook, after, limit + 1).map_err(Error::internal)?;
         let (mut letters, mut last, mut bytes) = (Vec::new(), after, 0);
-        for (id, row, is_queued) in rows {
-            if letters.len() == limit || bytes > MAX_PAGE {
+        for (passed, (id, row, is_queued)) in rows.into_iter().enumerate() {
+            if passed == limit || bytes > MAX_PAGE {
                 return Ok(DeadLetterPage { letters, next: Some(last) });
             }
             last = id;

@@ -179,6 +179,7 @@ impl Worker {
         if self.redeliveries_after.is_some_and(|at| Instant::now() < at) {
             return None;
         }
+        self.redeliveries_after = None;
         let folded = tokio::time::timeout(STORE_PATIENCE, self.gateway.upkeep.folded(self.redelivered)).await;
         match folded.map_err(own).and_then(|()| self.read_redelivery()) {
             Ok(redelivery) => redelivery,
@@ -211,13 +212,17 @@ impl Worker {
         }
         let mut full_at = None;
         loop {
+            // What is durable by now and is not read cannot be: that must not be waited for.
+            let next = self.gateway.journal.durable_seq() + 1;
             self.read(webhook).await?;
             let now = Instant::now();
-            let next = self.reader.position() + 1;
             let (deadline, wanted) = match self.batch.is_empty() {
                 true => (None, next),
                 // One wake for all that is missing, not one for each.
-                false => (Some(*full_at.get_or_insert(now + BATCH_TIME)), next + self.batch.room() as u64 - 1),
+                false => {
+                    let full = self.reader.position() + self.batch.room() as u64;
+                    (Some(*full_at.get_or_insert(now + BATCH_TIME)), next.max(full))
+                }
             };
             if self.batch.is_full() || (!self.batch.is_empty() && (!may_wait || deadline.is_some_and(|at| at <= now))) {
                 let request_id = Self::request_id()?;
@@ -233,6 +238,7 @@ impl Worker {
                     return Ok(None);
                 }
                 () = at_last(deadline) => {}
+                () = at_last(self.redeliveries_after) => return Ok(None),
             }
         }
     }
