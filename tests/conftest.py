@@ -4,7 +4,9 @@ import pytest
 
 from support.gateway import Customer, Gateway, model
 from support.llama import LlamaServer
+from support.receiver import Receiver
 from support.upstream import ScriptedUpstream
+from support.webhooks import Webhook
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +33,32 @@ def upstream():
 
 
 @pytest.fixture
+def receiver():
+    running = Receiver()
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def webhook_to(gateway):
+    """Makes a webhook that ends with the test: `webhook = webhook_to(receiver, enabled=False)`."""
+    made = []
+
+    def make(to, **fields):
+        made.append(Webhook(gateway, to, **fields))
+        return made[-1]
+
+    yield make
+    for webhook in made:
+        assert gateway.admin_answer("DELETE", webhook.path).status in (200, 404)
+
+
+@pytest.fixture
+def webhook(webhook_to, receiver):
+    return webhook_to(receiver)
+
+
+@pytest.fixture
 def slug(gateway, upstream):
     """The slug of an endpoint on this test's upstream."""
     return gateway.create_endpoint(upstream)["slug"]
@@ -50,6 +78,18 @@ def key(gateway, group):
 @pytest.fixture
 def customer(gateway, key):
     return Customer(gateway, key)
+
+
+@pytest.fixture
+def call(gateway, customer, slug, key):
+    """Calls so many times; gives all events of this test's key as the events API has them."""
+
+    def call(times=1):
+        for _ in range(times):
+            assert customer.chat(slug).status == 200
+        return gateway.events(key)
+
+    return call
 
 
 @pytest.fixture

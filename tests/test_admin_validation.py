@@ -7,9 +7,10 @@ import urllib.parse
 import pytest
 
 from support.gateway import fresh, model, prefix_of, rate
+from support.webhooks import Webhook
 from support.wire import Broken, Connection
 
-ENDPOINTS, GROUPS = "/v1/gateway/endpoints", "/v1/gateway/groups"
+ENDPOINTS, GROUPS, WEBHOOKS = "/v1/gateway/endpoints", "/v1/gateway/groups", "/v1/gateway/webhooks"
 EXCEEDS = "Child group exceeds parent group limit."
 
 
@@ -40,6 +41,7 @@ class Scene:
         self.key = gateway.mint_key(self.group, name="scene-key")
         self.operator = gateway.mint_operator("WORKSPACE_EXPORT_METRICS")
         gateway.admin("PUT", "/v1/gateway/signing_key", {"public_key": "11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="})
+        self.webhook = Webhook(gateway, "http://127.0.0.1:9/scene", description="scene", enabled=False)
 
     def state(self):
         get = self.gateway.admin
@@ -51,6 +53,7 @@ class Scene:
             "secrets": get("GET", "/v1/secrets")["secrets"],
             "operators": [{**item, "last_used_at": None} for item in get("GET", "/v1/api_keys")["keys"]],
             "signing key": get("GET", "/v1/gateway/signing_key"),
+            "webhooks": [{**item, "delivery": None} for item in get("GET", WEBHOOKS)["items"]],
         }
 
 
@@ -111,6 +114,9 @@ BODIES = {
     "POST operator": ("POST", lambda s: "/v1/api_keys"),
     "POST secret": ("POST", lambda s: "/v1/secrets"),
     "PUT signing key": ("PUT", lambda s: "/v1/gateway/signing_key"),
+    "POST webhook": ("POST", lambda s: WEBHOOKS),
+    "PATCH webhook": ("PATCH", lambda s: s.webhook.path),
+    "redeliver": ("POST", lambda s: f"{s.webhook.path}/dead_letters/redeliver"),
 }
 on_every_body = pytest.mark.parametrize("route", BODIES, ids=lambda name: name.replace(" ", "-"))
 
@@ -437,10 +443,130 @@ def test_operator_keys_and_secrets_that_break_a_rule_are_refused(refused, method
     refused(method, path, body, says)
 
 
+BAD_URLS = [
+    "",
+    " ",
+    "http",
+    "http:",
+    "http://",
+    "http:///billing",
+    "https://?tenant=7",
+    "http:billing.example",
+    "http:/billing.example/",
+    "//billing.example/",
+    "billing.example/",
+    "/billing",
+    "ftp://billing.example/",
+    "file:///etc/passwd",
+    "javascript:alert(1)",
+    "data:text/plain,x",
+    "mailto:billing@example",
+    "unix:/run/billing.sock",
+    "http://user:password@billing.example/",
+    "http://user@billing.example/",
+    "http://:password@billing.example/",
+    "http://billing.example/#part",
+    "http://billing.example/?a=b#part",
+    "http://billing.example:0/",
+    "http://billing.example:99999/",
+    "http://billing.example:-1/",
+    "http://billing.example:http/",
+    "http://256.1.1.1/",
+    "http://[::1/",
+    "http://[::1%25eth0]/",
+    "http://bill ing.example/",
+    "http://billing.example/a b",
+    " http://billing.example/",
+    "http://billing.example/ ",
+    "\thttp://billing.example/",
+    "http://billing.example/\n",
+    "http://billing.ex\nample/",
+    "http://billing.example/\r\nx-injected: 1",
+    "http://billing.example/\u0000",
+    "http://billing.example/\u007f",
+    "http://billing.example/\u0085",
+    "http://billing.example/\u2028",
+    "http://billing.example/\u00a0",
+    "http://billing.example/" + "x" * 3000,
+    5,
+    True,
+    [],
+    ["http://billing.example/"],
+    {"url": "http://billing.example/"},
+]
+
+
+@pytest.mark.parametrize("url", BAD_URLS, ids=lambda url: ascii(url)[:50])
+def test_a_webhook_to_what_cannot_be_called_is_refused(scene, refused, url):
+    refused("POST", WEBHOOKS, {"url": url}, says="url")
+    refused("PATCH", scene.webhook.path, {"url": url}, says="url")
+
+
+@pytest.mark.parametrize(
+    "body, says",
+    [
+        ({}, "url"),
+        ({"url": None}, "url"),
+        ({"description": "no url"}, "url"),
+        ({"url": "http://127.0.0.1:9/", "enabled": "true"}, "enabled"),
+        ({"url": "http://127.0.0.1:9/", "enabled": 1}, "enabled"),
+        ({"url": "http://127.0.0.1:9/", "description": 5}, "description"),
+        ({"url": "http://127.0.0.1:9/", "description": ["x"]}, "description"),
+        ({"url": "http://127.0.0.1:9/", "description": "x" * 300}, "description"),
+        ({"url": "http://127.0.0.1:9/", "secret": "whsec_of-my-own"}, "secret"),
+        ({"url": "http://127.0.0.1:9/", "events": ["API_BILLING_USAGE"]}, "events"),
+        ({"URL": "http://127.0.0.1:9/"}, "URL"),
+    ],
+    ids=str,
+)
+def test_a_webhook_that_breaks_a_rule_is_refused(refused, body, says):
+    refused("POST", WEBHOOKS, body, says)
+
+
+@pytest.mark.parametrize(
+    "body, says",
+    [
+        ({}, ()),
+        ({"url": None}, ()),
+        ({"enabled": None}, ()),
+        ({"url": None, "enabled": None}, ()),
+        ({"enabled": "false"}, "enabled"),
+        ({"enabled": 0}, "enabled"),
+        ({"description": {}}, "description"),
+        ({"enabled": True, "id": "x"}, "id"),
+        ({"enabled": True, "secret": "whsec_of-my-own"}, "secret"),
+        ({"description": "changed", "url": "ftp://127.0.0.1:9/"}, "url"),
+        ({"url": "http://127.0.0.1:9/changed", "enabled": "yes"}, "enabled"),
+    ],
+    ids=str,
+)
+def test_a_change_of_a_webhook_that_breaks_a_rule_is_refused(scene, refused, body, says):
+    refused("PATCH", scene.webhook.path, body, says)
+
+
+@pytest.mark.parametrize(
+    "ids",
+    [
+        [],
+        ["01J9X7Y0Z3K4M5N6P7Q8R9S0T1"],
+        ["nothing"],
+        [""],
+        [5],
+        [None],
+        "01J9X7Y0Z3K4M5N6P7Q8R9S0T1",
+        {},
+        5,
+    ],
+    ids=str,
+)
+def test_a_redelivery_of_what_is_no_dead_letter_is_refused(scene, refused, ids):
+    refused("POST", f"{scene.webhook.path}/dead_letters/redeliver", {"ids": ids}, says="ids")
+
+
 # Lists
 
 
-LISTS = [ENDPOINTS, GROUPS, "keys", "/v1/gateway/events"]
+LISTS = [ENDPOINTS, GROUPS, "keys", "/v1/gateway/events", WEBHOOKS, "dead letters"]
 
 
 @pytest.mark.parametrize("path", LISTS)
@@ -460,7 +586,10 @@ LISTS = [ENDPOINTS, GROUPS, "keys", "/v1/gateway/events"]
     ids=str,
 )
 def test_a_list_that_is_asked_wrongly_is_refused(scene, refused, path, query, says):
-    path = f"{GROUPS}/{scene.group['id']}/api_keys" if path == "keys" else path
+    path = {
+        "keys": f"{GROUPS}/{scene.group['id']}/api_keys",
+        "dead letters": f"{scene.webhook.path}/dead_letters",
+    }.get(path, path)
     refused(
         "GET",
         path,
@@ -474,6 +603,8 @@ def test_a_cursor_from_another_list_is_refused(gateway, scene, refused):
     refused("GET", ENDPOINTS, says="cursor", query={"cursor": cursor})
     refused("GET", "/v1/gateway/events", says="cursor", query={"cursor": cursor})
     refused("GET", f"{GROUPS}/{scene.group['id']}/api_keys", says="cursor", query={"cursor": cursor})
+    refused("GET", WEBHOOKS, says="cursor", query={"cursor": cursor})
+    refused("GET", f"{scene.webhook.path}/dead_letters", says="cursor", query={"cursor": cursor})
 
 
 @pytest.mark.parametrize(
@@ -514,6 +645,7 @@ def test_limits_that_are_asked_for_wrongly_are_refused(scene, refused):
         "'; DROP",
         "-1",
         "{}",
+        "01J9X7Y0Z3K4M5N6P7Q8R9S0T1",
     ],
     ids=lambda text: urllib.parse.quote(text)[:20],
 )
@@ -533,6 +665,16 @@ def test_an_id_that_names_nothing_is_a_404(gateway, scene, refused, odd):
         refused(method, f"{GROUPS}/{scene.group['id']}/api_keys/{odd}", body, status=404)
     refused("DELETE", f"/v1/api_keys/{odd}", status=404)
     refused("DELETE", f"/v1/secrets/{odd}", status=404)
+    for method, route, body in (
+        ("GET", "", None),
+        ("PATCH", "", {"enabled": True}),
+        ("DELETE", "", None),
+        ("POST", "/rotate_secret", None),
+        ("POST", "/test", None),
+        ("GET", "/dead_letters", None),
+        ("POST", "/dead_letters/redeliver", None),
+    ):
+        refused(method, f"{WEBHOOKS}/{odd}{route}", body, status=404)
 
 
 def test_a_key_of_another_group_is_a_404(scene, refused):
@@ -550,6 +692,8 @@ def test_a_key_of_another_group_is_a_404(scene, refused):
         ("PATCH", "/v1/api_keys"),
         ("POST", "/v1/gateway/status"),
         ("DELETE", "/v1/spec"),
+        ("PUT", WEBHOOKS),
+        ("DELETE", WEBHOOKS),
         ("BREW", GROUPS),
     ],
 )

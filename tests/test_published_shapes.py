@@ -10,7 +10,8 @@ import jsonschema
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from support.gateway import REPO, model, prefix_of, rate
+from support.gateway import REPO, Gateway, model, prefix_of, rate
+from support.receiver import text
 
 PUBLISHED = json.loads((pathlib.Path(__file__).parent / "published/gateway-openapi.json").read_text())
 
@@ -207,6 +208,26 @@ def test_events_and_status(operator, customer, slug):
     assert {"group.created", "secret.written", "api_key.registered"} <= {entry["event_type"] for entry in audit["items"]}
     status = operator("GET", "/v1/gateway/status", "/v1/gateway/status")
     assert status["version"]
+
+
+def test_webhooks(operator, receiver, customer, slug):
+    root, one = "/v1/gateway/webhooks", "/v1/gateway/webhooks/{}"
+    made = operator("POST", root, root, {"url": receiver.url, "description": None, "enabled": None})
+    path = f"{root}/{made['id']}"
+    assert operator("POST", f"{path}/test", one + "/test")["ok"] is True
+    receiver.reply_next(text(410, b"gone"))
+    assert customer.chat(slug).status == 200
+    receiver.wait_requests(2)
+    letters = lambda: operator("GET", f"{path}/dead_letters", one + "/dead_letters")["items"]  # noqa: E731
+    Gateway.eventually(letters, lambda items: len(items) == 1)
+    got = operator("GET", path, one)
+    assert got.keys() == made.keys() - {"secret"} and got in operator("GET", root, root)["items"]
+    assert operator("PATCH", path, one, {"description": "Invoices"})["description"] == "Invoices"
+    assert set(operator("POST", f"{path}/rotate_secret", one + "/rotate_secret")) == set(made)
+    assert operator("POST", f"{path}/dead_letters/redeliver", one + "/dead_letters/redeliver", {}) == {"queued": 1}
+    receiver.wait_events(1)
+    operator("GET", "/v1/gateway/status", "/v1/gateway/status")
+    assert operator("DELETE", path, one) == {"id": made["id"], "url": receiver.url}
 
 
 def test_a_client_that_walks_pages_as_published_sees_every_group_once(operator, gateway, slug):

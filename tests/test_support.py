@@ -1,9 +1,11 @@
 """The fakes themselves: a test that trusts its upstream must know that the upstream does what it says."""
 
 import json
+import time
 
 import pytest
 
+from support.receiver import closed, endless, redirect, reset, slow_body, slow_head, text
 from support.upstream import MODEL, BreakOff, Reply, frame
 from support.wire import Broken, Connection, Stream, call
 
@@ -104,3 +106,86 @@ def test_a_large_embeddings_answer_arrives_whole(upstream):
     upstream.reply_next(Reply(json_body={"object": "list", "data": [{"embedding": vector}], "model": MODEL}))
     answer = call(address(upstream), "POST", "/v1/embeddings", HEADERS, {"model": "m", "input": "x"})
     assert len(answer.body) > 3_000_000 and answer.json()["data"][0]["embedding"] == vector
+
+
+# The receiver of webhooks
+
+
+def deliver(receiver, *keys, kind="API_BILLING_USAGE", **options):
+    """Begins a delivery of these events, nothing read yet."""
+    connection = Connection(address(receiver), **options)
+    body = {"type": kind, "data": {"events": [{"idempotencyKey": key} for key in keys]}}
+    connection.request("POST", "/billing", [("X-Tollgate-Request-ID", "r")], body)
+    return connection
+
+
+def delivered(receiver, *keys, **options):
+    with deliver(receiver, *keys, **options) as connection:
+        return connection.read_answer()
+
+
+def test_a_receiver_has_what_it_answered_2xx(receiver):
+    receiver.fail_next(2, 503, b"not now")
+    answers = [delivered(receiver, key) for key in "abcb"] + [delivered(receiver, "t", kind="TEST")]
+    assert [(answer.status, answer.body) for answer in answers] == [(503, b"not now")] * 2 + [(200, b"")] * 3
+    assert [event["idempotencyKey"] for event in receiver.wait_events(2)] == ["c", "b"]
+    assert receiver.count == 5 and receiver.requests[0].request_id == "r" and receiver.requests[0].path == "/billing"
+
+
+def test_what_its_client_never_heard_of_a_receiver_does_not_have(receiver):
+    gate = receiver.hang_next()
+    connection = deliver(receiver, "a")
+    gate.reached()
+    connection.close()
+    receiver.wait_requests(1).wait_hung_up()
+    assert receiver.events() == []
+
+
+@pytest.mark.parametrize("how", [closed, reset])
+def test_a_receiver_can_close_without_a_word(receiver, how):
+    receiver.reply_next(how())
+    with deliver(receiver, "a") as connection, pytest.raises(Broken):
+        connection.read_head()
+    assert delivered(receiver, "a").status == 200
+
+
+def test_a_receiver_can_be_slow(receiver):
+    for reply in (slow_head(), slow_body(200)):
+        receiver.reply_next(reply)
+        begun = time.monotonic()
+        with deliver(receiver, "a") as connection:
+            first = connection.socket.recv(65536)
+            if not first.startswith(b"HTTP/1.1 200 Scripted"):
+                assert (first, connection.socket.recv(65536)) == (b"H", b"T") and time.monotonic() - begun > 0.9
+        receiver.requests[-1].wait_hung_up()
+
+
+def test_a_receiver_can_answer_without_end_more_than_once(receiver):
+    receiver.always(endless(500))
+    for _ in range(2):
+        with deliver(receiver, "a") as connection:
+            assert connection.read_head()[0] == 500
+            assert sum(len(connection.read_some()) for _ in range(50)) > 500_000
+        receiver.requests[-1].wait_hung_up()
+
+
+def test_a_receiver_can_refuse_connections_and_take_them_again(receiver):
+    kept = deliver(receiver, "a")
+    kept.read_answer()
+    for _ in range(2):
+        receiver.refuse_connections()
+        assert kept.is_closed_by_peer()
+        with pytest.raises(ConnectionRefusedError):
+            deliver(receiver, "b")
+        receiver.accept_connections()
+        assert delivered(receiver, "b").status == 200
+    kept.close()
+    receiver.refuse_connections()
+
+
+def test_a_receiver_can_send_elsewhere(receiver):
+    receiver.reply_next(redirect("http://127.0.0.1:9/"))
+    receiver.reply_next(text(418, b"a teapot"))
+    answers = [delivered(receiver, "a") for _ in range(2)]
+    assert (answers[0].status, answers[0].headers["location"]) == (302, "http://127.0.0.1:9/")
+    assert (answers[1].status, answers[1].body) == (418, b"a teapot")

@@ -82,7 +82,12 @@ impl Attempt<'_> {
         let status = response.status;
         if (200..300).contains(&status) {
             read(&mut response.body, Instant::now() + LEFTOVER).await;
-            return Ok(status);
+            if response.body.is_request_sent() {
+                return Ok(status);
+            }
+            // What it was not sent it has not taken, whatever it says.
+            let error = format!("{} answered {status} before it had read the delivery", template.origin());
+            return Err(Failed { status: Some(status), error });
         }
         let said = read(&mut response.body, deadline).await;
         let said = shown(&said);

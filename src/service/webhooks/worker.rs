@@ -383,7 +383,8 @@ impl Worker {
         let refuses = through.is_none() && failure.is_final() && self.state.told().phase != Phase::Failing;
         let written = match &delivery.source {
             Source::Journal(batch) => {
-                let id = DeadLetterId(random::ulid(self.gateway.now_ms()).map_err(own)?);
+                // Of the journal's time, which never steps back: dead letters are listed in the order of their ids.
+                let id = DeadLetterId(random::ulid(self.gateway.now().unix_ms).map_err(own)?);
                 let events: Vec<DatedEvent<'_>> = batch.events();
                 let letter = DeadLetter { webhook: self.id, id, through: batch.through(), failure, events };
                 self.write(&Record::DeadLettered(letter)).await

@@ -74,6 +74,11 @@ impl Body {
         self.connection.is_none()
     }
 
+    /// Whether all of the request was sent; an answer may come before that.
+    pub fn is_request_sent(&self) -> bool {
+        self.unsent.is_none()
+    }
+
     /// The next piece: all that one read of the connection brought, without framing, never empty. `None` at the body's
     /// end and after an error. Cancel safe.
     pub async fn chunk(&mut self) -> Option<Result<Bytes, BodyError>> {

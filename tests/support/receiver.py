@@ -1,0 +1,128 @@
+"""A receiver of webhooks that records every delivery as it came, checks nothing, and takes all of them until a test
+scripts what else it answers:
+
+    receiver.fail_next(2, 503)
+    gate = receiver.hang_next()                  # it has the delivery, and says nothing until gate.release()
+    receiver.always(endless(500))
+    receiver.refuse_connections()
+
+What it *has* is what it answered 2xx: `events()`, `keys()`, `wait_events()`.
+"""
+
+import functools
+import itertools
+import json
+import time
+
+from .scripted import BreakOff, Pause, Received, Reply, ScriptedServer
+from .wire import DEADLINE
+
+
+class Delivery(Received):
+    """One attempt at a delivery; `at` is when it had come, in monotonic seconds."""
+
+    def __init__(self, *request):
+        super().__init__(*request)
+        self.at = time.monotonic()
+
+    @functools.cached_property
+    def json(self):
+        return json.loads(self.body)
+
+    @property
+    def events(self):
+        return self.json["data"]["events"]
+
+    @property
+    def request_id(self):
+        return self.headers["x-tollgate-request-id"]
+
+    @property
+    def signature(self):
+        return self.headers["x-tollgate-signature"]
+
+    @property
+    def is_taken(self):
+        """Whether it was answered 2xx, and holds billing events."""
+        return self.answered in range(200, 300) and self.json["type"] == "API_BILLING_USAGE"
+
+    def __repr__(self):
+        return f"<{self.method} {self.path} {self.body[:400]!r}>"
+
+
+class Receiver(ScriptedServer):
+    received = Delivery
+
+    @property
+    def url(self):
+        return f"{self.origin}/billing"
+
+    # What a test says
+
+    def fail_next(self, times, status, body=b"scripted"):
+        self.reply_next(text(status, body), times)
+
+    # What it has
+
+    @property
+    def taken(self):
+        return [delivery for delivery in list(self.requests) if delivery.is_taken]
+
+    def events(self):
+        """Every event of every delivery that it took, in the order in which they came."""
+        return [event for delivery in self.taken for event in delivery.events]
+
+    def keys(self):
+        return {event["idempotencyKey"] for event in self.events()}
+
+    def wait_events(self, count, within=DEADLINE):
+        """Waits until it has so many different events; returns all."""
+        self.wait(lambda: len(self.keys()) >= count, lambda: f"has {len(self.keys())} of {count} events", within)
+        return self.events()
+
+
+# Answers
+
+
+def text(status, body=b"", headers=()):
+    return Reply(status, [("content-type", "text/plain"), *headers], [body])
+
+
+def redirect(to, status=302):
+    return text(status, b"elsewhere", [("location", to)])
+
+
+def closed():
+    """It takes the request and closes the connection without a word."""
+    return Reply(before_head=BreakOff())
+
+
+def reset():
+    return Reply(before_head=BreakOff(reset=True))
+
+
+def endless(status):
+    """A body that never ends, as fast as it is read."""
+    return Reply(status, steps=itertools.repeat(b"and so on, " * 1000))
+
+
+def slow_head():
+    """A head that comes a byte a second."""
+    return Reply(None, steps=Drops(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"))
+
+
+def slow_body(status, body=b"one byte a second is still an answer"):
+    """A body that comes a byte a second."""
+    return Reply(status, [("content-length", str(len(body)))], Drops(body))
+
+
+class Drops:
+    """A byte and a pause in turn; as often as it is asked for."""
+
+    def __init__(self, data):
+        self.data = data
+
+    def __iter__(self):
+        for byte in self.data:
+            yield bytes([byte])
+            yield Pause(1)

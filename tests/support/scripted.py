@@ -1,0 +1,308 @@
+"""A server that does exactly what a test tells it to, on plain sockets so that it can also misbehave: what the upstream
+(`upstream.py`) and the receiver of webhooks (`receiver.py`) share.
+
+A test scripts the next answers; each of them is used once, in order, and after them the one that `always` was told.
+"""
+
+import collections
+import json
+import select
+import socket
+import struct
+import threading
+import time
+
+from .wire import DEADLINE
+
+
+class Gate:
+    """A point in an answer where the server waits. `reached` tells that it is there; `release` lets it go on."""
+
+    def __init__(self):
+        self.arrived = threading.Event()
+        self.released = threading.Event()
+
+    def reached(self):
+        assert self.arrived.wait(DEADLINE), "the server never came to this point"
+
+    def release(self):
+        self.released.set()
+
+
+class Pause:
+    """A point in an answer where the server waits for so many seconds."""
+
+    def __init__(self, seconds):
+        self.seconds = seconds
+
+
+class BreakOff:
+    """A point in an answer where the server drops the connection; with `reset`, the hard way."""
+
+    def __init__(self, reset=False):
+        self.reset = reset
+
+
+class Received:
+    """One request as it came, header names in lower case; `hung_up` is set when its client left early, `answered` to
+    the status as soon as its client may know it."""
+
+    def __init__(self, method, path, headers, body):
+        self.method, self.path, self.header_list, self.body = method, path, headers, body
+        self.headers = dict(headers)
+        self.hung_up = threading.Event()
+        self.answered = None
+
+    @property
+    def json(self):
+        return json.loads(self.body)
+
+    def wait_hung_up(self):
+        assert self.hung_up.wait(DEADLINE), "the server's client never hung up"
+
+
+class Reply:
+    """One answer: a status, headers, and steps in order: bytes to send, a `Gate` or a `Pause` to wait at, a `BreakOff`.
+
+    `before_head` is such a step before all others. Steps that are no list are sent chunk by chunk, and may be endless.
+    Without a status they are sent as they are, and are all that is sent.
+    """
+
+    def __init__(self, status=200, headers=(), steps=None, json_body=None, before_head=None):
+        self.status, self.headers, self.steps, self.before_head = status, list(headers), steps, before_head
+        if json_body is not None:
+            self.steps = [json.dumps(json_body).encode()]
+
+
+class ScriptedServer:
+    default_reply, received = Reply, Received
+
+    def __init__(self, tls=None, host="127.0.0.1"):
+        """With `tls`, an `ssl.SSLContext`, it speaks HTTPS, under whatever name of this machine its certificate has."""
+        self.tls = tls
+        self.listener = socket.create_server(("127.0.0.1", 0), backlog=512)
+        self.port = self.listener.getsockname()[1]
+        self.origin = f"{'https' if tls else 'http'}://{host}:{self.port}"
+        self.requests = []
+        self.default = self.default_reply()
+        self.script = collections.deque()
+        self.changed = threading.Condition()
+        self.open = set()
+        self.gates = []
+        self.connections = 0
+        self.accept_from(self.listener)
+
+    # What a test says
+
+    def reply_next(self, reply, times=1):
+        with self.changed:
+            self.script.extend([reply] * times)
+
+    def always(self, reply):
+        self.default = reply
+
+    def hang_next(self):
+        """The next request gets no head until the gate is released."""
+        gate = self.gate()
+        self.reply_next(self.default_reply(before_head=gate))
+        return gate
+
+    def gate(self):
+        gate = Gate()
+        self.gates.append(gate)
+        return gate
+
+    def wait_requests(self, count):
+        """Waits until so many requests have come since the start; returns the last of them."""
+        self.wait(lambda: len(self.requests) >= count, lambda: f"only {len(self.requests)} requests")
+        return self.requests[count - 1]
+
+    @property
+    def count(self):
+        return len(self.requests)
+
+    def drop_connections(self):
+        """Closes every connection that is open, as a server does with those that were idle for long."""
+        with self.changed:
+            for connection in self.open:
+                try:
+                    connection.shutdown(socket.SHUT_RDWR)
+                except OSError:
+                    pass  # already gone
+
+    def refuse_connections(self):
+        """From now on nobody gets a connection, and nobody else the port, until `accept_connections`."""
+        self.close_listener()
+        self.listener = socket.socket()
+        self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.listener.bind(("127.0.0.1", self.port))
+        self.drop_connections()
+
+    def accept_connections(self):
+        self.listener.listen(512)
+        self.accept_from(self.listener)
+
+    def stop(self):
+        for gate in self.gates:
+            gate.release()
+        self.close_listener()
+        self.drop_connections()
+
+    # How it is done
+
+    def wait(self, condition, seen, within=DEADLINE):
+        """Waits until the condition holds; `seen` tells in the failure what there was instead."""
+        with self.changed:
+            assert self.changed.wait_for(condition, within), seen()
+
+    def close_listener(self):
+        # Closed only, it would leave its thread waiting on a number that the next socket gets, with that one's clients.
+        try:
+            self.listener.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass  # it has been closed already, or nobody was to connect
+        self.listener.close()
+
+    def accept_from(self, listener):
+        threading.Thread(target=self.accept, args=(listener,), daemon=True).start()
+
+    def accept(self, listener):
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            # Fixed and small, or the system takes a megabyte in before the gateway has read a byte of it.
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 16)
+            with self.changed:
+                self.open.add(connection)
+                self.connections += 1
+            threading.Thread(target=self.converse, args=(connection,), daemon=True).start()
+
+    def converse(self, connection):
+        if self.tls is not None:
+            try:
+                connection = self.tls.wrap_socket(connection, server_side=True)
+            except OSError:
+                return connection.close()  # no handshake: the client did not trust us
+        reader = connection.makefile("rb")
+        try:
+            while (received := self.read_request(reader)) is not None:
+                with self.changed:
+                    reply = self.script.popleft() if self.script else self.default
+                    self.requests.append(received)
+                    self.changed.notify_all()
+                if not self.answer(connection, received, reply):
+                    return
+        except (OSError, ValueError):
+            pass
+        finally:
+            with self.changed:
+                self.open.discard(connection)
+            reader.close()
+            connection.close()
+
+    def read_request(self, reader):
+        line = reader.readline()
+        if not line:
+            return None
+        method, path, _ = line.decode("latin-1").split(" ", 2)
+        headers = []
+        while (line := reader.readline().rstrip(b"\r\n")) != b"":
+            name, value = line.decode("latin-1").split(":", 1)
+            headers.append((name.lower(), value.strip()))
+        fields = dict(headers)
+        if fields.get("transfer-encoding", "").lower() == "chunked":
+            parts = []
+            while size := int(reader.readline().split(b";")[0], 16):
+                parts.append(reader.read(size))
+                reader.readline()
+            reader.readline()
+            body = b"".join(parts)
+        else:
+            length = int(fields.get("content-length", 0))
+            body = reader.read(length)
+            if len(body) < length:
+                return None  # the client left before its request was whole
+        return self.received(method, path, headers, body)
+
+    def content(self, received, reply):
+        """The headers of an answer, which the reply's own go before, and its steps."""
+        return {"content-type": "application/json"}, reply.steps or []
+
+    def answer(self, connection, received, reply):
+        """Whether the connection can be used again."""
+        try:
+            if reply.before_head is not None and not self.step(connection, received, reply.before_head):
+                return False
+            headers, steps = self.content(received, reply)
+            headers.update(reply.headers)
+            whole = isinstance(steps, list) and all(isinstance(step, bytes) for step in steps)
+            if "content-length" not in headers and "transfer-encoding" not in headers:
+                if whole:
+                    headers["content-length"] = str(sum(map(len, steps)))
+                else:
+                    headers["transfer-encoding"] = "chunked"
+            chunked = "transfer-encoding" in headers and reply.status is not None
+            with self.changed:
+                received.answered = reply.status
+                self.changed.notify_all()
+            if reply.status is not None:
+                head = f"HTTP/1.1 {reply.status} Scripted\r\n" + "".join(f"{k}: {v}\r\n" for k, v in headers.items())
+                connection.sendall(head.encode("latin-1") + b"\r\n")
+            for step in steps:
+                if not isinstance(step, bytes):
+                    if not self.step(connection, received, step):
+                        return False
+                elif chunked:
+                    connection.sendall(b"%x\r\n%b\r\n" % (len(step), step))
+                else:
+                    connection.sendall(step)
+            if chunked:
+                connection.sendall(b"0\r\n\r\n")
+            return reply.status is not None and headers.get("connection") != "close"
+        except OSError:
+            received.hung_up.set()
+            return False
+
+    def step(self, connection, received, step):
+        """Does what is not sent; whether the answer goes on after it."""
+        if isinstance(step, BreakOff):
+            return self.break_off(connection, step)
+        if isinstance(step, Pause):
+            return self.pause(connection, received, step)
+        return self.wait_at(step, connection, received)
+
+    @staticmethod
+    def break_off(connection, how):
+        if how.reset:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        else:
+            connection.shutdown(socket.SHUT_RDWR)
+        return False
+
+    def pause(self, connection, received, pause):
+        """False if the client hung up meanwhile."""
+        return not select.select([connection], [], [], pause.seconds)[0] or not self.has_hung_up(connection, received)
+
+    def wait_at(self, gate, connection, received):
+        """Waits until the gate opens; false if the client hung up first."""
+        gate.arrived.set()
+        limit = time.monotonic() + 3 * DEADLINE
+        while not gate.released.wait(0.005):
+            assert time.monotonic() < limit, "a test forgot its gate"
+            if select.select([connection], [], [], 0)[0] and self.has_hung_up(connection, received):
+                return False
+        return True
+
+    @staticmethod
+    def has_hung_up(connection, received):
+        """Whether what there is to read is the end."""
+        try:
+            gone = connection.recv(1, socket.MSG_PEEK) == b""
+        except OSError:
+            gone = True
+        if gone:
+            received.hung_up.set()
+        return gone
