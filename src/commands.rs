@@ -92,11 +92,14 @@ pub fn restore(file: &Path, data_dir: &Path) -> Result<(), Failed> {
     let progress = Progress::new(bytes * 2);
     let restored = backup::restore(file, data_dir, |bytes| progress.add(bytes)).map_err(failed)?;
     progress.end();
-    let backup::Restored { created_at, last_record, groups, api_keys, .. } = restored;
-    let told = [
+    let backup::Restored { created_at, last_record, groups, api_keys, webhooks } = restored;
+    let mut told = vec![
         format!("{}: restored as it was at {created_at}, up to record {last_record};", data_dir.display()),
         format!("groups: {groups}, customers' keys: {api_keys}. Operators sign in with the keys that they had then."),
     ];
+    if webhooks > 0 {
+        told.push(format!("Webhooks that deliver to their receivers as soon as it serves: {webhooks}."));
+    }
     say(&told.join(" "))
 }
 

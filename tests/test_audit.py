@@ -10,6 +10,7 @@ import pytest
 
 from support.gateway import Customer, Gateway, model, parse_time, prefix_of, rate
 from support.readme import run_commands
+from support.upstream import Reply, ScriptedUpstream
 from support.wire import Broken, call
 from test_registration import KeySystem, own_key
 from test_sessions import cookie_of, sign_in
@@ -185,6 +186,53 @@ def test_changes_of_a_secret_show_stars(operator):
     assert "provider-value" not in json.dumps(gateway.audit_logs())
 
 
+def test_changes_of_a_webhook_show_stars_for_its_secrets(operator):
+    gateway, root = operator.gateway, "/v1/gateway/webhooks"
+
+    def audited(webhook):
+        names = ("id", "url", "description", "enabled", "previous_secret_until", "created_at", "updated_at")
+        return {name: webhook[name] for name in names} | {"secret": "***", "url": "http://127.0.0.1:9/hook?***"}
+
+    body = {"url": "http://127.0.0.1:9/hook?token=a-receivers-token", "description": "books", "enabled": False}
+    made, event_type, changes = operator.does("POST", root, body)
+    path = f"{root}/{made['id']}"
+    first = gateway.admin("GET", path)
+    assert event_type == "webhook.created" and changes == {"webhook": (made["id"], None, audited(first))}
+    second, event_type, changes = operator.does("PATCH", path, {"description": None})
+    assert event_type == "webhook.updated" and changes == {"webhook": (made["id"], audited(first), audited(second))}
+    rotated, event_type, changes = operator.does("POST", f"{path}/rotate_secret")
+    third = gateway.admin("GET", path)
+    assert event_type == "webhook.secret_rotated" and changes == {"webhook": (made["id"], audited(second), audited(third))}
+    assert third["previous_secret_until"] and second["previous_secret_until"] is None
+    _, event_type, changes = operator.does("DELETE", path)
+    assert event_type == "webhook.deleted" and changes == {"webhook": (made["id"], audited(third), None)}
+    told = json.dumps(gateway.audit_logs())
+    for secret in (made["secret"], rotated["secret"], "a-receivers-token"):
+        assert secret not in told and secret not in gateway.log
+
+
+@pytest.fixture
+def refusing():
+    """A receiver that takes nothing."""
+    receiver = ScriptedUpstream()
+    receiver.always(Reply(status=400, json_body={}))
+    yield receiver
+    receiver.stop()
+
+
+def test_a_redelivery_that_was_asked_for_names_its_dead_letters(operator, refusing, customer, slug):
+    gateway = operator.gateway
+    webhook = gateway.admin("POST", "/v1/gateway/webhooks", {"url": f"http://127.0.0.1:{refusing.port}/"})
+    path = f"/v1/gateway/webhooks/{webhook['id']}"
+    assert customer.chat(slug).status == 200
+    [letter] = gateway.eventually(lambda: gateway.admin("GET", f"{path}/dead_letters")["items"], len)
+    gateway.admin("PATCH", path, {"enabled": False})
+    _, event_type, changes = operator.does("POST", f"{path}/dead_letters/redeliver", {"ids": [letter["id"]]})
+    assert event_type == "webhook.redelivery_requested"
+    assert changes == {"dead_letter": (letter["id"], None, {"webhook_id": webhook["id"], "redeliver": True})}
+    gateway.admin("DELETE", path)
+
+
 def test_a_backup_is_in_the_log_and_in_itself(operator):
     seen = newest(operator.gateway)["id"]
     answer = operator.gateway.admin_answer("POST", "/v1/gateway/backup", key=operator.key)
@@ -248,6 +296,11 @@ def test_what_tollgate_does_by_itself_is_done_by_the_system():
 # Finding
 
 
+def patched(gateway, group):
+    gateway.patch_group(group, disabled=True)
+    return newest(gateway)["created"]
+
+
 @pytest.fixture(scope="module")
 def busy():
     """A gateway with some changes, none of them in the same millisecond."""
@@ -257,8 +310,7 @@ def busy():
             before = newest(gateway)["created"]
             group = gateway.create_group(slug)
             if number % 3 == 0:
-                changed = lambda: gateway.patch_group(group, disabled=True) and newest(gateway)["created"]  # noqa: E731
-                gateway.eventually(changed, lambda at: at > before)
+                gateway.eventually(lambda: patched(gateway, group), lambda at: at > before)
         yield gateway
 
 

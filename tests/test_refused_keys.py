@@ -88,7 +88,9 @@ def test_a_customers_key_is_no_guess(quiet):
 
 
 def test_who_guesses_is_slowed_down_named_and_logged_once(quiet):
-    told = lambda: [sentence for sentence in status(quiet)["attention"] if "wrong operator keys" in sentence]  # noqa: E731
+    def told():
+        return [sentence for sentence in status(quiet)["attention"] if "wrong operator keys" in sentence]
+
     for number in range(9):
         assert guess(quiet, "127.0.0.2", f"guess-{number}") == 401
     assert told() == [] and refused(quiet) == {"127.0.0.2": (9, 0)}

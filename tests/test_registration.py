@@ -54,7 +54,7 @@ def key_path(group, key):
 
 
 def own_key(begin="", length=40):
-    """A key that a customer might have, distinct within its first 16 characters."""
+    """A key that a customer might have, distinct within its first 16 characters; `begin` has up to nine."""
     begin = (begin + fresh("k")).ljust(16, "_")
     assert len(begin) == 16, begin
     return (begin + string.ascii_letters + string.digits + string.ascii_letters + string.digits)[:length]
@@ -336,12 +336,12 @@ def test_the_readmes_commands_register_a_key(own, upstream, tmp_path):
 # In use
 
 
-ODD = ["with.a.dot", "/slash/../", "per%cent%2F", "plus++plus", "ask?me#it", '"quo\\te\'d&', "~.~", "@host:80"]
+ODD = ["with.dots", "/sla/../", "per%ct%2F", "plus++", "ask?me#it", '"quo\\t\'&', "~.~", "@host:80"]
 
 
 @pytest.mark.parametrize("begin", ODD)
 def test_a_registered_key_is_a_key_like_any_other_whatever_is_in_it(gateway, key_system, group, slug, begin):
-    key = own_key(begin[:11], length=50) + ".a/b%2Bc+d?e"
+    key = own_key(begin, length=50) + ".a/b%2Bc+d?e"
     key_system.register(group, key, name="theirs")
     customer = Customer(gateway, key)
     assert customer.chat(slug).status == 200

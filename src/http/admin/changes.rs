@@ -129,13 +129,14 @@ struct Secret {
 #[schemars(rename = "AuditedWebhook")]
 struct Webhook {
     id: String,
+    /// Stars for its query, which may hold a credential.
     url: String,
     description: Option<String>,
     enabled: bool,
     /// Stars.
     secret: &'static str,
     /// Until when the secret before signs too; null if there is none.
-    replaced_secret_until: Option<Timestamp>,
+    previous_secret_until: Option<Timestamp>,
     created_at: Timestamp,
     updated_at: Timestamp,
 }
@@ -282,11 +283,11 @@ impl Webhook {
         let until = |replaced: &ReplacedSecret| Timestamp(replaced.until_ms);
         Self {
             id: webhook.id.to_string(),
-            url: webhook.url.clone(),
+            url: webhook.url.split_once('?').map_or_else(|| webhook.url.clone(), |(rest, _)| format!("{rest}?{MASK}")),
             description: webhook.description.clone(),
             enabled: webhook.enabled,
             secret: MASK,
-            replaced_secret_until: webhook.replaced.as_ref().map(until),
+            previous_secret_until: webhook.replaced.as_ref().map(until),
             created_at: Timestamp(webhook.created_at_ms),
             updated_at: Timestamp(webhook.updated_at_ms),
         }

@@ -33,6 +33,8 @@ pub struct Restored {
     pub groups: usize,
     /// How many customers' keys.
     pub api_keys: usize,
+    /// How many webhooks that deliver as soon as somebody serves from it.
+    pub webhooks: usize,
 }
 
 /// Makes a data directory in `data_dir` from the backup `file`. `progress` is told of every piece of the file's bytes,
@@ -168,6 +170,7 @@ fn open(data_dir: &Path, manifest: Manifest) -> Result<Restored, BackupError> {
         last_record: manifest.last_record,
         groups: count(|row| matches!(row, Row::Group(_))),
         api_keys: count(|row| matches!(row, Row::ApiKey(_))),
+        webhooks: count(|row| matches!(row, Row::Webhook(webhook) if webhook.enabled)),
     };
     drop((opened, journal, installation));
     Ok(restored)

@@ -56,7 +56,11 @@ impl Deliveries {
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
         let stop = Stop::default();
         let (own_gateway, own_stop) = (gateway.clone(), stop.clone());
-        let work = move || LocalSet::new().block_on(&runtime, supervise(&own_gateway, &own_stop));
+        let work = move || {
+            LocalSet::new().block_on(&runtime, supervise(&own_gateway, &own_stop));
+            // A name that is still being resolved keeps nobody here.
+            runtime.shutdown_background();
+        };
         let thread = thread::Builder::new().name("webhooks".to_owned()).spawn(work)?;
         Ok(Self { stop, thread })
     }
