@@ -39,8 +39,7 @@ def bury(receiver, webhook, call):
 
 def attention(gateway, webhook):
     """The sentences about this webhook."""
-    url = webhook.read()["url"].partition("?")[0]
-    return [one for one in gateway.admin("GET", "/v1/gateway/status")["attention"] if webhook.id in one or url in one]
+    return [one for one in gateway.admin("GET", "/v1/gateway/status")["attention"] if webhook.id in one]
 
 
 # Tried again

@@ -1,4 +1,5 @@
-//! New secrets. A key is `BRAND_` and 12 base62 characters to recognise it by, a dot, and 43 base62 characters (256 bits) to keep.
+//! New secrets. A key is `BRAND_` and 12 base62 characters to recognise it by, a dot, and 43 base62 characters (256 bits) to
+//! keep.
 
 use super::{
     random::{self, NoRandom},

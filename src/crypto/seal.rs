@@ -7,6 +7,7 @@ use super::{
     random::{self, NoRandom},
     secret::Secret,
 };
+
 /// Seals and opens credentials under the installation's sealing key.
 pub struct Sealer(LessSafeKey);
 

@@ -5,9 +5,9 @@ use std::fmt;
 /// How many of its first characters name a registered key.
 pub const PREFIX_CHARS: usize = 16;
 
-/// Characters of a registered key.
+/// The fewest characters of a registered key.
 pub const MIN_CHARS: usize = 32;
-/// Characters of a registered key.
+/// The most characters of a registered key.
 pub const MAX_CHARS: usize = 128;
 
 /// Bits of entropy per character.

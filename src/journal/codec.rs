@@ -2,7 +2,10 @@
 
 use bincode::config::{Configuration, LittleEndian, Varint};
 
-use crate::domain::record::Record;
+use crate::domain::record::{Record, Settled};
+
+/// What the body of a billed request begins with: its place among the kinds of record.
+const SETTLED: u8 = 0;
 
 /// bincode's varint encoding, frozen with the format of the records.
 const CONFIG: Configuration<LittleEndian, Varint> = bincode::config::standard();
@@ -15,6 +18,17 @@ pub fn encode(record: &Record<'_>, buffer: &mut Vec<u8>) -> Result<(), bincode::
 /// Reads a record back; its texts borrow from `body`.
 pub fn decode(body: &[u8]) -> Result<Record<'_>, bincode::error::DecodeError> {
     bincode::serde::borrow_decode_from_slice(body, CONFIG).map(|(record, _)| record)
+}
+
+/// Reads a billed request back; `None` for any other record, of which no more is read than what it is.
+pub fn decode_settled(body: &[u8]) -> Result<Option<Settled<'_>>, bincode::error::DecodeError> {
+    if body.first() != Some(&SETTLED) {
+        return Ok(None);
+    }
+    Ok(match decode(body)? {
+        Record::Settled(settled) => Some(settled),
+        _ => None,
+    })
 }
 
 #[cfg(test)]
@@ -56,6 +70,7 @@ mod tests {
             let mut bytes = Vec::new();
             encode(&record, &mut bytes).unwrap();
             assert_eq!(format!("{:?}", decode(&bytes).unwrap()), format!("{record:?}"));
+            assert_eq!(decode_settled(&bytes).unwrap().is_some(), matches!(record, Record::Settled(_)));
             for cut in 0..bytes.len() {
                 assert!(decode(&bytes[..cut]).is_err());
             }

@@ -29,7 +29,7 @@ pub struct Counts {
     billed: AtomicU64,
     input_tokens: AtomicU64,
     output_tokens: AtomicU64,
-    /// Told when the last running request ends while somebody waits for that.
+    /// Standing when the last running request ends while somebody waits for that.
     idle: Notify,
     is_draining: AtomicBool,
 }

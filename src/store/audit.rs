@@ -3,11 +3,12 @@
 use super::{
     Store, StoreError,
     apply::Batch,
+    checked::FileError,
     table::{DAMAGED, Table, decode, encode},
 };
 use crate::{
     domain::record::Record,
-    journal::{Journal, codec},
+    journal::{self, Journal, codec},
 };
 
 /// A change in the index: the number of its record, when it was made (Unix ms), and what was done.
@@ -59,8 +60,10 @@ impl Store {
     pub(super) fn index_changes(&self, journal: &Journal) -> Result<(), StoreError> {
         let (tables, applied, mut reader) = (self.tables()?, self.applied()?, journal.reader(0));
         let (mut rows, mut count) = (sled::Batch::default(), 0);
-        // What cannot be read of the journal stops the fold, which says so better.
-        while let Some(frame) = reader.next().ok().flatten().filter(|frame| frame.seq <= applied) {
+        let failed = |error: journal::Error| {
+            StoreError::File(self.directory.clone(), FileError::Io(std::io::Error::other(error.to_string())))
+        };
+        while let Some(frame) = reader.next().map_err(failed)?.filter(|frame| frame.seq <= applied) {
             if let Ok(Record::Changed(changed)) = codec::decode(frame.body) {
                 rows.insert(&frame.seq.to_be_bytes(), encode(&(frame.at_ms, &changed.action))?);
                 count += 1;

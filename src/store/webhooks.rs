@@ -199,6 +199,12 @@ impl Store {
         tables.of(Table::DeadLetters).range((after, last)).take(limit).map(read).collect()
     }
 
+    /// The ids of all of a webhook's dead letters, in order.
+    pub fn dead_letter_ids(&self, webhook: WebhookId) -> Result<Vec<DeadLetterId>, StoreError> {
+        let keys = self.tables()?.of(Table::DeadLetters).scan_prefix(webhook.0.to_be_bytes()).keys();
+        keys.map(|key| letter_id(&key?)).collect()
+    }
+
     /// The events of a dead letter, if there is one with this id.
     pub fn dead_events(&self, webhook: WebhookId, id: DeadLetterId) -> Result<Option<BuriedEvents>, StoreError> {
         Ok(self.tables()?.of(Table::DeadEvents).get(letter_key(webhook, id))?.map(BuriedEvents))

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use ulid::Ulid;
 
 use super::{
-    changes::{RowChange, row_changes},
+    audited::{RowChange, row_changes},
     field::{ActorTypeWord, Moment, PageLimit, Timestamp},
     gaps::Gap,
     operator::{ManageAll, Operator},

@@ -8,9 +8,9 @@
 
 mod assets;
 mod audit;
+mod audited;
 mod backup;
 mod body;
-mod changes;
 mod describe;
 mod endpoints;
 mod envelope;

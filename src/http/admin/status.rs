@@ -184,8 +184,8 @@ impl InFlight {
 #[schemars(rename = "WebhookStatus")]
 struct Webhook {
     id: String,
-    /// Without its query.
-    url: String,
+    /// Scheme, host and port of its address.
+    origin: String,
     enabled: bool,
     delivery: DeliveryStatus,
 }
@@ -193,8 +193,8 @@ struct Webhook {
 impl Webhook {
     fn new(view: &WebhookView) -> Self {
         let webhook = &view.webhook;
-        let (id, url, enabled) = (webhook.id.to_string(), webhook.address(), webhook.enabled);
-        Self { id, url, enabled, delivery: DeliveryStatus::new(view) }
+        let (id, origin, enabled) = (webhook.id.to_string(), webhook.origin().to_owned(), webhook.enabled);
+        Self { id, origin, enabled, delivery: DeliveryStatus::new(view) }
     }
 }
 

@@ -83,8 +83,8 @@ struct DeliveryError {
 
 impl DeliveryStatus {
     pub(super) fn new(view: &WebhookView) -> Self {
-        let told = &view.told;
-        let state = match told.phase {
+        let standing = &view.standing;
+        let state = match standing.phase {
             _ if !view.webhook.enabled => DeliveryState::Disabled,
             Phase::Ok => DeliveryState::Ok,
             Phase::Retrying => DeliveryState::Retrying,
@@ -98,13 +98,13 @@ impl DeliveryStatus {
         Self {
             state,
             records_behind: view.records_behind,
-            oldest_waiting_at: told.oldest_waiting_ms.map(Timestamp),
-            last_success_at: told.last_success_ms.map(Timestamp),
-            last_error: told.last_error.as_ref().map(error),
-            deliveries: told.deliveries,
-            events: told.events,
-            failed_attempts: told.failed_attempts,
-            dead_letters: told.dead_letters,
+            oldest_waiting_at: standing.oldest_waiting_ms.map(Timestamp),
+            last_success_at: standing.last_success_ms.map(Timestamp),
+            last_error: standing.last_error.as_ref().map(error),
+            deliveries: standing.deliveries,
+            events: standing.events,
+            failed_attempts: standing.failed_attempts,
+            dead_letters: standing.dead_letters,
         }
     }
 }

@@ -12,9 +12,9 @@ use uuid::Uuid;
 
 use crate::{
     crypto::{hmac, seal::Sealer, secret::Secret},
-    domain::webhook::{ATTEMPT, Webhook},
+    domain::{delivery::ATTEMPT_TIMEOUT, webhook::Webhook},
     service::Gateway,
-    upstream::client::{Body, Client, Method, SendError, Template, Timeouts},
+    upstream::client::{Body, Client, Method, Origin, Request, SendError, Template, Timeouts},
 };
 
 /// An answer is read so far, so that its connection can be used again.
@@ -30,8 +30,8 @@ const USER_AGENT: &str = concat!("tollgate/", env!("CARGO_PKG_VERSION"));
 
 /// A client for deliveries.
 pub(super) fn client(gateway: &Gateway) -> Client {
-    let connect = gateway.config.upstream.connect_timeout.min(ATTEMPT);
-    Client::new(Timeouts { connect, first_byte: ATTEMPT, idle: ATTEMPT }, gateway.listeners())
+    let connect = gateway.config.upstream.connect_timeout.min(ATTEMPT_TIMEOUT);
+    Client::new(Timeouts { connect, first_byte: ATTEMPT_TIMEOUT, idle: ATTEMPT_TIMEOUT }, gateway.listeners())
 }
 
 /// What is to be sent.
@@ -60,12 +60,11 @@ impl From<SendError> for Failed {
 }
 
 impl Attempt<'_> {
-    /// Sends it. Gives the status of an answer that says that it was taken.
-    pub(super) async fn make(self, client: &Client, sealer: &Sealer) -> Result<u16, Failed> {
-        let unsent = |error: &dyn std::fmt::Display| Failed { status: None, error: error.to_string() };
-        let url = Url::parse(&self.webhook.url).map_err(|error| unsent(&error))?;
+    /// Signs it. An error is our own, in words.
+    pub(super) fn sign(self, sealer: &Sealer) -> Result<Signed, String> {
+        let url = Url::parse(&self.webhook.url).map_err(|error| error.to_string())?;
         let id = self.request_id.to_string();
-        let signatures = self.signatures(sealer).ok_or_else(|| unsent(&"the webhook's secret cannot be opened"))?;
+        let signatures = self.signatures(sealer).ok_or("the webhook's secret cannot be opened; give it another one")?;
         let headers: [(&str, &[u8]); 6] = [
             ("content-type", b"application/json"),
             ("user-agent", USER_AGENT.as_bytes()),
@@ -74,28 +73,9 @@ impl Attempt<'_> {
             ("x-tollgate-request-id", id.as_bytes()),
             ("x-baseten-request-id", id.as_bytes()),
         ];
-        let template = Template::new(Method::Post, &url, &headers).map_err(|error| unsent(&error))?;
-        let request = template.request(&[], vec![self.body]).map_err(|error| unsent(&error))?;
-        let deadline = Instant::now() + ATTEMPT;
-        let too_slow = || unsent(&format!("{}: no answer within {} s", template.origin(), ATTEMPT.as_secs()));
-        let mut response = timeout_at(deadline, client.send(request)).await.map_err(|_| too_slow())??;
-        let status = response.status;
-        if (200..300).contains(&status) {
-            read(&mut response.body, Instant::now() + LEFTOVER).await;
-            if response.body.is_request_sent() {
-                return Ok(status);
-            }
-            // What it was not sent it has not taken, whatever it says.
-            let error = format!("{} answered {status} before it had read the delivery", template.origin());
-            return Err(Failed { status: Some(status), error });
-        }
-        let said = read(&mut response.body, deadline).await;
-        let said = shown(&said);
-        let error = match said.as_str() {
-            "" => format!("{} answered {status}", template.origin()),
-            said => format!("{} answered {status}: {said}", template.origin()),
-        };
-        Err(Failed { status: Some(status), error })
+        let template = Template::new(Method::Post, &url, &headers).map_err(|error| error.to_string())?;
+        let request = template.request(&[], vec![self.body]).map_err(|error| error.to_string())?;
+        Ok(Signed { origin: template.origin().clone(), query: url.query().map(str::to_owned), request })
     }
 
     fn signatures(&self, sealer: &Sealer) -> Option<Signatures> {
@@ -105,6 +85,43 @@ impl Attempt<'_> {
         let replaced = self.webhook.replaced_at(self.now_ms).and_then(|replaced| open(&replaced.secret));
         let all = replaced.map_or_else(|| newest.clone(), |replaced| format!("{newest},{}", sign(&replaced)));
         Some(Signatures { newest, all })
+    }
+}
+
+/// An attempt that is ready to be made.
+pub(super) struct Signed {
+    origin: Origin,
+    query: Option<String>,
+    request: Request,
+}
+
+impl Signed {
+    /// Sends it. Gives the status of an answer that says that it was taken.
+    pub(super) async fn send(self, client: &Client) -> Result<u16, Failed> {
+        let Self { origin, query, request } = self;
+        let deadline = Instant::now() + ATTEMPT_TIMEOUT;
+        let too_slow = |_| {
+            let error = format!("{origin}: no answer within {} s", ATTEMPT_TIMEOUT.as_secs());
+            Failed { status: None, error }
+        };
+        let mut response = timeout_at(deadline, client.send(request)).await.map_err(too_slow)??;
+        let status = response.status;
+        let failed = |error| Failed { status: Some(status), error };
+        if (200..300).contains(&status) {
+            read(&mut response.body, Instant::now() + LEFTOVER).await;
+            // What it was not sent it has not taken, whatever it says.
+            let is_taken = response.body.is_request_sent();
+            return if is_taken { Ok(status) } else { Err(failed(format!("{origin} answered {status} too early"))) };
+        }
+        let said = shown(&read(&mut response.body, deadline).await);
+        // Some send back what they were sent.
+        let said =
+            query.filter(|query| !query.is_empty()).map_or_else(|| said.clone(), |query| said.replace(&query, "***"));
+        Err(failed(if said.is_empty() {
+            format!("{origin} answered {status}")
+        } else {
+            format!("{origin} answered {status}: {said}")
+        }))
     }
 }
 
@@ -126,13 +143,16 @@ async fn read(body: &mut Body, deadline: Instant) -> Vec<u8> {
     kept
 }
 
-/// As a text in one line.
+/// As a text in one line, without what would change how the line looks.
 fn shown(bytes: &[u8]) -> String {
     let mut text = String::from_utf8_lossy(bytes).into_owned();
     text.truncate(text.floor_char_boundary(MAX_SHOWN));
-    let words: Vec<_> =
-        text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty()).collect();
-    words.join(" ")
+    let is_invisible = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+    };
+    let words = text.split(|c: char| c.is_whitespace() || is_invisible(c)).filter(|word| !word.is_empty());
+    words.collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
@@ -142,6 +162,7 @@ mod tests {
     #[test]
     fn what_a_receiver_says_is_shown_in_one_short_line() {
         assert_eq!(shown(b" not\r\n\tnow \x1b[31m!\x00"), "not now [31m!");
+        assert_eq!(shown("a\u{202e}b\u{feff}".as_bytes()), "a b");
         assert!(shown(&[0xff; MAX_SHOWN]).len() <= MAX_SHOWN);
         assert_eq!(shown(b""), "");
     }

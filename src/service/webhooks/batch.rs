@@ -6,9 +6,9 @@ use uuid::Uuid;
 
 use crate::{
     domain::{
+        delivery::{Attempts, BATCH_EVENTS},
         id::DeadLetterId,
-        record::{Record, Settled},
-        webhook::{Attempts, BATCH_EVENTS, DatedEvent},
+        webhook::DatedEvent,
     },
     journal::codec,
     service::event::Event,
@@ -89,15 +89,11 @@ impl Batch {
     /// Its events, to be kept.
     pub(super) fn events(&self) -> Vec<DatedEvent<'_>> {
         let records = self.records.iter();
-        records.filter_map(|(at_ms, record)| Some(DatedEvent { at_ms: *at_ms, settled: settled(record)? })).collect()
-    }
-}
-
-/// What was pushed is an event.
-fn settled(record: &[u8]) -> Option<Settled<'_>> {
-    match codec::decode(record) {
-        Ok(Record::Settled(settled)) => Some(settled),
-        _ => None,
+        records
+            .filter_map(|(at_ms, record)| {
+                Some(DatedEvent { at_ms: *at_ms, settled: codec::decode_settled(record).ok()?? })
+            })
+            .collect()
     }
 }
 
@@ -107,6 +103,16 @@ pub(super) enum Source {
     Journal(Batch),
     /// From a dead letter.
     DeadLetter(DeadLetterId),
+}
+
+impl Source {
+    /// The last record of new events.
+    pub(super) fn through(&self) -> Option<u64> {
+        match self {
+            Self::Journal(batch) => Some(batch.through()),
+            Self::DeadLetter(_) => None,
+        }
+    }
 }
 
 /// A delivery: the same id and the same bytes in every attempt.

@@ -15,7 +15,7 @@ use tokio::{
     runtime,
     sync::Notify,
     task::{self, JoinSet, LocalSet},
-    time::timeout,
+    time::{sleep, timeout},
 };
 use tracing::error;
 
@@ -91,18 +91,14 @@ async fn supervise(gateway: &Arc<Gateway>, stop: &Stop) {
             () = gateway.webhooks.changed.notified() => {}
             () = stop.0.told.notified() => {}
             Some(ended) = workers.join_next_with_id() => {
-                let id = match ended {
-                    Ok((id, ())) => id,
-                    Err(panicked) => {
-                        error!("a webhook's worker panicked");
-                        tokio::time::sleep(AFTER_PANIC).await;
-                        panicked.id()
-                    }
-                };
-                if let Some(webhook) = running.remove(&id)
-                    && !gateway.catalog.load().webhooks().contains_key(&webhook)
-                {
-                    gateway.webhooks.forget(webhook);
+                let (task, has_panicked) = ended.map_or_else(|panicked| (panicked.id(), true), |(task, ())| (task, false));
+                let Some(id) = running.remove(&task) else { continue };
+                if has_panicked {
+                    error!(webhook = %id, "a webhook's worker panicked");
+                    gateway.webhooks.trouble(id, "there is a defect; the log says more");
+                    running.insert(workers.spawn_local(sleep(AFTER_PANIC)).id(), id);
+                } else if !gateway.catalog.load().webhooks().contains_key(&id) {
+                    gateway.webhooks.forget(id);
                 }
             }
         }

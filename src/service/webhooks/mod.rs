@@ -7,43 +7,39 @@
 
 mod attempt;
 mod batch;
+mod dead_letters;
 mod deliveries;
 mod state;
+#[cfg(test)]
+mod tests;
+mod trial;
 mod worker;
 
-use std::{collections::BTreeMap, sync::Arc, time::Instant};
+use std::{collections::BTreeMap, sync::Arc};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
-use uuid::Uuid;
 
-use self::{
-    attempt::{Attempt, client},
-    batch::Kind,
-    state::State,
-};
+use self::state::State;
 pub use self::{
+    dead_letters::{DeadLetterPage, DeadLetterView},
     deliveries::Deliveries,
-    state::{LastError, Phase, Told},
+    state::{LastError, Phase, Standing},
+    trial::Tested,
 };
-use super::{Gateway, change::Change, error::Error, event::Event};
+use super::{Gateway, change::Change, error::Error};
 use crate::{
     crypto::{mint, random, secret::Secret},
     domain::{
-        id::{DeadLetterId, GroupId, SlugId, WebhookId},
-        record::{Actor, Row, Settled},
-        route::Route,
-        usage::{Usage, UsageSource},
+        id::WebhookId,
+        record::{Actor, Row},
         webhook::{REPLACED_SIGNS_FOR, ReplacedSecret, Webhook},
     },
-    store::{Cursor, DeadLetterRow, WebhookProgress},
+    store::{Cursor, WebhookProgress},
 };
 
 /// So many there may be: each follows the whole journal.
 const MAX_WEBHOOKS: usize = 100;
-
-/// A page of dead letters ends with so many bytes of events.
-const MAX_PAGE: usize = 4 << 20;
 
 /// What signing secrets begin with.
 const SECRET_BRAND: &str = "whsec";
@@ -81,6 +77,13 @@ impl Webhooks {
         self.changed.notify_one();
     }
 
+    /// Notes what keeps us from delivering.
+    fn trouble(&self, id: WebhookId, why: &str) {
+        if let Some(state) = self.states.lock().get(&id) {
+            state.trouble(why);
+        }
+    }
+
     /// Forgets a webhook that is gone.
     fn forget(&self, id: WebhookId) {
         self.states.lock().remove(&id);
@@ -103,7 +106,7 @@ pub struct WebhookView {
     /// As written.
     pub webhook: Arc<Webhook>,
     /// How it is doing.
-    pub told: Told,
+    pub standing: Standing,
     /// Records of the journal that it has not come to.
     pub records_behind: u64,
 }
@@ -127,38 +130,6 @@ pub struct WebhookPatch {
     pub enabled: Option<bool>,
 }
 
-/// A dead letter with its events.
-pub struct DeadLetterView {
-    /// Its id.
-    pub id: DeadLetterId,
-    /// How it failed.
-    pub row: DeadLetterRow,
-    /// Whether it is to be delivered again.
-    pub is_queued: bool,
-    /// What was to be delivered.
-    pub events: Vec<Event>,
-}
-
-/// Some of a webhook's dead letters, in the order in which they were given up.
-pub struct DeadLetterPage {
-    /// The dead letters.
-    pub letters: Vec<DeadLetterView>,
-    /// The last one, if there are more.
-    pub next: Option<DeadLetterId>,
-}
-
-/// What came of a test delivery.
-pub struct Tested {
-    /// Of the delivery.
-    pub request_id: Uuid,
-    /// What was answered, if anything was.
-    pub status: Option<u16>,
-    /// What was wrong, in words.
-    pub error: Option<String>,
-    /// From the first byte sent to the answer.
-    pub duration_ms: u64,
-}
-
 impl Gateway {
     /// All webhooks after `after`, in order of creation.
     pub fn webhooks(&self, after: Option<WebhookId>) -> Vec<WebhookView> {
@@ -175,9 +146,9 @@ impl Gateway {
     }
 
     fn view(&self, webhook: &Arc<Webhook>) -> WebhookView {
-        let told = self.webhooks.state(webhook).told();
-        let records_behind = self.journal.durable_seq().saturating_sub(told.passed);
-        WebhookView { webhook: webhook.clone(), told, records_behind }
+        let standing = self.webhooks.state(webhook).standing();
+        let records_behind = self.journal.durable_seq().saturating_sub(standing.passed);
+        WebhookView { webhook: webhook.clone(), standing, records_behind }
     }
 
     /// Makes a webhook. It starts with the events after this.
@@ -266,97 +237,11 @@ impl Gateway {
         Ok(webhook)
     }
 
-    /// Sends a webhook's receiver an event that can be recognised and is not billed, once.
-    pub async fn test_webhook(&self, id: WebhookId) -> Result<Tested, Error> {
-        let webhook = self.webhook(id)?.webhook;
-        let event = Event::new(self.now_ms(), &test_event()?);
-        let body = batch::body(Kind::Test, &[event]).map_err(Error::internal)?;
-        let request_id = random::uuid().map_err(Error::internal)?;
-        let began = Instant::now();
-        let client = client(self);
-        let attempt = Attempt { webhook: &webhook, request_id, body, now_ms: self.now_ms() };
-        let outcome = attempt.make(&client, &self.sealer).await;
-        let duration_ms = began.elapsed().as_millis() as u64;
-        Ok(match outcome {
-            Ok(status) => Tested { request_id, status: Some(status), error: None, duration_ms },
-            Err(failed) => Tested { request_id, status: failed.status, error: Some(failed.error), duration_ms },
-        })
-    }
-
-    /// A page of a webhook's dead letters with their events, in the order in which they were given up.
-    pub async fn dead_letters(
-        self: &Arc<Self>,
-        webhook: WebhookId,
-        after: Option<DeadLetterId>,
-        limit: usize,
-    ) -> Result<DeadLetterPage, Error> {
-        self.webhook(webhook)?;
-        self.folded_by_now().await?;
-        let gateway = self.clone();
-        let read = move || gateway.read_dead_letters(webhook, after.unwrap_or(DeadLetterId(0)), limit);
-        tokio::task::spawn_blocking(read).await.map_err(Error::internal)?
-    }
-
-    fn read_dead_letters(
-        &self,
-        webhook: WebhookId,
-        after: DeadLetterId,
-        limit: usize,
-    ) -> Result<DeadLetterPage, Error> {
-        let rows = self.store.dead_letters(webhook, after, limit + 1).map_err(Error::internal)?;
-        let (mut letters, mut last, mut bytes) = (Vec::new(), after, 0);
-        for (passed, (id, row, is_queued)) in rows.into_iter().enumerate() {
-            if passed == limit || bytes > MAX_PAGE {
-                return Ok(DeadLetterPage { letters, next: Some(last) });
-            }
-            last = id;
-            // One that was delivered just now.
-            let Some(events) = self.store.dead_events(webhook, id).map_err(Error::internal)? else { continue };
-            bytes += events.size();
-            let events = events.read().map_err(Error::internal)?;
-            let events = events.iter().map(|event| Event::new(event.at_ms, &event.settled)).collect();
-            letters.push(DeadLetterView { id, row, is_queued, events });
-        }
-        Ok(DeadLetterPage { letters, next: None })
-    }
-
-    /// Has dead letters delivered again: these, or all. Gives how many.
-    pub async fn redeliver(
-        self: &Arc<Self>,
-        actor: Actor,
-        webhook: WebhookId,
-        ids: Option<Vec<DeadLetterId>>,
-    ) -> Result<usize, Error> {
-        let change = self.change().await?;
-        found(&change, webhook)?;
-        self.folded_by_now().await?;
-        let known = self.store.dead_letters(webhook, DeadLetterId(0), usize::MAX).map_err(Error::internal)?;
-        let known: Vec<_> = known.into_iter().map(|(id, ..)| id).collect();
-        let ids = match ids {
-            Some(mut ids) => {
-                ids.sort_unstable();
-                ids.dedup();
-                if let Some(unknown) = ids.iter().find(|id| known.binary_search(id).is_err()) {
-                    let message = format!("ids: this webhook has no dead letter with the id {unknown}.");
-                    return Err(Error::invalid("unknown_dead_letter", message));
-                }
-                ids
-            }
-            None => known,
-        };
-        let count = ids.len();
-        if count > 0 {
-            let rows = ids.into_iter().map(|id| Row::Redeliver(webhook, id)).collect();
-            change.commit(actor, "webhook.redelivery_requested", rows).await?;
-        }
-        Ok(count)
-    }
-
     /// Where the journal is still needed from by enabled webhooks, and by which.
     pub(super) fn needed_by_webhooks(&self) -> Vec<(Arc<Webhook>, u64)> {
         let catalog = self.catalog.load();
         let enabled = catalog.webhooks().values().filter(|webhook| webhook.enabled);
-        enabled.map(|webhook| (webhook.clone(), self.webhooks.state(webhook).told().passed + 1)).collect()
+        enabled.map(|webhook| (webhook.clone(), self.webhooks.state(webhook).standing().passed + 1)).collect()
     }
 
     /// Lets go of what a webhook has not delivered before the record `first`: it is too old to be kept for it.
@@ -366,77 +251,10 @@ impl Gateway {
 
     /// What is wrong with webhooks, in sentences.
     pub(super) fn trouble_with_webhooks(&self) -> Vec<String> {
-        self.webhooks(None).iter().flat_map(|view| state::sentences(&view.webhook, &view.told)).collect()
+        self.webhooks(None).iter().flat_map(|view| state::sentences(&view.webhook, &view.standing)).collect()
     }
 }
 
 fn found(change: &Change, id: WebhookId) -> Result<Webhook, Error> {
     change.catalog.webhooks().get(&id).map(|webhook| Webhook::clone(webhook)).ok_or(Error::NotFound("webhook"))
-}
-
-/// An event that nobody can take for a customer's.
-fn test_event() -> Result<Settled<'static>, Error> {
-    Ok(Settled {
-        key_random: random::id().map_err(Error::internal)?,
-        request_id: random::uuid().map_err(Error::internal)?.as_u128(),
-        metadata: Some(r#"{"test":true}"#),
-        model_slug: "tollgate/test",
-        slug: SlugId(0),
-        external_entity_id: "test",
-        counted_for: vec![GroupId(0)],
-        api_key_prefix: "test",
-        usage: Usage { input: 0, output: 0, cached: 0 },
-        usage_source: UsageSource::Upstream,
-        route: Route::ChatCompletions,
-        streamed: false,
-        status: 200,
-        duration_ms: 0,
-        ttft_ms: None,
-        choices: 1,
-        prompt_bytes: 0,
-        cost: None,
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use tokio::task::LocalSet;
-
-    use super::*;
-    use crate::{
-        config::Config,
-        domain::{record::Record, testing::settled},
-        journal::codec,
-        service::boot,
-    };
-
-    #[tokio::test]
-    async fn an_enabled_webhook_needs_what_it_has_not_delivered_until_that_is_let_go() {
-        let directory = tempfile::tempdir().unwrap();
-        let booted = boot(Config { data_dir: directory.path().to_owned(), ..Config::default() }, None).unwrap();
-        let gateway = booted.gateway.clone();
-        LocalSet::new()
-            .run_until(async {
-                let url = || "http://hooks.example/".to_owned();
-                for enabled in [true, false] {
-                    gateway.create_webhook(Actor::system(), url(), None, enabled).await.unwrap();
-                }
-                let mut body = Vec::new();
-                codec::encode(&Record::Settled(settled()), &mut body).unwrap();
-                let last = (0..10).map(|_| gateway.journal.append(&body).unwrap().seq).max().unwrap();
-                gateway.journal.durable(last).await;
-
-                let [(webhook, first)] = &gateway.needed_by_webhooks()[..] else { panic!("one is enabled") };
-                assert_eq!(*first, 1);
-                assert!(gateway.trouble_with_webhooks().is_empty());
-                gateway.skip_for_webhook(webhook, 8);
-                assert_eq!(gateway.needed_by_webhooks()[0].1, 8);
-                assert_eq!(gateway.webhook(webhook.id).unwrap().records_behind, last - 7);
-                let [told] = &gateway.trouble_with_webhooks()[..] else { panic!("one sentence") };
-                assert!(told.contains("up to record 7"), "{told}");
-            })
-            .await;
-        drop(gateway);
-        booted.close();
-    }
 }

@@ -34,7 +34,7 @@ pub struct LastError {
 
 /// How a webhook is doing.
 #[derive(Debug, Clone, Default)]
-pub struct Told {
+pub struct Standing {
     /// What its worker is about.
     pub phase: Phase,
     /// The last record that it need not deliver.
@@ -53,13 +53,15 @@ pub struct Told {
     pub failed_attempts: u64,
     /// How many dead letters there are.
     pub dead_letters: u64,
+    /// What keeps us from delivering, in words; it is not the receiver's fault.
+    pub trouble: Option<String>,
     /// Up to which record retention has taken events away before they were delivered, since the start.
     pub skipped_to: Option<u64>,
 }
 
 /// How a webhook is doing, and what wakes its worker.
 pub(super) struct State {
-    told: Mutex<Told>,
+    standing: Mutex<Standing>,
     wake: Notify,
 }
 
@@ -67,16 +69,24 @@ impl State {
     pub(super) fn new(progress: WebhookProgress) -> Self {
         let WebhookProgress { cursor: Cursor { through, has_given_up, last_success_ms }, dead_letters } = progress;
         let phase = if has_given_up { Phase::Failing } else { Phase::Ok };
-        let told = Told { phase, passed: through, last_success_ms, dead_letters, ..Told::default() };
-        Self { told: Mutex::new(told), wake: Notify::new() }
+        let standing = Standing { phase, passed: through, last_success_ms, dead_letters, ..Standing::default() };
+        Self { standing: Mutex::new(standing), wake: Notify::new() }
     }
 
-    pub(super) fn told(&self) -> Told {
-        self.told.lock().clone()
+    pub(super) fn standing(&self) -> Standing {
+        self.standing.lock().clone()
     }
 
-    pub(super) fn update(&self, write: impl FnOnce(&mut Told)) {
-        write(&mut self.told.lock());
+    pub(super) fn update(&self, write: impl FnOnce(&mut Standing)) {
+        write(&mut self.standing.lock());
+    }
+
+    /// Notes what keeps us from delivering. Gives whether that is news.
+    pub(super) fn trouble(&self, why: &str) -> bool {
+        let mut standing = self.standing.lock();
+        let is_news = standing.trouble.as_deref() != Some(why);
+        standing.trouble = Some(why.to_owned());
+        is_news
     }
 
     /// Something has changed that the worker should look at.
@@ -91,30 +101,33 @@ impl State {
 
     /// Notes that the journal has nothing before the record `first` any more.
     pub(super) fn skip_to(&self, first: u64, webhook: &Webhook) {
-        let mut told = self.told.lock();
-        if told.passed + 1 < first {
-            let (from, to) = (told.passed + 1, first - 1);
+        let mut standing = self.standing.lock();
+        if standing.passed + 1 < first {
+            let (from, to) = (standing.passed + 1, first - 1);
             warn!(webhook = %webhook.id, from, to, "events were removed before this webhook could deliver them");
-            (told.passed, told.skipped_to) = (to, Some(to));
+            (standing.passed, standing.skipped_to) = (to, Some(to));
         }
     }
 }
 
 /// What an operator should know of a webhook, in sentences.
-pub(super) fn sentences(webhook: &Webhook, told: &Told) -> Vec<String> {
-    let name = webhook.address();
+pub(super) fn sentences(webhook: &Webhook, standing: &Standing) -> Vec<String> {
+    let name = format!("{} ({})", webhook.id, webhook.origin());
     let mut sentences = Vec::new();
-    if told.phase == Phase::Failing && webhook.enabled {
-        let since = told.last_success_ms.map_or_else(String::new, |at| format!(" since {}", rfc3339(at)));
-        let why = told.last_error.as_ref().map_or_else(String::new, |error| format!(": {}", error.message));
+    if let Some(why) = &standing.trouble {
+        sentences.push(format!("Deliveries of the webhook {name} pause: {why}."));
+    }
+    if standing.phase == Phase::Failing && webhook.enabled {
+        let since = standing.last_success_ms.map_or_else(String::new, |at| format!(" since {}", rfc3339(at)));
+        let why = standing.last_error.as_ref().map_or_else(String::new, |error| format!(": {}", error.message));
         sentences.push(format!("The webhook {name} has taken nothing{since}{why}."));
     }
-    if told.dead_letters > 0 {
-        let (letters, them) = if told.dead_letters == 1 { ("delivery", "it") } else { ("deliveries", "them") };
-        let count = told.dead_letters;
+    if standing.dead_letters > 0 {
+        let (letters, them) = if standing.dead_letters == 1 { ("delivery", "it") } else { ("deliveries", "them") };
+        let count = standing.dead_letters;
         sentences.push(format!("The webhook {name} has {count} {letters} given up (dead letters); redeliver {them}."));
     }
-    if let Some(last) = told.skipped_to {
+    if let Some(last) = standing.skipped_to {
         sentences.push(format!(
             "The webhook {name} was not told of events up to record {last}: they were past their retention."
         ));

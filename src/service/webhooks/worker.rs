@@ -22,11 +22,10 @@ use super::{
 use crate::{
     crypto::random,
     domain::{
+        delivery::{BATCH_TIME, PROBE_INTERVAL, Pace, Verdict},
         id::{DeadLetterId, WebhookId},
         record::Record,
-        webhook::{
-            BATCH_TIME, DatedEvent, DeadLetter, Delivered, Failure, PROBE_INTERVAL, Pace, Redelivered, Verdict, Webhook,
-        },
+        webhook::{DatedEvent, DeadLetter, Delivered, Failure, Redelivered, Webhook},
     },
     journal::{Reader, codec},
     service::Gateway,
@@ -86,7 +85,7 @@ impl Worker {
         let state = gateway.webhooks.state(webhook);
         let pace = Pace::default();
         Self {
-            reader: gateway.journal.reader(state.told().passed),
+            reader: gateway.journal.reader(state.standing().passed),
             gateway: gateway.clone(),
             client: client.clone(),
             stop: stop.clone(),
@@ -112,11 +111,12 @@ impl Worker {
                 Err(trouble) => Err(trouble),
             };
             match done {
-                Ok(()) => {}
+                Ok(()) => self.state.update(|standing| standing.trouble = None),
                 Err(Trouble::End) => return,
                 Err(Trouble::Own(why)) => {
-                    error!(webhook = %self.id, "deliveries pause: {why}");
-                    self.note_error(None, why);
+                    if self.state.trouble(&why) {
+                        error!(webhook = %self.id, "deliveries pause: {why}");
+                    }
                     self.rest(Instant::now() + OWN_TROUBLE).await;
                 }
             }
@@ -148,6 +148,7 @@ impl Worker {
     async fn next(&mut self) -> Result<Delivery, Trouble> {
         loop {
             let Some(webhook) = self.enabled()? else {
+                self.probe_at = None;
                 self.state.woken().await;
                 self.note_change();
                 continue;
@@ -249,9 +250,9 @@ impl Worker {
         let mut seen: usize = 0;
         while !self.batch.is_full() {
             let Some(frame) = self.reader.next().map_err(own)? else { break };
-            match codec::decode(frame.body) {
-                Ok(Record::Settled(_)) => self.batch.push(frame.seq, frame.at_ms, frame.body),
-                Ok(_) => {}
+            match codec::decode_settled(frame.body) {
+                Ok(Some(_)) => self.batch.push(frame.seq, frame.at_ms, frame.body),
+                Ok(None) => {}
                 Err(error) => {
                     // It must not be passed over.
                     let (seq, why) = (frame.seq, format!("record {} cannot be decoded: {error}", frame.seq));
@@ -265,11 +266,12 @@ impl Worker {
             }
         }
         let (position, since_ms) = (self.reader.position(), self.batch.since_ms());
-        self.state.update(|told| {
-            told.oldest_waiting_ms = since_ms;
+        self.state.update(|standing| {
+            standing.trouble = None;
+            standing.oldest_waiting_ms = since_ms;
             if since_ms.is_none() {
                 // Nothing of what was read is to be delivered.
-                told.passed = told.passed.max(position);
+                standing.passed = standing.passed.max(position);
             }
         });
         Ok(())
@@ -284,23 +286,26 @@ impl Worker {
                 self.put_back(delivery);
                 return Ok(());
             };
-            let attempt = Attempt {
-                webhook: &webhook,
-                request_id: delivery.request_id,
-                body: delivery.body.clone(),
-                now_ms: self.gateway.now_ms(),
+            let (request_id, body) = (delivery.request_id, delivery.body.clone());
+            let attempt = Attempt { webhook: &webhook, request_id, body, now_ms: self.gateway.now_ms() };
+            let signed = match attempt.sign(&self.gateway.sealer) {
+                Ok(signed) => signed,
+                Err(why) => {
+                    self.put_back(delivery);
+                    return Err(Trouble::Own(why));
+                }
             };
-            let Failed { status, error } = match attempt.make(&self.client, &self.gateway.sealer).await {
+            let Failed { status, error } = match signed.send(&self.client).await {
                 Ok(_) => return self.taken(&webhook, delivery).await,
                 Err(failed) => failed,
             };
-            let is_probe = self.state.told().phase == Phase::Failing;
+            let is_probe = self.state.standing().phase == Phase::Failing;
             let verdict = delivery.attempts.failed(status, began.elapsed(), is_probe);
             self.note_error(status, error.clone());
-            self.state.update(|told| {
-                told.failed_attempts += 1;
-                if told.phase == Phase::Ok {
-                    told.phase = Phase::Retrying;
+            self.state.update(|standing| {
+                standing.failed_attempts += 1;
+                if standing.phase == Phase::Ok {
+                    standing.phase = Phase::Retrying;
                 }
             });
             match verdict {
@@ -321,7 +326,7 @@ impl Worker {
 
     fn note_error(&self, status: Option<u16>, message: String) {
         let at_ms = self.gateway.now_ms();
-        self.state.update(|told| told.last_error = Some(LastError { at_ms, status, message }));
+        self.state.update(|standing| standing.last_error = Some(LastError { at_ms, status, message }));
     }
 
     fn put_back(&mut self, delivery: Delivery) {
@@ -333,14 +338,10 @@ impl Worker {
 
     async fn taken(&mut self, webhook: &Webhook, delivery: Delivery) -> Result<(), Trouble> {
         let events = delivery.events as u64;
-        let (record, through) = match &delivery.source {
-            Source::Journal(batch) => {
-                let through = batch.through();
-                (Record::Delivered(Delivered { webhook: self.id, through }), Some(through))
-            }
-            Source::DeadLetter(id) => {
-                (Record::Redelivered(Redelivered { webhook: self.id, id: *id, failure: None }), None)
-            }
+        let through = delivery.source.through();
+        let record = match &delivery.source {
+            Source::Journal(batch) => Record::Delivered(Delivered { webhook: self.id, through: batch.through() }),
+            Source::DeadLetter(id) => Record::Redelivered(Redelivered { webhook: self.id, id: *id, failure: None }),
         };
         if let Err(trouble) = self.write(&record).await {
             // It will be delivered again, rather than be forgotten.
@@ -349,22 +350,22 @@ impl Worker {
         }
         let at_ms = self.gateway.now_ms();
         let mut was_failing = false;
-        self.state.update(|told| {
-            was_failing = told.phase == Phase::Failing;
-            told.phase = Phase::Ok;
-            told.deliveries += 1;
-            told.events += events;
-            told.last_success_ms = Some(at_ms);
+        self.state.update(|standing| {
+            was_failing = standing.phase == Phase::Failing;
+            standing.phase = Phase::Ok;
+            standing.deliveries += 1;
+            standing.events += events;
+            standing.last_success_ms = Some(at_ms);
             match through {
                 Some(through) => {
-                    told.passed = told.passed.max(through);
-                    told.oldest_waiting_ms = None;
+                    standing.passed = standing.passed.max(through);
+                    standing.oldest_waiting_ms = None;
                 }
-                None => told.dead_letters = told.dead_letters.saturating_sub(1),
+                None => standing.dead_letters = standing.dead_letters.saturating_sub(1),
             }
         });
         if was_failing {
-            info!(webhook = %self.id, address = webhook.address(), "the webhook's receiver takes deliveries again");
+            info!(webhook = %self.id, origin = webhook.origin(), "the webhook's receiver takes deliveries again");
             self.set_pace(Pace::default());
         }
         if self.pace.taken() {
@@ -375,12 +376,9 @@ impl Worker {
 
     async fn give_up(&mut self, webhook: &Webhook, delivery: Delivery, failure: Failure) -> Result<(), Trouble> {
         let (attempts, error) = (failure.attempts, failure.last_error.clone());
-        let through = match &delivery.source {
-            Source::Journal(batch) => Some(batch.through()),
-            Source::DeadLetter(_) => None,
-        };
+        let through = delivery.source.through();
         // A receiver that is well and refuses a dead letter again does not fail.
-        let refuses = through.is_none() && failure.is_final() && self.state.told().phase != Phase::Failing;
+        let refuses = through.is_none() && failure.is_final() && self.state.standing().phase != Phase::Failing;
         let written = match &delivery.source {
             Source::Journal(batch) => {
                 // Of the journal's time, which never steps back: dead letters are listed in the order of their ids.
@@ -400,7 +398,7 @@ impl Worker {
         }
         warn!(
             webhook = %self.id,
-            address = webhook.address(),
+            origin = webhook.origin(),
             events = delivery.events,
             attempts,
             "a delivery was given up; its events are kept as a dead letter: {error}"
@@ -408,12 +406,12 @@ impl Worker {
         if !refuses {
             self.probe_at = Some(Instant::now() + PROBE_INTERVAL);
         }
-        self.state.update(|told| {
-            told.phase = if refuses { Phase::Ok } else { Phase::Failing };
+        self.state.update(|standing| {
+            standing.phase = if refuses { Phase::Ok } else { Phase::Failing };
             if let Some(through) = through {
-                told.passed = told.passed.max(through);
-                told.dead_letters += 1;
-                told.oldest_waiting_ms = None;
+                standing.passed = standing.passed.max(through);
+                standing.dead_letters += 1;
+                standing.oldest_waiting_ms = None;
             }
         });
         Ok(())

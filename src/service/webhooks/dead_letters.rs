@@ -1,0 +1,106 @@
+//! Deliveries that were given up, as operators see them: what is in them, and that they be made again.
+
+use std::sync::Arc;
+
+use super::found;
+use crate::{
+    domain::{
+        id::{DeadLetterId, WebhookId},
+        record::{Actor, Row},
+    },
+    service::{Gateway, error::Error, event::Event},
+    store::DeadLetterRow,
+};
+
+/// A page of dead letters ends with so many bytes of events.
+const MAX_PAGE: usize = 4 << 20;
+
+/// A dead letter with its events.
+pub struct DeadLetterView {
+    /// Its id.
+    pub id: DeadLetterId,
+    /// How it failed.
+    pub row: DeadLetterRow,
+    /// Whether it is to be delivered again.
+    pub is_queued: bool,
+    /// What was to be delivered.
+    pub events: Vec<Event>,
+}
+
+/// Some of a webhook's dead letters, in the order in which they were given up.
+pub struct DeadLetterPage {
+    /// The dead letters.
+    pub letters: Vec<DeadLetterView>,
+    /// The last one, if there are more.
+    pub next: Option<DeadLetterId>,
+}
+
+impl Gateway {
+    /// A page of a webhook's dead letters with their events, in the order in which they were given up.
+    pub async fn dead_letters(
+        self: &Arc<Self>,
+        webhook: WebhookId,
+        after: Option<DeadLetterId>,
+        limit: usize,
+    ) -> Result<DeadLetterPage, Error> {
+        self.webhook(webhook)?;
+        self.folded_by_now().await?;
+        let gateway = self.clone();
+        let read = move || gateway.read_dead_letters(webhook, after.unwrap_or(DeadLetterId(0)), limit);
+        tokio::task::spawn_blocking(read).await.map_err(Error::internal)?
+    }
+
+    fn read_dead_letters(
+        &self,
+        webhook: WebhookId,
+        after: DeadLetterId,
+        limit: usize,
+    ) -> Result<DeadLetterPage, Error> {
+        let rows = self.store.dead_letters(webhook, after, limit + 1).map_err(Error::internal)?;
+        let (mut letters, mut last, mut bytes) = (Vec::new(), after, 0);
+        for (passed, (id, row, is_queued)) in rows.into_iter().enumerate() {
+            if passed == limit || bytes > MAX_PAGE {
+                return Ok(DeadLetterPage { letters, next: Some(last) });
+            }
+            last = id;
+            // It was delivered just now, and has none any more.
+            let Some(events) = self.store.dead_events(webhook, id).map_err(Error::internal)? else { continue };
+            bytes += events.size();
+            let events = events.read().map_err(Error::internal)?;
+            let events = events.iter().map(|event| Event::new(event.at_ms, &event.settled)).collect();
+            letters.push(DeadLetterView { id, row, is_queued, events });
+        }
+        Ok(DeadLetterPage { letters, next: None })
+    }
+
+    /// Has dead letters delivered again: these, or all. Gives how many.
+    pub async fn redeliver(
+        self: &Arc<Self>,
+        actor: Actor,
+        webhook: WebhookId,
+        ids: Option<Vec<DeadLetterId>>,
+    ) -> Result<usize, Error> {
+        self.folded_by_now().await?;
+        let change = self.change().await?;
+        found(&change, webhook)?;
+        let known = self.store.dead_letter_ids(webhook).map_err(Error::internal)?;
+        let ids = match ids {
+            Some(mut ids) => {
+                ids.sort_unstable();
+                ids.dedup();
+                if let Some(unknown) = ids.iter().find(|id| known.binary_search(id).is_err()) {
+                    let message = format!("ids: this webhook has no dead letter with the id {unknown}.");
+                    return Err(Error::invalid("unknown_dead_letter", message));
+                }
+                ids
+            }
+            None => known,
+        };
+        let count = ids.len();
+        if count > 0 {
+            let rows = ids.into_iter().map(|id| Row::Redeliver(webhook, id)).collect();
+            change.commit(actor, "webhook.redelivery_requested", rows).await?;
+        }
+        Ok(count)
+    }
+}

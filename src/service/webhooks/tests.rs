@@ -1,0 +1,132 @@
+use std::{
+    fs,
+    os::unix::fs::FileExt,
+    path::Path,
+    pin::pin,
+    sync::mpsc,
+    task::{Context, Waker},
+    thread,
+    time::Duration,
+};
+
+use tokio::task::LocalSet;
+
+use super::{attempt::client, deliveries::Stop, worker::Worker, *};
+use crate::{
+    config::Config,
+    domain::{record::Record, testing::settled},
+    journal::{
+        codec,
+        faults::{Op, fail_next, heal},
+    },
+    service::{Booted, boot},
+};
+
+/// Nobody listens there.
+const NOWHERE: &str = "http://127.0.0.1:9/";
+
+fn booted(data_dir: &Path) -> Booted {
+    boot(Config { data_dir: data_dir.to_owned(), ..Config::default() }, None).unwrap()
+}
+
+/// Bills a request; gives the number of its record.
+fn bill(gateway: &Gateway) -> u64 {
+    let mut body = Vec::new();
+    codec::encode(&Record::Settled(settled()), &mut body).unwrap();
+    gateway.journal.append(&body).unwrap().seq
+}
+
+async fn create(gateway: &Arc<Gateway>, enabled: bool) -> Arc<Webhook> {
+    gateway.create_webhook(Actor::system(), NOWHERE.to_owned(), None, enabled).await.unwrap().view.webhook
+}
+
+async fn eventually(condition: impl Fn() -> bool) {
+    let met = async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), met).await.expect("it never came to be");
+}
+
+#[tokio::test]
+async fn an_enabled_webhook_needs_what_it_has_not_delivered_until_that_is_let_go() {
+    let directory = tempfile::tempdir().unwrap();
+    let booted = booted(directory.path());
+    let gateway = booted.gateway.clone();
+    LocalSet::new()
+        .run_until(async {
+            create(&gateway, true).await;
+            create(&gateway, false).await;
+            let last = (0..10).map(|_| bill(&gateway)).max().unwrap();
+            gateway.journal.durable(last).await;
+
+            let [(webhook, first)] = &gateway.needed_by_webhooks()[..] else { panic!("one is enabled") };
+            assert_eq!(*first, 1);
+            assert!(gateway.trouble_with_webhooks().is_empty());
+            gateway.skip_for_webhook(webhook, 8);
+            assert_eq!(gateway.needed_by_webhooks()[0].1, 8);
+            assert_eq!(gateway.webhook(webhook.id).unwrap().records_behind, last - 7);
+            let [told] = &gateway.trouble_with_webhooks()[..] else { panic!("one sentence") };
+            assert!(told.contains("up to record 7"), "{told}");
+        })
+        .await;
+    drop(gateway);
+    booted.close();
+}
+
+#[tokio::test]
+async fn a_webhook_that_comes_into_force_after_its_operator_hung_up_is_delivered_to() {
+    for was_there in [false, true] {
+        let directory = tempfile::tempdir().unwrap();
+        let booted = booted(directory.path());
+        let gateway = booted.gateway.clone();
+        let journal = directory.path().join("journal");
+        let deliveries = Deliveries::start(&gateway).unwrap();
+        let poll_once = &mut Context::from_waker(Waker::noop());
+        LocalSet::new()
+            .run_until(async {
+                let disabled = if was_there { Some(create(&gateway, false).await.id) } else { None };
+                fail_next(&journal, Op::Write, usize::MAX);
+                if let Some(id) = disabled {
+                    let patch = WebhookPatch { enabled: Some(true), ..WebhookPatch::default() };
+                    assert!(pin!(gateway.update_webhook(Actor::system(), id, patch)).poll(poll_once).is_pending());
+                } else {
+                    assert!(pin!(create(&gateway, true)).poll(poll_once).is_pending());
+                }
+                heal(&journal);
+                eventually(|| gateway.webhooks(None).iter().any(|view| view.webhook.enabled)).await;
+                bill(&gateway);
+                eventually(|| gateway.webhooks(None)[0].standing.failed_attempts > 0).await;
+            })
+            .await;
+        deliveries.stop();
+        drop(gateway);
+        booted.close();
+    }
+}
+
+#[test]
+fn an_end_of_the_journal_that_cannot_be_read_keeps_no_thread_busy() {
+    let directory = tempfile::tempdir().unwrap();
+    let booted = booted(directory.path());
+    let gateway = booted.gateway.clone();
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let webhook = LocalSet::new().block_on(&runtime(), create(&gateway, true));
+    let last = bill(&gateway);
+    assert!(gateway.journal.durable_blocking(last, Duration::from_secs(10)));
+    let segment = gateway.journal.segments().unwrap().pop().unwrap();
+    let file = fs::OpenOptions::new().write(true).open(&segment.path).unwrap();
+    file.write_all_at(b"rot", segment.bytes - 8).unwrap();
+
+    let (ends, ended) = mpsc::channel();
+    thread::spawn(move || {
+        runtime().block_on(async {
+            let worker = Worker::new(&gateway, &webhook, &client(&gateway), &Stop::default());
+            let _ = pin!(worker.run()).poll(&mut Context::from_waker(Waker::noop()));
+        });
+        ends.send(()).unwrap();
+    });
+    assert!(ended.recv_timeout(Duration::from_secs(20)).is_ok(), "it looks again and again");
+    booted.close();
+}
