@@ -117,10 +117,19 @@ impl Worker {
                     if self.state.trouble(&why) {
                         error!(webhook = %self.id, "deliveries pause: {why}");
                     }
+                    if self.delivery.is_none() {
+                        self.begin_again();
+                    }
                     self.rest(Instant::now() + OWN_TROUBLE).await;
                 }
             }
         }
+    }
+
+    /// Reads from the cursor on, so that nothing is passed over that was read and did not become a delivery.
+    fn begin_again(&mut self) {
+        self.batch = Batch::default();
+        self.reader = self.gateway.journal.reader(self.state.standing().passed);
     }
 
     /// The webhook as it is now, if it is enabled.
@@ -253,12 +262,7 @@ impl Worker {
             match codec::decode_settled(frame.body) {
                 Ok(Some(_)) => self.batch.push(frame.seq, frame.at_ms, frame.body),
                 Ok(None) => {}
-                Err(error) => {
-                    // It must not be passed over.
-                    let (seq, why) = (frame.seq, format!("record {} cannot be decoded: {error}", frame.seq));
-                    self.reader = self.gateway.journal.reader(seq.saturating_sub(1));
-                    return Err(Trouble::Own(why));
-                }
+                Err(error) => return Err(Trouble::Own(format!("record {} cannot be decoded: {error}", frame.seq))),
             }
             seen += 1;
             if seen.is_multiple_of(YIELD_RECORDS) {
@@ -343,12 +347,14 @@ impl Worker {
             Source::Journal(batch) => Record::Delivered(Delivered { webhook: self.id, through: batch.through() }),
             Source::DeadLetter(id) => Record::Redelivered(Redelivered { webhook: self.id, id: *id, failure: None }),
         };
-        if let Err(trouble) = self.write(&record).await {
-            // It will be delivered again, rather than be forgotten.
-            self.put_back(delivery);
-            return Err(trouble);
-        }
-        let at_ms = self.gateway.now_ms();
+        let at_ms = match self.write(&record).await {
+            Ok(at_ms) => at_ms,
+            Err(trouble) => {
+                // It will be delivered again, rather than be forgotten.
+                self.put_back(delivery);
+                return Err(trouble);
+            }
+        };
         let mut was_failing = false;
         self.state.update(|standing| {
             was_failing = standing.phase == Phase::Failing;
@@ -417,8 +423,8 @@ impl Worker {
         Ok(())
     }
 
-    /// Writes a record, and waits until it is durable.
-    async fn write(&mut self, record: &Record<'_>) -> Result<(), Trouble> {
+    /// Writes a record, and waits until it is durable. Gives its time, Unix ms.
+    async fn write(&mut self, record: &Record<'_>) -> Result<u64, Trouble> {
         let mut bytes = Vec::new();
         codec::encode(record, &mut bytes).map_err(own)?;
         let appended = self.gateway.journal.append(&bytes).map_err(own)?;
@@ -426,7 +432,7 @@ impl Worker {
         if let Record::Redelivered(_) = record {
             self.redelivered = appended.seq;
         }
-        Ok(())
+        Ok(appended.at_ms)
     }
 
     fn set_pace(&mut self, pace: Pace) {
