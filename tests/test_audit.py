@@ -334,9 +334,12 @@ def test_a_window_holds_its_start_and_not_its_end(busy):
 
 def test_one_kind_of_change_is_found_by_its_name(busy):
     entries = busy.audit_logs()
-    for event_type in ("group.updated", "endpoint.created", "group", "GROUP.UPDATED", "nothing"):
+    for event_type in ("group.updated", "endpoint.created", "signing_key.deleted"):
         wanted = [entry for entry in entries if entry["event_type"] == event_type]
         assert busy.audit_logs(event_type=event_type) == wanted
+    for unknown in ("group", "GROUP.UPDATED", "nothing", ""):
+        answer = busy.admin_answer("GET", AUDIT, query={"event_type": unknown})
+        assert answer.status == 400 and "`event_type`: must be one of endpoint.created" in answer.json()["error"]
     assert busy.audit_logs(event_type="group.updated", limit=1) == busy.audit_logs(event_type="group.updated")
 
 

@@ -217,9 +217,9 @@ ROUTES = [
 ]
 
 # What a route answers to who may use it. Nothing comes of it: what is to be deleted is not there (404), what is to be
-# written is wrong (400). But for these.
+# written is wrong (400). But for this.
 ALLOWED = {"GET": 200, "DELETE": 404, "POST": 400, "PATCH": 400, "PUT": 400}
-ALLOWED_AT = {"POST /v1/gateway/backup": 200, "GET /v1/gateway/signing_key": 404}
+ALLOWED_AT = {"GET /v1/gateway/signing_key": 404}
 
 
 class Callers:

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from support.gateway import Customer, message
+from support.gateway import Customer, message, prefix_of
 from support.wall_clock import WallClock
 from support.wire import Connection
 
@@ -142,6 +142,13 @@ def test_a_request_whose_body_is_still_coming_is_refused(gateway, upstream, slug
         connection.send(body[10:])
         assert connection.read_answer().status == status
     assert upstream.count == 0 and gateway.events(key) == []
+
+
+@pytest.mark.parametrize("never", ["9999-12-31T23:59:59Z", "9999-12-30T22:30:00Z", "9999-12-29T23:59:59Z"])
+def test_the_last_days_that_can_be_written_are_kept_as_they_are(gateway, group, never):
+    key = gateway.mint_key(group, expires_at=never)
+    path = f"/v1/gateway/groups/{group['id']}/api_keys/{prefix_of(key)}"
+    assert gateway.admin("GET", path)["expires_at"] == never.replace("Z", ".000Z")
 
 
 def test_a_key_ends_exactly_at_its_time(upstream):

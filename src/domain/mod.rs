@@ -1,5 +1,6 @@
 //! The product's rules as functions of values and `now`: no clock, no I/O, no HTTP. Nothing here knows anything above it.
 
+pub mod action;
 pub mod day;
 pub mod delivery;
 pub mod endpoint;

@@ -4,10 +4,21 @@ use jiff::Timestamp;
 
 const NS_PER_MS: i128 = 1_000_000;
 
+/// The last millisecond that four digits of a year can write. "Never" is often meant by it; jiff's range ends a day before.
+const LAST_MS: u64 = 253_402_300_799_999;
+
+/// By so much what jiff cannot express is moved into its range, to be read or written there.
+const TWO_DAYS_MS: u64 = 2 * 24 * 60 * 60 * 1000;
+
 /// `2026-11-23T10:00:00.123Z`. Later than year 9999 is shown as its last moment.
 pub fn rfc3339(unix_ms: u64) -> String {
-    let moment = i64::try_from(unix_ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());
-    format!("{:.3}", moment.unwrap_or(Timestamp::MAX))
+    let show = |unix_ms: u64| Some(format!("{:.3}", Timestamp::from_millisecond(unix_ms.cast_signed()).ok()?));
+    let unix_ms = unix_ms.min(LAST_MS);
+    show(unix_ms).or_else(|| Some(two_days_later(&show(unix_ms - TWO_DAYS_MS)?))).unwrap_or_default()
+}
+
+fn two_days_later(shown: &str) -> String {
+    shown.replacen("9999-12-28T", "9999-12-30T", 1).replacen("9999-12-29T", "9999-12-31T", 1)
 }
 
 /// Reads a moment with any offset; one before 1970 is taken as 1970. Fractions of a millisecond are rounded up, so that
@@ -17,15 +28,17 @@ pub fn parse(text: &str) -> Option<u64> {
     let text = text.replace(' ', "+");
     let ns = match text.parse::<Timestamp>() {
         Ok(moment) => moment.as_nanosecond().max(0),
-        // The last day that four digits can write lies beyond jiff's range, and means "never".
-        Err(_) if text.starts_with("9999-12-31T") => same_time_the_day_before(&text)?.as_nanosecond(),
-        Err(_) => return None,
+        Err(_) => {
+            let day = ["30", "31"]
+                .into_iter()
+                .zip(["28", "29"])
+                .find(|(day, _)| text.starts_with(&format!("9999-12-{day}T")));
+            let (day, before) = day?;
+            let moved: Timestamp = text.replacen(day, before, 1).parse().ok()?;
+            moved.as_nanosecond() + i128::from(TWO_DAYS_MS) * NS_PER_MS
+        }
     };
     u64::try_from((ns + NS_PER_MS - 1) / NS_PER_MS).ok()
-}
-
-fn same_time_the_day_before(text: &str) -> Option<Timestamp> {
-    text.replacen("9999-12-31T", "9999-12-29T", 1).parse().ok()
 }
 
 #[cfg(test)]
@@ -36,7 +49,9 @@ mod tests {
     fn moments_are_shown_in_utc_with_milliseconds() {
         assert_eq!(rfc3339(0), "1970-01-01T00:00:00.000Z");
         assert_eq!(rfc3339(1_795_428_000_123), "2026-11-23T10:00:00.123Z");
-        assert_eq!(rfc3339(u64::MAX), "9999-12-30T22:00:00.999Z");
+        assert_eq!(rfc3339(253_402_207_200_999), "9999-12-30T22:00:00.999Z");
+        assert_eq!(rfc3339(253_402_207_201_000), "9999-12-30T22:00:01.000Z");
+        assert_eq!(rfc3339(u64::MAX), "9999-12-31T23:59:59.999Z");
     }
 
     #[test]
@@ -47,7 +62,8 @@ mod tests {
             ("2026-11-23T11:00:00.123 01:00", 1_795_428_000_123),
             ("2026-11-23T10:00:00.1230001Z", 1_795_428_000_124),
             ("1969-12-31T23:59:59Z", 0),
-            ("9999-12-31T23:59:59Z", 253_402_127_999_000),
+            ("9999-12-30T22:00:01Z", 253_402_207_201_000),
+            ("9999-12-31T23:59:59Z", 253_402_300_799_000),
         ] {
             assert_eq!(parse(text), Some(unix_ms), "{text}");
         }

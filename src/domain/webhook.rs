@@ -49,7 +49,7 @@ impl Webhook {
     /// Scheme, host and port of its address: what follows them may hold a credential.
     pub fn origin(&self) -> &str {
         let host = self.url.find("://").map_or(0, |scheme| scheme + 3);
-        let end = self.url[host..].find(['/', '\\', '?', '#']).map_or(self.url.len(), |end| host + end);
+        let end = self.url[host..].find(['/', '?', '#']).map_or(self.url.len(), |end| host + end);
         &self.url[..end]
     }
 

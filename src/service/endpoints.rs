@@ -6,6 +6,7 @@ use super::{Gateway, catalog::Catalog, error::Error};
 use crate::{
     crypto::random,
     domain::{
+        action,
         endpoint::{Endpoint, Region, Target},
         id::{EndpointId, SlugId},
         money::Pricing,
@@ -64,7 +65,7 @@ impl Gateway {
         };
         let id = endpoint.id;
         let rows = vec![Row::Slug(slug, new.slug.into_string()), Row::Endpoint(endpoint)];
-        change.commit(actor, "endpoint.created", rows).await?;
+        change.commit(actor, action::ENDPOINT_CREATED, rows).await?;
         self.endpoint(id)
     }
 
@@ -90,7 +91,7 @@ impl Gateway {
         endpoint.pricing = patch.pricing.unwrap_or(endpoint.pricing);
         endpoint.updated_at_ms = self.now_ms().max(endpoint.created_at_ms);
         rows.push(Row::Endpoint(endpoint));
-        change.commit(actor, "endpoint.updated", rows).await?;
+        change.commit(actor, action::ENDPOINT_UPDATED, rows).await?;
         self.endpoint(id)
     }
 
@@ -100,7 +101,7 @@ impl Gateway {
         let change = self.change().await?;
         let endpoint = change.catalog.endpoints().get(&id).ok_or(Error::NotFound("endpoint"))?;
         let slug = change.catalog.slug_name(endpoint.slug).to_owned();
-        change.commit(actor, "endpoint.deleted", vec![Row::EndpointGone(id)]).await?;
+        change.commit(actor, action::ENDPOINT_DELETED, vec![Row::EndpointGone(id)]).await?;
         Ok(slug)
     }
 }

@@ -11,6 +11,7 @@ use super::{
 use crate::{
     crypto::random,
     domain::{
+        action,
         group::{Enforcement, Group, GroupModel, MAX_LEVELS},
         id::{GroupId, SlugId},
         limit::Limit,
@@ -85,7 +86,7 @@ impl Gateway {
             below_ancestors(&group.models, ancestors)?;
         }
         let id = group.id;
-        change.commit(actor, "group.created", vec![Row::Group(group)]).await?;
+        change.commit(actor, action::GROUP_CREATED, vec![Row::Group(group)]).await?;
         self.group(id)
     }
 
@@ -112,7 +113,7 @@ impl Gateway {
                 above_descendants(&group.models, &change.catalog.subtree(id)[1..])?;
             }
         }
-        change.commit(actor, "group.updated", vec![Row::Group(group)]).await?;
+        change.commit(actor, action::GROUP_UPDATED, vec![Row::Group(group)]).await?;
         Ok(node)
     }
 
@@ -124,7 +125,7 @@ impl Gateway {
         let keys = nodes.iter().flat_map(|node| change.catalog.keys_of(node.id, None));
         let mut rows: Vec<_> = keys.map(|entry| Row::ApiKeyGone(entry.key.prefix.clone())).collect();
         rows.extend(nodes.iter().rev().map(|node| Row::GroupGone(node.id)));
-        change.commit(actor, "group.deleted", rows).await?;
+        change.commit(actor, action::GROUP_DELETED, rows).await?;
         Ok(node)
     }
 }

@@ -9,6 +9,7 @@ use crate::{
         secret::Secret,
     },
     domain::{
+        action,
         id::GroupId,
         key::ApiKey,
         record::{Actor, Row},
@@ -63,7 +64,7 @@ impl Gateway {
             expires_at_ms,
             disabled: false,
         };
-        change.commit(actor, "api_key.created", vec![Row::ApiKey(key)]).await?;
+        change.commit(actor, action::API_KEY_CREATED, vec![Row::ApiKey(key)]).await?;
         Ok(minted)
     }
 
@@ -97,7 +98,7 @@ impl Gateway {
             expires_at_ms: None,
             disabled: false,
         };
-        change.commit(actor, "api_key.registered", vec![Row::ApiKey(key)]).await
+        change.commit(actor, action::API_KEY_REGISTERED, vec![Row::ApiKey(key)]).await
     }
 
     /// Changes a key.
@@ -113,7 +114,7 @@ impl Gateway {
         key.name = patch.name.unwrap_or(key.name);
         key.disabled = patch.disabled.unwrap_or(key.disabled);
         key.expires_at_ms = patch.expires_at_ms.unwrap_or(key.expires_at_ms);
-        change.commit(actor, "api_key.updated", vec![Row::ApiKey(key)]).await?;
+        change.commit(actor, action::API_KEY_UPDATED, vec![Row::ApiKey(key)]).await?;
         self.key(group, prefix)
     }
 
@@ -121,6 +122,6 @@ impl Gateway {
     pub async fn revoke_key(self: &Arc<Self>, actor: Actor, group: GroupId, prefix: &str) -> Result<(), Error> {
         let change = self.change().await?;
         let entry = self.key(group, prefix)?;
-        change.commit(actor, "api_key.revoked", vec![Row::ApiKeyGone(entry.key.prefix.clone())]).await
+        change.commit(actor, action::API_KEY_REVOKED, vec![Row::ApiKeyGone(entry.key.prefix.clone())]).await
     }
 }

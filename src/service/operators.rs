@@ -9,6 +9,7 @@ use crate::{
         secret::Secret,
     },
     domain::{
+        action,
         key::{OperatorKey, OperatorType},
         record::{Actor, Row},
     },
@@ -50,7 +51,7 @@ impl Gateway {
     }
 
     pub(super) async fn add_operator(self: &Arc<Self>, actor: Actor, row: OperatorKey) -> Result<(), Error> {
-        self.change().await?.commit(actor, "operator_key.created", vec![Row::Operator(row)]).await
+        self.change().await?.commit(actor, action::OPERATOR_KEY_CREATED, vec![Row::Operator(row)]).await
     }
 
     /// Deletes an operator key. The last stored one that may do everything stays: without it nobody could make another.
@@ -71,6 +72,6 @@ impl Gateway {
                 "The last WORKSPACE_MANAGE_ALL key cannot be deleted; create another one first.",
             ));
         }
-        change.commit(actor, "operator_key.deleted", vec![Row::OperatorGone(prefix.to_owned())]).await
+        change.commit(actor, action::OPERATOR_KEY_DELETED, vec![Row::OperatorGone(prefix.to_owned())]).await
     }
 }

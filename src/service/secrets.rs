@@ -6,6 +6,7 @@ use super::{Gateway, error::Error};
 use crate::{
     crypto::{random, secret::Secret},
     domain::{
+        action,
         id::SecretId,
         key::StoredSecret,
         record::{Actor, Row},
@@ -28,7 +29,7 @@ impl Gateway {
         let sealed = self.sealer.seal(id.0, &value).map_err(Error::internal)?;
         let secret = StoredSecret { id, name: name.to_owned(), sealed, created_at_ms };
         let stored = Arc::new(secret.clone());
-        change.commit(actor, "secret.written", vec![Row::Secret(secret)]).await?;
+        change.commit(actor, action::SECRET_WRITTEN, vec![Row::Secret(secret)]).await?;
         Ok(stored)
     }
 
@@ -41,6 +42,6 @@ impl Gateway {
             let message = format!("The endpoint {slug} ({}) uses this secret; change its targets first.", user.id);
             return Err(Error::invalid("secret_in_use", message));
         }
-        change.commit(actor, "secret.deleted", vec![Row::SecretGone(id)]).await
+        change.commit(actor, action::SECRET_DELETED, vec![Row::SecretGone(id)]).await
     }
 }

@@ -7,6 +7,7 @@ use super::{Gateway, error::Error};
 use crate::{
     crypto::ed25519::is_signed,
     domain::{
+        action,
         key::PublicKey,
         record::{Actor, Row},
     },
@@ -20,14 +21,14 @@ impl Gateway {
 
     /// Writes the public key, over the one before.
     pub async fn put_signing_key(self: &Arc<Self>, actor: Actor, key: PublicKey) -> Result<(), Error> {
-        self.change().await?.commit(actor, "signing_key.written", vec![Row::SigningKey(Some(key))]).await
+        self.change().await?.commit(actor, action::SIGNING_KEY_WRITTEN, vec![Row::SigningKey(Some(key))]).await
     }
 
     /// Deletes the public key and gives it: no key can be registered any more.
     pub async fn delete_signing_key(self: &Arc<Self>, actor: Actor) -> Result<PublicKey, Error> {
         let change = self.change().await?;
         let key = change.catalog.signing_key().ok_or(Error::NotFound("signing key"))?;
-        change.commit(actor, "signing_key.deleted", vec![Row::SigningKey(None)]).await?;
+        change.commit(actor, action::SIGNING_KEY_DELETED, vec![Row::SigningKey(None)]).await?;
         Ok(key)
     }
 

@@ -19,11 +19,12 @@ pub fn parse_http_url(text: &str, form: &'static str) -> Result<Url, &'static st
     if !matches!(url.scheme(), "http" | "https") {
         return Err("must begin with http:// or https://");
     }
-    // A third slash would be dropped, and the path's first part taken for the host.
-    if text.split_once("://").is_none_or(|(_, rest)| rest.starts_with(['/', '\\'])) {
+    // A third slash would be dropped, and the path's first part taken for the host; a backslash would be taken for a slash.
+    let Some((_, rest)) = text.split_once("://").filter(|(_, rest)| !rest.starts_with('/') && !rest.contains('\\'))
+    else {
         return Err(form);
-    }
-    if !url.username().is_empty() || url.password().is_some() {
+    };
+    if rest.split(['/', '?', '#']).next().is_some_and(|authority| authority.contains('@')) {
         return Err("must not contain credentials");
     }
     if url.fragment().is_some() {
@@ -54,6 +55,8 @@ mod tests {
             ("http://hooks.example:0/", "form"),
             ("http://hooks.example:70000/", "form"),
             ("http://user@hooks.example/", "must not contain credentials"),
+            ("http://@hooks.example/", "must not contain credentials"),
+            ("http://hooks.example\\@other.example/", "form"),
             ("http://:word@hooks.example/", "must not contain credentials"),
             ("http://hooks.example/#a", "must not contain a fragment"),
             ("http://hooks.example/a b", "must not contain white space or control characters"),

@@ -7,7 +7,7 @@ use ulid::Ulid;
 
 use super::{
     audited::{RowChange, row_changes},
-    field::{ActorTypeWord, Moment, PageLimit, Timestamp},
+    field::{ActorTypeWord, EventType, Moment, PageLimit, Timestamp},
     gaps::Gap,
     operator::{ManageAll, Operator},
     page::{self, Page},
@@ -102,7 +102,7 @@ pub(super) struct AuditQuery {
     /// Exclusive.
     end_time: Option<Moment>,
     /// Only changes of exactly this kind, such as `group.created`.
-    event_type: Option<String>,
+    event_type: Option<EventType>,
     /// Items on a page; 100 when left out. A page of large changes may have fewer, and more may follow it.
     limit: Option<PageLimit>,
     /// `pagination.cursor` of the page before. It holds the window and the filter.
@@ -128,11 +128,12 @@ impl AuditQuery {
             if end_ms.is_some_and(|end_ms| end_ms < start_ms) {
                 return Err(Error::invalid("invalid_parameter", "end_time: must not be before start_time"));
             }
-            return Ok(service::AuditQuery { start_ms, end_ms, event_type: self.event_type, before: None, limit });
+            let event_type = self.event_type.map(|wanted| wanted.0.to_owned());
+            return Ok(service::AuditQuery { start_ms, end_ms, event_type, before: None, limit });
         };
         let Position { before, start_ms, end_ms, event_type } = page::decode(LIST, &cursor)?;
         // A client may repeat its filter beside the cursor; another one would make another list.
-        if self.event_type.is_some() && self.event_type != event_type {
+        if self.event_type.is_some_and(|wanted| Some(wanted.0) != event_type.as_deref()) {
             return Err(Error::invalid("invalid_parameter", "cursor: belongs to a list with another event_type"));
         }
         Ok(service::AuditQuery { start_ms, end_ms, event_type, before: Some(before), limit })

@@ -15,10 +15,12 @@ use tokio::sync::mpsc;
 use tracing::{info, warn};
 
 use super::{
+    body::{Nothing, OptionalBody},
     describe::{Describe, Operation, Schemas},
     operator::{ManageAll, Operator},
 };
 use crate::{
+    domain::action,
     http::error::AdminError,
     service::{Gateway, backup::Backup, error::Error},
 };
@@ -92,9 +94,13 @@ impl Stream for Received {
     }
 }
 
-pub(super) async fn create(operator: Operator<ManageAll>, gateway: Data<Gateway>) -> Result<BackupFile, AdminError> {
+pub(super) async fn create(
+    operator: Operator<ManageAll>,
+    gateway: Data<Gateway>,
+    _: OptionalBody<Nothing>,
+) -> Result<BackupFile, AdminError> {
     // The record that says so is in the backup too.
-    gateway.change().await?.commit(operator.actor(), "backup.created", Vec::new()).await?;
+    gateway.change().await?.commit(operator.actor(), action::BACKUP_CREATED, Vec::new()).await?;
     let data_dir = gateway.config.data_dir.clone();
     let opened = tokio::task::spawn_blocking(move || Backup::open(&data_dir)).await.map_err(Error::internal)?;
     let backup = opened.map_err(Error::internal)?;

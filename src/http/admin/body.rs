@@ -100,6 +100,11 @@ impl<T: DeserializeOwned + Default> FromRequest for OptionalBody<T> {
     }
 }
 
+/// What a body holds that has nothing to say.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Nothing {}
+
 fn collect_json(
     request: &HttpRequest,
     payload: &mut Payload,

@@ -10,6 +10,7 @@ use super::reports::{Format, parse_columns};
 use crate::{
     crypto::{ed25519::parse_public_key, secret::Secret},
     domain::{
+        action,
         endpoint::{Provider, Region},
         group::Enforcement,
         id::{DeadLetterId, SecretId},
@@ -156,6 +157,12 @@ texts! {
     /// A moment, in Unix ms.
     Moment(u64): { "type": "string", "format": "date-time" },
         |text| time::parse(text).ok_or("must be a time such as \"2026-11-23T10:00:00Z\"");
+
+    /// A kind of change.
+    EventType(&'static str): { "type": "string", "enum": action::ALL }, |text| {
+        let known = action::ALL.iter().find(|word| **word == text).copied();
+        known.ok_or_else(|| format!("must be one of {}", action::ALL.join(", ")))
+    };
 
     /// A report's columns.
     GroupBy(Columns): { "type": "string", "examples": ["group,model,day"] }, parse_columns;

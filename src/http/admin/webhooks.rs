@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    body::{Body, OptionalBody, clearable},
+    body::{Body, Nothing, OptionalBody, clearable},
     field::{DeadLetterIdText, Name, Timestamp, WebhookUrl},
     operator::{ManageAll, Operator},
     page::{self, Page, PageQuery},
@@ -119,7 +119,9 @@ impl Webhook {
             enabled: webhook.enabled,
             created_at: Timestamp(webhook.created_at_ms),
             updated_at: Timestamp(webhook.updated_at_ms),
-            previous_secret_until: webhook.replaced_at(gateway.now_ms()).map(|replaced| Timestamp(replaced.until_ms)),
+            previous_secret_until: webhook
+                .replaced_at(gateway.now().unix_ms)
+                .map(|replaced| Timestamp(replaced.until_ms)),
             delivery: DeliveryStatus::new(view),
         }
     }
@@ -162,11 +164,6 @@ pub(super) struct Patch {
     description: Option<Option<Name>>,
     enabled: Option<bool>,
 }
-
-/// Nothing is to be said.
-#[derive(Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Nothing {}
 
 /// A deleted webhook.
 #[derive(Serialize, JsonSchema)]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::found;
 use crate::{
     domain::{
+        action,
         id::{DeadLetterId, WebhookId},
         record::{Actor, Row},
     },
@@ -99,7 +100,7 @@ impl Gateway {
         let count = ids.len();
         if count > 0 {
             let rows = ids.into_iter().map(|id| Row::Redeliver(webhook, id)).collect();
-            change.commit(actor, "webhook.redelivery_requested", rows).await?;
+            change.commit(actor, action::WEBHOOK_REDELIVERY_REQUESTED, rows).await?;
         }
         Ok(count)
     }

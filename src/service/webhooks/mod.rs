@@ -31,6 +31,7 @@ use super::{Gateway, change::Change, error::Error};
 use crate::{
     crypto::{mint, random, secret::Secret},
     domain::{
+        action,
         id::WebhookId,
         record::{Actor, Row},
         webhook::{REPLACED_SIGNS_FOR, ReplacedSecret, Webhook},
@@ -164,7 +165,7 @@ impl Gateway {
             let message = format!("There are {MAX_WEBHOOKS} webhooks, and there can be no more; delete one first.");
             return Err(Error::invalid("too_many_webhooks", message));
         }
-        let now_ms = self.now_ms();
+        let now_ms = self.now().unix_ms;
         let id = WebhookId(random::ulid(now_ms).map_err(Error::internal)?);
         let (secret, sealed) = self.new_webhook_secret(id)?;
         let webhook = Webhook {
@@ -178,7 +179,7 @@ impl Gateway {
             created_at_ms: now_ms,
             updated_at_ms: now_ms,
         };
-        change.commit(actor, "webhook.created", vec![Row::Webhook(webhook)]).await?;
+        change.commit(actor, action::WEBHOOK_CREATED, vec![Row::Webhook(webhook)]).await?;
         Ok(WithSecret { view: self.webhook(id)?, secret })
     }
 
@@ -200,7 +201,7 @@ impl Gateway {
         webhook.url = patch.url.unwrap_or(webhook.url);
         webhook.description = patch.description.unwrap_or(webhook.description);
         webhook.enabled = patch.enabled.unwrap_or(webhook.enabled);
-        self.write_webhook(change, actor, "webhook.updated", webhook).await
+        self.write_webhook(change, actor, action::WEBHOOK_UPDATED, webhook).await
     }
 
     /// Gives a webhook another secret. The one before signs deliveries as well for a day, so that its receiver has the
@@ -209,10 +210,10 @@ impl Gateway {
         let change = self.change().await?;
         let mut webhook = found(&change, id)?;
         let (secret, sealed) = self.new_webhook_secret(id)?;
-        let until_ms = self.now_ms().saturating_add(REPLACED_SIGNS_FOR.as_millis() as u64);
+        let until_ms = self.now().unix_ms.saturating_add(REPLACED_SIGNS_FOR.as_millis() as u64);
         let replaced = std::mem::replace(&mut webhook.secret, sealed);
         webhook.replaced = Some(ReplacedSecret { secret: replaced, until_ms });
-        let view = self.write_webhook(change, actor, "webhook.secret_rotated", webhook).await?;
+        let view = self.write_webhook(change, actor, action::WEBHOOK_SECRET_ROTATED, webhook).await?;
         Ok(WithSecret { view, secret })
     }
 
@@ -223,7 +224,7 @@ impl Gateway {
         action: &str,
         mut webhook: Webhook,
     ) -> Result<WebhookView, Error> {
-        webhook.updated_at_ms = self.now_ms();
+        webhook.updated_at_ms = self.now().unix_ms;
         let id = webhook.id;
         change.commit(actor, action, vec![Row::Webhook(webhook)]).await?;
         self.webhook(id)
@@ -233,7 +234,7 @@ impl Gateway {
     pub async fn delete_webhook(self: &Arc<Self>, actor: Actor, id: WebhookId) -> Result<Webhook, Error> {
         let change = self.change().await?;
         let webhook = found(&change, id)?;
-        change.commit(actor, "webhook.deleted", vec![Row::WebhookGone(id)]).await?;
+        change.commit(actor, action::WEBHOOK_DELETED, vec![Row::WebhookGone(id)]).await?;
         Ok(webhook)
     }
 

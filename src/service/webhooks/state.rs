@@ -112,7 +112,7 @@ impl State {
 
 /// What an operator should know of a webhook, in sentences.
 pub(super) fn sentences(webhook: &Webhook, standing: &Standing) -> Vec<String> {
-    let name = format!("{} ({})", webhook.id, webhook.origin());
+    let name = format!("{} ({})", webhook.id, webhook.description.as_deref().unwrap_or_else(|| webhook.origin()));
     let mut sentences = Vec::new();
     if let Some(why) = &standing.trouble {
         sentences.push(format!("Deliveries of the webhook {name} pause: {why}."));

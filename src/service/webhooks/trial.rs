@@ -35,11 +35,11 @@ impl Gateway {
     /// Sends a webhook's receiver an event that can be recognised and is not billed, once.
     pub async fn test_webhook(&self, id: WebhookId) -> Result<Tested, Error> {
         let webhook = self.webhook(id)?.webhook;
-        let event = Event::new(self.now_ms(), &test_event()?);
+        let event = Event::new(self.now().unix_ms, &test_event()?);
         let body = batch::body(Kind::Test, &[event]).map_err(Error::internal)?;
         let request_id = random::uuid().map_err(Error::internal)?;
         let began = Instant::now();
-        let attempt = Attempt { webhook: &webhook, request_id, body, now_ms: self.now_ms() };
+        let attempt = Attempt { webhook: &webhook, request_id, body, now_ms: self.now().unix_ms };
         let outcome = match attempt.sign(&self.sealer) {
             Ok(signed) => signed.send(&client(self)).await,
             Err(error) => Err(Failed { status: None, error }),

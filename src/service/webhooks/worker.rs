@@ -163,6 +163,10 @@ impl Worker {
                 continue;
             };
             if let Some(at) = self.probe_at.take() {
+                if self.delivery.is_none() {
+                    // So that it is known since when events wait.
+                    self.read(&webhook).await?;
+                }
                 self.rest(at).await;
                 continue;
             }
@@ -291,7 +295,7 @@ impl Worker {
                 return Ok(());
             };
             let (request_id, body) = (delivery.request_id, delivery.body.clone());
-            let attempt = Attempt { webhook: &webhook, request_id, body, now_ms: self.gateway.now_ms() };
+            let attempt = Attempt { webhook: &webhook, request_id, body, now_ms: self.gateway.now().unix_ms };
             let signed = match attempt.sign(&self.gateway.sealer) {
                 Ok(signed) => signed,
                 Err(why) => {
@@ -329,7 +333,7 @@ impl Worker {
     }
 
     fn note_error(&self, status: Option<u16>, message: String) {
-        let at_ms = self.gateway.now_ms();
+        let at_ms = self.gateway.now().unix_ms;
         self.state.update(|standing| standing.last_error = Some(LastError { at_ms, status, message }));
     }
 

@@ -44,7 +44,7 @@ pub fn output_parameter(provider: Provider, route: Route) -> &'static str {
 pub fn parse_base_url(text: &str) -> Result<Url, &'static str> {
     let mut url = parse_http_url(text, "must be a URL such as http://127.0.0.1:8000/v1")?;
     if url.query().is_some() {
-        return Err("must not contain a query or a fragment");
+        return Err("must not contain a query");
     }
     if matches!(url.path(), "" | "/") {
         url.set_path("/v1");
