@@ -102,7 +102,7 @@ async fn run(booted: Booted, with_demo: bool) -> Result<(), AppError> {
     let admin = HttpServer::new(move || App::new().configure(http::admin::routes(for_admin.clone())))
         .workers(1)
         .disable_signals()
-        .shutdown_timeout(1)
+        .shutdown_timeout(config.shutdown_grace.as_secs().max(1))
         .listen(admin)?
         .run();
     let (stop_inference, stop_admin) = (inference.handle(), admin.handle());
@@ -120,14 +120,18 @@ async fn run(booted: Booted, with_demo: bool) -> Result<(), AppError> {
     let deliveries = Deliveries::start(&gateway)?;
     stop.received().await;
     info!("stopping: running requests may end within {} s", config.shutdown_grace.as_secs());
+    // Operators can look on until the last customer's request has ended.
+    let ended = async {
+        stop_inference.stop(true).await;
+        stop_admin.stop(true).await;
+    };
     tokio::select! {
-        () = stop_inference.stop(true) => {}
+        () = ended => {}
         () = stop.received() => {
             info!("stopping at once");
-            stop_inference.stop(false).await;
+            tokio::join!(stop_inference.stop(false), stop_admin.stop(false));
         }
     }
-    stop_admin.stop(true).await;
     let _ = tokio::join!(running.0, running.1);
     // What outlived its grace is cut as its thread ends, and settled by that: the journal must still be there.
     if tokio::time::timeout(LAST_SETTLEMENTS, gateway.counts.drained()).await.is_err() {

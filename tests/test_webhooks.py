@@ -3,6 +3,7 @@
 import concurrent.futures
 import datetime
 import re
+import threading
 
 import pytest
 import trustme
@@ -12,6 +13,7 @@ from support.receiver import Receiver, redirect, text
 from support.scripted import Reply
 from support.wall_clock import WallClock
 from support.webhooks import ROOT, Webhook, signature
+from support.wire import DEADLINE
 from test_events import FIELDS, TIMESTAMP, ULID, UUID
 from test_tls import serve_tls
 
@@ -404,6 +406,31 @@ def test_a_replaced_secret_signs_for_a_day(upstream, receiver):
 
 
 # The test delivery
+
+
+def test_a_stop_waits_for_a_test_delivery_that_has_begun(own, receiver):
+    webhook, gate, answers = Webhook(own, receiver), receiver.hang_next(), []
+    asking = threading.Thread(target=lambda: answers.append(webhook.test()))
+    asking.start()
+    gate.reached()
+    own.terminate()
+    own.process.wait_line(lambda line: "stopping" in line)
+    gate.release()
+    asking.join(DEADLINE)
+    assert own.process.wait() == 0 and answers[0]["ok"] is True
+
+
+def test_a_test_delivery_that_is_taken_ends_the_failing_of_a_receiver_for_which_nothing_waits(
+    gateway, receiver, webhook, call
+):
+    receiver.fail_next(1, 410)
+    call()
+    webhook.wait_dead_letters(1)
+    assert webhook.delivery["state"] == "failing"
+    assert webhook.test()["ok"] is True and webhook.delivery["state"] == "ok"
+    receiver.fail_next(1, 500)
+    events = call()
+    assert receiver.wait_events(1) == events[1:], "tried again in seconds, not probed in half a minute"
 
 
 def report(gateway):

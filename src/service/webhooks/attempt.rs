@@ -115,13 +115,11 @@ impl Signed {
         }
         let said = shown(&read(&mut response.body, deadline).await);
         // Some send back what they were sent.
-        let said =
-            query.filter(|query| !query.is_empty()).map_or_else(|| said.clone(), |query| said.replace(&query, "***"));
-        Err(failed(if said.is_empty() {
-            format!("{origin} answered {status}")
-        } else {
-            format!("{origin} answered {status}: {said}")
-        }))
+        let query = query.filter(|query| !query.is_empty());
+        let said = query.map_or_else(|| said.clone(), |query| said.replace(&query, "***"));
+        let hint = if (300..400).contains(&status) { " (redirects are not followed)" } else { "" };
+        let colon = if said.is_empty() { "" } else { ": " };
+        Err(failed(format!("{origin} answered {status}{hint}{colon}{said}")))
     }
 }
 

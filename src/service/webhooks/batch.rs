@@ -14,8 +14,9 @@ use crate::{
     service::event::Event,
 };
 
-/// A batch is full with so many bytes of records as well: a hundred webhooks may each hold one.
-const BATCH_BYTES: usize = 256 << 10;
+/// A batch is full with so many bytes of records as well. As JSON they stay below the 100 kB that some servers take by
+/// default: a large one would be refused for good.
+const BATCH_BYTES: usize = 64 << 10;
 
 /// What a delivery is about.
 #[derive(Debug, Clone, Copy, Serialize)]

@@ -55,6 +55,8 @@ pub struct Standing {
     pub dead_letters: u64,
     /// What keeps us from delivering, in words; it is not the receiver's fault.
     pub trouble: Option<String>,
+    /// The last records that could not be read, since the start: events in them were not delivered.
+    pub unreadable: Option<(u64, u64)>,
     /// Up to which record retention has taken events away before they were delivered, since the start.
     pub skipped_to: Option<u64>,
 }
@@ -94,6 +96,15 @@ impl State {
         self.wake.notify_one();
     }
 
+    /// A receiver that had failed has taken something else: what waits is tried at once, and if nothing waits, it is well.
+    pub(super) fn is_back(&self) {
+        let mut standing = self.standing.lock();
+        if standing.phase == Phase::Failing && standing.oldest_waiting_ms.is_none() {
+            standing.phase = Phase::Ok;
+        }
+        self.wake();
+    }
+
     /// Waits to be woken.
     pub(super) async fn woken(&self) {
         self.wake.notified().await;
@@ -117,7 +128,7 @@ pub(super) fn sentences(webhook: &Webhook, standing: &Standing) -> Vec<String> {
     if let Some(why) = &standing.trouble {
         sentences.push(format!("Deliveries of the webhook {name} pause: {why}."));
     }
-    if standing.phase == Phase::Failing && webhook.enabled {
+    if standing.phase == Phase::Failing && webhook.enabled && standing.oldest_waiting_ms.is_some() {
         let since = standing.last_success_ms.map_or_else(String::new, |at| format!(" since {}", rfc3339(at)));
         let why = standing.last_error.as_ref().map_or_else(String::new, |error| format!(": {}", error.message));
         sentences.push(format!("The webhook {name} has taken nothing{since}{why}."));
@@ -126,6 +137,11 @@ pub(super) fn sentences(webhook: &Webhook, standing: &Standing) -> Vec<String> {
         let (letters, them) = if standing.dead_letters == 1 { ("delivery", "it") } else { ("deliveries", "them") };
         let count = standing.dead_letters;
         sentences.push(format!("The webhook {name} has {count} {letters} given up (dead letters); redeliver {them}."));
+    }
+    if let Some((first, last)) = standing.unreadable {
+        sentences.push(format!(
+            "The webhook {name} was not told of events in records {first} to {last}: they cannot be read any more."
+        ));
     }
     if let Some(last) = standing.skipped_to {
         sentences.push(format!(

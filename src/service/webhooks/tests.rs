@@ -49,6 +49,13 @@ async fn eventually(condition: impl Fn() -> bool) {
     tokio::time::timeout(Duration::from_secs(20), met).await.expect("it never came to be");
 }
 
+/// Damages the last record of the journal.
+fn rot_last_record(gateway: &Gateway) {
+    let segment = gateway.journal.segments().unwrap().pop().unwrap();
+    let file = fs::OpenOptions::new().write(true).open(&segment.path).unwrap();
+    file.write_all_at(b"rot", segment.bytes - 8).unwrap();
+}
+
 #[tokio::test]
 async fn an_enabled_webhook_needs_what_it_has_not_delivered_until_that_is_let_go() {
     let directory = tempfile::tempdir().unwrap();
@@ -115,9 +122,7 @@ fn an_end_of_the_journal_that_cannot_be_read_keeps_no_thread_busy() {
     let webhook = LocalSet::new().block_on(&runtime(), create(&gateway, true));
     let last = bill(&gateway);
     assert!(gateway.journal.durable_blocking(last, Duration::from_secs(10)));
-    let segment = gateway.journal.segments().unwrap().pop().unwrap();
-    let file = fs::OpenOptions::new().write(true).open(&segment.path).unwrap();
-    file.write_all_at(b"rot", segment.bytes - 8).unwrap();
+    rot_last_record(&gateway);
 
     let (ends, ended) = mpsc::channel();
     thread::spawn(move || {
@@ -128,5 +133,32 @@ fn an_end_of_the_journal_that_cannot_be_read_keeps_no_thread_busy() {
         ends.send(()).unwrap();
     });
     assert!(ended.recv_timeout(Duration::from_secs(20)).is_ok(), "it looks again and again");
+    booted.close();
+}
+
+#[test]
+fn events_that_cannot_be_read_are_told_of() {
+    let directory = tempfile::tempdir().unwrap();
+    let booted = booted(directory.path());
+    let gateway = booted.gateway.clone();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let webhook = LocalSet::new().block_on(&runtime, create(&gateway, true));
+    let bill = || {
+        let seq = bill(&gateway);
+        assert!(gateway.journal.durable_blocking(seq, Duration::from_secs(10)));
+        seq
+    };
+    bill();
+    let damaged = bill();
+    rot_last_record(&gateway);
+    bill();
+    runtime.block_on(async {
+        let worker = Worker::new(&gateway, &webhook, &client(&gateway), &Stop::default());
+        assert!(pin!(worker.run()).poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    });
+    assert_eq!(gateway.webhook(webhook.id).unwrap().standing.unreadable, Some((damaged, damaged)));
+    let [told] = &gateway.trouble_with_webhooks()[..] else { panic!("one sentence") };
+    assert!(told.contains(&format!("records {damaged} to {damaged}")), "{told}");
+    drop(gateway);
     booted.close();
 }

@@ -46,7 +46,10 @@ impl Gateway {
         };
         let duration_ms = began.elapsed().as_millis() as u64;
         Ok(match outcome {
-            Ok(status) => Tested { request_id, status: Some(status), error: None, duration_ms },
+            Ok(status) => {
+                self.webhooks.state(&webhook).is_back();
+                Tested { request_id, status: Some(status), error: None, duration_ms }
+            }
             Err(failed) => Tested { request_id, status: failed.status, error: Some(failed.error), duration_ms },
         })
     }

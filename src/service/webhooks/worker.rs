@@ -263,7 +263,13 @@ impl Worker {
         self.state.skip_to(self.gateway.journal.first_seq(), webhook);
         let mut seen: usize = 0;
         while !self.batch.is_full() {
+            let expected = self.reader.position().max(self.gateway.journal.first_seq().saturating_sub(1)) + 1;
             let Some(frame) = self.reader.next().map_err(own)? else { break };
+            if frame.seq > expected {
+                let gap = (expected, frame.seq - 1);
+                error!(webhook = %self.id, from = gap.0, to = gap.1, "records that cannot be read were passed over");
+                self.state.update(|standing| standing.unreadable = Some(gap));
+            }
             match codec::decode_settled(frame.body) {
                 Ok(Some(_)) => self.batch.push(frame.seq, frame.at_ms, frame.body),
                 Ok(None) => {}
