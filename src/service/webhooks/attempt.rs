@@ -113,10 +113,9 @@ impl Signed {
             let is_taken = response.body.is_request_sent();
             return if is_taken { Ok(status) } else { Err(failed(format!("{origin} answered {status} too early"))) };
         }
-        let said = shown(&read(&mut response.body, deadline).await);
         // Some send back what they were sent.
-        let query = query.filter(|query| !query.is_empty());
-        let said = query.map_or_else(|| said.clone(), |query| said.replace(&query, "***"));
+        let hidden = query.as_deref().unwrap_or_default();
+        let said = shown(&read(&mut response.body, deadline).await, hidden);
         let hint = if (300..400).contains(&status) { " (redirects are not followed)" } else { "" };
         let colon = if said.is_empty() { "" } else { ": " };
         Err(failed(format!("{origin} answered {status}{hint}{colon}{said}")))
@@ -141,9 +140,12 @@ async fn read(body: &mut Body, deadline: Instant) -> Vec<u8> {
     kept
 }
 
-/// As a text in one line, without what would change how the line looks.
-fn shown(bytes: &[u8]) -> String {
+/// As a text in one line, without `hidden` and without what would change how the line looks.
+fn shown(bytes: &[u8], hidden: &str) -> String {
     let mut text = String::from_utf8_lossy(bytes).into_owned();
+    if !hidden.is_empty() {
+        text = text.replace(hidden, "***");
+    }
     text.truncate(text.floor_char_boundary(MAX_SHOWN));
     let is_invisible = |c: char| {
         c.is_control()
@@ -159,9 +161,11 @@ mod tests {
 
     #[test]
     fn what_a_receiver_says_is_shown_in_one_short_line() {
-        assert_eq!(shown(b" not\r\n\tnow \x1b[31m!\x00"), "not now [31m!");
-        assert_eq!(shown("a\u{202e}b\u{feff}".as_bytes()), "a b");
-        assert!(shown(&[0xff; MAX_SHOWN]).len() <= MAX_SHOWN);
-        assert_eq!(shown(b""), "");
+        assert_eq!(shown(b" not\r\n\tnow \x1b[31m!\x00", ""), "not now [31m!");
+        assert_eq!(shown("a\u{202e}b\u{feff}".as_bytes(), ""), "a b");
+        assert!(shown(&[0xff; MAX_SHOWN], "").len() <= MAX_SHOWN);
+        assert_eq!(shown(b"POST /hook?token=hush", "token=hush"), "POST /hook?***");
+        assert!(shown(&[b'a'; MAX_SHOWN], "a").len() <= MAX_SHOWN);
+        assert_eq!(shown(b"", ""), "");
     }
 }
