@@ -201,7 +201,7 @@ def test_a_dead_letter_tells_what_happened(gateway, receiver, webhook, bury):
     delivery = webhook.delivery
     assert (delivery["dead_letters"], delivery["failed_attempts"], delivery["state"]) == (1, 1, "failing")
     sentences = attention(gateway, webhook)
-    assert len(sentences) == 2, "it fails, and there is a dead letter"
+    assert any("1 delivery given up" in one for one in sentences)
     assert all(one.endswith(".") and "?" not in one for one in sentences), "a URL's query may hold a secret"
 
 

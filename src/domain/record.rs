@@ -157,8 +157,8 @@ pub struct Changed {
     pub actor: Actor,
     /// What, as `noun.verb`: `group.created`.
     pub action: String,
-    /// Those of `rows` that were there before, as they were. `None` if they were very many, or
-    /// if a version wrote the record that did not keep them.
+    /// Those of `rows` that were there before, as they were. `None` if they were very many, or if a version wrote the
+    /// record that did not keep them.
     pub before: Option<Vec<Row>>,
     /// In one step.
     pub rows: Vec<Row>,

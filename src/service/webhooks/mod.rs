@@ -252,7 +252,7 @@ impl Gateway {
 
     /// What is wrong with webhooks, in sentences.
     pub(super) fn trouble_with_webhooks(&self) -> Vec<String> {
-        self.webhooks(None).iter().flat_map(|view| state::sentences(&view.webhook, &view.standing)).collect()
+        self.webhooks(None).iter().flat_map(state::sentences).collect()
     }
 }
 

@@ -4,6 +4,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tracing::warn;
 
+use super::WebhookView;
 use crate::{
     domain::{time::rfc3339, webhook::Webhook},
     store::{Cursor, WebhookProgress},
@@ -122,13 +123,16 @@ impl State {
 }
 
 /// What an operator should know of a webhook, in sentences.
-pub(super) fn sentences(webhook: &Webhook, standing: &Standing) -> Vec<String> {
+pub(super) fn sentences(view: &WebhookView) -> Vec<String> {
+    let WebhookView { webhook, standing, records_behind } = view;
     let name = format!("{} ({})", webhook.id, webhook.description.as_deref().unwrap_or_else(|| webhook.origin()));
     let mut sentences = Vec::new();
     if let Some(why) = &standing.trouble {
         sentences.push(format!("Deliveries of the webhook {name} pause: {why}."));
     }
-    if standing.phase == Phase::Failing && webhook.enabled && standing.oldest_waiting_ms.is_some() {
+    // If nothing waits, the dead letter says it all.
+    let may_wait = standing.oldest_waiting_ms.is_some() || *records_behind > 0;
+    if standing.phase == Phase::Failing && webhook.enabled && may_wait {
         let since = standing.last_success_ms.map_or_else(String::new, |at| format!(" since {}", rfc3339(at)));
         let why = standing.last_error.as_ref().map_or_else(String::new, |error| format!(": {}", error.message));
         sentences.push(format!("The webhook {name} has taken nothing{since}{why}."));

@@ -49,6 +49,15 @@ async fn eventually(condition: impl Fn() -> bool) {
     tokio::time::timeout(Duration::from_secs(20), met).await.expect("it never came to be");
 }
 
+/// Lets a webhook's worker work until it stands so.
+async fn work_until(gateway: &Arc<Gateway>, webhook: &Webhook, condition: impl Fn(&Standing) -> bool) {
+    let worker = Worker::new(gateway, webhook, &client(gateway), &Stop::default());
+    tokio::select! {
+        () = worker.run() => panic!("it ended"),
+        () = eventually(|| condition(&gateway.webhook(webhook.id).unwrap().standing)) => {}
+    }
+}
+
 /// Damages the last record of the journal.
 fn rot_last_record(gateway: &Gateway) {
     let segment = gateway.journal.segments().unwrap().pop().unwrap();
@@ -127,8 +136,7 @@ fn an_end_of_the_journal_that_cannot_be_read_keeps_no_thread_busy() {
     let (ends, ended) = mpsc::channel();
     thread::spawn(move || {
         runtime().block_on(async {
-            let worker = Worker::new(&gateway, &webhook, &client(&gateway), &Stop::default());
-            let _ = pin!(worker.run()).poll(&mut Context::from_waker(Waker::noop()));
+            work_until(&gateway, &webhook, |standing| standing.passed == last - 1).await;
         });
         ends.send(()).unwrap();
     });
@@ -152,10 +160,7 @@ fn events_that_cannot_be_read_are_told_of() {
     let damaged = bill();
     rot_last_record(&gateway);
     bill();
-    runtime.block_on(async {
-        let worker = Worker::new(&gateway, &webhook, &client(&gateway), &Stop::default());
-        assert!(pin!(worker.run()).poll(&mut Context::from_waker(Waker::noop())).is_pending());
-    });
+    runtime.block_on(work_until(&gateway, &webhook, |standing| standing.unreadable.is_some()));
     assert_eq!(gateway.webhook(webhook.id).unwrap().standing.unreadable, Some((damaged, damaged)));
     let [told] = &gateway.trouble_with_webhooks()[..] else { panic!("one sentence") };
     assert!(told.contains(&format!("records {damaged} to {damaged}")), "{told}");
