@@ -3,7 +3,7 @@
 
 macro_rules! actions {
     ($($name:ident = $word:literal,)+) => {
-        $(#[allow(missing_docs, reason = "the word says it")] pub const $name: &str = $word;)+
+        $(#[doc = concat!("`", $word, "`")] pub const $name: &str = $word;)+
 
         /// All of them.
         pub const ALL: &[&str] = &[$($word),+];

@@ -89,6 +89,7 @@ impl Batch {
 
     /// Its events, to be kept.
     pub(super) fn events(&self) -> Vec<DatedEvent<'_>> {
+        // Each was read as an event before it was pushed.
         let records = self.records.iter();
         records
             .filter_map(|(at_ms, record)| {

@@ -46,7 +46,6 @@ const MAX_WEBHOOKS: usize = 100;
 const SECRET_BRAND: &str = "whsec";
 
 /// How all webhooks are doing.
-#[derive(Default)]
 pub(super) struct Webhooks {
     states: Mutex<BTreeMap<WebhookId, Arc<State>>>,
     /// Told when there may be another webhook, or one less.
