@@ -18,7 +18,7 @@ use crate::{
     crypto::secret::Secret,
     http, logging,
     service::{
-        BootError, Booted, boot,
+        BootError, Booted, Gateway, boot,
         demo::{self, Seeded},
         webhooks::Deliveries,
     },
@@ -115,10 +115,11 @@ async fn run(booted: Booted, with_demo: bool) -> Result<(), AppError> {
     };
     // Whoever closed our output does not stop the gateway.
     let _ = show_operator_key(operator_key);
-    let _ = demo.map(|demo| show_demo(config, &demo, inference_address, admin_address));
+    let _ = demo.map(|demo| show_demo(&gateway, &demo, admin_address));
 
     let deliveries = Deliveries::start(&gateway)?;
     stop.received().await;
+    gateway.begin_stop();
     info!("stopping: running requests may end within {} s", config.shutdown_grace.as_secs());
     // Operators can look on until the last customer's request has ended.
     let ended = async {
@@ -163,10 +164,10 @@ fn show_operator_key(made: Option<(PathBuf, Secret)>) -> io::Result<()> {
 }
 
 /// Tells a person what to do with the demo.
-fn show_demo(config: &Config, demo: &Seeded, inference: SocketAddr, admin: SocketAddr) -> io::Result<()> {
-    let base = |url: &Option<url::Url>, address| match url {
+fn show_demo(gateway: &Gateway, demo: &Seeded, admin: SocketAddr) -> io::Result<()> {
+    let admin_url = match &gateway.config.admin_url {
         Some(url) => url.as_str().trim_end_matches('/').to_owned(),
-        None => format!("http://{address}"),
+        None => format!("http://{admin}"),
     };
     let mut out = io::stdout();
     match demo {
@@ -175,13 +176,13 @@ fn show_demo(config: &Config, demo: &Seeded, inference: SocketAddr, admin: Socke
             "\nThe demo is ready. Ask it something:\n\n  curl -N {}/v1/chat/completions \\\n    -H \
              'Authorization: Bearer {}' \\\n    -H 'Content-Type: application/json' \\\n    -d '{{\"model\": \"{}\", \
              \"stream\": true, \"messages\": [{{\"role\": \"user\", \"content\": \"Hello!\"}}]}}'\n",
-            base(&config.public_url, inference),
+            gateway.inference_url(),
             key.expose(),
             demo::SLUG,
         )?,
         Seeded::NotEmpty => writeln!(out, "\nThe data directory is not empty, so no demo was set up in it.")?,
     }
-    writeln!(out, "Admin API, and a page about it: {}/\n", base(&config.admin_url, admin))
+    writeln!(out, "Admin API, and a page about it: {admin_url}/\n")
 }
 
 /// SIGTERM and Ctrl-C. Listened for before anybody can know that we run: an early one must not kill.

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from support.gateway import Gateway, prefix_of
-from support.wire import call
+from support.gateway import DidNotStart, Gateway, prefix_of
+from support.wire import Connection, call
 
 GROUPS = "/v1/gateway/groups"
 
@@ -74,6 +74,75 @@ def test_a_session_ends_when_it_is_ended_and_with_its_key(gateway, origin):
 def test_a_wrong_key_opens_no_session(gateway):
     answer = sign_in(gateway, "wrong-key-0123456789")
     assert answer.status == 401 and "set-cookie" not in answer.headers
+
+
+def current(gateway, *headers, method="GET"):
+    return call(gateway.admin_address, method, "/v1/session", headers)
+
+
+def test_a_browser_learns_of_its_session_and_nobody_else_of_anything(gateway):
+    key = gateway.mint_operator("WORKSPACE_MANAGE_API_KEYS")
+    begun = sign_in(gateway, key)
+    cookie = ("cookie", cookie_of(begun).split(";")[0])
+    answer = current(gateway, cookie)
+    assert answer.status == 200 and answer.json() == {
+        "session": {"name": None, **begun.json()},
+        "gateway": {
+            "version": gateway.admin("GET", "/v1/gateway/status")["version"],
+            "inference_url": f"http://{gateway.address}",
+        },
+    }
+    assert current(gateway, cookie, method="HEAD").status == 200
+
+    nothing = [(), (("cookie", "tollgate_session=wrong"),), (("authorization", f"Bearer {gateway.admin_key}"),)]
+    for headers in nothing:
+        answer = current(gateway, *headers)
+        assert (answer.status, answer.json()) == (200, {"session": None}), "only the cookie counts"
+    assert current(gateway, cookie, ("authorization", "Bearer wrong")).json()["session"], "and nothing else"
+
+    gateway.admin("DELETE", f"/v1/api_keys/{prefix_of(key)}")
+    assert current(gateway, cookie).json() == {"session": None}
+
+
+def test_the_session_of_a_named_key_has_its_name(gateway):
+    minted = gateway.admin("POST", "/v1/api_keys", {"type": "WORKSPACE_EXPORT_METRICS", "name": "Dashboard"})
+    cookie = cookie_of(sign_in(gateway, minted["api_key"])).split(";")[0]
+    session = current(gateway, ("cookie", cookie)).json()["session"]
+    assert (session["name"], session["type"]) == ("Dashboard", "WORKSPACE_EXPORT_METRICS")
+
+
+def test_a_foreign_host_learns_nothing_of_a_session(gateway):
+    cookie = cookie_of(sign_in(gateway, gateway.admin_key)).split(";")[0]
+    with Connection(gateway.admin_address) as connection:
+        connection.send(f"GET /v1/session HTTP/1.1\r\nhost: evil.example\r\ncookie: {cookie}\r\n\r\n".encode())
+        answer = connection.read_answer()
+    assert (answer.status, answer.json()["code"]) == (403, "forbidden_host")
+
+
+@pytest.mark.parametrize(
+    "settings, url",
+    [
+        ({}, "http://127.0.0.1:{port}"),
+        ({"listen": "0.0.0.0:0"}, "http://127.0.0.1:{port}"),
+        ({"listen": "[::]:0"}, "http://127.0.0.1:{port}"),
+        ({"listen": "[::1]:0"}, "http://[::1]:{port}"),
+        ({"public_url": "https://models.example"}, "https://models.example"),
+        ({"public_url": "https://models.example/v1/"}, "https://models.example"),
+        ({"public_url": "https://box.example:8443/llm/"}, "https://box.example:8443/llm"),
+    ],
+    ids=lambda value: str(value),
+)
+def test_the_address_that_customers_call_is_shown(settings, url):
+    try:
+        gateway = Gateway(**settings)
+    except DidNotStart as failure:
+        if "[::" in settings.get("listen", "") and "cannot be listened on" in failure.output:
+            pytest.skip("this machine has no IPv6")
+        raise
+    with gateway:
+        cookie = cookie_of(sign_in(gateway, gateway.admin_key)).split(";")[0]
+        shown = current(gateway, ("cookie", cookie)).json()["gateway"]["inference_url"]
+        assert shown == url.format(port=gateway.address.rsplit(":", 1)[1])
 
 
 def test_the_cookie_is_secure_behind_https():

@@ -1,6 +1,7 @@
 //! The product's rules as functions of values and `now`: no clock, no I/O, no HTTP. Nothing here knows anything above it.
 
 pub mod action;
+pub mod activity;
 pub mod day;
 pub mod delivery;
 pub mod endpoint;

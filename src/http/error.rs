@@ -41,6 +41,8 @@ pub(super) enum AdminError {
     WrongMethod(Vec<Method>),
     /// Nothing can be metered now; what is wrong is told to operators only.
     NotReady,
+    /// So many look on already.
+    TooManyViewers(usize),
     /// A body that did not come.
     BodyTimeout,
     /// A body over this many bytes.
@@ -127,6 +129,11 @@ impl AdminError {
             Self::NotReady => {
                 (StatusCode::SERVICE_UNAVAILABLE, "not_ready", "Requests cannot be metered now.".to_owned())
             }
+            Self::TooManyViewers(most) => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "too_many_viewers",
+                format!("{most} viewers look on already; there can be no more at a time."),
+            ),
             Self::BodyTimeout => {
                 (StatusCode::REQUEST_TIMEOUT, "request_timeout", "The body did not come in time.".to_owned())
             }

@@ -44,6 +44,14 @@ pub struct NewSession {
     pub expires_at_ms: u64,
 }
 
+/// A session that is still good.
+pub struct OpenSession {
+    /// Whose.
+    pub operator: Arc<OperatorEntry>,
+    /// Unix ms.
+    pub expires_at_ms: u64,
+}
+
 /// Whose key it is.
 pub enum KeyOwner {
     /// An operator's.
@@ -90,10 +98,18 @@ impl Gateway {
     }
 
     fn operator_with(&self, fingerprint: &Fingerprint) -> Option<Arc<OperatorEntry>> {
+        self.find_operator(fingerprint).inspect(|operator| operator.last_used_ms.touch(self.now_ms()))
+    }
+
+    fn find_operator(&self, fingerprint: &Fingerprint) -> Option<Arc<OperatorEntry>> {
         let of_environment = self.env_operator.as_ref();
         let of_environment = of_environment.filter(|entry| Fingerprint::from_stored(entry.key.hash) == *fingerprint);
-        let operator = of_environment.cloned().or_else(|| self.catalog.load().operator(fingerprint).cloned());
-        operator.inspect(|operator| operator.last_used_ms.touch(self.now_ms()))
+        of_environment.cloned().or_else(|| self.catalog.load().operator(fingerprint).cloned())
+    }
+
+    /// Whether the operator's key is still good. To ask is not to use it.
+    pub fn is_operator_still(&self, operator: &OperatorEntry) -> bool {
+        self.find_operator(&Fingerprint::from_stored(operator.key.hash)).is_some()
     }
 
     /// The operator key in `TOLLGATE_ADMIN_KEY`.
@@ -120,17 +136,24 @@ impl Gateway {
         Ok(NewSession { token: Secret::new(token), expires_at_ms })
     }
 
-    /// The operator of a session that is still good.
-    pub fn session(&self, token: &str) -> Option<Arc<OperatorEntry>> {
+    /// The session with this token, if it and its key are still good.
+    pub fn session(&self, token: &str) -> Option<OpenSession> {
+        let Session { key, expires_at_ms, .. } = self.find_session(token)?;
+        let operator = self.operator_with(&key)?;
+        Some(OpenSession { operator, expires_at_ms })
+    }
+
+    /// Whether the session with this token, and its key, are still good. To ask is not to use them.
+    pub fn is_session_still(&self, token: &str) -> bool {
+        self.find_session(token).is_some_and(|session| self.find_operator(&session.key).is_some())
+    }
+
+    fn find_session(&self, token: &str) -> Option<Session> {
         let token = blake3::hash(token.as_bytes());
-        let now_ms = self.now_ms();
-        let key = {
-            let sessions = self.auth.sessions.lock();
-            // Hashes are compared in constant time, and a hash of the token tells nothing about it.
-            let session = sessions.values().find(|session| session.token == token);
-            session.filter(|session| session.expires_at_ms > now_ms)?.key
-        };
-        self.operator_with(&key)
+        let sessions = self.auth.sessions.lock();
+        // Hashes are compared in constant time, and a hash of the token tells nothing about it.
+        let session = sessions.values().find(|session| session.token == token);
+        session.filter(|session| session.expires_at_ms > self.now_ms()).cloned()
     }
 
     /// Ends a session.

@@ -12,10 +12,12 @@ use std::{
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
+use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use super::{
     Gateway,
+    activity::Recorder,
     auth::Auth,
     bodies::Bodies,
     catalog::{Catalog, OperatorEntry},
@@ -23,7 +25,7 @@ use super::{
     inflight::{InFlight, LastStop},
     installation::{Installation, InstallationError, write_private},
     operators::ENV_PREFIX,
-    status::Counts,
+    status::{About, Counts},
     upkeep::{self, Upkeep},
     webhooks::Webhooks,
 };
@@ -120,20 +122,20 @@ pub fn boot(config: Config, admin_key: Option<Secret>) -> Result<Booted, BootErr
     let (journal, report) = Journal::open(&config.data_dir.join("journal"), durability)
         .map_err(|error| BootError::Journal(error.to_string()))?;
     let cut = format!("An unfinished write of {} bytes at the end of the journal was cut off.", report.cut_bytes);
-    let mut findings = Vec::from_iter((report.cut_bytes > 0).then_some(cut));
+    let mut findings = Vec::from_iter((report.cut_bytes > 0).then(|| About::Journal.says(cut)));
     let now = clock.now().not_before(journal.last_ms());
     // Three days, so that a clock that was set back finds its day.
     let first = Day(now.day().0.saturating_sub(2));
     let opened = store::open(&config.data_dir, &journal, first)
         .map_err(|error| BootError::Store(config.data_dir.clone(), error))?;
     let Opened { store, rows, counters, replayed, findings: healed } = opened;
-    findings.extend(healed);
+    findings.extend(healed.into_iter().map(|finding| About::Store.says(finding)));
     let webhooks = Webhooks::new(rows.webhooks.clone());
     let catalog = load_catalog(rows, &sealer, now);
     let last_stop = LastStop::read(&config.data_dir, &journal, |slug| catalog.slug_name(slug))
         .map_err(|error| BootError::Journal(error.to_string()))?;
-    findings.extend(last_stop.finding());
-    findings.iter().for_each(|finding| warn!("{finding}"));
+    findings.extend(last_stop.finding().map(|finding| About::LastStop.says(finding)));
+    findings.iter().for_each(|finding| warn!("{}", finding.message));
     last_stop.log();
 
     for ((day, group, slug), counter) in counters {
@@ -152,6 +154,7 @@ pub fn boot(config: Config, admin_key: Option<Secret>) -> Result<Booted, BootErr
     );
 
     let (handle, woken) = upkeep::Handle::new();
+    let activity = Recorder::open(&config.data_dir, journal.last_seq() == 0);
     let gateway = Arc::new(Gateway {
         bodies: Bodies::new(config.max_bodies),
         clock,
@@ -161,6 +164,7 @@ pub fn boot(config: Config, admin_key: Option<Secret>) -> Result<Booted, BootErr
         estimates: Mutex::new(estimates),
         auth: Auth::default(),
         counts: Counts::default(),
+        activity,
         in_flight: InFlight::default(),
         last_stop,
         listeners: OnceLock::new(),
@@ -171,6 +175,7 @@ pub fn boot(config: Config, admin_key: Option<Secret>) -> Result<Booted, BootErr
         changes: Arc::default(),
         webhooks,
         upkeep: handle,
+        stopping: watch::Sender::new(false),
         fold_error: Mutex::default(),
         housekeeping_error: Mutex::default(),
         config,

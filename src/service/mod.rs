@@ -3,6 +3,7 @@
 //! [`Gateway`] is everything that requests share. Two stories run through it: an operator's change (`change`) and a
 //! customer's request (`inference`); each reads top to bottom in its file.
 
+pub mod activity;
 pub mod audit;
 pub mod auth;
 pub mod backup;
@@ -37,12 +38,13 @@ pub mod verify;
 pub mod webhooks;
 
 use std::{
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     sync::{Arc, OnceLock},
 };
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
+use tokio::sync::watch;
 
 pub use self::boot::{BootError, Booted, boot};
 use self::{
@@ -51,7 +53,7 @@ use self::{
     catalog::{Catalog, OperatorEntry},
     clock::Clock,
     inflight::{InFlight, LastStop},
-    status::Counts,
+    status::{Counts, Notice},
 };
 use crate::{
     config::Config,
@@ -81,13 +83,14 @@ pub struct Gateway {
     pub auth: Auth,
     /// What happened since the start, for the status page.
     pub counts: Counts,
+    activity: activity::Recorder,
     /// What was admitted and has not ended.
     pub in_flight: InFlight,
     /// What had not ended when the last run did.
     pub last_stop: LastStop,
     listeners: OnceLock<Arc<[SocketAddr]>>,
-    /// What was found at the start that an operator should know, in sentences.
-    pub findings: Vec<String>,
+    /// What was found at the start that an operator should know.
+    findings: Vec<Notice>,
     hasher: KeyHasher,
     sealer: Arc<Sealer>,
     env_operator: Option<Arc<OperatorEntry>>,
@@ -98,6 +101,8 @@ pub struct Gateway {
     changes: Arc<tokio::sync::Mutex<()>>,
     webhooks: webhooks::Webhooks,
     upkeep: upkeep::Handle,
+    /// Whether the process has been asked to stop.
+    stopping: watch::Sender<bool>,
 }
 
 impl Gateway {
@@ -119,6 +124,31 @@ impl Gateway {
 
     fn listeners(&self) -> Arc<[SocketAddr]> {
         self.listeners.get().cloned().unwrap_or_default()
+    }
+
+    /// The address that customers call, as people see it: without a slash at its end and without `/v1`.
+    pub fn inference_url(&self) -> String {
+        if let Some(url) = &self.config.public_url {
+            let url = url.as_str().trim_end_matches('/');
+            return url.strip_suffix("/v1").unwrap_or(url).trim_end_matches('/').to_owned();
+        }
+        let mut address = self.listeners().first().copied().unwrap_or(self.config.listen);
+        if address.ip().is_unspecified() {
+            address.set_ip(Ipv4Addr::LOCALHOST.into());
+        }
+        format!("http://{address}")
+    }
+
+    /// The process has been asked to stop: what would go on for as long as somebody looks ends.
+    pub fn begin_stop(&self) {
+        self.stopping.send_replace(true);
+    }
+
+    /// Waits until the process is asked to stop.
+    pub async fn asked_to_stop(&self) {
+        let mut stopping = self.stopping.subscribe();
+        // The sender is there as long as we are.
+        let _ = stopping.wait_for(|is_stopping| *is_stopping).await;
     }
 
     fn token_admission(&self) -> TokenAdmission {

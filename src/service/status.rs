@@ -12,8 +12,11 @@ use tokio::sync::Notify;
 
 use super::Gateway;
 use crate::{
-    domain::usage::Usage,
-    upstream::{health::Trouble, target::Target},
+    domain::{
+        id::{EndpointId, WebhookId},
+        usage::Usage,
+    },
+    upstream::{health::Failure, target::Target},
 };
 
 /// How long a record may wait before new requests are refused.
@@ -25,6 +28,7 @@ pub struct Counts {
     admitted: AtomicU64,
     ended: AtomicU64,
     refused: AtomicU64,
+    errors: AtomicU64,
     target_failures: AtomicU64,
     billed: AtomicU64,
     input_tokens: AtomicU64,
@@ -42,6 +46,8 @@ pub struct Counted {
     pub admitted: u64,
     /// Requests that a limit stopped.
     pub refused: u64,
+    /// Requests that failed through us or an upstream, before their answer or in its middle.
+    pub errors: u64,
     /// Times that a target was passed over.
     pub target_failures: u64,
     /// Events.
@@ -86,6 +92,11 @@ impl Counts {
         add(&self.refused, 1);
     }
 
+    /// A request of somebody with a good key failed, and not through him.
+    pub fn failed(&self) {
+        add(&self.errors, 1);
+    }
+
     pub(super) fn target_failed(&self) {
         add(&self.target_failures, 1);
     }
@@ -103,12 +114,58 @@ impl Counts {
             running: self.running(),
             admitted: get(&self.admitted),
             refused: get(&self.refused),
+            errors: get(&self.errors),
             target_failures: get(&self.target_failures),
             billed: get(&self.billed),
             input_tokens: get(&self.input_tokens),
             output_tokens: get(&self.output_tokens),
         }
     }
+}
+
+/// What needs an operator's attention.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notice {
+    /// Where to look.
+    pub about: About,
+    /// A sentence.
+    pub message: String,
+}
+
+/// What a notice is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum About {
+    /// The log of everything billed and changed.
+    Journal,
+    /// What is computed from it.
+    Store,
+    /// What was in flight when the process ended, or will not be known of when it ends.
+    LastStop,
+    /// Operators' keys.
+    Keys,
+    /// This webhook.
+    Webhook(WebhookId),
+    /// A target of this endpoint.
+    Endpoint(EndpointId),
+}
+
+impl About {
+    /// A notice about it.
+    pub(super) fn says(self, message: String) -> Notice {
+        Notice { about: self, message }
+    }
+}
+
+/// A target of an endpoint, and how it has fared.
+pub struct TargetView {
+    /// Its endpoint.
+    pub endpoint: EndpointId,
+    /// The endpoint's.
+    pub slug: Arc<str>,
+    /// Its place among the endpoint's targets.
+    pub index: usize,
+    /// The target.
+    pub target: Arc<Target>,
 }
 
 impl Gateway {
@@ -125,21 +182,43 @@ impl Gateway {
         })
     }
 
-    /// What needs an operator's attention, in sentences.
-    pub fn attention(&self) -> Vec<String> {
-        let catalog = self.catalog.load();
-        let troubles = catalog.models().flat_map(|model| {
-            let of_target = |(index, target): (usize, &Arc<Target>)| {
-                let Trouble { why, times, .. } = target.health.trouble()?;
-                let what = if times == 1 { "did not answer the last call" } else { "has not answered lately" };
-                Some(format!("Target {index} of {} {what} (failures in a row: {times}): {why}.", model.slug))
-            };
-            model.targets.iter().enumerate().filter_map(of_target)
-        });
+    /// What needs an operator's attention.
+    pub fn notices(&self) -> Vec<Notice> {
         let behind = [&self.fold_error, &self.housekeeping_error].map(|error| error.lock().clone());
-        let own = self.cannot_meter().into_iter().chain(behind.into_iter().flatten()).chain(self.in_flight.trouble());
-        let own = own.chain(self.guessing_told()).chain(self.trouble_with_webhooks());
-        self.findings.iter().cloned().chain(self.damage_told()).chain(own).chain(troubles).collect()
+        let mut notices = self.findings.clone();
+        let mut tell = |about: About, sentences: Vec<String>| {
+            notices.extend(sentences.into_iter().map(|sentence| about.says(sentence)));
+        };
+        tell(About::Journal, self.damage_told());
+        tell(About::Journal, Vec::from_iter(self.cannot_meter()));
+        tell(About::Store, behind.into_iter().flatten().collect());
+        tell(About::LastStop, Vec::from_iter(self.in_flight.trouble()));
+        tell(About::Keys, self.guessing_told());
+        notices.extend(self.trouble_with_webhooks());
+        let trouble = |TargetView { endpoint, slug, index, target }| {
+            let Failure { why, times, .. } = target.health.trouble()?;
+            let what = if times == 1 { "did not answer the last call" } else { "has not answered lately" };
+            let sentence = format!("Target {index} of {slug} {what} (failures in a row: {times}): {why}.");
+            Some(About::Endpoint(endpoint).says(sentence))
+        };
+        notices.extend(self.targets().into_iter().filter_map(trouble));
+        notices
+    }
+
+    /// All targets, in the order of their endpoints' creation.
+    pub fn targets(&self) -> Vec<TargetView> {
+        let catalog = self.catalog.load();
+        let mut models: Vec<_> = catalog.models().collect();
+        models.sort_unstable_by_key(|model| model.endpoint);
+        let views = models.into_iter().flat_map(|model| {
+            model.targets.iter().enumerate().map(|(index, target)| TargetView {
+                endpoint: model.endpoint,
+                slug: model.slug.clone(),
+                index,
+                target: target.clone(),
+            })
+        });
+        views.collect()
     }
 
     /// Free and total bytes of the file system under the data directory.

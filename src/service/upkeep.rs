@@ -1,6 +1,6 @@
 //! The thread that works behind the requests: it keeps the store up to date with the journal and the data directory in
-//! order (`housekeeping`), frees what has run empty in the ledgers, and says in the log when billing stops and when it
-//! goes on.
+//! order (`housekeeping`), reads the counters (`activity`), frees what has run empty in the ledgers, and says in the log
+//! when billing stops and when it goes on.
 
 use std::{
     sync::{Arc, mpsc},
@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tracing::{error, info};
 
-use super::{Gateway, error::Error, housekeeping::Housekeeping};
+use super::{Gateway, activity::Reading, error::Error, housekeeping::Housekeeping};
 use crate::store::{FoldError, Folder, StoreError};
 
 /// How often the store takes in what has become durable.
@@ -114,6 +114,7 @@ impl Gateway {
             Err(error) => return self.note_fold(Err(error.into())),
         };
         let mut housekeeping = Housekeeping::new(self);
+        let mut reading = Reading::begin(self);
         let (mut swept, mut built) = (Instant::now(), None);
         let mut could_meter = true;
         loop {
@@ -122,12 +123,14 @@ impl Gateway {
             let kept_up = folded.is_ok();
             self.note_fold(self.give_up_on_failure(folded));
             could_meter = self.note_metering(could_meter);
+            reading.round(self, could_meter);
             // On a full disk the journal needs every byte itself.
             if kept_up && could_meter {
                 let done = housekeeping.round(self);
                 self.note_housekeeping(self.give_up_on_failure(done));
             }
             if is_last {
+                reading.write(self);
                 return self.note_housekeeping(housekeeping.snapshot(self).map_err(FoldError::from));
             }
             if swept.elapsed() >= SWEEP_INTERVAL {

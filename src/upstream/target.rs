@@ -25,7 +25,7 @@ pub struct Target {
     pub model: Arc<str>,
     provider: Provider,
     /// Where it is; never to be seen by a customer.
-    host: Option<String>,
+    base_url: Option<Url>,
     /// How to reach it.
     pub reach: Reach,
     /// How it has fared.
@@ -51,13 +51,23 @@ impl Target {
             Provider::Anthropic => Reach::Broken("the provider ANTHROPIC is not supported yet"),
             _ => templates(target, secret).map_or_else(Reach::Broken, Reach::Http),
         };
-        let host = provider::base_url(target).and_then(|url| url.host_str().map(str::to_owned));
-        Self { model, provider: target.provider, host, reach, health: Health::default() }
+        let base_url = provider::base_url(target);
+        Self { model, provider: target.provider, base_url, reach, health: Health::default() }
     }
 
     /// Its host's name or address.
     pub fn host(&self) -> Option<&str> {
-        self.host.as_deref()
+        self.base_url.as_ref()?.host_str()
+    }
+
+    /// Scheme, host and port. The demo upstream has none.
+    pub fn origin(&self) -> Option<String> {
+        self.base_url.as_ref().map(|url| url.origin().ascii_serialization())
+    }
+
+    /// Who runs it.
+    pub fn provider(&self) -> Provider {
+        self.provider
     }
 
     /// What it calls the output maximum of a request.

@@ -9,7 +9,6 @@ use actix_web::{
     web::Data,
 };
 use bytes::Bytes;
-use futures_core::Stream;
 use schemars::json_schema;
 use tokio::sync::mpsc;
 use tracing::{info, warn};
@@ -18,6 +17,7 @@ use super::{
     body::{Nothing, OptionalBody},
     describe::{Describe, Operation, Schemas},
     operator::{ManageAll, Operator},
+    received::Received,
 };
 use crate::{
     domain::action,
@@ -78,19 +78,6 @@ impl Write for Pieces {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
-    }
-}
-
-struct Received(mpsc::Receiver<io::Result<Bytes>>);
-
-impl Stream for Received {
-    type Item = io::Result<Bytes>;
-
-    fn poll_next(
-        mut self: std::pin::Pin<&mut Self>,
-        context: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Option<Self::Item>> {
-        self.0.poll_recv(context)
     }
 }
 

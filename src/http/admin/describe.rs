@@ -34,9 +34,14 @@ impl Schemas {
         Self { read: settings.clone().into_generator(), written: settings.for_serialize().into_generator() }
     }
 
+    /// What an answer is, or carries.
+    pub(super) fn of_answer<T: JsonSchema>(&mut self) -> Schema {
+        self.written.subschema_for::<T>()
+    }
+
     /// What every failure answers with.
     pub(super) fn error(&mut self) -> Schema {
-        self.written.subschema_for::<ErrorBody>()
+        self.of_answer::<ErrorBody>()
     }
 
     /// All of them, by name. What is both read and written has one schema.
@@ -151,7 +156,7 @@ impl<T: JsonSchema> Describe for SignedBody<T> {
 
 impl<T: JsonSchema> Describe for Json<T> {
     fn describe(operation: &mut Operation, schemas: &mut Schemas) {
-        operation.answer = Some(schemas.written.subschema_for::<T>());
+        operation.answer = Some(schemas.of_answer::<T>());
     }
 }
 

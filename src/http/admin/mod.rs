@@ -21,6 +21,7 @@ mod groups;
 mod health;
 mod keys;
 mod limits;
+mod live;
 mod models;
 mod operator;
 mod operators;
@@ -28,6 +29,7 @@ mod origin;
 mod page;
 mod path;
 mod query;
+mod received;
 mod reports;
 mod secrets;
 mod session;
@@ -56,6 +58,7 @@ pub fn routes(gateway: Arc<Gateway>) -> impl FnOnce(&mut ServiceConfig) {
             .wrap(from_fn(envelope::envelope))
             .app_data(Data::from(gateway))
             .app_data(Data::new(spec::Spec::of(&table)))
+            .app_data(Data::new(live::Viewers::default()))
             .configure(assets::mount)
             .configure(|services| table::mount(table, services))
             .default_service(web::to(no_route));

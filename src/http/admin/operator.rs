@@ -12,6 +12,7 @@ use actix_web::{FromRequest, HttpMessage, HttpRequest, dev::Payload, http::heade
 
 use super::{field::OperatorTypeWord, origin};
 use crate::{
+    crypto::secret::Secret,
     domain::{
         key::OperatorType,
         record::{Actor, ActorKind},
@@ -65,8 +66,20 @@ pub(super) struct Operator<S> {
 impl<S: Scope> Operator<S> {
     /// As changes are recorded under.
     pub(super) fn actor(&self) -> Actor {
-        let Asking { operator, kind } = &self.asking;
-        Actor { kind: *kind, api_key_prefix: operator.key.prefix.clone(), api_key_name: operator.key.name.clone() }
+        let Asking { operator, shown } = &self.asking;
+        let kind = match shown {
+            Shown::Key => ActorKind::ApiKey,
+            Shown::Session(_) => ActorKind::Session,
+        };
+        Actor { kind, api_key_prefix: operator.key.prefix.clone(), api_key_name: operator.key.name.clone() }
+    }
+
+    /// Whether what was shown is still good.
+    pub(super) fn is_still(&self, gateway: &Gateway) -> bool {
+        match &self.asking.shown {
+            Shown::Key => gateway.is_operator_still(&self.asking.operator),
+            Shown::Session(token) => gateway.is_session_still(token.expose()),
+        }
     }
 }
 
@@ -103,18 +116,25 @@ pub(super) struct SeenPrefix(pub(super) String);
 
 struct Asking {
     operator: Arc<OperatorEntry>,
-    kind: ActorKind,
+    shown: Shown,
+}
+
+/// What shows who asks.
+enum Shown {
+    Key,
+    /// Its token.
+    Session(Secret),
 }
 
 /// A key in the Authorization header, else a session's cookie.
 fn authenticate(request: &HttpRequest) -> Result<Asking, AdminError> {
     let gateway = gateway(request)?;
     let asking = match (key(request), request.cookie(SESSION_COOKIE)) {
-        (Some(key), _) => Asking { operator: with_key(gateway, request, key)?, kind: ActorKind::ApiKey },
+        (Some(key), _) => Asking { operator: with_key(gateway, request, key)?, shown: Shown::Key },
         (None, Some(cookie)) => {
-            let operator = gateway.session(cookie.value()).ok_or(AdminError::NoKey)?;
+            let operator = gateway.session(cookie.value()).ok_or(AdminError::NoKey)?.operator;
             origin::check_session_use(request, gateway.config.admin_url.as_ref())?;
-            Asking { operator, kind: ActorKind::Session }
+            Asking { operator, shown: Shown::Session(Secret::new(cookie.value().to_owned())) }
         }
         (None, None) => return Err(AdminError::NoKey),
     };

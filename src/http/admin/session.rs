@@ -38,6 +38,38 @@ pub(super) struct Session {
     expires_at: Timestamp,
 }
 
+/// The session that a request's cookie is of.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct CurrentSession {
+    /// Null without a cookie that is still good.
+    session: Option<SessionView>,
+    /// Only with a session.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gateway: Option<GatewayView>,
+}
+
+/// A session that is good.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "CurrentSessionDetails")]
+struct SessionView {
+    /// Of its key.
+    prefix: String,
+    /// Of its key.
+    name: Option<String>,
+    #[serde(rename = "type")]
+    operator_type: OperatorTypeWord,
+    expires_at: Timestamp,
+}
+
+/// What a page needs to know of the gateway before anything else.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "CurrentSessionGateway")]
+struct GatewayView {
+    version: &'static str,
+    /// The address that customers call, without `/v1`.
+    inference_url: String,
+}
+
 /// A session that has ended.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct EndedSession {
@@ -68,6 +100,20 @@ pub(super) async fn begin(
     };
     let lasts = Duration::seconds(SESSION.as_secs().cast_signed());
     Ok(with_cookie(answer, cookie(&gateway.config, session.token.expose(), lasts)))
+}
+
+/// Whether a browser has a session: it cannot see its cookie itself. Nobody else is told anything.
+pub(super) async fn current(_: Anyone, gateway: Data<Gateway>, request: HttpRequest) -> Json<CurrentSession> {
+    let session = request.cookie(SESSION_COOKIE).and_then(|cookie| gateway.session(cookie.value()));
+    let version = env!("CARGO_PKG_VERSION");
+    let about = session.is_some().then(|| GatewayView { version, inference_url: gateway.inference_url() });
+    let session = session.map(|session| SessionView {
+        prefix: session.operator.key.prefix.clone(),
+        name: session.operator.key.name.clone(),
+        operator_type: OperatorTypeWord(session.operator.key.operator_type),
+        expires_at: Timestamp(session.expires_at_ms),
+    });
+    Json(CurrentSession { session, gateway: about })
 }
 
 pub(super) async fn end(

@@ -6,7 +6,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::{
-    field::Timestamp,
+    field::{ProviderWord, Timestamp},
     gaps::Gap,
     operator::{ExportMetrics, Operator},
     webhooks::DeliveryStatus,
@@ -17,6 +17,7 @@ use crate::{
         Gateway,
         inflight::{LastStop, Unfinished},
         refused::RefusedFrom,
+        status::{self as service, About, TargetView},
         webhooks::WebhookView,
     },
     store::snapshot,
@@ -37,10 +38,45 @@ pub(super) struct Status {
     requests: Requests,
     in_flight_at_last_stop: InFlight,
     webhooks: Vec<Webhook>,
+    /// Every endpoint's targets, and how each has fared.
+    upstreams: Vec<Upstream>,
     /// Where keys that were refused came from since the start: the 20 latest addresses, the latest first.
     refused_keys: Vec<RefusedKeys>,
-    /// What an operator should know, in sentences; empty while all is well.
+    /// What an operator should know; empty while all is well.
+    notices: Vec<Notice>,
+    /// Their messages.
     attention: Vec<String>,
+}
+
+/// What an operator should know.
+#[derive(Serialize, JsonSchema)]
+struct Notice {
+    /// A sentence.
+    message: String,
+    about: Subject,
+}
+
+/// What a notice is about. More kinds may be added.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "NoticeSubject")]
+struct Subject {
+    kind: &'static str,
+    /// Which one, where there are many.
+    id: Option<String>,
+}
+
+impl Notice {
+    fn new(notice: &service::Notice) -> Self {
+        let (kind, id) = match notice.about {
+            About::Journal => ("journal", None),
+            About::Store => ("store", None),
+            About::LastStop => ("last_stop", None),
+            About::Keys => ("keys", None),
+            About::Webhook(id) => ("webhook", Some(id.to_string())),
+            About::Endpoint(id) => ("endpoint", Some(id.to_string())),
+        };
+        Self { message: notice.message.clone(), about: Subject { kind, id } }
+    }
 }
 
 /// The log of everything billed and changed.
@@ -132,6 +168,8 @@ struct Requests {
     admitted: u64,
     /// Stopped by a limit.
     refused: u64,
+    /// Answered with a 5xx, or broken off by an upstream.
+    errors: u64,
     billed: u64,
     /// Times that a target was passed over.
     target_failures: u64,
@@ -198,6 +236,64 @@ impl Webhook {
     }
 }
 
+/// A target of an endpoint, and how it has fared since the start or since the endpoint changed.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "UpstreamStatus")]
+struct Upstream {
+    endpoint_id: String,
+    slug: String,
+    /// Among the endpoint's targets.
+    index: usize,
+    provider: ProviderWord,
+    /// Scheme, host and port; null for one that is not reached over the network.
+    origin: Option<String>,
+    state: UpstreamState,
+    /// Since it last answered.
+    failures_in_a_row: u64,
+    /// It stays when it answers again.
+    last_error: Option<String>,
+    last_failure_at: Option<Timestamp>,
+    /// To the second.
+    last_success_at: Option<Timestamp>,
+}
+
+/// How a target is.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum UpstreamState {
+    /// It answered the last call.
+    Ok,
+    /// It did not.
+    Failing,
+    /// Nothing was sent to it.
+    Unused,
+}
+
+impl Upstream {
+    fn new(view: &TargetView) -> Self {
+        let TargetView { endpoint, slug, index, target } = view;
+        let (failure, last_success) = (target.health.last_failure(), target.health.last_success_ms());
+        let failures_in_a_row = failure.as_ref().map_or(0, |failure| failure.times);
+        let state = match (failures_in_a_row, last_success) {
+            (0, None) => UpstreamState::Unused,
+            (0, Some(_)) => UpstreamState::Ok,
+            _ => UpstreamState::Failing,
+        };
+        Self {
+            endpoint_id: endpoint.to_string(),
+            slug: slug.to_string(),
+            index: *index,
+            provider: ProviderWord(target.provider()),
+            origin: target.origin(),
+            state,
+            failures_in_a_row,
+            last_failure_at: failure.as_ref().map(|failure| Timestamp(failure.at_ms)),
+            last_error: failure.map(|failure| failure.why),
+            last_success_at: last_success.map(Timestamp),
+        }
+    }
+}
+
 /// Keys that were refused, of one address.
 #[derive(Serialize, JsonSchema)]
 struct RefusedKeys {
@@ -251,28 +347,38 @@ impl Journal {
     }
 }
 
+impl Status {
+    /// As it is now.
+    pub(super) fn new(gateway: &Gateway) -> Self {
+        let counted = gateway.counts.read();
+        let notices = gateway.notices();
+        Self {
+            version: env!("CARGO_PKG_VERSION"),
+            started_at: Timestamp(gateway.clock.started_unix_ms()),
+            uptime_s: gateway.clock.now().monotonic_ns / 1_000_000_000,
+            journal: Journal::new(gateway),
+            store: Store::new(gateway),
+            disk: gateway.disk_space().map(|(free_bytes, total_bytes)| Disk { free_bytes, total_bytes }),
+            requests: Requests {
+                running: counted.running,
+                admitted: counted.admitted,
+                refused: counted.refused,
+                errors: counted.errors,
+                billed: counted.billed,
+                target_failures: counted.target_failures,
+                input_tokens: counted.input_tokens,
+                output_tokens: counted.output_tokens,
+            },
+            in_flight_at_last_stop: InFlight::new(&gateway.last_stop),
+            webhooks: gateway.webhooks(None).iter().map(Webhook::new).collect(),
+            upstreams: gateway.targets().iter().map(Upstream::new).collect(),
+            refused_keys: gateway.refused_keys(REFUSED_SHOWN).iter().map(RefusedKeys::new).collect(),
+            notices: notices.iter().map(Notice::new).collect(),
+            attention: notices.into_iter().map(|notice| notice.message).collect(),
+        }
+    }
+}
+
 pub(super) async fn status(_: Operator<ExportMetrics>, gateway: Data<Gateway>) -> Json<Status> {
-    let started_at_ms = gateway.clock.started_unix_ms();
-    let counted = gateway.counts.read();
-    Json(Status {
-        version: env!("CARGO_PKG_VERSION"),
-        started_at: Timestamp(started_at_ms),
-        uptime_s: gateway.clock.now().monotonic_ns / 1_000_000_000,
-        journal: Journal::new(&gateway),
-        store: Store::new(&gateway),
-        disk: gateway.disk_space().map(|(free_bytes, total_bytes)| Disk { free_bytes, total_bytes }),
-        requests: Requests {
-            running: counted.running,
-            admitted: counted.admitted,
-            refused: counted.refused,
-            billed: counted.billed,
-            target_failures: counted.target_failures,
-            input_tokens: counted.input_tokens,
-            output_tokens: counted.output_tokens,
-        },
-        in_flight_at_last_stop: InFlight::new(&gateway.last_stop),
-        webhooks: gateway.webhooks(None).iter().map(Webhook::new).collect(),
-        refused_keys: gateway.refused_keys(REFUSED_SHOWN).iter().map(RefusedKeys::new).collect(),
-        attention: gateway.attention(),
-    })
+    Json(Status::new(&gateway))
 }

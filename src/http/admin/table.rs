@@ -5,8 +5,8 @@ use actix_web::{FromRequest, Handler, Responder, guard, http::Method, web};
 use super::{
     audit, backup,
     describe::{Arguments, Describe, Operation, Schemas},
-    endpoints, events, groups, health, keys, limits, operators, reports, secrets, session, signing_key, spec, status,
-    webhooks,
+    endpoints, events, groups, health, keys, limits, live, operators, reports, secrets, session, signing_key, spec,
+    status, webhooks,
 };
 use crate::http::error::AdminError;
 
@@ -105,6 +105,7 @@ pub(super) fn table() -> Vec<Entry> {
         entry(POST,   REDELIVER,            "Deliver dead letters again",        webhooks::redeliver),
         entry(POST,   "/v1/gateway/backup", "Everything durable as one file",    backup::create),
         entry(GET,    "/v1/gateway/status", "How the gateway is",                status::status),
+        entry(GET,    "/v1/gateway/live",   "How it is, every second",           live::live),
         entry(GET,    OPERATORS,            "List operator keys",                operators::list),
         entry(POST,   OPERATORS,            "Create an operator key",            operators::create),
         entry(DELETE, OPERATOR,             "Delete an operator key",            operators::delete),
@@ -112,6 +113,7 @@ pub(super) fn table() -> Vec<Entry> {
         entry(POST,   SECRETS,              "Store a provider credential",       secrets::put),
         entry(DELETE, SECRET,               "Delete a provider credential",      secrets::delete),
         entry(GET,    "/v1/audit_logs",     "Who changed what",                  audit::list),
+        entry(GET,    SESSION,              "The session of a cookie",           session::current),
         entry(POST,   SESSION,              "Begin a session",                   session::begin),
         entry(DELETE, SESSION,              "End a session",                     session::end),
         entry(GET,    "/v1/spec",           "This specification",                spec::get),
@@ -179,6 +181,6 @@ mod tests {
             operation.types.is_none()
         });
         let open: Vec<_> = open.map(|entry| format!("{} {}", entry.method, entry.path)).collect();
-        assert_eq!(open, ["POST /v1/session", "GET /healthz", "GET /readyz"]);
+        assert_eq!(open, ["GET /v1/session", "POST /v1/session", "GET /healthz", "GET /readyz"]);
     }
 }

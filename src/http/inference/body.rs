@@ -43,6 +43,10 @@ pub(super) async fn read_body(
     if declared.is_some_and(|declared| declared > max) {
         return Err(Problem::request_too_large(max));
     }
+    let overloaded = |_| {
+        gateway.counts.failed();
+        Problem::overloaded()
+    };
     let begun = Instant::now();
     let mut room = Room::default();
     let mut first = Bytes::new();
@@ -57,14 +61,14 @@ pub(super) async fn read_body(
         }
         if first.is_empty() {
             // Most bodies are one piece, which is passed on without a copy.
-            gateway.bodies.cover(&mut room, length).await.map_err(|_| Problem::overloaded())?;
+            gateway.bodies.cover(&mut room, length).await.map_err(overloaded)?;
             first = piece;
             continue;
         }
         let had = joined.capacity() as u64;
         if length > had {
             let wanted = (2 * had).max(FIRST_ROOM).min(declared.unwrap_or(max)).max(length);
-            gateway.bodies.cover(&mut room, wanted).await.map_err(|_| Problem::overloaded())?;
+            gateway.bodies.cover(&mut room, wanted).await.map_err(overloaded)?;
             joined.reserve(usize::try_from(wanted).unwrap_or(usize::MAX).saturating_sub(joined.len()));
         }
         if joined.is_empty() {

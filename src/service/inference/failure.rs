@@ -37,6 +37,18 @@ pub enum Refused {
     Internal(String),
 }
 
+impl Refused {
+    /// Whether something is broken here or upstream; otherwise it is the customer who has to do something.
+    pub(super) fn is_failure(&self) -> bool {
+        match self {
+            Self::Invalid(_) | Self::ModelNotFound(_) | Self::Limit(..) | Self::UpstreamRefused(_) => false,
+            Self::CannotMeter(_) | Self::NoUpstream | Self::Upstream | Self::UpstreamTimeout | Self::Internal(_) => {
+                true
+            }
+        }
+    }
+}
+
 impl From<Refused> for Failure {
     fn from(refused: Refused) -> Self {
         Self { refused, standings: None }

@@ -92,6 +92,14 @@ pub struct Answer {
 
 /// Serves one request.
 pub async fn serve(worker: &Worker, call: Call) -> Result<Answer, Failure> {
+    let answered = answer(worker, call).await;
+    if answered.as_ref().is_err_and(|failure| failure.refused.is_failure()) {
+        worker.gateway.counts.failed();
+    }
+    answered
+}
+
+async fn answer(worker: &Worker, call: Call) -> Result<Answer, Failure> {
     let gateway = &worker.gateway;
     let Call { arrived, body, room, passed_on } = call;
     let key = arrived.key.clone();

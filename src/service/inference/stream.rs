@@ -158,6 +158,7 @@ impl AnswerStream {
 
     /// The answer ends too early: a stream says so in an event of its own. Then the connection is cut.
     fn break_off(&mut self, message: &str) {
+        self.gateway.counts.failed();
         match self.form {
             Form::Events => {
                 let error =

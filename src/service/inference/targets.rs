@@ -78,11 +78,11 @@ pub(super) async fn find_answer(
         let body = request.rewrite(body, &Changes { model: &target.model, cap });
         match attempt(worker, model, target, route, body, passed_on).await {
             Outcome::Answered(response) => {
-                target.health.succeeded();
+                target.health.succeeded(worker.gateway.now_ms());
                 return Ok(Found { response, target: target.clone(), reservation });
             }
             Outcome::Refused(refused) => {
-                target.health.succeeded();
+                target.health.succeeded(worker.gateway.now_ms());
                 reservation.release(true);
                 return Err(Refused::UpstreamRefused(refused));
             }

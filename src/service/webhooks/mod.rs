@@ -27,7 +27,12 @@ pub use self::{
     state::{LastError, Phase, Standing},
     trial::Tested,
 };
-use super::{Gateway, change::Change, error::Error};
+use super::{
+    Gateway,
+    change::Change,
+    error::Error,
+    status::{About, Notice},
+};
 use crate::{
     crypto::{mint, random, secret::Secret},
     domain::{
@@ -249,9 +254,13 @@ impl Gateway {
         self.webhooks.state(webhook).skip_to(first, webhook);
     }
 
-    /// What is wrong with webhooks, in sentences.
-    pub(super) fn trouble_with_webhooks(&self) -> Vec<String> {
-        self.webhooks(None).iter().flat_map(state::sentences).collect()
+    /// What is wrong with webhooks.
+    pub(super) fn trouble_with_webhooks(&self) -> Vec<Notice> {
+        let told = |view: &WebhookView| {
+            let about = About::Webhook(view.webhook.id);
+            state::sentences(view).into_iter().map(move |sentence| about.says(sentence))
+        };
+        self.webhooks(None).iter().flat_map(told).collect()
     }
 }
 

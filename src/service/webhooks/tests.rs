@@ -84,7 +84,7 @@ async fn an_enabled_webhook_needs_what_it_has_not_delivered_until_that_is_let_go
             assert_eq!(gateway.needed_by_webhooks()[0].1, 8);
             assert_eq!(gateway.webhook(webhook.id).unwrap().records_behind, last - 7);
             let [told] = &gateway.trouble_with_webhooks()[..] else { panic!("one sentence") };
-            assert!(told.contains("up to record 7"), "{told}");
+            assert!(told.message.contains("up to record 7"), "{told:?}");
         })
         .await;
     drop(gateway);
@@ -163,7 +163,7 @@ fn events_that_cannot_be_read_are_told_of() {
     runtime.block_on(work_until(&gateway, &webhook, |standing| standing.unreadable.is_some()));
     assert_eq!(gateway.webhook(webhook.id).unwrap().standing.unreadable, Some((damaged, damaged)));
     let [told] = &gateway.trouble_with_webhooks()[..] else { panic!("one sentence") };
-    assert!(told.contains(&format!("records {damaged} to {damaged}")), "{told}");
+    assert!(told.message.contains(&format!("records {damaged} to {damaged}")), "{told:?}");
     drop(gateway);
     booted.close();
 }

@@ -1,0 +1,218 @@
+//! `/v1/gateway/live`: how the gateway is, as server-sent events: one at once and then one a second, for as long as
+//! somebody looks.
+//!
+//! Each viewer has a task that ends when he is gone, when his session or key ends, and when the process is asked to stop.
+//! What one viewer is shown is made once for all who look in that second.
+
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    time::{Duration, Instant},
+};
+
+use actix_web::{
+    HttpRequest, HttpResponse, Responder,
+    body::BoxBody,
+    http::{
+        Method,
+        header::{CACHE_CONTROL, CONTENT_TYPE},
+    },
+    rt,
+    web::Data,
+};
+use bytes::Bytes;
+use parking_lot::Mutex;
+use schemars::{JsonSchema, json_schema};
+use serde::Serialize;
+use tokio::{
+    sync::mpsc,
+    time::{MissedTickBehavior, interval},
+};
+
+use super::{
+    describe::{Describe, Operation, Schemas},
+    field::Timestamp,
+    operator::{ExportMetrics, Operator},
+    received::Received,
+    status::Status,
+};
+use crate::{
+    domain::activity::Figures,
+    http::error::AdminError,
+    service::{Gateway, activity::Minute, error::Error},
+};
+
+/// So many may look at a time.
+const MAX_VIEWERS: usize = 64;
+
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// For so long what one viewer was shown is shown to others.
+const FRESH: Duration = Duration::from_millis(500);
+
+/// Who looks, and what they are shown.
+#[derive(Default)]
+pub(super) struct Viewers {
+    count: AtomicUsize,
+    latest: Mutex<Option<(Instant, Bytes)>>,
+}
+
+impl Viewers {
+    fn event(&self, gateway: &Gateway) -> Result<Bytes, serde_json::Error> {
+        let mut latest = self.latest.lock();
+        let fresh = latest.as_ref().filter(|(made, _)| made.elapsed() < FRESH).map(|(_, event)| event.clone());
+        if let Some(event) = fresh {
+            return Ok(event);
+        }
+        let data = serde_json::to_string(&Live::new(gateway))?;
+        let event = Bytes::from(format!("event: live\ndata: {data}\n\n"));
+        *latest = Some((Instant::now(), event.clone()));
+        Ok(event)
+    }
+}
+
+/// Somebody who looks, until it is dropped.
+struct Viewer(Data<Viewers>);
+
+impl Viewer {
+    fn enter(viewers: Data<Viewers>) -> Result<Self, AdminError> {
+        let enter = |count: usize| (count < MAX_VIEWERS).then_some(count + 1);
+        match viewers.count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, enter) {
+            Ok(_) => Ok(Self(viewers)),
+            Err(_) => Err(AdminError::TooManyViewers(MAX_VIEWERS)),
+        }
+    }
+}
+
+impl Drop for Viewer {
+    fn drop(&mut self) {
+        if self.0.count.fetch_sub(1, Ordering::Relaxed) == 1 {
+            *self.0.latest.lock() = None;
+        }
+    }
+}
+
+/// The data of one event.
+#[derive(Serialize, JsonSchema)]
+struct Live {
+    status: Status,
+    /// Sums of the last 60 seconds.
+    now: Sums,
+    /// The latest complete minute; null if nothing is known of it.
+    minute: Option<MinuteSums>,
+}
+
+/// What went on in some time.
+#[derive(Serialize, JsonSchema)]
+struct Sums {
+    /// Billed.
+    requests: u64,
+    /// Input and output tokens of them.
+    tokens: u64,
+    /// Stopped by a limit.
+    refused: u64,
+    /// Answered with a 5xx, or broken off by an upstream.
+    errors: u64,
+}
+
+/// What went on in a minute.
+#[derive(Serialize, JsonSchema)]
+struct MinuteSums {
+    /// When it began.
+    at: Timestamp,
+    #[serde(flatten)]
+    sums: Sums,
+}
+
+impl Sums {
+    fn new(Figures { requests, tokens, refused, errors }: Figures) -> Self {
+        Self { requests, tokens, refused, errors }
+    }
+}
+
+impl Live {
+    fn new(gateway: &Gateway) -> Self {
+        let (now, minute) = gateway.activity_now();
+        let of_minute =
+            |Minute { at_ms, figures }: Minute| MinuteSums { at: Timestamp(at_ms), sums: Sums::new(figures) };
+        Self { status: Status::new(gateway), now: Sums::new(now), minute: minute.map(of_minute) }
+    }
+}
+
+/// Events, as they come; none for whoever asks for the head alone.
+pub(super) struct Events(Option<mpsc::Receiver<std::io::Result<Bytes>>>);
+
+impl Responder for Events {
+    type Body = BoxBody;
+
+    fn respond_to(self, _: &HttpRequest) -> HttpResponse {
+        let mut answer = HttpResponse::Ok();
+        answer.insert_header((CONTENT_TYPE, "text/event-stream")).insert_header((CACHE_CONTROL, "no-cache"));
+        match self.0 {
+            Some(events) => answer.streaming(Received(events)),
+            None => answer.finish(),
+        }
+    }
+}
+
+impl Describe for Events {
+    fn describe(operation: &mut Operation, schemas: &mut Schemas) {
+        let data = schemas.of_answer::<Live>();
+        let description = "Events called `live`; the data of each is JSON.";
+        operation.answer = Some(json_schema!({
+            "type": "string",
+            "contentMediaType": "text/event-stream",
+            "contentSchema": data,
+            "description": description,
+        }));
+    }
+}
+
+impl Describe for Data<Viewers> {
+    fn describe(_: &mut Operation, _: &mut Schemas) {}
+}
+
+pub(super) async fn live(
+    operator: Operator<ExportMetrics>,
+    gateway: Data<Gateway>,
+    viewers: Data<Viewers>,
+    request: HttpRequest,
+) -> Result<Events, AdminError> {
+    if request.method() == Method::HEAD {
+        return Ok(Events(None));
+    }
+    let viewer = Viewer::enter(viewers)?;
+    // One event is on its way, and the next one waits for it.
+    let (events, received) = mpsc::channel(1);
+    let first = viewer.0.event(&gateway).map_err(Error::internal)?;
+    let _ = events.try_send(Ok(first));
+    rt::spawn(async move {
+        tokio::select! {
+            () = show(&operator, &gateway, &viewer, &events) => {}
+            () = gateway.asked_to_stop() => {}
+            () = events.closed() => {}
+        }
+    });
+    Ok(Events(Some(received)))
+}
+
+/// Sends an event each second while it may be seen.
+async fn show(
+    operator: &Operator<ExportMetrics>,
+    gateway: &Gateway,
+    viewer: &Viewer,
+    events: &mpsc::Sender<std::io::Result<Bytes>>,
+) {
+    let mut ticks = interval(INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks.tick().await;
+    loop {
+        ticks.tick().await;
+        // Before the event is made: a viewer who is slow is shown how it is, not how it was.
+        let Ok(place) = events.reserve().await else { return };
+        if !operator.is_still(gateway) {
+            return;
+        }
+        let Ok(event) = viewer.0.event(gateway) else { return };
+        place.send(Ok(event));
+    }
+}

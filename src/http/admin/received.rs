@@ -1,0 +1,22 @@
+//! An answer's body that somebody else makes, piece by piece.
+
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use futures_core::Stream;
+use tokio::sync::mpsc;
+
+/// What comes through a channel; an error cuts the connection.
+pub(super) struct Received(pub(super) mpsc::Receiver<io::Result<Bytes>>);
+
+impl Stream for Received {
+    type Item = io::Result<Bytes>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.0.poll_recv(context)
+    }
+}

@@ -1,0 +1,173 @@
+//! What went on lately, for the pages that people look at: the counters are read twice a second by the upkeep thread, so
+//! that requests pay for nothing but the counting.
+//!
+//! The minutes are kept in a file, written each minute and at the end. It is a convenience, not a record: what was billed
+//! is in the journal. So a file that is missing or damaged is said in the log, and the history begins anew.
+
+use std::{fs, io, path::Path};
+
+use bincode::config;
+use parking_lot::Mutex;
+use tracing::{info, warn};
+
+use super::{Gateway, installation::write_private, status::Counts};
+use crate::domain::{
+    activity::{Activity, Figures, MINUTE_MS, Series},
+    day::Now,
+};
+
+/// Below the data directory.
+const FILE: &str = "activity";
+
+/// What the file begins with; its last byte is the format's version. Then come the minutes, and a CRC-32C of them.
+const MAGIC: &[u8; 8] = b"TGTACTV\x01";
+
+/// More than a day's minutes take in the file.
+const MAX_FILE: u64 = 1 << 20;
+
+/// What went on lately.
+pub(super) struct Recorder(Mutex<Activity>);
+
+/// A minute that is complete.
+pub struct Minute {
+    /// When it began, Unix ms.
+    pub at_ms: u64,
+    /// What went on.
+    pub figures: Figures,
+}
+
+impl Recorder {
+    /// Goes on from what the last run left. `is_new`: there was none.
+    pub(super) fn open(data_dir: &Path, is_new: bool) -> Self {
+        let activity = match read(&data_dir.join(FILE)) {
+            Ok(minutes) => Activity::resume(minutes),
+            Err(error) => {
+                match error.kind() {
+                    io::ErrorKind::NotFound if is_new => {}
+                    io::ErrorKind::NotFound => info!("there is no history of activity; it begins now"),
+                    _ => warn!("the history of activity cannot be read and begins anew: {error}"),
+                }
+                Activity::default()
+            }
+        };
+        Self(Mutex::new(activity))
+    }
+
+    fn write(&self, data_dir: &Path) -> io::Result<()> {
+        let minutes: Vec<_> = self.0.lock().minutes().collect();
+        let mut bytes = MAGIC.to_vec();
+        let body = bincode::serde::encode_to_vec(minutes, config::standard()).map_err(io::Error::other)?;
+        bytes.extend_from_slice(&body);
+        bytes.extend_from_slice(&crc32c::crc32c(&body).to_le_bytes());
+        write_private(&data_dir.join(FILE), &bytes)
+    }
+}
+
+fn read(path: &Path) -> io::Result<Vec<(u64, Figures)>> {
+    let damaged = || io::Error::new(io::ErrorKind::InvalidData, format!("{} is damaged", path.display()));
+    if fs::metadata(path)?.len() > MAX_FILE {
+        return Err(damaged());
+    }
+    let bytes = fs::read(path)?;
+    let (body, sum) = bytes.strip_prefix(MAGIC).and_then(<[u8]>::split_last_chunk::<4>).ok_or_else(damaged)?;
+    if crc32c::crc32c(body).to_le_bytes() != *sum {
+        return Err(damaged());
+    }
+    let decoded = bincode::serde::decode_from_slice(body, config::standard());
+    decoded.map(|(minutes, _)| minutes).map_err(|_| damaged())
+}
+
+impl Counts {
+    fn figures(&self) -> Figures {
+        let counted = self.read();
+        Figures {
+            requests: counted.billed,
+            tokens: counted.input_tokens.saturating_add(counted.output_tokens),
+            refused: counted.refused,
+            errors: counted.errors,
+        }
+    }
+}
+
+/// Has the counters read, and their history kept.
+pub(super) struct Reading {
+    /// The minute that was written last.
+    written: u64,
+    is_written: bool,
+}
+
+impl Reading {
+    pub(super) fn begin(gateway: &Gateway) -> Self {
+        let Now { unix_ms, .. } = gateway.read_counters();
+        Self { written: unix_ms / MINUTE_MS, is_written: true }
+    }
+
+    /// Reads the counters. With `may_write` the history is written if a minute has passed.
+    pub(super) fn round(&mut self, gateway: &Gateway, may_write: bool) {
+        let minute = gateway.read_counters().unix_ms / MINUTE_MS;
+        if may_write && minute != self.written {
+            self.written = minute;
+            self.write(gateway);
+        }
+    }
+
+    /// Writes the history, and says in the log when that begins to fail.
+    pub(super) fn write(&mut self, gateway: &Gateway) {
+        let written = gateway.activity.write(&gateway.config.data_dir);
+        if let Err(error) = &written
+            && self.is_written
+        {
+            warn!("the history of activity could not be written: {error}");
+        }
+        self.is_written = written.is_ok();
+    }
+}
+
+impl Gateway {
+    fn read_counters(&self) -> Now {
+        let mut activity = self.activity.0.lock();
+        let now = self.clock.now();
+        activity.read(now, self.counts.figures());
+        now
+    }
+
+    /// The sums over the last 60 seconds, and the last minute if it is known.
+    pub fn activity_now(&self) -> (Figures, Option<Minute>) {
+        let now = self.read_counters();
+        let activity = self.activity.0.lock();
+        let minute = activity.last_minute(now).map(|(at_ms, figures)| Minute { at_ms, figures });
+        (activity.last_60_s(now, self.counts.figures()), minute)
+    }
+
+    /// The last day's minutes.
+    pub fn activity_of_last_day(&self) -> Series {
+        let now = self.read_counters();
+        self.activity.0.lock().last_day(now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_damaged_or_a_missing_file_is_no_history() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join(FILE);
+        let minutes = || (5..800).map(|minute| (minute, Figures { requests: minute, ..Figures::default() }));
+        let kept = |recorder: &Recorder| recorder.0.lock().minutes().collect::<Vec<_>>();
+        assert!(kept(&Recorder::open(directory.path(), true)).is_empty());
+        Recorder(Mutex::new(Activity::resume(minutes()))).write(directory.path()).unwrap();
+        assert_eq!(kept(&Recorder::open(directory.path(), false)), minutes().collect::<Vec<_>>());
+
+        let whole = fs::read(&path).unwrap();
+        for at in [0, 7, 8, whole.len() / 2, whole.len() - 1] {
+            let mut damaged = whole.clone();
+            damaged[at] ^= 1;
+            fs::write(&path, &damaged).unwrap();
+            assert!(kept(&Recorder::open(directory.path(), false)).is_empty(), "byte {at}");
+            fs::write(&path, &whole[..at]).unwrap();
+            assert!(kept(&Recorder::open(directory.path(), false)).is_empty(), "cut at {at}");
+        }
+    }
+}

@@ -1,0 +1,269 @@
+"""`/v1/gateway/live`: how the gateway is, every second, for as long as somebody may look."""
+
+import json
+import time
+
+import pytest
+
+from support.gateway import Customer, Gateway, parse_time, prefix_of, rate
+from support.wire import DEADLINE, Broken, Connection, Stream, call
+
+LIVE = "/v1/gateway/live"
+METRICS, MANAGE_ALL = "WORKSPACE_EXPORT_METRICS", "WORKSPACE_MANAGE_ALL"
+MOST = 64
+
+
+class Viewer:
+    """Somebody who looks: by key or by cookie."""
+
+    def __init__(self, gateway, key=..., headers=()):
+        key = gateway.admin_key if key is ... else key
+        headers = [*headers, *([("authorization", f"Bearer {key}")] if key else [])]
+        self.connection = Connection(gateway.admin_address)
+        self.connection.request("GET", LIVE, headers)
+        self.status, head = self.connection.read_head()
+        self.headers = dict(head)
+        self.stream = Stream(self.connection)
+
+    def next(self):
+        """The next event's data; None at the end."""
+        data = self.stream.next()
+        return data and json.loads(data)
+
+    def until(self, condition):
+        """Reads on until an event satisfies the condition; returns it."""
+        limit = time.monotonic() + DEADLINE
+        while not condition(event := self.next()):
+            assert event is not None and time.monotonic() < limit, f"it never came to be; last seen: {event}"
+        return event
+
+    def until_end(self):
+        """Reads to the proper end; returns how many events came until then."""
+        count = 0
+        while self.next() is not None:
+            count += 1
+        return count
+
+    def close(self):
+        self.connection.close()
+
+
+@pytest.fixture
+def viewer_of():
+    viewers = []
+
+    def make(*args, **kwargs):
+        viewers.append(Viewer(*args, **kwargs))
+        return viewers[-1]
+
+    yield make
+    for viewer in viewers:
+        viewer.close()
+
+
+def sign_in(gateway, key):
+    origin = [("origin", f"http://{gateway.admin_address}")]
+    answer = call(gateway.admin_address, "POST", "/v1/session", origin, {"key": key})
+    return [("cookie", answer.headers["set-cookie"].split(";")[0])]
+
+
+def test_the_first_event_comes_at_once_and_then_one_a_second(gateway, viewer_of):
+    began = time.monotonic()
+    viewer = viewer_of(gateway, gateway.mint_operator(METRICS))
+    assert viewer.status == 200
+    assert viewer.headers["content-type"] == "text/event-stream" and viewer.headers["cache-control"] == "no-cache"
+    first = viewer.next()
+    assert time.monotonic() - began < 0.9
+    second, third = viewer.next(), viewer.next()
+    assert 1.5 < time.monotonic() - began < 6
+    assert third["status"]["uptime_s"] > first["status"]["uptime_s"]
+    assert viewer.stream.raw.startswith(b"event: live\ndata: {") and viewer.stream.raw.endswith(b"}\n\n")
+    for event in first, second, third:
+        assert set(event) == {"status", "now", "minute"}
+        assert set(event["now"]) == {"requests", "tokens", "refused", "errors"}
+        assert event["status"].keys() == gateway.admin("GET", "/v1/gateway/status").keys()
+
+
+def test_now_is_what_went_on_in_the_last_60_seconds(own, upstream, viewer_of):
+    slug = own.create_endpoint(upstream)["slug"]
+    viewer = viewer_of(own)
+    assert viewer.next()["now"] == {"requests": 0, "tokens": 0, "refused": 0, "errors": 0}
+
+    free = Customer(own, own.mint_key(own.create_group(slug)))
+    for _ in range(5):
+        assert free.chat(slug, "one two three").status == 200
+    viewer.until(lambda event: event["now"] == {"requests": 5, "tokens": 55, "refused": 0, "errors": 0})
+
+    bound = Customer(own, own.mint_key(own.create_group({"slug": slug, "rate_limits": [rate("REQUEST", "MINUTE", 0)]})))
+    assert [bound.chat(slug).status for _ in range(3)] == [429] * 3
+    viewer.until(lambda event: event["now"] == {"requests": 5, "tokens": 55, "refused": 3, "errors": 0})
+
+    own.kill9()
+    own.start()
+    assert viewer_of(own).next()["now"] == {"requests": 0, "tokens": 0, "refused": 0, "errors": 0}, "it is not billing"
+
+
+def test_errors_are_what_a_good_key_got_through_no_fault_of_its_own(own, upstream):
+    slug = own.create_endpoint(upstream)["slug"]
+    customer = Customer(own, own.mint_key(own.create_group(slug)))
+
+    def errors():
+        return own.admin("GET", "/v1/gateway/status")["requests"]["errors"]
+
+    upstream.fail_next(1, 500)
+    assert customer.chat(slug).status == 502
+    assert errors() == 1
+    upstream.break_off_next(after=2)
+    connection, _, stream = customer.stream_chat(slug)
+    with pytest.raises(Broken):
+        list(stream)
+    own.eventually(errors, lambda count: count == 2)
+    # His own faults, a stranger's, and what the upstream says of his request.
+    assert customer.post("/v1/chat/completions", b"{").status == 400
+    assert customer.chat("acme/nothing").status == 404
+    assert Customer(own, "sk_unknown.0").chat(slug).status == 401
+    upstream.fail_next(1, 400)
+    assert customer.chat(slug).status == 400
+    # He hangs up.
+    gate = upstream.stall_next(after=2)
+    connection, _, stream = customer.stream_chat(slug)
+    gate.reached()
+    connection.close()
+    own.wait_events(2)
+    gate.release()
+    assert errors() == 2
+
+
+def test_a_viewer_is_shown_no_more_once_the_key_is_revoked(gateway, viewer_of):
+    key = gateway.mint_operator(METRICS)
+    viewer, of_session = viewer_of(gateway, key), viewer_of(gateway, None, sign_in(gateway, key))
+    assert viewer.next() and of_session.next()
+    gateway.admin("DELETE", f"/v1/api_keys/{prefix_of(key)}")
+    assert viewer.until_end() <= 1 and of_session.until_end() <= 1
+
+
+def test_a_viewer_is_shown_no_more_once_the_session_has_ended(gateway, viewer_of):
+    cookie = sign_in(gateway, gateway.admin_key)
+    viewer, other = viewer_of(gateway, None, cookie), viewer_of(gateway, None, sign_in(gateway, gateway.admin_key))
+    assert viewer.status == 200 and viewer.next()
+    headers = [*cookie, ("x-tollgate-csrf", "1"), ("origin", f"http://{gateway.admin_address}")]
+    assert call(gateway.admin_address, "DELETE", "/v1/session", headers, {}).status == 200
+    assert viewer.until_end() <= 1
+    assert other.next() and other.next(), "another session goes on"
+
+
+def test_looking_on_is_not_using_the_key(gateway, viewer_of):
+    key = gateway.mint_operator(METRICS)
+
+    def last_used():
+        keys = gateway.admin("GET", "/v1/api_keys")["keys"]
+        [found] = [one for one in keys if one["prefix"] == prefix_of(key)]
+        return found["last_used_at"]
+
+    viewer = viewer_of(gateway, key)
+    began = last_used()
+    assert [bool(viewer.next()) for _ in range(3)] == [True] * 3 and last_used() == began is not None
+
+
+def test_a_stop_waits_for_no_viewer(viewer_of):
+    with Gateway(shutdown_grace="60s") as gateway:
+        viewers = [viewer_of(gateway) for _ in range(3)]
+        assert all(viewer.next() for viewer in viewers)
+        began = time.monotonic()
+        gateway.stop()
+        assert time.monotonic() - began < 10
+        assert all(viewer.until_end() <= 1 for viewer in viewers), "each stream came to its proper end"
+
+
+def test_who_looks_sees_the_last_requests_end_by_asking_again(own, upstream, viewer_of):
+    slug = own.create_endpoint(upstream)["slug"]
+    gate = upstream.stall_next(after=2)
+    connection, _, stream = Customer(own, own.mint_key(own.create_group(slug))).stream_chat(slug)
+    gate.reached()
+    viewer = viewer_of(own)
+    assert viewer.next()["status"]["requests"]["running"] == 1
+    own.terminate()
+    assert viewer.until_end() <= 1
+    again = viewer_of(own)
+    assert again.next()["status"]["requests"]["running"] == 1 and again.until_end() == 0
+    gate.release()
+    assert stream.chunks()
+    assert own.process.wait() == 0
+
+
+def test_there_are_64_viewers_at_most(own, viewer_of):
+    viewers = [viewer_of(own) for _ in range(MOST)]
+    assert all(viewer.status == 200 for viewer in viewers)
+    refused = own.admin_answer("GET", LIVE)
+    assert (refused.status, refused.json()["code"]) == (503, "too_many_viewers")
+    assert set(refused.json()) == {"error", "code"}
+    assert own.admin_answer("HEAD", LIVE).status == 200, "who asks for the head alone takes no place"
+    assert all(viewer.next() for viewer in viewers)
+    viewers[0].connection.reset()
+    viewers[1].close()
+
+    def come_again():
+        viewer = viewer_of(own)
+        if viewer.status != 200:
+            viewer.close()
+        return viewer.status
+
+    for _ in range(2):
+        own.eventually(come_again, lambda status: status == 200)
+    assert come_again() == 503
+
+
+def test_the_head_alone_is_an_answer_of_its_own(gateway):
+    with Connection(gateway.admin_address) as connection:
+        for _ in range(2):
+            connection.request("HEAD", LIVE, [("authorization", f"Bearer {gateway.admin_key}")])
+            status, head = connection.read_head()
+            assert status == 200 and dict(head)["content-type"] == "text/event-stream"
+
+
+def test_no_foreign_page_can_read_what_is_shown(gateway, viewer_of):
+    viewer = viewer_of(gateway, headers=[("origin", "http://evil.example")])
+    assert viewer.status == 200 and not any(name.startswith("access-control") for name in viewer.headers)
+    assert viewer.headers["content-security-policy"].startswith("default-src 'self'")
+
+
+def test_upstreams_show_how_each_target_has_fared(own, upstream, viewer_of):
+    endpoint = own.create_endpoint(upstream)
+    slug = endpoint["slug"]
+    customer = Customer(own, own.mint_key(own.create_group(slug)))
+
+    def seen():
+        [one] = [one for one in own.admin("GET", "/v1/gateway/status")["upstreams"] if one["slug"] == slug]
+        return one
+
+    origin = upstream.base_url.removesuffix("/v1")
+    unused = {
+        "endpoint_id": endpoint["id"],
+        "slug": slug,
+        "index": 0,
+        "provider": "OPENAI_COMPATIBLE",
+        "origin": origin,
+        "state": "unused",
+        "failures_in_a_row": 0,
+        "last_error": None,
+        "last_failure_at": None,
+        "last_success_at": None,
+    }
+    assert seen() == unused
+    viewer = viewer_of(own)
+    upstream.fail_next(2, 500)
+    assert [customer.chat(slug).status for _ in range(2)] == [502, 502]
+    failing = seen()
+    assert (failing["state"], failing["failures_in_a_row"]) == ("failing", 2)
+    assert "500" in failing["last_error"] and parse_time(failing["last_failure_at"])
+    told = viewer.until(lambda event: event["status"]["notices"])["status"]
+    [notice] = told["notices"]
+    assert notice["about"] == {"kind": "endpoint", "id": endpoint["id"]} and slug in notice["message"]
+    assert told["attention"] == [notice["message"]]
+    assert customer.chat(slug).status == 200
+    well = seen()
+    assert (well["state"], well["failures_in_a_row"]) == ("ok", 0) and parse_time(well["last_success_at"])
+    assert (well["last_error"], well["last_failure_at"]) == (failing["last_error"], failing["last_failure_at"])
+    viewer.until(lambda event: event["status"]["notices"] == [])
+    own.admin("PATCH", f"/v1/gateway/endpoints/{endpoint['id']}", {"pricing": None, "targets": endpoint["targets"]})
+    assert seen() == unused, "a changed endpoint starts anew"
