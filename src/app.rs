@@ -10,7 +10,10 @@ use std::{
 
 use actix_web::{App, HttpServer, rt};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    time::Instant,
+};
 use tracing::{info, warn};
 
 use crate::{
@@ -29,6 +32,9 @@ const BACKLOG: i32 = 1024;
 
 /// Fewer open files than this are too few for many streams: each takes two.
 const ENOUGH_FILES: u64 = 8192;
+
+/// What operators' requests have at least to end after the last customer's.
+const LAST_LOOKS: Duration = Duration::from_secs(1);
 
 /// How long a stop waits for requests that were cut to be settled.
 const LAST_SETTLEMENTS: Duration = Duration::from_secs(10);
@@ -102,11 +108,14 @@ async fn run(booted: Booted, with_demo: bool) -> Result<(), AppError> {
     let admin = HttpServer::new(move || App::new().configure(http::admin::routes(for_admin.clone())))
         .workers(1)
         .disable_signals()
+        // What an operator tries out comes as it would to a customer, and ends when he is gone.
+        .tcp_nodelay(true)
+        .h1_allow_half_closed(false)
         .shutdown_timeout(config.shutdown_grace.as_secs().max(1))
         .listen(admin)?
         .run();
     let (stop_inference, stop_admin) = (inference.handle(), admin.handle());
-    let running = (rt::spawn(inference), rt::spawn(admin));
+    let (inference, admin) = (rt::spawn(inference), rt::spawn(admin));
     info!(listener = "inference", address = %inference_address, "listening");
     info!(listener = "admin", address = %admin_address, "listening");
     let demo = match with_demo {
@@ -121,19 +130,26 @@ async fn run(booted: Booted, with_demo: bool) -> Result<(), AppError> {
     stop.received().await;
     gateway.begin_stop();
     info!("stopping: running requests may end within {} s", config.shutdown_grace.as_secs());
-    // Operators can look on until the last customer's request has ended.
+    let deadline = Instant::now() + config.shutdown_grace;
+    // Operators can look on until the last customer's request has ended. What they still do then, such as a try, has what
+    // is left of the time; a server that is dropped while it stops cuts what it has.
     let ended = async {
         stop_inference.stop(true).await;
-        stop_admin.stop(true).await;
+        let deadline = deadline.max(Instant::now() + LAST_LOOKS);
+        if tokio::time::timeout_at(deadline, stop_admin.stop(true)).await.is_err() {
+            admin.abort();
+        }
     };
     tokio::select! {
         () = ended => {}
         () = stop.received() => {
             info!("stopping at once");
-            tokio::join!(stop_inference.stop(false), stop_admin.stop(false));
+            // A server that is stopping hears of nothing else until it has stopped.
+            inference.abort();
+            admin.abort();
         }
     }
-    let _ = tokio::join!(running.0, running.1);
+    let _ = tokio::join!(inference, admin);
     // What outlived its grace is cut as its thread ends, and settled by that: the journal must still be there.
     if tokio::time::timeout(LAST_SETTLEMENTS, gateway.counts.drained()).await.is_err() {
         warn!("some requests could not be settled before the end");

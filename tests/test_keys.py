@@ -184,6 +184,7 @@ ROUTES = [
     ("DELETE", "/v1/gateway/groups/{nothing}", ()),
     ("GET", GROUP + "/usage", (METRICS,)),
     ("GET", GROUP + "/limits?slug={slug}", (METRICS,)),
+    ("POST", GROUP + "/try", ()),
     ("POST", GROUP + "/api_keys", (MANAGE_KEYS,)),
     ("GET", GROUP + "/api_keys", (MANAGE_KEYS,)),
     ("POST", GROUP + "/api_keys/register", (MANAGE_KEYS,)),

@@ -14,6 +14,9 @@ impl std::fmt::Debug for KeyHash {
     }
 }
 
+/// The prefix of what operators try out. No key has it: a minted one's has an underscore, a registered one's 16 characters.
+pub const PLAYGROUND: &str = "playground";
+
 /// A customer's key.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ApiKey {

@@ -11,7 +11,7 @@ use crate::{
     domain::{
         action,
         id::GroupId,
-        key::ApiKey,
+        key::{ApiKey, KeyHash, PLAYGROUND},
         record::{Actor, Row},
         registered,
     },
@@ -35,6 +35,20 @@ impl Gateway {
         let catalog = self.catalog.load();
         let entry = catalog.key_by_prefix(prefix).filter(|entry| entry.key.group == group);
         entry.cloned().ok_or(Error::NotFound("API key"))
+    }
+
+    /// A key of the group for one call that an operator makes in its name. It is stored nowhere, and nobody can present it.
+    pub fn playground_key(&self, group: GroupId) -> Result<Arc<KeyEntry>, Error> {
+        let key = ApiKey {
+            prefix: PLAYGROUND.to_owned(),
+            name: None,
+            group,
+            hash: KeyHash([0; 32]),
+            created_at_ms: self.now_ms(),
+            expires_at_ms: None,
+            disabled: false,
+        };
+        Ok(Arc::new(KeyEntry { group: self.group(group)?, key, last_used_ms: Arc::default() }))
     }
 
     /// Makes a key.

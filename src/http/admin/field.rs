@@ -19,6 +19,7 @@ use crate::{
         money::{Currency, Price},
         record::ActorKind,
         registered,
+        route::Route,
         slug::{InvalidSlug, Slug},
         time,
     },
@@ -99,6 +100,11 @@ texts! {
     /// An upstream's address.
     BaseUrl(String): { "type": "string", "format": "uri", "maxLength": 2048 },
         |text| parse_base_url(text).map(|_| text.to_owned());
+
+    /// A metered route of the inference API, by its path.
+    RoutePath(Route): { "type": "string", "enum": Route::ALL.map(Route::path) }, |text| {
+        Route::from_path(text).ok_or_else(|| format!("must be one of {}", Route::ALL.map(Route::path).join(", ")))
+    };
 
     /// A webhook receiver's address.
     WebhookUrl(String): { "type": "string", "format": "uri", "maxLength": 2048 }, |text| {

@@ -28,6 +28,7 @@ mod operators;
 mod origin;
 mod page;
 mod path;
+mod playground;
 mod query;
 mod received;
 mod reports;
@@ -59,6 +60,7 @@ pub fn routes(gateway: Arc<Gateway>) -> impl FnOnce(&mut ServiceConfig) {
             .app_data(Data::from(gateway))
             .app_data(Data::new(spec::Spec::of(&table)))
             .app_data(Data::new(live::Viewers::default()))
+            .app_data(playground::Playground::default())
             .configure(assets::mount)
             .configure(|services| table::mount(table, services))
             .default_service(web::to(no_route));

@@ -5,8 +5,8 @@ use actix_web::{FromRequest, Handler, Responder, guard, http::Method, web};
 use super::{
     audit, backup,
     describe::{Arguments, Describe, Operation, Schemas},
-    endpoints, events, groups, health, keys, limits, live, operators, reports, secrets, session, signing_key, spec,
-    status, webhooks,
+    endpoints, events, groups, health, keys, limits, live, operators, playground, reports, secrets, session,
+    signing_key, spec, status, webhooks,
 };
 use crate::http::error::AdminError;
 
@@ -54,6 +54,7 @@ pub(super) fn table() -> Vec<Entry> {
     const GROUP: &str = "/v1/gateway/groups/{group_id}";
     const GROUP_USAGE: &str = "/v1/gateway/groups/{group_id}/usage";
     const GROUP_LIMITS: &str = "/v1/gateway/groups/{group_id}/limits";
+    const TRY: &str = "/v1/gateway/groups/{group_id}/try";
     const KEYS: &str = "/v1/gateway/groups/{group_id}/api_keys";
     const KEY: &str = "/v1/gateway/groups/{group_id}/api_keys/{api_key_prefix}";
     const REGISTER: &str = "/v1/gateway/groups/{group_id}/api_keys/register";
@@ -83,6 +84,7 @@ pub(super) fn table() -> Vec<Entry> {
         entry(DELETE, GROUP,                "Delete a group and its subtree",    groups::delete),
         entry(GET,    GROUP_USAGE,          "What was used of a group's limits", limits::usage),
         entry(GET,    GROUP_LIMITS,         "Would a request pass now?",         limits::limits),
+        entry(POST,   TRY,                  "Call a model as a group's customer", playground::try_out),
         entry(GET,    KEYS,                 "List a group's API keys",           keys::list),
         entry(POST,   KEYS,                 "Mint an API key",                   keys::mint),
         entry(POST,   REGISTER,             "Take in a customer's own API key",  keys::register),

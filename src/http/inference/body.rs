@@ -79,6 +79,17 @@ pub(super) async fn read_body(
     Ok((if joined.is_empty() { first } else { joined.freeze() }, room))
 }
 
+/// Takes the memory of a body that has come already from the common room, under the same bounds.
+pub(super) async fn admit_body(gateway: &Gateway, body: &Bytes) -> Result<Room, Problem> {
+    let (length, max) = (body.len() as u64, gateway.config.max_body);
+    if length > max {
+        return Err(Problem::request_too_large(max));
+    }
+    let mut room = Room::default();
+    gateway.bodies.cover(&mut room, length).await.map_err(|_| Problem::overloaded())?;
+    Ok(room)
+}
+
 async fn next(payload: &mut Payload) -> Result<Option<Bytes>, Problem> {
     let mut poll = |cx: &mut std::task::Context<'_>| Pin::new(&mut *payload).poll_next(cx);
     // Most bodies are there with their head: a timer is set only for one that is not.

@@ -23,17 +23,20 @@ use std::{
 };
 
 use actix_http::{
-    HttpMessage, HttpService, KeepAlive, Method, Payload, Request, Response,
+    HttpMessage, HttpService, KeepAlive, Method, Payload, Request, Response, Version,
+    body::BoxBody,
     error::DispatchError,
-    header::{self, HeaderName},
+    header::{self, HeaderMap, HeaderName},
 };
 use actix_server::{Server, ServerBuilder};
 use actix_service::{ServiceFactoryExt, fn_service};
+use bytes::Bytes;
 use tokio::net::TcpStream;
 use tracing::info;
+use uuid::Uuid;
 
 use self::{
-    body::read_body,
+    body::{admit_body, read_body},
     credential::credential,
     error::Problem,
     patience::{Activity, Answering, Patient},
@@ -98,19 +101,57 @@ async fn answer(worker: &Worker, mut request: Request) -> Response<ReplyBody> {
     let at = Instant::now();
     let answering = request.conn_data::<Rc<Activity>>().cloned().map(Answering::begin);
     let mut payload = request.take_payload();
+    let (version, peer) = (request.version(), request.peer_addr());
     let Ok(id) = random::uuid() else {
-        return Problem::no_random().into_reply().into_response(
-            uuid::Uuid::nil(),
-            request.version(),
-            payload,
-            answering,
-        );
+        return Problem::no_random().into_reply().into_response(Uuid::nil(), version, payload, answering);
     };
     let name = route_name(request.path());
-    let (version, peer) = (request.version(), request.peer_addr());
     let answered = route(worker, request, &mut payload, id.as_u128(), at).await;
+    if let (Err(Problem { status: 401, .. }), Some(peer)) = (&answered, peer) {
+        worker.gateway.count_refused_customer(peer.ip());
+    }
+    told(answered, id, name, at).into_response(id, version, payload, answering)
+}
+
+/// What an operator tries out as a customer.
+pub(super) struct Trial<'a> {
+    /// Of the group that is billed; no customer has it.
+    pub(super) key: Arc<KeyEntry>,
+    /// What is called.
+    pub(super) route: Route,
+    /// The headers that it is called with.
+    pub(super) headers: &'a HeaderMap,
+    /// The whole body.
+    pub(super) body: Bytes,
+}
+
+/// Answers a trial as this listener answers customers: from the check of the key on it is the same path.
+pub(super) async fn try_out(worker: &Worker, trial: Trial<'_>, version: Version) -> Response<BoxBody> {
+    let at = Instant::now();
+    let Ok(id) = random::uuid() else {
+        return Problem::no_random()
+            .into_reply()
+            .into_response(Uuid::nil(), version, Payload::None, None)
+            .map_into_boxed_body();
+    };
+    let Trial { key, route, headers, body } = trial;
+    let answered = async {
+        let key = may_call(Some(key))?;
+        let room = admit_body(&worker.gateway, &body).await?;
+        let passed_on = headers::passed_on(headers);
+        metered(worker, Call { arrived: Arrived { id: id.as_u128(), key, route, at }, body, room, passed_on }).await
+    };
+    told(answered.await, id, route.path(), at).into_response(id, version, Payload::None, None).map_into_boxed_body()
+}
+
+async fn metered(worker: &Worker, call: Call) -> Result<Reply, Problem> {
+    serve(worker, call).await.map(Reply::from).map_err(Problem::from)
+}
+
+/// The reply to a request, and what the log says of it.
+fn told(answered: Result<Reply, Problem>, id: Uuid, name: &'static str, at: Instant) -> Reply {
     let duration_ms = || u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX);
-    let reply = match answered {
+    match answered {
         Ok(reply) => {
             // What is billed is logged as it is settled, and what probes ask for all day is not.
             if name.starts_with("/v1/models") || name == "/v1/usage" {
@@ -119,17 +160,11 @@ async fn answer(worker: &Worker, mut request: Request) -> Response<ReplyBody> {
             reply
         }
         Err(problem) => {
-            if problem.status == 401
-                && let Some(peer) = peer
-            {
-                worker.gateway.count_refused_customer(peer.ip());
-            }
             let (status, code) = (problem.status, &*problem.code);
             info!(target: "tollgate::request", %id, route = name, status, code, duration_ms = duration_ms(), "refused");
             problem.into_reply()
         }
-    };
-    reply.into_response(id, version, payload, answering)
+    }
 }
 
 /// A path as it is logged: a customer's own text is not.
@@ -166,7 +201,7 @@ async fn route(
         // A body can take its time, and the key may have been revoked meanwhile.
         let key = may_call(gateway.customer_again(&key))?;
         let call = Call { arrived: Arrived { id, key, route, at }, body, room, passed_on };
-        return serve(worker, call).await.map(Reply::from).map_err(Problem::from);
+        return metered(worker, call).await;
     }
     match path {
         "/healthz" => Ok(Reply::json(&serde_json::json!({ "status": "ok" }))),
