@@ -136,7 +136,7 @@ pub fn export(
             .ok_or_else(|| Failed(format!("--{flag}: must be a time such as 2026-11-23T10:00:00Z, not {text:?}"))),
     };
     let window = moment("start-time", start_time, 0)?..moment("end-time", end_time, u64::MAX)?;
-    let filter = EventFilter { api_keys, external_entity_ids };
+    let filter = EventFilter { api_keys, external_entity_ids, ..EventFilter::default() };
     let progress = Progress::new(0);
     let mut out = Out::new(format, BufWriter::with_capacity(256 << 10, io::stdout().lock()))?;
     let told = |done, all| progress.set(done, all);

@@ -1,7 +1,9 @@
 """Billing events: their shape to the letter, the order they come in, and the windows they are read in."""
 
+import base64
 import datetime
 import decimal
+import json
 import re
 import threading
 import time
@@ -276,6 +278,112 @@ def test_a_poller_that_goes_on_from_its_last_end_misses_nothing(gateway, slug, k
         if last:
             break
     assert len(seen) == len(set(seen)) == 60
+
+
+# The newest first
+
+
+def test_the_newest_come_first_as_far_back_as_there_are_events(gateway, three):
+    everything = gateway.events()
+    assert page(gateway, order="desc", limit=1000)["items"] == everything[::-1]
+    assert page(gateway, order="desc", start_time=everything[2]["timestamp"], limit=1000)["items"] == [
+        event for event in everything[::-1] if event["timestamp"] >= everything[2]["timestamp"]
+    ]
+    first = page(gateway, order="desc", limit=3)
+    assert first["items"] == everything[:-4:-1] and first["pagination"]["has_more"]
+    assert page(gateway, order="asc", start_time=EPOCH, limit=1000)["items"] == everything
+    assert page(gateway, order="desc", end_time=everything[0]["timestamp"])["items"] == []
+    assert page(gateway, order="desc", start_time="2100-01-01T00:00:00Z")["items"] == []
+
+
+def test_a_walk_from_the_newest_is_pinned_too(gateway, three, slug):
+    keys = [key for _, key in three]
+    known = gateway.events(*keys)
+    seen, query = [], {"order": "desc", "limit": 2, "api_keys": [prefix_of(key) for key in keys]}
+    query["start_time"] = known[1]["timestamp"]
+    while True:
+        found = page(gateway, **query)
+        seen += found["items"]
+        if not found["pagination"]["has_more"]:
+            break
+        for key in keys:
+            assert Customer(gateway, key).chat(slug).status == 200
+        query = {"limit": 2, "cursor": found["pagination"]["cursor"]}
+    assert seen == [event for event in known[::-1] if event["timestamp"] >= known[1]["timestamp"]]
+
+
+def test_an_event_is_the_newest_the_moment_its_answer_ended(gateway, customer, slug, key):
+    for _ in range(20):
+        connection = customer.begin_chat(slug)
+        request_id = dict(connection.read_head()[1])["x-request-id"]
+        connection.read_body()
+        connection.close()
+        [newest] = page(gateway, order="desc", limit=1)["items"]
+        assert newest["requestId"] == request_id
+
+
+def test_a_cursor_is_of_one_order(gateway, three):
+    for order, other in (("asc", "desc"), ("desc", "asc")):
+        cursor = page(gateway, start_time=EPOCH, order=order, limit=2)["pagination"]["cursor"]
+        assert page(gateway, cursor=cursor, order=order, limit=2) == page(gateway, cursor=cursor, limit=2)
+        answer = gateway.admin_answer("GET", "/v1/gateway/events", query={"cursor": cursor, "order": other})
+        assert answer.status == 400 and "order" in answer.json()["error"]
+
+
+def test_a_cursor_of_an_earlier_version_goes_on(gateway, three):
+    """What a cursor held before there were an order and further filters."""
+    keys = [prefix_of(key) for _, key in three]
+    given = page(gateway, start_time=EPOCH, limit=2, api_keys=keys)
+    cursor = given["pagination"]["cursor"]
+    name, position = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+    position = {name: position[name] for name in ("seq", "end_ms", "api_keys", "external_entity_ids")}
+    earlier = base64.urlsafe_b64encode(json.dumps([name, position]).encode()).decode().rstrip("=")
+    assert page(gateway, cursor=earlier) == page(gateway, cursor=cursor)
+
+
+def test_events_of_models_and_of_groups(gateway, upstream, slug):
+    other = gateway.create_endpoint(upstream)["slug"]
+    root = gateway.create_group(slug, other)
+    child = gateway.create_group(slug, other, parent=root)
+    for group in (root, child):
+        customer = Customer(gateway, gateway.mint_key(group))
+        for called in (slug, other, other):
+            assert customer.chat(called).status == 200
+    for order in ("asc", "desc"):
+
+        def found(**filters):
+            events = page(gateway, start_time=EPOCH, order=order, **filters)["items"]
+            return sorted((event["groupId"] == root["id"], event["modelSlug"]) for event in events)
+
+        everything = sorted((is_root, called) for is_root in (True, False) for called in (slug, other, other))
+        assert found(group_ids=[root["id"], child["id"]]) == everything == found(model_slugs=[slug, other])
+        assert found(group_ids=root["id"]) == [one for one in everything if one[0]], "not of the groups below it"
+        assert found(model_slugs=other) == [one for one in everything if one[1] == other]
+        assert found(model_slugs=slug, group_ids=child["id"]) == [(False, slug)]
+        assert found(model_slugs="acme/unknown") == [] == found(group_ids="01J9X7Y0Z3K4M5N6P7Q8R9S0T1")
+    cursor = page(gateway, start_time=EPOCH, limit=1, model_slugs=slug)["pagination"]["cursor"]
+    for more in ({"model_slugs": other}, {"group_ids": root["id"]}, {"model_slugs": [slug, other]}):
+        answer = gateway.admin_answer("GET", "/v1/gateway/events", query={"cursor": cursor, **more})
+        assert answer.status == 400 and "filters" in answer.json()["error"]
+    gateway.admin("DELETE", f"/v1/gateway/groups/{root['id']}")
+    assert len(page(gateway, start_time=EPOCH, group_ids=root["id"])["items"]) == 3, "also once it is deleted"
+
+
+@pytest.mark.parametrize(
+    "query, named",
+    [
+        ({}, "start_time"),
+        ({"order": "asc"}, "start_time"),
+        ({"order": "newest"}, "order"),
+        ({"order": ["desc", "desc"]}, "order"),
+        ({"order": "desc", "start_time": "2026-01-02T00:00:00Z", "end_time": "2026-01-01T00:00:00Z"}, "end_time"),
+        ({"start_time": EPOCH, "group_ids": "nonsense"}, "group_ids"),
+        ({"start_time": EPOCH, "groups": "x"}, "groups"),
+    ],
+)
+def test_a_wrong_parameter_is_named(gateway, query, named):
+    answer = gateway.admin_answer("GET", "/v1/gateway/events", query=query)
+    assert answer.status == 400 and named in answer.json()["error"]
 
 
 def test_events_of_a_deleted_group_and_a_renamed_slug_stay_as_they_were(gateway, upstream):

@@ -182,6 +182,7 @@ ROUTES = [
     ("GET", GROUP, (MANAGE_KEYS,)),
     ("PATCH", GROUP, ()),
     ("DELETE", "/v1/gateway/groups/{nothing}", ()),
+    ("GET", "/v1/gateway/group_tree", (MANAGE_KEYS,)),
     ("GET", GROUP + "/usage", (METRICS,)),
     ("GET", GROUP + "/limits?slug={slug}", (METRICS,)),
     ("POST", GROUP + "/try", ()),

@@ -48,7 +48,7 @@ pub use self::{
     damage::Damage,
     error::{AppendError, Error},
     frame::{MAX_BODY, VERSION},
-    reader::{Frame, Reader},
+    reader::{BackwardReader, Frame, Reader},
     stats::Stats,
     upkeep::NextSegment,
     wait::Durable,
@@ -302,6 +302,16 @@ impl Journal {
     /// A reader of what is stamped `at_ms` or later.
     pub fn reader_from_time(&self, at_ms: u64) -> Reader {
         Reader::new(self.shared.clone(), From { seq: 1, at_ms })
+    }
+
+    /// A reader, backwards, of what comes before the record `seq`.
+    pub fn reader_before(&self, seq: u64) -> BackwardReader {
+        BackwardReader::new(self.shared.clone(), From { seq, at_ms: 0 })
+    }
+
+    /// A reader, backwards, of what is stamped before `at_ms`.
+    pub fn reader_before_time(&self, at_ms: u64) -> BackwardReader {
+        BackwardReader::new(self.shared.clone(), From { seq: 1, at_ms })
     }
 
     /// How long the oldest record that is not durable has been waiting. `None` if all are. Takes no lock.

@@ -4,8 +4,11 @@
 //! A reader at the durable end says so, and goes on from there when it is asked again: that is how the store and the
 //! webhooks follow the journal.
 
+mod backward;
+
 use std::{fs::File, io, ops::Range, path::PathBuf, sync::Arc};
 
+pub use self::backward::BackwardReader;
 use super::{
     Damage, Error, Shared,
     frame::{Header, VERSION},

@@ -100,6 +100,12 @@ impl Table {
         (segments.get(next).cloned(), next > 0 && segments[next - 1].first == first)
     }
 
+    /// The segment before the one that begins with `first`.
+    pub(super) fn before(&self, first: u64) -> Option<Arc<Segment>> {
+        let segments = self.0.lock();
+        segments[..segments.partition_point(|s| s.first < first)].last().cloned()
+    }
+
     /// Takes out the segments that own numbers below `seq` only; the last one always stays.
     pub(super) fn take_before(&self, seq: u64) -> Vec<Arc<Segment>> {
         let mut segments = self.0.lock();

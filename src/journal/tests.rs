@@ -1,5 +1,6 @@
 //! The journal as its callers see it, in temporary directories.
 
+mod backward;
 mod failure;
 mod recovery;
 mod waiting;

@@ -1,11 +1,13 @@
 //! What stands against a group's limits: views for operators and customers. None of them takes anything.
 
+use std::cmp::Ordering;
+
 use super::{Gateway, catalog::GroupNode, error::Error};
 use crate::domain::{
     day::Now,
     id::SlugId,
     ledger::{Refusal, Standing, Standings},
-    limit::LimitType,
+    limit::{LimitType, Unit},
 };
 
 /// Whether a request would pass now, and how every limit that it meets stands.
@@ -20,6 +22,27 @@ impl Gateway {
     /// How each limit of a group's model stands at `now`.
     pub fn standings(&self, now: Now, node: &GroupNode, slug: SlugId) -> Vec<Standing> {
         node.tree.ledger.lock().standing(now, &node.counted_for(), slug, &node.limits(slug))
+    }
+
+    /// Of all the limits on a day that a group's models have, the one with the smallest part left, the first of equals.
+    pub fn tightest_of_day(&self, now: Now, node: &GroupNode) -> Option<(SlugId, Standing)> {
+        let group = node.group();
+        let of_day = group.models.iter().map(|model| {
+            let mut limits = node.limits(model.slug);
+            limits.retain(|effective| effective.limit.unit == Unit::Day);
+            (model.slug, limits)
+        });
+        let of_day: Vec<_> = of_day.filter(|(_, limits)| !limits.is_empty()).collect();
+        if of_day.is_empty() {
+            return None;
+        }
+        let path = node.counted_for();
+        let mut ledger = node.tree.ledger.lock();
+        let standings = of_day.iter().flat_map(|(slug, limits)| {
+            let standings = ledger.standing(now, &path, *slug, limits);
+            standings.into_iter().map(|standing| (*slug, standing))
+        });
+        standings.min_by(|(_, one), (_, other)| by_part_left(one, other))
     }
 
     /// The limit of each type with the least left, the nearest of equals.
@@ -44,4 +67,12 @@ impl Gateway {
         let refusal = ledger.would_admit(now, &path, id, &limits, tokens).err();
         Ok(WouldPass { standings, refusal })
     }
+}
+
+/// By the part of its threshold that is left, in whole numbers. A threshold of 0 leaves nothing.
+fn by_part_left(one: &Standing, other: &Standing) -> Ordering {
+    let part =
+        |standing: &Standing| (u128::from(standing.left()), u128::from(standing.limit.limit.threshold.get().max(1)));
+    let ((one_left, of_one), (other_left, of_other)) = (part(one), part(other));
+    (one_left * of_other).cmp(&(other_left * of_one))
 }

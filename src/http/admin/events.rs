@@ -1,22 +1,25 @@
 //! `/v1/gateway/events`: what was billed.
 
+use std::sync::Arc;
+
 use actix_web::web::{Data, Json};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    field::{Moment, PageLimit},
+    field::{GroupIdText, Moment, OrderWord, PageLimit},
     gaps::Gap,
     operator::{ExportMetrics, Operator},
     page::{self, Page},
     query::Query,
 };
 use crate::{
+    domain::id::GroupId,
     http::error::AdminError,
     service::{
         Gateway,
         error::Error,
-        events::{self as service, Event, EventFilter},
+        events::{self as service, Event, EventFilter, Order},
     },
 };
 
@@ -33,16 +36,18 @@ pub(super) struct EventPage {
 }
 
 /// Which events.
-#[derive(Deserialize, JsonSchema)]
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct EventsQuery {
-    /// Inclusive; needed without a cursor.
+    /// Inclusive; needed without a cursor, but for `order=desc`, which then goes back to the first event.
     start_time: Option<Moment>,
     /// Exclusive; now when left out.
     end_time: Option<Moment>,
+    /// `asc`, the oldest first, when left out.
+    order: Option<OrderWord>,
     /// Items on a page; 100 when left out.
     limit: Option<PageLimit>,
-    /// `pagination.cursor` of the page before. It holds the window and the filters.
+    /// `pagination.cursor` of the page before. It holds the window, the order and the filters.
     cursor: Option<String>,
     /// Only of these keys, by prefix.
     #[serde(default)]
@@ -50,48 +55,91 @@ pub(super) struct EventsQuery {
     /// Only of these groups.
     #[serde(default)]
     external_entity_ids: Vec<String>,
+    /// Only of these models, by the slug that was called.
+    #[serde(default)]
+    model_slugs: Vec<String>,
+    /// Only of these groups, by id.
+    #[serde(default)]
+    group_ids: Vec<GroupIdText>,
 }
 
-/// What a cursor of this list holds.
+/// What a cursor of this list holds. One that an earlier version gave has no more than the end and two filters.
 #[derive(Serialize, Deserialize)]
 struct Position {
     /// The last event of the page before.
     seq: u64,
-    /// The end of the window.
+    /// The window, as far as it is still to be read.
+    #[serde(default)]
+    start_ms: u64,
     end_ms: u64,
+    #[serde(default)]
+    is_descending: bool,
     api_keys: Vec<String>,
     external_entity_ids: Vec<String>,
+    #[serde(default)]
+    model_slugs: Vec<String>,
+    #[serde(default)]
+    group_ids: Vec<GroupId>,
+}
+
+impl Position {
+    fn new(query: &service::EventsQuery, (seq, end_ms): (u64, u64)) -> Self {
+        let EventFilter { api_keys, external_entity_ids, model_slugs, group_ids } = query.filter.clone();
+        let is_descending = query.order == Order::Descending;
+        // What a walk upwards has begun after lies behind it.
+        let start_ms = query.start_ms.filter(|_| is_descending).unwrap_or(0);
+        Self { seq, start_ms, end_ms, is_descending, api_keys, external_entity_ids, model_slugs, group_ids }
+    }
+
+    fn order(&self) -> Order {
+        if self.is_descending { Order::Descending } else { Order::Ascending }
+    }
 }
 
 impl EventsQuery {
     fn resolve(self) -> Result<service::EventsQuery, Error> {
         let limit = page::size(self.limit);
+        let given = EventFilter {
+            api_keys: self.api_keys,
+            external_entity_ids: self.external_entity_ids,
+            model_slugs: self.model_slugs,
+            group_ids: self.group_ids.into_iter().map(|id| id.0).collect(),
+        };
         let Some(cursor) = self.cursor else {
+            let order = self.order.map_or_else(Order::default, |order| order.0);
             let start_ms = self.start_time.map(|moment| moment.0);
-            let start_ms = start_ms.ok_or_else(|| invalid("start_time: must be given where there is no cursor"))?;
+            if start_ms.is_none() && order == Order::Ascending {
+                return Err(invalid("start_time: must be given where there is no cursor"));
+            }
             let end_ms = self.end_time.map(|moment| moment.0);
-            if end_ms.is_some_and(|end_ms| end_ms < start_ms) {
+            if end_ms.zip(start_ms).is_some_and(|(end_ms, start_ms)| end_ms < start_ms) {
                 return Err(invalid("end_time: must not be before start_time"));
             }
-            let Self { api_keys, external_entity_ids, .. } = self;
-            let filter = EventFilter { api_keys, external_entity_ids };
-            return Ok(service::EventsQuery { start_ms: Some(start_ms), end_ms, after: None, limit, filter });
+            return Ok(service::EventsQuery { start_ms, end_ms, after: None, order, limit, filter: given });
         };
         let position: Position = page::decode(LIST, &cursor)?;
-        // A client may repeat its filters beside the cursor; other ones would make another list.
-        let other = |given: &[String], held: &[String]| !given.is_empty() && given != held;
-        if other(&self.api_keys, &position.api_keys) || other(&self.external_entity_ids, &position.external_entity_ids)
+        // A client may repeat its order and its filters beside the cursor; other ones would make another list.
+        let order = position.order();
+        if self.order.is_some_and(|given| given.0 != order) {
+            return Err(invalid("cursor: belongs to a list in the other order"));
+        }
+        let Position { seq, start_ms, end_ms, api_keys, external_entity_ids, model_slugs, group_ids, .. } = position;
+        let held = EventFilter { api_keys, external_entity_ids, model_slugs, group_ids };
+        if is_other(&given.api_keys, &held.api_keys)
+            || is_other(&given.external_entity_ids, &held.external_entity_ids)
+            || is_other(&given.model_slugs, &held.model_slugs)
+            || is_other(&given.group_ids, &held.group_ids)
         {
             return Err(invalid("cursor: belongs to a list with other filters"));
         }
-        Ok(service::EventsQuery {
-            start_ms: None,
-            end_ms: None,
-            after: Some((position.seq, position.end_ms)),
-            limit,
-            filter: EventFilter { api_keys: position.api_keys, external_entity_ids: position.external_entity_ids },
-        })
+        let (start_ms, after) = (Some(start_ms), Some((seq, end_ms)));
+        Ok(service::EventsQuery { start_ms, end_ms: None, after, order, limit, filter: held })
     }
+}
+
+/// Whether a filter was given beside the cursor that is not the cursor's.
+fn is_other<T: PartialEq>(given: &[T], held: &[T]) -> bool {
+    !given.is_empty() && given != held
 }
 
 fn invalid(message: &str) -> Error {
@@ -103,10 +151,9 @@ pub(super) async fn list(
     gateway: Data<Gateway>,
     Query(query): Query<EventsQuery>,
 ) -> Result<Json<EventPage>, AdminError> {
-    let query = query.resolve()?;
-    let EventFilter { api_keys, external_entity_ids } = query.filter.clone();
-    let page = gateway.read_events(query).await?;
-    let next = page.next.map(|(seq, end_ms)| Position { seq, end_ms, api_keys, external_entity_ids });
+    let query = Arc::new(query.resolve()?);
+    let page = gateway.read_events(query.clone()).await?;
+    let next = page.next.map(|place| Position::new(&query, place));
     let incomplete = page.missing.iter().map(Gap::new).collect();
     Ok(Json(EventPage { page: Page::new(LIST, page.events, next)?, incomplete }))
 }
@@ -115,38 +162,77 @@ pub(super) async fn list(
 mod tests {
     use super::*;
 
-    fn query(start: Option<u64>, end: Option<u64>, cursor: Option<String>, keys: &[&str]) -> EventsQuery {
-        EventsQuery {
-            start_time: start.map(Moment),
-            end_time: end.map(Moment),
-            limit: None,
-            cursor,
-            api_keys: keys.iter().map(|key| (*key).to_owned()).collect(),
-            external_entity_ids: Vec::new(),
-        }
+    fn query(start: Option<u64>, end: Option<u64>) -> EventsQuery {
+        EventsQuery { start_time: start.map(Moment), end_time: end.map(Moment), ..EventsQuery::default() }
     }
 
-    fn cursor(position: Position) -> String {
+    fn cursor<P: Serialize>(position: P) -> Option<String> {
         let page = Page::<()>::new(LIST, Vec::new(), Some(position)).unwrap();
         let page = serde_json::to_value(page).unwrap();
-        page["pagination"]["cursor"].as_str().unwrap().to_owned()
+        Some(page["pagination"]["cursor"].as_str().unwrap().to_owned())
     }
 
     #[test]
-    fn a_window_has_a_start_and_does_not_end_before_it() {
-        assert!(query(None, None, None, &[]).resolve().is_err());
-        assert!(query(Some(5), Some(4), None, &[]).resolve().is_err());
-        assert!(query(Some(5), Some(5), None, &[]).resolve().is_ok());
+    fn a_window_has_a_start_unless_it_is_read_backwards_and_does_not_end_before_it() {
+        let newest = Some(OrderWord(Order::Descending));
+        assert!(query(None, None).resolve().is_err());
+        assert!(EventsQuery { order: newest, ..query(None, None) }.resolve().is_ok());
+        assert!(query(Some(5), Some(4)).resolve().is_err());
+        assert!(EventsQuery { order: newest, ..query(Some(5), Some(4)) }.resolve().is_err());
+        assert!(query(Some(5), Some(5)).resolve().is_ok());
     }
 
     #[test]
-    fn a_cursor_pins_the_window_and_the_filters() {
-        let position =
-            || Position { seq: 7, end_ms: 9, api_keys: vec!["sk_a".to_owned()], external_entity_ids: Vec::new() };
-        for repeated in [&[][..], &["sk_a"]] {
-            let resolved = query(Some(1), Some(2), Some(cursor(position())), repeated).resolve().unwrap();
-            assert_eq!((resolved.after, resolved.filter.api_keys), (Some((7, 9)), vec!["sk_a".to_owned()]));
+    fn a_cursor_pins_the_window_the_order_and_the_filters() {
+        let filter = EventFilter {
+            api_keys: vec!["sk_a".to_owned()],
+            external_entity_ids: vec!["cust_1".to_owned()],
+            model_slugs: vec!["acme/chat".to_owned()],
+            group_ids: vec![GroupId(u128::MAX / 3)],
+        };
+        for (order, start_ms) in [(Order::Ascending, 0), (Order::Descending, 5)] {
+            let first = service::EventsQuery {
+                start_ms: Some(5),
+                end_ms: None,
+                after: None,
+                order,
+                limit: 100,
+                filter: filter.clone(),
+            };
+            let with = |more: EventsQuery| EventsQuery { cursor: cursor(Position::new(&first, (7, 9))), ..more };
+            let repeated = EventsQuery { order: Some(OrderWord(order)), ..query(Some(1), Some(2)) };
+            let repeated = EventsQuery { api_keys: filter.api_keys.clone(), ..repeated };
+            for allowed in [query(None, None), repeated] {
+                let resolved = with(allowed).resolve().unwrap();
+                assert_eq!((resolved.after, resolved.start_ms), (Some((7, 9)), Some(start_ms)));
+                assert_eq!((resolved.order, resolved.filter), (order, filter.clone()));
+            }
+            let other = if order == Order::Ascending { Order::Descending } else { Order::Ascending };
+            for refused in [
+                EventsQuery { order: Some(OrderWord(other)), ..query(None, None) },
+                EventsQuery { api_keys: vec!["sk_b".to_owned()], ..query(None, None) },
+                EventsQuery { external_entity_ids: vec!["cust_2".to_owned()], ..query(None, None) },
+                EventsQuery { model_slugs: vec!["acme/embed".to_owned()], ..query(None, None) },
+                EventsQuery { group_ids: vec![GroupIdText(GroupId(8))], ..query(None, None) },
+            ] {
+                assert!(with(refused).resolve().is_err());
+            }
         }
-        assert!(query(None, None, Some(cursor(position())), &["sk_b"]).resolve().is_err());
+    }
+
+    #[test]
+    fn a_cursor_of_a_version_that_had_no_order_is_still_good() {
+        #[derive(Serialize)]
+        struct Earlier {
+            seq: u64,
+            end_ms: u64,
+            api_keys: Vec<String>,
+            external_entity_ids: Vec<String>,
+        }
+        let api_keys = vec!["sk_a".to_owned()];
+        let earlier = Earlier { seq: 7, end_ms: 9, api_keys: api_keys.clone(), external_entity_ids: Vec::new() };
+        let resolved = EventsQuery { cursor: cursor(earlier), ..query(None, None) }.resolve().unwrap();
+        assert_eq!((resolved.after, resolved.order), (Some((7, 9)), Order::Ascending));
+        assert_eq!(resolved.filter, EventFilter { api_keys, ..EventFilter::default() });
     }
 }

@@ -13,7 +13,7 @@ use crate::{
         action,
         endpoint::{Provider, Region},
         group::Enforcement,
-        id::{DeadLetterId, SecretId},
+        id::{DeadLetterId, GroupId, SecretId},
         key::{OperatorType, PublicKey},
         limit::{LimitKind, LimitType, Threshold, Unit},
         money::{Currency, Price},
@@ -24,7 +24,7 @@ use crate::{
         time,
     },
     http::limit_words,
-    service::reports::Columns,
+    service::{events::Order, reports::Columns},
     upstream::{address::parse_http_url, provider::parse_base_url},
 };
 
@@ -125,6 +125,9 @@ texts! {
     /// A name of Baseten's, which becomes part of a URL.
     BasetenName(String): { "type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$" },
         |text| keeps(text, is_id_word(text, b"_-"), "must be 1 to 64 letters, digits, '_' and '-'");
+
+    /// The id of a group, which may be gone.
+    GroupIdText(GroupId): { "type": "string" }, |text| text.parse::<GroupId>().map_err(|_| "must be a group's id");
 
     /// The id of a stored credential.
     SecretIdText(SecretId): { "type": "string" },
@@ -260,6 +263,8 @@ words! {
     ProviderWord(Provider) = provider, [
         Provider::OpenAiCompatible, Provider::OpenAi, Provider::Anthropic, Provider::Baseten, Provider::Demo
     ];
+    /// In which order.
+    OrderWord(Order) = order, [Order::Ascending, Order::Descending];
     /// By what way a change was made.
     ActorTypeWord(ActorKind) = actor_type, [ActorKind::ApiKey, ActorKind::Session, ActorKind::System];
     /// What an operator key may do.
@@ -289,6 +294,13 @@ fn provider(provider: Provider) -> &'static str {
         Provider::Anthropic => "ANTHROPIC",
         Provider::Baseten => "BASETEN",
         Provider::Demo => "DEMO",
+    }
+}
+
+fn order(order: Order) -> &'static str {
+    match order {
+        Order::Ascending => "asc",
+        Order::Descending => "desc",
     }
 }
 

@@ -4,7 +4,11 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::field::Timestamp;
-use crate::{journal::Damage, service::reports::Report};
+use crate::{
+    domain::day::Now,
+    journal::Damage,
+    service::{Gateway, reports::Report},
+};
 
 /// Records that cannot be read.
 #[derive(Serialize, JsonSchema)]
@@ -39,6 +43,12 @@ impl Gap {
                 more => format!("{} records of the journal cannot be read{place}.", more + 1),
             },
         }
+    }
+
+    /// What the sums of the day of `now` do not contain.
+    pub(super) fn of_day(gateway: &Gateway, now: Now) -> Vec<Self> {
+        let missing = gateway.missing_from_totals();
+        missing.iter().filter(|missing| missing.to_ms >= now.day().start_unix_ms()).map(Self::new).collect()
     }
 
     pub(super) fn of_report(report: &Report) -> Vec<Self> {

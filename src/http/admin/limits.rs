@@ -128,9 +128,7 @@ pub(super) async fn usage(
         let usages = of_day.map(|standing| LimitUsage::new(standing, now)).collect();
         (catalog.slug_name(model.slug).to_owned(), usages)
     });
-    let missing = gateway.missing_from_totals();
-    let incomplete =
-        missing.iter().filter(|missing| missing.to_ms >= now.day().start_unix_ms()).map(Gap::new).collect();
+    let incomplete = Gap::of_day(&gateway, now);
     Ok(Json(GroupUsage { customer_id: group.external_entity_id.clone(), usage: usage.collect(), incomplete }))
 }
 

@@ -17,6 +17,7 @@ mod envelope;
 mod events;
 mod field;
 mod gaps;
+mod group_tree;
 mod groups;
 mod health;
 mod keys;

@@ -29,6 +29,11 @@ pub(super) trait Scope: 'static {
     /// The types of key that may do it besides.
     const ALSO: &'static [OperatorType];
 
+    /// Whether a key of this type may do it.
+    fn includes(held: OperatorType) -> bool {
+        held == OperatorType::ManageAll || Self::ALSO.contains(&held)
+    }
+
     /// Every type of key that may do it.
     fn types() -> Vec<&'static str> {
         Self::ALSO.iter().chain(&[OperatorType::ManageAll]).map(|one| OperatorTypeWord(*one).word()).collect()
@@ -64,6 +69,11 @@ pub(super) struct Operator<S> {
 }
 
 impl<S: Scope> Operator<S> {
+    /// Whether he may also do what `T` says.
+    pub(super) fn may<T: Scope>(&self) -> bool {
+        T::includes(self.asking.operator.key.operator_type)
+    }
+
     /// As changes are recorded under.
     pub(super) fn actor(&self) -> Actor {
         let Asking { operator, shown } = &self.asking;
@@ -89,8 +99,7 @@ impl<S: Scope> FromRequest for Operator<S> {
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         ready(authenticate(request).and_then(|asking| {
-            let held = asking.operator.key.operator_type;
-            if held == OperatorType::ManageAll || S::ALSO.contains(&held) {
+            if S::includes(asking.operator.key.operator_type) {
                 Ok(Self { asking, scope: PhantomData })
             } else {
                 Err(AdminError::WrongType(S::types()))

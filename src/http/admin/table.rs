@@ -5,8 +5,8 @@ use actix_web::{FromRequest, Handler, Responder, guard, http::Method, web};
 use super::{
     audit, backup,
     describe::{Arguments, Describe, Operation, Schemas},
-    endpoints, events, groups, health, keys, limits, live, operators, playground, reports, secrets, session,
-    signing_key, spec, status, webhooks,
+    endpoints, events, group_tree, groups, health, keys, limits, live, operators, playground, reports, secrets,
+    session, signing_key, spec, status, webhooks,
 };
 use crate::http::error::AdminError;
 
@@ -52,6 +52,7 @@ pub(super) fn table() -> Vec<Entry> {
     const ENDPOINT: &str = "/v1/gateway/endpoints/{endpoint_id}";
     const GROUPS: &str = "/v1/gateway/groups";
     const GROUP: &str = "/v1/gateway/groups/{group_id}";
+    const GROUP_TREE: &str = "/v1/gateway/group_tree";
     const GROUP_USAGE: &str = "/v1/gateway/groups/{group_id}/usage";
     const GROUP_LIMITS: &str = "/v1/gateway/groups/{group_id}/limits";
     const TRY: &str = "/v1/gateway/groups/{group_id}/try";
@@ -82,6 +83,7 @@ pub(super) fn table() -> Vec<Entry> {
         entry(GET,    GROUP,                "Get a group",                       groups::get),
         entry(PATCH,  GROUP,                "Change a group",                    groups::update),
         entry(DELETE, GROUP,                "Delete a group and its subtree",    groups::delete),
+        entry(GET,    GROUP_TREE,           "Every group in a few words",        group_tree::list),
         entry(GET,    GROUP_USAGE,          "What was used of a group's limits", limits::usage),
         entry(GET,    GROUP_LIMITS,         "Would a request pass now?",         limits::limits),
         entry(POST,   TRY,                  "Call a model as a group's customer", playground::try_out),

@@ -271,12 +271,21 @@ impl Catalog {
 
     /// A group's keys whose prefix is beyond `after`, in order of prefix.
     pub fn keys_of(&self, group: GroupId, after: Option<&str>) -> impl Iterator<Item = &Arc<KeyEntry>> {
+        self.prefixes_of(group, after).filter_map(|prefix| self.keys_by_prefix.get(prefix))
+    }
+
+    /// How many keys a group has.
+    pub fn count_keys_of(&self, group: GroupId) -> usize {
+        self.prefixes_of(group, None).count()
+    }
+
+    fn prefixes_of(&self, group: GroupId, after: Option<&str>) -> impl Iterator<Item = &Arc<str>> {
         let first = match after {
             Some(after) => Bound::Excluded((group, Arc::from(after))),
             None => Bound::Included((group, Arc::from(""))),
         };
         let beyond = self.keys_of.range((first, Bound::Unbounded)).take_while(move |(of, _)| *of == group);
-        beyond.filter_map(|(_, prefix)| self.keys_by_prefix.get(prefix))
+        beyond.map(|(_, prefix)| prefix)
     }
 
     /// The operator key with this fingerprint.

@@ -1,0 +1,128 @@
+//! `/v1/gateway/group_tree`: every group in a few words, for a page that shows them all.
+
+use std::ops::Bound;
+
+use actix_web::web::{Data, Json};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::{
+    field::{EnforcementWord, LimitTypeWord, ThresholdNumber, UsageUnitWord},
+    gaps::Gap,
+    operator::{ExportMetrics, ManageApiKeys, Operator},
+    page::{self, Page, PageQuery},
+    query::Query,
+};
+use crate::{
+    domain::{id::GroupId, ledger::Standing},
+    http::error::AdminError,
+    service::{
+        Gateway,
+        catalog::{Catalog, GroupNode},
+    },
+};
+
+const LIST: &str = "group_tree";
+
+/// A page of groups, in the order of `/v1/gateway/groups`.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "GroupTreePage")]
+pub(super) struct TreePage {
+    #[serde(flatten)]
+    page: Page<GroupTreeItem>,
+    /// What today's figures do not contain since it cannot be read any more; left out when they contain everything.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    incomplete: Vec<Gap>,
+}
+
+/// A group in a few words.
+#[derive(Serialize, JsonSchema)]
+struct GroupTreeItem {
+    id: String,
+    parent_group_id: Option<String>,
+    name: Option<String>,
+    external_entity_id: String,
+    limit_enforcement: EnforcementWord,
+    disabled: bool,
+    /// The slugs that it carries.
+    models: Vec<String>,
+    /// How many API keys it has.
+    keys: usize,
+    /// Of all its limits on a day the one with the smallest part left. `null` without one, and for a key that may not
+    /// read usage.
+    today: Option<TightestOfDay>,
+}
+
+/// How a limit on a day stands.
+#[derive(Serialize, JsonSchema)]
+struct TightestOfDay {
+    slug: String,
+    #[serde(rename = "type")]
+    limit_type: LimitTypeWord,
+    unit: UsageUnitWord,
+    threshold: ThresholdNumber,
+    used: u64,
+    /// By running requests.
+    held: u64,
+    left: u64,
+    source_group: String,
+}
+
+impl GroupTreeItem {
+    fn new(catalog: &Catalog, node: &GroupNode, today: Option<TightestOfDay>) -> Self {
+        let group = node.group();
+        Self {
+            id: group.id.to_string(),
+            parent_group_id: group.parent.map(|parent| parent.to_string()),
+            name: group.name.clone(),
+            external_entity_id: group.external_entity_id.clone(),
+            limit_enforcement: EnforcementWord(group.enforcement),
+            disabled: group.disabled,
+            models: group.models.iter().map(|model| catalog.slug_name(model.slug).to_owned()).collect(),
+            keys: catalog.count_keys_of(group.id),
+            today,
+        }
+    }
+}
+
+impl TightestOfDay {
+    fn new(slug: &str, standing: &Standing) -> Self {
+        let limit = standing.limit.limit;
+        Self {
+            slug: slug.to_owned(),
+            limit_type: LimitTypeWord(limit.limit_type),
+            unit: UsageUnitWord(limit.unit),
+            threshold: ThresholdNumber(limit.threshold),
+            used: standing.used,
+            held: standing.held,
+            left: standing.left(),
+            source_group: standing.limit.source.to_string(),
+        }
+    }
+}
+
+pub(super) async fn list(
+    operator: Operator<ManageApiKeys>,
+    gateway: Data<Gateway>,
+    Query(query): Query<PageQuery>,
+) -> Result<Json<TreePage>, AdminError> {
+    let after: Option<String> = query.cursor.as_deref().map(|cursor| page::decode(LIST, cursor)).transpose()?;
+    let after: Option<GroupId> = after.and_then(|id| id.parse().ok());
+    let (catalog, now) = (gateway.catalog.load(), gateway.now());
+    let reads_usage = operator.may::<ExportMetrics>();
+    let today = |node: &GroupNode| {
+        let (slug, standing) = reads_usage.then(|| gateway.tightest_of_day(now, node)).flatten()?;
+        Some(TightestOfDay::new(catalog.slug_name(slug), &standing))
+    };
+    let after = after.map_or(Bound::Unbounded, Bound::Excluded);
+    let rest = catalog.groups().range((after, Bound::Unbounded)).map(|(_, node)| node);
+    let page = Page::of(
+        LIST,
+        rest,
+        page::size(query.limit),
+        |node| node.id.to_string(),
+        |node| GroupTreeItem::new(&catalog, node, today(node)),
+    )?;
+    let incomplete = if reads_usage { Gap::of_day(&gateway, now) } else { Vec::new() };
+    Ok(Json(TreePage { page, incomplete }))
+}

@@ -1,0 +1,177 @@
+//! Reading backwards is reading forwards, in reverse.
+
+use std::os::unix::fs::FileExt;
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// A record as either reader gives it.
+type Read = (u64, u64, Vec<u8>);
+
+fn forwards(journal: &Journal) -> Vec<Read> {
+    let mut reader = journal.reader(0);
+    let mut records = Vec::new();
+    while let Some(frame) = reader.next().unwrap() {
+        records.push((frame.seq, frame.at_ms, frame.body.to_vec()));
+    }
+    records
+}
+
+fn backwards(mut reader: BackwardReader) -> Vec<Read> {
+    let mut records = Vec::new();
+    while let Some(frame) = reader.next().unwrap() {
+        records.push((frame.seq, frame.at_ms, frame.body.to_vec()));
+    }
+    assert!(reader.next().unwrap().is_none(), "the start stays the start");
+    records.reverse();
+    records
+}
+
+/// The missing numbers, with what is known of when they were written.
+fn missing(journal: &Journal) -> Vec<(u64, u64, u64, u64)> {
+    let told = journal.damage().into_iter();
+    told.map(|damage| (*damage.missing.start(), *damage.missing.end(), damage.from_ms, damage.to_ms)).collect()
+}
+
+/// A closed journal of records of these sizes, three to a millisecond, beginning at 1000.
+fn written(dir: &TempDir, sizes: &[usize]) {
+    let (journal, _) = Journal::open_with_clock(dir.path(), Durability::Process, test_clock).unwrap();
+    for (number, size) in (0..).zip(sizes) {
+        NOW.set(1000 + number / 3);
+        let mut body = vec![b'.'; *size];
+        body.iter_mut().zip(number.to_le_bytes()).for_each(|(to, from)| *to = from);
+        journal.append(&body).unwrap();
+        // Many batches, so that there are several segments.
+        assert!(journal.durable_blocking(journal.last_seq(), SOON));
+    }
+    assert!(journal.close(SOON));
+}
+
+fn segment_files(dir: &TempDir) -> Vec<PathBuf> {
+    segment::list(dir.path()).unwrap().into_iter().map(|first| segment_file(dir, first)).collect()
+}
+
+fn read_only(dir: &TempDir) -> Journal {
+    Journal::open_read_only(dir.path()).unwrap().0
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 20, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_walk_backwards_is_the_walk_forwards_in_reverse(
+        sizes in prop::collection::vec(
+            prop_oneof![8 => 0_usize..400, 2 => 4_000_usize..60_000, 1 => 60_000_usize..300_000], 1..160
+        ),
+        damaged in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), 1_u64..200_000), 0..4),
+        removed in prop::option::weighted(0.2, any::<prop::sample::Index>()),
+        begins in prop::collection::vec(any::<prop::sample::Index>(), 6),
+    ) {
+        let dir = TempDir::new().unwrap();
+        written(&dir, &sizes);
+        let files = segment_files(&dir);
+        for (file, place, length) in &damaged {
+            let file = fs::OpenOptions::new().write(true).open(file.get(&files)).unwrap();
+            let end = file.metadata().unwrap().len();
+            let from = place.index(usize::try_from(end).unwrap().max(1)) as u64;
+            segment::zero(&file, from, end.min(from + length)).unwrap();
+        }
+        // The last segment is not removed: what a journal ends with is not known from elsewhere.
+        if let Some(removed) = removed.filter(|_| files.len() > 1) {
+            fs::remove_file(removed.get(&files[..files.len() - 1])).unwrap();
+        }
+
+        let (one, other) = (read_only(&dir), read_only(&dir));
+        let records = forwards(&one);
+        prop_assert_eq!(&backwards(other.reader_before(u64::MAX)), &records);
+        prop_assert_eq!(missing(&other), missing(&one));
+        for begin in begins {
+            let before = begin.index(sizes.len() + 2) as u64;
+            let journal = read_only(&dir);
+            let mut reader = journal.reader_before(before);
+            let bound = records.iter().map(|record| record.0).find(|seq| *seq >= before);
+            let _ = reader.next().unwrap();
+            prop_assert_eq!(reader.bound(), bound.unwrap_or(u64::MAX));
+            let expected: Vec<_> = records.iter().filter(|record| record.0 < before).cloned().collect();
+            prop_assert_eq!(backwards(journal.reader_before(before)), expected);
+            let told = missing(&journal);
+            prop_assert!(missing(&one).iter().filter(|gap| gap.1 < before).all(|gap| told.contains(gap)), "{told:?}");
+
+            let before_ms = 999 + begin.index(sizes.len() / 3 + 4) as u64;
+            let expected: Vec<_> = records.iter().filter(|record| record.1 < before_ms).cloned().collect();
+            prop_assert_eq!(backwards(read_only(&dir).reader_before_time(before_ms)), expected);
+        }
+    }
+}
+
+#[test]
+fn a_reader_that_begins_at_the_end_reads_little() {
+    let dir = TempDir::new().unwrap();
+    let (journal, _) = open(&dir);
+    fill(&journal, 20_000);
+    let mut reader = journal.reader_before_time(u64::MAX);
+    for expected in (19_000..=20_000).rev() {
+        assert_eq!(reader.next().unwrap().unwrap().seq, expected);
+    }
+    assert_eq!(reader.bound(), u64::MAX);
+    let read = reader.block_bytes();
+    assert!(read <= 2 * reader::NEAR as usize, "a block of {read} bytes");
+}
+
+#[test]
+fn what_is_appended_meanwhile_does_not_move_it() {
+    let dir = TempDir::new().unwrap();
+    let (journal, _) = open(&dir);
+    fill(&journal, 3000);
+    let mut reader = journal.reader_before_time(u64::MAX);
+    assert_eq!(reader.next().unwrap().unwrap().seq, 3000);
+    fill(&journal, 3000);
+    for expected in (1..3000).rev() {
+        assert_eq!(reader.next().unwrap().unwrap().seq, expected);
+    }
+    assert!(reader.next().unwrap().is_none());
+    assert!(journal.stats().segments >= 2);
+}
+
+#[test]
+fn what_retention_takes_meanwhile_is_the_end_and_not_missing() {
+    let dir = TempDir::new().unwrap();
+    let (journal, _) = open(&dir);
+    fill(&journal, 10_000);
+    let segments = journal.segments().unwrap();
+    assert!(segments.len() >= 3, "{segments:?}");
+    let [mut within, mut before] = [journal.reader_before(u64::MAX), journal.reader_before(segments[1].first_seq)];
+    assert_eq!(within.next().unwrap().unwrap().seq, 10_000);
+    assert_eq!(before.next().unwrap().unwrap().seq, segments[1].first_seq - 1);
+    assert_eq!(journal.remove_before(segments[2].first_seq).unwrap(), 2);
+    let mut seen = 10_000;
+    while let Some(frame) = within.next().unwrap() {
+        assert_eq!(frame.seq, seen - 1);
+        seen = frame.seq;
+    }
+    assert_eq!(seen, segments[2].first_seq);
+    // It was in a file that is still open.
+    assert_eq!(before.next().unwrap().unwrap().seq, segments[1].first_seq - 2);
+    assert!(journal.reader_before(segments[2].first_seq).next().unwrap().is_none());
+    assert_eq!(journal.damage(), []);
+}
+
+#[test]
+fn a_record_of_a_newer_version_is_not_passed_over_backwards() {
+    let dir = TempDir::new().unwrap();
+    written(&dir, &[100; 9]);
+    let journal = read_only(&dir);
+    let path = segment_file(&dir, 1);
+    let length = HEADER + 100;
+    let mut frame = fs::read(&path).unwrap()[4 * length..5 * length].to_vec();
+    frame[12] = VERSION + 1;
+    frame::seal(&mut frame).unwrap();
+    let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+    file.write_all_at(&frame, 4 * length as u64).unwrap();
+    let mut reader = journal.reader_before(u64::MAX);
+    for _ in 0..2 {
+        assert!(matches!(reader.next(), Err(Error::Newer { version, .. }) if version == VERSION + 1));
+    }
+    assert_eq!(backwards(journal.reader_before(4)).len(), 3);
+}

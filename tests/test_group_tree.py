@@ -1,0 +1,202 @@
+"""Every group in a few words: in the order of the list of groups, with its keys and its tightest limit of the day."""
+
+import threading
+
+import pytest
+
+from support.gateway import Customer, Gateway, fresh, model, prefix_of, rate
+
+PATH = "/v1/gateway/group_tree"
+MANAGE_KEYS, METRICS = "WORKSPACE_MANAGE_API_KEYS", "WORKSPACE_EXPORT_METRICS"
+FIELDS = {
+    "id",
+    "parent_group_id",
+    "name",
+    "external_entity_id",
+    "limit_enforcement",
+    "disabled",
+    "models",
+    "keys",
+    "today",
+}
+
+
+def tree(gateway, **more):
+    return gateway.admin("GET", PATH, query={"limit": 1000}, **more)["items"]
+
+
+def item(gateway, group, **more):
+    return next(item for item in tree(gateway, **more) if item["id"] == group["id"])
+
+
+def day(kind, threshold):
+    return rate(kind, "DAY", threshold)
+
+
+def test_a_group_is_told_in_a_few_words(gateway, upstream):
+    slugs = [gateway.create_endpoint(upstream)["slug"] for _ in range(2)]
+    root = gateway.create_group(*slugs, mode="CASCADING", name="Zürich \u2014 東京 🚀")
+    child = gateway.create_group(slugs[1], parent=root)
+    keys = [gateway.mint_key(child) for _ in range(3)]
+    told, below = item(gateway, root), item(gateway, child)
+    assert set(told) == FIELDS
+    assert told == {
+        "id": root["id"],
+        "parent_group_id": None,
+        "name": "Zürich \u2014 東京 🚀",
+        "external_entity_id": root["metadata"]["external_entity_id"],
+        "limit_enforcement": "CASCADING",
+        "disabled": False,
+        "models": slugs,
+        "keys": 0,
+        "today": None,
+    }
+    assert (below["parent_group_id"], below["name"], below["models"], below["keys"]) == (root["id"], None, slugs[1:], 3)
+    gateway.admin("DELETE", f"/v1/gateway/groups/{child['id']}/api_keys/{prefix_of(keys[0])}")
+    gateway.patch_group(root, disabled=True)
+    assert item(gateway, child)["keys"] == 2
+    assert item(gateway, root)["disabled"] and not item(gateway, child)["disabled"], "each says what was written"
+
+
+def test_it_is_in_the_order_of_the_list_of_groups(gateway, slug):
+    root = gateway.create_group(slug)
+    for _ in range(7):
+        gateway.create_group(slug, parent=root)
+    listed = [group["id"] for group in gateway.walk("/v1/gateway/groups", {"limit": 3})]
+    assert [item["id"] for item in gateway.walk(PATH, {"limit": 2})] == listed == [item["id"] for item in tree(gateway)]
+
+
+def test_a_deleted_subtree_is_not_in_it(gateway, slug):
+    root = gateway.create_group(slug)
+    child = gateway.create_group(slug, parent=root)
+    gateway.admin("DELETE", f"/v1/gateway/groups/{root['id']}")
+    assert not {root["id"], child["id"]} & {item["id"] for item in tree(gateway)}
+
+
+# Today
+
+
+def test_today_is_the_limit_with_the_smallest_part_left_over_all_models(gateway, upstream):
+    one, other = (gateway.create_endpoint(upstream)["slug"] for _ in range(2))
+    group = gateway.create_group(
+        model(one, [rate("REQUEST", "MINUTE", 3)], [day("REQUEST", 10), day("TOKEN", 1_000_000)]),
+        model(other, [], [day("REQUEST", 4)]),
+    )
+    customer = Customer(gateway, gateway.mint_key(group))
+    assert item(gateway, group)["today"] == {
+        "slug": one,
+        "type": "REQUEST",
+        "unit": "DAY",
+        "threshold": 10,
+        "used": 0,
+        "held": 0,
+        "left": 10,
+        "source_group": group["id"],
+    }, "of equals the first"
+    assert customer.chat(other).status == 200
+    for slug in (one, one):
+        assert customer.chat(slug).status == 200
+    today = item(gateway, group)["today"]
+    assert (today["slug"], today["threshold"], today["used"], today["left"]) == (other, 4, 1, 3), "3 of 4, not 8 of 10"
+    assert customer.chat(one).status == 200
+    today = item(gateway, group)["today"]
+    assert (today["slug"], today["used"], today["left"]) == (one, 3, 7)
+    for key in ("used", "held", "left", "threshold", "source_group"):
+        assert today[key] == gateway.limit(group, one, "REQUEST", "DAY")[key]
+
+
+def test_today_counts_what_runs(gateway, upstream, slug, limited):
+    group, customer = limited(usage_limits=[day("REQUEST", 3)])
+    gate = upstream.hang_next()
+    connection = customer.begin_chat(slug)
+    gate.reached()
+    today = item(gateway, group)["today"]
+    assert (today["used"], today["held"], today["left"]) == (0, 1, 2)
+    gate.release()
+    assert connection.read_answer().status == 200
+    connection.close()
+    today = item(gateway, group)["today"]
+    assert (today["used"], today["held"], today["left"]) == (1, 0, 2)
+
+
+def test_a_shared_limit_is_told_as_it_stands_for_the_whole_subtree(gateway, slug):
+    root = gateway.create_group(model(slug, [], [day("REQUEST", 10)]), mode="CASCADING")
+    children = [gateway.create_group(model(slug, [], [day("REQUEST", 8)]), parent=root) for _ in range(2)]
+    customers = [Customer(gateway, gateway.mint_key(child)) for child in children]
+    for _ in range(4):
+        assert customers[0].chat(slug).status == 200
+    first, second = (item(gateway, child)["today"] for child in children)
+    assert (first["source_group"], first["used"], first["left"]) == (children[0]["id"], 4, 4)
+    assert (second["source_group"], second["used"], second["left"]) == (root["id"], 4, 6)
+
+
+def test_an_inherited_limit_is_each_groups_own_where_they_are_independent(gateway, slug):
+    root = gateway.create_group(model(slug, [], [day("REQUEST", 10)]))
+    child = gateway.create_group(slug, parent=root)
+    assert Customer(gateway, gateway.mint_key(root)).chat(slug).status == 200
+    today = item(gateway, child)["today"]
+    assert (today["source_group"], today["used"]) == (root["id"], 0)
+
+
+def test_a_threshold_of_nothing_has_nothing_left(gateway, limited, slug):
+    group, _ = limited(usage_limits=[day("REQUEST", 0), day("TOKEN", 5)])
+    today = item(gateway, group)["today"]
+    assert (today["type"], today["threshold"], today["left"]) == ("REQUEST", 0, 0)
+
+
+def test_usage_is_for_who_may_read_it(gateway, limited):
+    group, _ = limited(usage_limits=[day("REQUEST", 5)])
+    managing = gateway.mint_operator(MANAGE_KEYS)
+    assert item(gateway, group)["today"] is not None
+    told = item(gateway, group, key=managing)
+    assert told["today"] is None and told["models"]
+    assert gateway.admin_answer("GET", PATH, key=gateway.mint_operator(METRICS)).status == 403
+
+
+# Asking
+
+
+@pytest.mark.parametrize(
+    "query, named",
+    [
+        ({"limit": 0}, "limit"),
+        ({"limit": 1001}, "limit"),
+        ({"cursor": "nonsense"}, "cursor"),
+        ({"parent_group_id": "x"}, "parent_group_id"),
+    ],
+)
+def test_a_wrong_parameter_is_named(gateway, query, named):
+    answer = gateway.admin_answer("GET", PATH, query=query)
+    assert answer.status == 400 and named in answer.json()["error"]
+
+
+def test_a_cursor_of_the_list_of_groups_is_none_of_the_tree(gateway, slug):
+    for _ in range(2):
+        gateway.create_group(slug)
+    cursor = gateway.admin("GET", "/v1/gateway/groups", query={"limit": 1})["pagination"]["cursor"]
+    assert gateway.admin_answer("GET", PATH, query={"cursor": cursor}).status == 400
+
+
+def test_a_walk_over_many_groups_shows_each_once_whatever_is_written_meanwhile(upstream):
+    with Gateway() as gateway:
+        slug = gateway.create_endpoint(upstream)["slug"]
+        root = gateway.create_group(slug)
+        stay = {root["id"]} | {gateway.create_group(slug, parent=root)["id"] for _ in range(1100)}
+        stop = threading.Event()
+
+        def write():
+            while not stop.is_set():
+                made = gateway.create_group(slug, entity=fresh("passing"))
+                gateway.patch_group(made, metadata={"name": "renamed"})
+                gateway.admin("DELETE", f"/v1/gateway/groups/{made['id']}")
+
+        writer = threading.Thread(target=write)
+        writer.start()
+        try:
+            for limit in (1000, 100, 77):
+                seen = [item["id"] for item in gateway.walk(PATH, {"limit": limit})]
+                assert len(seen) == len(set(seen)) and stay <= set(seen)
+        finally:
+            stop.set()
+            writer.join()
+        assert {item["id"] for item in gateway.walk(PATH, {"limit": 1000})} == stay
