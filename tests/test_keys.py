@@ -208,6 +208,7 @@ ROUTES = [
     ("POST", WEBHOOK + "/dead_letters/redeliver", ()),
     ("POST", "/v1/gateway/backup", ()),
     ("GET", "/v1/gateway/status", (METRICS,)),
+    ("GET", "/v1/gateway/activity", (METRICS,)),
     ("GET", "/v1/gateway/live", (METRICS,)),
     ("GET", "/v1/api_keys", ()),
     ("POST", "/v1/api_keys", ()),

@@ -6,6 +6,7 @@
 //!   not compile into the table.
 //! * Handlers translate; the rules that need to know what there is are the services'.
 
+mod activity;
 mod assets;
 mod audit;
 mod audited;

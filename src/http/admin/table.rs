@@ -3,7 +3,7 @@
 use actix_web::{FromRequest, Handler, Responder, guard, http::Method, web};
 
 use super::{
-    audit, backup,
+    activity, audit, backup,
     describe::{Arguments, Describe, Operation, Schemas},
     endpoints, events, group_tree, groups, health, keys, limits, live, operators, playground, reports, secrets,
     session, signing_key, spec, status, webhooks,
@@ -109,6 +109,7 @@ pub(super) fn table() -> Vec<Entry> {
         entry(POST,   REDELIVER,            "Deliver dead letters again",        webhooks::redeliver),
         entry(POST,   "/v1/gateway/backup", "Everything durable as one file",    backup::create),
         entry(GET,    "/v1/gateway/status", "How the gateway is",                status::status),
+        entry(GET,    "/v1/gateway/activity", "What went on each minute",        activity::activity),
         entry(GET,    "/v1/gateway/live",   "How it is, every second",           live::live),
         entry(GET,    OPERATORS,            "List operator keys",                operators::list),
         entry(POST,   OPERATORS,            "Create an operator key",            operators::create),
