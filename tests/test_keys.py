@@ -204,6 +204,7 @@ ROUTES = [
     ("DELETE", "/v1/gateway/webhooks/{nothing}", ()),
     ("POST", WEBHOOK + "/test", ()),
     ("POST", WEBHOOK + "/rotate_secret", ()),
+    ("GET", WEBHOOK + "/deliveries", ()),
     ("GET", WEBHOOK + "/dead_letters", ()),
     ("POST", WEBHOOK + "/dead_letters/redeliver", ()),
     ("POST", "/v1/gateway/backup", ()),

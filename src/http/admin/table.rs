@@ -65,6 +65,7 @@ pub(super) fn table() -> Vec<Entry> {
     const WEBHOOK: &str = "/v1/gateway/webhooks/{webhook_id}";
     const WEBHOOK_TEST: &str = "/v1/gateway/webhooks/{webhook_id}/test";
     const WEBHOOK_SECRET: &str = "/v1/gateway/webhooks/{webhook_id}/rotate_secret";
+    const DELIVERIES: &str = "/v1/gateway/webhooks/{webhook_id}/deliveries";
     const DEAD_LETTERS: &str = "/v1/gateway/webhooks/{webhook_id}/dead_letters";
     const REDELIVER: &str = "/v1/gateway/webhooks/{webhook_id}/dead_letters/redeliver";
     const OPERATORS: &str = "/v1/api_keys";
@@ -105,6 +106,7 @@ pub(super) fn table() -> Vec<Entry> {
         entry(DELETE, WEBHOOK,              "Delete a webhook",                  webhooks::delete),
         entry(POST,   WEBHOOK_TEST,         "Make a test delivery",              webhooks::test),
         entry(POST,   WEBHOOK_SECRET,       "Give a webhook another secret",     webhooks::rotate_secret),
+        entry(GET,    DELIVERIES,           "List the latest delivery attempts", webhooks::deliveries),
         entry(GET,    DEAD_LETTERS,         "List deliveries that were given up", webhooks::dead_letters),
         entry(POST,   REDELIVER,            "Deliver dead letters again",        webhooks::redeliver),
         entry(POST,   "/v1/gateway/backup", "Everything durable as one file",    backup::create),

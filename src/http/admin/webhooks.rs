@@ -19,7 +19,7 @@ use crate::{
         Gateway,
         error::Error,
         events::Event,
-        webhooks::{self as service, Phase, WebhookView},
+        webhooks::{self as service, Content, Outcome, Phase, WebhookView},
     },
 };
 
@@ -185,6 +185,85 @@ pub(super) struct TestedWebhook {
     duration_ms: u64,
 }
 
+/// The latest attempts at deliveries, the newest first: at most 100, of those since the start.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct DeliveryAttempts {
+    items: Vec<DeliveryAttempt>,
+}
+
+/// An attempt at a delivery.
+#[derive(Serialize, JsonSchema)]
+struct DeliveryAttempt {
+    /// Of the delivery, as in its header: the same in all its attempts.
+    request_id: String,
+    /// When it began.
+    at: Timestamp,
+    /// Which one of its delivery, from 1.
+    attempt: u32,
+    kind: DeliveryKind,
+    /// How many events it has.
+    events: usize,
+    /// What was answered, if anything was.
+    status: Option<u16>,
+    error: Option<String>,
+    duration_ms: u64,
+    outcome: DeliveryOutcome,
+}
+
+/// What was to be delivered.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum DeliveryKind {
+    /// New events.
+    Events,
+    /// An event that is not billed.
+    Test,
+    /// A dead letter's events.
+    Redelivery,
+}
+
+/// What came of an attempt.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum DeliveryOutcome {
+    /// It was taken.
+    Delivered,
+    /// It is tried again soon.
+    Retrying,
+    /// It was given up, and its events are kept.
+    DeadLetter,
+    /// The receiver has failed for some time, and is tried again every 30 seconds.
+    Waiting,
+    /// A test that was not taken.
+    Failed,
+}
+
+impl DeliveryAttempt {
+    fn new(attempted: service::Attempted) -> Self {
+        Self {
+            request_id: attempted.request_id.to_string(),
+            at: Timestamp(attempted.at_ms),
+            attempt: attempted.attempt,
+            kind: match attempted.content {
+                Content::Events => DeliveryKind::Events,
+                Content::Test => DeliveryKind::Test,
+                Content::DeadLetter => DeliveryKind::Redelivery,
+            },
+            events: attempted.events,
+            status: attempted.status,
+            error: attempted.error,
+            duration_ms: attempted.duration_ms,
+            outcome: match attempted.outcome {
+                Outcome::Delivered => DeliveryOutcome::Delivered,
+                Outcome::Retrying => DeliveryOutcome::Retrying,
+                Outcome::DeadLetter => DeliveryOutcome::DeadLetter,
+                Outcome::Waiting => DeliveryOutcome::Waiting,
+                Outcome::Failed => DeliveryOutcome::Failed,
+            },
+        }
+    }
+}
+
 /// A delivery that was given up.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct DeadLetter {
@@ -310,6 +389,15 @@ pub(super) async fn test(
         error: tested.error,
         duration_ms: tested.duration_ms,
     }))
+}
+
+pub(super) async fn deliveries(
+    _: Operator<ManageAll>,
+    gateway: Data<Gateway>,
+    Path(id): Path<WebhookId>,
+) -> Result<Json<DeliveryAttempts>, AdminError> {
+    let attempts = gateway.webhook_attempts(id)?;
+    Ok(Json(DeliveryAttempts { items: attempts.into_iter().map(DeliveryAttempt::new).collect() }))
 }
 
 pub(super) async fn dead_letters(

@@ -1,9 +1,12 @@
 //! What goes out in one delivery.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use serde::Serialize;
 use uuid::Uuid;
 
+use super::history::{Attempted, Content, Outcome};
 use crate::{
     domain::{
         delivery::{Attempts, BATCH_EVENTS},
@@ -143,6 +146,26 @@ impl Delivery {
         let body = usage_body(events)?;
         let source = Source::DeadLetter(id);
         Ok(Self { source, request_id, body, events: events.len(), attempts: Attempts::default() })
+    }
+}
+
+impl Delivery {
+    /// What is to be told of an attempt that was taken: it began at `at_ms`, Unix ms.
+    pub(super) fn attempted(&self, at_ms: u64, took: Duration) -> Attempted {
+        Attempted {
+            request_id: self.request_id,
+            at_ms,
+            attempt: self.attempts.failed.saturating_add(1),
+            content: match self.source {
+                Source::Journal(_) => Content::Events,
+                Source::DeadLetter(_) => Content::DeadLetter,
+            },
+            events: self.events,
+            status: None,
+            error: None,
+            duration_ms: took.as_millis() as u64,
+            outcome: Outcome::Delivered,
+        }
     }
 }
 

@@ -9,6 +9,7 @@ mod attempt;
 mod batch;
 mod dead_letters;
 mod deliveries;
+mod history;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -24,6 +25,7 @@ use self::state::State;
 pub use self::{
     dead_letters::{DeadLetterPage, DeadLetterView},
     deliveries::Deliveries,
+    history::{Attempted, Content, Outcome},
     state::{LastError, Phase, Standing},
     trial::Tested,
 };
@@ -148,6 +150,12 @@ impl Gateway {
         let catalog = self.catalog.load();
         let webhook = catalog.webhooks().get(&id).ok_or(Error::NotFound("webhook"))?;
         Ok(self.view(webhook))
+    }
+
+    /// The latest attempts at deliveries since the start, the newest first.
+    pub fn webhook_attempts(&self, id: WebhookId) -> Result<Vec<Attempted>, Error> {
+        let webhook = self.webhook(id)?.webhook;
+        Ok(self.webhooks.state(&webhook).history.newest_first())
     }
 
     fn view(&self, webhook: &Arc<Webhook>) -> WebhookView {

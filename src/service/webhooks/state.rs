@@ -4,7 +4,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tracing::warn;
 
-use super::WebhookView;
+use super::{WebhookView, history::History};
 use crate::{
     domain::{time::rfc3339, webhook::Webhook},
     store::{Cursor, WebhookProgress},
@@ -65,6 +65,8 @@ pub struct Standing {
 /// How a webhook is doing, and what wakes its worker.
 pub(super) struct State {
     standing: Mutex<Standing>,
+    /// What came of the latest attempts.
+    pub(super) history: History,
     wake: Notify,
 }
 
@@ -73,7 +75,7 @@ impl State {
         let WebhookProgress { cursor: Cursor { through, has_given_up, last_success_ms }, dead_letters } = progress;
         let phase = if has_given_up { Phase::Failing } else { Phase::Ok };
         let standing = Standing { phase, passed: through, last_success_ms, dead_letters, ..Standing::default() };
-        Self { standing: Mutex::new(standing), wake: Notify::new() }
+        Self { standing: Mutex::new(standing), history: History::default(), wake: Notify::new() }
     }
 
     pub(super) fn standing(&self) -> Standing {

@@ -7,6 +7,7 @@ use uuid::Uuid;
 use super::{
     attempt::{Attempt, Failed, client},
     batch::{self, Kind},
+    history::{Attempted, Content, Outcome},
 };
 use crate::{
     crypto::random,
@@ -38,20 +39,34 @@ impl Gateway {
         let event = Event::new(self.now().unix_ms, &test_event()?);
         let body = batch::body(Kind::Test, &[event]).map_err(Error::internal)?;
         let request_id = random::uuid().map_err(Error::internal)?;
-        let began = Instant::now();
-        let attempt = Attempt { webhook: &webhook, request_id, body, now_ms: self.now().unix_ms };
+        let (at_ms, began) = (self.now().unix_ms, Instant::now());
+        let attempt = Attempt { webhook: &webhook, request_id, body, now_ms: at_ms };
         let outcome = match attempt.sign(&self.sealer) {
             Ok(signed) => signed.send(&client(self)).await,
             Err(error) => Err(Failed { status: None, error }),
         };
         let duration_ms = began.elapsed().as_millis() as u64;
-        Ok(match outcome {
-            Ok(status) => {
-                self.webhooks.state(&webhook).is_back();
-                Tested { request_id, status: Some(status), error: None, duration_ms }
-            }
-            Err(failed) => Tested { request_id, status: failed.status, error: Some(failed.error), duration_ms },
-        })
+        let state = self.webhooks.state(&webhook);
+        let (status, error) = match outcome {
+            Ok(status) => (Some(status), None),
+            Err(Failed { status, error }) => (status, Some(error)),
+        };
+        let outcome = if error.is_none() { Outcome::Delivered } else { Outcome::Failed };
+        state.history.note(Attempted {
+            request_id,
+            at_ms,
+            attempt: 1,
+            content: Content::Test,
+            events: 1,
+            status,
+            error: error.clone(),
+            duration_ms,
+            outcome,
+        });
+        if outcome == Outcome::Delivered {
+            state.is_back();
+        }
+        Ok(Tested { request_id, status, error, duration_ms })
     }
 }
 

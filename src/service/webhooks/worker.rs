@@ -19,6 +19,7 @@ use super::{
     attempt::{Attempt, Failed},
     batch::{Batch, Delivery, Source},
     deliveries::Stop,
+    history::{Attempted, Outcome},
     state::{LastError, Phase, State},
 };
 use crate::{
@@ -302,7 +303,8 @@ impl Worker {
                 return Ok(());
             };
             let (request_id, body) = (delivery.request_id, delivery.body.clone());
-            let attempt = Attempt { webhook: &webhook, request_id, body, now_ms: self.gateway.now().unix_ms };
+            let (at_ms, at) = (self.gateway.now().unix_ms, Instant::now());
+            let attempt = Attempt { webhook: &webhook, request_id, body, now_ms: at_ms };
             let signed = match attempt.sign(&self.gateway.sealer) {
                 Ok(signed) => signed,
                 Err(why) => {
@@ -310,12 +312,23 @@ impl Worker {
                     return Err(Trouble::Own(why));
                 }
             };
-            let Failed { status, error } = match signed.send(&self.client).await {
-                Ok(_) => return self.taken(&webhook, delivery).await,
+            let sent = signed.send(&self.client).await;
+            let attempted = delivery.attempted(at_ms, at.elapsed());
+            let Failed { status, error } = match sent {
+                Ok(status) => {
+                    self.state.history.note(Attempted { status: Some(status), ..attempted });
+                    return self.taken(&webhook, delivery).await;
+                }
                 Err(failed) => failed,
             };
             let is_probe = self.state.standing().phase == Phase::Failing;
             let verdict = delivery.attempts.failed(status, began.elapsed(), is_probe);
+            let outcome = match verdict {
+                Verdict::Retry(_) => Outcome::Retrying,
+                Verdict::Wait(_) => Outcome::Waiting,
+                Verdict::GiveUp => Outcome::DeadLetter,
+            };
+            self.state.history.note(Attempted { status, error: Some(error.clone()), outcome, ..attempted });
             self.note_error(status, error.clone());
             self.state.update(|standing| {
                 standing.failed_attempts += 1;
