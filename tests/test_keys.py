@@ -192,6 +192,7 @@ ROUTES = [
     ("GET", KEY, (MANAGE_KEYS,)),
     ("PATCH", KEY, (MANAGE_KEYS,)),
     ("DELETE", GROUP + "/api_keys/{nothing}", (MANAGE_KEYS,)),
+    ("GET", "/v1/gateway/search?q=x", (MANAGE_KEYS,)),
     ("GET", "/v1/gateway/signing_key", ()),
     ("PUT", "/v1/gateway/signing_key", ()),
     ("DELETE", "/v1/gateway/signing_key", ()),

@@ -6,7 +6,7 @@ import pytest
 
 from support.books import COLUMNS, from_csv, keyed, report_of
 from support.gateway import EPOCH, Customer, parse_time, prefix_of
-from support.upstream import ScriptedUpstream
+from support.upstream import Reply, ScriptedUpstream
 from support.wall_clock import WallClock
 
 PATH = "/v1/gateway/usage_report"
@@ -80,6 +80,59 @@ def test_csv_has_the_same_columns_and_the_same_rows(gateway, billed):
     assert keyed(from_csv(text)) == report(gateway, ("hour", "group", "key"))
 
 
+# Some of it
+
+
+def test_sums_are_of_the_events_that_were_chosen(gateway, billed):
+    events, keys = billed
+    values = {
+        "api_keys": ("apiKeyPrefix", [prefix_of(key) for key in keys[:2]]),
+        "external_entity_ids": ("externalEntityId", [events[0]["externalEntityId"]]),
+        "model_slugs": ("modelSlug", sorted({event["modelSlug"] for event in events})[:2]),
+        "group_ids": ("groupId", [events[-1]["groupId"]]),
+    }
+    everything = gateway.events()
+    for count in range(1, 5):
+        for names in itertools.combinations(values, count):
+            filters = {name: values[name][1] for name in names}
+            chosen = [event for event in everything if all(event[values[name][0]] in filters[name] for name in names)]
+            for columns in ((), ("model",), ("group", "key", "hour")):
+                assert report(gateway, columns, **filters) == report_of(chosen, columns), names
+    middle = {"start_time": events[5]["timestamp"], "end_time": events[20]["timestamp"]}
+    inside = [event for event in everything if middle["start_time"] <= event["timestamp"] < middle["end_time"]]
+    mine = [event for event in inside if event["apiKeyPrefix"] == prefix_of(keys[0])]
+    assert report(gateway, ("model",), **middle, api_keys=prefix_of(keys[0])) == report_of(mine, ("model",))
+    assert report(gateway, ("key",), api_keys="sk_unknownkey00") == {}
+    assert report(gateway, ("key",), group_ids="01J9X7Y0Z3K4M5N6P7Q8R9S0T1") == {}
+
+
+def test_the_top_are_the_rows_with_the_most_tokens(gateway, upstream):
+    slug = gateway.create_endpoint(upstream)["slug"]
+    groups = [gateway.create_group(slug) for _ in range(4)]
+    ids = [group["id"] for group in groups]
+    # Tokens and requests of each: the second and third have as many tokens, the third in fewer requests.
+    for group, usages in zip(groups, ([(5, 0)], [(10, 5), (0, 5)], [(2, 18)], [(4, 1)])):
+        customer = Customer(gateway, gateway.mint_key(group))
+        for prompt, completion in usages:
+            upstream.reply_next(Reply(usage={"prompt_tokens": prompt, "completion_tokens": completion}))
+            assert customer.chat(slug).status == 200
+
+    def top(count, columns="group", **query):
+        query = {"start_time": EPOCH, "group_by": columns, "top": count, "group_ids": ids, **query}
+        return gateway.admin("GET", PATH, query=query)["items"]
+
+    in_order = [ids[1], ids[2], ids[0], ids[3]]
+    for count in (1, 2, 3, 4, 1000):
+        assert [row["group_id"] for row in top(count)] == in_order[:count]
+    everything = gateway.admin("GET", PATH, query={"start_time": EPOCH, "group_by": "group", "group_ids": ids})["items"]
+    assert sorted(top(4), key=lambda row: row["group_id"]) == everything, "the same rows in another order"
+    assert [row["input_tokens"] + row["output_tokens"] for row in top(9, "model")] == [50], "after grouping"
+    answer = gateway.admin_answer(
+        "GET", PATH, query={"start_time": EPOCH, "group_by": "group", "top": 2, "group_ids": ids, "format": "csv"}
+    )
+    assert [row["group_id"] for row in from_csv(answer.body.decode())] == in_order[:2]
+
+
 @pytest.mark.parametrize(
     "query, named",
     [
@@ -90,6 +143,11 @@ def test_csv_has_the_same_columns_and_the_same_rows(gateway, billed):
         ({"start_time": EPOCH, "group_by": "day,day"}, "group_by"),
         ({"start_time": EPOCH, "format": "xml"}, "format"),
         ({"start_time": EPOCH, "limit": "5"}, "limit"),
+        ({"start_time": EPOCH, "top": "0"}, "top"),
+        ({"start_time": EPOCH, "top": "1001"}, "top"),
+        ({"start_time": EPOCH, "top": ["1", "2"]}, "top"),
+        ({"start_time": EPOCH, "group_ids": "nonsense"}, "group_ids"),
+        ({"start_time": EPOCH, "models": "x"}, "models"),
     ],
 )
 def test_a_wrong_parameter_is_named(gateway, query, named):

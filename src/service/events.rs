@@ -20,6 +20,7 @@ use crate::{
     domain::{
         id::GroupId,
         record::{Record, Settled},
+        rollup::Rollup,
     },
     journal::{self, BackwardReader, Barrier, Damage, Frame, Journal, Reader, codec},
 };
@@ -79,7 +80,7 @@ pub struct EventPage {
     pub missing: Vec<Damage>,
 }
 
-/// Which events of a window; all of them if nothing is named.
+/// Which events, or sums of them; all if nothing is named.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EventFilter {
     /// Of these keys only, by prefix.
@@ -94,11 +95,20 @@ pub struct EventFilter {
 
 impl EventFilter {
     fn takes(&self, settled: &Settled<'_>) -> bool {
+        let Settled { api_key_prefix, external_entity_id, model_slug, .. } = settled;
+        self.takes_all(api_key_prefix, external_entity_id, model_slug, settled.group())
+    }
+
+    pub(super) fn takes_sums(&self, row: &Rollup) -> bool {
+        self.takes_all(&row.api_key_prefix, &row.external_entity_id, &row.model_slug, row.group)
+    }
+
+    fn takes_all(&self, api_key: &str, external_entity_id: &str, model_slug: &str, group: GroupId) -> bool {
         let is_in = |wanted: &[String], found: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == found);
-        is_in(&self.api_keys, settled.api_key_prefix)
-            && is_in(&self.external_entity_ids, settled.external_entity_id)
-            && is_in(&self.model_slugs, settled.model_slug)
-            && (self.group_ids.is_empty() || self.group_ids.contains(&settled.group()))
+        is_in(&self.api_keys, api_key)
+            && is_in(&self.external_entity_ids, external_entity_id)
+            && is_in(&self.model_slugs, model_slug)
+            && (self.group_ids.is_empty() || self.group_ids.contains(&group))
     }
 }
 

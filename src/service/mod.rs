@@ -30,6 +30,7 @@ pub mod metering;
 pub mod operators;
 pub mod refused;
 pub mod reports;
+pub mod search;
 pub mod secrets;
 pub mod signing_key;
 pub mod status;

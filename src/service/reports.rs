@@ -5,12 +5,13 @@
 //! once the store has taken in the last record of it: so a report is exact to the event, whatever goes on meanwhile.
 
 use std::{
+    cmp::Reverse,
     collections::{BTreeMap, HashMap},
     ops::Range,
     sync::Arc,
 };
 
-use super::{Gateway, error::Error};
+use super::{Gateway, error::Error, events::EventFilter};
 use crate::{
     domain::{
         day::{HOUR_MS, Hour},
@@ -41,7 +42,7 @@ pub struct Columns {
 }
 
 /// Which report.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct ReportQuery {
     /// Unix ms, inclusive.
     pub start_ms: u64,
@@ -49,6 +50,10 @@ pub struct ReportQuery {
     pub end_ms: Option<u64>,
     /// Its columns.
     pub by: Columns,
+    /// The sums of which events.
+    pub filter: EventFilter,
+    /// Only so many rows: those with the most tokens, the most first.
+    pub top: Option<usize>,
 }
 
 /// What a row's sums are of; what the report is not grouped by is absent. Rows are in this order.
@@ -69,7 +74,7 @@ pub struct Report {
     /// Its columns.
     pub by: Columns,
     /// The sums, in order.
-    pub rows: BTreeMap<RowKey, Sums>,
+    pub rows: Vec<(RowKey, Sums)>,
     /// External entity ids of the groups in it.
     pub entities: HashMap<GroupId, String>,
     /// Records of the window that are in none of the sums.
@@ -78,16 +83,27 @@ pub struct Report {
     pub troubles: Vec<String>,
 }
 
-impl Report {
-    fn new(by: Columns) -> Self {
-        Self { by, rows: BTreeMap::new(), entities: HashMap::new(), missing: Vec::new(), troubles: Vec::new() }
+/// The sums of a report while they are gathered.
+struct Summary<'a> {
+    query: &'a ReportQuery,
+    rows: BTreeMap<RowKey, Sums>,
+    entities: HashMap<GroupId, String>,
+}
+
+impl<'a> Summary<'a> {
+    fn new(query: &'a ReportQuery) -> Self {
+        Self { query, rows: BTreeMap::new(), entities: HashMap::new() }
+    }
+
+    fn is_too_large(&self) -> bool {
+        self.rows.len() > MAX_ROWS
     }
 
     fn add(&mut self, row: Rollup) {
-        if self.rows.len() > MAX_ROWS {
+        if self.is_too_large() || !self.query.filter.takes_sums(&row) {
             return;
         }
-        let Columns { group, model, key, day, hour } = self.by;
+        let Columns { group, model, key, day, hour } = self.query.by;
         let of_time = match (day, hour) {
             (_, true) => Some(row.hour),
             (true, false) => Some(row.hour.day().first_hour()),
@@ -104,6 +120,18 @@ impl Report {
         };
         self.rows.entry(row_key).or_default().add(&row.sums);
     }
+
+    /// The rows that were asked for.
+    fn rows(self) -> (Vec<(RowKey, Sums)>, HashMap<GroupId, String>) {
+        let mut rows = Vec::from_iter(self.rows);
+        if let Some(top) = self.query.top {
+            let size = |sums: &Sums| (sums.usage.total(), sums.requests);
+            // Stable: equals stay in their order.
+            rows.sort_by_key(|(_, sums)| Reverse(size(sums)));
+            rows.truncate(top);
+        }
+        (rows, self.entities)
+    }
 }
 
 impl Gateway {
@@ -115,29 +143,29 @@ impl Gateway {
         let is_open = query.end_ms.is_none_or(|end_ms| end_ms > window.end_ms);
         let end_ms =
             if is_open { Hour(Hour::from_unix_ms(window.end_ms).0 + 1).start_unix_ms() } else { window.end_ms };
-        let gateway = self.clone();
-        let report = tokio::task::spawn_blocking(move || gateway.sum_up(query.start_ms..end_ms, query.by)).await;
+        let (gateway, window) = (self.clone(), query.start_ms..end_ms);
+        let report = tokio::task::spawn_blocking(move || gateway.sum_up(window, &query)).await;
         report.map_err(Error::internal)?
     }
 
-    fn sum_up(&self, window: Range<u64>, by: Columns) -> Result<Report, Error> {
-        let mut report = Report::new(by);
+    fn sum_up(&self, window: Range<u64>, query: &ReportQuery) -> Result<Report, Error> {
+        let (mut summary, mut troubles) = (Summary::new(query), Vec::new());
         let first = Hour(u32::try_from(window.start.div_ceil(HOUR_MS)).unwrap_or(u32::MAX));
         let last = Hour::from_unix_ms(window.end);
         // What is read from the journal misses what cannot be read there today; the rollups may have it.
         let from_journal = if first <= last {
-            let grain = if by.hour { Grain::Hour } else { Grain::Day };
-            let read = self.store.rollups(Some(&self.journal), first..last, grain, |row| report.add(row));
-            report.troubles = read.map_err(|error| Error::Unavailable(error.to_string()))?;
+            let grain = if query.by.hour { Grain::Hour } else { Grain::Day };
+            let read = self.store.rollups(Some(&self.journal), first..last, grain, |row| summary.add(row));
+            troubles = read.map_err(|error| Error::Unavailable(error.to_string()))?;
             let parts = [window.start..first.start_unix_ms(), last.start_unix_ms()..window.end];
-            self.add_events(&mut report, parts[0].clone(), "start_time")?;
-            self.add_events(&mut report, parts[1].clone(), "end_time")?;
+            self.add_events(&mut summary, parts[0].clone(), "start_time")?;
+            self.add_events(&mut summary, parts[1].clone(), "end_time")?;
             parts
         } else {
-            self.add_events(&mut report, window.clone(), "start_time")?;
+            self.add_events(&mut summary, window.clone(), "start_time")?;
             [window.clone(), 0..0]
         };
-        if report.rows.len() > MAX_ROWS {
+        if summary.is_too_large() {
             let message = format!(
                 "group_by: the report would have more than {MAX_ROWS} rows; ask for a shorter time or fewer columns"
             );
@@ -146,20 +174,21 @@ impl Gateway {
         let touches = |damage: &Damage, part: &Range<u64>| {
             !part.is_empty() && damage.from_ms < part.end && part.start <= damage.to_ms
         };
-        report.missing = self.missing_from_totals();
-        report.missing.retain(|damage| touches(damage, &window));
+        let mut missing = self.missing_from_totals();
+        missing.retain(|damage| touches(damage, &window));
         for damage in self.journal.damage() {
-            let is_told = report.missing.iter().any(|told| told.overlaps(&damage));
+            let is_told = missing.iter().any(|told| told.overlaps(&damage));
             if !is_told && from_journal.iter().any(|part| touches(&damage, part)) {
-                report.missing.push(damage);
+                missing.push(damage);
             }
         }
-        report.missing.sort_by_key(|damage| *damage.missing.start());
-        Ok(report)
+        missing.sort_by_key(|damage| *damage.missing.start());
+        let (rows, entities) = summary.rows();
+        Ok(Report { by: query.by, rows, entities, missing, troubles })
     }
 
     /// Adds the events of a part of an hour, which `bound` made one.
-    fn add_events(&self, report: &mut Report, window: Range<u64>, bound: &str) -> Result<(), Error> {
+    fn add_events(&self, summary: &mut Summary<'_>, window: Range<u64>, bound: &str) -> Result<(), Error> {
         if window.is_empty() {
             return Ok(());
         }
@@ -171,7 +200,7 @@ impl Gateway {
         let mut reader = self.journal.reader_from_time(window.start);
         while let Some(frame) = reader.next().map_err(Error::internal)?.filter(|frame| frame.at_ms < window.end) {
             if let Record::Settled(settled) = codec::decode(frame.body).map_err(Error::internal)? {
-                report.add(Rollup::of(frame.at_ms, &settled));
+                summary.add(Rollup::of(frame.at_ms, &settled));
             }
         }
         Ok(())

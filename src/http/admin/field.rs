@@ -147,6 +147,12 @@ texts! {
     KeyText(Secret): { "type": "string", "format": "password" },
         |text| -> Result<Secret, &'static str> { Ok(Secret::new(text.to_owned())) };
 
+    /// What to search for; it may be a whole key.
+    SearchText(Secret): { "type": "string", "minLength": 1, "maxLength": 256 }, |text| {
+        let holds = matches!(text.chars().count(), 1..=256) && !text.trim().is_empty();
+        keeps(text, holds, "must be 1 to 256 characters, not all of them spaces").map(Secret::new)
+    };
+
     /// A key that a customer has already.
     RegisteredKey(Secret): {
         "type": "string", "minLength": registered::MIN_CHARS, "maxLength": registered::MAX_CHARS, "format": "password"
@@ -178,6 +184,10 @@ texts! {
 
     /// A report's form.
     ReportFormat(Format): { "type": "string", "enum": ["json", "csv"] }, Format::parse;
+
+    /// How many rows a report has at most.
+    ReportTop(usize): { "type": "integer", "minimum": 1, "maximum": 1000 },
+        |text| whole_number(text, 1, 1000).map(|rows| rows as usize);
 
     /// How many items a page has at most.
     PageLimit(usize): { "type": "integer", "minimum": 1, "maximum": 1000, "default": 100 },

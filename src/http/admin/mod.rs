@@ -34,6 +34,7 @@ mod playground;
 mod query;
 mod received;
 mod reports;
+mod search;
 mod secrets;
 mod session;
 mod signing_key;

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     describe::{Describe, Operation, Schemas},
-    field::{GroupBy, Moment, ReportFormat},
+    field::{GroupBy, GroupIdText, Moment, ReportFormat, ReportTop},
     gaps::Gap,
     operator::{ExportMetrics, Operator},
     query::Query,
@@ -24,6 +24,7 @@ use crate::{
     service::{
         Gateway,
         error::Error,
+        events::EventFilter,
         reports::{Columns, Report, ReportQuery, RowKey},
     },
 };
@@ -40,12 +41,26 @@ pub(super) struct UsageReportQuery {
     group_by: Option<GroupBy>,
     /// `json` when left out.
     format: Option<ReportFormat>,
+    /// Only so many rows: those with the most input and output tokens, the most first. All when left out.
+    top: Option<ReportTop>,
+    /// Only of these keys, by prefix.
+    #[serde(default)]
+    api_keys: Vec<String>,
+    /// Only of these groups.
+    #[serde(default)]
+    external_entity_ids: Vec<String>,
+    /// Only of these models, by the slug that was called.
+    #[serde(default)]
+    model_slugs: Vec<String>,
+    /// Only of these groups, by id.
+    #[serde(default)]
+    group_ids: Vec<GroupIdText>,
 }
 
 /// Sums of what was billed.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct UsageReport {
-    /// In order of time, then of the other columns.
+    /// In order of time, then of the other columns; with `top` those with the most tokens first.
     items: Vec<UsageReportItem>,
     /// What the sums do not contain since it cannot be read any more; left out when they contain everything.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -158,7 +173,14 @@ pub(super) async fn get(
         return Err(Error::invalid("invalid_parameter", "end_time: must not be before start_time").into());
     }
     let by = query.group_by.map_or_else(Columns::default, |by| by.0);
-    let report = gateway.report(ReportQuery { start_ms, end_ms, by }).await?;
+    let filter = EventFilter {
+        api_keys: query.api_keys,
+        external_entity_ids: query.external_entity_ids,
+        model_slugs: query.model_slugs,
+        group_ids: query.group_ids.into_iter().map(|id| id.0).collect(),
+    };
+    let top = query.top.map(|top| top.0);
+    let report = gateway.report(ReportQuery { start_ms, end_ms, by, filter, top }).await?;
     let incomplete = Gap::of_report(&report);
     if let Some(ReportFormat(Format::Csv)) = query.format {
         let name = format!("usage-{}.csv", rfc3339(start_ms).get(..10).unwrap_or_default());

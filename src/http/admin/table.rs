@@ -5,8 +5,7 @@ use actix_web::{FromRequest, Handler, Responder, guard, http::Method, web};
 use super::{
     activity, audit, backup,
     describe::{Arguments, Describe, Operation, Schemas},
-    endpoints, events, group_tree, groups, health, keys, limits, live, operators, playground, reports, secrets,
-    session, signing_key, spec, status, webhooks,
+    endpoints, events, group_tree, groups, health, keys, limits, live, operators, playground, reports, search, secrets, session, signing_key, spec, status, webhooks,
 };
 use crate::http::error::AdminError;
 
@@ -59,6 +58,7 @@ pub(super) fn table() -> Vec<Entry> {
     const KEYS: &str = "/v1/gateway/groups/{group_id}/api_keys";
     const KEY: &str = "/v1/gateway/groups/{group_id}/api_keys/{api_key_prefix}";
     const REGISTER: &str = "/v1/gateway/groups/{group_id}/api_keys/register";
+    const SEARCH: &str = "/v1/gateway/search";
     const SIGNING_KEY: &str = "/v1/gateway/signing_key";
     const USAGE_REPORT: &str = "/v1/gateway/usage_report";
     const WEBHOOKS: &str = "/v1/gateway/webhooks";
@@ -94,6 +94,7 @@ pub(super) fn table() -> Vec<Entry> {
         entry(GET,    KEY,                  "Get an API key",                    keys::get),
         entry(PATCH,  KEY,                  "Change an API key",                 keys::update),
         entry(DELETE, KEY,                  "Revoke an API key",                 keys::revoke),
+        entry(GET,    SEARCH,               "Find by a part of a name",          search::get),
         entry(GET,    SIGNING_KEY,          "Get the registrations' public key", signing_key::get),
         entry(PUT,    SIGNING_KEY,          "Set the registrations' public key", signing_key::put),
         entry(DELETE, SIGNING_KEY,          "Delete that public key",            signing_key::delete),

@@ -274,6 +274,11 @@ impl Catalog {
         self.prefixes_of(group, after).filter_map(|prefix| self.keys_by_prefix.get(prefix))
     }
 
+    /// All customers' keys, in order of group and prefix.
+    pub fn keys(&self) -> impl Iterator<Item = &Arc<KeyEntry>> {
+        self.keys_of.iter().filter_map(|(_, prefix)| self.keys_by_prefix.get(prefix))
+    }
+
     /// How many keys a group has.
     pub fn count_keys_of(&self, group: GroupId) -> usize {
         self.prefixes_of(group, None).count()

@@ -1,0 +1,153 @@
+//! Finding what an operator has a part of: a name, a slug, the prefix of a key, or the key itself.
+//!
+//! Everything in the catalog is looked at, which is memory: a search needs no index of its own that would have to be
+//! kept right.
+
+use std::sync::Arc;
+
+use memchr::memmem::Finder;
+
+use super::{
+    Gateway,
+    catalog::{Catalog, GroupNode, KeyEntry},
+    error::Error,
+};
+use crate::{
+    crypto::secret::Secret,
+    domain::{id::EndpointId, registered},
+};
+
+/// What is shown at most.
+const MAX_FOUND: usize = 20;
+
+/// Something that was found.
+pub enum Found {
+    /// By its slug, which is told too.
+    Endpoint(EndpointId, String),
+    /// By its name, its external entity id or its id.
+    Group(Arc<GroupNode>),
+    /// By its prefix or its name.
+    ApiKey(Arc<KeyEntry>),
+}
+
+/// What a search found.
+pub struct SearchResult {
+    /// The best first: what is the text itself, what begins with it, what has it somewhere.
+    pub found: Vec<Found>,
+    /// Whether there is more than that.
+    pub more: bool,
+}
+
+impl Gateway {
+    /// Searches for a text. It may be a whole key: it is neither kept nor told to anybody.
+    pub async fn search(&self, text: Secret) -> Result<SearchResult, Error> {
+        let catalog = self.catalog.load_full();
+        // With many groups it takes longer than others should have to wait for.
+        tokio::task::spawn_blocking(move || search(&catalog, text.expose())).await.map_err(Error::internal)
+    }
+}
+
+fn search(catalog: &Catalog, text: &str) -> SearchResult {
+    let text = text.trim();
+    let mut search = Search::new(text);
+    let whole_key = key_of(catalog, text);
+    // What there are few of comes first: among thousands of customers it would not be seen.
+    for endpoint in catalog.endpoints().values() {
+        let slug = catalog.slug_name(endpoint.slug);
+        let rank = search.rank([Some(slug)]);
+        search.take(rank, || Found::Endpoint(endpoint.id, slug.to_owned()));
+    }
+    for node in catalog.groups().values() {
+        if search.is_over() {
+            break;
+        }
+        let group = node.group();
+        let id = group.id.to_string();
+        let rank = search.rank([group.name.as_deref(), Some(&group.external_entity_id), Some(&id)]);
+        search.take(rank, || Found::Group(node.clone()));
+    }
+    for entry in catalog.keys() {
+        if search.is_over() {
+            break;
+        }
+        let is_whole = whole_key.as_ref().is_some_and(|whole| Arc::ptr_eq(whole, entry));
+        let rank = search.rank([Some(entry.key.prefix.as_str()), entry.key.name.as_deref()]);
+        search.take(if is_whole { Some(0) } else { rank }, || Found::ApiKey(entry.clone()));
+    }
+    search.result()
+}
+
+/// The key that a text is, by its prefix: what stands before the dot of one of ours, or what a registered one begins
+/// with. Whether the rest is right does not matter to a search.
+fn key_of(catalog: &Catalog, text: &str) -> Option<Arc<KeyEntry>> {
+    let minted = text.split_once('.').map(|(prefix, _)| prefix);
+    let registered = text.get(..registered::PREFIX_CHARS).filter(|_| text.len() >= registered::MIN_CHARS);
+    minted.into_iter().chain(registered).find_map(|prefix| catalog.key_by_prefix(prefix)).cloned()
+}
+
+/// A search in progress. Ranks are: the text itself, its beginning, somewhere in it.
+struct Search<'a> {
+    finder: Finder<'a>,
+    length: usize,
+    /// The text that is looked at, in lower case.
+    lower: String,
+    found: [Vec<Found>; 3],
+    more: bool,
+}
+
+impl Search<'_> {
+    fn new(text: &str) -> Self {
+        let text = text.to_lowercase();
+        Self {
+            finder: Finder::new(&text).into_owned(),
+            length: text.len(),
+            lower: String::new(),
+            found: [const { Vec::new() }; 3],
+            more: false,
+        }
+    }
+
+    /// How well the best of these texts matches, if one does.
+    fn rank<const N: usize>(&mut self, texts: [Option<&str>; N]) -> Option<usize> {
+        texts.into_iter().flatten().filter_map(|text| self.rank_one(text)).min()
+    }
+
+    fn rank_one(&mut self, text: &str) -> Option<usize> {
+        self.lower.clear();
+        if text.is_ascii() {
+            self.lower.push_str(text);
+            self.lower.make_ascii_lowercase();
+        } else {
+            self.lower.push_str(&text.to_lowercase());
+        }
+        let at = self.finder.find(self.lower.as_bytes())?;
+        Some(if self.lower.len() == self.length {
+            0
+        } else if at == 0 {
+            1
+        } else {
+            2
+        })
+    }
+
+    fn take(&mut self, rank: Option<usize>, found: impl FnOnce() -> Found) {
+        let Some(of_rank) = rank.and_then(|rank| self.found.get_mut(rank)) else { return };
+        if of_rank.len() < MAX_FOUND {
+            of_rank.push(found());
+        } else {
+            self.more = true;
+        }
+    }
+
+    /// Whether nothing can change any more.
+    fn is_over(&self) -> bool {
+        self.more && self.found[0].len() == MAX_FOUND
+    }
+
+    fn result(self) -> SearchResult {
+        let mut found: Vec<_> = self.found.into_iter().flatten().collect();
+        let more = self.more || found.len() > MAX_FOUND;
+        found.truncate(MAX_FOUND);
+        SearchResult { found, more }
+    }
+}
