@@ -174,6 +174,7 @@ WEBHOOK = "/v1/gateway/webhooks/{webhook}"
 ROUTES = [
     ("POST", "/v1/gateway/endpoints", ()),
     ("GET", "/v1/gateway/endpoints", ()),
+    ("POST", "/v1/gateway/endpoints/check", ()),
     ("GET", "/v1/gateway/endpoints/{endpoint}", ()),
     ("PATCH", "/v1/gateway/endpoints/{endpoint}", ()),
     ("DELETE", "/v1/gateway/endpoints/{nothing}", ()),

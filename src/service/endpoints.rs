@@ -128,7 +128,8 @@ fn rename(catalog: &Catalog, slug: SlugId, name: Slug) -> Result<Vec<Row>, Error
     Ok(rows)
 }
 
-fn known_secrets(catalog: &Catalog, targets: &[Target]) -> Result<(), Error> {
+/// Every credential that a target names must exist.
+pub(super) fn known_secrets(catalog: &Catalog, targets: &[Target]) -> Result<(), Error> {
     for (index, secret) in targets.iter().enumerate().filter_map(|(index, target)| Some((index, target.secret?))) {
         if !catalog.secrets().contains_key(&secret) {
             let message = format!("targets[{index}].secret_id: no secret has the id {secret}.");

@@ -11,6 +11,7 @@ pub mod bodies;
 mod boot;
 pub mod catalog;
 mod change;
+pub mod check;
 pub mod clock;
 pub mod damage;
 pub mod demo;

@@ -19,6 +19,9 @@ use crate::{
     },
 };
 
+/// Where servers list their models, below a target's base URL.
+pub const MODELS_PATH: &str = "/models";
+
 /// A compiled target.
 pub struct Target {
     /// What is sent as `model`.
@@ -76,21 +79,44 @@ impl Target {
     }
 }
 
+/// The request for the list of a target's models.
+pub fn list_of_models(
+    target: &endpoint::Target,
+    secret: impl Fn(SecretId) -> Option<Secret>,
+) -> Result<Template, &'static str> {
+    Site::of(target, secret)?.template(Method::Get, MODELS_PATH)
+}
+
 fn templates(
     target: &endpoint::Target,
     secret: impl Fn(SecretId) -> Option<Secret>,
 ) -> Result<Vec<Template>, &'static str> {
-    let base = provider::base_url(target).ok_or("its base_url cannot be used")?;
-    let secret = target.secret.map(|id| secret(id).ok_or("its secret cannot be opened with this installation's key"));
-    let scheme = provider::authorization_scheme(target.provider);
-    let credential = secret.transpose()?.map(|secret| format!("{scheme} {}", secret.expose()));
-    let mut headers = vec![("user-agent", "tollgate".as_bytes())];
-    headers.extend(credential.as_ref().map(|credential| ("authorization", credential.as_bytes())));
-    let template = |route: &Route| {
-        Template::new(Method::Post, &below(&base, route.upstream_path()), &headers)
+    let site = Site::of(target, secret)?;
+    Route::ALL.iter().map(|route| site.template(Method::Post, route.upstream_path())).collect()
+}
+
+/// What the URLs of a target have in common, and the requests to it.
+struct Site {
+    base: Url,
+    credential: Option<String>,
+}
+
+impl Site {
+    fn of(target: &endpoint::Target, secret: impl Fn(SecretId) -> Option<Secret>) -> Result<Self, &'static str> {
+        let base = provider::base_url(target).ok_or("its base_url cannot be used")?;
+        let secret =
+            target.secret.map(|id| secret(id).ok_or("its secret cannot be opened with this installation's key"));
+        let scheme = provider::authorization_scheme(target.provider);
+        let credential = secret.transpose()?.map(|secret| format!("{scheme} {}", secret.expose()));
+        Ok(Self { base, credential })
+    }
+
+    fn template(&self, method: Method, path: &str) -> Result<Template, &'static str> {
+        let mut headers = vec![("user-agent", "tollgate".as_bytes())];
+        headers.extend(self.credential.as_ref().map(|credential| ("authorization", credential.as_bytes())));
+        Template::new(method, &below(&self.base, path), &headers)
             .map_err(|_| "its base_url or its secret cannot be sent")
-    };
-    Route::ALL.iter().map(template).collect()
+    }
 }
 
 fn below(base: &Url, path: &str) -> Url {

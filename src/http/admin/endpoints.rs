@@ -74,6 +74,18 @@ pub(super) struct Create {
     pricing: Option<Object<NewPricing>>,
 }
 
+impl Create {
+    /// What it says, if it keeps the rules that need no look at what there is.
+    pub(super) fn read(self) -> Result<NewEndpoint, Error> {
+        Ok(NewEndpoint {
+            slug: self.slug.0,
+            region: self.region.map_or(Region::Unrestricted, |region| region.0),
+            targets: check_targets(self.targets)?,
+            pricing: self.pricing.map(|pricing| pricing.0.into_pricing()),
+        })
+    }
+}
+
 /// What is to change on an endpoint.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -117,13 +129,7 @@ pub(super) async fn create(
     gateway: Data<Gateway>,
     Body(body): Body<Create>,
 ) -> Result<Json<Endpoint>, AdminError> {
-    let new = NewEndpoint {
-        slug: body.slug.0,
-        region: body.region.map_or(Region::Unrestricted, |region| region.0),
-        targets: check_targets(body.targets)?,
-        pricing: body.pricing.map(|pricing| pricing.0.into_pricing()),
-    };
-    let endpoint = gateway.create_endpoint(operator.actor(), new).await?;
+    let endpoint = gateway.create_endpoint(operator.actor(), body.read()?).await?;
     Ok(show(&gateway, &endpoint))
 }
 

@@ -12,6 +12,7 @@ mod audit;
 mod audited;
 mod backup;
 mod body;
+mod check;
 mod describe;
 mod endpoints;
 mod envelope;

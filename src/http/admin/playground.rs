@@ -1,7 +1,7 @@
 //! `/v1/gateway/groups/{group_id}/try`: a call as a customer of the group would make it.
 //!
-//! * What the route, the group and the form of the body are wrong about is told as on every admin route. From there on
-//!   the call takes the customers' path and the answer is theirs: status, headers, errors, the stream as it comes.
+//! * What is wrong with the group, the route or the form of the body is told as on every admin route. From there on the
+//!   call takes the customers' path and the answer is theirs: status, headers, errors, the stream as it comes.
 //! * It is limited and billed like any call. Its event names no key: its prefix is `playground`.
 //! * An operator who hangs up drops the handler's future or the answer's body, which cancels as a customer's hang-up.
 
@@ -27,10 +27,7 @@ use super::{
 };
 use crate::{
     domain::id::GroupId,
-    http::{
-        error::AdminError,
-        inference::{self, Trial},
-    },
+    http::{error::AdminError, inference::Trial},
     service::{Gateway, error::Error, inference::Worker},
 };
 
@@ -109,5 +106,5 @@ pub(super) async fn try_out(
     let Try { route, body } = body;
     let body = Bytes::from(String::from(Box::<str>::from(body.0)));
     let trial = Trial { key, route: route.0, headers: &headers, body };
-    Ok(Tried(inference::try_out(worker, trial, request.version()).await.into()))
+    Ok(Tried(trial.answer(worker, request.version()).await.into()))
 }

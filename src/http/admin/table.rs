@@ -3,7 +3,7 @@
 use actix_web::{FromRequest, Handler, Responder, guard, http::Method, web};
 
 use super::{
-    activity, audit, backup,
+    activity, audit, backup, check,
     describe::{Arguments, Describe, Operation, Schemas},
     endpoints, events, group_tree, groups, health, keys, limits, live, operators, playground, reports, search, secrets, session, signing_key, spec, status, webhooks,
 };
@@ -48,6 +48,7 @@ pub(super) fn table() -> Vec<Entry> {
     const PATCH: Method = Method::PATCH;
     const DELETE: Method = Method::DELETE;
     const ENDPOINTS: &str = "/v1/gateway/endpoints";
+    const CHECK: &str = "/v1/gateway/endpoints/check";
     const ENDPOINT: &str = "/v1/gateway/endpoints/{endpoint_id}";
     const GROUPS: &str = "/v1/gateway/groups";
     const GROUP: &str = "/v1/gateway/groups/{group_id}";
@@ -76,6 +77,7 @@ pub(super) fn table() -> Vec<Entry> {
     vec![
         entry(GET,    ENDPOINTS,            "List endpoints",                    endpoints::list),
         entry(POST,   ENDPOINTS,            "Create an endpoint",                endpoints::create),
+        entry(POST,   CHECK,                "Would an endpoint work?",           check::check),
         entry(GET,    ENDPOINT,             "Get an endpoint",                   endpoints::get),
         entry(PATCH,  ENDPOINT,             "Change an endpoint",                endpoints::update),
         entry(DELETE, ENDPOINT,             "Delete an endpoint",                endpoints::delete),

@@ -11,6 +11,7 @@ mod models;
 mod patience;
 mod rate_limits;
 mod reply;
+mod trial;
 mod usage;
 
 use std::{
@@ -23,20 +24,19 @@ use std::{
 };
 
 use actix_http::{
-    HttpMessage, HttpService, KeepAlive, Method, Payload, Request, Response, Version,
-    body::BoxBody,
+    HttpMessage, HttpService, KeepAlive, Method, Payload, Request, Response,
     error::DispatchError,
-    header::{self, HeaderMap, HeaderName},
+    header::{self, HeaderName},
 };
 use actix_server::{Server, ServerBuilder};
 use actix_service::{ServiceFactoryExt, fn_service};
-use bytes::Bytes;
 use tokio::net::TcpStream;
 use tracing::info;
 use uuid::Uuid;
 
+pub(super) use self::trial::Trial;
 use self::{
-    body::{admit_body, read_body},
+    body::read_body,
     credential::credential,
     error::Problem,
     patience::{Activity, Answering, Patient},
@@ -111,37 +111,6 @@ async fn answer(worker: &Worker, mut request: Request) -> Response<ReplyBody> {
         worker.gateway.count_refused_customer(peer.ip());
     }
     told(answered, id, name, at).into_response(id, version, payload, answering)
-}
-
-/// What an operator tries out as a customer.
-pub(super) struct Trial<'a> {
-    /// Of the group that is billed; no customer has it.
-    pub(super) key: Arc<KeyEntry>,
-    /// What is called.
-    pub(super) route: Route,
-    /// The headers that it is called with.
-    pub(super) headers: &'a HeaderMap,
-    /// The whole body.
-    pub(super) body: Bytes,
-}
-
-/// Answers a trial as this listener answers customers: from the check of the key on it is the same path.
-pub(super) async fn try_out(worker: &Worker, trial: Trial<'_>, version: Version) -> Response<BoxBody> {
-    let at = Instant::now();
-    let Ok(id) = random::uuid() else {
-        return Problem::no_random()
-            .into_reply()
-            .into_response(Uuid::nil(), version, Payload::None, None)
-            .map_into_boxed_body();
-    };
-    let Trial { key, route, headers, body } = trial;
-    let answered = async {
-        let key = may_call(Some(key))?;
-        let room = admit_body(&worker.gateway, &body).await?;
-        let passed_on = headers::passed_on(headers);
-        metered(worker, Call { arrived: Arrived { id: id.as_u128(), key, route, at }, body, room, passed_on }).await
-    };
-    told(answered.await, id, route.path(), at).into_response(id, version, Payload::None, None).map_into_boxed_body()
 }
 
 async fn metered(worker: &Worker, call: Call) -> Result<Reply, Problem> {

@@ -25,7 +25,7 @@ pub use self::{
     node::{GroupNode, Path, Tree},
 };
 use crate::{
-    crypto::{hash::Fingerprint, seal::Sealer},
+    crypto::{hash::Fingerprint, seal::Sealer, secret::Secret},
     domain::{
         day::Now,
         endpoint::Endpoint,
@@ -213,9 +213,7 @@ impl Catalog {
     /// Makes an endpoint callable under its slug's name, or anew after something that it stands on has changed.
     fn compile(&mut self, endpoint: &Arc<Endpoint>) {
         let Some(slug) = self.slug_names.get(&endpoint.slug).cloned() else { return };
-        let secret =
-            |id: SecretId| self.secrets.get(&id).and_then(|stored| self.sealer.open(id.0, &stored.sealed).ok());
-        let model = Model::compile(slug.clone(), endpoint, secret);
+        let model = Model::compile(slug.clone(), endpoint, |id| self.open_secret(id));
         self.models.insert(slug, Arc::new(model));
     }
 
@@ -381,6 +379,11 @@ impl Catalog {
         let first = after.map_or(Bound::Included((id, GroupId(0))), |after| Bound::Excluded((id, after)));
         let beyond = self.children.range((first, Bound::Unbounded)).take_while(move |(parent, _)| *parent == id);
         beyond.map(|(_, child)| child)
+    }
+
+    /// A credential itself; `None` without it, or if this installation's key does not open it.
+    pub fn open_secret(&self, id: SecretId) -> Option<Secret> {
+        self.secrets.get(&id).and_then(|stored| self.sealer.open(id.0, &stored.sealed).ok())
     }
 
     /// The credentials, by id.

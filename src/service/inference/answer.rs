@@ -77,7 +77,7 @@ pub(super) async fn begin(
 }
 
 /// Whether the answer is a stream of events: by its content type, or since it was asked for and nothing says otherwise.
-fn form(content_type: Option<&[u8]>, stream_was_asked: bool) -> Form {
+pub(in crate::service) fn form(content_type: Option<&[u8]>, stream_was_asked: bool) -> Form {
     let begins = |with: &str| {
         content_type
             .and_then(|text| text.get(..with.len()))

@@ -14,6 +14,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
+pub(super) use self::answer::form;
 pub use self::{
     answer::AnswerBody,
     failure::{Failure, Refused},

@@ -1,0 +1,303 @@
+//! What is asked of a target: the list of its models, a streamed chat of a few words, and, if it does not chat, an
+//! embedding.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::time::{Duration, Instant, timeout_at};
+use url::Url;
+
+use super::{Checks, words};
+use crate::{
+    crypto::secret::Secret,
+    domain::{endpoint, route::Route, usage::Usage},
+    service::{inference::form, meter::Form},
+    upstream::{
+        self, Body,
+        client::{self, Client, SendError, Template},
+        observe::Observer,
+        provider,
+        refusal::{self, UpstreamRefusal},
+        request::{self, Changes, OutputCap},
+        target::{MODELS_PATH, Reach, Target, list_of_models},
+    },
+};
+
+/// A server that is silent when it is asked for its models has had its chance.
+const LIST_PATIENCE: Duration = Duration::from_secs(10);
+
+/// So much is read of a list, and of an answer; more would be neither.
+const MAX_LIST: usize = 4 << 20;
+const MAX_ANSWER: usize = 1 << 20;
+
+/// Tokens asked for: enough for the answer, and what the strictest servers take as a minimum.
+const OUTPUT_TOKENS: u64 = 16;
+
+/// One target, about to be tried.
+pub(super) struct Probe {
+    client: Client,
+    target: Target,
+    list: Result<Template, &'static str>,
+    base: Option<Url>,
+    slug: Arc<str>,
+    secret: Option<Secret>,
+    deadline: Instant,
+}
+
+/// Why there was no answer.
+pub(super) enum NoAnswer {
+    /// The request failed at some step.
+    Failed(SendError),
+    /// None came within our patience.
+    Late,
+}
+
+/// What the server says of its models.
+pub(super) enum Models {
+    /// Their names, at least one, and whether ours is one of them.
+    Listed { has_ours: bool, names: Vec<String> },
+    /// Nothing that could be read: it answered with this status.
+    Unlisted(u16),
+}
+
+/// What came of a call.
+pub(super) enum Called {
+    /// Pieces came one by one.
+    Streamed {
+        /// From the request to the first of them.
+        first_after: Duration,
+        /// As reported.
+        usage: Option<Usage>,
+        /// Whether it came to its end in time.
+        is_whole: bool,
+    },
+    /// One JSON answer came, with this usage.
+    Whole(Option<Usage>),
+    /// It does not do that.
+    Refused(Refusal),
+    /// Another failure, in a sentence.
+    Failed(String),
+}
+
+/// What a server says that refuses a call.
+pub(super) struct Refusal {
+    /// 4xx, or 501.
+    pub(super) status: u16,
+    /// In its words; may be empty.
+    pub(super) message: String,
+    /// What it is about, in a word that programs know.
+    pub(super) code: Option<String>,
+    /// Which parameter it is about.
+    pub(super) param: Option<String>,
+}
+
+impl Probe {
+    pub(super) fn new(
+        client: Client,
+        target: &endpoint::Target,
+        slug: Arc<str>,
+        secret: Option<Secret>,
+        deadline: Instant,
+    ) -> Self {
+        let open = |_| secret.clone();
+        let (list, base) = (list_of_models(target, open), provider::base_url(target));
+        Self { client, list, base, target: Target::compile(target, &slug, open), slug, secret, deadline }
+    }
+
+    /// Asks all that is to be asked.
+    pub(super) async fn run(self) -> Checks {
+        let (list, routes) = match (&self.list, &self.target.reach) {
+            (_, Reach::Demo) => return words::of_demo(),
+            (_, Reach::Broken(why)) | (Err(why), Reach::Http(_)) => return words::of_broken(why),
+            (Ok(list), Reach::Http(routes)) => (list, routes),
+        };
+        let list_by = self.deadline.min(Instant::now() + LIST_PATIENCE);
+        let answered = self.send(list, &[("accept", b"application/json")], Vec::new(), list_by).await;
+        let response = match answered {
+            Ok(response) => response,
+            Err(why) => return words::of_unreachable(&list.origin().to_string(), &why),
+        };
+        let reached = words::reached(list.origin(), response.status);
+        if let Some(to) = self.redirect(&response, MODELS_PATH) {
+            return words::of_redirect(reached, response.status, &to);
+        }
+        let models = self.models(response, list_by).await;
+        let called = self.call(routes, Route::ChatCompletions).await;
+        let embedded = match &called {
+            Called::Refused(refusal) if words::may_embed(refusal.status) => {
+                Some(self.call(routes, Route::Embeddings).await)
+            }
+            _ => None,
+        };
+        words::of_answers(reached, &self.target.model, &models, &called, embedded.as_ref())
+    }
+
+    /// Sends one request and waits for the head of its answer.
+    async fn send(
+        &self,
+        template: &Template,
+        headers: &[(&str, &[u8])],
+        body: Vec<Bytes>,
+        deadline: Instant,
+    ) -> Result<client::Response, NoAnswer> {
+        // What a template takes it has taken before: these headers are ours.
+        let request = template.request(headers, body).map_err(|_| NoAnswer::Late)?;
+        match timeout_at(deadline, self.client.send(request)).await {
+            Ok(sent) => sent.map_err(NoAnswer::Failed),
+            Err(_) => Err(NoAnswer::Late),
+        }
+    }
+
+    /// Which base URL a redirect of a `path` below ours leads to, as far as it can be shown; empty if it does not say.
+    fn redirect(&self, response: &client::Response, path: &str) -> Option<String> {
+        if !(300..400).contains(&response.status) {
+            return None;
+        }
+        let location = response.headers.get("location").and_then(|value| std::str::from_utf8(value).ok());
+        let to = self.base.as_ref().zip(location).and_then(|(base, location)| base.join(location).ok());
+        let shown = to.map(|mut to| {
+            // The rest may be anything, credentials too.
+            let _ = to.set_username("").and_then(|()| to.set_password(None));
+            to.set_query(None);
+            to.set_fragment(None);
+            to.to_string()
+        });
+        let shown = shown.unwrap_or_default();
+        let base = shown.trim_end_matches('/');
+        Some(self.without_secret(base.strip_suffix(path).unwrap_or(base)))
+    }
+
+    async fn models(&self, response: client::Response, deadline: Instant) -> Models {
+        #[derive(Deserialize)]
+        struct List {
+            data: Vec<Listed>,
+        }
+        #[derive(Deserialize)]
+        struct Listed {
+            id: String,
+        }
+        let status = response.status;
+        let mut body = upstream::Response::from_http(response).body;
+        let mut read = Vec::new();
+        if status == 200 {
+            while let Ok(Some(Ok(piece))) = timeout_at(deadline, body.chunk()).await
+                && read.len() + piece.len() <= MAX_LIST
+            {
+                read.extend_from_slice(&piece);
+            }
+        }
+        let names = serde_json::from_slice::<List>(&read).map(|list| list.data).unwrap_or_default();
+        if names.is_empty() {
+            return Models::Unlisted(status);
+        }
+        let has_ours = names.iter().any(|listed| *listed.id == *self.target.model);
+        Models::Listed { has_ours, names: names.iter().map(|listed| self.without_secret(&listed.id)).collect() }
+    }
+
+    /// Calls a route as a customer's request would.
+    async fn call(&self, templates: &[Template], route: Route) -> Called {
+        let asked = match route {
+            Route::Embeddings => json!({ "model": &*self.slug, "input": "OK" }),
+            _ => json!({
+                "model": &*self.slug, "messages": [{ "role": "user", "content": "Say OK." }], "stream": true,
+            }),
+        };
+        let asked = Bytes::from(asked.to_string());
+        let (Some(template), Ok(request)) = (templates.get(route as usize), request::scan(&asked, route)) else {
+            return Called::Failed(words::NO_ROUTE.to_owned());
+        };
+        let cap = OutputCap { parameter: self.target.output_parameter(route), tokens: OUTPUT_TOKENS };
+        let cap = route.generates().then_some(cap);
+        let body = request.rewrite(&asked, &Changes { model: &self.target.model, cap });
+        let began = Instant::now();
+        let sent = self.send(template, &[("content-type", b"application/json")], body, self.deadline).await;
+        let response = match sent {
+            Ok(response) => response,
+            Err(why) => return Called::Failed(words::no_answer(&why)),
+        };
+        if let Some(to) = self.redirect(&response, route.upstream_path()) {
+            return Called::Failed(words::redirect(response.status, &to));
+        }
+        let response = upstream::Response::from_http(response);
+        match response.status {
+            200..=299 if response.is_encoded => Called::Failed(words::ENCODED.to_owned()),
+            200..=299 => self.read(route, request.stream, began, response).await,
+            400..=499 | 501 => Called::Refused(self.refusal(response).await),
+            status => Called::Failed(words::failed(status, &self.refusal(response).await.message)),
+        }
+    }
+
+    async fn refusal(&self, response: upstream::Response) -> Refusal {
+        let status = response.status;
+        match timeout_at(self.deadline, refusal::read(response, &self.target, &self.target.model)).await {
+            Ok(UpstreamRefusal { message, code, param, .. }) => {
+                Refusal { status, message: self.without_secret(&message), code, param }
+            }
+            Err(_) => Refusal { status, message: String::new(), code: None, param: None },
+        }
+    }
+
+    async fn read(&self, route: Route, asked_stream: bool, began: Instant, response: upstream::Response) -> Called {
+        let upstream::Response { content_type, mut body, .. } = response;
+        let mut observer = Observer::new(route, &self.slug, false);
+        if form(content_type.as_deref(), asked_stream) != Form::Events {
+            return self.read_whole(route, observer, &mut body).await;
+        }
+        let (mut first, mut read, mut is_whole) = (None, 0, false);
+        while !observer.saw_terminal() && read < MAX_ANSWER {
+            let piece = match timeout_at(self.deadline, body.chunk()).await {
+                Ok(Some(Ok(piece))) => piece,
+                Ok(Some(Err(error))) => return Called::Failed(words::broken_off(&error)),
+                Ok(None) => {
+                    observer.finish();
+                    is_whole = true;
+                    break;
+                }
+                Err(_) => break,
+            };
+            read += piece.len();
+            let Ok(fed) = observer.feed(piece) else { break };
+            if let Some(error) = fed.error {
+                let said = refusal::in_stream(&error, &self.target, &self.target.model);
+                return Called::Failed(words::error_within(&self.without_secret(&said)));
+            }
+            let came = observer.text_bytes() > 0 || observer.saw_finish_reason() || observer.usage().is_some();
+            first = first.or_else(|| came.then(|| began.elapsed()));
+        }
+        let usage = observer.usage();
+        match first {
+            Some(first_after) => Called::Streamed { first_after, usage, is_whole: is_whole || observer.saw_terminal() },
+            None => Called::Failed(words::no_piece(content_type.as_deref())),
+        }
+    }
+
+    async fn read_whole(&self, route: Route, mut observer: Observer, body: &mut Body) -> Called {
+        let mut read = Vec::new();
+        loop {
+            match timeout_at(self.deadline, body.chunk()).await {
+                Ok(Some(Ok(piece))) if read.len() + piece.len() <= MAX_ANSWER => read.extend_from_slice(&piece),
+                Ok(Some(Err(error))) => return Called::Failed(words::broken_off(&error)),
+                Ok(None) => break,
+                Ok(Some(Ok(_))) => return Called::Failed(words::ANOTHER_ANSWER.to_owned()),
+                Err(_) => return Called::Failed(words::no_answer(&NoAnswer::Late)),
+            }
+        }
+        let answer: Value = serde_json::from_slice(&read).unwrap_or_default();
+        let holds = if route.generates() { "choices" } else { "data" };
+        if !answer[holds].is_array() {
+            return Called::Failed(words::ANOTHER_ANSWER.to_owned());
+        }
+        observer.whole(read.into());
+        Called::Whole(observer.usage())
+    }
+
+    /// Some servers say what they were sent.
+    fn without_secret(&self, text: &str) -> String {
+        match &self.secret {
+            Some(secret) => text.replace(secret.expose(), "***"),
+            None => text.to_owned(),
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! What was seen of a target, in sentences for somebody who runs the server beside other work.
+
+use super::{
+    Checks, Finding,
+    probe::{Called, Models, NoAnswer, Refusal},
+};
+use crate::{
+    domain::usage::Usage,
+    upstream::{
+        BodyError,
+        client::{Origin, SendErrorKind},
+    },
+};
+
+/// So many of the models that a server has are named.
+const NAMED: usize = 5;
+
+/// The longest name or message that is shown, in characters.
+const MAX_SHOWN: usize = 300;
+
+pub(super) const ENCODED: &str = "It answers with an encoded body, although none was asked for, and requests to it will \
+                                  fail: switch compression off on the server or on the proxy in front of it.";
+
+pub(super) const ANOTHER_ANSWER: &str = "It answers with something that is no completion: base_url seems to lead to \
+                                         another server, or to another path of it than that of its OpenAI routes.";
+
+pub(super) const NO_ROUTE: &str = "Tollgate cannot call this route of it.";
+
+const NOT_ASKED: &str = "Not found out, since the server was not reached.";
+
+/// Nothing is asked of the demo upstream.
+pub(super) fn of_demo() -> Checks {
+    Checks {
+        reachable: Finding::good("The demo upstream is built in and needs no network."),
+        model: Finding::good("The demo upstream answers under every name."),
+        stream: Finding::good("The demo upstream streams."),
+        usage: Finding::good("The demo upstream reports exact usage."),
+    }
+}
+
+/// What is to be stored could not be used.
+pub(super) fn of_broken(why: &str) -> Checks {
+    not_reached(Finding::bad(format!("It cannot be called: {why}.")))
+}
+
+/// No HTTP answer at all.
+pub(super) fn of_unreachable(origin: &str, why: &NoAnswer) -> Checks {
+    not_reached(Finding::bad(match why {
+        NoAnswer::Failed(_) => no_answer(why),
+        NoAnswer::Late => format!("{origin}: {}", no_answer(why)),
+    }))
+}
+
+fn not_reached(reachable: Finding) -> Checks {
+    let open = || Finding::open(NOT_ASKED);
+    Checks { reachable, model: open(), stream: open(), usage: open() }
+}
+
+pub(super) fn reached(origin: &Origin, status: u16) -> Finding {
+    Finding::good(format!("{origin} answers (status {status})."))
+}
+
+/// Everything that is asked of it would be redirected.
+pub(super) fn of_redirect(reachable: Finding, status: u16, to: &str) -> Checks {
+    let open = || Finding::open("Not found out, since redirects are not followed.");
+    Checks { reachable, model: open(), stream: Finding::bad(redirect(status, to)), usage: open() }
+}
+
+/// `to` is the base URL that it leads to, if it says so.
+pub(super) fn redirect(status: u16, to: &str) -> String {
+    let redirected = format!("It answers with a redirect (status {status}), and redirects are not followed: give");
+    match to {
+        "" => format!("{redirected} the address that it leads to as base_url."),
+        to => format!("{redirected} {} as base_url, if that is the server that is meant.", shown(to)),
+    }
+}
+
+/// Why there was no answer, and what to look at.
+pub(super) fn no_answer(why: &NoAnswer) -> String {
+    let NoAnswer::Failed(error) = why else {
+        return "No answer in time. The server may still be loading its model, or be busy: look into its log, and try \
+                again."
+            .to_owned();
+    };
+    let advice = match error.kind {
+        SendErrorKind::Resolve => "Is the host in base_url spelled right, and does this machine's DNS know it?",
+        SendErrorKind::Forbidden => {
+            "Tollgate calls neither link-local addresses nor itself: give the address of the model server."
+        }
+        SendErrorKind::Connect => {
+            "Is the server running, and are host and port in base_url its own? In a container, 127.0.0.1 is the \
+             container itself."
+        }
+        SendErrorKind::ConnectTimeout => {
+            "Are host and port in base_url right, is no firewall between, and, if base_url begins with https://, does the \
+             server speak TLS?"
+        }
+        SendErrorKind::Tls => {
+            "If the server speaks plain HTTP, base_url must begin with http://. If its certificate is from an authority \
+             of your own, point SSL_CERT_FILE at that authority's certificate and restart Tollgate."
+        }
+        SendErrorKind::FirstByteTimeout => {
+            "The server takes connections but says nothing: it may still be loading its model, or be busy. Look into its \
+             log, and try again."
+        }
+        SendErrorKind::Closed => "If the server speaks TLS, base_url must begin with https://.",
+        SendErrorKind::Protocol => "Is the port in base_url that of the model server?",
+    };
+    format!("{error}. {advice}")
+}
+
+pub(super) fn failed(status: u16, message: &str) -> String {
+    format!("It failed (status {status}): {} Its own log should say why.", sentence(message))
+}
+
+pub(super) fn broken_off(error: &BodyError) -> String {
+    format!("It broke off in the middle of its answer: {error}. Its own log should say why.")
+}
+
+pub(super) fn error_within(message: &str) -> String {
+    format!("It reported an error in the middle of its answer: {}", sentence(message))
+}
+
+/// A stream was begun, and nothing was in it.
+pub(super) fn no_piece(content_type: Option<&[u8]>) -> String {
+    let content_type = content_type.map(|text| shown(&String::from_utf8_lossy(text)));
+    match content_type.filter(|content_type| !content_type.starts_with("text/event-stream")) {
+        Some(content_type) => format!(
+            "It answered with {content_type} when a stream was asked for: base_url seems to lead to another server, or to \
+             another path of it than that of its OpenAI routes."
+        ),
+        None => "It began a stream, and no piece of an answer came in time.".to_owned(),
+    }
+}
+
+/// Whether a server that refuses to chat like this may be one that makes embeddings.
+pub(super) fn may_embed(status: u16) -> bool {
+    !is_credential(status) && status != 429
+}
+
+fn is_credential(status: u16) -> bool {
+    matches!(status, 401..=403)
+}
+
+/// What the answers say together.
+pub(super) fn of_answers(
+    reachable: Finding,
+    model: &str,
+    models: &Models,
+    called: &Called,
+    embedded: Option<&Called>,
+) -> Checks {
+    let embeds = match embedded {
+        Some(Called::Whole(usage)) => Some(*usage),
+        _ => None,
+    };
+    let has_answered = embeds.is_some() || matches!(called, Called::Streamed { .. } | Called::Whole(_));
+    let refusal = match called {
+        Called::Refused(refusal) if embeds.is_none() => Some(refusal),
+        _ => None,
+    };
+    let missing = refusal.filter(|refusal| is_about_model(refusal, model));
+    Checks {
+        reachable,
+        model: of_model(model, models, has_answered, missing),
+        stream: match embeds {
+            Some(_) => Finding::open("This model makes embeddings, which are not streamed."),
+            None => of_stream(called, missing.is_some()),
+        },
+        usage: match (embeds, called) {
+            (Some(usage), _) => of_usage(usage),
+            (None, Called::Whole(usage)) => of_usage(*usage),
+            (None, Called::Streamed { usage: None, is_whole: false, .. }) => {
+                Finding::open("Not found out, since the stream did not end in time.")
+            }
+            (None, Called::Streamed { usage, .. }) => of_usage(*usage),
+            (None, _) => Finding::open("Not found out, since there was no answer."),
+        },
+    }
+}
+
+/// Whether a 404 is about the model and not about the route.
+fn is_about_model(refusal: &Refusal, model: &str) -> bool {
+    let names = |text: &Option<String>| text.as_deref().is_some_and(|text| text.contains("model"));
+    refusal.status == 404
+        && (names(&refusal.code)
+            || names(&refusal.param)
+            || refusal.message.contains(model)
+            || refusal.message.to_ascii_lowercase().contains("model"))
+}
+
+fn of_model(model: &str, models: &Models, has_answered: bool, missing: Option<&Refusal>) -> Finding {
+    let model = shown(model);
+    match (models, missing) {
+        (Models::Listed { has_ours: true, .. }, _) => Finding::good(format!("The server lists {model}.")),
+        (Models::Listed { names, .. }, _) => {
+            let named: Vec<_> = names.iter().take(NAMED).map(|name| shown(name)).collect();
+            let more = names.len().saturating_sub(NAMED);
+            let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+            let answered =
+                if has_answered { " It answered under that name all the same, maybe with another model." } else { "" };
+            Finding::bad(format!(
+                "The server does not list {model}; it has {}{more}. Set target_model to the one that is meant.{answered}",
+                named.join(", ")
+            ))
+        }
+        (Models::Unlisted(_), Some(refusal)) => Finding::bad(format!(
+            "The server says that it does not have {model}: {} Set target_model to the name that it has there.",
+            sentence(&refusal.message)
+        )),
+        (Models::Unlisted(status), None) if is_credential(*status) => {
+            Finding::open("Not found out, since the server refuses the credential.")
+        }
+        (Models::Unlisted(status), None) => {
+            let answered = if has_answered { format!(" It answers under the name {model}.") } else { String::new() };
+            Finding::open(format!("The server does not tell which models it has (status {status}).{answered}"))
+        }
+    }
+}
+
+fn of_stream(called: &Called, model_is_missing: bool) -> Finding {
+    match called {
+        Called::Streamed { first_after, .. } => {
+            Finding::good(format!("It streams; the first piece came after {} ms.", first_after.as_millis()))
+        }
+        Called::Whole(_) => Finding::bad(
+            "It answers in one piece although a stream is asked for, and so it will answer customers who ask for one: \
+             switch streaming on in the server, or use one that streams.",
+        ),
+        Called::Refused(_) if model_is_missing => Finding::open("Not found out, since the model is not there."),
+        Called::Refused(refusal) if is_credential(refusal.status) => Finding::bad(format!(
+            "The server refuses the credential (status {}): check the secret that secret_id names, or give one if there \
+             is none.",
+            refusal.status
+        )),
+        Called::Refused(refusal) if refusal.status == 429 => Finding::open(format!(
+            "Not found out, since the server is at its own limit (status 429): {} Try again later.",
+            sentence(&refusal.message)
+        )),
+        Called::Refused(Refusal { status, message, .. }) => {
+            let advice = match status {
+                404 | 405 => " If its routes are below another path, give that path in base_url.",
+                _ => "",
+            };
+            Finding::bad(format!("It refuses a chat (status {status}): {}{advice}", sentence(message)))
+        }
+        Called::Failed(why) => Finding::bad(why.clone()),
+    }
+}
+
+fn of_usage(usage: Option<Usage>) -> Finding {
+    match usage {
+        Some(Usage { input, output, .. }) => {
+            Finding::good(format!("It reports usage: {input} prompt and {output} output tokens."))
+        }
+        None => Finding::bad(
+            "It reports no usage, so tokens will be counted from the text, at four bytes a token (usageSource \"counted\"). \
+             Switch the reporting of usage on in the server if it can.",
+        ),
+    }
+}
+
+/// What a server said, as a sentence of ours.
+fn sentence(said: &str) -> String {
+    let said = shown(said);
+    if said.is_empty() {
+        return "It gave no reason.".to_owned();
+    }
+    if said.ends_with(['.', '!', '?']) { said } else { format!("{said}.") }
+}
+
+/// In one line of bounded length.
+fn shown(text: &str) -> String {
+    text.split(|c: char| c.is_whitespace() || c.is_control())
+        .filter(|word| !word.is_empty())
+        .collect::<Vec<_>>()
+        .join(" ")
+        .chars()
+        .take(MAX_SHOWN)
+        .collect()
+}
