@@ -32,7 +32,7 @@ pub enum Found {
 
 /// What a search found.
 pub struct SearchResult {
-    /// The best first: what is the text itself, what begins with it, what has it somewhere.
+    /// The best first: what is the text itself, what begins with it, what has it somewhere in a name, then in an id.
     pub found: Vec<Found>,
     /// Whether there is more than that.
     pub more: bool,
@@ -54,7 +54,7 @@ fn search(catalog: &Catalog, text: &str) -> SearchResult {
     // What there are few of comes first: among thousands of customers it would not be seen.
     for endpoint in catalog.endpoints().values() {
         let slug = catalog.slug_name(endpoint.slug);
-        let rank = search.rank([Some(slug)]);
+        let rank = search.rank([Some(slug)], None);
         search.take(rank, || Found::Endpoint(endpoint.id, slug.to_owned()));
     }
     for node in catalog.groups().values() {
@@ -63,7 +63,7 @@ fn search(catalog: &Catalog, text: &str) -> SearchResult {
         }
         let group = node.group();
         let id = group.id.to_string();
-        let rank = search.rank([group.name.as_deref(), Some(&group.external_entity_id), Some(&id)]);
+        let rank = search.rank([group.name.as_deref(), Some(&group.external_entity_id)], Some(&id));
         search.take(rank, || Found::Group(node.clone()));
     }
     for entry in catalog.keys() {
@@ -71,7 +71,7 @@ fn search(catalog: &Catalog, text: &str) -> SearchResult {
             break;
         }
         let is_whole = whole_key.as_ref().is_some_and(|whole| Arc::ptr_eq(whole, entry));
-        let rank = search.rank([Some(entry.key.prefix.as_str()), entry.key.name.as_deref()]);
+        let rank = search.rank([entry.key.name.as_deref()], Some(&entry.key.prefix));
         search.take(if is_whole { Some(0) } else { rank }, || Found::ApiKey(entry.clone()));
     }
     search.result()
@@ -85,13 +85,14 @@ fn key_of(catalog: &Catalog, text: &str) -> Option<Arc<KeyEntry>> {
     minted.into_iter().chain(registered).find_map(|prefix| catalog.key_by_prefix(prefix)).cloned()
 }
 
-/// A search in progress. Ranks are: the text itself, its beginning, somewhere in it.
+/// A search in progress. Ranks are: the text itself, its beginning, somewhere in a name; and somewhere in an id, where
+/// any short text is by chance.
 struct Search<'a> {
     finder: Finder<'a>,
     length: usize,
     /// The text that is looked at, in lower case.
     lower: String,
-    found: [Vec<Found>; 3],
+    found: [Vec<Found>; 4],
     more: bool,
 }
 
@@ -102,17 +103,19 @@ impl Search<'_> {
             finder: Finder::new(&text).into_owned(),
             length: text.len(),
             lower: String::new(),
-            found: [const { Vec::new() }; 3],
+            found: [const { Vec::new() }; 4],
             more: false,
         }
     }
 
     /// How well the best of these texts matches, if one does.
-    fn rank<const N: usize>(&mut self, texts: [Option<&str>; N]) -> Option<usize> {
-        texts.into_iter().flatten().filter_map(|text| self.rank_one(text)).min()
+    fn rank<const N: usize>(&mut self, names: [Option<&str>; N], id: Option<&str>) -> Option<usize> {
+        let by_name = names.into_iter().flatten().filter_map(|name| self.rank_of(name)).min();
+        let by_id = id.and_then(|id| self.rank_of(id)).map(|rank| if rank == 2 { 3 } else { rank });
+        by_name.into_iter().chain(by_id).min()
     }
 
-    fn rank_one(&mut self, text: &str) -> Option<usize> {
+    fn rank_of(&mut self, text: &str) -> Option<usize> {
         self.lower.clear();
         if text.is_ascii() {
             self.lower.push_str(text);
@@ -149,5 +152,39 @@ impl Search<'_> {
         let more = self.more || found.len() > MAX_FOUND;
         found.truncate(MAX_FOUND);
         SearchResult { found, more }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rank(text: &str, names: [Option<&str>; 2], id: Option<&str>) -> Option<usize> {
+        Search::new(text).rank(names, id)
+    }
+
+    #[test]
+    fn the_whole_beats_the_beginning_beats_a_part_of_a_name_beats_a_part_of_an_id() {
+        let names = [Some("Acme Prod"), Some("cust_acme")];
+        for (text, expected) in [
+            ("acme prod", Some(0)),
+            ("CUST_ACME", Some(0)),
+            ("01j9x7", Some(0)),
+            ("Acme", Some(1)),
+            ("01j", Some(1)),
+            ("prod", Some(2)),
+            ("9x", Some(3)),
+            ("acme product", None),
+        ] {
+            assert_eq!(rank(text, names, Some("01J9X7")), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn case_is_that_of_the_script() {
+        for (text, name) in [("STRASSE", "Hauptstrasse"), ("ÉTÉ", "L'été"), ("ёлк", "ЁЛКА"), ("大学", "東京大学")]
+        {
+            assert!(rank(text, [None, Some(name)], None).is_some(), "{text} in {name}");
+        }
     }
 }

@@ -26,7 +26,8 @@ pub(super) struct SearchQuery {
 /// What was found.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct SearchResult {
-    /// At most 20, the best first: what is the text itself, what begins with it, what has it somewhere.
+    /// At most 20, the best first: what is the text itself, what begins with it, what has it
+    /// somewhere in a name, then in an id.
     items: Vec<SearchItem>,
     /// Whether there is more.
     more: bool,

@@ -5,7 +5,8 @@ use actix_web::{FromRequest, Handler, Responder, guard, http::Method, web};
 use super::{
     activity, audit, backup, check,
     describe::{Arguments, Describe, Operation, Schemas},
-    endpoints, events, group_tree, groups, health, keys, limits, live, operators, playground, reports, search, secrets, session, signing_key, spec, status, webhooks,
+    endpoints, events, group_tree, groups, health, keys, limits, live, operators, playground, reports, search, secrets,
+    session, signing_key, spec, status, webhooks,
 };
 use crate::http::error::AdminError;
 
