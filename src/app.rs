@@ -107,6 +107,7 @@ async fn run(booted: Booted, with_demo: bool) -> Result<(), AppError> {
     let for_admin = gateway.clone();
     let admin = HttpServer::new(move || App::new().configure(http::admin::routes(for_admin.clone())))
         .workers(1)
+        .on_connect(http::admin::connected)
         .disable_signals()
         // What an operator tries out comes as it would to a customer, and ends when he is gone.
         .tcp_nodelay(true)
@@ -198,7 +199,7 @@ fn show_demo(gateway: &Gateway, demo: &Seeded, admin: SocketAddr) -> io::Result<
         )?,
         Seeded::NotEmpty => writeln!(out, "\nThe data directory is not empty, so no demo was set up in it.")?,
     }
-    writeln!(out, "Admin API, and a page about it: {admin_url}/\n")
+    writeln!(out, "Web UI: {admin_url}/ (sign in with an operator key)\n")
 }
 
 /// SIGTERM and Ctrl-C. Listened for before anybody can know that we run: an early one must not kill.

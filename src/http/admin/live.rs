@@ -2,9 +2,12 @@
 //! somebody looks.
 //!
 //! Each viewer has a task that ends when he is gone, when his session or key ends, and when the process is asked to stop.
-//! What one viewer is shown is made once for all who look in that second.
+//! What one viewer is shown is made once for all who look in that second. A viewer who does not read (a laptop that
+//! sleeps) is cut off, so that he holds neither a place nor a stop.
 
 use std::{
+    any::Any,
+    os::fd::{AsFd, OwnedFd},
     sync::atomic::{AtomicUsize, Ordering},
     time::{Duration, Instant},
 };
@@ -12,6 +15,7 @@ use std::{
 use actix_web::{
     HttpRequest, HttpResponse, Responder,
     body::BoxBody,
+    dev::Extensions,
     http::{
         Method,
         header::{CACHE_CONTROL, CONTENT_TYPE},
@@ -21,11 +25,13 @@ use actix_web::{
 };
 use bytes::Bytes;
 use parking_lot::Mutex;
+use rustix::net::{Shutdown, shutdown};
 use schemars::{JsonSchema, json_schema};
 use serde::Serialize;
 use tokio::{
+    net::TcpStream,
     sync::mpsc,
-    time::{MissedTickBehavior, interval},
+    time::{MissedTickBehavior, interval, sleep, timeout},
 };
 
 use super::{
@@ -48,6 +54,23 @@ const INTERVAL: Duration = Duration::from_secs(1);
 
 /// For so long what one viewer was shown is shown to others.
 const FRESH: Duration = Duration::from_millis(500);
+
+/// For so long a viewer may leave an event unread.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// For so long the end of the stream may be on its way to him.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// A connection's other handle, by which it can be cut.
+struct Handle(OwnedFd);
+
+/// Keeps a handle of a new connection beside it.
+pub fn connected(connection: &dyn Any, data: &mut Extensions) {
+    let connection = connection.downcast_ref::<TcpStream>();
+    if let Some(handle) = connection.and_then(|connection| connection.as_fd().try_clone_to_owned().ok()) {
+        data.insert(Handle(handle));
+    }
+}
 
 /// Who looks, and what they are shown.
 #[derive(Default)]
@@ -148,7 +171,8 @@ impl Responder for Events {
         let mut answer = HttpResponse::Ok();
         answer.insert_header((CONTENT_TYPE, "text/event-stream")).insert_header((CACHE_CONTROL, "no-cache"));
         match self.0 {
-            Some(events) => answer.streaming(Received(events)),
+            // The connection is for this alone: nobody else's answer is cut with it.
+            Some(events) => answer.force_close().streaming(Received(events)),
             None => answer.finish(),
         }
     }
@@ -185,11 +209,17 @@ pub(super) async fn live(
     let (events, received) = mpsc::channel(1);
     let first = viewer.0.event(&gateway).map_err(Error::internal)?;
     let _ = events.try_send(Ok(first));
+    let handle = request.conn_data::<Handle>().and_then(|Handle(handle)| handle.try_clone().ok());
     rt::spawn(async move {
         tokio::select! {
             () = show(&operator, &gateway, &viewer, &events) => {}
             () = gateway.asked_to_stop() => {}
-            () = events.closed() => {}
+            () = events.closed() => return,
+        }
+        drop((events, viewer));
+        if let Some(handle) = handle {
+            sleep(LINGER).await;
+            let _ = shutdown(handle, Shutdown::Both);
         }
     });
     Ok(Events(Some(received)))
@@ -208,7 +238,7 @@ async fn show(
     loop {
         ticks.tick().await;
         // Before the event is made: a viewer who is slow is shown how it is, not how it was.
-        let Ok(place) = events.reserve().await else { return };
+        let Ok(Ok(place)) = timeout(PATIENCE, events.reserve()).await else { return };
         if !operator.is_still(gateway) {
             return;
         }

@@ -52,6 +52,7 @@ use actix_web::{
     web::{self, Data, ServiceConfig},
 };
 
+pub use self::live::connected;
 use super::error::AdminError;
 use crate::service::Gateway;
 

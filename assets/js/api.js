@@ -1,0 +1,173 @@
+// The admin API, as its pages call it. The session's cookie says who asks; nothing here knows a key.
+
+/** @import * as T from "./api_types.js" */
+
+/** What the API says no to. `message` is its sentence, without the field's name where it begins with one. */
+export class ApiError extends Error {
+  /**
+   * @param {number} status 0 if there was no answer
+   * @param {string} code
+   * @param {string} sentence as the API wrote it
+   */
+  constructor(status, code, sentence) {
+    const [, field, rest] = /^`?([a-z_]\w*(?:\.\w+|\[\d+\])*)`?: (.+)$/s.exec(sentence) ?? [];
+    super(rest ?? sentence);
+    this.status = status;
+    this.code = code;
+    /** The field that it is about, as `models[0].slug`; empty if it is about none. */
+    this.field = field ?? "";
+    this.sentence = sentence;
+  }
+}
+
+/** Called when a request finds that the session has ended. */
+let signedOut = () => {};
+
+/** @param {() => void} told */
+export function onSignedOut(told) {
+  signedOut = told;
+}
+
+/**
+ * A path whose values are encoded.
+ *
+ * @param {TemplateStringsArray} parts
+ * @param {...string} values
+ */
+function path(parts, ...values) {
+  return parts.reduce((made, part, at) => made + encodeURIComponent(values[at - 1] ?? "") + part);
+}
+
+/**
+ * A query string; lists repeat their name, what is empty is left out.
+ *
+ * @param {T.Query} [query]
+ */
+export function queryString(query = {}) {
+  const pairs = Object.entries(query).flatMap(([name, value]) => [value].flat().map((one) => [name, one]));
+  const given = pairs.filter(([, value]) => value !== undefined && value !== null && value !== "");
+  const text = new URLSearchParams(given.map(([name, value]) => [String(name), String(value)])).toString();
+  return text && `?${text}`;
+}
+
+/**
+ * An answer that is a success; everything else is thrown as an `ApiError`.
+ *
+ * @param {string} method
+ * @param {string} url
+ * @param {unknown} [body]
+ * @param {AbortSignal} [signal]
+ */
+export async function send(method, url, body, signal) {
+  const headers = { "Content-Type": "application/json", "X-Tollgate-CSRF": "1" };
+  const own = method === "GET" ? {} : { headers, body: body === undefined ? undefined : JSON.stringify(body) };
+  const answer = await fetch(url, { method, signal, ...own }).catch((cause) => {
+    if (signal?.aborted) throw cause;
+    throw new ApiError(0, "no_answer", "The gateway does not answer. Is it running?");
+  });
+  if (answer.ok) return answer;
+  const said = await answer.json().catch(() => ({}));
+  if (answer.status === 401 && url !== "/v1/session") signedOut();
+  // On the real path an error has the customer's shape.
+  const sentence = said.error?.message ?? said.error ?? `The gateway answered with status ${answer.status}.`;
+  throw new ApiError(answer.status, said.error?.code ?? said.code ?? "", String(sentence));
+}
+
+/**
+ * @param {string} method
+ * @param {string} url
+ * @param {unknown} [body]
+ */
+const json = async (method, url, body) => (await send(method, url, body)).json();
+
+/** @type {(url: string, query?: T.Query) => Promise<any>} */
+const get = (url, query) => json("GET", url + queryString(query));
+
+/**
+ * Every item of a list, page by page.
+ *
+ * @template Item
+ * @param {(query: T.Query) => Promise<T.Page<Item>>} list
+ * @param {T.Query} [query]
+ * @returns {Promise<Item[]>}
+ */
+export async function all(list, query = {}) {
+  const items = [];
+  let cursor;
+  do {
+    const page = await list({ limit: 1000, ...query, cursor });
+    items.push(...page.items);
+    cursor = page.pagination.cursor ?? undefined;
+  } while (cursor);
+  return items;
+}
+
+const GATEWAY = "/v1/gateway";
+
+/** @satisfies {T.Api} */
+export const api = {
+  session: {
+    get: () => get("/v1/session"),
+    begin: (key) => json("POST", "/v1/session", { key }),
+    end: () => json("DELETE", "/v1/session"),
+  },
+  status: () => get(`${GATEWAY}/status`),
+  activity: () => get(`${GATEWAY}/activity`),
+  search: (q) => get(`${GATEWAY}/search`, { q }),
+  endpoints: {
+    list: (query) => get(`${GATEWAY}/endpoints`, query),
+    get: (id) => get(path`/v1/gateway/endpoints/${id}`),
+    create: (body) => json("POST", `${GATEWAY}/endpoints`, body),
+    update: (id, body) => json("PATCH", path`/v1/gateway/endpoints/${id}`, body),
+    delete: (id) => json("DELETE", path`/v1/gateway/endpoints/${id}`),
+    check: (body) => json("POST", `${GATEWAY}/endpoints/check`, body),
+  },
+  groups: {
+    tree: (query) => get(`${GATEWAY}/group_tree`, query),
+    list: (query) => get(`${GATEWAY}/groups`, query),
+    get: (id) => get(path`/v1/gateway/groups/${id}`),
+    create: (body) => json("POST", `${GATEWAY}/groups`, body),
+    update: (id, body) => json("PATCH", path`/v1/gateway/groups/${id}`, body),
+    delete: (id) => json("DELETE", path`/v1/gateway/groups/${id}`),
+    usage: (id) => get(path`/v1/gateway/groups/${id}/usage`),
+    limits: (id, slug, tokens) => get(path`/v1/gateway/groups/${id}/limits`, { slug, tokens }),
+    try: (id, route, body, signal) => send("POST", path`/v1/gateway/groups/${id}/try`, { route, body }, signal),
+  },
+  keys: {
+    list: (group, query) => get(path`/v1/gateway/groups/${group}/api_keys`, query),
+    mint: (group, body) => json("POST", path`/v1/gateway/groups/${group}/api_keys`, body),
+    update: (group, key, body) => json("PATCH", path`/v1/gateway/groups/${group}/api_keys/${key}`, body),
+    revoke: (group, key) => json("DELETE", path`/v1/gateway/groups/${group}/api_keys/${key}`),
+  },
+  signingKey: {
+    get: () => get(`${GATEWAY}/signing_key`),
+    put: (key) => json("PUT", `${GATEWAY}/signing_key`, { public_key: key }),
+    delete: () => json("DELETE", `${GATEWAY}/signing_key`),
+  },
+  events: (query) => get(`${GATEWAY}/events`, query),
+  usageReport: (query) => get(`${GATEWAY}/usage_report`, query),
+  webhooks: {
+    list: (query) => get(`${GATEWAY}/webhooks`, query),
+    get: (id) => get(path`/v1/gateway/webhooks/${id}`),
+    create: (body) => json("POST", `${GATEWAY}/webhooks`, body),
+    update: (id, body) => json("PATCH", path`/v1/gateway/webhooks/${id}`, body),
+    delete: (id) => json("DELETE", path`/v1/gateway/webhooks/${id}`),
+    test: (id) => json("POST", path`/v1/gateway/webhooks/${id}/test`),
+    rotateSecret: (id) => json("POST", path`/v1/gateway/webhooks/${id}/rotate_secret`),
+    deliveries: (id) => get(path`/v1/gateway/webhooks/${id}/deliveries`),
+    deadLetters: (id, query) => get(path`/v1/gateway/webhooks/${id}/dead_letters`, query),
+    redeliver: (id, ids) => json("POST", path`/v1/gateway/webhooks/${id}/dead_letters/redeliver`, ids && { ids }),
+  },
+  backup: () => send("POST", `${GATEWAY}/backup`),
+  operators: {
+    list: () => get("/v1/api_keys"),
+    create: (body) => json("POST", "/v1/api_keys", body),
+    delete: (prefix) => json("DELETE", path`/v1/api_keys/${prefix}`),
+  },
+  secrets: {
+    list: () => get("/v1/secrets"),
+    put: (name, value) => json("POST", "/v1/secrets", { name, value }),
+    delete: (name) => json("DELETE", path`/v1/secrets/${name}`),
+  },
+  audit: (query) => get("/v1/audit_logs", query),
+};

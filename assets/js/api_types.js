@@ -1,0 +1,178 @@
+// The shapes of the admin API, for the type checker alone: nothing loads this file. Names are the API's.
+
+export {};
+
+/** @typedef {"WORKSPACE_MANAGE_ALL" | "WORKSPACE_MANAGE_API_KEYS" | "WORKSPACE_EXPORT_METRICS"} OperatorType */
+/** @typedef {"INDEPENDENT" | "CASCADING"} Enforcement */
+/** @typedef {"TOKEN" | "REQUEST"} LimitType */
+/** @typedef {"SECOND" | "MINUTE" | "DAY"} Unit */
+/** @typedef {Record<string, string | number | boolean | null | undefined | (string | undefined)[]>} Query */
+
+/**
+ * @template Item
+ * @typedef {{items: Item[], pagination: {has_more: boolean, cursor: string | null}, incomplete?: Gap[]}} Page
+ */
+
+/** @typedef {{prefix: string, name?: string | null, type: OperatorType, expires_at: string}} Session */
+/** @typedef {{session: Session | null, gateway?: {version: string, inference_url: string}}} SessionAnswer */
+
+/** @typedef {{type: LimitType, unit: Unit, threshold: number}} Limit */
+/** @typedef {Limit & {source_group: string}} EffectiveLimit */
+/** @typedef {{slug: string, rate_limits: Limit[], usage_limits: Limit[]}} Model */
+/** @typedef {{slug: string, rate_limits: EffectiveLimit[], usage_limits: EffectiveLimit[]}} EffectiveModel */
+/**
+ * @typedef {{id: string, metadata: {name: string | null, external_entity_id: string}, models: Model[],
+ *   effective_models: EffectiveModel[], hierarchy: {limit_enforcement: Enforcement, parent_group_id: string | null},
+ *   created_at: string, disabled: boolean}} Group
+ */
+/**
+ * @typedef {{id: string, parent_group_id: string | null, name: string | null, external_entity_id: string,
+ *   limit_enforcement: Enforcement, disabled: boolean, models: string[], keys: number, today: Today | null}} TreeGroup
+ */
+/** @typedef {EffectiveLimit & {slug: string, used: number, held: number, left: number}} Today */
+/**
+ * @typedef {EffectiveLimit & {kind: "rate" | "usage", used: number, held: number, left: number,
+ *   reset_at: string | null}} LimitStanding
+ */
+/**
+ * @typedef {{slug: string, tokens: number, admitted: boolean, retry_after_s: number | null, stopped_by: number | null,
+ *   limits: LimitStanding[]}} WouldPass
+ */
+/** @typedef {EffectiveLimit & {current_usage: number | null, reset_at: string | null}} LimitUsage */
+/** @typedef {{customer_id: string, usage: Record<string, LimitUsage[]>}} GroupUsage */
+
+/**
+ * @typedef {{prefix: string, name: string | null, created_at: string, last_used_at: string | null, disabled: boolean,
+ *   expires_at: string | null}} ApiKey
+ */
+/** @typedef {{api_key: string, prefix: string, name: string | null}} MintedKey */
+
+/** @typedef {"OPENAI_COMPATIBLE" | "OPENAI" | "ANTHROPIC" | "BASETEN" | "DEMO"} Provider */
+/**
+ * @typedef {{provider: Provider, base_url?: string | null, target_model?: string | null, secret_id?: string | null,
+ *   model_id?: string | null, environment_name?: string | null}} Target
+ */
+/** @typedef {{currency: string, input: string, output: string, cached?: string | null}} Pricing */
+/**
+ * @typedef {{id: string, slug: string, region: string, created_at: string, updated_at: string, targets: Target[],
+ *   pricing: Pricing | null}} Endpoint
+ */
+/** @typedef {{name: "reachable" | "model" | "stream" | "usage", ok: boolean | null, detail: string}} Check */
+/** @typedef {{targets: {index: number, checks: Check[]}[]}} Checked */
+/** @typedef {{id: string, name: string, created_at: string}} Secret */
+
+/**
+ * @typedef {{idempotencyKey: string, timestamp: string, requestId: string,
+ *   requestMetadata: Record<string, unknown> | null, modelSlug: string, externalEntityId: string, apiKeyPrefix: string,
+ *   tokens: {inputTokens: number, outputTokens: number, cachedInputTokens: number}, usageSource: "upstream" | "counted",
+ *   groupId: string, route: string, streamed: boolean, status: number, durationMs: number, ttftMs: number | null,
+ *   cost: {currency: string, amount: string} | null}} BillingEvent
+ */
+/** @typedef {{first_at?: string, last_at?: string} & Record<string, unknown>} Gap */
+/**
+ * @typedef {{group_id?: string, external_entity_id?: string, model_slug?: string, api_key_prefix?: string, day?: string,
+ *   hour?: string, requests: number, input_tokens: number, output_tokens: number, cached_input_tokens: number,
+ *   cost: Record<string, string>}} UsageItem
+ */
+/** @typedef {{items: UsageItem[], incomplete?: Gap[]}} UsageReport */
+
+/**
+ * @typedef {{state: "ok" | "retrying" | "failing" | "disabled", records_behind: number,
+ *   oldest_waiting_at: string | null, last_success_at: string | null,
+ *   last_error: {at: string, status: number | null, message: string} | null, deliveries: number, events: number,
+ *   failed_attempts: number, dead_letters: number}} DeliveryStatus
+ */
+/**
+ * @typedef {{id: string, url: string, description: string | null, enabled: boolean, created_at: string,
+ *   updated_at: string, previous_secret_until: string | null, delivery: DeliveryStatus, secret?: string}} Webhook
+ */
+/**
+ * @typedef {{request_id: string, at: string, attempt: number, kind: "events" | "test" | "redelivery", events: number,
+ *   status: number | null, error: string | null, duration_ms: number,
+ *   outcome: "delivered" | "retrying" | "dead_letter" | "waiting" | "failed"}} Delivery
+ */
+/** @typedef {{ok: boolean, request_id: string, status: number | null, error: string | null, duration_ms: number}} Tested */
+/**
+ * @typedef {{id: string, failed_at: string, attempts: number, last_status: number | null, last_error: string,
+ *   redelivering: boolean, events: BillingEvent[]}} DeadLetter
+ */
+
+/**
+ * @typedef {{endpoint_id: string, slug: string, index: number, provider: Provider, origin: string | null,
+ *   state: "ok" | "failing" | "unused", failures_in_a_row: number, last_error: string | null,
+ *   last_failure_at: string | null, last_success_at: string | null}} Upstream
+ */
+/** @typedef {{message: string, about: {kind: string, id: string | null}}} Notice */
+/**
+ * @typedef {{version: string, started_at: string, uptime_s: number, journal: Record<string, any>,
+ *   store: Record<string, any>, disk: {free_bytes: number, total_bytes: number} | null,
+ *   requests: {running: number, admitted: number, refused: number, billed: number, errors: number,
+ *     target_failures: number, input_tokens: number, output_tokens: number},
+ *   in_flight_at_last_stop: {known: boolean, count: number | null,
+ *     requests: {request_id: string, group_id: string, model_slug: string | null, admitted_at: string}[]},
+ *   upstreams: Upstream[],
+ *   webhooks: {id: string, origin: string, enabled: boolean, delivery: DeliveryStatus}[],
+ *   refused_keys: {address: string, admin: number, inference: number, first_at: string, last_at: string}[],
+ *   notices: Notice[], attention: string[]}} Status
+ */
+/** @typedef {{requests: number, tokens: number, refused: number, errors: number}} Sums */
+/** @typedef {{status: Status, now: Sums, minute: (Sums & {at: string}) | null}} LiveEvent */
+/**
+ * @typedef {{step_s: number, first_at: string, requests: (number | null)[], tokens: (number | null)[],
+ *   refused: (number | null)[], errors: (number | null)[]}} Activity
+ */
+
+/**
+ * @typedef {{prefix: string, name: string | null, type: OperatorType, created_at: string,
+ *   last_used_at: string | null}} OperatorKey
+ */
+/**
+ * @typedef {{id: string, created: string, event_type: string,
+ *   actor: {type: string, api_key_prefix: string | null, api_key_name: string | null}, event_data: any}} AuditEntry
+ */
+/**
+ * @typedef {{kind: "group" | "endpoint" | "api_key", id: string, group_id?: string, title: string,
+ *   detail: string}} Found
+ */
+
+/**
+ * @template Item
+ * @typedef {(query?: Query) => Promise<Page<Item>>} List
+ */
+
+/**
+ * @typedef {{
+ *   session: {get(): Promise<SessionAnswer>, begin(key: string): Promise<Session>, end(): Promise<unknown>},
+ *   status(): Promise<Status>,
+ *   activity(): Promise<Activity>,
+ *   search(q: string): Promise<{items: Found[], more: boolean}>,
+ *   endpoints: {list: List<Endpoint>, get(id: string): Promise<Endpoint>, create(body: unknown): Promise<Endpoint>,
+ *     update(id: string, body: unknown): Promise<Endpoint>, delete(id: string): Promise<unknown>,
+ *     check(body: unknown): Promise<Checked>},
+ *   groups: {tree: List<TreeGroup>, list: List<Group>, get(id: string): Promise<Group>,
+ *     create(body: unknown): Promise<Group>, update(id: string, body: unknown): Promise<Group>,
+ *     delete(id: string): Promise<unknown>, usage(id: string): Promise<GroupUsage>,
+ *     limits(id: string, slug: string, tokens?: number): Promise<WouldPass>,
+ *     try(id: string, route: string, body: unknown, signal?: AbortSignal): Promise<Response>},
+ *   keys: {list(group: string, query?: Query): Promise<Page<ApiKey>>,
+ *     mint(group: string, body: unknown): Promise<MintedKey>,
+ *     update(group: string, key: string, body: unknown): Promise<ApiKey>,
+ *     revoke(group: string, key: string): Promise<unknown>},
+ *   signingKey: {get(): Promise<{public_key: string | null}>, put(key: string): Promise<unknown>,
+ *     delete(): Promise<unknown>},
+ *   events: List<BillingEvent>,
+ *   usageReport(query: Query): Promise<UsageReport>,
+ *   webhooks: {list: List<Webhook>, get(id: string): Promise<Webhook>, create(body: unknown): Promise<Webhook>,
+ *     update(id: string, body: unknown): Promise<Webhook>, delete(id: string): Promise<unknown>,
+ *     test(id: string): Promise<Tested>, rotateSecret(id: string): Promise<Webhook>,
+ *     deliveries(id: string): Promise<{items: Delivery[]}>,
+ *     deadLetters(id: string, query?: Query): Promise<Page<DeadLetter>>,
+ *     redeliver(id: string, ids?: string[]): Promise<{queued: number}>},
+ *   backup(): Promise<Response>,
+ *   operators: {list(): Promise<{keys: OperatorKey[]}>, create(body: unknown): Promise<{api_key: string}>,
+ *     delete(prefix: string): Promise<unknown>},
+ *   secrets: {list(): Promise<{secrets: Secret[]}>, put(name: string, value: string): Promise<Secret>,
+ *     delete(name: string): Promise<unknown>},
+ *   audit: List<AuditEntry>,
+ * }} Api
+ */

@@ -1,0 +1,58 @@
+// Everything durable as one file.
+
+import { api } from "../api.js";
+import { h } from "../dom.js";
+import { bytes, percent } from "../format.js";
+import { button } from "../ui/button.js";
+import { snippet } from "../ui/copy.js";
+import { notice } from "../ui/notice.js";
+import { section } from "../ui/page.js";
+import { toast } from "../ui/toast.js";
+import { save } from "./events_csv.js";
+
+export function backupPart() {
+  const progress = h("p", { class: "hint progress", role: "status" });
+  return section({
+    heading: "Backup",
+    lead: ["One tar file with the log, the sums and the two keys that secrets are protected with. ",
+      "It is made while the gateway serves, and is consistent."],
+  },
+  notice("warn", h("p", null, h("strong", null, "The file is as secret as the data directory."),
+    " Who has it can read every event and open the sealed provider credentials. Only admin.key is not in it.")),
+  h("div", { class: "row" },
+    button({
+      label: "Download backup", icon: "download", kind: "primary",
+      press: () => download((text) => { progress.textContent = text; }).catch((error) => {
+        progress.textContent = "";
+        throw error;
+      }),
+    }), progress),
+  h("div", { class: "prose" },
+    h("p", null, "Restore it into an empty directory, with the gateway stopped. It is checked first."),
+    snippet({ label: "Restore", text: "tollgate restore backup.tar --data-dir data" }),
+    h("p", null, "For a backup every night, run this from cron on the gateway's own machine:"),
+    snippet({ label: "Backup from cron", text: "tollgate backup tollgate-$(date +%F).tar --data-dir data" })));
+}
+
+/** @param {(text: string) => void} told */
+async function download(told) {
+  told("Preparing");
+  const answer = await api.backup();
+  const name = /filename="([^"]+)"/.exec(answer.headers.get("content-disposition") ?? "")?.[1] ?? "tollgate.tar";
+  const total = Number(answer.headers.get("content-length") ?? 0);
+  let come = 0;
+  const counted = answer.body?.pipeThrough(new TransformStream({
+    transform(/** @type {Uint8Array} */ piece, out) {
+      come += piece.byteLength;
+      told(total ? `${bytes(come)} of ${bytes(total)} (${percent(come, total)})` : bytes(come));
+      out.enqueue(piece);
+    },
+  }));
+  const file = await new Response(counted, { headers: { "content-type": "application/x-tar" } }).blob().catch(() => {
+    throw new Error("The backup broke off. Nothing was saved; try again.");
+  });
+  if (total && file.size !== total) throw new Error("The backup broke off. Nothing was saved; try again.");
+  save(file, name);
+  told(`${name}, ${bytes(file.size)}`);
+  toast("Backup saved");
+}

@@ -1,0 +1,98 @@
+// What a change changed, as a list of fields: each with its name in words, what it was and what it is.
+//
+// Lists of things that have a name (models, limits) are compared by it, so that a limit in the middle that went does not
+// look as if every one after it had changed.
+
+/** @typedef {{field: string, before: string | null, after: string | null}} Change `null`: it was or is not there */
+
+/** What says nothing to a reader: the id stands above, and that it was updated is what the whole list says. */
+const SILENT = new Set(["id", "updated_at"]);
+
+/**
+ * @param {unknown} before null if it was made
+ * @param {unknown} after null if it was ended
+ * @returns {Change[]}
+ */
+export function changesOf(before, after) {
+  const [was, is] = [fieldsOf(before), fieldsOf(after)];
+  const names = new Set([...was.keys(), ...is.keys()]);
+  return [...names]
+    .map((field) => ({ field, before: was.get(field) ?? null, after: is.get(field) ?? null }))
+    .filter((change) => change.before !== change.after)
+    .map((change) => ({ ...change, field: change.field.replaceAll(SEPARATOR, " › ") }));
+}
+
+const SEPARATOR = "\u0000";
+
+/** Every single value of a thing, by where it stands. @param {unknown} thing */
+function fieldsOf(thing) {
+  /** @type {Map<string, string>} */
+  const fields = new Map();
+  const walk = (/** @type {unknown} */ value, /** @type {string[]} */ path) => {
+    if (value === null || value === undefined) return;
+    if (Array.isArray(value)) {
+      const isPlain = value.every((one) => one === null || typeof one !== "object");
+      if (isPlain) {
+        if (value.length) fields.set(path.join(SEPARATOR), value.map(text).join(", "));
+        return;
+      }
+      const seen = new Map();
+      value.forEach((one, index) => {
+        const name = nameOf(one) ?? `${index + 1}.`;
+        // Two of one name do not come from the API; if they do, neither hides the other.
+        const times = (seen.get(name) ?? 0) + 1;
+        seen.set(name, times);
+        const at = [...path, times > 1 ? `${name} (${times})` : name];
+        const rest = without(one);
+        if (isLimit(one)) return walk(one.threshold, at);
+        if (Object.keys(rest).length) walk(rest, at);
+        // A model without limits has nothing below it, and yet it is there.
+        if (!hasValues(rest)) fields.set(at.join(SEPARATOR), "yes");
+      });
+    } else if (typeof value === "object") {
+      for (const [key, of] of Object.entries(value)) {
+        if (path.length === 0 && SILENT.has(key)) continue;
+        walk(of, key === "metadata" || key === "hierarchy" ? path : [...path, words(key)]);
+      }
+    } else {
+      fields.set(path.join(SEPARATOR), text(value));
+    }
+  };
+  walk(thing, []);
+  return fields;
+}
+
+/** What a thing in a list is called. @param {any} one */
+function nameOf(one) {
+  if (typeof one?.slug === "string") return one.slug;
+  return isLimit(one) ? `${one.type === "TOKEN" ? "tokens" : "requests"} per ${one.unit.toLowerCase()}` : null;
+}
+
+/** @param {any} one */
+const isLimit = (one) => typeof one?.type === "string" && typeof one?.unit === "string";
+
+/** The rest of a thing beside its name. @param {any} one */
+function without(one) {
+  if (one === null || typeof one !== "object") return { value: one };
+  const { slug, ...rest } = one;
+  return typeof slug === "string" ? rest : one;
+}
+
+/** @param {unknown} value @returns {boolean} */
+function hasValues(value) {
+  if (value === null || value === undefined) return false;
+  if (Array.isArray(value)) return value.length > 0;
+  if (typeof value === "object") return Object.values(value).some(hasValues);
+  return true;
+}
+
+/** @param {unknown} value */
+function text(value) {
+  if (typeof value === "boolean") return value ? "yes" : "no";
+  if (typeof value === "number") return value.toLocaleString("en");
+  const time = typeof value === "string" && /^(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(\.\d+)?Z$/.exec(value);
+  return time ? `${time[1]} ${time[2]} UTC` : String(value);
+}
+
+/** @param {string} key */
+const words = (key) => key.replaceAll("_", " ");

@@ -1,0 +1,106 @@
+// One event in full.
+
+import { api } from "../api.js";
+import { h } from "../dom.js";
+import { int, milliseconds, money, utc } from "../format.js";
+import { link } from "../router.js";
+import { may } from "../session.js";
+import { linkButton } from "../ui/button.js";
+import { copyButton } from "../ui/copy.js";
+import { dialog } from "../ui/dialog.js";
+import { facts } from "../ui/page.js";
+import { written } from "./lists.js";
+import { ulidTime } from "./ulid.js";
+
+/** @import * as T from "../api_types.js" */
+
+/** Of one millisecond there are never more events than this many pages hold. */
+const PAGES = 5;
+
+/**
+ * The event of an id. An id begins with the time of its event, so that it is found without reading through all.
+ *
+ * @param {string} id
+ * @returns {Promise<T.BillingEvent | null>}
+ */
+export async function findEvent(id) {
+  const at = ulidTime(id);
+  if (at === null) return null;
+  const [start_time, end_time] = [new Date(at).toISOString(), new Date(at + 1).toISOString()];
+  let cursor;
+  for (let pages = 0; pages < PAGES; pages++) {
+    /** @type {T.Page<T.BillingEvent>} */
+    const page = await api.events(cursor ? { cursor, limit: 1000 } : { start_time, end_time, limit: 1000 });
+    const found = page.items.find((event) => event.idempotencyKey === id);
+    if (found) return found;
+    if (!page.pagination.cursor) return null;
+    cursor = page.pagination.cursor;
+  }
+  return null;
+}
+
+/** @param {T.BillingEvent} event @returns {Promise<unknown>} when it was closed */
+export function showEvent(event) {
+  const json = JSON.stringify(event, null, 2);
+  const content = () => h("div", { class: "stack event" }, fieldsOf(event), actionsOf(event, json));
+  return dialog({ heading: "Event", wide: true, content });
+}
+
+/** @param {T.BillingEvent} event */
+function fieldsOf(event) {
+  const { tokens } = event;
+  const code = (/** @type {string} */ text) => h("code", null, text);
+  const known = event.usageSource === "upstream"
+    ? "as the model server reported" : "counted here, since the model server reported none";
+  const cached = `${int(tokens.cachedInputTokens)} of them from cache`;
+  return [
+    facts([
+      ["Billed at", h("time", { datetime: event.timestamp }, `${event.timestamp.replace("T", " ").replace("Z", "")} UTC`)],
+      ["Group", [
+        may("keys")
+          ? h("a", { href: `#/groups/${encodeURIComponent(event.groupId)}` }, h("bdi", null, event.externalEntityId))
+          : h("bdi", null, event.externalEntityId),
+        h("div", { class: "hint" }, code(event.groupId)),
+      ]],
+      ["Key", code(event.apiKeyPrefix)],
+      ["Model", code(event.modelSlug)],
+      ["Route", code(event.route)],
+      ["Answer", `Status ${event.status}, ${event.streamed ? "streamed" : "not streamed"}`],
+      ["Tokens", h("div", null, `${int(tokens.inputTokens)} in (${cached}), ${int(tokens.outputTokens)} out`,
+        h("div", { class: "hint" }, known))],
+      ["Cost", event.cost ? money(event.cost) : "none: the endpoint had no price"],
+      ["Duration", milliseconds(event.durationMs)],
+      ["First token after", event.ttftMs === null ? "not known" : milliseconds(event.ttftMs)],
+      ["Request id", h("div", null, code(event.requestId), h("div", { class: "hint" }, "The customer got it as x-request-id."))],
+      ["Event id", h("div", null, code(event.idempotencyKey),
+        h("div", { class: "hint" }, "idempotencyKey: no two events have the same."))],
+    ]),
+    h("section", { class: "section" }, h("h3", null, "Metadata of the request"),
+      event.requestMetadata
+        ? h("pre", { class: "json", tabindex: "0" }, JSON.stringify(event.requestMetadata, null, 2))
+        : h("p", { class: "faint" }, "It came with none, or with more than 16 KiB.")),
+  ];
+}
+
+/** @param {T.BillingEvent} event @param {string} json */
+function actionsOf(event, json) {
+  const more = (/** @type {string} */ label, /** @type {Record<string, string | null>} */ query) =>
+    linkButton({ label, small: true, href: link("/events", query) });
+  return h("div", { class: "form-actions" },
+    copyButton({ text: json, label: "Copy as JSON", told: "Event copied" }),
+    more("Events of this group", { group_ids: event.groupId }),
+    more("of this key", { api_keys: written([event.apiKeyPrefix]) }),
+    more("of this model", { model_slugs: written([event.modelSlug]) }));
+}
+
+/** What a link to an event finds that is gone. @param {string} id */
+export function showMissing(id) {
+  const at = ulidTime(id);
+  return dialog({
+    heading: "No such event",
+    content: () => h("p", null, "There is no event ", h("code", null, id),
+      at === null
+        ? ". An event's id has 26 characters."
+        : `. It would be of ${utc(at)}; events are kept for as long as events_retention says.`),
+  });
+}

@@ -1,0 +1,140 @@
+// What a list is narrowed by: a range of time, and values that are put on one by one. All of it is in the address.
+
+import { api } from "../api.js";
+import { fill, freshId, h } from "../dom.js";
+import { parse } from "../router.js";
+import { field, select, textInput } from "../ui/form.js";
+import { icon } from "../ui/icon.js";
+import { FILTERS, listOf, written } from "./lists.js";
+import { rangeOf } from "./range.js";
+
+/** @import { Child } from "../dom.js" */
+/** @import { Context } from "../router.js" */
+/** @import { UsageItem } from "../api_types.js" */
+
+const SUGGESTIONS = 200;
+const MONTH = 31 * 86_400_000;
+
+/** What the address says now. */
+export const addressQuery = () => parse(location.hash).query;
+
+/**
+ * @param {{ranges: [string, string][], otherwise: string, ends: "date" | "datetime-local", lists?: boolean,
+ *   setQuery: Context["setQuery"], changed: () => void, extra?: Child}} options `otherwise` is the range where the
+ *   address has none; `ends` is how exactly dates can be given; with `lists`, by group, model and key, too
+ */
+export function filterBar({ ranges, otherwise, ends, lists, setQuery, changed, extra }) {
+  const chips = h("ul", { class: "chips", "aria-label": "Filters that are on" });
+  const inputs = lists ? FILTERS.map((one) => listInput(one, (value) => put(one.name, value, true))) : [];
+
+  /** @param {Record<string, string | null>} changes */
+  const write = (changes) => {
+    setQuery(changes);
+    drawChips();
+    changed();
+  };
+  /** @param {string} name @param {string} value @param {boolean} on */
+  const put = (name, value, on) => {
+    const others = listOf(addressQuery(), name).filter((one) => one !== value);
+    write({ [name]: written(on ? [...others, value] : others) });
+  };
+
+  const drawChips = () => {
+    const query = addressQuery();
+    const kinds = [...FILTERS, { name: "group_ids", label: "Group" }];
+    const on = !lists ? [] : kinds.flatMap(({ name, label }) =>
+      listOf(query, name).map((value) => ({ name, label, value })));
+    chips.hidden = on.length === 0;
+    fill(chips, on.map(({ name, label, value }) => h("li", null,
+      h("span", null, h("span", { class: "faint" }, label), " ", h("bdi", null, value)),
+      h("button", {
+        type: "button", class: "button quiet small icon-only", title: "Take away",
+        onclick: () => {
+          put(name, value, false);
+          (chips.querySelector("button") ?? inputs[0]?.querySelector("input"))?.focus();
+        },
+      }, icon("close"), h("span", { class: "visually-hidden" }, `Take away ${label} ${value}`)))),
+    on.length > 1 && h("li", { class: "plain" }, h("button", {
+      type: "button", class: "button quiet small",
+      onclick: () => {
+        write(Object.fromEntries(kinds.map(({ name }) => [name, null])));
+        inputs[0]?.querySelector("input")?.focus();
+      },
+    }, "Clear")));
+  };
+  drawChips();
+
+  return h("div", { class: "filters" },
+    h("div", { class: "toolbar" }, rangeFields({ ranges, otherwise, ends, write }), extra, inputs), chips);
+}
+
+/**
+ * @param {{ranges: [string, string][], otherwise: string, ends: "date" | "datetime-local",
+ *   write: (changes: Record<string, string | null>) => void}} options
+ */
+function rangeFields({ ranges, otherwise, ends, write }) {
+  const range = rangeOf(addressQuery(), otherwise, Date.now());
+  const chosen = select(ranges, { value: range.name });
+  const end = (/** @type {string} */ label) => {
+    const input = textInput({ type: ends });
+    return { input, element: field({ label, name: label, input }) };
+  };
+  const [from, to] = [end("From (UTC)"), end(ends === "date" ? "To, including (UTC)" : "To (UTC)")];
+  // An end that is a date is its whole day; as a minute it is the next midnight.
+  const written = (/** @type {number | null} */ at, isEnd = false) => at === null ? "" :
+    new Date(ends === "date" && isEnd ? at - 1 : at).toISOString().slice(0, ends === "date" ? 10 : 16);
+  const show = () => {
+    const { name, from_ms, to_ms } = rangeOf(addressQuery(), otherwise, Date.now());
+    const isCustom = chosen.value === "custom";
+    from.element.hidden = to.element.hidden = !isCustom;
+    if (isCustom || name !== "custom") {
+      from.input.value = written(from_ms);
+      to.input.value = written(to_ms ?? (isCustom && ends === "date" ? Date.now() : null), true);
+    }
+  };
+  chosen.addEventListener("change", () => {
+    show();
+    if (chosen.value === "custom") from.input.focus();
+    else write({ range: chosen.value === otherwise ? null : chosen.value, from: null, to: null });
+  });
+  for (const { input } of [from, to]) {
+    input.addEventListener("change", () => {
+      if (from.input.value || to.input.value) write({ range: null, from: from.input.value, to: to.input.value });
+    });
+  }
+  show();
+  return [field({ label: "Time", name: "range", input: chosen }), from.element, to.element];
+}
+
+/**
+ * A field that takes one value after the other, and proposes those that were billed lately.
+ *
+ * @param {typeof FILTERS[number]} what
+ * @param {(value: string) => void} put
+ */
+function listInput({ label, hint, by, of }, put) {
+  const listed = h("datalist", { id: freshId("proposed") });
+  const input = textInput({
+    list: listed.id, placeholder: `Any, or ${hint}`, autocomplete: "off", spellcheck: "false", enterkeyhint: "done",
+  });
+  const take = () => {
+    const value = input.value.trim();
+    input.value = "";
+    if (value) put(value);
+  };
+  const isProposed = () => [...listed.options].some((option) => option.value === input.value);
+  input.addEventListener("focus", async () => {
+    const start_time = new Date(Date.now() - MONTH).toISOString();
+    const report = await api.usageReport({ start_time, group_by: by, top: SUGGESTIONS }).catch(() => null);
+    const values = new Set(report?.items.map((/** @type {UsageItem} */ item) => item[of] ?? ""));
+    fill(listed, [...values].map((value) => value && h("option", { value })));
+  }, { once: true });
+  input.addEventListener("keydown", (event) => event.key === "Enter" && take());
+  // A proposal that was chosen, rather than typed on.
+  input.addEventListener("input", (event) => {
+    const typed = event instanceof InputEvent && event.inputType !== "insertReplacementText";
+    if (!typed && isProposed()) take();
+  });
+  input.addEventListener("change", () => isProposed() && take());
+  return h("div", { class: "list-input" }, field({ label, name: of, input }), listed);
+}

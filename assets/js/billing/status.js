@@ -1,0 +1,158 @@
+// The status in full, as it changes.
+
+import { api } from "../api.js";
+import { fill, h } from "../dom.js";
+import { bytes, int, percent, plural, seconds, utc, when } from "../format.js";
+import { watch } from "../live.js";
+import { state } from "../ui/badge.js";
+import { notice } from "../ui/notice.js";
+import { facts, section } from "../ui/page.js";
+import { table } from "../ui/table.js";
+
+/** @import * as T from "../api_types.js" */
+/** @import { Child } from "../dom.js" */
+
+/** @type {[string, [string, (status: T.Status) => Child][]][]} */
+const PARTS = [
+  ["Process", [
+    ["Version", ({ version }) => version],
+    ["Started", ({ started_at }) => when(started_at)],
+    ["Up for", ({ uptime_s }) => seconds(uptime_s)],
+    ["At the last stop", lastStop],
+  ]],
+  ["Requests since the start", [
+    ["Running now", ({ requests }) => int(requests.running)],
+    ["Admitted", ({ requests }) => int(requests.admitted)],
+    ["Refused by limits", ({ requests }) => int(requests.refused)],
+    ["Billed", ({ requests }) => int(requests.billed)],
+    ["Errors for customers", ({ requests }) => int(requests.errors)],
+    ["Failures of model servers", ({ requests }) => int(requests.target_failures)],
+    ["Tokens", ({ requests }) => `${int(requests.input_tokens)} in, ${int(requests.output_tokens)} out`],
+  ]],
+  ["Log", [
+    ["Durability", ({ journal: { durability } }) =>
+      durability === "disk" ? "disk: an event survives loss of power" : String(durability)],
+    ["Size", ({ journal }) => `${bytes(journal.bytes)} in ${plural(journal.segments, "file")}`],
+    ["Records", ({ journal }) => int(journal.last_sequence)],
+    ["Oldest", ({ journal }) => when(journal.first_at, "none yet")],
+    ["Time to disk", ({ journal }) => `${milli(journal.sync_p50_us)} (half), ${milli(journal.sync_p99_us)} (99 %)`],
+    ["Not yet on disk", ({ journal }) => bytes(journal.pending_bytes)],
+    ["Damage", ({ journal }) => journal.damage?.length
+      ? h("ul", { class: "plain-list" }, journal.damage.map((/** @type {any} */ one) =>
+        h("li", null, String(one.detail ?? JSON.stringify(one)))))
+      : "none"],
+    ["Last error", ({ journal }) => journal.last_error ? state("bad", String(journal.last_error)) : "none"],
+  ]],
+  ["Store and disk", [
+    ["In memory up to record", ({ store }) => int(store.applied_sequence)],
+    ["Snapshots", ({ store }) => `${store.snapshots?.length ?? 0}, ${bytes(store.bytes)}`],
+    ["Sums of usage", ({ store }) => `${plural(store.rollup_days, "day")}, ${bytes(store.rollup_bytes)}`],
+    ["Disk", ({ disk }) => disk
+      ? `${bytes(disk.free_bytes)} free of ${bytes(disk.total_bytes)} (${percent(disk.free_bytes, disk.total_bytes)})`
+      : "not known"],
+  ]],
+];
+
+/** @param {number} micros */
+const milli = (micros) => `${(micros / 1000).toFixed(micros < 10_000 ? 2 : 0)} ms`;
+
+/** @param {T.Status} status */
+function lastStop({ in_flight_at_last_stop: { known, count, requests } }) {
+  if (!known) return "not known whether requests were running";
+  if (!count) return "no request was running";
+  return h("details", null, h("summary", null, `${plural(count, "request")} was cut off, and billed nowhere`),
+    h("ul", { class: "plain-list" }, requests.map((one) =>
+      h("li", null, h("code", null, one.request_id), ` ${one.model_slug ?? ""} at ${utc(one.admitted_at)}`))));
+}
+
+/** @param {AbortSignal} signal */
+export async function statusPart(signal) {
+  const first = await api.status();
+  const cells = PARTS.map(([heading, rows]) =>
+    ({ heading, rows: rows.map(([name, of]) => ({ name, of, cell: h("div"), told: "" })) }));
+  const notices = h("div", { class: "stack" });
+  const upstreams = part("Model servers", upstreamColumns, "No endpoint is described yet.");
+  const refused = part("Refused keys", refusedColumns, "No wrong key was used since the start.");
+
+  let toldNotices = "";
+  const show = (/** @type {T.Status} */ status) => {
+    for (const row of cells.flatMap(({ rows }) => rows)) {
+      const made = row.of(status);
+      const now = made instanceof Element ? made.outerHTML : String(made);
+      // What is open or stood on stays.
+      if (now !== row.told) fill(row.cell, made);
+      row.told = now;
+    }
+    const now = JSON.stringify(status.attention);
+    if (now !== toldNotices) fill(notices, status.attention.map((sentence) => notice("warn", sentence)));
+    toldNotices = now;
+    upstreams.show(status.upstreams);
+    refused.show(status.refused_keys);
+  };
+  show(first);
+  watch({ event: ({ status }) => show(status) }, signal);
+
+  return [
+    notices,
+    h("div", { class: "columns" }, cells.map(({ heading, rows }) =>
+      section({ heading }, h("div", { class: "card" }, facts(rows.map(({ name, cell }) => [name, cell])))))),
+    upstreams.element,
+    refused.element,
+  ];
+}
+
+/**
+ * A table that is drawn anew when it says something else.
+ *
+ * @template Row
+ * @param {string} heading
+ * @param {import("../ui/table.js").Column<Row>[]} columns
+ * @param {string} none
+ */
+function part(heading, columns, none) {
+  const rows = table({ caption: heading, columns, rows: /** @type {Row[]} */ ([]) });
+  const nothing = h("p", { class: "faint" }, none);
+  let told = "";
+  return {
+    element: section({ heading }, rows, nothing),
+    /** @param {Row[]} items */
+    show(items) {
+      const now = JSON.stringify(items);
+      if (now === told) return;
+      told = now;
+      rows.show(items);
+      rows.hidden = items.length === 0;
+      nothing.hidden = items.length > 0;
+    },
+  };
+}
+
+const STATES = /** @type {const} */ ({
+  ok: ["ok", "Answers"],
+  failing: ["bad", "Fails"],
+  unused: ["plain", "Not called yet"],
+});
+
+/** @type {import("../ui/table.js").Column<T.Upstream>[]} */
+const upstreamColumns = [
+  { label: "Model", kind: "main", cell: ({ slug, index }) => [slug, h("span", { class: "faint" }, `, target ${index}`)] },
+  { label: "Server", cell: ({ origin, provider }) => h("span", { class: "anywhere" }, origin ?? provider) },
+  { label: "State", cell: (one) => state(STATES[one.state][0], STATES[one.state][1]) },
+  {
+    label: "Last failure", kind: "wide-only",
+    cell: (one) => one.last_failure_at
+      ? [when(one.last_failure_at), h("div", { class: "hint anywhere" },
+        one.failures_in_a_row > 0 && `${int(one.failures_in_a_row)} in a row: `, one.last_error)]
+      : "none",
+  },
+  { label: "Last success", cell: (one) => when(one.last_success_at) },
+];
+
+/** @type {import("../ui/table.js").Column<T.Status["refused_keys"][number]>[]} */
+const refusedColumns = [
+  { label: "Address", kind: "main", cell: ({ address }) => h("code", null, address) },
+  { label: "As operator", kind: "number", cell: ({ admin }) => int(admin) },
+  { label: "As customer", kind: "number", cell: ({ inference }) => int(inference) },
+  { label: "First", kind: "wide-only", cell: ({ first_at }) => when(first_at) },
+  { label: "Last", cell: ({ last_at }) => when(last_at) },
+];

@@ -1,0 +1,96 @@
+// How the usage page shows its figures: the sums, the table, and each metric's way of writing numbers.
+
+import { h } from "../dom.js";
+import { compact, int, money, moneys, percent } from "../format.js";
+import { link } from "../router.js";
+import { may } from "../session.js";
+import { table } from "../ui/table.js";
+import { written } from "./lists.js";
+import { nameOf, tokensOf } from "./report.js";
+
+/** @import * as T from "../api_types.js" */
+/** @import { By, Metric } from "./report.js" */
+
+/** What can be shown: a cost for each currency that there is. @param {T.UsageItem | undefined} total */
+export function metrics(total) {
+  /** @type {[Metric, string][]} */
+  const known = [["tokens", "Tokens"], ["requests", "Requests"]];
+  for (const currency of Object.keys(total?.cost ?? {})) known.push([`cost:${currency}`, `Cost (${currency})`]);
+  return known;
+}
+
+/** @param {Metric} metric */
+export function metricFormat(metric) {
+  if (metric === "tokens" || metric === "requests") {
+    return { name: metric === "tokens" ? "Tokens" : "Requests", format: int, decimals: false };
+  }
+  const currency = metric.slice("cost:".length);
+  const format = (/** @type {number} */ value) => money({ currency, amount: value.toFixed(12) });
+  return { name: `Cost in ${currency}`, format, decimals: true };
+}
+
+/** @param {T.UsageItem} total */
+export function sumsList(total) {
+  /** @type {[string, string, string][]} */
+  const sums = [
+    ["Tokens", int(tokensOf(total)), ""],
+    ["Input", int(total.input_tokens), ""],
+    ["of it from cache", int(total.cached_input_tokens), percent(total.cached_input_tokens, total.input_tokens)],
+    ["Output", int(total.output_tokens), ""],
+    ["Requests", int(total.requests), ""],
+    ["Cost", moneys(total.cost), ""],
+  ];
+  return h("dl", { class: "sums card" }, sums.map(([name, value, more]) =>
+    h("div", null, h("dt", null, name),
+      h("dd", null, value, more && value !== "0" && h("span", { class: "hint" }, ` ${more}`)))));
+}
+
+/**
+ * @param {{by: By, items: T.UsageItem[], total: T.UsageItem | undefined, filters: Record<string, string[]>,
+ *   address: Record<string, string | null>}} options `address` is the range, for links to the same events
+ */
+export function usageTable({ by, items, total, filters, address }) {
+  const most = Math.max(1, ...items.map(tokensOf));
+  const all = total ? tokensOf(total) : 0;
+  const place = (/** @type {T.UsageItem} */ item) => `/groups/${encodeURIComponent(item.group_id ?? "")}`;
+  const events = (/** @type {T.UsageItem} */ item) => link("/events", {
+    ...address,
+    ...Object.fromEntries(Object.entries(filters).map(([name, values]) => [name, written(values)])),
+    ...(item.group_id && { group_ids: item.group_id, external_entity_ids: null }),
+    ...(item.model_slug && { model_slugs: written([item.model_slug]) }),
+    ...(item.api_key_prefix && { api_keys: written([item.api_key_prefix]) }),
+  });
+  /** @type {import("../ui/table.js").Column<T.UsageItem>[]} */
+  const columns = [
+    {
+      label: { group: "Group", model: "Model", key: "Key" }[by], kind: "main",
+      cell: (item) => {
+        const name = h("bdi", { class: by === "key" && "mono" }, by === "key" ? item.api_key_prefix : nameOf(item, by));
+        const group = h("bdi", null, item.external_entity_id ?? item.group_id);
+        const linked = (/** @type {Node} */ of, /** @type {string} */ path) =>
+          may("keys") ? h("a", { href: `#${path}` }, of) : of;
+        if (by === "group") return linked(name, place(item));
+        if (by === "key") return [linked(name, `${place(item)}/keys`), h("div", { class: "hint" }, group)];
+        return name;
+      },
+    },
+    {
+      label: "Tokens", kind: "number",
+      cell: (item) => h("div", { class: "share" },
+        h("span", { class: "share-bar", style: { "--part": `${(100 * tokensOf(item)) / most}%` } }),
+        h("span", { title: `${int(tokensOf(item))}, ${percent(tokensOf(item), all)} of all` },
+          compact(tokensOf(item)))),
+    },
+    { label: "Input", kind: "number", cell: (item) => int(item.input_tokens) },
+    { label: "Cached", kind: "number", cell: (item) => int(item.cached_input_tokens) },
+    { label: "Output", kind: "number", cell: (item) => int(item.output_tokens) },
+    { label: "Requests", kind: "number", cell: (item) => int(item.requests) },
+    { label: "Cost", kind: "number", cell: (item) => moneys(item.cost) },
+    {
+      label: "Events", hideLabel: true, kind: "actions",
+      cell: (item) => h("a", { href: events(item) },
+        "Events", h("span", { class: "visually-hidden" }, ` of ${nameOf(item, by)}`)),
+    },
+  ];
+  return table({ caption: "Usage", columns, rows: items });
+}

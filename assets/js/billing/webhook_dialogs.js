@@ -1,0 +1,127 @@
+// What is asked before a webhook is made or changed.
+
+import { api } from "../api.js";
+import { h } from "../dom.js";
+import { go } from "../router.js";
+import { snippet } from "../ui/copy.js";
+import { confirmDanger, dialog, showSecret } from "../ui/dialog.js";
+import { field, form, textInput } from "../ui/form.js";
+import { toast } from "../ui/toast.js";
+import { VERIFY, hostOf } from "./webhook_words.js";
+
+/** @import * as T from "../api_types.js" */
+
+/** @param {T.Webhook} [webhook] the one to be edited */
+function fieldsFor(webhook) {
+  const url = textInput({
+    type: "url", name: "url", value: webhook?.url, placeholder: "https://billing.example/usage", required: true,
+    spellcheck: "false",
+  });
+  const description = textInput({ name: "description", value: webhook?.description ?? "", maxlength: 255 });
+  return {
+    values: () => ({ url: url.value.trim(), description: description.value.trim() || null }),
+    elements: [
+      field({
+        label: "URL", name: "url", input: url,
+        hint: ["It gets a POST with up to 100 events and answers 2xx within ten seconds. ",
+          "http is fine within your own network."],
+      }),
+      field({ label: "Description", name: "description", input: description, optional: true }),
+    ],
+  };
+}
+
+export async function newWebhook() {
+  const made = await dialog({
+    heading: "New webhook",
+    content: (/** @type {(made?: T.Webhook) => void} */ close) => {
+      const { values, elements } = fieldsFor();
+      return form({
+        submit: "Create webhook", cancel: () => close(),
+        send: async () => close(await api.webhooks.create(values())),
+      }, elements);
+    },
+  });
+  if (!made) return;
+  await showWebhookSecret(made, "Webhook created", "It gets every event that is billed from now on.");
+  go(`/webhooks/${encodeURIComponent(made.id)}`);
+}
+
+/** @param {T.Webhook} webhook @returns {Promise<boolean>} whether it was changed */
+export async function editWebhook(webhook) {
+  const done = await dialog({
+    heading: "Edit webhook",
+    content: (/** @type {(done?: boolean) => void} */ close) => {
+      const { values, elements } = fieldsFor(webhook);
+      return form({
+        submit: "Save", cancel: () => close(),
+        send: async () => {
+          await api.webhooks.update(webhook.id, values());
+          close(true);
+        },
+      }, elements);
+    },
+  });
+  if (done) toast("Webhook saved");
+  return done === true;
+}
+
+/** @param {T.Webhook} webhook @returns {Promise<boolean>} whether it was done */
+export async function rotateSecret(webhook) {
+  const made = await dialog({
+    heading: "Rotate the signing secret?",
+    content: (/** @type {(made?: T.Webhook) => void} */ close) => form({
+      submit: "Rotate secret", cancel: () => close(),
+      send: async () => close(await api.webhooks.rotateSecret(webhook.id)),
+    }, h("p", null, "A new secret signs deliveries from now on. The present one signs beside it for 24 hours, ",
+      "so that the receiver can change over at leisure; after that it is worth nothing.")),
+  });
+  if (!made) return false;
+  await showWebhookSecret(made, "Secret rotated", "Give it to the receiver within 24 hours.");
+  return true;
+}
+
+/** @param {T.Webhook} webhook @param {string} heading @param {string} text */
+const showWebhookSecret = (webhook, heading, text) => showSecret({
+  heading,
+  text: [text, " This is the only time that the signing secret is shown."],
+  label: "Signing secret",
+  secret: webhook.secret ?? "",
+  more: h("div", { class: "stack" },
+    h("p", null, "Verify each delivery with it before you believe what it says:"),
+    snippet({ label: "Node.js", text: VERIFY })),
+});
+
+/** @param {T.Webhook} webhook */
+export async function deleteWebhook(webhook) {
+  const done = await confirmDanger({
+    heading: "Delete this webhook?",
+    text: [
+      h("p", null, "Nothing is delivered to ", h("strong", { class: "anywhere" }, webhook.url), " any more, ",
+        "and its dead letters are forgotten. Billing events themselves stay."),
+    ],
+    action: "Delete webhook",
+    word: hostOf(webhook.url),
+    wordLabel: "To confirm, type its host",
+    run: () => api.webhooks.delete(webhook.id),
+  });
+  if (!done) return;
+  toast("Webhook deleted");
+  go("/webhooks");
+}
+
+/** @param {T.Webhook} webhook @param {number} count @returns {Promise<boolean>} */
+export async function redeliverAll(webhook, count) {
+  const done = await dialog({
+    heading: "Redeliver all dead letters?",
+    content: (/** @type {(done?: boolean) => void} */ close) => form({
+      submit: "Redeliver all", cancel: () => close(),
+      send: async () => {
+        await api.webhooks.redeliver(webhook.id, undefined);
+        close(true);
+      },
+    }, h("p", null, `Each of the ${count} is sent once more. What the receiver has already taken comes again; `,
+      "it tells events by their idempotencyKey.")),
+  });
+  return done === true;
+}

@@ -1,0 +1,68 @@
+// How a webhook is doing, in words.
+
+import { h } from "../dom.js";
+import { plural, when } from "../format.js";
+
+/** @import * as T from "../api_types.js" */
+/** @import { Child } from "../dom.js" */
+/** @import { Tone } from "../ui/badge.js" */
+
+/** @param {string} url */
+export function hostOf(url) {
+  try {
+    return new URL(url).host;
+  } catch {
+    return url;
+  }
+}
+
+/** @param {T.DeliveryStatus} delivery @returns {{tone: Tone, word: string}} */
+export function stateOf({ state, deliveries, dead_letters }) {
+  switch (state) {
+    case "retrying": return { tone: "warn", word: "Tries again" };
+    case "failing": return { tone: "bad", word: "Fails" };
+    case "disabled": return { tone: "plain", word: "Disabled" };
+    default:
+      if (dead_letters > 0) return { tone: "warn", word: "Delivers, with dead letters" };
+      return deliveries > 0 ? { tone: "ok", word: "Delivers" } : { tone: "plain", word: "Nothing sent yet" };
+  }
+}
+
+/** @param {T.DeliveryStatus} delivery @returns {Child} */
+export function delayText({ oldest_waiting_at }) {
+  return oldest_waiting_at ? ["since ", when(oldest_waiting_at)] : h("span", { class: "faint" }, "nothing");
+}
+
+/** What goes on, and what one should do about it. @param {T.DeliveryStatus} delivery @returns {Child} */
+export function sentenceOf(delivery) {
+  const { state, deliveries, dead_letters, oldest_waiting_at, last_success_at, last_error } = delivery;
+  const waiting = oldest_waiting_at && [" The oldest event that waits was billed ", when(oldest_waiting_at), "."];
+  const letters = dead_letters > 0 &&
+    ` ${plural(dead_letters, "delivery was", "deliveries were")} given up; redeliver below when the receiver is well.`;
+  switch (state) {
+    case "disabled":
+      return ["It is disabled. Its events wait, for as long as events are kept, and go out when it is enabled.", letters];
+    case "retrying":
+      return ["A delivery failed and is tried again: ", last_error?.message ?? "", ".", waiting, letters];
+    case "failing":
+      return ["The receiver does not take deliveries: ", last_error?.message ?? "",
+        ". The next one is tried every 30 seconds; events are kept meanwhile.", waiting, letters];
+    default:
+      if (deliveries === 0) {
+        return ["Nothing was sent since the gateway started. Test it, or wait for the first billed request.", letters];
+      }
+      return ["Deliveries arrive. The last one did ", when(last_success_at), ".", waiting, letters];
+  }
+}
+
+/** How a receiver finds out that a delivery is from this gateway; the secret itself is not in it. */
+export const VERIFY = `import { createHmac, timingSafeEqual } from "node:crypto";
+
+// body: the request's bytes as they came; signature: its X-Tollgate-Signature
+export function verify(body, signature, secret) {
+  const expected = Buffer.from("v1=" + createHmac("sha256", secret).update(body).digest("hex"));
+  return signature.split(",").some((part) => {
+    const given = Buffer.from(part.trim());
+    return given.length === expected.length && timingSafeEqual(given, expected);
+  });
+}`;

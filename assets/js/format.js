@@ -1,0 +1,105 @@
+// Figures and times as people read them.
+
+import { h } from "./dom.js";
+
+const whole = new Intl.NumberFormat("en");
+const short = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
+
+/** `1,234,567` @param {number} value */
+export const int = (value) => whole.format(value);
+
+/** `1.2M`, for where there is little room @param {number} value */
+export const compact = (value) => (Math.abs(value) < 10_000 ? whole.format(value) : short.format(value));
+
+/** `0.42 %` @param {number} part @param {number} of */
+export function percent(part, of) {
+  const value = of > 0 ? (100 * part) / of : 0;
+  return `${value > 0 && value < 10 ? value.toFixed(1) : Math.round(value)} %`;
+}
+
+/** `3 keys`, `1 key` @param {number} count @param {string} one @param {string} [many] */
+export const plural = (count, one, many = `${one}s`) => `${int(count)} ${count === 1 ? one : many}`;
+
+/** `61.4 MB` @param {number} value */
+export function bytes(value) {
+  const units = ["B", "kB", "MB", "GB", "TB"];
+  let at = 0;
+  let rest = value;
+  while (rest >= 1000 && at < units.length - 1) {
+    rest /= 1000;
+    at += 1;
+  }
+  return `${at === 0 || rest >= 100 ? Math.round(rest) : rest.toFixed(1)} ${units[at]}`;
+}
+
+/** `812 ms`, `12.4 s`, `3 min 5 s`, `2 h 10 min`, `3 d 4 h` @param {number} value */
+export function milliseconds(value) {
+  if (value < 1000) return `${Math.round(value)} ms`;
+  if (value < 60_000) return `${(value / 1000).toFixed(value < 10_000 ? 2 : 1)} s`;
+  return seconds(value / 1000);
+}
+
+/** @param {number} value */
+export function seconds(value) {
+  const all = Math.max(0, Math.round(value));
+  const [days, hours, minutes, rest] = [
+    Math.floor(all / 86_400), Math.floor(all / 3600) % 24, Math.floor(all / 60) % 60, all % 60,
+  ];
+  if (days) return `${days} d${hours ? ` ${hours} h` : ""}`;
+  if (hours) return `${hours} h${minutes ? ` ${minutes} min` : ""}`;
+  if (minutes) return `${minutes} min${rest ? ` ${rest} s` : ""}`;
+  return `${rest} s`;
+}
+
+/** `2026-11-23 10:00:05 UTC`: bills and limits go by UTC @param {string | number | Date} at */
+export const utc = (at) => `${new Date(at).toISOString().slice(0, 19).replace("T", " ")} UTC`;
+
+/** `5 minutes ago`, `in 3 h`; a date when that says more @param {string} at */
+export function relative(at) {
+  const past = (Date.now() - Date.parse(at)) / 1000;
+  const far = Math.abs(past);
+  if (far < 5) return "now";
+  if (far > 30 * 86_400) return new Date(at).toISOString().slice(0, 10);
+  const words = far < 3600 ? seconds(far < 60 ? far : Math.floor(far / 60) * 60) : seconds(Math.floor(far / 3600) * 3600);
+  return past > 0 ? `${words} ago` : `in ${words}`;
+}
+
+/**
+ * A time that says how long ago it was, and goes on saying so; the exact one is its title.
+ *
+ * @param {string | null | undefined} at
+ * @param {string} [never] what is shown where there is none
+ */
+export function when(at, never = "never") {
+  if (!at) return h("span", { class: "faint" }, never);
+  return h("time", { datetime: at, title: utc(at), data: { relative: "" } }, relative(at));
+}
+
+setInterval(() => {
+  if (document.hidden) return;
+  for (const time of document.querySelectorAll("time[data-relative]")) {
+    const text = relative(time.getAttribute("datetime") ?? "");
+    if (time.textContent !== text) time.textContent = text;
+  }
+}, 5000);
+
+/** `0.00004500 EUR` without the zeros at its end @param {{currency: string, amount: string} | null} cost */
+export const money = (cost) => (cost ? `${trimmed(cost.amount)} ${cost.currency}` : "–");
+
+/** `{"EUR": "1.20"}` as `1.20 EUR` @param {Record<string, string>} costs */
+export const moneys = (costs) =>
+  Object.entries(costs).map(([currency, amount]) => money({ currency, amount })).join(", ") || "–";
+
+/** Two decimals at least, and none that says nothing @param {string} amount */
+function trimmed(amount) {
+  const [whole, decimals = ""] = amount.split(".");
+  return `${int(Number(whole))}.${decimals.replace(/0+$/, "").padEnd(2, "0")}`;
+}
+
+const UNITS = { SECOND: "second", MINUTE: "minute", DAY: "day" };
+
+/** `tokens per minute` @param {{type: string, unit: keyof typeof UNITS}} limit */
+export const limitName = (limit) => `${limit.type === "TOKEN" ? "tokens" : "requests"} per ${UNITS[limit.unit]}`;
+
+/** A group in words @param {{name: string | null, external_entity_id: string}} group */
+export const groupName = (group) => group.name || group.external_entity_id;

@@ -1,0 +1,107 @@
+// What may be done to a group as a whole: a new name, a child, a stop, an end.
+
+import { api } from "../api.js";
+import { h } from "../dom.js";
+import { plural } from "../format.js";
+import { go, link } from "../router.js";
+import { button, linkButton } from "../ui/button.js";
+import { confirmDanger, dialog } from "../ui/dialog.js";
+import { field, form, textInput } from "../ui/form.js";
+import { toast } from "../ui/toast.js";
+import { familyOf, shortName } from "./family.js";
+import { MAX_LEVELS } from "./limits.js";
+
+/** @import * as T from "../api_types.js" */
+
+/** Longer words are not typed but pasted, so they confirm nothing. */
+const TYPABLE = 60;
+
+/**
+ * @param {T.Group} group
+ * @param {number} level 1 for a root
+ * @param {(group: T.Group) => void} changed
+ */
+export const groupActions = (group, level, changed) => [
+  level < MAX_LEVELS &&
+    linkButton({ label: "New child", icon: "plus", href: link("/groups/new", { parent: group.id }) }),
+  button({
+    label: "Rename", icon: "edit", press: () => void rename(group, changed), props: { data: { action: "rename" } },
+  }),
+  button({
+    label: group.disabled ? "Enable" : "Disable", icon: group.disabled ? "play" : "pause",
+    press: () => disable(group, !group.disabled, changed), props: { data: { action: "disable" } },
+  }),
+  button({
+    label: "Delete", icon: "trash", kind: "danger-quiet", press: () => remove(group),
+    props: { data: { action: "delete" } },
+  }),
+];
+
+/** @param {T.Group} group @param {(group: T.Group) => void} changed */
+async function rename(group, changed) {
+  const input = textInput({ value: group.metadata.name ?? "", maxlength: 255 });
+  const renamed = await dialog({
+    heading: "Rename",
+    content: (/** @type {(group?: T.Group) => void} */ close) => form({
+      submit: "Rename",
+      cancel: () => close(),
+      send: async () => close(await api.groups.update(group.id, { metadata: { name: input.value.trim() || null } })),
+    },
+    field({
+      label: "Name", name: "metadata.name", input, optional: true,
+      hint: ["Without one, the external id stands for it: ", h("code", null, group.metadata.external_entity_id)],
+    })),
+  });
+  if (!renamed) return;
+  changed(renamed);
+  toast(`It is called ${shortName(renamed.metadata)} now.`);
+}
+
+/** @param {T.Group} group @param {boolean} disabled @param {(group: T.Group) => void} changed */
+async function disable(group, disabled, changed) {
+  changed(await api.groups.update(group.id, { disabled }));
+  const name = shortName(group.metadata);
+  const undo = async () => {
+    try {
+      changed(await api.groups.update(group.id, { disabled: !disabled }));
+    } catch (error) {
+      toast(error instanceof Error ? error.message : String(error), { tone: "bad" });
+    }
+  };
+  const told = disabled ? `${name} is disabled: every call from it and from below is refused.` : `${name} is enabled.`;
+  toast(told, { undo });
+}
+
+/** @param {T.Group} group */
+async function remove(group) {
+  const family = await familyOf(group.id);
+  const below = Math.max(0, family.length - 1);
+  const keys = family.reduce((all, node) => all + node.group.keys, 0);
+  const name = shortName(group.metadata);
+  const done = await confirmDanger({
+    heading: `Delete ${name}?`,
+    text: [
+      h("p", null, "With it ", below || keys
+        ? [h("strong", null, gone(below, keys)), below + keys > 1 ? " go" : " goes", " for good, at once."]
+        : "goes nothing else."),
+      h("p", null, "A deleted key fails its next request. Events and reports stay, and go on naming the group."),
+    ],
+    action: "Delete group",
+    word: wordOf(group),
+    run: () => api.groups.delete(group.id),
+  });
+  if (!done) return;
+  const parent = group.hierarchy.parent_group_id;
+  go(parent ? `/groups/${encodeURIComponent(parent)}` : "/groups");
+  toast(`${name} was deleted.`);
+}
+
+/** @param {number} below @param {number} keys */
+const gone = (below, keys) =>
+  [below && plural(below, "group below it", "groups below it"), keys && plural(keys, "key")]
+    .filter(Boolean).join(" and ");
+
+/** What to type: the name, unless nobody could. @param {T.Group} group */
+const wordOf = ({ id, metadata }) =>
+  [metadata.name, metadata.external_entity_id].find((word) =>
+    word && word.length <= TYPABLE && word === word.trim() && !/\s\s/.test(word)) ?? id;

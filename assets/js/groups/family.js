@@ -1,0 +1,65 @@
+// What stands above and below a group, as far as a page needs it.
+
+import { all, api } from "../api.js";
+import { groupName } from "../format.js";
+import { buildTree, subtree } from "./tree.js";
+
+/** @import * as T from "../api_types.js" */
+
+const AT_ONCE = 6;
+
+const LONG = 48;
+
+/** Where a group's page is, or one of its tabs. @param {string} id @param {string} [tab] */
+export const groupAddress = (id, tab = "") => `#/groups/${encodeURIComponent(id)}${tab && `/${tab}`}`;
+
+/**
+ * A group's name where it stands within a sentence: one of 255 letters would be the sentence.
+ *
+ * @param {T.Group["metadata"]} metadata
+ */
+export function shortName(metadata) {
+  const letters = [...groupName(metadata)];
+  return letters.length > LONG ? `${letters.slice(0, LONG - 1).join("")}…` : letters.join("");
+}
+
+/** The ancestors of a group, nearest first. @param {T.Group} group */
+export async function ancestorsOf(group) {
+  /** @type {T.Group[]} */
+  const path = [];
+  for (let id = group.hierarchy.parent_group_id; id;) {
+    const parent = await api.groups.get(id);
+    path.push(parent);
+    id = parent.hierarchy.parent_group_id;
+  }
+  return path;
+}
+
+/** A group and all below it in short, itself first. @param {string} id */
+export async function familyOf(id) {
+  const node = buildTree(await all(api.groups.tree)).nodes.get(id);
+  return node ? subtree(node) : [];
+}
+
+/** Every group below one, in full: read by their parents, a few at a time. @param {string} id */
+export async function descendantsOf(id) {
+  const parents = (await familyOf(id)).filter((node) => node.children.length > 0).map((node) => node.group.id);
+  /** @type {T.Group[]} */
+  const found = [];
+  for (let at = 0; at < parents.length; at += AT_ONCE) {
+    const lists = parents.slice(at, at + AT_ONCE).map((parent_group_id) => all(api.groups.list, { parent_group_id }));
+    found.push(...(await Promise.all(lists)).flat());
+  }
+  return found;
+}
+
+/**
+ * What names the groups of a path.
+ *
+ * @param {{id: string, metadata: T.Group["metadata"]}[]} groups
+ * @returns {(id: string) => string}
+ */
+export function namesOf(groups) {
+  const names = new Map(groups.map((group) => [group.id, shortName(group.metadata)]));
+  return (id) => names.get(id) ?? id;
+}

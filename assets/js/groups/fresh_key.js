@@ -1,0 +1,58 @@
+// A key that was minted on one page and is shown on the next: in memory, for the one time that it is shown.
+
+import { about } from "../session.js";
+import { h, fill } from "../dom.js";
+import { snippet } from "../ui/copy.js";
+import { showSecret } from "../ui/dialog.js";
+import { choice } from "../ui/form.js";
+import { SNIPPETS } from "./snippets.js";
+
+/** @import { MintedKey } from "../api_types.js" */
+
+/** @type {{group: string, key: MintedKey} | null} */
+let kept = null;
+
+/** @param {string} group @param {MintedKey} key */
+export function keepFresh(group, key) {
+  kept = { group, key };
+}
+
+/** Takes it out: whatever happens next, it is not there a second time. @param {string} group */
+export function takeFresh(group) {
+  const key = kept?.group === group ? kept.key : null;
+  kept = null;
+  return key;
+}
+
+/**
+ * Shows a key for the only time, with calls that work.
+ *
+ * @param {MintedKey} key
+ * @param {string | undefined} model that it may call
+ */
+export const showKey = (key, model) => showSecret({
+  heading: "The new key",
+  text: "Copy it now: it is shown only this once. Tollgate keeps no copy that could be read.",
+  label: "Key",
+  secret: key.api_key,
+  more: model
+    ? snippets({ url: about().inference_url, key: key.api_key, model })
+    : h("p", { class: "faint" }, "The group has no model yet, so the key can call nothing. Add one on its Limits tab."),
+});
+
+/** @param {import("./snippets.js").Call} call */
+export function snippets(call) {
+  const shown = h("div");
+  const show = (/** @type {string} */ name) => {
+    const one = SNIPPETS.find((each) => each.name === name);
+    const label = name === "curl" ? "Shell" : `${one?.label}, OpenAI SDK`;
+    fill(shown, one && snippet({ label, text: one.text(call) }));
+  };
+  show("curl");
+  const pick = choice({
+    legend: "Try it", name: "snippet", value: "curl", onchange: show,
+    options: SNIPPETS.map(({ name, label }) => ({ value: name, label })),
+  });
+  pick.classList.add("segments");
+  return h("div", { class: "snippets" }, pick, shown);
+}

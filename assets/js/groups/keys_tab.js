@@ -1,0 +1,158 @@
+// A group's keys: minted, changed, stopped, revoked.
+
+import { all, api } from "../api.js";
+import { fill, h } from "../dom.js";
+import { when } from "../format.js";
+import { may } from "../session.js";
+import { state } from "../ui/badge.js";
+import { button } from "../ui/button.js";
+import { snippet } from "../ui/copy.js";
+import { confirmDanger } from "../ui/dialog.js";
+import { empty, section } from "../ui/page.js";
+import { table } from "../ui/table.js";
+import { toast } from "../ui/toast.js";
+import { showKey, takeFresh } from "./fresh_key.js";
+import { editKey, mintKey } from "./key_dialogs.js";
+
+/** @import * as T from "../api_types.js" */
+/** @import { Tab } from "../pages/group.js" */
+
+/** @param {Tab} tab */
+export default async function keysTab({ group }) {
+  const { id } = group();
+  const model = () => group().models[0]?.slug;
+  const list = h("div");
+  const show = async () => {
+    const keys = await all((page) => api.keys.list(id, page));
+    keys.sort((a, b) => b.created_at.localeCompare(a.created_at));
+    fill(list, keys.length ? keyTable(id, keys, show) : empty({
+      heading: "No key yet",
+      text: "The customer sends a key with each request. Minting shows it once, with a call to try it.",
+      actions: button({ label: "Mint the first key", icon: "plus", kind: "primary", press: () => void mint() }),
+    }));
+    mintButton.hidden = !keys.length;
+  };
+  const mint = async () => {
+    const minted = await mintKey(id);
+    if (!minted) return;
+    await showKey(minted, model());
+    await show();
+    mintButton.focus();
+  };
+  const mintButton = button({ label: "Mint key", icon: "plus", kind: "primary", press: () => void mint() });
+  await show();
+  const fresh = takeFresh(id);
+  // Over the page, once it is drawn: a dialog that is opened before would lie behind the old one.
+  if (fresh) setTimeout(() => void showKey(fresh, model()), 0);
+  return h("div", { class: "stack" },
+    section({ heading: "Keys", actions: mintButton, kind: "keys" }, list),
+    register(id));
+}
+
+/** @param {T.ApiKey} key */
+const isExpired = (key) => key.expires_at !== null && Date.parse(key.expires_at) <= Date.now();
+
+/** @param {T.ApiKey} key */
+function stateOf(key) {
+  if (key.disabled) return state("warn", "Disabled");
+  return isExpired(key) ? state("bad", "Expired") : state("ok", "Active");
+}
+
+/** How a key is called in sentences. @param {T.ApiKey} key */
+const called = (key) => (key.name ? `${key.name} (${key.prefix})` : key.prefix);
+
+/** @param {string} group @param {T.ApiKey[]} keys @param {() => Promise<void>} again */
+function keyTable(group, keys, again) {
+  const change = async (/** @type {T.ApiKey} */ key, /** @type {boolean} */ disabled) => {
+    const set = async (/** @type {boolean} */ to) => {
+      await api.keys.update(group, key.prefix, { disabled: to });
+      await again();
+      focusKey(key.prefix, "disable");
+    };
+    await set(disabled);
+    toast(disabled ? `${called(key)} is disabled: its next request fails.` : `${called(key)} is enabled.`,
+      { undo: () => set(!disabled).catch((error) => toast(error.message, { tone: "bad" })) });
+  };
+  const edit = async (/** @type {T.ApiKey} */ key) => {
+    if (!await editKey(group, key)) return;
+    await again();
+    focusKey(key.prefix, "edit");
+    toast("The key was changed.");
+  };
+  const revoke = async (/** @type {T.ApiKey} */ key) => {
+    const done = await confirmDanger({
+      heading: "Revoke this key?",
+      text: [
+        h("p", null, h("strong", null, key.name ?? key.prefix), key.name && [" ", h("code", null, key.prefix)],
+          " fails its next request, for good."),
+        h("p", null, "A stream that runs now ends normally. Disabling can be undone; this cannot."),
+      ],
+      action: "Revoke key",
+      run: () => api.keys.revoke(group, key.prefix),
+    });
+    if (!done) return;
+    await again();
+    document.querySelector("h1")?.focus();
+    toast(`${called(key)} is revoked.`);
+  };
+  /**
+   * @param {T.ApiKey} key
+   * @param {string} action
+   * @param {string} label
+   * @param {string} sign
+   * @param {() => unknown} press
+   */
+  const act = (key, action, label, sign, press) => button({
+    label: `${label} ${key.name ?? key.prefix}`, icon: sign, kind: "quiet", small: true, iconOnly: true, press,
+    props: { data: { key: key.prefix, action } },
+  });
+  return table({
+    caption: "Keys",
+    columns: [
+      {
+        label: "Key", kind: "main",
+        cell: (key) => h("div", { class: "key-name" },
+          h("span", { class: !key.name && "faint" }, key.name ?? "no name"), h("code", null, key.prefix)),
+      },
+      { label: "Created", kind: "wide-only", cell: (key) => when(key.created_at) },
+      { label: "Last used", kind: "wide-only", cell: (key) => when(key.last_used_at) },
+      { label: "Expires", kind: "wide-only", cell: (key) => when(key.expires_at) },
+      { label: "State", cell: stateOf },
+      {
+        label: "Actions", kind: "actions", hideLabel: true,
+        cell: (key) => may("keys") && [
+          act(key, "edit", "Change", "edit", () => void edit(key)),
+          key.disabled
+            ? act(key, "disable", "Enable", "play", () => change(key, false))
+            : act(key, "disable", "Disable", "pause", () => change(key, true)),
+          act(key, "revoke", "Revoke", "trash", () => void revoke(key)),
+        ],
+      },
+    ],
+    rows: keys,
+    rowKind: (key) => (key.disabled || isExpired(key)) && "off",
+  });
+}
+
+/** After a change the table is another one. @param {string} prefix @param {string} action */
+function focusKey(prefix, action) {
+  const again = document.querySelector(`[data-key="${CSS.escape(prefix)}"][data-action="${action}"]`);
+  if (again instanceof HTMLElement) again.focus();
+}
+
+/** @param {string} group */
+function register(group) {
+  const text = `printf %s '{"key": "KEY-OF-THE-CUSTOMER", "name": "From before"}' > key.json
+openssl pkeyutl -sign -rawin -inkey signing-key.pem -in key.json -out key.sig
+curl ${location.origin}/v1/gateway/groups/${group}/api_keys/register \\
+  -H "Authorization: Bearer $OPERATOR_KEY" \\
+  -H "X-Tollgate-Signature: $(base64 -w0 key.sig)" \\
+  --data-binary @key.json`;
+  return h("details", { class: "register" },
+    h("summary", null, "Register existing keys"),
+    h("div", { class: "stack" },
+      h("p", { class: "hint" }, "Customers may keep keys that they have from elsewhere. Each is signed with your ",
+        "Ed25519 key, which no browser should hold, so this is done from a shell. The public half is set in ",
+        h("a", { href: "#/settings" }, "Settings"), "."),
+      snippet({ label: "Shell", text })));
+}

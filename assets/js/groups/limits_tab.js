@@ -1,0 +1,87 @@
+// The models of a group, and how much its keys may use of each.
+
+import { all, api } from "../api.js";
+import { h } from "../dom.js";
+import { form } from "../ui/form.js";
+import { notice } from "../ui/notice.js";
+import { section } from "../ui/page.js";
+import { toast } from "../ui/toast.js";
+import { button } from "../ui/button.js";
+import { descendantsOf, namesOf, shortName } from "./family.js";
+import { sameModels } from "./limits.js";
+import { modelsEditor } from "./models_editor.js";
+import { guardUnsaved } from "./unsaved.js";
+
+/** @import * as T from "../api_types.js" */
+/** @import { Tab } from "../pages/group.js" */
+
+/** @param {Tab} tab */
+export default async function limitsTab({ group, ancestors, update, context }) {
+  const { id, hierarchy: { limit_enforcement: mode }, models } = group();
+  const endpoints = await all(api.endpoints.list);
+  let saved = models;
+  /** @type {T.Group[]} */
+  let below = [];
+  const told = h("p", { class: "hint", role: "status" });
+  const editor = modelsEditor({
+    models, slugs: endpoints.map((endpoint) => endpoint.slug).sort(),
+    place: { self: id, ancestors, mode, nameOf: (of) => namesOf([group(), ...ancestors, ...below])(of) },
+    lost: "goes when you save: its keys cannot call it any more.",
+    changed: () => mark(),
+  });
+  const discard = button({ label: "Discard changes", press: () => editor.reset(saved) });
+  const mark = () => {
+    const dirty = editor.dirty();
+    told.textContent = dirty ? "Not saved yet." : "";
+    discard.hidden = !dirty;
+    made.classList.toggle("dirty", dirty);
+  };
+
+  /** @param {T.Model[]} now */
+  const store = async (now) => {
+    const changed = await api.groups.update(id, { models: now });
+    const before = saved;
+    saved = changed.models;
+    editor.reset(saved);
+    update(changed);
+    return before;
+  };
+  const made = form({
+    submit: "Save limits",
+    extra: [discard, told],
+    send: async () => {
+      const now = editor.models();
+      editor.check();
+      if (sameModels(now, saved)) return toast("Nothing was changed.");
+      const before = await store(now);
+      toast("Saved. It holds for the next request.", {
+        undo: () => store(before).then(
+          () => toast("The limits are as before."), (error) => toast(error.message, { tone: "bad" })),
+      });
+    },
+  }, editor.element);
+  made.classList.add("limits-form");
+  guardUnsaved(() => !context.signal.aborted && editor.dirty(), context.signal);
+  mark();
+  if (mode === "CASCADING") {
+    void descendantsOf(id).then((found) => {
+      below = found;
+      editor.above(found);
+    }, () => {
+      // Without them the gateway still refuses what may not be; it only cannot be said beforehand.
+    });
+  }
+  return h("div", { class: "stack" },
+    !models.length && notice("warn", "This group has no model: its keys may call nothing."),
+    section({ heading: "Models and limits", lead: ruleOf(group(), ancestors) }, made));
+}
+
+/** @param {T.Group} group @param {T.Group[]} ancestors */
+function ruleOf({ hierarchy }, ancestors) {
+  const typed = "Empty: none of its own. 0: nothing passes. 1k and 2.5m are understood.";
+  if (!ancestors.length) return typed;
+  const above = ancestors[0] && shortName(ancestors[0].metadata);
+  return hierarchy.limit_enforcement === "CASCADING"
+    ? `CASCADING: every limit up to the root holds, and none may be above one of the same kind further up. ${typed}`
+    : `INDEPENDENT: where a field is empty, the nearest limit above holds, first that of ${above}. ${typed}`;
+}

@@ -1,0 +1,134 @@
+// The models of a group and the limits on each, with what holds because of them said as one types.
+
+import { ApiError } from "../api.js";
+import { fill, h } from "../dom.js";
+import { button } from "../ui/button.js";
+import { field, select } from "../ui/form.js";
+import { limitCard } from "./limit_card.js";
+import { sameModels, violations } from "./limits.js";
+
+/** @import * as T from "../api_types.js" */
+/** @import { LimitCard, Place } from "./limit_card.js" */
+/** @import { Declaring } from "./limits.js" */
+
+/**
+ * @param {{models: T.Model[], slugs: string[], place: Place, lost?: string, changed?: () => void}} options `slugs` are
+ *   those of endpoints; `lost` is what a removed model means
+ */
+export function modelsEditor({ models: first, slugs, place: firstPlace, lost, changed = () => {} }) {
+  let place = firstPlace;
+  /** @type {Declaring[]} */
+  let below = [];
+  let saved = first;
+  /** @type {(LimitCard & {gone?: HTMLElement})[]} */
+  let cards = [];
+  const list = h("div", { class: "limit-cards" });
+  const adder = h("div", { class: "limit-add" });
+  const wrong = h("div", { class: "field", data: { field: "models" } }, h("p", { class: "field-error" }));
+  const staying = () => cards.filter((card) => !card.gone);
+  const value = () => staying().map((card) => card.value());
+
+  const show = () => {
+    const broken = place.mode === "CASCADING" ? violations(value(), place.ancestors, below) : [];
+    staying().forEach((card, index) => card.show(index, place, broken));
+  };
+  const refresh = () => {
+    show();
+    changed();
+  };
+  /** @param {T.Model} model */
+  const add = (model) => {
+    const card = /** @type {LimitCard & {gone?: HTMLElement}} */ (limitCard({
+      model, known: slugs.includes(model.slug), changed: refresh, remove: () => remove(card),
+    }));
+    cards.push(card);
+    list.append(card.element);
+    return card;
+  };
+  /** @param {typeof cards[number]} card */
+  const remove = (card) => {
+    if (saved.some((model) => model.slug === card.slug) && lost) {
+      const undo = button({
+        label: `Keep ${card.slug}`, small: true,
+        press: () => {
+          card.gone?.replaceWith(card.element);
+          card.gone = undefined;
+          offer();
+          refresh();
+          card.focus();
+        },
+      });
+      card.gone = h("div", { class: "limit-gone" }, h("p", null, h("strong", null, card.slug), ` ${lost}`), undo);
+      card.element.replaceWith(card.gone);
+      undo.focus();
+    } else {
+      cards = cards.filter((one) => one !== card);
+      card.element.remove();
+      adder.querySelector("select")?.focus();
+    }
+    offer();
+    refresh();
+  };
+  /** What may be added. */
+  const offer = () => {
+    const rest = slugs.filter((slug) => !cards.some((card) => card.slug === slug));
+    const options = rest.map((slug) => /** @type {[string, string]} */ ([slug, slug]));
+    const choice = select([["", cards.length ? "Add a model…" : "Choose a model…"], ...options]);
+    choice.addEventListener("change", () => {
+      const card = add({ slug: choice.value, rate_limits: [], usage_limits: [] });
+      offer();
+      refresh();
+      card.focus();
+    });
+    const label = cards.length ? "One more model" : "Model";
+    fill(adder, rest.length > 0 && field({ label, name: "slug", input: choice }));
+  };
+  /** @param {T.Model[]} models */
+  const begin = (models) => {
+    cards = [];
+    fill(list);
+    models.forEach(add);
+    offer();
+    show();
+  };
+  begin(first);
+
+  return {
+    element: h("div", { class: "stack limits-editor" }, list, adder, wrong),
+    /** @returns {T.Model[]} what was typed, if all of it is right */
+    models() {
+      const problems = staying().flatMap((card, index) => card.wrong(index));
+      if (problems[0]) throw new ApiError(0, "", problems[0]);
+      return value();
+    },
+    /** Throws the rule that would be broken, as the API would, but saying where. */
+    check() {
+      if (place.mode !== "CASCADING" || !violations(value(), place.ancestors, below).length) return;
+      show();
+      const at = list.querySelector("[aria-invalid]");
+      if (at instanceof HTMLElement) at.focus();
+      throw new ApiError(0, "child_exceeds_parent",
+        "In CASCADING no limit may be above one of the same kind further up. See the marked fields.");
+    },
+    show,
+    dirty: () => !sameModels(value(), saved) || staying().some((card, index) => card.wrong(index).length > 0),
+    slugs: () => cards.map((card) => card.slug),
+    untouched: () => sameModels(value(), saved),
+    /** @param {T.Model[]} models */
+    reset(models) {
+      saved = models;
+      begin(models);
+      changed();
+    },
+    /** @param {Place} now */
+    move(now) {
+      place = now;
+      show();
+    },
+    /** What stands below, once it is known. @param {Declaring[]} descendants */
+    above(descendants) {
+      below = descendants;
+      show();
+    },
+  };
+}

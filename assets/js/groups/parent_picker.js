@@ -1,0 +1,97 @@
+// Under which group a new one stands: found by name, kept as a name with a way back.
+
+import { api } from "../api.js";
+import { fill, freshId, h } from "../dom.js";
+import { button } from "../ui/button.js";
+import { field, settled, textInput } from "../ui/form.js";
+import { shortName } from "./family.js";
+
+/** @import * as T from "../api_types.js" */
+
+/**
+ * @param {{chosen: T.Group | null, changed: (parent: T.Group | null) => Promise<unknown>}} options
+ */
+export function parentPicker({ chosen: first, changed }) {
+  const listId = freshId("parents");
+  const input = textInput({
+    type: "search", role: "combobox", "aria-expanded": "false", "aria-controls": listId, "aria-autocomplete": "list",
+    placeholder: "None: a customer of its own", maxlength: 256, spellcheck: "false",
+  });
+  const list = h("ul", {
+    id: listId, class: "found picker-found", role: "listbox", "aria-label": "Groups found", hidden: true,
+  });
+  const told = h("p", { class: "hint", role: "status" });
+  const chosen = h("div", { class: "picked" });
+  const search = field({
+    label: "Parent", name: "hierarchy.parent_group_id", input, optional: true,
+    hint: "Type to search. A child may share its parent's limits; it cannot be moved later.",
+  });
+  const element = h("div", { class: "picker" }, search, list, told, chosen);
+  /** @type {T.Found[]} */
+  let found = [];
+  let at = -1;
+
+  const mark = (/** @type {number} */ to) => {
+    at = found.length ? (to + found.length) % found.length : -1;
+    [...list.children].forEach((one, index) => one.setAttribute("aria-selected", String(index === at)));
+    const option = list.children[at];
+    if (option) input.setAttribute("aria-activedescendant", option.id);
+    else input.removeAttribute("aria-activedescendant");
+    option?.scrollIntoView({ block: "nearest" });
+  };
+  const offer = (/** @type {T.Found[]} */ now) => {
+    found = now;
+    fill(list, now.map((one) => h("li", {
+      id: freshId("parent"), role: "option", "aria-selected": "false", onclick: () => void choose(one.id),
+    }, h("span", { class: "found-title" }, one.title), h("span", { class: "hint" }, one.detail))));
+    list.hidden = now.length === 0;
+    input.setAttribute("aria-expanded", String(now.length > 0));
+    mark(0);
+  };
+  /** @param {string} id */
+  const choose = async (id) => {
+    const group = await api.groups.get(id);
+    input.value = "";
+    offer([]);
+    show(group);
+    await changed(group);
+    chosen.querySelector("button")?.focus();
+  };
+  const show = (/** @type {T.Group | null} */ group) => {
+    search.hidden = group !== null;
+    fill(told);
+    fill(chosen, group && [
+      h("p", { class: "picked-label" }, "Parent"),
+      h("div", { class: "picked-group" }, h("strong", null, shortName(group.metadata)),
+        h("span", { class: "hint" }, group.metadata.name && group.metadata.external_entity_id.slice(0, 48)),
+        button({
+          label: "Change", small: true, kind: "quiet",
+          press: async () => {
+            show(null);
+            await changed(null);
+            input.focus();
+          },
+        })),
+    ]);
+  };
+  const ask = settled(async () => {
+    const text = input.value.trim();
+    const { items } = text ? await api.search(text) : { items: [] };
+    if (input.value.trim() !== text) return;
+    const groups = items.filter((/** @type {T.Found} */ one) => one.kind === "group").slice(0, 8);
+    offer(groups);
+    fill(told, text && !groups.length ? "No group has this in its name or ids." : "");
+  }, 150);
+  input.addEventListener("input", ask);
+  input.addEventListener("keydown", (event) => {
+    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    const one = found[at];
+    if (step && found.length) mark(at + step);
+    else if (event.key === "Enter" && one) void choose(one.id);
+    else if (event.key === "Escape" && found.length) offer([]);
+    else return;
+    event.preventDefault();
+  });
+  show(first);
+  return element;
+}

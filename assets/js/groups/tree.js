@@ -1,0 +1,81 @@
+// The tree of groups as rows: which of them are in sight, with what is folded and what is looked for. Pure.
+
+/** @import { TreeGroup } from "../api_types.js" */
+
+/** @typedef {{group: TreeGroup, level: number, children: Node[], parent: Node | null, at: number, of: number}} Node */
+/** @typedef {{node: Node, expanded: boolean | null, found: boolean}} Row `expanded` is null for one without children */
+
+const collator = new Intl.Collator("en", { numeric: true, sensitivity: "base" });
+
+/** @param {TreeGroup} group */
+const title = (group) => group.name || group.external_entity_id;
+
+/**
+ * @param {TreeGroup[]} groups in any order
+ * @returns {{roots: Node[], nodes: Map<string, Node>}} siblings by name
+ */
+export function buildTree(groups) {
+  /** @type {Map<string, Node>} */
+  const nodes = new Map();
+  for (const group of groups) nodes.set(group.id, { group, level: 1, children: [], parent: null, at: 1, of: 1 });
+  /** @type {Node[]} */
+  const roots = [];
+  for (const node of nodes.values()) {
+    // A child that was read before its parent came about stands with the roots until the next reading.
+    node.parent = nodes.get(node.group.parent_group_id ?? "") ?? null;
+    (node.parent?.children ?? roots).push(node);
+  }
+  place(roots, 1);
+  return { roots, nodes };
+}
+
+/** @param {Node[]} siblings @param {number} level */
+function place(siblings, level) {
+  siblings.sort((a, b) => collator.compare(title(a.group), title(b.group)));
+  siblings.forEach((node, index) => {
+    Object.assign(node, { level, at: index + 1, of: siblings.length });
+    place(node.children, level + 1);
+  });
+}
+
+/**
+ * The rows in sight, from top to bottom.
+ *
+ * @param {Node[]} roots
+ * @param {(node: Node) => boolean} isOpen
+ * @param {string} [wanted] shows what has it in its name or ids, with its ancestors, whatever is folded
+ * @returns {{rows: Row[], found: number}}
+ */
+export function rowsOf(roots, isOpen, wanted = "") {
+  const text = wanted.trim().toLowerCase();
+  /** @type {Row[]} */
+  const rows = [];
+  let found = 0;
+  /** @param {Node} node @returns {boolean} whether it, or something below, is in sight */
+  const add = (node) => {
+    const fits = !text || hasText(node.group, text);
+    if (fits) found += 1;
+    const at = rows.length;
+    const expanded = node.children.length ? !text && isOpen(node) : null;
+    const row = { node, expanded, found: Boolean(text) && fits };
+    rows.push(row);
+    let below = false;
+    if (text) {
+      for (const child of node.children) below = add(child) || below;
+      if (below) row.expanded = true;
+      if (!below && !fits) rows.length = at;
+    } else if (row.expanded) {
+      node.children.forEach(add);
+    }
+    return fits || below;
+  };
+  roots.forEach(add);
+  return { rows, found };
+}
+
+/** @param {TreeGroup} group @param {string} text in lower case */
+const hasText = (group, text) =>
+  [group.name ?? "", group.external_entity_id, group.id].some((of) => of.toLowerCase().includes(text));
+
+/** A group and everything below it. @param {Node} node @returns {Node[]} */
+export const subtree = (node) => [node, ...node.children.flatMap(subtree)];

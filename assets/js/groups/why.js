@@ -1,0 +1,87 @@
+// What stops a request, in sentences. Pure.
+
+import { int, limitName, seconds } from "../format.js";
+
+/** @import * as T from "../api_types.js" */
+
+/** @param {number} tokens */
+const request = (tokens) => (tokens > 0 ? `request of ${int(tokens)} token${tokens === 1 ? "" : "s"}` : "request");
+
+/**
+ * The answer, and when there is room.
+ *
+ * @param {T.WouldPass} answer
+ * @param {(id: string) => string} nameOf
+ * @param {boolean} blocked whether something else than a limit refuses it anyway
+ * @returns {{passes: boolean, sentence: string, wait: string}}
+ */
+export function verdict({ tokens, admitted, stopped_by, retry_after_s, limits }, nameOf, blocked) {
+  if (admitted) {
+    const what = request(tokens);
+    const sentence = blocked ? `By its limits a ${what} would pass.` : `A ${what} would pass now.`;
+    return { passes: true, sentence, wait: "" };
+  }
+  const limit = stopped_by === null ? undefined : limits[stopped_by];
+  const what = limit ? `: ${limitName(limit)} of ${nameOf(limit.source_group)}` : "";
+  const sentence = `A ${request(tokens)} would be refused${what}.`;
+  return { passes: false, sentence, wait: waitOf(limit, retry_after_s) };
+}
+
+/** @param {T.LimitStanding | undefined} limit @param {number | null} retry_after_s */
+function waitOf(limit, retry_after_s) {
+  const midnight = limit?.unit === "DAY" ? "at midnight UTC, " : "";
+  if (retry_after_s !== null) return `Room ${midnight}in ${seconds(retry_after_s)}.`;
+  if (limit?.threshold === 0) return "The limit is 0, so nothing ever passes.";
+  return "It never fits: it is more than the whole limit.";
+}
+
+/** What a request takes of a limit. @param {T.LimitStanding} limit @param {number} tokens */
+export const askedOf = (limit, tokens) => (limit.type === "TOKEN" ? tokens : 1);
+
+/** @typedef {{status: string, sentence: string, group: string, tab: "" | "keys"}} Reason `group` has the cure */
+
+/**
+ * Why else calls are refused.
+ *
+ * @param {{group: T.Group, ancestors: T.Group[], keys: T.ApiKey[] | null, slug: string, slugs: string[] | null,
+ *   now_ms: number, nameOf: (id: string) => string}} known null is what may not be read
+ * @returns {Reason[]}
+ */
+export function otherReasons({ group, ancestors, keys, slug, slugs, now_ms, nameOf }) {
+  /** @type {Reason[]} */
+  const found = [];
+  for (const one of [group, ...ancestors]) {
+    if (!one.disabled) continue;
+    const sentence = one === group ? "The group is disabled." : `${nameOf(one.id)}, above it, is disabled.`;
+    found.push({ status: "403 access_disabled", sentence, group: one.id, tab: "" });
+  }
+  const usable = keys?.filter((key) => !key.disabled && !(key.expires_at && Date.parse(key.expires_at) <= now_ms));
+  if (keys && usable && !usable.length) {
+    const which = keys.length === 1 ? "Its only key is" : "All its keys are";
+    const sentence = keys.length === 0 ? "It has no key." : `${which} disabled or expired.`;
+    found.push({ status: "401 invalid_api_key", sentence, group: group.id, tab: "keys" });
+  }
+  if (slug && slugs && !slugs.includes(slug)) {
+    found.push({ status: "404 model_not_found", sentence: `No endpoint has the slug ${slug}.`, group: "", tab: "" });
+  }
+  return found;
+}
+
+const STEPS = 100;
+
+/**
+ * How many tokens a place on the slider means: finer where it is small.
+ *
+ * @param {number} place 0 to 100
+ * @param {number} most
+ */
+export function tokensAt(place, most) {
+  if (place <= 0) return 0;
+  const exact = Math.exp((Math.log(most + 1) * Math.min(place, STEPS)) / STEPS) - 1;
+  const unit = 10 ** Math.max(0, Math.floor(Math.log10(Math.max(1, exact))) - 1);
+  return place >= STEPS ? most : Math.max(1, Math.round(exact / unit) * unit);
+}
+
+/** The other way round. @param {number} tokens @param {number} most */
+export const placeOf = (tokens, most) =>
+  Math.min(STEPS, Math.round((STEPS * Math.log(Math.max(0, tokens) + 1)) / Math.log(most + 1)));

@@ -1,0 +1,108 @@
+// The UI's start: who is signed in decides between the sign-in form and the shell with its pages.
+//
+// * Every page is a function of the address; it gives an element and is forgotten when the address changes.
+// * A page is drawn when its data is there: nothing jumps, and until then the page before stays in sight.
+// * Whatever finds that the session has ended leads to the sign-in form, which keeps the address.
+
+import { ApiError, onSignedOut } from "./api.js";
+import { fill, h } from "./dom.js";
+import { onSessionEnded } from "./live.js";
+import { match, parse, setQuery } from "./router.js";
+import { forgetSession, loadSession, may, session } from "./session.js";
+import { shell } from "./shell.js";
+import { signIn } from "./sign_in.js";
+import { button } from "./ui/button.js";
+import { empty, page as makePage } from "./ui/page.js";
+
+/** @import { Page } from "./router.js" */
+
+const app = /** @type {HTMLElement} */ (document.getElementById("app"));
+
+/** @type {AbortController} */
+let leaving = new AbortController();
+/** @type {ReturnType<typeof shell> | null} */
+let frame = null;
+
+function showSignIn(/** @type {string} */ why = "") {
+  leaving.abort();
+  frame?.close();
+  frame = null;
+  forgetSession();
+  for (const open of document.querySelectorAll("dialog")) open.close();
+  document.title = "Sign in · Tollgate";
+  fill(app, signIn(why, showShell));
+  app.querySelector("input")?.focus();
+}
+
+function showShell() {
+  frame = shell(() => showSignIn());
+  fill(app, frame.element);
+  void showPage(false);
+}
+
+/** @param {boolean} moveFocus whether it is a change of page rather than the first one */
+async function showPage(moveFocus) {
+  if (!frame) return;
+  const { path, query } = parse(location.hash);
+  leaving.abort();
+  leaving = new AbortController();
+  const { signal } = leaving;
+  const found = match(path === "/" && !may("metrics") ? (may("keys") ? "/groups" : "/settings") : path);
+  const main = frame.main;
+  main.setAttribute("aria-busy", "true");
+  frame.select(found?.route.section ?? "");
+  const page = await make(found, query, signal);
+  if (signal.aborted || !frame) return;
+  document.title = `${page.heading} · Tollgate`;
+  fill(main, page.element);
+  main.dataset.route = path;
+  main.setAttribute("aria-busy", "false");
+  if (moveFocus) {
+    scrollTo(0, 0);
+    main.querySelector("h1")?.focus();
+  }
+}
+
+/**
+ * @param {ReturnType<typeof match>} found
+ * @param {URLSearchParams} query
+ * @param {AbortSignal} signal
+ * @returns {Promise<Page>}
+ */
+async function make(found, query, signal) {
+  if (!found) {
+    return makePage({ heading: "Nothing here" }, empty({
+      heading: "There is no such page",
+      text: ["The address may have been cut off. ", h("a", { href: "#/" }, "Go to the overview"), "."],
+    }));
+  }
+  if (!may(found.route.scope)) {
+    return makePage({ heading: "Not for this key" }, empty({
+      heading: "Your operator key may not do this",
+      text: `You are signed in with ${session()?.prefix}, whose type is ${session()?.type}. Sign in with a key that may.`,
+    }));
+  }
+  try {
+    const { default: makeFound } = await found.route.load();
+    return await makeFound({ params: found.params, query, signal, setQuery });
+  } catch (error) {
+    if (!(error instanceof ApiError)) console.error(error);
+    const [heading, text] = error instanceof ApiError
+      ? [error.status === 404 ? "Not found" : "This did not work", error.sentence]
+      : ["This page failed", "That is a defect of Tollgate. The browser's console says more."];
+    return makePage({ heading }, empty({
+      heading: text,
+      text: "What was shown before may have been changed or deleted since.",
+      actions: button({ label: "Try again", icon: "refresh", press: () => showPage(true) }),
+    }));
+  }
+}
+
+onSignedOut(() => showSignIn("Your session has ended. Sign in again to go on."));
+onSessionEnded(() => showSignIn("Your session has ended. Sign in again to go on."));
+addEventListener("hashchange", () => void showPage(true));
+
+loadSession().then(
+  (found) => (found ? showShell() : showSignIn()),
+  (error) => showSignIn(error.message),
+);

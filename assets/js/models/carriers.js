@@ -1,0 +1,17 @@
+// Which groups carry a slug.
+
+import { all, api } from "../api.js";
+import { h } from "../dom.js";
+import { groupName, plural } from "../format.js";
+
+/** @import { TreeGroup } from "../api_types.js" */
+
+const NAMED = 8;
+
+/** @param {string} slug */
+export const carriersOf = async (slug) => (await all(api.groups.tree)).filter(({ models }) => models.includes(slug));
+
+/** The first of them by name, the rest as a figure. @param {TreeGroup[]} groups */
+export const carrierList = (groups) =>
+  h("ul", { class: "carriers" }, groups.slice(0, NAMED).map((group) => h("li", null, groupName(group))),
+    groups.length > NAMED && h("li", null, `and ${plural(groups.length - NAMED, "more", "more")}`));

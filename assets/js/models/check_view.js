@@ -1,0 +1,37 @@
+// What a check found out about a target: four lines, each good, or with what to do.
+
+import { h } from "../dom.js";
+import { icon } from "../ui/icon.js";
+
+/** @import { Check, Checked } from "../api_types.js" */
+
+const NAMES = /** @type {const} */ ({
+  reachable: "Reachable",
+  model: "Knows the model",
+  stream: "Streams",
+  usage: "Reports usage",
+});
+
+/** @param {boolean | null} ok */
+const found = (ok) =>
+  ok === null ? ["open", "question", "not known"] : ok ? ["good", "check", "good"] : ["bad", "warn", "a problem"];
+
+/** @param {Check[]} checks */
+export const checkLines = (checks) =>
+  h("ul", { class: "checks", "aria-label": "What the check found" }, checks.map(({ name, ok, detail }) => {
+    const [kind, sign, words] = found(ok);
+    return h("li", { class: kind, data: { check: name } },
+      icon(sign ?? ""),
+      h("strong", null, NAMES[name], h("span", { class: "visually-hidden" }, `: ${words}.`)),
+      h("span", null, detail));
+  }));
+
+/** The same lines while nothing is known. */
+export const checkRunning = () =>
+  h("ul", { class: "checks", "aria-label": "The check runs" }, Object.values(NAMES).map((name) =>
+    h("li", { class: "open" },
+      icon("question"), h("strong", null, name), h("span", { class: "faint" }, "Checking…"))));
+
+/** How many of the targets have a problem. @param {Checked} checked */
+export const troubled = (checked) =>
+  checked.targets.filter(({ checks }) => checks.some(({ ok }) => ok === false)).length;

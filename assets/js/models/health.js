@@ -1,0 +1,34 @@
+// How a target's server does: a dot and a word, the same wherever a target is shown.
+
+import { h } from "../dom.js";
+import { plural, when } from "../format.js";
+import { state } from "../ui/badge.js";
+
+/** @import { Upstream } from "../api_types.js" */
+
+const STATES = /** @type {const} */ ({
+  ok: ["ok", "Answers"],
+  failing: ["bad", "Fails"],
+  unused: ["plain", "Not called yet"],
+});
+
+/** @param {Upstream | undefined} upstream */
+export const toneOf = (upstream) => STATES[upstream?.state ?? "unused"];
+
+/** A line or two: what it does, since when, and what went wrong last. @param {Upstream | undefined} upstream */
+export function healthLine(upstream) {
+  const [tone, words] = toneOf(upstream);
+  if (!upstream || upstream.state === "unused") {
+    return h("p", { class: "target-health" }, state(tone, words),
+      h("span", { class: "hint" }, "since the start or the last change"));
+  }
+  const { failures_in_a_row: failures, last_error: error } = upstream;
+  const { last_success_at: success, last_failure_at: failure } = upstream;
+  return [
+    h("p", { class: "target-health" }, state(tone, words),
+      h("span", { class: "hint" }, upstream.state === "failing" && [plural(failures, "failure"), " in a row · "],
+        "last success ", when(success)),
+      upstream.state === "ok" && failure && h("span", { class: "hint" }, "last failure ", when(failure))),
+    error && upstream.state === "failing" && h("p", { class: "target-error" }, error),
+  ];
+}

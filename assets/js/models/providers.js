@@ -1,0 +1,114 @@
+// What a target is made of, by its provider, and what is known of servers that many have.
+
+import { money } from "../format.js";
+
+/** @import { Pricing, Provider, Target } from "../api_types.js" */
+
+/** @typedef {"base_url" | "target_model" | "secret_id" | "model_id" | "environment_name"} TargetField */
+/** @typedef {Record<TargetField, string> & {provider: Provider}} TargetValues as they are typed */
+/** @typedef {{currency: string, input: string, output: string, cached: string}} PriceValues as they are typed */
+
+export const MAX_TARGETS = 8;
+
+/** @type {TargetField[]} */
+export const TARGET_FIELDS = ["base_url", "model_id", "target_model", "environment_name", "secret_id"];
+
+/**
+ * The fields that a provider takes, and whether it must have them.
+ *
+ * @type {Partial<Record<Provider, {label: string, takes: Partial<Record<TargetField, boolean>>}>>}
+ */
+export const PROVIDERS = {
+  OPENAI_COMPATIBLE: {
+    label: "OpenAI-compatible server",
+    takes: { base_url: true, target_model: false, secret_id: false },
+  },
+  OPENAI: { label: "OpenAI", takes: { secret_id: true, target_model: false, base_url: false } },
+  BASETEN: {
+    label: "Baseten",
+    takes: { model_id: true, environment_name: false, target_model: false, secret_id: false },
+  },
+  DEMO: { label: "Demo, built in", takes: { target_model: false } },
+};
+
+/** @param {Provider} provider */
+export const takesOf = (provider) =>
+  PROVIDERS[provider]?.takes ?? { base_url: false, target_model: false, secret_id: false };
+
+/** @param {Provider} provider */
+export const providerLabel = (provider) => PROVIDERS[provider]?.label ?? provider;
+
+/**
+ * Servers by the name that people know, on the port that they have without being told another.
+ *
+ * @type {{name: string, provider: Provider, base_url?: string, model: string}[]} `model` says where its name is from
+ */
+export const PRESETS = [
+  {
+    name: "vLLM", provider: "OPENAI_COMPATIBLE", base_url: "http://127.0.0.1:8000",
+    model: "What vLLM was started with: --served-model-name, or else --model.",
+  },
+  {
+    name: "SGLang", provider: "OPENAI_COMPATIBLE", base_url: "http://127.0.0.1:30000",
+    model: "What SGLang was started with: --served-model-name, or else --model-path.",
+  },
+  {
+    name: "Ollama", provider: "OPENAI_COMPATIBLE", base_url: "http://127.0.0.1:11434",
+    model: "As “ollama list” names it, such as llama3.2:3b.",
+  },
+  {
+    name: "llama.cpp", provider: "OPENAI_COMPATIBLE", base_url: "http://127.0.0.1:8080",
+    model: "llama-server has one model: any name does, unless --alias gives it one.",
+  },
+  {
+    name: "TGI", provider: "OPENAI_COMPATIBLE", base_url: "http://127.0.0.1:8080",
+    model: "What TGI was started with as --model-id; “tgi” does, too.",
+  },
+  { name: "OpenAI", provider: "OPENAI", model: "As OpenAI names it, such as gpt-4o-mini." },
+  { name: "Demo", provider: "DEMO", model: "The demo answers to any name." },
+];
+
+/** A target as the API takes it: without what its provider does not. @param {TargetValues} values @returns {Target} */
+export function targetBody(values) {
+  const takes = takesOf(values.provider);
+  const given = TARGET_FIELDS.filter((name) => name in takes && values[name].trim());
+  return { provider: values.provider, ...Object.fromEntries(given.map((name) => [name, values[name].trim()])) };
+}
+
+/** What is typed for a target that there is. @param {Target} target @returns {TargetValues} */
+export const targetValues = (target) => ({
+  provider: target.provider,
+  base_url: target.base_url ?? "",
+  target_model: target.target_model ?? "",
+  secret_id: target.secret_id ?? "",
+  model_id: target.model_id ?? "",
+  environment_name: target.environment_name ?? "",
+});
+
+/** Nothing typed is no price. @param {PriceValues} values @returns {Pricing | null} */
+export function pricingBody(values) {
+  const [currency = "", input = "", output = "", cached = ""] =
+    [values.currency, values.input, values.output, values.cached].map((one) => one.trim());
+  if (!currency && !input && !output && !cached) return null;
+  const price = (/** @type {string} */ text) => text.replace(",", ".");
+  const body = { currency: currency.toUpperCase(), input: price(input), output: price(output) };
+  return cached ? { ...body, cached: price(cached) } : body;
+}
+
+/** The same price, however it was typed. @param {Pricing | null} pricing */
+export const samePrice = (pricing) =>
+  pricing &&
+  [pricing.currency, Number(pricing.input), Number(pricing.output), Number(pricing.cached || pricing.input)].join(" ");
+
+/** `1.50 / 6.00 EUR` @param {Pricing} pricing */
+export const priceText = ({ currency, input, output }) =>
+  `${money({ currency: "", amount: input }).trim()} / ${money({ currency, amount: output })}`;
+
+/** Where a target is, in short. @param {Target} target */
+export function targetPlace(target) {
+  try {
+    return target.base_url ? new URL(target.base_url).origin : providerLabel(target.provider);
+  } catch {
+    return providerLabel(target.provider);
+  }
+}

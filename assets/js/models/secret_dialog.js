@@ -1,0 +1,49 @@
+// A secret's value is typed here, sent, and gone: nothing shows it again.
+
+import { ApiError, api } from "../api.js";
+import { h } from "../dom.js";
+import { dialog } from "../ui/dialog.js";
+import { field, form, textInput } from "../ui/form.js";
+
+/** @import { Secret } from "../api_types.js" */
+
+/**
+ * @param {{names: string[], replace?: string}} options `names` are taken; `replace` is the one that gets another value
+ * @returns {Promise<Secret | undefined>} the stored one
+ */
+export function secretDialog({ names, replace }) {
+  return dialog({
+    heading: replace ? "Replace a value" : "New secret",
+    content: (/** @type {(secret?: Secret) => void} */ close) => {
+      const name = textInput({
+        name: "name", autocomplete: "off", spellcheck: "false", maxlength: 64, placeholder: "vllm-rack-2",
+      });
+      const value = textInput({ type: "password", name: "value", autocomplete: "new-password", spellcheck: "false" });
+      return form({
+        submit: replace ? "Replace" : "Store",
+        cancel: () => close(),
+        send: async () => {
+          const named = replace ?? name.value.trim();
+          if (!replace && names.includes(named)) {
+            throw new ApiError(0, "", "name: There is a secret of this name. Replace its value in the list.");
+          }
+          const given = value.value.trim();
+          if (!given) throw new ApiError(0, "", "value: Paste the credential that the model server asks for.");
+          const stored = await api.secrets.put(named, given);
+          value.value = "";
+          close(stored);
+        },
+      },
+      replace
+        ? h("p", null, h("strong", null, replace),
+          " gets another value. Every target that uses it sends the new one from the next request on.")
+        : field({
+          label: "Name", name: "name", input: name, hint: "By which you know it. Letters, digits, “.”, “_” and “-”.",
+        }),
+      field({
+        label: replace ? "New value" : "Value", name: "value", input: value,
+        hint: "As the model server wants it behind “Bearer”. It is stored sealed, and never shown again.",
+      }));
+    },
+  });
+}

@@ -1,0 +1,60 @@
+// Server-sent events as they come in: bytes in any pieces, events out as soon as they are whole.
+//
+// As the HTML standard reads them (lines end with CR, LF or both; a line that begins with a colon says nothing; several
+// `data` lines are one value), with one liberty: `end` gives an event that no empty line followed, since some model
+// servers end so.
+
+/** @typedef {{event: string, data: string}} ServerEvent */
+
+/** A line longer than this is no event that anybody waits for. */
+const MAX_LINE = 16 << 20;
+
+export class SseParser {
+  #decoder = new TextDecoder();
+  /** The beginning of a line whose end has not come. */
+  #rest = "";
+  /** Whether the last piece ended with a CR: an LF that follows belongs to it. */
+  #afterReturn = false;
+  #event = "";
+  /** @type {string[]} */
+  #data = [];
+
+  /** @param {Uint8Array} bytes @returns {ServerEvent[]} */
+  push(bytes) {
+    return this.#read(this.#decoder.decode(bytes, { stream: true }));
+  }
+
+  /** What is whole when nothing more comes. @returns {ServerEvent[]} */
+  end() {
+    const events = this.#read(`${this.#decoder.decode()}\n\n`);
+    this.#rest = "";
+    return events;
+  }
+
+  /** @param {string} piece */
+  #read(piece) {
+    if (!piece) return [];
+    const text = this.#afterReturn && piece.startsWith("\n") ? piece.slice(1) : piece;
+    this.#afterReturn = piece.endsWith("\r");
+    const lines = text.split(/\r\n|\r|\n/);
+    lines[0] = this.#rest + lines[0];
+    this.#rest = lines.pop() ?? "";
+    if (this.#rest.length > MAX_LINE) throw new RangeError("A line of the stream is longer than 16 MiB.");
+    return lines.flatMap((line) => this.#line(line));
+  }
+
+  /** @param {string} line @returns {ServerEvent[]} */
+  #line(line) {
+    if (line === "") {
+      const event = { event: this.#event || "message", data: this.#data.join("\n") };
+      const given = this.#data.length > 0;
+      this.#event = "";
+      this.#data = [];
+      return given ? [event] : [];
+    }
+    const [, name, value] = /^([^:]*)(?:: ?(.*))?$/s.exec(line) ?? [];
+    if (name === "data") this.#data.push(value ?? "");
+    if (name === "event") this.#event = value ?? "";
+    return [];
+  }
+}

@@ -1,0 +1,102 @@
+// The targets of an endpoint in their order, to be edited by buttons.
+
+import { api } from "../api.js";
+import { fill, h } from "../dom.js";
+import { button } from "../ui/button.js";
+import { MAX_TARGETS, targetValues } from "./providers.js";
+import { secretDialog } from "./secret_dialog.js";
+import { targetCard } from "./target_card.js";
+
+/** @import { Checked, Secret, Target, Upstream } from "../api_types.js" */
+/** @import { TargetCard } from "./target_card.js" */
+
+/**
+ * @param {{targets: Target[], secrets: Secret[], isNew: boolean, changed: () => void}} options
+ */
+export function targetList({ targets, secrets: first, isNew, changed }) {
+  let secrets = first;
+  /** @type {TargetCard[]} */
+  let cards = [];
+  /** Where a card's target stands in what is stored: its health goes by that. @type {Map<TargetCard, number>} */
+  const stored = new Map();
+  let health = "";
+
+  const list = h("div", { class: "stack" });
+  const told = h("p", { class: "visually-hidden", role: "status" });
+  const more = button({
+    label: "Add a target", icon: "plus",
+    press: () => {
+      add({ provider: "OPENAI_COMPATIBLE" }, true);
+      changed();
+      cards.at(-1)?.focus();
+    },
+  });
+  const arrange = () => {
+    cards.forEach((card, index) => card.place(index, cards.length));
+    more.hidden = cards.length >= MAX_TARGETS;
+  };
+  const move = (/** @type {TargetCard} */ card, /** @type {-1 | 1} */ by) => {
+    const from = cards.indexOf(card);
+    const other = cards[from + by];
+    if (!other) return;
+    [cards[from], cards[from + by]] = [other, card];
+    if (by < 0) other.element.before(card.element);
+    else other.element.after(card.element);
+    arrange();
+    changed();
+    card.focusMove(by);
+    fill(told, `It is target ${from + by + 1} of ${cards.length} now.`);
+  };
+  const remove = (/** @type {TargetCard} */ card) => {
+    const at = cards.indexOf(card);
+    cards = cards.filter((one) => one !== card);
+    card.element.remove();
+    arrange();
+    changed();
+    cards[Math.min(at, cards.length - 1)]?.focus();
+    fill(told, `Target ${at} was removed.`);
+  };
+  const newSecret = async (/** @type {(id: string) => void} */ chosen) => {
+    const made = await secretDialog({ names: secrets.map(({ name }) => name) });
+    if (!made) return;
+    secrets = (await api.secrets.list()).secrets;
+    for (const card of cards) card.secrets(secrets);
+    chosen(made.id);
+  };
+  const add = (/** @type {Target} */ target, /** @type {boolean} */ isFresh) => {
+    const values = targetValues(target);
+    const card = targetCard({ values, secrets, isNew: isFresh, changed, newSecret, move, remove });
+    cards.push(card);
+    list.append(card.element);
+    arrange();
+    return card;
+  };
+
+  targets.forEach((target, index) => {
+    const card = add(target, isNew);
+    if (!isNew) stored.set(card, index);
+  });
+
+  return {
+    element: h("div", { class: "stack" }, list, h("div", null, more), told),
+    body: () => cards.map((card) => card.body()),
+    /** @param {Upstream[]} upstreams of this endpoint */
+    health(upstreams) {
+      // Drawn anew only when it says something else: one may be reading it.
+      const now = JSON.stringify(upstreams);
+      if (now === health) return;
+      health = now;
+      for (const [card, at] of stored) card.health(upstreams.find(({ index }) => index === at));
+    },
+    checking: () => cards.forEach((card) => card.checking()),
+    /** @param {Checked} checked */
+    found: ({ targets: found }) =>
+      cards.forEach((card, at) => card.found(found.find(({ index }) => index === at)?.checks ?? [])),
+    /** What is on the form is what is stored now. */
+    saved() {
+      stored.clear();
+      health = "";
+      cards.forEach((card, index) => stored.set(card, index));
+    },
+  };
+}

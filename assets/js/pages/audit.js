@@ -1,0 +1,77 @@
+// Who changed what, the newest first.
+
+import { api } from "../api.js";
+import { auditItem } from "../billing/audit_item.js";
+import { ACTIONS, actionWords } from "../billing/audit_words.js";
+import { addressQuery, filterBar } from "../billing/filters.js";
+import { MOMENT_RANGES, rangeOf, timesOf } from "../billing/range.js";
+import { fill, h } from "../dom.js";
+import { button, linkButton } from "../ui/button.js";
+import { field, select } from "../ui/form.js";
+import { notice } from "../ui/notice.js";
+import { empty, page } from "../ui/page.js";
+
+/** @import * as T from "../api_types.js" */
+/** @import { Context } from "../router.js" */
+
+const PAGE = 50;
+
+/** @param {Context} context */
+export default async function audit({ signal, setQuery }) {
+  const results = h("div", { class: "stack results" });
+  const list = h("ul", { class: "audit" });
+  const gone = h("div");
+  const event_type = select(
+    [["", "Everything"], ...ACTIONS.map((action) => /** @type {[string, string]} */ ([action, actionWords(action)]))],
+    { value: addressQuery().get("event_type") ?? "" });
+  event_type.addEventListener("change", () => {
+    setQuery({ event_type: event_type.value });
+    changed();
+  });
+
+  let cursor = /** @type {string | null} */ (null);
+  let turn = 0;
+  const more = button({ label: "Show more", press: () => next(turn, { cursor: cursor ?? undefined }) });
+  /** @param {number} now @param {T.Query} query */
+  const next = async (now, query) => {
+    let page = await api.audit({ ...query, limit: PAGE });
+    // A page may hold nothing and yet not be the last one.
+    while (!page.items.length && page.pagination.cursor) {
+      page = await api.audit({ cursor: page.pagination.cursor, limit: PAGE });
+    }
+    if (now !== turn || signal.aborted) return;
+    if (!query.cursor) fill(list);
+    cursor = page.pagination.cursor;
+    more.hidden = !cursor;
+    list.append(...page.items.map(auditItem));
+    if (page.incomplete?.length) {
+      fill(gone, notice("warn", "Some changes of this time cannot be read any more and are missing here."));
+    }
+  };
+  const load = async () => {
+    const query = addressQuery();
+    results.setAttribute("aria-busy", "true");
+    fill(gone);
+    const event_type = query.get("event_type") ?? undefined;
+    await next(++turn, { ...timesOf(rangeOf(query, "all", Date.now())), event_type });
+    fill(results, gone, list.childElementCount ? [list, h("div", { class: "more" }, more)] : empty({
+      heading: "No change matches",
+      text: "Every change through the API, this UI or the command line is listed here, with who made it.",
+      actions: linkButton({ label: "All changes", href: "#/audit" }),
+    }));
+    results.setAttribute("aria-busy", "false");
+  };
+  const changed = () => {
+    load().catch((error) => {
+      results.setAttribute("aria-busy", "false");
+      fill(results, notice("bad", error.message));
+    });
+  };
+  await load();
+  return page({ heading: "Audit log", lead: "Every change, who made it, and what it was before. Kept as long as events." },
+    filterBar({
+      ranges: MOMENT_RANGES, otherwise: "all", ends: "datetime-local", setQuery, changed,
+      extra: field({ label: "Change", name: "event_type", input: event_type }),
+    }),
+    results);
+}

@@ -1,0 +1,225 @@
+// One endpoint: its name for customers, the servers behind it in their order, its price. A new one is the same form.
+
+import { ApiError, api } from "../api.js";
+import { fill, h } from "../dom.js";
+import { plural } from "../format.js";
+import { watch } from "../live.js";
+import { carrierList, carriersOf } from "../models/carriers.js";
+import { troubled } from "../models/check_view.js";
+import { priceFields } from "../models/price_fields.js";
+import { samePrice } from "../models/providers.js";
+import { targetList } from "../models/target_list.js";
+import { go, link } from "../router.js";
+import { button, linkButton } from "../ui/button.js";
+import { confirmDanger } from "../ui/dialog.js";
+import { field, form, select, textInput } from "../ui/form.js";
+import { notice } from "../ui/notice.js";
+import { card, page, section } from "../ui/page.js";
+import { toast } from "../ui/toast.js";
+
+/** @import * as T from "../api_types.js" */
+/** @import { Context } from "../router.js" */
+
+const FOUND =
+  "The check found a problem; what to do stands at the target. You may also save now, and mend it later.";
+
+/** @param {Context} context */
+export default async function endpointPage({ params, query, signal }) {
+  const id = params.id;
+  const [found, { secrets }, status] = await Promise.all([
+    id ? api.endpoints.get(id) : null, api.secrets.list(), id ? api.status() : null,
+  ]);
+  /** What is stored. @type {T.Endpoint | null} */
+  let endpoint = found;
+  /** The body that was checked last and has no problem. */
+  let fine = "";
+
+  const slug = textInput({
+    value: endpoint?.slug ?? query.get("slug") ?? "", placeholder: "acme/chat", maxlength: 255,
+    autocomplete: "off", autocapitalize: "off", spellcheck: "false",
+  });
+  const region = select([["UNRESTRICTED", "Unrestricted"], ["EU", "EU"]],
+    { value: endpoint?.region, disabled: endpoint !== null });
+  const prices = priceFields(endpoint?.pricing);
+  const renamed = h("div", { "aria-live": "polite" });
+  const problems = h("div", { "aria-live": "polite" });
+  const targets = targetList({
+    targets: endpoint?.targets ?? [{ provider: "OPENAI_COMPATIBLE" }], secrets, isNew: !endpoint,
+    changed: () => fill(problems),
+  });
+
+  const whole = () => ({
+    slug: slug.value.trim(),
+    region: region.value,
+    targets: targets.body(),
+    pricing: prices.body(),
+  });
+  const sent = (/** @type {ReturnType<typeof whole>} */ body) => JSON.stringify([body.slug, body.targets]);
+  const asStored = (/** @type {T.Target[]} */ of) => JSON.stringify(of.map((target) =>
+    Object.entries(target).filter(([, value]) => value != null).sort()));
+  const isChanged = (/** @type {ReturnType<typeof whole>} */ body) => !endpoint ||
+    asStored(body.targets) !== asStored(endpoint.targets) ||
+    // A target without a model name is asked for the slug.
+    (body.slug !== endpoint.slug && body.targets.some((target) => !target.target_model));
+
+  /** Asks the servers; whether none of them has a problem. @returns {Promise<boolean>} */
+  const check = async () => {
+    const body = whole();
+    fill(problems);
+    targets.checking();
+    try {
+      const checked = await api.endpoints.check(body);
+      if (signal.aborted) return false;
+      // What was found is not about what stands there now.
+      if (sent(whole()) !== sent(body)) return check();
+      targets.found(checked);
+      const bad = troubled(checked);
+      fine = bad === 0 ? sent(body) : "";
+      return bad === 0;
+    } catch (error) {
+      targets.found({ targets: [] });
+      throw error;
+    }
+  };
+
+  const store = async () => {
+    const body = whole();
+    const was = endpoint;
+    if (!was) {
+      const made = await api.endpoints.create(body);
+      toast(`${made.slug} is there. Groups may carry it now.`);
+      return go(`/endpoints/${encodeURIComponent(made.id)}`);
+    }
+    const patch = {
+      ...(body.slug !== was.slug && { slug: body.slug }),
+      ...(asStored(body.targets) !== asStored(was.targets) && { targets: body.targets }),
+      ...(samePrice(body.pricing) !== samePrice(was.pricing) && { pricing: body.pricing }),
+    };
+    if (!Object.keys(patch).length) return toast("Nothing was changed.");
+    /** @type {T.Endpoint} */
+    const now = await api.endpoints.update(was.id, patch);
+    endpoint = now;
+    targets.saved();
+    fill(problems);
+    fill(renamed);
+    title(now.slug);
+    tryIt?.setAttribute("href", link("/playground", { slug: now.slug }));
+    toast("Saved. It is in force for the next request.");
+  };
+
+  const anyway = button({
+    label: "Save anyway",
+    press: () => store().catch((error) => {
+      if (!(error instanceof ApiError)) throw error;
+      made.tell(error);
+    }),
+  });
+  const made = form({
+    submit: endpoint ? "Save" : "Create endpoint",
+    send: async () => {
+      const body = whole();
+      const problem = isChanged(body) && fine !== sent(body) && await check().then(
+        (isFine) => (isFine ? "" : FOUND),
+        (error) => {
+          if (!(error instanceof ApiError) || error.field || error.status < 404) throw error;
+          return `The check itself failed: ${error.sentence}`;
+        });
+      if (signal.aborted) return;
+      if (!problem) return store();
+      fill(problems, notice("warn", h("div", { class: "stack-tight" }, h("p", null, problem), h("div", null, anyway))));
+      anyway.focus();
+    },
+    extra: [
+      button({
+        label: "Check",
+        press: async () => {
+          made.tell();
+          await check().catch((error) => {
+            if (!(error instanceof ApiError)) throw error;
+            made.tell(error);
+          });
+        },
+      }),
+      h("span", { class: "hint" }, "A check asks each server for its models and a few words. Nothing is billed."),
+    ],
+  },
+  card(h("div", { class: "columns" },
+    h("div", { class: "stack" },
+      field({
+        label: "Slug", name: "slug", input: slug,
+        hint: "The model's name for customers, as org/name. They send it as “model”.",
+      }), renamed),
+    field({
+      label: "Region", name: "region", input: region,
+      hint: endpoint ? "It cannot be changed." : "Where its servers are. It cannot be changed later.",
+    }))),
+  section({
+    heading: "Targets",
+    lead: "The servers that have the model. A request goes to the first one, and to the next if that fails.",
+  }, targets.element),
+  section({
+    heading: "Price",
+    lead: "Per million tokens, for the cost in events and reports. Empty: not priced. Cached left out: as input.",
+  },
+  prices.element),
+  problems);
+
+  slug.addEventListener("input", () => {
+    if (!endpoint) return;
+    const isOther = slug.value.trim() !== endpoint.slug;
+    if (!isOther) return fill(renamed);
+    if (renamed.childElementCount) return;
+    const count = h("span");
+    fill(renamed, notice("warn", "Customers call it by name. Once saved, calls to ", endpoint.slug,
+      " fail until they use the new name. ", count));
+    void carriersOf(endpoint.slug).then((groups) =>
+      fill(count, groups.length
+        ? `${plural(groups.length, "group")} will carry the new name, with what they have used.`
+        : "No group carries it."));
+  });
+
+  const remove = async () => {
+    if (!endpoint) return;
+    const { id: of, slug: name } = endpoint;
+    const groups = await carriersOf(name);
+    const done = await confirmDanger({
+      heading: "Delete this endpoint",
+      text: [
+        h("p", null, "Calls to ", h("strong", null, name),
+          " fail at once, with model_not_found. Events and reports stay."),
+        groups.length === 0
+          ? h("p", null, "No group carries it.")
+          : [h("p", null, `${plural(groups.length, "group carries", "groups carry")} it, and will go on naming it:`),
+            carrierList(groups)],
+      ],
+      action: "Delete endpoint",
+      word: name,
+      wordLabel: "To confirm, type its slug",
+      run: () => api.endpoints.delete(of),
+    });
+    if (!done) return;
+    toast(`${name} was deleted.`);
+    go("/endpoints");
+  };
+
+  const tryIt = endpoint &&
+    linkButton({ label: "Try it", icon: "play", href: link("/playground", { slug: endpoint.slug }) });
+  const drawn = page({
+    heading: endpoint?.slug ?? "New endpoint",
+    lead: endpoint ? null : "A model's name for customers, and the servers that answer for it.",
+    crumbs: [["#/endpoints", "Endpoints"]],
+    actions: endpoint && [tryIt, button({ label: "Delete", icon: "trash", kind: "danger-quiet", press: remove })],
+  }, made);
+  const title = (/** @type {string} */ text) => {
+    fill(drawn.element.querySelector("h1") ?? drawn.element, text);
+    document.title = `${text} · Tollgate`;
+  };
+
+  if (id && status) {
+    const show = (/** @type {T.Status} */ { upstreams }) =>
+      targets.health(upstreams.filter(({ endpoint_id: of }) => of === id));
+    show(status);
+    watch({ event: (event) => show(event.status) }, signal);
+  }
+  return drawn;
+}

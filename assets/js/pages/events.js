@@ -1,0 +1,233 @@
+// What was billed, event by event, the newest first.
+
+import { api } from "../api.js";
+import { addressQuery, filterBar } from "../billing/filters.js";
+import { findEvent, showEvent, showMissing } from "../billing/event_panel.js";
+import { CSV_MOST, saveEvents } from "../billing/events_csv.js";
+import { filtersOf, isFiltered } from "../billing/lists.js";
+import { MOMENT_RANGES, rangeOf, timesOf } from "../billing/range.js";
+import { fill, h } from "../dom.js";
+import { int, milliseconds, money, plural } from "../format.js";
+import { link } from "../router.js";
+import { may } from "../session.js";
+import { button, linkButton } from "../ui/button.js";
+import { checkbox } from "../ui/form.js";
+import { notice } from "../ui/notice.js";
+import { empty, page } from "../ui/page.js";
+import { table } from "../ui/table.js";
+
+/** @import * as T from "../api_types.js" */
+/** @import { Context } from "../router.js" */
+
+const PAGE = 50;
+const FOLLOW_MS = 3000;
+/** While new ones come in on top, old ones go at the bottom. */
+const FOLLOW_MOST = 500;
+
+/** What the address asks for. */
+function asked() {
+  const query = addressQuery();
+  return { ...timesOf(rangeOf(query, "all", Date.now())), ...filtersOf(query) };
+}
+
+/** @param {Context} context */
+export default async function events({ query: first, signal, setQuery }) {
+  const results = h("div", { class: "stack results" });
+  /** @type {T.BillingEvent[]} */
+  let rows = [];
+  let turn = 0;
+
+  const open = async (/** @type {string} */ id) => {
+    setQuery({ event: id }, { replace: true });
+    const event = rows.find((one) => one.idempotencyKey === id) ?? await findEvent(id);
+    if (signal.aborted) return;
+    await (event ? showEvent(event) : showMissing(id));
+    if (!signal.aborted && addressQuery().get("event") === id) setQuery({ event: null }, { replace: true });
+  };
+
+  const shown = eventTable((id) => void open(id));
+  const more = button({ label: "Show more", press: () => next() });
+  const incomplete = h("div");
+  let cursor = /** @type {string | null} */ (null);
+
+  /** @param {T.Page<T.BillingEvent>} page */
+  const take = (page) => {
+    cursor = page.pagination.cursor;
+    more.hidden = !cursor;
+    if (page.incomplete?.length) fill(incomplete, gapsNotice(page.incomplete));
+  };
+  const next = async () => {
+    const now = turn;
+    const page = await api.events({ cursor: cursor ?? undefined, limit: PAGE });
+    if (now !== turn) return;
+    take(page);
+    rows.push(...page.items);
+    shown.add(page.items);
+  };
+  const load = async () => {
+    const now = ++turn;
+    results.setAttribute("aria-busy", "true");
+    const what = asked();
+    let page = await api.events({ ...what, order: "desc", limit: PAGE });
+    // A page may hold nothing and yet not be the last one.
+    while (!page.items.length && page.pagination.cursor) {
+      page = await api.events({ cursor: page.pagination.cursor, limit: PAGE });
+    }
+    if (now !== turn || signal.aborted) return;
+    fill(incomplete);
+    take(page);
+    rows = [...page.items];
+    shown.show(rows);
+    fill(results, incomplete, rows.length ? [shown, h("div", { class: "more" }, more)] : nothing());
+    results.setAttribute("aria-busy", "false");
+  };
+  const changed = () => {
+    load().catch((error) => {
+      results.setAttribute("aria-busy", "false");
+      fill(results, notice("bad", error.message));
+    });
+  };
+
+  let isFollowing = false;
+  const follow = async () => {
+    const newest = rows[0];
+    const what = asked();
+    const isElsewhere = document.hidden || scrollY > 80 || document.querySelector("dialog[open]");
+    if (!isFollowing || isElsewhere || what.end_time) return;
+    if (!newest) return load();
+    const now = turn;
+    /** @type {T.Page<T.BillingEvent>} */
+    const page = await api.events({ ...what, start_time: newest.timestamp, order: "desc", limit: 200 });
+    const known = new Set(rows.slice(0, 200).map((event) => event.idempotencyKey));
+    const fresh = page.items.filter((event) => !known.has(event.idempotencyKey));
+    if (now !== turn || signal.aborted || !fresh.length) return;
+    rows = [...fresh, ...rows].slice(0, FOLLOW_MOST);
+    // Who stands on a row goes on standing on it.
+    const at = document.activeElement?.getAttribute("data-event");
+    shown.show(rows);
+    const again = at && shown.querySelector(`[data-event="${CSS.escape(at)}"]`);
+    if (again instanceof HTMLElement) again.focus({ preventScroll: true });
+  };
+  const timer = setInterval(() => void follow().catch(() => {}), FOLLOW_MS);
+  signal.addEventListener("abort", () => clearInterval(timer));
+
+  await load();
+  const opened = first.get("event");
+  if (opened) queueMicrotask(() => void open(opened));
+  return page({
+    heading: "Events",
+    lead: "Each answered request is one event, and one line of a bill. The newest are on top.",
+    actions: csvButton(signal),
+  },
+  filterBar({
+    ranges: MOMENT_RANGES, otherwise: "all", ends: "datetime-local", lists: true, setQuery, changed,
+    extra: null,
+  }),
+  h("div", { class: "follow" }, checkbox({
+    label: "Follow", name: "follow", hint: "New events come in on top by themselves.",
+    onchange: (event) => {
+      isFollowing = event.target instanceof HTMLInputElement && event.target.checked;
+      void follow().catch(() => {});
+    },
+  })),
+  results);
+}
+
+/** @param {AbortSignal} signal */
+function csvButton(signal) {
+  const label = "Download CSV";
+  const made = button({
+    label, icon: "download",
+    press: async () => {
+      const text = made.querySelector("span");
+      await saveEvents(asked(), signal, (count) => text && (text.textContent = plural(count, "event")))
+        .finally(() => text && (text.textContent = label));
+    },
+  });
+  made.title = `The events that the filters leave, the newest ${int(CSV_MOST)} at most`;
+  return [h("span", { class: "hint csv-hint" }, `The newest ${int(CSV_MOST)} at most`), made];
+}
+
+/** @param {(id: string) => void} open */
+function eventTable(open) {
+  const address = (/** @type {T.BillingEvent} */ event) =>
+    link("/events", { ...Object.fromEntries(addressQuery()), event: event.idempotencyKey });
+  const made = table({
+    caption: "Events",
+    columns: [
+      {
+        label: "Time (UTC)", kind: "nowrap",
+        cell: (event) => {
+          const [day, time] = [event.timestamp.slice(0, 10), event.timestamp.slice(11, 23)];
+          return [
+            h("a", { href: address(event), data: { event: event.idempotencyKey }, title: event.timestamp },
+              time, h("span", { class: "visually-hidden" }, ` on ${day}`)),
+            h("div", { class: "hint", "aria-hidden": "true" }, day),
+          ];
+        },
+      },
+      {
+        label: "Group and key", kind: "main",
+        cell: (event) => [h("bdi", { class: "clip", title: event.externalEntityId }, event.externalEntityId),
+          h("div", { class: "hint mono" }, event.apiKeyPrefix)],
+      },
+      {
+        label: "Model and route",
+        cell: (event) => [h("bdi", { class: "clip", title: event.modelSlug }, event.modelSlug),
+          h("div", { class: "hint mono" }, event.route)],
+      },
+      {
+        label: "Tokens in", kind: "number",
+        cell: ({ tokens: { inputTokens, cachedInputTokens } }) => [int(inputTokens),
+          h("div", { class: "hint" }, cachedInputTokens > 0 && `${int(cachedInputTokens)} cached`)],
+      },
+      {
+        label: "Out", kind: "number",
+        cell: ({ tokens, usageSource }) => [int(tokens.outputTokens),
+          h("div", { class: "hint" }, usageSource === "counted" && "counted")],
+      },
+      {
+        label: "Duration", kind: "number",
+        cell: ({ durationMs, streamed, ttftMs }) => [milliseconds(durationMs),
+          h("div", { class: "hint" }, streamed && ttftMs !== null && `first after ${milliseconds(ttftMs)}`)],
+      },
+      {
+        label: "Answer", kind: "nowrap",
+        cell: ({ status, streamed }) => [status, h("div", { class: "hint" }, streamed && "streamed")],
+      },
+      { label: "Cost", kind: "number", cell: (event) => money(event.cost) },
+    ],
+    rows: /** @type {T.BillingEvent[]} */ ([]),
+  });
+  made.classList.add("event-rows");
+  made.addEventListener("click", (event) => {
+    if (!(event.target instanceof Element) || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    const id = event.target.closest("tr")?.querySelector("a")?.dataset.event;
+    // Who marks text to copy it wants no dialog.
+    if (!id || getSelection()?.toString()) return;
+    event.preventDefault();
+    open(id);
+  });
+  return made;
+}
+
+/** @param {T.Gap[]} gaps */
+const gapsNotice = (gaps) => notice("warn",
+  h("p", null, "Some events of this time cannot be read any more and are missing here."),
+  h("ul", { class: "plain-list" }, gaps.map((gap) => h("li", null, String(gap.detail ?? "")))));
+
+function nothing() {
+  const query = addressQuery();
+  if (isFiltered(filtersOf(query)) || query.get("range") || query.get("from") || query.get("to")) {
+    return empty({
+      heading: "No event matches", text: "Take a filter away, or look at a longer time.",
+      actions: linkButton({ label: "All events", href: "#/events" }),
+    });
+  }
+  return empty({
+    heading: "No events yet",
+    text: "Every request that a model server answers makes one event. Refused requests make none.",
+    actions: may("manage") &&
+      linkButton({ label: "Send a request", href: "#/playground", kind: "primary", icon: "play" }),
+  });
+}

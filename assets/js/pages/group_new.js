@@ -1,0 +1,150 @@
+// A new customer: who, which models, how much, and a first key, all on one page.
+
+import { all, api } from "../api.js";
+import { fill, h } from "../dom.js";
+import { ancestorsOf, namesOf, shortName } from "../groups/family.js";
+import { keepFresh } from "../groups/fresh_key.js";
+import { MAX_LEVELS } from "../groups/limits.js";
+import { modelsEditor } from "../groups/models_editor.js";
+import { parentPicker } from "../groups/parent_picker.js";
+import { go } from "../router.js";
+import { linkButton } from "../ui/button.js";
+import { checkbox, choice, field, form, textInput } from "../ui/form.js";
+import { empty, page, section } from "../ui/page.js";
+import { notice } from "../ui/notice.js";
+import { toast } from "../ui/toast.js";
+
+/** @import * as T from "../api_types.js" */
+/** @import { Context } from "../router.js" */
+
+/** What the group is called until it has an id. */
+const NEW = "";
+
+/** @param {Context} context */
+export default async function groupNew({ query, setQuery }) {
+  const endpoints = await all(api.endpoints.list);
+  const heading = "New group";
+  const crumbs = /** @type {[string, string][]} */ ([["#/groups", "Groups"]]);
+  if (!endpoints.length) {
+    return page({ heading, crumbs }, empty({
+      heading: "First say where a model runs",
+      text: "A group is the models that a customer may call. There is no endpoint yet, so there is no model to choose.",
+      actions: linkButton({ label: "New endpoint", icon: "plus", kind: "primary", href: "#/endpoints/new" }),
+    }));
+  }
+  const slugs = endpoints.map((endpoint) => endpoint.slug).sort();
+  const asked = query.get("parent");
+  let parent = asked ? await api.groups.get(asked) : null;
+  let ancestors = parent ? [parent, ...await ancestorsOf(parent)] : [];
+  /** @type {T.Enforcement} */
+  let mode = parent?.hierarchy.limit_enforcement ?? "INDEPENDENT";
+
+  const name = textInput({ name: "name", maxlength: 255, autofocus: true });
+  const externalId = textInput({ name: "external_entity_id", maxlength: 255, spellcheck: "false" });
+  let suggested = "";
+  name.addEventListener("input", () => {
+    if (externalId.value !== suggested) return;
+    suggested = suggestion(name.value);
+    externalId.value = suggested;
+  });
+
+  const place = () => ({ self: NEW, ancestors, mode, nameOf: namesOf(ancestors) });
+  const editor = modelsEditor({ models: defaults(parent, slugs), slugs, place: place() });
+  const rule = h("div", { class: "stack" });
+  const showRule = () => fill(rule, parent
+    ? [notice("info", h("p", null, h("strong", null, mode), ", as its whole tree. ", TELLS[mode])),
+      ancestors.length >= MAX_LEVELS && notice("bad",
+        `${shortName(parent.metadata)} stands on the fifth level, and a tree has at most five. Choose another parent.`)]
+    : choice({
+      legend: "Limits of children", name: "hierarchy.limit_enforcement", value: mode,
+      options: MODES.map((value) => ({ value, label: value, text: TELLS[value] })),
+      onchange: (value) => {
+        mode = /** @type {T.Enforcement} */ (value);
+        editor.move(place());
+      },
+    }));
+  const picker = parentPicker({
+    chosen: parent,
+    changed: async (now) => {
+      const before = defaults(parent, slugs);
+      const above = now ? [now, ...await ancestorsOf(now)] : [];
+      const untouched = JSON.stringify(editor.models()) === JSON.stringify(before);
+      [parent, ancestors] = [now, above];
+      if (now) mode = now.hierarchy.limit_enforcement;
+      setQuery({ parent: now?.id ?? null }, { replace: true });
+      showRule();
+      editor.move(place());
+      if (untouched) editor.reset(defaults(parent, slugs));
+    },
+  });
+  showRule();
+
+  const withKey = checkbox({ label: "Mint the first key, too", name: "mint", checked: true });
+  const keyWanted = () => withKey.querySelector("input")?.checked;
+  const made = form({
+    submit: "Create group",
+    cancel: () => history.length > 1 ? history.back() : go("/groups"),
+    send: async () => {
+      const models = editor.models();
+      editor.check();
+      const group = await api.groups.create({
+        metadata: { external_entity_id: externalId.value.trim(), name: name.value.trim() || null },
+        models,
+        hierarchy: parent ? { parent_group_id: parent.id } : { limit_enforcement: mode },
+      });
+      const to = `/groups/${encodeURIComponent(group.id)}`;
+      if (!keyWanted()) {
+        toast(`${shortName(group.metadata)} is there. It has no key yet.`);
+        return go(to);
+      }
+      try {
+        keepFresh(group.id, await api.keys.mint(group.id, {}));
+      } catch (error) {
+        // The group is there all the same: its page is where to try again.
+        const why = error instanceof Error ? error.message : "";
+        toast(`The group is there, but no key was minted: ${why}`, { tone: "bad" });
+      }
+      go(`${to}/keys`);
+    },
+  },
+  h("div", { class: "pair" },
+    field({
+      label: "Name", name: "metadata.name", input: name, optional: true, hint: "For people. It can be changed.",
+    }),
+    field({
+      label: "External id", name: "metadata.external_entity_id", input: externalId,
+      hint: "Your own id of this customer, as on bills and events. It never changes.",
+    })),
+  picker, rule,
+  section({
+    heading: "Models and limits",
+    lead: "Its keys may call these. Empty: no limit of its own. 0: nothing passes. 1k and 2.5m are understood.",
+  }, editor.element),
+  withKey);
+  made.classList.add("group-form");
+  return page({ heading, crumbs, lead: "A customer, or a part of one: what its keys may call, and how much." }, made);
+}
+
+const MODES = /** @type {const} */ (["INDEPENDENT", "CASCADING"]);
+const TELLS = {
+  INDEPENDENT: "A child without a limit of its own takes its parent's, and each group counts for itself.",
+  CASCADING: "All limits up to the root hold, and siblings draw on their parents' limits together. "
+    + "No limit may be above a parent's.",
+};
+
+/**
+ * The models to begin with: the parent's, or the only one there is.
+ *
+ * @param {T.Group | null} parent
+ * @param {string[]} slugs
+ */
+function defaults(parent, slugs) {
+  const own = parent ? parent.models.map((model) => model.slug).filter((slug) => slugs.includes(slug)) : [];
+  const chosen = own.length ? own : slugs.length === 1 ? slugs : [];
+  return chosen.map((slug) => ({ slug, rate_limits: [], usage_limits: [] }));
+}
+
+/** `Acme prod (EU)` as `acme-prod-eu` @param {string} name */
+const suggestion = (name) =>
+  name.normalize("NFKD").replace(/\p{M}/gu, "").toLowerCase()
+    .replace(/[^\p{L}\p{N}]+/gu, "-").replace(/^-|-$/g, "").slice(0, 64);

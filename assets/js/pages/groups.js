@@ -1,0 +1,157 @@
+// Every group, as a tree, with what each has left today.
+
+import { all, api } from "../api.js";
+import { fill, h } from "../dom.js";
+import { compact, groupName, int, plural } from "../format.js";
+import { buildTree, rowsOf } from "../groups/tree.js";
+import { treegrid } from "../groups/treegrid.js";
+import { may } from "../session.js";
+import { badge } from "../ui/badge.js";
+import { button, linkButton } from "../ui/button.js";
+import { settled, textInput } from "../ui/form.js";
+import { icon } from "../ui/icon.js";
+import { meter } from "../ui/meter.js";
+import { empty, page } from "../ui/page.js";
+
+/** @import * as T from "../api_types.js" */
+/** @import { Context } from "../router.js" */
+/** @import { Node, Row } from "../groups/tree.js" */
+
+const REFRESH_MS = 15_000;
+/** So many are read again by themselves; more than that only when one comes back to the window. */
+const MANY = 1000;
+/** A tree of up to so many groups begins unfolded. */
+const FEW = 200;
+
+/** What was folded and unfolded on this visit, by group. @type {Map<string, boolean>} */
+const folds = new Map();
+
+/** @param {Context} context */
+export default async function groups({ query, signal, setQuery }) {
+  const list = await all(api.groups.tree);
+  const actions = may("manage") &&
+    linkButton({ label: "New group", icon: "plus", kind: "primary", href: "#/groups/new" });
+  if (!list.length) {
+    return page({ heading: "Groups" }, empty({
+      heading: "No groups yet",
+      text: "A group is a customer, or a part of one: the models that its keys may call, and the limits on each.",
+      actions,
+    }));
+  }
+
+  let tree = buildTree(list);
+  let wanted = query.get("q") ?? "";
+  const isOpen = (/** @type {Node} */ node) => folds.get(node.group.id) ?? tree.nodes.size <= FEW;
+  const told = h("p", { class: "hint tree-told", role: "status" });
+  const none = h("p", { class: "tree-none faint" }, "No group has this in its name, external id or id.");
+  const grid = treegrid({
+    label: "Groups", columns: columns(), signal,
+    toggle: (row, open) => {
+      folds.set(row.node.group.id, open);
+      show();
+    },
+    open: (row) => {
+      location.hash = address(row.node.group);
+    },
+  });
+  const show = () => {
+    const { rows, found } = rowsOf(tree.roots, isOpen, wanted);
+    const keys = sum([...tree.nodes.values()].map((node) => node.group.keys));
+    fill(told, wanted.trim()
+      ? `${int(found)} of ${plural(tree.nodes.size, "group")}`
+      : `${plural(tree.nodes.size, "group")}, ${plural(keys, "key")}`);
+    none.hidden = rows.length > 0;
+    grid.show(rows);
+  };
+  const refresh = async () => {
+    // One that fails is tried again: the shell says that the gateway is away.
+    const now = await all(api.groups.tree).catch(() => null);
+    if (!now || signal.aborted) return;
+    tree = buildTree(now);
+    show();
+  };
+  const timer = setInterval(() => !document.hidden && tree.nodes.size <= MANY && void refresh(), REFRESH_MS);
+  signal.addEventListener("abort", () => clearInterval(timer));
+  document.addEventListener("visibilitychange", () => !document.hidden && void refresh(), { signal });
+
+  const filter = textInput({
+    type: "search", value: wanted, "aria-label": "Filter groups", placeholder: "Name, external id or id",
+    maxlength: 256, autocomplete: "off", spellcheck: "false",
+  });
+  const write = settled(() => !signal.aborted && setQuery({ q: wanted.trim() || null }, { replace: true }));
+  filter.addEventListener("input", () => {
+    wanted = filter.value;
+    show();
+    write();
+  });
+  const foldAll = (/** @type {boolean} */ open) => {
+    for (const node of tree.nodes.values()) folds.set(node.group.id, open);
+    show();
+  };
+  const nested = tree.roots.length < tree.nodes.size;
+  show();
+  return page({ heading: "Groups", actions },
+    h("div", { class: "tree-page" },
+      h("div", { class: "tree-bar" }, filter, told,
+        nested && h("div", { class: "row tree-folds" },
+          button({ label: "Unfold all", kind: "quiet", small: true, press: () => foldAll(true) }),
+          button({ label: "Fold all", kind: "quiet", small: true, press: () => foldAll(false) }))),
+      grid.element, none));
+}
+
+/** @param {T.TreeGroup} group */
+const address = (group) => `#/groups/${encodeURIComponent(group.id)}`;
+
+/** @param {number[]} values */
+const sum = (values) => values.reduce((all, one) => all + one, 0);
+
+function columns() {
+  return [
+    { label: "Group", kind: "tree-name", cell: nameCell },
+    { label: "Models", kind: "tree-models", cell: (/** @type {Row} */ { node: { group } }) => modelsOf(group) },
+    {
+      label: "Keys", kind: "number tree-keys",
+      cell: (/** @type {Row} */ { node: { group: { keys } } }) =>
+        keys ? int(keys) : h("span", { class: "faint" }, "–"),
+    },
+    ...(may("metrics")
+      ? [{ label: "Left today", kind: "tree-today", cell: (/** @type {Row} */ { node }) => todayOf(node.group) }]
+      : []),
+  ];
+}
+
+/** @param {Row} row */
+function nameCell({ node, expanded }) {
+  const { group } = node;
+  return [
+    h("span", { class: ["tree-toggle", expanded === null && "leaf"], "aria-hidden": "true" },
+      expanded !== null && icon(expanded ? "down" : "right")),
+    h("span", { class: "tree-title" },
+      h("a", { href: address(group), tabindex: "-1", title: groupName(group) }, groupName(group)),
+      group.name && h("span", { class: "tree-id", title: group.external_entity_id }, group.external_entity_id)),
+    group.disabled && badge("warn", "disabled"),
+    !node.parent && node.children.length > 0 &&
+      h("span", { class: "tree-mode" }, badge("plain", group.limit_enforcement)),
+  ];
+}
+
+/** @param {T.TreeGroup} group */
+function modelsOf({ models }) {
+  if (!models.length) return h("span", { class: "faint" }, "none");
+  const words = models.length === 1 ? models[0] : plural(models.length, "model");
+  return h("span", { title: models.slice(0, 20).join("\n") }, words);
+}
+
+/** @param {T.TreeGroup} group */
+function todayOf({ today }) {
+  if (!today) return h("span", { class: "faint" }, "no daily limit");
+  const what = today.type === "TOKEN" ? "tokens" : "requests";
+  return [
+    meter({ label: `${today.slug}, ${what} per day`, used: today.used, held: today.held, threshold: today.threshold }),
+    h("span", {
+      class: ["number", today.left === 0 && "spent"],
+      title: `${int(today.left)} of ${int(today.threshold)} ${what} a day for ${today.slug}`,
+    },
+      today.left > 0 ? `${compact(today.left)} ${what}` : `no ${what}`),
+  ];
+}

@@ -1,0 +1,279 @@
+// How it is now: what happens in a minute, what needs somebody, who uses most.
+
+import { all, api } from "../api.js";
+import { fill, h } from "../dom.js";
+import { bytes, compact, groupName, int, percent, plural, when } from "../format.js";
+import { watch } from "../live.js";
+import { link } from "../router.js";
+import { may } from "../session.js";
+import { state } from "../ui/badge.js";
+import { linkButton } from "../ui/button.js";
+import { chart } from "../ui/chart.js";
+import { icon } from "../ui/icon.js";
+import { card, page, section } from "../ui/page.js";
+import { table } from "../ui/table.js";
+
+/** @import * as T from "../api_types.js" */
+/** @import { Context } from "../router.js" */
+/** @import { Series } from "../ui/chart.js" */
+
+const MINUTE = 60_000;
+/** A day of minutes is more than a chart has pixels: so many make a point. */
+const MINUTES_A_POINT = 5;
+
+const FIGURES = /** @type {const} */ ([
+  ["requests", "Requests"],
+  ["tokens", "Tokens"],
+  ["refused", "Refused by limits"],
+  ["errors", "Errors"],
+]);
+
+/** @param {Context} context */
+export default async function overview({ signal }) {
+  const midnight = `${new Date().toISOString().slice(0, 10)}T00:00:00Z`;
+  const [status, activity, top] = await Promise.all([
+    api.status(), api.activity(), api.usageReport({ start_time: midnight, group_by: "group", top: 8 }),
+  ]);
+  const [endpoints, groups] = may("manage")
+    ? await Promise.all([api.endpoints.list({ limit: 1 }), api.groups.tree({ limit: 1 })])
+    : [null, null];
+
+  const attention = h("div", { class: "attention", "aria-live": "polite" });
+  const tiles = FIGURES.map(([name, label]) => tile(name, label, activity));
+  const upstreams = h("div");
+  const health = h("div", { class: "tiles" });
+  const begin = endpoints && groups && firstSteps(endpoints, groups, status);
+
+  const showAttention = whenNew(attention, noticeList);
+  const showUpstreams = whenNew(upstreams, upstreamTable);
+  const show = (/** @type {T.Status} */ now) => {
+    showAttention(now.notices);
+    showUpstreams(now.upstreams.map(({ last_success_at: _, last_failure_at: __, ...one }) => one));
+    fill(health, healthTiles(now));
+  };
+  show(status);
+  watch({
+    event: (event) => {
+      show(event.status);
+      for (const one of tiles) one.update(event);
+    },
+  }, signal);
+
+  return page({
+    heading: "Overview",
+    actions: may("manage") && linkButton({ label: "New group", icon: "plus", kind: "primary", href: "#/groups/new" }),
+  },
+  begin,
+  attention,
+  h("div", { class: "tiles figures" }, tiles.map((one) => one.element)),
+  h("div", { class: "columns" },
+    section({ heading: "Top groups today", actions: h("a", { href: "#/usage" }, "All usage") }, topGroups(top)),
+    section({
+      heading: "Model servers",
+      actions: may("manage") && h("a", { href: "#/endpoints" }, "Endpoints"),
+    }, upstreams)),
+  section({ heading: "Gateway", actions: h("a", { href: "#/settings" }, "Status in full") }, health));
+}
+
+/**
+ * Draws something when it says something new: what is read aloud, or stood on by the keyboard, stays otherwise.
+ *
+ * @template Shown
+ * @param {HTMLElement} place
+ * @param {(shown: Shown) => import("../dom.js").Child} draw
+ */
+function whenNew(place, draw) {
+  let told = "";
+  return (/** @type {Shown} */ shown) => {
+    const text = JSON.stringify(shown);
+    if (text !== told) fill(place, draw(shown));
+    told = text;
+  };
+}
+
+/**
+ * A figure of the last minute over the day's course.
+ *
+ * @param {typeof FIGURES[number][0]} name
+ * @param {string} label
+ * @param {T.Activity} activity
+ */
+function tile(name, label, activity) {
+  const figure = h("strong", { class: "figure" }, "–");
+  const values = [...activity[name]];
+  const first_ms = Date.parse(activity.first_at);
+  const points = () => ({ ...pointsOf(values, first_ms), series: /** @type {Series[]} */ ([{ name: `${label} a minute`, values: [] }]) });
+  const drawn = () => {
+    const { times, values: means } = pointsOf(values, first_ms);
+    return { times, series: [{ name: `${label} a minute`, values: means }] };
+  };
+  const course = chart({ label: `${label} over the last day`, step_ms: MINUTES_A_POINT * MINUTE, height: 112, ...points(), ...drawn() });
+  let latest = first_ms + (values.length - 1) * MINUTE;
+  return {
+    element: card(h("div", { class: "tile-head" }, h("h2", null, label), figure, h("span", { class: "hint" }, "in the last minute")), course),
+    /** @param {T.LiveEvent} event */
+    update({ now, minute }) {
+      figure.textContent = compact(now[name]);
+      figure.title = int(now[name]);
+      const at = minute ? Date.parse(minute.at) : latest;
+      if (!minute || at <= latest) return;
+      // Minutes that nobody saw here are known to the server, and to the next visit.
+      for (let missed = latest + MINUTE; missed < at; missed += MINUTE) values.push(null);
+      values.push(minute[name]);
+      latest = at;
+      course.update(drawn());
+    },
+  };
+}
+
+/**
+ * The mean of each few minutes, on the clock's own marks.
+ *
+ * @param {(number | null)[]} values
+ * @param {number} first_ms
+ */
+function pointsOf(values, first_ms) {
+  /** @type {Map<number, number[]>} */
+  const points = new Map();
+  const width = MINUTES_A_POINT * MINUTE;
+  values.forEach((value, index) => {
+    const time = Math.floor((first_ms + index * MINUTE) / width) * width;
+    const known = points.get(time) ?? [];
+    if (value !== null) known.push(value);
+    points.set(time, known);
+  });
+  const mean = (/** @type {number[]} */ known) =>
+    known.length ? Math.round((10 * known.reduce((sum, one) => sum + one, 0)) / known.length) / 10 : null;
+  return { times: [...points.keys()], values: [...points.values()].map(mean) };
+}
+
+/** @param {T.Notice[]} notices */
+function noticeList(notices) {
+  if (!notices.length) return h("p", { class: "all-well" }, icon("check"), "Nothing needs your attention.");
+  return h("div", { class: "card notices" },
+    h("h2", null, plural(notices.length, "thing needs", "things need"), " your attention"),
+    h("ul", null, notices.map((notice) => {
+      const [href, label] = placeOf(notice.about);
+      return h("li", null, icon("warn"), h("p", null, notice.message), h("a", { href }, label));
+    })));
+}
+
+/**
+ * Where one can do something about it.
+ *
+ * @param {T.Notice["about"]} about
+ */
+function placeOf({ kind, id }) {
+  const of = encodeURIComponent(id ?? "");
+  if (kind === "endpoint" && may("manage")) return [`#/endpoints/${of}`, "Open the endpoint"];
+  if (kind === "webhook" && may("manage")) return [`#/webhooks/${of}`, "Open the webhook"];
+  return ["#/settings", "Open the status"];
+}
+
+/** @param {T.UsageReport} report */
+function topGroups({ items }) {
+  if (!items.length) {
+    return card(h("p", { class: "faint" }, "Nothing was billed today. Days begin at midnight UTC."));
+  }
+  const most = Math.max(...items.map((item) => item.input_tokens + item.output_tokens), 1);
+  return table({
+    caption: "Top groups today",
+    columns: [
+      {
+        label: "Group", kind: "main",
+        cell: (item) => may("keys")
+          ? h("a", { href: `#/groups/${encodeURIComponent(item.group_id ?? "")}` }, item.external_entity_id)
+          : item.external_entity_id,
+      },
+      {
+        label: "Tokens", kind: "number",
+        cell: (item) => h("div", { class: "share" },
+          h("span", { class: "share-bar", style: { "--part": `${(100 * (item.input_tokens + item.output_tokens)) / most}%` } }),
+          h("span", { title: int(item.input_tokens + item.output_tokens) }, compact(item.input_tokens + item.output_tokens))),
+      },
+      { label: "Requests", kind: "number", cell: (item) => int(item.requests) },
+    ],
+    rows: items,
+  });
+}
+
+const STATES = /** @type {const} */ ({
+  ok: ["ok", "Answers"],
+  failing: ["bad", "Fails"],
+  unused: ["plain", "Not called yet"],
+});
+
+/** @param {Omit<T.Upstream, "last_success_at" | "last_failure_at">[]} upstreams */
+function upstreamTable(upstreams) {
+  if (!upstreams.length) return card(h("p", { class: "faint" }, "There is no endpoint yet, so no model server is known."));
+  const worst = [...upstreams].sort((a, b) => Number(b.state === "failing") - Number(a.state === "failing")).slice(0, 8);
+  return table({
+    caption: "Model servers",
+    columns: [
+      {
+        label: "Model", kind: "main",
+        cell: (one) => may("manage") ? h("a", { href: `#/endpoints/${encodeURIComponent(one.endpoint_id)}` }, one.slug) : one.slug,
+      },
+      { label: "Server", kind: "wide-only", cell: (one) => one.origin ?? one.provider },
+      {
+        label: "State",
+        cell: (one) => {
+          const [tone, words] = STATES[one.state];
+          return h("div", null, state(tone, words),
+            one.state === "failing" && h("div", { class: "hint" }, `${plural(one.failures_in_a_row, "failure")} in a row: ${one.last_error}`));
+        },
+      },
+    ],
+    rows: worst,
+  });
+}
+
+/** @param {T.Status} status */
+function healthTiles({ disk, webhooks, requests, journal, started_at }) {
+  const behind = webhooks.filter((webhook) => webhook.enabled && webhook.delivery.oldest_waiting_at);
+  const oldest = behind.map((webhook) => webhook.delivery.oldest_waiting_at ?? "").sort()[0];
+  const low = disk !== null && disk.free_bytes < 0.1 * disk.total_bytes;
+  return [
+    small("Running requests", int(requests.running), ["since ", when(started_at), " billed ", int(requests.billed)]),
+    small("Disk", disk ? `${bytes(disk.free_bytes)} free` : "not known",
+      disk ? [low ? state("warn", "Low") : "", `of ${bytes(disk.total_bytes)} (${percent(disk.free_bytes, disk.total_bytes)})`] : ""),
+    small("Log", bytes(journal.bytes), journal.last_error ? state("bad", String(journal.last_error)) : `written in ${milli(journal.sync_p50_us)} (half of all)`),
+    small("Webhooks", webhooks.length ? (oldest ? "Behind" : "Up to date") : "None",
+      oldest ? ["oldest event that waits: ", when(oldest)] : webhooks.length ? plural(webhooks.length, "webhook") : "events are pulled from the API"),
+  ];
+}
+
+/** @param {number} micros */
+const milli = (micros) => `${(micros / 1000).toFixed(micros < 10_000 ? 2 : 0)} ms`;
+
+/** @param {string} name @param {string} value @param {import("../dom.js").Child} more */
+const small = (name, value, more) =>
+  card(h("h3", { class: "tile-name" }, name), h("strong", { class: "figure small-figure" }, value), h("p", { class: "hint" }, more));
+
+/**
+ * What is to be done first, until it is done.
+ *
+ * @param {T.Page<T.Endpoint>} endpoints
+ * @param {T.Page<T.TreeGroup>} groups
+ * @param {T.Status} status
+ */
+function firstSteps(endpoints, groups, status) {
+  const group = groups.items[0];
+  const done = [endpoints.items.length > 0, Boolean(group), (group?.keys ?? 0) > 0 || groups.pagination.has_more, status.requests.billed > 0];
+  if (done.slice(0, 3).every(Boolean)) return null;
+  const of = group ? encodeURIComponent(group.id) : "";
+  /** @type {[string, string, string, string][]} */
+  const steps = [
+    ["Say where a model runs", "An endpoint is a model's name for customers, and the servers that answer for it.", "#/endpoints/new", "New endpoint"],
+    ["Describe a customer", "A group has the models that its keys may call, and the limits on each.", "#/groups/new", "New group"],
+    ["Mint a key", "The customer uses it with the OpenAI SDK; it is shown once.", group ? `#/groups/${of}/keys` : "", "Mint a key"],
+    ["See the first request", "Try it yourself, as that customer.", group ? link("/playground", { group: group.id }) : "", "Playground"],
+  ];
+  const next = done.indexOf(false);
+  return section({ heading: "First steps", lead: "From nothing to a customer's first request, in about two minutes." },
+    h("ol", { class: "steps" }, steps.map(([name, text, href, label], index) =>
+      h("li", { class: ["card", done[index] && "done"], "aria-current": index === next ? "step" : null },
+        h("h3", null, name, done[index] && h("span", { class: "visually-hidden" }, " (done)")),
+        h("p", { class: "hint" }, text),
+        done[index] ? icon("check") : href && linkButton({ label, href, small: true, kind: index === next ? "primary" : "" })))));
+}

@@ -1,0 +1,183 @@
+// One webhook: how it is doing, what was sent lately, what could not be delivered.
+
+import { api } from "../api.js";
+import { deadLetters } from "../billing/dead_letters.js";
+import { deleteWebhook, editWebhook, rotateSecret } from "../billing/webhook_dialogs.js";
+import { hostOf, sentenceOf, stateOf } from "../billing/webhook_words.js";
+import { fill, h } from "../dom.js";
+import { int, milliseconds, plural, utc, when } from "../format.js";
+import { state } from "../ui/badge.js";
+import { button } from "../ui/button.js";
+import { notice } from "../ui/notice.js";
+import { card, facts, page, section } from "../ui/page.js";
+import { table } from "../ui/table.js";
+import { toast } from "../ui/toast.js";
+
+/** @import * as T from "../api_types.js" */
+/** @import { Context } from "../router.js" */
+
+const REFRESH_MS = 3000;
+
+/** @param {Context} context */
+export default async function webhook({ params, signal }) {
+  const id = params.id ?? "";
+  let [now, { items: sent }] = await Promise.all([api.webhooks.get(id), api.webhooks.deliveries(id)]);
+  const letters = await deadLetters(now, () => refresh());
+  const host = hostOf(now.url);
+
+  const badges = h("div", { class: "badges" });
+  const summary = h("div", { class: "webhook-state", role: "status" });
+  const details = h("div");
+  const tested = h("div", { "aria-live": "polite" });
+  const sentTable = deliveryTable();
+  const noneSent = h("p", { class: "faint" }, "None since the gateway started.");
+  const title = h("span");
+  const address = h("span", { class: "anywhere" });
+  const toggle = button({ label: "Disable", press: () => setEnabled(!now.enabled) });
+
+  let told = "";
+  let toldSent = "";
+  const show = () => {
+    const is = JSON.stringify(now);
+    if (is !== told) {
+      const { tone, word } = stateOf(now.delivery);
+      fill(badges, state(tone, word));
+      fill(summary, sentenceOf(now.delivery));
+      fill(details, factsOf(now));
+      fill(title, now.description ?? host);
+      fill(address, now.url);
+      fill(toggle, h("span", null, now.enabled ? "Disable" : "Enable"));
+    }
+    told = is;
+    const sentNow = JSON.stringify(sent);
+    if (sentNow !== toldSent) {
+      sentTable.show(sent);
+      sentTable.hidden = sent.length === 0;
+      noneSent.hidden = sent.length > 0;
+    }
+    toldSent = sentNow;
+  };
+  const refresh = async () => {
+    const [is, of] = await Promise.all([api.webhooks.get(id), api.webhooks.deliveries(id)]);
+    if (signal.aborted) return;
+    now = is;
+    sent = of.items;
+    show();
+    await letters.refresh(now);
+  };
+  const timer = setInterval(() => {
+    if (!document.hidden) void refresh().catch(() => {});
+  }, REFRESH_MS);
+  signal.addEventListener("abort", () => clearInterval(timer));
+
+  const setEnabled = async (/** @type {boolean} */ enabled, isUndo = false) => {
+    now = await api.webhooks.update(id, { enabled });
+    show();
+    const undo = () => void setEnabled(!enabled, true).catch((error) => toast(error.message, { tone: "bad" }));
+    toast(enabled ? "Webhook enabled" : "Webhook disabled: its events wait", { undo: isUndo ? undefined : undo });
+  };
+  const test = async () => {
+    fill(tested);
+    const result = await api.webhooks.test(id);
+    fill(tested, testResult(result));
+    await refresh();
+  };
+  show();
+
+  const made = page({
+    heading: now.description || host,
+    crumbs: [["#/webhooks", "Webhooks"]],
+    badges,
+    lead: address,
+    actions: [
+      button({ label: "Send a test", icon: "send", kind: "primary", press: test }),
+      button({ label: "Edit", icon: "edit", press: async () => { if (await editWebhook(now)) await refresh(); } }),
+      toggle,
+    ],
+  },
+  card(summary, tested, details),
+  section({
+    heading: "Recent deliveries", lead: "The latest 100 attempts since the gateway started.",
+  }, noneSent, sentTable),
+  letters.element,
+  section({
+    heading: "Signing secret",
+    lead: "Every delivery is signed with it. It was shown when the webhook was made, and can be replaced.",
+    actions: button({
+      label: "Rotate secret", icon: "refresh", small: true,
+      press: async () => { if (await rotateSecret(now)) await refresh(); },
+    }),
+  }),
+  section({
+    heading: "Delete this webhook", lead: "Nothing is delivered any more, and its dead letters are forgotten.",
+    actions: button({
+      label: "Delete webhook", icon: "trash", kind: "danger-quiet", small: true, press: () => deleteWebhook(now),
+    }),
+  }));
+  const heading = made.element.querySelector("h1");
+  if (heading) fill(heading, title);
+  return made;
+}
+
+/** @param {T.Webhook} webhook */
+function factsOf({ delivery, created_at, previous_secret_until, id }) {
+  const error = delivery.last_error;
+  const taken = `${plural(delivery.deliveries, "delivery", "deliveries")} with ${plural(delivery.events, "event")}`;
+  return facts([
+    ["Since the start", `${taken}; ${plural(delivery.failed_attempts, "attempt")} failed`],
+    ["Last success", when(delivery.last_success_at, "none since the start")],
+    ["Last error", error ? [error.message, " ", h("span", { class: "hint" }, when(error.at))] : "none since the start"],
+    ["Log records behind", int(delivery.records_behind)],
+    ...(previous_secret_until
+      ? [/** @type {[string, string]} */ (["Secret before", `signs too until ${utc(previous_secret_until)}`])] : []),
+    ["Created", when(created_at)],
+    ["Id", h("code", null, id)],
+  ]);
+}
+
+/** @param {T.Tested} result */
+function testResult({ ok, status, error, duration_ms, request_id }) {
+  const took = `${milliseconds(duration_ms)}, request id `;
+  return notice(ok ? "ok" : "bad",
+    h("p", null, ok
+      ? `The receiver took the test: it answered ${status}.`
+      : `The test did not arrive: ${error ?? `answered ${status}`}.`),
+    h("p", { class: "hint" }, took, h("code", null, request_id)));
+}
+
+const KINDS = { events: "Events", test: "Test", redelivery: "Redelivery" };
+
+const OUTCOMES = /** @type {const} */ ({
+  delivered: ["ok", "Delivered"],
+  retrying: ["warn", "Tried again"],
+  waiting: ["warn", "Waits"],
+  dead_letter: ["bad", "Dead letter"],
+  failed: ["bad", "Failed"],
+});
+
+function deliveryTable() {
+  return table({
+    caption: "Recent deliveries",
+    columns: [
+      {
+        label: "Time (UTC)", kind: "nowrap",
+        cell: ({ at }) => h("time", { datetime: at, title: utc(at) }, at.slice(5, 19).replace("T", " ")),
+      },
+      {
+        label: "What", kind: "main",
+        cell: ({ kind, events, attempt }) => [
+          KINDS[kind], kind !== "test" && h("span", { class: "faint" }, ` (${events})`),
+          attempt > 1 && h("div", { class: "hint" }, `attempt ${attempt}`),
+        ],
+      },
+      { label: "Outcome", cell: ({ outcome }) => state(OUTCOMES[outcome][0], OUTCOMES[outcome][1]) },
+      { label: "Answer", cell: ({ status, error }) => h("span", { class: "anywhere" }, error ?? status) },
+      { label: "Duration", kind: "number", cell: ({ duration_ms }) => milliseconds(duration_ms) },
+      {
+        label: "Request id", kind: "wide-only",
+        cell: ({ request_id }) => h("code", { class: "small-text" }, request_id),
+      },
+    ],
+    rows: /** @type {T.Delivery[]} */ ([]),
+  });
+}

@@ -1,0 +1,83 @@
+// Which page is shown, by the address behind `#`. The server knows nothing of it, so a link works as it is pasted.
+
+import { routes } from "./routes.js";
+
+/**
+ * What a page is given.
+ *
+ * @typedef {{
+ *   params: Record<string, string>, query: URLSearchParams,
+ *   signal: AbortSignal,
+ *   setQuery: (changes: Record<string, string | null | undefined>, how?: {replace?: boolean}) => void
+ * }} Context `signal` is aborted when the page is left; `setQuery` writes the address and draws nothing
+ */
+
+/**
+ * A page: `heading` ends up in the window's title; `element` is drawn.
+ *
+ * @typedef {{heading: string, element: HTMLElement}} Page
+ */
+
+/** @typedef {(context: Context) => Promise<Page> | Page} MakePage */
+
+/** @param {string} hash */
+export function parse(hash) {
+  const [path, query] = hash.replace(/^#/, "").split(/\?(.*)/s);
+  return { path: path?.startsWith("/") ? path : "/", query: new URLSearchParams(query ?? "") };
+}
+
+/**
+ * An address within the UI.
+ *
+ * @param {string} path with its values already encoded by `encodeURIComponent`
+ * @param {Record<string, string | number | null | undefined>} [query]
+ */
+export function link(path, query = {}) {
+  const given = Object.entries(query).filter(([, value]) => value !== null && value !== undefined && value !== "");
+  const text = new URLSearchParams(given.map(([name, value]) => [name, String(value)])).toString();
+  return `#${path}${text && `?${text}`}`;
+}
+
+/**
+ * @param {string} path
+ * @param {Record<string, string | number | null | undefined>} [query]
+ */
+export function go(path, query) {
+  location.hash = link(path, query);
+}
+
+/** @param {string} path */
+export function match(path) {
+  const parts = path.split("/").filter(Boolean);
+  for (const route of routes) {
+    const wanted = route.path.split("/").filter(Boolean);
+    if (wanted.length !== parts.length) continue;
+    /** @type {Record<string, string>} */
+    const params = {};
+    const fits = wanted.every((want, at) => {
+      const part = parts[at] ?? "";
+      if (!want.startsWith(":")) return want === part;
+      try {
+        params[want.slice(1)] = decodeURIComponent(part);
+      } catch {
+        return false;
+      }
+      return true;
+    });
+    if (fits) return { route, params };
+  }
+  return null;
+}
+
+/** @type {Context["setQuery"]} */
+export function setQuery(changes, how) {
+  const { path, query } = parse(location.hash);
+  for (const [name, value] of Object.entries(changes)) {
+    if (value) query.set(name, value);
+    else query.delete(name);
+  }
+  const address = link(path, Object.fromEntries(query));
+  if (address === location.hash) return;
+  if (how?.replace) history.replaceState(null, "", address);
+  else history.pushState(null, "", address);
+}

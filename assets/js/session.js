@@ -1,0 +1,44 @@
+// Who is signed in, and what they may do. The server decides; here it only decides what is offered.
+
+import { api } from "./api.js";
+
+/** @import { Session } from "./api_types.js" */
+
+/** What a page does: `manage` everything, `keys` of customers (and reading groups), or read `metrics`. */
+/** @typedef {"manage" | "keys" | "metrics" | "any"} Scope */
+
+/** @type {Session | null} */
+let current = null;
+let gateway = { version: "", inference_url: "" };
+
+/** Asks who is signed in. */
+export async function loadSession() {
+  const answer = await api.session.get();
+  current = answer.session;
+  if (answer.gateway) gateway = answer.gateway;
+  return current;
+}
+
+/** @returns {Session | null} */
+export const session = () => current;
+
+/** The gateway's version, and the address that customers call, without `/v1`. */
+export const about = () => gateway;
+
+/** @param {Scope} scope */
+export function may(scope) {
+  switch (current?.type) {
+    case "WORKSPACE_MANAGE_ALL":
+      return true;
+    case "WORKSPACE_MANAGE_API_KEYS":
+      return scope === "keys" || scope === "any";
+    case "WORKSPACE_EXPORT_METRICS":
+      return scope === "metrics" || scope === "any";
+    default:
+      return false;
+  }
+}
+
+export function forgetSession() {
+  current = null;
+}

@@ -1,0 +1,12 @@
+// A state in a word: the colour only repeats what the word says.
+
+import { h } from "../dom.js";
+
+/** @import { Child } from "../dom.js" */
+/** @typedef {"ok" | "warn" | "bad" | "plain" | "accent"} Tone */
+
+/** @param {Tone} tone @param {Child} text */
+export const badge = (tone, text) => h("span", { class: ["badge", tone] }, text);
+
+/** A state with a dot before it. @param {Tone} tone @param {Child} text */
+export const state = (tone, text) => h("span", { class: ["state", tone] }, text);

@@ -1,0 +1,37 @@
+// Text to take along.
+
+import { h } from "../dom.js";
+import { button } from "./button.js";
+import { toast } from "./toast.js";
+
+/** @param {string} text @param {string} [what] */
+export async function copy(text, what = "Copied") {
+  try {
+    await navigator.clipboard.writeText(text);
+  } catch {
+    // Without https or localhost there is no clipboard to write to.
+    const area = h("textarea", { value: text, readonly: true, class: "visually-hidden" });
+    (document.querySelector("dialog[open]") ?? document.body).append(area);
+    area.select();
+    const done = document.execCommand("copy");
+    area.remove();
+    if (!done) return toast("The browser did not let this page copy it. Select it and copy it yourself.", { tone: "bad" });
+  }
+  toast(what);
+}
+
+/** @param {{text: string, label?: string, told?: string}} options */
+export const copyButton = ({ text, label = "Copy", told = "Copied" }) =>
+  button({ label, icon: "copy", small: true, kind: "quiet", iconOnly: label === "Copy", press: () => copy(text, told) });
+
+/** A value that is only there to be copied. @param {{label: string, value: string}} options */
+export const copyField = ({ label, value }) =>
+  h("div", { class: "copy-field" },
+    h("code", { "aria-label": label, role: "textbox", "aria-readonly": "true", tabindex: "0" }, value),
+    button({ label: "Copy", icon: "copy", kind: "primary", press: () => copy(value, `${label} copied`) }));
+
+/** A command or a piece of code. @param {{label: string, text: string}} options */
+export const snippet = ({ label, text }) =>
+  h("figure", { class: "snippet" },
+    h("figcaption", null, h("span", null, label), copyButton({ text, told: `${label} copied` })),
+    h("pre", { tabindex: "0", "aria-label": label }, h("code", null, text)));

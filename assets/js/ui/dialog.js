@@ -1,0 +1,92 @@
+// Dialogs: the browser's own, so that focus, Escape and what lies behind are its business.
+
+import { fill, freshId, h } from "../dom.js";
+import { ApiError } from "../api.js";
+import { button } from "./button.js";
+import { field, form, textInput } from "./form.js";
+import { icon } from "./icon.js";
+
+/** @import { Child } from "../dom.js" */
+
+/**
+ * Opens a dialog. `content` is given the function that closes it, with the result.
+ *
+ * @template Result
+ * @param {{heading: string, wide?: boolean, content: (close: (result?: Result) => void) => Child}} options
+ * @returns {Promise<Result | undefined>} undefined if it was dismissed
+ */
+export function dialog({ heading, wide, content }) {
+  return new Promise((resolve) => {
+    const id = freshId("dialog");
+    /** @type {Result | undefined} */
+    let given;
+    const close = (/** @type {Result} */ result) => {
+      given = result;
+      shown.close();
+    };
+    const dismiss = h("button", { type: "button", class: "button quiet icon-only", onclick: () => shown.close() },
+      icon("close"), h("span", { class: "visually-hidden" }, "Close"));
+    const shown = h("dialog", { "aria-labelledby": id, class: [wide && "wide"] },
+      h("header", { class: "dialog-head" }, h("h2", { id }, heading), dismiss),
+      h("div", { class: "dialog-body" }, content(/** @type {(result?: Result) => void} */ (close))),
+      h("div", { class: "dialog-toasts", role: "status" }));
+    shown.addEventListener("close", () => {
+      shown.remove();
+      resolve(given);
+    });
+    document.body.append(shown);
+    shown.showModal();
+    const first = shown.querySelector("[autofocus], .dialog-body :is(input, select, textarea)");
+    if (first instanceof HTMLElement) first.focus();
+    // A page that is left takes its dialogs along.
+    addEventListener("hashchange", () => shown.close(), { once: true });
+  });
+}
+
+/**
+ * Asks before something that cannot be undone. With `word`, that word must be typed.
+ *
+ * @param {{heading: string, text: Child, action: string, word?: string, wordLabel?: string,
+ *   run: () => Promise<unknown>}} options `run` does it; its error is shown where one decided
+ * @returns {Promise<boolean>} whether it was done
+ */
+export async function confirmDanger({ heading, text, action, word, wordLabel, run }) {
+  const done = await dialog({
+    heading,
+    content: (/** @type {(done?: boolean) => void} */ close) => {
+      const typed = word && textInput({ name: "confirm", autocomplete: "off", spellcheck: "false" });
+      return form({
+        submit: action,
+        kind: "danger",
+        cancel: () => close(),
+        send: async () => {
+          if (typed && typed.value.trim() !== word) throw new ApiError(0, "", `confirm: Type ${word} exactly.`);
+          await run();
+          close(true);
+        },
+      },
+      h("div", { class: "prose" }, text),
+      typed && field({ label: wordLabel ?? "To confirm, type", name: "confirm", input: typed, hint: h("code", null, word) }));
+    },
+  });
+  return done === true;
+}
+
+/**
+ * Shows a secret for the only time.
+ *
+ * @param {{heading: string, text: Child, secret: string, label: string, more?: Child}} options
+ */
+export async function showSecret({ heading, text, secret, label, more }) {
+  const { copyField } = await import("./copy.js");
+  await dialog({
+    heading,
+    wide: true,
+    content: (close) => {
+      const body = h("div", { class: "stack" });
+      fill(body, h("p", null, text), copyField({ label, value: secret }), more,
+        h("div", { class: "form-actions" }, button({ label: "I have stored it", kind: "primary", press: () => close() })));
+      return body;
+    },
+  });
+}

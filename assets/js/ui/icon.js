@@ -1,0 +1,8 @@
+// A sign from assets/icons.svg. It says nothing to a screen reader: the words are beside it.
+
+import { svg } from "../dom.js";
+
+/** @param {string} name @param {string} [kind] */
+export const icon = (name, kind) =>
+  svg("svg", { class: ["icon", kind], "aria-hidden": "true", focusable: "false" },
+    svg("use", { href: `/assets/icons.svg#${name}` }));

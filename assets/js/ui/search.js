@@ -1,0 +1,94 @@
+// From a name, an id or a customer's key to its page, in a few keystrokes.
+
+import { api } from "../api.js";
+import { fill, freshId, h } from "../dom.js";
+import { may } from "../session.js";
+import { dialog } from "./dialog.js";
+import { settled, textInput } from "./form.js";
+import { icon } from "./icon.js";
+
+/** @import { Found } from "../api_types.js" */
+
+const SIGNS = { group: "tree", endpoint: "route", api_key: "key" };
+
+/** @param {Found} found */
+const address = (found) =>
+  ({
+    group: `#/groups/${encodeURIComponent(found.id)}`,
+    endpoint: `#/endpoints/${encodeURIComponent(found.id)}`,
+    api_key: `#/groups/${encodeURIComponent(found.group_id ?? "")}/keys`,
+  })[found.kind];
+
+/**
+ * Of a customer's key only the prefix is looked for, and its secret stays here: what is before the point of a minted
+ * one, the first 16 characters of one that the customer had already.
+ *
+ * @param {string} text
+ */
+const withoutSecret = (text) => (/^\S{32,}$/.test(text) ? (/^(\w+)\./.exec(text)?.[1] ?? text.slice(0, 16)) : text);
+
+/** What tells it from others that are called alike. @param {Found} found */
+const detail = (found) =>
+  ({ group: found.detail, endpoint: "model", api_key: `${found.id} of ${found.detail}` })[found.kind];
+
+export function openSearch() {
+  return dialog({
+    heading: "Search",
+    content: (close) => {
+      const listId = freshId("found");
+      const input = textInput({
+        role: "combobox", "aria-expanded": "true", "aria-controls": listId, "aria-autocomplete": "list",
+        "aria-label": "Search groups, endpoints and keys", placeholder: "A group, an id, a model or a key", autofocus: true,
+        maxlength: 256, autocomplete: "off", spellcheck: "false",
+      });
+      const list = h("ul", { id: listId, class: "found", role: "listbox", "aria-label": "Found" });
+      const told = h("p", { class: "hint", role: "status" }, "Paste a customer's key, too: only its prefix is looked at.");
+      let at = 0;
+      const options = () => /** @type {HTMLElement[]} */ ([...list.querySelectorAll("[role=option]")]);
+      const mark = (/** @type {number} */ to) => {
+        const all = options();
+        at = all.length ? (to + all.length) % all.length : 0;
+        all.forEach((one, index) => one.setAttribute("aria-selected", String(index === at)));
+        const chosen = all[at];
+        if (chosen) input.setAttribute("aria-activedescendant", chosen.id);
+        else input.removeAttribute("aria-activedescendant");
+        chosen?.scrollIntoView({ block: "nearest" });
+      };
+      const open = (/** @type {Found} */ found) => {
+        close();
+        location.hash = address(found);
+      };
+      let asked = "";
+      const ask = settled(async () => {
+        const text = withoutSecret(input.value.trim());
+        if (text === asked) return;
+        asked = text;
+        const { items, more } = text ? await api.search(text) : { items: [], more: false };
+        if (asked !== text) return;
+        const shown = /** @type {Found[]} */ (items).filter((found) => found.kind !== "endpoint" || may("manage"));
+        fill(list, shown.map((found) => h("li", {
+          id: freshId("option"), role: "option", "aria-selected": "false", onclick: () => open(found),
+        }, icon(SIGNS[found.kind]), h("span", { class: "found-title" }, found.title), h("span", { class: "hint" }, detail(found)))));
+        fill(told, !text ? "" : shown.length === 0 ? "Nothing has this in its name, id or prefix." : more ? "There is more: type on." : "");
+        shown.forEach((found, index) => {
+          const option = options()[index];
+          if (option) targets.set(option, found);
+        });
+        mark(0);
+      }, 120);
+      /** @type {WeakMap<HTMLElement, Found>} */
+      const targets = new WeakMap();
+      input.addEventListener("input", ask);
+      input.addEventListener("keydown", (event) => {
+        const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+        const chosen = options()[at];
+        const found = chosen && targets.get(chosen);
+        if (step) mark(at + step);
+        else if (event.key === "Enter" && found) open(found);
+        else return;
+        event.preventDefault();
+      });
+      return h("div", { class: "search" }, input, list, told);
+    },
+  });
+}

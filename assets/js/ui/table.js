@@ -1,0 +1,74 @@
+// Tables, and lists that go on.
+
+import { fill, h } from "../dom.js";
+import { button } from "./button.js";
+
+/** @import { Child } from "../dom.js" */
+/** @import * as T from "../api_types.js" */
+
+/**
+ * @template Row
+ * @typedef {{label: string, cell: (row: Row) => Child, kind?: "number" | "wide-only" | "actions" | "main" | "nowrap",
+ *   hideLabel?: boolean}} Column `wide-only` columns are left out on a phone
+ */
+
+/**
+ * @template Row
+ * @param {{caption: string, columns: Column<Row>[], rows: Row[], rowKind?: (row: Row) => string | false}} options the
+ *   caption is for those who cannot see what stands around
+ */
+export function table({ caption, columns, rows, rowKind }) {
+  const body = h("tbody", null, rows.map((row) => tableRow(columns, row, rowKind?.(row))));
+  const made = h("table", { class: "table" },
+    h("caption", { class: "visually-hidden" }, caption),
+    h("thead", null, h("tr", null, columns.map((column) =>
+      h("th", { scope: "col", class: column.kind },
+        h("span", { class: column.hideLabel && "visually-hidden" }, column.label))))),
+    body);
+  const frame = h("div", { class: "table-frame", role: "region", "aria-label": caption, tabindex: "0" }, made);
+  return Object.assign(frame, {
+    /** @param {Row[]} more */
+    add: (more) => body.append(...more.map((row) => tableRow(columns, row, rowKind?.(row)))),
+    /** @param {Row[]} other */
+    show: (other) => fill(body, other.map((row) => tableRow(columns, row, rowKind?.(row)))),
+  });
+}
+
+/**
+ * @template Row
+ * @param {Column<Row>[]} columns
+ * @param {Row} row
+ * @param {string | false} [kind]
+ */
+const tableRow = (columns, row, kind) =>
+  h("tr", { class: kind }, columns.map((column) =>
+    column.kind === "main"
+      ? h("th", { scope: "row", class: "main" }, column.cell(row))
+      : h("td", { class: column.kind }, column.cell(row))));
+
+/**
+ * A list of the API as a table that grows by pages.
+ *
+ * @template Row
+ * @param {{caption: string, columns: Column<Row>[], list: (query: T.Query) => Promise<T.Page<Row>>, query?: T.Query,
+ *   empty: Child, rowKind?: (row: Row) => string | false, told?: (page: T.Page<Row>) => void}} options
+ */
+export async function pagedTable({ caption, columns, list, query = {}, empty, rowKind, told }) {
+  let page = await list(query);
+  told?.(page);
+  // A page may hold nothing and yet not be the last one.
+  while (!page.items.length && page.pagination.cursor) page = await list({ ...query, cursor: page.pagination.cursor });
+  if (!page.items.length) return h("div", null, empty);
+  const made = table({ caption, columns, rows: page.items, rowKind });
+  const more = button({
+    label: "Show more",
+    press: async () => {
+      page = await list({ ...query, cursor: page.pagination.cursor ?? undefined });
+      told?.(page);
+      made.add(page.items);
+      more.hidden = !page.pagination.cursor;
+    },
+  });
+  more.hidden = !page.pagination.cursor;
+  return h("div", { class: "paged" }, made, more);
+}
