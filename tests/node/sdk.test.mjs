@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { after, before, beforeEach, describe, test } from "node:test";
 import OpenAI from "openai";
 import { GREETING, GREETING_USAGE, startAimock } from "./support/aimock.mjs";
-import { Gateway } from "./support/gateway.mjs";
+import { Gateway } from "../support/gateway.mjs";
 
 const hello = [{ role: "user", content: "hello" }];
 const weather = [{ role: "user", content: "weather" }];

@@ -7,22 +7,25 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { createInterface } from "node:readline";
 
-const ADMIN_KEY = "node-tests-operator-key-0123456789";
-const BINARY = process.env.TOLLGATE_BIN ?? resolve(import.meta.dirname, "../../../target/debug/tollgate");
+export const ADMIN_KEY = "node-tests-operator-key-0123456789";
+const BINARY = process.env.TOLLGATE_BIN ?? resolve(import.meta.dirname, "../../target/debug/tollgate");
 
 let unique = 0;
 
 export class Gateway {
-  static async start() {
+  // `settings` are `TOLLGATE_` ones, by their field's name: `Gateway.start({ max_body: "1KiB" })`.
+  static async start(settings = {}) {
     const gateway = new Gateway();
+    gateway.adminKey = settings.admin_key ?? ADMIN_KEY;
     gateway.scratch = await mkdtemp(join(tmpdir(), "tollgate-node-test-"));
-    const settings = Object.entries(process.env).filter(([name]) => !name.startsWith("TOLLGATE_"));
-    const address = "127.0.0.1:0";
-    gateway.process = spawn(
-      BINARY,
-      ["serve", "--listen", address, "--admin-listen", address, "--data-dir", join(gateway.scratch, "data")],
-      { env: { ...Object.fromEntries(settings), TOLLGATE_ADMIN_KEY: ADMIN_KEY }, stdio: ["ignore", "ignore", "pipe"] },
-    );
+    const env = environment({
+      listen: "127.0.0.1:0",
+      admin_listen: "127.0.0.1:0",
+      data_dir: join(gateway.scratch, "data"),
+      admin_key: ADMIN_KEY,
+      ...settings,
+    });
+    gateway.process = spawn(BINARY, ["serve"], { env, stdio: ["ignore", "ignore", "pipe"] });
     gateway.ended = once(gateway.process, "exit");
     gateway.log = "";
     const addresses = {};
@@ -51,10 +54,10 @@ export class Gateway {
     if (code !== 0) throw new Error(`exit ${code} after SIGTERM:\n${this.log}`);
   }
 
-  async admin(method, path, body) {
+  async admin(method, path, body, headers = {}) {
     const answer = await fetch(this.adminURL + path, {
       method,
-      headers: { authorization: `Bearer ${ADMIN_KEY}` },
+      headers: { authorization: `Bearer ${this.adminKey}`, ...headers },
       body: body === undefined ? undefined : JSON.stringify(body),
     });
     const text = await answer.text();
@@ -91,6 +94,13 @@ export class Gateway {
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
   }
+}
+
+// The machine's environment with these settings of the gateway's and no others.
+function environment(settings) {
+  const others = Object.entries(process.env).filter(([name]) => !name.startsWith("TOLLGATE_"));
+  const ours = Object.entries(settings).map(([name, value]) => [`TOLLGATE_${name.toUpperCase()}`, String(value)]);
+  return Object.fromEntries([...others, ...ours]);
 }
 
 function parse(line) {

@@ -1,0 +1,141 @@
+// What the pages on usage, events and changes compute, without a browser.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { load } from "./support/load.mjs";
+
+const { changesOf } = await load("js/billing/diff.js");
+const { bucketsOf, moment, rangeOf, stepOf, timesOf } = await load("js/billing/range.js");
+const { listOf, written } = await load("js/billing/lists.js");
+const { cell, eventHeader, eventLine } = await load("js/billing/csv.js");
+const { seriesOf } = await load("js/billing/report.js");
+const { ulidTime } = await load("js/billing/ulid.js");
+
+const NOW = Date.parse("2026-03-01T10:30:00Z");
+const range = (address, otherwise = "7d") => timesOf(rangeOf(new URLSearchParams(address), otherwise, NOW));
+
+test("ranges begin and end at midnight UTC, months on their first", () => {
+  assert.deepEqual(range(""), { start_time: "2026-02-23T00:00:00.000Z", end_time: undefined });
+  assert.deepEqual(range("range=today"), { start_time: "2026-03-01T00:00:00.000Z", end_time: undefined });
+  assert.deepEqual(range("range=yesterday"), { start_time: "2026-02-28T00:00:00.000Z", end_time: "2026-03-01T00:00:00.000Z" });
+  assert.deepEqual(range("range=last_month"), { start_time: "2026-02-01T00:00:00.000Z", end_time: "2026-03-01T00:00:00.000Z" });
+  assert.deepEqual(range("", "all"), { start_time: undefined, end_time: undefined });
+});
+
+test("a date that is an end includes its day, a minute does not; nonsense is the usual range", () => {
+  assert.deepEqual(range("from=2026-01-01&to=2026-01-31"), { start_time: "2026-01-01T00:00:00.000Z", end_time: "2026-02-01T00:00:00.000Z" });
+  assert.equal(moment("2026-01-01T10:00", true), Date.parse("2026-01-01T10:00:00Z"));
+  assert.deepEqual(range("range=never&from=x"), range(""));
+  assert.deepEqual(range("from=2026-02-02&to=2026-01-01").end_time, "2026-02-02T00:00:00.000Z");
+});
+
+test("up to three days are shown by the hour, and no bucket lies in the future", () => {
+  const today = rangeOf(new URLSearchParams("range=today"), "7d", NOW);
+  assert.equal(stepOf(today, NOW), "hour");
+  assert.equal(bucketsOf(today, "hour", NOW).length, 11);
+  const week = rangeOf(new URLSearchParams("range=7d"), "7d", NOW);
+  assert.equal(stepOf(week, NOW), "day");
+  assert.deepEqual(bucketsOf(week, "day", NOW).map((at) => new Date(at).getUTCDate()), [23, 24, 25, 26, 27, 28, 1]);
+});
+
+test("lists of an address keep commas and percent signs of their values", () => {
+  for (const values of [["a"], ["a", "b/c"], ["a,b", "50%", "%2C", "x,%25"]]) {
+    assert.deepEqual(listOf(new URLSearchParams({ x: written(values) }), "x"), values);
+  }
+  assert.deepEqual(listOf(new URLSearchParams("x=a&x=b&x=a"), "x"), ["a", "b"]);
+  assert.equal(written([]), null);
+});
+
+test("a cell is quoted where it must be, and is never a formula", () => {
+  assert.equal(cell('say "hi", twice'), '"say ""hi"", twice"');
+  assert.equal(cell("two\nlines"), '"two\nlines"');
+  for (const formula of ["=1+1", "+1", "-1", "@SUM(A1)", "\tx"]) assert.ok(cell(formula).startsWith("'"), formula);
+  assert.equal(cell(-1), "-1");
+  assert.equal(cell(null), "");
+});
+
+test("an event's line has as many cells as the header", () => {
+  const event = {
+    idempotencyKey: "01", timestamp: "t", requestId: "r", requestMetadata: { a: "=1" }, modelSlug: "a/b", externalEntityId: "=cmd()",
+    apiKeyPrefix: "sk_1", tokens: { inputTokens: 1, outputTokens: 2, cachedInputTokens: 0 }, usageSource: "upstream", groupId: "g",
+    route: "/v1/chat/completions", streamed: false, status: 200, durationMs: 5, ttftMs: null, cost: null,
+  };
+  assert.equal(eventLine({ ...event, requestMetadata: null }).split(",").length, eventHeader().split(",").length);
+  assert.match(eventLine(event), /,'=cmd\(\),/);
+  assert.match(eventLine(event), /"\{""a"":""=1""\}"/);
+});
+
+test("a ULID tells its time, and nothing else does", () => {
+  assert.equal(ulidTime("01ARZ3NDEKTSV4RRFFQ69G5FAV"), 1469922850259);
+  for (const bad of ["", "01ARZ3NDEKTSV4RRFFQ69G5FA", "81ARZ3NDEKTSV4RRFFQ69G5FAV", "01ARZ3NDEKTSV4RRFFQ69G5FAU"]) assert.equal(ulidTime(bad), null);
+});
+
+test("the largest have a series each, and what is left of the sums is the others", () => {
+  const item = (group, hour, input) => ({
+    group_id: group, external_entity_id: group, hour: `2026-03-01T0${hour}:00:00Z`, requests: 1, input_tokens: input, output_tokens: 0, cost: {},
+  });
+  const buckets = [0, 1].map((hour) => Date.parse(`2026-03-01T0${hour}:00:00Z`));
+  const given = { buckets, step: "hour", by: "group", metric: "tokens", largest: [item("a", 0, 0)] };
+  const sums = [0, 1].map((hour) => ({ ...item("x", hour, 10), group_id: undefined, external_entity_id: undefined }));
+  assert.deepEqual(seriesOf({ ...given, rows: [item("a", 0, 7), item("a", 1, 10)], sums }), [
+    { name: "a", values: [7, 10] }, { name: "Others", values: [3, 0] },
+  ]);
+  const alone = seriesOf({ ...given, rows: [item("a", 0, 10), item("a", 1, 10)], sums });
+  assert.deepEqual(alone.map(({ name }) => name), ["a"], "without others there is no such series");
+});
+
+test("costs of binary fractions leave no others that are not there", () => {
+  const item = (amount) => ({ group_id: "a", external_entity_id: "a", day: "2026-03-01", cost: { EUR: amount } });
+  const sums = [{ day: "2026-03-01", cost: { EUR: "0.3" } }];
+  const made = seriesOf({
+    buckets: [Date.parse("2026-03-01")], step: "day", by: "group", metric: "cost:EUR", largest: [item("0")],
+    rows: [item("0.1"), item("0.2")], sums,
+  });
+  assert.deepEqual(made.map(({ name }) => name), ["a"]);
+});
+
+const GROUP = {
+  id: "01", metadata: { name: "Acme", external_entity_id: "cust_1" }, disabled: false, created_at: "2026-03-01T10:00:00.123Z",
+  models: [
+    { slug: "a/chat", rate_limits: [], usage_limits: [{ type: "TOKEN", unit: "DAY", threshold: 1000 }] },
+    { slug: "a/embed", rate_limits: [], usage_limits: [] },
+  ],
+};
+
+test("a change is a list of the fields that changed, in words", () => {
+  const after = structuredClone(GROUP);
+  after.metadata.name = null;
+  after.disabled = true;
+  after.models[0].usage_limits[0].threshold = 2000;
+  assert.deepEqual(changesOf(GROUP, after), [
+    { field: "name", before: "Acme", after: null },
+    { field: "disabled", before: "no", after: "yes" },
+    { field: "models › a/chat › usage limits › tokens per day", before: "1,000", after: "2,000" },
+  ]);
+});
+
+test("a model that went is one line for itself and one for each limit, and the ones after it did not change", () => {
+  const after = { ...GROUP, models: GROUP.models.slice(1) };
+  assert.deepEqual(changesOf(GROUP, after), [
+    { field: "models › a/chat › usage limits › tokens per day", before: "1,000", after: null },
+  ]);
+  assert.deepEqual(changesOf(GROUP, { ...GROUP, models: GROUP.models.slice(0, 1) }), [{ field: "models › a/embed", before: "yes", after: null }]);
+});
+
+test("what was made is listed whole, what was ended too, and what did not change not at all", () => {
+  assert.ok(changesOf(null, GROUP).every(({ before }) => before === null));
+  assert.ok(changesOf(GROUP, null).every(({ after }) => after === null));
+  assert.deepEqual(changesOf(GROUP, structuredClone(GROUP)), []);
+  assert.deepEqual(changesOf({ id: "1", updated_at: "a" }, { id: "1", updated_at: "b" }), []);
+});
+
+test("targets of an endpoint are compared by their place", () => {
+  const one = { targets: [{ provider: "DEMO" }, { provider: "OPENAI", secret_id: "s" }] };
+  assert.deepEqual(changesOf(one, { targets: [{ provider: "DEMO" }, { provider: "ANTHROPIC", secret_id: "s" }] }), [
+    { field: "targets › 2. › provider", before: "OPENAI", after: "ANTHROPIC" },
+  ]);
+});
+
+test("a name with the signs of a path is one name", () => {
+  assert.deepEqual(changesOf({ name: "a › b" }, { name: "<img src=x>" }), [{ field: "name", before: "a › b", after: "<img src=x>" }]);
+});

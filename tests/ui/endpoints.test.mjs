@@ -1,0 +1,249 @@
+// Endpoints: from a preset to a saved one, the check's four lines, the order of targets, the end of one.
+
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { Gateway } from "../support/gateway.mjs";
+import { assertAccessible } from "./support/axe.mjs";
+import { Browser } from "./support/browser.mjs";
+import { tabTo } from "./support/keyboard.mjs";
+import { Upstream } from "./support/upstream.mjs";
+
+// Nothing ever listens there.
+const NOBODY = "http://127.0.0.1:1";
+
+let browser, gateway, upstream;
+before(async () => {
+  browser = await Browser.start();
+  gateway = await Gateway.start();
+  upstream = await Upstream.start();
+});
+after(async () => {
+  await browser.stop();
+  await gateway.stop();
+  await upstream.stop();
+});
+
+let unique = 0;
+const freshSlug = () => `test/model-${++unique}`;
+const create = (targets, more = {}) => gateway.admin("POST", "/v1/gateway/endpoints", { slug: freshSlug(), targets, ...more });
+const stored = (id) => gateway.admin("GET", `/v1/gateway/endpoints/${id}`);
+const target = (page, number) => page.getByRole("group", { name: `Target ${number}`, exact: true });
+const told = (page, text) => page.getByRole("status").filter({ hasText: text }).first().waitFor();
+const line = (place, words) => place.getByRole("listitem").filter({ hasText: words });
+const group = (slug) => gateway.admin("POST", "/v1/gateway/groups", {
+  metadata: { external_entity_id: `carries-${slug}`, name: `Carries ${slug}` }, models: [{ slug }], hierarchy: {},
+});
+
+test("a preset, a check and a click make an endpoint that customers can call", async (t) => {
+  const tab = await browser.tab(t, gateway);
+  const { page } = tab;
+  const slug = freshSlug();
+  await tab.open("/endpoints/new");
+  await page.getByLabel("Slug").fill(slug);
+  await target(page, 1).getByRole("button", { name: "vLLM" }).click();
+  const url = target(page, 1).getByLabel("Base URL");
+  assert.equal(await url.inputValue(), "http://127.0.0.1:8000");
+  await url.fill(upstream.baseURL);
+  await target(page, 1).getByLabel("Model name").fill(upstream.target.target_model);
+  await page.getByRole("button", { name: "Check", exact: true }).click();
+  for (const words of ["Reachable: good", "Knows the model: good", "Streams: good", "Reports usage: good"]) {
+    await line(target(page, 1), words).waitFor();
+  }
+  await assertAccessible(tab, "a checked endpoint");
+  await page.getByRole("button", { name: "Create endpoint" }).click();
+  await told(page, slug);
+  await page.getByRole("heading", { level: 1, name: slug }).waitFor();
+  const { items } = await gateway.admin("GET", "/v1/gateway/endpoints?limit=1000");
+  const made = items.find((endpoint) => endpoint.slug === slug);
+  assert.equal(made.targets[0].base_url, upstream.baseURL);
+  assert.equal(made.pricing, null);
+  await tab.open("/endpoints");
+  await page.getByRole("row").filter({ hasText: slug }).getByText("not priced").waitFor();
+});
+
+test("what the check finds wrong is said at its target, and forbids nothing", async (t) => {
+  const tab = await browser.tab(t, gateway);
+  const { page } = tab;
+  const slug = freshSlug();
+  await tab.open("/endpoints/new");
+  await page.getByLabel("Slug").fill(slug);
+  await target(page, 1).getByLabel("Base URL").fill(NOBODY);
+  await page.getByRole("button", { name: "Add a target" }).click();
+  await target(page, 2).getByLabel("Provider").selectOption("DEMO");
+  await page.getByRole("button", { name: "Create endpoint" }).click();
+  await line(target(page, 1), "Reachable: a problem").waitFor();
+  await line(target(page, 1), "Streams: not known").waitFor();
+  await line(target(page, 2), "Reachable: good").waitFor();
+  const anyway = page.getByRole("button", { name: "Save anyway" });
+  await anyway.waitFor();
+  assert.ok(await anyway.evaluate((button) => button === document.activeElement), "the way on has the focus");
+  await anyway.click();
+  await page.getByRole("heading", { level: 1, name: slug }).waitFor();
+});
+
+const FAILURES = [
+  { name: "a model that the server does not have", set: { target_model: "another-model" }, line: "Knows the model: a problem" },
+  { name: "a server that reports no usage", server: { usage: false }, line: "Reports usage: a problem" },
+  { name: "a server that fails", server: { status: 500 }, line: "Streams: a problem" },
+];
+for (const { name, set, server, line: words } of FAILURES) {
+  test(`the check tells ${name}`, async (t) => {
+    const own = await Upstream.start();
+    t.after(() => own.stop());
+    Object.assign(own, server);
+    const endpoint = await create([{ ...own.target, ...set }]);
+    const tab = await browser.tab(t, gateway);
+    await tab.open(`/endpoints/${endpoint.id}`);
+    await tab.page.getByRole("button", { name: "Check", exact: true }).click();
+    const found = line(target(tab.page, 1), words);
+    await found.waitFor();
+    assert.ok((await found.innerText()).length > words.length + 10, "what to do stands there");
+  });
+}
+
+test("the order is changed by the keyboard, and saved as it is seen", async (t) => {
+  const endpoint = await create([upstream.target, { provider: "DEMO" }]);
+  const tab = await browser.tab(t, gateway);
+  const { page } = tab;
+  await tab.open(`/endpoints/${endpoint.id}`);
+  await tabTo(page, target(page, 2).getByRole("button", { name: "Move up" }));
+  await page.keyboard.press("Enter");
+  assert.equal(await target(page, 1).getByLabel("Provider").inputValue(), "DEMO");
+  const down = target(page, 1).getByRole("button", { name: "Move down" });
+  assert.ok(await down.evaluate((button) => button === document.activeElement), "the focus went along");
+  await page.getByRole("button", { name: "Save", exact: true }).click();
+  await told(page, "Saved");
+  const { targets } = await stored(endpoint.id);
+  assert.deepEqual(targets.map(({ provider }) => provider), ["DEMO", "OPENAI_COMPATIBLE"]);
+});
+
+test("a target is removed, and its fields go with it", async (t) => {
+  const endpoint = await create([{ provider: "DEMO" }, { ...upstream.target, base_url: NOBODY }]);
+  const tab = await browser.tab(t, gateway);
+  const { page } = tab;
+  await tab.open(`/endpoints/${endpoint.id}`);
+  await target(page, 2).getByRole("button", { name: "Remove" }).click();
+  assert.ok(await target(page, 1).getByRole("button", { name: "Remove" }).isDisabled(), "one target must stay");
+  await page.getByRole("button", { name: "Save", exact: true }).click();
+  await told(page, "Saved");
+  assert.equal((await stored(endpoint.id)).targets.length, 1);
+});
+
+test("what the API says of a field stands at that field of that target", async (t) => {
+  const tab = await browser.tab(t, gateway, { statuses: [400] });
+  const { page } = tab;
+  await tab.open("/endpoints/new");
+  await page.getByLabel("Slug").fill(freshSlug());
+  await target(page, 1).getByRole("button", { name: "Demo" }).click();
+  await page.getByRole("button", { name: "Add a target" }).click();
+  const url = target(page, 2).getByLabel("Base URL");
+  await url.fill("ftp://files.example");
+  await page.getByRole("button", { name: "Create endpoint" }).click();
+  await target(page, 2).getByText("must begin with http").waitFor();
+  assert.equal(await url.getAttribute("aria-invalid"), "true");
+  assert.ok(await url.evaluate((input) => input === document.activeElement), "the field has the focus");
+  assert.equal(await target(page, 1).locator("[aria-invalid]").count(), 0);
+});
+
+test("a provider has the fields that it takes and no others", async (t) => {
+  const tab = await browser.tab(t, gateway);
+  const place = target(tab.page, 1);
+  await tab.open("/endpoints/new");
+  const shown = async () => {
+    const labels = ["Base URL", "Model id", "Model name", "Environment", "Secret"];
+    const seen = await Promise.all(labels.map((label) => place.getByLabel(label).isVisible()));
+    return labels.filter((_, index) => seen[index]);
+  };
+  const FIELDS = {
+    OPENAI_COMPATIBLE: ["Base URL", "Model name", "Secret"],
+    OPENAI: ["Base URL", "Model name", "Secret"],
+    BASETEN: ["Model id", "Model name", "Environment", "Secret"],
+    DEMO: ["Model name"],
+  };
+  for (const [provider, fields] of Object.entries(FIELDS)) {
+    await place.getByLabel("Provider").selectOption(provider);
+    assert.deepEqual(await shown(), fields, provider);
+  }
+});
+
+test("a secret is made in passing, and chosen", async (t) => {
+  const tab = await browser.tab(t, gateway);
+  const { page } = tab;
+  await tab.open("/endpoints/new");
+  await target(page, 1).getByRole("button", { name: "New secret" }).click();
+  const dialog = page.getByRole("dialog", { name: "New secret" });
+  await dialog.getByLabel("Name").fill("made-in-passing");
+  await dialog.getByLabel("Value").fill("not-a-real-token-3");
+  await page.keyboard.press("Enter");
+  await dialog.waitFor({ state: "detached" });
+  const secret = target(page, 1).getByLabel("Secret");
+  assert.equal(await secret.evaluate((select) => select.selectedOptions[0].text), "made-in-passing");
+});
+
+test("a price is set, and taken away again", async (t) => {
+  const endpoint = await create([{ provider: "DEMO" }]);
+  const tab = await browser.tab(t, gateway);
+  const { page } = tab;
+  await tab.open(`/endpoints/${endpoint.id}`);
+  for (const [label, value] of [["Currency", "eur"], ["Input", "1,50"], ["Output", "6"]]) {
+    await page.getByLabel(label, { exact: true }).fill(value);
+  }
+  const save = page.getByRole("button", { name: "Save", exact: true });
+  await save.click();
+  await told(page, "Saved");
+  assert.deepEqual((await stored(endpoint.id)).pricing, { currency: "EUR", input: "1.5", output: "6", cached: "1.5" });
+  await page.getByRole("button", { name: "Dismiss" }).click();
+  await page.getByRole("button", { name: "Clear" }).click();
+  await save.click();
+  await told(page, "Saved");
+  assert.equal((await stored(endpoint.id)).pricing, null);
+});
+
+test("a new name warns of the customers who call the old one", async (t) => {
+  const endpoint = await create([{ provider: "DEMO" }]);
+  await group(endpoint.slug);
+  const tab = await browser.tab(t, gateway);
+  const { page } = tab;
+  await tab.open(`/endpoints/${endpoint.id}`);
+  const slug = freshSlug();
+  await page.getByLabel("Slug").fill(slug);
+  await page.getByText("Customers call it by name").waitFor();
+  await page.getByText("1 group will carry the new name").waitFor();
+  await page.getByRole("button", { name: "Save", exact: true }).click();
+  await page.getByRole("heading", { level: 1, name: slug }).waitFor();
+  assert.equal((await stored(endpoint.id)).slug, slug);
+});
+
+test("what a target does is seen without a reload", async (t) => {
+  const { slug, key } = await gateway.customer(NOBODY);
+  const { items } = await gateway.admin("GET", "/v1/gateway/endpoints?limit=1000");
+  const tab = await browser.tab(t, gateway);
+  await tab.open(`/endpoints/${items.find((endpoint) => endpoint.slug === slug).id}`);
+  const first = target(tab.page, 1);
+  await first.getByText("Not called yet").waitFor();
+  await fetch(`${gateway.baseURL}/chat/completions`, {
+    method: "POST",
+    headers: { authorization: `Bearer ${key}`, "content-type": "application/json" },
+    body: JSON.stringify({ model: slug, messages: [{ role: "user", content: "hi" }] }),
+  });
+  await first.getByText("Fails", { exact: true }).waitFor();
+  await first.getByText(/failures? in a row/).waitFor();
+  await first.getByText(/refused/).waitFor();
+});
+
+test("deleting names the groups that carry it, and wants its slug", async (t) => {
+  const endpoint = await create([{ provider: "DEMO" }]);
+  const { metadata } = await group(endpoint.slug);
+  const tab = await browser.tab(t, gateway);
+  const { page } = tab;
+  await tab.open(`/endpoints/${endpoint.id}`);
+  await page.getByRole("button", { name: "Delete", exact: true }).click();
+  const dialog = page.getByRole("dialog");
+  await dialog.getByText(metadata.name).waitFor();
+  await dialog.getByRole("button", { name: "Delete endpoint" }).click();
+  await dialog.getByText("exactly").waitFor();
+  await dialog.getByRole("textbox").fill(endpoint.slug);
+  await page.keyboard.press("Enter");
+  await tab.ready("/endpoints");
+  assert.equal(await page.getByRole("link", { name: endpoint.slug, exact: true }).count(), 0);
+});

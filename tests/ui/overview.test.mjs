@@ -1,0 +1,177 @@
+// The overview, the search and what stands around every page.
+
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+import { Gateway } from "../support/gateway.mjs";
+import { Browser } from "./support/browser.mjs";
+import { chat, seed } from "./support/seed.mjs";
+
+let browser;
+before(async () => (browser = await Browser.start()));
+after(() => browser.stop());
+
+describe("with customers", () => {
+  let gateway, seeded;
+  before(async () => {
+    gateway = await Gateway.start();
+    seeded = await seed(gateway);
+  });
+  after(async () => {
+    await seeded.stop();
+    await gateway.stop();
+  });
+
+  const card = (tab, name) => tab.main.locator(".card").filter({ has: tab.page.getByRole("heading", { name, exact: true }) });
+  const figure = async (tab, name) => Number((await card(tab, name).locator(".figure").innerText()).replace(/\D/g, ""));
+
+  test("what customers do is counted without a reload", async (t) => {
+    const tab = await browser.tab(t, gateway);
+    await tab.open("/");
+    await tab.page.getByText("Live", { exact: true }).waitFor();
+    await card(tab, "Requests").locator(".figure").filter({ hasText: /\d/ }).waitFor();
+    const before = await figure(tab, "Requests");
+    assert.ok(before > 0, "what was seeded is of the last minute");
+    for (let i = 0; i < 3; i++) await chat(gateway, seeded.keys.nameless, seeded.endpoints.chat.slug, 5);
+    await tab.page.waitForFunction(
+      ({ before }) => {
+        const cards = [...document.querySelectorAll("main .card")];
+        const text = cards.find((one) => one.querySelector("h2")?.textContent === "Requests")?.querySelector(".figure")?.textContent;
+        return Number(text?.replace(/\D/g, "")) >= before + 3;
+      },
+      { before },
+    );
+  });
+
+  test("what needs attention is a sentence with a link to where it can be mended", async (t) => {
+    const tab = await browser.tab(t, gateway);
+    await tab.open("/");
+    const failing = tab.main.getByRole("listitem").filter({ hasText: seeded.endpoints.down.slug }).first();
+    await failing.getByRole("link", { name: "Open the endpoint" }).click();
+    await tab.ready(`/endpoints/${seeded.endpoints.down.id}`);
+    await tab.open("/");
+    const webhook = tab.main.getByRole("listitem").filter({ hasText: "dead letters" }).first();
+    await webhook.getByRole("link", { name: "Open the webhook" }).click();
+    await tab.ready(`/webhooks/${seeded.webhooks.failing.id}`);
+  });
+
+  test("the groups that use most come first, and lead to their pages", async (t) => {
+    const report = await gateway.admin("GET", "/v1/gateway/usage_report?group_by=group&top=3&start_time=2020-01-01T00:00:00Z");
+    const tab = await browser.tab(t, gateway);
+    await tab.open("/");
+    const table = tab.main.getByRole("table", { name: "Top groups today" });
+    const names = await table.getByRole("rowheader").allInnerTexts();
+    assert.deepEqual(names.slice(0, 3), report.items.map((item) => item.external_entity_id));
+    await table.getByRole("link", { name: names[0], exact: true }).click();
+    await tab.ready(`/groups/${report.items[0].group_id}`);
+  });
+
+  test("a chart tells its figures to the keyboard, and has them as a table", async (t) => {
+    const tab = await browser.tab(t, gateway);
+    await tab.open("/");
+    const requests = card(tab, "Requests");
+    const plot = requests.getByRole("img");
+    assert.match(await plot.getAttribute("aria-label"), /Requests over the last day/);
+    await requests.getByText("Figures").click();
+    await requests.getByRole("table").waitFor();
+  });
+
+  test("the search finds groups, models and whose key it is, by keyboard alone", async (t) => {
+    const tab = await browser.tab(t, gateway);
+    const { page } = tab;
+    const addresses = [];
+    page.on("request", (request) => addresses.push(request.url()));
+    await tab.open("/");
+    await page.keyboard.press("/");
+    const box = page.getByRole("combobox");
+    await box.fill("support");
+    await page.getByRole("option", { name: /Support desk/ }).first().waitFor();
+    await page.keyboard.press("Enter");
+    await tab.ready(`/groups/${seeded.groups.support.id}`);
+
+    await page.keyboard.press("Control+k");
+    await page.getByRole("combobox").fill(seeded.keys.shop);
+    await page.getByRole("option").filter({ hasText: seeded.keys.shop.split(".")[0] }).waitFor();
+    await page.keyboard.press("Enter");
+    await tab.ready(`/groups/${seeded.groups.shop.id}/keys`);
+    const secret = seeded.keys.shop.split(".")[1];
+    assert.deepEqual(addresses.filter((address) => address.includes(secret)), [], "a pasted key's secret stays in the browser");
+
+    await page.keyboard.press("/");
+    await page.getByRole("combobox").fill("nothing is called so");
+    await page.getByText(/Nothing has this/).waitFor();
+    await page.keyboard.press("Escape");
+    assert.equal(await page.getByRole("dialog").count(), 0);
+  });
+
+  test("dark or light is as one chose, and stays so", async (t) => {
+    const tab = await browser.tab(t, gateway, { colorScheme: "light" });
+    const { page } = tab;
+    await tab.open("/settings");
+    const paper = () => page.evaluate(() => getComputedStyle(document.body).backgroundColor);
+    const light = await paper();
+    await page.getByRole("button", { name: "Theme: as the system" }).click();
+    await page.getByRole("button", { name: "Theme: light" }).click();
+    await page.getByRole("button", { name: "Theme: dark" }).waitFor();
+    assert.notEqual(await paper(), light);
+    await page.reload();
+    await tab.ready("/settings");
+    assert.equal(await page.evaluate(() => document.documentElement.dataset.theme), "dark");
+    assert.notEqual(await paper(), light);
+    await page.getByRole("button", { name: "Theme: dark" }).click();
+    assert.equal(await paper(), light, "as the system again");
+  });
+
+  test("an address that leads nowhere says so", async (t) => {
+    const tab = await browser.tab(t, gateway, { statuses: [404] });
+    await tab.open("/nowhere/at/all");
+    await tab.main.getByRole("link", { name: "Go to the overview" }).waitFor();
+    await tab.open("/groups/00000000000000000000000000");
+    await tab.main.getByRole("heading", { level: 1, name: "Not found" }).waitFor();
+  });
+});
+
+describe("with nothing yet", () => {
+  let gateway;
+  before(async () => (gateway = await Gateway.start()));
+  after(() => gateway.stop());
+
+  test("the overview leads from step to step", async (t) => {
+    const tab = await browser.tab(t, gateway);
+    const steps = tab.main.getByRole("list").filter({ hasText: "Say where a model runs" }).getByRole("listitem");
+    const current = () => tab.main.locator("[aria-current='step'] h3").innerText();
+    await tab.open("/");
+    assert.equal(await steps.count(), 4);
+    assert.equal(await current(), "Say where a model runs");
+    const slug = "first/model";
+    await gateway.admin("POST", "/v1/gateway/endpoints", { slug, targets: [{ provider: "DEMO" }] });
+    await tab.page.reload();
+    await tab.ready("/");
+    assert.equal(await current(), "Describe a customer");
+    const group = await gateway.admin("POST", "/v1/gateway/groups", {
+      metadata: { external_entity_id: "first" }, models: [{ slug }], hierarchy: {},
+    });
+    await tab.page.reload();
+    await tab.ready("/");
+    assert.equal(await current(), "Mint a key");
+    await gateway.admin("POST", `/v1/gateway/groups/${group.id}/api_keys`, {});
+    await tab.page.reload();
+    await tab.ready("/");
+    assert.equal(await steps.count(), 0, "done: they are not there any more");
+  });
+
+  test("a gateway that stops is said to be gone, without an error in the way", async (t) => {
+    const other = await Gateway.start();
+    const context = await browser.chromium.newContext();
+    t.after(() => context.close());
+    await context.request.post(`${other.adminURL}/v1/session`, {
+      data: { key: other.adminKey }, headers: { origin: other.adminURL, "x-tollgate-csrf": "1" },
+    });
+    const page = await context.newPage();
+    await page.goto(other.adminURL);
+    await page.getByRole("heading", { level: 1, name: "Overview" }).waitFor();
+    await page.getByText("Live", { exact: true }).waitFor();
+    await other.stop();
+    await page.getByText("No connection", { exact: true }).waitFor();
+    assert.ok(await page.getByRole("heading", { level: 1, name: "Overview" }).isVisible(), "what was there stays");
+  });
+});

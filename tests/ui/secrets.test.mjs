@@ -1,0 +1,93 @@
+// Secrets: a value goes in once, and is nowhere in the page afterwards.
+
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { Gateway } from "../support/gateway.mjs";
+import { assertAccessible } from "./support/axe.mjs";
+import { Browser } from "./support/browser.mjs";
+
+const VALUE = "sk-never-to-be-seen-again-1";
+const OTHER = "sk-never-to-be-seen-again-2";
+
+let browser, gateway;
+before(async () => {
+  browser = await Browser.start();
+  gateway = await Gateway.start();
+});
+after(async () => {
+  await browser.stop();
+  await gateway.stop();
+});
+
+// What the page holds, wherever a script could look.
+const held = (page) => page.evaluate(() => {
+  const typed = [...document.querySelectorAll("input, textarea, select")].map(({ value }) => value);
+  const stores = [localStorage, sessionStorage].map((store) => JSON.stringify({ ...store }));
+  return [document.documentElement.outerHTML, ...typed, ...stores, location.href, document.cookie].join("\n");
+});
+
+test("a secret is stored, replaced and deleted, and no page shows its value", async (t) => {
+  const tab = await browser.tab(t, gateway);
+  const { page } = tab;
+  await tab.open("/secrets");
+  await page.getByRole("heading", { name: "No secret yet" }).waitFor();
+  await page.getByRole("button", { name: "New secret" }).click();
+  const dialog = page.getByRole("dialog");
+  assert.equal(await dialog.getByLabel("Value").getAttribute("type"), "password");
+  await assertAccessible(tab, "the dialog of a new secret");
+  await dialog.getByLabel("Name").fill("openai");
+  await dialog.getByLabel("Value").fill(VALUE);
+  await dialog.getByRole("button", { name: "Store" }).click();
+  await page.getByRole("row").filter({ hasText: "openai" }).getByText("no endpoint").waitFor();
+  assert.ok(!(await held(page)).includes(VALUE), "the value is gone from the page");
+
+  await page.getByRole("button", { name: "Replace openai" }).click();
+  await dialog.getByLabel("New value").fill(OTHER);
+  await page.keyboard.press("Enter");
+  await page.getByRole("status").filter({ hasText: "next request" }).waitFor();
+  assert.ok(!(await held(page)).includes(OTHER), "nor is the new one there");
+  const replace = page.getByRole("button", { name: "Replace openai" });
+  assert.ok(await replace.evaluate((button) => button === document.activeElement), "the focus is where it was");
+
+  await page.getByRole("button", { name: "Delete openai" }).click();
+  await dialog.getByRole("button", { name: "Delete secret" }).click();
+  await page.getByRole("heading", { name: "No secret yet" }).waitFor();
+});
+
+test("with another value it is the same secret to its targets", async (t) => {
+  const { id } = await gateway.admin("POST", "/v1/secrets", { name: "rotated", value: VALUE });
+  const tab = await browser.tab(t, gateway);
+  const { page } = tab;
+  await tab.open("/secrets");
+  await page.getByRole("button", { name: "Replace rotated" }).click();
+  await page.getByRole("dialog").getByLabel("New value").fill(OTHER);
+  await page.keyboard.press("Enter");
+  await page.getByRole("dialog").waitFor({ state: "detached" });
+  const { secrets } = await gateway.admin("GET", "/v1/secrets");
+  assert.equal(secrets.find(({ name }) => name === "rotated").id, id, "targets are tied to the same secret");
+});
+
+test("a secret in use is not deleted, and what uses it is named", async (t) => {
+  const { id } = await gateway.admin("POST", "/v1/secrets", { name: "in-use", value: VALUE });
+  await gateway.admin("POST", "/v1/gateway/endpoints", { slug: "uses/it", targets: [{ provider: "OPENAI", secret_id: id }] });
+  const tab = await browser.tab(t, gateway, { statuses: [400] });
+  const { page } = tab;
+  await tab.open("/secrets");
+  await page.getByRole("row").filter({ hasText: "in-use" }).getByRole("link", { name: "uses/it" }).waitFor();
+  await page.getByRole("button", { name: "Delete in-use" }).click();
+  await page.getByRole("dialog").getByRole("button", { name: "Delete secret" }).click();
+  await page.getByRole("dialog").getByRole("alert").filter({ hasText: "uses/it" }).waitFor();
+});
+
+test("a name that is taken is not overwritten by chance", async (t) => {
+  await gateway.admin("POST", "/v1/secrets", { name: "taken", value: VALUE });
+  const tab = await browser.tab(t, gateway);
+  const { page } = tab;
+  await tab.open("/secrets");
+  await page.getByRole("button", { name: "New secret" }).click();
+  const dialog = page.getByRole("dialog");
+  await dialog.getByLabel("Name").fill("taken");
+  await dialog.getByLabel("Value").fill(OTHER);
+  await page.keyboard.press("Enter");
+  await dialog.getByText("There is a secret of this name").waitFor();
+});

@@ -1,0 +1,177 @@
+// Usage: charts, sums and their CSV, with filters that live in the address.
+
+import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
+import { after, before, test } from "node:test";
+import { Gateway } from "../support/gateway.mjs";
+import { assertAccessible } from "./support/axe.mjs";
+import { Browser } from "./support/browser.mjs";
+import { chat, seed } from "./support/seed.mjs";
+
+let browser, gateway, seeded;
+before(async () => {
+  browser = await Browser.start();
+  gateway = await Gateway.start();
+  seeded = await seed(gateway);
+});
+after(async () => {
+  await browser.stop();
+  await seeded.stop();
+  await gateway.stop();
+});
+
+const today = () => `${new Date().toISOString().slice(0, 10)}T00:00:00Z`;
+const report = (query) => gateway.admin("GET", `/v1/gateway/usage_report?${new URLSearchParams({ start_time: today(), ...query })}`);
+const tokens = (item) => item.input_tokens + item.output_tokens;
+const whole = (value) => value.toLocaleString("en");
+const rows = async (tab, name = "Usage") => {
+  const all = tab.main.getByRole("region", { name, exact: true }).locator("tbody tr");
+  return Promise.all((await all.all()).map(async (row) => (await row.locator("th, td").allInnerTexts()).map((text) => text.trim())));
+};
+// A page with filters in its address.
+async function openWith(tab, path) {
+  await tab.page.goto("about:blank");
+  await tab.page.goto(`${gateway.adminURL}/#${path}`);
+  await tab.ready(path.split("?")[0]);
+}
+const settled = (tab) => tab.main.locator('.results[aria-busy="false"]').waitFor();
+
+test("the table is the report by group, the most tokens first, with the sums above", async (t) => {
+  const tab = await browser.tab(t, gateway);
+  await tab.open("/usage");
+  const { items } = await report({ group_by: "group" });
+  items.sort((a, b) => tokens(b) - tokens(a));
+  const shown = await rows(tab);
+  assert.deepEqual(shown.map(([name]) => name), items.map((item) => item.external_entity_id));
+  assert.deepEqual(shown.map(([, , input, , output, requests]) => [input, output, requests]),
+    items.map((item) => [item.input_tokens, item.output_tokens, item.requests].map(whole)));
+  const [sum] = (await report({})).items;
+  await tab.main.locator("dl.sums").getByText(whole(tokens(sum)), { exact: true }).waitFor();
+});
+
+test("the chart has a table of figures that is the report hour by hour", async (t) => {
+  const tab = await browser.tab(t, gateway);
+  await tab.open("/usage");
+  await tab.main.getByLabel("Time", { exact: true }).selectOption("today");
+  await tab.main.getByLabel("By", { exact: true }).selectOption("model");
+  await settled(tab);
+  await tab.main.getByText("Figures").click();
+  const figures = tab.main.getByRole("region", { name: /figures/ });
+  const heads = (await figures.locator("thead th").allInnerTexts()).slice(1);
+  const lines = await rows(tab, "Tokens by model and hour, figures");
+  const { items } = await report({ group_by: "model,hour" });
+  for (const [time, ...values] of lines) {
+    for (const [index, slug] of heads.entries()) {
+      const item = items.find((one) => one.model_slug === slug && one.hour.startsWith(time.replace(" ", "T").slice(0, 13)));
+      assert.equal(values[index], whole(item ? tokens(item) : 0), `${slug} at ${time}`);
+    }
+  }
+  assert.equal(lines.length, new Set(items.map(({ hour }) => hour)).size);
+});
+
+test("a cost can be shown, in its currency", async (t) => {
+  const tab = await browser.tab(t, gateway);
+  await tab.open("/usage");
+  await tab.main.getByLabel("Show").selectOption("Cost (EUR)");
+  await tab.main.getByRole("figure", { name: /Cost in EUR/ }).waitFor();
+  await tab.main.getByText("Figures").click();
+  const [sum] = (await report({ group_by: "day" })).items;
+  const [[, ...values]] = await rows(tab, "Cost in EUR by group and day, figures");
+  const shown = values.reduce((all, value) => all + Number(value.replace(/,| EUR/g, "")), 0);
+  assert.ok(Math.abs(shown - Number(sum.cost.EUR)) < 1e-9, `${shown} ${sum.cost.EUR}`);
+});
+
+test("filters are in the address, last over a reload, and Back takes the last one away", async (t) => {
+  const tab = await browser.tab(t, gateway);
+  const { page } = tab;
+  await tab.open("/usage");
+  await tab.main.getByLabel("Group", { exact: true }).fill("cust_acme");
+  await page.keyboard.press("Enter");
+  await settled(tab);
+  await tab.main.getByLabel("Model", { exact: true }).fill("acme/chat");
+  await page.keyboard.press("Enter");
+  await settled(tab);
+  await tab.main.getByLabel("Time", { exact: true }).selectOption("today");
+  const filters = tab.main.getByRole("list", { name: "Filters that are on" });
+  const hash = () => new URLSearchParams(new URL(page.url()).hash.split("?")[1]);
+  assert.deepEqual(Object.fromEntries(hash()), { external_entity_ids: "cust_acme", model_slugs: "acme/chat", range: "today" });
+  assert.deepEqual((await rows(tab)).map(([name]) => name), ["cust_acme"]);
+
+  await page.reload();
+  await tab.ready("/usage");
+  for (const name of ["Group cust_acme", "Model acme/chat"]) await filters.getByRole("button", { name: `Take away ${name}` }).waitFor();
+  assert.equal(await tab.main.getByLabel("Time", { exact: true }).inputValue(), "today");
+
+  await page.goBack();
+  await page.waitForFunction(() => document.querySelector("main select")?.value === "7d");
+  await filters.getByRole("button", { name: "Take away Model acme/chat" }).click();
+  await settled(tab);
+  assert.deepEqual(Object.fromEntries(hash()), { external_entity_ids: "cust_acme" });
+});
+
+test("the CSV is the API's, with the same filters", async (t) => {
+  const tab = await browser.tab(t, gateway);
+  await openWith(tab, "/usage?range=today&by=key&model_slugs=acme/chat");
+  const [download] = await Promise.all([
+    tab.page.waitForEvent("download"), tab.main.getByRole("link", { name: "Download CSV" }).click(),
+  ]);
+  assert.match(download.suggestedFilename(), /^usage-.*\.csv$/);
+  const answer = await fetch(`${gateway.adminURL}/v1/gateway/usage_report?${new URLSearchParams({
+    start_time: today(), group_by: "group,key", model_slugs: "acme/chat", format: "csv",
+  })}`, { headers: { authorization: `Bearer ${gateway.adminKey}` } });
+  assert.equal(await readFile(await download.path(), "utf8"), await answer.text());
+  assert.ok((await rows(tab)).length > 2);
+});
+
+test("a row leads to its group, and to its events in the same time", async (t) => {
+  const tab = await browser.tab(t, gateway);
+  await openWith(tab, "/usage?range=today");
+  const row = tab.main.getByRole("row").filter({ hasText: "cust_acme_support" });
+  assert.match(await row.getByRole("link", { name: "cust_acme_support", exact: true }).getAttribute("href"), new RegExp(`#/groups/${seeded.groups.support.id}`));
+  await row.getByRole("link", { name: /Events/ }).click();
+  await tab.ready("/events");
+  const events = tab.main.getByRole("region", { name: "Events" }).locator("tbody tr");
+  assert.equal(await events.count(), 13);
+  assert.equal(await events.filter({ hasNotText: "cust_acme_support" }).count(), 0);
+});
+
+test("dates of one's own include their last day", async (t) => {
+  const tab = await browser.tab(t, gateway);
+  const day = new Date().toISOString().slice(0, 10);
+  await openWith(tab, `/usage?from=${day}&to=${day}`);
+  assert.equal(await tab.main.getByLabel("From (UTC)").inputValue(), day);
+  assert.ok((await rows(tab)).length > 0);
+  await tab.main.getByLabel("From (UTC)").fill("2020-01-01");
+  await tab.main.getByLabel("To, including (UTC)").fill("2020-01-02");
+  await tab.main.getByRole("heading", { name: "Nothing was billed in this time" }).waitFor();
+});
+
+test("a hundred groups and more are shown by their largest, and asked for when wanted", async (t) => {
+  const tab = await browser.tab(t, gateway);
+  await gateway.admin("POST", "/v1/gateway/endpoints", { slug: "many/one", targets: [{ provider: "DEMO" }] });
+  const hostile = "<img src=x onerror=alert(1)>";
+  const names = [hostile, "=1+1", "שלום, 😀", "w".repeat(255), ...Array.from({ length: 101 }, (_, i) => `many_${i}`)];
+  for (const external_entity_id of names) {
+    const group = await gateway.admin("POST", "/v1/gateway/groups", { metadata: { external_entity_id }, models: [{ slug: "many/one" }] });
+    const { api_key } = await gateway.admin("POST", `/v1/gateway/groups/${group.id}/api_keys`, {});
+    await chat(gateway, api_key, "many/one", external_entity_id === hostile ? 50 : 5);
+  }
+  await openWith(tab, "/usage?range=today&model_slugs=many/one");
+  assert.equal((await rows(tab)).length, 100);
+  assert.equal((await rows(tab))[0][0], hostile);
+  await tab.main.getByRole("button", { name: "Show more" }).click();
+  await tab.page.waitForFunction((count) => document.querySelectorAll(".results tbody tr").length === count, names.length);
+  for (const width of [360, 1280]) {
+    await tab.page.setViewportSize({ width, height: 800 });
+    assert.equal(await tab.overflow(), 0, `it scrolls sideways at ${width} px`);
+  }
+  await assertAccessible(tab, "usage with hostile names");
+});
+
+test("with a key for metrics there are no links to what it may not see", async (t) => {
+  const { api_key: key } = await gateway.admin("POST", "/v1/api_keys", { type: "WORKSPACE_EXPORT_METRICS" });
+  const tab = await browser.tab(t, gateway, { key });
+  await tab.open("/usage");
+  assert.equal(await tab.main.locator('a[href^="#/groups"]').count(), 0);
+  assert.ok((await rows(tab)).length > 3);
+});

@@ -1,0 +1,188 @@
+// Webhooks from end to end: made, tested, delivering, failing, redelivered, rotated, disabled, deleted.
+
+import assert from "node:assert/strict";
+import { createHmac } from "node:crypto";
+import { after, before, test } from "node:test";
+import { Gateway } from "../support/gateway.mjs";
+import { assertAccessible } from "./support/axe.mjs";
+import { Browser } from "./support/browser.mjs";
+import { Receiver } from "./support/receiver.mjs";
+import { chat, eventually } from "./support/seed.mjs";
+
+let browser, gateway, receiver, key;
+before(async () => {
+  browser = await Browser.start();
+  gateway = await Gateway.start();
+  receiver = await Receiver.start(200);
+  await gateway.admin("POST", "/v1/gateway/endpoints", { slug: "a/chat", targets: [{ provider: "DEMO" }] });
+  const group = await gateway.admin("POST", "/v1/gateway/groups", { metadata: { external_entity_id: "<b>one</b>" }, models: [{ slug: "a/chat" }] });
+  key = (await gateway.admin("POST", `/v1/gateway/groups/${group.id}/api_keys`, {})).api_key;
+});
+after(async () => {
+  await browser.stop();
+  await receiver.stop();
+  await gateway.stop();
+});
+
+const create = (description) => gateway.admin("POST", "/v1/gateway/webhooks", { url: receiver.url, description });
+const take = () => receiver.deliveries.splice(0);
+const hmac = (secret, delivery) => `v1=${createHmac("sha256", secret).update(JSON.stringify(delivery.body)).digest("hex")}`;
+const rows = (tab) => tab.main.getByRole("region", { name: "Recent deliveries" }).locator("tbody tr");
+const letters = (tab) => tab.main.locator("ul.letters > li");
+
+async function deadLetter(tab, webhook) {
+  receiver.status = 400;
+  await chat(gateway, key, "a/chat", 3);
+  await eventually("a dead letter", async () =>
+    (await gateway.admin("GET", `/v1/gateway/webhooks/${webhook.id}/dead_letters`)).items.length > 0);
+  receiver.status = 200;
+  await tab.open(`/webhooks/${webhook.id}`);
+  await letters(tab).first().waitFor();
+}
+
+test("one is made, shows its secret once, is tested, and delivers", async (t) => {
+  const tab = await browser.tab(t, gateway);
+  const { page } = tab;
+  await tab.open("/webhooks");
+  await tab.main.getByRole("button", { name: "New webhook" }).first().click();
+  const asked = page.getByRole("dialog", { name: "New webhook" });
+  await asked.getByLabel("URL").fill(receiver.url);
+  await asked.getByLabel("Description").fill("Billing");
+  await asked.getByRole("button", { name: "Create webhook" }).click();
+  const shown = page.getByRole("dialog", { name: "Webhook created" });
+  const secret = await shown.getByRole("textbox", { name: "Signing secret" }).innerText();
+  await assertAccessible(tab, "a webhook's secret");
+  await shown.getByRole("button", { name: "I have stored it" }).click();
+  await page.getByRole("heading", { level: 1, name: "Billing" }).waitFor();
+
+  await tab.main.getByRole("button", { name: "Send a test" }).click();
+  await tab.main.getByText("The receiver took the test: it answered 200.").waitFor();
+  const [tested] = take();
+  assert.equal(tested.body.type, "TEST");
+  assert.equal(tested.headers["x-tollgate-signature"], hmac(secret, tested));
+  await rows(tab).filter({ hasText: "Test" }).filter({ hasText: "Delivered" }).waitFor();
+
+  await chat(gateway, key, "a/chat", 3);
+  await rows(tab).filter({ hasText: "Events (1)" }).filter({ hasText: "Delivered" }).waitFor();
+  await tab.main.getByText(/Deliveries arrive/).waitFor();
+  assert.equal(await tab.main.getByText(secret).count(), 0);
+});
+
+test("a bad address is refused at its field", async (t) => {
+  const tab = await browser.tab(t, gateway, { statuses: [400] });
+  await tab.open("/webhooks");
+  await tab.main.getByRole("button", { name: "New webhook" }).first().click();
+  const asked = tab.page.getByRole("dialog", { name: "New webhook" });
+  await asked.getByLabel("URL").fill("ftp://nowhere");
+  await asked.getByRole("button", { name: "Create webhook" }).click();
+  await tab.page.waitForFunction(() => document.querySelector("dialog [aria-invalid]")?.matches("input[name=url]"));
+});
+
+test("what a receiver refuses is a dead letter: its events can be read, and go when they are redelivered", async (t) => {
+  const webhook = await create("CRM");
+  const tab = await browser.tab(t, gateway);
+  await deadLetter(tab, webhook);
+  take();
+  await tab.main.getByText(/given up; redeliver below/).waitFor();
+  await letters(tab).locator("summary").click();
+  await letters(tab).getByRole("cell", { name: "a/chat" }).waitFor();
+  assert.equal(await letters(tab).getByText("<b>one</b>").count(), 1, "hostile names are text");
+  await assertAccessible(tab, "a dead letter");
+  await letters(tab).getByRole("button", { name: /^Redeliver/ }).click();
+  await eventually("a redelivery", () => receiver.deliveries.some(({ body }) => body.type === "API_BILLING_USAGE"));
+  await letters(tab).first().waitFor({ state: "detached" });
+  await rows(tab).filter({ hasText: "Redelivery" }).filter({ hasText: "Delivered" }).waitFor();
+  await gateway.admin("DELETE", `/v1/gateway/webhooks/${webhook.id}`);
+});
+
+test("all dead letters are redelivered after a question", async (t) => {
+  const webhook = await create("CRM");
+  const tab = await browser.tab(t, gateway);
+  await deadLetter(tab, webhook);
+  await tab.main.getByRole("button", { name: "Redeliver all" }).click();
+  await tab.page.getByRole("dialog").getByRole("button", { name: "Redeliver all" }).click();
+  await letters(tab).first().waitFor({ state: "detached" });
+  await tab.main.getByText("None: nothing was given up.").waitFor();
+  await gateway.admin("DELETE", `/v1/gateway/webhooks/${webhook.id}`);
+});
+
+test("a failed test says why", async (t) => {
+  const webhook = await create("CRM");
+  const tab = await browser.tab(t, gateway);
+  receiver.status = 503;
+  await tab.open(`/webhooks/${webhook.id}`);
+  await tab.main.getByRole("button", { name: "Send a test" }).click();
+  await tab.main.getByText(/The test did not arrive: .*503/).waitFor();
+  await rows(tab).filter({ hasText: "Failed" }).waitFor();
+  receiver.status = 200;
+  await gateway.admin("DELETE", `/v1/gateway/webhooks/${webhook.id}`);
+});
+
+test("a rotated secret signs at once, beside the one before", async (t) => {
+  const webhook = await create("Rotated");
+  const tab = await browser.tab(t, gateway);
+  await tab.open(`/webhooks/${webhook.id}`);
+  await tab.main.getByRole("button", { name: "Rotate secret" }).click();
+  await tab.page.getByRole("dialog").getByRole("button", { name: "Rotate secret" }).click();
+  const shown = tab.page.getByRole("dialog", { name: "Secret rotated" });
+  const secret = await shown.getByRole("textbox", { name: "Signing secret" }).innerText();
+  assert.notEqual(secret, webhook.secret);
+  await shown.getByRole("button", { name: "I have stored it" }).click();
+  await tab.main.getByText(/signs too until/).waitFor();
+  take();
+  await tab.main.getByRole("button", { name: "Send a test" }).click();
+  await tab.main.getByText("The receiver took the test").waitFor();
+  const [tested] = take();
+  assert.deepEqual(tested.headers["x-tollgate-signature"].split(",").map((part) => part.trim()), [hmac(secret, tested), hmac(webhook.secret, tested)]);
+  await gateway.admin("DELETE", `/v1/gateway/webhooks/${webhook.id}`);
+});
+
+test("it is disabled in one step that can be undone, and edited", async (t) => {
+  const webhook = await create("Undone");
+  const enabled = async () => (await gateway.admin("GET", `/v1/gateway/webhooks/${webhook.id}`)).enabled;
+  const tab = await browser.tab(t, gateway);
+  const { page } = tab;
+  await tab.open(`/webhooks/${webhook.id}`);
+  await tab.main.getByRole("button", { name: "Disable", exact: true }).click();
+  await tab.main.getByText("It is disabled.").waitFor();
+  assert.equal(await enabled(), false);
+  await page.getByRole("button", { name: "Undo" }).click();
+  await tab.main.getByRole("button", { name: "Disable", exact: true }).waitFor();
+  await eventually("it is enabled again", enabled);
+
+  await tab.main.getByRole("button", { name: "Edit" }).click();
+  await page.getByLabel("Description").fill("<img src=x onerror=alert(1)>");
+  await page.getByRole("button", { name: "Save" }).click();
+  await page.getByRole("heading", { level: 1, name: "<img src=x onerror=alert(1)>" }).waitFor();
+  await gateway.admin("DELETE", `/v1/gateway/webhooks/${webhook.id}`);
+});
+
+test("it is deleted only by who types its host", async (t) => {
+  const webhook = await create("Gone");
+  const tab = await browser.tab(t, gateway);
+  const { page } = tab;
+  await tab.open(`/webhooks/${webhook.id}`);
+  await tab.main.getByRole("button", { name: "Delete webhook" }).click();
+  const asked = page.getByRole("dialog");
+  await asked.getByRole("button", { name: "Delete webhook" }).click();
+  await asked.getByText(/Type .* exactly/).waitFor();
+  await asked.getByLabel(/type its host/).fill(new URL(receiver.url).host);
+  await asked.getByRole("button", { name: "Delete webhook" }).click();
+  await tab.ready("/webhooks");
+  const { items } = await gateway.admin("GET", "/v1/gateway/webhooks");
+  assert.ok(items.every(({ id }) => id !== webhook.id));
+});
+
+test("the list says by itself that a receiver fails, and takes no focus for it", async (t) => {
+  const webhook = await create("Watched");
+  const tab = await browser.tab(t, gateway);
+  await tab.open("/webhooks");
+  const row = tab.main.getByRole("row").filter({ hasText: "Watched" });
+  await row.getByRole("link").focus();
+  receiver.status = 400;
+  await chat(gateway, key, "a/chat", 3);
+  await row.getByText("answered 400").waitFor();
+  receiver.status = 200;
+  assert.equal(await tab.page.evaluate(() => document.activeElement?.textContent), "Watched");
+  await gateway.admin("DELETE", `/v1/gateway/webhooks/${webhook.id}`);
+});
