@@ -9,13 +9,14 @@ import { icon } from "./icon.js";
 /** @import { Child } from "../dom.js" */
 
 /**
- * Opens a dialog. `content` is given the function that closes it, with the result.
+ * Opens a dialog. `content` is given the function that closes it, with the result. One that `stays` is closed by that
+ * alone: neither Escape nor a cross takes away what is shown once.
  *
  * @template Result
- * @param {{heading: string, wide?: boolean, content: (close: (result?: Result) => void) => Child}} options
+ * @param {{heading: string, wide?: boolean, stays?: boolean, content: (close: (result?: Result) => void) => Child}} options
  * @returns {Promise<Result | undefined>} undefined if it was dismissed
  */
-export function dialog({ heading, wide, content }) {
+export function dialog({ heading, wide, stays, content }) {
   return new Promise((resolve) => {
     const id = freshId("dialog");
     /** @type {Result | undefined} */
@@ -27,19 +28,22 @@ export function dialog({ heading, wide, content }) {
     const dismiss = h("button", { type: "button", class: "button quiet icon-only", onclick: () => shown.close() },
       icon("close"), h("span", { class: "visually-hidden" }, "Close"));
     const shown = h("dialog", { "aria-labelledby": id, class: [wide && "wide"] },
-      h("header", { class: "dialog-head" }, h("h2", { id }, heading), dismiss),
+      h("header", { class: "dialog-head" }, h("h2", { id }, heading), !stays && dismiss),
       h("div", { class: "dialog-body" }, content(/** @type {(result?: Result) => void} */ (close))),
       h("div", { class: "dialog-toasts", role: "status" }));
+    const closed = new AbortController();
     shown.addEventListener("close", () => {
+      closed.abort();
       shown.remove();
       resolve(given);
     });
+    if (stays) shown.addEventListener("cancel", (event) => event.preventDefault());
+    // A page that is left takes its other dialogs along.
+    else addEventListener("hashchange", () => shown.close(), { signal: closed.signal });
     document.body.append(shown);
     shown.showModal();
     const first = shown.querySelector("[autofocus], .dialog-body :is(input, select, textarea)");
     if (first instanceof HTMLElement) first.focus();
-    // A page that is left takes its dialogs along.
-    addEventListener("hashchange", () => shown.close(), { once: true });
   });
 }
 
@@ -82,6 +86,7 @@ export async function showSecret({ heading, text, secret, label, more }) {
   await dialog({
     heading,
     wide: true,
+    stays: true,
     content: (close) => {
       const body = h("div", { class: "stack" });
       fill(body, h("p", null, text), copyField({ label, value: secret }), more,

@@ -1,0 +1,171 @@
+// The limits editor: what holds is said as one types, before it is saved, and it is what holds afterwards.
+
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { Gateway } from "../support/gateway.mjs";
+import { assertAccessible } from "./support/axe.mjs";
+import { Browser } from "./support/browser.mjs";
+import { chat } from "./support/seed.mjs";
+
+const CHAT = "demo/chat";
+const OTHER = "demo/other";
+
+let browser, gateway;
+before(async () => {
+  browser = await Browser.start();
+  gateway = await Gateway.start({ durability: "process" });
+  for (const slug of [CHAT, OTHER]) await gateway.admin("POST", "/v1/gateway/endpoints", { slug, targets: [{ provider: "DEMO" }] });
+});
+after(async () => {
+  await browser.stop();
+  await gateway.stop();
+});
+
+let unique = 0;
+const make = (name, models, hierarchy = {}) => {
+  unique += 1;
+  return gateway.admin("POST", "/v1/gateway/groups", { metadata: { external_entity_id: `limits-${unique}`, name }, models, hierarchy });
+};
+const day = (type, threshold) => ({ type, unit: "DAY", threshold });
+const minute = (type, threshold) => ({ type, unit: "MINUTE", threshold });
+const second = (type, threshold) => ({ type, unit: "SECOND", threshold });
+const read = ({ id }) => gateway.admin("GET", `/v1/gateway/groups/${id}`);
+const box = (tab, name, slug = CHAT) => tab.page.getByRole("textbox", { name: `${name} for ${slug}` });
+const save = (tab) => tab.page.getByRole("button", { name: "Save limits" }).click();
+
+// What the editor says is in force for a model: "threshold unit source" of each limit, sorted.
+async function shown(tab, slug = CHAT) {
+  const card = tab.page.locator(".limit-card").filter({ has: tab.page.getByRole("heading", { name: slug }) });
+  const cells = await card.locator(".limit-cell").evaluateAll((all) => all.map((cell) => {
+    const label = cell.querySelector("label").firstChild.textContent;
+    const lines = [...cell.querySelectorAll(".holds > div")].filter((line) => line.querySelector("dt").textContent === "In force");
+    return lines.flatMap((line) => [...line.querySelectorAll(".holds-line")].map((of) => [label, of.textContent.replace(/\s+/g, " ")]));
+  }));
+  return cells.flat().map(([label, text]) => {
+    const [type, , unit] = label.split(" ");
+    const [, threshold, other, source] = /^([\d,]+)(?: per (\w+))? (?:of )?(.*?)(?:, shared)?(?: \(nothing passes\))?$/.exec(text);
+    return [type.toUpperCase().slice(0, -1), (other ?? unit).toUpperCase(), Number(threshold.replaceAll(",", "")), source].join(" ");
+  }).sort();
+}
+
+// The same of what the gateway says.
+async function held(group, names, slug = CHAT) {
+  const model = (await read(group)).effective_models.find((one) => one.slug === slug);
+  return [...model.rate_limits, ...model.usage_limits]
+    .map(({ type, unit, threshold, source_group }) => [type, unit, threshold, names[source_group]].join(" ")).sort();
+}
+
+for (const mode of ["INDEPENDENT", "CASCADING"]) {
+  test(`${mode}: what is said to be in force before saving is in force after it`, async (t) => {
+    const root = await make("Root", [{ slug: CHAT, rate_limits: [second("REQUEST", 50), minute("TOKEN", 9000)], usage_limits: [day("TOKEN", 70_000)] }],
+      { limit_enforcement: mode });
+    const middle = await make("Middle", [{ slug: CHAT, rate_limits: [minute("REQUEST", 600)], usage_limits: [day("TOKEN", 60_000)] }], { parent_group_id: root.id });
+    const leaf = await make("Leaf", [{ slug: CHAT }, { slug: OTHER }], { parent_group_id: middle.id });
+    const names = { [root.id]: "Root", [middle.id]: "Middle", [leaf.id]: "its own" };
+    const tab = await browser.tab(t, gateway);
+    await tab.open(`/groups/${leaf.id}/limits`);
+    assert.deepEqual(await shown(tab), await held(leaf, names));
+    await box(tab, "Tokens per day").fill("2.5k");
+    await box(tab, "Requests per minute").fill("5");
+    await box(tab, "Tokens per minute").fill("0");
+    await tab.page.getByText("Not saved yet.").waitFor();
+    const said = await shown(tab);
+    assert.ok(said.includes("TOKEN DAY 2500 its own"), said.join());
+    assert.deepEqual(await shown(tab, OTHER), []);
+    await assertAccessible(tab, "the editor, changed");
+    await save(tab);
+    await tab.page.getByText("Saved. It holds for the next request.").waitFor();
+    assert.deepEqual(await held(leaf, names), said);
+    assert.deepEqual(await shown(tab), said);
+    await tab.page.getByRole("button", { name: "Undo" }).click();
+    await tab.page.getByText("The limits are as before.").waitFor();
+    assert.deepEqual((await read(leaf)).models.map(({ usage_limits, rate_limits }) => [...usage_limits, ...rate_limits]), [[], []]);
+  });
+}
+
+test("the unit of a rate is chosen, and the number is shown plainly", async (t) => {
+  const group = await make("Units", [{ slug: CHAT }]);
+  const tab = await browser.tab(t, gateway);
+  await tab.open(`/groups/${group.id}/limits`);
+  await tab.page.getByRole("combobox", { name: "Tokens: rolling window" }).selectOption("second");
+  const field = box(tab, "Tokens per second");
+  await field.fill("2.5m");
+  await tab.page.getByText("2,500,000").waitFor();
+  await field.blur();
+  assert.equal(await field.inputValue(), "2,500,000");
+  await field.fill("1.000");
+  await save(tab);
+  await tab.page.getByText("Write a whole number, such as 5000, 5k or 2.5m.").waitFor();
+  assert.equal(await field.getAttribute("aria-invalid"), "true");
+  await field.fill("1_000");
+  await save(tab);
+  await tab.page.getByText("Saved.", { exact: false }).waitFor();
+  assert.deepEqual((await read(group)).models[0].rate_limits, [second("TOKEN", 1000)]);
+});
+
+test("CASCADING: the rule is said as one types, naming who is in the way, and nothing is sent that breaks it", async (t) => {
+  const root = await make("Acme", [{ slug: CHAT, usage_limits: [day("TOKEN", 100_000)] }], { limit_enforcement: "CASCADING" });
+  const middle = await make("Acme prod", [{ slug: CHAT }], { parent_group_id: root.id });
+  const leaf = await make("Shop", [{ slug: CHAT, usage_limits: [day("TOKEN", 60_000)] }], { parent_group_id: middle.id });
+  const tab = await browser.tab(t, gateway);
+  await tab.open(`/groups/${leaf.id}/limits`);
+  await box(tab, "Tokens per day").fill("100,001");
+  await tab.page.getByText("At most 100,000: tokens per day of Acme.").waitFor();
+  await save(tab);
+  await tab.page.getByRole("alert").filter({ hasText: "CASCADING" }).waitFor();
+  await box(tab, "Tokens per day").fill("100k");
+  assert.equal(await tab.page.getByText("At most 100,000:").count(), 0);
+  await save(tab);
+  await tab.page.getByText("Saved.", { exact: false }).waitFor();
+
+  await tab.open(`/groups/${root.id}/limits`);
+  await box(tab, "Tokens per day").fill("99,999");
+  await tab.page.getByText("At least 100,000: Shop below has that much. Lower it there first.").waitFor();
+  await box(tab, "Tokens per day").fill("100,000");
+  await tab.page.getByText("At least 100,000:").waitFor({ state: "detached" });
+});
+
+test("a model is removed with a word of warning and a way back, and another one added", async (t) => {
+  const group = await make("Models", [{ slug: CHAT, usage_limits: [day("TOKEN", 5)] }]);
+  const { api_key: key } = await gateway.admin("POST", `/v1/gateway/groups/${group.id}/api_keys`, {});
+  const tab = await browser.tab(t, gateway);
+  const { page } = tab;
+  await tab.open(`/groups/${group.id}/limits`);
+  await page.getByRole("button", { name: `Remove ${CHAT}` }).click();
+  await page.getByText("its keys cannot call it any more").waitFor();
+  await page.getByRole("button", { name: `Keep ${CHAT}` }).click();
+  assert.equal(await box(tab, "Tokens per day").inputValue(), "5");
+  await page.getByRole("button", { name: `Remove ${CHAT}` }).click();
+  await page.getByLabel("One more model").selectOption(OTHER);
+  await save(tab);
+  await page.getByText("Saved.", { exact: false }).waitFor();
+  assert.deepEqual((await read(group)).models.map(({ slug }) => slug), [OTHER]);
+  assert.equal((await chat(gateway, key, CHAT, 2)).status, 404);
+  assert.equal((await chat(gateway, key, OTHER, 2)).status, 200);
+});
+
+test("what was typed is not lost by leaving: one is asked, stays or leaves", async (t) => {
+  const group = await make("Unsaved", [{ slug: CHAT }]);
+  const tab = await browser.tab(t, gateway);
+  const { page } = tab;
+  const dialog = page.getByRole("dialog");
+  const leave = () => page.getByRole("navigation", { name: "Parts of the group" }).getByRole("link", { name: "Keys" }).click();
+  await tab.open(`/groups/${group.id}/limits`);
+  await box(tab, "Tokens per day").fill("7");
+  await leave();
+  await assertAccessible(tab, "asking");
+  await dialog.getByRole("button", { name: "Stay" }).click();
+  await dialog.waitFor({ state: "detached" });
+  assert.equal(await box(tab, "Tokens per day").inputValue(), "7");
+  assert.match(page.url(), /\/limits$/);
+  await leave();
+  await dialog.getByRole("button", { name: "Leave" }).click();
+  await tab.ready(`/groups/${group.id}/keys`);
+  await tab.open(`/groups/${group.id}/limits`);
+  assert.equal(await box(tab, "Tokens per day").inputValue(), "");
+  await box(tab, "Tokens per day").fill("7");
+  await page.getByRole("button", { name: "Discard changes" }).click();
+  assert.equal(await box(tab, "Tokens per day").inputValue(), "");
+  await leave();
+  await tab.ready(`/groups/${group.id}/keys`);
+});

@@ -1,0 +1,217 @@
+// A customer from nothing to a call that works, and its keys until they stop working.
+
+import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { promisify } from "node:util";
+import { after, before, test } from "node:test";
+import { Gateway } from "../support/gateway.mjs";
+import { assertAccessible } from "./support/axe.mjs";
+import { Browser } from "./support/browser.mjs";
+import { chat } from "./support/seed.mjs";
+
+const CHAT = "demo/chat";
+const run = promisify(execFile);
+
+let browser, gateway;
+before(async () => {
+  browser = await Browser.start();
+  gateway = await Gateway.start({ durability: "process" });
+  for (const slug of [CHAT, "demo/other"]) await gateway.admin("POST", "/v1/gateway/endpoints", { slug, targets: [{ provider: "DEMO" }] });
+});
+after(async () => {
+  await browser.stop();
+  await gateway.stop();
+});
+
+let unique = 0;
+const make = (more = {}) => {
+  unique += 1;
+  return gateway.admin("POST", "/v1/gateway/groups", {
+    metadata: { external_entity_id: `cust-${unique}`, name: `Customer ${unique}` }, models: [{ slug: CHAT }], hierarchy: {}, ...more,
+  });
+};
+const dialog = (tab) => tab.page.getByRole("dialog");
+const secret = async (tab) => (await dialog(tab).getByRole("textbox", { name: "Key", exact: true }).innerText()).trim();
+const limitBox = (tab, name) => tab.page.getByRole("textbox", { name });
+
+test("a customer is set up on one page, and the curl line that comes with its key works", async (t) => {
+  const tab = await browser.tab(t, gateway);
+  const { page } = tab;
+  await tab.open("/groups/new");
+  await page.getByLabel("Name").first().fill("Acmé Prod (EU)");
+  assert.equal(await page.getByLabel("External id").inputValue(), "acme-prod-eu");
+  await page.getByLabel("Model").selectOption(CHAT);
+  await limitBox(tab, `Tokens per minute for ${CHAT}`).fill("1k");
+  await limitBox(tab, `Requests per day for ${CHAT}`).fill("1_000");
+  await assertAccessible(tab, "the form filled in");
+  await page.getByRole("button", { name: "Create group" }).click();
+
+  await dialog(tab).waitFor();
+  await assertAccessible(tab, "the new key");
+  const [, , id] = new URL(page.url()).hash.split("/");
+  const group = await gateway.admin("GET", `/v1/gateway/groups/${id}`);
+  assert.deepEqual(group.metadata, { name: "Acmé Prod (EU)", external_entity_id: "acme-prod-eu" });
+  assert.equal(group.hierarchy.limit_enforcement, "INDEPENDENT");
+  assert.deepEqual(group.models, [{
+    slug: CHAT,
+    rate_limits: [{ type: "TOKEN", unit: "MINUTE", threshold: 1000 }],
+    usage_limits: [{ type: "REQUEST", unit: "DAY", threshold: 1000 }],
+  }]);
+
+  const key = await secret(tab);
+  const curl = await dialog(tab).locator("pre").innerText();
+  assert.ok(curl.includes(key) && curl.includes(gateway.baseURL), curl);
+  const { stdout } = await run("sh", ["-c", curl]);
+  assert.equal(JSON.parse(stdout).model, CHAT);
+  for (const [name, line] of [["Python", `base_url="${gateway.baseURL}"`], ["Node", `baseURL: "${gateway.baseURL}"`]]) {
+    await dialog(tab).getByRole("radio", { name }).check();
+    const code = await dialog(tab).locator("pre").innerText();
+    assert.ok(code.includes(line) && code.includes(key) && code.includes(CHAT), code);
+  }
+
+  await dialog(tab).getByRole("button", { name: "I have stored it" }).click();
+  await dialog(tab).waitFor({ state: "detached" });
+  assert.ok(!(await page.content()).includes(key), "shown once");
+  await page.reload();
+  await tab.ready(`/groups/${id}/keys`);
+  assert.equal(await dialog(tab).count(), 0);
+  await page.getByText(key.split(".")[0], { exact: true }).waitFor();
+});
+
+test("a child takes its parent's mode and models, and says what it will be held to", async (t) => {
+  const parent = await make({
+    models: [{ slug: "demo/other", usage_limits: [{ type: "TOKEN", unit: "DAY", threshold: 5000 }] }], hierarchy: { limit_enforcement: "CASCADING" },
+  });
+  const tab = await browser.tab(t, gateway);
+  const { page } = tab;
+  await tab.open("/groups/new");
+  await page.getByRole("combobox", { name: "Parent" }).fill(parent.metadata.external_entity_id);
+  await page.getByRole("option", { name: parent.metadata.name }).click();
+  await page.getByText("5,000 of", { exact: false }).waitFor();
+  assert.equal(await page.getByRole("radio").count(), 0, "the mode is no choice of a child");
+  assert.match(page.url(), new RegExp(`parent=${parent.id}`));
+  const field = limitBox(tab, "Tokens per day for demo/other");
+  await field.fill("6k");
+  await page.getByText(`At most 5,000: tokens per day of ${parent.metadata.name}.`).waitFor();
+  await page.getByLabel("External id").fill(`child-of-${parent.id}`);
+  await page.getByRole("button", { name: "Create group" }).click();
+  await page.getByRole("alert").filter({ hasText: "CASCADING" }).waitFor();
+  await field.fill("4k");
+  await page.getByRole("checkbox", { name: /first key/ }).uncheck();
+  await page.getByRole("button", { name: "Create group" }).click();
+  await page.getByText("It has no key yet").waitFor();
+  const { items: [child] } = await gateway.admin("GET", `/v1/gateway/groups?external_entity_id=child-of-${parent.id}`);
+  assert.deepEqual(child.hierarchy, { limit_enforcement: "CASCADING", parent_group_id: parent.id });
+  await page.getByRole("navigation", { name: "Breadcrumb" }).getByRole("link", { name: parent.metadata.name }).click();
+  await tab.ready(`/groups/${parent.id}`);
+  await page.getByRole("link", { name: `child-of-${parent.id}` }).waitFor();
+});
+
+test("what the API says of a field stands at that field, and nothing is lost", async (t) => {
+  const taken = await make();
+  const tab = await browser.tab(t, gateway, { statuses: [400] });
+  await tab.open("/groups/new");
+  await tab.page.getByLabel("External id").fill(taken.metadata.external_entity_id);
+  await tab.page.getByLabel("Model").selectOption(CHAT);
+  await tab.page.getByRole("button", { name: "Create group" }).click();
+  await tab.page.getByText("another group has", { exact: false }).waitFor();
+  assert.equal(await tab.page.getByLabel("External id").getAttribute("aria-invalid"), "true");
+  assert.equal(await tab.page.getByLabel("External id").inputValue(), taken.metadata.external_entity_id);
+});
+
+test("a key is minted, renamed, disabled, enabled and revoked, and the gateway minds each at once", async (t) => {
+  const group = await make();
+  const tab = await browser.tab(t, gateway);
+  const { page } = tab;
+  const call = async (key) => (await chat(gateway, key, CHAT, 2)).status;
+  await tab.open(`/groups/${group.id}/keys`);
+  await page.getByRole("button", { name: "Mint the first key" }).click();
+  await dialog(tab).getByLabel("Name").fill("Web <b>shop</b>");
+  await dialog(tab).getByLabel("Expires").selectOption({ label: "In 90 days" });
+  await assertAccessible(tab, "minting");
+  await dialog(tab).getByRole("button", { name: "Mint key" }).click();
+  const key = await secret(tab);
+  await dialog(tab).getByRole("button", { name: "I have stored it" }).click();
+  const prefix = key.split(".")[0];
+  const known = () => gateway.admin("GET", `/v1/gateway/groups/${group.id}/api_keys/${prefix}`);
+  const days = (Date.parse((await known()).expires_at) - Date.now()) / 86_400_000;
+  assert.ok(days > 89.9 && days < 90.1, `${days} days`);
+  assert.equal(await call(key), 200);
+
+  const row = page.getByRole("row").filter({ hasText: prefix });
+  await row.getByRole("button", { name: "Disable" }).click();
+  await row.getByText("Disabled").waitFor();
+  assert.equal(await call(key), 401);
+  await page.getByRole("button", { name: "Undo" }).click();
+  await row.getByText("Active").waitFor();
+  assert.equal(await call(key), 200);
+
+  await row.getByRole("button", { name: "Change" }).click();
+  await dialog(tab).getByLabel("Name").fill("Shop");
+  await dialog(tab).getByLabel("Expires").selectOption("never");
+  await dialog(tab).getByRole("button", { name: "Save" }).click();
+  await row.getByText("Shop", { exact: true }).waitFor();
+  assert.equal((await known()).expires_at, null);
+
+  await row.getByRole("button", { name: "Revoke" }).click();
+  await dialog(tab).getByText("fails its next request", { exact: false }).waitFor();
+  await dialog(tab).getByRole("button", { name: "Cancel" }).click();
+  assert.equal(await call(key), 200);
+  await row.getByRole("button", { name: "Revoke" }).click();
+  await dialog(tab).getByRole("button", { name: "Revoke key" }).click();
+  await page.getByText("No key yet").waitFor();
+  assert.equal(await call(key), 401);
+});
+
+test("a group is renamed, disabled with undo, and deleted only by its name, after what goes with it was said", async (t) => {
+  const group = await make();
+  const child = await make({ hierarchy: { parent_group_id: group.id } });
+  const keys = [];
+  for (const of of [group, child, child]) keys.push((await gateway.admin("POST", `/v1/gateway/groups/${of.id}/api_keys`, {})).api_key);
+  const tab = await browser.tab(t, gateway);
+  const { page } = tab;
+  await tab.open(`/groups/${group.id}`);
+  await page.getByRole("button", { name: "Rename" }).click();
+  await dialog(tab).getByLabel("Name").fill("The old customer");
+  await dialog(tab).getByRole("button", { name: "Rename" }).click();
+  await page.getByRole("heading", { level: 1, name: "The old customer" }).waitFor();
+
+  await page.getByRole("button", { name: "Disable" }).click();
+  await page.getByText("disabled", { exact: true }).waitFor();
+  assert.equal((await chat(gateway, keys[1], CHAT, 2)).status, 403);
+  await page.getByRole("button", { name: "Undo" }).click();
+  await page.getByRole("button", { name: "Disable" }).waitFor();
+  assert.equal((await chat(gateway, keys[1], CHAT, 2)).status, 200);
+
+  await page.getByRole("button", { name: "Delete" }).click();
+  await dialog(tab).getByText("1 group below it and 3 keys").waitFor();
+  await assertAccessible(tab, "deleting");
+  await dialog(tab).getByRole("button", { name: "Delete group" }).click();
+  await dialog(tab).getByText("Type The old customer exactly.").waitFor();
+  await dialog(tab).getByLabel("To confirm, type").fill("The old customer");
+  await dialog(tab).getByRole("button", { name: "Delete group" }).click();
+  await tab.ready("/groups");
+  await page.getByText("The old customer was deleted.").waitFor();
+  for (const key of keys) assert.equal((await chat(gateway, key, CHAT, 2)).status, 401);
+});
+
+test("a key for keys is offered groups and keys, and nothing that it may not do", async (t) => {
+  const group = await make();
+  const { api_key: key } = await gateway.admin("POST", "/v1/api_keys", { type: "WORKSPACE_MANAGE_API_KEYS" });
+  const tab = await browser.tab(t, gateway, { key });
+  const { page } = tab;
+  await tab.open("/groups");
+  assert.equal(await page.getByRole("link", { name: "New group" }).count(), 0);
+  assert.equal(await page.getByRole("columnheader", { name: "Left today" }).count(), 0);
+  await page.getByRole("link", { name: group.metadata.name, exact: true }).click();
+  await tab.ready(`/groups/${group.id}`);
+  assert.deepEqual(await page.getByRole("navigation", { name: "Parts of the group" }).getByRole("link").allInnerTexts(), ["Overview", "Keys"]);
+  for (const name of ["Rename", "Disable", "Delete"]) assert.equal(await page.getByRole("button", { name }).count(), 0, name);
+  await tab.open(`/groups/${group.id}/keys`);
+  await page.getByRole("button", { name: "Mint the first key" }).click();
+  await dialog(tab).getByRole("button", { name: "Mint key" }).click();
+  assert.equal((await chat(gateway, await secret(tab), CHAT, 2)).status, 200);
+  await dialog(tab).getByRole("button", { name: "I have stored it" }).click();
+  await tab.open(`/groups/${group.id}/limits`);
+  await page.getByText("your operator key may not see it").waitFor();
+});

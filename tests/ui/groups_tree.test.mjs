@@ -1,0 +1,194 @@
+// The tree of groups: as many as there may be, found and walked without a mouse, whatever they are called.
+
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+import { Gateway } from "../support/gateway.mjs";
+import { assertAccessible } from "./support/axe.mjs";
+import { Browser } from "./support/browser.mjs";
+import { chat } from "./support/seed.mjs";
+
+const CHAT = "demo/chat";
+const MOST_ROWS_DRAWN = 80;
+
+let browser;
+before(async () => (browser = await Browser.start()));
+after(() => browser.stop());
+
+const endpoint = (gateway) => gateway.admin("POST", "/v1/gateway/endpoints", { slug: CHAT, targets: [{ provider: "DEMO" }] });
+
+const make = (gateway, external_entity_id, { name, parent, usage_limits = [], hierarchy = {} } = {}) =>
+  gateway.admin("POST", "/v1/gateway/groups", {
+    metadata: { external_entity_id, name },
+    models: [{ slug: CHAT, usage_limits }],
+    hierarchy: parent ? { parent_group_id: parent.id } : hierarchy,
+  });
+
+const rowOf = (tab, name) => tab.page.getByRole("row").filter({ has: tab.page.getByRole("link", { name, exact: true }) });
+const focused = (tab) => tab.page.evaluate(() => document.activeElement?.querySelector("a")?.textContent);
+const filterBox = (tab) => tab.page.getByRole("searchbox", { name: "Filter groups" });
+
+describe("a small firm", () => {
+  let gateway, acme, prod, shop;
+  before(async () => {
+    gateway = await Gateway.start({ durability: "process" });
+    await endpoint(gateway);
+    acme = await make(gateway, "cust_acme", {
+      name: "Acme Corp", hierarchy: { limit_enforcement: "CASCADING" }, usage_limits: [{ type: "REQUEST", unit: "DAY", threshold: 10 }],
+    });
+    prod = await make(gateway, "cust_acme_prod", { name: "Acme production", parent: acme });
+    shop = await make(gateway, "cust_acme_shop", { name: "Shop assistant", parent: prod });
+    await make(gateway, "cust_globex", { name: "Globex" });
+  });
+  after(() => gateway.stop());
+
+  test("what each has left today is said, and is said anew when one comes back to the window", async (t) => {
+    const { api_key: key } = await gateway.admin("POST", `/v1/gateway/groups/${shop.id}/api_keys`, {});
+    await chat(gateway, key, CHAT, 3);
+    const tab = await browser.tab(t, gateway);
+    await tab.open("/groups");
+    await rowOf(tab, "Shop assistant").getByText("9 requests").waitFor();
+    await rowOf(tab, "Acme Corp").getByText("9 requests").waitFor();
+    await rowOf(tab, "Globex").getByText("no daily limit").waitFor();
+    await chat(gateway, key, CHAT, 3);
+    await tab.page.evaluate(() => document.dispatchEvent(new Event("visibilitychange")));
+    await rowOf(tab, "Shop assistant").getByText("8 requests").waitFor();
+  });
+
+  test("arrows, Home, End and Enter walk the tree", async (t) => {
+    const tab = await browser.tab(t, gateway);
+    await tab.open("/groups");
+    const { keyboard } = tab.page;
+    await rowOf(tab, "Acme Corp").focus();
+    const press = async (key, name) => {
+      await keyboard.press(key);
+      assert.equal(await focused(tab), name, `after ${key}`);
+    };
+    await press("ArrowDown", "Acme production");
+    await press("ArrowDown", "Shop assistant");
+    await press("ArrowLeft", "Acme production");
+    await press("ArrowLeft", "Acme production");
+    assert.equal(await rowOf(tab, "Acme production").getAttribute("aria-expanded"), "false");
+    assert.equal(await rowOf(tab, "Shop assistant").count(), 0);
+    await press("ArrowRight", "Acme production");
+    await press("ArrowRight", "Shop assistant");
+    const row = rowOf(tab, "Shop assistant");
+    assert.deepEqual(
+      await Promise.all(["aria-level", "aria-setsize", "aria-posinset"].map((name) => row.getAttribute(name))), ["3", "1", "1"]);
+    await press("End", "Globex");
+    await press("Home", "Acme Corp");
+    await press("ArrowDown", "Acme production");
+    await keyboard.press("Enter");
+    await tab.ready(`/groups/${prod.id}`);
+  });
+
+  test("what is folded stays folded for the visit", async (t) => {
+    const tab = await browser.tab(t, gateway);
+    await tab.open("/groups");
+    await rowOf(tab, "Acme Corp").locator(".tree-toggle").click();
+    await tab.page.getByRole("link", { name: "Globex" }).click();
+    await tab.page.getByRole("heading", { level: 1, name: "Globex" }).waitFor();
+    await tab.page.goBack();
+    await tab.ready("/groups");
+    assert.equal(await rowOf(tab, "Acme Corp").getAttribute("aria-expanded"), "false");
+    await tab.page.getByRole("button", { name: "Unfold all" }).click();
+    await rowOf(tab, "Shop assistant").waitFor();
+  });
+
+  test("the filter shows what it finds below its ancestors, and is in the address", async (t) => {
+    const tab = await browser.tab(t, gateway);
+    await tab.open("/groups");
+    await filterBox(tab).fill("SHOP");
+    await tab.page.getByText("1 of 4 groups").waitFor();
+    assert.deepEqual(await tab.page.getByRole("treegrid").getByRole("link").allInnerTexts(), ["Acme Corp", "Acme production", "Shop assistant"]);
+    await tab.page.waitForURL(/q=SHOP/);
+    await tab.page.reload();
+    await tab.ready("/groups");
+    assert.equal(await filterBox(tab).inputValue(), "SHOP");
+    await filterBox(tab).fill(acme.id.slice(-8));
+    await tab.page.getByText("1 of 4 groups").waitFor();
+    await filterBox(tab).fill("nobody at all");
+    await tab.page.getByText("No group has this").waitFor();
+  });
+});
+
+// A gateway of a test's own, which outlives its tabs: these are registered later, and hooks run in order.
+function alone(t, gateway) {
+  const tabs = [];
+  const own = { tab: (settings) => browser.tab({ after: (end) => tabs.push(end) }, gateway, settings) };
+  t.after(async () => {
+    for (const end of tabs) await end();
+    await gateway.stop();
+  });
+  return own;
+}
+
+test("without a group the page says what one is, and leads to the first", async (t) => {
+  const gateway = await Gateway.start();
+  const own = alone(t, gateway);
+  const tab = await own.tab();
+  await tab.open("/groups");
+  await tab.main.getByRole("link", { name: "New group" }).click();
+  await tab.ready("/groups/new");
+  await tab.main.getByRole("link", { name: "New endpoint" }).click();
+  await tab.ready("/endpoints/new");
+});
+
+test("of 3,000 groups only those in sight are drawn, and each is found at once", async (t) => {
+  const gateway = await Gateway.start({ durability: "process" });
+  const own = alone(t, gateway);
+  await endpoint(gateway);
+  const roots = [];
+  for (let at = 0; at < 100; at++) roots.push(await make(gateway, `root-${at}`, { name: `Customer ${at}` }));
+  for (let from = 0; from < 2900; from += 50) {
+    await Promise.all(Array.from({ length: 50 }, (_, at) => make(gateway, `child-${from + at}`, { parent: roots[(from + at) % 100] })));
+  }
+  const tab = await own.tab();
+  await tab.open("/groups");
+  await tab.page.getByText("3,000 groups").waitFor();
+  const rows = tab.page.getByRole("treegrid").getByRole("row");
+  assert.ok(await rows.count() < MOST_ROWS_DRAWN);
+  await tab.page.getByRole("button", { name: "Unfold all" }).click();
+  assert.ok(await rows.count() < MOST_ROWS_DRAWN);
+  assert.equal(await tab.page.getByRole("treegrid").getAttribute("aria-rowcount"), "3001");
+  await rowOf(tab, "Customer 0").focus();
+  await tab.page.keyboard.press("End");
+  assert.equal(await focused(tab), "child-2899");
+  assert.ok(await rows.count() < MOST_ROWS_DRAWN);
+  await assertAccessible(tab, "3,000 groups, at their end");
+  await tab.page.evaluate(() => scrollTo(0, 40_000));
+  await tab.page.getByRole("link", { name: "Customer 30", exact: true }).waitFor();
+  assert.ok(await rows.count() < MOST_ROWS_DRAWN);
+  assert.equal(await focused(tab), "child-2899", "what has the focus keeps it, out of sight");
+  await filterBox(tab).fill("child-1234");
+  await tab.page.getByText("1 of 3,000 groups").waitFor();
+  assert.equal(await rows.count(), 3);
+});
+
+test("hostile names are text, and widen nothing", async (t) => {
+  const gateway = await Gateway.start({ durability: "process" });
+  const own = alone(t, gateway);
+  await endpoint(gateway);
+  const names = [
+    "<img src=x onerror=alert(1)>", "W".repeat(255), "שלום عليكم \u202Eabc", "👩‍👩‍👧‍👦".repeat(20), "  two  spaces  ", "a/b?c#d&e=%00",
+  ];
+  let parent;
+  for (const [at, name] of names.entries()) {
+    if (at % 4 === 0) parent = undefined;
+    parent = await make(gateway, at === 1 ? "x".repeat(255) : `hostile ${at} ${name.slice(0, 99)}`, { name, parent });
+    const tab = await own.tab({ viewport: { width: 360, height: 800 } });
+    for (const part of ["", "/limits", "/why", "/keys"]) {
+      await tab.open(`/groups/${parent.id}${part}`);
+      const heading = await tab.page.locator("h1").evaluate((element) => element.textContent);
+      assert.equal(heading, name);
+      assert.equal(await tab.overflow(), 0, `${part || "/"} of ${name}`);
+    }
+    await tab.open("/groups");
+    assert.equal(await tab.overflow(), 0, `the tree with ${name}`);
+  }
+  const tab = await own.tab();
+  await tab.open("/groups");
+  await tab.page.getByRole("button", { name: "Unfold all" }).click();
+  await tab.page.getByRole("link", { name: names[0], exact: true }).waitFor();
+  assert.equal(await tab.page.locator("main img").count(), 0);
+  assert.equal(await tab.overflow(), 0);
+});
