@@ -27,7 +27,7 @@ let unique = 0;
 const freshSlug = () => `test/model-${++unique}`;
 const create = (targets, more = {}) => gateway.admin("POST", "/v1/gateway/endpoints", { slug: freshSlug(), targets, ...more });
 const stored = (id) => gateway.admin("GET", `/v1/gateway/endpoints/${id}`);
-const target = (page, number) => page.getByRole("group", { name: `Target ${number}`, exact: true });
+const target = (page, number) => page.getByRole("group", { name: `Target ${number - 1}`, exact: true });
 const told = (page, text) => page.getByRole("status").filter({ hasText: text }).first().waitFor();
 const line = (place, words) => place.getByRole("listitem").filter({ hasText: words });
 const group = (slug) => gateway.admin("POST", "/v1/gateway/groups", {

@@ -69,7 +69,7 @@ function lastStop({ in_flight_at_last_stop: { known, count, requests } }) {
 export async function statusPart(signal) {
   const first = await api.status();
   const cells = PARTS.map(([heading, rows]) =>
-    ({ heading, rows: rows.map(([name, of]) => ({ name, of, cell: h("div"), told: "" })) }));
+    ({ heading, rows: rows.map(([name, of]) => ({ name, of, cell: h("div") })) }));
   const notices = h("div", { class: "stack" });
   const upstreams = part("Model servers", upstreamColumns, "No endpoint is described yet.");
   const refused = part("Refused keys", refusedColumns, "No wrong key was used since the start.");
@@ -77,11 +77,9 @@ export async function statusPart(signal) {
   let toldNotices = "";
   const show = (/** @type {T.Status} */ status) => {
     for (const row of cells.flatMap(({ rows }) => rows)) {
-      const made = row.of(status);
-      const now = made instanceof Element ? made.outerHTML : String(made);
+      const now = h("div", null, row.of(status));
       // What is open or stood on stays.
-      if (now !== row.told) fill(row.cell, made);
-      row.told = now;
+      if (!row.cell.isEqualNode(now)) fill(row.cell, ...now.childNodes);
     }
     const now = JSON.stringify(status.attention);
     if (now !== toldNotices) fill(notices, status.attention.map((sentence) => notice("warn", sentence)));
