@@ -2,8 +2,8 @@
 
 import pytest
 
-from support.gateway import fresh
-from support.upstream import ScriptedUpstream
+from support.gateway import Customer, fresh
+from support.upstream import Reply, ScriptedUpstream, frame
 
 
 @pytest.fixture
@@ -65,6 +65,25 @@ def test_a_429_of_all_targets_is_passed_on_and_of_one_is_not(upstream, second, c
     upstream.fail_next(1, 500)
     second.fail_next(1, 429)
     assert customer.chat(slug).status == 502
+
+
+def test_no_customer_is_shown_the_credential_that_a_server_repeats(gateway, upstream):
+    value = "plain-credential-without-a-mark"
+    secret = gateway.admin("POST", "/v1/secrets", {"name": fresh("secret"), "value": value})
+    target = {"provider": "OPENAI_COMPATIBLE", "base_url": upstream.base_url, "secret_id": secret["id"]}
+    slug = gateway.admin("POST", "/v1/gateway/endpoints", {"slug": fresh("acme/model"), "targets": [target]})["slug"]
+    customer = Customer(gateway, gateway.mint_key(gateway.create_group(slug)))
+    said = {"message": f"bad header 'authorization=Bearer {value}'", "param": value, "code": f"x-{value}"}
+    upstream.fail_next(1, 400, error=said)
+    answer = customer.chat(slug)
+    assert answer.status == 400 and answer.error["message"].startswith("bad header")
+    as_stream = [("content-type", "text/event-stream")]
+    upstream.reply_next(Reply(headers=as_stream, steps=[frame({"error": said})]))
+    connection, _, stream = customer.stream_chat(slug)
+    cut = stream.next()
+    connection.close()
+    assert "bad header" in cut
+    assert value not in answer.body.decode() + cut + gateway.log
 
 
 def test_a_stream_that_broke_off_is_not_begun_again(gateway, upstream, second, customer, slug, key):

@@ -20,6 +20,19 @@ export class ApiError extends Error {
   }
 }
 
+const noAnswer = () => new ApiError(0, "no_answer", "The gateway does not answer. Is it running?");
+
+/**
+ * A part of the UI that was not needed until now.
+ *
+ * @template Part
+ * @param {() => Promise<Part>} load
+ */
+export const loaded = (load) => load().catch((cause) => {
+  // A file that does not come is a TypeError; one that is wrong is not.
+  throw cause instanceof TypeError ? noAnswer() : cause;
+});
+
 /** Called when a request finds that the session has ended. */
 let signedOut = () => {};
 
@@ -56,21 +69,19 @@ export function queryString(query = {}) {
  * @param {string} method
  * @param {string} url
  * @param {unknown} [body]
- * @param {AbortSignal} [signal]
  */
-export async function send(method, url, body, signal) {
+export async function send(method, url, body) {
   const headers = { "Content-Type": "application/json", "X-Tollgate-CSRF": "1" };
   const own = method === "GET" ? {} : { headers, body: body === undefined ? undefined : JSON.stringify(body) };
-  const answer = await fetch(url, { method, signal, ...own }).catch((cause) => {
-    if (signal?.aborted) throw cause;
-    throw new ApiError(0, "no_answer", "The gateway does not answer. Is it running?");
+  const answer = await fetch(url, { method, ...own }).catch(() => {
+    throw noAnswer();
   });
   if (answer.ok) return answer;
   const said = await answer.json().catch(() => ({}));
-  if (answer.status === 401 && url !== "/v1/session") signedOut();
-  // On the real path an error has the customer's shape.
-  const sentence = said.error?.message ?? said.error ?? `The gateway answered with status ${answer.status}.`;
-  throw new ApiError(answer.status, said.error?.code ?? said.code ?? "", String(sentence));
+  const isSignIn = method === "POST" && url === "/v1/session";
+  if (answer.status === 401 && !isSignIn) signedOut();
+  const sentence = said.error ?? `The gateway answered with status ${answer.status}.`;
+  throw new ApiError(answer.status, said.code ?? "", String(sentence));
 }
 
 /**
@@ -78,7 +89,12 @@ export async function send(method, url, body, signal) {
  * @param {string} url
  * @param {unknown} [body]
  */
-const json = async (method, url, body) => (await send(method, url, body)).json();
+async function json(method, url, body) {
+  const answer = await send(method, url, body);
+  return answer.json().catch(() => {
+    throw new ApiError(0, "broken_answer", "The gateway's answer broke off. Try again.");
+  });
+}
 
 /** @type {(url: string, query?: T.Query) => Promise<any>} */
 const get = (url, query) => json("GET", url + queryString(query));
@@ -131,7 +147,6 @@ export const api = {
     delete: (id) => json("DELETE", path`/v1/gateway/groups/${id}`),
     usage: (id) => get(path`/v1/gateway/groups/${id}/usage`),
     limits: (id, slug, tokens) => get(path`/v1/gateway/groups/${id}/limits`, { slug, tokens }),
-    try: (id, route, body, signal) => send("POST", path`/v1/gateway/groups/${id}/try`, { route, body }, signal),
   },
   keys: {
     list: (group, query) => get(path`/v1/gateway/groups/${group}/api_keys`, query),

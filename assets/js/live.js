@@ -30,6 +30,7 @@ export function onSessionEnded(told) {
  * @param {AbortSignal} signal
  */
 export function watch(watcher, signal) {
+  if (signal.aborted) return;
   watchers.add(watcher);
   signal.addEventListener("abort", () => {
     watchers.delete(watcher);

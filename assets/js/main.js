@@ -4,7 +4,7 @@
 // * A page is drawn when its data is there: nothing jumps, and until then the page before stays in sight.
 // * Whatever finds that the session has ended leads to the sign-in form, which keeps the address.
 
-import { ApiError, onSignedOut } from "./api.js";
+import { ApiError, loaded, onSignedOut } from "./api.js";
 import { fill, h } from "./dom.js";
 import { onSessionEnded } from "./live.js";
 import { match, parse, setQuery } from "./router.js";
@@ -13,6 +13,7 @@ import { shell } from "./shell.js";
 import { signIn } from "./sign_in.js";
 import { button } from "./ui/button.js";
 import { empty, page as makePage } from "./ui/page.js";
+import { toast } from "./ui/toast.js";
 
 /** @import { Page } from "./router.js" */
 
@@ -24,6 +25,8 @@ let leaving = new AbortController();
 let frame = null;
 
 function showSignIn(/** @type {string} */ why = "") {
+  // Of several answers that find the session ended, the first one led here; a key may be half typed by now.
+  if (!frame && app.querySelector("form")) return;
   leaving.abort();
   frame?.close();
   frame = null;
@@ -83,16 +86,22 @@ async function make(found, query, signal) {
     }));
   }
   try {
-    const { default: makeFound } = await found.route.load();
-    return await makeFound({ params: found.params, query, signal, setQuery });
+    const { default: makeFound } = await loaded(found.route.load);
+    return await makeFound({
+      params: found.params, query, signal,
+      // The address is another page's when this one was left before it was ready.
+      setQuery: (changes, how) => signal.aborted || setQuery(changes, how),
+    });
   } catch (error) {
     if (!(error instanceof ApiError)) console.error(error);
-    const [heading, text] = error instanceof ApiError
-      ? [error.status === 404 ? "Not found" : "This did not work", error.sentence]
-      : ["This page failed", "That is a defect of Tollgate. The browser's console says more."];
+    const [heading, said, text] = !(error instanceof ApiError)
+      ? ["This page failed", "That is a defect of Tollgate", "The browser's console says more."]
+      : error.status === 404
+        ? ["Not found", error.sentence, "It may have been deleted since."]
+        : ["This did not work", error.sentence, "Nothing was changed. It may work in a moment."];
     return makePage({ heading }, empty({
-      heading: text,
-      text: "What was shown before may have been changed or deleted since.",
+      heading: said,
+      text,
       actions: button({ label: "Try again", icon: "refresh", press: () => showPage(true) }),
     }));
   }
@@ -100,6 +109,12 @@ async function make(found, query, signal) {
 
 onSignedOut(() => showSignIn("Your session has ended. Sign in again to go on."));
 onSessionEnded(() => showSignIn("Your session has ended. Sign in again to go on."));
+// What nobody waits for may fail all the same, and is told then.
+addEventListener("unhandledrejection", (event) => {
+  if (!(event.reason instanceof ApiError)) return;
+  event.preventDefault();
+  if (frame) toast(event.reason.message, { tone: "bad" });
+});
 addEventListener("hashchange", () => void showPage(true));
 
 loadSession().then(

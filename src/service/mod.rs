@@ -28,6 +28,7 @@ pub mod keys;
 pub mod limits;
 pub mod meter;
 pub mod metering;
+mod one_line;
 pub mod operators;
 pub mod refused;
 pub mod reports;

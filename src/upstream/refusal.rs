@@ -7,6 +7,7 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use super::{Response, target::Target};
+use crate::crypto::secret::Secret;
 
 /// What of a refusal is read, in bytes; more would not be an error message.
 const MAX_READ: usize = 64 << 10;
@@ -16,6 +17,12 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The longest message that is passed on, in characters.
 const MAX_MESSAGE: usize = 2000;
+
+/// What stands in the place of what is not shown.
+const BLANK: &str = "[…]";
+
+/// A shorter credential is none, but what a server without keys is given; every other word would have it in it.
+const MIN_CREDENTIAL: usize = 4;
 
 /// A refusal that can be shown.
 pub struct UpstreamRefusal {
@@ -45,13 +52,21 @@ pub async fn read(mut response: Response, target: &Target, slug: &str) -> Upstre
     // What has come by then says enough.
     let _ = tokio::time::timeout(PATIENCE, reading).await;
     let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
-    shape(response.status, response.retry_after, &body, &Names { model: &target.model, host: target.host(), slug })
+    shape(response.status, response.retry_after, &body, &Names::of(target, slug))
 }
 
 /// The message of an error that came in the middle of a stream.
 pub fn in_stream(data: &[u8], target: &Target, slug: &str) -> String {
     let body = serde_json::from_slice(data).unwrap_or(Value::Null);
-    shape(500, None, &body, &Names { model: &target.model, host: target.host(), slug }).message
+    shape(500, None, &body, &Names::of(target, slug)).message
+}
+
+/// A server's text without the credential that it was sent: some servers repeat it.
+pub fn without_credential(text: &str, credential: Option<&Secret>) -> String {
+    match credential.map(Secret::expose).filter(|credential| credential.len() >= MIN_CREDENTIAL) {
+        Some(credential) => text.replace(credential, BLANK),
+        None => text.to_owned(),
+    }
 }
 
 /// Finds the message in what servers answer: OpenAI's `{"error": {…}}`, vLLM's bare object, FastAPI's `detail`.
@@ -77,12 +92,18 @@ fn shape(status: u16, retry_after: Option<Bytes>, body: &Value, names: &Names<'_
 struct Names<'a> {
     model: &'a str,
     host: Option<&'a str>,
+    credential: Option<&'a Secret>,
     slug: &'a str,
 }
 
-impl Names<'_> {
+impl<'a> Names<'a> {
+    fn of(target: &'a Target, slug: &'a str) -> Self {
+        Self { model: &target.model, host: target.host(), credential: target.credential(), slug }
+    }
+
     fn clean(&self, text: &str) -> String {
-        let text: String = text.chars().take(MAX_MESSAGE).collect();
+        // Before anything else: of a credential that was cut or renamed a part would be left.
+        let text: String = without_credential(text, self.credential).chars().take(MAX_MESSAGE).collect();
         let named = self.name_slug(&text);
         let names_ours = |word: &str| self.host.is_some_and(|host| host.len() > 3 && word.contains(host));
         let is_hidden = |word: &str| names_a_host(word) || names_ours(word) || is_credential(word);
@@ -125,7 +146,7 @@ fn is_credential(word: &str) -> bool {
 
 /// A word with its end (white space) but nothing else of it.
 fn blank(word: &str) -> String {
-    format!("[…]{}", &word[word.trim_end().len()..])
+    format!("{BLANK}{}", &word[word.trim_end().len()..])
 }
 
 #[cfg(test)]
@@ -133,7 +154,13 @@ mod tests {
     use super::*;
 
     fn of_model(body: &str, model: &str) -> String {
-        let names = Names { model, host: Some("vllm-0.svc.cluster.local"), slug: "acme/chat" };
+        of_target(body, model, None)
+    }
+
+    fn of_target(body: &str, model: &str, credential: Option<&str>) -> String {
+        let credential = credential.map(|credential| Secret::new(credential.to_owned()));
+        let host = Some("vllm-0.svc.cluster.local");
+        let names = Names { model, host, credential: credential.as_ref(), slug: "acme/chat" };
         shape(400, None, &serde_json::from_str(body).unwrap(), &names).message
     }
 
@@ -166,5 +193,18 @@ mod tests {
         }
         assert!(shown.starts_with("acme/chat at […] "), "{shown}");
         assert!(shown.ends_with("at 12:30."), "{shown}");
+    }
+
+    #[test]
+    fn the_targets_own_credential_is_shown_nowhere_whatever_it_looks_like() {
+        let shown = |message: &str| {
+            let body = serde_json::json!({ "error": { "message": message } }).to_string();
+            of_target(&body, "gpt", Some("hush+gpt/0123"))
+        };
+        assert_eq!(shown("Bad key=hush+gpt/0123, told gpt."), "Bad key=[…], told acme/chat.");
+        let cut = shown(&format!("{}hush+gpt/0123", "a ".repeat(MAX_MESSAGE / 2 - 1)));
+        assert!(cut.ends_with("a […"), "{cut}");
+        let body = r#"{"detail":"max_tokens"}"#;
+        assert_eq!(of_target(body, "gpt", Some("x")), "max_tokens", "it stands for none");
     }
 }

@@ -29,6 +29,8 @@ pub struct Target {
     provider: Provider,
     /// Where it is; never to be seen by a customer.
     base_url: Option<Url>,
+    /// What is sent to it as the operator's; never to be seen by anybody.
+    credential: Option<Secret>,
     /// How to reach it.
     pub reach: Reach,
     /// How it has fared.
@@ -52,15 +54,20 @@ impl Target {
         let reach = match target.provider {
             Provider::Demo => Reach::Demo,
             Provider::Anthropic => Reach::Broken("the provider ANTHROPIC is not supported yet"),
-            _ => templates(target, secret).map_or_else(Reach::Broken, Reach::Http),
+            _ => templates(target, &secret).map_or_else(Reach::Broken, Reach::Http),
         };
-        let base_url = provider::base_url(target);
-        Self { model, provider: target.provider, base_url, reach, health: Health::default() }
+        let (base_url, credential) = (provider::base_url(target), target.secret.and_then(secret));
+        Self { model, provider: target.provider, base_url, credential, reach, health: Health::default() }
     }
 
     /// Its host's name or address.
     pub fn host(&self) -> Option<&str> {
         self.base_url.as_ref()?.host_str()
+    }
+
+    /// What the operator put down for it, to be kept out of what its server says.
+    pub fn credential(&self) -> Option<&Secret> {
+        self.credential.as_ref()
     }
 
     /// Scheme, host and port. The demo upstream has none.

@@ -76,6 +76,30 @@ test("an answer streams in, and the event that it made is the one in the books",
   await assertAccessible(tab, "the playground after a call");
 });
 
+test("a new conversation ends the call that runs, and says nothing of the old one", async (t) => {
+  const made = await customer(upstream.target);
+  const { page, log, message, send, ended } = await open(t, made);
+  upstream.text = "First answer.";
+  await message.fill("First question");
+  await send.click();
+  await log.getByText("First answer.").waitFor();
+  await ended();
+  const { open: release, opened } = gate();
+  upstream.hold = opened;
+  await message.fill("Second question");
+  await send.click();
+  await log.getByText("First", { exact: true }).or(log.getByText(/^First $/)).waitFor();
+  await page.getByRole("button", { name: "New conversation" }).click();
+  await page.getByText("Stopped.").or(page.locator('[role="log"]:not([aria-busy])')).first().waitFor();
+  release();
+  upstream.hold = undefined;
+  await message.fill("Third question");
+  await page.locator('button:not([aria-disabled="true"])', { hasText: /^Send$/ }).click();
+  await log.getByText("First answer.").waitFor();
+  const { messages } = upstream.asked.at(-1);
+  assert.deepEqual(messages, [{ role: "user", content: "Third question" }]);
+});
+
 test("the text grows while it comes, and what was said before is said again", async (t) => {
   const made = await customer(upstream.target);
   const wait = gate();

@@ -74,7 +74,9 @@ async function disable(group, disabled, changed) {
 
 /** @param {T.Group} group */
 async function remove(group) {
+  const { hash } = location;
   const family = await familyOf(group.id);
+  if (location.hash !== hash) return;
   const below = Math.max(0, family.length - 1);
   const keys = family.reduce((all, node) => all + node.group.keys, 0);
   const name = shortName(group.metadata);

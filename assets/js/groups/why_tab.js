@@ -2,6 +2,7 @@
 
 import { ApiError, all, api } from "../api.js";
 import { fill, h } from "../dom.js";
+import { every } from "../every.js";
 import { int, limitName, when } from "../format.js";
 import { may } from "../session.js";
 import { badge } from "../ui/badge.js";
@@ -128,8 +129,7 @@ export default async function whyTab({ group, ancestors, context }) {
       tellTypical();
     });
   }
-  const timer = setInterval(() => !document.hidden && void ask(), REFRESH_MS);
-  signal.addEventListener("abort", () => clearInterval(timer));
+  every(REFRESH_MS, ask, signal);
   await ask();
 
   return h("div", { class: "stack why" },

@@ -1,6 +1,6 @@
 // One call on the real path, as a customer of a group: from the request to its last byte.
 //
-// It does not go through `api.groups.try`: that turns every refusal into an error of ours, and here the refusal is what
+// It does not go through the API's client: that turns every refusal into an error of ours, and here the refusal is what
 // one wants to see, with its headers.
 
 import { api } from "../api.js";

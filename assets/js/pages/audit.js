@@ -53,7 +53,9 @@ export default async function audit({ signal, setQuery }) {
     results.setAttribute("aria-busy", "true");
     fill(gone);
     const event_type = query.get("event_type") ?? undefined;
-    await next(++turn, { ...timesOf(rangeOf(query, "all", Date.now())), event_type });
+    const now = ++turn;
+    await next(now, { ...timesOf(rangeOf(query, "all", Date.now())), event_type });
+    if (now !== turn || signal.aborted) return;
     fill(results, gone, list.childElementCount ? [list, h("div", { class: "more" }, more)] : empty({
       heading: "No change matches",
       text: "Every change through the API, this UI or the command line is listed here, with who made it.",

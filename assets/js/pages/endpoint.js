@@ -88,7 +88,7 @@ export default async function endpointPage({ params, query, signal }) {
     if (!was) {
       const made = await api.endpoints.create(body);
       toast(`${made.slug} is there. Groups may carry it now.`);
-      return go(`/endpoints/${encodeURIComponent(made.id)}`);
+      return signal.aborted || go(`/endpoints/${encodeURIComponent(made.id)}`);
     }
     const patch = {
       ...(body.slug !== was.slug && { slug: body.slug }),
@@ -98,6 +98,7 @@ export default async function endpointPage({ params, query, signal }) {
     if (!Object.keys(patch).length) return toast("Nothing was changed.");
     /** @type {T.Endpoint} */
     const now = await api.endpoints.update(was.id, patch);
+    if (signal.aborted) return toast(`${now.slug} was saved.`);
     endpoint = now;
     targets.saved();
     fill(problems);
@@ -182,6 +183,7 @@ export default async function endpointPage({ params, query, signal }) {
     if (!endpoint) return;
     const { id: of, slug: name } = endpoint;
     const groups = await carriersOf(name);
+    if (signal.aborted) return;
     const done = await confirmDanger({
       heading: "Delete this endpoint",
       text: [

@@ -7,6 +7,7 @@ import { CSV_MOST, saveEvents } from "../billing/events_csv.js";
 import { filtersOf, isFiltered } from "../billing/lists.js";
 import { MOMENT_RANGES, rangeOf, timesOf } from "../billing/range.js";
 import { fill, h } from "../dom.js";
+import { every } from "../every.js";
 import { int, milliseconds, money, plural } from "../format.js";
 import { link } from "../router.js";
 import { may } from "../session.js";
@@ -21,7 +22,7 @@ import { table } from "../ui/table.js";
 
 const PAGE = 50;
 const FOLLOW_MS = 3000;
-/** While new ones come in on top, old ones go at the bottom. */
+/** While new ones come in on top, the list grows to so many. */
 const FOLLOW_MOST = 500;
 
 /** What the address asks for. */
@@ -92,7 +93,7 @@ export default async function events({ query: first, signal, setQuery }) {
   const follow = async () => {
     const newest = rows[0];
     const what = asked();
-    const isElsewhere = document.hidden || scrollY > 80 || document.querySelector("dialog[open]");
+    const isElsewhere = scrollY > 80 || document.querySelector("dialog[open]");
     if (!isFollowing || isElsewhere || what.end_time) return;
     if (!newest) return load();
     const now = turn;
@@ -101,15 +102,16 @@ export default async function events({ query: first, signal, setQuery }) {
     const known = new Set(rows.slice(0, 200).map((event) => event.idempotencyKey));
     const fresh = page.items.filter((event) => !known.has(event.idempotencyKey));
     if (now !== turn || signal.aborted || !fresh.length) return;
-    rows = [...fresh, ...rows].slice(0, FOLLOW_MOST);
+    // More than was asked for, or than is kept: the list begins anew rather than having a hole.
+    if (page.pagination.has_more || fresh.length + rows.length > FOLLOW_MOST) return load();
+    rows = [...fresh, ...rows];
     // Who stands on a row goes on standing on it.
     const at = document.activeElement?.getAttribute("data-event");
     shown.show(rows);
     const again = at && shown.querySelector(`[data-event="${CSS.escape(at)}"]`);
     if (again instanceof HTMLElement) again.focus({ preventScroll: true });
   };
-  const timer = setInterval(() => void follow().catch(() => {}), FOLLOW_MS);
-  signal.addEventListener("abort", () => clearInterval(timer));
+  every(FOLLOW_MS, () => follow().catch(() => {}), signal);
 
   await load();
   const opened = first.get("event");

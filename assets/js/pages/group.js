@@ -1,6 +1,6 @@
 // One group: how it stands, its limits, why it is refused, its keys.
 
-import { ApiError, api } from "../api.js";
+import { ApiError, api, loaded } from "../api.js";
 import { h } from "../dom.js";
 import { groupName } from "../format.js";
 import { groupActions } from "../groups/actions.js";
@@ -50,6 +50,8 @@ export default async function group(context) {
     content);
   const update = (/** @type {T.Group} */ changed) => {
     now = changed;
+    // An undo may come from another page.
+    if (context.signal.aborted) return;
     const before = document.activeElement instanceof HTMLElement ? document.activeElement.dataset.action : null;
     const redrawn = draw();
     shown.element.replaceChildren(...redrawn.element.childNodes);
@@ -57,7 +59,7 @@ export default async function group(context) {
     const again = before && shown.element.querySelector(`[data-action="${before}"]`);
     if (again instanceof HTMLElement) again.focus();
   };
-  content = await (await chosen.load()).default({ group: () => now, ancestors, update, context });
+  content = await (await loaded(chosen.load)).default({ group: () => now, ancestors, update, context });
   const shown = draw();
   return shown;
 }

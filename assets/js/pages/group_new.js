@@ -21,7 +21,7 @@ import { toast } from "../ui/toast.js";
 const NEW = "";
 
 /** @param {Context} context */
-export default async function groupNew({ query, setQuery }) {
+export default async function groupNew({ query, signal, setQuery }) {
   const endpoints = await all(api.endpoints.list);
   const heading = "New group";
   const crumbs = /** @type {[string, string][]} */ ([["#/groups", "Groups"]]);
@@ -68,6 +68,7 @@ export default async function groupNew({ query, setQuery }) {
     changed: async (now) => {
       const before = defaults(parent, slugs);
       const above = now ? [now, ...await ancestorsOf(now)] : [];
+      if (signal.aborted) return;
       const untouched = JSON.stringify(editor.models()) === JSON.stringify(before);
       [parent, ancestors] = [now, above];
       if (now) mode = now.hierarchy.limit_enforcement;
@@ -95,7 +96,7 @@ export default async function groupNew({ query, setQuery }) {
       const to = `/groups/${encodeURIComponent(group.id)}`;
       if (!keyWanted()) {
         toast(`${shortName(group.metadata)} is there. It has no key yet.`);
-        return go(to);
+        return signal.aborted || go(to);
       }
       try {
         keepFresh(group.id, await api.keys.mint(group.id, {}));

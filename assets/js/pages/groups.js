@@ -2,6 +2,7 @@
 
 import { all, api } from "../api.js";
 import { fill, h } from "../dom.js";
+import { every } from "../every.js";
 import { compact, groupName, int, plural } from "../format.js";
 import { buildTree, rowsOf } from "../groups/tree.js";
 import { treegrid } from "../groups/treegrid.js";
@@ -70,8 +71,7 @@ export default async function groups({ query, signal, setQuery }) {
     tree = buildTree(now);
     show();
   };
-  const timer = setInterval(() => !document.hidden && tree.nodes.size <= MANY && void refresh(), REFRESH_MS);
-  signal.addEventListener("abort", () => clearInterval(timer));
+  every(REFRESH_MS, () => tree.nodes.size <= MANY && refresh(), signal);
   document.addEventListener("visibilitychange", () => !document.hidden && void refresh(), { signal });
 
   const filter = textInput({

@@ -15,9 +15,9 @@ import { table } from "../ui/table.js";
 
 /** @import * as T from "../api_types.js" */
 /** @import { Context } from "../router.js" */
-/** @import { Series } from "../ui/chart.js" */
 
 const MINUTE = 60_000;
+const DAY_MINUTES = 1440;
 /** A day of minutes is more than a chart has pixels: so many make a point. */
 const MINUTES_A_POINT = 5;
 
@@ -101,13 +101,12 @@ function whenNew(place, draw) {
 function tile(name, label, activity) {
   const figure = h("strong", { class: "figure" }, "–");
   const values = [...activity[name]];
-  const first_ms = Date.parse(activity.first_at);
-  const points = () => ({ ...pointsOf(values, first_ms), series: /** @type {Series[]} */ ([{ name: `${label} a minute`, values: [] }]) });
+  let first_ms = Date.parse(activity.first_at);
   const drawn = () => {
     const { times, values: means } = pointsOf(values, first_ms);
     return { times, series: [{ name: `${label} a minute`, values: means }] };
   };
-  const course = chart({ label: `${label} over the last day`, step_ms: MINUTES_A_POINT * MINUTE, height: 112, ...points(), ...drawn() });
+  const course = chart({ label: `${label} over the last day`, step_ms: MINUTES_A_POINT * MINUTE, height: 112, ...drawn() });
   let latest = first_ms + (values.length - 1) * MINUTE;
   return {
     element: card(h("div", { class: "tile-head" }, h("h2", null, label), figure, h("span", { class: "hint" }, "in the last minute")), course),
@@ -121,6 +120,9 @@ function tile(name, label, activity) {
       for (let missed = latest + MINUTE; missed < at; missed += MINUTE) values.push(null);
       values.push(minute[name]);
       latest = at;
+      // It stays a day, however long one looks.
+      const gone = values.splice(0, Math.max(0, values.length - DAY_MINUTES)).length;
+      first_ms += gone * MINUTE;
       course.update(drawn());
     },
   };

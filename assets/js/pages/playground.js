@@ -69,9 +69,7 @@ export default async function playground({ query, signal, setQuery }) {
   const fresh = button({
     label: "New conversation", kind: "quiet",
     press: () => {
-      messages = [];
-      sent = null;
-      log.clear();
+      forget();
       changed();
       text.focus();
     },
@@ -113,6 +111,13 @@ export default async function playground({ query, signal, setQuery }) {
       // It is shown again once it can be read.
     }
   }, 150);
+  /** A call that still runs belongs to what was said before. */
+  const forget = () => {
+    running?.abort();
+    messages = [];
+    sent = null;
+    log.clear();
+  };
   const changed = () => {
     const isChat = routeNow() === "/v1/chat/completions";
     fill(textField.querySelector("label") ?? textField, WORDS[routeNow()]);
@@ -147,9 +152,7 @@ export default async function playground({ query, signal, setQuery }) {
       const picked = await groupOf(tree.items, id);
       if (signal.aborted) return;
       chosen = picked;
-      messages = [];
-      sent = null;
-      log.clear();
+      forget();
       showModels(model.value);
     },
   });
@@ -161,6 +164,7 @@ export default async function playground({ query, signal, setQuery }) {
     const body = isRaw() ? rawBody() : formBody();
     const { id: group } = chosen;
     sent = body;
+    const said = messages;
     const asked = isRaw() ? raw.value : text.value;
     const isChat = routeNow() === "/v1/chat/completions" && !isRaw();
     const stopping = new AbortController();
@@ -180,10 +184,10 @@ export default async function playground({ query, signal, setQuery }) {
     stop.disabled = true;
     answer.end(endOf(ended, group, model.value));
     outcome.ended(ended);
-    const said = answer.text();
-    if (isChat && said) messages.push({ role: "user", content: asked }, { role: "assistant", content: said });
+    const told = answer.text();
+    if (isChat && told) said.push({ role: "user", content: asked }, { role: "assistant", content: told });
     // What was refused can be sent again.
-    else if (isChat && !text.value) text.value = asked;
+    else if (isChat && said === messages && !text.value) text.value = asked;
     changed();
     void showEvent(ended, group);
   };

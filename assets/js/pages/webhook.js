@@ -5,6 +5,7 @@ import { deadLetters } from "../billing/dead_letters.js";
 import { deleteWebhook, editWebhook, rotateSecret } from "../billing/webhook_dialogs.js";
 import { hostOf, sentenceOf, stateOf } from "../billing/webhook_words.js";
 import { fill, h } from "../dom.js";
+import { every } from "../every.js";
 import { int, milliseconds, plural, utc, when } from "../format.js";
 import { state } from "../ui/badge.js";
 import { button } from "../ui/button.js";
@@ -57,21 +58,22 @@ export default async function webhook({ params, signal }) {
     }
     toldSent = sentNow;
   };
+  let turn = 0;
   const refresh = async () => {
+    const mine = ++turn;
     const [is, of] = await Promise.all([api.webhooks.get(id), api.webhooks.deliveries(id)]);
-    if (signal.aborted) return;
+    // What was asked before something was changed says how it was.
+    if (signal.aborted || mine !== turn) return;
     now = is;
     sent = of.items;
     show();
     await letters.refresh(now);
   };
-  const timer = setInterval(() => {
-    if (!document.hidden) void refresh().catch(() => {});
-  }, REFRESH_MS);
-  signal.addEventListener("abort", () => clearInterval(timer));
+  every(REFRESH_MS, () => refresh().catch(() => {}), signal);
 
   const setEnabled = async (/** @type {boolean} */ enabled, isUndo = false) => {
     now = await api.webhooks.update(id, { enabled });
+    turn += 1;
     show();
     const undo = () => void setEnabled(!enabled, true).catch((error) => toast(error.message, { tone: "bad" }));
     toast(enabled ? "Webhook enabled" : "Webhook disabled: its events wait", { undo: isUndo ? undefined : undo });

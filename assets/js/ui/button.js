@@ -1,5 +1,6 @@
 // Buttons and links that look like them. A button that waits for an answer says so and cannot be pressed twice.
 
+import { ApiError } from "../api.js";
 import { h } from "../dom.js";
 import { icon } from "./icon.js";
 import { toast } from "./toast.js";
@@ -58,7 +59,8 @@ function tried(work) {
 
 /** @param {unknown} error */
 function told(error) {
-  if (error instanceof DOMException && error.name === "AbortError") return;
   if (!(error instanceof Error) || error.name === "TypeError") throw error;
+  // The sign-in form tells it by now.
+  if (error instanceof ApiError && error.status === 401) return;
   toast(error.message, { tone: "bad" });
 }

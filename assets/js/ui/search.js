@@ -59,12 +59,19 @@ export function openSearch() {
         location.hash = address(found);
       };
       let asked = "";
+      const failed = (/** @type {Error} */ error) => {
+        // The same text may be asked for again.
+        asked = "";
+        fill(list);
+        fill(told, error.message);
+      };
       const ask = settled(async () => {
         const text = withoutSecret(input.value.trim());
         if (text === asked) return;
         asked = text;
-        const { items, more } = text ? await api.search(text) : { items: [], more: false };
-        if (asked !== text) return;
+        const found = text ? await api.search(text).catch(failed) : { items: [], more: false };
+        if (!found || asked !== text) return;
+        const { items, more } = found;
         const shown = /** @type {Found[]} */ (items).filter((found) => found.kind !== "endpoint" || may("manage"));
         fill(list, shown.map((found) => h("li", {
           id: freshId("option"), role: "option", "aria-selected": "false", onclick: () => open(found),

@@ -15,6 +15,10 @@ export function toast(text, { tone = "ok", undo } = {}) {
     h("button", { type: "button", class: "button quiet small icon-only", onclick: () => shown.remove() },
       icon("close"), h("span", { class: "visually-hidden" }, "Dismiss")));
   const place = document.querySelector("dialog[open]:last-of-type .dialog-toasts") ?? document.getElementById("toasts");
+  // What fails again says it once.
+  for (const old of tone === "bad" ? (place?.querySelectorAll(".toast.bad") ?? []) : []) {
+    if (old.querySelector("p")?.textContent === text) old.remove();
+  }
   place?.append(shown);
   if (tone === "ok") setTimeout(() => shown.remove(), undo ? 10_000 : 5000);
 }

@@ -78,6 +78,7 @@ assets! {
     "js/billing/webhook_dialogs.js",
     "js/billing/webhook_words.js",
     "js/dom.js",
+    "js/every.js",
     "js/format.js",
     "js/groups/actions.js",
     "js/groups/family.js",

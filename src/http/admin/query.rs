@@ -12,6 +12,10 @@ use serde::{
 use super::body::invalid_field;
 use crate::{http::error::AdminError, service::error::Error};
 
+/// No address takes so many parameters: of so many names one at least is refused, and the rest need not be looked at.
+/// Otherwise a long query of short names, which nobody needs a key for, would keep everybody waiting.
+const MAX_NAMES: usize = 64;
+
 /// A request's query parameters.
 pub(super) struct Query<T>(pub(super) T);
 
@@ -27,8 +31,10 @@ impl<T: DeserializeOwned> FromRequest for Query<T> {
 fn parse<T: DeserializeOwned>(query: &str) -> Result<T, Error> {
     let mut parameters: Vec<(String, Values)> = Vec::new();
     for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
+        let is_full = parameters.len() == MAX_NAMES;
         match parameters.iter_mut().find(|(known, _)| *known == name) {
             Some((_, values)) => values.0.push(value.into_owned()),
+            None if is_full => break,
             None => parameters.push((name.into_owned(), Values(vec![value.into_owned()]))),
         }
     }
@@ -107,6 +113,12 @@ mod tests {
         assert_eq!((wanted.slug.as_str(), wanted.limit.unwrap().0), ("a/b", 7));
         assert_eq!(wanted.keys, ["x", "y"]);
         assert!(read("slug=").unwrap().keys.is_empty());
+    }
+
+    #[test]
+    fn more_parameters_than_there_are_cost_no_more() {
+        let query: String = (0..2 * MAX_NAMES).map(|name| format!("slug=a&n{name}&")).collect();
+        assert_eq!(read(&query).unwrap_err(), "Unknown parameter `n0`, expected one of `limit`, `keys`, `slug`");
     }
 
     #[test]

@@ -43,10 +43,6 @@ pub(super) async fn read_body(
     if declared.is_some_and(|declared| declared > max) {
         return Err(Problem::request_too_large(max));
     }
-    let overloaded = |_| {
-        gateway.counts.failed();
-        Problem::overloaded()
-    };
     let begun = Instant::now();
     let mut room = Room::default();
     let mut first = Bytes::new();
@@ -61,14 +57,14 @@ pub(super) async fn read_body(
         }
         if first.is_empty() {
             // Most bodies are one piece, which is passed on without a copy.
-            gateway.bodies.cover(&mut room, length).await.map_err(overloaded)?;
+            cover(gateway, &mut room, length).await?;
             first = piece;
             continue;
         }
         let had = joined.capacity() as u64;
         if length > had {
             let wanted = (2 * had).max(FIRST_ROOM).min(declared.unwrap_or(max)).max(length);
-            gateway.bodies.cover(&mut room, wanted).await.map_err(overloaded)?;
+            cover(gateway, &mut room, wanted).await?;
             joined.reserve(usize::try_from(wanted).unwrap_or(usize::MAX).saturating_sub(joined.len()));
         }
         if joined.is_empty() {
@@ -86,8 +82,15 @@ pub(super) async fn admit_body(gateway: &Gateway, body: &Bytes) -> Result<Room, 
         return Err(Problem::request_too_large(max));
     }
     let mut room = Room::default();
-    gateway.bodies.cover(&mut room, length).await.map_err(|_| Problem::overloaded())?;
+    cover(gateway, &mut room, length).await?;
     Ok(room)
+}
+
+async fn cover(gateway: &Gateway, room: &mut Room, length: u64) -> Result<(), Problem> {
+    gateway.bodies.cover(room, length).await.map_err(|_| {
+        gateway.counts.failed();
+        Problem::overloaded()
+    })
 }
 
 async fn next(payload: &mut Payload) -> Result<Option<Bytes>, Problem> {

@@ -42,7 +42,6 @@ pub(super) struct Probe {
     list: Result<Template, &'static str>,
     base: Option<Url>,
     slug: Arc<str>,
-    secret: Option<Secret>,
     deadline: Instant,
 }
 
@@ -103,7 +102,7 @@ impl Probe {
     ) -> Self {
         let open = |_| secret.clone();
         let (list, base) = (list_of_models(target, open), provider::base_url(target));
-        Self { client, list, base, target: Target::compile(target, &slug, open), slug, secret, deadline }
+        Self { client, list, base, target: Target::compile(target, &slug, open), slug, deadline }
     }
 
     /// Asks all that is to be asked.
@@ -232,9 +231,7 @@ impl Probe {
     async fn refusal(&self, response: upstream::Response) -> Refusal {
         let status = response.status;
         match timeout_at(self.deadline, refusal::read(response, &self.target, &self.target.model)).await {
-            Ok(UpstreamRefusal { message, code, param, .. }) => {
-                Refusal { status, message: self.without_secret(&message), code, param }
-            }
+            Ok(UpstreamRefusal { message, code, param, .. }) => Refusal { status, message, code, param },
             Err(_) => Refusal { status, message: String::new(), code: None, param: None },
         }
     }
@@ -261,7 +258,7 @@ impl Probe {
             let Ok(fed) = observer.feed(piece) else { break };
             if let Some(error) = fed.error {
                 let said = refusal::in_stream(&error, &self.target, &self.target.model);
-                return Called::Failed(words::error_within(&self.without_secret(&said)));
+                return Called::Failed(words::error_within(&said));
             }
             let came = observer.text_bytes() > 0 || observer.saw_finish_reason() || observer.usage().is_some();
             first = first.or_else(|| came.then(|| began.elapsed()));
@@ -269,7 +266,10 @@ impl Probe {
         let usage = observer.usage();
         match first {
             Some(first_after) => Called::Streamed { first_after, usage, is_whole: is_whole || observer.saw_terminal() },
-            None => Called::Failed(words::no_piece(content_type.as_deref())),
+            None => {
+                let content_type = content_type.map(|text| self.without_secret(&String::from_utf8_lossy(&text)));
+                Called::Failed(words::no_piece(content_type.as_deref()))
+            }
         }
     }
 
@@ -295,9 +295,6 @@ impl Probe {
 
     /// Some servers say what they were sent.
     fn without_secret(&self, text: &str) -> String {
-        match &self.secret {
-            Some(secret) => text.replace(secret.expose(), "***"),
-            None => text.to_owned(),
-        }
+        refusal::without_credential(text, self.target.credential())
     }
 }

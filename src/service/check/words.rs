@@ -6,6 +6,7 @@ use super::{
 };
 use crate::{
     domain::usage::Usage,
+    service::one_line::one_line,
     upstream::{
         BodyError,
         client::{Origin, SendErrorKind},
@@ -122,8 +123,8 @@ pub(super) fn error_within(message: &str) -> String {
 }
 
 /// A stream was begun, and nothing was in it.
-pub(super) fn no_piece(content_type: Option<&[u8]>) -> String {
-    let content_type = content_type.map(|text| shown(&String::from_utf8_lossy(text)));
+pub(super) fn no_piece(content_type: Option<&str>) -> String {
+    let content_type = content_type.map(shown);
     match content_type.filter(|content_type| !content_type.starts_with("text/event-stream")) {
         Some(content_type) => format!(
             "It answered with {content_type} when a stream was asked for: base_url seems to lead to another server, or to \
@@ -271,11 +272,5 @@ fn sentence(said: &str) -> String {
 
 /// In one line of bounded length.
 fn shown(text: &str) -> String {
-    text.split(|c: char| c.is_whitespace() || c.is_control())
-        .filter(|word| !word.is_empty())
-        .collect::<Vec<_>>()
-        .join(" ")
-        .chars()
-        .take(MAX_SHOWN)
-        .collect()
+    one_line(text).chars().take(MAX_SHOWN).collect()
 }

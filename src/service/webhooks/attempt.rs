@@ -13,7 +13,7 @@ use uuid::Uuid;
 use crate::{
     crypto::{hmac, seal::Sealer, secret::Secret},
     domain::{delivery::ATTEMPT_TIMEOUT, webhook::Webhook},
-    service::Gateway,
+    service::{Gateway, one_line::one_line},
     upstream::client::{Body, Client, Method, Origin, Request, SendError, Template, Timeouts},
 };
 
@@ -140,19 +140,14 @@ async fn read(body: &mut Body, deadline: Instant) -> Vec<u8> {
     kept
 }
 
-/// As a text in one line, without `hidden` and without what would change how the line looks.
+/// As a text in one line, without `hidden`.
 fn shown(bytes: &[u8], hidden: &str) -> String {
     let mut text = String::from_utf8_lossy(bytes).into_owned();
     if !hidden.is_empty() {
         text = text.replace(hidden, "***");
     }
     text.truncate(text.floor_char_boundary(MAX_SHOWN));
-    let is_invisible = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
-    };
-    let words = text.split(|c: char| c.is_whitespace() || is_invisible(c)).filter(|word| !word.is_empty());
-    words.collect::<Vec<_>>().join(" ")
+    one_line(&text)
 }
 
 #[cfg(test)]

@@ -147,9 +147,7 @@ impl Delivery {
         let source = Source::DeadLetter(id);
         Ok(Self { source, request_id, body, events: events.len(), attempts: Attempts::default() })
     }
-}
 
-impl Delivery {
     /// What is to be told of an attempt that was taken: it began at `at_ms`, Unix ms.
     pub(super) fn attempted(&self, at_ms: u64, took: Duration) -> Attempted {
         Attempted {
