@@ -79,7 +79,7 @@ impl GroupTreeItem {
             limit_enforcement: EnforcementWord(group.enforcement),
             disabled: group.disabled,
             models: group.models.iter().map(|model| catalog.slug_name(model.slug).to_owned()).collect(),
-            keys: catalog.count_keys_of(group.id),
+            keys: catalog.keys_of(group.id, None).count(),
             today,
         }
     }

@@ -86,8 +86,8 @@ pub struct Catalog {
     children: OrdSet<(GroupId, GroupId)>,
     keys: HashMap<Fingerprint, Arc<KeyEntry>>,
     keys_by_prefix: HashMap<Arc<str>, Arc<KeyEntry>>,
-    /// Group and prefix.
-    keys_of: OrdSet<(GroupId, Arc<str>)>,
+    /// By group and prefix.
+    keys_of: OrdMap<(GroupId, Arc<str>), Arc<KeyEntry>>,
     operators: OrdMap<String, Arc<OperatorEntry>>,
     operators_by_hash: HashMap<Fingerprint, Arc<OperatorEntry>>,
     secrets: OrdMap<SecretId, Arc<StoredSecret>>,
@@ -110,7 +110,7 @@ impl Catalog {
             children: OrdSet::new(),
             keys: HashMap::new(),
             keys_by_prefix: HashMap::new(),
-            keys_of: OrdSet::new(),
+            keys_of: OrdMap::new(),
             operators: OrdMap::new(),
             operators_by_hash: HashMap::new(),
             secrets: OrdMap::new(),
@@ -245,8 +245,8 @@ impl Catalog {
         let Some(group) = self.groups.get(&key.group).cloned() else { return };
         let prefix: Arc<str> = key.prefix.as_str().into();
         let known = self.keys_by_prefix.get(&prefix).map(|entry| entry.last_used_ms.clone());
-        self.keys_of.insert((group.id, prefix.clone()));
         let entry = Arc::new(KeyEntry { group, last_used_ms: known.unwrap_or_default(), key });
+        self.keys_of.insert((entry.group.id, prefix.clone()), entry.clone());
         self.keys.insert(Fingerprint::from_stored(entry.key.hash), entry.clone());
         self.keys_by_prefix.insert(prefix, entry);
     }
@@ -269,26 +269,17 @@ impl Catalog {
 
     /// A group's keys whose prefix is beyond `after`, in order of prefix.
     pub fn keys_of(&self, group: GroupId, after: Option<&str>) -> impl Iterator<Item = &Arc<KeyEntry>> {
-        self.prefixes_of(group, after).filter_map(|prefix| self.keys_by_prefix.get(prefix))
-    }
-
-    /// All customers' keys, in order of group and prefix.
-    pub fn keys(&self) -> impl Iterator<Item = &Arc<KeyEntry>> {
-        self.keys_of.iter().filter_map(|(_, prefix)| self.keys_by_prefix.get(prefix))
-    }
-
-    /// How many keys a group has.
-    pub fn count_keys_of(&self, group: GroupId) -> usize {
-        self.prefixes_of(group, None).count()
-    }
-
-    fn prefixes_of(&self, group: GroupId, after: Option<&str>) -> impl Iterator<Item = &Arc<str>> {
         let first = match after {
             Some(after) => Bound::Excluded((group, Arc::from(after))),
             None => Bound::Included((group, Arc::from(""))),
         };
-        let beyond = self.keys_of.range((first, Bound::Unbounded)).take_while(move |(of, _)| *of == group);
-        beyond.map(|(_, prefix)| prefix)
+        let beyond = self.keys_of.range((first, Bound::Unbounded)).take_while(move |((of, _), _)| *of == group);
+        beyond.map(|(_, entry)| entry)
+    }
+
+    /// All customers' keys, in order of group and prefix.
+    pub fn keys(&self) -> impl Iterator<Item = &Arc<KeyEntry>> {
+        self.keys_of.values()
     }
 
     /// The operator key with this fingerprint.
