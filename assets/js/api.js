@@ -68,11 +68,13 @@ export function queryString(query = {}) {
  *
  * @param {string} method
  * @param {string} url
- * @param {unknown} [body]
+ * @param {unknown} [body] a text goes as it is
+ * @param {Record<string, string>} [more] headers
  */
-export async function send(method, url, body) {
-  const headers = { "Content-Type": "application/json", "X-Tollgate-CSRF": "1" };
-  const own = method === "GET" ? {} : { headers, body: body === undefined ? undefined : JSON.stringify(body) };
+export async function send(method, url, body, more) {
+  const headers = { "Content-Type": "application/json", "X-Tollgate-CSRF": "1", ...more };
+  const text = typeof body === "string" ? body : JSON.stringify(body);
+  const own = method === "GET" ? {} : { headers, body: text };
   const answer = await fetch(url, { method, ...own }).catch(() => {
     throw noAnswer();
   });
@@ -151,6 +153,8 @@ export const api = {
   keys: {
     list: (group, query) => get(path`/v1/gateway/groups/${group}/api_keys`, query),
     mint: (group, body) => json("POST", path`/v1/gateway/groups/${group}/api_keys`, body),
+    register: (group, text, signature) =>
+      send("POST", path`/v1/gateway/groups/${group}/api_keys/register`, text, { "X-Tollgate-Signature": signature }),
     update: (group, key, body) => json("PATCH", path`/v1/gateway/groups/${group}/api_keys/${key}`, body),
     revoke: (group, key) => json("DELETE", path`/v1/gateway/groups/${group}/api_keys/${key}`),
   },

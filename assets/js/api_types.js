@@ -155,6 +155,7 @@ export {};
  *     limits(id: string, slug: string, tokens?: number): Promise<WouldPass>},
  *   keys: {list(group: string, query?: Query): Promise<Page<ApiKey>>,
  *     mint(group: string, body: unknown): Promise<MintedKey>,
+ *     register(group: string, text: string, signature: string): Promise<unknown>,
  *     update(group: string, key: string, body: unknown): Promise<ApiKey>,
  *     revoke(group: string, key: string): Promise<unknown>},
  *   signingKey: {get(): Promise<{public_key: string | null}>, put(key: string): Promise<unknown>,

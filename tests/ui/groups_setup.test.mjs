@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
+import { generateKeyPairSync, sign } from "node:crypto";
 import { promisify } from "node:util";
 import { after, before, test } from "node:test";
 import { Gateway } from "../support/gateway.mjs";
@@ -161,6 +162,33 @@ test("a key is minted, renamed, disabled, enabled and revoked, and the gateway m
   await dialog(tab).getByRole("button", { name: "Revoke key" }).click();
   await page.getByText("No key yet").waitFor();
   assert.equal(await call(key), 401);
+});
+
+test("a key that a customer has already is registered with what was signed elsewhere", async (t) => {
+  const group = await make();
+  const { publicKey, privateKey } = generateKeyPairSync("ed25519");
+  const public_key = publicKey.export({ format: "der", type: "spki" }).subarray(-32).toString("base64");
+  await gateway.admin("PUT", "/v1/gateway/signing_key", { public_key });
+  const key = "acme-live-8vQ2xL7bN4mK9rT1pW6zC3dF5gH0";
+  const body = JSON.stringify({ key, name: "From before" });
+  const signature = sign(null, body, privateKey).toString("base64");
+  const tab = await browser.tab(t, gateway, { statuses: [400] });
+  const { page } = tab;
+  await tab.open(`/groups/${group.id}/keys`);
+  await page.getByText("Register a key that the customer has already").click();
+  await assertAccessible(tab, "registering");
+  await page.getByLabel("Signed body").fill(body);
+  await page.getByLabel("Signature").fill("not a signature");
+  await page.getByRole("button", { name: "Register key" }).click();
+  await page.getByText("must be 64 bytes in base64").waitFor();
+  await page.getByLabel("Signature").fill(sign(null, "another body", privateKey).toString("base64"));
+  await page.getByRole("button", { name: "Register key" }).click();
+  await page.getByText("Signature verification failed").waitFor();
+  await page.getByLabel("Signature").fill(signature);
+  await page.getByRole("button", { name: "Register key" }).click();
+  await page.getByRole("row").filter({ hasText: key.slice(0, 16) }).waitFor();
+  assert.equal(await page.getByLabel("Signed body").inputValue(), "", "the key does not stay on the page");
+  assert.equal((await chat(gateway, key, CHAT, 2)).status, 200);
 });
 
 test("a group is renamed, disabled with undo, and deleted only by its name, after what goes with it was said", async (t) => {

@@ -6,13 +6,13 @@ import { when } from "../format.js";
 import { may } from "../session.js";
 import { state } from "../ui/badge.js";
 import { button } from "../ui/button.js";
-import { snippet } from "../ui/copy.js";
 import { confirmDanger } from "../ui/dialog.js";
 import { empty, section } from "../ui/page.js";
 import { table } from "../ui/table.js";
 import { toast } from "../ui/toast.js";
 import { showKey, takeFresh } from "./fresh_key.js";
 import { editKey, mintKey } from "./key_dialogs.js";
+import { register } from "./register.js";
 
 /** @import * as T from "../api_types.js" */
 /** @import { Tab } from "../pages/group.js" */
@@ -46,7 +46,7 @@ export default async function keysTab({ group }) {
   if (fresh) setTimeout(() => void showKey(fresh, model()), 0);
   return h("div", { class: "stack" },
     section({ heading: "Keys", actions: mintButton, kind: "keys" }, list),
-    register(id));
+    register(id, show));
 }
 
 /** @param {T.ApiKey} key */
@@ -138,21 +138,4 @@ function keyTable(group, keys, again) {
 function focusKey(prefix, action) {
   const again = document.querySelector(`[data-key="${CSS.escape(prefix)}"][data-action="${action}"]`);
   if (again instanceof HTMLElement) again.focus();
-}
-
-/** @param {string} group */
-function register(group) {
-  const text = `printf %s '{"key": "KEY-OF-THE-CUSTOMER", "name": "From before"}' > key.json
-openssl pkeyutl -sign -rawin -inkey signing-key.pem -in key.json -out key.sig
-curl ${location.origin}/v1/gateway/groups/${group}/api_keys/register \\
-  -H "Authorization: Bearer $OPERATOR_KEY" \\
-  -H "X-Tollgate-Signature: $(base64 -w0 key.sig)" \\
-  --data-binary @key.json`;
-  return h("details", { class: "register" },
-    h("summary", null, "Register existing keys"),
-    h("div", { class: "stack" },
-      h("p", { class: "hint" }, "Customers may keep keys that they have from elsewhere. Each is signed with your ",
-        "Ed25519 key, which no browser should hold, so this is done from a shell. The public half is set in ",
-        h("a", { href: "#/settings" }, "Settings"), "."),
-      snippet({ label: "Shell", text })));
 }

@@ -91,6 +91,7 @@ assets! {
     "js/groups/models_editor.js",
     "js/groups/overview_tab.js",
     "js/groups/parent_picker.js",
+    "js/groups/register.js",
     "js/groups/snippets.js",
     "js/groups/tree.js",
     "js/groups/treegrid.js",

@@ -1,0 +1,46 @@
+// Taking in a key that a customer has already: signed elsewhere, since no browser should hold the key that signs.
+
+import { ApiError, api } from "../api.js";
+import { h } from "../dom.js";
+import { may } from "../session.js";
+import { snippet } from "../ui/copy.js";
+import { field, form, textArea, textInput } from "../ui/form.js";
+import { toast } from "../ui/toast.js";
+
+const SHELL = `printf %s '{"key": "KEY-OF-THE-CUSTOMER", "name": "From before"}' > key.json
+openssl pkeyutl -sign -rawin -inkey signing-key.pem -in key.json | base64 -w0`;
+
+/**
+ * @param {string} group
+ * @param {() => Promise<void>} again draws the list of keys anew
+ */
+export function register(group, again) {
+  const body = textArea({ rows: 3, name: "key", spellcheck: "false", autocomplete: "off" });
+  const signature = textInput({ name: "signature", spellcheck: "false", autocomplete: "off" });
+  const made = form({
+    submit: "Register key",
+    send: async () => {
+      const signed = signature.value.trim();
+      if (!/^[A-Za-z0-9+/]{86}==$/.test(signed)) {
+        throw new ApiError(0, "", "signature: must be 64 bytes in base64, 88 characters that end with ==.");
+      }
+      await api.keys.register(group, body.value, signed);
+      body.value = signature.value = "";
+      await again();
+      toast("The key is registered, and works from now on.");
+    },
+  },
+  field({
+    label: "Signed body", name: "key", input: body,
+    hint: ["What was signed, to the byte: ", h("code", null, "key.json"), ", without a line break at its end."],
+  }),
+  field({ label: "Signature", name: "signature", input: signature, hint: "What the second line printed." }));
+  return h("details", { class: "register" },
+    h("summary", null, "Register a key that the customer has already"),
+    h("div", { class: "stack" },
+      h("p", { class: "hint" }, "Each is signed with your Ed25519 key, so that an operator key alone slips none in. Sign it where ",
+        "that key is; its public half is set in ",
+        may("manage") ? h("a", { href: "#/settings?tab=registration" }, "Settings") : "Settings", "."),
+      snippet({ label: "Shell", text: SHELL }),
+      made));
+}
