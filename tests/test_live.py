@@ -81,6 +81,7 @@ def test_the_first_event_comes_at_once_and_then_one_a_second(gateway, viewer_of)
     viewer = viewer_of(gateway, key)
     assert viewer.status == 200
     assert viewer.headers["content-type"] == "text/event-stream" and viewer.headers["cache-control"] == "no-cache"
+    assert viewer.headers["x-accel-buffering"] == "no", "no proxy in front holds events back"
     first, second, third = viewer.next(), viewer.next(), viewer.next()
     assert time.monotonic() - began > 1.5
     assert third["status"]["uptime_s"] > first["status"]["uptime_s"]

@@ -170,6 +170,8 @@ impl Responder for Events {
     fn respond_to(self, _: &HttpRequest) -> HttpResponse {
         let mut answer = HttpResponse::Ok();
         answer.insert_header((CONTENT_TYPE, "text/event-stream")).insert_header((CACHE_CONTROL, "no-cache"));
+        // A reverse proxy in front of us would gather events for a while.
+        answer.insert_header(("x-accel-buffering", "no"));
         match self.0 {
             // The connection is for this alone: nobody else's answer is cut with it.
             Some(events) => answer.force_close().streaming(Received(events)),

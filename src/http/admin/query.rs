@@ -117,7 +117,7 @@ mod tests {
 
     #[test]
     fn more_parameters_than_there_are_cost_no_more() {
-        let query: String = (0..2 * MAX_NAMES).map(|name| format!("slug=a&n{name}&")).collect();
+        let query: String = (0..2 * MAX_NAMES).map(|name| format!("keys=a&n{name}&")).collect();
         assert_eq!(read(&query).unwrap_err(), "Unknown parameter `n0`, expected one of `limit`, `keys`, `slug`");
     }
 

@@ -36,6 +36,8 @@ impl Gateway {
     /// Sends a webhook's receiver an event that can be recognised and is not billed, once.
     pub async fn test_webhook(&self, id: WebhookId) -> Result<Tested, Error> {
         let webhook = self.webhook(id)?.webhook;
+        // Before it is deleted: a state that is looked for later would be made anew, and nobody would forget it.
+        let state = self.webhooks.state(&webhook);
         let event = Event::new(self.now().unix_ms, &test_event()?);
         let body = batch::body(Kind::Test, &[event]).map_err(Error::internal)?;
         let request_id = random::uuid().map_err(Error::internal)?;
@@ -46,7 +48,6 @@ impl Gateway {
             Err(error) => Err(Failed { status: None, error }),
         };
         let duration_ms = began.elapsed().as_millis() as u64;
-        let state = self.webhooks.state(&webhook);
         let (status, error) = match outcome {
             Ok(status) => (Some(status), None),
             Err(Failed { status, error }) => (status, Some(error)),
