@@ -31,7 +31,8 @@ function showSignIn(/** @type {string} */ why = "") {
   frame?.close();
   frame = null;
   forgetSession();
-  for (const open of document.querySelectorAll("dialog")) open.close();
+  // What is shown once stays until one has it.
+  for (const open of document.querySelectorAll(/** @type {"dialog"} */ ("dialog:not([data-stays])"))) open.close();
   document.title = "Sign in · Tollgate";
   fill(app, signIn(why, showShell));
   app.querySelector("input")?.focus();
@@ -116,6 +117,14 @@ addEventListener("unhandledrejection", (event) => {
   if (frame) toast(event.reason.message, { tone: "bad" });
 });
 addEventListener("hashchange", () => void showPage(true));
+// In another tab somebody may have signed out, or in as somebody else.
+document.addEventListener("visibilitychange", async () => {
+  const before = session();
+  if (document.hidden || !before) return;
+  const now = await loadSession().catch(() => before);
+  if (!now) showSignIn("You have signed out in another tab.");
+  else if (now.prefix !== before.prefix) location.reload();
+});
 
 loadSession().then(
   (found) => (found ? showShell() : showSignIn()),

@@ -169,3 +169,14 @@ test("who follows sees a new event come in on top, and stays on the row where on
   assert.equal((await idsOf(tab))[0], (await newest())[0].idempotencyKey);
   assert.equal(await tab.page.evaluate(() => document.activeElement.dataset.event), at);
 });
+
+test("more new ones at once than are read at once leave no hole", async (t) => {
+  const tab = await browser.tab(t, gateway);
+  await tab.open("/events");
+  await tab.main.getByLabel("Follow").check();
+  await Promise.all(Array.from({ length: 260 }, () => chat(gateway, keys[0], "a/chat", 3, { max_tokens: 2 })));
+  const expected = (await newest()).map((event) => event.idempotencyKey);
+  await tab.main.locator(`a[data-event="${expected[0]}"]`).waitFor();
+  const shown = await idsOf(tab);
+  assert.deepEqual(shown, expected.slice(0, shown.length));
+});

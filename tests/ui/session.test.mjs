@@ -97,6 +97,21 @@ test("what is live notices by itself that the session ended", async (t) => {
   await tab.signIn.field.waitFor();
 });
 
+test("a tab that comes back into sight shows who is signed in by now", async (t) => {
+  // With this scope nothing is live that would notice before.
+  const tab = await browser.tab(t, gateway, { key: await mint("WORKSPACE_MANAGE_API_KEYS") });
+  await tab.open("/settings");
+  const other = await tab.again();
+  await other.open("/settings");
+  await other.page.getByRole("button", { name: "Sign out" }).click();
+  await other.signIn.as(await mint("WORKSPACE_EXPORT_METRICS"));
+  await other.ready("/settings");
+  // A browser without windows never hides a tab.
+  await tab.page.evaluate(() => document.dispatchEvent(new Event("visibilitychange")));
+  await tab.navigation.getByRole("link", { name: "Usage" }).waitFor();
+  assert.equal(await tab.navigation.getByRole("link", { name: "Groups" }).count(), 0);
+});
+
 const SCOPES = [
   { type: "WORKSPACE_MANAGE_API_KEYS", sees: ["Groups", "Settings"], first: "Groups" },
   { type: "WORKSPACE_EXPORT_METRICS", sees: ["Overview", "Usage", "Events", "Settings"], first: "Overview" },

@@ -27,7 +27,7 @@ export function dialog({ heading, wide, stays, content }) {
     };
     const dismiss = h("button", { type: "button", class: "button quiet icon-only", onclick: () => shown.close() },
       icon("close"), h("span", { class: "visually-hidden" }, "Close"));
-    const shown = h("dialog", { "aria-labelledby": id, class: [wide && "wide"] },
+    const shown = h("dialog", { "aria-labelledby": id, class: [wide && "wide"], data: { stays: stays && "" } },
       h("header", { class: "dialog-head" }, h("h2", { id }, heading), !stays && dismiss),
       h("div", { class: "dialog-body" }, content(/** @type {(result?: Result) => void} */ (close))),
       h("div", { class: "dialog-toasts", role: "status" }));
