@@ -8,7 +8,7 @@
 /** The API's columns of each. A key's group says whose it is, and the playground has its prefix in every group. */
 export const COLUMNS = /** @type {const} */ ({ group: "group", model: "model", key: "group,key" });
 
-export const OTHERS = "Others";
+const OTHERS = "Others";
 
 /** @param {UsageItem} item */
 export const tokensOf = (item) => item.input_tokens + item.output_tokens;

@@ -14,7 +14,7 @@
  */
 
 export const MAX_LEVELS = 5;
-export const MAX_THRESHOLD = 2 ** 53 - 1;
+const MAX_THRESHOLD = 2 ** 53 - 1;
 
 /** The four places where a group may put a limit on a model, and the units of each. */
 export const CELLS = /** @type {const} */ ([
