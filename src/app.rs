@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use actix_web::{App, HttpServer, rt};
+use actix_web::rt;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -32,6 +32,9 @@ const BACKLOG: i32 = 1024;
 
 /// Fewer open files than this are too few for many streams: each takes two.
 const ENOUGH_FILES: u64 = 8192;
+
+/// Threads of the admin listener.
+const ADMIN_WORKERS: usize = 1;
 
 /// What operators' requests have at least to end after the last customer's.
 const LAST_LOOKS: Duration = Duration::from_secs(1);
@@ -102,19 +105,10 @@ async fn run(booted: Booted, with_demo: bool) -> Result<(), AppError> {
     gateway.in_flight.track(&config.data_dir);
 
     let operator_key = gateway.ensure_operator().await.map_err(AppError::Other)?;
-    let server = http::inference::server(config.workers, config.shutdown_grace);
+    let server = http::server(config.workers, config.shutdown_grace);
     let inference = http::inference::listen(server, inference, gateway.clone())?.run();
-    let for_admin = gateway.clone();
-    let admin = HttpServer::new(move || App::new().configure(http::admin::routes(for_admin.clone())))
-        .workers(1)
-        .on_connect(http::admin::connected)
-        .disable_signals()
-        // What an operator tries out comes as it would to a customer, and ends when he is gone.
-        .tcp_nodelay(true)
-        .h1_allow_half_closed(false)
-        .shutdown_timeout(config.shutdown_grace.as_secs().max(1))
-        .listen(admin)?
-        .run();
+    let server = http::server(ADMIN_WORKERS, config.shutdown_grace.max(LAST_LOOKS));
+    let admin = http::admin::listen(server, admin, gateway.clone())?.run();
     let (stop_inference, stop_admin) = (inference.handle(), admin.handle());
     let (inference, admin) = (rt::spawn(inference), rt::spawn(admin));
     info!(listener = "inference", address = %inference_address, "listening");

@@ -428,44 +428,6 @@ def test_an_upgrade_of_responses_is_a_426(gateway, customer):
     assert answer.status == 426
 
 
-SMUGGLING = [
-    [("content-length", "5"), ("content-length", "50")],
-    [("content-length", "abc")],
-    [("content-length", "-1")],
-    [("content-length", "+5")],
-    [("content-length", str(2**70))],
-    [("transfer-encoding", "chunked"), ("content-length", "5")],
-    [("transfer-encoding", "chunked, identity")],
-    [("transfer-encoding", "xchunked")],
-    [("bad header", "x"), ("content-length", "0")],
-    [(b"x\x00y", b"z"), ("content-length", "0")],
-]
-
-
-@pytest.mark.parametrize("headers", SMUGGLING, ids=str)
-def test_a_head_that_proxies_could_read_in_two_ways_is_refused(gateway, upstream, customer, slug, headers):
-    hidden = raw(slug)
-    with Connection(gateway.address) as connection:
-        connection.send_head("POST", CHAT, customer.headers(headers))
-        connection.send(
-            b"0\r\n\r\nPOST /v1/chat/completions HTTP/1.1\r\nhost: x\r\n"
-            b"authorization: Bearer %b\r\ncontent-length: %d\r\n\r\n%b" % (customer.key.encode(), len(hidden), hidden)
-        )
-        try:
-            assert 400 <= connection.read_answer().status < 500
-        except Broken:
-            pass
-        # What is done with the rest does not matter as long as it is not taken for a request of its own.
-        connection.end_sending()
-        try:
-            while connection.read_head()[0] != 200:
-                connection.read_body()
-            raise AssertionError("the hidden request was answered")
-        except Broken:
-            pass
-    assert upstream.count == 0
-
-
 @pytest.mark.parametrize(
     "line",
     [

@@ -7,10 +7,12 @@ use actix_web::{
     HttpResponse, HttpResponseBuilder, ResponseError,
     http::{Method, StatusCode, header},
 };
+use bytes::Bytes;
 use schemars::JsonSchema;
 use serde::Serialize;
-use tracing::error;
+use tracing::{error, info};
 
+use super::connection::{Fault, refusal};
 use crate::{crypto::random, service::error::Error};
 
 /// How long somebody who guessed too often is told to wait, in seconds.
@@ -47,8 +49,8 @@ pub(super) enum AdminError {
     BodyTimeout,
     /// A body over this many bytes.
     BodyTooLarge(usize),
-    /// A head over this many bytes.
-    HeadTooLarge(usize),
+    /// A request that cannot be read.
+    Malformed(Fault),
 }
 
 /// The body of every answer that is not a success.
@@ -140,11 +142,10 @@ impl AdminError {
             Self::BodyTooLarge(most) => {
                 (StatusCode::PAYLOAD_TOO_LARGE, "request_too_large", format!("The body must be at most {most} bytes."))
             }
-            Self::HeadTooLarge(most) => (
-                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-                "header_too_large",
-                format!("The head of the request must be at most {most} bytes."),
-            ),
+            Self::Malformed(fault) if fault.is_size() => {
+                (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "header_too_large", fault.message().to_owned())
+            }
+            Self::Malformed(fault) => (StatusCode::BAD_REQUEST, "malformed_http", fault.message().to_owned()),
         };
         (status, code, message)
     }
@@ -163,6 +164,14 @@ impl AdminError {
             _ => {}
         }
     }
+}
+
+/// The answer to a request whose head cannot be read, with these headers. It never becomes a request; its connection ends.
+pub(super) fn refuse(fault: Fault, headers: &[(&str, &str)]) -> Bytes {
+    let (status, code, error) = AdminError::Malformed(fault).told();
+    info!(status = status.as_u16(), code, "admin request that cannot be read");
+    let body = serde_json::to_string(&ErrorBody { error, code }).unwrap_or_default();
+    refusal(status, headers, &body)
 }
 
 impl fmt::Display for AdminError {

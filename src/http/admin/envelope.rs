@@ -1,8 +1,9 @@
 //! What every request passes on its way in, and every answer on its way out: bounds, the Host check, security headers,
 //! a log line.
 
-use std::time::Instant;
+use std::{rc::Rc, time::Instant};
 
+use actix_http::ConnectionType;
 use actix_web::{
     Error, HttpMessage, HttpRequest, HttpResponse, ResponseError,
     body::{BoxBody, MessageBody},
@@ -10,15 +11,17 @@ use actix_web::{
     http::header::{self, HeaderName, HeaderValue},
     middleware::Next,
 };
+use bytes::Bytes;
 use tracing::info;
 
 use super::{
     operator::{SeenPrefix, gateway},
     origin,
 };
-use crate::http::error::AdminError;
-
-const MAX_HEAD: usize = 64 << 10;
+use crate::http::{
+    connection::{Activity, Fault},
+    error::{self, AdminError},
+};
 
 const CONTENT_SECURITY_POLICY: &str = "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'";
 
@@ -38,6 +41,12 @@ pub(super) async fn envelope(
         Ok(()) => next.call(request).await?.map_into_boxed_body(),
         Err(error) => request.into_response(error.error_response()),
     };
+    if let Some(fault) = fault(&answer) {
+        // The handler was refused a body that cannot be read, and does not know why.
+        let mut refusal = AdminError::Malformed(fault).error_response();
+        refusal.head_mut().set_connection_type(ConnectionType::Close);
+        answer = answer.into_response(refusal);
+    }
     add_headers(answer.response_mut());
     let request = answer.request();
     if is_probe(request) {
@@ -56,10 +65,6 @@ pub(super) async fn envelope(
 }
 
 fn check(request: &HttpRequest) -> Result<(), AdminError> {
-    let headers = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len()).sum::<usize>();
-    if headers + request.uri().path().len() + request.query_string().len() > MAX_HEAD {
-        return Err(AdminError::HeadTooLarge(MAX_HEAD));
-    }
     if is_probe(request) {
         // It is called under any name that leads here, and tells nothing.
         return Ok(());
@@ -69,6 +74,18 @@ fn check(request: &HttpRequest) -> Result<(), AdminError> {
 
 fn is_probe(request: &HttpRequest) -> bool {
     matches!(request.path(), "/healthz" | "/readyz")
+}
+
+/// Why a request that was refused could not be read to its end.
+fn fault(answer: &ServiceResponse) -> Option<Fault> {
+    let connection = answer.request().conn_data::<Rc<Activity>>()?;
+    connection.fault().filter(|_| answer.status().is_client_error())
+}
+
+/// The answer to a request whose head cannot be read.
+pub(super) fn refuse(fault: Fault) -> Bytes {
+    let headers = HEADERS.each_ref().map(|(name, value)| (name.as_str(), *value));
+    error::refuse(fault, &headers)
 }
 
 fn add_headers(answer: &mut HttpResponse) {

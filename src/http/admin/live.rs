@@ -6,8 +6,7 @@
 //! sleeps) is cut off, so that he holds neither a place nor a stop.
 
 use std::{
-    any::Any,
-    os::fd::{AsFd, OwnedFd},
+    rc::Rc,
     sync::atomic::{AtomicUsize, Ordering},
     time::{Duration, Instant},
 };
@@ -15,7 +14,6 @@ use std::{
 use actix_web::{
     HttpRequest, HttpResponse, Responder,
     body::BoxBody,
-    dev::Extensions,
     http::{
         Method,
         header::{CACHE_CONTROL, CONTENT_TYPE},
@@ -25,11 +23,9 @@ use actix_web::{
 };
 use bytes::Bytes;
 use parking_lot::Mutex;
-use rustix::net::{Shutdown, shutdown};
 use schemars::{JsonSchema, json_schema};
 use serde::Serialize;
 use tokio::{
-    net::TcpStream,
     sync::mpsc,
     time::{MissedTickBehavior, interval, sleep, timeout},
 };
@@ -43,7 +39,7 @@ use super::{
 };
 use crate::{
     domain::activity::Figures,
-    http::error::AdminError,
+    http::{connection::Activity, error::AdminError},
     service::{Gateway, activity::Minute, error::Error},
 };
 
@@ -60,17 +56,6 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// For so long the end of the stream may be on its way to him.
 const LINGER: Duration = Duration::from_secs(2);
-
-/// A connection's other handle, by which it can be cut.
-struct Handle(OwnedFd);
-
-/// Keeps a handle of a new connection beside it.
-pub fn connected(connection: &dyn Any, data: &mut Extensions) {
-    let connection = connection.downcast_ref::<TcpStream>();
-    if let Some(handle) = connection.and_then(|connection| connection.as_fd().try_clone_to_owned().ok()) {
-        data.insert(Handle(handle));
-    }
-}
 
 /// Who looks, and what they are shown.
 #[derive(Default)]
@@ -211,7 +196,7 @@ pub(super) async fn live(
     let (events, received) = mpsc::channel(1);
     let first = viewer.0.event(&gateway).map_err(Error::internal)?;
     let _ = events.try_send(Ok(first));
-    let handle = request.conn_data::<Handle>().and_then(|Handle(handle)| handle.try_clone().ok());
+    let connection = request.conn_data::<Rc<Activity>>().cloned();
     rt::spawn(async move {
         tokio::select! {
             () = show(&operator, &gateway, &viewer, &events) => {}
@@ -219,9 +204,9 @@ pub(super) async fn live(
             () = events.closed() => return,
         }
         drop((events, viewer));
-        if let Some(handle) = handle {
+        if let Some(connection) = connection {
             sleep(LINGER).await;
-            let _ = shutdown(handle, Shutdown::Both);
+            connection.cut();
         }
     });
     Ok(Events(Some(received)))

@@ -45,19 +45,39 @@ mod table;
 mod targets;
 mod webhooks;
 
-use std::sync::Arc;
+use std::{io, net::TcpListener, sync::Arc};
 
+use actix_http::{Request, Response, body::BoxBody};
+use actix_server::ServerBuilder;
+use actix_service::{IntoServiceFactory, Service, apply_fn_factory, map_config};
 use actix_web::{
+    App, Error,
+    dev::AppConfig,
     middleware::from_fn,
     web::{self, Data, ServiceConfig},
 };
 
-pub use self::live::connected;
-use super::error::AdminError;
+use super::{
+    connection::{self, Answering},
+    error::AdminError,
+};
 use crate::service::Gateway;
 
+/// Adds the admin listener to a server.
+pub fn listen(server: ServerBuilder, listener: TcpListener, gateway: Arc<Gateway>) -> io::Result<ServerBuilder> {
+    connection::listen(server, "admin", listener, envelope::refuse, move || {
+        let app = App::new().configure(routes(gateway.clone())).into_factory();
+        // The default says another host and port than ours, which nothing here asks for.
+        apply_fn_factory(map_config(app, |()| AppConfig::default()), |request: Request, app| {
+            let answering = Answering::begin(&request);
+            let answer = app.call(request);
+            async move { Ok::<_, Error>(answering.until_end_of(Response::<BoxBody>::from(answer.await?))) }
+        })
+    })
+}
+
 /// Mounts everything that the admin listener answers.
-pub fn routes(gateway: Arc<Gateway>) -> impl FnOnce(&mut ServiceConfig) {
+fn routes(gateway: Arc<Gateway>) -> impl FnOnce(&mut ServiceConfig) {
     move |services| {
         let table = table::table();
         let everything = web::scope("")

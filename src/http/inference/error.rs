@@ -4,12 +4,13 @@ use std::borrow::Cow;
 
 use actix_http::StatusCode;
 use bytes::Bytes;
-use serde_json::json;
+use serde_json::{Value, json};
 use tracing::{debug, error};
 
 use super::{rate_limits, reply::Reply};
 use crate::{
     domain::ledger::Standings,
+    http::connection::Fault,
     service::inference::{Failure, Refused},
 };
 
@@ -47,9 +48,13 @@ impl Problem {
         Self::from_refused(Refused::Internal("the operating system gave no random numbers".to_owned()))
     }
 
-    pub(super) fn header_too_large() -> Self {
-        let message = "The request's head is larger than 64 KiB.";
-        Self { closes: true, ..Self::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "header_too_large", message) }
+    /// A request that cannot be read; its connection ends.
+    pub(super) fn malformed(fault: Fault) -> Self {
+        let (status, code) = match fault.is_size() {
+            true => (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "header_too_large"),
+            false => (StatusCode::BAD_REQUEST, "malformed_http"),
+        };
+        Self { closes: true, ..Self::new(status, code, fault.message()) }
     }
 
     pub(super) fn method_not_allowed(allow: &'static str) -> Self {
@@ -161,14 +166,19 @@ impl Problem {
         }
     }
 
-    pub(super) fn into_reply(self) -> Reply {
+    /// The body of the answer.
+    pub(super) fn body(&self) -> Value {
         let error_type = match self.status {
             429 => "rate_limit_error",
             400..=499 => "invalid_request_error",
             _ => "server_error",
         };
         let error = json!({ "message": self.message, "type": error_type, "param": self.param, "code": self.code });
-        let mut reply = Reply::json(&json!({ "error": error }));
+        json!({ "error": error })
+    }
+
+    pub(super) fn into_reply(self) -> Reply {
+        let mut reply = Reply::json(&self.body());
         reply.status = self.status;
         reply.retry_after = self.retry_after;
         reply.should_retry = self.should_retry;

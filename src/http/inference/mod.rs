@@ -7,30 +7,18 @@ mod body;
 mod credential;
 mod error;
 mod headers;
+mod malformed;
 mod models;
-mod patience;
 mod rate_limits;
 mod reply;
 mod trial;
 mod usage;
 
-use std::{
-    convert::Infallible,
-    future::ready,
-    net::TcpListener,
-    rc::Rc,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{convert::Infallible, net::TcpListener, rc::Rc, sync::Arc, time::Instant};
 
-use actix_http::{
-    HttpMessage, HttpService, KeepAlive, Method, Payload, Request, Response,
-    error::DispatchError,
-    header::{self, HeaderName},
-};
-use actix_server::{Server, ServerBuilder};
-use actix_service::{ServiceFactoryExt, fn_service};
-use tokio::net::TcpStream;
+use actix_http::{HttpMessage, Method, Payload, Request, Response, header};
+use actix_server::ServerBuilder;
+use actix_service::fn_service;
 use tracing::info;
 use uuid::Uuid;
 
@@ -39,9 +27,9 @@ use self::{
     body::read_body,
     credential::credential,
     error::Problem,
-    patience::{Activity, Answering, Patient},
     reply::{Reply, ReplyBody},
 };
+use super::connection::{self, Answering};
 use crate::{
     crypto::random,
     domain::route::Route,
@@ -53,64 +41,36 @@ use crate::{
     },
 };
 
-/// How long a request's head may take.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// How long a customer who was refused may go on sending before the connection is closed.
-const LINGER: Duration = Duration::from_secs(2);
-
-/// How long a connection is kept without a request.
-const KEEP_ALIVE: Duration = Duration::from_secs(75);
-
-/// The largest head, in bytes.
-const MAX_HEAD: usize = 64 << 10;
-
 /// Adds the inference listener to a server.
 pub fn listen(server: ServerBuilder, listener: TcpListener, gateway: Arc<Gateway>) -> std::io::Result<ServerBuilder> {
-    let shutdown = server.graceful_shutdown_signal();
-    server.listen("inference", listener, move || {
+    connection::listen(server, "inference", listener, malformed::refuse, move || {
         let worker = Rc::new(Worker::start(gateway.clone()));
-        let shutdown = shutdown.clone();
-        let requests = HttpService::build()
-            .keep_alive(KeepAlive::Timeout(KEEP_ALIVE))
-            .client_request_timeout(HEAD_TIMEOUT)
-            .client_disconnect_timeout(LINGER)
-            // A customer who is gone must be noticed.
-            .h1_allow_half_closed(false)
-            .on_connect_ext(|connection: &Patient, data| drop(data.insert(connection.activity())))
-            .graceful_shutdown_signal(move || {
-                let shutdown = shutdown.clone();
-                async move { shutdown.notified().await }
-            })
-            .h1(fn_service(move |request: Request| {
-                let worker = worker.clone();
-                async move { Ok::<_, Infallible>(answer(&worker, request).await) }
-            }));
-        fn_service(|connection: TcpStream| {
-            // The pieces of a stream must not wait for each other.
-            let _ = connection.set_nodelay(true);
-            let peer = connection.peer_addr().ok();
-            ready(Ok::<_, DispatchError>((Patient::new(connection), peer)))
+        fn_service(move |request: Request| {
+            let (worker, answering) = (worker.clone(), Answering::begin(&request));
+            async move {
+                let answer = answer(&worker, request, &answering).await;
+                Ok::<_, Infallible>(answering.until_end_of(answer))
+            }
         })
-        .and_then(requests)
     })
 }
 
 /// Answers one request, whatever comes.
-async fn answer(worker: &Worker, mut request: Request) -> Response<ReplyBody> {
+async fn answer(worker: &Worker, mut request: Request, answering: &Answering) -> Response<ReplyBody> {
     let at = Instant::now();
-    let answering = request.conn_data::<Rc<Activity>>().cloned().map(Answering::begin);
     let mut payload = request.take_payload();
     let (version, peer) = (request.version(), request.peer_addr());
     let Ok(id) = random::uuid() else {
-        return Problem::no_random().into_reply().into_response(Uuid::nil(), version, payload, answering);
+        return Problem::no_random().into_reply().into_response(Uuid::nil(), version, payload);
     };
     let name = route_name(request.path());
     let answered = route(worker, request, &mut payload, id.as_u128(), at).await;
+    // If the body ended early because of a fault, that is the reason to give.
+    let answered = answered.map_err(|problem| answering.fault().map_or(problem, Problem::malformed));
     if let (Err(Problem { status: 401, .. }), Some(peer)) = (&answered, peer) {
         worker.gateway.count_refused_customer(peer.ip());
     }
-    told(answered, id, name, at).into_response(id, version, payload, answering)
+    told(answered, id, name, at).into_response(id, version, payload)
 }
 
 async fn metered(worker: &Worker, call: Call) -> Result<Reply, Problem> {
@@ -155,9 +115,6 @@ async fn route(
     id: u128,
     at: Instant,
 ) -> Result<Reply, Problem> {
-    if head_size(&request) > MAX_HEAD {
-        return Err(Problem::header_too_large());
-    }
     let gateway = &worker.gateway;
     let (method, path) = (request.method().clone(), request.path());
     if let Some(route) = Route::from_path(path) {
@@ -196,17 +153,4 @@ fn caller(gateway: &Gateway, request: &Request) -> Result<Arc<KeyEntry>, Problem
 fn may_call(key: Option<Arc<KeyEntry>>) -> Result<Arc<KeyEntry>, Problem> {
     let key = key.ok_or_else(Problem::invalid_api_key)?;
     if key.group.is_disabled() { Err(Problem::access_disabled()) } else { Ok(key) }
-}
-
-fn head_size(request: &Request) -> usize {
-    let lines = |(name, value): (&HeaderName, &header::HeaderValue)| name.as_str().len() + value.len() + 4;
-    let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
-    target + request.headers().iter().map(lines).sum::<usize>()
-}
-
-/// The builder of the server that runs the inference listener.
-pub fn server(workers: usize, grace: Duration) -> ServerBuilder {
-    let seconds = grace.as_secs() + u64::from(grace.subsec_nanos() > 0);
-    let builder = Server::build().disable_signals().shutdown_timeout(seconds);
-    if workers > 0 { builder.workers(workers) } else { builder }
 }

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::{headers::value, patience::Answering, rate_limits};
+use super::{headers::value, rate_limits};
 use crate::{
     domain::ledger::Standings,
     service::inference::{Answer, AnswerBody},
@@ -55,19 +55,12 @@ impl Reply {
 
     /// With what was not read of the request: as long as that is held, actix knows that the connection cannot be used
     /// again, and does not read a body that nobody wants to its end.
-    pub(super) fn into_response(
-        self,
-        id: Uuid,
-        version: Version,
-        unread: Payload,
-        answering: Option<Answering>,
-    ) -> Response<ReplyBody> {
+    pub(super) fn into_response(self, id: Uuid, version: Version, unread: Payload) -> Response<ReplyBody> {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::BAD_GATEWAY);
         let is_stream = matches!(&self.body, AnswerBody::Stream(stream) if stream.is_event_stream());
         // Before HTTP/1.1 there are no chunks: such a stream ends with its connection.
         let is_unframed = version < Version::HTTP_11 && matches!(&self.body, AnswerBody::Stream(_));
-        let mut response =
-            Response::with_body(status, ReplyBody { body: self.body, _unread: unread, _answering: answering });
+        let mut response = Response::with_body(status, ReplyBody { body: self.body, _unread: unread });
         response.head_mut().no_chunking(is_unframed);
         if self.closes || is_unframed {
             response.head_mut().set_connection_type(ConnectionType::Close);
@@ -121,7 +114,6 @@ fn insert(headers: &mut header::HeaderMap, name: HeaderName, value: Option<Heade
 pub(super) struct ReplyBody {
     body: AnswerBody,
     _unread: Payload,
-    _answering: Option<Answering>,
 }
 
 impl MessageBody for ReplyBody {

@@ -48,6 +48,6 @@ impl Trial<'_> {
                 (id, told(answered.await, id, route.path(), at))
             }
         };
-        reply.into_response(id, version, Payload::None, None).map_into_boxed_body()
+        reply.into_response(id, version, Payload::None).map_into_boxed_body()
     }
 }

@@ -1,0 +1,173 @@
+//! The state that a connection shares with the requests on it.
+
+use std::{
+    cell::{Cell, RefCell},
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, Waker},
+};
+
+use actix_http::{
+    ConnectionType, Request, Response,
+    body::{BodySize, MessageBody},
+};
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::framing::Fault;
+
+/// The state of one connection; requests find it as an `Rc<Activity>` in their connection data.
+pub(in crate::http) struct Activity {
+    /// The head of a request has been passed on, and its answer has not ended.
+    is_answering: Cell<bool>,
+    /// All of that request has been passed on.
+    is_complete: Cell<bool>,
+    /// The answer ends the connection: no further request is read.
+    is_last: Cell<bool>,
+    /// When the connection began, or the latest answer ended.
+    idle_since: Cell<Instant>,
+    /// Why the request cannot be read to its end.
+    fault: Cell<Option<Fault>>,
+    is_cut: Cell<bool>,
+    /// The task that reads the connection, and whether it waits for the answer's end.
+    reader: RefCell<Option<Waker>>,
+    awaits_end: Cell<bool>,
+}
+
+impl Activity {
+    pub(super) fn new() -> Self {
+        Self {
+            is_answering: Cell::new(false),
+            is_complete: Cell::new(false),
+            is_last: Cell::new(false),
+            idle_since: Cell::new(Instant::now()),
+            fault: Cell::new(None),
+            is_cut: Cell::new(false),
+            reader: RefCell::new(None),
+            awaits_end: Cell::new(false),
+        }
+    }
+
+    /// The head of a request is passed on.
+    pub(super) fn begin_answer(&self, is_last: bool) {
+        self.is_answering.set(true);
+        self.is_last.set(is_last);
+    }
+
+    /// Some of the request is passed on, its last byte if it `is_complete`.
+    pub(super) fn set_complete(&self, is_complete: bool) {
+        self.is_complete.set(is_complete);
+    }
+
+    pub(super) fn is_answering(&self) -> bool {
+        self.is_answering.get()
+    }
+
+    pub(super) fn is_last(&self) -> bool {
+        self.is_last.get()
+    }
+
+    pub(super) fn idle_since(&self) -> Instant {
+        self.idle_since.get()
+    }
+
+    pub(super) fn set_fault(&self, fault: Fault) {
+        self.fault.set(Some(fault));
+    }
+
+    /// Why the request that is being answered cannot be read to its end, if that is known.
+    pub(in crate::http) fn fault(&self) -> Option<Fault> {
+        self.fault.get()
+    }
+
+    /// Ends the connection at once, even if the client does not read.
+    pub(in crate::http) fn cut(&self) {
+        self.is_cut.set(true);
+        self.wake();
+    }
+
+    pub(super) fn is_cut(&self) -> bool {
+        self.is_cut.get()
+    }
+
+    /// The reader waits. If it `has_more` bytes, it is woken when the answer has ended and the next request may begin.
+    pub(super) fn wait(&self, cx: &Context<'_>, has_more: bool) {
+        self.awaits_end.set(has_more);
+        let mut reader = self.reader.borrow_mut();
+        if !reader.as_ref().is_some_and(|reader| reader.will_wake(cx.waker())) {
+            *reader = Some(cx.waker().clone());
+        }
+    }
+
+    /// Wakes the reader if something is left to do for it now that an answer has ended, or has been written.
+    pub(super) fn wake_at_end(&self) {
+        if self.awaits_end.take() || self.is_last() {
+            self.wake();
+        }
+    }
+
+    fn wake(&self) {
+        if let Some(reader) = &*self.reader.borrow() {
+            reader.wake_by_ref();
+        }
+    }
+}
+
+/// A request that is being answered. Until this is dropped, no byte of the next request is passed on.
+pub(in crate::http) struct Answering {
+    connection: Option<Rc<Activity>>,
+    /// Whether no further request is read. It is so unless the answer says otherwise.
+    is_last: bool,
+    keeps_alive: bool,
+}
+
+impl Answering {
+    pub(in crate::http) fn begin(request: &Request) -> Self {
+        let keeps_alive = request.head().connection_type() == ConnectionType::KeepAlive;
+        Self { connection: request.conn_data::<Rc<Activity>>().cloned(), is_last: true, keeps_alive }
+    }
+
+    /// Why the request cannot be read to its end, if that is known.
+    pub(in crate::http) fn fault(&self) -> Option<Fault> {
+        self.connection.as_ref()?.fault()
+    }
+
+    /// The same answer; the request is being answered until its body ends. An answer to a request that has not been read
+    /// to its end closes the connection.
+    pub(in crate::http) fn until_end_of<B>(mut self, mut answer: Response<B>) -> Response<Answered<B>> {
+        if self.connection.as_ref().is_some_and(|connection| !connection.is_complete.get()) {
+            answer.head_mut().set_connection_type(ConnectionType::Close);
+        }
+        self.is_last = !self.keeps_alive || !answer.head().keep_alive();
+        answer.map_body(|_, body| Answered { body, _answering: self })
+    }
+}
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        if let Some(connection) = &self.connection {
+            connection.is_answering.set(false);
+            connection.is_last.set(connection.is_last() || self.is_last);
+            connection.idle_since.set(Instant::now());
+            connection.wake_at_end();
+        }
+    }
+}
+
+/// The body of an answer.
+pub(in crate::http) struct Answered<B> {
+    body: B,
+    _answering: Answering,
+}
+
+impl<B: MessageBody + Unpin> MessageBody for Answered<B> {
+    type Error = B::Error;
+
+    fn size(&self) -> BodySize {
+        self.body.size()
+    }
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        Pin::new(&mut self.get_mut().body).poll_next(cx)
+    }
+}

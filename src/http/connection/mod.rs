@@ -1,0 +1,339 @@
+//! A client's connection, on both listeners.
+//!
+//! * actix-http is given only valid bytes ([`framing`]), and one request at a time: the next request's bytes wait here
+//!   until the answer before it has ended and has been written. After an answer that closes the connection, which every
+//!   answer does to a request that was not read to its end, nothing more is passed on.
+//! * A request whose head cannot be read is answered here, by the listener's own [`Refuse`]. If a later part of it cannot be
+//!   read, its body ends early for its handler, which refuses it. Either way the connection ends.
+//! * A client that has ended its side is taken to be gone, also if requests of it wait here.
+//! * Nothing is waited for without end ([`patience`]). Both listeners have the same patience.
+//! * Memory is bounded: at most [`MAX_HELD`] and one read of bytes are held.
+
+mod activity;
+mod framing;
+mod patience;
+mod refusal;
+
+use std::{
+    future::ready as resolved,
+    io::{self, IoSlice},
+    net::TcpListener,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use actix_http::{
+    HttpService, KeepAlive, Request, Response,
+    body::{BoxBody, MessageBody},
+    error::DispatchError,
+};
+use actix_server::{Server, ServerBuilder};
+use actix_service::{ServiceFactory, ServiceFactoryExt, fn_service};
+use bytes::{Buf, Bytes, BytesMut};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
+
+pub(in crate::http) use self::{
+    activity::{Activity, Answering},
+    framing::Fault,
+    refusal::refusal,
+};
+use self::{
+    framing::{Framing, MAX_HEAD},
+    patience::{FIRST_HEAD, KEEP_ALIVE, LINGER, Patience},
+};
+
+/// The most bytes of the next request that are read ahead while a request is being answered. As long as no more have come,
+/// a client that hangs up is noticed.
+const MAX_HELD: usize = MAX_HEAD;
+
+/// Makes the whole answer, head and body, to a request whose head cannot be read.
+pub(in crate::http) type Refuse = fn(Fault) -> Bytes;
+
+/// A server of so many workers (0: one a core) that lets running requests end for `grace` when it is stopped.
+pub fn server(workers: usize, grace: Duration) -> ServerBuilder {
+    let seconds = grace.as_secs() + u64::from(grace.subsec_nanos() > 0);
+    let builder = Server::build().disable_signals().shutdown_timeout(seconds);
+    if workers > 0 { builder.workers(workers) } else { builder }
+}
+
+/// Adds a listener to a server. Each worker answers requests with a service of its own, made by `service`.
+pub(in crate::http) fn listen<S, B>(
+    server: ServerBuilder,
+    name: &str,
+    listener: TcpListener,
+    refuse: Refuse,
+    service: impl Fn() -> S + Clone + Send + 'static,
+) -> io::Result<ServerBuilder>
+where
+    S: ServiceFactory<Request, Config = (), InitError = ()> + 'static,
+    S::Error: Into<Response<BoxBody>>,
+    S::Response: Into<Response<B>>,
+    B: MessageBody + 'static,
+{
+    let shutdown = server.graceful_shutdown_signal();
+    server.listen(name, listener, move || {
+        let shutdown = shutdown.clone();
+        let requests = HttpService::build()
+            .keep_alive(KeepAlive::Timeout(KEEP_ALIVE))
+            .client_request_timeout(FIRST_HEAD)
+            .client_disconnect_timeout(LINGER)
+            // A client that is gone must be noticed.
+            .h1_allow_half_closed(false)
+            .on_connect_ext(|connection: &Connection, data| drop(data.insert(connection.activity.clone())))
+            .graceful_shutdown_signal(move || {
+                let shutdown = shutdown.clone();
+                async move { shutdown.notified().await }
+            })
+            .h1(service());
+        fn_service(move |stream: TcpStream| {
+            // The pieces of a stream must not wait for each other.
+            let _ = stream.set_nodelay(true);
+            let peer = stream.peer_addr().ok();
+            resolved(Ok::<_, DispatchError>((Connection::new(stream, refuse), peer)))
+        })
+        .and_then(requests)
+    })
+}
+
+/// A client's connection. See the module's documentation.
+struct Connection {
+    io: TcpStream,
+    /// Of the request that is being read.
+    framing: Framing,
+    /// Whether bytes of that request have been passed on.
+    has_begun: bool,
+    /// Bytes that were read and not passed on yet.
+    held: BytesMut,
+    /// How many of these may be passed on.
+    passable: usize,
+    reading: Reading,
+    refuse: Refuse,
+    patience: Patience,
+    activity: Rc<Activity>,
+}
+
+/// Whether requests are read from a connection.
+enum Reading {
+    Requests,
+    /// No more: a refusal is being written, of which this is left.
+    Refusing(Bytes),
+    /// No more: to actix-http the connection has ended.
+    Ended,
+}
+
+impl Connection {
+    fn new(io: TcpStream, refuse: Refuse) -> Self {
+        Self {
+            io,
+            framing: Framing::start(),
+            has_begun: false,
+            held: BytesMut::new(),
+            passable: 0,
+            reading: Reading::Requests,
+            refuse,
+            patience: Patience::default(),
+            activity: Rc::new(Activity::new()),
+        }
+    }
+
+    /// Whether bytes that come now may be passed on: they belong to the request that is being read, or the next one may
+    /// begin.
+    fn may_pass(&mut self) -> bool {
+        if !self.framing.is_complete() {
+            return true;
+        }
+        let may_begin = self.has_ended_answer() && !self.activity.is_last();
+        if may_begin {
+            self.framing = Framing::start();
+            self.has_begun = false;
+        }
+        may_begin
+    }
+
+    /// Whether no request is being answered, and the latest answer has been written.
+    fn has_ended_answer(&self) -> bool {
+        !self.activity.is_answering() && !self.patience.is_write_blocked()
+    }
+
+    /// How many of these bytes may be passed on; 0 if the request cannot be read.
+    fn pass(&mut self, bytes: &[u8]) -> usize {
+        match self.framing.pass(bytes) {
+            Ok(0) => 0,
+            Ok(passable) => {
+                if !std::mem::replace(&mut self.has_begun, true) {
+                    self.activity.begin_answer(self.framing.is_tunnel());
+                }
+                self.activity.set_complete(self.framing.is_complete());
+                passable
+            }
+            Err(fault) => {
+                self.activity.set_fault(fault);
+                self.reading = if self.has_begun { Reading::Ended } else { Reading::Refusing((self.refuse)(fault)) };
+                0
+            }
+        }
+    }
+
+    /// Passes on what is held of it.
+    fn pass_held(&mut self, buffer: &mut ReadBuf<'_>) {
+        let length = self.passable.min(buffer.remaining());
+        buffer.put_slice(&self.held[..length]);
+        self.held.advance(length);
+        self.passable -= length;
+        if self.held.is_empty() {
+            self.held = BytesMut::new();
+        }
+    }
+
+    /// Reads requests into the buffer until some bytes are passed on, the client has ended, or there is a fault.
+    fn poll_requests(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.activity.is_last() && self.has_ended_answer() {
+            self.reading = Reading::Ended;
+        }
+        while matches!(self.reading, Reading::Requests) {
+            if self.passable == 0 && !self.held.is_empty() && self.may_pass() {
+                let held = std::mem::take(&mut self.held);
+                self.passable = self.pass(&held);
+                self.held = held;
+            }
+            if self.passable > 0 {
+                self.pass_held(buffer);
+                return Poll::Ready(Ok(()));
+            }
+            if !matches!(self.reading, Reading::Requests) {
+                break;
+            }
+            if self.held.len() > MAX_HELD {
+                return self.wait(cx);
+            }
+            let filled = buffer.filled().len();
+            match Pin::new(&mut self.io).poll_read(cx, buffer) {
+                Poll::Pending => return self.wait(cx),
+                Poll::Ready(Ok(())) if buffer.filled().len() > filled => {}
+                ended => return ended,
+            }
+            let is_first = self.held.is_empty();
+            let read = &buffer.filled()[filled..];
+            let passable = if is_first && self.may_pass() { self.pass(read) } else { 0 };
+            self.held.extend_from_slice(&read[passable..]);
+            buffer.set_filled(filled + passable);
+            if passable > 0 {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Nothing can be passed on now.
+    fn wait(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let has_more = !self.held.is_empty();
+        self.activity.wait(cx, has_more);
+        if !self.has_ended_answer() {
+            self.patience.expect_nothing();
+            Poll::Pending
+        } else if has_more {
+            self.patience.expect_head(cx)
+        } else {
+            self.patience.expect_request(cx, self.activity.idle_since())
+        }
+    }
+
+    fn note_written<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        match written {
+            Poll::Ready(written) => {
+                if self.patience.is_write_blocked() {
+                    self.patience.written();
+                    self.activity.wake_at_end();
+                }
+                Poll::Ready(written)
+            }
+            Poll::Pending => self.patience.write_blocked(cx),
+        }
+    }
+
+    /// Reads and discards what the client still sends, so that the answer reaches it: closing a connection with unread
+    /// bytes resets it.
+    fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut scratch = [0; 4096];
+        while self.patience.linger(cx).is_pending() {
+            let mut buffer = ReadBuf::new(&mut scratch);
+            match ready!(Pin::new(&mut self.io).poll_read(cx, &mut buffer)) {
+                Ok(()) if !buffer.filled().is_empty() => {}
+                _ => break,
+            }
+        }
+        Poll::Ready(())
+    }
+
+    fn check_not_cut(&self) -> io::Result<()> {
+        if self.activity.is_cut() { Err(io::ErrorKind::ConnectionAborted.into()) } else { Ok(()) }
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        this.check_not_cut()?;
+        if let Reading::Requests = this.reading {
+            let filled = buffer.filled().len();
+            ready!(this.poll_requests(cx, buffer))?;
+            if buffer.filled().len() > filled {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        while let Reading::Refusing(left) = &mut this.reading {
+            if left.is_empty() {
+                this.reading = Reading::Ended;
+                break;
+            }
+            let written = Pin::new(&mut this.io).poll_write(cx, left);
+            if let Poll::Ready(Ok(written)) = written {
+                left.advance(written);
+            }
+            ready!(this.note_written(cx, written))?;
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        this.check_not_cut()?;
+        let written = Pin::new(&mut this.io).poll_write(cx, bytes);
+        this.note_written(cx, written)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        this.check_not_cut()?;
+        let written = Pin::new(&mut this.io).poll_write_vectored(cx, slices);
+        this.note_written(cx, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        this.check_not_cut()?;
+        ready!(Pin::new(&mut this.io).poll_shutdown(cx))?;
+        let is_between_requests = !this.has_begun || this.framing.is_complete();
+        let has_read_all = matches!(this.reading, Reading::Requests) && this.held.is_empty() && is_between_requests;
+        if has_read_all { Poll::Ready(Ok(())) } else { this.poll_discard(cx).map(Ok) }
+    }
+}
