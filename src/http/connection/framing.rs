@@ -153,7 +153,7 @@ impl Framing {
 struct Head {
     /// The length of the lines that have been read.
     length: usize,
-    /// What the request line says, once it has been read.
+    /// The request line, once it has been read.
     request: Option<(Method, Version)>,
     fields: usize,
     has_host: bool,

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// What becomes of bytes that arrive in these pieces: how many are passed, and whether they are a whole request.
+/// Passes bytes that arrive in these pieces. Gives how many were passed, and whether they are a whole request.
 fn pass<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Result<(usize, bool), Fault> {
     let (mut framing, mut held, mut passed) = (Framing::start(), Vec::new(), 0);
     for piece in pieces {
