@@ -60,7 +60,7 @@ class Admin:
 
     def check_refusal(self, answer, code):
         assert set(answer.json()) == {"error", "code"} and answer.json()["code"] == code, answer
-        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["x-content-type-options"] == "nosniff" and answer.headers["cache-control"] == "no-store"
         return answer.json()["error"]
 
 

@@ -31,6 +31,8 @@ const HEADERS: [(HeaderName, &str); 3] = [
     (header::REFERRER_POLICY, "no-referrer"),
 ];
 
+const NO_STORE: &str = "no-store";
+
 /// The middleware around all routes.
 pub(super) async fn envelope(
     request: ServiceRequest,
@@ -84,7 +86,8 @@ fn fault(answer: &ServiceResponse) -> Option<Fault> {
 
 /// The answer to a request whose head cannot be read.
 pub(super) fn refuse(fault: Fault) -> Bytes {
-    let headers = HEADERS.each_ref().map(|(name, value)| (name.as_str(), *value));
+    let mut headers = vec![(header::CACHE_CONTROL.as_str(), NO_STORE)];
+    headers.extend(HEADERS.iter().map(|(name, value)| (name.as_str(), *value)));
     error::refuse(fault, &headers)
 }
 
@@ -95,6 +98,6 @@ fn add_headers(answer: &mut HttpResponse) {
     }
     // What an answer says is true now; only the page's files say otherwise.
     if !headers.contains_key(header::CACHE_CONTROL) {
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(NO_STORE));
     }
 }
