@@ -143,9 +143,9 @@ impl AdminError {
                 (StatusCode::PAYLOAD_TOO_LARGE, "request_too_large", format!("The body must be at most {most} bytes."))
             }
             Self::Malformed(fault) if fault.is_size() => {
-                (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "header_too_large", fault.message().to_owned())
+                (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, fault.code(), fault.message().to_owned())
             }
-            Self::Malformed(fault) => (StatusCode::BAD_REQUEST, "malformed_http", fault.message().to_owned()),
+            Self::Malformed(fault) => (StatusCode::BAD_REQUEST, fault.code(), fault.message().to_owned()),
         };
         (status, code, message)
     }

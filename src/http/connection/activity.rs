@@ -22,7 +22,7 @@ pub(in crate::http) struct Activity {
     is_answering: Cell<bool>,
     /// All of that request has been passed on.
     is_complete: Cell<bool>,
-    /// The answer ends the connection: no further request is read.
+    /// The connection ends with that request: no further one is read.
     is_last: Cell<bool>,
     /// When the connection began, or the latest answer ended.
     idle_since: Cell<Instant>,
@@ -116,15 +116,19 @@ impl Activity {
 /// A request that is being answered. Until this is dropped, no byte of the next request is passed on.
 pub(in crate::http) struct Answering {
     connection: Option<Rc<Activity>>,
-    /// Whether no further request is read. It is so unless the answer says otherwise.
+    /// Whether the connection ends with this request, as it does unless there is an answer that keeps it alive.
     is_last: bool,
-    keeps_alive: bool,
 }
 
 impl Answering {
     pub(in crate::http) fn begin(request: &Request) -> Self {
-        let keeps_alive = request.head().connection_type() == ConnectionType::KeepAlive;
-        Self { connection: request.conn_data::<Rc<Activity>>().cloned(), is_last: true, keeps_alive }
+        let connection = request.conn_data::<Rc<Activity>>().cloned();
+        if let Some(connection) = &connection
+            && request.head().connection_type() != ConnectionType::KeepAlive
+        {
+            connection.is_last.set(true);
+        }
+        Self { connection, is_last: true }
     }
 
     /// Why the request cannot be read to its end, if that is known.
@@ -138,7 +142,7 @@ impl Answering {
         if self.connection.as_ref().is_some_and(|connection| !connection.is_complete.get()) {
             answer.head_mut().set_connection_type(ConnectionType::Close);
         }
-        self.is_last = !self.keeps_alive || !answer.head().keep_alive();
+        self.is_last = !answer.head().keep_alive();
         answer.map_body(|_, body| Answered { body, _answering: self })
     }
 }

@@ -48,6 +48,11 @@ impl Fault {
         matches!(self, Self::HeadTooLarge | Self::TooManyFields)
     }
 
+    /// The error's code, on both listeners.
+    pub(in crate::http) fn code(self) -> &'static str {
+        if self.is_size() { "header_too_large" } else { "malformed_http" }
+    }
+
     /// A sentence for the client.
     pub(in crate::http) fn message(self) -> &'static str {
         match self {

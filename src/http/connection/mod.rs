@@ -15,7 +15,7 @@ mod patience;
 mod refusal;
 
 use std::{
-    future::ready as resolved,
+    future,
     io::{self, IoSlice},
     net::TcpListener,
     pin::Pin,
@@ -94,7 +94,7 @@ where
             // The pieces of a stream must not wait for each other.
             let _ = stream.set_nodelay(true);
             let peer = stream.peer_addr().ok();
-            resolved(Ok::<_, DispatchError>((Connection::new(stream, refuse), peer)))
+            future::ready(Ok::<_, DispatchError>((Connection::new(stream, refuse), peer)))
         })
         .and_then(requests)
     })

@@ -50,11 +50,11 @@ impl Problem {
 
     /// A request that cannot be read; its connection ends.
     pub(super) fn malformed(fault: Fault) -> Self {
-        let (status, code) = match fault.is_size() {
-            true => (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "header_too_large"),
-            false => (StatusCode::BAD_REQUEST, "malformed_http"),
+        let status = match fault.is_size() {
+            true => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            false => StatusCode::BAD_REQUEST,
         };
-        Self { closes: true, ..Self::new(status, code, fault.message()) }
+        Self { closes: true, ..Self::new(status, fault.code(), fault.message()) }
     }
 
     pub(super) fn method_not_allowed(allow: &'static str) -> Self {
