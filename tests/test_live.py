@@ -7,7 +7,7 @@ import time
 import pytest
 
 from support.gateway import Customer, Gateway, fresh, parse_time, prefix_of, rate
-from support.wire import DEADLINE, Broken, Connection, Stream, call
+from support.wire import DEADLINE, Connection, Stream, call
 
 LIVE = "/v1/gateway/live"
 METRICS, MANAGE_ALL = "WORKSPACE_EXPORT_METRICS", "WORKSPACE_MANAGE_ALL"
@@ -123,8 +123,7 @@ def test_errors_are_what_a_good_key_got_through_no_fault_of_its_own(own, upstrea
     assert errors() == 1
     upstream.break_off_next(after=2)
     connection, _, stream = customer.stream_chat(slug)
-    with pytest.raises(Broken):
-        list(stream)
+    assert "upstream_error" in list(stream)[-1]
     own.eventually(errors, lambda count: count == 2)
     # His own faults, a stranger's, and what the upstream says of his request.
     assert customer.post("/v1/chat/completions", b"{").status == 400

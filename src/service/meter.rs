@@ -2,25 +2,40 @@
 //! one event: `settle` writes it, and dropping the meter settles by what was seen until then.
 
 use bytes::{Bytes, BytesMut};
+use tracing::warn;
+use uuid::Uuid;
 
 use super::metering::Reservation;
 use crate::{
-    domain::usage::{Usage, UsageSource},
+    domain::route::Route,
     upstream::{
         observe::{Fed, Observer},
         sse::FrameTooLong,
+        usage::{Most, Seen},
     },
 };
 
 /// A reservation whose upstream has answered 2xx.
 pub struct Meter {
-    reservation: Reservation,
+    /// Absent once it is settled, released or given back.
+    reservation: Option<Reservation>,
+    request: Metered,
     status: u16,
     ttft_ms: Option<u64>,
     observer: Observer,
     form: Form,
-    /// What has come of an answer that is read whole. It lies here so that a hang-up in its middle bills what had come.
+    /// What has come of an answer that is read whole, or whose form is not known yet. It lies here so that a hang-up in
+    /// its middle bills what had come.
     collected: Collected,
+}
+
+/// What the meter needs to know of the request.
+#[derive(Clone, Copy)]
+struct Metered {
+    id: Uuid,
+    route: Route,
+    choices: u64,
+    most: Most,
 }
 
 /// Pieces that are to be one; a single one is not copied.
@@ -52,8 +67,7 @@ impl Collected {
     }
 }
 
-/// In what form an answer comes, as its content type and size say: what the customer asked for and what an upstream
-/// does are not always the same.
+/// In what form an answer comes: what the customer asked for and what an upstream does are not always the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
     /// A stream of events.
@@ -65,16 +79,28 @@ pub enum Form {
 }
 
 impl Meter {
-    /// An upstream has answered. `hide_usage`: we asked for usage that the customer did not ask for.
-    pub fn new(mut reservation: Reservation, status: u16, form: Form, hide_usage: bool) -> Self {
-        reservation.set_stream(form == Form::Events);
-        let observer = Observer::new(reservation.route(), reservation.slug(), hide_usage);
-        Self { reservation, status, ttft_ms: None, observer, form, collected: Collected::default() }
+    /// An upstream has answered, in this form as far as its head tells. `hide_usage`: we asked for usage that the customer
+    /// did not ask for.
+    pub fn new(reservation: Reservation, status: u16, form: Form, hide_usage: bool) -> Self {
+        let request = Metered {
+            id: reservation.id(),
+            route: reservation.route(),
+            choices: reservation.choices(),
+            most: reservation.most(),
+        };
+        let observer = Observer::new(request.route, reservation.slug(), hide_usage);
+        let reservation = Some(reservation);
+        Self { reservation, request, status, ttft_ms: None, observer, form, collected: Collected::default() }
     }
 
     /// The model as the customer calls it.
     pub fn slug(&self) -> &str {
-        self.reservation.slug()
+        self.reservation.as_ref().map_or("", Reservation::slug)
+    }
+
+    /// The request's id, as the customer knows it.
+    pub fn request_id(&self) -> Uuid {
+        self.request.id
     }
 
     /// In what form the answer comes.
@@ -82,28 +108,39 @@ impl Meter {
         self.form
     }
 
-    /// Takes in a piece of an answer that is read whole. Gives how many bytes have come.
+    /// The form as the answer's first bytes tell it. Gives what was collected if it is to be fed.
+    pub fn set_form(&mut self, form: Form) -> Bytes {
+        self.form = form;
+        if form == Form::Whole { Bytes::new() } else { self.collected.take() }
+    }
+
+    /// Takes in a piece of an answer that is read whole, or whose form is not known yet. Gives how many bytes have come.
     pub fn collect(&mut self, piece: Bytes) -> usize {
-        self.first_byte();
+        if self.form != Form::Events {
+            self.first_byte();
+        }
         self.collected.push(piece);
         self.collected.len()
     }
 
-    /// The answer turned out to be too large to be read whole. Gives what has come, to be fed.
-    pub fn read_in_pieces(&mut self) -> Bytes {
-        self.form = Form::Pieces;
-        self.collected.take()
+    /// The first bytes of what was collected.
+    pub fn collected(&self) -> &[u8] {
+        if self.collected.first.is_empty() { &self.collected.joined } else { &self.collected.first }
     }
 
     /// Takes in a piece of an answer that is not read whole; gives what the customer gets of it.
     pub fn feed(&mut self, piece: Bytes) -> Result<Fed, FrameTooLong> {
-        self.first_byte();
         let fed = match self.form {
             Form::Events => self.observer.feed(piece)?,
             Form::Whole | Form::Pieces => Fed { pass: self.observer.piece(piece), ..Fed::default() },
         };
-        let output_tokens = self.counted_output();
-        self.reservation.streamed(output_tokens);
+        if self.form != Form::Events || self.has_content() {
+            self.first_byte();
+        }
+        let output_tokens = self.output_so_far();
+        if let Some(reservation) = &mut self.reservation {
+            reservation.streamed(output_tokens);
+        }
         Ok(fed)
     }
 
@@ -118,24 +155,54 @@ impl Meter {
     }
 
     fn first_byte(&mut self) {
-        self.ttft_ms.get_or_insert_with(|| self.reservation.age_ms());
+        if let Some(reservation) = &self.reservation {
+            self.ttft_ms.get_or_insert_with(|| reservation.age_ms());
+        }
     }
 
     /// A quarter of the text passed on, rounded up; or what the upstream has reported so far, if that is more.
-    fn counted_output(&self) -> u64 {
-        let reported = self.observer.usage().map_or(0, |usage| usage.output);
-        self.observer.text_bytes().div_ceil(4).max(reported)
+    fn output_so_far(&self) -> u64 {
+        self.observer.text_bytes().div_ceil(4).max(self.observer.report().output_so_far())
+    }
+
+    /// Whether the answer has said anything yet.
+    pub fn has_content(&self) -> bool {
+        self.observer.saw_content()
+    }
+
+    /// Whether the answer says that it is an error.
+    pub fn has_error(&self) -> bool {
+        self.observer.saw_error()
+    }
+
+    /// Whether a stream that ends here is whole.
+    pub fn is_whole(&self) -> bool {
+        self.observer.is_whole()
+    }
+
+    /// Whether a stream has said all that it will, its terminal event aside: every choice has ended and its usage is known.
+    pub fn is_complete(&self) -> bool {
+        self.has_generated() && !self.lacks_usage()
     }
 
     /// Whether the generation is over and only the usage is still to come: worth a short wait if the customer goes.
     pub fn awaits_usage(&self) -> bool {
-        let generated = self.form != Form::Events || self.observer.saw_finish_reason();
-        generated && (self.observer.usage().is_none() || self.is_ahead_of_usage())
+        self.has_generated() && self.lacks_usage()
     }
 
-    /// Whether a stream has said more than its latest usage tells of, and has not come to its end.
-    fn is_ahead_of_usage(&self) -> bool {
-        self.form == Form::Events && !self.observer.saw_terminal() && self.observer.unreported_bytes() > 0
+    fn has_generated(&self) -> bool {
+        self.form != Form::Events || self.observer.has_finished(self.request.choices)
+    }
+
+    /// Whether there is no usage yet, or a stream has said more than its latest usage tells of and has not come to its end.
+    fn lacks_usage(&self) -> bool {
+        let is_ahead = !self.observer.saw_terminal() && self.unreported_bytes() > 0;
+        is_ahead || self.observer.report().usage(self.request.route).is_none()
+    }
+
+    /// In a document it does not matter where the usage stands.
+    fn unreported_bytes(&self) -> u64 {
+        if self.form == Form::Events { self.observer.unreported_bytes() } else { 0 }
     }
 
     /// Writes the event, once. Gives its place in the journal.
@@ -143,35 +210,41 @@ impl Meter {
         self.write()
     }
 
-    /// The answer broke before the customer got any of it: no event.
+    /// The upstream has said nothing: no event.
     pub fn forget(mut self) {
-        self.reservation.end(false);
+        if let Some(reservation) = self.reservation.take() {
+            reservation.release(false);
+        }
+    }
+
+    /// The upstream has said nothing: the reservation, for another one.
+    pub fn give_back(mut self) -> Option<Reservation> {
+        self.reservation.take()
     }
 
     fn write(&mut self) -> Option<u64> {
-        let prompt_tokens = self.reservation.prompt_tokens()?;
+        let mut reservation = self.reservation.take()?;
         if self.collected.len() > 0 {
             self.whole();
         }
-        let (usage, source) = match self.observer.usage() {
-            // A report from the middle of a stream that breaks off is filled up with what came after it.
-            Some(usage) if self.is_ahead_of_usage() => {
-                let output = usage.output.saturating_add(self.observer.unreported_bytes().div_ceil(4));
-                (Usage { output, ..usage }, UsageSource::Counted)
-            }
-            Some(usage) => (usage, UsageSource::Upstream),
-            None => {
-                let output = if self.reservation.route().generates() { self.counted_output() } else { 0 };
-                (Usage { input: prompt_tokens, output, cached: 0 }, UsageSource::Counted)
-            }
-        };
-        self.reservation.settle(self.status, self.ttft_ms, usage, source)
+        let Metered { id, route, most, .. } = self.request;
+        let bill = self.observer.report().bill(&Seen {
+            route,
+            prompt_tokens: reservation.prompt_tokens(),
+            most,
+            text_bytes: self.observer.text_bytes(),
+            unreported_bytes: self.unreported_bytes(),
+        });
+        if bill.is_capped {
+            warn!(%id, model = reservation.slug(), "a server reported more tokens than the request can have taken");
+        }
+        reservation.settle(self.status, self.ttft_ms, self.form == Form::Events, bill.usage, bill.source)
     }
 }
 
 impl Drop for Meter {
     fn drop(&mut self) {
-        // After `settle` or `forget` nothing is held any more and this does nothing.
+        // After `settle`, `forget` or `give_back` there is no reservation any more and this does nothing.
         self.write();
     }
 }

@@ -9,6 +9,7 @@
 use std::{cell::RefCell, sync::Arc, time::Instant};
 
 use tracing::{error, info};
+use uuid::Uuid;
 
 use super::{
     Gateway,
@@ -25,7 +26,7 @@ use crate::{
         usage::{Usage, UsageSource},
     },
     journal::codec,
-    upstream::request::Request,
+    upstream::{request::Request, usage::Most},
 };
 
 /// A request that has been authenticated and is about to be admitted.
@@ -51,7 +52,7 @@ pub struct Reservation {
     prompt_bytes: u64,
     choices: u64,
     metadata: Option<Box<str>>,
-    streamed: bool,
+    most: Most,
     /// Absent once settled or released.
     hold: Option<Hold>,
     /// Tells a next start of this request, should it not end in this run.
@@ -115,7 +116,7 @@ impl Gateway {
             prompt_bytes: ask.taught_bytes(),
             choices: ask.n,
             metadata: metadata.map(Box::from),
-            streamed: request.stream,
+            most: request.most_tokens(),
             hold: Some(hold),
             slot,
         };
@@ -129,14 +130,19 @@ impl Reservation {
         self.arrived.route
     }
 
-    /// Whether a stream was asked for; from the answer's head on, whether it is one.
-    pub fn is_stream(&self) -> bool {
-        self.streamed
+    /// The `x-request-id` that the customer gets.
+    pub(super) fn id(&self) -> Uuid {
+        Uuid::from_u128(self.arrived.id)
     }
 
-    /// Whether the answer is a stream, as its head says.
-    pub(super) fn set_stream(&mut self, is_stream: bool) {
-        self.streamed = is_stream;
+    /// Choices to be answered.
+    pub(super) fn choices(&self) -> u64 {
+        self.choices
+    }
+
+    /// More tokens than this the request cannot take.
+    pub(super) fn most(&self) -> Most {
+        self.most
     }
 
     /// The model as the customer calls it.
@@ -149,9 +155,9 @@ impl Reservation {
         millis(self.arrived.at)
     }
 
-    /// The prompt's estimate; `None` once it was settled or released.
-    pub(super) fn prompt_tokens(&self) -> Option<u64> {
-        self.hold.as_ref().map(Hold::prompt_tokens)
+    /// The prompt's estimate.
+    pub(super) fn prompt_tokens(&self) -> u64 {
+        self.hold.as_ref().map_or(0, Hold::prompt_tokens)
     }
 
     /// The request ended without an event. Its rate counts are given back if no target answered.
@@ -159,7 +165,7 @@ impl Reservation {
         self.end(!a_target_answered);
     }
 
-    pub(super) fn end(&mut self, give_back_rate: bool) {
+    fn end(&mut self, give_back_rate: bool) {
         if let Some(hold) = self.hold.take() {
             let now = self.gateway.now();
             self.arrived.key.group.tree.ledger.lock().release(hold, now, give_back_rate);
@@ -182,6 +188,7 @@ impl Reservation {
         &mut self,
         status: u16,
         ttft_ms: Option<u64>,
+        streamed: bool,
         usage: Usage,
         usage_source: UsageSource,
     ) -> Option<u64> {
@@ -204,7 +211,7 @@ impl Reservation {
             usage,
             usage_source,
             route: self.arrived.route,
-            streamed: self.streamed,
+            streamed,
             status,
             duration_ms,
             ttft_ms,
@@ -229,7 +236,7 @@ impl Reservation {
         gateway.counts.ended();
         info!(
             target: "tollgate::request",
-            id = %uuid::Uuid::from_u128(self.arrived.id),
+            id = %self.id(),
             route = self.arrived.route.path(),
             model = &*self.model.slug,
             group = %key.group.id,

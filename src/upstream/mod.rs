@@ -3,7 +3,9 @@
 //! Bytes are forwarded; usage is observed beside them. What need not be touched is not touched.
 
 pub mod address;
+pub mod begins;
 pub mod client;
+pub mod declined;
 pub mod health;
 pub mod json;
 pub mod observe;
@@ -13,6 +15,7 @@ pub mod request;
 pub mod splice;
 pub mod sse;
 pub mod target;
+pub mod usage;
 
 use std::{
     fmt,

@@ -7,7 +7,7 @@
 //!
 //! What is not rewritten is passed on as it came, as the very same [`Bytes`] where nothing in a chunk changes. The model
 //! is found by its path (`model`, `response.model`, `message.model`), never by a search for text. JSON that is invalid
-//! is passed on untouched; text in it counts as far as it could be read.
+//! is read by its brackets and quotes: it is passed on as it came, but for the model.
 //!
 //! In a stream, the frame of an upstream's error is taken out and handed to the caller, who answers in his own words.
 
@@ -16,29 +16,37 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use self::{
-    answer::{Answer, Known},
+    answer::{Answer, Known, Said},
     big::Big,
+    choices::Choices,
 };
 use super::{
     json,
     splice::{Splice, splice},
     sse::{self, Frame, FrameTooLong, Frames},
+    usage::Report,
 };
-use crate::domain::{route::Route, usage::Usage};
+use crate::domain::route::Route;
 
 mod answer;
 mod big;
+mod choices;
 #[cfg(test)]
 mod tests;
 
 /// What has been seen of an answer.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Seen {
-    usage: Option<Usage>,
+    report: Report,
+    /// No report has come but those inside choices.
+    is_of_choices: bool,
     text_bytes: u64,
-    /// Of which the latest usage speaks, in a stream.
+    /// Of which the latest report of output speaks, in a stream.
     reported_bytes: u64,
-    finish_reason: bool,
+    choices: Choices,
+    /// The chunk that carries nothing but the usage has come: servers send it when all choices have ended.
+    usage_alone: bool,
+    content: bool,
     terminal: bool,
     error: bool,
 }
@@ -118,7 +126,7 @@ impl Observer {
 
     /// A JSON answer, all of it or all that came.
     pub fn whole(&mut self, body: Bytes) -> Bytes {
-        let mut answer = Answer::new(self.route, &self.slug, &mut self.models);
+        let mut answer = Answer::new(self.route, &self.slug, &mut self.models, &mut self.seen.choices);
         let is_valid = answer.read(&body, None).is_ok();
         let said = answer.said;
         let models = std::mem::take(&mut self.models);
@@ -127,7 +135,7 @@ impl Observer {
             // quotes, and finds the model, the text and the usage all the same.
             return self.piece(body);
         }
-        self.note(&said, true);
+        self.note(&said);
         let with = &self.slug.quoted;
         self.splices.extend(models.into_iter().map(|at| Splice { at, with: with.clone() }));
         let out = splice(&body, &self.splices);
@@ -137,30 +145,43 @@ impl Observer {
 
     /// A chunk of a JSON answer that is not kept in memory. The value of a `model` is held back until it is complete.
     pub fn piece(&mut self, chunk: Bytes) -> Bytes {
-        self.big.feed(&chunk, &self.slug, self.route, &mut self.seen, &mut self.splices);
+        let said = self.big.feed(&chunk, &self.slug, &mut self.splices);
+        self.note(&said);
         let out = splice(&chunk, &self.splices);
         self.splices.clear();
         out
     }
 
-    /// The upstream's own count, the latest of them.
-    pub fn usage(&self) -> Option<Usage> {
-        self.seen.usage
+    /// What the upstream has reported so far.
+    pub fn report(&self) -> &Report {
+        &self.seen.report
     }
 
-    /// UTF-8 bytes of generated text: content, reasoning, refusals, tool calls.
+    /// UTF-8 bytes of generated text: content, reasoning, refusals, transcripts, tool calls.
     pub fn text_bytes(&self) -> u64 {
         self.seen.text_bytes
     }
 
-    /// UTF-8 bytes of generated text in a stream that came after the latest usage.
+    /// UTF-8 bytes of generated text in a stream that came after the latest report of output.
     pub fn unreported_bytes(&self) -> u64 {
         self.seen.text_bytes - self.seen.reported_bytes
     }
 
-    /// Whether a choice has said why it ended. In a stream, usage may still follow.
-    pub fn saw_finish_reason(&self) -> bool {
-        self.seen.finish_reason
+    /// Whether there was anything in it for the customer: text, a tool call, a finish reason, a usage.
+    pub fn saw_content(&self) -> bool {
+        self.seen.content
+    }
+
+    /// Whether all of `choices` have said why they ended; or all that have begun, and the usage came behind them: some
+    /// servers give fewer than they were asked for.
+    pub fn has_finished(&self, choices: u64) -> bool {
+        let seen = &self.seen;
+        seen.choices.finished() >= choices || (seen.usage_alone && seen.choices.have_all_finished())
+    }
+
+    /// Whether a stream that ends here is whole: its terminal event has come, or every choice has said why it ended.
+    pub fn is_whole(&self) -> bool {
+        self.seen.terminal || self.seen.choices.have_all_finished()
     }
 
     /// Whether the event has come that ends a stream.
@@ -216,21 +237,20 @@ impl Observer {
     }
 
     fn look(&mut self, frame: &Frame<'_>, payload: &[u8]) -> Verdict {
-        let mut answer = Answer::new(self.route, &self.slug, &mut self.models);
-        let valid = answer.read(payload, Some(&mut self.known)).is_ok();
-        let said = answer.said;
-        self.note(&said, valid);
-        if valid && said.usage.is_some() {
-            self.seen.reported_bytes = self.seen.text_bytes;
-        }
-        let verdict = if frame.event == Some(b"error") || (valid && said.error) {
+        let mut answer = Answer::new(self.route, &self.slug, &mut self.models, &mut self.seen.choices);
+        let said = match answer.read(payload, Some(&mut self.known)) {
+            Ok(()) => answer.said,
+            Err(_) => self.look_again(payload),
+        };
+        self.note(&said);
+        let verdict = if frame.event == Some(b"error") || said.error {
             Verdict::Error
-        } else if valid && self.hide_usage && said.is_usage_alone() {
+        } else if self.hide_usage && said.is_usage_alone() {
             Verdict::Hide
         } else {
             Verdict::Pass
         };
-        if valid && verdict == Verdict::Pass {
+        if verdict == Verdict::Pass {
             for at in self.models.iter().filter_map(|at| frame.locate(at)) {
                 self.splices.push(Splice { at, with: self.slug.quoted.clone() });
             }
@@ -239,13 +259,37 @@ impl Observer {
         verdict
     }
 
-    fn note(&mut self, said: &answer::Said, valid: bool) {
-        self.seen.text_bytes = self.seen.text_bytes.saturating_add(said.text_bytes);
-        if valid {
-            self.seen.usage = said.usage.or(self.seen.usage);
-            self.seen.finish_reason |= said.finish_reason;
-            self.seen.error |= said.error;
+    /// A frame that is no JSON to the strict reader, read by brackets and quotes.
+    fn look_again(&mut self, payload: &[u8]) -> Said {
+        let mut splices = Vec::new();
+        let said = Big::default().feed(payload, &self.slug, &mut splices);
+        self.models.clear();
+        self.models.extend(splices.into_iter().map(|splice| splice.at));
+        if said.content || said.finish_reason {
+            self.seen.choices.mark(0, said.finish_reason);
         }
+        said
+    }
+
+    fn note(&mut self, said: &Said) {
+        let seen = &mut self.seen;
+        seen.text_bytes = seen.text_bytes.saturating_add(said.text_bytes);
+        let told = |report: Option<Report>| report.filter(|report| !report.is_empty());
+        let (report, of_choice) = (told(said.report), told(said.choice_report));
+        if report.is_some() && std::mem::take(&mut seen.is_of_choices) {
+            seen.report = Report::default();
+        }
+        seen.is_of_choices |= of_choice.is_some() && report.is_none() && seen.report.is_empty();
+        let counts = report.or(of_choice.filter(|_| seen.is_of_choices));
+        if let Some(report) = &counts {
+            seen.report.add(report);
+            if report.has_output() {
+                seen.reported_bytes = seen.text_bytes;
+            }
+        }
+        seen.usage_alone |= said.is_usage_alone();
+        seen.content |= said.content || said.finish_reason || counts.is_some();
+        seen.error |= said.error;
     }
 }
 

@@ -1,28 +1,91 @@
-//! An upstream's own refusal, made fit to be shown to a customer: no host, no credential, our slug in the place of its
-//! model's name.
+//! What a server says when it does not answer: its refusals and errors, read in the shapes that servers give them.
+//!
+//! A [`Said`] has two readers. Customers get [`Said::into_refusal`], or its message in a sentence of ours: cleaned of
+//! hosts, paths and credentials, our slug in the place of the model's name ([`clean`]). Operators get
+//! [`Said::for_operator`]: the server's own words, without the credential and without what the customer wrote
+//! ([`echo`]).
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::Value;
 
+use self::clean::Names;
+pub use self::clean::without_credential;
 use super::{Response, target::Target};
-use crate::crypto::secret::Secret;
+
+mod clean;
+mod echo;
 
 /// What of a refusal is read, in bytes; more would not be an error message.
 const MAX_READ: usize = 64 << 10;
 
-/// How long a refusal's body may take.
+/// How long a refusal's body may take: of one that is passed on, and of one that another target is asked after.
 const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE_WITH_FAILURES: Duration = Duration::from_secs(1);
 
 /// The longest message that is passed on, in characters.
 const MAX_MESSAGE: usize = 2000;
 
-/// What stands in the place of what is not shown.
-const BLANK: &str = "[…]";
+/// The longest code or parameter that is passed on, in bytes.
+const MAX_NAME: usize = 128;
 
-/// A shorter credential is none, but what a server without keys is given; every other word would have it in it.
-const MIN_CREDENTIAL: usize = 4;
+/// The most of a server's words that operators read, in characters.
+const MAX_WORDS: usize = 200;
+
+/// How deep a message may lie inside others.
+const MAX_DEPTH: usize = 4;
+
+/// Codes that speak of the operator's account, and not of the customer's request.
+const OF_ACCOUNT: [&str; 6] = [
+    "insufficient_quota",
+    "billing_hard_limit_reached",
+    "billing_not_active",
+    "account_deactivated",
+    "organization_deactivated",
+    "invalid_api_key",
+];
+
+/// The code by which clients know that a prompt is too long.
+const TOO_LONG: &str = "context_length_exceeded";
+
+/// Words of servers that have no code for it, in lower case: vLLM (two), SGLang (two), llama.cpp, Anthropic, Mistral.
+const TOO_LONG_WORDS: [&str; 7] = [
+    "maximum context length",
+    "longer than the maximum model length",
+    "longer than the model's context length",
+    "exceeds the model's maximum context",
+    "exceeds the available context size",
+    "prompt is too long",
+    "too large for model with",
+];
+
+/// What a server said.
+pub struct Said {
+    status: u16,
+    /// A sentence for the customer; empty if it said nothing that can be shown.
+    pub message: String,
+    /// As it came, without the credential.
+    words: String,
+    param: Option<String>,
+    code: Option<String>,
+    is_too_long: bool,
+    is_of_account: bool,
+    retry_after: Option<Bytes>,
+}
+
+/// What a status other than 2xx means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Meaning {
+    /// The customer's request is at fault: another target would say the same.
+    Customer,
+    /// The operator's credential or account is.
+    Account,
+    /// The server is at its own limit.
+    Limited,
+    /// It failed.
+    Failed,
+}
 
 /// A refusal that can be shown.
 pub struct UpstreamRefusal {
@@ -38,8 +101,8 @@ pub struct UpstreamRefusal {
     pub retry_after: Option<Bytes>,
 }
 
-/// Reads a refusal. What cannot be read becomes a plain sentence.
-pub async fn read(mut response: Response, target: &Target, slug: &str) -> UpstreamRefusal {
+/// Reads the body of an answer that is no 2xx. What of it has come in time says enough.
+pub async fn read(mut response: Response, target: &Target, slug: &str) -> Said {
     let mut body = Vec::new();
     let reading = async {
         while let Some(Ok(piece)) = response.body.chunk().await {
@@ -49,123 +112,147 @@ pub async fn read(mut response: Response, target: &Target, slug: &str) -> Upstre
             }
         }
     };
-    // What has come by then says enough.
-    let _ = tokio::time::timeout(PATIENCE, reading).await;
-    let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
-    shape(response.status, response.retry_after, &body, &Names::of(target, slug))
+    let patience = if response.status < 500 { PATIENCE } else { PATIENCE_WITH_FAILURES };
+    let _ = tokio::time::timeout(patience, reading).await;
+    Said::read(response.status, response.retry_after, &body, &Names::of(target, slug))
 }
 
-/// The message of an error that came in the middle of a stream.
-pub fn in_stream(data: &[u8], target: &Target, slug: &str) -> String {
-    let body = serde_json::from_slice(data).unwrap_or(Value::Null);
-    shape(500, None, &body, &Names::of(target, slug)).message
+/// Reads an error that came in an answer that had begun as a success.
+pub fn read_error(data: &[u8], target: &Target, slug: &str) -> Said {
+    Said::read(200, None, data, &Names::of(target, slug))
 }
 
-/// A server's text without the credential that it was sent: some servers repeat it.
-pub fn without_credential(text: &str, credential: Option<&Secret>) -> String {
-    match credential.map(Secret::expose).filter(|credential| credential.len() >= MIN_CREDENTIAL) {
-        Some(credential) => text.replace(credential, BLANK),
-        None => text.to_owned(),
-    }
-}
-
-/// Finds the message in what servers answer: OpenAI's `{"error": {…}}`, vLLM's bare object, FastAPI's `detail`.
-fn shape(status: u16, retry_after: Option<Bytes>, body: &Value, names: &Names<'_>) -> UpstreamRefusal {
-    let error = body.get("error").filter(|error| !error.is_null()).unwrap_or(body);
-    let text = |name| match error.get(name)? {
-        Value::String(text) => Some(names.clean(text)),
-        Value::Number(number) => Some(number.to_string()),
-        _ => None,
-    };
-    let alone = || error.as_str().map(|text| names.clean(text));
-    let message = text("message").or_else(|| text("detail")).or_else(alone);
-    UpstreamRefusal {
-        status,
-        message: message.unwrap_or_else(|| "The model server gave no reason.".to_owned()),
-        param: text("param"),
-        code: text("code"),
-        retry_after,
-    }
-}
-
-/// What must not be seen, and what stands in its place.
-struct Names<'a> {
-    model: &'a str,
-    host: Option<&'a str>,
-    credential: Option<&'a Secret>,
-    slug: &'a str,
-}
-
-impl<'a> Names<'a> {
-    fn of(target: &'a Target, slug: &'a str) -> Self {
-        Self { model: &target.model, host: target.host(), credential: target.credential(), slug }
-    }
-
-    fn clean(&self, text: &str) -> String {
-        // Before anything else: of a credential that was cut or renamed a part would be left.
-        let text: String = without_credential(text, self.credential).chars().take(MAX_MESSAGE).collect();
-        let named = self.name_slug(&text);
-        let names_ours = |word: &str| self.host.is_some_and(|host| host.len() > 3 && word.contains(host));
-        let is_hidden = |word: &str| names_a_host(word) || names_ours(word) || is_credential(word);
-        let words = named.split_inclusive(char::is_whitespace);
-        words.map(|word| if is_hidden(word) { blank(word) } else { word.to_owned() }).collect()
-    }
-
-    /// The model's name becomes the slug where it stands by itself, and not within another word.
-    fn name_slug(&self, text: &str) -> String {
-        let is_border = |c: Option<char>| c.is_none_or(|c| !c.is_alphanumeric() && !matches!(c, '-' | '_' | '/'));
-        let mut named = String::with_capacity(text.len());
-        let mut rest = text;
-        while let Some(at) = rest.find(self.model).filter(|_| !self.model.is_empty() && self.model != self.slug) {
-            let (before, after) = (&rest[..at], &rest[at + self.model.len()..]);
-            let stands_alone =
-                is_border(before.chars().next_back().or(named.chars().next_back())) && is_border(after.chars().next());
-            named.push_str(before);
-            named.push_str(if stands_alone { self.slug } else { self.model });
-            rest = after;
+impl Said {
+    /// Finds the message in what servers answer: OpenAI's `{"error": {…}}`, vLLM's bare object, FastAPI's `detail`,
+    /// plain text.
+    fn read(status: u16, retry_after: Option<Bytes>, body: &[u8], names: &Names<'_>) -> Self {
+        let body = serde_json::from_slice(body).unwrap_or_else(|_| plain_text(body));
+        let error = body.get("error").filter(|error| !error.is_null()).unwrap_or(&body);
+        let text = |name: &str| error.get(name).and_then(Value::as_str);
+        let words = sentence(error, MAX_DEPTH).or_else(|| sentence(&body, MAX_DEPTH)).unwrap_or_default();
+        let words = names.without_credential(&words);
+        let code = text("code").filter(|code| is_code(code) && names.clean(code) == **code);
+        let kind = text("type").unwrap_or_default();
+        let lower = words.to_lowercase();
+        let is_too_long = code == Some(TOO_LONG)
+            || kind == "exceed_context_size_error"
+            || TOO_LONG_WORDS.iter().any(|words| lower.contains(words));
+        Self {
+            status,
+            message: names.clean(&words),
+            param: text("param").map(|param| names.clean(param).chars().take(MAX_NAME).collect()),
+            is_too_long: is_too_long && matches!(status, 400 | 413 | 422),
+            is_of_account: code.is_some_and(|code| OF_ACCOUNT.contains(&code)) || OF_ACCOUNT.contains(&kind),
+            code: code.map(str::to_owned),
+            words,
+            retry_after,
         }
-        named + rest
+    }
+
+    /// What its status and code mean.
+    pub fn meaning(&self) -> Meaning {
+        match self.status {
+            401..=403 => Meaning::Account,
+            400..=499 if self.is_of_account => Meaning::Account,
+            429 => Meaning::Limited,
+            400..=499 | 501 => Meaning::Customer,
+            _ => Meaning::Failed,
+        }
+    }
+
+    /// Whether it is about this parameter of the request.
+    pub fn names(&self, parameter: &str) -> bool {
+        let is_part = |c: char| c.is_alphanumeric() || c == '_';
+        let is_named = |text: &str| text.split(|c| !is_part(c)).any(|word| word == parameter);
+        matches!(self.status, 400 | 422) && (is_named(&self.words) || self.param.as_deref().is_some_and(is_named))
+    }
+
+    /// As the customer gets it.
+    pub fn into_refusal(self) -> UpstreamRefusal {
+        let Self { message, param, code, retry_after, .. } = self;
+        let (status, code) = match self.status {
+            501 => (400, Some("not_supported".to_owned())),
+            status if self.is_too_long => (status, Some(TOO_LONG.to_owned())),
+            status => (status, code),
+        };
+        let message = if message.is_empty() { "The model server gave no reason.".to_owned() } else { message };
+        UpstreamRefusal { status, message, param, code, retry_after }
+    }
+
+    /// What the customer is told if the server failed and no other target answers.
+    pub fn as_failure(&self) -> String {
+        let status = if self.status < 300 { String::new() } else { format!(" ({})", self.status) };
+        // What a redirect says is for browsers.
+        match self.message.is_empty() || matches!(self.status, 300..400) {
+            true => format!("The model server failed{status}."),
+            false => format!("The model server failed{status}: {}", self.message),
+        }
+    }
+
+    /// What the server did, `did` being the verb's phrase, and its own words: for operators. `body` is the request's.
+    pub fn for_operator(&self, did: &str, body: &[u8]) -> String {
+        let words: String = self.words.split_whitespace().collect::<Vec<_>>().join(" ");
+        let words: String = echo::without_echo(&words, body).chars().take(MAX_WORDS).collect();
+        let status = if self.status < 300 { String::new() } else { format!(" ({})", self.status) };
+        if words.is_empty() { format!("{did}{status}") } else { format!("{did}{status}: {words}") }
     }
 }
 
-/// A URL, `localhost`, an address, or a name with a port.
-fn names_a_host(word: &str) -> bool {
-    let bare = word.trim().trim_matches(|c: char| !c.is_alphanumeric() && c != '[');
-    let host = bare.split_once('/').map_or(bare, |(host, _)| host);
-    let (name, port) = host.rsplit_once(':').unwrap_or((host, ""));
-    let has_port = !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
-    word.contains("://")
-        || name.eq_ignore_ascii_case("localhost")
-        || name.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok()
-        || (has_port && !name.is_empty() && name.contains(|c: char| c == '.' || c.is_ascii_alphabetic()))
+/// The message in a value: a text, a list of FastAPI's complaints, an object that holds either.
+fn sentence(value: &Value, depth: usize) -> Option<String> {
+    let depth = depth.checked_sub(1)?;
+    match value {
+        Value::String(text) => Some(text.trim().to_owned()).filter(|text| !text.is_empty()),
+        Value::Array(items) => {
+            let sentences: Vec<_> = items.iter().take(8).filter_map(|item| sentence(item, depth)).collect();
+            Some(sentences.join("; ")).filter(|text| !text.is_empty())
+        }
+        Value::Object(_) => {
+            let part = |name: &str| sentence(value.get(name)?, depth);
+            let message = part("message").or_else(|| part("msg")).or_else(|| part("detail"))?;
+            match value.get("loc").map(place) {
+                Some(place) if !place.is_empty() => Some(format!("{place}: {message}")),
+                _ => Some(message),
+            }
+        }
+        _ => None,
+    }
 }
 
-fn is_credential(word: &str) -> bool {
-    word.trim_start_matches(|c: char| !c.is_alphanumeric()).starts_with("sk-")
+/// FastAPI's path to a parameter, without the `body` that it begins with.
+fn place(loc: &Value) -> String {
+    let steps = loc.as_array().map_or(&[][..], Vec::as_slice);
+    let steps = steps.iter().filter_map(|step| match step {
+        Value::String(name) => Some(name.clone()),
+        Value::Number(index) => Some(index.to_string()),
+        _ => None,
+    });
+    let steps: Vec<_> =
+        steps.enumerate().filter(|(at, step)| *at > 0 || step != "body").map(|(_, step)| step).collect();
+    steps.join(".")
 }
 
-/// A word with its end (white space) but nothing else of it.
-fn blank(word: &str) -> String {
-    format!("{BLANK}{}", &word[word.trim_end().len()..])
+/// A body that is no JSON: its text, unless it is a page.
+fn plain_text(body: &[u8]) -> Value {
+    let text = std::str::from_utf8(body).unwrap_or_default().trim();
+    if text.contains(['<', '{', '\0']) { Value::Null } else { Value::String(text.to_owned()) }
+}
+
+fn is_code(text: &str) -> bool {
+    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
+    text.len() <= MAX_NAME && text.bytes().all(is_part) && text.bytes().any(|byte| byte.is_ascii_alphabetic())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn of_model(body: &str, model: &str) -> String {
-        of_target(body, model, None)
-    }
-
-    fn of_target(body: &str, model: &str, credential: Option<&str>) -> String {
-        let credential = credential.map(|credential| Secret::new(credential.to_owned()));
-        let host = Some("vllm-0.svc.cluster.local");
-        let names = Names { model, host, credential: credential.as_ref(), slug: "acme/chat" };
-        shape(400, None, &serde_json::from_str(body).unwrap(), &names).message
+    fn said(status: u16, body: &str) -> Said {
+        Said::read(status, None, body.as_bytes(), &Names::of_model("meta/llama-70b", "acme/chat"))
     }
 
     fn message(body: &str) -> String {
-        of_model(body, "meta/llama-70b")
+        said(400, body).into_refusal().message
     }
 
     #[test]
@@ -174,37 +261,95 @@ mod tests {
         assert_eq!(message(r#"{"object":"error","message":"Too long.","code":400}"#), "Too long.");
         assert_eq!(message(r#"{"detail":"Too long."}"#), "Too long.");
         assert_eq!(message(r#"{"error":"Too long."}"#), "Too long.");
-        assert_eq!(message(r#"[]"#), "The model server gave no reason.");
-    }
-
-    #[test]
-    fn a_models_name_is_replaced_only_where_it_stands_by_itself() {
-        let shown = of_model(r#"{"detail":"a: max_tokens is too large for 'a' (a-b, ba)."}"#, "a");
-        assert_eq!(shown, "acme/chat: max_tokens is too large for 'acme/chat' (a-b, ba).");
-    }
-
-    #[test]
-    fn no_host_credential_or_model_name_is_shown() {
-        let shown = message(
-            r#"{"error":{"message":"meta/llama-70b at http://10.0.0.7:8000/v1 (gpu-box:8000, vllm-0.svc.cluster.local, 10.0.0.7, [::1]:80, localhost) refused key 'sk-secret123' at 12:30."}}"#,
-        );
-        for hidden in ["llama", "10.0.0.7", "gpu-box", "localhost", "cluster", "secret", "::1"] {
-            assert!(!shown.contains(hidden), "{shown}");
+        assert_eq!(message(r#"{"error":{"type":"x"},"message":"Too long."}"#), "Too long.");
+        assert_eq!(message("Too long.\n"), "Too long.");
+        for nothing in ["[]", "", "<html>busy</html>", r#"{"error":{"message":5}}"#, r#"{"error":null}"#, "{oops"] {
+            assert_eq!(message(nothing), "The model server gave no reason.", "{nothing}");
         }
-        assert!(shown.starts_with("acme/chat at […] "), "{shown}");
-        assert!(shown.ends_with("at 12:30."), "{shown}");
+        let nested = format!("{}{}", "{\"detail\":".repeat(100), "}".repeat(100));
+        assert_eq!(message(&nested), "The model server gave no reason.");
     }
 
     #[test]
-    fn the_targets_own_credential_is_shown_nowhere_whatever_it_looks_like() {
-        let shown = |message: &str| {
-            let body = serde_json::json!({ "error": { "message": message } }).to_string();
-            of_target(&body, "gpt", Some("hush+gpt/0123"))
-        };
-        assert_eq!(shown("Bad key=hush+gpt/0123, told gpt."), "Bad key=[…], told acme/chat.");
-        let cut = shown(&format!("{}hush+gpt/0123", "a ".repeat(MAX_MESSAGE / 2 - 1)));
-        assert!(cut.ends_with("a […"), "{cut}");
-        let body = r#"{"detail":"max_tokens"}"#;
-        assert_eq!(of_target(body, "gpt", Some("x")), "max_tokens", "it stands for none");
+    fn a_list_of_complaints_becomes_a_sentence() {
+        let body = r#"{"detail":[{"type":"missing","loc":["body","messages",0,"role"],"msg":"Field required","input":{}},
+            {"loc":["body"],"msg":"Input should be an object"}]}"#;
+        assert_eq!(message(body), "messages.0.role: Field required; Input should be an object");
+        assert_eq!(message(r#"{"error":{"message":[{"loc":["query","n"],"msg":"Too many"}]}}"#), "query.n: Too many");
+    }
+
+    #[test]
+    fn a_code_is_a_word_and_no_number_or_host() {
+        let code =
+            |code: &str| said(400, &format!(r#"{{"error":{{"message":"x","code":{code}}}}}"#)).into_refusal().code;
+        assert_eq!(code(r#""string_above_max_length""#).as_deref(), Some("string_above_max_length"));
+        for none in ["400", r#""400""#, "null", r#""gpu-box.internal""#, r#""two words""#, r#""a\nb""#, "[]"] {
+            assert_eq!(code(none), None, "{none}");
+        }
+        assert_eq!(code(&format!("\"{}\"", "a".repeat(MAX_NAME + 1))), None);
+    }
+
+    #[test]
+    fn a_prompt_that_is_too_long_has_its_code_whoever_says_it() {
+        for body in [
+            r#"{"error":{"code":400,"message":"the request exceeds it","type":"exceed_context_size_error","n_ctx":8}}"#,
+            r#"{"message":"This model's maximum context length is 8 tokens. However, you requested 9.","code":400}"#,
+            r#"{"message":"The decoder prompt (length 9) is longer than the maximum model length of 8."}"#,
+            r#"{"error":{"message":"The input (9 tokens) is longer than the model's context length (8 tokens)."}}"#,
+            r#"{"error":{"message":"x","code":"context_length_exceeded"}}"#,
+            r#"{"type":"error","error":{"type":"invalid_request_error","message":"prompt is too long: 9 > 8"}}"#,
+        ] {
+            assert_eq!(said(400, body).into_refusal().code.as_deref(), Some("context_length_exceeded"), "{body}");
+        }
+        let refusal = said(404, r#"{"message":"no model with this maximum context length"}"#).into_refusal();
+        assert_eq!((refusal.status, refusal.code), (404, None));
+    }
+
+    #[test]
+    fn a_status_and_a_code_say_whose_fault_it_is() {
+        let meaning = |status, code: &str| said(status, &format!(r#"{{"error":{{"code":"{code}"}}}}"#)).meaning();
+        assert_eq!(meaning(400, "x"), Meaning::Customer);
+        assert_eq!(meaning(501, "x"), Meaning::Customer);
+        for status in [401, 402, 403] {
+            assert_eq!(meaning(status, "x"), Meaning::Account);
+        }
+        assert_eq!(meaning(429, "rate_limit_exceeded"), Meaning::Limited);
+        for (status, code) in
+            [(429, "insufficient_quota"), (400, "billing_hard_limit_reached"), (404, "invalid_api_key")]
+        {
+            assert_eq!(meaning(status, code), Meaning::Account);
+        }
+        for status in [302, 500, 502, 503, 529] {
+            assert_eq!(meaning(status, "insufficient_quota"), Meaning::Failed);
+        }
+    }
+
+    #[test]
+    fn what_is_not_supported_is_the_customers_400() {
+        let refusal = said(501, r#"{"error":{"code":501,"message":"no embeddings","type":"not_supported_error"}}"#);
+        let refusal = refusal.into_refusal();
+        assert_eq!((refusal.status, refusal.code.as_deref()), (400, Some("not_supported")));
+        assert_eq!(refusal.message, "no embeddings");
+    }
+
+    #[test]
+    fn a_refused_parameter_is_found_by_its_whole_name() {
+        let body = r#"{"detail":[{"loc":["body","stream_options"],"msg":"Extra inputs are not permitted"}]}"#;
+        assert!(said(422, body).names("stream_options") && !said(500, body).names("stream_options"));
+        let other = r#"{"error":{"message":"'max_completion_tokens' is too large","param":"stream_options2"}}"#;
+        assert!(!said(400, other).names("max_tokens") && !said(400, other).names("stream_options"));
+        assert!(said(400, r#"{"error":{"message":"no","param":"stream_options"}}"#).names("stream_options"));
+    }
+
+    #[test]
+    fn a_failure_is_told_to_both_sides() {
+        let failed = said(500, r#"{"error":{"message":"CUDA out of\n memory at 10.0.0.7"}}"#);
+        assert_eq!(failed.as_failure(), "The model server failed (500): CUDA out of\n memory at […]");
+        assert_eq!(failed.for_operator("it failed", b""), "it failed (500): CUDA out of memory at 10.0.0.7");
+        let silent = said(503, "");
+        assert_eq!(silent.as_failure(), "The model server failed (503).");
+        assert_eq!(silent.for_operator("it failed", b""), "it failed (503)");
+        let long = said(500, &format!(r#"{{"error":"{}"}}"#, "é ".repeat(500)));
+        assert_eq!(long.for_operator("it failed", b"").chars().count(), "it failed (500): ".len() + MAX_WORDS);
     }
 }

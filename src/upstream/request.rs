@@ -8,7 +8,10 @@
 use std::ops::{Range, RangeInclusive};
 
 pub use self::rewrite::{Changes, OutputCap};
-use super::json::{self, Invalid, Kind, Reader};
+use super::{
+    json::{self, Invalid, Kind, Reader},
+    usage::Most,
+};
 use crate::domain::route::Route;
 
 mod prompt;
@@ -21,6 +24,11 @@ const MAX_METADATA: usize = 16 << 10;
 
 /// The most answers to one prompt that may be asked for.
 const MAX_CHOICES: u64 = 1024;
+
+/// The bounds of what is believed of reports, in tokens: of any prompt, of one with media, of one choice.
+const LEAST_BOUND: u64 = 1 << 16;
+const MEDIA_BOUND: u64 = 1 << 20;
+const OUTPUT_BOUND: u64 = 1 << 20;
 
 /// A 400 of ours.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,10 +69,14 @@ pub struct Request {
     pub prompt_bytes: u64,
     /// Tokens that the prompt names by their numbers.
     pub prompt_ids: u64,
+    // There are pictures, sounds or files in the prompt, whose tokens its text does not tell.
+    has_media: bool,
     metadata: Option<Range<usize>>,
     streams_usage: bool,
     model_at: Range<usize>,
     options: StreamOptions,
+    // The value of `stream_options`.
+    options_at: Option<Range<usize>>,
     maxima: Vec<Maximum>,
     // Right behind the brace that opens the body.
     inside: usize,
@@ -141,8 +153,7 @@ impl Field {
         if key.iter().all(|byte| matches!(byte, b'a'..=b'z' | b'_')) {
             return None;
         }
-        let folded = String::from_utf8_lossy(key).to_uppercase().to_lowercase();
-        Self::named(folded.as_bytes(), route)
+        Self::named(folded(key).as_bytes(), route)
     }
 
     /// Whether servers at large heed it as the output's maximum. What only llama.cpp does, where it beats `max_tokens`, is
@@ -210,6 +221,11 @@ impl Field {
     }
 }
 
+/// A key as servers read it that do not heed case, by Unicode's simple folding.
+fn folded(key: &[u8]) -> String {
+    String::from_utf8_lossy(key).to_uppercase().to_lowercase()
+}
+
 /// Reads a request body, whole. `Err` is a 400. What is not JSON is called so, whatever else is wrong with it.
 pub fn scan(body: &[u8], route: Route) -> Result<Request, BadRequest> {
     read(body, route).map_err(|bad| json::validate(body).err().map_or(bad, BadRequest::from))
@@ -255,6 +271,8 @@ fn read(body: &[u8], route: Route) -> Result<Request, BadRequest> {
             streams_usage: matches!(route, Route::ChatCompletions | Route::Completions),
             model_at: 0..0,
             options: StreamOptions::Absent,
+            options_at: None,
+            has_media: false,
             maxima: Vec::new(),
             inside: reader.pos() + 1,
         },
@@ -314,7 +332,12 @@ impl Scan {
                 reader.skip()?;
             }
             Field::Stream => request.stream = field.switch(reader)?,
-            Field::StreamOptions => request.options = stream_options(reader)?,
+            Field::StreamOptions => {
+                reader.kind()?;
+                let start = reader.pos();
+                request.options = stream_options(reader)?;
+                request.options_at = Some(start..reader.pos());
+            }
             Field::MaxTokens | Field::MaxCompletionTokens if field.declares(self.route) => {
                 reader.kind()?;
                 let start = reader.pos();
@@ -342,6 +365,7 @@ impl Scan {
         let measured = prompt::measure(reader, key)?;
         self.request.prompt_bytes += measured.text;
         self.request.prompt_ids += measured.ids;
+        self.request.has_media |= measured.has_media;
         if key == b"prompt" && self.route == Route::Completions {
             self.request.prompts = self.request.prompts.max(measured.items);
         }
@@ -361,10 +385,16 @@ fn stream_options(reader: &mut Reader<'_>) -> Result<StreamOptions, BadRequest> 
         if let StreamOptions::Without { empty, .. } = &mut options {
             *empty = false;
         }
+        let refused = |code, message| Err(BadRequest { code, param: Some(PARAM), message });
         if key != b"include_usage" {
+            if folded(key) == "include_usage" {
+                return refused(
+                    "invalid_key",
+                    format!("`{PARAM}` is spelled in another way: write it in exactly these letters."),
+                );
+            }
             return Ok(reader.skip()?);
         }
-        let refused = |code, message| Err(BadRequest { code, param: Some(PARAM), message });
         if let StreamOptions::With { .. } = options {
             return refused("duplicate_key", format!("`{PARAM}` is given twice."));
         }
@@ -380,6 +410,16 @@ fn stream_options(reader: &mut Reader<'_>) -> Result<StreamOptions, BadRequest> 
 }
 
 impl Request {
+    /// More tokens than this no server can honestly report. Of a text there is at most one a byte; four times that, and
+    /// no less than [`LEAST_BOUND`], leaves room for templates and for prompts that servers add.
+    pub fn most_tokens(&self) -> Most {
+        let text = self.prompt_bytes.saturating_add(self.prompt_ids).saturating_mul(4).max(LEAST_BOUND);
+        let input = if self.has_media { text.max(MEDIA_BOUND) } else { text };
+        let choices = self.n.max(self.best_of.unwrap_or(0)).saturating_mul(self.prompts);
+        let each = self.max_output.unwrap_or(0).max(OUTPUT_BOUND);
+        Most { input, output: each.saturating_mul(choices) }
+    }
+
     /// The `metadata` object as written in `body`, the one that was scanned: `None` without one, or if it is larger than
     /// 16 KiB.
     pub fn metadata<'a>(&self, body: &'a [u8]) -> Option<&'a [u8]> {

@@ -7,6 +7,7 @@ use url::Url;
 
 use super::{
     client::{Method, Template},
+    declined::Declined,
     health::Health,
     provider,
 };
@@ -35,6 +36,8 @@ pub struct Target {
     pub reach: Reach,
     /// How it has fared.
     pub health: Health,
+    /// What it has refused of what we add.
+    pub declined: Declined,
 }
 
 /// How a target is reached.
@@ -57,7 +60,15 @@ impl Target {
             _ => templates(target, &secret).map_or_else(Reach::Broken, Reach::Http),
         };
         let (base_url, credential) = (provider::base_url(target), target.secret.and_then(secret));
-        Self { model, provider: target.provider, base_url, credential, reach, health: Health::default() }
+        Self {
+            model,
+            provider: target.provider,
+            base_url,
+            credential,
+            reach,
+            health: Health::default(),
+            declined: Declined::default(),
+        }
     }
 
     /// Its host's name or address.

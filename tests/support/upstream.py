@@ -228,3 +228,18 @@ class ScriptedUpstream(ScriptedServer):
             "date": "Mon, 23 Nov 2026 10:00:00 GMT",
         }
         return headers, iter(steps) if streamed else steps
+
+
+def chunk(delta=None, finish=None, index=0, **more):
+    """The data of one event of a streamed chat; without a delta and a finish reason it has no choices."""
+    choices = [] if delta is finish is None else [{"index": index, "delta": delta or {}, "finish_reason": finish}]
+    return {"id": "x", "object": "chat.completion.chunk", "created": CREATED, "model": MODEL, "choices": choices, **more}
+
+
+ROLE = chunk({"role": "assistant", "content": ""})
+
+
+def stream_of(*steps, content_type="text/event-stream", **reply):
+    """A stream of these steps: data of events, or bytes, gates, pauses and breaks as they are."""
+    frames = [frame(step) if isinstance(step, (dict, str)) else step for step in steps]
+    return Reply(steps=frames, headers=[("content-type", content_type)], **reply)

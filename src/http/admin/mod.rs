@@ -71,7 +71,7 @@ pub fn listen(server: ServerBuilder, listener: TcpListener, gateway: Arc<Gateway
         apply_fn_factory(map_config(app, |()| AppConfig::default()), |request: Request, app| {
             let answering = Answering::begin(&request);
             let answer = app.call(request);
-            async move { Ok::<_, Error>(answering.until_end_of(Response::<BoxBody>::from(answer.await?))) }
+            async move { Ok::<_, Error>(answering.until_end_of(Response::<BoxBody>::from(answer.await?), |_| false)) }
         })
     })
 }

@@ -137,13 +137,17 @@ impl Answering {
     }
 
     /// The same answer; the request is being answered until its body ends. An answer to a request that has not been read
-    /// to its end closes the connection.
-    pub(in crate::http) fn until_end_of<B>(mut self, mut answer: Response<B>) -> Response<Answered<B>> {
+    /// to its end closes the connection, and so does one whose body `is_broken` at its end.
+    pub(in crate::http) fn until_end_of<B>(
+        mut self,
+        mut answer: Response<B>,
+        is_broken: fn(&B) -> bool,
+    ) -> Response<Answered<B>> {
         if self.connection.as_ref().is_some_and(|connection| !connection.is_complete.get()) {
             answer.head_mut().set_connection_type(ConnectionType::Close);
         }
         self.is_last = !answer.head().keep_alive();
-        answer.map_body(|_, body| Answered { body, _answering: self })
+        answer.map_body(|_, body| Answered { body, is_broken, answering: self })
     }
 }
 
@@ -161,7 +165,8 @@ impl Drop for Answering {
 /// The body of an answer.
 pub(in crate::http) struct Answered<B> {
     body: B,
-    _answering: Answering,
+    is_broken: fn(&B) -> bool,
+    answering: Answering,
 }
 
 impl<B: MessageBody + Unpin> MessageBody for Answered<B> {
@@ -172,6 +177,11 @@ impl<B: MessageBody + Unpin> MessageBody for Answered<B> {
     }
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
-        Pin::new(&mut self.get_mut().body).poll_next(cx)
+        let this = self.get_mut();
+        let next = Pin::new(&mut this.body).poll_next(cx);
+        if let Poll::Ready(None) = next {
+            this.answering.is_last |= (this.is_broken)(&this.body);
+        }
+        next
     }
 }

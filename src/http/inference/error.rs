@@ -1,7 +1,5 @@
 //! Errors as OpenAI's SDKs expect them. This file alone knows which status each refusal becomes on this listener.
 
-use std::borrow::Cow;
-
 use actix_http::StatusCode;
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -17,7 +15,7 @@ use crate::{
 /// An answer that is not what the customer wanted.
 pub(super) struct Problem {
     pub(super) status: u16,
-    pub(super) code: Cow<'static, str>,
+    code: Code,
     message: Box<str>,
     param: Option<Box<str>>,
     /// Whole seconds, or as the upstream said.
@@ -29,11 +27,18 @@ pub(super) struct Problem {
     closes: bool,
 }
 
+/// The code of an error.
+enum Code {
+    Ours(&'static str),
+    /// Of a refusal that is passed on, if the upstream gave one.
+    Theirs(Option<Box<str>>),
+}
+
 impl Problem {
     fn new(status: StatusCode, code: &'static str, message: impl Into<Box<str>>) -> Self {
         Self {
             status: status.as_u16(),
-            code: code.into(),
+            code: Code::Ours(code),
             message: message.into(),
             param: None,
             retry_after: None,
@@ -145,8 +150,9 @@ impl Problem {
                 let message = "No model server is available for this model.";
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "no_upstream", message)
             }
-            Refused::Upstream => {
-                Self::new(StatusCode::BAD_GATEWAY, "upstream_error", "The model server did not give an answer.")
+            Refused::Upstream(words) => {
+                let message = words.unwrap_or_else(|| "The model server did not give an answer.".to_owned());
+                Self::new(StatusCode::BAD_GATEWAY, "upstream_error", message)
             }
             Refused::UpstreamTimeout => {
                 let message = "The model server did not answer in time.";
@@ -154,7 +160,7 @@ impl Problem {
             }
             Refused::UpstreamRefused(refusal) => Self {
                 status: refusal.status,
-                code: refusal.code.map_or("upstream_refused".into(), Cow::Owned),
+                code: Code::Theirs(refusal.code.map(Box::from)),
                 param: refusal.param.map(Box::from),
                 retry_after: refusal.retry_after,
                 ..Self::new(StatusCode::BAD_REQUEST, "upstream_refused", refusal.message)
@@ -166,6 +172,14 @@ impl Problem {
         }
     }
 
+    /// The code as it is logged: never a text of an upstream's.
+    pub(super) fn logged_code(&self) -> &'static str {
+        match self.code {
+            Code::Ours(code) => code,
+            Code::Theirs(_) => "upstream_refused",
+        }
+    }
+
     /// The body of the answer.
     pub(super) fn body(&self) -> Value {
         let error_type = match self.status {
@@ -173,7 +187,11 @@ impl Problem {
             400..=499 => "invalid_request_error",
             _ => "server_error",
         };
-        let error = json!({ "message": self.message, "type": error_type, "param": self.param, "code": self.code });
+        let code = match &self.code {
+            Code::Ours(code) => Some(*code),
+            Code::Theirs(code) => code.as_deref(),
+        };
+        let error = json!({ "message": self.message, "type": error_type, "param": self.param, "code": code });
         json!({ "error": error })
     }
 

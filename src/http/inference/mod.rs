@@ -49,7 +49,7 @@ pub fn listen(server: ServerBuilder, listener: TcpListener, gateway: Arc<Gateway
             let (worker, answering) = (worker.clone(), Answering::begin(&request));
             async move {
                 let answer = answer(&worker, request, &answering).await;
-                Ok::<_, Infallible>(answering.until_end_of(answer))
+                Ok::<_, Infallible>(answering.until_end_of(answer, ReplyBody::is_broken))
             }
         })
     })
@@ -89,7 +89,7 @@ fn told(answered: Result<Reply, Problem>, id: Uuid, name: &'static str, at: Inst
             reply
         }
         Err(problem) => {
-            let (status, code) = (problem.status, &*problem.code);
+            let (status, code) = (problem.status, problem.logged_code());
             info!(target: "tollgate::request", %id, route = name, status, code, duration_ms = duration_ms(), "refused");
             problem.into_reply()
         }

@@ -98,7 +98,7 @@ impl From<Answer> for Reply {
             standings: Some(Box::new(standings)),
             allow: None,
             closes: false,
-            content_type,
+            content_type: Some(content_type),
             body,
         }
     }
@@ -114,6 +114,13 @@ fn insert(headers: &mut header::HeaderMap, name: HeaderName, value: Option<Heade
 pub(super) struct ReplyBody {
     body: AnswerBody,
     _unread: Payload,
+}
+
+impl ReplyBody {
+    /// Whether the answer broke off, and says so at its end.
+    pub(super) fn is_broken(&self) -> bool {
+        matches!(&self.body, AnswerBody::Stream(stream) if stream.is_broken())
+    }
 }
 
 impl MessageBody for ReplyBody {

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::{Duration, Instant, timeout_at};
@@ -13,9 +13,9 @@ use super::{Checks, words};
 use crate::{
     crypto::secret::Secret,
     domain::{endpoint, route::Route, usage::Usage},
-    service::{inference::form, meter::Form},
     upstream::{
         self, Body,
+        begins::Begins,
         client::{self, Client, SendError, Template},
         observe::Observer,
         provider,
@@ -209,7 +209,7 @@ impl Probe {
         };
         let cap = OutputCap { parameter: self.target.output_parameter(route), tokens: OUTPUT_TOKENS };
         let cap = route.generates().then_some(cap);
-        let body = request.rewrite(&asked, &Changes { model: &self.target.model, cap });
+        let body = request.rewrite(&asked, &Changes { cap, ..Changes::to(&self.target.model) });
         let began = Instant::now();
         let sent = self.send(template, &[("content-type", b"application/json")], body, self.deadline).await;
         let response = match sent {
@@ -231,7 +231,10 @@ impl Probe {
     async fn refusal(&self, response: upstream::Response) -> Refusal {
         let status = response.status;
         match timeout_at(self.deadline, refusal::read(response, &self.target, &self.target.model)).await {
-            Ok(UpstreamRefusal { message, code, param, .. }) => Refusal { status, message, code, param },
+            Ok(said) => {
+                let UpstreamRefusal { message, code, param, .. } = said.into_refusal();
+                Refusal { status, message, code, param }
+            }
             Err(_) => Refusal { status, message: String::new(), code: None, param: None },
         }
     }
@@ -239,12 +242,36 @@ impl Probe {
     async fn read(&self, route: Route, asked_stream: bool, began: Instant, response: upstream::Response) -> Called {
         let upstream::Response { content_type, mut body, .. } = response;
         let mut observer = Observer::new(route, &self.slug, false);
-        if form(content_type.as_deref(), asked_stream) != Form::Events {
-            return self.read_whole(route, observer, &mut body).await;
+        let no_piece = || {
+            let content_type = content_type.as_deref().map(String::from_utf8_lossy);
+            let content_type = content_type.map(|text| self.without_secret(&text));
+            Called::Failed(words::no_piece(content_type.as_deref()))
+        };
+        let mut start = BytesMut::new();
+        let begins = loop {
+            if let Some(begins) = Begins::with(&start) {
+                break begins;
+            }
+            match timeout_at(self.deadline, body.chunk()).await {
+                Ok(Some(Ok(piece))) if start.len() < MAX_ANSWER => start.extend_from_slice(&piece),
+                Ok(Some(Err(error))) => return Called::Failed(words::broken_off(&error)),
+                _ => break Begins::Otherwise,
+            }
+        };
+        match begins {
+            Begins::Json => return self.read_whole(route, observer, start.into(), &mut body).await,
+            Begins::Otherwise if asked_stream => return no_piece(),
+            Begins::Otherwise => return Called::Failed(words::ANOTHER_ANSWER.to_owned()),
+            Begins::Events => {}
         }
         let (mut first, mut read, mut is_whole) = (None, 0, false);
         while !observer.saw_terminal() && read < MAX_ANSWER {
-            let piece = match timeout_at(self.deadline, body.chunk()).await {
+            let begun = (!start.is_empty()).then(|| std::mem::take(&mut start).freeze());
+            let next = match begun {
+                Some(begun) => Ok(Some(Ok(begun))),
+                None => timeout_at(self.deadline, body.chunk()).await,
+            };
+            let piece = match next {
                 Ok(Some(Ok(piece))) => piece,
                 Ok(Some(Err(error))) => return Called::Failed(words::broken_off(&error)),
                 Ok(None) => {
@@ -257,24 +284,19 @@ impl Probe {
             read += piece.len();
             let Ok(fed) = observer.feed(piece) else { break };
             if let Some(error) = fed.error {
-                let said = refusal::in_stream(&error, &self.target, &self.target.model);
-                return Called::Failed(words::error_within(&said));
+                let said = refusal::read_error(&error, &self.target, &self.target.model);
+                return Called::Failed(words::error_within(&said.message));
             }
-            let came = observer.text_bytes() > 0 || observer.saw_finish_reason() || observer.usage().is_some();
-            first = first.or_else(|| came.then(|| began.elapsed()));
+            first = first.or_else(|| observer.saw_content().then(|| began.elapsed()));
         }
-        let usage = observer.usage();
+        let usage = observer.report().usage(route);
         match first {
             Some(first_after) => Called::Streamed { first_after, usage, is_whole: is_whole || observer.saw_terminal() },
-            None => {
-                let content_type = content_type.map(|text| self.without_secret(&String::from_utf8_lossy(&text)));
-                Called::Failed(words::no_piece(content_type.as_deref()))
-            }
+            None => no_piece(),
         }
     }
 
-    async fn read_whole(&self, route: Route, mut observer: Observer, body: &mut Body) -> Called {
-        let mut read = Vec::new();
+    async fn read_whole(&self, route: Route, mut observer: Observer, mut read: Vec<u8>, body: &mut Body) -> Called {
         loop {
             match timeout_at(self.deadline, body.chunk()).await {
                 Ok(Some(Ok(piece))) if read.len() + piece.len() <= MAX_ANSWER => read.extend_from_slice(&piece),
@@ -290,7 +312,7 @@ impl Probe {
             return Called::Failed(words::ANOTHER_ANSWER.to_owned());
         }
         observer.whole(read.into());
-        Called::Whole(observer.usage())
+        Called::Whole(observer.report().usage(route))
     }
 
     /// Some servers say what they were sent.

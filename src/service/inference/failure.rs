@@ -27,8 +27,8 @@ pub enum Refused {
     CannotMeter(String),
     /// No target can be used.
     NoUpstream,
-    /// No target answered.
-    Upstream,
+    /// No target answered; in the last one's words, if it said any.
+    Upstream(Option<String>),
     /// No target answered in time.
     UpstreamTimeout,
     /// A target refused the request as the customer's fault, or all of them are at their own limits.
@@ -42,7 +42,7 @@ impl Refused {
     pub(super) fn is_failure(&self) -> bool {
         match self {
             Self::Invalid(_) | Self::ModelNotFound(_) | Self::Limit(..) | Self::UpstreamRefused(_) => false,
-            Self::CannotMeter(_) | Self::NoUpstream | Self::Upstream | Self::UpstreamTimeout | Self::Internal(_) => {
+            Self::CannotMeter(_) | Self::NoUpstream | Self::Upstream(_) | Self::UpstreamTimeout | Self::Internal(_) => {
                 true
             }
         }

@@ -4,6 +4,7 @@
 //! task besides. Dropping that future is how a hang-up arrives: what it owns gives itself back (see `metering`).
 
 mod answer;
+mod beginning;
 mod failure;
 mod running;
 mod stream;
@@ -14,7 +15,6 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-pub(super) use self::answer::form;
 pub use self::{
     answer::AnswerBody,
     failure::{Failure, Refused},
@@ -83,8 +83,8 @@ pub struct Call {
 pub struct Answer {
     /// The upstream's.
     pub status: u16,
-    /// The upstream's.
-    pub content_type: Option<Bytes>,
+    /// The upstream's where it fits the answer, else the right one.
+    pub content_type: Bytes,
     /// For the headers.
     pub standings: Standings,
     /// Whole, or as it comes.
@@ -120,11 +120,12 @@ async fn answer(worker: &Worker, call: Call) -> Result<Answer, Failure> {
     }
     let metadata = request.metadata(&body).and_then(|json| std::str::from_utf8(json).ok());
     let Admission { reservation, output_max, standings } = admit(gateway, arrived, &model, &request, metadata)?;
-    let found = find_answer(worker, &model, reservation, &request, &body, &passed_on, output_max).await;
-    let found = found.map_err(|refused| refuse(Some(&model), refused))?;
+    let call = targets::Call { model: &model, request: &request, body: &body, passed_on: &passed_on, output_max };
+    let found = find_answer(worker, &call, reservation).await;
+    let (begun, origin) = found.map_err(|refused| refuse(Some(&model), refused))?;
     drop((body, room));
-    let begun = answer::begin(worker, found, request.hides_usage()).await;
-    let (status, content_type, body) = begun.map_err(|refused| refuse(Some(&model), refused))?;
+    let handed_over = answer::hand_over(worker, begun, origin).await;
+    let (status, content_type, body) = handed_over.map_err(|refused| refuse(Some(&model), refused))?;
     Ok(Answer { status, content_type, standings, body })
 }
 

@@ -25,7 +25,7 @@ impl Running {
             if self.meter.form() != Form::Whole {
                 drop(self.meter.feed(piece));
             } else if self.meter.collect(piece) > WHOLE {
-                let read = self.meter.read_in_pieces();
+                let read = self.meter.set_form(Form::Pieces);
                 drop(self.meter.feed(read));
             }
         }

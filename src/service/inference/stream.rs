@@ -1,35 +1,57 @@
 //! An answer that goes out piece by piece: a stream of events, or a JSON answer too large to be read whole.
 //!
-//! Earlier pieces never wait for the log. What ends the answer does: the terminal event of a stream, the last piece of
-//! a JSON answer, and the body's end.
+//! * Earlier pieces never wait for the log. What ends the answer does: the terminal event of a stream, the last piece of
+//!   a JSON answer, and the body's end.
+//! * A stream that breaks off says so in an event of its own and then ends as HTTP wants it: a client that sees its
+//!   connection cut would report that, and not the error. A JSON answer that breaks off is cut.
+//! * A stream that has said all but its terminal event is ended [`QUIET`] after that, whatever heartbeats still come.
 
 use std::{
     future::Future,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use bytes::Bytes;
 use serde_json::json;
+use tokio::time::{Instant, Sleep, sleep_until};
 use tracing::warn;
 
 use super::running::{Answering, Running};
 use crate::{
-    service::{Gateway, meter::Form},
+    service::{
+        Gateway,
+        meter::{Form, Meter},
+    },
     upstream::{Body, observe::Fed, refusal, target::Target},
 };
+
+/// How long a stream that has said everything may stay open without its terminal event.
+const QUIET: Duration = Duration::from_secs(5);
+
+/// Where an answer comes from.
+pub(super) struct Origin {
+    pub(super) target: Arc<Target>,
+    /// Its place among the targets of the model.
+    pub(super) index: usize,
+    /// When its first content is due.
+    pub(super) first_byte_by: Instant,
+}
 
 /// An answer that goes out piece by piece. It ends only when its event is durable.
 pub struct AnswerStream {
     gateway: Arc<Gateway>,
     /// Who answers: its names are kept out of what it says of its errors.
-    target: Arc<Target>,
-    /// A piece that was read before the answer turned out to be large.
-    read: Bytes,
+    origin: Origin,
+    /// What has been read already.
+    first: Option<Fed>,
     /// The latest piece of a JSON answer: it may be the last one.
     held: Bytes,
     form: Form,
+    patience: Patience,
+    is_broken: bool,
     state: State,
 }
 
@@ -48,8 +70,8 @@ enum State {
 struct Closing {
     durable: Pin<Box<dyn Future<Output = bool>>>,
     last: Bytes,
-    /// Otherwise the answer must not look whole, and its connection is cut behind `last`.
-    is_whole: bool,
+    /// Otherwise the connection is cut behind `last`.
+    ends: bool,
     /// Kept until its end is read, so that its connection can be used again.
     body: Option<Body>,
 }
@@ -67,9 +89,23 @@ impl std::fmt::Display for Cut {
 impl std::error::Error for Cut {}
 
 impl AnswerStream {
-    pub(super) fn new(gateway: Arc<Gateway>, answering: Answering, read: Bytes, target: Arc<Target>) -> Self {
+    pub(super) fn new(gateway: Arc<Gateway>, answering: Answering, first: Fed, origin: Origin) -> Self {
         let form = answering.running.as_ref().map_or(Form::Pieces, |running| running.meter.form());
-        Self { gateway, target, read, held: Bytes::new(), form, state: State::Passing(answering) }
+        Self {
+            gateway,
+            origin,
+            first: Some(first),
+            held: Bytes::new(),
+            form,
+            patience: Patience::default(),
+            is_broken: false,
+            state: State::Passing(answering),
+        }
+    }
+
+    /// Whether it broke off: the connection is to end with it.
+    pub fn is_broken(&self) -> bool {
+        self.is_broken
     }
 
     /// Whether it is a stream of events.
@@ -81,12 +117,19 @@ impl AnswerStream {
     pub fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Cut>>> {
         loop {
             let piece = match &mut self.state {
-                State::Passing(answering) => std::task::ready!(poll_fed(answering, &mut self.read, cx)),
+                State::Passing(answering) => {
+                    let first_byte_by = self.origin.first_byte_by;
+                    let next = self.first.take().map(|first| Poll::Ready(Next::Piece(first)));
+                    match next.unwrap_or_else(|| poll_fed(answering, cx)) {
+                        Poll::Ready(next) => next,
+                        Poll::Pending => std::task::ready!(self.patience.poll(answering, first_byte_by, cx)),
+                    }
+                }
                 State::Closing(closing) => {
                     let is_durable = std::task::ready!(closing.poll(cx));
                     let last = std::mem::take(&mut closing.last);
-                    let is_whole = closing.is_whole && is_durable;
-                    self.state = if is_whole { State::Ended } else { State::Cutting { handed_over: false } };
+                    let ends = closing.ends && is_durable;
+                    self.state = if ends { State::Ended } else { State::Cutting { handed_over: false } };
                     if is_durable && !last.is_empty() {
                         return Poll::Ready(Some(Ok(last)));
                     }
@@ -102,15 +145,14 @@ impl AnswerStream {
                 State::Ended => return Poll::Ready(None),
             };
             let pass = match piece {
-                Ok(Next::Piece(fed)) => self.pass(fed),
-                Ok(Next::End(fed)) => {
+                Next::Piece(fed) => self.pass(fed),
+                Next::End(fed) => {
                     let last = [self.pass(fed), std::mem::take(&mut self.held)].concat();
-                    self.close(last.into(), true);
-                    Bytes::new()
+                    self.end(last.into())
                 }
-                Err(why) => {
-                    warn!(why, "an upstream's answer broke off in the middle");
-                    self.break_off("The model server broke off in the middle of its answer.");
+                Next::Broken { why, message } => {
+                    self.warn(&why);
+                    self.break_off(message, Bytes::new());
                     Bytes::new()
                 }
             };
@@ -123,14 +165,10 @@ impl AnswerStream {
     /// What goes out now of what was observed.
     fn pass(&mut self, fed: Fed) -> Bytes {
         if let Some(error) = fed.error {
-            let message = match &self.state {
-                State::Passing(Answering { running: Some(running), .. }) => {
-                    refusal::in_stream(&error, &self.target, running.meter.slug())
-                }
-                _ => String::new(),
-            };
-            warn!("an upstream reported an error in the middle of its answer");
-            self.break_off(&message);
+            let slug = self.meter().map_or("", Meter::slug);
+            let said = refusal::read_error(&error, &self.origin.target, slug);
+            self.warn("it reported an error in the middle of its answer");
+            self.break_off(&said.message, Bytes::new());
         } else if let Some(terminal) = fed.terminal {
             self.close(terminal, true);
         }
@@ -141,54 +179,130 @@ impl AnswerStream {
         }
     }
 
-    /// Settles; `last` goes out when the event is durable.
-    fn close(&mut self, last: Bytes, is_whole: bool) {
+    /// The upstream's body has ended, `last` being the last of it; gives what of it goes out now.
+    fn end(&mut self, last: Bytes) -> Bytes {
+        let Some(meter) = self.meter() else { return last };
+        if self.form != Form::Events || meter.is_whole() {
+            self.close(last, true);
+            return Bytes::new();
+        }
+        self.warn("it ended its stream in the middle of its answer");
+        self.break_off(BROKE_OFF, last);
+        Bytes::new()
+    }
+
+    /// Settles; `last` goes out when the event is durable. An answer without anything in it makes none.
+    fn close(&mut self, last: Bytes, ends: bool) {
         let State::Passing(answering) = &mut self.state else { return };
         let Some(Running { body, meter }) = answering.running.take() else { return };
-        let settled = meter.settle();
+        let settled = match meter.form() == Form::Events && !meter.has_content() {
+            true => {
+                meter.forget();
+                None
+            }
+            false => Some(meter.settle()),
+        };
         let gateway = self.gateway.clone();
         let durable = Box::pin(async move {
             match settled {
-                Some(seq) => gateway.is_durable_in_time(seq).await,
-                None => false,
+                None => true,
+                Some(Some(seq)) => gateway.is_durable_in_time(seq).await,
+                Some(None) => false,
             }
         });
-        self.state = State::Closing(Closing { durable, last, is_whole, body: Some(body) });
+        self.state = State::Closing(Closing { durable, last, ends, body: Some(body) });
     }
 
-    /// The answer ends too early: a stream says so in an event of its own. Then the connection is cut.
-    fn break_off(&mut self, message: &str) {
+    /// The answer ends too early: a stream says so in an event of its own, behind `last`.
+    fn break_off(&mut self, message: &str, last: Bytes) {
         self.gateway.counts.failed();
+        self.is_broken = true;
         match self.form {
             Form::Events => {
                 let error =
                     json!({ "message": message, "type": "server_error", "param": null, "code": "upstream_error" });
-                self.close(format!("data: {}\n\n", json!({ "error": error })).into(), false);
+                let event = format!("data: {}\n\n", json!({ "error": error }));
+                self.close([&last, event.as_bytes()].concat().into(), true);
             }
-            Form::Whole | Form::Pieces => self.close(Bytes::new(), false),
+            Form::Whole | Form::Pieces => self.close(last, false),
         }
     }
+
+    fn meter(&self) -> Option<&Meter> {
+        match &self.state {
+            State::Passing(Answering { running: Some(running), .. }) => Some(&running.meter),
+            _ => None,
+        }
+    }
+
+    fn warn(&self, why: &str) {
+        let (id, model) = self.meter().map_or(Default::default(), |meter| (meter.request_id(), meter.slug()));
+        warn!(%id, model, target_index = self.origin.index, why, "an answer broke off");
+    }
 }
+
+/// What the customer is told of a stream that breaks off.
+const BROKE_OFF: &str = "The model server broke off in the middle of its answer.";
 
 /// What comes next of an upstream's answer.
 enum Next {
     Piece(Fed),
     End(Fed),
+    Broken {
+        /// For the operator.
+        why: String,
+        /// For the customer.
+        message: &'static str,
+    },
 }
 
-fn poll_fed(answering: &mut Answering, read: &mut Bytes, cx: &mut Context<'_>) -> Poll<Result<Next, String>> {
+impl Next {
+    fn broken(why: impl Into<String>) -> Self {
+        Self::Broken { why: why.into(), message: BROKE_OFF }
+    }
+}
+
+fn poll_fed(answering: &mut Answering, cx: &mut Context<'_>) -> Poll<Next> {
     let Some(Running { body, meter }) = &mut answering.running else {
-        return Poll::Ready(Ok(Next::End(Fed::default())));
+        return Poll::Ready(Next::End(Fed::default()));
     };
-    let piece = match std::mem::take(read) {
-        read if !read.is_empty() => Some(Ok(read)),
-        _ => std::task::ready!(body.poll_chunk(cx)),
-    };
-    Poll::Ready(match piece {
-        Some(Ok(piece)) => meter.feed(piece).map(Next::Piece).map_err(|_| "an event is too large".to_owned()),
-        Some(Err(error)) => Err(error.to_string()),
-        None => Ok(Next::End(meter.finish())),
+    Poll::Ready(match std::task::ready!(body.poll_chunk(cx)) {
+        Some(Ok(piece)) => meter.feed(piece).map_or_else(|error| Next::broken(error.to_string()), Next::Piece),
+        Some(Err(error)) => Next::broken(error.to_string()),
+        None => Next::End(meter.finish()),
     })
+}
+
+/// How long a silent stream is waited for: until its first content is due, and once it is complete.
+#[derive(Default)]
+struct Patience {
+    timer: Option<Pin<Box<Sleep>>>,
+    has_begun: bool,
+}
+
+impl Patience {
+    /// Nothing is there to be read. Ready when the stream has been silent for too long.
+    fn poll(&mut self, answering: &Answering, first_byte_by: Instant, cx: &mut Context<'_>) -> Poll<Next> {
+        let Some(Running { meter, .. }) = &answering.running else { return Poll::Pending };
+        let has_begun = meter.has_content();
+        if meter.form() != Form::Events || (has_begun && !meter.is_complete()) {
+            self.timer = None;
+            return Poll::Pending;
+        }
+        if self.has_begun != has_begun {
+            *self = Self { timer: None, has_begun };
+        }
+        let until = || if has_begun { Instant::now() + QUIET } else { first_byte_by };
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(until())));
+        std::task::ready!(timer.as_mut().poll(cx));
+        Poll::Ready(match has_begun {
+            true => Next::End(Fed::default()),
+            false => Next::Broken {
+                why: "its first content did not come in time".to_owned(),
+                message: "The model server did not answer in time.",
+            },
+        })
+    }
 }
 
 impl Closing {

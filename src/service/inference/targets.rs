@@ -1,46 +1,51 @@
 //! Which target answers: they are tried in order of priority until one does.
 //!
-//! A target is passed over when it cannot be reached, is too slow with its first byte, refuses our credential, is at
-//! its own limit or fails (3xx, 5xx). What it refuses otherwise is the customer's to hear: a second target would say
-//! the same.
-
-use std::sync::Arc;
+//! A target is passed over when it cannot be reached, is too slow with its first byte, refuses our credential or account,
+//! is at its own limit, fails (3xx, 5xx) or says nothing in its answer. What it refuses otherwise is the customer's to
+//! hear: a second target would say the same. One exception: what it refuses of what we added ourselves is left out, and
+//! it is asked again.
 
 use bytes::Bytes;
+use tokio::time::Instant;
 use tracing::warn;
 
-use super::{Worker, failure::Refused};
+use super::{
+    Worker,
+    beginning::{self, Asked, Begun, Silent},
+    failure::Refused,
+    stream::Origin,
+};
 use crate::{
     domain::route::Route,
     service::{catalog::Model, metering::Reservation},
     upstream::{
         Response,
         provider::demo,
-        refusal::{self, UpstreamRefusal},
+        refusal::{self, Meaning, Said, UpstreamRefusal},
         request::{Changes, OutputCap, Request},
         target::{Reach, Target},
     },
 };
 
-/// An answer's head.
-pub(super) struct Found {
-    /// 2xx.
-    pub(super) response: Response,
-    /// Who answered.
-    pub(super) target: Arc<Target>,
-    /// Still held.
-    pub(super) reservation: Reservation,
+/// What is asked of the targets, one after the other.
+pub(super) struct Call<'a> {
+    pub(super) model: &'a Model,
+    pub(super) request: &'a Request,
+    pub(super) body: &'a Bytes,
+    pub(super) passed_on: &'a [(&'static str, Bytes)],
+    /// In strict admission.
+    pub(super) output_max: Option<u64>,
 }
 
 /// What one target did.
 enum Outcome {
     Answered(Response),
-    Refused(Box<UpstreamRefusal>),
+    Refused(Box<Said>),
     Passed(Passed),
 }
 
 /// A target was passed over.
-struct Passed {
+pub(super) struct Passed {
     why: Why,
     /// For the operator.
     words: String,
@@ -52,49 +57,74 @@ struct Passed {
 enum Why {
     Unusable,
     TooSlow,
-    Failed,
+    /// In these words, if the server said any.
+    Failed(Option<String>),
 }
 
-impl Outcome {
-    fn passed(why: Why, words: impl Into<String>) -> Self {
-        Self::Passed(Passed { why, words: words.into(), limited: None })
+impl Passed {
+    fn new(why: Why, words: impl Into<String>) -> Self {
+        Self { why, words: words.into(), limited: None }
+    }
+
+    pub(super) fn failed(words: impl Into<String>) -> Self {
+        Self::new(Why::Failed(None), words)
+    }
+
+    pub(super) fn too_slow(words: impl Into<String>) -> Self {
+        Self::new(Why::TooSlow, words)
+    }
+
+    /// It said so itself.
+    pub(super) fn said(said: &Said, did: &str, body: &[u8]) -> Self {
+        Self::new(Why::Failed(Some(said.as_failure())), said.for_operator(did, body))
+    }
+
+    pub(super) fn is_slow(&self) -> bool {
+        matches!(self.why, Why::TooSlow)
     }
 }
 
+/// Finds a target that answers. What is held is released if there is none.
 pub(super) async fn find_answer(
     worker: &Worker,
-    model: &Model,
-    reservation: Reservation,
-    request: &Request,
-    body: &Bytes,
-    passed_on: &[(&'static str, Bytes)],
-    output_max: Option<u64>,
-) -> Result<Found, Refused> {
-    let route = reservation.route();
+    call: &Call<'_>,
+    mut reservation: Reservation,
+) -> Result<(Begun, Origin), Refused> {
+    let gateway = &worker.gateway;
     let mut last = Why::Unusable;
     let mut limited = None;
-    for (index, target) in model.targets.iter().enumerate() {
-        let cap = output_max.map(|tokens| OutputCap { parameter: target.output_parameter(route), tokens });
-        let body = request.rewrite(body, &Changes { model: &target.model, cap });
-        match attempt(worker, model, target, route, body, passed_on).await {
+    for (index, target) in call.model.targets.iter().enumerate() {
+        let first_byte_by = Instant::now() + gateway.config.upstream.first_byte_timeout;
+        let passed = match ask(worker, call, target, reservation.route()).await {
             Outcome::Answered(response) => {
-                target.health.succeeded(worker.gateway.now_ms());
-                return Ok(Found { response, target: target.clone(), reservation });
+                let (stream, hides_usage) = (call.request.stream, call.request.hides_usage());
+                let asked = Asked { body: call.body, stream, hides_usage };
+                match beginning::begin(worker, target, response, reservation, asked, first_byte_by).await {
+                    Ok(begun) => {
+                        target.health.succeeded(gateway.now_ms());
+                        return Ok((begun, Origin { target: target.clone(), index, first_byte_by }));
+                    }
+                    Err(Silent { passed, reservation: held }) => {
+                        let Some(held) = held else { return Err(Refused::Upstream(None)) };
+                        reservation = held;
+                        passed
+                    }
+                }
             }
-            Outcome::Refused(refused) => {
-                target.health.succeeded(worker.gateway.now_ms());
+            Outcome::Refused(said) => {
+                target.health.succeeded(gateway.now_ms());
                 reservation.release(true);
-                return Err(Refused::UpstreamRefused(refused));
+                return Err(Refused::UpstreamRefused(Box::new(said.into_refusal())));
             }
-            Outcome::Passed(passed) => {
-                warn!(model = &*model.slug, target = index, why = passed.words, "a target was passed over");
-                target.health.failed(passed.words, worker.gateway.now_ms());
-                worker.gateway.counts.target_failed();
-                // What is passed on is the last one's, and only if every target is at its own limit.
-                limited = passed.limited.filter(|_| index == 0 || limited.is_some());
-                last = passed.why;
-            }
-        }
+            Outcome::Passed(passed) => passed,
+        };
+        let (id, model) = (reservation.id(), &*call.model.slug);
+        warn!(%id, model, target_index = index, why = passed.words, "a target was passed over");
+        target.health.failed(passed.words, gateway.now_ms());
+        gateway.counts.target_failed();
+        // What is passed on is the last one's, and only if every target is at its own limit.
+        limited = passed.limited.filter(|_| index == 0 || limited.is_some());
+        last = passed.why;
     }
     // A 429 that is passed on is an answer; a target that failed, was silent or refused our credential gave none.
     reservation.release(limited.is_some());
@@ -102,56 +132,80 @@ pub(super) async fn find_answer(
         (Some(limited), _) => Refused::UpstreamRefused(limited),
         (None, Why::Unusable) => Refused::NoUpstream,
         (None, Why::TooSlow) => Refused::UpstreamTimeout,
-        (None, Why::Failed) => Refused::Upstream,
+        (None, Why::Failed(words)) => Refused::Upstream(words),
     })
 }
 
-async fn attempt(
-    worker: &Worker,
-    model: &Model,
-    target: &Target,
-    route: Route,
-    body: Vec<Bytes>,
-    passed_on: &[(&'static str, Bytes)],
-) -> Outcome {
+/// Asks one target; once more if it refuses what we added to the request, without that.
+async fn ask(worker: &Worker, call: &Call<'_>, target: &Target, route: Route) -> Outcome {
+    let now_ms = worker.gateway.now_ms();
+    let cap = call.output_max.map(|tokens| OutputCap { parameter: target.output_parameter(route), tokens });
+    let mut changes = Changes {
+        model: &target.model,
+        cap,
+        without_options: target.declined.has_options(now_ms),
+        without_second_maximum: target.declined.has_second_maximum(now_ms),
+    };
+    for _ in 0..2 {
+        let outcome = attempt(worker, call, target, route, &changes).await;
+        let Outcome::Refused(said) = &outcome else { return outcome };
+        let without_options = call.request.sends_options(&changes) && said.names("stream_options");
+        let without_second = call.request.adds_second_maximum(&changes).is_some_and(|name| said.names(name));
+        if without_options {
+            target.declined.options(now_ms);
+            changes.without_options = true;
+        } else if without_second {
+            target.declined.second_maximum(now_ms);
+            changes.without_second_maximum = true;
+        } else {
+            return outcome;
+        }
+    }
+    attempt(worker, call, target, route, &changes).await
+}
+
+async fn attempt(worker: &Worker, call: &Call<'_>, target: &Target, route: Route, changes: &Changes<'_>) -> Outcome {
+    let body = call.request.rewrite(call.body, changes);
     let template = match &target.reach {
         Reach::Http(templates) => templates.get(route as usize),
         Reach::Demo => return Outcome::Answered(demo::answer(route, &body.concat())),
-        Reach::Broken(why) => return Outcome::passed(Why::Unusable, *why),
+        Reach::Broken(why) => return Outcome::Passed(Passed::new(Why::Unusable, *why)),
     };
-    let Some(template) = template else { return Outcome::passed(Why::Unusable, "it does not have this route") };
+    let Some(template) = template else {
+        return Outcome::Passed(Passed::new(Why::Unusable, "it does not have this route"));
+    };
     let headers: arrayvec::ArrayVec<(&str, &[u8]), 8> =
-        passed_on.iter().take(8).map(|(name, value)| (*name, value.as_ref())).collect();
+        call.passed_on.iter().take(8).map(|(name, value)| (*name, value.as_ref())).collect();
     let request = match template.request(&headers, body) {
         Ok(request) => request,
-        Err(error) => return Outcome::passed(Why::Failed, error.to_string()),
+        Err(error) => return Outcome::Passed(Passed::failed(error.to_string())),
     };
     match worker.client.send(request).await {
-        Ok(response) => judge(model, target, Response::from_http(response)).await,
-        Err(error) => {
-            let why = if error.kind.is_timeout() { Why::TooSlow } else { Why::Failed };
-            Outcome::passed(why, error.to_string())
-        }
+        Ok(response) => judge(call, target, Response::from_http(response)).await,
+        Err(error) if error.kind.is_timeout() => Outcome::Passed(Passed::too_slow(error.to_string())),
+        Err(error) => Outcome::Passed(Passed::failed(error.to_string())),
     }
 }
 
-async fn judge(model: &Model, target: &Target, response: Response) -> Outcome {
-    let status = response.status;
-    match status {
-        200..=299 if response.is_encoded => {
-            Outcome::passed(Why::Failed, "it answered with an encoded body, although identity was asked for")
+async fn judge(call: &Call<'_>, target: &Target, response: Response) -> Outcome {
+    if let 200..=299 = response.status {
+        return Outcome::Answered(response);
+    }
+    let said = refusal::read(response, target, &call.model.slug).await;
+    let passed = |did| Passed::said(&said, did, call.body);
+    match said.meaning() {
+        Meaning::Customer => Outcome::Refused(Box::new(said)),
+        Meaning::Failed => Outcome::Passed(passed("it failed")),
+        // The customer hears nothing of the operator's account.
+        Meaning::Account => {
+            let words = said.for_operator("it refused our credential or account", call.body);
+            Outcome::Passed(Passed::failed(words))
         }
-        200..=299 => Outcome::Answered(response),
-        401..=403 => Outcome::passed(Why::Failed, format!("it refused our credential (status {status})")),
-        429 => {
-            let limited = UpstreamRefusal {
-                code: Some("upstream_rate_limited".to_owned()),
-                ..refusal::read(response, target, &model.slug).await
-            };
-            let words = "it is at its own limit (status 429)".to_owned();
-            Outcome::Passed(Passed { why: Why::Failed, words, limited: Some(Box::new(limited)) })
+        Meaning::Limited => {
+            let passed = passed("it is at its own limit");
+            let code = Some("upstream_rate_limited".to_owned());
+            let limited = Some(Box::new(UpstreamRefusal { code, ..said.into_refusal() }));
+            Outcome::Passed(Passed { limited, ..passed })
         }
-        400..=499 => Outcome::Refused(Box::new(refusal::read(response, target, &model.slug).await)),
-        _ => Outcome::passed(Why::Failed, format!("it failed (status {status})")),
     }
 }

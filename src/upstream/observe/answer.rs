@@ -2,40 +2,45 @@
 
 use std::ops::Range;
 
-use super::Slug;
+use super::{Slug, choices::Choices};
 use crate::{
-    domain::{route::Route, usage::Usage},
-    upstream::json::{Event, Invalid, Kind, Reader, Text, whole_number},
+    domain::route::Route,
+    upstream::{
+        json::{Event, Invalid, Kind, Reader, Text, whole_number},
+        usage::Report,
+    },
 };
 
 /// A longer beginning of a frame is not worth remembering, in bytes.
 const MAX_KNOWN: usize = 1024;
 
-/// More tokens than that in one answer are a defect of the upstream, and no bill.
-const MAX_TOKENS: u64 = 1 << 40;
-
-/// What a document says.
+/// What a document says, or a piece of one.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Said {
-    pub(super) usage: Option<Usage>,
+    /// There is a `usage` that is an object.
+    pub(super) report: Option<Report>,
+    /// There is one in a choice.
+    pub(super) choice_report: Option<Report>,
     /// UTF-8 bytes of generated text.
     pub(super) text_bytes: u64,
+    /// A choice says why it ended.
     pub(super) finish_reason: bool,
+    /// There is something in it for the customer: text, a tool call, any other part of a message, a vector.
+    pub(super) content: bool,
     pub(super) error: bool,
-    choices: Choices,
-    // There is a `usage` that is an object, whether or not it could be understood.
-    usage_object: bool,
+    listed: Listed,
 }
 
 impl Said {
     /// Whether it is the extra chunk that answers `include_usage`.
     pub(super) fn is_usage_alone(&self) -> bool {
-        self.usage_object && self.choices == Choices::Empty
+        self.report.is_some() && self.listed == Listed::Empty
     }
 }
 
+/// The list of choices.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-enum Choices {
+enum Listed {
     #[default]
     Absent,
     Empty,
@@ -57,12 +62,18 @@ pub(super) struct Answer<'a> {
     slug: &'a Slug,
     // Where models' names are that must be rewritten, ascending.
     models: &'a mut Vec<Range<usize>>,
+    choices: &'a mut Choices,
     pub(super) said: Said,
 }
 
 impl<'a> Answer<'a> {
-    pub(super) fn new(route: Route, slug: &'a Slug, models: &'a mut Vec<Range<usize>>) -> Self {
-        Self { route, slug, models, said: Said::default() }
+    pub(super) fn new(
+        route: Route,
+        slug: &'a Slug,
+        models: &'a mut Vec<Range<usize>>,
+        choices: &'a mut Choices,
+    ) -> Self {
+        Self { route, slug, models, choices, said: Said::default() }
     }
 
     /// Reads `payload` to its end. After an `Err`, `said` holds what came before the fault.
@@ -98,13 +109,11 @@ impl<'a> Answer<'a> {
         match key {
             b"model" => return self.model(reader),
             b"choices" => {
-                self.said.choices = if reader.kind()? == Kind::Array { Choices::Empty } else { Choices::Some };
+                self.said.listed = if reader.kind()? == Kind::Array { Listed::Empty } else { Listed::Some };
                 reader.elements(|reader| self.choice(reader))?;
             }
-            b"usage" => {
-                self.said.usage_object = reader.kind()? == Kind::Object;
-                self.said.usage = usage(reader, self.route)?.or(self.said.usage);
-            }
+            b"usage" => self.said.report = Report::read(reader)?.or(self.said.report),
+            b"data" if !self.route.generates() => self.said.content |= is_something(reader)?,
             b"response" | b"message" => reader.members(|reader, key| match key {
                 b"model" => self.model(reader).map(drop),
                 _ => reader.skip(),
@@ -145,49 +154,95 @@ impl<'a> Answer<'a> {
     }
 
     fn choice(&mut self, reader: &mut Reader<'_>) -> Result<(), Invalid> {
-        self.said.choices = Choices::Some;
+        self.said.listed = Listed::Some;
+        let (mut index, mut is_finished) = (0, false);
         reader.members(|reader, key| match key {
+            b"index" if reader.kind()? == Kind::Number => {
+                index = whole_number(reader.number()?).unwrap_or(0);
+                Ok(())
+            }
             b"delta" | b"message" => self.message(reader),
             b"text" => self.text(reader),
             b"finish_reason" => {
-                self.said.finish_reason |= reader.kind()? == Kind::String;
+                is_finished |= reader.kind()? == Kind::String;
                 reader.skip()
             }
+            b"usage" => {
+                self.said.choice_report = Report::read(reader)?.or(self.said.choice_report);
+                Ok(())
+            }
             _ => reader.skip(),
-        })
+        })?;
+        self.choices.mark(index, is_finished);
+        self.said.finish_reason |= is_finished;
+        Ok(())
     }
 
     fn message(&mut self, reader: &mut Reader<'_>) -> Result<(), Invalid> {
-        // Some servers send the same reasoning under both names.
-        let mut reasoning = [0; 2];
-        let read = reader.members(|reader, key| match key {
-            b"content" | b"refusal" => self.text(reader),
-            b"reasoning_content" => text_len(reader).map(|len| reasoning[0] = len),
-            b"reasoning" => text_len(reader).map(|len| reasoning[1] = len),
-            b"function_call" => self.function(reader),
-            b"tool_calls" => reader.elements(|reader| {
-                reader.members(|reader, key| match key {
-                    b"function" => self.function(reader),
-                    _ => reader.skip(),
-                })
-            }),
-            _ => reader.skip(),
+        // Some servers send the same reasoning under several names.
+        let mut reasoning = 0;
+        let read = reader.members(|reader, key| {
+            match key {
+                b"role" => return reader.skip(),
+                b"content" | b"refusal" => self.text(reader)?,
+                b"reasoning_content" | b"reasoning" | b"thinking" | b"reasoning_details" => {
+                    reasoning = text_len(reader)?.max(reasoning);
+                }
+                b"audio" => self.audio(reader)?,
+                b"function_call" => self.function(reader)?,
+                b"tool_calls" => reader.elements(|reader| {
+                    self.said.content = true;
+                    reader.members(|reader, key| match key {
+                        b"function" | b"custom" => self.function(reader),
+                        _ => reader.skip(),
+                    })
+                })?,
+                _ => self.said.content |= is_something(reader)?,
+            }
+            Ok(())
         });
-        self.said.text_bytes += reasoning[0].max(reasoning[1]);
+        self.add_text(reasoning);
         read
     }
 
     fn function(&mut self, reader: &mut Reader<'_>) -> Result<(), Invalid> {
         reader.members(|reader, key| match key {
-            b"name" | b"arguments" => self.text(reader),
+            b"name" | b"arguments" | b"input" => self.text(reader),
             _ => reader.skip(),
         })
     }
 
+    fn audio(&mut self, reader: &mut Reader<'_>) -> Result<(), Invalid> {
+        reader.members(|reader, key| match key {
+            b"transcript" => self.text(reader),
+            _ => {
+                self.said.content |= is_something(reader)?;
+                Ok(())
+            }
+        })
+    }
+
     fn text(&mut self, reader: &mut Reader<'_>) -> Result<(), Invalid> {
-        self.said.text_bytes += text_len(reader)?;
+        let len = text_len(reader)?;
+        self.add_text(len);
         Ok(())
     }
+
+    fn add_text(&mut self, len: u64) {
+        self.said.text_bytes += len;
+        self.said.content |= len > 0;
+    }
+}
+
+/// Passes over a value; whether it is anything but `null`, `false` and what is empty.
+fn is_something(reader: &mut Reader<'_>) -> Result<bool, Invalid> {
+    let kind = reader.kind()?;
+    let at = reader.span()?;
+    Ok(match kind {
+        Kind::Null | Kind::False => false,
+        Kind::String | Kind::Array | Kind::Object => at.len() > 2,
+        Kind::True | Kind::Number => true,
+    })
 }
 
 /// What a member was.
@@ -201,57 +256,24 @@ enum Met {
     Something,
 }
 
-/// Length of a string, or of the `text`s in a list of parts.
+/// Length of a string, or of the texts in a list of parts; of a summary beside the text only what is longer.
 fn text_len(reader: &mut Reader<'_>) -> Result<u64, Invalid> {
     match reader.kind()? {
         Kind::String => Ok(reader.string()?.len() as u64),
         Kind::Array => {
-            let mut len = 0;
+            let (mut text, mut summary) = (0, 0);
             let mut key: Option<Text<'_>> = None;
             reader.walk(|event| match event {
                 Event::Key(next) => key = Some(next),
-                Event::String(text) if key.is_some_and(|key| key.is("text")) => len += text.len() as u64,
+                Event::String(part) => match key {
+                    Some(key) if key.is("text") => text += part.len() as u64,
+                    Some(key) if key.is("summary") => summary += part.len() as u64,
+                    _ => {}
+                },
                 _ => {}
             })?;
-            Ok(len)
+            Ok(text.max(summary))
         }
         _ => reader.skip().map(|()| 0),
     }
-}
-
-/// Reads a `usage` object, by OpenAI's older or newer names. What is missing or null is 0. `None` if it is no object,
-/// names neither input nor output, or holds a figure that cannot be one: then it is better counted than believed.
-pub(super) fn usage(reader: &mut Reader<'_>, route: Route) -> Result<Option<Usage>, Invalid> {
-    let (mut input, mut output, mut cached) = (None, None, None);
-    let mut sound = true;
-    let mut tokens = |reader: &mut Reader<'_>, field: &mut Option<u64>| {
-        match reader.kind()? {
-            Kind::Null => reader.skip()?,
-            Kind::Number => {
-                let count = whole_number(reader.number()?).filter(|count| *count <= MAX_TOKENS);
-                sound &= count.is_some();
-                *field = count.or(*field);
-            }
-            _ => {
-                sound = false;
-                reader.skip()?;
-            }
-        }
-        Ok::<(), Invalid>(())
-    };
-    reader.members(|reader, key| match key {
-        b"prompt_tokens" | b"input_tokens" => tokens(reader, &mut input),
-        b"completion_tokens" | b"output_tokens" => tokens(reader, &mut output),
-        b"prompt_tokens_details" | b"input_tokens_details" => reader.members(|reader, key| match key {
-            b"cached_tokens" => tokens(reader, &mut cached),
-            _ => reader.skip(),
-        }),
-        _ => reader.skip(),
-    })?;
-    if !sound || (input.is_none() && output.is_none()) {
-        return Ok(None);
-    }
-    let input = input.unwrap_or(0);
-    let output = if route.generates() { output.unwrap_or(0) } else { 0 };
-    Ok(Some(Usage { input, output, cached: cached.unwrap_or(0).min(input) }))
 }

@@ -9,22 +9,22 @@ use std::{borrow::Cow, ops::Range};
 
 use bytes::Bytes;
 
-use super::{Seen, Slug, answer};
-use crate::{
-    domain::{route::Route, usage::Usage},
-    upstream::{
-        json::{
-            Reader,
-            text::{hex_digit, unit_len},
-        },
-        splice::Splice,
+use super::{Slug, answer::Said};
+use crate::upstream::{
+    json::{
+        Reader,
+        text::{hex_digit, unit_len},
     },
+    splice::Splice,
+    usage::Report,
 };
 
 /// The longest `model` that is held back, in bytes as written; a longer one is passed on.
 const MAX_MODEL: usize = 1024;
 /// The largest `usage` object that is read, in bytes as written.
 const MAX_USAGE: usize = 64 << 10;
+/// The names that reasoning comes under.
+const REASONING: [&[u8]; 3] = [b"reasoning_content", b"reasoning", b"thinking"];
 /// No key that we know is longer than that, every character of it escaped.
 const MAX_KEY: usize = 128;
 
@@ -44,6 +44,8 @@ pub(super) struct Big {
     held: Vec<u8>,
     // The `usage` object so far, while the lexer is in it.
     usage: Option<Vec<u8>>,
+    // Bytes of reasoning so far, by the name that they came under: the same may come under several.
+    reasoning: [u64; REASONING.len()],
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -65,6 +67,8 @@ enum Role {
     Model,
     /// Text that was generated.
     Text,
+    /// Reasoning, by its place in [`REASONING`].
+    Reasoning(usize),
     Other,
 }
 
@@ -78,6 +82,7 @@ enum Key {
     /// An object that may have a `model` of its own.
     Holder,
     Text,
+    Reasoning(usize),
     FinishReason,
 }
 
@@ -88,18 +93,17 @@ impl Key {
             b"usage" => Self::Usage,
             b"choices" => Self::Choices,
             b"response" | b"message" => Self::Holder,
-            b"content" | b"reasoning_content" | b"reasoning" | b"refusal" | b"text" | b"name" | b"arguments" => {
-                Self::Text
-            }
+            b"content" | b"refusal" | b"text" | b"name" | b"arguments" | b"input" | b"transcript" => Self::Text,
             b"finish_reason" => Self::FinishReason,
-            _ => Self::Other,
+            _ => REASONING.iter().position(|name| *name == key).map_or(Self::Other, Self::Reasoning),
         }
     }
 }
 
 impl Big {
-    /// Follows `chunk` and appends to `splices` what has to change in it.
-    pub(super) fn feed(&mut self, chunk: &[u8], slug: &Slug, route: Route, seen: &mut Seen, splices: &mut Vec<Splice>) {
+    /// Follows `chunk`, appends to `splices` what has to change in it, and gives what it says.
+    pub(super) fn feed(&mut self, chunk: &[u8], slug: &Slug, splices: &mut Vec<Splice>) -> Said {
+        let mut said = Said::default();
         let mut at = 0;
         // Where the value of a `model` begins in this chunk, and what of `usage` has not been copied yet.
         let mut model_at = 0;
@@ -117,7 +121,7 @@ impl Big {
                                 self.last.push(byte);
                             }
                             Role::Other if self.key == Key::FinishReason && self.top == Key::Choices => {
-                                seen.finish_reason = true;
+                                said.finish_reason = true;
                             }
                             _ => {}
                         }
@@ -145,7 +149,7 @@ impl Big {
                             && let Some(mut usage) = self.usage.take()
                         {
                             usage.extend_from_slice(&chunk[usage_at..at]);
-                            seen.usage = read_usage(&usage, route).or(seen.usage);
+                            said.report = read_report(&usage).or(said.report);
                         }
                     }
                     b' ' | b'\n' | b'\r' | b'\t' => {}
@@ -158,7 +162,7 @@ impl Big {
                     let run = memchr::memchr2(b'"', b'\\', &chunk[at - 1..]);
                     let end = run.map_or(chunk.len(), |n| at - 1 + n);
                     self.remember(role, &chunk[at - 1..end]);
-                    count(role, end + 1 - at, seen);
+                    self.count(role, end + 1 - at, &mut said);
                     at = (end + 1).min(chunk.len());
                     match run.map(|_| chunk[end]) {
                         Some(b'"') => {
@@ -179,13 +183,13 @@ impl Big {
                 State::Escape(role) => {
                     self.remember(role, &[byte]);
                     self.state = if byte == b'u' { State::Unit(role, 0, 0) } else { State::String(role) };
-                    count(role, usize::from(byte != b'u'), seen);
+                    self.count(role, usize::from(byte != b'u'), &mut said);
                 }
                 State::Unit(role, digits, unit) => {
                     self.remember(role, &[byte]);
                     let unit = unit << 4 | hex_digit(byte).unwrap_or(0);
                     self.state = if digits < 3 { State::Unit(role, digits + 1, unit) } else { State::String(role) };
-                    count(role, if digits < 3 { 0 } else { unit_len(unit) }, seen);
+                    self.count(role, if digits < 3 { 0 } else { unit_len(unit) }, &mut said);
                 }
             }
         }
@@ -198,6 +202,7 @@ impl Big {
                 self.usage = None;
             }
         }
+        said
     }
 
     /// What the string is that begins here.
@@ -206,6 +211,7 @@ impl Big {
             _ if !self.after_colon => Role::Key,
             Key::Model if self.depth == 1 || (self.depth == 2 && self.top == Key::Holder) => Role::Model,
             Key::Text if self.depth > 1 && self.top == Key::Choices => Role::Text,
+            Key::Reasoning(name) if self.depth > 1 && self.top == Key::Choices => Role::Reasoning(name),
             _ => Role::Other,
         }
     }
@@ -216,6 +222,22 @@ impl Big {
             let room = MAX_KEY.saturating_sub(self.last.len());
             self.last.extend_from_slice(&bytes[..bytes.len().min(room)]);
         }
+    }
+
+    /// Some bytes of a string, as they mean.
+    fn count(&mut self, role: Role, bytes: usize, said: &mut Said) {
+        let text = match role {
+            Role::Text => bytes as u64,
+            Role::Reasoning(name) => {
+                let most = |reasoning: &[u64]| reasoning.iter().max().copied().unwrap_or(0);
+                let before = most(&self.reasoning);
+                self.reasoning[name] = self.reasoning[name].saturating_add(bytes as u64);
+                most(&self.reasoning) - before
+            }
+            Role::Key | Role::Model | Role::Other => 0,
+        };
+        said.text_bytes = said.text_bytes.saturating_add(text);
+        said.content |= text > 0;
     }
 
     /// The value of a `model` ends with `at`.
@@ -246,19 +268,12 @@ impl Big {
     }
 }
 
-/// Adds to the generated text.
-fn count(role: Role, bytes: usize, seen: &mut Seen) {
-    if role == Role::Text {
-        seen.text_bytes = seen.text_bytes.saturating_add(bytes as u64);
-    }
-}
-
 fn unquoted(string: &[u8]) -> Option<Cow<'_, [u8]>> {
     Some(Reader::new(string).ok()?.string().ok()?.bytes())
 }
 
-fn read_usage(usage: &[u8], route: Route) -> Option<Usage> {
-    answer::usage(&mut Reader::new(usage).ok()?, route).ok()?
+fn read_report(usage: &[u8]) -> Option<Report> {
+    Report::read(&mut Reader::new(usage).ok()?).ok()?
 }
 
 /// Bytes that mean something between strings, numbers and literals aside.

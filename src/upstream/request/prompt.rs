@@ -2,8 +2,8 @@
 //!
 //! That is every string value at any depth; the names of members too in `tools`, `functions` and `response_format`, where
 //! schemas are shown to the model. Numbers in `prompt` and `input` are tokens, and counted apart. Left out are
-//! settings, and inline data outside of those schemas: base64 `data:` URLs where a URL belongs, `b64_json`, `file_data`
-//! and the `data` of an `input_audio`.
+//! settings, and inline data outside of those schemas: base64 `data:` URLs where a URL belongs, `b64_json`, `file_data`,
+//! the `data` of an `input_audio`, and base64 in the `data` of a `source` (Anthropic) and in `images` (Ollama).
 
 use memchr::memmem;
 
@@ -27,6 +27,23 @@ const SETTINGS: [&[u8]; 11] = [
 /// Where a base64 `data:` URL is inline data; anywhere else the model reads its letters.
 const URLS: [&str; 5] = ["url", "image_url", "audio_url", "video_url", "file_url"];
 
+/// Members that hold or name a picture, a sound or a file.
+const MEDIA: [&str; 13] = [
+    "image_url",
+    "audio_url",
+    "video_url",
+    "file_url",
+    "b64_json",
+    "file_data",
+    "file_id",
+    "input_audio",
+    "images",
+    "source",
+    "image",
+    "video",
+    "file",
+];
+
 /// Shorter strings are counted without asking whether they are inline data.
 const MIN_INLINE: usize = 64;
 
@@ -39,6 +56,8 @@ pub(super) struct Measured {
     pub(super) ids: u64,
     /// Elements, if it is an array, numbers aside: prompts, in a batch of them.
     pub(super) items: u64,
+    /// There are pictures, sounds or files in it.
+    pub(super) has_media: bool,
 }
 
 /// Measures the value of the top-level member `key`.
@@ -86,6 +105,8 @@ impl<'a> Walk<'a> {
                 self.key = Some(key);
                 if self.names {
                     self.measured.text += key.len() as u64;
+                } else {
+                    self.measured.has_media |= MEDIA.iter().any(|name| key.is(name));
                 }
             }
             Event::String(text) => {
@@ -104,8 +125,16 @@ impl<'a> Walk<'a> {
         key.is("b64_json")
             || key.is("file_data")
             || (key.is("data") && self.holder.is_some_and(|holder| holder.is("input_audio")))
+            || (key.is("data") && self.holder.is_some_and(|holder| holder.is("source")) && is_base64(text))
+            || (key.is("images") && is_base64(text))
             || (URLS.iter().any(|url| key.is(url))
                 && text.starts_with("data:")
                 && memmem::find(text.raw_head(256), b";base64,").is_some())
     }
+}
+
+/// Whether a text can be nothing but base64: no white space, one alphabet.
+fn is_base64(text: &Text<'_>) -> bool {
+    let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=' | b'-' | b'_');
+    text.raw_head(usize::MAX).iter().all(|byte| is_part(byte) || *byte == b'\\')
 }

@@ -22,7 +22,7 @@ fn prompt_bytes(route: Route, body: Value) -> u64 {
 fn rewritten(body: &str, cap: Option<u64>) -> String {
     let bytes = Bytes::copy_from_slice(body.as_bytes());
     let cap = cap.map(|tokens| OutputCap { parameter: "max_tokens", tokens });
-    let out = chat(body).rewrite(&bytes, &Changes { model: "m", cap }).concat();
+    let out = chat(body).rewrite(&bytes, &Changes { cap, ..Changes::to("m") }).concat();
     serde_json::from_slice::<Value>(&out).unwrap();
     String::from_utf8(out).unwrap()
 }
@@ -246,7 +246,7 @@ fn what_needs_no_change_is_not_copied() {
     ] {
         let bytes = Bytes::copy_from_slice(body.as_bytes());
         let request = chat(body);
-        let [out] = &request.rewrite(&bytes, &Changes { model: "m", cap: None })[..] else { panic!("in pieces") };
+        let [out] = &request.rewrite(&bytes, &Changes::to("m"))[..] else { panic!("in pieces") };
         assert_eq!((out.as_ptr(), out.len()), (bytes.as_ptr(), bytes.len()));
         assert!(!request.hides_usage());
     }
@@ -286,7 +286,7 @@ fn what_only_llama_cpp_heeds_is_capped_and_declares_nothing() {
     let request = scan(&body, Route::Completions).unwrap();
     assert_eq!((request.max_output, request.n), (Some(5), 4));
     let cap = OutputCap { parameter: "max_tokens", tokens: 3 };
-    let out = request.rewrite(&body, &Changes { model: "m", cap: Some(cap) }).concat();
+    let out = request.rewrite(&body, &Changes { cap: Some(cap), ..Changes::to("m") }).concat();
     let expected = r#"{"model":"m","prompt":"a","max_tokens":3,"max_completion_tokens":3,"n_cmpl":4,"n":2}"#;
     assert_eq!(String::from_utf8(out).unwrap(), expected);
 }
@@ -295,7 +295,7 @@ fn what_only_llama_cpp_heeds_is_capped_and_declares_nothing() {
 fn a_models_name_is_written_as_json() {
     let body = Bytes::from_static(br#"{"a":"acme/chat","model" : "acme\/chat" ,"b":"acme/chat"}"#);
     let request = scan(&body, Route::ChatCompletions).unwrap();
-    let out = request.rewrite(&body, &Changes { model: "a\"b\\\n/é", cap: None }).concat();
+    let out = request.rewrite(&body, &Changes::to("a\"b\\\n/é")).concat();
     assert_eq!(String::from_utf8(out).unwrap(), r#"{"a":"acme/chat","model" : "a\"b\\\u000a/é" ,"b":"acme/chat"}"#);
 }
 
@@ -304,7 +304,10 @@ fn another_body_than_the_one_scanned_does_no_harm() {
     let request = chat(r#"{"stream":true,"x":"long enough","model":"acme/chat"}"#);
     for other in ["", "{", r#"{"model":"m"}"#] {
         let bytes = Bytes::copy_from_slice(other.as_bytes());
-        request.rewrite(&bytes, &Changes { model: "m", cap: Some(OutputCap { parameter: "max_tokens", tokens: 1 }) });
+        request.rewrite(
+            &bytes,
+            &Changes { cap: Some(OutputCap { parameter: "max_tokens", tokens: 1 }), ..Changes::to("m") },
+        );
         request.metadata(&bytes);
     }
 }
@@ -350,7 +353,7 @@ proptest! {
         prop_assert_eq!(&request.model, expected["model"].as_str().unwrap());
 
         let cap = cap.map(|tokens| OutputCap { parameter: "max_completion_tokens", tokens });
-        let out = request.rewrite(&body, &Changes { model: &model, cap }).concat();
+        let out = request.rewrite(&body, &Changes { cap, ..Changes::to(&model) }).concat();
         let out: Value = serde_json::from_slice(&out).unwrap();
 
         expected["model"] = model.into();
@@ -382,7 +385,7 @@ proptest! {
         let at = cut.index(body.len());
         body[at] = byte;
         if let Ok(request) = scan(&body, Route::Completions) {
-            request.rewrite(&body.into(), &Changes { model: "m", cap: None });
+            request.rewrite(&body.into(), &Changes::to("m"));
         }
     }
 }
@@ -394,4 +397,75 @@ fn a_key_that_go_would_take_for_one_of_ours_is_refused() {
         assert_eq!(scan(body.as_bytes(), Route::ChatCompletions).unwrap_err().code, "invalid_key", "{key}");
     }
     assert!(scan(br#"{"model":"m","Temperature":1,"\u00e9":2}"#, Route::ChatCompletions).is_ok());
+}
+
+#[test]
+fn stream_options_go_out_with_one_of_the_commas_around_them() {
+    for body in [
+        r#"{"stream_options":{"include_usage":true},"model":"a","stream":true}"#,
+        r#"{"model":"a", "stream_options" : {"x":[","]} , "stream":true}"#,
+        r#"{ "model":"a","stream":true , "str\u0065am_options" : null }"#,
+        r#"{"model":"a","stream":true,"stream_options":{}}"#,
+        r#"{"stream":true,"model":"a"}"#,
+    ] {
+        let changes = Changes { without_options: true, ..Changes::to("m") };
+        let out = chat(body).rewrite(&Bytes::from_static(body.as_bytes()), &changes).concat();
+        let out: Value = serde_json::from_slice(&out).unwrap();
+        assert_eq!(out, json!({"model": "m", "stream": true}), "{body}");
+        assert!(!chat(body).sends_options(&changes));
+    }
+    assert!(chat(r#"{"model":"a","stream":true}"#).sends_options(&Changes::to("m")), "we ask for usage");
+    assert!(!chat(r#"{"model":"a"}"#).sends_options(&Changes::to("m")));
+    let cap = Some(OutputCap { parameter: "max_tokens", tokens: 5 });
+    let changes = Changes { cap, without_options: true, ..Changes::to("m") };
+    let body = Bytes::from_static(br#"{"stream_options":{},"model":"a"}"#);
+    let out = chat(std::str::from_utf8(&body).unwrap()).rewrite(&body, &changes).concat();
+    assert_eq!(serde_json::from_slice::<Value>(&out).unwrap(), json!({"model": "m", "max_tokens": 5}));
+}
+
+#[test]
+fn a_second_output_maximum_can_be_left_out() {
+    let body = r#"{"model":"m","max_completion_tokens":60}"#;
+    let cap = Some(OutputCap { parameter: "max_tokens", tokens: 5 });
+    let both = Changes { cap, ..Changes::to("m") };
+    assert_eq!(chat(body).adds_second_maximum(&both), Some("max_tokens"));
+    let one = Changes { without_second_maximum: true, ..both };
+    assert_eq!(chat(body).adds_second_maximum(&one), None);
+    let out = chat(body).rewrite(&Bytes::from_static(body.as_bytes()), &one).concat();
+    assert_eq!(out, br#"{"model":"m","max_completion_tokens":5}"#);
+    for only in [r#"{"model":"m"}"#, r#"{"model":"m","max_tokens":9}"#] {
+        assert_eq!(chat(only).adds_second_maximum(&both), None);
+        let out = chat(only).rewrite(&Bytes::from_static(only.as_bytes()), &one).concat();
+        assert!(
+            out.ends_with(b"}") && std::str::from_utf8(&out).unwrap().contains(r#""max_tokens":5"#),
+            "it is the only one"
+        );
+    }
+}
+
+#[test]
+fn pictures_in_anthropics_and_ollamas_shape_are_no_text() {
+    let picture = "iVBORw0KGgo".repeat(20);
+    let source = json!({"type": "base64", "media_type": "image/png", "data": picture});
+    let message = json!({"role": "user", "content": [{"type": "image", "source": source}]});
+    let text = |body: Value| prompt_bytes(Route::ChatCompletions, body);
+    let without = |kind: &str| (kind.len() + "userimagebase64image/png".len()) as u64;
+    assert_eq!(text(json!({"model": "m", "messages": [message]})), without(""));
+    let ollama = json!({"role": "user", "content": "hi", "images": [picture, picture]});
+    assert_eq!(text(json!({"model": "m", "messages": [ollama]})), "userhi".len() as u64);
+    let words = "plain words of a document ".repeat(10);
+    let document = json!({"type": "document", "source": {"type": "text", "data": words}});
+    let counted = "documenttext".len() + words.len();
+    assert_eq!(text(json!({"model": "m", "messages": [{"content": [document]}]})), counted as u64);
+}
+
+#[test]
+fn a_report_is_believed_up_to_what_a_request_can_take() {
+    let most = |body: Value| scan(body.to_string().as_bytes(), Route::ChatCompletions).unwrap().most_tokens();
+    let hi = json!({"model": "m", "messages": [{"content": "hi"}]});
+    assert_eq!(most(hi), Most { input: 1 << 16, output: 1 << 20 });
+    let long = json!({"model": "m", "messages": [{"content": "x".repeat(1 << 20)}], "n": 2, "max_tokens": 1 << 22});
+    assert_eq!(most(long), Most { input: 4 << 20, output: 2 << 22 });
+    let picture = json!({"model": "m", "messages": [{"content": [{"image_url": {"url": "http://x/y"}}]}]});
+    assert_eq!(most(picture).input, 1 << 20);
 }

@@ -1,0 +1,243 @@
+//! The beginning of an upstream's answer: what is read before the customer gets anything, so that another target can
+//! still be asked.
+//!
+//! A 2xx that says nothing is not an answer: a stream that ends, or reports an error, before its first event with
+//! content, a JSON answer that holds only an error, an answer that is neither. The form of an answer is told from its
+//! first bytes, since content types are not always right. What a stream sends ahead of its content (comments, empty
+//! roles) is held back for [`HOLD`] at most.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use tokio::time::{Instant, timeout_at};
+
+use super::{
+    Worker,
+    running::{Answering, Running, WHOLE},
+    targets::Passed,
+};
+use crate::{
+    service::{
+        meter::{Form, Meter},
+        metering::Reservation,
+    },
+    upstream::{Response, begins::Begins, observe::Fed, refusal, target::Target},
+};
+
+/// How long, and how much of it in bytes, what comes before the content of a stream is held back.
+const HOLD: Duration = Duration::from_secs(1);
+const MAX_HELD: usize = 64 << 10;
+
+/// The most white space in front of an answer, in bytes.
+const MAX_SPACE: usize = 64 << 10;
+
+/// An answer that has said something, or of which a part is already on its way.
+pub(super) struct Begun {
+    pub(super) status: u16,
+    pub(super) content_type: Bytes,
+    pub(super) answering: Answering,
+    pub(super) first: First,
+}
+
+/// What of an answer has been read.
+pub(super) enum First {
+    /// All of a JSON answer, as the customer gets it.
+    Whole(Bytes),
+    /// The beginning of one that goes out as it comes.
+    Part(Fed),
+}
+
+/// An attempt that came to nothing, and what is still held for the next one.
+pub(super) struct Silent {
+    pub(super) passed: Passed,
+    pub(super) reservation: Option<Reservation>,
+}
+
+/// Reads the beginning of a 2xx. A stream must have content by `first_byte_by`, or be passed over.
+pub(super) async fn begin(
+    worker: &Worker,
+    target: &Target,
+    response: Response,
+    reservation: Reservation,
+    asked: Asked<'_>,
+    first_byte_by: Instant,
+) -> Result<Begun, Silent> {
+    let Response { status, content_type, body, .. } = response;
+    let says_stream = content_type.as_deref().is_some_and(|text| is_type(text, "text/event-stream"));
+    let form = if says_stream { Form::Events } else { Form::Whole };
+    let meter = Meter::new(reservation, status, form, asked.hides_usage);
+    let mut answering = Answering::begin(Running { body, meter }, worker.left_behind.clone());
+    let mut reading = Reading { answering: &mut answering, target, request: asked.body, first_byte_by };
+    let first = match reading.form(asked.stream || says_stream).await {
+        Ok(Form::Events) => reading.events().await.map(First::Part),
+        Ok(Form::Whole | Form::Pieces) => reading.whole().await,
+        Err(passed) => Err(passed),
+    };
+    match first {
+        Ok(first) => {
+            let form = answering.running.as_ref().map_or(Form::Whole, |running| running.meter.form());
+            Ok(Begun { status, content_type: content_type_of(form, content_type), answering, first })
+        }
+        Err(passed) => {
+            let reservation = answering.running.take().and_then(|running| running.meter.give_back());
+            Err(Silent { passed, reservation })
+        }
+    }
+}
+
+/// What the customer asked for.
+pub(super) struct Asked<'a> {
+    /// The request's body.
+    pub(super) body: &'a [u8],
+    pub(super) stream: bool,
+    /// We asked for the usage in the stream, the customer did not.
+    pub(super) hides_usage: bool,
+}
+
+/// An answer whose beginning is being read. It is part of its `Answering` all the time: a hang-up finds it there.
+struct Reading<'a> {
+    answering: &'a mut Answering,
+    target: &'a Target,
+    request: &'a [u8],
+    first_byte_by: Instant,
+}
+
+impl Reading<'_> {
+    fn running(&mut self) -> Result<&mut Running, Passed> {
+        self.answering.running.as_mut().ok_or_else(|| Passed::failed("it has been given up"))
+    }
+
+    /// The next piece, `None` at the end.
+    async fn next(&mut self, until: Option<Instant>) -> Result<Option<Bytes>, Passed> {
+        let chunk = self.running()?.body.chunk();
+        let piece = match until {
+            Some(until) => {
+                timeout_at(until, chunk).await.map_err(|_| Passed::too_slow("it was silent for too long"))?
+            }
+            None => chunk.await,
+        };
+        piece.transpose().map_err(|error| match error.is_timeout() {
+            true => Passed::too_slow(error.to_string()),
+            false => Passed::failed(error.to_string()),
+        })
+    }
+
+    /// The form of the answer, by its first bytes, which stay collected.
+    async fn form(&mut self, may_be_stream: bool) -> Result<Form, Passed> {
+        loop {
+            let begins = self.running()?.meter.collected();
+            match Begins::with(begins) {
+                Some(Begins::Json) => return Ok(Form::Whole),
+                Some(Begins::Events) if may_be_stream => return Ok(Form::Events),
+                None if begins.len() <= MAX_SPACE => {}
+                _ => return Err(Passed::failed("its answer is neither JSON nor a stream of events")),
+            }
+            match self.next(Some(self.first_byte_by)).await? {
+                Some(piece) => self.running()?.meter.collect(piece),
+                None => return Err(Passed::failed("it ended its answer before it said anything")),
+            };
+        }
+    }
+
+    /// Reads a stream up to its first content, or as long as what comes before that may be held back.
+    async fn events(&mut self) -> Result<Fed, Passed> {
+        let held_until = Instant::now() + HOLD;
+        let mut held = BytesMut::new();
+        let mut piece = self.running()?.meter.set_form(Form::Events);
+        loop {
+            let fed = self.running()?.meter.feed(piece).map_err(|error| Passed::failed(error.to_string()))?;
+            if self.running()?.meter.has_content() {
+                return Ok(behind(held, fed));
+            }
+            if let Some(error) = fed.error {
+                return Err(self.error(&error));
+            }
+            if fed.terminal.is_some() {
+                return Err(Passed::failed("it ended its stream before it said anything"));
+            }
+            held.extend_from_slice(&fed.pass);
+            if held.len() > MAX_HELD {
+                return Ok(behind(held, Fed::default()));
+            }
+            let until = if held.is_empty() { self.first_byte_by } else { held_until.min(self.first_byte_by) };
+            piece = match self.next(Some(until)).await {
+                Ok(Some(piece)) => piece,
+                Ok(None) => return self.last_event(held),
+                Err(passed) if passed.is_slow() && !held.is_empty() && Instant::now() < self.first_byte_by => {
+                    return Ok(behind(held, Fed::default()));
+                }
+                Err(passed) => return Err(passed),
+            };
+        }
+    }
+
+    /// A stream has ended: its last frame may lack its end.
+    fn last_event(&mut self, held: BytesMut) -> Result<Fed, Passed> {
+        let fed = self.running()?.meter.finish();
+        match fed.error {
+            Some(error) => Err(self.error(&error)),
+            None if self.running()?.meter.has_content() => Ok(behind(held, fed)),
+            None => Err(Passed::failed("it ended its stream before it said anything")),
+        }
+    }
+
+    /// Reads a JSON answer to its end, or as far as it is kept whole.
+    async fn whole(&mut self) -> Result<First, Passed> {
+        self.running()?.meter.set_form(Form::Whole);
+        while let Some(piece) = self.next(None).await? {
+            let meter = &mut self.running()?.meter;
+            if meter.collect(piece) > WHOLE {
+                let read = meter.set_form(Form::Pieces);
+                let fed = meter.feed(read).map_err(|error| Passed::failed(error.to_string()))?;
+                return Ok(First::Part(fed));
+            }
+        }
+        let meter = &mut self.running()?.meter;
+        let written = Bytes::copy_from_slice(meter.collected());
+        let whole = meter.whole();
+        if meter.has_error() && !meter.has_content() {
+            return Err(self.error(&written));
+        }
+        Ok(First::Whole(whole))
+    }
+
+    fn error(&mut self, data: &[u8]) -> Passed {
+        let slug = self.answering.running.as_ref().map_or("", |running| running.meter.slug());
+        let said = refusal::read_error(data, self.target, slug);
+        Passed::said(&said, "it answered with an error", self.request)
+    }
+}
+
+/// What was held back, and what came behind it.
+fn behind(mut held: BytesMut, fed: Fed) -> Fed {
+    if held.is_empty() {
+        return fed;
+    }
+    held.extend_from_slice(&fed.pass);
+    Fed { pass: held.freeze(), ..fed }
+}
+
+/// The upstream's content type if it is one of this form, else the right one.
+fn content_type_of(form: Form, content_type: Option<Bytes>) -> Bytes {
+    let right = if form == Form::Events { "text/event-stream" } else { "application/json" };
+    content_type.filter(|text| is_type(text, right)).unwrap_or_else(|| Bytes::from_static(right.as_bytes()))
+}
+
+fn is_type(content_type: &[u8], wanted: &str) -> bool {
+    content_type.get(..wanted.len()).is_some_and(|start| start.eq_ignore_ascii_case(wanted.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_content_type_that_fits_is_kept() {
+        let of = |form, text: &'static str| content_type_of(form, Some(Bytes::from_static(text.as_bytes())));
+        assert_eq!(of(Form::Whole, "application/json; charset=utf-8"), "application/json; charset=utf-8");
+        assert_eq!(of(Form::Events, "Text/Event-Stream"), "Text/Event-Stream");
+        assert_eq!(of(Form::Events, "application/json"), "text/event-stream");
+        assert_eq!(of(Form::Pieces, "text/plain"), "application/json");
+        assert_eq!(content_type_of(Form::Whole, None), "application/json");
+    }
+}

@@ -1,0 +1,104 @@
+//! Keeps what a customer wrote out of what operators read: servers like to quote the request that they choke on.
+//!
+//! Two kinds of quotes are looked for: what stands in quotation marks and also in the request, and any stretch of
+//! [`STRETCH`] bytes that stands in both. A shorter one without marks is as likely to be the server's own words.
+
+use std::ops::Range;
+
+use memchr::memmem;
+
+use super::clean::BLANK;
+
+/// A common stretch of so many bytes is a quote.
+const STRETCH: usize = 24;
+
+/// A common stretch is searched for by one half of it.
+const HALF: usize = STRETCH / 2;
+
+/// A shorter text in quotation marks, in bytes, is no secret.
+const MIN_QUOTED: usize = 3;
+
+/// `words` without what they share with `body`, the request's as the customer sent it.
+pub(super) fn without_echo(words: &str, body: &[u8]) -> String {
+    let mut echoes = Vec::new();
+    quoted(words, |at| {
+        if at.len() >= MIN_QUOTED && memmem::find(body, &words.as_bytes()[at.clone()]).is_some() {
+            echoes.push(at);
+        }
+    });
+    stretches(words.as_bytes(), body, &mut echoes);
+    let mut shown = String::with_capacity(words.len());
+    let mut passed = 0;
+    echoes.sort_unstable_by_key(|at| at.start);
+    for at in echoes {
+        let start = words.floor_char_boundary(at.start);
+        if start >= passed {
+            shown.push_str(&words[passed..start]);
+            shown.push_str(BLANK);
+        }
+        passed = passed.max(words.ceil_char_boundary(at.end));
+    }
+    shown + &words[passed..]
+}
+
+/// Calls `see` with what stands between each mark and the next one of its kind.
+fn quoted(words: &str, mut see: impl FnMut(Range<usize>)) {
+    for mark in ['\'', '"', '`'] {
+        let mut opened = None;
+        for (at, _) in words.match_indices(mark) {
+            if let Some(start) = opened.replace(at + mark.len_utf8()) {
+                see(start..at);
+            }
+        }
+    }
+}
+
+/// Adds the stretches that stand in both. Each holds one of the halves that begin at a multiple of their length.
+fn stretches(words: &[u8], body: &[u8], found: &mut Vec<Range<usize>>) {
+    let mut start = 0;
+    while let Some(half) = words.get(start..start + HALF) {
+        let mut longest = start..start;
+        for at in memmem::find_iter(body, half).take(64) {
+            let before = words[..start].iter().rev().zip(body[..at].iter().rev()).take_while(|(a, b)| a == b).count();
+            let after = words[start..].iter().zip(&body[at..]).take_while(|(a, b)| a == b).count();
+            if before + after > longest.len() {
+                longest = start - before..start + after;
+            }
+        }
+        if longest.len() >= STRETCH {
+            found.push(longest);
+        }
+        start += HALF;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_customer_wrote_is_left_out() {
+        let body = br#"{"model":"acme/chat","messages":[{"role":"user","content":"my secret diary of the year, page one"}],"tools":[{"type":"web_search"}]}"#;
+        for (words, shown) in [
+            ("CUDA out of memory. Tried to allocate 2.00 GiB", "CUDA out of memory. Tried to allocate 2.00 GiB"),
+            ("unsupported tool type 'web_search'", "unsupported tool type '[…]'"),
+            ("bad role 'admin' in \"messages\"", "bad role 'admin' in \"[…]\""),
+            ("cannot parse: my secret diary of the year, page", "cannot parse: […]"),
+            ("cannot parse: xx my secret diary of the year, page one yy", "cannot parse: xx […] yy"),
+            ("it's the user's", "it's the user's"),
+            ("é'é", "é'é"),
+            ("", ""),
+        ] {
+            assert_eq!(without_echo(words, body), shown, "{words}");
+        }
+    }
+
+    #[test]
+    fn a_stretch_is_found_wherever_it_begins() {
+        let text = "abcdefghijklmnopqrstuvwxyz0123456789";
+        for pad in 0..40 {
+            let words = format!("{}{}", "#".repeat(pad), &text[..STRETCH]);
+            assert_eq!(without_echo(&words, text.as_bytes()), format!("{}{BLANK}", "#".repeat(pad)));
+        }
+    }
+}

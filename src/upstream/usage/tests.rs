@@ -1,0 +1,234 @@
+use proptest::prelude::*;
+use serde_json::{Map, Value, json};
+
+use super::*;
+
+const CHAT: Route = Route::ChatCompletions;
+const BOUNDLESS: Most = Most { input: u64::MAX, output: u64::MAX };
+
+fn read(usage: &str) -> Option<Report> {
+    Report::read(&mut Reader::new(usage.as_bytes()).unwrap()).unwrap()
+}
+
+/// What is billed for a stream of these reports, with so much text before the last of them and behind it.
+fn billed(reports: &[&str], route: Route, text_bytes: u64, unreported_bytes: u64) -> (u64, u64, u64, UsageSource) {
+    let mut all = Report::default();
+    for report in reports.iter().filter_map(|report| read(report)) {
+        all.add(&report);
+    }
+    let seen = Seen { route, prompt_tokens: 77, most: BOUNDLESS, text_bytes, unreported_bytes };
+    let Bill { usage, source, is_capped } = all.bill(&seen);
+    assert!(!is_capped);
+    (usage.input, usage.output, usage.cached, source)
+}
+
+#[test]
+fn one_report_is_read_as_its_server_means_it() {
+    use UsageSource::{Counted, Upstream};
+    for (usage, expected) in [
+        (r#"{"prompt_tokens":9,"completion_tokens":5,"total_tokens":14}"#, (9, 5, 0, Upstream)),
+        (r#"{"input_tokens":9.0,"output_tokens":5e0,"input_tokens_details":{"cached_tokens":3}}"#, (9, 5, 3, Upstream)),
+        (r#"{"prompt_tokens":9,"completion_tokens":5,"prompt_tokens_details":null}"#, (9, 5, 0, Upstream)),
+        // Cached.
+        (r#"{"prompt_tokens":9,"completion_tokens":5,"prompt_cache_hit_tokens":4}"#, (9, 5, 4, Upstream)),
+        (r#"{"prompt_tokens":9,"completion_tokens":5,"cached_tokens":4}"#, (9, 5, 4, Upstream)),
+        (
+            r#"{"prompt_tokens":9,"completion_tokens":5,"prompt_tokens_details":{"cached_tokens":99}}"#,
+            (9, 5, 9, Upstream),
+        ),
+        (
+            r#"{"prompt_tokens":9,"completion_tokens":5,"prompt_tokens_details":{"cached_tokens":-1}}"#,
+            (9, 5, 0, Upstream),
+        ),
+        (
+            r#"{"prompt_tokens":9,"completion_tokens":5,"prompt_tokens_details":{"cached_tokens":"3"}}"#,
+            (9, 5, 0, Upstream),
+        ),
+        (
+            r#"{"prompt_tokens":9,"completion_tokens":5,"prompt_tokens_details":[{"cached_tokens":3}]}"#,
+            (9, 5, 0, Upstream),
+        ),
+        // Reasoning apart.
+        (r#"{"prompt_tokens":279,"completion_tokens":6,"total_tokens":374}"#, (279, 95, 0, Upstream)),
+        (r#"{"prompt_tokens":279,"completion_tokens":0,"total_tokens":374}"#, (279, 95, 0, Upstream)),
+        (r#"{"prompt_tokens":9,"completion_tokens":5,"total_tokens":2}"#, (9, 5, 0, Upstream)),
+        (r#"{"prompt_tokens":9,"completion_tokens":5,"total_tokens":"99"}"#, (9, 5, 0, Upstream)),
+        // One of the two.
+        (r#"{"prompt_tokens":9}"#, (9, 10, 0, Counted)),
+        (r#"{"completion_tokens":5}"#, (77, 5, 0, Counted)),
+        (r#"{"prompt_tokens":9,"completion_tokens":null,"total_tokens":14}"#, (9, 10, 0, Counted)),
+        (r#"{"prompt_tokens":-1,"completion_tokens":5}"#, (77, 5, 0, Counted)),
+        (r#"{"prompt_tokens":9,"completion_tokens":1.5}"#, (9, 10, 0, Counted)),
+        (r#"{"prompt_tokens":"9","completion_tokens":5}"#, (77, 5, 0, Counted)),
+        (r#"{"prompt_tokens":9,"completion_tokens":1e30}"#, (9, 10, 0, Counted)),
+        (r#"{"prompt_tokens":9007199254740993,"completion_tokens":5}"#, (77, 5, 0, Counted)),
+        (r#"{"prompt_tokens":9007199254740992,"completion_tokens":5}"#, (1 << 53, 5, 0, Upstream)),
+        (r#"{"prompt_tokens":true,"completion_tokens":[5]}"#, (77, 10, 0, Counted)),
+        // Zeros beside text.
+        (r#"{"prompt_tokens":0,"completion_tokens":0,"total_tokens":0}"#, (77, 10, 0, Counted)),
+        (r#"{"prompt_tokens":9,"completion_tokens":0,"total_tokens":9}"#, (9, 10, 0, Counted)),
+        (r#"{"prompt_tokens":0,"completion_tokens":5}"#, (0, 5, 0, Upstream)),
+        // Gateways that fill the names that they do not use.
+        (r#"{"prompt_tokens":9,"completion_tokens":5,"input_tokens":0,"output_tokens":0}"#, (9, 5, 0, Upstream)),
+        // None.
+        ("{}", (77, 10, 0, Counted)),
+        ("null", (77, 10, 0, Counted)),
+        ("[]", (77, 10, 0, Counted)),
+        (r#"{"total_tokens":5}"#, (77, 10, 0, Counted)),
+        (r#"{"nested":{"prompt_tokens":9,"completion_tokens":5}}"#, (77, 10, 0, Counted)),
+    ] {
+        assert_eq!(billed(&[usage], CHAT, 38, 0), expected, "{usage}");
+    }
+}
+
+#[test]
+fn without_text_an_output_of_zero_is_one() {
+    assert_eq!(billed(&[r#"{"prompt_tokens":9,"completion_tokens":0}"#], CHAT, 0, 0), (9, 0, 0, UsageSource::Upstream));
+}
+
+#[test]
+fn on_routes_without_output_a_total_alone_is_the_input() {
+    let of = |usage| billed(&[usage], Route::Embeddings, 0, 0);
+    assert_eq!(of(r#"{"total_tokens":6}"#), (6, 0, 0, UsageSource::Upstream));
+    assert_eq!(of(r#"{"prompt_tokens":5,"total_tokens":6,"completion_tokens":3}"#), (5, 0, 0, UsageSource::Upstream));
+    assert_eq!(of(r#"{"completion_tokens":3}"#), (77, 0, 0, UsageSource::Counted));
+}
+
+#[test]
+fn of_several_reports_each_figure_is_the_latest_told() {
+    use UsageSource::{Counted, Upstream};
+    let cached = r#"{"prompt_tokens":100,"completion_tokens":1,"prompt_tokens_details":{"cached_tokens":80}}"#;
+    let last = r#"{"prompt_tokens":100,"completion_tokens":5}"#;
+    assert_eq!(billed(&[cached, last], CHAT, 20, 0), (100, 5, 80, Upstream));
+    assert_eq!(billed(&[cached, "null", "{}"], CHAT, 20, 0), (100, 1, 80, Upstream));
+    assert_eq!(billed(&[r#"{"input_tokens":25}"#, r#"{"output_tokens":15}"#], CHAT, 20, 0), (25, 15, 0, Upstream));
+    let zeros = r#"{"prompt_tokens":0,"completion_tokens":0,"total_tokens":0}"#;
+    assert_eq!(billed(&[cached, zeros], CHAT, 20, 0), (100, 1, 80, Upstream));
+    assert_eq!(billed(&[cached, r#"{"prompt_tokens":90,"completion_tokens":0}"#], CHAT, 20, 0), (90, 1, 80, Upstream));
+    assert_eq!(billed(&[last, r#"{"completion_tokens":-7}"#], CHAT, 20, 0), (100, 5, 0, Upstream));
+    assert_eq!(billed(&[last], CHAT, 60, 10), (100, 8, 0, Counted));
+}
+
+#[test]
+fn what_cannot_be_true_is_capped() {
+    let bill = |usage| {
+        let most = Most { input: 1000, output: 500 };
+        let seen = Seen { route: CHAT, prompt_tokens: 2, most, text_bytes: 8, unreported_bytes: 0 };
+        let Bill { usage, source, is_capped } = read(usage).unwrap().bill(&seen);
+        (usage.input, usage.output, usage.cached, source, is_capped)
+    };
+    let honest = r#"{"prompt_tokens":1000,"completion_tokens":500}"#;
+    assert_eq!(bill(honest), (1000, 500, 0, UsageSource::Upstream, false));
+    let input = r#"{"prompt_tokens":1099511627776,"completion_tokens":5,"cached_tokens":1099511627776}"#;
+    assert_eq!(bill(input), (1000, 5, 1000, UsageSource::Counted, true));
+    let output = r#"{"prompt_tokens":9,"completion_tokens":5,"total_tokens":1099511627776}"#;
+    assert_eq!(bill(output), (9, 500, 0, UsageSource::Counted, true));
+}
+
+/// The contract's rules, read once more and as naively as they can be, over parsed values.
+fn naive(reports: &[Value], generates: bool, text_bytes: u64) -> (Option<u64>, Option<u64>, u64) {
+    let (mut input, mut output, mut total, mut cached) = (None, None, None, None);
+    for report in reports {
+        let count = |paths: &[&str]| {
+            let told = paths.iter().filter_map(|path| report.pointer(path)?.as_number());
+            let told = told
+                .filter_map(|number| number.as_f64())
+                .filter(|n| *n >= 0.0 && n.fract() == 0.0 && *n <= 2f64.powi(53));
+            told.map(|n| n as u64).max()
+        };
+        let told_input = count(&["/prompt_tokens", "/input_tokens"]);
+        let told_output = count(&["/completion_tokens", "/output_tokens"]);
+        let told_total = count(&["/total_tokens"]);
+        if [told_input, told_output, told_total].iter().all(|told| told.unwrap_or(0) == 0) {
+            continue;
+        }
+        input = told_input.or(input);
+        total = told_total.or(total);
+        let paths = [
+            "/prompt_tokens_details/cached_tokens",
+            "/input_tokens_details/cached_tokens",
+            "/prompt_cache_hit_tokens",
+            "/cached_tokens",
+        ];
+        cached = count(&paths).or(cached);
+        if told_output.is_some_and(|told| told > 0 || output.is_none()) {
+            output = told_output;
+        }
+    }
+    if let (Some(input), Some(told), Some(total)) = (input, output, total)
+        && total > input + told
+    {
+        output = Some(total - input);
+    }
+    if output == Some(0) && text_bytes > 0 {
+        output = None;
+    }
+    if !generates {
+        input = input.or(total);
+        output = Some(0);
+    }
+    (input, output, cached.unwrap_or(0))
+}
+
+fn any_member() -> impl Strategy<Value = (Vec<&'static str>, Value)> {
+    let name = prop::sample::select(vec![
+        vec!["prompt_tokens"],
+        vec!["input_tokens"],
+        vec!["completion_tokens"],
+        vec!["output_tokens"],
+        vec!["total_tokens"],
+        vec!["prompt_tokens_details", "cached_tokens"],
+        vec!["input_tokens_details", "cached_tokens"],
+        vec!["completion_tokens_details", "reasoning_tokens"],
+        vec!["prompt_cache_hit_tokens"],
+        vec!["cached_tokens"],
+        vec!["unknown"],
+        vec!["unknown", "prompt_tokens"],
+    ]);
+    let value = prop_oneof![
+        4 => (0u64..50).prop_map(Value::from),
+        1 => any::<u64>().prop_map(Value::from),
+        1 => any::<i64>().prop_map(Value::from),
+        1 => (0u64..100).prop_map(|n| json!(n as f64 / 2.0)),
+        1 => prop::sample::select(vec![json!(null), json!("7"), json!(true), json!([7]), json!({"prompt_tokens": 7}), json!(1e300)]),
+    ];
+    (name, value)
+}
+
+proptest! {
+    #[test]
+    fn any_reports_are_read_as_a_naive_reader_reads_them(
+        reports in prop::collection::vec(prop::collection::vec(any_member(), 0..7), 0..5),
+        embeds in any::<bool>(),
+        text_bytes in prop::sample::select(vec![0u64, 9]),
+    ) {
+        let route = if embeds { Route::Embeddings } else { CHAT };
+        let mut values = Vec::new();
+        let mut all = Report::default();
+        for members in reports {
+            let mut usage = Map::new();
+            for (path, value) in members {
+                match path[..] {
+                    [outer, inner] => {
+                        let nested = usage.entry(outer).or_insert_with(|| json!({}));
+                        if let Some(nested) = nested.as_object_mut() {
+                            nested.insert(inner.into(), value);
+                        }
+                    }
+                    _ => { usage.insert(path[0].into(), value); }
+                }
+            }
+            let usage = Value::Object(usage);
+            all.add(&read(&usage.to_string()).unwrap());
+            values.push(usage);
+        }
+        let seen = Seen { route, prompt_tokens: 77, most: BOUNDLESS, text_bytes, unreported_bytes: 0 };
+        let bill = all.bill(&seen);
+        let (input, output, cached) = naive(&values, !embeds, text_bytes);
+        let billed_input = input.unwrap_or(77);
+        prop_assert_eq!(bill.usage.input, billed_input);
+        prop_assert_eq!(bill.usage.output, output.unwrap_or(text_bytes.div_ceil(4)));
+        prop_assert_eq!(bill.usage.cached, cached.min(billed_input));
+        prop_assert_eq!(bill.source == UsageSource::Upstream, input.is_some() && output.is_some());
+    }
+}

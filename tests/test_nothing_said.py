@@ -1,0 +1,206 @@
+"""A 2xx that says nothing is not an answer, and a stream ends when all has been said."""
+
+import json
+import time
+
+import pytest
+
+from support.gateway import Customer, Gateway, fresh
+from support.scripted import Pause
+from support.upstream import MODEL, ROLE, BreakOff, Reply, ScriptedUpstream, chunk, frame, stream_of
+from support.wire import Connection, Stream
+
+TEXT, STOP, USAGE = chunk({"content": "a"}), chunk(finish="stop"), chunk(usage={"prompt_tokens": 3, "completion_tokens": 1})
+SERVED = "upstream-model"
+ERROR = {"error": {"message": f"{SERVED} at gpu-7.internal is overloaded", "type": "overloaded_error"}}
+JSON = "application/json"
+
+
+def answer(raw, content_type="text/event-stream", status=200):
+    return Reply(status, steps=[raw] if raw else [], headers=[("content-type", content_type)])
+
+
+NOTHING = {
+    "an empty body": answer(b""),
+    "only [DONE]": stream_of("[DONE]"),
+    "only comments": answer(b": hello\n\n: hello\n\n"),
+    "an error first": stream_of(ERROR),
+    "an error behind a role": stream_of(ROLE, ERROR),
+    "an error event": answer(b"event: error\ndata: out of memory\n\n"),
+    "only a role": stream_of(ROLE, "[DONE]"),
+    "only filter results": stream_of(chunk(prompt_filter_results=[{}]), "[DONE]"),
+    "an error object as JSON": answer(json.dumps(ERROR).encode(), JSON),
+    "an error object as a stream": answer(json.dumps(ERROR).encode()),
+    "an error's object": answer(b'{"object":"error","message":"no"}', JSON),
+    "a page": answer(b"<html>gpu-7.internal</html>", "text/html"),
+    "a page as JSON": answer(b"<html>gpu-7.internal</html>", JSON),
+    "plain text": answer(b"ok", "text/plain"),
+    "no content": Reply(204, steps=[], headers=[("content-length", "0")]),
+    "half an event": answer(b'data: {"choi'),
+    "a JSON answer that breaks off": Reply(steps=[b'{"id": "x", "choices": [', BreakOff()], headers=[("content-length", "99")]),
+    "a stream that breaks off": stream_of(ROLE, BreakOff()),
+}
+
+
+@pytest.fixture
+def second():
+    scripted = ScriptedUpstream()
+    yield scripted
+    scripted.stop()
+
+
+@pytest.fixture
+def slug(gateway, upstream, second):
+    slug = f"acme/{fresh('model')}"
+    target = {"provider": "OPENAI_COMPATIBLE", "target_model": SERVED}
+    targets = [{**target, "base_url": one.base_url} for one in (upstream, second)]
+    gateway.admin("POST", "/v1/gateway/endpoints", {"slug": slug, "targets": targets})
+    return slug
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+@pytest.mark.parametrize("case", NOTHING)
+def test_the_next_target_is_asked(gateway, upstream, second, customer, slug, key, case, streamed):
+    upstream.reply_next(NOTHING[case])
+    answer = customer.chat(slug, stream=streamed)
+    assert answer.status == 200 and b"w0" in answer.body
+    assert (upstream.count, second.count) == (1, 1)
+    [event] = gateway.wait_events(1, key)
+    assert event["streamed"] is streamed and event["tokens"]["outputTokens"] == 8
+
+
+@pytest.mark.parametrize("case", NOTHING)
+def test_without_another_target_it_is_a_502_and_no_event(gateway, upstream, second, customer, slug, key, case):
+    for one in (upstream, second):
+        one.reply_next(NOTHING[case])
+    answer = customer.chat(slug, stream=True)
+    assert (answer.status, answer.error["code"]) == (502, "upstream_error")
+    assert b"gpu-7" not in answer.body and SERVED.encode() not in answer.body
+    assert gateway.events(key) == []
+
+
+def test_an_error_that_was_said_is_told(upstream, second, customer, slug):
+    for one in (upstream, second):
+        one.reply_next(stream_of(ERROR))
+    assert customer.chat(slug, stream=True).error["message"] == f"The model server failed: {slug} at […] is overloaded"
+
+
+def test_heartbeats_and_an_empty_role_are_held_back_for_a_second(gateway, upstream, second, customer, slug, key):
+    gate = upstream.gate()
+    upstream.reply_next(stream_of(b": hello\n\n", ROLE, gate, TEXT, STOP, USAGE, "[DONE]"))
+    begun = time.monotonic()
+    connection, _, stream = customer.stream_chat(slug)
+    assert 0.9 < time.monotonic() - begun < 3
+    assert stream.next() == json.dumps(ROLE, separators=(",", ":")).replace(MODEL, slug)
+    assert stream.raw.startswith(b": hello\n\n")
+    gate.release()
+    assert len(stream.chunks()) == 2
+    connection.close()
+    [event] = gateway.wait_events(1, key)
+    assert event["ttftMs"] >= 900, "heartbeats are not the first byte"
+
+
+def test_what_fails_after_heartbeats_were_passed_on_makes_no_event(gateway, upstream, second, customer, slug, key):
+    gate = upstream.gate()
+    upstream.reply_next(stream_of(b": hello\n\n", gate, ERROR))
+    connection, _, stream = customer.stream_chat(slug)
+    gate.release()
+    [error] = list(stream)
+    assert json.loads(error)["error"]["code"] == "upstream_error" and "gpu-7" not in error
+    assert connection.is_closed_by_peer()
+    assert customer.chat(slug).status == 200
+    assert len(gateway.wait_events(1, key)) == 1 and second.count == 0
+
+
+def test_content_goes_out_as_it_comes(upstream, second, customer, slug):
+    gate = upstream.gate()
+    upstream.reply_next(stream_of(ROLE, TEXT, gate, STOP, USAGE, "[DONE]"))
+    connection, _, stream = customer.stream_chat(slug)
+    assert "role" in stream.next() and '"a"' in stream.next()
+    gate.release()
+    stream.chunks()
+    connection.close()
+
+
+def test_heartbeats_do_not_disarm_the_timeout_of_the_first_byte(upstream):
+    with Gateway(UPSTREAM_FIRST_BYTE_TIMEOUT="2s") as own:
+        slug = own.create_endpoint(upstream)["slug"]
+        customer = Customer(own, own.mint_key(own.create_group(slug)))
+        upstream.reply_next(stream_of(upstream.gate()))
+        assert customer.chat(slug, stream=True).status == 504
+        upstream.reply_next(stream_of(b": hello\n\n", upstream.gate()))
+        connection, _, stream = customer.stream_chat(slug)
+        [error] = list(stream)
+        assert "in time" in json.loads(error)["error"]["message"]
+        connection.close()
+        assert own.events(customer.key) == []
+
+
+@pytest.mark.parametrize("content_type", [JSON, "text/plain", "application/octet-stream"])
+def test_a_stream_is_told_by_its_bytes(gateway, upstream, second, customer, slug, key, content_type):
+    gate = upstream.gate()
+    upstream.reply_next(stream_of(b"\n", b": hi\n\nda", frame(TEXT)[2:], gate, STOP, USAGE, "[DONE]", content_type=content_type))
+    connection, headers, stream = customer.stream_chat(slug)
+    assert headers["content-type"] == "text/event-stream" and headers["cache-control"] == "no-cache"
+    assert '"a"' in stream.next()
+    gate.release()
+    assert [chunk["choices"][0]["finish_reason"] for chunk in stream.chunks()] == ["stop"], "the usage is taken out"
+    connection.close()
+    [event] = gateway.wait_events(1, key)
+    assert (event["streamed"], event["usageSource"], event["tokens"]["outputTokens"]) == (True, "upstream", 1)
+
+
+def test_a_json_answer_to_a_request_for_a_stream_is_one(gateway, upstream, second, customer, slug, key):
+    choices = [{"index": 0, "message": {"role": "assistant", "content": "abcd"}, "finish_reason": "stop"}]
+    body = {"id": "x", "model": MODEL, "choices": choices, "usage": {"prompt_tokens": 3, "completion_tokens": 1}}
+    upstream.reply_next(answer(json.dumps(body).encode()))
+    got = customer.chat(slug, stream=True)
+    assert (got.headers["content-type"], got.json()["model"]) == (JSON, slug)
+    [event] = gateway.wait_events(1, key)
+    assert (event["streamed"], event["tokens"]["outputTokens"]) == (False, 1)
+
+
+@pytest.mark.parametrize("heartbeats", [[], [Pause(0.25), b": hello\n\n", Pause(0.25), frame({"type": "ping"})] * 20])
+def test_a_stream_that_has_said_all_ends_though_it_stays_open(gateway, upstream, second, customer, slug, key, heartbeats):
+    upstream.reply_next(stream_of(TEXT, STOP, USAGE, *heartbeats, upstream.gate()))
+    begun = time.monotonic()
+    connection, _, stream = customer.stream_chat(slug)
+    assert [json.loads(data) for data in stream][:2] == [{**told, "model": slug} for told in (TEXT, STOP)]
+    assert 4.5 < time.monotonic() - begun < 9
+    connection.close()
+    [event] = gateway.wait_events(1, key)
+    assert event["usageSource"] == "upstream"
+    upstream.requests[0].wait_hung_up()
+
+
+@pytest.mark.parametrize(
+    "steps, is_whole",
+    [
+        ([TEXT], False),
+        ([TEXT, USAGE], False),
+        ([TEXT, chunk({"content": "b"}, index=1), STOP], False),
+        ([TEXT, STOP], True),
+        ([TEXT, STOP, USAGE], True),
+        ([TEXT, "[DONE]"], True),
+    ],
+)
+def test_a_stream_without_its_end_has_broken_off(upstream, second, customer, slug, steps, is_whole):
+    upstream.reply_next(stream_of(*steps))
+    connection, _, stream = customer.stream_chat(slug)
+    last = list(stream)[-1]
+    assert ("upstream_error" in last) is not is_whole
+    assert connection.is_closed_by_peer(0.5) is not is_whole
+    connection.close()
+
+
+def test_a_stream_that_breaks_off_ends_as_http_wants_it(gateway, upstream, second, customer, slug):
+    """Also for one who asks on the same connection for more: it is closed behind the error."""
+    upstream.break_off_next(after=2, reset=True)
+    with Connection(gateway.address) as connection:
+        body = {"model": slug, "stream": True, "messages": [{"role": "user", "content": "hi"}]}
+        connection.request("POST", "/v1/chat/completions", customer.headers(), body)
+        connection.read_head()
+        stream = Stream(connection)
+        last = list(stream)[-1]
+        assert json.loads(last)["error"]["type"] == "server_error"
+        assert connection.is_closed_by_peer()

@@ -1,0 +1,174 @@
+"""What a model server says when it does not answer: who reads it, in what words, and who is asked next."""
+
+import json
+
+import pytest
+
+from support.gateway import Customer, Gateway, fresh, model, rate
+from support.upstream import Reply, ScriptedUpstream, chunk, frame, stream_of
+
+SERVED = "upstream-model"
+
+
+@pytest.fixture
+def second():
+    scripted = ScriptedUpstream()
+    yield scripted
+    scripted.stop()
+
+
+@pytest.fixture
+def slug(gateway, upstream, second):
+    return endpoint(gateway, upstream, second)
+
+
+def endpoint(gateway, *upstreams):
+    slug = f"acme/{fresh('model')}"
+    target = {"provider": "OPENAI_COMPATIBLE", "target_model": SERVED}
+    targets = [{**target, "base_url": one.base_url} for one in upstreams]
+    gateway.admin("POST", "/v1/gateway/endpoints", {"slug": slug, "targets": targets})
+    return slug
+
+
+def error(message="no", **more):
+    return {"error": {"message": message, **more}}
+
+
+def refuse(upstream, status, body, times=1):
+    upstream.reply_next(Reply(status, json_body=body), times)
+
+
+def health(gateway, slug, index=0):
+    upstreams = gateway.admin("GET", "/v1/gateway/status")["upstreams"]
+    return [one for one in upstreams if one["slug"] == slug][index]
+
+
+@pytest.mark.parametrize(
+    "status, body, message, code",
+    [
+        (400, error("bad", code="bad_thing", param="x"), "bad", "bad_thing"),
+        (400, error("bad", code=400), "bad", None),
+        (400, {"object": "error", "message": "bad", "type": "BadRequestError", "code": 400}, "bad", None),
+        (404, error(f"no model {SERVED} here"), "no model {slug} here", None),
+        (422, {"detail": [{"loc": ["body", "messages", 0, "role"], "msg": "Field required"}]}, "messages.0.role: Field required", None),
+        (501, error("no embeddings", code=501, type="not_supported_error"), "no embeddings", "not_supported"),
+        (400, error("too much", code=400, type="exceed_context_size_error", n_ctx=8), "too much", "context_length_exceeded"),
+        (400, error("This model's maximum context length is 8 tokens."), "This model's maximum context length is 8 tokens.", "context_length_exceeded"),
+        (400, error("see gpu-box-7.internal/docs at /srv/models/m.gguf", code="gpu-box.internal"), "see […]/docs at […]", None),
+    ],
+)
+def test_what_is_the_customers_fault_is_told_to_them(upstream, second, customer, slug, status, body, message, code):
+    refuse(upstream, status, body)
+    answer = customer.chat(slug)
+    assert answer.status == (400 if status == 501 else status)
+    assert answer.error["message"] == message.format(slug=slug)
+    assert answer.error["code"] == code
+    assert answer.error["type"] == "invalid_request_error" and second.count == 0
+
+
+def test_a_failure_is_told_in_the_servers_words_and_to_the_operator_too(gateway, upstream, second, customer, slug):
+    words = f"CUDA out of memory on gpu-7.internal while running {SERVED}"
+    for one in (upstream, second):
+        refuse(one, 500, error(words, code=500))
+    answer = customer.chat(slug)
+    assert (answer.status, answer.error["code"]) == (502, "upstream_error")
+    assert answer.error["message"] == f"The model server failed (500): CUDA out of memory on […] while running {slug}"
+    why = f"it failed (500): {words}"
+    assert health(gateway, slug)["last_error"] == why
+    request = answer.headers["x-request-id"]
+    line = json.loads(gateway.process.wait_line(lambda line: request in line and "passed over" in line))
+    fields = line.get("fields", line)
+    assert (fields["model"], fields["target_index"], fields["why"]) == (slug, 0, why)
+
+
+@pytest.mark.parametrize("said", ["cannot parse 'my secret diary'", "cannot parse my secret diary of the year, page one"])
+def test_the_operator_does_not_read_what_the_customer_wrote(gateway, upstream, second, customer, slug, said):
+    for one in (upstream, second):
+        refuse(one, 500, error(said))
+    answer = customer.chat(slug, "my secret diary of the year, page one")
+    assert said in answer.error["message"]
+    assert health(gateway, slug)["last_error"].startswith("it failed (500): cannot parse ")
+    assert "secret diary" not in str(health(gateway, slug)) + gateway.log
+
+
+def test_a_code_of_the_upstreams_is_not_logged(gateway, upstream, second, customer, slug):
+    refuse(upstream, 400, error(code="my_secret_diary"))
+    assert customer.chat(slug).error["code"] == "my_secret_diary"
+    customer.chat("acme/none")
+    gateway.process.wait_line(lambda line: "model_not_found" in line)
+    assert "my_secret_diary" not in gateway.log
+
+
+@pytest.mark.parametrize(
+    "status, code",
+    [(401, None), (402, None), (403, None), (429, "insufficient_quota"), (400, "billing_hard_limit_reached"), (404, "account_deactivated")],
+)
+def test_the_operators_account_is_no_business_of_the_customers(gateway, upstream, second, customer, slug, status, code):
+    body = error("You exceeded your current quota, please check your plan and billing details.", code=code)
+    refuse(upstream, status, body, times=2)
+    assert customer.chat(slug).status == 200 and second.count == 1
+    refuse(second, status, body)
+    answer = customer.chat(slug)
+    assert (answer.status, answer.error["code"]) == (502, "upstream_error")
+    assert "quota" not in answer.error["message"]
+    assert f"account ({status}): You exceeded" in health(gateway, slug)["last_error"]
+
+
+def test_an_image_for_a_text_model_is_refused_in_words(upstream, second, customer, slug):
+    for one in (upstream, second):
+        refuse(one, 500, error("image input is not supported - hint: if this is unexpected, you may need to provide the mmproj"))
+    answer = customer.chat(slug)
+    assert answer.status == 502
+    assert answer.error["message"].startswith("The model server failed (500): image input is not supported - hint")
+
+
+@pytest.mark.parametrize("status", [400, 422])
+def test_an_upstream_that_takes_no_stream_options_still_streams(gateway, upstream, slug, group, second, status):
+    own_slug = endpoint(gateway, upstream)
+    customer = Customer(gateway, gateway.mint_key(gateway.create_group(own_slug)))
+    complaint = {"detail": [{"loc": ["body", "stream_options"], "msg": "Extra inputs are not permitted"}]}
+    refuse(upstream, status, complaint)
+    upstream.always(stream_of(chunk({"content": "abcdefgh"}), chunk(finish="stop"), "[DONE]"))
+    for options in (None, {"include_usage": True, "x": 1}):
+        connection, _, stream = customer.stream_chat(own_slug, **({"stream_options": options} if options else {}))
+        assert len(stream.chunks()) == 2
+        connection.close()
+    first, again, later = (request.json for request in upstream.requests)
+    assert first.pop("stream_options") == {"include_usage": True}
+    assert again == first and later == first, "nothing else is changed, and it is not asked for again"
+    assert [event["usageSource"] for event in gateway.wait_events(2, customer.key)] == ["counted"] * 2
+
+
+def test_a_refusal_that_names_something_else_is_passed_on(upstream, second, customer, slug):
+    refuse(upstream, 400, error("my_stream_options is unknown"))
+    assert customer.chat(slug, stream=True).status == 400 and upstream.count == 1
+
+
+def test_an_upstream_that_takes_one_output_maximum_only_gets_one(upstream):
+    with Gateway(TOKEN_ADMISSION="strict") as strict:
+        slug = endpoint(strict, upstream)
+        group = strict.create_group(model(slug, [rate("TOKEN", "MINUTE", 1_000_000)]))
+        customer = Customer(strict, strict.mint_key(group))
+        refuse(upstream, 400, error("max_tokens and max_completion_tokens cannot both be set", param="max_tokens"))
+        for _ in range(2):
+            assert customer.chat(slug, max_completion_tokens=7).status == 200
+        first, again, later = (request.json for request in upstream.requests)
+        assert first.pop("max_tokens") == 7
+        assert again == first and later == first
+
+
+def test_an_error_in_mid_stream_is_cleaned(gateway, upstream, second, customer, slug):
+    said = error(f"{SERVED} at host=gpu-7.lan;port=1 (/srv/m/x.bin) failed")
+    upstream.reply_next(stream_of(chunk({"content": "a"}), said))
+    connection, _, stream = customer.stream_chat(slug)
+    [_, last] = list(stream)
+    connection.close()
+    assert json.loads(last)["error"]["message"] == f"{slug} at host=[…];port=1 ([…]) failed"
+
+
+def test_a_frame_of_an_error_event_is_no_part_of_the_answer(upstream, second, customer, slug):
+    upstream.reply_next(stream_of(frame(chunk({"content": "a"})), b"event: error\ndata: gpu-7.internal is out of memory\n\n"))
+    connection, _, stream = customer.stream_chat(slug)
+    list(stream)
+    connection.close()
+    assert b"gpu-7" not in stream.raw and b"out of memory" in stream.raw
