@@ -62,7 +62,11 @@ pub(super) async fn begin(
     asked: Asked<'_>,
     first_byte_by: Instant,
 ) -> Result<Begun, Silent> {
-    let Response { status, content_type, body, .. } = response;
+    let Response { status, content_type, body, is_encoded, .. } = response;
+    if is_encoded {
+        let passed = Passed::failed("its answer is in an encoding that cannot be decoded");
+        return Err(Silent { passed, reservation: Some(reservation) });
+    }
     let says_stream = content_type.as_deref().is_some_and(|text| is_type(text, "text/event-stream"));
     let form = if says_stream { Form::Events } else { Form::Whole };
     let meter = Meter::new(reservation, status, form, asked.hides_usage);

@@ -1,0 +1,182 @@
+//! Decodes an answer that is encoded although identity was asked for.
+//!
+//! It is decoded as it comes: a piece goes out as soon as it can be, and never more than [`PIECE`] bytes at a time,
+//! however much a few bytes may stand for.
+
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use async_compression::{
+    tokio::bufread::{BrotliDecoder, DeflateDecoder, GzipDecoder, ZlibDecoder, ZstdDecoder},
+    zstd::DParameter,
+};
+use bytes::{Buf, Bytes, BytesMut};
+use tokio::io::{AsyncBufRead, AsyncRead, ReadBuf};
+
+use super::{BodyError, client};
+
+/// The largest piece that comes out, in bytes.
+const PIECE: usize = 16 << 10;
+
+/// The largest window of zstd that is accepted, as a power of two: the least that RFC 8878 asks of a decoder.
+const ZSTD_WINDOW_LOG: u32 = 23;
+
+/// A content encoding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Encoding {
+    /// `gzip`
+    Gzip,
+    /// `deflate`: by RFC 9110 the zlib format, by some servers without its frame.
+    Deflate,
+    /// `br`
+    Brotli,
+    /// `zstd`
+    Zstd,
+}
+
+impl Encoding {
+    /// Reads the value of a `content-encoding` header. `Ok(None)` for identity; `Err` for one that cannot be decoded.
+    pub fn parse(value: &[u8]) -> Result<Option<Self>, UnknownEncoding> {
+        let is = |name: &str| value.trim_ascii().eq_ignore_ascii_case(name.as_bytes());
+        match () {
+            () if is("identity") || is("") => Ok(None),
+            () if is("gzip") || is("x-gzip") => Ok(Some(Self::Gzip)),
+            () if is("deflate") => Ok(Some(Self::Deflate)),
+            () if is("br") => Ok(Some(Self::Brotli)),
+            () if is("zstd") => Ok(Some(Self::Zstd)),
+            () => Err(UnknownEncoding),
+        }
+    }
+}
+
+/// A content encoding that cannot be decoded here, or several of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UnknownEncoding;
+
+/// A body while it is decoded.
+pub struct Decoded {
+    state: State,
+}
+
+enum State {
+    /// Nothing has come yet.
+    Waiting(Encoding, Source),
+    Running(Pin<Box<dyn AsyncRead>>),
+    Ended,
+}
+
+impl Decoded {
+    /// Decodes `body`.
+    pub fn new(encoding: Encoding, body: client::Body) -> Self {
+        Self { state: State::Waiting(encoding, Source { body, piece: Bytes::new() }) }
+    }
+
+    /// The next piece, as soon as it can be decoded; `None` at the end and after an error.
+    pub fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
+        let piece = ready!(self.poll_piece(cx)).transpose();
+        if !matches!(piece, Some(Ok(_))) {
+            self.state = State::Ended;
+        }
+        Poll::Ready(piece.map(|piece| piece.map_err(body_error)))
+    }
+
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Bytes>>> {
+        if let State::Waiting(_, source) = &mut self.state {
+            let first = ready!(Pin::new(&mut *source).poll_fill_buf(cx))?.first().copied();
+            let State::Waiting(encoding, source) = std::mem::replace(&mut self.state, State::Ended) else {
+                return Poll::Ready(Ok(None));
+            };
+            self.state = State::Running(decoder(encoding, first, source));
+        }
+        let State::Running(decoder) = &mut self.state else { return Poll::Ready(Ok(None)) };
+        let mut room = BytesMut::zeroed(PIECE);
+        let mut buffer = ReadBuf::new(&mut room);
+        ready!(decoder.as_mut().poll_read(cx, &mut buffer))?;
+        let length = buffer.filled().len();
+        room.truncate(length);
+        Poll::Ready(Ok((length > 0).then(|| room.freeze())))
+    }
+}
+
+fn decoder(encoding: Encoding, first: Option<u8>, source: Source) -> Pin<Box<dyn AsyncRead>> {
+    match encoding {
+        Encoding::Gzip => {
+            let mut decoder = GzipDecoder::new(source);
+            decoder.multiple_members(true);
+            Box::pin(decoder)
+        }
+        // zlib's frame begins with the method 8; no block without a frame does that is not of a type of its own.
+        Encoding::Deflate if first.is_some_and(|byte| byte & 0x0f == 8) => Box::pin(ZlibDecoder::new(source)),
+        Encoding::Deflate => Box::pin(DeflateDecoder::new(source)),
+        Encoding::Brotli => Box::pin(BrotliDecoder::new(source)),
+        Encoding::Zstd => Box::pin(ZstdDecoder::with_params(source, &[DParameter::window_log_max(ZSTD_WINDOW_LOG)])),
+    }
+}
+
+/// The body's own error, or that it is not what its encoding says.
+fn body_error(error: io::Error) -> BodyError {
+    match error.downcast::<client::BodyError>() {
+        Ok(error) => BodyError::Body(error),
+        Err(error) => BodyError::Encoding(error.to_string()),
+    }
+}
+
+/// The encoded body, as decoders read it.
+struct Source {
+    body: client::Body,
+    piece: Bytes,
+}
+
+impl AsyncBufRead for Source {
+    fn poll_fill_buf(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
+        let this = self.get_mut();
+        while this.piece.is_empty() {
+            match ready!(this.body.poll_chunk(cx)) {
+                Some(Ok(piece)) => this.piece = piece,
+                Some(Err(error)) => return Poll::Ready(Err(io::Error::other(error))),
+                None => break,
+            }
+        }
+        Poll::Ready(Ok(&this.piece))
+    }
+
+    fn consume(self: Pin<&mut Self>, amount: usize) {
+        self.get_mut().piece.advance(amount);
+    }
+}
+
+impl AsyncRead for Source {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let piece = ready!(self.as_mut().poll_fill_buf(cx))?;
+        let length = piece.len().min(buffer.remaining());
+        buffer.put_slice(&piece[..length]);
+        self.consume(length);
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_encoding_is_known_by_its_name() {
+        for (value, encoding) in [
+            ("identity", None),
+            ("", None),
+            (" GZip ", Some(Encoding::Gzip)),
+            ("x-gzip", Some(Encoding::Gzip)),
+            ("deflate", Some(Encoding::Deflate)),
+            ("br", Some(Encoding::Brotli)),
+            ("zstd", Some(Encoding::Zstd)),
+        ] {
+            assert_eq!(Encoding::parse(value.as_bytes()), Ok(encoding), "{value}");
+        }
+        for unknown in ["gzip, br", "compress", "gzip;q=1"] {
+            assert_eq!(Encoding::parse(unknown.as_bytes()), Err(UnknownEncoding), "{unknown}");
+        }
+    }
+}
