@@ -60,7 +60,6 @@ enum Object {
 #[serde(untagged)]
 #[schemars(rename = "AuditState")]
 enum State {
-    Slug(Slug),
     Endpoint(Endpoint),
     Group(Group),
     ApiKey(ApiKey),
@@ -69,6 +68,8 @@ enum State {
     Webhook(Webhook),
     DeadLetter(DeadLetter),
     SigningKey(SigningKey),
+    // After the endpoint, which has a slug too: some clients take the first that fits.
+    Slug(Slug),
 }
 
 /// The name that customers call a model by.

@@ -25,6 +25,8 @@ use crate::{
     service::{Gateway, backup::Backup, error::Error},
 };
 
+const TAR: &str = "application/x-tar";
+
 /// Pieces of so many bytes are on their way to the client, and so many of them at most.
 const PIECE: usize = 256 << 10;
 const PIECES: usize = 4;
@@ -54,7 +56,7 @@ impl Responder for BackupFile {
             }
         });
         HttpResponse::Ok()
-            .insert_header((CONTENT_TYPE, "application/x-tar"))
+            .insert_header((CONTENT_TYPE, TAR))
             .insert_header((CONTENT_DISPOSITION, format!("attachment; filename=\"{name}\"")))
             .insert_header((CACHE_CONTROL, "no-store"))
             .body(SizedStream::new(bytes, Received(read)))
@@ -63,7 +65,7 @@ impl Responder for BackupFile {
 
 impl Describe for BackupFile {
     fn describe(operation: &mut Operation, _: &mut Schemas) {
-        operation.answer = Some(json_schema!({ "type": "string", "contentMediaType": "application/x-tar" }));
+        operation.answers.push((TAR, json_schema!({ "type": "string", "format": "binary" })));
     }
 }
 

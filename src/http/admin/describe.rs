@@ -5,7 +5,11 @@ use actix_web::{
     CustomizeResponder,
     web::{Data, Json},
 };
-use schemars::{JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings};
+use schemars::{
+    JsonSchema, Schema, SchemaGenerator,
+    generate::SchemaSettings,
+    transform::{RecursiveTransform, Transform},
+};
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -19,6 +23,12 @@ use crate::{
     service::Gateway,
 };
 
+/// The media type of bodies, errors and most answers.
+pub(super) const JSON: &str = "application/json";
+
+/// The media type of answers that go on for as long as there is something to tell.
+pub(super) const EVENT_STREAM: &str = "text/event-stream";
+
 /// The schemas that operations refer to.
 pub(super) struct Schemas {
     read: SchemaGenerator,
@@ -31,6 +41,7 @@ impl Schemas {
             settings.definitions_path = "/components/schemas".into();
             settings.meta_schema = None;
         });
+        let settings = settings.with_transform(RecursiveTransform(plain));
         Self { read: settings.clone().into_generator(), written: settings.for_serialize().into_generator() }
     }
 
@@ -66,8 +77,56 @@ pub(super) struct Operation {
     pub(super) body: Option<Schema>,
     /// Whether the body may be left out.
     pub(super) is_body_optional: bool,
-    /// What it answers with.
-    pub(super) answer: Option<Schema>,
+    /// What a success answers with, by media type.
+    pub(super) answers: Vec<(&'static str, Schema)>,
+    /// What a failure answers with, if that is not always the admin API's own error.
+    pub(super) failure: Option<Schema>,
+}
+
+/// Writes a schema as generators of clients understand it. schemars makes a closed list whose words have docs a `oneOf`
+/// of `const`, which they take for a union of types: it becomes an `enum`, and the docs go into the description.
+/// Unsigned integers get a format that OpenAPI knows.
+fn plain(schema: &mut Schema) {
+    if schema.get("format").and_then(Value::as_str).is_some_and(|format| format.starts_with("uint")) {
+        schema.insert("format".to_owned(), "int64".into());
+    }
+    let Some(variants) = schema.get("oneOf").and_then(Value::as_array) else { return };
+    let (mut words, mut lines) = (Vec::new(), Vec::new());
+    lines.extend(schema.get("description").and_then(Value::as_str).map(|docs| format!("{docs}\n")));
+    for variant in variants {
+        match (variant["const"].as_str(), variant["enum"].as_array()) {
+            (Some(word), _) => {
+                words.push(word.into());
+                lines.extend(variant["description"].as_str().map(|docs| format!("* `{word}`: {docs}")));
+            }
+            (None, Some(undocumented)) => words.extend(undocumented.iter().cloned()),
+            (None, None) => return,
+        }
+    }
+    schema.remove("oneOf");
+    schema.insert("type".to_owned(), "string".into());
+    schema.insert("enum".to_owned(), words.into());
+    schema.insert("description".to_owned(), lines.join("\n").into());
+}
+
+/// The schema of a parameter that may be left out. It is not null then, it is not there.
+fn without_null(mut schema: Value) -> Value {
+    if let Some(types) = schema.get_mut("type").and_then(Value::as_array_mut) {
+        types.retain(|one| one != "null");
+        if let [only] = &mut types[..] {
+            schema["type"] = only.take();
+        }
+    }
+    if let Some(words) = schema.get_mut("enum").and_then(Value::as_array_mut) {
+        words.retain(|word| !word.is_null());
+    }
+    if let Some(either) = schema.get_mut("anyOf").and_then(Value::as_array_mut) {
+        either.retain(|one| one["type"] != "null");
+        if let [only] = &mut either[..] {
+            return only.take();
+        }
+    }
+    schema
 }
 
 /// The type of a handler's argument or answer.
@@ -110,7 +169,9 @@ impl<P: Parameter> Describe for Path<P> {
 
 impl<T: JsonSchema> Describe for Query<T> {
     fn describe(operation: &mut Operation, schemas: &mut Schemas) {
-        let mut object = T::json_schema(&mut schemas.read).to_value();
+        let mut object = T::json_schema(&mut schemas.read);
+        RecursiveTransform(plain).transform(&mut object);
+        let mut object = object.to_value();
         let required = object["required"].take();
         let is_required = |name: &str| required.as_array().is_some_and(|names| names.iter().any(|one| one == name));
         let Some(properties) = object["properties"].as_object_mut() else { return };
@@ -120,11 +181,7 @@ impl<T: JsonSchema> Describe for Query<T> {
             if let Some(description) = schema.as_object_mut().and_then(|schema| schema.remove("description")) {
                 parameter["description"] = description;
             }
-            // A parameter that is left out is not null, it is not there.
-            if let Some(types) = schema.get_mut("type").and_then(Value::as_array_mut) {
-                types.retain(|one| one != "null");
-            }
-            parameter["schema"] = schema;
+            parameter["schema"] = without_null(schema);
             operation.parameters.push(parameter);
         }
     }
@@ -156,7 +213,7 @@ impl<T: JsonSchema> Describe for SignedBody<T> {
 
 impl<T: JsonSchema> Describe for Json<T> {
     fn describe(operation: &mut Operation, schemas: &mut Schemas) {
-        operation.answer = Some(schemas.of_answer::<T>());
+        operation.answers.push((JSON, schemas.of_answer::<T>()));
     }
 }
 
@@ -194,3 +251,44 @@ arguments! { A }
 arguments! { A B }
 arguments! { A B D }
 arguments! { A B D E }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plainly(schema: Value) -> Value {
+        let mut schema = Schema::try_from(schema).unwrap();
+        RecursiveTransform(plain).transform(&mut schema);
+        schema.to_value()
+    }
+
+    #[test]
+    fn a_closed_list_is_an_enum_whatever_docs_its_words_have() {
+        let word = |word: &str| json!({ "type": "string", "const": word, "description": format!("It is {word}.") });
+        let listed = json!({
+            "description": "How it is.",
+            "oneOf": [{ "type": "string", "enum": ["a", "b"] }, word("c"), word("d")],
+        });
+        let plain = json!({
+            "description": "How it is.\n\n* `c`: It is c.\n* `d`: It is d.",
+            "type": "string",
+            "enum": ["a", "b", "c", "d"],
+        });
+        assert_eq!(plainly(listed.clone()), plain);
+        assert_eq!(plainly(json!({ "properties": { "x": listed } })), json!({ "properties": { "x": plain } }));
+        let union = json!({ "oneOf": [{ "type": "string" }, { "type": "null" }] });
+        assert_eq!(plainly(union.clone()), union);
+    }
+
+    #[test]
+    fn a_parameter_that_may_be_left_out_is_never_null() {
+        for (optional, parameter) in [
+            (json!({ "type": ["string", "null"] }), json!({ "type": "string" })),
+            (json!({ "type": ["string", "null"], "enum": ["a", null] }), json!({ "type": "string", "enum": ["a"] })),
+            (json!({ "anyOf": [{ "$ref": "#/a" }, { "type": "null" }] }), json!({ "$ref": "#/a" })),
+            (json!({ "type": "integer", "minimum": 1 }), json!({ "type": "integer", "minimum": 1 })),
+        ] {
+            assert_eq!(without_null(optional), parameter);
+        }
+    }
+}

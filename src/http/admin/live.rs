@@ -31,7 +31,7 @@ use tokio::{
 };
 
 use super::{
-    describe::{Describe, Operation, Schemas},
+    describe::{Describe, EVENT_STREAM, Operation, Schemas},
     field::Timestamp,
     operator::{ExportMetrics, Operator},
     received::Received,
@@ -154,7 +154,7 @@ impl Responder for Events {
 
     fn respond_to(self, _: &HttpRequest) -> HttpResponse {
         let mut answer = HttpResponse::Ok();
-        answer.insert_header((CONTENT_TYPE, "text/event-stream")).insert_header((CACHE_CONTROL, "no-cache"));
+        answer.insert_header((CONTENT_TYPE, EVENT_STREAM)).insert_header((CACHE_CONTROL, "no-cache"));
         // A reverse proxy in front of us would gather events for a while.
         answer.insert_header(("x-accel-buffering", "no"));
         match self.0 {
@@ -169,12 +169,13 @@ impl Describe for Events {
     fn describe(operation: &mut Operation, schemas: &mut Schemas) {
         let data = schemas.of_answer::<Live>();
         let description = "Events called `live`; the data of each is JSON.";
-        operation.answer = Some(json_schema!({
+        let events = json_schema!({
             "type": "string",
-            "contentMediaType": "text/event-stream",
+            "contentMediaType": EVENT_STREAM,
             "contentSchema": data,
             "description": description,
-        }));
+        });
+        operation.answers.push((EVENT_STREAM, events));
     }
 }
 

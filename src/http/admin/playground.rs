@@ -20,7 +20,7 @@ use serde_json::value::RawValue;
 
 use super::{
     body::Body,
-    describe::{Describe, Operation, Schemas},
+    describe::{Describe, EVENT_STREAM, JSON, Operation, Schemas},
     field::RoutePath,
     operator::{ManageAll, Operator},
     path::Path,
@@ -82,10 +82,18 @@ impl Responder for Tried {
 }
 
 impl Describe for Tried {
-    fn describe(operation: &mut Operation, _: &mut Schemas) {
-        operation.answer = Some(json_schema!({
-            "description": "What a customer of the group would get: JSON, or a stream of server-sent events.",
-        }));
+    fn describe(operation: &mut Operation, schemas: &mut Schemas) {
+        let whole = "As a customer of the group would get it.";
+        operation.answers.push((JSON, json_schema!({ "type": "object", "description": whole })));
+        let streamed = "As a customer of the group would get it who asks for a stream.";
+        operation.answers.push((EVENT_STREAM, json_schema!({ "type": "string", "description": streamed })));
+        let told = json_schema!({
+            "type": "object",
+            "properties": { "error": { "type": "object" } },
+            "required": ["error"],
+            "description": "As a customer of the group would be told.",
+        });
+        operation.failure = Some(json_schema!({ "anyOf": [schemas.error(), told] }));
     }
 }
 

@@ -8,7 +8,7 @@ use actix_web::{
     http::header::{CONTENT_DISPOSITION, CONTENT_TYPE},
     web::{Data, Json},
 };
-use schemars::JsonSchema;
+use schemars::{JsonSchema, json_schema};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -28,6 +28,8 @@ use crate::{
         reports::{Columns, Report, ReportQuery, RowKey},
     },
 };
+
+const CSV: &str = "text/csv";
 
 /// Which report.
 #[derive(Deserialize, JsonSchema)]
@@ -126,7 +128,7 @@ impl Responder for Answer {
             Self::Json(report) => Json(report).respond_to(request).map_into_boxed_body(),
             Self::Csv { text, name, is_complete } => {
                 let mut response = HttpResponse::Ok();
-                response.insert_header((CONTENT_TYPE, "text/csv; charset=utf-8"));
+                response.insert_header((CONTENT_TYPE, format!("{CSV}; charset=utf-8")));
                 response.insert_header((CONTENT_DISPOSITION, format!("attachment; filename=\"{name}\"")));
                 if !is_complete {
                     response.insert_header(("x-tollgate-incomplete", "true"));
@@ -140,6 +142,8 @@ impl Responder for Answer {
 impl Describe for Answer {
     fn describe(operation: &mut Operation, schemas: &mut Schemas) {
         Json::<UsageReport>::describe(operation, schemas);
+        let description = "A header line, then a row for each item.";
+        operation.answers.push((CSV, json_schema!({ "type": "string", "description": description })));
     }
 }
 
@@ -155,12 +159,18 @@ fn csv(report: &Report) -> Result<Vec<u8>, csv::Error> {
     for (row_key, row) in &report.rows {
         let item = UsageReportItem::new(report, row_key, row);
         let by = [item.group_id, item.external_entity_id, item.model_slug, item.api_key_prefix, item.day, item.hour];
-        let by = by.into_iter().zip(given).filter_map(|(value, is_given)| is_given.then(|| value.unwrap_or_default()));
+        let by =
+            by.into_iter().zip(given).filter_map(|(value, is_given)| is_given.then(|| cell(value.unwrap_or_default())));
         let sums = [item.requests, item.input_tokens, item.output_tokens, item.cached_input_tokens];
         let cost = serde_json::json!(item.cost).to_string();
         writer.write_record(by.chain(sums.map(|sum| sum.to_string())).chain([cost]))?;
     }
     writer.into_inner().map_err(|error| error.into_error().into())
+}
+
+/// A text in a cell. An apostrophe stands before what a spreadsheet would take for a formula (OWASP, "CSV Injection").
+fn cell(text: String) -> String {
+    if text.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{text}") } else { text }
 }
 
 pub(super) async fn get(
@@ -230,6 +240,16 @@ pub(super) fn parse_columns(text: &str) -> Result<Columns, &'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_spreadsheet_would_compute_is_a_text_in_its_cell() {
+        for formula in ["=cmd|' /C calc'!A0", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "-acme/chat"] {
+            assert_eq!(cell(formula.to_owned()), format!("'{formula}"));
+        }
+        for plain in ["", "acme/chat", "a=1", "'=1", "2026-11-23", " =1"] {
+            assert_eq!(cell(plain.to_owned()), plain);
+        }
+    }
 
     #[test]
     fn columns_are_words_with_commas_between_them() {

@@ -1,13 +1,13 @@
 //! `GET /v1/spec`: OpenAPI 3.1 of the admin API, made from the table of routes.
 
 use actix_web::{HttpRequest, HttpResponse, Responder, body::BoxBody, http::header, web::Data};
-use schemars::json_schema;
+use schemars::{Schema, json_schema};
 use serde_json::{Map, Value, json};
 
 use super::{
-    describe::{Describe, Operation, Schemas},
+    describe::{Describe, JSON, Operation, Schemas},
     operator::{AnyOperator, Operator},
-    table::Entry,
+    table::{Entry, Section},
 };
 
 /// The specification, written once at the start.
@@ -15,40 +15,55 @@ use super::{
 pub(super) struct Spec(String);
 
 impl Spec {
-    pub(super) fn of(table: &[Entry]) -> Self {
+    pub(super) fn of(table: &[Section]) -> Self {
         let mut schemas = Schemas::new();
         let mut paths = Map::new();
-        let failure = json!({
-            "description": "Nothing was changed; the body says what is wrong.",
-            "content": { "application/json": { "schema": schemas.error() } },
-        });
-        for entry in table {
-            let method = entry.method.as_str().to_ascii_lowercase();
-            let path = paths.entry(entry.path).or_insert_with(|| json!({}));
-            path[method] = operation(entry, &mut schemas, &failure);
+        let failure = failure("Nothing was changed; the body says what is wrong.", schemas.error());
+        for section in table {
+            for entry in &section.entries {
+                let method = entry.method.as_str().to_ascii_lowercase();
+                let path = paths.entry(entry.path).or_insert_with(|| json!({}));
+                path[method] = operation(section, entry, &mut schemas);
+            }
         }
+        let tag = |section: &Section| json!({ "name": section.name, "description": section.about });
         let document = json!({
             "openapi": "3.1.0",
             "info": { "title": "Tollgate admin API", "version": env!("CARGO_PKG_VERSION") },
+            "tags": table.iter().map(tag).collect::<Vec<_>>(),
             "paths": paths,
             "components": {
                 "schemas": schemas.into_definitions(),
-                "securitySchemes": { "operatorKey": { "type": "http", "scheme": "bearer" } },
+                "responses": { "Failure": failure },
+                "securitySchemes": { "operatorKey": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "An operator key; `Authorization: Api-Key KEY` does as well.",
+                } },
             },
         });
         Self(document.to_string())
     }
 }
 
-fn operation(entry: &Entry, schemas: &mut Schemas, failure: &Value) -> Value {
+fn operation(section: &Section, entry: &Entry, schemas: &mut Schemas) -> Value {
     let mut said = Operation::default();
     (entry.describe)(&mut said, schemas);
+    let answers = said.answers.into_iter().map(|(media_type, schema)| (media_type.to_owned(), content(schema)));
+    let failed = match said.failure {
+        None => json!({ "$ref": "#/components/responses/Failure" }),
+        Some(schema) => failure("The body says what is wrong.", schema),
+    };
     let mut operation = json!({
+        "operationId": entry.operation_id,
+        "tags": [section.name],
         "summary": entry.summary,
         "parameters": said.parameters,
         "responses": {
-            "200": { "description": "Done.", "content": { "application/json": { "schema": said.answer } } },
-            "default": failure,
+            "200": { "description": "Done.", "content": answers.collect::<Map<_, _>>() },
+            // Not `default`: generators take that for answers of a media type that they do not know, too.
+            "4XX": failed,
+            "5XX": failed,
         },
         "security": [],
     });
@@ -57,15 +72,22 @@ fn operation(entry: &Entry, schemas: &mut Schemas, failure: &Value) -> Value {
         operation["security"] = json!([{ "operatorKey": [] }]);
     }
     if let Some(schema) = said.body {
-        let content = json!({ "application/json": { "schema": schema } });
-        operation["requestBody"] = json!({ "required": !said.is_body_optional, "content": content });
+        operation["requestBody"] = json!({ "required": !said.is_body_optional, "content": { JSON: content(schema) } });
     }
     operation
 }
 
+fn failure(description: &str, schema: Schema) -> Value {
+    json!({ "description": description, "content": { JSON: content(schema) } })
+}
+
+fn content(schema: Schema) -> Value {
+    json!({ "schema": schema })
+}
+
 impl Describe for Spec {
     fn describe(operation: &mut Operation, _: &mut Schemas) {
-        operation.answer = Some(json_schema!({ "type": "object" }));
+        operation.answers.push((JSON, json_schema!({ "type": "object" })));
     }
 }
 
