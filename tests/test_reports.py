@@ -1,5 +1,7 @@
 """Usage reports: exact to the event, by any columns, as JSON and as CSV, for any window."""
 
+import csv
+import io
 import itertools
 
 import pytest
@@ -78,6 +80,18 @@ def test_csv_has_the_same_columns_and_the_same_rows(gateway, billed):
         "group_id,external_entity_id,api_key_prefix,hour,requests,input_tokens,output_tokens,cached_input_tokens,cost"
     )
     assert keyed(from_csv(text)) == report(gateway, ("hour", "group", "key"))
+
+
+def test_csv_has_nothing_that_a_spreadsheet_would_compute(gateway, upstream):
+    slug = gateway.create_endpoint(upstream, slug="-acme/chat")["slug"]
+    group = gateway.create_group(slug, entity="=cmd|' /C calc'!A0")
+    assert Customer(gateway, gateway.mint_key(group)).chat(slug, max_tokens=2).status == 200
+    query = {"start_time": EPOCH, "group_by": "group,model", "format": "csv", "group_ids": group["id"]}
+    [row] = csv.DictReader(io.StringIO(gateway.admin_answer("GET", PATH, query=query).body.decode()))
+    assert row["external_entity_id"] == "'=cmd|' /C calc'!A0" and row["model_slug"] == "'-acme/chat"
+    assert row["output_tokens"] == "2"
+    [item] = gateway.admin("GET", PATH, query={**query, "format": "json"})["items"]
+    assert item["external_entity_id"] == "=cmd|' /C calc'!A0" and item["model_slug"] == "-acme/chat"
 
 
 # Some of it
