@@ -95,6 +95,12 @@ def test_parameters_are_never_null_and_say_whether_they_are_needed(operations):
             assert isinstance(parameter["schema"].get("type", ""), str), (name, parameter)
 
 
+def test_objects_say_which_members_they_have_or_that_they_may_have_any(specification):
+    for schema in schemas_in(specification):
+        if "object" in (kinds := schema.get("type", ())) and isinstance(kinds, str | list):
+            assert "properties" in schema or "additionalProperties" in schema, schema
+
+
 def test_formats_are_those_that_openapi_knows(specification):
     found = {schema["format"] for schema in schemas_in(specification) if isinstance(schema.get("format"), str)}
     assert found <= {"int32", "int64", "double", "date-time", "uri", "password", "binary"}

@@ -26,7 +26,7 @@ use crate::{
 /// The media type of bodies, errors and most answers.
 pub(super) const JSON: &str = "application/json";
 
-/// The media type of answers that go on for as long as there is something to tell.
+/// The media type of server-sent events.
 pub(super) const EVENT_STREAM: &str = "text/event-stream";
 
 /// The schemas that operations refer to.

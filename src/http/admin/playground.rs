@@ -66,7 +66,7 @@ impl JsonSchema for JsonObject {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "object" })
+        json_schema!({ "type": "object", "additionalProperties": true })
     }
 }
 
@@ -83,17 +83,23 @@ impl Responder for Tried {
 
 impl Describe for Tried {
     fn describe(operation: &mut Operation, schemas: &mut Schemas) {
-        let whole = "As a customer of the group would get it.";
-        operation.answers.push((JSON, json_schema!({ "type": "object", "description": whole })));
-        let streamed = "As a customer of the group would get it who asks for a stream.";
-        operation.answers.push((EVENT_STREAM, json_schema!({ "type": "string", "description": streamed })));
-        let told = json_schema!({
+        let whole = json_schema!({
             "type": "object",
-            "properties": { "error": { "type": "object" } },
-            "required": ["error"],
-            "description": "As a customer of the group would be told.",
+            "additionalProperties": true,
+            "description": "The answer that a customer of the group would get.",
         });
-        operation.failure = Some(json_schema!({ "anyOf": [schemas.error(), told] }));
+        let streamed = json_schema!({
+            "type": "string",
+            "description": "The events that a customer of the group would get, if the body asks for a stream.",
+        });
+        let refused = json_schema!({
+            "type": "object",
+            "properties": { "error": { "type": "object", "additionalProperties": true } },
+            "required": ["error"],
+            "description": "The error that a customer of the group would get.",
+        });
+        operation.answers.extend([(JSON, whole), (EVENT_STREAM, streamed)]);
+        operation.failure = Some(json_schema!({ "anyOf": [schemas.error(), refused] }));
     }
 }
 

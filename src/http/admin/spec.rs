@@ -38,7 +38,7 @@ impl Spec {
                 "securitySchemes": { "operatorKey": {
                     "type": "http",
                     "scheme": "bearer",
-                    "description": "An operator key; `Authorization: Api-Key KEY` does as well.",
+                    "description": "An operator key. `Authorization: Api-Key KEY` is accepted as well.",
                 } },
             },
         });
@@ -87,7 +87,7 @@ fn content(schema: Schema) -> Value {
 
 impl Describe for Spec {
     fn describe(operation: &mut Operation, _: &mut Schemas) {
-        operation.answers.push((JSON, json_schema!({ "type": "object" })));
+        operation.answers.push((JSON, json_schema!({ "type": "object", "additionalProperties": true })));
     }
 }
 

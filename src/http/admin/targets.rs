@@ -2,6 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::IgnoredAny};
+use serde_json::{Map, Value};
 
 use super::{
     body::Object,
@@ -26,6 +27,8 @@ pub(super) struct Target {
     secret_id: Option<String>,
     model_id: Option<String>,
     environment_name: Option<String>,
+    /// Always null: its provider is not supported.
+    #[schemars(with = "Option<Map<String, Value>>")]
     vertex_config: Option<()>,
 }
 
@@ -59,7 +62,7 @@ pub(super) struct NewTarget {
     /// For BASETEN.
     environment_name: Option<BasetenName>,
     /// Of a provider that is not supported.
-    #[schemars(with = "Option<()>")]
+    #[schemars(with = "Option<Map<String, Value>>")]
     vertex_config: Option<IgnoredAny>,
 }
 

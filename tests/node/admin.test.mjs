@@ -1,0 +1,56 @@
+// Types that openapi-typescript makes from /v1/spec, and openapi-fetch as the client that is checked against them.
+
+import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { mkdir, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import openapiTS, { astToString } from "openapi-typescript";
+import { operate } from "./support/admin_client.mjs";
+import { startAimock } from "./support/aimock.mjs";
+import { Gateway } from "../support/gateway.mjs";
+
+const GENERATED = join(import.meta.dirname, "../.cache/generated");
+
+let gateway, mock;
+
+before(async () => {
+  mock = await startAimock();
+  gateway = await Gateway.start();
+});
+
+after(async () => {
+  await gateway?.stop();
+  await mock?.stop();
+});
+
+test("a program compiles against the types of the admin API", async () => {
+  const types = astToString(await openapiTS(await gateway.admin("GET", "/v1/spec")));
+  await mkdir(GENERATED, { recursive: true });
+  await writeFile(join(GENERATED, "admin.ts"), types);
+  const compiler = join(import.meta.dirname, "node_modules/typescript/bin/tsc");
+  const said = await new Promise((resolve) => {
+    execFile(process.execPath, [compiler, "--project", import.meta.dirname], (_, stdout, stderr) => resolve(stdout + stderr));
+  });
+  assert.equal(said, "");
+});
+
+test("and finds what its types say", async () => {
+  const found = await operate(gateway.adminURL, gateway.adminKey, `${mock.url}/v1`);
+  assert.deepEqual(found.checks, ["reachable", "model", "stream", "usage"]);
+  assert.equal(found.name, null);
+  assert.equal(found.tried.model, "typed/good");
+  assert.ok(found.streamed.endsWith("data: [DONE]\n\n"));
+  assert.equal(found.failed, 502);
+  assert.equal(found.state, "failing");
+  const [, data] = found.live.split("data: ");
+  assert.equal(JSON.parse(data).status.upstreams.find((one) => one.slug === "typed/bad").state, "failing");
+  assert.deepEqual(found.slugs, ["typed/good", "typed/good"]);
+  assert.deepEqual(found.requests, [2]);
+  assert.equal(found.csv, "group_id,external_entity_id,requests,input_tokens,output_tokens,cached_input_tokens,cost");
+  assert.deepEqual(found.used, [2]);
+  assert.equal(found.today, 2);
+  assert.equal(found.actor, "API_KEY");
+  assert.equal(found.backup, "manifest.json");
+  assert.equal(found.code, "not_found");
+});

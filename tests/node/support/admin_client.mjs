@@ -1,0 +1,120 @@
+// A program as an operator would write it with openapi-fetch: every path, parameter, body and answer is checked against the
+// types that openapi-typescript makes of /v1/spec, which admin.test.mjs writes before it compiles this file.
+
+import createClient from "openapi-fetch";
+
+/** @typedef {import("../../.cache/generated/admin").paths} paths */
+/** @typedef {import("../../.cache/generated/admin").components["schemas"]} Schemas */
+
+const EPOCH = "2000-01-01T00:00:00Z";
+
+/** @type {typeof createClient<paths, "application/json">} Answers are JSON where `parseAs` does not say otherwise. */
+const connect = createClient;
+
+/**
+ * What a call answered, unless it failed.
+ *
+ * @template T
+ * @param {{ data?: T, error?: unknown, response: Response }} answer
+ * @returns {T}
+ */
+function good({ data, error, response }) {
+  if (data === undefined) throw new Error(`${response.url}: ${response.status} ${JSON.stringify(error)}`);
+  return data;
+}
+
+/**
+ * Serves the model at `upstream` to a customer, calls it and one that is not there, and reads what came of it.
+ *
+ * @param {string} baseUrl
+ * @param {string} key
+ * @param {string} upstream
+ */
+export async function operate(baseUrl, key, upstream) {
+  const api = connect({ baseUrl, headers: { authorization: `Bearer ${key}` } });
+  /** @type {(slug: string, base_url: string) => Promise<Schemas["Endpoint"]>} */
+  const serve = async (slug, base_url) => {
+    const targets = [{ provider: /** @type {const} */ ("OPENAI_COMPATIBLE"), base_url, target_model: "mock-model" }];
+    return good(await api.POST("/v1/gateway/endpoints", { body: { slug, targets, pricing: null } }));
+  };
+  await serve("typed/good", upstream);
+  // The port of the discard service, where nothing listens.
+  const bad = await serve("typed/bad", "http://127.0.0.1:9/v1");
+  const checked = good(await api.POST("/v1/gateway/endpoints/check", { body: { slug: "typed/new", targets: [{ provider: "DEMO" }] } }));
+  /** @type {("reachable" | "model" | "stream" | "usage")[]} */
+  const checks = checked.targets.flatMap((target) => target.checks.map((check) => check.name));
+
+  const group = good(
+    await api.POST("/v1/gateway/groups", {
+      body: {
+        metadata: { external_entity_id: "typed", name: null },
+        models: [{ slug: "typed/good", usage_limits: [{ type: "REQUEST", unit: "DAY", threshold: 50 }] }, { slug: "typed/bad" }],
+      },
+    }),
+  );
+  const path = { group_id: group.id };
+  const minted = good(await api.POST("/v1/gateway/groups/{group_id}/api_keys", { params: { path }, body: { name: "laptop" } }));
+  const prefix = { path: { ...path, api_key_prefix: minted.prefix } };
+  const updated = good(await api.PATCH("/v1/gateway/groups/{group_id}/api_keys/{api_key_prefix}", { params: prefix, body: { name: null } }));
+
+  /** @type {(model: string, stream: boolean) => Schemas["Try"]} */
+  const chat = (model, stream) => ({ route: "/v1/chat/completions", body: { model, stream, messages: [{ role: "user", content: "hello" }] } });
+  const tried = good(await api.POST("/v1/gateway/groups/{group_id}/try", { params: { path }, body: chat("typed/good", false) }));
+  const streamed = await api.POST("/v1/gateway/groups/{group_id}/try", { params: { path }, body: chat("typed/good", true), parseAs: "text" });
+  const failed = await api.POST("/v1/gateway/groups/{group_id}/try", { params: { path }, body: chat("typed/bad", false) });
+
+  const status = good(await api.GET("/v1/gateway/status"));
+  /** @type {"ok" | "failing" | "unused" | undefined} */
+  const state = status.upstreams.find((one) => one.endpoint_id === bad.id)?.state;
+  const live = await api.GET("/v1/gateway/live", { parseAs: "stream" });
+  const events = good(await api.GET("/v1/gateway/events", { params: { query: { start_time: EPOCH, order: "desc", limit: 10 } } }));
+  const query = { start_time: EPOCH, group_by: "group" };
+  const report = good(await api.GET("/v1/gateway/usage_report", { params: { query } }));
+  const csv = await api.GET("/v1/gateway/usage_report", { params: { query: { ...query, format: "csv" } }, parseAs: "text" });
+  const usage = good(await api.GET("/v1/gateway/groups/{group_id}/usage", { params: { path } }));
+  const tree = good(await api.GET("/v1/gateway/group_tree"));
+  const audit = good(await api.GET("/v1/audit_logs", { params: { query: { event_type: "group.created" } } }));
+  const backup = await api.POST("/v1/gateway/backup", { parseAs: "arrayBuffer" });
+  const unknown = await api.GET("/v1/gateway/groups/{group_id}", { params: { path: { group_id: "nothing" } } });
+  /** @type {string | undefined} */
+  const code = unknown.error?.code;
+
+  return {
+    checks,
+    name: updated.name,
+    tried,
+    streamed: good(streamed),
+    failed: failed.response.status,
+    state,
+    live: await firstEvent(good(live)),
+    slugs: events.items.map((event) => event.modelSlug),
+    requests: report.items.map((row) => row.requests),
+    csv: good(csv).split("\n")[0],
+    used: usage.usage["typed/good"]?.map((limit) => limit.current_usage),
+    today: tree.items[0]?.today?.used,
+    actor: audit.items[0]?.actor.type,
+    backup: new TextDecoder().decode(good(backup)).split("\0")[0],
+    code,
+  };
+}
+
+/** @param {ReadableStream<Uint8Array> | null} stream */
+async function firstEvent(stream) {
+  const reader = stream?.getReader();
+  let text = "";
+  while (reader && !text.includes("\n\n")) text += new TextDecoder().decode((await reader.read()).value);
+  await reader?.cancel();
+  return text;
+}
+
+/** @param {ReturnType<typeof connect>} api */
+export async function wrong(api) {
+  // @ts-expect-error The parameter is required.
+  await api.GET("/v1/gateway/usage_report", { params: { query: {} } });
+  // @ts-expect-error There is no such format.
+  await api.GET("/v1/gateway/usage_report", { params: { query: { start_time: EPOCH, format: "xml" } } });
+  // @ts-expect-error A field is missing.
+  await api.POST("/v1/secrets", { body: { name: "a" } });
+  // @ts-expect-error There is no such path.
+  await api.GET("/v1/gateway/nothing");
+}
