@@ -7,6 +7,7 @@ import itertools
 import pytest
 
 from support.books import COLUMNS, from_csv, keyed, report_of
+from support.commands import run
 from support.gateway import EPOCH, Customer, parse_time, prefix_of
 from support.upstream import Reply, ScriptedUpstream
 from support.wall_clock import WallClock
@@ -92,6 +93,9 @@ def test_csv_has_nothing_that_a_spreadsheet_would_compute(gateway, upstream):
     assert row["output_tokens"] == "2"
     [item] = gateway.admin("GET", PATH, query={**query, "format": "json"})["items"]
     assert item["external_entity_id"] == "=cmd|' /C calc'!A0" and item["model_slug"] == "-acme/chat"
+    exported = run("export", "--events", "--format", "csv", "--data-dir", gateway.data_dir)
+    last = list(csv.DictReader(io.StringIO(exported)))[-1]
+    assert last["externalEntityId"] == "'=cmd|' /C calc'!A0" and last["modelSlug"] == "'-acme/chat"
 
 
 # Some of it

@@ -6,6 +6,7 @@ use serde_json::value::RawValue;
 use ulid::Ulid;
 use uuid::Uuid;
 
+use super::spreadsheet::cell;
 use crate::domain::{money, record::Settled, time::rfc3339, usage};
 
 /// A billed request.
@@ -134,9 +135,9 @@ impl Event {
             self.timestamp.clone(),
             self.request_id.clone(),
             self.request_metadata.as_ref().map_or_else(String::new, |json| json.get().to_owned()),
-            self.model_slug.clone(),
-            self.external_entity_id.clone(),
-            self.api_key_prefix.clone(),
+            cell(self.model_slug.clone()),
+            cell(self.external_entity_id.clone()),
+            cell(self.api_key_prefix.clone()),
             self.tokens.input_tokens.to_string(),
             self.tokens.output_tokens.to_string(),
             self.tokens.cached_input_tokens.to_string(),

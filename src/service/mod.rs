@@ -35,6 +35,7 @@ pub mod reports;
 pub mod search;
 pub mod secrets;
 pub mod signing_key;
+pub mod spreadsheet;
 pub mod status;
 mod upkeep;
 pub mod verify;
