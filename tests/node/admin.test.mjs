@@ -28,7 +28,8 @@ test("a program compiles against the types of the admin API", async () => {
   const types = astToString(await openapiTS(await gateway.admin("GET", "/v1/spec")));
   await mkdir(GENERATED, { recursive: true });
   await writeFile(join(GENERATED, "admin.ts"), types);
-  const compiler = join(import.meta.dirname, "node_modules/typescript/bin/tsc");
+  // openapi-typescript is written against TypeScript 5; 7 compiles the same in an eighth of the time.
+  const compiler = join(import.meta.dirname, "node_modules/typescript-7/bin/tsc");
   const said = await new Promise((resolve) => {
     execFile(process.execPath, [compiler, "--project", import.meta.dirname], (_, stdout, stderr) => resolve(stdout + stderr));
   });
