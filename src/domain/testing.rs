@@ -88,9 +88,9 @@ pub(crate) struct Arrivals {
 }
 
 impl Arrivals {
-    /// The true sum of what is younger than `age_ns`, or exactly that old.
+    /// The true sum of what is younger than `age_ns`.
     pub(crate) fn within(&self, now_ns: u64, age_ns: u64) -> u64 {
-        self.all.iter().rev().take_while(|(at, _)| now_ns - at <= age_ns).map(|(_, amount)| amount).sum()
+        self.all.iter().rev().take_while(|(at, _)| now_ns - at < age_ns).map(|(_, amount)| amount).sum()
     }
 
     pub(crate) fn record(&mut self, now_ns: u64, amount: u64) {

@@ -1,19 +1,21 @@
 //! A rolling window: how much was recorded in the last second or minute.
 //!
-//! Time is cut into buckets of 1/63 of the window. What is recorded in a bucket counts until the last moment of that
-//! bucket is a whole window ago: then 63 later buckets have passed in full, so 64 of them, the oldest partial one
-//! included, are kept in a ring. From this follow the two promises:
+//! Time is cut into buckets of 1/63 of the window, and each bucket remembers the moment of its latest record. What was
+//! recorded in a bucket counts until that moment is a whole window ago, to the nanosecond. From this follow the
+//! invariants:
 //!
 //! * A sum is never below what was truly recorded in the last window: an error is only ever towards refusing.
-//! * What was recorded stops counting at most one bucket, less than 1/60 of the window, after it has rolled out.
+//! * A record stops counting at most one bucket, less than 1/60 of the window, after it has rolled out, and one that is
+//!   alone in its bucket does so exactly when it has.
+//! * If nothing more is recorded, the window is empty at most one window later.
 //!
-//! [`Span`] translates nanoseconds into buckets and back, [`Window`] knows buckets only. Amounts that a `u64` cannot add
-//! up stay at its maximum. Recording is constant time; moving on costs one subtraction for each occupied bucket that
-//! rolls out, and nothing for an idle one.
+//! Buckets that count at the same time span at most 64, one more than a window holds, so each has a slot of its own in a
+//! ring of 64. Amounts that a `u64` cannot add up stay at its maximum. Recording is constant time; moving on costs one
+//! subtraction for each occupied bucket that rolls out, and nothing for an idle one.
 
 use std::time::Duration;
 
-/// Slots of a ring, and with it the buckets that count at any moment.
+/// Slots of a ring, and with it the buckets that can count at any moment.
 const SLOTS: u64 = 64;
 
 /// How long a window is.
@@ -34,147 +36,169 @@ impl Span {
         }
     }
 
-    /// Rounded up: 63 buckets cover the window, by a few nanoseconds more.
+    /// Its length.
+    pub const fn length(self) -> Duration {
+        Duration::from_nanos(self.length_ns())
+    }
+
+    /// Rounded up: 63 buckets cover the window, by a few nanoseconds more. Fits in a `u32`.
     const fn bucket_ns(self) -> u64 {
         self.length_ns().div_ceil(SLOTS - 1)
     }
 
     /// The bucket that a moment belongs to.
-    pub const fn bucket_at(self, now_ns: u64) -> u64 {
+    pub(crate) const fn bucket_at(self, now_ns: u64) -> u64 {
         // Spelled out so that each division is by a constant.
         match self {
             Self::Second => now_ns / const { Self::Second.bucket_ns() },
             Self::Minute => now_ns / const { Self::Minute.bucket_ns() },
         }
     }
-
-    /// The first moment at which a bucket no longer counts.
-    pub const fn gone_at_ns(self, bucket: u64) -> u64 {
-        bucket.saturating_add(SLOTS).saturating_mul(self.bucket_ns())
-    }
-
-    /// How long from `now_ns` until a bucket no longer counts.
-    pub fn until_gone(self, bucket: u64, now_ns: u64) -> Duration {
-        Duration::from_nanos(self.gone_at_ns(bucket).saturating_sub(now_ns))
-    }
 }
 
-/// The sum over the last 64 buckets.
+/// The sum over one [`Span`].
 #[derive(Debug, Clone)]
 pub struct Window {
-    /// The bucket of the last [`Self::advance`].
-    newest: u64,
+    span: Span,
+    /// The moment of the last [`Self::advance`].
+    now_ns: u64,
+    /// The earliest bucket that holds something; meaningless if none does.
+    oldest: u64,
+    /// The moment from which on that bucket no longer counts; `u64::MAX` if none does.
+    oldest_gone_ns: u64,
     /// Which slots hold something: bit `bucket % 64`. The others' contents mean nothing.
     live: u64,
     sum: u64,
-    slots: [u64; SLOTS as usize],
-}
-
-impl Default for Window {
-    fn default() -> Self {
-        Self { newest: 0, live: 0, sum: 0, slots: [0; SLOTS as usize] }
-    }
+    amounts: [u64; SLOTS as usize],
+    /// The moment of each bucket's latest record, in nanoseconds since the bucket's beginning.
+    latest: [u32; SLOTS as usize],
 }
 
 impl Window {
-    /// Moves on to a bucket: what it pushes out of the window no longer counts. An earlier one than the last changes
-    /// nothing.
-    pub fn advance(&mut self, bucket: u64) {
-        let steps = bucket.saturating_sub(self.newest);
-        if steps == 0 {
-            return;
-        }
-        // The slots of the buckets that begin hold what is one lap old.
-        let begun = match steps {
-            SLOTS.. => u64::MAX,
-            steps => ((1 << steps) - 1_u64).rotate_left(slot(self.newest.wrapping_add(1))),
-        };
-        self.newest = bucket;
-        let mut gone = self.live & begun;
-        self.live &= !begun;
-        if self.live == 0 {
-            self.sum = 0;
-            return;
-        }
-        while gone != 0 {
-            self.sum -= self.slots[gone.trailing_zeros() as usize];
-            gone &= gone - 1;
+    /// An empty window.
+    pub fn new(span: Span) -> Self {
+        let (amounts, latest) = ([0; SLOTS as usize], [0; SLOTS as usize]);
+        Self { span, now_ns: 0, oldest: 0, oldest_gone_ns: u64::MAX, live: 0, sum: 0, amounts, latest }
+    }
+
+    /// Moves on to a moment: what has rolled out by then no longer counts. An earlier one than the last changes nothing.
+    pub fn advance(&mut self, now_ns: u64) {
+        self.now_ns = self.now_ns.max(now_ns);
+        while self.oldest_gone_ns <= self.now_ns && self.live != 0 {
+            self.sum -= self.amounts[slot(self.oldest)];
+            self.live &= !(1 << slot(self.oldest));
+            self.find_oldest();
         }
     }
 
-    /// What counts at the bucket of the last [`Self::advance`].
+    /// What counts at the moment of the last [`Self::advance`].
     pub fn sum(&self) -> u64 {
         self.sum
     }
 
-    /// Records an amount in a bucket, at or before the last [`Self::advance`]; one that has rolled out is passed over.
-    pub fn record(&mut self, bucket: u64, amount: u64) {
+    /// Records an amount at a moment, at or before the last [`Self::advance`]; one that has rolled out is passed over.
+    pub fn record(&mut self, at_ns: u64, amount: u64) {
         // Cut so that the sum stays the exact sum of its slots.
         let amount = amount.min(u64::MAX - self.sum);
-        if amount == 0 || !self.counts(bucket) {
+        if amount == 0 || at_ns > self.now_ns || self.now_ns - at_ns >= self.span.length_ns() {
             return;
         }
+        let bucket = self.span.bucket_at(at_ns);
         let slot = slot(bucket);
-        let held = if self.live & (1 << slot) == 0 { 0 } else { self.slots[slot as usize] };
-        self.slots[slot as usize] = held + amount;
-        self.live |= 1 << slot;
+        let since_begun = (at_ns - bucket * self.span.bucket_ns()) as u32;
+        if self.live & (1 << slot) == 0 {
+            if self.live == 0 || bucket < self.oldest {
+                self.oldest = bucket;
+                self.oldest_gone_ns = self.gone_after(at_ns);
+            }
+            self.live |= 1 << slot;
+            self.amounts[slot] = amount;
+            self.latest[slot] = since_begun;
+        } else {
+            if bucket == self.oldest {
+                self.oldest_gone_ns = self.oldest_gone_ns.max(self.gone_after(at_ns));
+            }
+            self.amounts[slot] += amount;
+            self.latest[slot] = self.latest[slot].max(since_begun);
+        }
         self.sum += amount;
     }
 
-    /// Takes back what was recorded in a bucket; nothing is left to take back once it has rolled out.
-    pub fn take_back(&mut self, bucket: u64, amount: u64) {
+    /// Takes back what was recorded at a moment; nothing is left to take back once its bucket has rolled out.
+    pub fn take_back(&mut self, at_ns: u64, amount: u64) {
+        let bucket = self.span.bucket_at(at_ns);
         let slot = slot(bucket);
-        if !self.counts(bucket) || self.live & (1 << slot) == 0 {
+        let is_in_ring = bucket >= self.oldest && bucket - self.oldest < SLOTS;
+        if !is_in_ring || self.live & (1 << slot) == 0 {
             return;
         }
-        let amount = amount.min(self.slots[slot as usize]);
-        self.slots[slot as usize] -= amount;
+        let amount = amount.min(self.amounts[slot]);
+        self.amounts[slot] -= amount;
         self.sum -= amount;
-        if self.slots[slot as usize] == 0 {
+        if self.amounts[slot] == 0 {
             self.live &= !(1 << slot);
+            self.find_oldest();
         }
     }
 
-    /// The earliest bucket by whose end at least `amount` has rolled out, if nothing more is recorded; `None` if less
-    /// than that is here.
-    pub fn rolled_out_with(&self, amount: u64) -> Option<u64> {
-        let mut rest = self.oldest_first();
+    /// How long after the last [`Self::advance`] at least `amount` has rolled out, if `held` is recorded at that moment
+    /// and nothing after it; `None` if less than that is here.
+    pub fn until_freed(&self, amount: u64, held: u64) -> Option<Duration> {
+        let newest = self.span.bucket_at(self.now_ns);
         let mut freed = 0_u64;
-        while rest != 0 {
-            let bucket = self.bucket(rest.trailing_zeros());
-            freed += self.slots[slot(bucket) as usize];
-            if freed >= amount {
-                return Some(bucket);
+        for bucket in self.buckets() {
+            // What is held would renew this bucket.
+            if held > 0 && bucket == newest {
+                break;
             }
-            rest &= rest - 1;
+            freed += self.amounts[slot(bucket)];
+            if freed >= amount {
+                return Some(self.until_gone(bucket));
+            }
         }
-        None
+        (held > 0 && self.sum.saturating_add(held) >= amount).then(|| self.span.length())
     }
 
-    /// The latest bucket that holds something; `None` if the window is empty.
-    pub fn latest(&self) -> Option<u64> {
-        let live = self.oldest_first();
-        (live != 0).then(|| self.bucket(u64::BITS - 1 - live.leading_zeros()))
+    /// How long after the last [`Self::advance`] the window is empty, if nothing more is recorded; `None` if it is.
+    pub fn until_empty(&self) -> Option<Duration> {
+        self.buckets().last().map(|bucket| self.until_gone(bucket))
     }
 
-    fn counts(&self, bucket: u64) -> bool {
-        bucket <= self.newest && self.newest - bucket < SLOTS
+    /// The buckets that hold something, oldest first.
+    fn buckets(&self) -> impl Iterator<Item = u64> {
+        let oldest = self.oldest;
+        let mut rest = self.live.rotate_right(slot(oldest) as u32);
+        std::iter::from_fn(move || {
+            let bucket = (rest != 0).then(|| oldest + u64::from(rest.trailing_zeros()))?;
+            rest &= rest - 1;
+            Some(bucket)
+        })
     }
 
-    /// [`Self::live`] turned so that bit 0 is the oldest bucket that counts and bit 63 the newest.
-    fn oldest_first(&self) -> u64 {
-        self.live.rotate_right(slot(self.newest.wrapping_add(1)))
+    /// When a record of `at_ns` has rolled out.
+    fn gone_after(&self, at_ns: u64) -> u64 {
+        at_ns.saturating_add(self.span.length_ns())
     }
 
-    /// The bucket behind a bit of [`Self::oldest_first`]. In a ring younger than one lap the buckets before time's
-    /// beginning are never live.
-    fn bucket(&self, bit: u32) -> u64 {
-        self.newest.saturating_sub(SLOTS - 1 - u64::from(bit))
+    /// The moment from which on a bucket that holds something no longer counts.
+    fn gone_at_ns(&self, bucket: u64) -> u64 {
+        self.gone_after(bucket * self.span.bucket_ns() + u64::from(self.latest[slot(bucket)]))
+    }
+
+    fn until_gone(&self, bucket: u64) -> Duration {
+        Duration::from_nanos(self.gone_at_ns(bucket).saturating_sub(self.now_ns))
+    }
+
+    /// A bucket may have been emptied: finds the oldest of those that hold something.
+    fn find_oldest(&mut self) {
+        let oldest = self.buckets().next();
+        self.oldest_gone_ns = oldest.map_or(u64::MAX, |oldest| self.gone_at_ns(oldest));
+        self.oldest = oldest.unwrap_or(self.oldest);
     }
 }
 
-fn slot(bucket: u64) -> u32 {
-    (bucket % SLOTS) as u32
+fn slot(bucket: u64) -> usize {
+    (bucket % SLOTS) as usize
 }
 
 #[cfg(test)]

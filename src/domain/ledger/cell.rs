@@ -25,15 +25,13 @@ const DAYS_OVER_NS: u64 = 3 * 86_400_000_000_000;
 pub(super) struct Moment {
     /// Never before that of an earlier call.
     pub(super) ns: u64,
-    buckets: [u64; 2],
     pub(super) day: Day,
     until_midnight: Duration,
 }
 
 impl Moment {
     pub(super) fn new(ns: u64, now: Now) -> Self {
-        let buckets = [Span::Second.bucket_at(ns), Span::Minute.bucket_at(ns)];
-        Self { ns, buckets, day: now.day(), until_midnight: now.until_midnight() }
+        Self { ns, day: now.day(), until_midnight: now.until_midnight() }
     }
 
     /// How a limit stands that nothing was ever held against.
@@ -116,11 +114,9 @@ impl Cell {
         self.touched_ns = at.ns;
         let windows = self.windows.get_or_insert_default();
         for span in [Span::Second, Span::Minute] {
-            let now = at.buckets[span as usize];
-            let bucket = if ago_ns == 0 { now } else { span.bucket_at(at.ns.saturating_sub(ago_ns)) };
             let window = windows.at(what, span);
-            window.advance(now);
-            window.record(bucket, amount);
+            window.advance(at.ns);
+            window.record(at.ns.saturating_sub(ago_ns), amount);
         }
     }
 
@@ -129,8 +125,8 @@ impl Cell {
         let Some(windows) = &mut self.windows else { return };
         for span in [Span::Second, Span::Minute] {
             let window = windows.at(LimitType::Request, span);
-            window.advance(at.buckets[span as usize]);
-            window.take_back(span.bucket_at(admitted_ns), 1);
+            window.advance(at.ns);
+            window.take_back(admitted_ns, 1);
         }
     }
 
@@ -162,12 +158,12 @@ impl Cell {
             return None;
         }
         let (what, unit) = (limit.limit.limit_type, limit.limit.unit);
-        let excess = self.figures(what, unit, at).sum().saturating_add(asked).saturating_sub(threshold);
+        let figures = self.figures(what, unit, at);
+        let excess = figures.sum().saturating_add(asked).saturating_sub(threshold);
         let Some(span) = span(unit) else { return Some(at.until_midnight) };
-        let recorded = self.window(what, span, at).and_then(|window| window.rolled_out_with(excess));
-        // What running requests hold would be recorded now.
-        let bucket = recorded.unwrap_or(at.buckets[span as usize]);
-        Some(span.until_gone(bucket, at.ns))
+        let freed = self.window(what, span, at).and_then(|window| window.until_freed(excess, figures.held));
+        // Without rings there is only what running requests hold, which would be recorded now.
+        Some(freed.unwrap_or(span.length()))
     }
 
     pub(super) fn standing(&mut self, limit: &EffectiveLimit, at: &Moment) -> Standing {
@@ -176,10 +172,8 @@ impl Cell {
         let reset = match span(unit) {
             None => Some(at.until_midnight),
             // It would be recorded now, behind everything else.
-            Some(span) if figures.held > 0 => Some(span.until_gone(at.buckets[span as usize], at.ns)),
-            Some(span) => {
-                self.window(what, span, at).and_then(|w| w.latest()).map(|bucket| span.until_gone(bucket, at.ns))
-            }
+            Some(span) if figures.held > 0 => Some(span.length()),
+            Some(span) => self.window(what, span, at).and_then(|window| window.until_empty()),
         };
         let begun = match unit {
             Unit::Day => self.running > 0 || self.days.get(at.day).requests > 0,
@@ -206,7 +200,7 @@ impl Cell {
 
     fn window(&mut self, what: LimitType, span: Span, at: &Moment) -> Option<&Window> {
         let window = self.windows.as_mut()?.at(what, span);
-        window.advance(at.buckets[span as usize]);
+        window.advance(at.ns);
         Some(window)
     }
 }
@@ -220,10 +214,17 @@ fn span(unit: Unit) -> Option<Span> {
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Windows {
     requests: [Window; 2],
     tokens: [Window; 2],
+}
+
+impl Default for Windows {
+    fn default() -> Self {
+        let both = || [Span::Second, Span::Minute].map(Window::new);
+        Self { requests: both(), tokens: both() }
+    }
 }
 
 impl Windows {

@@ -37,7 +37,7 @@ struct Running {
 /// Every arrival, and no ring.
 #[derive(Clone, Default)]
 struct Model {
-    /// (when, how much) per cell and type.
+    /// (when, how much) per cell and type, in their order. One that was taken back is 0.
     arrivals: BTreeMap<(Key, LimitType), Vec<(u64, u64)>>,
     days: BTreeMap<(Key, Day), (u64, u64)>,
     running: BTreeMap<usize, Running>,
@@ -49,12 +49,12 @@ impl Model {
         let ns = now.monotonic_ns;
         let used = match window(unit) {
             Some(span) => {
-                let counts = |at: u64| match exactly {
-                    true => at + span.length_ns() >= ns,
-                    false => span.gone_at_ns(span.bucket_at(at + ORIGIN_NS)) > ns + ORIGIN_NS,
-                };
                 let all = self.arrivals.get(&(key, what)).map_or(&[][..], Vec::as_slice);
-                all.iter().filter(|(at, _)| counts(*at)).map(|(_, amount)| amount).sum()
+                let bucket = |at: u64| span.bucket_at(at + ORIGIN_NS);
+                // The latest arrival of the same bucket, itself if there is no later one.
+                let latest = |at: u64| all.iter().rev().map(|(at, _)| *at).find(|other| bucket(*other) == bucket(at));
+                let ends = |at: u64| if exactly { at } else { latest(at).unwrap_or(at) } + span.length_ns();
+                all.iter().filter(|(at, _)| ends(*at) > ns).map(|(_, amount)| amount).sum()
             }
             None => {
                 let (requests, tokens) = self.days.get(&(key, now.day())).copied().unwrap_or_default();
@@ -77,6 +77,9 @@ impl Model {
     }
 
     fn arrive(&mut self, key: Key, what: LimitType, ns: u64, amount: u64) {
+        if amount == 0 {
+            return;
+        }
         let all = self.arrivals.entry((key, what)).or_default();
         all.retain(|(at, _)| at + 2 * Span::Minute.length_ns() > ns);
         all.push((ns, amount));
@@ -103,8 +106,9 @@ impl Model {
         let Some(running) = self.running.remove(&id) else { return };
         for key in running.keys {
             let all = self.arrivals.entry((key, Request)).or_default();
-            if give_back_rate && let Some(at) = all.iter().position(|(at, _)| *at == running.admitted_ns) {
-                all.remove(at);
+            let of_it = |(at, amount): &&mut (u64, u64)| *at == running.admitted_ns && *amount > 0;
+            if give_back_rate && let Some((_, amount)) = all.iter_mut().find(of_it) {
+                *amount = 0;
             }
         }
     }
