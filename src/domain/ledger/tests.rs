@@ -562,4 +562,56 @@ proptest! {
             prop_assert_eq!(figures(&mut ledger, after_ms(0), group, Request, Daily).1, 0);
         }
     }
+
+    #[test]
+    fn no_sequence_of_reports_makes_an_estimate_leave_its_bounds(
+        reports in prop::collection::vec(
+            (0_u128..12, any::<bool>(), prop_oneof![0_u64..600, Just(20_000), number()], number(), number(), number()),
+            1..30,
+        ),
+        repeated in 1_usize..30,
+        bytes in number(),
+    ) {
+        let (mut ledger, mut estimates) = (Ledger::default(), Estimates::default());
+        let estimate = |ledger: &mut Ledger, estimates: &Estimates, group: GroupId, prompt_bytes: u64| {
+            let slug = estimates.get(SLUG, Route::ChatCompletions, prompt_bytes);
+            let hold = ledger.admit(after_ms(0), &[group], SLUG, &[], &Ask { prompt_bytes, slug, ..chat(0) }).unwrap().hold;
+            (hold.prompt_tokens(), hold)
+        };
+        for (group, other_route, prompt_bytes, n, input, output) in reports {
+            let group = GroupId(group);
+            let route = if other_route { Route::Embeddings } else { Route::ChatCompletions };
+            for _ in 0..repeated {
+                let slug = estimates.get(SLUG, route, prompt_bytes);
+                let ask = Ask { route, prompt_bytes, n, slug, ..chat(0) };
+                let hold = ledger.admit(after_ms(0), &[group], SLUG, &[], &ask).unwrap().hold;
+                if let Some(sample) = ledger.settle(hold, after_ms(0), billed(input, output), UsageSource::Upstream) {
+                    estimates.learn(group, &sample);
+                }
+            }
+            // Of one who reports and of one who never called.
+            for asking in [group, GroupId(1 << 64)] {
+                for bytes in [bytes, prompt_bytes, 255, 256, 20_000] {
+                    let (tokens, hold) = estimate(&mut ledger, &estimates, asking, bytes);
+                    ledger.release(hold, after_ms(0), true);
+                    let (least, most) = (bytes.div_ceil(16).clamp(1, MAX_HOLD), bytes.clamp(1, MAX_HOLD));
+                    prop_assert!((least..=most).contains(&tokens), "{tokens} for {bytes} bytes");
+                }
+            }
+        }
+        prop_assert!(estimate(&mut ledger, &estimates, OWN, 20_000).0 >= 1250, "and so not 100");
+    }
+
+    #[test]
+    fn reports_of_no_prompt_tokens_teach_no_ratio(outputs in prop::collection::vec(number(), 1..100)) {
+        let (mut ledger, mut estimates) = (Ledger::default(), Estimates::default());
+        for output in outputs {
+            let hold = ledger.admit(after_ms(0), &[OWN], SLUG, &[], &chat(5000)).unwrap().hold;
+            prop_assert_eq!(hold.prompt_tokens(), 5000);
+            if let Some(sample) = ledger.settle(hold, after_ms(0), billed(0, output), UsageSource::Upstream) {
+                estimates.learn(OWN, &sample);
+            }
+            prop_assert_eq!(estimates.get(SLUG, Route::ChatCompletions, 20_000).ratio, Ratio::START);
+        }
+    }
 }
