@@ -3,6 +3,8 @@
 //! Every layer is read into one table of texts and then into `Config` by one set of rules, so a value means the same
 //! wherever it stands, and an error names the field and the place that it came from.
 
+mod origins;
+
 use std::{
     fmt,
     net::SocketAddr,
@@ -11,6 +13,8 @@ use std::{
 };
 
 use serde::{Deserialize, Deserializer, de::Error as _};
+
+pub use self::origins::Origins;
 
 /// How Tollgate runs.
 #[derive(Debug, Clone, Deserialize)]
@@ -58,6 +62,8 @@ pub struct Config {
     /// Tracing filter.
     #[serde(deserialize_with = "log_filter")]
     pub log: String,
+    /// Whose web pages may call the inference listener.
+    pub cors_origins: Origins,
     /// How upstreams are waited for.
     pub upstream: UpstreamConfig,
 }
@@ -115,6 +121,7 @@ impl Default for Config {
             admin_url: None,
             workers: 0,
             log: "info".to_owned(),
+            cors_origins: Origins::None,
             upstream: UpstreamConfig::default(),
         }
     }
@@ -131,7 +138,7 @@ impl Default for UpstreamConfig {
 }
 
 /// Every field, as it is named in the file; `_` stands for the section's dot in flags and variables.
-pub const FIELDS: [&str; 18] = [
+pub const FIELDS: [&str; 19] = [
     "listen",
     "admin_listen",
     "data_dir",
@@ -147,6 +154,7 @@ pub const FIELDS: [&str; 18] = [
     "admin_url",
     "workers",
     "log",
+    "cors_origins",
     "upstream.connect_timeout",
     "upstream.first_byte_timeout",
     "upstream.idle_timeout",

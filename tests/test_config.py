@@ -46,6 +46,8 @@ def refused(**settings):
         ("upstream_idle_timeout", "-1s"),
         ("admin_url", "not a url"),
         ("public_url", "not a url"),
+        ("cors_origins", "https://app.example.com/path"),
+        ("cors_origins", "*, https://app.example.com"),
     ],
     ids=str,
 )
