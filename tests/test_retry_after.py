@@ -1,4 +1,5 @@
-"""When a refusal says to come back: late enough to be let in, and at most one bucket, 1/60 of the window, too late.
+"""When a refusal says to come back: late enough to be let in, at most 1/60 of the window too late, and never later than a
+whole window.
 
 An admission lies between a request's sending and its answer, and so does a refusal; every bound below is drawn from the
 end of that span that favours nobody, on the monotonic clock, so that a slow machine proves less and never fails.
@@ -13,7 +14,7 @@ import time
 
 import pytest
 
-from support.gateway import Customer, Gateway, fresh, message, model, rate
+from support.gateway import Customer, Gateway, fresh, message, model, rate, seconds_to_midnight
 from support.upstream import Reply
 from support.wire import Connection
 
@@ -91,10 +92,12 @@ def is_true(caller, fit, kind, window):
     first, last = caller.admitted[-fit], caller.admitted[-1]
     wait = int(refused.answer.headers["retry-after"])
     least, most = bounds(first, refused, window)
-    assert max(1, math.ceil(least)) <= wait <= max(1, math.ceil(most)), (least, wait, most)
-    # The reset, which is told to the millisecond while it is below a second, is that of the last call.
+    assert max(1, math.ceil(least)) <= wait <= max(1, math.ceil(min(most, window))), (least, wait, most)
+    assert refused.answer.error["retry_after_s"] == wait
+    assert f"Try again in {'1 min' if wait == 60 else f'{wait} s'}." in refused.answer.error["message"]
+    # The reset, which is told to the millisecond while it is below a second, is exactly that of the last call.
     reset = seconds(refused.answer.headers[f"x-ratelimit-reset-{kind.lower()}s"])
-    least, most = bounds(last, refused, window)
+    least, most = last.sent + window - refused.heard, last.heard + window - refused.sent
     assert least <= reset <= (most + ROUNDING if reset < 1 else math.ceil(most)), (least, reset, most)
     time.sleep(max(0.0, refused.heard + wait - time.monotonic()))
     assert caller.call().answer.status == 200, "the wait that a refusal names is enough"
@@ -153,7 +156,7 @@ def test_of_two_limits_that_stop_a_request_the_longer_wait_is_told(limited, slug
     _, customer = limited([rate("REQUEST", "SECOND", 1), rate("TOKEN", "MINUTE", 10)])
     assert customer.chat(slug).status == 200
     refused = customer.chat(slug)
-    assert refused.status == 429 and int(refused.headers["retry-after"]) > 2
+    assert refused.status == 429 and int(refused.headers["retry-after"]) > 1
     assert "token" in refused.error["message"]
 
 
@@ -164,10 +167,33 @@ def test_what_runs_is_expected_to_end_now(gateway, upstream, limited, slug):
     running = customer.begin_chat(slug, "hi")
     gate.reached()
     refused = customer.chat(slug, "hi")
-    assert refused.status == 429 and refused.headers["retry-after"] == "2", "a second and a part of a bucket"
+    assert refused.status == 429 and refused.headers["retry-after"] == "1"
     gate.release()
     assert running.read_answer().status == 200
     running.close()
+
+
+def test_a_refusal_of_one_request_a_minute_is_one_that_sdks_wait_for(limited, slug):
+    _, customer = limited([rate("REQUEST", "MINUTE", 1)])
+    assert customer.chat(slug).status == 200
+    refused = customer.chat(slug)
+    assert refused.status == 429 and 55 < int(refused.headers["retry-after"]) <= 60, "SDKs take no more than 60"
+    assert refused.error["retry_after_s"] == int(refused.headers["retry-after"])
+    assert "x-should-retry" not in refused.headers
+
+
+def test_a_wait_for_the_day_to_end_is_told_in_words_and_not_as_retry_after(limited, slug):
+    _, customer = limited([], [rate("REQUEST", "DAY", 1)])
+    if (left := seconds_to_midnight()) < 7300:
+        pytest.skip("the day is about to be over")
+    assert customer.chat(slug).status == 200
+    refused = customer.chat(slug)
+    assert refused.status == 429 and "retry-after" not in refused.headers and refused.headers["x-should-retry"] == "false"
+    wait = refused.error["retry_after_s"]
+    assert left - 60 < wait <= left + 1
+    hours, minutes = divmod(math.ceil(wait / 60), 60)
+    words = f"{hours} h {minutes} min" if minutes else f"{hours} h"
+    assert refused.error["message"].endswith(f"Try again in {words}.")
 
 
 # What can never pass
@@ -193,6 +219,7 @@ def test_what_never_fits_is_told_so_and_not_to_come_back(gateway, upstream, slug
     assert answer.status == 429 and answer.error["type"] == "rate_limit_error"
     assert "retry-after" not in answer.headers and answer.headers["x-should-retry"] == "false"
     assert "never" in answer.error["message"] and "Try again" not in answer.error["message"]
+    assert answer.error["retry_after_s"] is None
     assert upstream.count == 0
     told = gateway.limits(group, slug, tokens=100)
     assert told["admitted"] is False and told["retry_after_s"] is None and told["stopped_by"] == 0
@@ -203,7 +230,7 @@ def test_a_shorter_prompt_passes_where_a_long_one_never_does(limited, slug):
     assert customer.chat(slug, "y" * 400).headers["x-should-retry"] == "false"
     assert customer.chat(slug, "y").status == 200
     later = customer.chat(slug, "y")
-    assert later.status == 429 and 1 <= int(later.headers["retry-after"]) <= 61, "this one fits when the minute is over"
+    assert later.status == 429 and 1 <= int(later.headers["retry-after"]) <= 60, "this one fits when the minute is over"
 
 
 # Headers

@@ -47,7 +47,7 @@ mod webhooks;
 
 use std::{io, net::TcpListener, sync::Arc};
 
-use actix_http::{Request, Response, body::BoxBody};
+use actix_http::{Request, Response, body::BoxBody, h1::ExpectHandler};
 use actix_server::ServerBuilder;
 use actix_service::{IntoServiceFactory, Service, apply_fn_factory, map_config};
 use actix_web::{
@@ -68,11 +68,12 @@ pub fn listen(server: ServerBuilder, listener: TcpListener, gateway: Arc<Gateway
     connection::listen(server, "admin", listener, envelope::refuse, move || {
         let app = App::new().configure(routes(gateway.clone())).into_factory();
         // The default says another host and port than ours, which nothing here asks for.
-        apply_fn_factory(map_config(app, |()| AppConfig::default()), |request: Request, app| {
+        let answers = apply_fn_factory(map_config(app, |()| AppConfig::default()), |request: Request, app| {
             let answering = Answering::begin(&request);
             let answer = app.call(request);
             async move { Ok::<_, Error>(answering.until_end_of(Response::<BoxBody>::from(answer.await?), |_| false)) }
-        })
+        });
+        (answers, ExpectHandler)
     })
 }
 

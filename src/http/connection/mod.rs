@@ -15,7 +15,7 @@ mod patience;
 mod refusal;
 
 use std::{
-    future,
+    fmt, future,
     io::{self, IoSlice},
     net::TcpListener,
     pin::Pin,
@@ -38,7 +38,7 @@ use tokio::{
 };
 
 pub(in crate::http) use self::{
-    activity::{Activity, Answering},
+    activity::{Activity, Answered, Answering},
     framing::Fault,
     refusal::refusal,
 };
@@ -61,23 +61,28 @@ pub fn server(workers: usize, grace: Duration) -> ServerBuilder {
     if workers > 0 { builder.workers(workers) } else { builder }
 }
 
-/// Adds a listener to a server. Each worker answers requests with a service of its own, made by `service`.
-pub(in crate::http) fn listen<S, B>(
+/// Adds a listener to a server. Each worker has services of its own, made by `services`: one that answers requests, and
+/// one that is asked before it about requests with `Expect: 100-continue` and gives back those that are to go on.
+pub(in crate::http) fn listen<S, B, X>(
     server: ServerBuilder,
     name: &str,
     listener: TcpListener,
     refuse: Refuse,
-    service: impl Fn() -> S + Clone + Send + 'static,
+    services: impl Fn() -> (S, X) + Clone + Send + 'static,
 ) -> io::Result<ServerBuilder>
 where
     S: ServiceFactory<Request, Config = (), InitError = ()> + 'static,
     S::Error: Into<Response<BoxBody>>,
     S::Response: Into<Response<B>>,
     B: MessageBody + 'static,
+    X: ServiceFactory<Request, Config = (), Response = Request> + 'static,
+    X::Error: Into<Response<BoxBody>>,
+    X::InitError: fmt::Debug,
 {
     let shutdown = server.graceful_shutdown_signal();
     server.listen(name, listener, move || {
         let shutdown = shutdown.clone();
+        let (answers, continues) = services();
         let requests = HttpService::build()
             .keep_alive(KeepAlive::Timeout(KEEP_ALIVE))
             .client_request_timeout(FIRST_HEAD)
@@ -89,7 +94,8 @@ where
                 let shutdown = shutdown.clone();
                 async move { shutdown.notified().await }
             })
-            .h1(service());
+            .expect(continues)
+            .h1(answers);
         fn_service(move |stream: TcpStream| {
             // The pieces of a stream must not wait for each other.
             let _ = stream.set_nodelay(true);

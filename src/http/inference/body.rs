@@ -28,21 +28,25 @@ const TO_BEGIN: Duration = Duration::from_secs(60);
 /// The first room of a body that comes in pieces, in bytes; it doubles as it fills.
 const FIRST_ROOM: u64 = 64 << 10;
 
-/// Reads the whole body, and takes the memory that it needs from the common room.
-pub(super) async fn read_body(
-    gateway: &Gateway,
-    headers: &HeaderMap,
-    payload: &mut Payload,
-) -> Result<(Bytes, Room), Problem> {
+/// The length that a body is said to have, in bytes; a refusal if its head says that it cannot be accepted.
+pub(super) fn declared_length(gateway: &Gateway, headers: &HeaderMap) -> Result<Option<u64>, Problem> {
     let encoding = headers.get(header::CONTENT_ENCODING);
     if encoding.is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
         return Err(Problem::unsupported_encoding());
     }
     let max = gateway.config.max_body;
     let declared = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    if declared.is_some_and(|declared| declared > max) {
-        return Err(Problem::request_too_large(max));
-    }
+    if declared.is_some_and(|declared| declared > max) { Err(Problem::request_too_large(max)) } else { Ok(declared) }
+}
+
+/// Reads the whole body, and takes the memory that it needs from the common room.
+pub(super) async fn read_body(
+    gateway: &Gateway,
+    headers: &HeaderMap,
+    payload: &mut Payload,
+) -> Result<(Bytes, Room), Problem> {
+    let declared = declared_length(gateway, headers)?;
+    let max = gateway.config.max_body;
     let begun = Instant::now();
     let mut room = Room::default();
     let mut first = Bytes::new();

@@ -1,16 +1,22 @@
 //! Errors as OpenAI's SDKs expect them. This file alone knows which status each refusal becomes on this listener.
 
-use actix_http::StatusCode;
+use actix_http::{Method, StatusCode};
 use bytes::Bytes;
 use serde_json::{Value, json};
 use tracing::{debug, error};
 
-use super::{rate_limits, reply::Reply};
+use super::{rate_limits, reply::Reply, suggestion::suggestion, wait::Wait};
 use crate::{
     domain::ledger::Standings,
     http::connection::Fault,
     service::inference::{Failure, Refused},
 };
+
+/// The most characters of a method that an answer repeats.
+const METHOD_SHOWN: usize = 16;
+
+/// The most characters of a path that an answer repeats.
+const PATH_SHOWN: usize = 64;
 
 /// An answer that is not what the customer wanted.
 pub(super) struct Problem {
@@ -18,12 +24,10 @@ pub(super) struct Problem {
     code: Code,
     message: Box<str>,
     param: Option<Box<str>>,
-    /// Whole seconds, or as the upstream said.
-    retry_after: Option<Bytes>,
-    should_retry: Option<bool>,
+    retry: Retry,
     standings: Option<Box<Standings>>,
-    /// The method that the URL takes.
-    allow: Option<&'static str>,
+    /// The methods that the URL takes.
+    allow: Option<Methods>,
     closes: bool,
 }
 
@@ -34,6 +38,36 @@ enum Code {
     Theirs(Option<Box<str>>),
 }
 
+/// The methods that a URL takes.
+#[derive(Clone, Copy)]
+pub(super) enum Methods {
+    /// GET, and with it HEAD.
+    Get,
+    Post,
+}
+
+impl Methods {
+    /// The value of `Allow`.
+    fn header(self) -> &'static str {
+        match self {
+            Self::Get => "GET, HEAD",
+            Self::Post => "POST",
+        }
+    }
+}
+
+/// What is said about trying again.
+enum Retry {
+    Nothing,
+    /// A value of `Retry-After`: ours, or as the upstream said.
+    After(Bytes),
+    /// Of a limit that stops the request.
+    Limit(Wait),
+}
+
+/// Try again in five seconds.
+const SOON: Retry = Retry::After(Bytes::from_static(b"5"));
+
 impl Problem {
     fn new(status: StatusCode, code: &'static str, message: impl Into<Box<str>>) -> Self {
         Self {
@@ -41,8 +75,7 @@ impl Problem {
             code: Code::Ours(code),
             message: message.into(),
             param: None,
-            retry_after: None,
-            should_retry: None,
+            retry: Retry::Nothing,
             standings: None,
             allow: None,
             closes: false,
@@ -62,13 +95,22 @@ impl Problem {
         Self { closes: true, ..Self::new(status, fault.code(), fault.message()) }
     }
 
-    pub(super) fn method_not_allowed(allow: &'static str) -> Self {
-        let message = format!("This URL takes {allow} only.");
+    pub(super) fn method_not_allowed(method: &Method, allow: Methods) -> Self {
+        let takes = allow.header().replace(", ", " and ");
+        let message = match *method {
+            Method::OPTIONS => {
+                format!("This URL takes {takes}. OPTIONS is answered only where web pages may call it (CORS).")
+            }
+            _ => format!("This URL takes {takes}, not {}.", excerpt(method.as_str(), METHOD_SHOWN)),
+        };
         Self { allow: Some(allow), ..Self::new(StatusCode::METHOD_NOT_ALLOWED, "unknown_url", message) }
     }
 
-    pub(super) fn unknown_url() -> Self {
-        Self::new(StatusCode::NOT_FOUND, "unknown_url", "There is no such URL here.")
+    pub(super) fn unknown_url(method: &Method, path: &str) -> Self {
+        let (method, shown) = (excerpt(method.as_str(), METHOD_SHOWN), excerpt(path, PATH_SHOWN));
+        let meant = suggestion(path).map(|path| format!(" Did you mean {path}?")).unwrap_or_default();
+        let message = format!("There is no such URL here: {method} {shown}.{meant}");
+        Self::new(StatusCode::NOT_FOUND, "unknown_url", message)
     }
 
     pub(super) fn upgrade_required() -> Self {
@@ -77,7 +119,9 @@ impl Problem {
     }
 
     pub(super) fn invalid_api_key() -> Self {
-        let message = "The API key is missing or not valid. Send it as \"Authorization: Bearer KEY\".";
+        // Clients look for the first four words.
+        let message = "Incorrect API key provided: it is missing or not valid. Send it as \"Authorization: Bearer KEY\" or \
+                       \"x-api-key: KEY\".";
         Self::new(StatusCode::UNAUTHORIZED, "invalid_api_key", message)
     }
 
@@ -111,7 +155,7 @@ impl Problem {
 
     pub(super) fn overloaded() -> Self {
         Self {
-            retry_after: Some(Bytes::from_static(b"5")),
+            retry: SOON,
             ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", "Too many requests are being read just now.")
         }
     }
@@ -130,10 +174,8 @@ impl Problem {
             Refused::ModelNotFound(slug) => Self::model_not_found(&slug),
             Refused::Limit(slug, refusal) => {
                 let (code, message) = rate_limits::words(&slug, &refusal);
-                let wait = refusal.retry_after_s();
                 Self {
-                    retry_after: wait.map(|seconds| Bytes::from(seconds.to_string())),
-                    should_retry: wait.is_none_or(|seconds| seconds > rate_limits::LONG_WAIT_S).then_some(false),
+                    retry: Retry::Limit(Wait::of(&refusal)),
                     ..Self::new(StatusCode::TOO_MANY_REQUESTS, code, message)
                 }
             }
@@ -141,10 +183,7 @@ impl Problem {
                 // The upkeep thread says it once; here it would be a line for every customer who tries.
                 debug!(why, "nothing can be billed");
                 let message = "Requests cannot be accepted for the moment.";
-                Self {
-                    retry_after: Some(Bytes::from_static(b"5")),
-                    ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "metering_unavailable", message)
-                }
+                Self { retry: SOON, ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "metering_unavailable", message) }
             }
             Refused::NoUpstream => {
                 let message = "No model server is available for this model.";
@@ -162,7 +201,7 @@ impl Problem {
                 status: refusal.status,
                 code: Code::Theirs(refusal.code.map(Box::from)),
                 param: refusal.param.map(Box::from),
-                retry_after: refusal.retry_after,
+                retry: refusal.retry_after.map_or(Retry::Nothing, Retry::After),
                 ..Self::new(StatusCode::BAD_REQUEST, "upstream_refused", refusal.message)
             },
             Refused::Internal(cause) => {
@@ -191,17 +230,26 @@ impl Problem {
             Code::Ours(code) => Some(*code),
             Code::Theirs(code) => code.as_deref(),
         };
-        let error = json!({ "message": self.message, "type": error_type, "param": self.param, "code": code });
+        let mut error = json!({ "message": self.message, "type": error_type, "param": self.param, "code": code });
+        if let Retry::Limit(Wait(seconds)) = self.retry {
+            error["retry_after_s"] = json!(seconds);
+        }
         json!({ "error": error })
     }
 
     pub(super) fn into_reply(self) -> Reply {
         let mut reply = Reply::json(&self.body());
         reply.status = self.status;
-        reply.retry_after = self.retry_after;
-        reply.should_retry = self.should_retry;
+        match self.retry {
+            Retry::Nothing => {}
+            Retry::After(value) => reply.retry_after = Some(value),
+            Retry::Limit(wait) => {
+                reply.retry_after = wait.retry_after();
+                reply.should_retry = wait.should_retry();
+            }
+        }
         reply.standings = self.standings;
-        reply.allow = self.allow;
+        reply.allow = self.allow.map(Methods::header);
         reply.closes = self.closes;
         reply
     }
@@ -210,5 +258,33 @@ impl Problem {
 impl From<Failure> for Problem {
     fn from(failure: Failure) -> Self {
         Self { standings: failure.standings, ..Self::from_refused(failure.refused) }
+    }
+}
+
+/// The beginning of a text that a stranger sent; what is not visible ASCII is shown as `?`.
+fn excerpt(text: &str, most: usize) -> String {
+    let visible = |c: char| if c.is_ascii_graphic() { c } else { '?' };
+    let mut excerpt: String = text.chars().take(most).map(visible).collect();
+    if text.chars().nth(most).is_some() {
+        excerpt.push('\u{2026}');
+    }
+    excerpt
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_url_is_repeated_in_part_and_only_as_visible_characters() {
+        let message = |method: &[u8], path: &str| {
+            Problem::unknown_url(&Method::from_bytes(method).unwrap(), path).message.into_string()
+        };
+        assert_eq!(message(b"GET", "/nothing"), "There is no such URL here: GET /nothing.");
+        let told = message(b"POST", "/chat/completions");
+        assert_eq!(told, "There is no such URL here: POST /chat/completions. Did you mean /v1/chat/completions?");
+        assert_eq!(message(b"GET", "/a\u{202e}b\u{7f}c d"), "There is no such URL here: GET /a?b?c?d.");
+        let long = message(&[b'M'; 500], &format!("/{}", "x".repeat(60_000)));
+        assert!(long.len() < 150 && long.ends_with("xx\u{2026}."), "{long}");
     }
 }

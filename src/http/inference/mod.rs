@@ -4,6 +4,7 @@
 //! `x-request-id` of ours; every error is shaped as OpenAI's.
 
 mod body;
+mod cors;
 mod credential;
 mod error;
 mod headers;
@@ -11,8 +12,10 @@ mod malformed;
 mod models;
 mod rate_limits;
 mod reply;
+mod suggestion;
 mod trial;
 mod usage;
+mod wait;
 
 use std::{convert::Infallible, net::TcpListener, rc::Rc, sync::Arc, time::Instant};
 
@@ -24,12 +27,13 @@ use uuid::Uuid;
 
 pub(super) use self::trial::Trial;
 use self::{
-    body::read_body,
+    body::{declared_length, read_body},
+    cors::Cors,
     credential::credential,
-    error::Problem,
+    error::{Methods, Problem},
     reply::{Reply, ReplyBody},
 };
-use super::connection::{self, Answering};
+use super::connection::{self, Answered, Answering};
 use crate::{
     crypto::random,
     domain::route::Route,
@@ -41,22 +45,45 @@ use crate::{
     },
 };
 
+/// The paths that are read with GET or HEAD, beside [`ONE_MODEL`].
+const PATHS: [&str; 4] = ["/v1/models", "/v1/usage", "/healthz", "/readyz"];
+
+/// What comes before the slug of a model.
+const ONE_MODEL: &str = "/v1/models/";
+
 /// Adds the inference listener to a server.
 pub fn listen(server: ServerBuilder, listener: TcpListener, gateway: Arc<Gateway>) -> std::io::Result<ServerBuilder> {
     connection::listen(server, "inference", listener, malformed::refuse, move || {
         let worker = Rc::new(Worker::start(gateway.clone()));
-        fn_service(move |request: Request| {
-            let (worker, answering) = (worker.clone(), Answering::begin(&request));
+        let expecting = worker.clone();
+        let answers = fn_service(move |request: Request| {
+            let worker = worker.clone();
+            async move { Ok::<_, Infallible>(answer(&worker, request).await) }
+        });
+        // A request with `Expect: 100-continue` whose body would not be read is answered at once.
+        let continues = fn_service(move |request: Request| {
+            let worker = expecting.clone();
             async move {
-                let answer = answer(&worker, request, &answering).await;
-                Ok::<_, Infallible>(answering.until_end_of(answer, ReplyBody::is_broken))
+                if may_continue(&worker.gateway, &request) {
+                    return Ok(request);
+                }
+                Err(answer(&worker, request).await.map_into_boxed_body())
             }
-        })
+        });
+        (answers, continues)
     })
 }
 
 /// Answers one request, whatever comes.
-async fn answer(worker: &Worker, mut request: Request, answering: &Answering) -> Response<ReplyBody> {
+async fn answer(worker: &Worker, request: Request) -> Response<Answered<ReplyBody>> {
+    let answering = Answering::begin(&request);
+    let cors = Cors::of(&worker.gateway.config.cors_origins, request.head());
+    let mut answer = reply(worker, request, &answering, &cors).await;
+    cors.write(answer.headers_mut());
+    answering.until_end_of(answer, ReplyBody::is_broken)
+}
+
+async fn reply(worker: &Worker, mut request: Request, answering: &Answering, cors: &Cors) -> Response<ReplyBody> {
     let at = Instant::now();
     let mut payload = request.take_payload();
     let (version, peer) = (request.version(), request.peer_addr());
@@ -64,7 +91,10 @@ async fn answer(worker: &Worker, mut request: Request, answering: &Answering) ->
         return Problem::no_random().into_reply().into_response(Uuid::nil(), version, payload);
     };
     let name = route_name(request.path());
-    let answered = route(worker, request, &mut payload, id.as_u128(), at).await;
+    let answered = match cors.is_preflight() {
+        true => Ok(Reply::no_content()),
+        false => route(worker, request, &mut payload, id.as_u128(), at).await,
+    };
     // If the body ended early because of a fault, that is the reason to give.
     let answered = answered.map_err(|problem| answering.fault().map_or(problem, Problem::malformed));
     if let (Err(Problem { status: 401, .. }), Some(peer)) = (&answered, peer) {
@@ -103,7 +133,7 @@ fn route_name(path: &str) -> &'static str {
         "/v1/usage" => "/v1/usage",
         "/healthz" => "/healthz",
         "/readyz" => "/readyz",
-        path if path.starts_with("/v1/models/") => "/v1/models/{slug}",
+        path if slug(path).is_some() => "/v1/models/{slug}",
         path => Route::from_path(path).map_or("unknown", Route::path),
     }
 }
@@ -116,10 +146,12 @@ async fn route(
     at: Instant,
 ) -> Result<Reply, Problem> {
     let gateway = &worker.gateway;
-    let (method, path) = (request.method().clone(), request.path());
+    // The head of an answer to HEAD is that of GET; actix-http leaves out the body.
+    let method = Some(request.method()).filter(|method| **method != Method::HEAD).unwrap_or(&Method::GET);
+    let path = request.path();
     if let Some(route) = Route::from_path(path) {
-        if method != Method::POST {
-            return Err(Problem::method_not_allowed("POST"));
+        if *method != Method::POST {
+            return Err(Problem::method_not_allowed(method, Methods::Post));
         }
         let key = caller(gateway, &request)?;
         let passed_on = headers::passed_on(request.headers());
@@ -130,19 +162,27 @@ async fn route(
         return metered(worker, call).await;
     }
     match path {
+        "/v1/responses" if request.headers().contains_key(header::UPGRADE) => Err(Problem::upgrade_required()),
+        path if !PATHS.contains(&path) && slug(path).is_none() => Err(Problem::unknown_url(method, path)),
+        _ if *method != Method::GET => Err(Problem::method_not_allowed(method, Methods::Get)),
         "/healthz" => Ok(Reply::json(&serde_json::json!({ "status": "ok" }))),
         "/readyz" if gateway.cannot_meter().is_some() => Err(Problem::not_ready()),
         "/readyz" => Ok(Reply::json(&serde_json::json!({ "status": "ok" }))),
-        "/v1/models" | "/v1/usage" if method != Method::GET => Err(Problem::method_not_allowed("GET")),
         "/v1/models" => Ok(models::list(gateway, &*caller(gateway, &request)?)),
         "/v1/usage" => Ok(usage::of_key(gateway, &*caller(gateway, &request)?)),
-        "/v1/responses" if request.headers().contains_key(header::UPGRADE) => Err(Problem::upgrade_required()),
-        path => match path.strip_prefix("/v1/models/") {
-            Some(_) if method != Method::GET => Err(Problem::method_not_allowed("GET")),
-            Some(slug) => models::one(gateway, &*caller(gateway, &request)?, slug),
-            None => Err(Problem::unknown_url()),
-        },
+        path => models::one(gateway, &*caller(gateway, &request)?, slug(path).unwrap_or_default()),
     }
+}
+
+/// The slug in the path of one model.
+fn slug(path: &str) -> Option<&str> {
+    path.strip_prefix(ONE_MODEL).filter(|slug| !slug.is_empty())
+}
+
+/// Whether a client that waits for it may send its body: nothing in the head of the request speaks against reading it.
+fn may_continue(gateway: &Gateway, request: &Request) -> bool {
+    let has_body = Route::from_path(request.path()).is_some() && request.method() == Method::POST;
+    has_body && caller(gateway, request).is_ok() && declared_length(gateway, request.headers()).is_ok()
 }
 
 /// The customer who calls, by a key that is good now. Whatever is wrong with it, the answer is the same.

@@ -4,13 +4,11 @@ use std::{fmt, time::Duration};
 
 use actix_http::header::{HeaderMap, HeaderName};
 
+use super::wait::Wait;
 use crate::domain::{
     ledger::{Refusal, Standing, Standings},
     limit::{LimitKind, LimitType, Unit},
 };
-
-/// Beyond so many seconds an SDK should give up instead of sleeping.
-pub(super) const LONG_WAIT_S: u64 = 60;
 
 struct Names {
     limit: HeaderName,
@@ -90,11 +88,7 @@ pub(super) fn words(slug: &str, refusal: &Refusal) -> (&'static str, String) {
         ),
         _ => format!("{name} reached for {slug}: {counted} per {unit}, a limit that is shared with others."),
     };
-    let when = match refusal.retry_after_s() {
-        Some(seconds) => format!("Try again in {seconds} s."),
-        None => "This request can never pass it.".to_owned(),
-    };
-    (code, format!("{what} {when}"))
+    (code, format!("{what} {}", Wait::of(refusal)))
 }
 
 #[cfg(test)]

@@ -30,7 +30,7 @@ pub(super) struct Reply {
     pub(super) retry_after: Option<Bytes>,
     pub(super) should_retry: Option<bool>,
     pub(super) standings: Option<Box<Standings>>,
-    /// The method that the URL takes.
+    /// The methods that the URL takes.
     pub(super) allow: Option<&'static str>,
     /// The connection cannot be used again.
     pub(super) closes: bool,
@@ -53,6 +53,11 @@ impl Reply {
         }
     }
 
+    /// A 204.
+    pub(super) fn no_content() -> Self {
+        Self { status: 204, body: AnswerBody::Whole(Bytes::new()), ..Self::json(&()) }
+    }
+
     /// With what was not read of the request: as long as that is held, actix knows that the connection cannot be used
     /// again, and does not read a body that nobody wants to its end.
     pub(super) fn into_response(self, id: Uuid, version: Version, unread: Payload) -> Response<ReplyBody> {
@@ -67,8 +72,10 @@ impl Reply {
         }
         let headers = response.headers_mut();
         let content_type = self.content_type.and_then(value);
-        headers
-            .insert(header::CONTENT_TYPE, content_type.unwrap_or_else(|| HeaderValue::from_static("application/json")));
+        if status != StatusCode::NO_CONTENT {
+            let json = || HeaderValue::from_static("application/json");
+            headers.insert(header::CONTENT_TYPE, content_type.unwrap_or_else(json));
+        }
         let mut buffer = Uuid::encode_buffer();
         let id = id.hyphenated().encode_lower(&mut buffer);
         insert(headers, X_REQUEST_ID, value(Bytes::copy_from_slice(id.as_bytes())));

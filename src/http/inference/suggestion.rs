@@ -1,0 +1,125 @@
+//! The URL that somebody probably meant who called one that does not exist.
+//!
+//! Compared is what is left of a path in lower case without empty segments and without the prefixes that base URLs of
+//! other services have, so that a missing or doubled `/v1` and stray slashes do not count. Only routes of this build are
+//! proposed.
+
+use super::PATHS;
+use crate::domain::route::Route;
+
+/// Longer paths are no typing error. It also bounds the work that a stranger can ask for.
+const LONGEST: usize = 64;
+
+/// Segments at the beginning of a path that say nothing about the route.
+const PREFIXES: [&str; 2] = ["api", "openai"];
+
+const ONE_MODEL: &str = "/v1/models/{slug}";
+
+/// The nearest route, if one is near.
+pub(super) fn suggestion(path: &str) -> Option<&'static str> {
+    if path.len() > LONGEST {
+        return None;
+    }
+    let called = essence(path);
+    if called.starts_with("models/") {
+        return Some(ONE_MODEL);
+    }
+    let known = Route::ALL.into_iter().map(Route::path).chain(PATHS);
+    let near = known.filter_map(|path| {
+        let meant = essence(path);
+        let errors = distance(&called, &meant);
+        // One wrong letter in four could be another word.
+        (errors <= 2 && errors * 4 < meant.len()).then_some((errors, path))
+    });
+    near.min_by_key(|(errors, _)| *errors).map(|(_, path)| path)
+}
+
+/// A path as it is compared.
+fn essence(path: &str) -> String {
+    let path = path.to_ascii_lowercase();
+    let is_version = |segment: &str| {
+        let number = segment.strip_prefix('v');
+        number.is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    let is_prefix = |segment: &&str| PREFIXES.contains(segment) || is_version(segment);
+    let segments: Vec<_> = path.split('/').filter(|segment| !segment.is_empty()).skip_while(is_prefix).collect();
+    segments.join("/")
+}
+
+/// Letters to insert, delete, replace or swap with their neighbor to make one text the other: the optimal string
+/// alignment distance, in bytes.
+fn distance(one: &str, other: &str) -> usize {
+    let (one, other) = (one.as_bytes(), other.as_bytes());
+    let first: Vec<usize> = (0..=other.len()).collect();
+    let (mut before, mut last) = (first.clone(), first);
+    for (i, a) in one.iter().enumerate() {
+        let mut row = vec![i + 1];
+        for (j, b) in other.iter().enumerate() {
+            let replaced = last[j] + usize::from(a != b);
+            let is_swap = i > 0 && j > 0 && *a == other[j - 1] && one[i - 1] == *b;
+            let swapped = if is_swap { before[j - 1] + 1 } else { usize::MAX };
+            row.push(replaced.min(last[j + 1] + 1).min(row[j] + 1).min(swapped));
+        }
+        before = std::mem::replace(&mut last, row);
+    }
+    last[other.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn common_mistakes_lead_to_the_route_that_was_meant() {
+        const CHAT: &str = "/v1/chat/completions";
+        for (called, meant) in [
+            ("/chat/completions", CHAT),
+            ("/v1/v1/chat/completions", CHAT),
+            ("/v1//chat/completions", CHAT),
+            ("//v1/chat/completions", CHAT),
+            ("/v1/chat/completions/", CHAT),
+            ("/V1/Chat/Completions", CHAT),
+            ("/v2/chat/completions", CHAT),
+            ("/v1/chat/completion", CHAT),
+            ("/v1/chat/compeltions", CHAT),
+            ("/v1/chat/competions", CHAT),
+            ("/v1/chatcompletions", CHAT),
+            ("/openai/v1/chat/completions", CHAT),
+            ("/api/v1/chat/completions", CHAT),
+            ("/completions", "/v1/completions"),
+            ("/v1/completion", "/v1/completions"),
+            ("/v1/embedding", "/v1/embeddings"),
+            ("/models", "/v1/models"),
+            ("/v1/model", "/v1/models"),
+            ("/v1/models/", "/v1/models"),
+            ("/models/acme/chat", ONE_MODEL),
+            ("/usage", "/v1/usage"),
+            ("/health", "/healthz"),
+            ("/v1/healthz", "/healthz"),
+        ] {
+            assert_eq!(suggestion(called), Some(meant), "{called}");
+        }
+        let long = format!("/v1/chat/completions{}", "/".repeat(LONGEST));
+        for nothing in ["/", "", "/v1", "/v1/", "/favicon.ico", "/v1/gateway/groups", "/metrics", "/v1/spec", &long] {
+            assert_eq!(suggestion(nothing), None, "{nothing}");
+        }
+    }
+
+    #[test]
+    fn an_error_is_an_insertion_a_deletion_a_replacement_or_a_swap() {
+        for (one, other, errors) in
+            [("", "", 0), ("", "abc", 3), ("abc", "abc", 0), ("abc", "abd", 1), ("abc", "acb", 1), ("ab", "abcd", 2)]
+        {
+            assert_eq!((distance(one, other), distance(other, one)), (errors, errors), "{one} {other}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_path_is_compared(path in "\\PC{0,80}") {
+            suggestion(&path);
+        }
+    }
+}
