@@ -204,3 +204,22 @@ def test_a_stream_that_breaks_off_ends_as_http_wants_it(gateway, upstream, secon
         last = list(stream)[-1]
         assert json.loads(last)["error"]["type"] == "server_error"
         assert connection.is_closed_by_peer()
+
+
+def test_events_without_an_end_are_bounded_for_all_streams_together(gateway, upstream, second, customer, slug):
+    """Four events of 15 MB fit into the 64 MiB that there are, a fifth does not, and the four end well."""
+    long = b"data: " + json.dumps(chunk({"content": "x" * 15_000_000})).encode()
+    streams = []
+    for _ in range(4):
+        gate = upstream.gate()
+        upstream.reply_next(stream_of(TEXT, long, gate, b"\n\n", STOP, USAGE, "[DONE]"))
+        streams.append((gate, *customer.stream_chat(slug)))
+        gate.reached()
+    upstream.reply_next(stream_of(TEXT, long, upstream.gate()))
+    connection, _, stream = customer.stream_chat(slug)
+    assert "upstream_error" in list(stream)[-1]
+    connection.close()
+    for gate, connection, _, stream in streams:
+        gate.release()
+        assert len(stream.chunks()) == 3
+        connection.close()

@@ -157,6 +157,7 @@ pub fn boot(config: Config, admin_key: Option<Secret>) -> Result<Booted, BootErr
     let activity = Recorder::open(&config.data_dir, journal.last_seq() == 0);
     let gateway = Arc::new(Gateway {
         bodies: Bodies::new(config.max_bodies),
+        unfinished: Arc::default(),
         clock,
         catalog: ArcSwap::from_pointee(catalog),
         journal,

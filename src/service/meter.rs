@@ -1,11 +1,13 @@
 //! The meter beside an answer. It exists from the first sight of an upstream's 2xx on, and from there on there is exactly
 //! one event: `settle` writes it, and dropping the meter settles by what was seen until then.
 
+use std::fmt;
+
 use bytes::{Bytes, BytesMut};
 use tracing::warn;
 use uuid::Uuid;
 
-use super::metering::Reservation;
+use super::{metering::Reservation, unfinished::Share};
 use crate::{
     domain::route::Route,
     upstream::{
@@ -24,6 +26,8 @@ pub struct Meter {
     ttft_ms: Option<u64>,
     observer: Observer,
     form: Form,
+    /// What the observer holds of an event that has not ended.
+    unfinished: Share,
     /// What has come of an answer that is read whole, or whose form is not known yet. It lies here so that a hang-up in
     /// its middle bills what had come.
     collected: Collected,
@@ -78,6 +82,16 @@ pub enum Form {
     Pieces,
 }
 
+/// An event is longer than one may be, or than there is room for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TooLong;
+
+impl fmt::Display for TooLong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an event is too long")
+    }
+}
+
 impl Meter {
     /// An upstream has answered, in this form as far as its head tells. `hide_usage`: we asked for usage that the customer
     /// did not ask for.
@@ -89,8 +103,9 @@ impl Meter {
             most: reservation.most(),
         };
         let observer = Observer::new(request.route, reservation.slug(), hide_usage);
-        let reservation = Some(reservation);
-        Self { reservation, request, status, ttft_ms: None, observer, form, collected: Collected::default() }
+        let unfinished = reservation.share_of_unfinished();
+        let (reservation, collected) = (Some(reservation), Collected::default());
+        Self { reservation, request, status, ttft_ms: None, observer, form, unfinished, collected }
     }
 
     /// The model as the customer calls it.
@@ -129,9 +144,15 @@ impl Meter {
     }
 
     /// Takes in a piece of an answer that is not read whole; gives what the customer gets of it.
-    pub fn feed(&mut self, piece: Bytes) -> Result<Fed, FrameTooLong> {
+    pub fn feed(&mut self, piece: Bytes) -> Result<Fed, TooLong> {
         let fed = match self.form {
-            Form::Events => self.observer.feed(piece)?,
+            Form::Events => {
+                let fed = self.observer.feed(piece).map_err(|FrameTooLong| TooLong)?;
+                if !self.unfinished.hold(self.observer.held_bytes()) {
+                    return Err(TooLong);
+                }
+                fed
+            }
             Form::Whole | Form::Pieces => Fed { pass: self.observer.piece(piece), ..Fed::default() },
         };
         if self.form != Form::Events || self.has_content() {

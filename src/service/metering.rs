@@ -15,6 +15,7 @@ use super::{
     Gateway,
     catalog::{KeyEntry, Model, Path},
     inflight::Slot,
+    unfinished::Share,
 };
 use crate::{
     crypto::random::{self, NoRandom},
@@ -128,6 +129,11 @@ impl Reservation {
     /// The route that was called.
     pub fn route(&self) -> Route {
         self.arrived.route
+    }
+
+    /// Of the memory for events that have not ended: nothing yet.
+    pub(super) fn share_of_unfinished(&self) -> Share {
+        Share::of(&self.gateway.unfinished)
     }
 
     /// The `x-request-id` that the customer gets.

@@ -37,6 +37,7 @@ pub mod secrets;
 pub mod signing_key;
 pub mod spreadsheet;
 pub mod status;
+pub mod unfinished;
 mod upkeep;
 pub mod verify;
 pub mod webhooks;
@@ -58,6 +59,7 @@ use self::{
     clock::Clock,
     inflight::{InFlight, LastStop},
     status::{Counts, Notice},
+    unfinished::Unfinished,
 };
 use crate::{
     config::Config,
@@ -83,6 +85,8 @@ pub struct Gateway {
     pub estimates: Mutex<Estimates>,
     /// Memory for request bodies.
     pub bodies: Bodies,
+    /// Memory for events of streams that have not ended.
+    pub unfinished: Arc<Unfinished>,
     /// Sessions and refused keys.
     pub auth: Auth,
     /// What happened since the start, for the status page.

@@ -167,6 +167,11 @@ impl Observer {
         self.seen.text_bytes - self.seen.reported_bytes
     }
 
+    /// Bytes that are held of an event that has not ended.
+    pub fn held_bytes(&self) -> u64 {
+        self.frames.held_bytes()
+    }
+
     /// Whether there was anything in it for the customer: text, a tool call, a finish reason, a usage.
     pub fn saw_content(&self) -> bool {
         self.seen.content

@@ -64,6 +64,11 @@ impl Frames {
         Ok(whole)
     }
 
+    /// Bytes that are held of a frame whose end has not come.
+    pub fn held_bytes(&self) -> u64 {
+        self.rest.len() as u64
+    }
+
     /// What is left over when the stream has ended: a frame whose end never came.
     pub fn finish(&mut self) -> Bytes {
         std::mem::take(self).rest.into()
