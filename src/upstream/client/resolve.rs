@@ -2,11 +2,12 @@
 //!
 //! An operator's URL must not reach the cloud metadata service on a link-local address, nor lead back into one of our
 //! own listeners. Addresses are checked after resolution, and a connection is made to the checked address itself, so a
-//! name cannot show one address to the check and another to the connection.
+//! name cannot show one address to the check and another to the connection. An IPv6 address that stands for an IPv4
+//! address, as a translator or a tunnel reads it, is refused where that one is.
 
 use std::{
     io,
-    net::{IpAddr, SocketAddr, UdpSocket},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
 };
 
 use url::Host;
@@ -23,7 +24,7 @@ pub enum ResolveError {
 /// Why an address is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
-    /// 169.254.0.0/16, also as an IPv4-mapped address, or fe80::/10.
+    /// 169.254.0.0/16, or fe80::/10.
     LinkLocal,
     /// One of the addresses that this process listens on.
     OurOwn,
@@ -60,15 +61,37 @@ pub async fn resolve(
 /// Whether `target` must not be called, and why.
 fn refusal(target: SocketAddr, listeners: &[SocketAddr]) -> Option<Refusal> {
     let ip = target.ip().to_canonical();
-    let link_local = match ip {
-        IpAddr::V4(ip) => ip.is_link_local(),
-        IpAddr::V6(ip) => ip.is_unicast_link_local(),
+    let stands_for = match ip {
+        IpAddr::V4(_) => Vec::new(),
+        IpAddr::V6(ip) => embedded(ip),
     };
-    if link_local {
-        return Some(Refusal::LinkLocal);
+    let ours = |ip: IpAddr| {
+        let reached = |listener: &SocketAddr| reaches(ip, listener.ip().to_canonical());
+        listeners.iter().filter(|listener| listener.port() == target.port()).any(reached)
+    };
+    // Of a local translator's address, the wrong places are mostly zeros.
+    let stands_for = stands_for.into_iter().filter(|ip| !ip.is_unspecified());
+    stands_for.map(IpAddr::V4).chain([ip]).find_map(|ip| match ip {
+        IpAddr::V4(ip) if ip.is_link_local() => Some(Refusal::LinkLocal),
+        IpAddr::V6(ip) if ip.is_unicast_link_local() => Some(Refusal::LinkLocal),
+        ip => ours(ip).then_some(Refusal::OurOwn),
+    })
+}
+
+/// The IPv4 addresses that an IPv6 address stands for, by the notations for translators (RFC 6052, 6145, 8215) and tunnels
+/// (RFC 3056, 4380), and IPv4-compatible (RFC 4291). A local translator's prefix may end at any of four places.
+fn embedded(ip: Ipv6Addr) -> Vec<Ipv4Addr> {
+    let octets = ip.octets();
+    let at = |places: [usize; 4]| Ipv4Addr::from(places.map(|place| octets[place]));
+    let last = at([12, 13, 14, 15]);
+    match ip.segments() {
+        [0, 0, 0, 0, 0, 0, _, _] | [0, 0, 0, 0, 0xffff, 0, _, _] | [0x64, 0xff9b, 0, 0, 0, 0, _, _] => vec![last],
+        [0x64, 0xff9b, 1, ..] => vec![at([6, 7, 9, 10]), at([7, 9, 10, 11]), at([9, 10, 11, 12]), last],
+        [0x2002, ..] => vec![at([2, 3, 4, 5])],
+        // The tunnel's server, and the client behind it with all its bits turned over.
+        [0x2001, 0, ..] => vec![at([4, 5, 6, 7]), Ipv4Addr::from_bits(!last.to_bits())],
+        _ => Vec::new(),
     }
-    let ours = |listener: &SocketAddr| listener.port() == target.port() && reaches(ip, listener.ip().to_canonical());
-    listeners.iter().any(ours).then_some(Refusal::OurOwn)
 }
 
 /// Whether a connection to `target` arrives at a socket bound to `listener`. To connect to the unspecified address is to
@@ -96,14 +119,44 @@ mod tests {
 
     #[test]
     fn link_local_addresses_are_refused_in_every_spelling() {
-        for target in
-            ["169.254.169.254:80", "169.254.0.0:1", "[::ffff:169.254.169.254]:80", "[fe80::1]:80", "[febf::1]:80"]
-        {
+        for target in [
+            "169.254.169.254:80",
+            "169.254.0.0:1",
+            "[fe80::1]:80",
+            "[febf::1]:80",
+            // IPv4-mapped, -compatible and -translated.
+            "[::ffff:169.254.169.254]:80",
+            "[::169.254.169.254]:80",
+            "[::ffff:0:169.254.169.254]:80",
+            // NAT64: the well-known prefix, and local ones of 96, 48, 56 and 64 bits.
+            "[64:ff9b::169.254.169.254]:80",
+            "[64:ff9b:1::169.254.169.254]:80",
+            "[64:ff9b:1:a9fe:a9:fe00::]:80",
+            "[64:ff9b:1:a9:fe:a9fe::]:80",
+            "[64:ff9b:1:7:a9:fea9:fe00:0]:80",
+            // 6to4, and both ends of Teredo.
+            "[2002:a9fe:a9fe::1]:80",
+            "[2001:0:a9fe:a9fe::5601:5601]:80",
+            "[2001:0:c000:201::5601:5601]:80",
+        ] {
             assert_eq!(check(target, &[]), Some(Refusal::LinkLocal), "{target}");
         }
-        for target in
-            ["169.253.255.255:80", "169.255.0.0:80", "10.0.0.1:80", "192.168.1.1:80", "[fec0::1]:80", "[fd00::1]:80"]
-        {
+        for target in [
+            "169.253.255.255:80",
+            "169.255.0.0:80",
+            "10.0.0.1:80",
+            "192.168.1.1:80",
+            "[fec0::1]:80",
+            "[fd00::1]:80",
+            "[64:ff9b::192.168.1.1]:80",
+            "[64:ff9b:1::10.0.0.1]:80",
+            "[2002:c0a8:101::1]:80",
+            "[2001:0:c000:201::f5ff:fffe]:80",
+            // The same octets in addresses that stand for nothing else.
+            "[2001:db8::a9fe:a9fe]:80",
+            "[64:ff9b:2::a9fe:a9fe]:80",
+            "[2003:a9fe:a9fe::1]:80",
+        ] {
             assert_eq!(check(target, &[]), None, "{target}");
         }
     }
@@ -118,13 +171,16 @@ mod tests {
             }
         }
         assert_eq!(check("192.168.1.5:8080", &["192.168.1.5:8080"]), Some(Refusal::OurOwn));
-        assert_eq!(check("[::ffff:192.168.1.5]:8080", &["192.168.1.5:8080"]), Some(Refusal::OurOwn));
+        for target in ["[::ffff:192.168.1.5]:8080", "[64:ff9b::192.168.1.5]:8080", "[2002:c0a8:105::]:8080"] {
+            assert_eq!(check(target, &["192.168.1.5:8080"]), Some(Refusal::OurOwn), "{target}");
+        }
     }
 
     #[test]
     fn a_neighbour_on_this_or_another_machine_is_allowed() {
         assert_eq!(check("127.0.0.1:8081", &["127.0.0.1:8080"]), None);
         assert_eq!(check("127.0.0.1:8080", &["192.168.1.5:8080"]), None);
+        assert_eq!(check("[64:ff9b:1::10.0.0.1]:8080", &["127.0.0.1:8080"]), None);
         // TEST-NET-1 is no machine's own.
         assert_eq!(check("192.0.2.1:8080", &["0.0.0.0:8080", "[::]:8080"]), None);
     }
