@@ -163,4 +163,5 @@ def test_a_wrong_parameter_is_named(gateway, query, named):
 def test_it_is_for_who_manages_keys(gateway, names):
     managing, reading = gateway.mint_operator(MANAGE_KEYS), gateway.mint_operator(METRICS)
     assert found(gateway, "wl_00042", key=managing)
+    assert found(gateway, "wonder/land-7b") and not found(gateway, "wonder/land-7b", key=managing), "endpoints are not his"
     assert gateway.admin_answer("GET", PATH, query={"q": "x"}, key=reading).status == 403

@@ -39,20 +39,23 @@ pub struct SearchResult {
 }
 
 impl Gateway {
-    /// Searches for a text. It may be a whole key: it is neither kept nor told to anybody.
-    pub async fn search(&self, text: Secret) -> Result<SearchResult, Error> {
+    /// Searches groups and keys, and endpoints if they are asked for. The text may be a whole key: it is neither kept nor
+    /// told to anybody.
+    pub async fn search(&self, text: Secret, with_endpoints: bool) -> Result<SearchResult, Error> {
         let catalog = self.catalog.load_full();
         // With many groups it takes longer than others should have to wait for.
-        tokio::task::spawn_blocking(move || search(&catalog, text.expose())).await.map_err(Error::internal)
+        tokio::task::spawn_blocking(move || search(&catalog, text.expose(), with_endpoints))
+            .await
+            .map_err(Error::internal)
     }
 }
 
-fn search(catalog: &Catalog, text: &str) -> SearchResult {
+fn search(catalog: &Catalog, text: &str, with_endpoints: bool) -> SearchResult {
     let text = text.trim();
     let mut search = Search::new(text);
     let whole_key = key_of(catalog, text);
     // What there are few of comes first: among thousands of customers it would not be seen.
-    for endpoint in catalog.endpoints().values() {
+    for endpoint in catalog.endpoints().values().filter(|_| with_endpoints) {
         let slug = catalog.slug_name(endpoint.slug);
         let rank = search.rank([Some(slug)], None);
         search.take(rank, || Found::Endpoint(endpoint.id, slug.to_owned()));

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::{
     field::{EnforcementWord, LimitTypeWord, ThresholdNumber, UsageUnitWord},
     gaps::Gap,
-    operator::{ExportMetrics, ManageApiKeys, Operator},
+    operator::{ManageApiKeys, Operator},
     page::{self, Page, PageQuery},
     query::Query,
 };
@@ -48,8 +48,7 @@ struct GroupTreeItem {
     models: Vec<String>,
     /// How many API keys it has.
     keys: usize,
-    /// Of all its limits on a day the one with the smallest part left. `null` without one, and for a key that may not
-    /// read usage.
+    /// Of all its limits on a day the one with the smallest part left; `null` without one.
     today: Option<TightestOfDay>,
 }
 
@@ -102,16 +101,15 @@ impl TightestOfDay {
 }
 
 pub(super) async fn list(
-    operator: Operator<ManageApiKeys>,
+    _: Operator<ManageApiKeys>,
     gateway: Data<Gateway>,
     Query(query): Query<PageQuery>,
 ) -> Result<Json<TreePage>, AdminError> {
     let after: Option<String> = query.cursor.as_deref().map(|cursor| page::decode(LIST, cursor)).transpose()?;
     let after: Option<GroupId> = after.and_then(|id| id.parse().ok());
     let (catalog, now) = (gateway.catalog.load(), gateway.now());
-    let reads_usage = operator.may::<ExportMetrics>();
     let today = |node: &GroupNode| {
-        let (slug, standing) = reads_usage.then(|| gateway.tightest_of_day(now, node)).flatten()?;
+        let (slug, standing) = gateway.tightest_of_day(now, node)?;
         Some(TightestOfDay::new(catalog.slug_name(slug), &standing))
     };
     let after = after.map_or(Bound::Unbounded, Bound::Excluded);
@@ -123,6 +121,6 @@ pub(super) async fn list(
         |node| node.id.to_string(),
         |node| GroupTreeItem::new(&catalog, node, today(node)),
     )?;
-    let incomplete = if reads_usage { Gap::of_day(&gateway, now) } else { Vec::new() };
+    let incomplete = Gap::of_day(&gateway, now);
     Ok(Json(TreePage { page, incomplete }))
 }

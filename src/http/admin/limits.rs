@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     field::{LimitKindWord, LimitTypeWord, ThresholdNumber, Timestamp, TokenCount, UnitWord, UsageUnitWord},
     gaps::Gap,
-    operator::{ExportMetrics, Operator},
+    operator::{AnyOperator, Operator},
     path::Path,
     query::Query,
 };
@@ -116,7 +116,7 @@ impl LimitStanding {
 }
 
 pub(super) async fn usage(
-    _: Operator<ExportMetrics>,
+    _: Operator<AnyOperator>,
     gateway: Data<Gateway>,
     Path(id): Path<GroupId>,
 ) -> Result<Json<GroupUsage>, AdminError> {
@@ -133,7 +133,7 @@ pub(super) async fn usage(
 }
 
 pub(super) async fn limits(
-    _: Operator<ExportMetrics>,
+    _: Operator<AnyOperator>,
     gateway: Data<Gateway>,
     Path(id): Path<GroupId>,
     Query(query): Query<LimitsQuery>,

@@ -54,11 +54,11 @@ macro_rules! scopes {
 scopes! {
     /// Everything that is not named below.
     ManageAll = [];
-    /// Reading groups; minting, reading, changing and revoking customers' keys.
+    /// Reading and finding groups; minting, registering, reading, changing and revoking customers' keys.
     ManageApiKeys = [ManageApiKeys];
-    /// Reading usage, limits, events and status.
+    /// Reading events, reports and status.
     ExportMetrics = [ExportMetrics];
-    /// What every operator may see.
+    /// What every operator may see: groups' usage and limits, and the specification.
     AnyOperator = [ManageApiKeys, ExportMetrics];
 }
 

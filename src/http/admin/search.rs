@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     field::SearchText,
-    operator::{ManageApiKeys, Operator},
+    operator::{ManageAll, ManageApiKeys, Operator},
     query::Query,
 };
 use crate::{
@@ -88,10 +88,10 @@ fn title(node: &GroupNode) -> String {
 }
 
 pub(super) async fn get(
-    _: Operator<ManageApiKeys>,
+    operator: Operator<ManageApiKeys>,
     gateway: Data<Gateway>,
     Query(query): Query<SearchQuery>,
 ) -> Result<Json<SearchResult>, AdminError> {
-    let service::SearchResult { found, more } = gateway.search(query.q.0).await?;
+    let service::SearchResult { found, more } = gateway.search(query.q.0, operator.may::<ManageAll>()).await?;
     Ok(Json(SearchResult { items: found.into_iter().map(SearchItem::new).collect(), more }))
 }
