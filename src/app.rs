@@ -9,7 +9,6 @@ use std::{
 };
 
 use actix_web::rt;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     time::Instant,
@@ -19,7 +18,9 @@ use tracing::{info, warn};
 use crate::{
     config::Config,
     crypto::secret::Secret,
-    http, logging,
+    http::{self, Serving},
+    logging,
+    process_limits::{self, Connections},
     service::{
         BootError, Booted, Gateway, boot,
         demo::{self, Seeded},
@@ -31,7 +32,7 @@ use crate::{
 const BACKLOG: i32 = 1024;
 
 /// Fewer open files than this are too few for many streams: each takes two.
-const ENOUGH_FILES: u64 = 8192;
+const ENOUGH_FILES: u64 = 4096;
 
 /// Threads of the admin listener.
 const ADMIN_WORKERS: usize = 1;
@@ -74,7 +75,7 @@ impl From<io::Error> for AppError {
 /// Serves until SIGTERM or Ctrl-C. `admin_key` is the value of `TOLLGATE_ADMIN_KEY`.
 pub fn serve(config: Config, admin_key: Option<Secret>, with_demo: bool) -> Result<(), AppError> {
     let log = logging::start(&config.log);
-    raise_file_limit();
+    process_limits::raise_open_files();
     let booted = boot(config, admin_key).map_err(AppError::Boot)?;
     rt::System::new().block_on(run(booted, with_demo))?;
     let dropped = log.dropped.dropped_lines();
@@ -84,14 +85,18 @@ pub fn serve(config: Config, admin_key: Option<Secret>, with_demo: bool) -> Resu
     Ok(())
 }
 
-/// Takes as many open files as we may have: the usual soft limit of 1024 is some 500 streams.
-fn raise_file_limit() {
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
-    let files = if setrlimit(Resource::Nofile, raised).is_ok() { limit.maximum } else { limit.current };
-    if files.is_some_and(|files| files < ENOUGH_FILES) {
-        warn!(files, "few files may be open at once; each stream takes two: raise the limit (ulimit -n)");
+/// How many connections each listener may have. Warns if there are few.
+fn connections() -> Connections {
+    let files = process_limits::open_files();
+    let connections = Connections::within(files);
+    if files < ENOUGH_FILES {
+        let Connections { inference, admin } = connections;
+        warn!(
+            files,
+            inference, admin, "few files may be open, so few connections are accepted: raise the limit (ulimit -n)"
+        );
     }
+    connections
 }
 
 async fn run(booted: Booted, with_demo: bool) -> Result<(), AppError> {
@@ -105,10 +110,12 @@ async fn run(booted: Booted, with_demo: bool) -> Result<(), AppError> {
     gateway.in_flight.track(&config.data_dir);
 
     let operator_key = gateway.ensure_operator().await.map_err(AppError::Other)?;
-    let server = http::server(config.workers, config.shutdown_grace);
-    let inference = http::inference::listen(server, inference, gateway.clone())?.run();
-    let server = http::server(ADMIN_WORKERS, config.shutdown_grace.max(LAST_LOOKS));
-    let admin = http::admin::listen(server, admin, gateway.clone())?.run();
+    let connections = connections();
+    let (workers, grace) = (config.workers, config.shutdown_grace);
+    let serving = Serving { workers, connections: connections.inference, grace };
+    let inference = http::inference::listen(serving, inference, gateway.clone())?.run();
+    let serving = Serving { workers: ADMIN_WORKERS, connections: connections.admin, grace: grace.max(LAST_LOOKS) };
+    let admin = http::admin::listen(serving, admin, gateway.clone())?.run();
     let (stop_inference, stop_admin) = (inference.handle(), admin.handle());
     let (inference, admin) = (rt::spawn(inference), rt::spawn(admin));
     info!(listener = "inference", address = %inference_address, "listening");

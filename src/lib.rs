@@ -13,6 +13,7 @@ pub mod domain;
 pub mod http;
 pub mod journal;
 mod logging;
+pub mod process_limits;
 pub mod service;
 pub mod store;
 pub mod upstream;

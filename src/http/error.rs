@@ -48,7 +48,9 @@ pub(super) enum AdminError {
     /// A body that did not come.
     BodyTimeout,
     /// A body over this many bytes.
-    BodyTooLarge(usize),
+    BodyTooLarge(u64),
+    /// The memory for bodies is in use.
+    Overloaded,
     /// A request that cannot be read.
     Malformed(Fault),
 }
@@ -142,6 +144,11 @@ impl AdminError {
             Self::BodyTooLarge(most) => {
                 (StatusCode::PAYLOAD_TOO_LARGE, "request_too_large", format!("The body must be at most {most} bytes."))
             }
+            Self::Overloaded => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "overloaded",
+                "Too many requests are being read just now; try again in a few seconds.".to_owned(),
+            ),
             Self::Malformed(fault) if fault.is_size() => {
                 (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, fault.code(), fault.message().to_owned())
             }
@@ -157,6 +164,9 @@ impl AdminError {
             }
             Self::TooManyWrongKeys => {
                 answer.insert_header((header::RETRY_AFTER, GUESS_AGAIN_AFTER_S));
+            }
+            Self::Overloaded => {
+                answer.insert_header((header::RETRY_AFTER, "5"));
             }
             Self::WrongMethod(methods) => {
                 answer.insert_header((header::ALLOW, names(methods)));

@@ -2,9 +2,10 @@
 //! reads requests from connections.
 
 pub mod admin;
+mod body;
 mod connection;
 mod error;
 pub mod inference;
 mod limit_words;
 
-pub use connection::server;
+pub use connection::Serving;

@@ -45,6 +45,9 @@ use crate::{
     store::{self, FoldError, Opened, Rows},
 };
 
+/// Memory for the bodies of operators' requests together, in bytes.
+const MAX_ADMIN_BODIES: u64 = 64 << 20;
+
 /// How long a stop waits for the disk.
 const LAST_WRITE: Duration = Duration::from_secs(10);
 
@@ -157,6 +160,7 @@ pub fn boot(config: Config, admin_key: Option<Secret>) -> Result<Booted, BootErr
     let activity = Recorder::open(&config.data_dir, journal.last_seq() == 0);
     let gateway = Arc::new(Gateway {
         bodies: Bodies::new(config.max_bodies),
+        admin_bodies: Bodies::new(MAX_ADMIN_BODIES),
         unfinished: Arc::default(),
         clock,
         catalog: ArcSwap::from_pointee(catalog),

@@ -85,6 +85,8 @@ pub struct Gateway {
     pub estimates: Mutex<Estimates>,
     /// Memory for request bodies.
     pub bodies: Bodies,
+    /// The same for the admin listener, whose bodies must not take the customers' room.
+    pub admin_bodies: Bodies,
     /// Memory for events of streams that have not ended.
     pub unfinished: Arc<Unfinished>,
     /// Sessions and refused keys.

@@ -9,6 +9,7 @@ import itertools
 import json
 import os
 import pathlib
+import resource
 import shutil
 import signal
 import subprocess
@@ -64,11 +65,16 @@ class DidNotStart(Exception):
 class Process:
     """One run of the binary. Collects its standard error line by line and learns the two addresses from it."""
 
-    def __init__(self, arguments, environment, umask=-1):
+    def __init__(self, arguments, environment, umask=-1, rlimits=None):
+        def limit():
+            for kind, most in (rlimits or {}).items():
+                resource.setrlimit(kind, (most, most))
+
         self.child = subprocess.Popen(
             [binary(), *arguments],
             env=environment,
             umask=umask,
+            preexec_fn=limit if rlimits else None,
             text=True,
             errors="replace",
             stdin=subprocess.DEVNULL,
@@ -134,7 +140,8 @@ class Process:
 
 
 class Gateway:
-    """`env` holds further `TOLLGATE_` settings, by their field's name: `Gateway(max_body="1KiB")`."""
+    """`env` holds further `TOLLGATE_` settings, by their field's name: `Gateway(max_body="1KiB")`. `rlimits` is what the
+    process may use: `{resource.RLIMIT_NOFILE: 64}`."""
 
     def __init__(
         self,
@@ -142,6 +149,7 @@ class Gateway:
         data_dir=None,
         admin_key=ADMIN_KEY,
         umask=-1,
+        rlimits=None,
         config=None,
         listen="127.0.0.1:0",
         admin_listen="127.0.0.1:0",
@@ -150,7 +158,7 @@ class Gateway:
         self.scratch = tempfile.mkdtemp(prefix="tollgate-test-")
         self.data_dir = pathlib.Path(data_dir or pathlib.Path(self.scratch) / "data")
         self.admin_key = admin_key
-        self.umask = umask
+        self.umask, self.rlimits = umask, rlimits
         self.arguments = [
             "serve",
             "--listen",
@@ -178,7 +186,7 @@ class Gateway:
 
     def begin(self):
         """Starts it, and waits for nothing."""
-        self.process = Process(self.arguments, self.environment, self.umask)
+        self.process = Process(self.arguments, self.environment, self.umask, self.rlimits)
 
     def start(self):
         self.begin()

@@ -1,15 +1,14 @@
-//! Request bodies: JSON objects of at most 4 MiB, read in two passes. The first asks whether it is JSON at all, so that
-//! the second can say of anything else which field is wrong.
+//! Request bodies: JSON objects of at most 4 MiB, and without a key of at most 4 KiB. They are read in two passes: the first
+//! asks whether it is JSON at all, so that the second can say of anything else which field is wrong.
 
-use std::{borrow::Cow, future::Future, marker::PhantomData, pin::Pin, time::Duration};
+use std::{borrow::Cow, future::Future, marker::PhantomData, pin::Pin};
 
 use actix_web::{
-    FromRequest, HttpRequest,
+    FromRequest, HttpMessage, HttpRequest,
     dev::Payload,
     http::header::{AUTHORIZATION, CONTENT_TYPE},
-    web::BytesMut,
 };
-use futures_core::Stream;
+use bytes::Bytes;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{
     Deserialize, Deserializer,
@@ -17,16 +16,19 @@ use serde::{
     forward_to_deserialize_any,
 };
 
-use crate::{http::error::AdminError, service::error::Error};
+use super::operator::{SeenPrefix, gateway};
+use crate::{
+    http::{
+        body::{self, IDLE, Unread},
+        error::AdminError,
+    },
+    service::{bodies::Room, error::Error},
+};
 
-const MAX_BODY: usize = 4 << 20;
+const MAX_BODY: u64 = 4 << 20;
 
-/// Of a body that is too large, so much more is read and thrown away: a client that is still sending would not see the
-/// answer.
-const MAX_DISCARDED: usize = 64 << 20;
-
-/// How long a body may pause.
-const IDLE: Duration = Duration::from_secs(30);
+/// The largest body of a request that has shown no key, in bytes. It must be whole within [`IDLE`].
+const MAX_KEYLESS_BODY: u64 = 4 << 10;
 
 /// Where a body's signature stands, in base64; the first that is there is read.
 pub(super) const SIGNATURE_HEADERS: [&str; 2] = ["x-tollgate-signature", "x-baseten-signature"];
@@ -40,13 +42,17 @@ impl<T: DeserializeOwned> FromRequest for Body<T> {
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let body = collect_json(request, payload);
-        Box::pin(async move { Ok(Self(parse(&body.await?)?)) })
+        Box::pin(async move {
+            let (body, _room) = body.await?;
+            Ok(Self(parse(&body)?))
+        })
     }
 }
 
 /// A request's body that is read only once its signature was found good: what nobody signed is not looked into.
 pub(super) struct SignedBody<T> {
-    bytes: BytesMut,
+    bytes: Bytes,
+    _room: Room,
     signature: Vec<u8>,
     reads: PhantomData<T>,
 }
@@ -67,7 +73,10 @@ impl<T> FromRequest for SignedBody<T> {
         let signature = SIGNATURE_HEADERS.iter().find_map(|name| request.headers().get(*name));
         let signature = signature.map(|value| value.as_bytes().to_vec()).unwrap_or_default();
         let body = collect_json(request, payload);
-        Box::pin(async move { Ok(Self { bytes: body.await?, signature, reads: PhantomData }) })
+        Box::pin(async move {
+            let (bytes, _room) = body.await?;
+            Ok(Self { bytes, _room, signature, reads: PhantomData })
+        })
     }
 }
 
@@ -94,7 +103,7 @@ impl<T: DeserializeOwned + Default> FromRequest for OptionalBody<T> {
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let body = collect_json(request, payload);
         Box::pin(async move {
-            let body = body.await?;
+            let (body, _room) = body.await?;
             Ok(Self(if body.is_empty() { T::default() } else { parse(&body)? }))
         })
     }
@@ -105,35 +114,34 @@ impl<T: DeserializeOwned + Default> FromRequest for OptionalBody<T> {
 #[serde(deny_unknown_fields)]
 pub(super) struct Nothing {}
 
+/// Reads a body of JSON. The memory of all of them is bounded together.
 fn collect_json(
     request: &HttpRequest,
     payload: &mut Payload,
-) -> impl Future<Output = Result<BytesMut, AdminError>> + use<> {
-    let (may_be_json, payload) = (may_be_json(request), payload.take());
+) -> impl Future<Output = Result<(Bytes, Room), AdminError>> + use<> {
+    let (may_be_json, declared) = (may_be_json(request), body::declared_length(request.headers()));
+    // A handler's first argument says who calls, and has been looked at by now.
+    let has_key = request.extensions().get::<SeenPrefix>().is_some();
+    let max = if has_key { MAX_BODY } else { MAX_KEYLESS_BODY };
+    let (gateway, mut payload) = (gateway(request).cloned(), payload.take());
     async move {
         if !may_be_json {
             let message = "Content-Type must be application/json where there is no Authorization header.";
             return Err(Error::invalid("invalid_content_type", message).into());
         }
-        collect(payload).await
+        let gateway = gateway?;
+        let read = body::read(&gateway.admin_bodies, &mut payload, declared, max);
+        let read = match has_key {
+            true => read.await,
+            false => tokio::time::timeout(IDLE, read).await.unwrap_or(Err(Unread::TooSlow)),
+        };
+        read.map_err(|unread| match unread {
+            Unread::TooLarge => AdminError::BodyTooLarge(max),
+            Unread::TooSlow => AdminError::BodyTimeout,
+            Unread::Broken => Error::invalid("invalid_body", "The body broke off.").into(),
+            Unread::NoRoom => AdminError::Overloaded,
+        })
     }
-}
-
-async fn collect(mut payload: Payload) -> Result<BytesMut, AdminError> {
-    let (mut body, mut received) = (BytesMut::new(), 0_usize);
-    loop {
-        let chunk = std::future::poll_fn(|context| Pin::new(&mut payload).poll_next(context));
-        let chunk = tokio::time::timeout(IDLE, chunk).await.map_err(|_| AdminError::BodyTimeout)?;
-        let Some(chunk) = chunk else { break };
-        let chunk = chunk.map_err(|_| Error::invalid("invalid_body", "The body broke off."))?;
-        received = received.saturating_add(chunk.len());
-        match received {
-            0..=MAX_BODY => body.extend_from_slice(&chunk),
-            _ if received > MAX_DISCARDED => break,
-            _ => body.clear(),
-        }
-    }
-    if received > MAX_BODY { Err(AdminError::BodyTooLarge(MAX_BODY)) } else { Ok(body) }
 }
 
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {

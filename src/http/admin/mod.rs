@@ -58,14 +58,14 @@ use actix_web::{
 };
 
 use super::{
-    connection::{self, Answering},
+    connection::{self, Answering, Serving},
     error::AdminError,
 };
 use crate::service::Gateway;
 
-/// Adds the admin listener to a server.
-pub fn listen(server: ServerBuilder, listener: TcpListener, gateway: Arc<Gateway>) -> io::Result<ServerBuilder> {
-    connection::listen(server, "admin", listener, envelope::refuse, move || {
+/// Opens the admin listener.
+pub fn listen(serving: Serving, listener: TcpListener, gateway: Arc<Gateway>) -> io::Result<ServerBuilder> {
+    connection::listen(serving, "admin", listener, envelope::refuse, move || {
         let app = App::new().configure(routes(gateway.clone())).into_factory();
         // The default says another host and port than ours, which nothing here asks for.
         let answers = apply_fn_factory(map_config(app, |()| AppConfig::default()), |request: Request, app| {

@@ -7,10 +7,11 @@
 //!   read, its body ends early for its handler, which refuses it. Either way the connection ends.
 //! * A client that has ended its side is taken to be gone, also if requests of it wait here.
 //! * Nothing is waited for without end ([`patience`]). Both listeners have the same patience.
-//! * Memory is bounded: at most [`MAX_HELD`] and one read of bytes are held.
+//! * Memory is bounded: at most [`MAX_HELD`] and one read of bytes are held. So is the number of connections ([`open`]).
 
 mod activity;
 mod framing;
+mod open;
 mod patience;
 mod refusal;
 
@@ -18,9 +19,11 @@ use std::{
     fmt, future,
     io::{self, IoSlice},
     net::TcpListener,
+    num::NonZero,
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
+    thread::available_parallelism,
     time::Duration,
 };
 
@@ -44,6 +47,7 @@ pub(in crate::http) use self::{
 };
 use self::{
     framing::{Framing, MAX_HEAD},
+    open::{Open, Place},
     patience::{FIRST_HEAD, KEEP_ALIVE, LINGER, Patience},
 };
 
@@ -54,17 +58,20 @@ const MAX_HELD: usize = MAX_HEAD;
 /// Makes the whole answer, head and body, to a request whose head cannot be read.
 pub(in crate::http) type Refuse = fn(Fault) -> Bytes;
 
-/// A server of so many workers (0: one a core) that lets running requests end for `grace` when it is stopped.
-pub fn server(workers: usize, grace: Duration) -> ServerBuilder {
-    let seconds = grace.as_secs() + u64::from(grace.subsec_nanos() > 0);
-    let builder = Server::build().disable_signals().shutdown_timeout(seconds);
-    if workers > 0 { builder.workers(workers) } else { builder }
+/// How a listener is served. Each has a server of its own: no connection of one takes a place of the other.
+pub struct Serving {
+    /// Threads; 0 for one a core.
+    pub workers: usize,
+    /// The most connections at a time; each worker has an equal part of them, and at least one.
+    pub connections: usize,
+    /// How long running requests may go on when the server is stopped.
+    pub grace: Duration,
 }
 
-/// Adds a listener to a server. Each worker has services of its own, made by `services`: one that answers requests, and
+/// Opens a listener. Each worker has services of its own, made by `services`: one that answers requests, and
 /// one that is asked before it about requests with `Expect: 100-continue` and gives back those that are to go on.
 pub(in crate::http) fn listen<S, B, X>(
-    server: ServerBuilder,
+    serving: Serving,
     name: &str,
     listener: TcpListener,
     refuse: Refuse,
@@ -79,8 +86,17 @@ where
     X::Error: Into<Response<BoxBody>>,
     X::InitError: fmt::Debug,
 {
+    let Serving { workers, connections, grace } = serving;
+    let workers = if workers > 0 { workers } else { available_parallelism().map_or(2, NonZero::get) };
+    let connections = (connections / workers).max(1);
+    let server = Server::build()
+        .disable_signals()
+        .workers(workers)
+        .max_concurrent_connections(connections)
+        .shutdown_timeout(grace.as_secs() + u64::from(grace.subsec_nanos() > 0));
     let shutdown = server.graceful_shutdown_signal();
     server.listen(name, listener, move || {
+        let open = Open::at_most(connections);
         let shutdown = shutdown.clone();
         let (answers, continues) = services();
         let requests = HttpService::build()
@@ -100,7 +116,7 @@ where
             // The pieces of a stream must not wait for each other.
             let _ = stream.set_nodelay(true);
             let peer = stream.peer_addr().ok();
-            future::ready(Ok::<_, DispatchError>((Connection::new(stream, refuse), peer)))
+            future::ready(Ok::<_, DispatchError>((Connection::new(stream, refuse, &open), peer)))
         })
         .and_then(requests)
     })
@@ -118,9 +134,12 @@ struct Connection {
     /// How many of these may be passed on.
     passable: usize,
     reading: Reading,
+    /// The request's handler goes first: it may refuse a request whose body has not come.
+    yields: bool,
     refuse: Refuse,
     patience: Patience,
     activity: Rc<Activity>,
+    _place: Place,
 }
 
 /// Whether requests are read from a connection.
@@ -133,7 +152,8 @@ enum Reading {
 }
 
 impl Connection {
-    fn new(io: TcpStream, refuse: Refuse) -> Self {
+    fn new(io: TcpStream, refuse: Refuse, open: &Rc<Open>) -> Self {
+        let activity = Rc::new(Activity::new());
         Self {
             io,
             framing: Framing::start(),
@@ -141,9 +161,11 @@ impl Connection {
             held: BytesMut::new(),
             passable: 0,
             reading: Reading::Requests,
+            yields: false,
             refuse,
             patience: Patience::default(),
-            activity: Rc::new(Activity::new()),
+            _place: open.enter(activity.clone()),
+            activity,
         }
     }
 
@@ -173,6 +195,7 @@ impl Connection {
             Ok(passable) => {
                 if !std::mem::replace(&mut self.has_begun, true) {
                     self.activity.begin_answer(self.framing.is_tunnel());
+                    self.yields = !self.framing.is_complete();
                 }
                 self.activity.set_complete(self.framing.is_complete());
                 passable
@@ -285,6 +308,11 @@ impl AsyncRead for Connection {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         this.check_not_cut()?;
+        if std::mem::take(&mut this.yields) {
+            // actix-http would read on for as long as bytes are there, up to a bound of 128 KiB.
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         if let Reading::Requests = this.reading {
             let filled = buffer.filled().len();
             ready!(this.poll_requests(cx, buffer))?;

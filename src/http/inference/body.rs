@@ -1,32 +1,16 @@
-//! Reading a request's body: bounded alone, bounded together with all others, and never for longer than it moves.
-
-use std::{
-    future::poll_fn,
-    pin::Pin,
-    task::Poll,
-    time::{Duration, Instant},
-};
+//! A customer's body: not encoded, of at most `max_body` bytes, in the memory that all bodies share.
 
 use actix_http::{
     Payload,
     header::{self, HeaderMap},
 };
-use bytes::{Bytes, BytesMut};
-use futures_core::Stream;
+use bytes::Bytes;
 
 use super::error::Problem;
-use crate::service::{Gateway, bodies::Room};
-
-/// How long a body may stand still.
-const IDLE: Duration = Duration::from_secs(30);
-
-/// How slowly a body may come on the whole, in bytes a second, once it has been coming for a minute: memory that all
-/// share must not be held by trickling.
-const SLOWEST: u64 = 16 << 10;
-const TO_BEGIN: Duration = Duration::from_secs(60);
-
-/// The first room of a body that comes in pieces, in bytes; it doubles as it fills.
-const FIRST_ROOM: u64 = 64 << 10;
+use crate::{
+    http::body::{self, Unread},
+    service::{Gateway, bodies::Room},
+};
 
 /// The length that a body is said to have, in bytes; a refusal if its head says that it cannot be accepted.
 pub(super) fn declared_length(gateway: &Gateway, headers: &HeaderMap) -> Result<Option<u64>, Problem> {
@@ -35,7 +19,7 @@ pub(super) fn declared_length(gateway: &Gateway, headers: &HeaderMap) -> Result<
         return Err(Problem::unsupported_encoding());
     }
     let max = gateway.config.max_body;
-    let declared = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    let declared = body::declared_length(headers);
     if declared.is_some_and(|declared| declared > max) { Err(Problem::request_too_large(max)) } else { Ok(declared) }
 }
 
@@ -46,63 +30,29 @@ pub(super) async fn read_body(
     payload: &mut Payload,
 ) -> Result<(Bytes, Room), Problem> {
     let declared = declared_length(gateway, headers)?;
-    let max = gateway.config.max_body;
-    let begun = Instant::now();
-    let mut room = Room::default();
-    let mut first = Bytes::new();
-    let mut joined = BytesMut::new();
-    while let Some(piece) = next(payload).await? {
-        let length = (first.len().max(joined.len()) + piece.len()) as u64;
-        if length > max {
-            return Err(Problem::request_too_large(max));
-        }
-        if begun.elapsed() > TO_BEGIN + Duration::from_secs(length / SLOWEST) {
-            return Err(Problem::request_timeout());
-        }
-        if first.is_empty() {
-            // Most bodies are one piece, which is passed on without a copy.
-            cover(gateway, &mut room, length).await?;
-            first = piece;
-            continue;
-        }
-        let had = joined.capacity() as u64;
-        if length > had {
-            let wanted = (2 * had).max(FIRST_ROOM).min(declared.unwrap_or(max)).max(length);
-            cover(gateway, &mut room, wanted).await?;
-            joined.reserve(usize::try_from(wanted).unwrap_or(usize::MAX).saturating_sub(joined.len()));
-        }
-        if joined.is_empty() {
-            joined.extend_from_slice(&first);
-        }
-        joined.extend_from_slice(&piece);
-    }
-    Ok((if joined.is_empty() { first } else { joined.freeze() }, room))
+    let read = body::read(&gateway.bodies, payload, declared, gateway.config.max_body).await;
+    read.map_err(|unread| problem(gateway, unread))
 }
 
 /// Takes the memory of a body that has come already from the common room, under the same bounds.
 pub(super) async fn admit_body(gateway: &Gateway, body: &Bytes) -> Result<Room, Problem> {
-    let (length, max) = (body.len() as u64, gateway.config.max_body);
-    if length > max {
-        return Err(Problem::request_too_large(max));
-    }
+    let length = body.len() as u64;
     let mut room = Room::default();
-    cover(gateway, &mut room, length).await?;
-    Ok(room)
-}
-
-async fn cover(gateway: &Gateway, room: &mut Room, length: u64) -> Result<(), Problem> {
-    gateway.bodies.cover(room, length).await.map_err(|_| {
-        gateway.counts.failed();
-        Problem::overloaded()
-    })
-}
-
-async fn next(payload: &mut Payload) -> Result<Option<Bytes>, Problem> {
-    let mut poll = |cx: &mut std::task::Context<'_>| Pin::new(&mut *payload).poll_next(cx);
-    // Most bodies are there with their head: a timer is set only for one that is not.
-    let piece = match poll_fn(|cx| Poll::Ready(poll(cx))).await {
-        Poll::Ready(piece) => piece,
-        Poll::Pending => tokio::time::timeout(IDLE, poll_fn(poll)).await.map_err(|_| Problem::request_timeout())?,
+    let admitted = match length > gateway.config.max_body {
+        true => Err(Unread::TooLarge),
+        false => body::cover(&gateway.bodies, &mut room, length).await,
     };
-    piece.transpose().map_err(|_| Problem::broken_body())
+    admitted.map(|()| room).map_err(|unread| problem(gateway, unread))
+}
+
+fn problem(gateway: &Gateway, unread: Unread) -> Problem {
+    match unread {
+        Unread::TooLarge => Problem::request_too_large(gateway.config.max_body),
+        Unread::TooSlow => Problem::request_timeout(),
+        Unread::Broken => Problem::broken_body(),
+        Unread::NoRoom => {
+            gateway.counts.failed();
+            Problem::overloaded()
+        }
+    }
 }

@@ -33,7 +33,7 @@ use self::{
     error::{Methods, Problem},
     reply::{Reply, ReplyBody},
 };
-use super::connection::{self, Answered, Answering};
+use super::connection::{self, Answered, Answering, Serving};
 use crate::{
     crypto::random,
     domain::route::Route,
@@ -51,9 +51,9 @@ const PATHS: [&str; 4] = ["/v1/models", "/v1/usage", "/healthz", "/readyz"];
 /// What comes before the slug of a model.
 const ONE_MODEL: &str = "/v1/models/";
 
-/// Adds the inference listener to a server.
-pub fn listen(server: ServerBuilder, listener: TcpListener, gateway: Arc<Gateway>) -> std::io::Result<ServerBuilder> {
-    connection::listen(server, "inference", listener, malformed::refuse, move || {
+/// Opens the inference listener.
+pub fn listen(serving: Serving, listener: TcpListener, gateway: Arc<Gateway>) -> std::io::Result<ServerBuilder> {
+    connection::listen(serving, "inference", listener, malformed::refuse, move || {
         let worker = Rc::new(Worker::start(gateway.clone()));
         let expecting = worker.clone();
         let answers = fn_service(move |request: Request| {

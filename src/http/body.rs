@@ -1,0 +1,104 @@
+//! Reading a request's body, on both listeners: bounded alone, bounded together with all others, and never for longer than
+//! it moves.
+
+use std::{
+    future::poll_fn,
+    pin::Pin,
+    task::Poll,
+    time::{Duration, Instant},
+};
+
+use actix_http::{
+    Payload,
+    header::{self, HeaderMap},
+};
+use bytes::{Bytes, BytesMut};
+use futures_core::Stream;
+
+use crate::service::bodies::{Bodies, Room};
+
+/// How long a body may stand still.
+pub(super) const IDLE: Duration = Duration::from_secs(30);
+
+/// How slowly a body may come on the whole, in bytes a second, once it has been coming for a minute: memory that all
+/// share must not be held by trickling.
+const SLOWEST: u64 = 16 << 10;
+const TO_BEGIN: Duration = Duration::from_secs(60);
+
+/// The first room of a body that comes in pieces, in bytes; it doubles as it fills.
+const FIRST_ROOM: u64 = 64 << 10;
+
+/// Why a body was not read to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unread {
+    /// It is larger than its bound.
+    TooLarge,
+    /// It stood still, or came too slowly.
+    TooSlow,
+    /// It ended before all of it had come.
+    Broken,
+    /// All bodies together leave no room for it.
+    NoRoom,
+}
+
+/// The length that a request declares for its body.
+pub(super) fn declared_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok())
+}
+
+/// Reads a whole body of at most `max` bytes, and takes the memory that it needs from `bodies`.
+pub(super) async fn read(
+    bodies: &Bodies,
+    payload: &mut Payload,
+    declared: Option<u64>,
+    max: u64,
+) -> Result<(Bytes, Room), Unread> {
+    if declared.is_some_and(|declared| declared > max) {
+        return Err(Unread::TooLarge);
+    }
+    let begun = Instant::now();
+    let mut room = Room::default();
+    let mut first = Bytes::new();
+    let mut joined = BytesMut::new();
+    while let Some(piece) = next(payload).await? {
+        let length = (first.len().max(joined.len()) + piece.len()) as u64;
+        if length > max {
+            return Err(Unread::TooLarge);
+        }
+        if begun.elapsed() > TO_BEGIN + Duration::from_secs(length / SLOWEST) {
+            return Err(Unread::TooSlow);
+        }
+        if first.is_empty() {
+            // Most bodies are one piece, which is passed on without a copy.
+            cover(bodies, &mut room, length).await?;
+            first = piece;
+            continue;
+        }
+        let had = joined.capacity() as u64;
+        if length > had {
+            let wanted = (2 * had).max(FIRST_ROOM).min(declared.unwrap_or(max)).max(length);
+            cover(bodies, &mut room, wanted).await?;
+            joined.reserve(usize::try_from(wanted).unwrap_or(usize::MAX).saturating_sub(joined.len()));
+        }
+        if joined.is_empty() {
+            joined.extend_from_slice(&first);
+        }
+        joined.extend_from_slice(&piece);
+    }
+    Ok((if joined.is_empty() { first } else { joined.freeze() }, room))
+}
+
+/// Makes `room` cover so many bytes.
+pub(super) async fn cover(bodies: &Bodies, room: &mut Room, bytes: u64) -> Result<(), Unread> {
+    bodies.cover(room, bytes).await.map_err(|_| Unread::NoRoom)
+}
+
+async fn next(payload: &mut Payload) -> Result<Option<Bytes>, Unread> {
+    let mut poll = |cx: &mut std::task::Context<'_>| Pin::new(&mut *payload).poll_next(cx);
+    // Most bodies are there with their head: a timer is set only for one that is not.
+    let piece = match poll_fn(|cx| Poll::Ready(poll(cx))).await {
+        Poll::Ready(piece) => piece,
+        Poll::Pending => tokio::time::timeout(IDLE, poll_fn(poll)).await.map_err(|_| Unread::TooSlow)?,
+    };
+    piece.transpose().map_err(|_| Unread::Broken)
+}
