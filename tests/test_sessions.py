@@ -71,6 +71,31 @@ def test_a_session_ends_when_it_is_ended_and_with_its_key(gateway, origin):
     assert call(gateway.admin_address, "GET", GROUPS, [("cookie", second)]).status == 401
 
 
+def test_a_key_with_many_sessions_ends_its_own_oldest_and_nobody_elses(gateway):
+    key, other = (gateway.mint_operator("WORKSPACE_EXPORT_METRICS") for _ in range(2))
+    of_other = cookie_of(sign_in(gateway, other)).split(";")[0]
+    with Connection(gateway.admin_address) as connection:
+
+        def open_session():
+            connection.request("POST", "/v1/session", [], {"key": key})
+            answer = connection.read_answer()
+            assert answer.status == 200
+            return answer.headers["set-cookie"].split(";")[0]
+
+        def is_good(cookie):
+            return current(gateway, ("cookie", cookie)).json()["session"] is not None
+
+        first, second = open_session(), open_session()
+        for _ in range(98):
+            last = open_session()
+        assert is_good(first)
+        last = open_session()
+        assert [is_good(cookie) for cookie in (first, second, last)] == [False, True, True]
+        for _ in range(900):
+            open_session()
+        assert is_good(of_other)
+
+
 def test_a_wrong_key_opens_no_session(gateway):
     answer = sign_in(gateway, "wrong-key-0123456789")
     assert answer.status == 401 and "set-cookie" not in answer.headers

@@ -43,7 +43,7 @@ pub(super) enum AdminError {
     WrongMethod(Vec<Method>),
     /// Nothing can be metered now; what is wrong is told to operators only.
     NotReady,
-    /// So many look on already.
+    /// So many look on already with this key.
     TooManyViewers(usize),
     /// A body that did not come.
     BodyTimeout,
@@ -134,9 +134,9 @@ impl AdminError {
                 (StatusCode::SERVICE_UNAVAILABLE, "not_ready", "Requests cannot be metered now.".to_owned())
             }
             Self::TooManyViewers(most) => (
-                StatusCode::SERVICE_UNAVAILABLE,
+                StatusCode::TOO_MANY_REQUESTS,
                 "too_many_viewers",
-                format!("{most} viewers look on already; there can be no more at a time."),
+                format!("This key has {most} live viewers already; close one of them first."),
             ),
             Self::BodyTimeout => {
                 (StatusCode::REQUEST_TIMEOUT, "request_timeout", "The body did not come in time.".to_owned())

@@ -19,8 +19,8 @@ use crate::crypto::{hash::Fingerprint, random, secret::Secret};
 /// How long a session lasts.
 pub const SESSION: Duration = Duration::from_secs(12 * 60 * 60);
 
-/// Sessions kept at once; the oldest goes.
-const MAX_SESSIONS: usize = 1000;
+/// Sessions of one key at a time; a further one ends the oldest of them, and never another key's.
+const MAX_SESSIONS: usize = 100;
 
 /// Sessions and refused keys.
 #[derive(Default)]
@@ -125,14 +125,16 @@ impl Gateway {
         let now_ms = self.now_ms();
         let expires_at_ms = now_ms + SESSION.as_millis() as u64;
         let key = Fingerprint::from_stored(operator.key.hash);
-        let session = Session { token: blake3::hash(token.as_bytes()), key, expires_at_ms };
         let mut sessions = self.auth.sessions.lock();
         sessions.retain(|_, session| session.expires_at_ms > now_ms);
-        if sessions.len() >= MAX_SESSIONS {
-            sessions.pop_first();
+        let mut of_key = sessions.iter().filter(|(_, session)| session.key == key).map(|(at, _)| *at);
+        if let Some(oldest) = of_key.next()
+            && of_key.count() + 1 >= MAX_SESSIONS
+        {
+            sessions.remove(&oldest);
         }
         let next = sessions.last_key_value().map_or(0, |(last, _)| last + 1);
-        sessions.insert(next, session);
+        sessions.insert(next, Session { token: blake3::hash(token.as_bytes()), key, expires_at_ms });
         Ok(NewSession { token: Secret::new(token), expires_at_ms })
     }
 

@@ -6,8 +6,8 @@
 //! sleeps) is cut off, so that he holds neither a place nor a stop.
 
 use std::{
+    collections::HashMap,
     rc::Rc,
-    sync::atomic::{AtomicUsize, Ordering},
     time::{Duration, Instant},
 };
 
@@ -43,7 +43,7 @@ use crate::{
     service::{Gateway, activity::Minute, error::Error},
 };
 
-/// So many may look at a time.
+/// So many may look at a time with one key. All together are bounded by the listener's connections.
 const MAX_VIEWERS: usize = 64;
 
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -60,7 +60,8 @@ const LINGER: Duration = Duration::from_secs(2);
 /// Who looks, and what they are shown.
 #[derive(Default)]
 pub(super) struct Viewers {
-    count: AtomicUsize,
+    /// How many look with each key, by its prefix.
+    counts: Mutex<HashMap<String, usize>>,
     latest: Mutex<Option<(Instant, Bytes)>>,
 }
 
@@ -79,22 +80,35 @@ impl Viewers {
 }
 
 /// Somebody who looks, until it is dropped.
-struct Viewer(Data<Viewers>);
+struct Viewer {
+    viewers: Data<Viewers>,
+    key: String,
+}
 
 impl Viewer {
-    fn enter(viewers: Data<Viewers>) -> Result<Self, AdminError> {
-        let enter = |count: usize| (count < MAX_VIEWERS).then_some(count + 1);
-        match viewers.count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, enter) {
-            Ok(_) => Ok(Self(viewers)),
-            Err(_) => Err(AdminError::TooManyViewers(MAX_VIEWERS)),
+    fn enter(viewers: Data<Viewers>, key: String) -> Result<Self, AdminError> {
+        let mut counts = viewers.counts.lock();
+        let count = counts.entry(key.clone()).or_default();
+        if *count >= MAX_VIEWERS {
+            return Err(AdminError::TooManyViewers(MAX_VIEWERS));
         }
+        *count += 1;
+        drop(counts);
+        Ok(Self { viewers, key })
     }
 }
 
 impl Drop for Viewer {
     fn drop(&mut self) {
-        if self.0.count.fetch_sub(1, Ordering::Relaxed) == 1 {
-            *self.0.latest.lock() = None;
+        let mut counts = self.viewers.counts.lock();
+        if let Some(count) = counts.get_mut(&self.key) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.key);
+            }
+        }
+        if counts.is_empty() {
+            *self.viewers.latest.lock() = None;
         }
     }
 }
@@ -192,10 +206,10 @@ pub(super) async fn live(
     if request.method() == Method::HEAD {
         return Ok(Events(None));
     }
-    let viewer = Viewer::enter(viewers)?;
+    let viewer = Viewer::enter(viewers, operator.actor().api_key_prefix)?;
     // One event is on its way, and the next one waits for it.
     let (events, received) = mpsc::channel(1);
-    let first = viewer.0.event(&gateway).map_err(Error::internal)?;
+    let first = viewer.viewers.event(&gateway).map_err(Error::internal)?;
     let _ = events.try_send(Ok(first));
     let connection = request.conn_data::<Rc<Activity>>().cloned();
     rt::spawn(async move {
@@ -230,7 +244,7 @@ async fn show(
         if !operator.is_still(gateway) {
             return;
         }
-        let Ok(event) = viewer.0.event(gateway) else { return };
+        let Ok(event) = viewer.viewers.event(gateway) else { return };
         place.send(Ok(event));
     }
 }
