@@ -30,6 +30,7 @@ pub mod meter;
 pub mod metering;
 mod one_line;
 pub mod operators;
+mod out_of_files;
 pub mod refused;
 pub mod reports;
 pub mod search;
@@ -58,6 +59,7 @@ use self::{
     catalog::{Catalog, OperatorEntry},
     clock::Clock,
     inflight::{InFlight, LastStop},
+    out_of_files::OutOfFiles,
     status::{Counts, Notice},
     unfinished::Unfinished,
 };
@@ -93,6 +95,7 @@ pub struct Gateway {
     pub auth: Auth,
     /// What happened since the start, for the status page.
     pub counts: Counts,
+    out_of_files: OutOfFiles,
     activity: activity::Recorder,
     /// What was admitted and has not ended.
     pub in_flight: InFlight,

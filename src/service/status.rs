@@ -143,6 +143,8 @@ pub enum About {
     LastStop,
     /// Operators' keys.
     Keys,
+    /// What this process may use of its machine.
+    Process,
     /// This webhook.
     Webhook(WebhookId),
     /// A target of this endpoint.
@@ -194,6 +196,7 @@ impl Gateway {
         tell(About::Store, behind.into_iter().flatten().collect());
         tell(About::LastStop, Vec::from_iter(self.in_flight.trouble()));
         tell(About::Keys, self.guessing_told());
+        tell(About::Process, Vec::from_iter(self.out_of_files.told(self.now_ms())));
         notices.extend(self.trouble_with_webhooks());
         let trouble = |TargetView { endpoint, slug, index, target }| {
             let Failure { why, times, .. } = target.health.trouble()?;

@@ -72,6 +72,7 @@ impl Notice {
             About::Store => ("store", None),
             About::LastStop => ("last_stop", None),
             About::Keys => ("keys", None),
+            About::Process => ("process", None),
             About::Webhook(id) => ("webhook", Some(id.to_string())),
             About::Endpoint(id) => ("endpoint", Some(id.to_string())),
         };

@@ -156,7 +156,7 @@ impl Problem {
     pub(super) fn overloaded() -> Self {
         Self {
             retry: SOON,
-            ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", "Too many requests are being read just now.")
+            ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", "Too many requests are being served just now.")
         }
     }
 
@@ -197,6 +197,7 @@ impl Problem {
                 let message = "The model server did not answer in time.";
                 Self::new(StatusCode::GATEWAY_TIMEOUT, "upstream_timeout", message)
             }
+            Refused::Overloaded => Self::overloaded(),
             Refused::UpstreamRefused(refusal) => Self {
                 status: refusal.status,
                 code: Code::Theirs(refusal.code.map(Box::from)),

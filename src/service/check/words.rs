@@ -92,6 +92,7 @@ pub(super) fn no_answer(why: &NoAnswer) -> String {
             "Is the server running, and are host and port in base_url its own? In a container, 127.0.0.1 is the \
              container itself."
         }
+        SendErrorKind::NoFiles => "Raise the limit of open files of this process (ulimit -n).",
         SendErrorKind::ConnectTimeout => {
             "Are host and port in base_url right, is no firewall between, and, if base_url begins with https://, does the \
              server speak TLS?"

@@ -31,6 +31,8 @@ pub enum Refused {
     Upstream(Option<String>),
     /// No target answered in time.
     UpstreamTimeout,
+    /// This process can open no connection to a target.
+    Overloaded,
     /// A target refused the request as the customer's fault, or all of them are at their own limits.
     UpstreamRefused(Box<UpstreamRefusal>),
     /// A defect or a broken machine: logged, never shown.
@@ -42,9 +44,12 @@ impl Refused {
     pub(super) fn is_failure(&self) -> bool {
         match self {
             Self::Invalid(_) | Self::ModelNotFound(_) | Self::Limit(..) | Self::UpstreamRefused(_) => false,
-            Self::CannotMeter(_) | Self::NoUpstream | Self::Upstream(_) | Self::UpstreamTimeout | Self::Internal(_) => {
-                true
-            }
+            Self::CannotMeter(_)
+            | Self::NoUpstream
+            | Self::Upstream(_)
+            | Self::UpstreamTimeout
+            | Self::Overloaded
+            | Self::Internal(_) => true,
         }
     }
 }

@@ -20,6 +20,7 @@ use crate::{
     service::{catalog::Model, metering::Reservation},
     upstream::{
         Response,
+        client::SendErrorKind,
         provider::demo,
         refusal::{self, Meaning, Said, UpstreamRefusal},
         request::{Changes, OutputCap, Request},
@@ -42,6 +43,8 @@ enum Outcome {
     Answered(Response),
     Refused(Box<Said>),
     Passed(Passed),
+    /// It was not asked: no file was left for a connection.
+    NoFiles,
 }
 
 /// A target was passed over.
@@ -116,6 +119,11 @@ pub(super) async fn find_answer(
                 reservation.release(true);
                 return Err(Refused::UpstreamRefused(Box::new(said.into_refusal())));
             }
+            Outcome::NoFiles => {
+                gateway.out_of_files.note(gateway.now_ms());
+                reservation.release(false);
+                return Err(Refused::Overloaded);
+            }
             Outcome::Passed(passed) => passed,
         };
         let (id, model) = (reservation.id(), &*call.model.slug);
@@ -182,6 +190,7 @@ async fn attempt(worker: &Worker, call: &Call<'_>, target: &Target, route: Route
     };
     match worker.client.send(request).await {
         Ok(response) => judge(call, target, Response::from_http(response)).await,
+        Err(error) if error.kind == SendErrorKind::NoFiles => Outcome::NoFiles,
         Err(error) if error.kind.is_timeout() => Outcome::Passed(Passed::too_slow(error.to_string())),
         Err(error) => Outcome::Passed(Passed::failed(error.to_string())),
     }

@@ -4,7 +4,7 @@ use std::{
     borrow::Cow,
     future::poll_fn,
     io::{self, IoSlice},
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr, UdpSocket},
     pin::{Pin, pin},
     task::{Context, Poll, Waker, ready},
     time::Duration,
@@ -181,7 +181,11 @@ async fn connect_tcp(
     listeners: &[SocketAddr],
 ) -> Result<TcpStream, (SendErrorKind, String)> {
     let addresses = resolve(origin.host(), origin.port(), listeners).await.map_err(|error| match error {
-        ResolveError::NotFound(error) => (SendErrorKind::Resolve, error.to_string()),
+        ResolveError::NotFound(error) => {
+            // The resolver does not tell that it could open no file.
+            let cannot_open = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).err();
+            (SendErrorKind::Resolve.or_no_files(cannot_open.as_ref().unwrap_or(&error)), error.to_string())
+        }
         ResolveError::Refused(Refusal::LinkLocal) => (SendErrorKind::Forbidden, "it is link-local".to_owned()),
         ResolveError::Refused(Refusal::OurOwn) => (SendErrorKind::Forbidden, "it is our own listener".to_owned()),
     })?;
@@ -196,7 +200,7 @@ async fn connect_tcp(
                 Ok(()) => return Ok(tcp),
                 Err(error) => failure = (SendErrorKind::Connect, format!("{address}: {error}")),
             },
-            Ok(Err(error)) => failure = (SendErrorKind::Connect, format!("{address}: {error}")),
+            Ok(Err(error)) => failure = (SendErrorKind::Connect.or_no_files(&error), format!("{address}: {error}")),
             Err(_) => failure = (SendErrorKind::ConnectTimeout, address.to_string()),
         }
     }

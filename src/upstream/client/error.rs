@@ -1,6 +1,8 @@
 //! Why a request could not be made, or got no answer.
 
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, fmt, io};
+
+use rustix::io::Errno;
 
 use super::origin::Origin;
 
@@ -31,7 +33,7 @@ pub struct SendError {
     detail: Cow<'static, str>,
 }
 
-/// The step at which a request failed. After each of them another target may be tried.
+/// The step at which a request failed. After each of them but `NoFiles` another target may be tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SendErrorKind {
     /// The name has no address.
@@ -40,6 +42,8 @@ pub enum SendErrorKind {
     Forbidden,
     /// No address accepted a connection.
     Connect,
+    /// This process, or this machine, cannot open another file. It says nothing about the upstream.
+    NoFiles,
     /// Name resolution, TCP and TLS took longer than the connect timeout.
     ConnectTimeout,
     /// The TLS handshake failed, or this machine has no certificates to verify it with.
@@ -53,6 +57,12 @@ pub enum SendErrorKind {
 }
 
 impl SendErrorKind {
+    /// This, unless the error is that no file can be opened.
+    pub(super) fn or_no_files(self, error: &io::Error) -> Self {
+        let has_none = error.raw_os_error().map(Errno::from_raw_os_error);
+        if matches!(has_none, Some(Errno::MFILE | Errno::NFILE)) { Self::NoFiles } else { self }
+    }
+
     /// Whether the upstream was too slow, as opposed to absent or wrong.
     pub fn is_timeout(self) -> bool {
         matches!(self, Self::ConnectTimeout | Self::FirstByteTimeout)
@@ -71,6 +81,7 @@ impl fmt::Display for SendError {
             SendErrorKind::Resolve => "the name could not be resolved",
             SendErrorKind::Forbidden => "the address is not allowed",
             SendErrorKind::Connect => "no connection",
+            SendErrorKind::NoFiles => "no file left for a connection",
             SendErrorKind::ConnectTimeout => "no connection in time",
             SendErrorKind::Tls => "no TLS session",
             SendErrorKind::FirstByteTimeout => "no answer in time",
