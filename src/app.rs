@@ -110,6 +110,7 @@ async fn run(booted: Booted, with_demo: bool) -> Result<(), AppError> {
     gateway.in_flight.track(&config.data_dir);
 
     let operator_key = gateway.ensure_operator().await.map_err(AppError::Other)?;
+    info!(max_body = config.max_body, max_bodies = config.max_bodies, "bounds of bodies, in bytes");
     let connections = connections();
     let (workers, grace) = (config.workers, config.shutdown_grace);
     let serving = Serving { workers, connections: connections.inference, grace };

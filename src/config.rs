@@ -15,6 +15,10 @@ use std::{
 use serde::{Deserialize, Deserializer, de::Error as _};
 
 pub use self::origins::Origins;
+use crate::process_limits;
+
+/// The most memory that bodies have by default, in bytes.
+const MAX_BODIES: u64 = 1 << 30;
 
 /// How Tollgate runs.
 #[derive(Debug, Clone, Deserialize)]
@@ -113,7 +117,7 @@ impl Default for Config {
             token_admission: TokenAdmission::Adaptive,
             strict_output: 4096,
             max_body: 100 << 20,
-            max_bodies: 1 << 30,
+            max_bodies: MAX_BODIES,
             shutdown_grace: Duration::from_secs(30),
             events_retention: Duration::from_secs(400 * 24 * 60 * 60),
             key_brand: "sk".to_owned(),
@@ -196,8 +200,22 @@ impl Config {
             set(&mut table, field, value);
             parse(table.clone()).map_err(|(_, why)| ConfigError(format!("{field} (from {place}): {why}")))?;
         }
+        let is_set: Vec<String> = table.keys().cloned().collect();
         let config = parse(table).map_err(|(field, why)| ConfigError(format!("{field}: {why}")))?;
-        config.check()
+        config.with_room_for_bodies(|field| is_set.iter().any(|one| one == field)).check()
+    }
+
+    /// The default of `max_bodies` follows from the memory that this process may use. If that is less than a body may have,
+    /// a `max_body` that was set holds, and its default gives way.
+    fn with_room_for_bodies(mut self, is_set: impl Fn(&str) -> bool) -> Self {
+        if !is_set("max_bodies") {
+            self.max_bodies = process_limits::memory().map_or(MAX_BODIES, |memory| MAX_BODIES.min(memory / 4));
+            match is_set("max_body") {
+                true => self.max_bodies = self.max_bodies.max(self.max_body),
+                false => self.max_body = self.max_body.min(self.max_bodies),
+            }
+        }
+        self
     }
 
     fn check(self) -> Result<Self, ConfigError> {
@@ -347,6 +365,16 @@ mod tests {
         assert_eq!(config.upstream.idle_timeout, Duration::from_secs(60));
         assert_eq!(config.upstream.connect_timeout, Duration::from_secs(5));
         assert_eq!(config.events_retention, Duration::from_secs(400 * 86_400));
+    }
+
+    #[test]
+    fn a_body_fits_the_room_of_all_bodies() {
+        let usual = load("", &[], &[]).unwrap();
+        assert!(usual.max_bodies <= 1 << 30 && usual.max_body <= usual.max_bodies);
+        let large = load("max_body = \"3GiB\"", &[], &[]).unwrap();
+        assert_eq!((large.max_body, large.max_bodies), (3 << 30, 3 << 30));
+        let both = load("max_body = \"1KiB\"\nmax_bodies = \"2KiB\"", &[], &[]).unwrap();
+        assert_eq!((both.max_body, both.max_bodies), (1 << 10, 2 << 10));
     }
 
     #[test]

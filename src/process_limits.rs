@@ -1,5 +1,7 @@
 //! What the operating system lets this process have, and how the gateway divides it.
 
+use std::{fs, path::Path};
+
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Of the files that may be open, those that are kept for the journal, the store, webhooks and the runtime; half of all if
@@ -45,9 +47,56 @@ pub fn raise_open_files() {
     let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
 }
 
+/// How much memory this process may use, in bytes: the least of its own limits (`ulimit -v`, `-d`) and those of its control
+/// groups. `None` without a limit.
+pub fn memory() -> Option<u64> {
+    let own = [Resource::As, Resource::Data].into_iter().filter_map(|resource| getrlimit(resource).current);
+    let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    own.chain(group_memory(&groups, Path::new("/sys/fs/cgroup"))).min()
+}
+
+/// The least memory limit of the control groups in `/proc/self/cgroup` and of those above them. A container may not see
+/// its own path; its limit then stands at the root.
+fn group_memory(groups: &str, root: &Path) -> Option<u64> {
+    let of_line = |line: &str| {
+        let mut parts = line.splitn(3, ':').skip(1);
+        let (controllers, path) = (parts.next()?, parts.next()?);
+        let (mount, file) = match controllers {
+            "" => (root.to_owned(), "memory.max"),
+            _ if controllers.split(',').any(|one| one == "memory") => (root.join("memory"), "memory.limit_in_bytes"),
+            _ => return None,
+        };
+        let lineage = Path::new(path.trim_start_matches('/')).ancestors();
+        // "max" is no number.
+        lineage.filter_map(|group| fs::read_to_string(mount.join(group).join(file)).ok()?.trim().parse().ok()).min()
+    };
+    groups.lines().filter_map(of_line).min()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn memory_is_what_the_narrowest_control_group_allows() {
+        let root = tempfile::tempdir().unwrap();
+        let write = |file: &str, text: &str| {
+            let path = root.path().join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        let of = |groups: &str| group_memory(groups, root.path());
+        assert_eq!(of("0::/system.slice/tollgate.service\n"), None);
+        write("system.slice/tollgate.service/memory.max", "max\n");
+        assert_eq!(of("0::/system.slice/tollgate.service\n"), None);
+        write("system.slice/memory.max", "500\n");
+        assert_eq!(of("0::/system.slice/tollgate.service\n"), Some(500));
+        write("memory/memory.limit_in_bytes", "700\n");
+        write("memory/docker/abc/memory.limit_in_bytes", "9223372036854771712\n");
+        assert_eq!(of("5:cpu,cpuacct:/docker/abc\n4:memory:/docker/abc\n0::/\n"), Some(700));
+        assert_eq!(of("4:memory:/unseen\n"), Some(700));
+        assert_eq!(of("nonsense"), None);
+    }
 
     #[test]
     fn connections_and_upstreams_fit_beside_what_else_needs_files() {

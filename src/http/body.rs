@@ -12,7 +12,7 @@ use actix_http::{
     Payload,
     header::{self, HeaderMap},
 };
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_core::Stream;
 
 use crate::service::bodies::{Bodies, Room};
@@ -25,7 +25,8 @@ pub(super) const IDLE: Duration = Duration::from_secs(30);
 const SLOWEST: u64 = 16 << 10;
 const TO_BEGIN: Duration = Duration::from_secs(60);
 
-/// The first room of a body that comes in pieces, in bytes; it doubles as it fills.
+/// The first room of a body that comes in pieces, in bytes. When it is full, the body gets room for the length that it
+/// declared; without one, room doubles as it fills.
 const FIRST_ROOM: u64 = 64 << 10;
 
 /// Why a body was not read to its end.
@@ -59,7 +60,7 @@ pub(super) async fn read(
     let begun = Instant::now();
     let mut room = Room::default();
     let mut first = Bytes::new();
-    let mut joined = BytesMut::new();
+    let mut joined = Vec::new();
     while let Some(piece) = next(payload).await? {
         let length = (first.len().max(joined.len()) + piece.len()) as u64;
         if length > max {
@@ -74,18 +75,21 @@ pub(super) async fn read(
             first = piece;
             continue;
         }
-        let had = joined.capacity() as u64;
-        if length > had {
-            let wanted = (2 * had).max(FIRST_ROOM).min(declared.unwrap_or(max)).max(length);
+        if length > joined.capacity() as u64 {
+            let most = declared.unwrap_or(max);
+            let wanted = if length <= FIRST_ROOM { FIRST_ROOM } else { declared.unwrap_or(2 * length) };
+            let wanted = wanted.min(most).max(length);
             cover(bodies, &mut room, wanted).await?;
-            joined.reserve(usize::try_from(wanted).unwrap_or(usize::MAX).saturating_sub(joined.len()));
+            // Exactly what was taken: a vector that grows by itself may double.
+            let more = usize::try_from(wanted).unwrap_or(usize::MAX).saturating_sub(joined.len());
+            joined.try_reserve_exact(more).map_err(|_| Unread::NoRoom)?;
         }
         if joined.is_empty() {
             joined.extend_from_slice(&first);
         }
         joined.extend_from_slice(&piece);
     }
-    Ok((if joined.is_empty() { first } else { joined.freeze() }, room))
+    Ok((if joined.is_empty() { first } else { Bytes::from(joined) }, room))
 }
 
 /// Makes `room` cover so many bytes.
