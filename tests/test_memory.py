@@ -1,12 +1,15 @@
 """A process with little memory: what bodies may take follows from it, and nobody's bodies end it."""
 
+import contextlib
 import resource
 import threading
+import time
 
 import pytest
 
 from support.gateway import Customer, Gateway
 from support.upstream import ScriptedUpstream
+from support.wire import Connection
 
 ALLOWED = 700 << 20
 LARGE = 60 << 20
@@ -38,6 +41,25 @@ def test_many_large_bodies_at_once_do_not_end_the_process(small):
     told = sorted({(answer.status, None if answer.status == 200 else answer.error["code"]) for answer in answers})
     assert len(answers) == 8 and set(told) <= {(200, None), (503, "overloaded")} and (200, None) in told, told
     assert small.process.child.poll() is None
+    upstream.stop()
+
+
+def test_one_customer_with_many_slow_bodies_keeps_nobody_waiting():
+    upstream = ScriptedUpstream()
+    with Gateway(max_body="10MiB", max_bodies="16MiB") as gateway, contextlib.ExitStack() as slow_ones:
+        slug = gateway.create_endpoint(upstream)["slug"]
+        slow, quick = (Customer(gateway, gateway.mint_key(gateway.create_group(slug))) for _ in range(2))
+        for _ in range(12):
+            connection = slow_ones.enter_context(Connection(gateway.address))
+            connection.send_head("POST", "/v1/chat/completions", slow.headers([("content-length", 9 << 20)]))
+            connection.socket.settimeout(0.2)
+            with contextlib.suppress(TimeoutError):
+                connection.send(b" " * (4 << 20))
+        for text in ["hello"] * 6 + ["x" * (60 << 10), "x" * (1 << 20)]:
+            begun = time.monotonic()
+            assert quick.chat(slug, text).status == 200
+            assert time.monotonic() - begun < 5
+        gateway.kill9()  # its stop would wait for those that wait
     upstream.stop()
 
 

@@ -15,7 +15,7 @@ use actix_http::{
 use bytes::Bytes;
 use futures_core::Stream;
 
-use crate::service::bodies::{Bodies, Room};
+use crate::service::bodies::{Bodies, Holder, Room, SMALL};
 
 /// How long a body may stand still.
 pub(super) const IDLE: Duration = Duration::from_secs(30);
@@ -24,10 +24,6 @@ pub(super) const IDLE: Duration = Duration::from_secs(30);
 /// share must not be held by trickling.
 const SLOWEST: u64 = 16 << 10;
 const TO_BEGIN: Duration = Duration::from_secs(60);
-
-/// The first room of a body that comes in pieces, in bytes. When it is full, the body gets room for the length that it
-/// declared; without one, room doubles as it fills.
-const FIRST_ROOM: u64 = 64 << 10;
 
 /// Why a body was not read to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,9 +43,13 @@ pub(super) fn declared_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok())
 }
 
-/// Reads a whole body of at most `max` bytes, and takes the memory that it needs from `bodies`.
+/// Reads a whole body of at most `max` bytes, and takes the memory that it needs from `bodies`, in its holder's name.
+///
+/// A body that comes in pieces has room for [`SMALL`] bytes at first. When that is full, it gets room for the length that it
+/// declared; without one, room doubles as it fills.
 pub(super) async fn read(
     bodies: &Bodies,
+    holder: Holder,
     payload: &mut Payload,
     declared: Option<u64>,
     max: u64,
@@ -58,7 +58,7 @@ pub(super) async fn read(
         return Err(Unread::TooLarge);
     }
     let begun = Instant::now();
-    let mut room = Room::default();
+    let mut room = bodies.room(holder);
     let mut first = Bytes::new();
     let mut joined = Vec::new();
     while let Some(piece) = next(payload).await? {
@@ -77,12 +77,14 @@ pub(super) async fn read(
         }
         if length > joined.capacity() as u64 {
             let most = declared.unwrap_or(max);
-            let wanted = if length <= FIRST_ROOM { FIRST_ROOM } else { declared.unwrap_or(2 * length) };
+            let wanted = if length <= SMALL { SMALL } else { declared.unwrap_or(2 * length) };
             let wanted = wanted.min(most).max(length);
-            cover(bodies, &mut room, wanted).await?;
+            // Until it has moved, a buffer takes its old place and its new one.
+            cover(bodies, &mut room, joined.capacity() as u64 + wanted).await?;
             // Exactly what was taken: a vector that grows by itself may double.
             let more = usize::try_from(wanted).unwrap_or(usize::MAX).saturating_sub(joined.len());
             joined.try_reserve_exact(more).map_err(|_| Unread::NoRoom)?;
+            room.shrink(wanted);
         }
         if joined.is_empty() {
             joined.extend_from_slice(&first);

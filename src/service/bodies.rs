@@ -1,24 +1,73 @@
 //! Memory for request bodies, bounded for all requests together: what a stranger sends must not be able to fill the
 //! machine. A request that finds no room waits a while for others to end.
+//!
+//! * Bodies up to [`SMALL`] have an eighth of the memory to themselves, so they never wait for large ones. When it is full,
+//!   they share the rest.
+//! * The rest is given out fairly: of all that wait, the first is a body whose holder (a customer) holds least, and among
+//!   equals the one that has waited longest. A holder gets no more than half of it, except for a single body.
+//! * A body that is larger than the rest takes all of the rest. So what is held exceeds the bound by an eighth at most, and
+//!   only by one such body.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+
+use crate::domain::id::GroupId;
 
 /// How long a request waits for room.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Room is given out in pieces of this size, so that it fits the semaphore's count.
-const PIECE: u64 = 4096;
+/// The largest body that is small, in bytes.
+pub const SMALL: u64 = 64 << 10;
 
-/// The room that is left.
+/// Whose body it is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Holder {
+    /// A customer's, by the root of the group's tree.
+    Customer(GroupId),
+    /// An operator's, by the prefix of the key.
+    Operator(Box<str>),
+    /// Of somebody who has shown no key.
+    Stranger,
+}
+
+/// Memory for bodies.
 pub struct Bodies {
-    room: Arc<Semaphore>,
+    /// The part that large bodies may use, in bytes.
+    common: u64,
+    state: Arc<Mutex<State>>,
+}
+
+struct State {
+    common: u64,
+    /// Bytes that are left of the part for small bodies.
+    small_left: u64,
+    /// Bytes that are left of the common part.
+    left: u64,
+    /// Bytes of the common part that each holder has.
+    held: HashMap<Holder, u64>,
+    /// In the order of arrival.
+    waiting: Vec<Waiting>,
+    arrivals: u64,
+}
+
+struct Waiting {
+    number: u64,
+    holder: Holder,
+    /// What the body has already, and what it needs besides.
+    has: u64,
+    bytes: u64,
+    granted: oneshot::Sender<()>,
 }
 
 /// Room for one body; given back when dropped.
-#[derive(Default)]
-pub struct Room(Option<OwnedSemaphorePermit>);
+pub struct Room {
+    state: Arc<Mutex<State>>,
+    holder: Holder,
+    small: u64,
+    common: u64,
+}
 
 /// There was no room in time.
 #[derive(Debug)]
@@ -27,30 +76,145 @@ pub struct NoRoom;
 impl Bodies {
     /// Room for `max_bodies` bytes.
     pub fn new(max_bodies: u64) -> Self {
-        let pieces = usize::try_from(max_bodies.div_ceil(PIECE)).unwrap_or(usize::MAX);
-        Self { room: Arc::new(Semaphore::new(pieces.min(Semaphore::MAX_PERMITS))) }
+        let small_left = max_bodies / 8;
+        let common = max_bodies - small_left;
+        let (held, waiting) = (HashMap::new(), Vec::new());
+        let state = State { common, small_left, left: common, held, waiting, arrivals: 0 };
+        Self { common, state: Arc::new(Mutex::new(state)) }
+    }
+
+    /// Room for a body of this holder; none yet.
+    pub fn room(&self, holder: Holder) -> Room {
+        Room { state: self.state.clone(), holder, small: 0, common: 0 }
     }
 
     /// Waits until `room` covers `bytes`.
     pub async fn cover(&self, room: &mut Room, bytes: u64) -> Result<(), NoRoom> {
-        let pieces = usize::try_from(bytes.div_ceil(PIECE)).unwrap_or(usize::MAX);
-        let more = pieces.saturating_sub(room.0.as_ref().map_or(0, OwnedSemaphorePermit::num_permits));
+        if bytes <= room.small + room.common || room.take_small(bytes) {
+            return Ok(());
+        }
+        let more = bytes.min(self.common).saturating_sub(room.common);
         if more == 0 {
             return Ok(());
         }
-        let more = u32::try_from(more).map_err(|_| NoRoom)?;
-        let permit = match self.room.clone().try_acquire_many_owned(more) {
-            Ok(permit) => permit,
-            Err(_) => match tokio::time::timeout(PATIENCE, self.room.clone().acquire_many_owned(more)).await {
-                Ok(Ok(permit)) => permit,
-                _ => return Err(NoRoom),
-            },
-        };
-        match &mut room.0 {
-            Some(held) => held.merge(permit),
-            none => *none = Some(permit),
+        let (number, granted) = room.state.lock().ask(room.holder.clone(), room.common, more);
+        // Dropped early, it takes the question back.
+        let mut asked = Asked { room: &*room, number, bytes: more, is_over: false };
+        if !matches!(tokio::time::timeout(PATIENCE, granted).await, Ok(Ok(()))) {
+            return Err(NoRoom);
         }
+        asked.is_over = true;
+        drop(asked);
+        room.common += more;
+        room.give_back_small();
         Ok(())
+    }
+}
+
+impl State {
+    /// Asks for bytes of the common part.
+    fn ask(&mut self, holder: Holder, has: u64, bytes: u64) -> (u64, oneshot::Receiver<()>) {
+        let (granted, is_granted) = oneshot::channel();
+        let number = self.arrivals;
+        self.arrivals += 1;
+        self.waiting.push(Waiting { number, holder, has, bytes, granted });
+        self.grant();
+        (number, is_granted)
+    }
+
+    /// Gives what is left to those who wait, in their order. The first of them is waited for, however much it needs:
+    /// otherwise large bodies would never get room.
+    fn grant(&mut self) {
+        while let Some(first) = self.first() {
+            if self.waiting[first].bytes > self.left {
+                return;
+            }
+            let Waiting { holder, bytes, granted, .. } = self.waiting.remove(first);
+            self.left -= bytes;
+            *self.held.entry(holder).or_default() += bytes;
+            // If nobody waits for it any more, `Asked` gives it back.
+            let _ = granted.send(());
+        }
+    }
+
+    fn first(&self) -> Option<usize> {
+        let held = |waiting: &Waiting| self.held.get(&waiting.holder).copied().unwrap_or(0);
+        let may_have = |waiting: &Waiting| {
+            let held = held(waiting);
+            held == waiting.has || held + waiting.bytes <= self.common / 2
+        };
+        let able = self.waiting.iter().enumerate().filter(|(_, waiting)| may_have(waiting));
+        able.min_by_key(|(_, waiting)| (held(waiting), waiting.number)).map(|(at, _)| at)
+    }
+
+    fn give_back(&mut self, holder: &Holder, bytes: u64) {
+        self.left += bytes;
+        if let Some(held) = self.held.get_mut(holder) {
+            *held -= bytes;
+            if *held == 0 {
+                self.held.remove(holder);
+            }
+        }
+        self.grant();
+    }
+}
+
+impl Room {
+    /// Covers a small body from the part for small ones, if that has room.
+    fn take_small(&mut self, bytes: u64) -> bool {
+        let more = bytes.saturating_sub(self.small);
+        let mut state = self.state.lock();
+        let fits = bytes <= SMALL && self.common == 0 && more <= state.small_left;
+        if fits {
+            state.small_left -= more;
+            self.small += more;
+        }
+        fits
+    }
+
+    /// Gives back what it has beyond `bytes`.
+    pub fn shrink(&mut self, bytes: u64) {
+        let less = self.common.saturating_sub(bytes);
+        if less > 0 {
+            self.common -= less;
+            self.state.lock().give_back(&self.holder, less);
+        }
+    }
+
+    fn give_back_small(&mut self) {
+        self.state.lock().small_left += std::mem::take(&mut self.small);
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.give_back_small();
+        self.shrink(0);
+    }
+}
+
+/// A question for room, until it is over.
+struct Asked<'a> {
+    room: &'a Room,
+    number: u64,
+    bytes: u64,
+    is_over: bool,
+}
+
+impl Drop for Asked<'_> {
+    fn drop(&mut self) {
+        if self.is_over {
+            return;
+        }
+        let mut state = self.room.state.lock();
+        match state.waiting.iter().position(|waiting| waiting.number == self.number) {
+            Some(at) => {
+                state.waiting.remove(at);
+                state.grant();
+            }
+            // It was granted at that very moment.
+            None => state.give_back(&self.room.holder, self.bytes),
+        }
     }
 }
 
@@ -58,20 +222,148 @@ impl Bodies {
 mod tests {
     use std::{
         pin::pin,
-        task::{Context, Waker},
+        task::{Context, Poll, Waker},
     };
 
     use super::*;
 
+    const MIB: u64 = 1 << 20;
+
+    /// 8 MiB, of which 7 are common.
+    fn bodies() -> Bodies {
+        Bodies::new(8 * MIB)
+    }
+
+    fn room(bodies: &Bodies, customer: u128) -> Room {
+        bodies.room(Holder::Customer(GroupId(customer)))
+    }
+
+    /// A body that must not have to wait.
+    async fn at_once(bodies: &Bodies, customer: u128, bytes: u64) -> Room {
+        let mut room = room(bodies, customer);
+        let covered = pin!(bodies.cover(&mut room, bytes)).poll(&mut Context::from_waker(Waker::noop()));
+        assert!(matches!(covered, Poll::Ready(Ok(()))), "it waits");
+        room
+    }
+
+    fn is_waiting(covered: &mut (impl Future<Output = Result<(), NoRoom>> + Unpin)) -> bool {
+        pin!(covered).poll(&mut Context::from_waker(Waker::noop())).is_pending()
+    }
+
+    /// Of the common part, and of the part for small bodies.
+    fn left(bodies: &Bodies) -> (u64, u64) {
+        let state = bodies.state.lock();
+        (state.left, state.small_left)
+    }
+
+    fn assert_all_is_given_back(bodies: &Bodies) {
+        assert_eq!(left(bodies), (7 * MIB, MIB));
+        let state = bodies.state.lock();
+        assert!(state.held.is_empty() && state.waiting.is_empty());
+    }
+
     #[tokio::test]
     async fn a_body_waits_for_room_and_gets_it_when_another_ends() {
-        let bodies = Bodies::new(3 * PIECE);
-        let (mut first, mut second) = (Room::default(), Room::default());
-        bodies.cover(&mut first, 1).await.unwrap();
-        bodies.cover(&mut first, 2 * PIECE).await.unwrap();
-        let mut waiting = pin!(bodies.cover(&mut second, 2 * PIECE));
-        assert!(waiting.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        let bodies = bodies();
+        let (first, mut second) = (at_once(&bodies, 1, 5 * MIB).await, room(&bodies, 2));
+        let mut waiting = Box::pin(bodies.cover(&mut second, 3 * MIB));
+        assert!(is_waiting(&mut waiting));
         drop(first);
         waiting.await.unwrap();
+        drop(second);
+        assert_all_is_given_back(&bodies);
+    }
+
+    #[tokio::test]
+    async fn small_bodies_do_not_wait_for_large_ones() {
+        let bodies = bodies();
+        let (large, mut other) = (at_once(&bodies, 1, 7 * MIB).await, room(&bodies, 2));
+        let mut waiting = Box::pin(bodies.cover(&mut other, MIB));
+        assert!(is_waiting(&mut waiting));
+        let mut small = Vec::new();
+        for _ in 0..MIB / SMALL {
+            small.push(at_once(&bodies, 3, SMALL).await);
+        }
+        let mut one_more = room(&bodies, 4);
+        let mut waits_for_large = Box::pin(bodies.cover(&mut one_more, 1));
+        assert!(is_waiting(&mut waits_for_large));
+        drop(large);
+        waiting.await.unwrap();
+        waits_for_large.await.unwrap();
+        drop((small, other, one_more));
+        assert_all_is_given_back(&bodies);
+    }
+
+    #[tokio::test]
+    async fn a_small_body_that_grows_leaves_the_part_for_small_ones() {
+        let bodies = bodies();
+        let mut room = at_once(&bodies, 1, 10).await;
+        bodies.cover(&mut room, SMALL).await.unwrap();
+        assert_eq!(left(&bodies), (7 * MIB, MIB - SMALL));
+        bodies.cover(&mut room, 2 * MIB).await.unwrap();
+        assert_eq!(left(&bodies), (5 * MIB, MIB));
+        room.shrink(MIB);
+        assert_eq!(left(&bodies), (6 * MIB, MIB));
+        drop(room);
+        assert_all_is_given_back(&bodies);
+    }
+
+    #[tokio::test]
+    async fn who_holds_much_waits_behind_who_holds_little() {
+        let bodies = bodies();
+        let full = at_once(&bodies, 1, 5 * MIB).await;
+        let _held = at_once(&bodies, 2, MIB).await;
+        let (mut much, mut little) = (room(&bodies, 2), room(&bodies, 3));
+        let mut heavy = Box::pin(bodies.cover(&mut much, 2 * MIB));
+        assert!(is_waiting(&mut heavy));
+        let mut light = Box::pin(bodies.cover(&mut little, 5 * MIB));
+        assert!(is_waiting(&mut light));
+        drop(full);
+        assert!(is_waiting(&mut heavy), "it came first, but its holder has a body already");
+        light.await.unwrap();
+        assert!(is_waiting(&mut heavy));
+        drop(little);
+        heavy.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_holder_has_half_of_the_room_or_one_body() {
+        let bodies = bodies();
+        let first = at_once(&bodies, 1, 3 * MIB).await;
+        let mut second = room(&bodies, 1);
+        let mut waiting = Box::pin(bodies.cover(&mut second, MIB));
+        assert!(is_waiting(&mut waiting));
+        let other = at_once(&bodies, 2, 4 * MIB).await;
+        drop(other);
+        assert!(is_waiting(&mut waiting), "the other half is for others");
+        drop(first);
+        waiting.await.unwrap();
+        bodies.cover(&mut second, 6 * MIB).await.unwrap();
+        bodies.cover(&mut second, 100 * MIB).await.unwrap();
+        assert_eq!(left(&bodies), (0, MIB), "a single body may have everything");
+        drop(second);
+        assert_all_is_given_back(&bodies);
+    }
+
+    #[tokio::test]
+    async fn a_request_that_ends_while_it_waits_holds_nothing_and_nobody_up() {
+        let bodies = bodies();
+        let first = at_once(&bodies, 1, 4 * MIB).await;
+        let (mut second, mut third) = (room(&bodies, 2), room(&bodies, 3));
+        {
+            let mut hung_up = Box::pin(bodies.cover(&mut second, 6 * MIB));
+            assert!(is_waiting(&mut hung_up));
+            let mut waiting = Box::pin(bodies.cover(&mut third, MIB));
+            assert!(is_waiting(&mut waiting));
+            drop(hung_up);
+            waiting.await.unwrap();
+            let mut hung_up = Box::pin(bodies.cover(&mut second, 6 * MIB));
+            assert!(is_waiting(&mut hung_up));
+            drop(first);
+            // It was granted its room, and does not take it.
+            drop(hung_up);
+        }
+        drop((second, third));
+        assert_all_is_given_back(&bodies);
     }
 }

@@ -22,7 +22,10 @@ use crate::{
         body::{self, IDLE, Unread},
         error::AdminError,
     },
-    service::{bodies::Room, error::Error},
+    service::{
+        bodies::{Holder, Room},
+        error::Error,
+    },
 };
 
 const MAX_BODY: u64 = 4 << 20;
@@ -121,7 +124,9 @@ fn collect_json(
 ) -> impl Future<Output = Result<(Bytes, Room), AdminError>> + use<> {
     let (may_be_json, declared) = (may_be_json(request), body::declared_length(request.headers()));
     // A handler's first argument says who calls, and has been looked at by now.
-    let has_key = request.extensions().get::<SeenPrefix>().is_some();
+    let seen = request.extensions().get::<SeenPrefix>().map(|prefix| prefix.0.as_str().into());
+    let has_key = seen.is_some();
+    let holder = seen.map_or(Holder::Stranger, Holder::Operator);
     let max = if has_key { MAX_BODY } else { MAX_KEYLESS_BODY };
     let (gateway, mut payload) = (gateway(request).cloned(), payload.take());
     async move {
@@ -130,7 +135,7 @@ fn collect_json(
             return Err(Error::invalid("invalid_content_type", message).into());
         }
         let gateway = gateway?;
-        let read = body::read(&gateway.admin_bodies, &mut payload, declared, max);
+        let read = body::read(&gateway.admin_bodies, holder, &mut payload, declared, max);
         let read = match has_key {
             true => read.await,
             false => tokio::time::timeout(IDLE, read).await.unwrap_or(Err(Unread::TooSlow)),

@@ -9,7 +9,11 @@ use bytes::Bytes;
 use super::error::Problem;
 use crate::{
     http::body::{self, Unread},
-    service::{Gateway, bodies::Room},
+    service::{
+        Gateway,
+        bodies::{Holder, Room},
+        catalog::KeyEntry,
+    },
 };
 
 /// The length that a body is said to have, in bytes; a refusal if its head says that it cannot be accepted.
@@ -26,23 +30,29 @@ pub(super) fn declared_length(gateway: &Gateway, headers: &HeaderMap) -> Result<
 /// Reads the whole body, and takes the memory that it needs from the common room.
 pub(super) async fn read_body(
     gateway: &Gateway,
+    key: &KeyEntry,
     headers: &HeaderMap,
     payload: &mut Payload,
 ) -> Result<(Bytes, Room), Problem> {
     let declared = declared_length(gateway, headers)?;
-    let read = body::read(&gateway.bodies, payload, declared, gateway.config.max_body).await;
+    let read = body::read(&gateway.bodies, holder(key), payload, declared, gateway.config.max_body).await;
     read.map_err(|unread| problem(gateway, unread))
 }
 
 /// Takes the memory of a body that has come already from the common room, under the same bounds.
-pub(super) async fn admit_body(gateway: &Gateway, body: &Bytes) -> Result<Room, Problem> {
+pub(super) async fn admit_body(gateway: &Gateway, key: &KeyEntry, body: &Bytes) -> Result<Room, Problem> {
     let length = body.len() as u64;
-    let mut room = Room::default();
+    let mut room = gateway.bodies.room(holder(key));
     let admitted = match length > gateway.config.max_body {
         true => Err(Unread::TooLarge),
         false => body::cover(&gateway.bodies, &mut room, length).await,
     };
     admitted.map(|()| room).map_err(|unread| problem(gateway, unread))
+}
+
+/// A customer is a whole tree of groups.
+fn holder(key: &KeyEntry) -> Holder {
+    Holder::Customer(key.group.root())
 }
 
 fn problem(gateway: &Gateway, unread: Unread) -> Problem {

@@ -155,7 +155,7 @@ async fn route(
         }
         let key = caller(gateway, &request)?;
         let passed_on = headers::passed_on(request.headers());
-        let (body, room) = read_body(gateway, request.headers(), payload).await?;
+        let (body, room) = read_body(gateway, &key, request.headers(), payload).await?;
         // A body can take its time, and the key may have been revoked meanwhile.
         let key = may_call(gateway.customer_again(&key))?;
         let call = Call { arrived: Arrived { id, key, route, at }, body, room, passed_on };

@@ -40,7 +40,7 @@ impl Trial<'_> {
             Ok(id) => {
                 let answered = async {
                     let key = may_call(Some(key))?;
-                    let room = admit_body(&worker.gateway, &body).await?;
+                    let room = admit_body(&worker.gateway, &key, &body).await?;
                     let arrived = Arrived { id: id.as_u128(), key, route, at };
                     let passed_on = headers::passed_on(headers);
                     metered(worker, Call { arrived, body, room, passed_on }).await

@@ -61,6 +61,11 @@ impl GroupNode {
         std::iter::successors(Some(self), |node| node.parent.as_deref())
     }
 
+    /// The root of its tree.
+    pub fn root(&self) -> GroupId {
+        self.lineage().last().map_or(self.id, |root| root.id)
+    }
+
     /// How deep it stands; a root is 1.
     pub fn level(&self) -> usize {
         self.lineage().count()
