@@ -151,6 +151,7 @@ def test_sizes_and_times_are_read_from_the_file(upstream):
         connection, _, stream = customer.stream_chat(slug)
         while not (data := stream.next()).startswith('{"error"'):
             assert data != "[DONE]"
+        assert stream.next() is None
         assert connection.is_closed_by_peer(timeout=3)
 
 
