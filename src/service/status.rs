@@ -200,8 +200,9 @@ impl Gateway {
         notices.extend(self.trouble_with_webhooks());
         let trouble = |TargetView { endpoint, slug, index, target }| {
             let Failure { why, times, .. } = target.health.trouble()?;
-            let what = if times == 1 { "did not answer the last call" } else { "has not answered lately" };
-            let sentence = format!("Target {index} of {slug} {what} (failures in a row: {times}): {why}.");
+            let calls = if times == 1 { "last call".to_owned() } else { format!("last {times} calls") };
+            let why = why.trim_end_matches('.');
+            let sentence = format!("Target {index} of {slug} did not serve the {calls}: {why}.");
             Some(About::Endpoint(endpoint).says(sentence))
         };
         notices.extend(self.targets().into_iter().filter_map(trouble));

@@ -81,6 +81,11 @@ impl Client {
         Self { timeouts, listeners, pool: Rc::default() }
     }
 
+    /// When the first byte of an answer is due to a request that is sent now.
+    pub fn first_byte_by(&self) -> Instant {
+        Instant::now() + self.timeouts.first_byte
+    }
+
     /// Sends `request` and waits for the head of its answer, whatever its status.
     pub async fn send(&self, mut request: Request) -> Result<Response, SendError> {
         if let Some(reused) = self.pool.take(&request.origin, Instant::now()) {
@@ -99,7 +104,7 @@ impl Client {
         mut connection: Box<Connection>,
         request: &mut Request,
     ) -> Result<Response, ExchangeError> {
-        let deadline = Instant::now() + self.timeouts.first_byte;
+        let deadline = self.first_byte_by();
         let head = connection.exchange(&mut request.outgoing, deadline).await?;
         let unsent = (!request.outgoing.is_sent()).then(|| std::mem::take(&mut request.outgoing));
         let body = Body::new(connection, head.framing, head.reusable_for, unsent, self.timeouts.idle, &self.pool);

@@ -197,10 +197,9 @@ impl Reading<'_> {
             }
         }
         let meter = &mut self.running()?.meter;
-        let written = Bytes::copy_from_slice(meter.collected());
         let whole = meter.whole();
         if meter.has_error() && !meter.has_content() {
-            return Err(self.error(&written));
+            return Err(self.error(&whole));
         }
         Ok(First::Whole(whole))
     }

@@ -6,7 +6,6 @@
 //! it is asked again.
 
 use bytes::Bytes;
-use tokio::time::Instant;
 use tracing::warn;
 
 use super::{
@@ -97,7 +96,7 @@ pub(super) async fn find_answer(
     let mut last = Why::Unusable;
     let mut limited = None;
     for (index, target) in call.model.targets.iter().enumerate() {
-        let first_byte_by = Instant::now() + gateway.config.upstream.first_byte_timeout;
+        let first_byte_by = worker.client.first_byte_by();
         let passed = match ask(worker, call, target, reservation.route()).await {
             Outcome::Answered(response) => {
                 let (stream, hides_usage) = (call.request.stream, call.request.hides_usage());
