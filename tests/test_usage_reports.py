@@ -56,7 +56,7 @@ STREAMS = {
     "a prompt as text": ([ROLE, TEXT, STOP, report("100", 5, 105)], [SOME, 5, 0, "counted"]),
     "an output that is no whole number": ([ROLE, TEXT, STOP, report(100, 5.5, 105)], [100, 1, 0, "counted"]),
     "a prompt beyond 2^53": ([ROLE, TEXT, STOP, report(2**53 + 1, 5)], [SOME, 5, 0, "counted"]),
-    "a prompt that the request cannot have": ([ROLE, TEXT, STOP, report(2**40, 5)], [2**16, 5, 0, "counted"]),
+    "a prompt that the request cannot have": ([ROLE, TEXT, STOP, report(2**40, 5)], [2**21, 5, 0, "counted"]),
     "no prompt": ([ROLE, TEXT, STOP, report(None, 5)], [SOME, 5, 0, "counted"]),
     "cached in the chunk before the last": (
         [ROLE, TEXT, {**STOP, "usage": usage(100, 5, 105, **cached(80))}, report(100, 5, 105)],

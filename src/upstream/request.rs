@@ -25,9 +25,8 @@ const MAX_METADATA: usize = 16 << 10;
 /// The most answers to one prompt that may be asked for.
 const MAX_CHOICES: u64 = 1024;
 
-/// The bounds of what is believed of reports, in tokens: of any prompt, of one with media, of one choice.
-const LEAST_BOUND: u64 = 1 << 16;
-const MEDIA_BOUND: u64 = 1 << 20;
+/// What is believed of any report, in tokens: of the prompt, and of one choice.
+const PROMPT_BOUND: u64 = 1 << 21;
 const OUTPUT_BOUND: u64 = 1 << 20;
 
 /// A 400 of ours.
@@ -69,8 +68,6 @@ pub struct Request {
     pub prompt_bytes: u64,
     /// Tokens that the prompt names by their numbers.
     pub prompt_ids: u64,
-    // There are pictures, sounds or files in the prompt, whose tokens its text does not tell.
-    has_media: bool,
     metadata: Option<Range<usize>>,
     streams_usage: bool,
     model_at: Range<usize>,
@@ -272,7 +269,6 @@ fn read(body: &[u8], route: Route) -> Result<Request, BadRequest> {
             model_at: 0..0,
             options: StreamOptions::Absent,
             options_at: None,
-            has_media: false,
             maxima: Vec::new(),
             inside: reader.pos() + 1,
         },
@@ -365,7 +361,6 @@ impl Scan {
         let measured = prompt::measure(reader, key)?;
         self.request.prompt_bytes += measured.text;
         self.request.prompt_ids += measured.ids;
-        self.request.has_media |= measured.has_media;
         if key == b"prompt" && self.route == Route::Completions {
             self.request.prompts = self.request.prompts.max(measured.items);
         }
@@ -411,10 +406,9 @@ fn stream_options(reader: &mut Reader<'_>) -> Result<StreamOptions, BadRequest> 
 
 impl Request {
     /// More tokens than this no server can honestly report. Of a text there is at most one a byte; four times that, and
-    /// no less than [`LEAST_BOUND`], leaves room for templates and for prompts that servers add.
+    /// no less than [`PROMPT_BOUND`], leaves room for templates, pictures and what servers add.
     pub fn most_tokens(&self) -> Most {
-        let text = self.prompt_bytes.saturating_add(self.prompt_ids).saturating_mul(4).max(LEAST_BOUND);
-        let input = if self.has_media { text.max(MEDIA_BOUND) } else { text };
+        let input = self.prompt_bytes.saturating_add(self.prompt_ids).saturating_mul(4).max(PROMPT_BOUND);
         let choices = self.n.max(self.best_of.unwrap_or(0)).saturating_mul(self.prompts);
         let each = self.max_output.unwrap_or(0).max(OUTPUT_BOUND);
         Most { input, output: each.saturating_mul(choices) }

@@ -27,23 +27,6 @@ const SETTINGS: [&[u8]; 11] = [
 /// Where a base64 `data:` URL is inline data; anywhere else the model reads its letters.
 const URLS: [&str; 5] = ["url", "image_url", "audio_url", "video_url", "file_url"];
 
-/// Members that hold or name a picture, a sound or a file.
-const MEDIA: [&str; 13] = [
-    "image_url",
-    "audio_url",
-    "video_url",
-    "file_url",
-    "b64_json",
-    "file_data",
-    "file_id",
-    "input_audio",
-    "images",
-    "source",
-    "image",
-    "video",
-    "file",
-];
-
 /// Shorter strings are counted without asking whether they are inline data.
 const MIN_INLINE: usize = 64;
 
@@ -56,8 +39,6 @@ pub(super) struct Measured {
     pub(super) ids: u64,
     /// Elements, if it is an array, numbers aside: prompts, in a batch of them.
     pub(super) items: u64,
-    /// There are pictures, sounds or files in it.
-    pub(super) has_media: bool,
 }
 
 /// Measures the value of the top-level member `key`.
@@ -105,8 +86,6 @@ impl<'a> Walk<'a> {
                 self.key = Some(key);
                 if self.names {
                     self.measured.text += key.len() as u64;
-                } else {
-                    self.measured.has_media |= MEDIA.iter().any(|name| key.is(name));
                 }
             }
             Event::String(text) => {
