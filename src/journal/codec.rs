@@ -1,14 +1,20 @@
 //! How a record is written as a journal's body. The rest of the journal knows bodies as bytes alone.
 
-use bincode::config::{Configuration, LittleEndian, Varint};
+use bincode::config::{Configuration, Limit, LittleEndian, Varint};
 
+use super::MAX_BODY;
 use crate::domain::record::{Record, Settled};
 
 /// What the body of a billed request begins with: its place among the kinds of record.
 const SETTLED: u8 = 0;
 
-/// bincode's varint encoding, frozen with the format of the records.
-const CONFIG: Configuration<LittleEndian, Varint> = bincode::config::standard();
+/// The most bytes that a record's values take in memory, as bincode counts them: a byte of varint is a `u128` at the most.
+const MAX_DECODED: usize = 16 * MAX_BODY;
+
+/// bincode's varint encoding, frozen with the format of the records. Without the limit a text of a damaged record would be
+/// given as much memory as its length asks for.
+const CONFIG: Configuration<LittleEndian, Varint, Limit<MAX_DECODED>> =
+    bincode::config::standard().with_limit::<MAX_DECODED>();
 
 /// Appends a record's bytes to `buffer`.
 pub fn encode(record: &Record<'_>, buffer: &mut Vec<u8>) -> Result<(), bincode::error::EncodeError> {
@@ -40,6 +46,17 @@ mod tests {
         route::Route,
         usage::{Usage, UsageSource},
     };
+
+    #[test]
+    fn a_text_that_is_longer_than_any_record_is_an_error() {
+        let changed = Changed { actor: Actor::system(), action: "a.b".to_owned(), before: None, rows: Vec::new() };
+        let mut bytes = Vec::new();
+        encode(&Record::Changed(changed), &mut bytes).unwrap();
+        let at = bytes.windows(4).position(|bytes| bytes == b"\x03a.b").unwrap();
+        let length = [&[253][..], &(1_u64 << 40).to_le_bytes()].concat();
+        bytes.splice(at..=at, length);
+        assert!(decode(&bytes).is_err());
+    }
 
     #[test]
     fn a_record_is_read_as_it_was_written() {
