@@ -50,6 +50,7 @@ def health(gateway, slug, index=0):
         (400, error("bad", code=400), "bad", None),
         (400, {"object": "error", "message": "bad", "type": "BadRequestError", "code": 400}, "bad", None),
         (404, error(f"no model {SERVED} here"), "no model {slug} here", None),
+        (400, error("参数错误：Échec de la requête"), "参数错误:Échec de la requête", None),
         (422, {"detail": [{"loc": ["body", "messages", 0, "role"], "msg": "Field required"}]}, "messages.0.role: Field required", None),
         (501, error("no embeddings", code=501, type="not_supported_error"), "no embeddings", "not_supported"),
         (400, error("too much", code=400, type="exceed_context_size_error", n_ctx=8), "too much", "context_length_exceeded"),

@@ -208,7 +208,8 @@ fn paths(text: &str, hidden: &mut Vec<Range<usize>>) {
     for at in runs(text, is_part) {
         let path = &text[at.clone()];
         let is_drive = |path: &str| {
-            path.len() > 3 && path[1..].starts_with(":\\") && path.starts_with(|c: char| c.is_ascii_alphabetic())
+            let behind = path.strip_prefix(|c: char| c.is_ascii_alphabetic());
+            behind.is_some_and(|behind| behind.len() > 2 && behind.starts_with(":\\"))
         };
         let is_absolute = path.starts_with('/') || path.starts_with("~/") || is_drive(path);
         let steps = path.matches(['/', '\\']).count();
@@ -275,6 +276,14 @@ mod tests {
         );
         let expected = "acme/chat at […] ([…], […], […], [[…]]:80, […]) refused key '[…]' at 12:30.";
         assert_eq!(shown, expected);
+    }
+
+    #[test]
+    fn words_of_any_language_stay_as_they_are() {
+        for text in ["Échec de la requête", "参数错误：模型 不存在", "ошибка /v1/chat", "ǭ:\\x"] {
+            assert_eq!(clean(text), as_read(text));
+        }
+        assert_eq!(clean("é C:\\models\\llama"), "é […]");
     }
 
     #[test]
