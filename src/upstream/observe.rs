@@ -152,7 +152,7 @@ impl Observer {
         out
     }
 
-    /// What the upstream has reported so far.
+    /// The upstream's reports so far.
     pub fn report(&self) -> &Report {
         &self.seen.report
     }

@@ -14,7 +14,7 @@ use crate::{
 /// A longer beginning of a frame is not worth remembering, in bytes.
 const MAX_KNOWN: usize = 1024;
 
-/// What a document says, or a piece of one.
+/// The facts in a document, or in a piece of one.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Said {
     /// There is a `usage` that is an object.

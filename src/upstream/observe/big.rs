@@ -149,7 +149,10 @@ impl Big {
                             && let Some(mut usage) = self.usage.take()
                         {
                             usage.extend_from_slice(&chunk[usage_at..at]);
-                            said.report = read_report(&usage).or(said.report);
+                            if let Some(report) = read_report(&usage) {
+                                // As if it had come in a chunk of its own.
+                                said.report.get_or_insert_default().add(&report);
+                            }
                         }
                     }
                     b' ' | b'\n' | b'\r' | b'\t' => {}

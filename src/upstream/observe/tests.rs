@@ -444,6 +444,17 @@ fn a_large_answer_comes_out_as_it_would_whole() {
 }
 
 #[test]
+fn reports_are_merged_wherever_a_large_answer_is_cut() {
+    let body = r#"{"usage":{"prompt_tokens":8,"completion_tokens":4},"x":1,"usage":{"prompt_tokens":9}}"#;
+    let (_, seen) = pieces(Route::ChatCompletions, [body.as_bytes()]);
+    assert_eq!(seen.usage(), Some(Usage { input: 9, output: 4, cached: 0 }));
+    for cut in 0..body.len() {
+        let (head, tail) = body.as_bytes().split_at(cut);
+        assert_eq!(pieces(Route::ChatCompletions, [head, tail]).1.report, seen.report, "cut at {cut}");
+    }
+}
+
+#[test]
 fn a_large_answer_is_passed_on_without_a_copy_and_without_waiting() {
     let mut observer = Observer::new(Route::Embeddings, SLUG, false);
     let body = Bytes::from(format!(r#"{{"model":"{SLUG}","data":[{}"#, "0.25,".repeat(1000)));
