@@ -33,6 +33,14 @@ def upstream():
 
 
 @pytest.fixture
+def second():
+    """Another upstream, for endpoints with two targets."""
+    scripted = ScriptedUpstream()
+    yield scripted
+    scripted.stop()
+
+
+@pytest.fixture
 def receiver():
     running = Receiver()
     yield running

@@ -5,9 +5,9 @@ import time
 
 import pytest
 
-from support.gateway import Customer, Gateway, fresh
+from support.gateway import Customer, Gateway
 from support.scripted import Pause
-from support.upstream import MODEL, ROLE, BreakOff, Reply, ScriptedUpstream, chunk, frame, stream_of
+from support.upstream import MODEL, ROLE, BreakOff, Reply, chunk, frame, stream_of
 from support.wire import Connection, Stream
 
 TEXT, STOP, USAGE = chunk({"content": "a"}), chunk(finish="stop"), chunk(usage={"prompt_tokens": 3, "completion_tokens": 1})
@@ -43,19 +43,8 @@ NOTHING = {
 
 
 @pytest.fixture
-def second():
-    scripted = ScriptedUpstream()
-    yield scripted
-    scripted.stop()
-
-
-@pytest.fixture
 def slug(gateway, upstream, second):
-    slug = f"acme/{fresh('model')}"
-    target = {"provider": "OPENAI_COMPATIBLE", "target_model": SERVED}
-    targets = [{**target, "base_url": one.base_url} for one in (upstream, second)]
-    gateway.admin("POST", "/v1/gateway/endpoints", {"slug": slug, "targets": targets})
-    return slug
+    return gateway.create_endpoint([upstream, second])["slug"]
 
 
 @pytest.mark.parametrize("streamed", [True, False])

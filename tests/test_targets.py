@@ -3,23 +3,12 @@
 import pytest
 
 from support.gateway import Customer, fresh
-from support.upstream import Reply, ScriptedUpstream, frame
-
-
-@pytest.fixture
-def second():
-    scripted = ScriptedUpstream()
-    yield scripted
-    scripted.stop()
+from support.upstream import Reply, frame
 
 
 @pytest.fixture
 def slug(gateway, upstream, second):
-    slug = f"acme/{fresh('model')}"
-    target = {"provider": "OPENAI_COMPATIBLE", "target_model": "upstream-model"}
-    targets = [{**target, "base_url": one.base_url} for one in (upstream, second)]
-    gateway.admin("POST", "/v1/gateway/endpoints", {"slug": slug, "targets": targets})
-    return slug
+    return gateway.create_endpoint([upstream, second])["slug"]
 
 
 def used(gateway, group, slug):

@@ -4,30 +4,15 @@ import json
 
 import pytest
 
-from support.gateway import Customer, Gateway, fresh, model, rate
-from support.upstream import Reply, ScriptedUpstream, chunk, frame, stream_of
+from support.gateway import Customer, Gateway, model, rate
+from support.upstream import Reply, chunk, frame, stream_of
 
 SERVED = "upstream-model"
 
 
 @pytest.fixture
-def second():
-    scripted = ScriptedUpstream()
-    yield scripted
-    scripted.stop()
-
-
-@pytest.fixture
 def slug(gateway, upstream, second):
-    return endpoint(gateway, upstream, second)
-
-
-def endpoint(gateway, *upstreams):
-    slug = f"acme/{fresh('model')}"
-    target = {"provider": "OPENAI_COMPATIBLE", "target_model": SERVED}
-    targets = [{**target, "base_url": one.base_url} for one in upstreams]
-    gateway.admin("POST", "/v1/gateway/endpoints", {"slug": slug, "targets": targets})
-    return slug
+    return gateway.create_endpoint([upstream, second])["slug"]
 
 
 def error(message="no", **more):
@@ -125,7 +110,7 @@ def test_an_image_for_a_text_model_is_refused_in_words(upstream, second, custome
 
 @pytest.mark.parametrize("status", [400, 422])
 def test_an_upstream_that_takes_no_stream_options_still_streams(gateway, upstream, slug, group, second, status):
-    own_slug = endpoint(gateway, upstream)
+    own_slug = gateway.create_endpoint(upstream)["slug"]
     customer = Customer(gateway, gateway.mint_key(gateway.create_group(own_slug)))
     complaint = {"detail": [{"loc": ["body", "stream_options"], "msg": "Extra inputs are not permitted"}]}
     refuse(upstream, status, complaint)
@@ -147,7 +132,7 @@ def test_a_refusal_that_names_something_else_is_passed_on(upstream, second, cust
 
 def test_an_upstream_that_takes_one_output_maximum_only_gets_one(upstream):
     with Gateway(TOKEN_ADMISSION="strict") as strict:
-        slug = endpoint(strict, upstream)
+        slug = strict.create_endpoint(upstream)["slug"]
         group = strict.create_group(model(slug, [rate("TOKEN", "MINUTE", 1_000_000)]))
         customer = Customer(strict, strict.mint_key(group))
         refuse(upstream, 400, error("max_tokens and max_completion_tokens cannot both be set", param="max_tokens"))

@@ -249,15 +249,12 @@ class Gateway:
         return answer.json()
 
     def create_endpoint(self, upstream, slug=None, **fields):
-        """An endpoint with one OPENAI_COMPATIBLE target on `upstream` (one of ours, or a base URL)."""
-        base_url = upstream if isinstance(upstream, str) else upstream.base_url
-        target = {
-            "provider": "OPENAI_COMPATIBLE",
-            "base_url": base_url,
-            "target_model": fields.pop("target_model", "upstream-model"),
-        }
+        """An endpoint with an OPENAI_COMPATIBLE target on `upstream` (one of ours, or a base URL), or on each of a list."""
+        upstreams = upstream if isinstance(upstream, list) else [upstream]
+        target = {"provider": "OPENAI_COMPATIBLE", "target_model": fields.pop("target_model", "upstream-model")}
+        targets = [{**target, "base_url": one if isinstance(one, str) else one.base_url} for one in upstreams]
         return self.admin(
-            "POST", "/v1/gateway/endpoints", {"slug": slug or fresh("acme/model"), "targets": [target], **fields}
+            "POST", "/v1/gateway/endpoints", {"slug": slug or fresh("acme/model"), "targets": targets, **fields}
         )
 
     def create_group(self, *models, parent=None, mode=None, entity=None, name=None):
