@@ -119,7 +119,7 @@ async fn run(booted: Booted, with_demo: bool) -> Result<(), AppError> {
     let admin = http::admin::listen(serving, admin, gateway.clone())?.run();
     let (stop_inference, stop_admin) = (inference.handle(), admin.handle());
     let (inference, admin) = (rt::spawn(inference), rt::spawn(admin));
-    // Whoever closed our output does not stop the gateway.
+    // A closed output does not stop the gateway.
     let _ = show_operator_key(operator_key);
     info!(listener = "inference", address = %inference_address, "listening");
     info!(listener = "admin", address = %admin_address, "listening");

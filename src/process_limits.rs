@@ -1,4 +1,4 @@
-//! What the operating system lets this process have, and how the gateway divides it.
+//! The operating system's limits for this process, and how the gateway divides them.
 
 use std::{fs, path::Path};
 
@@ -25,7 +25,7 @@ pub struct Connections {
 }
 
 impl Connections {
-    /// What may be had of so many files.
+    /// The bounds that so many open files allow.
     pub fn within(files: u64) -> Self {
         let rest = files - OWN_FILES.min(files / 2);
         let admin = (rest / 8).clamp(1, MAX_ADMIN);

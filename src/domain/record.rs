@@ -92,7 +92,7 @@ pub struct Settled<'a> {
     pub counted_for: Vec<GroupId>,
     /// The key's public part.
     pub api_key_prefix: &'a str,
-    /// What is billed.
+    /// The figures that are billed.
     pub usage: Usage,
     /// Where `usage` comes from.
     pub usage_source: UsageSource,

@@ -91,7 +91,7 @@ impl Window {
         }
     }
 
-    /// What counts at the moment of the last [`Self::advance`].
+    /// The sum at the moment of the last [`Self::advance`].
     pub fn sum(&self) -> u64 {
         self.sum
     }
@@ -147,7 +147,7 @@ impl Window {
         let newest = self.span.bucket_at(self.now_ns);
         let mut freed = 0_u64;
         for bucket in self.buckets() {
-            // What is held would renew this bucket.
+            // A record of `held` would renew this bucket.
             if held > 0 && bucket == newest {
                 break;
             }

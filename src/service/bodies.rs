@@ -55,7 +55,7 @@ struct State {
 struct Waiting {
     number: u64,
     holder: Holder,
-    /// What the body has already, and what it needs besides.
+    /// Bytes that the body has already, and those that it asks for.
     has: u64,
     bytes: u64,
     granted: oneshot::Sender<()>,

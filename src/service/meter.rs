@@ -1,5 +1,7 @@
-//! The meter beside an answer. It exists from the first sight of an upstream's 2xx on, and from there on there is exactly
-//! one event: `settle` writes it, and dropping the meter settles by what was seen until then.
+//! The meter beside an answer, from the first sight of an upstream's 2xx on.
+//!
+//! It ends in exactly one event: `settle` writes it, and dropping the meter settles by what was seen until then. Only an
+//! answer that said nothing makes none: its reservation is given back for the next target, or released.
 
 use std::fmt;
 
@@ -26,14 +28,14 @@ pub struct Meter {
     ttft_ms: Option<u64>,
     observer: Observer,
     form: Form,
-    /// What the observer holds of an event that has not ended.
+    /// The observer's share of the memory for events that have not ended.
     unfinished: Share,
     /// What has come of an answer that is read whole, or whose form is not known yet. It lies here so that a hang-up in
     /// its middle bills what had come.
     collected: Collected,
 }
 
-/// What the meter needs to know of the request.
+/// The facts of the request that the meter needs.
 #[derive(Clone, Copy)]
 struct Metered {
     id: Uuid,

@@ -143,7 +143,7 @@ pub enum About {
     LastStop,
     /// Operators' keys.
     Keys,
-    /// What this process may use of its machine.
+    /// The limits of this process.
     Process,
     /// This webhook.
     Webhook(WebhookId),

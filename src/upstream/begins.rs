@@ -1,6 +1,6 @@
 //! The form of an answer, told by its first bytes: content types are not always right.
 
-/// What an answer is, by its first bytes.
+/// The form of an answer, by its first bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Begins {
     /// A JSON object.

@@ -1,11 +1,11 @@
-//! What a target has refused of what we add to requests: for ten minutes it is not asked for it again.
+//! The parts of our own that a target has refused in requests: for ten minutes they are left out.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// How long a refusal is remembered, in ms.
 const MEMORY_MS: u64 = 10 * 60 * 1000;
 
-/// What one target has refused. Times are Unix ms.
+/// The refusals of one target. Times are Unix ms.
 #[derive(Debug, Default)]
 pub struct Declined {
     options_until: AtomicU64,

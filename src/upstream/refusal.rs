@@ -60,7 +60,7 @@ const TOO_LONG_WORDS: [&str; 7] = [
     "too large for model with",
 ];
 
-/// What a server said.
+/// A server's refusal or error.
 pub struct Said {
     status: u16,
     /// A sentence for the customer; empty if it said nothing that can be shown.
@@ -74,7 +74,7 @@ pub struct Said {
     retry_after: Option<Bytes>,
 }
 
-/// What a status other than 2xx means.
+/// The meaning of a status other than 2xx.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Meaning {
     /// The customer's request is at fault: another target would say the same.
@@ -149,7 +149,7 @@ impl Said {
         }
     }
 
-    /// What its status and code mean.
+    /// The meaning of its status and code.
     pub fn meaning(&self) -> Meaning {
         match self.status {
             401..=403 => Meaning::Account,
@@ -179,17 +179,17 @@ impl Said {
         UpstreamRefusal { status, message, param, code, retry_after }
     }
 
-    /// What the customer is told if the server failed and no other target answers.
+    /// The customer's message if the server failed and no other target answers.
     pub fn as_failure(&self) -> String {
         let status = if self.status < 300 { String::new() } else { format!(" ({})", self.status) };
-        // What a redirect says is for browsers.
+        // The body of a redirect is for browsers.
         match self.message.is_empty() || matches!(self.status, 300..400) {
             true => format!("The model server failed{status}."),
             false => format!("The model server failed{status}: {}", self.message),
         }
     }
 
-    /// What the server did, `did` being the verb's phrase, and its own words: for operators. `body` is the request's.
+    /// The operators' message: `did` (such as "it failed"), the status, and the server's words. `body` is the request's.
     pub fn for_operator(&self, did: &str, body: &[u8]) -> String {
         let words: String = self.words.split_whitespace().collect::<Vec<_>>().join(" ");
         let words: String = echo::without_echo(&words, body).chars().take(MAX_WORDS).collect();

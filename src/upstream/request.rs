@@ -25,7 +25,7 @@ const MAX_METADATA: usize = 16 << 10;
 /// The most answers to one prompt that may be asked for.
 const MAX_CHOICES: u64 = 1024;
 
-/// What is believed of any report, in tokens: of the prompt, and of one choice.
+/// The largest reports that are always believed, in tokens: of the prompt, and of one choice.
 const PROMPT_BOUND: u64 = 1 << 21;
 const OUTPUT_BOUND: u64 = 1 << 20;
 

@@ -36,7 +36,7 @@ pub struct Target {
     pub reach: Reach,
     /// How it has fared.
     pub health: Health,
-    /// What it has refused of what we add.
+    /// The parts of our own that it has refused in requests.
     pub declined: Declined,
 }
 

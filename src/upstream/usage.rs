@@ -43,7 +43,7 @@ enum Figure {
     Cached,
 }
 
-/// What one or several `usage` objects tell, in tokens. A figure that none of them tells is `None`.
+/// The figures of one or several `usage` objects, in tokens. One that none of them tells is `None`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Report {
     input: Option<u64>,
@@ -52,7 +52,7 @@ pub struct Report {
     cached: Option<u64>,
 }
 
-/// What is known of a request and its answer besides the reports.
+/// The facts of a request and its answer besides the reports.
 #[derive(Debug, Clone, Copy)]
 pub struct Seen {
     /// The route that was called.
@@ -76,7 +76,7 @@ pub struct Most {
     pub output: u64,
 }
 
-/// What is billed.
+/// The figures that are billed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bill {
     /// Tokens.
@@ -167,7 +167,7 @@ impl Report {
         self.output().unwrap_or(0)
     }
 
-    /// What is billed. A figure that is not reported is counted: the prompt's estimate, a token for each four bytes of
+    /// The bill. A figure that is not reported is counted: the prompt's estimate, a token for each four bytes of
     /// text, rounded up. So is an output of 0 beside text, and text that came after the last report of output.
     pub fn bill(&self, seen: &Seen) -> Bill {
         let generates = seen.route.generates();

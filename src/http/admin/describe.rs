@@ -77,9 +77,9 @@ pub(super) struct Operation {
     pub(super) body: Option<Schema>,
     /// Whether the body may be left out.
     pub(super) is_body_optional: bool,
-    /// What a success answers with, by media type.
+    /// The schemas of a success, by media type.
     pub(super) answers: Vec<(&'static str, Schema)>,
-    /// What a failure answers with, if that is not always the admin API's own error.
+    /// The schema of a failure, if it is not always the admin API's own error.
     pub(super) failure: Option<Schema>,
 }
 

@@ -58,7 +58,7 @@ scopes! {
     ManageApiKeys = [ManageApiKeys];
     /// Reading events, reports and status.
     ExportMetrics = [ExportMetrics];
-    /// What every operator may see: groups' usage and limits, and the specification.
+    /// For every operator: groups' usage and limits, and the specification.
     AnyOperator = [ManageApiKeys, ExportMetrics];
 }
 

@@ -13,7 +13,7 @@ use crate::http::error::AdminError;
 /// Routes that belong together: a tag of the specification.
 pub(super) struct Section {
     pub(super) name: &'static str,
-    /// What they are for, in a sentence.
+    /// Their purpose, in a sentence.
     pub(super) about: &'static str,
     pub(super) entries: Vec<Entry>,
 }

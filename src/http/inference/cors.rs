@@ -1,4 +1,4 @@
-//! What browsers have to hear before a page of another origin may call and read answers (CORS, the Fetch standard).
+//! The headers that let pages of other origins call and read answers (CORS, the Fetch standard).
 //!
 //! A key travels in a header that the page sets itself, never in a cookie, so no credentials are allowed, and any header
 //! may be sent: one that we do not know has no effect.

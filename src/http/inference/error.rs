@@ -56,7 +56,7 @@ impl Methods {
     }
 }
 
-/// What is said about trying again.
+/// The advice about trying again.
 enum Retry {
     Nothing,
     /// A value of `Retry-After`: ours, or as the upstream said.

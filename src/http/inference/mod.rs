@@ -48,7 +48,7 @@ use crate::{
 /// The paths that are read with GET or HEAD, beside [`ONE_MODEL`].
 const PATHS: [&str; 4] = ["/v1/models", "/v1/usage", "/healthz", "/readyz"];
 
-/// What comes before the slug of a model.
+/// The path of a model, up to its slug.
 const ONE_MODEL: &str = "/v1/models/";
 
 /// Opens the inference listener.

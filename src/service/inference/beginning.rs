@@ -39,7 +39,7 @@ pub(super) struct Begun {
     pub(super) first: First,
 }
 
-/// What of an answer has been read.
+/// The part of an answer that has been read.
 pub(super) enum First {
     /// All of a JSON answer, as the customer gets it.
     Whole(Bytes),
@@ -89,7 +89,7 @@ pub(super) async fn begin(
     }
 }
 
-/// What the customer asked for.
+/// The parts of the request that its answer depends on.
 pub(super) struct Asked<'a> {
     /// The request's body.
     pub(super) body: &'a [u8],
@@ -211,7 +211,7 @@ impl Reading<'_> {
     }
 }
 
-/// What was held back, and what came behind it.
+/// The bytes that were held back, and the next ones behind them.
 fn behind(mut held: BytesMut, fed: Fed) -> Fed {
     if held.is_empty() {
         return fed;

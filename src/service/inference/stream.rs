@@ -45,7 +45,7 @@ pub struct AnswerStream {
     gateway: Arc<Gateway>,
     /// Who answers: its names are kept out of what it says of its errors.
     origin: Origin,
-    /// What has been read already.
+    /// The part that has been read already.
     first: Option<Fed>,
     /// The latest piece of a JSON answer: it may be the last one.
     held: Bytes,
@@ -241,7 +241,7 @@ impl AnswerStream {
     }
 }
 
-/// What the customer is told of a stream that breaks off.
+/// The customer's message when a stream breaks off.
 const BROKE_OFF: &str = "The model server broke off in the middle of its answer.";
 
 /// What comes next of an upstream's answer.

@@ -27,7 +27,7 @@ use crate::{
     },
 };
 
-/// What is asked of the targets, one after the other.
+/// The call that the targets get, one after the other.
 pub(super) struct Call<'a> {
     pub(super) model: &'a Model,
     pub(super) request: &'a Request,

@@ -13,7 +13,7 @@ use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};
 use super::MAX_MESSAGE;
 use crate::{crypto::secret::Secret, upstream::target::Target};
 
-/// What stands in the place of what is not shown.
+/// The mark in the place of hidden text.
 pub(super) const BLANK: &str = "[…]";
 
 /// A shorter credential is none, but what a server without keys is given; every other word would have it in it.
@@ -25,7 +25,7 @@ const LOCAL: [&str; 9] = ["internal", "local", "localdomain", "lan", "svc", "clu
 /// A dotted name that ends so, and a number behind its colon, is a line of a source file.
 const SOURCES: [&str; 10] = ["py", "rs", "c", "cc", "cpp", "cu", "h", "js", "ts", "go"];
 
-/// What must not be seen, and what stands in its place.
+/// The names that must not be seen, and the slug that replaces the model's.
 pub(super) struct Names<'a> {
     model: &'a str,
     /// In lower case.
