@@ -3,6 +3,8 @@
 //! Every layer is read into one table of texts and then into `Config` by one set of rules, so a value means the same
 //! wherever it stands, and an error names the field and the place that it came from.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod origins;
 
 use std::{

@@ -10,6 +10,8 @@ pub mod config;
 mod crash;
 pub mod crypto;
 pub mod domain;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod http;
 pub mod journal;
 mod logging;

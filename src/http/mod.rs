@@ -3,7 +3,7 @@
 
 pub mod admin;
 mod body;
-mod connection;
+pub(crate) mod connection;
 mod error;
 pub mod inference;
 mod limit_words;

@@ -19,6 +19,8 @@ mod error;
 #[cfg(test)]
 pub(crate) mod faults;
 mod frame;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod reader;
 mod recover;
 mod scan;

@@ -20,6 +20,8 @@ mod body;
 mod connection;
 mod decoder;
 mod error;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod head;
 mod origin;
 mod pool;

@@ -18,6 +18,9 @@ use tokio::io::{AsyncBufRead, AsyncRead, ReadBuf};
 
 use super::{BodyError, client};
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
+
 /// The largest piece that comes out, in bytes.
 const PIECE: usize = 16 << 10;
 
@@ -101,7 +104,11 @@ impl Decoded {
     }
 }
 
-fn decoder(encoding: Encoding, first: Option<u8>, source: Source) -> Pin<Box<dyn AsyncRead>> {
+fn decoder(
+    encoding: Encoding,
+    first: Option<u8>,
+    source: impl AsyncBufRead + Unpin + 'static,
+) -> Pin<Box<dyn AsyncRead>> {
     match encoding {
         Encoding::Gzip => {
             let mut decoder = GzipDecoder::new(source);

@@ -31,6 +31,8 @@ use crate::domain::route::Route;
 mod answer;
 mod big;
 mod choices;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 #[cfg(test)]
 mod tests;
 

@@ -16,6 +16,8 @@ use super::{Response, target::Target};
 
 mod clean;
 mod echo;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 
 /// What of a refusal is read, in bytes; more would not be an error message.
 const MAX_READ: usize = 64 << 10;

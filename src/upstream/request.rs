@@ -14,6 +14,8 @@ use super::{
 };
 use crate::domain::route::Route;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod prompt;
 mod rewrite;
 #[cfg(test)]

@@ -13,6 +13,8 @@ use std::{borrow::Cow, fmt, ops::Range};
 use bytes::Bytes;
 use memchr::memchr2;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 #[cfg(test)]
 mod tests;
 

@@ -13,6 +13,8 @@ use crate::{
     upstream::json::{Invalid, Kind, Reader, whole_number},
 };
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 #[cfg(test)]
 mod tests;
 

@@ -29,7 +29,7 @@ mod models;
 mod operator;
 mod operators;
 mod origin;
-mod page;
+pub(crate) mod page;
 mod path;
 mod playground;
 mod query;

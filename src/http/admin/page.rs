@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use super::field::PageLimit;
 use crate::service::error::Error;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
+
 /// The parameters of a list without filters.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -14,6 +14,9 @@
 use actix_http::Uri;
 use memchr::memchr;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
+
 /// The largest head of a request, in bytes. The extensions and trailers of a chunked body may have as many again.
 pub(in crate::http) const MAX_HEAD: usize = 64 << 10;
 

@@ -10,7 +10,7 @@
 //! * Memory is bounded: at most [`MAX_HELD`] and one read of bytes are held. So is the number of connections ([`open`]).
 
 mod activity;
-mod framing;
+pub(crate) mod framing;
 mod open;
 mod patience;
 mod refusal;

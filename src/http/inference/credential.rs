@@ -3,6 +3,9 @@
 
 use actix_http::header::{AUTHORIZATION, HeaderMap, HeaderName};
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
+
 const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
 /// The key that a request presents.

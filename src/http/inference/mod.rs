@@ -5,7 +5,7 @@
 
 mod body;
 mod cors;
-mod credential;
+pub(crate) mod credential;
 mod error;
 mod headers;
 mod malformed;
