@@ -1,8 +1,10 @@
 //! The URL that somebody probably meant who called one that does not exist.
 //!
-//! Compared is what is left of a path in lower case without empty segments and without the prefixes that base URLs of
-//! other services have, so that a missing or doubled `/v1` and stray slashes do not count. Only routes of this build are
-//! proposed.
+//! Paths are compared in lower case and without empty segments, versions and the prefixes of other services' base URLs, so
+//! that a missing or doubled `/v1` and stray slashes do not count. A path that ends in a route means that route, whatever
+//! precedes it. Only routes of this build are proposed.
+
+use percent_encoding::percent_decode_str;
 
 use super::PATHS;
 use crate::domain::route::Route;
@@ -24,9 +26,13 @@ pub(super) fn suggestion(path: &str) -> Option<&'static str> {
     if called.starts_with("models/") {
         return Some(ONE_MODEL);
     }
-    let known = Route::ALL.into_iter().map(Route::path).chain(PATHS);
-    let near = known.filter_map(|path| {
-        let meant = essence(path);
+    let known = || Route::ALL.into_iter().map(Route::path).chain(PATHS).map(|path| (essence(path), path));
+    let ending = known().filter(|(meant, _)| is_end(&called, meant)).max_by_key(|(meant, _)| meant.len());
+    let start = || known().find(|(meant, _)| is_start(meant, &called));
+    if let Some((_, path)) = ending.or_else(start) {
+        return Some(path);
+    }
+    let near = known().filter_map(|(meant, path)| {
         let errors = distance(&called, &meant);
         // One wrong letter in four could be another word.
         (errors <= 2 && errors * 4 < meant.len()).then_some((errors, path))
@@ -34,15 +40,26 @@ pub(super) fn suggestion(path: &str) -> Option<&'static str> {
     near.min_by_key(|(errors, _)| *errors).map(|(_, path)| path)
 }
 
+/// Whether the last segments of `path` are `end`.
+fn is_end(path: &str, end: &str) -> bool {
+    path.strip_suffix(end).is_some_and(|before| before.is_empty() || before.ends_with('/'))
+}
+
+/// Whether the first segments of `path` are `start`, with others behind them.
+fn is_start(path: &str, start: &str) -> bool {
+    !start.is_empty() && path.strip_prefix(start).is_some_and(|behind| behind.starts_with('/'))
+}
+
 /// A path as it is compared.
 fn essence(path: &str) -> String {
-    let path = path.to_ascii_lowercase();
+    let path = percent_decode_str(path).decode_utf8_lossy().to_ascii_lowercase();
     let is_version = |segment: &str| {
         let number = segment.strip_prefix('v');
         number.is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
     };
     let is_prefix = |segment: &&str| PREFIXES.contains(segment) || is_version(segment);
-    let segments: Vec<_> = path.split('/').filter(|segment| !segment.is_empty()).skip_while(is_prefix).collect();
+    let segments: Vec<_> =
+        path.split('/').map(str::trim).filter(|segment| !segment.is_empty()).skip_while(is_prefix).collect();
     segments.join("/")
 }
 
@@ -88,6 +105,14 @@ mod tests {
             ("/v1/chatcompletions", CHAT),
             ("/openai/v1/chat/completions", CHAT),
             ("/api/v1/chat/completions", CHAT),
+            ("/v1/chat/completions/chat/completions", CHAT),
+            ("/v1beta/openai/chat/completions", CHAT),
+            ("/openai/deployments/gpt-4o/chat/completions", CHAT),
+            ("/v1/chat%2Fcompletions", CHAT),
+            ("/v1/chat/completions%20", CHAT),
+            ("/v1/chat/completions%0A", CHAT),
+            ("/v1/chat", CHAT),
+            ("/v1/completions/completions", "/v1/completions"),
             ("/completions", "/v1/completions"),
             ("/v1/completion", "/v1/completions"),
             ("/v1/embedding", "/v1/embeddings"),
