@@ -41,17 +41,24 @@ pub enum Encoding {
 }
 
 impl Encoding {
-    /// Reads the value of a `content-encoding` header. `Ok(None)` for identity; `Err` for one that cannot be decoded.
+    /// Reads the value of a `content-encoding` header. `Ok(None)` if the body is not encoded; `Err` if it cannot be decoded.
     pub fn parse(value: &[u8]) -> Result<Option<Self>, UnknownEncoding> {
-        let is = |name: &str| value.trim_ascii().eq_ignore_ascii_case(name.as_bytes());
-        match () {
-            () if is("identity") || is("") => Ok(None),
-            () if is("gzip") || is("x-gzip") => Ok(Some(Self::Gzip)),
-            () if is("deflate") => Ok(Some(Self::Deflate)),
-            () if is("br") => Ok(Some(Self::Brotli)),
-            () if is("zstd") => Ok(Some(Self::Zstd)),
-            () => Err(UnknownEncoding),
+        let mut found = None;
+        for name in value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
+            let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
+            let encoding = match () {
+                () if is("identity") || is("") => continue,
+                () if is("gzip") || is("x-gzip") => Self::Gzip,
+                () if is("deflate") => Self::Deflate,
+                () if is("br") => Self::Brotli,
+                () if is("zstd") => Self::Zstd,
+                () => return Err(UnknownEncoding),
+            };
+            if found.replace(encoding).is_some() {
+                return Err(UnknownEncoding);
+            }
         }
+        Ok(found)
     }
 }
 
@@ -179,10 +186,13 @@ mod tests {
             ("deflate", Some(Encoding::Deflate)),
             ("br", Some(Encoding::Brotli)),
             ("zstd", Some(Encoding::Zstd)),
+            ("identity, identity", None),
+            ("gzip, identity", Some(Encoding::Gzip)),
+            ("identity,br", Some(Encoding::Brotli)),
         ] {
             assert_eq!(Encoding::parse(value.as_bytes()), Ok(encoding), "{value}");
         }
-        for unknown in ["gzip, br", "compress", "gzip;q=1"] {
+        for unknown in ["gzip, br", "gzip, gzip", "compress", "gzip;q=1"] {
             assert_eq!(Encoding::parse(unknown.as_bytes()), Err(UnknownEncoding), "{unknown}");
         }
     }
