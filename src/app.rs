@@ -4,7 +4,9 @@ use std::{
     fmt, io,
     io::{IsTerminal, Write},
     net::{SocketAddr, TcpListener},
+    num::NonZero,
     path::PathBuf,
+    thread::available_parallelism,
     time::Duration,
 };
 
@@ -85,10 +87,15 @@ pub fn serve(config: Config, admin_key: Option<Secret>, with_demo: bool) -> Resu
     Ok(())
 }
 
+/// The workers of the inference listener. 0 stands for one a core.
+fn worker_count(workers: usize) -> usize {
+    if workers > 0 { workers } else { available_parallelism().map_or(2, NonZero::get) }
+}
+
 /// How many connections each listener may have. Warns if there are few.
-fn connections() -> Connections {
+fn connections(workers: usize) -> Connections {
     let files = process_limits::open_files();
-    let connections = Connections::within(files);
+    let connections = Connections::within(files, workers);
     if files < ENOUGH_FILES {
         let Connections { inference, admin } = connections;
         warn!(
@@ -111,8 +118,8 @@ async fn run(booted: Booted, with_demo: bool) -> Result<(), AppError> {
 
     let operator_key = gateway.ensure_operator().await.map_err(AppError::Other)?;
     info!(max_body = config.max_body, max_bodies = config.max_bodies, "bounds of bodies, in bytes");
-    let connections = connections();
-    let (workers, grace) = (config.workers, config.shutdown_grace);
+    let (workers, grace) = (worker_count(config.workers), config.shutdown_grace);
+    let connections = connections(workers);
     let serving = Serving { workers, connections: connections.inference, grace };
     let inference = http::inference::listen(serving, inference, gateway.clone())?.run();
     let serving = Serving { workers: ADMIN_WORKERS, connections: connections.admin, grace: grace.max(LAST_LOOKS) };

@@ -4,9 +4,15 @@ use std::{fs, path::Path};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Of the files that may be open, those that are kept for the journal, the store, webhooks and the runtime; half of all if
-/// that is less.
+/// The files that are kept for the journal, the store, webhooks and the runtime. If fewer than twice as many may be open,
+/// half of them, but no fewer than [`LEAST_OWN_FILES`] and [`WORKER_FILES`] for each worker.
 const OWN_FILES: u64 = 256;
+
+/// 30 are open while nothing is asked; the others are for backups, reports and webhooks.
+const LEAST_OWN_FILES: u64 = 40;
+
+/// The files that a worker of the inference listener has open.
+const WORKER_FILES: u64 = 4;
 
 /// The most connections of the admin listener.
 const MAX_ADMIN: u64 = 1024;
@@ -25,9 +31,10 @@ pub struct Connections {
 }
 
 impl Connections {
-    /// The bounds that so many open files allow.
-    pub fn within(files: u64) -> Self {
-        let rest = files - OWN_FILES.min(files / 2);
+    /// The bounds for a process that may open `files` files and whose inference listener has `workers` workers.
+    pub fn within(files: u64, workers: usize) -> Self {
+        let least = LEAST_OWN_FILES.saturating_add(WORKER_FILES.saturating_mul(workers as u64));
+        let rest = files.saturating_sub(OWN_FILES.min(files / 2).max(least));
         let admin = (rest / 8).clamp(1, MAX_ADMIN);
         let inference = (rest.saturating_sub(admin) / 2).clamp(1, MAX_INFERENCE);
         // Both fit: they are bounded above.
@@ -99,9 +106,16 @@ mod tests {
     }
 
     #[test]
+    fn more_workers_leave_fewer_files_for_connections() {
+        assert_eq!(Connections::within(1_000, 128), Connections { inference: 196, admin: 56 });
+        assert_eq!(Connections::within(64, 1 << 20), Connections { inference: 1, admin: 1 });
+    }
+
+    #[test]
     fn connections_and_upstreams_fit_beside_what_else_needs_files() {
         for (files, inference, admin) in [
-            (64, 14, 4),
+            (64, 7, 2),
+            (128, 28, 8),
             (1_000, 325, 93),
             (4_096, 1_680, 480),
             (20_000, 9_360, 1_024),
@@ -109,7 +123,7 @@ mod tests {
             (u64::MAX, 1 << 20, 1_024),
             (0, 1, 1),
         ] {
-            assert_eq!(Connections::within(files), Connections { inference, admin }, "{files}");
+            assert_eq!(Connections::within(files, 2), Connections { inference, admin }, "{files}");
         }
     }
 }

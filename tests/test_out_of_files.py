@@ -6,7 +6,7 @@ import resource
 
 import pytest
 
-from support.gateway import Customer, message
+from support.gateway import Customer, Gateway, message
 from support.upstream import ScriptedUpstream
 from support.wire import Connection
 
@@ -61,3 +61,25 @@ def test_it_is_no_fault_of_the_target(own, upstream, host):
         calling.request("POST", "/v1/chat/completions", customer.headers(), body)
         assert calling.read_answer().status == 200
     other.stop()
+
+
+def test_streams_leave_files_for_operators():
+    upstream = ScriptedUpstream()
+    with Gateway(rlimits={resource.RLIMIT_NOFILE: 64}, workers=2) as gateway, contextlib.ExitStack() as open_ones:
+        slug = gateway.create_endpoint(upstream)["slug"]
+        customer = Customer(gateway, gateway.mint_key(gateway.create_group(slug)))
+        body = {"model": slug, "messages": message("hello"), "stream": True}
+        gates = [upstream.stall_next(after=2) for _ in range(20)]
+        streams = []
+        for _ in gates:
+            stream = open_ones.enter_context(Connection(gateway.address))
+            streams.append(stream)
+            stream.request("POST", "/v1/chat/completions", customer.headers([("connection", "close")]), body)
+        upstream.wait_requests(4)
+        for _ in range(3):
+            assert gateway.admin("GET", STATUS)["notices"] == []
+        for gate in gates:
+            gate.release()
+        # The others waited for a place.
+        assert [stream.read_answer().status for stream in streams] == [200] * len(streams)
+    upstream.stop()

@@ -29,6 +29,7 @@ pub(in crate::http) struct Activity {
     /// Why the request cannot be read to its end.
     fault: Cell<Option<Fault>>,
     is_cut: Cell<bool>,
+    is_displaced: Cell<bool>,
     /// The task that reads the connection, and whether it waits for the answer's end.
     reader: RefCell<Option<Waker>>,
     awaits_end: Cell<bool>,
@@ -43,6 +44,7 @@ impl Activity {
             idle_since: Cell::new(Instant::now()),
             fault: Cell::new(None),
             is_cut: Cell::new(false),
+            is_displaced: Cell::new(false),
             reader: RefCell::new(None),
             awaits_end: Cell::new(false),
         }
@@ -51,6 +53,7 @@ impl Activity {
     /// The head of a request is passed on.
     pub(super) fn begin_answer(&self, is_last: bool) {
         self.is_answering.set(true);
+        self.is_displaced.set(false);
         self.is_last.set(is_last);
     }
 
@@ -88,6 +91,16 @@ impl Activity {
 
     pub(super) fn is_cut(&self) -> bool {
         self.is_cut.get()
+    }
+
+    /// Ends the connection to make room for another, unless a request has come whose bytes have not been read yet.
+    pub(super) fn displace(&self) {
+        self.is_displaced.set(true);
+        self.wake();
+    }
+
+    pub(super) fn is_displaced(&self) -> bool {
+        self.is_displaced.get()
     }
 
     /// The reader waits. If it `has_more` bytes, it is woken when the answer has ended and the next request may begin.

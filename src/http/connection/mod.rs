@@ -19,11 +19,9 @@ use std::{
     fmt, future,
     io::{self, IoSlice},
     net::TcpListener,
-    num::NonZero,
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
-    thread::available_parallelism,
     time::Duration,
 };
 
@@ -35,6 +33,7 @@ use actix_http::{
 use actix_server::{Server, ServerBuilder};
 use actix_service::{ServiceFactory, ServiceFactoryExt, fn_service};
 use bytes::{Buf, Bytes, BytesMut};
+use rustix::net::{RecvFlags, recv};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
@@ -60,7 +59,7 @@ pub(in crate::http) type Refuse = fn(Fault) -> Bytes;
 
 /// How a listener is served. Each has a server of its own: no connection of one takes a place of the other.
 pub struct Serving {
-    /// Threads; 0 for one a core.
+    /// Threads, at least one.
     pub workers: usize,
     /// The most connections at a time; each worker has an equal part of them, and at least one.
     pub connections: usize,
@@ -87,7 +86,6 @@ where
     X::InitError: fmt::Debug,
 {
     let Serving { workers, connections, grace } = serving;
-    let workers = if workers > 0 { workers } else { available_parallelism().map_or(2, NonZero::get) };
     let connections = (connections / workers).max(1);
     let server = Server::build()
         .disable_signals()
@@ -260,6 +258,9 @@ impl Connection {
 
     /// Nothing can be passed on now.
     fn wait(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.activity.is_displaced() && !self.has_unread() {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
         let has_more = !self.held.is_empty();
         self.activity.wait(cx, has_more);
         if !self.has_ended_answer() {
@@ -299,8 +300,20 @@ impl Connection {
         Poll::Ready(())
     }
 
+    /// Whether bytes have come that were not read. The kernel is asked, since the runtime does not know yet of the first
+    /// bytes on a new connection.
+    fn has_unread(&self) -> bool {
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        recv(&self.io, &mut [0], flags).is_ok_and(|(length, _)| length > 0)
+    }
+
     fn check_not_cut(&self) -> io::Result<()> {
         if self.activity.is_cut() { Err(io::ErrorKind::ConnectionAborted.into()) } else { Ok(()) }
+    }
+
+    fn check_not_displaced(&self) -> io::Result<()> {
+        self.check_not_cut()?;
+        if self.activity.is_displaced() { Err(io::ErrorKind::ConnectionAborted.into()) } else { Ok(()) }
     }
 }
 
@@ -320,6 +333,7 @@ impl AsyncRead for Connection {
                 return Poll::Ready(Ok(()));
             }
         }
+        this.check_not_displaced()?;
         while let Reading::Refusing(left) = &mut this.reading {
             if left.is_empty() {
                 this.reading = Reading::Ended;
@@ -338,7 +352,7 @@ impl AsyncRead for Connection {
 impl AsyncWrite for Connection {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        this.check_not_cut()?;
+        this.check_not_displaced()?;
         let written = Pin::new(&mut this.io).poll_write(cx, bytes);
         this.note_written(cx, written)
     }
@@ -349,7 +363,7 @@ impl AsyncWrite for Connection {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        this.check_not_cut()?;
+        this.check_not_displaced()?;
         let written = Pin::new(&mut this.io).poll_write_vectored(cx, slices);
         this.note_written(cx, written)
     }
@@ -364,7 +378,7 @@ impl AsyncWrite for Connection {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        this.check_not_cut()?;
+        this.check_not_displaced()?;
         ready!(Pin::new(&mut this.io).poll_shutdown(cx))?;
         let is_between_requests = !this.has_begun || this.framing.is_complete();
         let has_read_all = matches!(this.reading, Reading::Requests) && this.held.is_empty() && is_between_requests;

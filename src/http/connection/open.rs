@@ -1,8 +1,8 @@
 //! The open connections of one worker.
 //!
 //! actix-server accepts no more than a worker may have; beyond that, clients wait in the listener's backlog. When the last
-//! place is taken, the connection that has been without a request the longest is closed, so that nobody can keep others
-//! out by holding connections open.
+//! place is taken, the connection that has been without a request the longest is closed, unless its next request has come
+//! and was not read yet. So nobody can keep others out by holding connections open.
 
 use std::{
     cell::{Cell, RefCell},
@@ -37,7 +37,7 @@ impl Open {
         if connections.len() + 1 >= self.most
             && let Some(idle) = longest_idle(connections.values())
         {
-            idle.cut();
+            idle.displace();
         }
         connections.insert(number, activity);
         Place { open: self.clone(), number }
@@ -45,7 +45,7 @@ impl Open {
 }
 
 fn longest_idle<'a>(connections: impl Iterator<Item = &'a Rc<Activity>>) -> Option<&'a Rc<Activity>> {
-    let idle = connections.filter(|activity| !activity.is_answering() && !activity.is_cut());
+    let idle = connections.filter(|activity| !activity.is_answering() && !activity.is_displaced());
     idle.min_by_key(|activity| activity.idle_since())
 }
 
@@ -63,15 +63,15 @@ mod tests {
     fn the_longest_idle_connection_makes_room_when_the_last_place_is_taken() {
         let open = Open::at_most(4);
         let activities: Vec<_> = (0..5).map(|_| Rc::new(Activity::new())).collect();
-        let cut = || activities.iter().map(|activity| activity.is_cut()).collect::<Vec<_>>();
+        let displaced = || activities.iter().map(|activity| activity.is_displaced()).collect::<Vec<_>>();
         activities[0].begin_answer(false);
         let mut places: Vec<_> = activities[..3].iter().map(|activity| open.enter(activity.clone())).collect();
-        assert_eq!(cut(), [false; 5]);
+        assert_eq!(displaced(), [false; 5]);
         places.push(open.enter(activities[3].clone()));
-        assert_eq!(cut(), [false, true, false, false, false], "the first one is being answered");
+        assert_eq!(displaced(), [false, true, false, false, false], "the first one is being answered");
         places.remove(1);
         places.push(open.enter(activities[4].clone()));
-        assert_eq!(cut(), [false, true, true, false, false]);
+        assert_eq!(displaced(), [false, true, true, false, false]);
         drop(places);
         assert!(open.connections.borrow().is_empty());
     }
