@@ -1,4 +1,5 @@
-//! The form of an answer, told by its first bytes: content types are not always right.
+//! The form of an answer, told by its first bytes: content types are not always right. Where the bytes do not tell, the
+//! content type does.
 
 /// The form of an answer, by its first bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,12 +13,18 @@ pub enum Begins {
 }
 
 impl Begins {
-    /// `None` if more bytes are needed to tell.
-    pub fn with(bytes: &[u8]) -> Option<Self> {
-        let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes).trim_ascii_start();
+    /// `None` if more bytes are needed to tell. `says_events`: its content type says that it is a stream of events.
+    pub fn with(bytes: &[u8], says_events: bool) -> Option<Self> {
+        const MARK: &[u8] = b"\xEF\xBB\xBF";
+        if MARK.starts_with(bytes) {
+            return None;
+        }
+        let bytes = bytes.strip_prefix(MARK).unwrap_or(bytes).trim_ascii_start();
         match bytes.first()? {
             b'{' => return Some(Self::Json),
             b':' => return Some(Self::Events),
+            b'<' | b'[' | b'"' => return Some(Self::Otherwise),
+            _ if says_events => return Some(Self::Events),
             _ => {}
         }
         for field in [&b"data"[..], b"event", b"id", b"retry"] {
@@ -30,6 +37,16 @@ impl Begins {
         }
         Some(Self::Otherwise)
     }
+}
+
+/// Whether a content type is `wanted`, its parameters aside.
+pub fn is_type(content_type: &[u8], wanted: &str) -> bool {
+    content_type.get(..wanted.len()).is_some_and(|start| start.eq_ignore_ascii_case(wanted.as_bytes()))
+}
+
+/// Whether a content type says that it is a stream of events.
+pub fn says_events(content_type: Option<&[u8]>) -> bool {
+    content_type.is_some_and(|text| is_type(text, "text/event-stream"))
 }
 
 #[cfg(test)]
@@ -54,8 +71,28 @@ mod tests {
             ("<html>", Some(Begins::Otherwise)),
             ("[1]", Some(Begins::Otherwise)),
             ("identity", Some(Begins::Otherwise)),
+            ("foo: bar\n", Some(Begins::Otherwise)),
         ] {
-            assert_eq!(Begins::with(bytes.as_bytes()), expected, "{bytes:?}");
+            assert_eq!(Begins::with(bytes.as_bytes(), false), expected, "{bytes:?}");
+        }
+        for whole in ["\u{feff}data: {}", "\u{feff}{}"] {
+            assert_eq!([1, 2, 3].map(|cut| Begins::with(&whole.as_bytes()[..cut], false)), [None; 3], "{whole:?}");
+        }
+        assert_eq!(Begins::with(b"\xEF{", false), Some(Begins::Otherwise));
+    }
+
+    #[test]
+    fn where_the_bytes_do_not_tell_the_content_type_does() {
+        for (bytes, expected) in [
+            ("foo: bar\n", Some(Begins::Events)),
+            ("identity", Some(Begins::Events)),
+            ("{\"id\":1}", Some(Begins::Json)),
+            ("<html>", Some(Begins::Otherwise)),
+            ("[1]", Some(Begins::Otherwise)),
+            ("", None),
+            (" \n", None),
+        ] {
+            assert_eq!(Begins::with(bytes.as_bytes(), true), expected, "{bytes:?}");
         }
     }
 }

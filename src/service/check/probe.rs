@@ -15,7 +15,7 @@ use crate::{
     domain::{endpoint, route::Route, usage::Usage},
     upstream::{
         self, Body,
-        begins::Begins,
+        begins::{Begins, says_events},
         client::{self, Client, SendError, Template},
         observe::Observer,
         provider,
@@ -247,9 +247,10 @@ impl Probe {
             let content_type = content_type.map(|text| self.without_secret(&text));
             Called::Failed(words::no_piece(content_type.as_deref()))
         };
+        let says_events = says_events(content_type.as_deref());
         let mut start = BytesMut::new();
         let begins = loop {
-            if let Some(begins) = Begins::with(&start) {
+            if let Some(begins) = Begins::with(&start, says_events) {
                 break begins;
             }
             match timeout_at(self.deadline, body.chunk()).await {

@@ -21,7 +21,13 @@ use crate::{
         meter::{Form, Meter},
         metering::Reservation,
     },
-    upstream::{Response, begins::Begins, observe::Fed, refusal, target::Target},
+    upstream::{
+        Response,
+        begins::{Begins, is_type, says_events},
+        observe::Fed,
+        refusal,
+        target::Target,
+    },
 };
 
 /// How long, and how much of it in bytes, what comes before the content of a stream is held back.
@@ -67,12 +73,12 @@ pub(super) async fn begin(
         let passed = Passed::failed("its answer is in an encoding that cannot be decoded");
         return Err(Silent { passed, reservation: Some(reservation) });
     }
-    let says_stream = content_type.as_deref().is_some_and(|text| is_type(text, "text/event-stream"));
-    let form = if says_stream { Form::Events } else { Form::Whole };
+    let says_events = says_events(content_type.as_deref());
+    let form = if says_events { Form::Events } else { Form::Whole };
     let meter = Meter::new(reservation, status, form, asked.hides_usage);
     let mut answering = Answering::begin(Running { body, meter }, worker.left_behind.clone());
     let mut reading = Reading { answering: &mut answering, target, request: asked.body, first_byte_by };
-    let first = match reading.form(asked.stream || says_stream).await {
+    let first = match reading.form(asked.stream, says_events).await {
         Ok(Form::Events) => reading.events().await.map(First::Part),
         Ok(Form::Whole | Form::Pieces) => reading.whole().await,
         Err(passed) => Err(passed),
@@ -127,12 +133,12 @@ impl Reading<'_> {
     }
 
     /// The form of the answer, by its first bytes, which stay collected.
-    async fn form(&mut self, may_be_stream: bool) -> Result<Form, Passed> {
+    async fn form(&mut self, asked_stream: bool, says_events: bool) -> Result<Form, Passed> {
         loop {
             let begins = self.running()?.meter.collected();
-            match Begins::with(begins) {
+            match Begins::with(begins, says_events) {
                 Some(Begins::Json) => return Ok(Form::Whole),
-                Some(Begins::Events) if may_be_stream => return Ok(Form::Events),
+                Some(Begins::Events) if asked_stream || says_events => return Ok(Form::Events),
                 None if begins.len() <= MAX_SPACE => {}
                 _ => return Err(Passed::failed("its answer is neither JSON nor a stream of events")),
             }
@@ -224,10 +230,6 @@ fn behind(mut held: BytesMut, fed: Fed) -> Fed {
 fn content_type_of(form: Form, content_type: Option<Bytes>) -> Bytes {
     let right = if form == Form::Events { "text/event-stream" } else { "application/json" };
     content_type.filter(|text| is_type(text, right)).unwrap_or_else(|| Bytes::from_static(right.as_bytes()))
-}
-
-fn is_type(content_type: &[u8], wanted: &str) -> bool {
-    content_type.get(..wanted.len()).is_some_and(|start| start.eq_ignore_ascii_case(wanted.as_bytes()))
 }
 
 #[cfg(test)]
