@@ -100,6 +100,28 @@ def test_the_operators_account_is_no_business_of_the_customers(gateway, upstream
     assert f"account ({status}): You exceeded" in health(gateway, slug)["last_error"]
 
 
+QUOTA = error("You exceeded your current quota, please check your plan.", code="insufficient_quota")
+NO_QUOTA = {
+    "a document": (Reply(json_body=QUOTA), "The model server failed."),
+    "the first event": (stream_of(QUOTA), "The model server failed."),
+    "a 500": (Reply(500, json_body=QUOTA), "The model server failed (500)."),
+    "a 503": (Reply(503, json_body=error("quota", type="insufficient_quota")), "The model server failed (503)."),
+    "a later event": (stream_of(chunk({"content": "a"}), QUOTA), "The model server failed."),
+}
+
+
+@pytest.mark.parametrize("case", NO_QUOTA)
+def test_nobody_hears_of_the_operators_account_in_an_answer_either(gateway, upstream, second, customer, slug, case):
+    reply, message = NO_QUOTA[case]
+    for one in (upstream, second):
+        one.reply_next(reply)
+    body = customer.chat(slug, stream=True).body
+    told = json.loads(body.split(b"data: ")[-1])["error"]
+    assert (told["message"], told["code"]) == (message, "upstream_error") and b"quota" not in body
+    if second.count:
+        assert "quota" in health(gateway, slug)["last_error"]
+
+
 def test_an_image_for_a_text_model_is_refused_in_words(upstream, second, customer, slug):
     for one in (upstream, second):
         refuse(one, 500, error("image input is not supported - hint: if this is unexpected, you may need to provide the mmproj"))

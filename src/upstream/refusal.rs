@@ -185,10 +185,15 @@ impl Said {
     pub fn as_failure(&self) -> String {
         let status = if self.status < 300 { String::new() } else { format!(" ({})", self.status) };
         // The body of a redirect is for browsers.
-        match self.message.is_empty() || matches!(self.status, 300..400) {
+        match self.message.is_empty() || self.is_of_account || matches!(self.status, 300..400) {
             true => format!("The model server failed{status}."),
             false => format!("The model server failed{status}: {}", self.message),
         }
+    }
+
+    /// The customer's message if the server failed in the middle of its answer.
+    pub fn in_answer(&self) -> String {
+        if self.message.is_empty() || self.is_of_account { self.as_failure() } else { self.message.clone() }
     }
 
     /// The operators' message: `did` (such as "it failed"), the status, and the server's words. `body` is the request's.

@@ -168,7 +168,7 @@ impl AnswerStream {
             let slug = self.meter().map_or("", Meter::slug);
             let said = refusal::read_error(&error, &self.origin.target, slug);
             self.warn("it reported an error in the middle of its answer");
-            self.break_off(&said.message, Bytes::new());
+            self.break_off(&said.in_answer(), Bytes::new());
         } else if let Some(terminal) = fed.terminal {
             self.close(terminal, true);
         }
