@@ -125,6 +125,17 @@ def test_heartbeats_do_not_disarm_the_timeout_of_the_first_byte(upstream):
         assert own.events(customer.key) == []
 
 
+@pytest.mark.parametrize("content_type", [JSON, "text/event-stream"])
+@pytest.mark.parametrize("first", [b": hi\n\n", b"\n", ROLE])
+def test_the_first_byte_is_that_of_the_content(gateway, upstream, customer, slug, key, content_type, first):
+    upstream.reply_next(stream_of(first, Pause(0.3), TEXT, STOP, USAGE, "[DONE]", content_type=content_type))
+    connection, _, stream = customer.stream_chat(slug)
+    stream.chunks()
+    connection.close()
+    [event] = gateway.events(key)
+    assert event["ttftMs"] >= 290
+
+
 @pytest.mark.parametrize("content_type", [JSON, "text/plain", "application/octet-stream"])
 def test_a_stream_is_told_by_its_bytes(gateway, upstream, second, customer, slug, key, content_type):
     gate = upstream.gate()

@@ -128,6 +128,11 @@ impl Meter {
     /// The form as the answer's first bytes tell it. Gives what was collected if it is to be fed.
     pub fn set_form(&mut self, form: Form) -> Bytes {
         self.form = form;
+        match form {
+            // What came before its content is no first byte of it.
+            Form::Events => self.ttft_ms = None,
+            Form::Whole | Form::Pieces => self.first_byte(),
+        }
         if form == Form::Whole { Bytes::new() } else { self.collected.take() }
     }
 
