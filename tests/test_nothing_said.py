@@ -182,6 +182,11 @@ def test_a_stream_that_has_said_all_ends_though_it_stays_open(gateway, upstream,
         ([TEXT, STOP], True),
         ([TEXT, STOP, USAGE], True),
         ([TEXT, "[DONE]"], True),
+        ([chunk({"content": "a"}, finish="")], False),
+        ([chunk({"content": "a"}, finish="null")], False),
+        ([TEXT, STOP, BreakOff(reset=True)], True),
+        ([TEXT, STOP, USAGE, Pause(0.1), BreakOff(reset=True)], True),
+        ([TEXT, chunk({"content": "b"}, index=1), STOP, BreakOff(reset=True)], False),
     ],
 )
 def test_a_stream_without_its_end_has_broken_off(upstream, second, customer, slug, steps, is_whole):

@@ -164,8 +164,11 @@ impl<'a> Answer<'a> {
             b"delta" | b"message" => self.message(reader),
             b"text" => self.text(reader),
             b"finish_reason" => {
-                is_finished |= reader.kind()? == Kind::String;
-                reader.skip()
+                match reader.kind()? {
+                    Kind::String => is_finished |= is_reason(&reader.string()?.bytes()),
+                    _ => reader.skip()?,
+                }
+                Ok(())
             }
             b"usage" => {
                 self.said.choice_report = Report::read(reader)?.or(self.said.choice_report);
@@ -232,6 +235,11 @@ impl<'a> Answer<'a> {
         self.said.text_bytes += len;
         self.said.content |= len > 0;
     }
+}
+
+/// Whether the text of a `finish_reason` is a reason: until there is one, some servers write `""` or `"null"`.
+pub(super) fn is_reason(text: &[u8]) -> bool {
+    !matches!(text, b"" | b"null")
 }
 
 /// Passes over a value; whether it is anything but `null`, `false` and what is empty.

@@ -9,7 +9,10 @@ use std::{borrow::Cow, ops::Range};
 
 use bytes::Bytes;
 
-use super::{Slug, answer::Said};
+use super::{
+    Slug,
+    answer::{Said, is_reason},
+};
 use crate::upstream::{
     json::{
         Reader,
@@ -35,7 +38,7 @@ pub(super) struct Big {
     state: State,
     // The last significant byte was a colon.
     after_colon: bool,
-    // The last string that was not a member's value, quotes included, cut at `MAX_KEY`.
+    // The last string that was not a member's value, or was a finish reason, quotes included, cut at `MAX_KEY`.
     last: Vec<u8>,
     // The last key, and the last in the outermost object.
     key: Key,
@@ -69,6 +72,7 @@ enum Role {
     Text,
     /// Reasoning, by its place in [`REASONING`].
     Reasoning(usize),
+    FinishReason,
     Other,
 }
 
@@ -116,12 +120,9 @@ impl Big {
                         let role = self.role();
                         match role {
                             Role::Model => model_at = at - 1,
-                            Role::Key => {
+                            Role::Key | Role::FinishReason => {
                                 self.last.clear();
                                 self.last.push(byte);
-                            }
-                            Role::Other if self.key == Key::FinishReason && self.top == Key::Choices => {
-                                said.finish_reason = true;
                             }
                             _ => {}
                         }
@@ -172,6 +173,10 @@ impl Big {
                             self.state = State::Between;
                             match role {
                                 Role::Key => self.last.push(b'"'),
+                                Role::FinishReason => {
+                                    self.last.push(b'"');
+                                    said.finish_reason |= unquoted(&self.last).is_none_or(|text| is_reason(&text));
+                                }
                                 Role::Model => self.model(chunk, model_at..at, slug, splices),
                                 _ => {}
                             }
@@ -215,13 +220,14 @@ impl Big {
             Key::Model if self.depth == 1 || (self.depth == 2 && self.top == Key::Holder) => Role::Model,
             Key::Text if self.depth > 1 && self.top == Key::Choices => Role::Text,
             Key::Reasoning(name) if self.depth > 1 && self.top == Key::Choices => Role::Reasoning(name),
+            Key::FinishReason if self.top == Key::Choices => Role::FinishReason,
             _ => Role::Other,
         }
     }
 
     /// Some bytes of a string, as written.
     fn remember(&mut self, role: Role, bytes: &[u8]) {
-        if role == Role::Key {
+        if let Role::Key | Role::FinishReason = role {
             let room = MAX_KEY.saturating_sub(self.last.len());
             self.last.extend_from_slice(&bytes[..bytes.len().min(room)]);
         }
@@ -237,7 +243,7 @@ impl Big {
                 self.reasoning[name] = self.reasoning[name].saturating_add(bytes as u64);
                 most(&self.reasoning) - before
             }
-            Role::Key | Role::Model | Role::Other => 0,
+            Role::Key | Role::Model | Role::FinishReason | Role::Other => 0,
         };
         said.text_bytes = said.text_bytes.saturating_add(text);
         said.content |= text > 0;

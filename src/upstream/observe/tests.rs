@@ -332,6 +332,18 @@ fn what_is_almost_json_is_rewritten_and_metered_too() {
 }
 
 #[test]
+fn a_finish_reason_without_a_word_is_none() {
+    for (reason, counts) in [("\"stop\"", true), ("\"\"", false), ("\"null\"", false), ("null", false)] {
+        let choice = format!(r#"{{"choices":[{{"text":"","finish_reason":{reason}}}]"#);
+        for frame in [format!("{choice}}}"), choice.clone() + ",\"x\":NaN}", choice.clone(), choice + "}}"] {
+            let mut observer = observer(false);
+            observer.feed(format!("data: {frame}\n\n").into()).unwrap();
+            assert_eq!((observer.has_finished(1), observer.saw_content()), (counts, counts), "{frame}");
+        }
+    }
+}
+
+#[test]
 fn an_upstreams_error_is_handed_over_and_not_passed_on() {
     for payload in [
         r#"{"error":{"message":"llama at 10.0.0.7 ran out of memory","code":500}}"#,
