@@ -99,6 +99,18 @@ def test_a_stream_is_billed_by_its_reports(gateway, upstream, customer, slug, ke
     check(event, billed)
 
 
+@pytest.mark.parametrize("choices", [{"choices": []}, {"choices": None}, {}])
+@pytest.mark.parametrize("asked", [True, False])
+def test_the_extra_chunk_is_for_those_who_asked_for_it(gateway, upstream, customer, slug, key, choices, asked):
+    extra = {"id": "x", "model": MODEL, **choices, "usage": usage(10, 5, 15)}
+    upstream.reply_next(stream_of(ROLE, TEXT, STOP, extra, "[DONE]"))
+    connection, _, stream = customer.stream_chat(slug, **({"stream_options": {"include_usage": True}} if asked else {}))
+    assert ["usage" in told for told in stream.chunks()] == [False] * 3 + [True] * asked
+    connection.close()
+    [event] = gateway.events(key)
+    check(event, [10, 5, 0, "upstream"])
+
+
 DOCUMENTS = {
     "whole": (usage(10, 5, 15, **cached(4)), [10, 5, 4, "upstream"]),
     "zeros": (usage(0, 0, 0), [SOME, SOME, 0, "counted"]),

@@ -34,7 +34,7 @@ pub(super) struct Said {
 impl Said {
     /// Whether it is the extra chunk that answers `include_usage`.
     pub(super) fn is_usage_alone(&self) -> bool {
-        self.report.is_some() && self.listed == Listed::Empty
+        self.report.is_some() && self.listed != Listed::Some && !self.content && !self.finish_reason
     }
 }
 
@@ -109,7 +109,11 @@ impl<'a> Answer<'a> {
         match key {
             b"model" => return self.model(reader),
             b"choices" => {
-                self.said.listed = if reader.kind()? == Kind::Array { Listed::Empty } else { Listed::Some };
+                self.said.listed = match reader.kind()? {
+                    Kind::Null => Listed::Absent,
+                    Kind::Array => Listed::Empty,
+                    _ => Listed::Some,
+                };
                 reader.elements(|reader| self.choice(reader))?;
             }
             b"usage" => self.said.report = Report::read(reader)?.or(self.said.report),

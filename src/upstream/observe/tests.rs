@@ -89,10 +89,18 @@ fn only_the_extra_chunk_is_taken_out() {
         r#"{"choices":[],"usage":null}"#,
         r#"{"choices":[],"prompt_filter_results":[]}"#,
         r#"{"choices":[{"delta":{"content":"a"}}],"usage":{"prompt_tokens":1,"completion_tokens":1}}"#,
-        r#"{"usage":{"prompt_tokens":1,"completion_tokens":1}}"#,
+        r#"{"choices":[{"delta":{"content":"a"}}],"usage":{"prompt_tokens":1,"completion_tokens":1}"#,
+        r#"{"x":oops,"choices":[{"delta":{},"finish_reason":"stop"}],"usage":{"prompt_tokens":1}}"#,
     ] {
         let frame = format!("data: {kept}\n\n");
         assert_eq!(stream(&frame, true).pass, frame);
+    }
+    for taken_out in [
+        r#"{"choices":null,"usage":{"prompt_tokens":1,"completion_tokens":1}}"#,
+        r#"{"usage":{"prompt_tokens":1,"completion_tokens":1}}"#,
+        r#"{"choices":[],"x":NaN,"usage":{"prompt_tokens":1,"completion_tokens":1}}"#,
+    ] {
+        assert_eq!(stream(&format!("data: {taken_out}\n\n"), true).pass, "");
     }
 }
 
