@@ -68,6 +68,74 @@ def test_without_another_target_it_is_a_502_and_no_event(gateway, upstream, seco
     assert gateway.events(key) == []
 
 
+def document(**members):
+    return answer(json.dumps({"id": "x", "model": MODEL, **members}).encode(), JSON)
+
+
+HOST = f"{SERVED} at gpu-7.internal is overloaded"
+CHOICE = {"index": 0, "message": {"role": "assistant", "content": ""}, "finish_reason": "error"}
+FAILED_CHOICE = {"index": 0, "delta": {"content": ""}, "finish_reason": "error"}
+NO_REASON = [chunk({"role": "assistant", "content": ""}, finish=text) for text in ("", "null")]
+
+SAYS_NO_MORE = {
+    "text in braces": answer(b"{oops", JSON),
+    "words without quotes": answer(b"{Error: gpu-7.internal}", JSON),
+    "brackets that do not fit": answer(b'{"choices":[{"message":{"content":"gpu-7.internal"}]}]', JSON),
+    "half a document": answer(b'{"choices":[{"message":{"content":"gpu-7.internal"', JSON),
+    "two documents": answer(b'{"choices":[{"text":"gpu-7.internal"}]}{"usage":{"prompt_tokens":5,"completion_tokens":1}}', JSON),
+    "a list": answer(b'[{"choices":[{"text":"gpu-7.internal"}]}]', JSON),
+    "an error beside a finish reason": stream_of({**ERROR, "choices": [FAILED_CHOICE]}, "[DONE]"),
+    "an error beside a usage": stream_of({**ERROR, "choices": [], "usage": {"prompt_tokens": 5, "completion_tokens": 1}}),
+    "an error in a choice": stream_of(ROLE, {"choices": [{**FAILED_CHOICE, **ERROR}]}),
+    "an error and text behind it": answer(frame(ERROR) + frame(TEXT) + frame(STOP) + frame("[DONE]")),
+    "an error that is cut": stream_of(ROLE, json.dumps(ERROR)[:-9]),
+    "an error without data": answer(json.dumps(ERROR).encode().join([b": hi\n\n", b"\n\n"])),
+    "a document's error beside a usage": document(choices=[], usage={"prompt_tokens": 5, "completion_tokens": 0}, **ERROR),
+    "a document's error in a choice": document(choices=[{**CHOICE, **ERROR}]),
+    "a list of errors": document(error=[ERROR["error"]]),
+    "an error that is true": document(error=True, message=HOST),
+    "an error that is a number": document(error=503, message=HOST),
+    "an error by its type": document(type="error", message=HOST),
+    "a detail": document(detail=HOST),
+    "errors": document(errors=[{"message": HOST}]),
+    "an error beside no choices": document(choices=None, base_resp={"status_code": 1004, "status_msg": HOST}),
+    "an error with NaN": answer(json.dumps(ERROR | {"p": float("nan")}).encode(), JSON),
+    "an empty document": answer(b"{}", JSON),
+    "finish reasons without a word": stream_of(*NO_REASON, "[DONE]"),
+    "a field that nobody knows": answer(b"upstream: gpu-7.internal\n\n"),
+}
+
+
+@pytest.mark.parametrize("case", SAYS_NO_MORE)
+def test_an_error_in_any_shape_and_broken_json_are_no_answers(gateway, upstream, second, customer, slug, key, case):
+    for one in (upstream, second):
+        one.reply_next(SAYS_NO_MORE[case])
+    answer = customer.chat(slug, stream=SAYS_NO_MORE[case].headers[0][1] != JSON)
+    assert (answer.status, answer.error["code"], second.count) == (502, "upstream_error", 1)
+    assert b"gpu-7" not in answer.body and SERVED.encode() not in answer.body
+    assert gateway.events(key) == []
+
+
+@pytest.mark.parametrize("text", [b"NaN", b"-Infinity", b'"\xff"', b'"\\ud83d"', b'"a\nb"'])
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+def test_json_as_servers_write_it_is_an_answer(gateway, upstream, customer, slug, key, text, mark):
+    body = b'{"x": %b, "model": "acme", "choices": [{"text": "abcd"}], "usage": {"prompt_tokens": 3, "completion_tokens": 1}}' % text
+    upstream.reply_next(answer(mark + body, JSON))
+    assert customer.chat(slug).body == mark + body.replace(b"acme", slug.encode())
+    [event] = gateway.events(key)
+    assert (event["tokens"]["inputTokens"], event["usageSource"]) == (3, "upstream")
+
+
+@pytest.mark.parametrize("start", [[b"\xef", b"\xbb\xbf"], [b"\xef\xbb", b"\xbf"], [b"foo: bar\n"]])
+def test_a_stream_may_begin_with_half_a_mark_or_an_unknown_field(upstream, second, customer, slug, start):
+    upstream.reply_next(stream_of(start[0], Pause(0.1), *start[1:], TEXT, STOP, USAGE, "[DONE]"))
+    connection, _, stream = customer.stream_chat(slug)
+    list(stream)
+    connection.close()
+    assert stream.raw.startswith(b"".join(start) + b"data: ") and stream.raw.endswith(b"data: [DONE]\n\n")
+    assert second.count == 0
+
+
 def test_an_error_that_was_said_is_told(upstream, second, customer, slug):
     for one in (upstream, second):
         one.reply_next(stream_of(ERROR))

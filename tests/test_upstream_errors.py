@@ -174,6 +174,39 @@ def test_an_error_in_mid_stream_is_cleaned(gateway, upstream, second, customer, 
     assert json.loads(last)["error"]["message"] == f"{slug} at host=[…];port=1 ([…]) failed"
 
 
+WORDS = f"{SERVED} at gpu-7.internal failed"
+ERRORS = {
+    "a list": [error(WORDS)["error"]],
+    "a text": WORDS,
+    "true": True,
+}
+MID_STREAM = {
+    **{f"an error that is {name}": frame({"error": value, "message": WORDS}) for name, value in ERRORS.items()},
+    "a type": frame({"type": "error", "message": WORDS}),
+    "a detail": frame({"detail": WORDS}),
+    "errors": frame({"errors": [{"message": WORDS}]}),
+    "a choice": frame({"choices": [{"index": 0, "delta": {}, "finish_reason": "error", **error(WORDS)}]}),
+    "NaN": frame(json.dumps(error(WORDS, p=float("nan")))),
+    "cut": frame(json.dumps(error(WORDS))[:-5]),
+    "more behind it": frame(json.dumps(error(WORDS)) + "}"),
+    "no data": json.dumps(error(WORDS)).encode() + b"\n\n",
+    "no data, in lines": json.dumps(error(WORDS), indent=1).encode() + b"\n\n",
+    "behind data": frame(chunk({"content": "b"}))[:-1] + json.dumps(error(WORDS)).encode() + b"\n\n",
+    "its own field": b"error: " + json.dumps(error(WORDS)["error"]).encode() + b"\n\n",
+}
+
+
+@pytest.mark.parametrize("case", MID_STREAM)
+def test_an_error_in_mid_stream_is_one_in_any_shape(upstream, second, customer, slug, case):
+    upstream.reply_next(stream_of(chunk({"content": "a"}), MID_STREAM[case], chunk({"content": "c"}), chunk(finish="stop"), "[DONE]"))
+    connection, _, stream = customer.stream_chat(slug)
+    [_, last] = list(stream)
+    connection.close()
+    told = json.loads(last)["error"]
+    assert told["code"] == "upstream_error" and told["message"]
+    assert b"gpu-7" not in stream.raw and SERVED.encode() not in stream.raw
+
+
 def test_a_frame_of_an_error_event_is_no_part_of_the_answer(upstream, second, customer, slug):
     upstream.reply_next(stream_of(frame(chunk({"content": "a"})), b"event: error\ndata: gpu-7.internal is out of memory\n\n"))
     connection, _, stream = customer.stream_chat(slug)

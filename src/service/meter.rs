@@ -198,6 +198,11 @@ impl Meter {
         self.observer.saw_content()
     }
 
+    /// Whether a document that was read whole is JSON that holds what the route answers with.
+    pub fn has_answer(&self) -> bool {
+        self.observer.saw_answer()
+    }
+
     /// Whether the answer says that it is an error.
     pub fn has_error(&self) -> bool {
         self.observer.saw_error()

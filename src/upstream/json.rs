@@ -4,7 +4,8 @@
 //! not read with [`Reader::skip`] or [`Reader::walk`]. Whatever the caller does, everything up to the reader's position
 //! has been validated by RFC 8259: no byte order mark, no invalid UTF-8, no control character in a string, no bytes after
 //! the end (once [`Reader::end`] has said so). One thing is let through that a Unicode string cannot hold: a `\u` escape
-//! of an unpaired surrogate, as RFC 8259 itself does; it reads as U+FFFD.
+//! of an unpaired surrogate, as RFC 8259 itself does; it reads as U+FFFD. A [`Reader::lenient`] lets more through, for
+//! answers of servers that write it.
 //!
 //! Nothing recurses on the input: nesting is counted, and refused beyond [`MAX_DEPTH`].
 
@@ -81,6 +82,7 @@ pub struct Reader<'a> {
     depth: u32,
     // The innermost container has just been opened: no comma is due.
     fresh: bool,
+    lenient: bool,
 }
 
 impl<'a> Reader<'a> {
@@ -90,14 +92,21 @@ impl<'a> Reader<'a> {
             return Err(Invalid { at: 0, reason: "a byte order mark" });
         }
         utf8(bytes, 0)?;
-        Ok(Self { bytes, pos: 0, depth: 0, fresh: false })
+        Ok(Self { bytes, pos: 0, depth: 0, fresh: false, lenient: false })
+    }
+
+    /// At the beginning of `bytes`, for JSON as some servers write it: behind a byte order mark, in another encoding than
+    /// UTF-8, with control characters in strings, with `NaN`, `Infinity` or `-Infinity` where a number belongs.
+    pub fn lenient(bytes: &'a [u8]) -> Self {
+        let pos = if bytes.starts_with(b"\xEF\xBB\xBF") { 3 } else { 0 };
+        Self { bytes, pos, depth: 0, fresh: false, lenient: true }
     }
 
     /// Right behind a member of the outermost object, where an earlier reader stood at `pos` over the same first bytes.
     pub fn resume(bytes: &'a [u8], pos: usize) -> Result<Self, Invalid> {
         let pos = pos.min(bytes.len());
         utf8(&bytes[pos..], pos)?;
-        Ok(Self { bytes, pos, depth: 1, fresh: false })
+        Ok(Self { bytes, pos, depth: 1, fresh: false, lenient: false })
     }
 
     /// Offset of the first byte that has not been read.
@@ -121,6 +130,7 @@ impl<'a> Reader<'a> {
             Some(b't') => Kind::True,
             Some(b'f') => Kind::False,
             Some(b'n') => Kind::Null,
+            Some(b'N' | b'I') if self.lenient => Kind::Number,
             Some(_) => return Err(self.invalid("a value was expected")),
             None => return Err(self.invalid("the end where a value was expected")),
         })
@@ -180,6 +190,7 @@ impl<'a> Reader<'a> {
             match self.peek() {
                 Some(b'"') => break,
                 Some(b'\\') => shrunk += self.escape()?,
+                Some(_) if self.lenient => self.pos += 1,
                 Some(_) => return Err(self.invalid("a control character in a string")),
                 None => return Err(self.invalid("a string without an end")),
             }
@@ -198,6 +209,8 @@ impl<'a> Reader<'a> {
         }
         match self.peek() {
             Some(b'0') => self.pos += 1,
+            Some(b'N') if self.lenient => return self.literal(b"NaN").map(|()| &self.bytes[at..self.pos]),
+            Some(b'I') if self.lenient => return self.literal(b"Infinity").map(|()| &self.bytes[at..self.pos]),
             _ => self.digits()?,
         }
         if self.peek() == Some(b'.') {

@@ -7,11 +7,12 @@
 //!
 //! What is not rewritten is passed on as it came, as the very same [`Bytes`] where nothing in a chunk changes. The model
 //! is found by its path (`model`, `response.model`, `message.model`), never by a search for text. JSON that is invalid
-//! is read by its brackets and quotes: it is passed on as it came, but for the model.
+//! is read as far as it can be, if need be by its brackets and quotes: it is passed on as it came, but for the model.
 //!
 //! In a stream, the frame of an upstream's error is taken out and handed to the caller, who answers in his own words.
+//! Nothing behind that frame is read.
 
-use std::ops::Range;
+use std::{borrow::Cow, ops::Range};
 
 use bytes::Bytes;
 
@@ -49,8 +50,12 @@ struct Seen {
     /// The chunk that carries nothing but the usage has come: servers send it when all choices have ended.
     usage_alone: bool,
     content: bool,
+    /// What the route answers with has come, be it empty: a choice, a list of vectors.
+    answer: bool,
     terminal: bool,
     error: bool,
+    /// A document that was read whole is no JSON.
+    broken: bool,
 }
 
 /// What comes of a chunk of a stream. Pass on in this order.
@@ -126,15 +131,15 @@ impl Observer {
         if whole { self.pass_on(left) } else { Fed::default() }
     }
 
-    /// A JSON answer, all of it or all that came.
+    /// A JSON answer, all of it or all that came. [`Self::saw_answer`] tells whether it is JSON at all.
     pub fn whole(&mut self, body: Bytes) -> Bytes {
         let mut answer = Answer::new(self.route, &self.slug, &mut self.models, &mut self.seen.choices);
-        let is_valid = answer.read(&body, None).is_ok();
+        let read = answer.read(&body, None).or_else(|_| answer.read_again(&body));
         let said = answer.said;
         let models = std::mem::take(&mut self.models);
-        if !is_valid {
-            // Half an answer, or one with a bare NaN, is no JSON to the strict reader. The other one goes by brackets and
-            // quotes, and finds the model, the text and the usage all the same.
+        if read.is_err() {
+            // Half an answer is billed too, if the customer has hung up.
+            self.seen.broken = true;
             return self.piece(body);
         }
         self.note(&said);
@@ -179,6 +184,12 @@ impl Observer {
         self.seen.content
     }
 
+    /// Whether an answer that was read by [`Self::whole`] is JSON that holds what its route answers with. JSON is meant as
+    /// [`json::Reader::lenient`] reads it.
+    pub fn saw_answer(&self) -> bool {
+        !self.seen.broken && (self.seen.answer || self.seen.content)
+    }
+
     /// Whether all of `choices` have said why they ended; or all that have begun, and the usage came behind them: some
     /// servers give fewer than they were asked for.
     pub fn has_finished(&self, choices: u64) -> bool {
@@ -203,31 +214,42 @@ impl Observer {
 
     fn pass_on(&mut self, run: Bytes) -> Fed {
         let mut fed = Fed::default();
+        if self.seen.error {
+            return fed;
+        }
         // Where the terminal event begins.
         let mut hold = if self.seen.terminal { 0 } else { run.len() };
         if !run.is_empty() && std::mem::take(&mut self.swallow_lf) && run.starts_with(b"\n") {
             self.splices.push(Splice { at: 0..1, with: Bytes::new() });
         }
         for frame in sse::frames(&run) {
-            let Some(payload) = frame.payload() else { continue };
-            if is_terminal(self.route, &payload) {
-                if !self.seen.terminal {
-                    self.seen.terminal = true;
-                    hold = frame.start;
+            let (verdict, payload) = match (self.stray_error(&frame), frame.payload()) {
+                (Some(error), _) => (Verdict::Error, Cow::Borrowed(error)),
+                (None, None) => continue,
+                (None, Some(payload)) if is_terminal(self.route, &payload) => {
+                    if !self.seen.terminal {
+                        self.seen.terminal = true;
+                        hold = frame.start;
+                    }
+                    continue;
                 }
-                continue;
-            }
-            match self.look(&frame, &payload) {
+                (None, Some(payload)) => (self.look(&frame, &payload), payload),
+            };
+            let mut end = frame.start + frame.bytes.len();
+            match verdict {
                 Verdict::Pass => continue,
                 Verdict::Hide => {}
                 Verdict::Error => {
                     self.seen.error = true;
-                    fed.error.get_or_insert_with(|| Bytes::copy_from_slice(&payload));
+                    fed.error = Some(Bytes::copy_from_slice(&payload));
+                    end = run.len();
                 }
             }
-            let end = frame.start + frame.bytes.len();
             self.splices.push(Splice { at: frame.start..end, with: Bytes::new() });
             self.swallow_lf = end == run.len() && run.ends_with(b"\r");
+            if verdict == Verdict::Error {
+                break;
+            }
         }
         if hold == run.len() {
             fed.pass = splice(&run, &self.splices);
@@ -245,12 +267,15 @@ impl Observer {
 
     fn look(&mut self, frame: &Frame<'_>, payload: &[u8]) -> Verdict {
         let mut answer = Answer::new(self.route, &self.slug, &mut self.models, &mut self.seen.choices);
-        let said = match answer.read(payload, Some(&mut self.known)) {
-            Ok(()) => answer.said,
-            Err(_) => self.look_again(payload),
-        };
+        let read = answer.read(payload, Some(&mut self.known)).or_else(|_| answer.read_again(payload));
+        let mut said = answer.said;
+        let is_error = frame.event == Some(b"error") || said.is_error();
+        if read.is_err() {
+            said = self.look_again(payload);
+        }
+        said.error = is_error;
         self.note(&said);
-        let verdict = if frame.event == Some(b"error") || said.error {
+        let verdict = if is_error {
             Verdict::Error
         } else if self.hide_usage && said.is_usage_alone() {
             Verdict::Hide
@@ -266,7 +291,20 @@ impl Observer {
         verdict
     }
 
-    /// A frame that is no JSON to the strict reader, read by brackets and quotes.
+    /// An error that stands in a frame without being its data, as some servers write it: `{"error": …}`, `error: {…}`.
+    fn stray_error<'a>(&self, frame: &Frame<'a>) -> Option<&'a [u8]> {
+        let stray = frame.stray()?;
+        if let Some(error) = stray.strip_prefix(b"error:") {
+            return Some(error);
+        }
+        let (mut models, mut choices) = (Vec::new(), Choices::default());
+        let mut answer = Answer::new(self.route, &self.slug, &mut models, &mut choices);
+        // An error that is cut is one, too.
+        let _ = answer.read_again(stray);
+        answer.said.is_error().then_some(stray)
+    }
+
+    /// A frame that is no JSON, read by brackets and quotes.
     fn look_again(&mut self, payload: &[u8]) -> Said {
         let mut splices = Vec::new();
         let said = Big::default().feed(payload, &self.slug, &mut splices);
@@ -295,8 +333,11 @@ impl Observer {
             }
         }
         seen.usage_alone |= said.is_usage_alone();
-        seen.content |= said.content || said.finish_reason || counts.is_some();
-        seen.error |= said.error;
+        // Beside an error, a finish reason and a usage say no more than that it failed.
+        let tells = said.finish_reason || counts.is_some();
+        seen.content |= said.content || (tells && !said.is_error());
+        seen.answer |= said.is_answer();
+        seen.error |= said.is_error();
     }
 }
 

@@ -125,6 +125,8 @@ pub struct Frame<'a> {
     pub event: Option<&'a [u8]>,
     /// Its data.
     pub data: Data,
+    // Where the first line begins that is no field of an event and no comment.
+    stray: Option<usize>,
 }
 
 /// Where a frame's data stands.
@@ -149,6 +151,12 @@ impl<'a> Frame<'a> {
                 Some(Cow::Owned(lines.join(&b'\n')))
             }
         }
+    }
+
+    /// The frame from the first line on that is neither a field of an event nor a comment. Readers of events skip these
+    /// lines.
+    pub fn stray(&self) -> Option<&'a [u8]> {
+        self.bytes.get(self.stray?..)
     }
 
     /// Where a stretch of the payload stands in the run of frames. `None` if it does not lie within one line.
@@ -184,7 +192,7 @@ fn frame(rest: &[u8], start: usize) -> Option<Frame<'_>> {
     if rest.is_empty() {
         return None;
     }
-    let mut frame = Frame { start, bytes: rest, event: None, data: Data::None };
+    let mut frame = Frame { start, bytes: rest, event: None, data: Data::None, stray: None };
     // A byte order mark may open the stream. Looking for it in front of every frame does no harm.
     let mut at = if rest.starts_with(b"\xEF\xBB\xBF") { 3 } else { 0 };
     while at < rest.len() {
@@ -212,6 +220,8 @@ fn frame(rest: &[u8], start: usize) -> Option<Frame<'_>> {
             };
         } else if let Some(name) = field(line, b"event") {
             frame.event = Some(name);
+        } else if !line.starts_with(b":") && field(line, b"id").or(field(line, b"retry")).is_none() {
+            frame.stray.get_or_insert(line_at);
         }
     }
     Some(frame)

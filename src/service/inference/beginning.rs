@@ -2,9 +2,9 @@
 //! still be asked.
 //!
 //! A 2xx that says nothing is not an answer: a stream that ends, or reports an error, before its first event with
-//! content, a JSON answer that holds only an error, an answer that is neither. The form of an answer is told from its
-//! first bytes, since content types are not always right. What a stream sends ahead of its content (comments, empty
-//! roles) is held back for [`HOLD`] at most.
+//! content, a JSON answer that holds only an error or nothing that the route answers with, an answer that is neither. The
+//! form of an answer is told from its first bytes, since content types are not always right. What a stream sends ahead of
+//! its content (comments, empty roles) is held back for [`HOLD`] at most.
 
 use std::time::Duration;
 
@@ -204,10 +204,11 @@ impl Reading<'_> {
         }
         let meter = &mut self.running()?.meter;
         let whole = meter.whole();
-        if meter.has_error() && !meter.has_content() {
-            return Err(self.error(&whole));
+        match (meter.has_content(), meter.has_error()) {
+            (false, true) => Err(self.error(&whole)),
+            _ if !meter.has_answer() => Err(Passed::failed("its answer is broken JSON, or holds no answer")),
+            _ => Ok(First::Whole(whole)),
         }
-        Ok(First::Whole(whole))
     }
 
     fn error(&mut self, data: &[u8]) -> Passed {

@@ -112,6 +112,24 @@ fn invalid_json_is_refused() {
 }
 
 #[test]
+fn a_lenient_reader_takes_json_as_servers_write_it() {
+    let read = |json: &[u8]| {
+        let mut reader = Reader::lenient(json);
+        reader.skip().and_then(|()| reader.end())
+    };
+    for json in
+        [&b"[NaN, Infinity,-Infinity]"[..], b"\xEF\xBB\xBF{}", b"\"\xff\"", b"\"a\n\"", b"{\"a\":[-1.5e3,null]}"]
+    {
+        assert_eq!(read(json), Ok(()), "{}", json.escape_ascii());
+        assert!(validate(json).is_err() || json.starts_with(b"{"), "{}", json.escape_ascii());
+    }
+    for json in ["", "{", "{oops}", "[1}", "\"a", "{}{}", "{} x", "NaNs", "Inf", "[nan]", "{a:1}", "{'a':1}", "\"\\x\""]
+    {
+        assert!(read(json.as_bytes()).is_err(), "{json}");
+    }
+}
+
+#[test]
 fn nesting_is_bounded_and_needs_no_stack() {
     let nested = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
     assert_eq!(validate(nested(MAX_DEPTH as usize).as_bytes()), Ok(()));

@@ -28,6 +28,8 @@ pub(super) struct Said {
     /// There is something in it for the customer: text, a tool call, any other part of a message, a vector.
     pub(super) content: bool,
     pub(super) error: bool,
+    /// There is a `detail` or `errors`: an error, unless the answer stands beside it.
+    complaint: bool,
     listed: Listed,
 }
 
@@ -36,9 +38,19 @@ impl Said {
     pub(super) fn is_usage_alone(&self) -> bool {
         self.report.is_some() && self.listed != Listed::Some && !self.content && !self.finish_reason
     }
+
+    /// Whether it says that something failed.
+    pub(super) fn is_error(&self) -> bool {
+        self.error || (self.complaint && self.listed == Listed::Absent && !self.content)
+    }
+
+    /// Whether the route's answer is in it, however little that says: a choice, a list of vectors.
+    pub(super) fn is_answer(&self) -> bool {
+        self.listed == Listed::Some
+    }
 }
 
-/// The list of choices.
+/// The list of choices, or of vectors.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 enum Listed {
     #[default]
@@ -88,6 +100,15 @@ impl<'a> Answer<'a> {
         reader.end()
     }
 
+    /// Reads `payload`, which is no strict JSON, once more, as [`Reader::lenient`] does.
+    pub(super) fn read_again(&mut self, payload: &[u8]) -> Result<(), Invalid> {
+        self.models.clear();
+        self.said = Said::default();
+        let mut reader = Reader::lenient(payload);
+        reader.members(|reader, key| self.member(reader, key).map(drop))?;
+        reader.end()
+    }
+
     fn document(&mut self, payload: &[u8], known: &mut Known, learn: bool) -> Result<(), Invalid> {
         let mut reader = Reader::new(payload)?;
         // Whether everything so far means nothing to us, so that it may be passed over in the next frame.
@@ -117,32 +138,30 @@ impl<'a> Answer<'a> {
                 reader.elements(|reader| self.choice(reader))?;
             }
             b"usage" => self.said.report = Report::read(reader)?.or(self.said.report),
-            b"data" if !self.route.generates() => self.said.content |= is_something(reader)?,
+            b"data" if !self.route.generates() => {
+                if reader.kind()? == Kind::Array {
+                    self.said.listed = Listed::Some;
+                }
+                self.said.content |= is_something(reader)?;
+            }
             b"response" | b"message" => reader.members(|reader, key| match key {
                 b"model" => self.model(reader).map(drop),
                 _ => reader.skip(),
             })?,
-            b"error" => return self.error(reader, |text| text.len() > 0),
+            b"error" => return note_error(reader, &mut self.said.error),
             // As some servers put it.
-            b"object" => return self.error(reader, |text| text.is("error")),
+            b"detail" | b"errors" => return note_error(reader, &mut self.said.complaint),
+            b"object" | b"type" if reader.kind()? == Kind::String => {
+                let is_error = reader.string()?.is("error");
+                self.said.error |= is_error;
+                return Ok(if is_error { Met::Something } else { Met::Nothing });
+            }
             _ => {
                 reader.skip()?;
                 return Ok(Met::Nothing);
             }
         }
         Ok(Met::Something)
-    }
-
-    fn error(&mut self, reader: &mut Reader<'_>, is_error: impl Fn(Text<'_>) -> bool) -> Result<Met, Invalid> {
-        let error = match reader.kind()? {
-            Kind::String => is_error(reader.string()?),
-            kind => {
-                reader.skip()?;
-                kind == Kind::Object
-            }
-        };
-        self.said.error |= error;
-        Ok(if error { Met::Something } else { Met::Nothing })
     }
 
     fn model(&mut self, reader: &mut Reader<'_>) -> Result<Met, Invalid> {
@@ -174,6 +193,7 @@ impl<'a> Answer<'a> {
                 }
                 Ok(())
             }
+            b"error" => note_error(reader, &mut self.said.error).map(drop),
             b"usage" => {
                 self.said.choice_report = Report::read(reader)?.or(self.said.choice_report);
                 Ok(())
@@ -244,6 +264,18 @@ impl<'a> Answer<'a> {
 /// Whether the text of a `finish_reason` is a reason: until there is one, some servers write `""` or `"null"`.
 pub(super) fn is_reason(text: &[u8]) -> bool {
     !matches!(text, b"" | b"null")
+}
+
+/// Passes over the value of an error and notes whether it is one. Where there is none, some servers write 0, `false` or an
+/// empty value. Half a value is an error.
+fn note_error(reader: &mut Reader<'_>, error: &mut bool) -> Result<Met, Invalid> {
+    let kind = reader.kind()?;
+    let at = reader.pos();
+    let found = is_something(reader);
+    let is_zero = kind == Kind::Number && reader.read(&(at..reader.pos())) == Some(b"0");
+    let is_error = found.unwrap_or(!matches!(kind, Kind::Null | Kind::False)) && !is_zero;
+    *error |= is_error;
+    found.map(|_| if is_error { Met::Something } else { Met::Nothing })
 }
 
 /// Passes over a value; whether it is anything but `null`, `false` and what is empty.

@@ -22,6 +22,7 @@ pub(crate) fn answer(input: &[u8]) {
         let passed = whole.whole(Bytes::copy_from_slice(input));
         let before = serde_json::from_slice::<Value>(input);
         if let Ok(before) = before {
+            assert!(!whole.seen.broken, "a valid document is held to be broken");
             let after = serde_json::from_slice::<Value>(&passed).ok().map(unnamed);
             assert_eq!(after, Some(unnamed(before)), "more has changed than the model");
         }

@@ -337,6 +337,32 @@ fn what_is_almost_json_is_rewritten_and_metered_too() {
     let mut half = observer(false);
     half.whole(Bytes::from_static(br#"{"model":"llama","choices":[{"message":{"content":"eight by"}}],"usa"#));
     assert_eq!((half.text_bytes(), half.seen.usage()), (8, None));
+    assert_eq!((whole.saw_answer(), half.saw_answer()), (true, false));
+}
+
+#[test]
+fn a_document_is_an_answer_if_it_holds_what_its_route_answers_with() {
+    let is_answer = |route, body: &'static str| {
+        let mut observer = Observer::new(route, SLUG, false);
+        observer.whole(Bytes::from_static(body.as_bytes()));
+        observer.saw_answer()
+    };
+    for (body, chat, vectors) in [
+        (r#"{"choices":[{"message":{"content":""}}]}"#, true, true),
+        (r#"{"usage":{"prompt_tokens":1}}"#, true, true),
+        (r#"{"data":[]}"#, false, true),
+        (r#"{"data":[{"embedding":"AAAA"}]}"#, false, true),
+        (r#"{"choices":[]}"#, false, false),
+        (r#"{"choices":null,"data":null}"#, false, false),
+        ("{}", false, false),
+        (r#"{"choices":[{"text":"a"}]}}"#, false, false),
+        (r#"{"choices":[{"text":"a"}]} {}"#, false, false),
+        (r#"{"choices":[{"text":"a"]}"#, false, false),
+        (r#"{"choices":[{"text":a}]}"#, false, false),
+    ] {
+        assert_eq!(is_answer(Route::ChatCompletions, body), chat, "{body}");
+        assert_eq!(is_answer(Route::Embeddings, body), vectors, "{body}");
+    }
 }
 
 #[test]
@@ -358,15 +384,47 @@ fn an_upstreams_error_is_handed_over_and_not_passed_on() {
         r#"{"error":"llama failed"}"#,
         r#"{"object":"error","message":"llama failed"}"#,
         r#"{"model":"llama","choices":[{"delta":{},"finish_reason":"error"}],"error":{"message":"x"}}"#,
+        r#"{"choices":[],"usage":{"prompt_tokens":9},"error":{"message":"x"}}"#,
+        r#"{"error":[{"message":"llama failed"}]}"#,
+        r#"{"error":true,"message":"llama failed"}"#,
+        r#"{"error":503}"#,
+        r#"{"type":"error","message":"llama failed"}"#,
+        r#"{"detail":"llama failed"}"#,
+        r#"{"errors":[{"message":"llama failed"}],"choices":null}"#,
+        r#"{"choices":[{"index":0,"error":{"message":"llama failed"}}]}"#,
+        r#"{"error":{"message":"llama failed","p":NaN}}"#,
+        r#"{"x":"a\u0062","error":{"message":"llama fai"#,
+        r#"{"choices":[{"error":"lla"#,
+        r#"{"error":{"message":"llama failed"}}}"#,
     ] {
-        let text = delta(SLUG, json!({"content": "a"})) + "data: " + payload + "\n\n" + DONE;
-        let outcome = stream(&text, false);
-        assert_eq!(outcome.pass, delta(SLUG, json!({"content": "a"})));
-        assert_eq!((outcome.error.unwrap(), outcome.seen.error), (Bytes::from(payload), true));
+        let before = delta(SLUG, json!({"content": "a"}));
+        let text = before.clone() + "data: " + payload + "\n\n" + STOP + DONE;
+        for outcome in [stream(&text, false), stream_of(observer(false), text.as_bytes().chunks(1))] {
+            assert_eq!((&*outcome.pass, &*outcome.terminal), (&*before, ""), "it ends the stream: {payload}");
+            assert_eq!((outcome.error.unwrap(), outcome.seen.error), (Bytes::from(payload), true));
+        }
+        let mut alone = observer(false);
+        alone.feed(format!("data: {payload}\n\n").into()).unwrap();
+        assert!(!alone.saw_content(), "{payload}");
+    }
+    for (text, error) in [
+        ("{\"error\":\"x\"}\n\n", "{\"error\":\"x\"}\n\n"),
+        (": hi\n{\n\"detail\":\"x\"\n}\n\n", "{\n\"detail\":\"x\"\n}\n\n"),
+        ("data: {}\r\nerror: {}\r\n\r\n", " {}\r\n\r\n"),
+        ("id: 1\n{\"error\":\"x\"}\ndata: {}\n\n", "{\"error\":\"x\"}\ndata: {}\n\n"),
+    ] {
+        assert_eq!(stream(text, false).error.as_deref(), Some(error.as_bytes()), "{text:?}");
     }
     let named = stream("event: error\ndata: out of memory\n\n", false);
     assert_eq!((named.pass, named.error), (String::new(), Some(Bytes::from_static(b"out of memory"))));
-    for fine in ["{\"error\":null}", "{\"error\":\"\"}", "{\"error\":false,\"object\":\"chat.completion.chunk\"}"] {
+    for fine in [
+        "{\"error\":null}",
+        "{\"error\":\"\"}",
+        "{\"error\":false,\"object\":\"chat.completion.chunk\"}",
+        "{\"error\":0,\"detail\":null,\"errors\":[],\"type\":\"x\"}",
+        "{\"error\":{},\"choices\":[{\"error\":null}]}",
+        "{\"detail\":\"x\",\"choices\":[{\"delta\":{}}]}",
+    ] {
         let frame = format!("data: {fine}\n\n");
         let outcome = stream(&frame, false);
         assert_eq!((outcome.pass, outcome.error, outcome.seen.error), (frame, None, false));
