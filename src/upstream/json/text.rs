@@ -39,11 +39,6 @@ impl<'a> Text<'a> {
         self.len == text.len() && *self.bytes() == *text.as_bytes()
     }
 
-    /// Whether the unescaped text begins with ASCII `prefix`, whose characters nobody has a reason to escape.
-    pub fn starts_with(&self, prefix: &str) -> bool {
-        self.raw.starts_with(prefix.as_bytes())
-    }
-
     /// The first `limit` bytes as they stand, escapes and all.
     pub fn raw_head(&self, limit: usize) -> &'a [u8] {
         &self.raw[..limit.min(self.raw.len())]

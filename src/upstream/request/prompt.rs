@@ -2,8 +2,8 @@
 //!
 //! That is every string value at any depth; the names of members too in `tools`, `functions` and `response_format`, where
 //! schemas are shown to the model. Numbers in `prompt` and `input` are tokens, and counted apart. Left out are
-//! settings, and inline data outside of those schemas: base64 `data:` URLs where a URL belongs, `b64_json`, `file_data`,
-//! the `data` of an `input_audio`, and base64 in the `data` of a `source` (Anthropic) and in `images` (Ollama).
+//! settings, and inline data outside of those schemas: base64 and `data:` URLs under names that stand for pictures, sounds
+//! and files, and base64 in the `data` of an object that holds one. A `data:` URL in a text is read by the model.
 
 use memchr::memmem;
 
@@ -24,8 +24,18 @@ const SETTINGS: [&[u8]; 11] = [
     b"stop",
 ];
 
-/// Where a base64 `data:` URL is inline data; anywhere else the model reads its letters.
+/// Members that hold a URL: a base64 `data:` URL in them is inline data.
 const URLS: [&str; 5] = ["url", "image_url", "audio_url", "video_url", "file_url"];
+
+/// Members that hold inline data as base64 or as a `data:` URL: of OpenAI, Ollama (`images`), the AI SDK (`image`), vLLM
+/// (`image_embeds`), llama.cpp (`image_data`) and Bedrock (`bytes`).
+const FILES: [&str; 7] = ["b64_json", "file_data", "images", "image", "image_embeds", "image_data", "bytes"];
+
+/// Objects whose `data` is inline data: of OpenAI, Anthropic (`source`) and Gemini.
+const HOLDERS: [&str; 4] = ["input_audio", "source", "inlineData", "inline_data"];
+
+/// Holders are known down to this depth.
+const MAX_DEPTH: usize = 12;
 
 /// Shorter strings are counted without asking whether they are inline data.
 const MIN_INLINE: usize = 64;
@@ -48,7 +58,7 @@ pub(super) fn measure(reader: &mut Reader<'_>, key: &[u8]) -> Result<Measured, I
         ids: matches!(key, b"prompt" | b"input"),
         depth: 0,
         key: None,
-        holder: None,
+        holders: [false; MAX_DEPTH],
         measured: Measured::default(),
     };
     if SETTINGS.contains(&key) {
@@ -62,10 +72,10 @@ pub(super) fn measure(reader: &mut Reader<'_>, key: &[u8]) -> Result<Measured, I
 struct Walk<'a> {
     names: bool,
     ids: bool,
-    depth: u32,
+    depth: usize,
     key: Option<Text<'a>>,
-    // The key under which the last object or array was opened.
-    holder: Option<Text<'a>>,
+    // Whether the object or array at each depth is one of `HOLDERS`.
+    holders: [bool; MAX_DEPTH],
     measured: Measured,
 }
 
@@ -74,8 +84,11 @@ impl<'a> Walk<'a> {
         match event {
             Event::Open => {
                 self.measured.items += u64::from(self.depth == 1);
+                let is_holder = self.key.is_some_and(|key| HOLDERS.iter().any(|holder| key.is(holder)));
+                if let Some(here) = self.holders.get_mut(self.depth) {
+                    *here = is_holder;
+                }
                 self.depth += 1;
-                self.holder = self.key;
             }
             Event::Close => {
                 self.depth = self.depth.saturating_sub(1);
@@ -101,15 +114,21 @@ impl<'a> Walk<'a> {
 
     fn is_inline(&self, text: &Text<'_>) -> bool {
         let (false, MIN_INLINE.., Some(key)) = (self.names, text.len(), self.key) else { return false };
-        key.is("b64_json")
-            || key.is("file_data")
-            || (key.is("data") && self.holder.is_some_and(|holder| holder.is("input_audio")))
-            || (key.is("data") && self.holder.is_some_and(|holder| holder.is("source")) && is_base64(text))
-            || (key.is("images") && is_base64(text))
-            || (URLS.iter().any(|url| key.is(url))
-                && text.starts_with("data:")
-                && memmem::find(text.raw_head(256), b";base64,").is_some())
+        let is_one_of = |names: &[&str]| names.iter().any(|name| key.is(name));
+        let is_held = || self.depth.checked_sub(1).and_then(|depth| self.holders.get(depth)) == Some(&true);
+        match () {
+            () if is_one_of(&FILES) || (key.is("data") && is_held()) => is_base64(text) || is_data_url(text),
+            () if is_one_of(&URLS) => is_data_url(text),
+            () => false,
+        }
     }
+}
+
+/// Whether a text is a `data:` URL in base64.
+fn is_data_url(text: &Text<'_>) -> bool {
+    // The media type is short.
+    let head = text.raw_head(256).to_ascii_lowercase();
+    head.starts_with(b"data:") && memmem::find(&head, b";base64,").is_some()
 }
 
 /// Whether a text can be nothing but base64: no white space, one alphabet.

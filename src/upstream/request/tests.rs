@@ -173,6 +173,16 @@ fn inline_data_is_no_text_unless_the_model_reads_it_as_such() {
     assert_eq!(image(json!({"input_audio": {"format": "", "data": base64}})), 0);
     assert_eq!(image(json!({"file": {"file_data": base64}})), 0);
     assert_eq!(image(json!({"b64_json": base64})), 0);
+    let capitals = url.replace("data:", "DATA:").replace("base64", "BASE64");
+    assert_eq!(image(json!({"image_url": {"url": capitals}})), 0);
+    for file in ["images", "image", "image_data", "image_embeds", "bytes"] {
+        assert_eq!(image(json!({file: base64})) + image(json!({file: [url, base64]})), 0, "{file}");
+        assert_eq!(image(json!({file: "a few words ".repeat(10)})), 120, "{file}");
+    }
+    for holder in ["input_audio", "source", "inlineData", "inline_data"] {
+        assert_eq!(image(json!({holder: {"cache": {"a": []}, "data": base64}})), 0, "{holder}");
+    }
+    assert_eq!(image(json!({"source": {"inner": {"data": base64}}})), 400);
     assert_eq!(image(json!({"data": base64})), 400);
     assert_eq!(image(json!({"image_url": {"url": "https://example.com/a.png"}})), 25);
     assert_eq!(image(json!({"text": url})), url.len() as u64);
