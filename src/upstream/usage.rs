@@ -152,9 +152,10 @@ impl Report {
         Some(Usage { input, output, cached: self.cached.unwrap_or(0).min(input) })
     }
 
-    /// Prompt tokens. On routes without output a total alone is the prompt.
+    /// Prompt tokens. On routes without output a total alone, or beside an input of 0, is the prompt.
     fn input(&self, route: Route) -> Option<u64> {
-        self.input.or(self.total.filter(|_| !route.generates()))
+        let total = self.total.filter(|_| !route.generates());
+        self.input.filter(|input| *input > 0 || total.is_none()).or(total)
     }
 
     /// Output tokens. A total above prompt and output together means that reasoning is reported apart.

@@ -90,6 +90,7 @@ fn without_text_an_output_of_zero_is_one() {
 fn on_routes_without_output_a_total_alone_is_the_input() {
     let of = |usage| billed(&[usage], Route::Embeddings, 0, 0);
     assert_eq!(of(r#"{"total_tokens":6}"#), (6, 0, 0, UsageSource::Upstream));
+    assert_eq!(of(r#"{"prompt_tokens":0,"total_tokens":6}"#), (6, 0, 0, UsageSource::Upstream));
     assert_eq!(of(r#"{"prompt_tokens":5,"total_tokens":6,"completion_tokens":3}"#), (5, 0, 0, UsageSource::Upstream));
     assert_eq!(of(r#"{"completion_tokens":3}"#), (77, 0, 0, UsageSource::Counted));
 }
@@ -164,7 +165,7 @@ fn naive(reports: &[Value], generates: bool, text_bytes: u64) -> (Option<u64>, O
         output = None;
     }
     if !generates {
-        input = input.or(total);
+        input = input.filter(|told| *told > 0).or(total).or(input);
         output = Some(0);
     }
     (input, output, cached.unwrap_or(0))
