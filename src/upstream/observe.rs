@@ -34,6 +34,7 @@ mod big;
 mod choices;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
+mod key;
 #[cfg(test)]
 mod tests;
 

@@ -2,11 +2,11 @@
 
 use std::ops::Range;
 
-use super::{Slug, choices::Choices};
+use super::{Slug, choices::Choices, key::Key};
 use crate::{
     domain::route::Route,
     upstream::{
-        json::{Event, Invalid, Kind, Reader, Text, whole_number},
+        json::{Event, Invalid, Kind, Reader, whole_number},
         usage::Report,
     },
 };
@@ -127,9 +127,9 @@ impl<'a> Answer<'a> {
     }
 
     fn member(&mut self, reader: &mut Reader<'_>, key: &[u8]) -> Result<Met, Invalid> {
-        match key {
-            b"model" => return self.model(reader),
-            b"choices" => {
+        match Key::named(key) {
+            Key::Model => return self.model(reader),
+            Key::Choices => {
                 self.said.listed = match reader.kind()? {
                     Kind::Null => Listed::Absent,
                     Kind::Array => Listed::Empty,
@@ -137,17 +137,25 @@ impl<'a> Answer<'a> {
                 };
                 reader.elements(|reader| self.choice(reader))?;
             }
-            b"usage" => self.said.report = Report::read(reader)?.or(self.said.report),
+            Key::Usage => self.said.report = Report::read(reader)?.or(self.said.report),
+            Key::Response | Key::Message => reader.members(|reader, key| match Key::named(key) {
+                Key::Model => self.model(reader).map(drop),
+                _ => reader.skip(),
+            })?,
+            _ => return self.other(reader, key),
+        }
+        Ok(Met::Something)
+    }
+
+    /// A member that only this reader reads.
+    fn other(&mut self, reader: &mut Reader<'_>, key: &[u8]) -> Result<Met, Invalid> {
+        match key {
             b"data" if !self.route.generates() => {
                 if reader.kind()? == Kind::Array {
                     self.said.listed = Listed::Some;
                 }
                 self.said.content |= is_something(reader)?;
             }
-            b"response" | b"message" => reader.members(|reader, key| match key {
-                b"model" => self.model(reader).map(drop),
-                _ => reader.skip(),
-            })?,
             b"error" => return note_error(reader, &mut self.said.error),
             // As some servers put it.
             b"detail" | b"errors" => return note_error(reader, &mut self.said.complaint),
@@ -179,26 +187,28 @@ impl<'a> Answer<'a> {
     fn choice(&mut self, reader: &mut Reader<'_>) -> Result<(), Invalid> {
         self.said.listed = Listed::Some;
         let (mut index, mut is_finished) = (0, false);
-        reader.members(|reader, key| match key {
-            b"index" if reader.kind()? == Kind::Number => {
-                index = whole_number(reader.number()?).unwrap_or(0);
-                Ok(())
-            }
-            b"delta" | b"message" => self.message(reader),
-            b"text" => self.text(reader),
-            b"finish_reason" => {
+        reader.members(|reader, key| match Key::named(key) {
+            Key::Delta | Key::Message => self.message(reader),
+            Key::Text => self.text(reader),
+            Key::FinishReason => {
                 match reader.kind()? {
                     Kind::String => is_finished |= is_reason(&reader.string()?.bytes()),
                     _ => reader.skip()?,
                 }
                 Ok(())
             }
-            b"error" => note_error(reader, &mut self.said.error).map(drop),
-            b"usage" => {
+            Key::Usage => {
                 self.said.choice_report = Report::read(reader)?.or(self.said.choice_report);
                 Ok(())
             }
-            _ => reader.skip(),
+            _ => match key {
+                b"index" if reader.kind()? == Kind::Number => {
+                    index = whole_number(reader.number()?).unwrap_or(0);
+                    Ok(())
+                }
+                b"error" => note_error(reader, &mut self.said.error).map(drop),
+                _ => reader.skip(),
+            },
         })?;
         self.choices.mark(index, is_finished);
         self.said.finish_reason |= is_finished;
@@ -209,21 +219,22 @@ impl<'a> Answer<'a> {
         // Some servers send the same reasoning under several names.
         let mut reasoning = 0;
         let read = reader.members(|reader, key| {
-            match key {
-                b"role" => return reader.skip(),
-                b"content" | b"refusal" => self.text(reader)?,
-                b"reasoning_content" | b"reasoning" | b"thinking" | b"reasoning_details" => {
-                    reasoning = text_len(reader)?.max(reasoning);
+            match Key::named(key) {
+                Key::Content => self.text(reader)?,
+                Key::Reasoning(_) => {
+                    let Length { text, summary } = length(reader)?;
+                    reasoning = reasoning.max(text).max(summary);
                 }
-                b"audio" => self.audio(reader)?,
-                b"function_call" => self.function(reader)?,
-                b"tool_calls" => reader.elements(|reader| {
+                Key::Audio => self.audio(reader)?,
+                Key::FunctionCall => self.function(reader)?,
+                Key::ToolCalls => reader.elements(|reader| {
                     self.said.content = true;
-                    reader.members(|reader, key| match key {
-                        b"function" | b"custom" => self.function(reader),
+                    reader.members(|reader, key| match Key::named(key) {
+                        Key::Function => self.function(reader),
                         _ => reader.skip(),
                     })
                 })?,
+                _ if key == b"role" => reader.skip()?,
                 _ => self.said.content |= is_something(reader)?,
             }
             Ok(())
@@ -233,15 +244,20 @@ impl<'a> Answer<'a> {
     }
 
     fn function(&mut self, reader: &mut Reader<'_>) -> Result<(), Invalid> {
-        reader.members(|reader, key| match key {
-            b"name" | b"arguments" | b"input" => self.text(reader),
+        reader.members(|reader, key| match (Key::named(key), reader.kind()?) {
+            // Some servers do not write arguments as a string.
+            (Key::Arguments, Kind::Object | Kind::Array) => {
+                self.add_text(reader.span()?.len() as u64);
+                Ok(())
+            }
+            (Key::Name | Key::Arguments, _) => self.text(reader),
             _ => reader.skip(),
         })
     }
 
     fn audio(&mut self, reader: &mut Reader<'_>) -> Result<(), Invalid> {
-        reader.members(|reader, key| match key {
-            b"transcript" => self.text(reader),
+        reader.members(|reader, key| match Key::named(key) {
+            Key::Transcript => self.text(reader),
             _ => {
                 self.said.content |= is_something(reader)?;
                 Ok(())
@@ -250,8 +266,8 @@ impl<'a> Answer<'a> {
     }
 
     fn text(&mut self, reader: &mut Reader<'_>) -> Result<(), Invalid> {
-        let len = text_len(reader)?;
-        self.add_text(len);
+        let Length { text, .. } = length(reader)?;
+        self.add_text(text);
         Ok(())
     }
 
@@ -300,24 +316,28 @@ enum Met {
     Something,
 }
 
-/// Length of a string, or of the texts in a list of parts; of a summary beside the text only what is longer.
-fn text_len(reader: &mut Reader<'_>) -> Result<u64, Invalid> {
+/// The length of a text, in bytes of UTF-8. A text is a string, or the parts of one in an array or object.
+#[derive(Debug, Clone, Copy, Default)]
+struct Length {
+    text: u64,
+    /// Of the summaries of reasoning, which some servers send beside it or in its place.
+    summary: u64,
+}
+
+fn length(reader: &mut Reader<'_>) -> Result<Length, Invalid> {
+    let mut length = Length::default();
     match reader.kind()? {
-        Kind::String => Ok(reader.string()?.len() as u64),
-        Kind::Array => {
-            let (mut text, mut summary) = (0, 0);
-            let mut key: Option<Text<'_>> = None;
+        Kind::String => length.text = reader.string()?.len() as u64,
+        Kind::Array | Kind::Object => {
+            let mut key = Key::Other;
             reader.walk(|event| match event {
-                Event::Key(next) => key = Some(next),
-                Event::String(part) => match key {
-                    Some(key) if key.is("text") => text += part.len() as u64,
-                    Some(key) if key.is("summary") => summary += part.len() as u64,
-                    _ => {}
-                },
+                Event::Key(name) => key = Key::named(&name.bytes()),
+                Event::String(part) if key.is_part() => length.text += part.len() as u64,
+                Event::String(part) if key == Key::Summary => length.summary += part.len() as u64,
                 _ => {}
             })?;
-            Ok(text.max(summary))
         }
-        _ => reader.skip().map(|()| 0),
+        _ => reader.skip()?,
     }
+    Ok(length)
 }

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use super::{
     Slug,
     answer::{Said, is_reason},
+    key::{Key, REASONING_NAMES},
 };
 use crate::upstream::{
     json::{
@@ -26,8 +27,8 @@ use crate::upstream::{
 const MAX_MODEL: usize = 1024;
 /// The largest `usage` object that is read, in bytes as written.
 const MAX_USAGE: usize = 64 << 10;
-/// The names that reasoning comes under.
-const REASONING: [&[u8]; 3] = [b"reasoning_content", b"reasoning", b"thinking"];
+/// Keys are remembered down to this depth. Everything that is read is above it, but for the parts of a text.
+const MAX_PATH: usize = 8;
 /// No key that we know is longer than that, every character of it escaped.
 const MAX_KEY: usize = 128;
 
@@ -40,15 +41,17 @@ pub(super) struct Big {
     after_colon: bool,
     // The last string that was not a member's value, or was a finish reason, quotes included, cut at `MAX_KEY`.
     last: Vec<u8>,
-    // The last key, and the last in the outermost object.
+    // The last key, and the last one at each depth, from the outermost object on. In an array it is `Other`.
     key: Key,
-    top: Key,
+    path: [Key; MAX_PATH],
     // The beginning of the model's value, while the rest of it is awaited.
     held: Vec<u8>,
-    // The `usage` object so far, while the lexer is in it.
-    usage: Option<Vec<u8>>,
-    // Bytes of reasoning so far, by the name that they came under: the same may come under several.
-    reasoning: [u64; REASONING.len()],
+    // While the lexer is in a `usage` object: the depth outside of it, and the object so far.
+    usage: Option<(u32, Vec<u8>)>,
+    // While the lexer is in arguments that are no string: the depth outside of them.
+    arguments: Option<u32>,
+    // Bytes of the choice's reasoning so far, by the name that they came under, and the same for its summaries.
+    reasoning: [[u64; 2]; REASONING_NAMES],
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -70,38 +73,13 @@ enum Role {
     Model,
     /// Text that was generated.
     Text,
-    /// Reasoning, by its place in [`REASONING`].
-    Reasoning(usize),
+    /// Reasoning under the name with this number, or a summary of it.
+    Reasoning {
+        name: usize,
+        is_summary: bool,
+    },
     FinishReason,
     Other,
-}
-
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-enum Key {
-    #[default]
-    Other,
-    Model,
-    Usage,
-    Choices,
-    /// An object that may have a `model` of its own.
-    Holder,
-    Text,
-    Reasoning(usize),
-    FinishReason,
-}
-
-impl Key {
-    fn named(key: &[u8]) -> Self {
-        match key {
-            b"model" => Self::Model,
-            b"usage" => Self::Usage,
-            b"choices" => Self::Choices,
-            b"response" | b"message" => Self::Holder,
-            b"content" | b"refusal" | b"text" | b"name" | b"arguments" | b"input" | b"transcript" => Self::Text,
-            b"finish_reason" => Self::FinishReason,
-            _ => REASONING.iter().position(|name| *name == key).map_or(Self::Other, Self::Reasoning),
-        }
-    }
 }
 
 impl Big {
@@ -109,9 +87,8 @@ impl Big {
     pub(super) fn feed(&mut self, chunk: &[u8], slug: &Slug, splices: &mut Vec<Splice>) -> Said {
         let mut said = Said::default();
         let mut at = 0;
-        // Where the value of a `model` begins in this chunk, and what of `usage` has not been copied yet.
-        let mut model_at = 0;
-        let mut usage_at = 0;
+        // Where the value of a `model`, a `usage` or arguments begins in this chunk; 0 if it began before.
+        let (mut model_at, mut usage_at, mut arguments_at) = (0, 0, 0);
         while let Some(&byte) = chunk.get(at) {
             at += 1;
             match self.state {
@@ -130,30 +107,38 @@ impl Big {
                         self.state = State::String(role);
                     }
                     b':' => {
-                        self.key = unquoted(&self.last).map_or(Key::Other, |key| Key::named(&key));
-                        if self.depth == 1 {
-                            self.top = self.key;
-                        }
+                        let key = unquoted(&self.last).map_or(Key::Other, |key| Key::named(&key));
+                        self.set_key(key);
                         self.after_colon = true;
                     }
                     b'{' | b'[' => {
-                        if byte == b'{' && self.after_colon && self.depth == 1 && self.top == Key::Usage {
-                            self.usage = Some(Vec::new());
-                            usage_at = at - 1;
+                        match self.path() {
+                            _ if !self.after_colon => {}
+                            [Key::Usage] | [Key::Choices, _, Key::Usage] if byte == b'{' => {
+                                self.usage = Some((self.depth, Vec::new()));
+                                usage_at = at - 1;
+                            }
+                            [Key::Choices, .., Key::Arguments] if self.is_function() => {
+                                self.arguments = Some(self.depth);
+                                arguments_at = at - 1;
+                            }
+                            _ => {}
                         }
                         self.after_colon = false;
                         self.depth = self.depth.saturating_add(1);
+                        self.set_key(Key::Other);
                     }
                     b'}' | b']' => {
                         self.depth = self.depth.saturating_sub(1);
-                        if self.depth == 1
-                            && let Some(mut usage) = self.usage.take()
-                        {
+                        if let Some((_, mut usage)) = self.usage.take_if(|(depth, _)| *depth == self.depth) {
                             usage.extend_from_slice(&chunk[usage_at..at]);
-                            if let Some(report) = read_report(&usage) {
-                                // As if it had come in a chunk of its own.
-                                said.report.get_or_insert_default().add(&report);
-                            }
+                            self.report(&usage, &mut said);
+                        }
+                        if self.arguments.take_if(|depth| *depth == self.depth).is_some() {
+                            add_text(at - arguments_at, &mut said);
+                        }
+                        if self.depth == 2 {
+                            self.reasoning = Default::default();
                         }
                     }
                     b' ' | b'\n' | b'\r' | b'\t' => {}
@@ -204,23 +189,71 @@ impl Big {
         if let State::String(Role::Model) | State::Escape(Role::Model) | State::Unit(Role::Model, ..) = self.state {
             self.hold(chunk, model_at, splices);
         }
-        if let Some(usage) = &mut self.usage {
+        if let Some((_, usage)) = &mut self.usage {
             usage.extend_from_slice(&chunk[usage_at..]);
             if usage.len() > MAX_USAGE {
                 self.usage = None;
             }
         }
+        if self.arguments.is_some() {
+            add_text(chunk.len() - arguments_at, &mut said);
+        }
         said
     }
 
-    /// What the string is that begins here.
+    fn set_key(&mut self, key: Key) {
+        self.key = key;
+        if let Some(last) = (self.depth as usize).checked_sub(1).and_then(|depth| self.path.get_mut(depth)) {
+            *last = key;
+        }
+    }
+
+    /// The keys from the outermost object to here, as far as they are remembered.
+    fn path(&self) -> &[Key] {
+        &self.path[..MAX_PATH.min(self.depth as usize)]
+    }
+
+    /// Whether the object here is the function of a tool call.
+    fn is_function(&self) -> bool {
+        matches!(
+            self.path(),
+            [Key::Choices, _, Key::Delta | Key::Message, Key::FunctionCall, _]
+                | [Key::Choices, _, Key::Delta | Key::Message, Key::ToolCalls, _, Key::Function, _]
+        )
+    }
+
+    /// A `usage` object has ended.
+    fn report(&self, usage: &[u8], said: &mut Said) {
+        let Some(report) = read_report(usage) else { return };
+        if self.depth == 1 {
+            // As if it had come in a chunk of its own.
+            said.report.get_or_insert_default().add(&report);
+        } else {
+            said.choice_report = Some(report);
+        }
+    }
+
+    /// The role of the string that begins here.
     fn role(&self) -> Role {
-        match self.key {
+        match *self.path() {
             _ if !self.after_colon => Role::Key,
-            Key::Model if self.depth == 1 || (self.depth == 2 && self.top == Key::Holder) => Role::Model,
-            Key::Text if self.depth > 1 && self.top == Key::Choices => Role::Text,
-            Key::Reasoning(name) if self.depth > 1 && self.top == Key::Choices => Role::Reasoning(name),
-            Key::FinishReason if self.top == Key::Choices => Role::FinishReason,
+            [Key::Model] | [Key::Response | Key::Message, Key::Model] => Role::Model,
+            [Key::Choices, _, Key::FinishReason] => Role::FinishReason,
+            [Key::Choices, _, Key::Text] => Role::Text,
+            [Key::Choices, _, Key::Delta | Key::Message, ref inside @ ..] => self.role_in_message(inside),
+            _ => Role::Other,
+        }
+    }
+
+    /// The role of a member's value in a message, by the keys from the message on.
+    fn role_in_message(&self, path: &[Key]) -> Role {
+        match *path {
+            [Key::Content] | [Key::Audio, Key::Transcript] => Role::Text,
+            [.., Key::Name | Key::Arguments] if self.is_function() => Role::Text,
+            [Key::Content, ..] if self.key.is_part() => Role::Text,
+            [Key::Reasoning(name)] => Role::Reasoning { name, is_summary: false },
+            [Key::Reasoning(name), ..] if self.key.is_part() => Role::Reasoning { name, is_summary: false },
+            [Key::Reasoning(name), ..] if self.key == Key::Summary => Role::Reasoning { name, is_summary: true },
             _ => Role::Other,
         }
     }
@@ -236,17 +269,18 @@ impl Big {
     /// Some bytes of a string, as they mean.
     fn count(&mut self, role: Role, bytes: usize, said: &mut Said) {
         let text = match role {
-            Role::Text => bytes as u64,
-            Role::Reasoning(name) => {
-                let most = |reasoning: &[u64]| reasoning.iter().max().copied().unwrap_or(0);
+            Role::Text => bytes,
+            // The same reasoning may come under several names.
+            Role::Reasoning { name, is_summary } => {
+                let most = |reasoning: &[[u64; 2]]| reasoning.as_flattened().iter().max().copied().unwrap_or(0);
                 let before = most(&self.reasoning);
-                self.reasoning[name] = self.reasoning[name].saturating_add(bytes as u64);
-                most(&self.reasoning) - before
+                let so_far = &mut self.reasoning[name][usize::from(is_summary)];
+                *so_far = so_far.saturating_add(bytes as u64);
+                (most(&self.reasoning) - before) as usize
             }
             Role::Key | Role::Model | Role::FinishReason | Role::Other => 0,
         };
-        said.text_bytes = said.text_bytes.saturating_add(text);
-        said.content |= text > 0;
+        add_text(text, said);
     }
 
     /// The value of a `model` ends with `at`.
@@ -277,12 +311,17 @@ impl Big {
     }
 }
 
+fn add_text(bytes: usize, said: &mut Said) {
+    said.text_bytes = said.text_bytes.saturating_add(bytes as u64);
+    said.content |= bytes > 0;
+}
+
 fn unquoted(string: &[u8]) -> Option<Cow<'_, [u8]>> {
     Some(Reader::new(string).ok()?.string().ok()?.bytes())
 }
 
 fn read_report(usage: &[u8]) -> Option<Report> {
-    Report::read(&mut Reader::new(usage).ok()?).ok()?
+    Report::read(&mut Reader::lenient(usage)).ok()?
 }
 
 /// Bytes that mean something between strings, numbers and literals aside.

@@ -209,12 +209,26 @@ fn generated_text_is_counted_and_nothing_else() {
         ),
         (json!({"reasoning_details": [{"type": "reasoning.summary", "summary": "ab"}]}), 2),
         (json!({"tool_calls": [{"type": "custom", "custom": {"name": "f", "input": "abc"}}]}), 4),
-        (json!({"content": 5, "tool_calls": null, "annotations": ["abc"]}), 0),
+        (json!({"reasoning": {"text": "ab", "summary": "abc"}}), 3),
+        (
+            json!({"reasoning_text": "ab", "thinking_blocks": [{"type": "thinking", "thinking": "ab", "signature": "x"}]}),
+            2,
+        ),
+        (json!({"content": [{"type": "thinking", "thinking": "ab"}, {"type": "image", "data": "abc"}]}), 2),
+        (json!({"tool_calls": [{"function": {"name": "f", "arguments": {"a": [1]}}}]}), 10),
+        (json!({"function_call": {"arguments": {"name": "f", "arguments": "{}"}}}), 29),
+        (json!({"content": 5, "tool_calls": null, "annotations": ["abc", {"content": "abc", "text": "d"}]}), 0),
+        (json!({"custom": {"name": "abc"}, "name": "abc", "input": "abc", "arguments": {"a": 1}}), 0),
         (json!("abc"), 0),
     ] {
         let choices =
             json!({"choices": [{"delta": delta, "logprobs": {"content": [{"token": "abc"}]}}, {"message": delta}]});
         assert_eq!(stream(&format!("data: {choices}\n\n"), false).seen.text_bytes, 2 * bytes, "{choices}");
+        let choices = choices.to_string();
+        for size in [1, 7, choices.len()] {
+            let (_, seen) = pieces(Route::ChatCompletions, choices.as_bytes().chunks(size));
+            assert_eq!(seen.text_bytes, 2 * bytes, "in pieces of {size} bytes: {choices}");
+        }
     }
     assert_eq!(stream("data: {\"choices\":[{\"text\":\"abc\"},{\"text\":\"d\"}]}\n\n", false).seen.text_bytes, 4);
 }
@@ -233,6 +247,12 @@ fn a_report_is_found_beside_the_choices_and_else_in_them() {
     assert_eq!(seen(&[both]).usage(), None, "the one beside them counts, and tells no output");
     let null = r#"{"usage":null,"choices":[{"usage":{"prompt_tokens":9,"completion_tokens":1}}]}"#;
     assert_eq!(seen(&[null, null]).usage(), tokens(9, 1));
+    for large in [in_choice, both, null] {
+        for size in [1, 7, large.len()] {
+            let (_, in_pieces) = pieces(Route::ChatCompletions, large.as_bytes().chunks(size));
+            assert_eq!(in_pieces.usage(), seen(&[large]).usage(), "in pieces of {size} bytes: {large}");
+        }
+    }
 }
 
 #[test]
@@ -559,7 +579,22 @@ fn what_is_held_of_a_large_answer_is_bounded() {
 /// `value` with what an answer would hold put into it.
 fn any_answer() -> impl Strategy<Value = Value> {
     let model = prop_oneof![Just(json!(SLUG)), Just(json!("llama")), ".{0,4}".prop_map(Value::from), Just(Value::Null)];
-    let message = ("(content|reasoning|refusal|text|x)", ".{0,8}").prop_map(|(key, text)| json!({key: text}));
+    let name = "(content|reasoning|reasoning_details|thinking|refusal|text|summary|arguments|name|usage|x)";
+    let text = (name, ".{0,8}").prop_map(|(key, text)| json!({key: text}));
+    let nested = text.prop_recursive(4, 12, 3, move |inner| {
+        let name = "(content|reasoning|thinking_blocks|tool_calls|function|function_call|audio|arguments|x)";
+        prop_oneof![
+            (name, inner.clone()).prop_map(|(key, inner)| json!({key: inner})),
+            (name, prop::collection::vec(inner, 0..3)).prop_map(|(key, inner)| json!({key: inner})),
+        ]
+    });
+    let message = prop::collection::vec(nested, 0..3).prop_map(|members| {
+        let mut message = json!({});
+        for member in members {
+            message.as_object_mut().unwrap().extend(member.as_object().unwrap().clone());
+        }
+        message
+    });
     let choice = prop_oneof![
         message.clone().prop_map(|message| json!({"message": message, "finish_reason": null})),
         message.prop_map(|delta| json!({"delta": delta, "finish_reason": "stop"})),
@@ -594,7 +629,7 @@ proptest! {
         let parts = [&body[..cuts[0]], &body[cuts[0]..cuts[1]], &body[cuts[1]..cuts[2]], &body[cuts[2]..]];
         let (piecewise, seen) = pieces(Route::ChatCompletions, parts);
         prop_assert_eq!(&piecewise, &out);
-        prop_assert_eq!(seen.report, whole.seen.report);
+        prop_assert_eq!(seen.metered(), whole.seen.metered());
 
         let streamed = stream_of(observer(false), [b"data: ", parts[0], parts[1], parts[2], parts[3], b"\n\n"]);
         prop_assert_eq!(streamed.pass.as_bytes(), [b"data: ", &out[..], b"\n\n"].concat());
