@@ -19,8 +19,13 @@ def error(message="no", **more):
     return {"error": {"message": message, **more}}
 
 
+def complaint(*place, **more):
+    return {"type": "missing", "loc": ["body", *place], "msg": "Field required", **more}
+
+
 def refuse(upstream, status, body, times=1):
-    upstream.reply_next(Reply(status, json_body=body), times)
+    said = {"steps": [body]} if isinstance(body, bytes) else {"json_body": body}
+    upstream.reply_next(Reply(status, **said), times)
 
 
 def health(gateway, slug, index=0):
@@ -40,6 +45,17 @@ def health(gateway, slug, index=0):
         (501, error("no embeddings", code=501, type="not_supported_error"), "no embeddings", "not_supported"),
         (400, error("too much", code=400, type="exceed_context_size_error", n_ctx=8), "too much", "context_length_exceeded"),
         (400, error("This model's maximum context length is 8 tokens."), "This model's maximum context length is 8 tokens.", "context_length_exceeded"),
+        (400, error("You passed 9 input tokens. However, the model's context length is only 8 tokens"), "You passed 9 input tokens. However, the model's context length is only 8 tokens", "context_length_exceeded"),
+        (422, {"object": "error", "message": {"detail": [complaint("messages", 0, "role")]}}, "messages.0.role: Field required", None),
+        (422, {"detail": [complaint("messages", input="x" * 100_000)]}, "messages: Field required", None),
+        (400, error("bad " + "x" * 100_000, code="bad_thing"), "bad", None),
+        (400, [error("bad", code="bad_thing")], "bad", "bad_thing"),
+        (400, {"detail": error("bad", code="bad_thing")}, "bad", "bad_thing"),
+        (400, {"errors": [{"code": 7000, "message": "bad"}]}, "bad", None),
+        (400, {"Message": "bad"}, "bad", None),
+        (400, b'\xef\xbb\xbf{"error": {"message": "bad", "x": NaN}}', "bad", None),
+        (400, b'{"error": {"message": "bad \\ud83d"}}', "bad \ufffd", None),
+        (400, b'data: {"error": {"message": "bad"}}\n\n', "bad", None),
         (400, error("see gpu-box-7.internal/docs at /srv/models/m.gguf", code="gpu-box.internal"), "see […]/docs at […]", None),
     ],
 )
@@ -85,12 +101,28 @@ def test_a_code_of_the_upstreams_is_not_logged(gateway, upstream, second, custom
     assert "my_secret_diary" not in gateway.log
 
 
+QUOTA = "You exceeded your current quota, please check your plan and billing details."
+
+
 @pytest.mark.parametrize(
-    "status, code",
-    [(401, None), (402, None), (403, None), (429, "insufficient_quota"), (400, "billing_hard_limit_reached"), (404, "account_deactivated")],
+    "status, body",
+    [
+        (401, error(QUOTA)),
+        (402, error(QUOTA)),
+        (403, error(QUOTA)),
+        (429, error(QUOTA, code="insufficient_quota")),
+        (400, error(QUOTA, code="billing_hard_limit_reached")),
+        (404, error(QUOTA, code="account_deactivated")),
+        (400, error(QUOTA, code="INSUFFICIENT_QUOTA")),
+        (400, [error(QUOTA, code="insufficient_quota")]),
+        (400, {"detail": error(QUOTA, type="insufficient_quota")}),
+        (400, {"error": "insufficient_quota", "message": QUOTA}),
+        (429, error(QUOTA, type="exceeded_current_quota_error")),
+        (400, error(QUOTA, code="Arrearage")),
+        (400, error(f"{QUOTA} Your credit balance is too low to access the Anthropic API.")),
+    ],
 )
-def test_the_operators_account_is_no_business_of_the_customers(gateway, upstream, second, customer, slug, status, code):
-    body = error("You exceeded your current quota, please check your plan and billing details.", code=code)
+def test_the_operators_account_is_no_business_of_the_customers(gateway, upstream, second, customer, slug, status, body):
     refuse(upstream, status, body, times=2)
     assert customer.chat(slug).status == 200 and second.count == 1
     refuse(second, status, body)
@@ -130,12 +162,20 @@ def test_an_image_for_a_text_model_is_refused_in_words(upstream, second, custome
     assert answer.error["message"].startswith("The model server failed (500): image input is not supported - hint")
 
 
-@pytest.mark.parametrize("status", [400, 422])
-def test_an_upstream_that_takes_no_stream_options_still_streams(gateway, upstream, slug, group, second, status):
+@pytest.mark.parametrize(
+    "status, body",
+    [
+        (400, {"detail": [complaint("stream_options")]}),
+        (422, {"object": "error", "message": {"detail": [complaint("stream_options")]}}),
+        (422, {"detail": [*[complaint(f"a{i}") for i in range(8)], complaint("stream_options", input="x" * 100_000)]}),
+        (400, [error('Unknown name "stream_options": Cannot find field.')]),
+        (400, b"<p>unknown key stream_options in {stream_options: ..}</p>"),
+    ],
+)
+def test_an_upstream_that_takes_no_stream_options_still_streams(gateway, upstream, slug, group, second, status, body):
     own_slug = gateway.create_endpoint(upstream)["slug"]
     customer = Customer(gateway, gateway.mint_key(gateway.create_group(own_slug)))
-    complaint = {"detail": [{"loc": ["body", "stream_options"], "msg": "Extra inputs are not permitted"}]}
-    refuse(upstream, status, complaint)
+    refuse(upstream, status, body)
     upstream.always(stream_of(chunk({"content": "abcdefgh"}), chunk(finish="stop"), "[DONE]"))
     for options in (None, {"include_usage": True, "x": 1}):
         connection, _, stream = customer.stream_chat(own_slug, **({"stream_options": options} if options else {}))
@@ -147,8 +187,17 @@ def test_an_upstream_that_takes_no_stream_options_still_streams(gateway, upstrea
     assert [event["usageSource"] for event in gateway.wait_events(2, customer.key)] == ["counted"] * 2
 
 
-def test_a_refusal_that_names_something_else_is_passed_on(upstream, second, customer, slug):
-    refuse(upstream, 400, error("my_stream_options is unknown"))
+@pytest.mark.parametrize(
+    "body",
+    [
+        error("my_stream_options is unknown"),
+        {"detail": [complaint("messages", 0, "stream_options")]},
+        {"detail": [complaint("messages", input={"stream_options": {"include_usage": True}})]},
+        b'no JSON: {"stream": true, "stream_options": {"include_usage": true}}',
+    ],
+)
+def test_a_refusal_that_names_something_else_is_passed_on(upstream, second, customer, slug, body):
+    refuse(upstream, 400, body)
     assert customer.chat(slug, stream=True).status == 400 and upstream.count == 1
 
 

@@ -8,16 +8,17 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use serde_json::Value;
 
-use self::clean::Names;
 pub use self::clean::without_credential;
+use self::{body::Body, clean::Names};
 use super::{Response, target::Target};
 
+mod body;
 mod clean;
 mod echo;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
+mod lenient;
 
 /// What of a refusal is read, in bytes; more would not be an error message.
 const MAX_READ: usize = 64 << 10;
@@ -35,27 +36,33 @@ const MAX_NAME: usize = 128;
 /// The most of a server's words that operators read, in characters.
 const MAX_WORDS: usize = 200;
 
-/// How deep a message may lie inside others.
-const MAX_DEPTH: usize = 4;
-
-/// Codes that speak of the operator's account, and not of the customer's request.
-const OF_ACCOUNT: [&str; 6] = [
+/// Codes that speak of the operator's account, and not of the customer's request, in lower case. The last two are
+/// Moonshot's and DashScope's.
+const OF_ACCOUNT: [&str; 8] = [
     "insufficient_quota",
     "billing_hard_limit_reached",
     "billing_not_active",
     "account_deactivated",
     "organization_deactivated",
     "invalid_api_key",
+    "exceeded_current_quota_error",
+    "arrearage",
 ];
+
+/// The words of Anthropic, which has no code for it, in lower case.
+const OF_ACCOUNT_WORDS: &str = "credit balance is too low to access the anthropic api";
 
 /// The code by which clients know that a prompt is too long.
 const TOO_LONG: &str = "context_length_exceeded";
 
-/// Words of servers that have no code for it, in lower case: vLLM (two), SGLang (two), llama.cpp, Anthropic, Mistral.
-const TOO_LONG_WORDS: [&str; 7] = [
+/// Words of servers that have no code for it, in lower case: vLLM (four), SGLang (three), llama.cpp, Anthropic, Mistral.
+const TOO_LONG_WORDS: [&str; 10] = [
     "maximum context length",
     "longer than the maximum model length",
+    "model's context length is only",
+    "too long to fit into the model",
     "longer than the model's context length",
+    "tokens) exceeds the maximum allowed length",
     "exceeds the model's maximum context",
     "exceeds the available context size",
     "prompt is too long",
@@ -69,6 +76,9 @@ pub struct Said {
     pub message: String,
     /// As it came, without the credential.
     words: String,
+    /// Paths of the parameters that it is about, and the texts that may name others.
+    places: Vec<String>,
+    texts: Vec<String>,
     param: Option<String>,
     code: Option<String>,
     is_too_long: bool,
@@ -125,27 +135,24 @@ pub fn read_error(data: &[u8], target: &Target, slug: &str) -> Said {
 }
 
 impl Said {
-    /// Finds the message in what servers answer: OpenAI's `{"error": {…}}`, vLLM's bare object, FastAPI's `detail`,
-    /// plain text.
     fn read(status: u16, retry_after: Option<Bytes>, body: &[u8], names: &Names<'_>) -> Self {
-        let body = serde_json::from_slice(body).unwrap_or_else(|_| plain_text(body));
-        let error = body.get("error").filter(|error| !error.is_null()).unwrap_or(&body);
-        let text = |name: &str| error.get(name).and_then(Value::as_str);
-        let words = sentence(error, MAX_DEPTH).or_else(|| sentence(&body, MAX_DEPTH)).unwrap_or_default();
+        let Body { words, codes, kinds, param, places, texts } = Body::read(body);
         let words = names.without_credential(&words);
-        let code = text("code").filter(|code| is_code(code) && names.clean(code) == **code);
-        let kind = text("type").unwrap_or_default();
         let lower = words.to_lowercase();
-        let is_too_long = code == Some(TOO_LONG)
-            || kind == "exceed_context_size_error"
+        let is_one_of = |known: &[&str]| {
+            codes.iter().chain(&kinds).any(|code| known.iter().any(|known| known.eq_ignore_ascii_case(code)))
+        };
+        let is_too_long = is_one_of(&[TOO_LONG, "exceed_context_size_error"])
             || TOO_LONG_WORDS.iter().any(|words| lower.contains(words));
         Self {
             status,
             message: names.clean(&words),
-            param: text("param").map(|param| names.clean(param).chars().take(MAX_NAME).collect()),
+            places,
+            texts,
+            param: param.map(|param| names.clean(&param).chars().take(MAX_NAME).collect()),
             is_too_long: is_too_long && matches!(status, 400 | 413 | 422),
-            is_of_account: code.is_some_and(|code| OF_ACCOUNT.contains(&code)) || OF_ACCOUNT.contains(&kind),
-            code: code.map(str::to_owned),
+            is_of_account: is_one_of(&OF_ACCOUNT) || lower.contains(OF_ACCOUNT_WORDS),
+            code: codes.into_iter().find(|code| is_code(code) && names.clean(code) == *code),
             words,
             retry_after,
         }
@@ -162,11 +169,16 @@ impl Said {
         }
     }
 
-    /// Whether it is about this parameter of the request.
-    pub fn names(&self, parameter: &str) -> bool {
+    /// Whether it is about this parameter of the request, whose body `body` is. A quote of the body does not count.
+    pub fn names(&self, parameter: &str, body: &[u8]) -> bool {
         let is_part = |c: char| c.is_alphanumeric() || c == '_';
-        let is_named = |text: &str| text.split(|c| !is_part(c)).any(|word| word == parameter);
-        matches!(self.status, 400 | 422) && (is_named(&self.words) || self.param.as_deref().is_some_and(is_named))
+        // Behind an index stands a part of a message, where a customer can write any name.
+        let is_index = |step: &str| step.bytes().next().is_some_and(|byte| byte.is_ascii_digit());
+        let is_place = |place: &String| {
+            place.split(|c| !is_part(c)).take_while(|step| !is_index(step)).any(|step| step == parameter)
+        };
+        matches!(self.status, 400 | 422)
+            && (self.places.iter().any(is_place) || self.texts.iter().any(|text| echo::names(text, parameter, body)))
     }
 
     /// As the customer gets it.
@@ -205,46 +217,6 @@ impl Said {
     }
 }
 
-/// The message in a value: a text, a list of FastAPI's complaints, an object that holds either.
-fn sentence(value: &Value, depth: usize) -> Option<String> {
-    let depth = depth.checked_sub(1)?;
-    match value {
-        Value::String(text) => Some(text.trim().to_owned()).filter(|text| !text.is_empty()),
-        Value::Array(items) => {
-            let sentences: Vec<_> = items.iter().take(8).filter_map(|item| sentence(item, depth)).collect();
-            Some(sentences.join("; ")).filter(|text| !text.is_empty())
-        }
-        Value::Object(_) => {
-            let part = |name: &str| sentence(value.get(name)?, depth);
-            let message = part("message").or_else(|| part("msg")).or_else(|| part("detail"))?;
-            match value.get("loc").map(place) {
-                Some(place) if !place.is_empty() => Some(format!("{place}: {message}")),
-                _ => Some(message),
-            }
-        }
-        _ => None,
-    }
-}
-
-/// FastAPI's path to a parameter, without the `body` that it begins with.
-fn place(loc: &Value) -> String {
-    let steps = loc.as_array().map_or(&[][..], Vec::as_slice);
-    let steps = steps.iter().filter_map(|step| match step {
-        Value::String(name) => Some(name.clone()),
-        Value::Number(index) => Some(index.to_string()),
-        _ => None,
-    });
-    let steps: Vec<_> =
-        steps.enumerate().filter(|(at, step)| *at > 0 || step != "body").map(|(_, step)| step).collect();
-    steps.join(".")
-}
-
-/// A body that is no JSON: its text, unless it is a page.
-fn plain_text(body: &[u8]) -> Value {
-    let text = std::str::from_utf8(body).unwrap_or_default().trim();
-    if text.contains(['<', '{', '\0']) { Value::Null } else { Value::String(text.to_owned()) }
-}
-
 fn is_code(text: &str) -> bool {
     let is_part = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
     text.len() <= MAX_NAME && text.bytes().all(is_part) && text.bytes().any(|byte| byte.is_ascii_alphabetic())
@@ -258,31 +230,9 @@ mod tests {
         Said::read(status, None, body.as_bytes(), &Names::of_model("meta/llama-70b", "acme/chat"))
     }
 
-    fn message(body: &str) -> String {
-        said(400, body).into_refusal().message
-    }
-
     #[test]
-    fn every_servers_message_is_found() {
-        assert_eq!(message(r#"{"error":{"message":"Too long.","code":"x"}}"#), "Too long.");
-        assert_eq!(message(r#"{"object":"error","message":"Too long.","code":400}"#), "Too long.");
-        assert_eq!(message(r#"{"detail":"Too long."}"#), "Too long.");
-        assert_eq!(message(r#"{"error":"Too long."}"#), "Too long.");
-        assert_eq!(message(r#"{"error":{"type":"x"},"message":"Too long."}"#), "Too long.");
-        assert_eq!(message("Too long.\n"), "Too long.");
-        for nothing in ["[]", "", "<html>busy</html>", r#"{"error":{"message":5}}"#, r#"{"error":null}"#, "{oops"] {
-            assert_eq!(message(nothing), "The model server gave no reason.", "{nothing}");
-        }
-        let nested = format!("{}{}", "{\"detail\":".repeat(100), "}".repeat(100));
-        assert_eq!(message(&nested), "The model server gave no reason.");
-    }
-
-    #[test]
-    fn a_list_of_complaints_becomes_a_sentence() {
-        let body = r#"{"detail":[{"type":"missing","loc":["body","messages",0,"role"],"msg":"Field required","input":{}},
-            {"loc":["body"],"msg":"Input should be an object"}]}"#;
-        assert_eq!(message(body), "messages.0.role: Field required; Input should be an object");
-        assert_eq!(message(r#"{"error":{"message":[{"loc":["query","n"],"msg":"Too many"}]}}"#), "query.n: Too many");
+    fn one_that_says_nothing_says_so() {
+        assert_eq!(said(400, "[]").into_refusal().message, "The model server gave no reason.");
     }
 
     #[test]
@@ -303,6 +253,10 @@ mod tests {
             r#"{"message":"This model's maximum context length is 8 tokens. However, you requested 9.","code":400}"#,
             r#"{"message":"The decoder prompt (length 9) is longer than the maximum model length of 8."}"#,
             r#"{"error":{"message":"The input (9 tokens) is longer than the model's context length (8 tokens)."}}"#,
+            r#"{"message":"You passed 9 input tokens. However, the model's context length is only 8 tokens"}"#,
+            r#"{"message":"The prompt (total length 9) is too long to fit into the model (context length 8)."}"#,
+            r#"{"message":"Input length (9 tokens) exceeds the maximum allowed length (8 tokens). Use a shorter one."}"#,
+            r#"[{"error":{"message":"x","code":"Context_Length_Exceeded"}}]"#,
             r#"{"error":{"message":"x","code":"context_length_exceeded"}}"#,
             r#"{"type":"error","error":{"type":"invalid_request_error","message":"prompt is too long: 9 > 8"}}"#,
         ] {
@@ -326,6 +280,17 @@ mod tests {
         {
             assert_eq!(meaning(status, code), Meaning::Account);
         }
+        for body in [
+            r#"{"error":{"code":"INSUFFICIENT_QUOTA"}}"#,
+            r#"[{"error":{"code":"insufficient_quota"}}]"#,
+            r#"{"detail":{"error":{"type":"insufficient_quota"}}}"#,
+            r#"{"error":"insufficient_quota","message":"You exceeded your current quota"}"#,
+            r#"{"error":{"type":"exceeded_current_quota_error"}}"#,
+            r#"{"error":{"code":"Arrearage"}}"#,
+            r#"{"error":{"message":"Your credit balance is too low to access the Anthropic API. Please go"}}"#,
+        ] {
+            assert_eq!(said(400, body).meaning(), Meaning::Account, "{body}");
+        }
         for status in [302, 500, 502, 503, 529] {
             assert_eq!(meaning(status, "insufficient_quota"), Meaning::Failed);
         }
@@ -341,11 +306,42 @@ mod tests {
 
     #[test]
     fn a_refused_parameter_is_found_by_its_whole_name() {
-        let body = r#"{"detail":[{"loc":["body","stream_options"],"msg":"Extra inputs are not permitted"}]}"#;
-        assert!(said(422, body).names("stream_options") && !said(500, body).names("stream_options"));
-        let other = r#"{"error":{"message":"'max_completion_tokens' is too large","param":"stream_options2"}}"#;
-        assert!(!said(400, other).names("max_tokens") && !said(400, other).names("stream_options"));
-        assert!(said(400, r#"{"error":{"message":"no","param":"stream_options"}}"#).names("stream_options"));
+        let names = |status, body: &str| said(status, body).names("stream_options", b"{}");
+        let nine = format!(
+            "{}{}",
+            r#"{"loc":["body","a"],"msg":"no"},"#.repeat(8),
+            r#"{"loc":["body","stream_options"],"msg":"no"}"#
+        );
+        for body in [
+            r#"{"detail":[{"loc":["body","stream_options"],"msg":"Extra inputs are not permitted"}]}"#,
+            r#"{"detail":[{"loc":["body","Request","stream_options","include_usage"],"msg":"no"}]}"#,
+            r#"{"object":"error","message":{"detail":[{"loc":["body","stream_options"],"msg":"no"}]}}"#,
+            r#"{"error":{"message":"no","param":"stream_options"}}"#,
+            r#"[{"error":{"message":"Unknown name \"stream_options\": Cannot find field."}}]"#,
+            r#"{"errors":[{"message":"stream_options unknown"}]}"#,
+            r#"{"detail":{"error":"stream_options unknown"}}"#,
+            r#"{"stream_options":1,"detail":[{"loc":["body","stream_options"],"msg":"no","input":{"a":"cut"#,
+            "<p>stream_options unknown</p>",
+            "unknown key stream_options in {stream_options: ..}",
+            "[{'loc': ('body', 'stream_options'), 'msg': 'no', 'input': {'include_usage': True}}]",
+            &format!(r#"{{"detail":[{nine}]}}"#),
+        ] {
+            assert!(names(400, body) && names(422, body) && !names(500, body), "{body}");
+        }
+        for body in [
+            r#"{"error":{"message":"'max_completion_tokens' is too large","param":"stream_options2"}}"#,
+            r#"{"detail":[{"loc":["body","messages",0,"stream_options"],"msg":"no"}]}"#,
+            r#"{"detail":[{"loc":["body","messages"],"msg":"no","input":{"stream_options":{"include_usage":true}}}]}"#,
+            r#"{"message":"[{'loc': ('body', 'messages'), 'input': {'stream_options': {'include_usage': True}}}]"}"#,
+            r#"{"message":"bad: {\"stream\":true,\"stream_options\":{\"include_usage\":true}}"}"#,
+        ] {
+            assert!(!names(400, body), "{body}");
+        }
+        let other = r#"{"error":{"message":"'max_completion_tokens' is too large"}}"#;
+        assert!(!said(400, other).names("max_tokens", b""));
+        let quote = said(400, "cannot parse: tell me of stream_options, please");
+        assert!(!quote.names("stream_options", br#"{"content":"tell me of stream_options, please!"}"#));
+        assert!(quote.names("stream_options", br#"{"content":"stream_options"}"#));
     }
 
     #[test]

@@ -156,8 +156,8 @@ async fn ask(worker: &Worker, call: &Call<'_>, target: &Target, route: Route) ->
     for _ in 0..2 {
         let outcome = attempt(worker, call, target, route, &changes).await;
         let Outcome::Refused(said) = &outcome else { return outcome };
-        let without_options = call.request.sends_options(&changes) && said.names("stream_options");
-        let without_second = call.request.adds_second_maximum(&changes).is_some_and(|name| said.names(name));
+        let without_options = call.request.sends_options(&changes) && said.names("stream_options", call.body);
+        let without_second = call.request.adds_second_maximum(&changes).is_some_and(|name| said.names(name, call.body));
         if without_options {
             target.declined.options(now_ms);
             changes.without_options = true;

@@ -15,6 +15,9 @@ const STRETCH: usize = 24;
 /// A common stretch is searched for by one half of it.
 const HALF: usize = STRETCH / 2;
 
+/// How many places of the same words are looked at.
+const MAX_FOUND: usize = 64;
+
 /// A shorter text in quotation marks, in bytes, is no secret.
 const MIN_QUOTED: usize = 3;
 
@@ -41,6 +44,27 @@ pub(super) fn without_echo(words: &str, body: &[u8]) -> String {
     shown + &words[passed..]
 }
 
+/// Whether `words` name this parameter by its whole name, other than in a quote of the request, whose body `body` is.
+pub(super) fn names(words: &str, parameter: &str, body: &[u8]) -> bool {
+    let is_part = |c: char| c.is_alphanumeric() || c == '_';
+    words.match_indices(parameter).take(MAX_FOUND).any(|(start, _)| {
+        let at = start..start + parameter.len();
+        let (before, after) = (&words[..at.start], &words[at.end..]);
+        !before.ends_with(is_part)
+            && !after.starts_with(is_part)
+            && !is_member(before, after)
+            && longest(words.as_bytes(), at, body).len() < STRETCH
+    })
+}
+
+/// Whether a name between these two stands there as in JSON or Python: in quotation marks, with an object or a number as
+/// its value. It is a quote then, also of a member that we added to the request.
+fn is_member(before: &str, after: &str) -> bool {
+    let Some(mark) = before.chars().next_back().filter(|mark| matches!(mark, '"' | '\'')) else { return false };
+    let value = after.trim_start_matches('\\').strip_prefix(mark).and_then(|rest| rest.trim_start().strip_prefix(':'));
+    value.is_some_and(|value| value.trim_start().starts_with(|c: char| c == '{' || c.is_ascii_digit()))
+}
+
 /// Calls `see` with what stands between each mark and the next one of its kind.
 fn quoted(words: &str, mut see: impl FnMut(Range<usize>)) {
     for mark in ['\'', '"', '`'] {
@@ -56,20 +80,26 @@ fn quoted(words: &str, mut see: impl FnMut(Range<usize>)) {
 /// Adds the stretches that stand in both. Each holds one of the halves that begin at a multiple of their length.
 fn stretches(words: &[u8], body: &[u8], found: &mut Vec<Range<usize>>) {
     let mut start = 0;
-    while let Some(half) = words.get(start..start + HALF) {
-        let mut longest = start..start;
-        for at in memmem::find_iter(body, half).take(64) {
-            let before = words[..start].iter().rev().zip(body[..at].iter().rev()).take_while(|(a, b)| a == b).count();
-            let after = words[start..].iter().zip(&body[at..]).take_while(|(a, b)| a == b).count();
-            if before + after > longest.len() {
-                longest = start - before..start + after;
-            }
-        }
+    while start + HALF <= words.len() {
+        let longest = longest(words, start..start + HALF, body);
         if longest.len() >= STRETCH {
             found.push(longest);
         }
         start += HALF;
     }
+}
+
+/// The longest stretch around `at` in `words` that stands in both; empty if `at` does not.
+fn longest(words: &[u8], at: Range<usize>, body: &[u8]) -> Range<usize> {
+    let mut longest = at.start..at.start;
+    for found in memmem::find_iter(body, &words[at.clone()]).take(MAX_FOUND) {
+        let before = words[..at.start].iter().rev().zip(body[..found].iter().rev()).take_while(|(a, b)| a == b).count();
+        let after = words[at.start..].iter().zip(&body[found..]).take_while(|(a, b)| a == b).count();
+        if before + after > longest.len() {
+            longest = at.start - before..at.start + after;
+        }
+    }
+    longest
 }
 
 #[cfg(test)]

@@ -33,7 +33,7 @@ pub(crate) fn refusal(input: &[u8]) {
     let names = Names::of(&TARGET, "acme/chat");
     for status in [200, 302, 400, 429, 500] {
         let said = Said::read(status, None, input, &names);
-        let _ = (said.meaning(), said.names("stream_options"));
+        let _ = (said.meaning(), said.names("stream_options", BODY));
         let words = said.for_operator("refused", BODY);
         assert!(words.chars().count() <= MAX_WORDS + 32 && !has_credential(&words), "operators read {words:?}");
         let failure = said.as_failure();
