@@ -40,7 +40,7 @@ def health(gateway, slug, index=0):
         (400, error("bad", code=400), "bad", None),
         (400, {"object": "error", "message": "bad", "type": "BadRequestError", "code": 400}, "bad", None),
         (404, error(f"no model {SERVED} here"), "no model {slug} here", None),
-        (400, error("参数错误：Échec de la requête"), "参数错误:Échec de la requête", None),
+        (400, error("参数错误：Échec de la requête"), "参数错误：Échec de la requête", None),
         (422, {"detail": [{"loc": ["body", "messages", 0, "role"], "msg": "Field required"}]}, "messages.0.role: Field required", None),
         (501, error("no embeddings", code=501, type="not_supported_error"), "no embeddings", "not_supported"),
         (400, error("too much", code=400, type="exceed_context_size_error", n_ctx=8), "too much", "context_length_exceeded"),
@@ -56,6 +56,9 @@ def health(gateway, slug, index=0):
         (400, b'\xef\xbb\xbf{"error": {"message": "bad", "x": NaN}}', "bad", None),
         (400, b'{"error": {"message": "bad \\ud83d"}}', "bad \ufffd", None),
         (400, b'data: {"error": {"message": "bad"}}\n\n', "bad", None),
+        (400, error("prod_vllm_1.lan, gpu.inter\u2062nal, 𝗀𝗉𝗎.ⓛⓐⓝ, gpu[.]lan, ip-10-1-2-3"), "[…], […], […], […], […]", None),
+        (400, error("addr:fd00::7: at file:/srv/m/x.bin, /v1/../srv/m/x, \\\\nas\\m\\x"), "addr:[…]: at file:[…], […], […]", None),
+        (400, error("no UPSTREAM-model, models--upstream-model", code="models--upstream-model"), "no {slug}, {slug}", None),
         (400, error("see gpu-box-7.internal/docs at /srv/models/m.gguf", code="gpu-box.internal"), "see […]/docs at […]", None),
     ],
 )

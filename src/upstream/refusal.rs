@@ -9,15 +9,18 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-pub use self::clean::without_credential;
+pub use self::credential::without_credential;
 use self::{body::Body, clean::Names};
 use super::{Response, target::Target};
 
+mod as_read;
 mod body;
 mod clean;
+mod credential;
 mod echo;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
+mod hosts;
 mod lenient;
 
 /// What of a refusal is read, in bytes; more would not be an error message.

@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use super::{MAX_MESSAGE, MAX_WORDS, Said, clean::Names};
+use super::{MAX_MESSAGE, MAX_WORDS, Said, as_read::AsRead, clean::Names};
 use crate::{
     crypto::secret::Secret,
     domain::{
@@ -47,11 +47,11 @@ pub(crate) fn refusal(input: &[u8]) {
 }
 
 fn has_credential(text: &str) -> bool {
-    text.to_ascii_lowercase().contains(&CREDENTIAL.to_ascii_lowercase())
+    AsRead::of(text).text.to_ascii_lowercase().contains(&CREDENTIAL.to_ascii_lowercase())
 }
 
 fn has_host(text: &str) -> bool {
-    let lower = text.to_lowercase();
+    let lower = AsRead::of(text).text.to_lowercase();
     let mut words = lower.split(|c: char| !(c.is_alphanumeric() || matches!(c, '.' | '-')));
     words.any(|word| word.trim_matches(['.', '-']) == HOST)
 }
