@@ -140,7 +140,7 @@ pub fn read_error(data: &[u8], target: &Target, slug: &str) -> Said {
 impl Said {
     fn read(status: u16, retry_after: Option<Bytes>, body: &[u8], names: &Names<'_>) -> Self {
         let Body { words, codes, kinds, param, places, texts } = Body::read(body);
-        let words = names.without_credential(&words);
+        let words = names.without_credential(clean::head(&words));
         let lower = words.to_lowercase();
         let is_one_of = |known: &[&str]| {
             codes.iter().chain(&kinds).any(|code| known.iter().any(|known| known.eq_ignore_ascii_case(code)))
@@ -181,7 +181,7 @@ impl Said {
             place.split(|c| !is_part(c)).take_while(|step| !is_index(step)).any(|step| step == parameter)
         };
         matches!(self.status, 400 | 422)
-            && (self.places.iter().any(is_place) || self.texts.iter().any(|text| echo::names(text, parameter, body)))
+            && (self.places.iter().any(is_place) || echo::names(&self.texts, parameter, body))
     }
 
     /// As the customer gets it.
@@ -213,7 +213,9 @@ impl Said {
 
     /// The operators' message: `did` (such as "it failed"), the status, and the server's words. `body` is the request's.
     pub fn for_operator(&self, did: &str, body: &[u8]) -> String {
-        let words: String = self.words.split_whitespace().collect::<Vec<_>>().join(" ");
+        // A part is enough: the request may be large, and is searched for each bit of this.
+        let words: String = self.words.split_whitespace().take(MAX_WORDS).collect::<Vec<_>>().join(" ");
+        let words: String = words.chars().take(2 * MAX_WORDS).collect();
         let words: String = echo::without_echo(&words, body).chars().take(MAX_WORDS).collect();
         let status = if self.status < 300 { String::new() } else { format!(" ({})", self.status) };
         if words.is_empty() { format!("{did}{status}") } else { format!("{did}{status}: {words}") }

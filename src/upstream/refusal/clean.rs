@@ -17,6 +17,9 @@ pub(super) const BLANK: &str = "[…]";
 /// A shorter model's name is found only as it is written: in another case it is likely to be a word.
 const MIN_MODEL: usize = 4;
 
+/// A longer word, in bytes, is not looked upon as a name.
+const MAX_WORD: usize = 256;
+
 /// The names that must not be seen, and the slug that replaces the model's.
 pub(super) struct Names<'a> {
     model: &'a str,
@@ -45,7 +48,7 @@ impl<'a> Names<'a> {
     /// At most [`MAX_MESSAGE`] characters that can be shown.
     pub(super) fn clean(&self, text: &str) -> String {
         // Before anything is renamed or cut: a part of a credential would be left, or of a name.
-        let text = self.without_credential(text);
+        let text = self.without_credential(head(text));
         let text = self.name_slug(&text);
         let read = AsRead::of(&text);
         let mut hidden = Vec::new();
@@ -65,18 +68,27 @@ impl<'a> Names<'a> {
         let read = AsRead::of(text);
         let fold = |text: &str| if self.model.len() < MIN_MODEL { text.to_owned() } else { text.to_ascii_lowercase() };
         let searched = fold(&read.text);
-        let is_border = |c: Option<char>| c.is_none_or(|c| !c.is_alphanumeric() && !matches!(c, '-' | '_' | '/'));
         let mut found = Vec::new();
-        for name in [self.model.to_owned(), self.model.replace('/', "%2F"), self.model.replace('/', "%2f")] {
+        let with = |slash: &str| self.model.replace('/', slash);
+        for (name, is_step) in [(with("/"), false), (with("%2F"), false), (format!("models--{}", with("--")), true)] {
             let name = fold(&name);
+            let is_border = |c: char| !c.is_alphanumeric() && !matches!(c, '-' | '_') && (is_step || c != '/');
             found.extend(searched.match_indices(&name).map(|(at, _)| at..at + name.len()).filter(|at| {
-                is_border(searched[..at.start].chars().next_back()) && is_border(searched[at.end..].chars().next())
+                searched[..at.start].chars().next_back().is_none_or(is_border)
+                    && searched[at.end..].chars().next().is_none_or(is_border)
             }));
         }
-        let cached = fold(&format!("models--{}", self.model.replace('/', "--")));
-        found.extend(searched.match_indices(&cached).map(|(at, _)| at..at + cached.len()));
         read.replace(found, self.slug)
     }
+}
+
+/// A part of a text that is long enough for a message. If there is more of it, it ends in front of a word, since the rest
+/// of the word might show that it is a name.
+pub(super) fn head(text: &str) -> &str {
+    let Some((end, _)) = text.char_indices().nth(4 * MAX_MESSAGE) else { return text };
+    let is_part = |c: char| c.is_alphanumeric() || !c.is_ascii() || matches!(c, '-' | '.' | '_' | '*' | '[' | ']');
+    let head = text[..end].trim_end_matches(is_part);
+    if end - head.len() > MAX_WORD { &text[..end] } else { head }
 }
 
 /// Absolute paths of files, of two steps or more, also behind a scheme. Those of our own routes stay, unless they lead
@@ -242,6 +254,7 @@ mod tests {
         assert_eq!(of("META/LLAMA-70B, meta%2Fllama-70b"), "acme/chat, acme/chat");
         assert_eq!(of("in hub/models--meta--llama-70b/blobs"), "in hub/acme/chat/blobs");
         assert_eq!(of("meta/llama-70bx or xmeta/llama-70b"), "meta/llama-70bx or xmeta/llama-70b");
+        assert_eq!(of("models--meta--llama-70bx"), "models--meta--llama-70bx");
         assert_eq!(names("h", None, "gpt").clean("GPT gpt"), "GPT acme/chat");
     }
 
@@ -253,6 +266,8 @@ mod tests {
         assert_eq!(of(&hush, "Bad key=hush+gpt/0123, told gpt."), "Bad key=[…], told acme/chat.");
         let cut = of(&hush, &format!("{}hush+gpt/0123", "a ".repeat(MAX_MESSAGE / 2 - 1)));
         assert!(cut.ends_with("a […"), "{cut}");
+        let long = of(&hush, &format!("{}x gpu.lan", "gpu.lan ".repeat(MAX_MESSAGE / 2)));
+        assert_eq!(long, "[…] ".repeat(MAX_MESSAGE / 2).trim_end().chars().take(MAX_MESSAGE).collect::<String>());
         assert_eq!(of(&hush, "HUSH+GPT/0123"), "[…]");
         assert_eq!(
             of(&key, "key hunter2-****-XYZ, hunter2..., …XYZ, **bold** and so on..."),

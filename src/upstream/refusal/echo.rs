@@ -44,16 +44,25 @@ pub(super) fn without_echo(words: &str, body: &[u8]) -> String {
     shown + &words[passed..]
 }
 
-/// Whether `words` name this parameter by its whole name, other than in a quote of the request, whose body `body` is.
-pub(super) fn names(words: &str, parameter: &str, body: &[u8]) -> bool {
+/// Whether one of `texts` names this parameter by its whole name, other than in a quote of the request, whose body `body`
+/// is.
+pub(super) fn names(texts: &[String], parameter: &str, body: &[u8]) -> bool {
     let is_part = |c: char| c.is_alphanumeric() || c == '_';
-    words.match_indices(parameter).take(MAX_FOUND).any(|(start, _)| {
-        let at = start..start + parameter.len();
-        let (before, after) = (&words[..at.start], &words[at.end..]);
+    let mut named =
+        texts.iter().flat_map(|text| text.match_indices(parameter).map(move |(at, _)| (text, at))).peekable();
+    if named.peek().is_none() {
+        return false;
+    }
+    let places: Vec<usize> = memmem::find_iter(body, parameter).take(MAX_FOUND).collect();
+    named.take(MAX_FOUND).any(|(text, start)| {
+        let end = start + parameter.len();
+        let (before, after) = (&text[..start], &text[end..]);
+        let near = start.saturating_sub(STRETCH);
+        let around = &text.as_bytes()[near..text.len().min(end + STRETCH)];
         !before.ends_with(is_part)
             && !after.starts_with(is_part)
             && !is_member(before, after)
-            && longest(words.as_bytes(), at, body).len() < STRETCH
+            && longest(around, start - near, body, places.iter().copied()).len() < STRETCH
     })
 }
 
@@ -81,7 +90,8 @@ fn quoted(words: &str, mut see: impl FnMut(Range<usize>)) {
 fn stretches(words: &[u8], body: &[u8], found: &mut Vec<Range<usize>>) {
     let mut start = 0;
     while start + HALF <= words.len() {
-        let longest = longest(words, start..start + HALF, body);
+        let places = memmem::find_iter(body, &words[start..start + HALF]).take(MAX_FOUND);
+        let longest = longest(words, start, body, places);
         if longest.len() >= STRETCH {
             found.push(longest);
         }
@@ -89,17 +99,14 @@ fn stretches(words: &[u8], body: &[u8], found: &mut Vec<Range<usize>>) {
     }
 }
 
-/// The longest stretch around `at` in `words` that stands in both; empty if `at` does not.
-fn longest(words: &[u8], at: Range<usize>, body: &[u8]) -> Range<usize> {
-    let mut longest = at.start..at.start;
-    for found in memmem::find_iter(body, &words[at.clone()]).take(MAX_FOUND) {
-        let before = words[..at.start].iter().rev().zip(body[..found].iter().rev()).take_while(|(a, b)| a == b).count();
-        let after = words[at.start..].iter().zip(&body[found..]).take_while(|(a, b)| a == b).count();
-        if before + after > longest.len() {
-            longest = at.start - before..at.start + after;
-        }
-    }
-    longest
+/// The longest stretch around `at` in `words` that also stands around one of `places` in `body`.
+fn longest(words: &[u8], at: usize, body: &[u8], places: impl Iterator<Item = usize>) -> Range<usize> {
+    let stretch = |place: usize| {
+        let before = words[..at].iter().rev().zip(body[..place].iter().rev()).take_while(|(a, b)| a == b).count();
+        let after = words[at..].iter().zip(&body[place..]).take_while(|(a, b)| a == b).count();
+        at - before..at + after
+    };
+    places.map(stretch).max_by_key(Range::len).unwrap_or(at..at)
 }
 
 #[cfg(test)]
