@@ -58,8 +58,9 @@ const OF_ACCOUNT_WORDS: &str = "credit balance is too low to access the anthropi
 /// The code by which clients know that a prompt is too long.
 const TOO_LONG: &str = "context_length_exceeded";
 
-/// Words of servers that have no code for it, in lower case: vLLM (four), SGLang (three), llama.cpp, Anthropic, Mistral.
-const TOO_LONG_WORDS: [&str; 10] = [
+/// Words of servers that have no code for it, in lower case: vLLM (four), SGLang (three), llama.cpp, Anthropic (two),
+/// Mistral, LM Studio.
+const TOO_LONG_WORDS: [&str; 12] = [
     "maximum context length",
     "longer than the maximum model length",
     "model's context length is only",
@@ -69,7 +70,9 @@ const TOO_LONG_WORDS: [&str; 10] = [
     "exceeds the model's maximum context",
     "exceeds the available context size",
     "prompt is too long",
+    "exceed context limit",
     "too large for model with",
+    "context length of only",
 ];
 
 /// A server's refusal or error.
@@ -261,6 +264,8 @@ mod tests {
             r#"{"message":"You passed 9 input tokens. However, the model's context length is only 8 tokens"}"#,
             r#"{"message":"The prompt (total length 9) is too long to fit into the model (context length 8)."}"#,
             r#"{"message":"Input length (9 tokens) exceeds the maximum allowed length (8 tokens). Use a shorter one."}"#,
+            r#"{"error":{"message":"input length and `max_tokens` exceed context limit: 9 + 8 > 10"}}"#,
+            r#"{"error":"the model is loaded with context length of only 8 tokens and cannot continue"}"#,
             r#"[{"error":{"message":"x","code":"Context_Length_Exceeded"}}]"#,
             r#"{"error":{"message":"x","code":"context_length_exceeded"}}"#,
             r#"{"type":"error","error":{"type":"invalid_request_error","message":"prompt is too long: 9 > 8"}}"#,
