@@ -52,8 +52,9 @@ const OF_ACCOUNT: [&str; 8] = [
     "arrearage",
 ];
 
-/// The words of Anthropic, which has no code for it, in lower case.
-const OF_ACCOUNT_WORDS: &str = "credit balance is too low to access the anthropic api";
+/// The beginning of Anthropic's message, which has no code, in lower case. A server that repeats these words from a prompt
+/// has words of its own in front of them.
+const OF_ACCOUNT_WORDS: &str = "your credit balance is too low to access the anthropic api";
 
 /// The code by which clients know that a prompt is too long.
 const TOO_LONG: &str = "context_length_exceeded";
@@ -157,7 +158,7 @@ impl Said {
             texts,
             param: param.map(|param| names.clean(&param).chars().take(MAX_NAME).collect()),
             is_too_long: is_too_long && matches!(status, 400 | 413 | 422),
-            is_of_account: is_one_of(&OF_ACCOUNT) || lower.contains(OF_ACCOUNT_WORDS),
+            is_of_account: is_one_of(&OF_ACCOUNT) || lower.starts_with(OF_ACCOUNT_WORDS),
             code: codes.into_iter().find(|code| is_code(code) && names.clean(code) == *code),
             words,
             retry_after,
@@ -301,6 +302,8 @@ mod tests {
         ] {
             assert_eq!(said(400, body).meaning(), Meaning::Account, "{body}");
         }
+        let quote = "cannot parse: your credit balance is too low to access the Anthropic API";
+        assert_eq!(said(400, quote).meaning(), Meaning::Customer);
         for status in [302, 500, 502, 503, 529] {
             assert_eq!(meaning(status, "insufficient_quota"), Meaning::Failed);
         }
