@@ -129,7 +129,7 @@ impl Meter {
     pub fn set_form(&mut self, form: Form) -> Bytes {
         self.form = form;
         match form {
-            // What came before its content is no first byte of it.
+            // The first byte of a stream is that of its first content.
             Form::Events => self.ttft_ms = None,
             Form::Whole | Form::Pieces => self.first_byte(),
         }

@@ -51,7 +51,7 @@ struct Seen {
     /// The chunk that carries nothing but the usage has come: servers send it when all choices have ended.
     usage_alone: bool,
     content: bool,
-    /// What the route answers with has come, be it empty: a choice, a list of vectors.
+    /// The route's kind of answer was seen, even if it was empty: a choice, a list of vectors.
     answer: bool,
     terminal: bool,
     error: bool,

@@ -268,7 +268,7 @@ fn poll_fed(answering: &mut Answering, cx: &mut Context<'_>) -> Poll<Next> {
     };
     Poll::Ready(match std::task::ready!(body.poll_chunk(cx)) {
         Some(Ok(piece)) => meter.feed(piece).map_or_else(|error| Next::broken(error.to_string()), Next::Piece),
-        // All has been said: its connection may end as it likes.
+        // The stream has finished, so it does not matter how its connection ends.
         Some(Err(_)) if meter.form() == Form::Events && meter.is_whole() => Next::End(meter.finish()),
         Some(Err(error)) => Next::broken(error.to_string()),
         None => Next::End(meter.finish()),

@@ -1,4 +1,4 @@
-//! A text as a person reads it: what is looked for in a text is found in every spelling that looks the same.
+//! A text as a person reads it, so that a name is found in every spelling that looks the same.
 
 use std::{borrow::Cow, iter, ops::Range};
 
@@ -16,7 +16,7 @@ const DEFANGED: &str = "[.]";
 /// stays what it is: no name has two dots in a row.
 pub(super) struct AsRead<'a> {
     original: &'a str,
-    /// What is to be searched.
+    /// The text to search in.
     pub(super) text: Cow<'a, str>,
     /// For each byte of `text`, where its character stands in `original`. `None` if both are the same.
     from: Option<Vec<Range<usize>>>,

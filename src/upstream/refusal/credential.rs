@@ -1,4 +1,4 @@
-//! Keeps the operator's credential out of what servers say: some of them repeat it.
+//! Removes the operator's credential from servers' errors. Some servers repeat it.
 
 use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};
 
@@ -11,7 +11,7 @@ use crate::crypto::secret::Secret;
 /// Credentials shorter than this are placeholders for servers without keys. Blanking them would blank ordinary words.
 const MIN_CREDENTIAL: usize = 4;
 
-/// What stands in the place of a part of a credential.
+/// Marks that replace a part of a credential.
 const MASKS: [&str; 5] = ["***", "…", "...", "●●●", "•••"];
 
 /// A server's text without the credential that it was sent, in whatever case, encoded in base64, or masked in part.

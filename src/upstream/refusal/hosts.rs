@@ -2,7 +2,7 @@
 //!
 //! By the contract's rule these are: a URL, an address, the target's own host or a name in its domain, and a dotted name
 //! of which a label is one of [`LOCAL`]; besides, a name with a port, and an address written as a name (`ip-10-1-2-3`).
-//! What is none of these is left alone: `messages.0.role`, `torch.cuda`, `12:30`.
+//! Other names stay as they are: `messages.0.role`, `torch.cuda`, `12:30`.
 
 use std::{net::Ipv6Addr, ops::Range};
 

@@ -1,6 +1,6 @@
 //! Reads JSON that a strict parser refuses: cut off, with `NaN`, with half of a surrogate pair.
 //!
-//! What is open at the end counts as closed there, and what cannot be read is left out. Nothing is an error.
+//! Values that are open at the end of the text are closed there. Unreadable parts are left out. Reading never fails.
 
 use serde_json::{Map, Value};
 
