@@ -178,6 +178,7 @@ def test_a_stream_that_is_cut_is_billed_as_one_that_ends(gateway, upstream, slug
         ({"thinking": "abcdefgh"}, 2),
         ({"reasoning": "abcdefgh", "reasoning_details": [{"type": "reasoning.text", "text": "abcdefgh"}]}, 2),
         ({"reasoning_content": "abcd", "content": "efgh"}, 2),
+        ({"reasoning": {"content": "abcdefgh"}}, 2),
     ],
 )
 def test_all_that_a_model_says_is_counted_once(gateway, upstream, customer, slug, key, delta, output):

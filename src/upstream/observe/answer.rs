@@ -222,7 +222,7 @@ impl<'a> Answer<'a> {
             match Key::named(key) {
                 Key::Content => self.text(reader)?,
                 Key::Reasoning(_) => {
-                    let Length { text, summary } = length(reader)?;
+                    let Length { text, summary } = length(reader, Key::is_part_of_reasoning)?;
                     reasoning = reasoning.max(text).max(summary);
                 }
                 Key::Audio => self.audio(reader)?,
@@ -266,7 +266,7 @@ impl<'a> Answer<'a> {
     }
 
     fn text(&mut self, reader: &mut Reader<'_>) -> Result<(), Invalid> {
-        let Length { text, .. } = length(reader)?;
+        let Length { text, .. } = length(reader, Key::is_part)?;
         self.add_text(text);
         Ok(())
     }
@@ -324,7 +324,7 @@ struct Length {
     summary: u64,
 }
 
-fn length(reader: &mut Reader<'_>) -> Result<Length, Invalid> {
+fn length(reader: &mut Reader<'_>, is_part: fn(Key) -> bool) -> Result<Length, Invalid> {
     let mut length = Length::default();
     match reader.kind()? {
         Kind::String => length.text = reader.string()?.len() as u64,
@@ -332,7 +332,7 @@ fn length(reader: &mut Reader<'_>) -> Result<Length, Invalid> {
             let mut key = Key::Other;
             reader.walk(|event| match event {
                 Event::Key(name) => key = Key::named(&name.bytes()),
-                Event::String(part) if key.is_part() => length.text += part.len() as u64,
+                Event::String(part) if is_part(key) => length.text += part.len() as u64,
                 Event::String(part) if key == Key::Summary => length.summary += part.len() as u64,
                 _ => {}
             })?;

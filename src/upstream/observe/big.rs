@@ -252,7 +252,9 @@ impl Big {
             [.., Key::Name | Key::Arguments] if self.is_function() => Role::Text,
             [Key::Content, ..] if self.key.is_part() => Role::Text,
             [Key::Reasoning(name)] => Role::Reasoning { name, is_summary: false },
-            [Key::Reasoning(name), ..] if self.key.is_part() => Role::Reasoning { name, is_summary: false },
+            [Key::Reasoning(name), ..] if self.key.is_part_of_reasoning() => {
+                Role::Reasoning { name, is_summary: false }
+            }
             [Key::Reasoning(name), ..] if self.key == Key::Summary => Role::Reasoning { name, is_summary: true },
             _ => Role::Other,
         }

@@ -7,7 +7,8 @@
 //!   choices[]   text, finish_reason, usage, delta, message
 //!   message     content, refusal, reasoning (six names), audio.transcript, function_call, tool_calls[].function
 //!   function    name, arguments, input
-//!   parts       text, thinking, summary, at any depth of a content or reasoning that is no string
+//!   parts       text, thinking, at any depth of a content or reasoning that is not a string; of reasoning also content
+//!               and summary
 //! ```
 
 /// The names under which servers send reasoning. Some send the same text under several.
@@ -76,6 +77,12 @@ impl Key {
     pub(super) fn is_part(self) -> bool {
         const THINKING: Key = Key::Reasoning(4);
         matches!(self, Self::Text | THINKING)
+    }
+
+    /// Whether a part of reasoning has its text under this name.
+    pub(super) fn is_part_of_reasoning(self) -> bool {
+        // In a content, a member named `content` holds the result of a tool, which is not generated.
+        self.is_part() || self == Self::Content
     }
 }
 

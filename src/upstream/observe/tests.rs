@@ -210,6 +210,7 @@ fn generated_text_is_counted_and_nothing_else() {
         (json!({"reasoning_details": [{"type": "reasoning.summary", "summary": "ab"}]}), 2),
         (json!({"tool_calls": [{"type": "custom", "custom": {"name": "f", "input": "abc"}}]}), 4),
         (json!({"reasoning": {"text": "ab", "summary": "abc"}}), 3),
+        (json!({"reasoning": {"content": "abc"}, "content": [{"type": "x", "content": "abc"}]}), 3),
         (
             json!({"reasoning_text": "ab", "thinking_blocks": [{"type": "thinking", "thinking": "ab", "signature": "x"}]}),
             2,
