@@ -105,12 +105,19 @@ impl<'a> Answer<'a> {
         self.models.clear();
         self.said = Said::default();
         let mut reader = Reader::lenient(payload);
-        reader.members(|reader, key| self.member(reader, key).map(drop))?;
+        match reader.kind()? {
+            Kind::Array => self.list(&mut reader)?,
+            _ => reader.members(|reader, key| self.member(reader, key).map(drop))?,
+        }
         reader.end()
     }
 
     fn document(&mut self, payload: &[u8], known: &mut Known, learn: bool) -> Result<(), Invalid> {
         let mut reader = Reader::new(payload)?;
+        if reader.kind()? == Kind::Array {
+            self.list(&mut reader)?;
+            return reader.end();
+        }
         // Whether everything so far means nothing to us, so that it may be passed over in the next frame.
         let mut dull = learn;
         reader.members(|reader, key| {
@@ -124,6 +131,16 @@ impl<'a> Answer<'a> {
             Ok::<(), Invalid>(())
         })?;
         reader.end()
+    }
+
+    /// A list is not an answer, but Gemini's errors come in one.
+    fn list(&mut self, reader: &mut Reader<'_>) -> Result<(), Invalid> {
+        reader.elements(|reader| {
+            reader.members(|reader, key| match key {
+                b"error" | b"errors" | b"detail" => self.other(reader, key).map(drop),
+                _ => reader.skip(),
+            })
+        })
     }
 
     fn member(&mut self, reader: &mut Reader<'_>, key: &[u8]) -> Result<Met, Invalid> {
