@@ -263,6 +263,30 @@ def test_an_error_in_mid_stream_is_one_in_any_shape(upstream, second, customer, 
     assert b"gpu-7" not in stream.raw and SERVED.encode() not in stream.raw
 
 
+SAID = {"role": "assistant", "content": "abcd"}
+
+
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+def test_an_error_beside_the_content_of_an_answer_does_not_name_the_upstream(gateway, upstream, customer, slug, key, mark):
+    choices = [
+        {"index": 0, "message": SAID, "finish_reason": "error", "error": WORDS},
+        {"index": 1, "message": SAID, "finish_reason": "stop", "error": None},
+    ]
+    document = {"id": "x", "model": SERVED, **error(WORDS), "choices": choices, "usage": {"prompt_tokens": 3, "completion_tokens": 1}}
+    upstream.reply_next(Reply(headers=[("Content-Type", "application/json")], steps=[mark + json.dumps(document).encode()]))
+    answer = customer.chat(slug, n=2)
+    told = {"message": f"{slug} at […] failed", "type": "server_error", "param": None, "code": "upstream_error"}
+    assert answer.status == 200 and answer.body.startswith(mark)
+    assert json.loads(answer.body.removeprefix(mark)) == {
+        **document,
+        "model": slug,
+        "error": told,
+        "choices": [{**choices[0], "error": told}, choices[1]],
+    }
+    [event] = gateway.events(key)
+    assert (event["tokens"]["inputTokens"], event["usageSource"]) == (3, "upstream")
+
+
 def test_a_frame_of_an_error_event_is_no_part_of_the_answer(upstream, second, customer, slug):
     upstream.reply_next(stream_of(frame(chunk({"content": "a"})), b"event: error\ndata: gpu-7.internal is out of memory\n\n"))
     connection, _, stream = customer.stream_chat(slug)

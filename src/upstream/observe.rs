@@ -350,6 +350,11 @@ enum Verdict {
     Error,
 }
 
+/// The places of the errors in a JSON answer that holds content, too.
+pub fn errors(answer: &[u8]) -> Vec<Range<usize>> {
+    answer::errors(answer).unwrap_or_default()
+}
+
 /// Whether a frame's data says that the stream is over.
 fn is_terminal(route: Route, payload: &[u8]) -> bool {
     match route {

@@ -8,6 +8,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use serde_json::{Value, json};
 
 use super::{
     Worker,
@@ -44,6 +45,11 @@ pub(super) async fn hand_over(
         },
     };
     Ok((status, content_type, body))
+}
+
+/// An error as it stands in an answer that has begun as a success.
+pub(super) fn error_object(message: &str) -> Value {
+    json!({ "message": message, "type": "server_error", "param": null, "code": "upstream_error" })
 }
 
 impl Gateway {

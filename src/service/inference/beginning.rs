@@ -6,13 +6,15 @@
 //! form of an answer is told from its first bytes, since content types are not always right. What a stream sends ahead of
 //! its content (comments, empty roles) is held back for [`HOLD`] at most.
 
-use std::time::Duration;
+use std::{ops::Range, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use tokio::time::{Instant, timeout_at};
+use tracing::warn;
 
 use super::{
     Worker,
+    answer::error_object,
     running::{Answering, Running, WHOLE},
     targets::Passed,
 };
@@ -24,8 +26,9 @@ use crate::{
     upstream::{
         Response,
         begins::{Begins, is_type, says_events},
-        observe::Fed,
-        refusal,
+        observe::{self, Fed},
+        refusal::{self, Said},
+        splice::{Splice, splice},
         target::Target,
     },
 };
@@ -207,14 +210,31 @@ impl Reading<'_> {
         match (meter.has_content(), meter.has_error()) {
             (false, true) => Err(self.error(&whole)),
             _ if !meter.has_answer() => Err(Passed::failed("its answer is broken JSON, or holds no answer")),
+            (_, true) => Ok(First::Whole(self.with_errors_reworded(&whole))),
             _ => Ok(First::Whole(whole)),
         }
     }
 
-    fn error(&mut self, data: &[u8]) -> Passed {
+    fn error(&self, data: &[u8]) -> Passed {
+        Passed::said(&self.read_error(data), "it answered with an error", self.request)
+    }
+
+    /// An answer that holds content and errors. The content is for the customer, but the errors may name the upstream.
+    fn with_errors_reworded(&self, whole: &Bytes) -> Bytes {
+        let reword = |at: Range<usize>| {
+            let said = self.read_error(&whole[at.clone()]);
+            let id = self.answering.running.as_ref().map(|running| running.meter.request_id()).unwrap_or_default();
+            let why = said.for_operator("it reported an error beside its answer", self.request);
+            warn!(%id, why, "an answer holds an error");
+            Splice { at, with: error_object(&said.in_answer()).to_string().into() }
+        };
+        let splices: Vec<Splice> = observe::errors(whole).into_iter().map(reword).collect();
+        splice(whole, &splices)
+    }
+
+    fn read_error(&self, data: &[u8]) -> Said {
         let slug = self.answering.running.as_ref().map_or("", |running| running.meter.slug());
-        let said = refusal::read_error(data, self.target, slug);
-        Passed::said(&said, "it answered with an error", self.request)
+        refusal::read_error(data, self.target, slug)
     }
 }
 

@@ -19,7 +19,10 @@ use serde_json::json;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tracing::warn;
 
-use super::running::{Answering, Running};
+use super::{
+    answer::error_object,
+    running::{Answering, Running},
+};
 use crate::{
     service::{
         Gateway,
@@ -219,9 +222,7 @@ impl AnswerStream {
         self.is_broken = true;
         match self.form {
             Form::Events => {
-                let error =
-                    json!({ "message": message, "type": "server_error", "param": null, "code": "upstream_error" });
-                let event = format!("data: {}\n\n", json!({ "error": error }));
+                let event = format!("data: {}\n\n", json!({ "error": error_object(message) }));
                 self.close([&last, event.as_bytes()].concat().into(), true);
             }
             Form::Whole | Form::Pieces => self.close(last, false),

@@ -311,6 +311,27 @@ fn note_error(reader: &mut Reader<'_>, error: &mut bool) -> Result<Met, Invalid>
     found.map(|_| if is_error { Met::Something } else { Met::Nothing })
 }
 
+/// The values of the errors in a JSON answer that was read whole: beside the choices and in them.
+pub(super) fn errors(answer: &[u8]) -> Result<Vec<Range<usize>>, Invalid> {
+    let mut errors = Vec::new();
+    let mut note = |reader: &mut Reader<'_>| {
+        reader.kind()?;
+        let start = reader.pos();
+        let mut is_error = false;
+        note_error(reader, &mut is_error)?;
+        errors.extend(is_error.then_some(start..reader.pos()));
+        Ok(())
+    };
+    Reader::lenient(answer).members(|reader, key| match key {
+        b"error" => note(reader),
+        b"choices" => reader.elements(|reader| {
+            reader.members(|reader, key| if key == b"error" { note(reader) } else { reader.skip() })
+        }),
+        _ => reader.skip(),
+    })?;
+    Ok(errors)
+}
+
 /// Passes over a value; whether it is anything but `null`, `false` and what is empty.
 fn is_something(reader: &mut Reader<'_>) -> Result<bool, Invalid> {
     let kind = reader.kind()?;
