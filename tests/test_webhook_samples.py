@@ -63,7 +63,7 @@ GENUINE = {
     "before a rotation": lambda c: (c.before.body, c.before.signature, c.old),
     "during one, by the new secret": lambda c: (c.during.body, c.during.signature, c.new),
     "during one, by the old secret": lambda c: (c.during.body, c.during.signature, c.old),
-    "by the other header": lambda c: (c.during.body, c.during.headers["x-baseten-signature"], c.new),
+    "by the other header": lambda c: (c.during.body, c.during.headers["x-baseten-signature"], c.old),
     "spaces between signatures": lambda c: (c.during.body, c.during.signature.replace(",", " , "), c.old),
     "beside a scheme to come": lambda c: (c.before.body, f"v2=00,{c.before.signature}", c.old),
 }

@@ -64,12 +64,12 @@ impl Attempt<'_> {
     pub(super) fn sign(self, sealer: &Sealer) -> Result<Signed, String> {
         let url = Url::parse(&self.webhook.url).map_err(|error| error.to_string())?;
         let id = self.request_id.to_string();
-        let signatures = self.signatures(sealer).ok_or("the webhook's secret cannot be opened; give it another one")?;
+        let signature = self.signature(sealer).ok_or("the webhook's secret cannot be opened; give it another one")?;
         let headers: [(&str, &[u8]); 6] = [
             ("content-type", b"application/json"),
             ("user-agent", USER_AGENT.as_bytes()),
-            ("x-tollgate-signature", signatures.all.as_bytes()),
-            ("x-baseten-signature", signatures.newest.as_bytes()),
+            ("x-tollgate-signature", signature.as_bytes()),
+            ("x-baseten-signature", signature.as_bytes()),
             ("x-tollgate-request-id", id.as_bytes()),
             ("x-baseten-request-id", id.as_bytes()),
         ];
@@ -78,13 +78,13 @@ impl Attempt<'_> {
         Ok(Signed { origin: template.origin().clone(), query: url.query().map(str::to_owned), request })
     }
 
-    fn signatures(&self, sealer: &Sealer) -> Option<Signatures> {
+    /// The signature by the secret and, during a rotation, the one by the secret before it: `v1=NEW,v1=OLD`.
+    fn signature(&self, sealer: &Sealer) -> Option<String> {
         let open = |sealed: &[u8]| sealer.open(self.webhook.id.0, sealed).ok();
         let sign = |secret: &Secret| format!("v1={}", hmac::sign(secret, &self.body));
         let newest = sign(&open(&self.webhook.secret)?);
         let replaced = self.webhook.replaced_at(self.now_ms).and_then(|replaced| open(&replaced.secret));
-        let all = replaced.map_or_else(|| newest.clone(), |replaced| format!("{newest},{}", sign(&replaced)));
-        Some(Signatures { newest, all })
+        Some(replaced.map_or_else(|| newest.clone(), |replaced| format!("{newest},{}", sign(&replaced))))
     }
 }
 
@@ -120,12 +120,6 @@ impl Signed {
         let colon = if said.is_empty() { "" } else { ": " };
         Err(failed(format!("{origin} answered {status}{hint}{colon}{said}")))
     }
-}
-
-struct Signatures {
-    newest: String,
-    /// The newest first.
-    all: String,
 }
 
 /// Reads an answer as far as it is of use. Gives the beginning of it.
