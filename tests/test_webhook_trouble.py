@@ -96,6 +96,7 @@ def test_a_retry_is_signed_with_the_secrets_of_its_time(receiver, webhook, call)
     first, second = receiver.requests
     assert first.request_id == second.request_id and first.body == second.body
     old, new = first.signature, signature(second.body, webhook.secret)
+    assert old != new and second.signature == f"{new},{old}"
 
 
 def test_a_disabled_webhook_makes_no_further_attempt(receiver, webhook, webhook_to, call):
