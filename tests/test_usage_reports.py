@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from support.gateway import Customer
+from support.gateway import Customer, model, rate
 from support.upstream import MODEL, ROLE, Reply, chunk, stream_of
 
 TEXT = chunk({"content": "a"})
@@ -56,7 +56,7 @@ STREAMS = {
     "a prompt as text": ([ROLE, TEXT, STOP, report("100", 5, 105)], [SOME, 5, 0, "counted"]),
     "an output that is no whole number": ([ROLE, TEXT, STOP, report(100, 5.5, 105)], [100, 1, 0, "counted"]),
     "a prompt beyond 2^53": ([ROLE, TEXT, STOP, report(2**53 + 1, 5)], [SOME, 5, 0, "counted"]),
-    "a prompt that the request cannot have": ([ROLE, TEXT, STOP, report(2**40, 5)], [2**21, 5, 0, "counted"]),
+    "a prompt that the request cannot have": ([ROLE, TEXT, STOP, report(2**40, 5)], [SOME, 5, 0, "counted"]),
     "no prompt": ([ROLE, TEXT, STOP, report(None, 5)], [SOME, 5, 0, "counted"]),
     "cached in the chunk before the last": (
         [ROLE, TEXT, {**STOP, "usage": usage(100, 5, 105, **cached(80))}, report(100, 5, 105)],
@@ -118,8 +118,27 @@ DOCUMENTS = {
     "a negative cached count": (usage(100, 5, 105, **cached(-1)), [100, 5, 0, "upstream"]),
     "an output as text": (usage(100, "5", 105), [100, SOME, 0, "counted"]),
     "no output": (usage(100), [100, SOME, 0, "counted"]),
-    "an output that nobody can have": (usage(10, 2**40), [10, 2**20, 0, "counted"]),
+    "an output that nobody can have": (usage(10, 2**40), [10, 2, 0, "counted"]),
 }
+
+
+def test_an_impossible_report_neither_holds_nor_spends_a_customers_day(gateway, upstream):
+    slug = gateway.create_endpoint(upstream)["slug"]
+    group = gateway.create_group(model(slug, usage_limits=[rate("TOKEN", "DAY", 2000)]))
+    customer = Customer(gateway, gateway.mint_key(group))
+    gate = upstream.gate()
+    usage_so_far = {**TEXT, "usage": usage(2**40, 2**40)}
+    upstream.reply_next(stream_of(ROLE, usage_so_far, gate, STOP, report(2**40, 2**40), "[DONE]"))
+    connection, _, stream = customer.stream_chat(slug)
+    gate.reached()
+    assert customer.chat(slug, max_tokens=1).status == 200, "while the stream runs"
+    gate.release()
+    stream.chunks()
+    connection.close()
+    assert customer.chat(slug, max_tokens=1).status == 200, "when it has been billed"
+    [event] = [event for event in gateway.wait_events(3, customer.key) if event["streamed"]]
+    check(event, [SOME, 1, 0, "counted"])
+    assert event["tokens"]["inputTokens"] < 100, "the estimate of a few words"
 
 
 @pytest.mark.parametrize("large", [False, True])

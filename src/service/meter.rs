@@ -190,7 +190,8 @@ impl Meter {
 
     /// A quarter of the text passed on, rounded up; or what the upstream has reported so far, if that is more.
     fn output_so_far(&self) -> u64 {
-        self.observer.text_bytes().div_ceil(4).max(self.observer.report().output_so_far())
+        let report = self.observer.report().within(self.request.most, self.request.route);
+        self.observer.text_bytes().div_ceil(4).max(report.output_so_far())
     }
 
     /// Whether the answer has said anything yet.
@@ -268,7 +269,7 @@ impl Meter {
             text_bytes: self.observer.text_bytes(),
             unreported_bytes: self.unreported_bytes(),
         });
-        if bill.is_capped {
+        if bill.is_beyond_belief {
             warn!(%id, model = reservation.slug(), "a server reported more tokens than the request can have taken");
         }
         reservation.settle(self.status, self.ttft_ms, self.form == Form::Events, bill.usage, bill.source)

@@ -69,7 +69,8 @@ pub struct Seen {
     pub unreported_bytes: u64,
 }
 
-/// The most tokens that a request can take, generously: a report beyond it is a defect of the server, and no bill.
+/// The most tokens that a request can take, generously. A figure beyond it is a defect of the server: it counts as not
+/// reported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Most {
     /// Of the prompt.
@@ -85,8 +86,8 @@ pub struct Bill {
     pub usage: Usage,
     /// [`UsageSource::Upstream`] only if all of `usage` is as reported.
     pub source: UsageSource,
-    /// A report was beyond [`Most`], which is billed in its place.
-    pub is_capped: bool,
+    /// A reported figure was beyond [`Most`], and is not billed.
+    pub is_beyond_belief: bool,
 }
 
 impl Report {
@@ -165,6 +166,22 @@ impl Report {
         Some(output.max(apart))
     }
 
+    /// The report without the figures that a request on `route` cannot have taken.
+    pub fn within(&self, most: Most, route: Route) -> Self {
+        let input = self.input.filter(|told| *told <= most.input);
+        // A total beyond the prompt is output.
+        let most_in_all = match route.generates() {
+            true => input.unwrap_or(0).saturating_add(most.output),
+            false => most.input,
+        };
+        Self {
+            input,
+            output: self.output.filter(|told| *told <= most.output),
+            total: self.total.filter(|told| *told <= most_in_all),
+            cached: self.cached.filter(|told| *told <= most.input),
+        }
+    }
+
     /// Output tokens as far as they are reported, 0 if they are not.
     pub fn output_so_far(&self) -> u64 {
         self.output().unwrap_or(0)
@@ -174,7 +191,9 @@ impl Report {
     /// text, rounded up. So is an output of 0 beside text, and text that came after the last report of output.
     pub fn bill(&self, seen: &Seen) -> Bill {
         let generates = seen.route.generates();
-        let told = if self.is_empty() { Self::default() } else { *self };
+        let believed = self.within(seen.most, seen.route);
+        let is_beyond_belief = believed != *self;
+        let told = if believed.is_empty() { Self::default() } else { believed };
         let told_input = told.input(seen.route);
         let told_output = match told.output() {
             _ if !generates => Some(0),
@@ -186,15 +205,13 @@ impl Report {
             Some(_) => seen.unreported_bytes,
             None => seen.text_bytes,
         };
-        let (most, is_beyond) = (seen.most, |told: Option<u64>, most: u64| told.is_some_and(|told| told > most));
-        let is_capped = is_beyond(told_input, most.input) || is_beyond(told_output, most.output);
-        let input = told_input.map_or(seen.prompt_tokens, |told| told.min(most.input));
-        let output = told_output.map_or(0, |told| told.min(most.output)).saturating_add(counted_bytes.div_ceil(4));
-        let is_reported = told_input.is_some() && told_output.is_some() && counted_bytes == 0 && !is_capped;
+        let input = told_input.unwrap_or(seen.prompt_tokens);
+        let output = told_output.unwrap_or(0).saturating_add(counted_bytes.div_ceil(4));
+        let is_reported = told_input.is_some() && told_output.is_some() && counted_bytes == 0 && !is_beyond_belief;
         Bill {
             usage: Usage { input, output, cached: told.cached.unwrap_or(0).min(input) },
             source: if is_reported { UsageSource::Upstream } else { UsageSource::Counted },
-            is_capped,
+            is_beyond_belief,
         }
     }
 }

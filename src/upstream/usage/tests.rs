@@ -17,8 +17,8 @@ fn billed(reports: &[&str], route: Route, text_bytes: u64, unreported_bytes: u64
         all.add(&report);
     }
     let seen = Seen { route, prompt_tokens: 77, most: BOUNDLESS, text_bytes, unreported_bytes };
-    let Bill { usage, source, is_capped } = all.bill(&seen);
-    assert!(!is_capped);
+    let Bill { usage, source, is_beyond_belief } = all.bill(&seen);
+    assert!(!is_beyond_belief);
     (usage.input, usage.output, usage.cached, source)
 }
 
@@ -111,19 +111,29 @@ fn of_several_reports_each_figure_is_the_latest_told() {
 }
 
 #[test]
-fn what_cannot_be_true_is_capped() {
-    let bill = |usage| {
-        let most = Most { input: 1000, output: 500 };
-        let seen = Seen { route: CHAT, prompt_tokens: 2, most, text_bytes: 8, unreported_bytes: 0 };
-        let Bill { usage, source, is_capped } = read(usage).unwrap().bill(&seen);
-        (usage.input, usage.output, usage.cached, source, is_capped)
+fn a_figure_beyond_belief_counts_as_not_reported() {
+    let most = Most { input: 1000, output: 500 };
+    let bill = |route, usage| {
+        let seen = Seen { route, prompt_tokens: 2, most, text_bytes: 12, unreported_bytes: 0 };
+        let Bill { usage, source, is_beyond_belief } = read(usage).unwrap().bill(&seen);
+        assert_eq!(is_beyond_belief, source == UsageSource::Counted);
+        (usage.input, usage.output, usage.cached)
     };
-    let honest = r#"{"prompt_tokens":1000,"completion_tokens":500}"#;
-    assert_eq!(bill(honest), (1000, 500, 0, UsageSource::Upstream, false));
-    let input = r#"{"prompt_tokens":1099511627776,"completion_tokens":5,"cached_tokens":1099511627776}"#;
-    assert_eq!(bill(input), (1000, 5, 1000, UsageSource::Counted, true));
-    let output = r#"{"prompt_tokens":9,"completion_tokens":5,"total_tokens":1099511627776}"#;
-    assert_eq!(bill(output), (9, 500, 0, UsageSource::Counted, true));
+    for (usage, billed) in [
+        (r#"{"prompt_tokens":1000,"completion_tokens":500}"#, (1000, 500, 0)),
+        (r#"{"prompt_tokens":1000,"completion_tokens":5,"total_tokens":1500}"#, (1000, 500, 0)),
+        (r#"{"prompt_tokens":1001,"completion_tokens":5,"cached_tokens":1099511627776}"#, (2, 5, 0)),
+        (r#"{"prompt_tokens":9,"completion_tokens":501}"#, (9, 3, 0)),
+        (r#"{"prompt_tokens":9,"completion_tokens":5,"total_tokens":1099511627776}"#, (9, 5, 0)),
+        (r#"{"prompt_tokens":9,"completion_tokens":5,"total_tokens":510}"#, (9, 5, 0)),
+        (r#"{"prompt_tokens":1099511627776,"completion_tokens":1099511627776}"#, (2, 3, 0)),
+    ] {
+        assert_eq!(bill(CHAT, usage), billed, "{usage}");
+    }
+    assert_eq!(bill(Route::Embeddings, r#"{"total_tokens":1000}"#), (1000, 0, 0));
+    assert_eq!(bill(Route::Embeddings, r#"{"prompt_tokens":0,"total_tokens":1001}"#), (2, 0, 0));
+    let live = read(r#"{"prompt_tokens":9,"completion_tokens":1099511627776}"#).unwrap().within(most, CHAT);
+    assert_eq!(live.output_so_far(), 0, "a stream does not hold it either");
 }
 
 /// The contract's rules, read once more and as naively as they can be, over parsed values.
