@@ -223,9 +223,10 @@ impl Reading<'_> {
     fn with_errors_reworded(&self, whole: &Bytes) -> Bytes {
         let reword = |at: Range<usize>| {
             let said = self.read_error(&whole[at.clone()]);
-            let id = self.answering.running.as_ref().map(|running| running.meter.request_id()).unwrap_or_default();
+            let meter = self.answering.running.as_ref().map(|running| &running.meter);
+            let (id, model) = meter.map_or(Default::default(), |meter| (meter.request_id(), meter.slug()));
             let why = said.for_operator("it reported an error beside its answer", self.request);
-            warn!(%id, why, "an answer holds an error");
+            warn!(%id, model, why, "an answer holds an error");
             Splice { at, with: error_object(&said.in_answer()).to_string().into() }
         };
         let splices: Vec<Splice> = observe::errors(whole).into_iter().map(reword).collect();
