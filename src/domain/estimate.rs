@@ -1,17 +1,17 @@
-//! What is learned from reported usage: tokens per byte of prompt, and tokens per answer.
+//! Estimates learned from reported usage: tokens per byte of prompt, and tokens per answer.
 //!
-//! An admission has to guess both before the upstream has counted anything. What a group's own requests have taught is
-//! [`Learned`], kept in its ledger cell; until that has [`ENOUGH`] samples the guess is the slug's, from [`Estimates`],
-//! which all customers of the slug share. Sharing must not let one of them spoil it:
+//! An admission needs both before the upstream has counted anything. The estimates from a group's own requests are
+//! [`Learned`], kept in its ledger cell. Until those have [`ENOUGH`] samples, the slug's estimates from [`Estimates`]
+//! are used, which all customers of the slug share. One customer must not be able to distort the shared estimates:
 //!
 //! * Only figures that an upstream reported are learned, and each is clamped.
-//! * Each customer has a mean of its own over its latest requests; the slug's figure is the median of the means of 8
-//!   customers that report. However many requests one of three or more makes, the figure stays between those of the
-//!   others; of two it is the lower.
-//! * Memory is bounded: beyond 2 × 2048 figures of a kind the longest unused are forgotten and start anew.
+//! * Each customer has its own mean over its latest requests. The slug's estimate is the median of the means of 8
+//!   customers that report. With three or more customers, it stays between the means of the others, however many
+//!   requests one of them makes. With two, it is the lower one.
+//! * Memory is bounded: above 2 × 2048 estimates of a kind, those that were unused longest are dropped and start again.
 //!
-//! What a chat template adds to a short prompt, or an image beside it, outweighs its text: of short prompts a high ratio
-//! is learned that is right for them and absurd for a document. So [`Size`]s are learned apart.
+//! The tokens of a chat template or an image can outnumber those of a short prompt's text. Short prompts therefore have
+//! a high ratio that would be far too high for a document, so each [`Size`] has its own ratio.
 
 mod lengths;
 
@@ -27,7 +27,7 @@ use super::{
     usage::Usage,
 };
 
-/// How long a prompt is: each size has a ratio of its own.
+/// The size of a prompt. Each size has its own ratio.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Size {
     Short,
@@ -48,13 +48,13 @@ impl Size {
 pub struct Ratio(u32);
 
 impl Ratio {
-    /// The ratio of a slug nothing is known about: 1/4.
+    /// The ratio of a slug without samples: 1/4.
     pub const START: Self = Self(ONE / 4);
 
     const LEAST: u64 = ONE as u64 / 16;
     const MOST: u64 = ONE as u64;
 
-    /// The estimate of a prompt of so many bytes, rounded up: at least one token, at most [`MAX_HOLD`].
+    /// The estimated tokens of a prompt of `bytes` bytes, rounded up: at least one, at most [`MAX_HOLD`].
     pub fn tokens(self, bytes: u64) -> u64 {
         let tokens = (u128::from(bytes) * u128::from(self.0)).div_ceil(u128::from(ONE));
         u64::try_from(tokens).unwrap_or(MAX_HOLD).clamp(1, MAX_HOLD)
@@ -65,19 +65,20 @@ impl Ratio {
     }
 }
 
-/// From so many samples on, what a group's own requests have taught is used instead of the slug's figures.
+/// From this many samples on, a group's own estimates are used instead of the slug's.
 const ENOUGH: u32 = 20;
 
-/// More than any request has tokens: what one may hold at most. Holds of millions of requests add up without overflow.
+/// The most tokens that one request may hold: more than any request has. Holds of millions of requests add up without
+/// overflow.
 pub const MAX_HOLD: u64 = 1 << 40;
 
-/// Fixed point: one, as a [`Mean`] keeps it.
+/// The value 1 in the fixed point that [`Mean`] uses.
 const ONE: u32 = 1 << 16;
 
-/// The mean output of a slug and route nothing is known about, in tokens.
+/// The mean output of a slug and route without samples, in tokens.
 const START_OUTPUT: u64 = 256;
 
-/// What an admission takes from [`Estimates`].
+/// The slug's estimates that an admission uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SlugEstimate {
     /// The slug's ratio for prompts of this size.
@@ -86,23 +87,23 @@ pub struct SlugEstimate {
     pub mean_output: u64,
 }
 
-/// One answered request as an upstream reported it: what can be learned from.
+/// One answered request with the usage that the upstream reported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sample {
-    /// What was called.
+    /// The slug that was called.
     pub slug: SlugId,
-    /// On which route.
+    /// The route.
     pub route: Route,
     /// UTF-8 bytes of the prompt's text, inline data not counted.
     pub prompt_bytes: u64,
-    /// Choices answered.
+    /// The number of choices returned.
     pub n: u64,
-    /// As reported.
+    /// The reported usage.
     pub usage: Usage,
 }
 
 impl Sample {
-    /// Tokens per byte, scaled; `None` if there was nothing to measure.
+    /// Tokens per byte, in fixed point. `None` if there were no bytes or no tokens.
     fn ratio(&self) -> Option<u64> {
         if self.prompt_bytes == 0 || self.usage.input == 0 {
             return None;
@@ -117,17 +118,17 @@ impl Sample {
     }
 }
 
-/// What one group's own requests for one slug have taught.
+/// The estimates from one group's own requests for one slug.
 #[derive(Debug, Default)]
 pub(crate) struct Learned {
-    /// By [`Size`].
+    /// Indexed by [`Size`].
     ratios: [Mean; 2],
-    /// Of the routes that it has called.
+    /// One entry for each route that the group has called.
     outputs: Vec<(Route, Lengths)>,
 }
 
 impl Learned {
-    /// Its ratio for a prompt of so many bytes; `None` until there are enough samples of the size.
+    /// The ratio for a prompt of `prompt_bytes` bytes. `None` until there are enough samples of its size.
     pub(crate) fn ratio(&self, prompt_bytes: u64) -> Option<Ratio> {
         let ratio = &self.ratios[Size::of(prompt_bytes) as usize];
         (ratio.samples >= ENOUGH).then(|| Ratio::from_scaled(ratio.scaled))
@@ -138,8 +139,8 @@ impl Learned {
         self.lengths(route).map(Lengths::mean)
     }
 
-    /// What to expect of one choice that has so many output tokens already, in tokens; `None` until there are enough
-    /// samples, and if none of them was so long.
+    /// The expected length in tokens of one choice that has already streamed `streamed`. `None` until there are enough
+    /// samples, or if no sample was longer.
     pub(crate) fn output_beyond(&self, route: Route, streamed: u64) -> Option<u64> {
         self.lengths(route)?.beyond(streamed)
     }
@@ -149,7 +150,7 @@ impl Learned {
         known.map(|(_, lengths)| lengths).filter(|lengths| lengths.answers() >= ENOUGH)
     }
 
-    /// Takes in one answered request.
+    /// Learns from one answered request.
     pub(crate) fn learn(&mut self, sample: &Sample) {
         if let Some(ratio) = sample.ratio() {
             self.ratios[Size::of(sample.prompt_bytes) as usize].learn(ratio);
@@ -165,7 +166,7 @@ impl Learned {
     }
 }
 
-/// What is known about slugs, shared by all customers. The caller keeps it behind a lock of its own.
+/// The estimates of all slugs, shared by all customers. The caller keeps this behind its own lock.
 #[derive(Debug, Default)]
 pub struct Estimates {
     ratios: Figures<(SlugId, Size), Mean>,
@@ -173,7 +174,7 @@ pub struct Estimates {
 }
 
 impl Estimates {
-    /// What to expect of a request with a prompt of so many bytes.
+    /// The estimates for a request with a prompt of `prompt_bytes` bytes.
     pub fn get(&self, slug: SlugId, route: Route, prompt_bytes: u64) -> SlugEstimate {
         let ratio = self
             .ratios
@@ -186,15 +187,15 @@ impl Estimates {
         SlugEstimate { ratio, mean_output }
     }
 
-    /// What to expect of one choice that has so many output tokens already, in tokens; `None` if no answer was seen to
-    /// be so long.
+    /// The expected length in tokens of one choice that has already streamed `streamed`. `None` if no answer was
+    /// longer.
     pub fn output_beyond(&self, slug: SlugId, route: Route, streamed: u64) -> Option<u64> {
         let figure = self.outputs.get(&(slug, route))?;
-        median(figure.voices.iter().filter_map(|(_, lengths)| lengths.beyond(streamed)))
+        median(figure.customers.iter().filter_map(|(_, lengths)| lengths.beyond(streamed)))
     }
 
-    /// Takes in one answered request. `customer` is whose voice it is: the last group that the request counts for. So a
-    /// pool of many groups has one voice, and of a plan each customer has its own.
+    /// Learns from one answered request. `customer` is the last group of the request's path. So a CASCADING tree is one
+    /// customer, and in an INDEPENDENT tree each group is one.
     pub fn learn(&mut self, customer: GroupId, sample: &Sample) {
         if let Some(ratio) = sample.ratio() {
             self.ratios.learn((sample.slug, Size::of(sample.prompt_bytes)), customer, ratio);
@@ -205,13 +206,13 @@ impl Estimates {
     }
 }
 
-/// What can be learned of a customer's requests, one figure a request.
-trait Voice: Default {
+/// An average over one customer's requests, updated with one figure for each request.
+trait Average: Default {
     fn learn(&mut self, figure: u64);
     fn mean(&self) -> u64;
 }
 
-/// A mean in which the last 32 samples weigh most; the first ones weigh the same.
+/// A mean over about the last 32 samples. The first 32 have equal weights.
 #[derive(Debug, Clone, Copy, Default)]
 struct Mean {
     scaled: u64,
@@ -223,7 +224,7 @@ impl Mean {
     const MEMORY: u32 = 32;
 }
 
-impl Voice for Mean {
+impl Average for Mean {
     fn learn(&mut self, scaled: u64) {
         self.samples = (self.samples + 1).min(Self::MEMORY);
         let weight = u64::from(self.samples);
@@ -239,17 +240,17 @@ impl Voice for Mean {
     }
 }
 
-/// Customers that have a say in one figure.
-const VOICES: usize = 8;
+/// The most customers that one estimate is made from.
+const MAX_CUSTOMERS: usize = 8;
 
-/// When all voices are taken, one in so many reports of others takes the place of the voice that has been silent
-/// longest: were it each of them, no voice would be heard long enough to have a mean.
-const TURN: u32 = 64;
+/// When an estimate has all its customers, one in this many reports from other customers replaces the customer that has
+/// not reported for longest. If every such report did, no customer would stay long enough to have a mean.
+const REPLACE_EVERY: u32 = 64;
 
-/// The middle of at most [`VOICES`] values. Of two in the middle the lower: between two customers neither can make the
-/// other hold more than it would.
+/// The median of at most [`MAX_CUSTOMERS`] values. Of two middle values it is the lower one, so that neither of two
+/// customers can raise what the other holds.
 fn median(values: impl Iterator<Item = u64>) -> Option<u64> {
-    let mut values: ArrayVec<u64, VOICES> = values.take(VOICES).collect();
+    let mut values: ArrayVec<u64, MAX_CUSTOMERS> = values.take(MAX_CUSTOMERS).collect();
     values.sort_unstable();
     values.get(values.len().saturating_sub(1) / 2).copied()
 }
@@ -257,32 +258,32 @@ fn median(values: impl Iterator<Item = u64>) -> Option<u64> {
 /// The median over some of the customers that report.
 #[derive(Debug, Default)]
 struct Figure<V> {
-    /// The latest to report stands last.
-    voices: ArrayVec<(GroupId, V), VOICES>,
-    /// Reports of others since the last of them got a voice.
-    unheard: u32,
+    /// In order of their latest report.
+    customers: ArrayVec<(GroupId, V), MAX_CUSTOMERS>,
+    /// Reports from other customers since one of them was last added.
+    skipped: u32,
     median: u64,
 }
 
-impl<V: Voice> Figure<V> {
+impl<V: Average> Figure<V> {
     fn learn(&mut self, customer: GroupId, figure: u64) {
-        let known = self.voices.iter().position(|(group, _)| *group == customer);
-        if known.is_none() && self.voices.is_full() {
-            self.unheard += 1;
-            if self.unheard < TURN {
+        let known = self.customers.iter().position(|(group, _)| *group == customer);
+        if known.is_none() && self.customers.is_full() {
+            self.skipped += 1;
+            if self.skipped < REPLACE_EVERY {
                 return;
             }
-            self.unheard = 0;
-            self.voices.remove(0);
+            self.skipped = 0;
+            self.customers.remove(0);
         }
-        let mut voice = known.map(|at| self.voices.remove(at).1).unwrap_or_default();
-        voice.learn(figure);
-        self.voices.push((customer, voice));
-        self.median = median(self.voices.iter().map(|(_, voice)| voice.mean())).unwrap_or_default();
+        let mut average = known.map(|at| self.customers.remove(at).1).unwrap_or_default();
+        average.learn(figure);
+        self.customers.push((customer, average));
+        self.median = median(self.customers.iter().map(|(_, average)| average.mean())).unwrap_or_default();
     }
 }
 
-/// Figures by key, bounded: when `young` is full it becomes `old`, and what is still in `old` then is forgotten.
+/// A bounded map of estimates. When `young` is full it becomes `old`, and the previous `old` is dropped.
 #[derive(Debug)]
 struct Figures<K, V> {
     young: IdMap<K, Figure<V>>,
@@ -295,7 +296,7 @@ impl<K, V> Default for Figures<K, V> {
     }
 }
 
-impl<K: Copy + Eq + Hash, V: Voice> Figures<K, V> {
+impl<K: Copy + Eq + Hash, V: Average> Figures<K, V> {
     const GENERATION: usize = 2048;
 
     fn get(&self, key: &K) -> Option<&Figure<V>> {
@@ -327,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slug_nobody_called_starts_at_a_quarter_token_a_byte_and_256_tokens_of_output() {
+    fn a_new_slug_starts_at_a_quarter_token_per_byte_and_256_output_tokens() {
         let start = Estimates::default().get(SLUG, CHAT, 1000);
         assert_eq!(start, SlugEstimate { ratio: Ratio::START, mean_output: 256 });
         assert_eq!(start.ratio.tokens(400), 100);
@@ -337,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn a_route_without_output_expects_none() {
+    fn a_route_without_output_has_an_expected_output_of_zero() {
         let mut estimates = Estimates::default();
         let embed = Sample { route: Route::Embeddings, ..sample(400, 100, 50) };
         estimates.learn(GroupId(1), &embed);
@@ -346,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn what_upstreams_report_is_learned() {
+    fn estimates_follow_reported_usage() {
         let mut estimates = Estimates::default();
         for _ in 0..100 {
             estimates.learn(GroupId(1), &sample(1000, 500, 40));
@@ -363,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn the_output_of_several_choices_is_learned_for_one() {
+    fn output_is_learned_per_choice() {
         let mut estimates = Estimates::default();
         estimates.learn(GroupId(1), &Sample { n: 4, ..sample(400, 100, 200) });
         assert_eq!(estimates.get(SLUG, CHAT, 1000).mean_output, 50);
@@ -381,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn a_prompt_without_bytes_or_tokens_teaches_no_ratio() {
+    fn a_prompt_without_bytes_or_tokens_does_not_change_the_ratio() {
         let mut estimates = Estimates::default();
         estimates.learn(GroupId(1), &sample(0, 100, 1));
         estimates.learn(GroupId(1), &sample(100, 0, 1));
@@ -389,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn one_customer_cannot_poison_what_the_others_hold() {
+    fn one_customer_cannot_distort_the_estimates_of_others() {
         let mut estimates = Estimates::default();
         for round in 0..50 {
             for customer in [1, 2] {
@@ -405,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn a_group_goes_by_its_own_figures_from_the_twentieth_sample_on() {
+    fn a_group_uses_its_own_estimates_after_twenty_samples() {
         let mut own = Learned::default();
         for _ in 0..ENOUGH {
             assert_eq!((own.ratio(1000), own.mean_output(CHAT), own.output_beyond(CHAT, 1)), (None, None, None));
@@ -417,20 +418,20 @@ mod tests {
     }
 
     #[test]
-    fn short_prompts_teach_nothing_about_long_ones() {
+    fn short_prompts_do_not_change_the_ratio_of_long_ones() {
         let (mut own, mut estimates) = (Learned::default(), Estimates::default());
         for _ in 0..100 {
             own.learn(&sample(6, 30, 9));
             estimates.learn(GroupId(1), &sample(6, 30, 9));
         }
-        assert_eq!(own.ratio(255).map(|ratio| ratio.tokens(6)), Some(6), "at most a token a byte");
+        assert_eq!(own.ratio(255).map(|ratio| ratio.tokens(6)), Some(6), "at most one token per byte");
         assert_eq!(own.ratio(256), None);
         assert_eq!(estimates.get(SLUG, CHAT, 125_000).ratio, Ratio::START);
         assert_eq!(estimates.get(SLUG, CHAT, 6).ratio.tokens(6), 6);
     }
 
     #[test]
-    fn many_customers_at_once_do_not_make_single_answers_the_slugs_mean() {
+    fn with_many_customers_no_single_answer_becomes_the_slugs_mean() {
         let mut estimates = Estimates::default();
         for round in 0..200 {
             for customer in 0..20_u128 {
@@ -443,7 +444,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_bounded_and_what_is_used_stays() {
+    fn memory_is_bounded_and_estimates_in_use_are_kept() {
         let mut estimates = Estimates::default();
         for slug in 0..20_000 {
             estimates.learn(GroupId(1), &sample(1000, 500, 10));

@@ -1,8 +1,9 @@
-//! Who may spend what is left: the consumption of one group tree, checked and taken in one step.
+//! The token and request counts of one group tree. A request is checked against its limits and counted in one step.
 //!
-//! A ledger holds a cell for each (group, slug) of its tree. A request has a path, its own group first: in INDEPENDENT
-//! that group alone, in CASCADING every group up to the root. All it consumes counts in every cell of the path, whether
-//! a limit hangs there or not; a limit is held against the one cell that its `counted_at` names. The life of a request:
+//! A ledger holds a cell for each (group, slug) of its tree. A request has a path of groups, its own group first: in
+//! INDEPENDENT mode only that group, in CASCADING mode every group up to the root. The request counts in every cell of
+//! its path, whether or not that cell has a limit. Each limit is checked against one cell, the one that its
+//! `counted_at` names. The life of a request:
 //!
 //! ```text
 //! admit ──► Hold ──► review* ──► settle   what was held is replaced by what is billed
@@ -16,11 +17,11 @@
 //! | requests of the day | held | held | recorded | given back |
 //! | tokens, window and day | held | held, may grow | recorded as billed | given back |
 //!
-//! Invariants, for each limit at the moment of an admission: recorded + held + asked ≤ threshold; and a refusal changes
-//! no figure of any cell. The caller keeps the ledger behind one lock, so a check and its taking are one step.
+//! Invariants: when a request is admitted, recorded + held + asked ≤ threshold for each of its limits; a refusal
+//! changes no figure of any cell. The caller keeps the ledger behind one lock, so checking and taking are one step.
 //!
-//! Time is passed in. The monotonic clock never steps back here: an earlier `now` is taken as the latest one seen. A
-//! wall clock may: sums of DAY are kept by date.
+//! The caller passes the time in. The monotonic clock never steps back here: an earlier `now` is replaced by the latest
+//! one seen. The wall clock may step back, so sums of DAY are kept by date.
 
 mod ask;
 mod cell;
@@ -44,27 +45,27 @@ use super::{
     usage::{Usage, UsageSource},
 };
 
-/// Added to every monotonic time, so that what happened before the process started has a time too.
+/// Added to every monotonic time, so that events before the process started have a valid time too.
 const ORIGIN_NS: u64 = 3_600_000_000_000;
 
-/// Cells looked at by the sweep that rides on each admission.
+/// Cells that each admission sweeps.
 const SWEEP_STEP: usize = 1;
 
-/// The cells of a path as far as they exist; one that does not has consumed nothing.
+/// The places of the cells of a path. `None`: the cell does not exist and has consumed nothing.
 type Path = ArrayVec<Option<usize>, MAX_LEVELS>;
 
-/// A request of the past, to refill rolling windows with after a restart.
+/// A past request, used to refill rolling windows after a restart.
 #[derive(Debug, Clone, Copy)]
 pub struct Past {
     /// How long ago it was admitted.
     pub admitted_ago: Duration,
     /// How long ago it was settled.
     pub settled_ago: Duration,
-    /// What was billed.
+    /// Its billed tokens.
     pub usage: Usage,
 }
 
-/// The consumption of one tree.
+/// The consumption of one group tree.
 #[derive(Debug, Default)]
 pub struct Ledger {
     cells: Cells,
@@ -72,7 +73,8 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Admits a request if it passes every limit, and takes from all the cells of its path at once; else takes nothing.
+    /// Admits a request if it passes every limit, and counts it in all cells of its path at once. Otherwise takes
+    /// nothing.
     pub fn admit(
         &mut self,
         now: Now,
@@ -112,9 +114,9 @@ impl Ledger {
         Ok(Admitted { hold, output_max: output.max_each, standings })
     }
 
-    /// A running request has streamed so many output tokens: from now on it holds what is expected of one that has come
-    /// so far. `of_slug` is what [`super::estimate::Estimates::output_beyond`] says, for a group that has not seen enough
-    /// of its own.
+    /// Updates what a running request holds, once it has streamed `streamed` output tokens: from now on it holds the
+    /// length expected of answers that get this far. `of_slug` is the result of
+    /// [`super::estimate::Estimates::output_beyond`], used if the group has too few samples of its own.
     pub fn review(&mut self, hold: &mut Hold, streamed: u64, of_slug: Option<u64>) {
         let own = hold.places.first().and_then(|place| self.cells.get(*place)).map(|cell| &cell.learned);
         let expected = own.and_then(|own| own.output_beyond(hold.route, hold.each(streamed))).or(of_slug);
@@ -126,9 +128,9 @@ impl Ledger {
         }
     }
 
-    /// A request has ended and is billed: what it held is replaced by `usage`, in the rolling windows as of now, in DAY
-    /// on the day of `now`, whose wall clock is the event's timestamp. What it teaches the group is learned; the answer
-    /// is what to teach [`super::estimate::Estimates`].
+    /// Bills a request that has ended: `usage` replaces what it held. It enters the rolling windows at `now` and DAY on
+    /// the day of `now`, whose wall clock is the event's timestamp. The group's estimates learn from it. Returns the
+    /// sample that the caller passes to [`super::estimate::Estimates`].
     pub fn settle(&mut self, hold: Hold, now: Now, usage: Usage, source: UsageSource) -> Option<Sample> {
         let at = self.moment(now);
         let sample = hold.sample(usage, source);
@@ -139,8 +141,8 @@ impl Ledger {
         sample
     }
 
-    /// A request has ended without an event: what it held is given back, and what it counted against request rates if
-    /// `give_back_rate`.
+    /// Returns what a request held that ended without an event. If `give_back_rate`, its count against request rates is
+    /// returned too.
     pub fn release(&mut self, hold: Hold, now: Now, give_back_rate: bool) {
         let at = self.moment(now);
         self.end(&at, &hold, |cell| {
@@ -150,15 +152,15 @@ impl Ledger {
         });
     }
 
-    /// How each limit stands, in their order.
+    /// The state of each limit, in the order of `limits`.
     pub fn standing(&mut self, now: Now, path: &[GroupId], slug: SlugId, limits: &[EffectiveLimit]) -> Vec<Standing> {
         let at = self.moment(now);
         let found = self.find(path, slug);
         limits.iter().map(|limit| self.stand(&at, &found, limit)).collect()
     }
 
-    /// Whether a request that must fit with so many tokens would be admitted now. Takes nothing. As no request has
-    /// fewer, 0 asks for one token.
+    /// Checks whether a request of `tokens` tokens would be admitted now. Takes nothing. No request has fewer than one
+    /// token, so 0 asks for one.
     pub fn would_admit(
         &mut self,
         now: Now,
@@ -175,7 +177,7 @@ impl Ledger {
         refusal.map_or(Ok(()), Err)
     }
 
-    /// Sets what a group has used of a slug on a day: at a start, from the sum over the day's events.
+    /// Sets a group's use of a slug on a day. Called at startup with the sum over the day's events.
     pub fn load_day(&mut self, now: Now, group: GroupId, slug: SlugId, day: Day, requests: u64, tokens: u64) {
         let at = self.moment(now);
         let place = self.cells.find_or_insert(group, slug, &at);
@@ -184,7 +186,7 @@ impl Ledger {
         }
     }
 
-    /// Enters a request of the past into the rolling windows, as far as they reach back. DAY is not touched.
+    /// Enters a past request into the rolling windows, if it is recent enough. DAY does not change.
     pub fn refill(&mut self, now: Now, path: &[GroupId], slug: SlugId, past: &Past) {
         let at = self.moment(now);
         for group in path.iter().take(MAX_LEVELS) {
@@ -196,7 +198,7 @@ impl Ledger {
         }
     }
 
-    /// Teaches what a group's requests are like from one of the past: at a start.
+    /// Updates a group's estimates from a past request. Called at startup.
     pub fn learn(&mut self, now: Now, group: GroupId, sample: &Sample) {
         let at = self.moment(now);
         let place = self.cells.find_or_insert(group, sample.slug, &at);
@@ -205,20 +207,21 @@ impl Ledger {
         }
     }
 
-    /// A group is gone. Its cells go too, with their last running request; its ancestors have what it used in their own.
+    /// Removes a deleted group's cells, each when its last running request ends. The cells of its ancestors keep what
+    /// it used.
     pub fn remove_group(&mut self, now: Now, group: GroupId) {
         let at = self.moment(now);
         self.cells.remove_group(group, at.ns);
     }
 
-    /// Frees what has run empty among the next `cells` cells. Admissions do so as they come; this is for a tree that
-    /// has gone quiet.
+    /// Frees unused memory among the next `cells` cells. Each admission does this too; this call is for a tree without
+    /// traffic.
     pub fn sweep(&mut self, now: Now, cells: usize) {
         let at = self.moment(now);
         self.cells.sweep(at.ns, cells);
     }
 
-    /// How many cells a sweep has to look at to have seen them all.
+    /// The number of cells that a complete sweep visits.
     pub fn cells(&self) -> usize {
         self.cells.len()
     }
@@ -232,8 +235,8 @@ impl Ledger {
         path.iter().take(MAX_LEVELS).map(|group| self.cells.find(*group, slug)).collect()
     }
 
-    /// The cell that a limit is held against.
-    fn anchor(&mut self, found: &Path, limit: &EffectiveLimit) -> Option<&mut Cell> {
+    /// The cell that a limit counts in.
+    fn counted_cell(&mut self, found: &Path, limit: &EffectiveLimit) -> Option<&mut Cell> {
         let place = found.get(usize::from(limit.counted_at)).copied().flatten()?;
         self.cells.get_mut(place)
     }
@@ -244,13 +247,13 @@ impl Ledger {
                 cell.end(at, hold.tokens);
                 last(cell);
                 if cell.removed {
-                    self.cells.drop_if_over(*place, at.ns);
+                    self.cells.drop_if_expired(*place, at.ns);
                 }
             }
         }
     }
 
-    /// Holds an ask against every limit.
+    /// Checks a request against every limit.
     fn survey(&mut self, at: &Moment, found: &Path, limits: &[EffectiveLimit], tokens: u64) -> Survey {
         let mut survey = Survey::default();
         for (index, limit) in limits.iter().enumerate() {
@@ -267,7 +270,7 @@ impl Ledger {
         survey
     }
 
-    /// The limit that stops an ask longest.
+    /// The refusal by the limit with the longest wait.
     #[cold]
     fn refusal(
         &mut self,
@@ -288,7 +291,7 @@ impl Ledger {
             if used.saturating_add(held).saturating_add(asked) <= limit.limit.threshold.get() {
                 continue;
             }
-            let retry_after = self.anchor(found, limit).and_then(|cell| cell.wait(limit, asked, at));
+            let retry_after = self.counted_cell(found, limit).and_then(|cell| cell.wait(limit, asked, at));
             let wait = |retry_after: Option<Duration>| retry_after.unwrap_or(Duration::MAX);
             if longest.is_none_or(|other| wait(retry_after) > wait(other.retry_after)) {
                 longest = Some(Refusal { index, limit: *limit, used, held, asked, retry_after, standings });
@@ -299,11 +302,11 @@ impl Ledger {
 
     fn figures(&mut self, at: &Moment, found: &Path, limit: &EffectiveLimit) -> Figures {
         let (what, unit) = (limit.limit.limit_type, limit.limit.unit);
-        self.anchor(found, limit).map_or_else(Figures::default, |cell| cell.figures(what, unit, at))
+        self.counted_cell(found, limit).map_or_else(Figures::default, |cell| cell.figures(what, unit, at))
     }
 
     fn stand(&mut self, at: &Moment, found: &Path, limit: &EffectiveLimit) -> Standing {
-        match self.anchor(found, limit) {
+        match self.counted_cell(found, limit) {
             Some(cell) => cell.standing(limit, at),
             None => at.untouched(limit),
         }
@@ -315,17 +318,17 @@ impl Ledger {
     }
 }
 
-/// An ask held against every limit.
+/// The result of checking a request against every limit.
 #[derive(Default)]
 struct Survey {
     stopped: bool,
-    /// The limit on requests with the least left: its place, and that.
+    /// The index of the limit on requests with the least left, and the amount left.
     requests: Option<(usize, u64)>,
-    /// The same of tokens.
+    /// The same for tokens.
     tokens: Option<(usize, u64)>,
 }
 
-/// In the `u64` that times are in: five centuries.
+/// Nanoseconds as a `u64`, which holds five centuries.
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -1,4 +1,5 @@
-//! The product's rules as functions of values and `now`: no clock, no I/O, no HTTP. Nothing here knows anything above it.
+//! The product's rules as functions of values and `now`: no clock, no I/O, no HTTP. This module depends on no layer
+//! above it.
 
 pub mod action;
 pub mod activity;

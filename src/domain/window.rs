@@ -1,24 +1,23 @@
-//! A rolling window: how much was recorded in the last second or minute.
+//! A rolling window: the sum of the amounts recorded in the last second or minute.
 //!
-//! Time is cut into buckets of 1/63 of the window, and each bucket remembers the moment of its latest record. What was
-//! recorded in a bucket counts until that moment is a whole window ago, to the nanosecond. From this follow the
-//! invariants:
+//! Time is divided into buckets of 1/63 of the window, and each bucket stores the time of its latest record. The
+//! bucket's whole amount counts until that time is one window ago, to the nanosecond. This gives the invariants:
 //!
-//! * A sum is never below what was truly recorded in the last window: an error is only ever towards refusing.
-//! * A record stops counting at most one bucket, less than 1/60 of the window, after it has rolled out, and one that is
-//!   alone in its bucket does so exactly when it has.
+//! * The sum is never below the true amount of the last window. Any error is towards refusing.
+//! * A record stops counting at most one bucket (less than 1/60 of the window) after it has rolled out. A record that
+//!   is alone in its bucket stops counting exactly then.
 //! * If nothing more is recorded, the window is empty at most one window later.
 //!
-//! Buckets that count at the same time span at most 64, one more than a window holds, so each has a slot of its own in a
-//! ring of 64. Amounts that a `u64` cannot add up stay at its maximum. Recording is constant time; moving on costs one
-//! subtraction for each occupied bucket that rolls out, and nothing for an idle one.
+//! The buckets that count at one time span at most 64, one more than a window holds, so each has its own slot in a ring
+//! of 64. Sums that would overflow a `u64` stay at its maximum. Recording takes constant time. Advancing costs one
+//! subtraction for each occupied bucket that rolls out, and nothing for an empty one.
 
 use std::time::Duration;
 
-/// Slots of a ring, and with it the buckets that can count at any moment.
+/// Slots of a ring: the most buckets that can count at one time.
 const SLOTS: u64 = 64;
 
-/// How long a window is.
+/// The length of a window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Span {
     /// One second.
@@ -28,7 +27,7 @@ pub enum Span {
 }
 
 impl Span {
-    /// Its length in nanoseconds.
+    /// The length in nanoseconds.
     pub const fn length_ns(self) -> u64 {
         match self {
             Self::Second => 1_000_000_000,
@@ -36,17 +35,17 @@ impl Span {
         }
     }
 
-    /// Its length.
+    /// The length.
     pub const fn length(self) -> Duration {
         Duration::from_nanos(self.length_ns())
     }
 
-    /// Rounded up: 63 buckets cover the window, by a few nanoseconds more. Fits in a `u32`.
+    /// The length of a bucket, rounded up: 63 buckets cover the window and a few nanoseconds more. Fits in a `u32`.
     const fn bucket_ns(self) -> u64 {
         self.length_ns().div_ceil(SLOTS - 1)
     }
 
-    /// The bucket that a moment belongs to.
+    /// The bucket of a moment.
     pub(crate) const fn bucket_at(self, now_ns: u64) -> u64 {
         // Spelled out so that each division is by a constant.
         match self {
@@ -62,15 +61,15 @@ pub struct Window {
     span: Span,
     /// The moment of the last [`Self::advance`].
     now_ns: u64,
-    /// The earliest bucket that holds something; meaningless if none does.
+    /// The earliest occupied bucket; meaningless if there is none.
     oldest: u64,
-    /// The moment from which on that bucket no longer counts; `u64::MAX` if none does.
+    /// When that bucket stops counting; `u64::MAX` if there is none.
     oldest_gone_ns: u64,
-    /// Which slots hold something: bit `bucket % 64`. The others' contents mean nothing.
+    /// Bit `bucket % 64` is set if that slot is occupied. The contents of the other slots are meaningless.
     live: u64,
     sum: u64,
     amounts: [u64; SLOTS as usize],
-    /// The moment of each bucket's latest record, in nanoseconds since the bucket's beginning.
+    /// The time of each bucket's latest record, in nanoseconds since the bucket's start.
     latest: [u32; SLOTS as usize],
 }
 
@@ -81,7 +80,8 @@ impl Window {
         Self { span, now_ns: 0, oldest: 0, oldest_gone_ns: u64::MAX, live: 0, sum: 0, amounts, latest }
     }
 
-    /// Moves on to a moment: what has rolled out by then no longer counts. An earlier one than the last changes nothing.
+    /// Advances the window to a moment: records that have rolled out by then no longer count. An earlier moment than
+    /// the last one changes nothing.
     pub fn advance(&mut self, now_ns: u64) {
         self.now_ns = self.now_ns.max(now_ns);
         while self.oldest_gone_ns <= self.now_ns && self.live != 0 {
@@ -96,16 +96,17 @@ impl Window {
         self.sum
     }
 
-    /// Records an amount at a moment, at or before the last [`Self::advance`]; one that has rolled out is passed over.
+    /// Records an amount at a moment, at or before the last [`Self::advance`]. An amount that has already rolled out is
+    /// ignored.
     pub fn record(&mut self, at_ns: u64, amount: u64) {
-        // Cut so that the sum stays the exact sum of its slots.
+        // Capped so that the sum stays the exact sum of its slots.
         let amount = amount.min(u64::MAX - self.sum);
         if amount == 0 || at_ns > self.now_ns || self.now_ns - at_ns >= self.span.length_ns() {
             return;
         }
         let bucket = self.span.bucket_at(at_ns);
         let slot = slot(bucket);
-        let since_begun = (at_ns - bucket * self.span.bucket_ns()) as u32;
+        let since_start = (at_ns - bucket * self.span.bucket_ns()) as u32;
         if self.live & (1 << slot) == 0 {
             if self.live == 0 || bucket < self.oldest {
                 self.oldest = bucket;
@@ -113,18 +114,18 @@ impl Window {
             }
             self.live |= 1 << slot;
             self.amounts[slot] = amount;
-            self.latest[slot] = since_begun;
+            self.latest[slot] = since_start;
         } else {
             if bucket == self.oldest {
                 self.oldest_gone_ns = self.oldest_gone_ns.max(self.gone_after(at_ns));
             }
             self.amounts[slot] += amount;
-            self.latest[slot] = self.latest[slot].max(since_begun);
+            self.latest[slot] = self.latest[slot].max(since_start);
         }
         self.sum += amount;
     }
 
-    /// Takes back what was recorded at a moment; nothing is left to take back once its bucket has rolled out.
+    /// Removes an amount that was recorded at a moment. Does nothing if its bucket has rolled out.
     pub fn take_back(&mut self, at_ns: u64, amount: u64) {
         let bucket = self.span.bucket_at(at_ns);
         let slot = slot(bucket);
@@ -141,8 +142,8 @@ impl Window {
         }
     }
 
-    /// How long after the last [`Self::advance`] at least `amount` has rolled out, if `held` is recorded at that moment
-    /// and nothing after it; `None` if less than that is here.
+    /// Time from the last [`Self::advance`] until at least `amount` has rolled out, assuming that `held` is recorded at
+    /// that moment and nothing after it. `None` if the window and `held` add up to less than `amount`.
     pub fn until_freed(&self, amount: u64, held: u64) -> Option<Duration> {
         let newest = self.span.bucket_at(self.now_ns);
         let mut freed = 0_u64;
@@ -159,12 +160,13 @@ impl Window {
         (held > 0 && self.sum.saturating_add(held) >= amount).then(|| self.span.length())
     }
 
-    /// How long after the last [`Self::advance`] the window is empty, if nothing more is recorded; `None` if it is.
+    /// Time from the last [`Self::advance`] until the window is empty, assuming that nothing more is recorded. `None`
+    /// if it is empty.
     pub fn until_empty(&self) -> Option<Duration> {
         self.buckets().last().map(|bucket| self.until_gone(bucket))
     }
 
-    /// The buckets that hold something, oldest first.
+    /// The occupied buckets, oldest first.
     fn buckets(&self) -> impl Iterator<Item = u64> {
         let oldest = self.oldest;
         let mut rest = self.live.rotate_right(slot(oldest) as u32);
@@ -175,12 +177,12 @@ impl Window {
         })
     }
 
-    /// When a record of `at_ns` has rolled out.
+    /// When a record of `at_ns` stops counting.
     fn gone_after(&self, at_ns: u64) -> u64 {
         at_ns.saturating_add(self.span.length_ns())
     }
 
-    /// The moment from which on a bucket that holds something no longer counts.
+    /// When an occupied bucket stops counting.
     fn gone_at_ns(&self, bucket: u64) -> u64 {
         self.gone_after(bucket * self.span.bucket_ns() + u64::from(self.latest[slot(bucket)]))
     }
@@ -189,7 +191,7 @@ impl Window {
         Duration::from_nanos(self.gone_at_ns(bucket).saturating_sub(self.now_ns))
     }
 
-    /// A bucket may have been emptied: finds the oldest of those that hold something.
+    /// Finds the oldest occupied bucket, after a bucket may have been emptied.
     fn find_oldest(&mut self) {
         let oldest = self.buckets().next();
         self.oldest_gone_ns = oldest.map_or(u64::MAX, |oldest| self.gone_at_ns(oldest));

@@ -1,21 +1,23 @@
-//! How long answers are: a histogram in powers of two over the last hundred or so.
+//! The lengths of answers: a histogram in powers of two over about the last hundred.
 //!
-//! A mean alone is right for a request that has just begun and wrong for one that has not ended yet: of the answers that
-//! run at some moment, more are long ones than of those that begin, and an answer that is past the mean already will end
-//! well beyond it. [`Lengths::beyond`] is what to expect of such a one: the mean of those answers seen that were longer.
+//! The mean is right for a request that has just begun, but too low for one that is still running. Of the answers
+//! running at one moment, a larger share is long than of those that begin, and an answer that is already longer than
+//! the mean ends well above it. [`Lengths::beyond`] gives the expected length of an answer that has come this far: the
+//! mean of all recorded answers that were longer.
 
-use super::Voice;
+use super::Average;
 
-/// The longest answer that is told apart, in tokens; a longer one counts as this.
+/// The longest length that is distinguished, in tokens. Longer answers count as this long.
 const LONGEST: u64 = 1 << 16;
 
-/// Answers of 0 tokens, of 1, of 2 to 3, and so on, up to those of [`LONGEST`].
+/// Buckets for answers of 0 tokens, 1, 2 to 3, and so on, up to [`LONGEST`].
 const BUCKETS: usize = LONGEST.ilog2() as usize + 2;
 
-/// What one answer adds to the weights: so an only answer of its length fades, and is not lost at once.
+/// The weight of one answer. It is above 1 so that the only answer of its length fades gradually instead of
+/// disappearing at once.
 const ONE: u32 = 16;
 
-/// Answers of one order of magnitude, and their tokens, both in sixteenths.
+/// The answers of one bucket and their tokens, both in sixteenths.
 #[derive(Debug, Clone, Copy, Default)]
 struct Bucket {
     answers: u32,
@@ -28,7 +30,7 @@ impl Bucket {
         self.tokens += other.tokens;
     }
 
-    /// Rounded up; `None` of no answer.
+    /// Rounded up; `None` without answers.
     fn mean(&self) -> Option<u64> {
         (self.answers > 0).then(|| u64::from(self.tokens.div_ceil(self.answers)))
     }
@@ -42,16 +44,16 @@ pub(super) struct Lengths {
 }
 
 impl Lengths {
-    /// When so many are remembered, all of them count half: what was seen fades.
+    /// At this many answers, the weights of all are halved, so that old answers fade.
     const MEMORY: u32 = 128;
 
-    /// How many answers it goes by.
+    /// The number of answers that are counted.
     pub(super) fn answers(&self) -> u32 {
         self.all.answers / ONE
     }
 
-    /// The mean length of those that were longer than so many tokens, as far as the buckets tell; rounded up. `None` if
-    /// there was none.
+    /// The mean length of the answers longer than `tokens`, to the precision of the buckets, rounded up. `None` if
+    /// there were none.
     pub(super) fn beyond(&self, tokens: u64) -> Option<u64> {
         let mut longer = Bucket::default();
         self.buckets.iter().filter(|bucket| bucket.mean() > Some(tokens)).for_each(|bucket| longer.add(*bucket));
@@ -62,7 +64,8 @@ impl Lengths {
         self.all = Bucket::default();
         for bucket in &mut self.buckets {
             let answers = bucket.answers / 2;
-            // To the mean, not to half of the sum: an odd answer that goes takes its share along.
+            // Computed from the mean rather than by halving the sum: an answer lost to rounding takes its share of the
+            // tokens with it.
             let tokens = bucket.mean().unwrap_or(0) as u32 * answers;
             *bucket = Bucket { answers, tokens };
             self.all.add(*bucket);
@@ -70,14 +73,14 @@ impl Lengths {
     }
 }
 
-impl Voice for Lengths {
+impl Average for Lengths {
     fn learn(&mut self, tokens: u64) {
         if self.answers() >= Self::MEMORY {
             self.fade();
         }
         let tokens = tokens.min(LONGEST);
         let bucket = tokens.checked_ilog2().map_or(0, |log| log as usize + 1);
-        // At most `MEMORY` answers of `LONGEST` tokens: far from overflow.
+        // At most `MEMORY` answers of `LONGEST` tokens, which is far from overflow.
         let answer = Bucket { answers: ONE, tokens: ONE * tokens as u32 };
         self.buckets[bucket].add(answer);
         self.all.add(answer);
@@ -100,12 +103,12 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_expected_where_nothing_was_seen() {
+    fn without_answers_no_length_is_expected() {
         assert_eq!((Lengths::default().mean(), Lengths::default().beyond(0)), (0, None));
     }
 
     #[test]
-    fn the_longer_an_answer_has_become_the_longer_it_is_expected_to_be() {
+    fn the_expected_length_grows_with_the_streamed_length() {
         let lengths = lengths([0, 10, 10, 100, 1000, 1000, 9000]);
         assert_eq!(lengths.mean(), 11_120_u64.div_ceil(7));
         let expected = [0, 10, 99, 100, 1000, 9000].map(|tokens| lengths.beyond(tokens));
@@ -113,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_of_one_length_are_expected_to_be_that_long_however_far_they_have_come() {
+    fn answers_of_one_length_are_expected_to_have_that_length() {
         for length in [1, 2, 3, 255, 256, 300, LONGEST] {
             let lengths = lengths([length; 500]);
             assert_eq!(
@@ -124,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_seen_fades() {
+    fn old_answers_fade() {
         let mut lengths = lengths([4000; 1000]);
         (0..800).for_each(|_| lengths.learn(50));
         assert_eq!((lengths.mean(), lengths.beyond(51)), (50, None));
@@ -132,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_answer_now_and_then_is_not_forgotten() {
+    fn occasional_long_answers_are_not_forgotten() {
         let mut lengths = Lengths::default();
         for n in 0..10_000 {
             lengths.learn(if n % 100 == 0 { 4000 } else { 100 });
@@ -141,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn no_length_overflows() {
+    fn extreme_lengths_do_not_overflow() {
         let lengths = lengths((0..1000).map(|n| if n % 2 == 0 { u64::MAX } else { 0 }));
         assert!(lengths.mean() <= LONGEST && lengths.beyond(u64::MAX).is_none());
     }

@@ -1,4 +1,4 @@
-//! What is asked of a ledger, and what it answers.
+//! The ledger's arguments and results.
 
 use std::time::Duration;
 
@@ -12,36 +12,36 @@ use crate::domain::{
     usage::{Usage, UsageSource},
 };
 
-/// How much a request must fit with, and how much it holds: the setting `token_admission`.
+/// How many tokens must fit for a request to be admitted, and how many it holds: the setting `token_admission`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TokenAdmission {
-    /// The prompt must fit; the expected output is held beside it, whether it fits or not.
+    /// The prompt must fit. The expected output is held too, even if it does not fit.
     Adaptive,
-    /// All that the request may consume must fit; the output is bounded to what does.
+    /// Everything that the request may consume must fit. The output is limited to the room that is left.
     Strict {
         /// Output tokens held by a request that declares no maximum.
         strict_output: u64,
     },
 }
 
-/// A request that wants to be admitted.
+/// A request to admit.
 #[derive(Debug, Clone, Copy)]
 pub struct Ask {
     /// The route that was called.
     pub route: Route,
     /// UTF-8 bytes of the prompt's text, inline data not counted.
     pub prompt_bytes: u64,
-    /// Tokens that the prompt names by their numbers.
+    /// Tokens that the prompt gives as numeric ids.
     pub prompt_ids: u64,
-    /// The maximum of output tokens as the request declares it: of one choice. `None` if it declares none.
+    /// The declared maximum of output tokens for one choice. `None` if the request declares none.
     pub declared_output: Option<u64>,
-    /// Choices to answer, 1 if the request does not say.
+    /// Choices to return; 1 if the request does not say.
     pub n: u64,
-    /// Choices to generate, of which `n` are answered; `None` if the request does not say.
+    /// Choices to generate, of which the upstream returns `n`. `None` if the request does not say.
     pub best_of: Option<u64>,
-    /// What is known about the slug.
+    /// The slug's estimates.
     pub slug: SlugEstimate,
-    /// The setting in force.
+    /// The current setting.
     pub admission: TokenAdmission,
 }
 
@@ -56,28 +56,29 @@ impl Ask {
         text.saturating_add(self.prompt_ids).min(MAX_HOLD)
     }
 
-    /// The prompt's bytes as far as its tokens come from them: where some do not, no ratio can be learned.
+    /// The prompt's bytes, for learning the ratio. 0 if the prompt has numeric ids, because its tokens then do not all
+    /// come from its text.
     pub fn taught_bytes(&self) -> u64 {
         if self.prompt_ids == 0 { self.prompt_bytes } else { 0 }
     }
 
-    /// Output tokens to expect of one choice.
+    /// The output tokens expected of one choice.
     pub(super) fn expected_output(&self, own: Option<&Learned>) -> u64 {
         own.and_then(|own| own.mean_output(self.route)).unwrap_or(self.slug.mean_output)
     }
 
-    /// The most that the request declares to generate, in all choices together.
+    /// The declared maximum of output tokens, for all choices together.
     fn declared_output(&self) -> Option<u64> {
         Some(self.declared_output?.saturating_mul(self.choices()).min(MAX_HOLD))
     }
 
-    /// The most that the request may generate in strict admission, in all choices together.
+    /// The most output tokens that the request may generate in strict admission, for all choices together.
     fn strict_output(&self, strict_output: u64) -> u64 {
-        // Whoever declares none gets at least a token a choice.
+        // A request without a declared maximum gets at least one token for each choice.
         self.declared_output().unwrap_or(strict_output.max(self.choices()).min(MAX_HOLD))
     }
 
-    /// Output tokens that must fit beside the prompt.
+    /// Output tokens that must fit in addition to the prompt.
     pub(super) fn least_output(&self) -> u64 {
         match self.admission {
             TokenAdmission::Strict { strict_output } if self.route.generates() => {
@@ -87,8 +88,8 @@ impl Ask {
         }
     }
 
-    /// What to hold for output, if so many tokens are expected of one choice and so many are left beside the prompt, at
-    /// least [`Self::least_output`].
+    /// The output to hold if each choice is expected to have `expected` tokens and `left` tokens are left after the
+    /// prompt. `left` is at least [`Self::least_output`].
     pub(super) fn output(&self, expected: u64, left: u64) -> Output {
         if !self.route.generates() {
             return Output { held: 0, most: 0, max_each: None };
@@ -107,41 +108,41 @@ impl Ask {
     }
 }
 
-/// What a request holds for its output, in tokens.
+/// The tokens that a request holds for its output.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Output {
     pub(super) held: u64,
-    /// What it will not exceed, in all choices together, if the upstream keeps to what it is asked.
+    /// The most output, for all choices together, if the upstream respects the maximum that it is sent.
     most: u64,
-    /// In strict admission: the maximum of one choice to send upstream.
+    /// In strict admission: the maximum for one choice to send upstream.
     pub(super) max_each: Option<u64>,
 }
 
-/// A request was admitted.
+/// An admitted request.
 #[derive(Debug)]
 pub struct Admitted {
-    /// To be settled or released, once.
+    /// Must be settled or released exactly once.
     pub hold: Hold,
-    /// In strict admission, on a route with output: the maximum of one choice, in tokens, to send upstream. Never above
-    /// the declared one.
+    /// In strict admission, on a route with output: the maximum for one choice, in tokens, to send upstream. Never
+    /// above the declared one.
     pub output_max: Option<u64>,
-    /// After this admission.
+    /// The state of the limits after this admission.
     pub standings: Standings,
 }
 
-/// What a running request holds in the cells of its path. It is neither copied nor dropped: [`super::Ledger::settle`]
-/// or [`super::Ledger::release`] takes it back, on the ledger that gave it.
+/// What a running request holds in the cells of its path. Do not drop it: pass it to [`super::Ledger::settle`] or
+/// [`super::Ledger::release`] of the ledger that returned it.
 #[derive(Debug)]
-#[must_use = "what it holds stays held until it is settled or released"]
+#[must_use = "its tokens stay held until it is settled or released"]
 pub struct Hold {
     pub(super) places: Places,
     pub(super) tokens: u64,
     pub(super) admitted_ns: u64,
     pub(super) route: Route,
     prompt_tokens: u64,
-    /// What the output will not exceed, if the upstream keeps to what it is asked.
+    /// The most output, if the upstream respects the maximum that it is sent.
     most: u64,
-    /// Once more output than this has streamed it is worth looking again.
+    /// A review is due once more than this many output tokens have streamed.
     review_above: u64,
     slug: SlugId,
     prompt_bytes: u64,
@@ -149,7 +150,7 @@ pub struct Hold {
 }
 
 impl Hold {
-    /// How many tokens stream between two looks at what is held: fewer are not worth the lock.
+    /// Tokens that stream between two reviews. A smaller step is not worth taking the lock.
     const STEP: u64 = 256;
 
     pub(super) fn new(
@@ -166,23 +167,23 @@ impl Hold {
         Self { places, tokens, admitted_ns, route, prompt_tokens, most, review_above, slug, prompt_bytes, n }
     }
 
-    /// The prompt's estimate, in tokens: what is billed for it if nobody reports better.
+    /// The prompt's estimate, in tokens. It is billed if nothing reports a better figure.
     pub fn prompt_tokens(&self) -> u64 {
         self.prompt_tokens
     }
 
-    /// Whether so much has streamed, in output tokens, that [`super::Ledger::review`] is due. Needs no lock.
+    /// Whether [`super::Ledger::review`] is due after `streamed` output tokens. Needs no lock.
     pub fn is_due(&self, streamed: u64) -> bool {
         streamed > self.review_above
     }
 
-    /// What one choice has of so many output tokens.
+    /// One choice's share of `streamed` output tokens.
     pub fn each(&self, streamed: u64) -> u64 {
         streamed / self.n.max(1)
     }
 
-    /// Holds what is expected of a request that has streamed so many output tokens, if so many are of each choice: never
-    /// less than before, and always more than has streamed. Gives by how much it has grown.
+    /// Raises what is held after `streamed` output tokens, if each choice is expected to have `expected` tokens in the
+    /// end. Never holds less than before, and always more than has streamed. Returns the increase.
     pub(super) fn review(&mut self, streamed: u64, expected: Option<u64>) -> u64 {
         let streamed = streamed.min(MAX_HOLD);
         let held = self.tokens - self.prompt_tokens;
@@ -197,36 +198,37 @@ impl Hold {
         output - held
     }
 
-    /// What can be learned once it has ended; nothing from figures of our own.
+    /// The sample to learn from when the request has ended. `None` if the usage is our own count.
     pub(super) fn sample(&self, usage: Usage, source: UsageSource) -> Option<Sample> {
         let Self { slug, route, prompt_bytes, n, .. } = *self;
         (source == UsageSource::Upstream).then_some(Sample { slug, route, prompt_bytes, n, usage })
     }
 }
 
-/// How one limit stands.
+/// The state of one limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Standing {
-    /// Which limit.
+    /// The limit.
     pub limit: EffectiveLimit,
-    /// What is recorded in its window, or on its day.
+    /// The amount recorded in its window or on its day.
     pub used: u64,
     /// What running requests hold against it.
     pub held: u64,
-    /// How long until a rolling window would be empty, if what runs ended now with what it holds and nobody spent more;
-    /// `None` if it is empty. For DAY until midnight.
+    /// Time until a rolling window is empty, assuming that running requests end now at their held amounts and no others
+    /// arrive. `None` if it is empty. For DAY: the time until midnight.
     pub reset: Option<Duration>,
-    /// Whether its window, or its day, has seen a request, ended or running.
+    /// Whether there was a request in its window or on its day, ended or running.
     pub begun: bool,
 }
 
 impl Standing {
-    /// What is left; never below 0.
+    /// The amount left; never below 0.
     pub fn left(&self) -> u64 {
         self.limit.limit.threshold.get().saturating_sub(self.used.saturating_add(self.held))
     }
 
-    /// When it is reset, in ms of Unix time: a day's end is exact, how long a window lasts is counted from now.
+    /// When it resets, in ms of Unix time. For DAY this is the exact end of the day; for a window it is counted from
+    /// `now`.
     pub fn reset_at_unix_ms(&self, now: Now) -> Option<u64> {
         match self.limit.limit.unit {
             Unit::Day => Some(now.day().end_unix_ms()),
@@ -237,46 +239,47 @@ impl Standing {
         }
     }
 
-    /// Whether others draw on it too: it is anchored on an ancestor.
+    /// Whether other groups share it: it is counted at an ancestor.
     pub fn is_shared(&self) -> bool {
         self.limit.counted_at != 0
     }
 }
 
-/// The limit of each type with the least left, the nearest of equals; `None` without a limit of the type.
+/// The limit of each type with the least left, the nearest one if several are equal. `None` if there is no limit of the
+/// type.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Standings {
-    /// In requests.
+    /// The limit on requests.
     pub requests: Option<Standing>,
-    /// In tokens.
+    /// The limit on tokens.
     pub tokens: Option<Standing>,
 }
 
-/// A request was refused, and has taken nothing anywhere.
+/// A refused request, which has taken nothing from any limit.
 ///
-/// Of several limits that stop it, the one reported is the one that does so longest, so that `retry_after` is true of
-/// all of them.
+/// If several limits refuse it, the one with the longest wait is reported, so that `retry_after` is enough for all of
+/// them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Refusal {
-    /// The limit, by its place among those asked.
+    /// The limit's index in the list that was checked.
     pub index: usize,
     /// The limit.
     pub limit: EffectiveLimit,
-    /// What is recorded against it.
+    /// The amount recorded against it.
     pub used: u64,
     /// What running requests hold against it.
     pub held: u64,
-    /// What was asked of it: one request, or the tokens that had to fit.
+    /// The amount requested of it: one request, or the tokens that had to fit.
     pub asked: u64,
-    /// When enough room will be there, if running requests end now with what they hold and nobody else spends. Waiting
-    /// exactly so long is enough. `None` if there never will be.
+    /// Time until there is enough room, assuming that running requests end now at their held amounts and no others
+    /// arrive. Waiting exactly this long is enough. `None` if there never will be room.
     pub retry_after: Option<Duration>,
-    /// As they are.
+    /// The current state of the limits.
     pub standings: Standings,
 }
 
 impl Refusal {
-    /// The wait in whole seconds, at least one and rounded up, so that it is enough. `None` if it never is.
+    /// The wait in whole seconds, rounded up so that it is enough, and at least 1. `None` if there never will be room.
     pub fn retry_after_s(&self) -> Option<u64> {
         self.retry_after.map(|wait| wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0)).max(1))
     }

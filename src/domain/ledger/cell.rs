@@ -1,7 +1,7 @@
-//! What one group consumes of one slug: the figures that every limit on the pair is held against.
+//! The consumption of one slug by one group. Every limit on the pair is checked against it.
 //!
-//! They belong to the pair and not to a limit, so a limit that is set later finds them. An idle cell is small: the four
-//! rings of the rolling windows exist only while something was recorded of late.
+//! The figures belong to the pair, not to a limit, so a limit that is set later includes earlier consumption. An idle
+//! cell is small: the four rings of the rolling windows exist only while there are recent records.
 
 use std::time::Duration;
 
@@ -14,16 +14,16 @@ use crate::domain::{
     window::{Span, Window},
 };
 
-/// Untouched for so long, all rolling windows are empty.
+/// After this long without a change, all rolling windows are empty.
 const WINDOWS_EMPTY_NS: u64 = 2 * Span::Minute.length_ns();
-/// Untouched for so long, no DAY that is still kept has a sum. Monotonic, so that a wall clock that jumps ahead and is
-/// set back finds everything.
-const DAYS_OVER_NS: u64 = 3 * 86_400_000_000_000;
+/// After this long without a change, no stored DAY sum is needed any more. It is monotonic time, so that no sum is lost
+/// if the wall clock jumps ahead and is set back.
+const DAYS_EXPIRED_NS: u64 = 3 * 86_400_000_000_000;
 
-/// One moment, in every unit that a limit counts in.
+/// One moment, in every unit that limits use.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Moment {
-    /// Never before that of an earlier call.
+    /// Never earlier than in an earlier call.
     pub(super) ns: u64,
     pub(super) day: Day,
     until_midnight: Duration,
@@ -34,14 +34,14 @@ impl Moment {
         Self { ns, day: now.day(), until_midnight: now.until_midnight() }
     }
 
-    /// How a limit stands that nothing was ever held against.
+    /// The state of a limit that nothing was ever counted against.
     pub(super) fn untouched(&self, limit: &EffectiveLimit) -> Standing {
         let reset = (limit.limit.unit == Unit::Day).then_some(self.until_midnight);
         Standing { limit: *limit, used: 0, held: 0, reset, begun: false }
     }
 }
 
-/// What counts against one limit.
+/// The amounts that count against one limit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Figures {
     pub(super) used: u64,
@@ -63,10 +63,10 @@ pub(super) struct Cell {
     touched_ns: u64,
     windows: Option<Box<Windows>>,
     days: Days,
-    /// From this group's own requests.
+    /// Learned from this group's own requests.
     pub(super) learned: Learned,
     pub(super) key: (GroupId, SlugId),
-    /// The group is gone: the cell goes with its last running request.
+    /// The group was deleted. The cell is freed when its last running request ends.
     pub(super) removed: bool,
 }
 
@@ -84,32 +84,32 @@ impl Cell {
         }
     }
 
-    /// A request begins: it counts against rates at once, and is held against the DAY.
+    /// Begins a request. It counts against rates at once, and is held against the DAY limit.
     pub(super) fn begin(&mut self, at: &Moment, tokens: u64) {
         self.running = self.running.saturating_add(1);
         self.hold(tokens);
         self.record(LimitType::Request, at, 0, 1);
     }
 
-    /// A running request holds so many tokens more.
+    /// Holds more tokens for a running request.
     pub(super) fn hold(&mut self, tokens: u64) {
         self.held = self.held.saturating_add(tokens);
     }
 
-    /// A running request has ended, and holds nothing any more.
+    /// Ends a running request and returns the tokens that it held.
     pub(super) fn end(&mut self, at: &Moment, tokens: u64) {
         self.touched_ns = at.ns;
         self.running = self.running.saturating_sub(1);
         self.held = self.held.saturating_sub(tokens);
     }
 
-    /// A request that has ended is billed.
+    /// Bills a request that has ended.
     pub(super) fn bill(&mut self, at: &Moment, tokens: u64) {
         self.record(LimitType::Token, at, 0, tokens);
         self.days.add(at.day, 1, tokens);
     }
 
-    /// Enters an amount into the rolling windows, as of `ago_ns` ago.
+    /// Records an amount in the rolling windows, as of `ago_ns` ago.
     pub(super) fn record(&mut self, what: LimitType, at: &Moment, ago_ns: u64, amount: u64) {
         self.touched_ns = at.ns;
         let windows = self.windows.get_or_insert_default();
@@ -120,7 +120,7 @@ impl Cell {
         }
     }
 
-    /// A request admitted at `admitted_ns` no longer counts against rates, as far as it still does.
+    /// Removes a request admitted at `admitted_ns` from the request rates, if it still counts there.
     pub(super) fn take_back_request(&mut self, at: &Moment, admitted_ns: u64) {
         let Some(windows) = &mut self.windows else { return };
         for span in [Span::Second, Span::Minute] {
@@ -130,7 +130,7 @@ impl Cell {
         }
     }
 
-    /// Sets a DAY's sums.
+    /// Sets the sums of a day.
     pub(super) fn load_day(&mut self, at: &Moment, day: Day, requests: u64, tokens: u64) {
         self.touched_ns = at.ns;
         *self.days.slot(day) = Sum { day, requests, tokens };
@@ -144,14 +144,14 @@ impl Cell {
         let held = match (what, unit) {
             (LimitType::Token, _) => self.held,
             (LimitType::Request, Unit::Day) => self.running,
-            // Recorded when it was admitted.
+            // It was recorded at admission.
             (LimitType::Request, _) => 0,
         };
         Figures { used, held }
     }
 
-    /// How long until a limit that stops so much now lets it pass, if what runs ends now with what it holds and nothing
-    /// more comes; `None` if never.
+    /// Time until this limit could admit `asked`, assuming that running requests end now at their held amounts and no
+    /// others arrive. `None` if it never can.
     pub(super) fn wait(&mut self, limit: &EffectiveLimit, asked: u64, at: &Moment) -> Option<Duration> {
         let threshold = limit.limit.threshold.get();
         if asked > threshold {
@@ -162,7 +162,7 @@ impl Cell {
         let excess = figures.sum().saturating_add(asked).saturating_sub(threshold);
         let Some(span) = span(unit) else { return Some(at.until_midnight) };
         let freed = self.window(what, span, at).and_then(|window| window.until_freed(excess, figures.held));
-        // Without rings there is only what running requests hold, which would be recorded now.
+        // Without rings, only held amounts count. They would be recorded now.
         Some(freed.unwrap_or(span.length()))
     }
 
@@ -171,7 +171,7 @@ impl Cell {
         let figures = self.figures(what, unit, at);
         let reset = match span(unit) {
             None => Some(at.until_midnight),
-            // It would be recorded now, behind everything else.
+            // The held amount would be recorded now, after everything else.
             Some(span) if figures.held > 0 => Some(span.length()),
             Some(span) => self.window(what, span, at).and_then(|window| window.until_empty()),
         };
@@ -182,16 +182,16 @@ impl Cell {
         Standing { limit: *limit, used: figures.used, held: figures.held, reset, begun }
     }
 
-    /// Frees the rings once all have run empty.
-    pub(super) fn rest(&mut self, now_ns: u64) {
+    /// Frees the rings if all of them are empty.
+    pub(super) fn free_empty_windows(&mut self, now_ns: u64) {
         if self.untouched_for(now_ns) >= WINDOWS_EMPTY_NS {
             self.windows = None;
         }
     }
 
-    /// Whether nothing in it can ever matter again.
-    pub(super) fn is_over(&self, now_ns: u64) -> bool {
-        self.running == 0 && (self.removed || self.untouched_for(now_ns) >= DAYS_OVER_NS)
+    /// Whether the cell can be freed: nothing in it is needed any more.
+    pub(super) fn is_expired(&self, now_ns: u64) -> bool {
+        self.running == 0 && (self.removed || self.untouched_for(now_ns) >= DAYS_EXPIRED_NS)
     }
 
     fn untouched_for(&self, now_ns: u64) -> u64 {
@@ -205,7 +205,7 @@ impl Cell {
     }
 }
 
-/// The window that a unit counts over; `None` for the calendar day.
+/// The rolling window of a unit; `None` for the calendar day.
 fn span(unit: Unit) -> Option<Span> {
     match unit {
         Unit::Second => Some(Span::Second),
@@ -236,7 +236,7 @@ impl Windows {
     }
 }
 
-/// The sums of three dates: a clock that was set back finds what it had counted.
+/// The sums of three dates. If the clock is set back, the earlier date's sums are still there.
 #[derive(Debug, Default)]
 struct Days([Sum; 3]);
 
@@ -277,8 +277,8 @@ impl Days {
         sum.tokens = sum.tokens.saturating_add(tokens);
     }
 
-    /// The date's slot. A date that has none takes an empty one, else that of the date farthest from it, in whatever
-    /// order dates come.
+    /// The date's slot. A new date takes an empty slot, or else replaces the stored date that is farthest from it. The
+    /// order of the dates does not matter.
     fn slot(&mut self, day: Day) -> &mut Sum {
         let distance = |sum: &Sum| match sum {
             sum if sum.day == day => u64::MAX,
@@ -300,7 +300,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn three_dates_are_kept_in_whatever_order_they_come() {
+    fn three_dates_are_kept_in_any_order() {
         let mut days = Days::default();
         for day in [20_000, 19_999, 19_998, 20_000] {
             days.add(Day(day), 1, u64::from(day));
@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_was_a_year_ahead_for_a_moment_finds_today_again() {
+    fn todays_sums_survive_a_clock_that_was_briefly_a_year_ahead() {
         let mut days = Days::default();
         days.add(Day(20_000), 1, 10);
         days.add(Day(20_365), 1, 20);

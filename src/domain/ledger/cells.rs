@@ -1,7 +1,8 @@
-//! The cells of one tree: found by (group, slug), then kept by place.
+//! The cells of one tree. They are looked up by (group, slug), then addressed by place.
 //!
-//! A cell with a running request keeps its place, so a hold names places and its settlement looks nothing up. The
-//! others are swept as calls come in, a few a call: a group gone quiet costs no rings, one forgotten costs nothing.
+//! A cell with a running request keeps its place, so a hold stores places and settling needs no lookup. Each admission
+//! sweeps a few of the other cells. A group without recent calls uses no memory for rings, and one that has been idle
+//! for long uses none at all.
 
 use arrayvec::ArrayVec;
 
@@ -14,17 +15,17 @@ use crate::domain::{
     id::{GroupId, SlugId},
 };
 
-/// The places of a path's cells, own group first.
+/// The places of the cells of a path, own group first.
 pub(super) type Places = ArrayVec<usize, MAX_LEVELS>;
 
 #[derive(Debug, Default)]
 pub(super) struct Cells {
-    /// The places of a group's cells: few, one for each slug that it or a group below it has called.
+    /// The places of a group's cells. They are few: one for each slug that the group or a descendant has called.
     by_group: IdMap<GroupId, Vec<(SlugId, usize)>>,
     slots: Vec<Option<Cell>>,
     free: Vec<usize>,
-    /// Where the next sweep goes on.
-    hand: usize,
+    /// The place of the last swept cell.
+    cursor: usize,
 }
 
 impl Cells {
@@ -33,7 +34,7 @@ impl Cells {
         self.by_group.is_empty()
     }
 
-    /// Places, free ones included.
+    /// The number of places, including free ones.
     pub(super) fn len(&self) -> usize {
         self.slots.len()
     }
@@ -70,30 +71,30 @@ impl Cells {
         self.slots.get_mut(place)?.as_mut()
     }
 
-    /// Looks at the next few cells: frees what has run empty.
+    /// Visits the next `budget` cells, and frees rings and cells that are no longer needed.
     pub(super) fn sweep(&mut self, now_ns: u64, budget: usize) {
         for _ in 0..budget.min(self.slots.len()) {
-            self.hand = if self.hand + 1 < self.slots.len() { self.hand + 1 } else { 0 };
-            if let Some(cell) = self.get_mut(self.hand) {
-                cell.rest(now_ns);
+            self.cursor = if self.cursor + 1 < self.slots.len() { self.cursor + 1 } else { 0 };
+            if let Some(cell) = self.get_mut(self.cursor) {
+                cell.free_empty_windows(now_ns);
             }
-            self.drop_if_over(self.hand, now_ns);
+            self.drop_if_expired(self.cursor, now_ns);
         }
     }
 
-    /// A group is gone: its cells go now, or with their last running request.
+    /// Removes a deleted group's cells: now, or when their last running request ends.
     pub(super) fn remove_group(&mut self, group: GroupId, now_ns: u64) {
         for (_, place) in self.by_group.get(&group).cloned().unwrap_or_default() {
             if let Some(cell) = self.get_mut(place) {
                 cell.removed = true;
             }
-            self.drop_if_over(place, now_ns);
+            self.drop_if_expired(place, now_ns);
         }
     }
 
-    pub(super) fn drop_if_over(&mut self, place: usize, now_ns: u64) {
+    pub(super) fn drop_if_expired(&mut self, place: usize, now_ns: u64) {
         let Some(slot) = self.slots.get_mut(place) else { return };
-        if let Some(cell) = slot.take_if(|cell| cell.is_over(now_ns)) {
+        if let Some(cell) = slot.take_if(|cell| cell.is_expired(now_ns)) {
             let (group, _) = cell.key;
             if let Some(places) = self.by_group.get_mut(&group) {
                 places.retain(|(_, known)| *known != place);
