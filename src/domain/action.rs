@@ -1,11 +1,11 @@
-//! What operators do, as `noun.verb`: a change's record says which of these it is, and the audit log is searched by it.
-//! Records hold the words, so a word is never changed or taken away.
+//! The operators' actions, as `noun.verb`. A change's record names its action, and the audit log can be filtered by it.
+//! Records store these names, so a name is never changed or removed.
 
 macro_rules! actions {
     ($($name:ident = $word:literal,)+) => {
         $(#[doc = concat!("`", $word, "`")] pub const $name: &str = $word;)+
 
-        /// All of them.
+        /// All actions.
         pub const ALL: &[&str] = &[$($word),+];
     };
 }

@@ -1,9 +1,9 @@
-//! What went on lately: figures of each minute of the last day, and their sums over the last 60 seconds.
+//! Recent activity: figures for each minute of the last day, and sums over the last 60 seconds.
 //!
-//! All of it is made of counters that only grow, read every now and then by somebody who passes `now`: what is between
-//! two readings belongs to the minute of the second one. Minutes follow the wall clock, the last 60 seconds the
-//! monotonic one. A minute in which nobody read has no figures, which is not the same as none: it is a gap. Minutes that
-//! a wall clock that was set back has yet to come to are dropped, so that none is counted twice.
+//! Both come from counters that only grow. The caller reads the counters from time to time and passes `now`; the
+//! difference between two readings belongs to the minute of the second one. Minutes follow the wall clock, the last 60
+//! seconds the monotonic clock. A minute without a reading is a gap, which differs from a minute with zero requests. If
+//! the wall clock is set back, minutes that are now in the future are dropped, so that none is counted twice.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -11,31 +11,31 @@ use serde::{Deserialize, Serialize};
 
 use super::day::Now;
 
-/// A minute.
+/// Milliseconds in a minute.
 pub const MINUTE_MS: u64 = 60_000;
 
-/// So many minutes are kept: a day.
+/// The number of minutes that are kept: a day.
 pub const MINUTES: u64 = 24 * 60;
 
-/// What "now" is a sum over.
+/// The period of [`Activity::last_60_s`].
 const NOW_NS: u64 = 60 * SECOND_NS;
 
-/// By so much a wall clock is corrected every now and then: the minute that has begun goes on.
+/// The largest step back that counts as a correction of the wall clock: the current minute continues.
 const CORRECTION_MS: u64 = 10_000;
 
-/// How far apart two readings are at least that are kept for it.
+/// The least time between two stored readings.
 const SECOND_NS: u64 = 1_000_000_000;
 
-/// Of a time, or since the start.
+/// Counts over some period, or since the start of the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Figures {
     /// Events settled.
     pub requests: u64,
-    /// Input and output tokens of them.
+    /// Their input and output tokens.
     pub tokens: u64,
-    /// Requests that a limit stopped.
+    /// Requests that a limit refused.
     pub refused: u64,
-    /// Requests that failed through us or an upstream.
+    /// Requests that failed because of Tollgate or an upstream.
     pub errors: u64,
 }
 
@@ -58,42 +58,42 @@ impl Figures {
     }
 }
 
-/// What went on lately.
+/// Recent activity.
 #[derive(Debug, Default)]
 pub struct Activity {
-    /// By the minute's number since 1970; a gap has no entry.
+    /// By the number of the minute since 1970. A gap has no entry.
     minutes: BTreeMap<u64, Figures>,
-    /// Up to when they go, Unix ms.
+    /// The time of the latest reading, Unix ms.
     until_ms: u64,
-    /// The counters as they were, and when (monotonic ns): one reading of 60 seconds ago or more, and all since.
+    /// Readings of the counters with their times (monotonic ns): one from at least 60 seconds ago, and all since.
     read: VecDeque<(u64, Figures)>,
-    /// The counters as they were read last.
+    /// The latest reading of the counters.
     last: Figures,
 }
 
-/// The minutes of the last day that are complete, without those before the first that is known.
+/// The complete minutes of the last day, from the first one with figures on.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Series {
-    /// When the first one began, Unix ms.
+    /// When the first minute began, Unix ms.
     pub first_ms: u64,
     /// `None` is a gap.
     pub minutes: Vec<Option<Figures>>,
 }
 
 impl Activity {
-    /// Goes on from what was kept: figures by their minute's number.
+    /// Continues from stored figures, each with the number of its minute.
     pub fn resume(minutes: impl IntoIterator<Item = (u64, Figures)>) -> Self {
         let minutes: BTreeMap<_, _> = minutes.into_iter().collect();
         let until_ms = minutes.last_key_value().map_or(0, |(last, _)| last.saturating_mul(MINUTE_MS));
         Self { minutes, until_ms, ..Self::default() }
     }
 
-    /// What is to be kept, in order.
+    /// The figures to store, in order.
     pub fn minutes(&self) -> impl Iterator<Item = (u64, Figures)> {
         self.minutes.iter().map(|(minute, figures)| (*minute, *figures))
     }
 
-    /// Takes in the counters as they are now. They begin at nothing with the process.
+    /// Records a reading of the counters. They start at zero with the process.
     pub fn read(&mut self, now: Now, counters: Figures) {
         let minute = self.turn_to(now.unix_ms);
         let more = counters.since(std::mem::replace(&mut self.last, counters));
@@ -108,7 +108,7 @@ impl Activity {
         }
     }
 
-    /// The minute that counts now, and no minute after it or more than a day before it.
+    /// Returns the current minute. Drops later minutes if the clock was set back, and those more than a day old.
     fn turn_to(&mut self, unix_ms: u64) -> u64 {
         let set_back_ms = self.until_ms.saturating_sub(unix_ms);
         if set_back_ms > CORRECTION_MS {
@@ -122,20 +122,20 @@ impl Activity {
         minute
     }
 
-    /// The sums over the last 60 seconds, of the counters as they are now.
+    /// The sums over the last 60 seconds, given the current counters.
     pub fn last_60_s(&self, now: Now, counters: Figures) -> Figures {
         let earlier = self.read.iter().take_while(|(at_ns, _)| at_ns + NOW_NS <= now.monotonic_ns).last();
-        // A process that is younger had counted nothing before it.
+        // If the process is younger than 60 seconds, its counters started at zero.
         counters.since(earlier.map(|(_, figures)| *figures).unwrap_or_default())
     }
 
-    /// The last minute that is complete: when it began, Unix ms, and its figures.
+    /// The last complete minute: its start, Unix ms, and its figures.
     pub fn last_minute(&self, now: Now) -> Option<(u64, Figures)> {
         let minute = (now.unix_ms / MINUTE_MS).checked_sub(1)?;
         self.minutes.get(&minute).map(|figures| (minute * MINUTE_MS, *figures))
     }
 
-    /// The minutes of the last day.
+    /// The complete minutes of the last day.
     pub fn last_day(&self, now: Now) -> Series {
         let end = now.unix_ms / MINUTE_MS;
         let first = self.minutes.range(end.saturating_sub(MINUTES)..end).next().map_or(end, |(minute, _)| *minute);
@@ -150,7 +150,7 @@ mod tests {
 
     use super::*;
 
-    /// A time of the day, with a monotonic clock that began with it.
+    /// A time of day, with a monotonic clock that started at midnight.
     fn at_s(seconds: u64) -> Now {
         const TODAY_S: u64 = 20_000 * 86_400;
         Now { monotonic_ns: seconds * SECOND_NS, unix_ms: (TODAY_S + seconds) * 1000, behind_ms: 0 }
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_minute_in_which_nobody_read_is_a_gap() {
+    fn a_minute_without_a_reading_is_a_gap() {
         let mut before = Activity::default();
         before.read(at_s(0), requests(0));
         before.read(at_s(10), requests(4));
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn a_day_is_kept() {
+    fn one_day_of_minutes_is_kept() {
         let mut activity = Activity::default();
         for minute in 0..3 * MINUTES {
             activity.read(at_s(60 * minute), requests(minute));
@@ -217,42 +217,42 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_is_set_counts_nothing_twice() {
+    fn setting_the_clock_counts_nothing_twice() {
         let mut activity = Activity::default();
         for minute in 0..5 {
             activity.read(at_s(60 * minute), requests(10 * (minute + 1)));
         }
-        // An hour forward: a gap. Back again: what was to come is dropped.
+        // An hour forward leaves a gap. When it is set back, the minutes in the future are dropped.
         activity.read(set_clock(at_s(300), 3600), requests(60));
         assert_eq!(day(&activity, set_clock(at_s(360), 3600))[..6], [[Some(10); 5].as_slice(), &[None]].concat());
         activity.read(at_s(310), requests(70));
         assert_eq!(day(&activity, at_s(360)), [Some(10); 6]);
-        // Back by some minutes: they are counted anew.
+        // Back by a few minutes: they are counted again.
         activity.read(set_clock(at_s(360), -180), requests(71));
         assert_eq!(day(&activity, set_clock(at_s(420), -180)), [Some(10), Some(10), Some(10), Some(1)]);
-        // Back by a moment: the minute goes on.
+        // Back by a moment: the minute continues.
         activity.read(at_s(420), requests(80));
         activity.read(set_clock(at_s(421), -2), requests(81));
         assert_eq!(day(&activity, at_s(480)).last(), Some(&Some(10)));
     }
 
     #[test]
-    fn now_is_the_last_60_seconds() {
+    fn the_last_60_seconds_are_summed() {
         let mut activity = Activity::default();
-        assert_eq!(activity.last_60_s(at_s(5), requests(2)), requests(2), "of a process that has just begun");
+        assert_eq!(activity.last_60_s(at_s(5), requests(2)), requests(2), "a process that has just started");
         for second in 0..300 {
             activity.read(at_s(second), requests(2 * second));
         }
         assert_eq!(activity.last_60_s(at_s(299), requests(2 * 299)), requests(120));
         assert!(activity.read.len() <= 62);
-        // Nobody has read for a while: what came since is told with what was in the 60 seconds.
+        // Without readings for a while, the sum also includes everything since the last one.
         assert_eq!(activity.last_60_s(at_s(330), requests(700)), requests(700 - 2 * 270));
         assert_eq!(activity.last_60_s(at_s(1000), requests(700)), requests(700 - 2 * 299));
     }
 
     proptest! {
         #[test]
-        fn every_request_is_in_one_minute_however_the_clock_is_read(
+        fn every_request_is_in_exactly_one_minute(
             steps in prop::collection::vec((0_u64..150, 0_u64..50), 1..200),
         ) {
             let mut activity = Activity::default();
@@ -271,7 +271,7 @@ mod tests {
         }
 
         #[test]
-        fn no_clock_makes_a_figure_that_was_not_counted(
+        fn no_clock_step_shows_more_than_was_counted(
             steps in prop::collection::vec((0_u64..90, 0_u64..50, -400_i64..400), 1..200),
         ) {
             let mut activity = Activity::default();

@@ -1,15 +1,15 @@
 //! Calendar days in UTC, and one reading of both clocks.
 //!
-//! Two clocks serve two purposes. Rolling windows follow the monotonic one, which no administrator and no NTP step can
-//! move; DAY limits and timestamps follow the wall clock, which can jump either way. Whoever reads them reads both at
-//! once and passes the [`Now`] down: nothing in `domain` reads a clock.
+//! Rolling windows use the monotonic clock, which no administrator and no NTP step can change. DAY limits and
+//! timestamps use the wall clock, which can jump either way. The caller reads both clocks at once and passes the
+//! [`Now`] down: nothing in `domain` reads a clock.
 
 use std::{ops::Range, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
 const DAY_MS: u64 = 86_400_000;
-/// An hour.
+/// Milliseconds in an hour.
 pub const HOUR_MS: u64 = 3_600_000;
 
 /// A calendar day in UTC: days since 1970-01-01.
@@ -17,12 +17,12 @@ pub const HOUR_MS: u64 = 3_600_000;
 pub struct Day(pub u32);
 
 impl Day {
-    /// The day that a moment of Unix time (ms) belongs to.
+    /// The day of a moment of Unix time (ms).
     pub fn from_unix_ms(unix_ms: u64) -> Self {
         Self(u32::try_from(unix_ms / DAY_MS).unwrap_or(u32::MAX))
     }
 
-    /// `2026-11-23`.
+    /// The date, as `2026-11-23`.
     pub fn date(self) -> String {
         let epoch = jiff::civil::date(1970, 1, 1);
         let date = epoch.checked_add(jiff::Span::new().try_days(self.0).unwrap_or_default());
@@ -50,12 +50,12 @@ impl Day {
     }
 }
 
-/// An hour in UTC: hours since 1970-01-01T00:00Z. No day of UTC has another number of them than 24.
+/// An hour in UTC: hours since 1970-01-01T00:00Z. Every UTC day has 24 of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Hour(pub u32);
 
 impl Hour {
-    /// The hour that a moment of Unix time (ms) belongs to.
+    /// The hour of a moment of Unix time (ms).
     pub fn from_unix_ms(unix_ms: u64) -> Self {
         Self(u32::try_from(unix_ms / HOUR_MS).unwrap_or(u32::MAX))
     }
@@ -74,16 +74,17 @@ impl Hour {
 /// One reading of both clocks.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Now {
-    /// Nanoseconds since some start of the process's choosing; never steps back.
+    /// Nanoseconds since an arbitrary start; never steps back.
     pub monotonic_ns: u64,
-    /// What days and timestamps go by, ms of Unix time: the wall clock, which may step either way.
+    /// The time for days and timestamps, in ms of Unix time. It is the wall clock, which may step either way.
     pub unix_ms: u64,
-    /// By how much the wall clock is behind that, in ms, where `unix_ms` waits for a clock that was set back.
+    /// How far the wall clock is behind `unix_ms`, in ms. It is above 0 while `unix_ms` waits for a clock that was set
+    /// back.
     pub behind_ms: u64,
 }
 
 impl Now {
-    /// The same moment for days and timestamps that have come to `unix_ms` already and do not go back.
+    /// The same moment, but with `unix_ms` at least as given, for days and timestamps that must not step back.
     pub fn not_before(self, unix_ms: u64) -> Self {
         let behind_ms = self.behind_ms.saturating_add(unix_ms.saturating_sub(self.unix_ms));
         Self { unix_ms: self.unix_ms.max(unix_ms), behind_ms, ..self }
@@ -94,12 +95,12 @@ impl Now {
         Day::from_unix_ms(self.unix_ms)
     }
 
-    /// What the wall clock itself says, ms of Unix time.
+    /// The wall clock's own time, in ms of Unix time.
     pub fn wall_ms(self) -> u64 {
         self.unix_ms.saturating_sub(self.behind_ms)
     }
 
-    /// How long until today's midnight UTC; more than zero.
+    /// Time until the next midnight UTC; always above zero.
     pub fn until_midnight(self) -> Duration {
         Duration::from_millis((DAY_MS - self.unix_ms % DAY_MS).saturating_add(self.behind_ms))
     }
@@ -128,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn midnight_is_ahead_at_every_moment() {
+    fn the_time_until_midnight_is_never_zero() {
         let at = |unix_ms| Now { unix_ms, ..Now::default() }.until_midnight();
         assert_eq!(at(0), Duration::from_secs(86_400));
         assert_eq!(at(DAY_MS - 1), Duration::from_millis(1));
@@ -137,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_was_set_back_has_the_longer_way_to_midnight() {
+    fn a_clock_that_was_set_back_waits_longer_for_midnight() {
         let now = Now { unix_ms: DAY_MS - 3_600_000, ..Now::default() }.not_before(DAY_MS - 1);
         assert_eq!((now.unix_ms, now.wall_ms()), (DAY_MS - 1, DAY_MS - 3_600_000));
         assert_eq!(now.until_midnight(), Duration::from_millis(3_600_000));

@@ -1,30 +1,30 @@
-//! When a delivery to a webhook is tried, tried again and given up, and how many there are in a second.
+//! The schedule of webhook deliveries: when one is tried, retried and given up, and how many are sent per second.
 //!
-//! One delivery is tried a few times and then given up. After that the receiver is probed with the next one and nothing
-//! more is given up for being out of reach: an outage of a night costs one dead letter, not thousands.
+//! A delivery is tried a few times and then given up. After that, the next delivery probes the receiver, and no more
+//! are given up while the receiver is unreachable. An outage of a night therefore makes one dead letter, not thousands.
 
 use std::time::Duration;
 
-/// Events of one delivery at most.
+/// The most events in one delivery.
 pub const BATCH_EVENTS: usize = 100;
 
-/// How long a delivery waits for more events after its first one.
+/// How long a delivery waits for more events after the first one.
 pub const BATCH_TIME: Duration = Duration::from_secs(1);
 
 /// How long one attempt may take.
 pub const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long after the first attempt another one may begin.
+/// How long after the first attempt a retry may begin.
 const RETRY_WITHIN: Duration = Duration::from_secs(15);
 
-/// What lies between a failed attempt and the next one: doubled each time, up to the second figure.
+/// The pause between a failed attempt and the next one. It doubles each time, up to the second value.
 const BACKOFF: Duration = Duration::from_secs(1);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(5);
 
-/// How often a receiver that failed is tried.
+/// How often a receiver that failed is probed.
 pub const PROBE_INTERVAL: Duration = Duration::from_secs(30);
 
-/// Whether an answer ends a delivery for good: it says that the request is wrong, and it will not become right.
+/// Whether a status ends a delivery without retries: it says that the request is wrong, and a retry would be wrong too.
 pub fn is_final(status: Option<u16>) -> bool {
     matches!(status, Some(400..500))
 }
@@ -32,24 +32,24 @@ pub fn is_final(status: Option<u16>) -> bool {
 /// What to do after a failed attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// Try again after this time.
+    /// Retry after this time.
     Retry(Duration),
-    /// It becomes a dead letter.
+    /// Make it a dead letter.
     GiveUp,
-    /// It waits, and is tried again after this time; nothing is given up for it.
+    /// Keep it, and try again after this time. Nothing is given up.
     Wait(Duration),
 }
 
 /// The attempts at one delivery.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Attempts {
-    /// How many have failed.
+    /// The number of failed attempts.
     pub failed: u32,
 }
 
 impl Attempts {
-    /// What is to be done after another attempt failed with `status`, `elapsed` after the first one began. `is_probe`: the
-    /// delivery before this one was given up.
+    /// Records a failed attempt and returns what to do next. `elapsed` is the time since the first attempt began.
+    /// `is_probe` says that the previous delivery was given up.
     pub fn failed(&mut self, status: Option<u16>, elapsed: Duration, is_probe: bool) -> Verdict {
         let backoff = BACKOFF.saturating_mul(1 << self.failed.min(8)).min(LONGEST_BACKOFF);
         self.failed = self.failed.saturating_add(1);
@@ -65,21 +65,21 @@ impl Attempts {
     }
 }
 
-/// Deliveries a second to a receiver of which it is not known how much it bears: after a start and after an outage.
+/// Deliveries per second to a receiver whose capacity is unknown: after a start and after an outage.
 const FIRST_PACE: usize = 8;
 
-/// Deliveries a second at most.
+/// The most deliveries per second.
 const FULL_PACE: usize = 256;
 
-/// How many seconds' worth of deliveries must be taken before the pace is doubled.
+/// How many seconds' worth of deliveries must be accepted before the pace doubles.
 const PACE_SECONDS: usize = 2;
 
-/// How many deliveries a second a receiver gets, so that a backlog does not flood one that has just come back.
+/// The delivery rate of a receiver. It starts low, so that a backlog does not flood a receiver that has just recovered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pace {
-    /// Deliveries a second.
+    /// Deliveries per second.
     pub per_second: usize,
-    /// Deliveries until it is doubled.
+    /// Deliveries until it doubles.
     left: usize,
 }
 
@@ -90,7 +90,7 @@ impl Default for Pace {
 }
 
 impl Pace {
-    /// Notes a delivery that was taken. True if the pace is another one now.
+    /// Records an accepted delivery. Returns whether the pace has changed.
     pub fn taken(&mut self) -> bool {
         self.left = self.left.saturating_sub(1);
         let is_faster = self.left == 0 && self.per_second < FULL_PACE;
@@ -108,7 +108,7 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// Seconds at which a delivery is tried whose attempts take `takes` each, and what happens after the last one.
+    /// The seconds at which a delivery is tried if each attempt takes `takes`, and the verdict after the last attempt.
     fn tried_at(takes: Duration, status: Option<u16>, is_probe: bool) -> (Vec<u64>, Verdict) {
         let (mut attempts, mut elapsed, mut tried) = (Attempts::default(), Duration::ZERO, Vec::new());
         loop {
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_receiver_refuses_is_not_tried_again() {
+    fn a_delivery_that_the_receiver_refuses_is_not_retried() {
         for status in [400, 404, 410, 429, 499] {
             assert_eq!(tried_at(SECOND, Some(status), false), (vec![0], Verdict::GiveUp), "{status}");
             assert_eq!(tried_at(SECOND, Some(status), true), (vec![0], Verdict::GiveUp), "{status}");
@@ -137,14 +137,14 @@ mod tests {
     }
 
     #[test]
-    fn a_probe_that_fails_gives_nothing_up() {
+    fn a_failed_probe_gives_nothing_up() {
         for status in [None, Some(301), Some(500), Some(503)] {
             assert_eq!(tried_at(SECOND, status, true), (vec![0], Verdict::Wait(PROBE_INTERVAL)));
         }
     }
 
     #[test]
-    fn a_receiver_gets_slowly_used_to_the_full_pace() {
+    fn the_pace_grows_slowly_to_its_maximum() {
         let mut pace = Pace::default();
         let mut seconds = 0.0;
         while pace.per_second < FULL_PACE {

@@ -1,4 +1,4 @@
-//! Endpoints: a slug and the upstream targets that answer for it.
+//! Endpoints: a slug and the upstream targets that serve it.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,7 +7,8 @@ use super::{
     money::Pricing,
 };
 
-/// Where an endpoint's requests may be processed; kept for the operator, it changes no routing.
+/// Where an endpoint's requests may be processed. It is stored for the operator's information and does not affect
+/// routing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Region {
     /// Anywhere.
@@ -16,7 +17,7 @@ pub enum Region {
     Eu,
 }
 
-/// What speaks at the other end. Records hold its place in this list: append only.
+/// The kind of upstream server. Records store the position in this list: append only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Provider {
     /// Any server with OpenAI's routes: vLLM, SGLang, TGI, Ollama, llama.cpp.
@@ -35,11 +36,11 @@ pub enum Provider {
 /// (`http::admin::targets`); what is stored is consistent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Target {
-    /// Who speaks there.
+    /// The kind of upstream server.
     pub provider: Provider,
-    /// As it was written, `/v1` not yet added.
+    /// As the operator wrote it, without an added `/v1`.
     pub base_url: Option<String>,
-    /// The model's name upstream; the slug when absent.
+    /// The model's name upstream; if absent, the slug.
     pub target_model: Option<String>,
     /// The credential.
     pub secret: Option<SecretId>,
@@ -54,13 +55,13 @@ pub struct Target {
 pub struct Endpoint {
     /// Its id.
     pub id: EndpointId,
-    /// The slug that it answers for.
+    /// The slug that it serves.
     pub slug: SlugId,
-    /// Where it may be processed.
+    /// Where its requests may be processed.
     pub region: Region,
     /// 1 to 8, in order of priority.
     pub targets: Vec<Target>,
-    /// What its tokens cost.
+    /// The prices of its tokens.
     pub pricing: Option<Pricing>,
     /// Unix ms.
     pub created_at_ms: u64,

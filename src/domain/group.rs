@@ -1,7 +1,7 @@
-//! Groups: a tree of customers, the models each may call and the limits on each.
+//! Groups: a tree of customers, with the models that each may call and the limits on each model.
 //!
-//! Hierarchy never changes after creation: a group's ancestors and its mode are for life. A child's mode is its
-//! parent's, so a whole tree is either INDEPENDENT or CASCADING.
+//! A group's ancestors and mode never change after its creation. A child has its parent's mode, so a whole tree is
+//! either INDEPENDENT or CASCADING.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,24 +10,24 @@ use super::{
     limit::{EffectiveLimit, Limit, LimitKind},
 };
 
-/// The most levels a tree has.
+/// The most levels of a tree.
 pub const MAX_LEVELS: usize = 5;
 
-/// How a tree's limits work together.
+/// How the limits of a tree combine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Enforcement {
-    /// The nearest declaration holds, and each group counts for itself.
+    /// The nearest declaration applies, and each group counts for itself.
     Independent,
-    /// Every declaration on the path holds, and a subtree draws on its ancestors' limits together.
+    /// Every declaration on the path applies, and a subtree shares its ancestors' limits.
     Cascading,
 }
 
 /// A model that a group may call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GroupModel {
-    /// Which.
+    /// The model's slug.
     pub slug: SlugId,
-    /// In the order in which they were written. (type, unit) is distinct, and a type has one rate limit at most.
+    /// In the order in which they were written. Each (type, unit) occurs once, and a type has at most one rate limit.
     pub limits: Vec<Limit>,
 }
 
@@ -45,34 +45,34 @@ pub struct Group {
     pub id: GroupId,
     /// The operator's own name for the customer: unique among living groups.
     pub external_entity_id: String,
-    /// For people.
+    /// A name for people.
     pub name: Option<String>,
     /// In the order in which they were written; slugs are distinct.
     pub models: Vec<GroupModel>,
     /// The mode of its tree.
     pub enforcement: Enforcement,
-    /// Absent for a root.
+    /// The parent; `None` for a root.
     pub parent: Option<GroupId>,
     /// Unix ms.
     pub created_at_ms: u64,
-    /// No call passes from it or from any descendant.
+    /// Whether calls of this group and all its descendants are refused.
     pub disabled: bool,
 }
 
 impl Group {
-    /// What it says about one model.
+    /// The group's entry for one model.
     pub fn model(&self, slug: SlugId) -> Option<&GroupModel> {
         self.models.iter().find(|model| model.slug == slug)
     }
 }
 
-/// The most limits one request can meet: four on each level.
+/// The most limits that can apply to one request: four on each level.
 pub const MAX_EFFECTIVE: usize = 4 * MAX_LEVELS;
 
 /// The limits on one slug as they apply to a group.
 pub type EffectiveLimits = arrayvec::ArrayVec<EffectiveLimit, MAX_EFFECTIVE>;
 
-/// The limits that a request for `slug` meets. `path` is the group itself, then its ancestors up to the root.
+/// The limits that apply to a request for `slug`. `path` is the group itself, then its ancestors up to the root.
 ///
 /// INDEPENDENT: for each (type, unit) the nearest declaration, counted for the group itself. CASCADING: every
 /// declaration, each counted where it was declared.
@@ -91,7 +91,7 @@ pub fn effective_limits<'a>(
                 Enforcement::Independent => 0,
                 Enforcement::Cascading => level as u8,
             };
-            // A tree has at most five levels of four limits; one that had more would be cut, never overflow.
+            // A tree has at most five levels of four limits. If there were ever more, the excess would be dropped.
             let _ = limits.try_push(EffectiveLimit { limit: *limit, source: group.id, counted_at });
         }
     }
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn independent_takes_the_nearest_of_each_type_and_unit_and_counts_it_at_home() {
+    fn independent_takes_the_nearest_of_each_type_and_unit_and_counts_it_for_the_group_itself() {
         use {LimitType::*, Unit::*};
         let team = group(1, &[(Token, Minute, 10)]);
         let plan = group(2, &[(Token, Minute, 99), (Token, Second, 5), (Request, Day, 7)]);

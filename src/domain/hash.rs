@@ -1,23 +1,24 @@
-//! A hasher for our own ids.
+//! A hasher for ids that Tollgate makes.
 //!
-//! Group and slug ids are made by us, so nobody can choose ones that collide: a folded multiplication a word is enough,
-//! and several times faster than the standard library's keyed hasher. Not for keys that a client chooses.
+//! Clients cannot choose group and slug ids, so they cannot make them collide. One folded multiplication per word is
+//! enough, and it is several times faster than the standard library's keyed hasher. Do not use it for keys that a
+//! client chooses.
 
 use std::{
     collections::HashMap,
     hash::{BuildHasherDefault, Hasher},
 };
 
-/// A map keyed by our own ids.
+/// A map keyed by ids that Tollgate makes.
 pub(crate) type IdMap<K, V> = HashMap<K, V, BuildHasherDefault<IdHasher>>;
 
-/// Hashes ids that we made.
+/// Hashes ids that Tollgate made.
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct IdHasher(u64);
 
 impl IdHasher {
-    /// The high half of the product carries what the low half loses, so both ends of the result are well mixed: the
-    /// map takes its bucket from one and its tag from the other.
+    /// Folds the high half of the product into the low half, so that both ends of the result are well mixed. The map
+    /// takes the bucket from one end and the tag from the other.
     fn fold(&mut self, word: u64) {
         const ODD: u128 = 0x9e37_79b9_7f4a_7c15;
         let product = u128::from(self.0.rotate_left(32) ^ word ^ 0x2545_f491_4f6c_dd1d) * ODD;
@@ -56,7 +57,7 @@ mod tests {
     use crate::domain::id::{GroupId, SlugId};
 
     #[test]
-    fn ids_made_in_a_row_spread_over_both_ends_of_the_hash() {
+    fn consecutive_ids_spread_over_both_ends_of_the_hash() {
         let build = BuildHasherDefault::<IdHasher>::default();
         let (mut low, mut high) = (HashSet::new(), HashSet::new());
         for n in 0..4096_u128 {
@@ -64,7 +65,7 @@ mod tests {
             low.insert(hash & 0xfff);
             high.insert(hash >> 52);
         }
-        // 4096 balls thrown fairly into 4096 bins leave 63 % of them occupied.
+        // 4096 balls thrown at random into 4096 bins occupy 63 % of them.
         assert!(low.len() > 2300, "{}", low.len());
         assert!(high.len() > 2300, "{}", high.len());
     }

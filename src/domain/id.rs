@@ -1,19 +1,19 @@
-//! Identifiers. Each kind is a type of its own, so that a group's id cannot be passed where an endpoint's is due.
+//! Identifiers. Each kind is its own type, so a group's id cannot be passed where an endpoint's is expected.
 //!
-//! A group, endpoint, secret or webhook is named by a ULID: unique without coordination, and ordered by creation, so
-//! that a list walked by id is a list in order of creation. In records it is 16 bytes, in JSON 26 characters.
+//! The id of a group, endpoint, secret or webhook is a ULID: unique without coordination and ordered by creation, so a
+//! list sorted by id is in order of creation. It takes 16 bytes in records and 26 characters in JSON.
 
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-/// The text is not the id of anything: 26 characters of Crockford's base 32 were expected.
+/// The text is not an id: 26 characters of Crockford's base 32.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InvalidId;
 
 impl fmt::Display for InvalidId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("not an id: 26 characters were expected")
+        f.write_str("not a valid id: expected 26 characters")
     }
 }
 
@@ -35,7 +35,7 @@ macro_rules! ids {
             type Err = InvalidId;
 
             fn from_str(text: &str) -> Result<Self, InvalidId> {
-                // 26 characters hold 130 bits: a first one above 7 would overflow to another id's text.
+                // 26 characters hold 130 bits. A first character above 7 would overflow into the text of another id.
                 let fits = text.starts_with(|first| matches!(first, '0'..='7'));
                 let id = ulid::Ulid::from_string(text).ok().filter(|_| fits);
                 id.map(|id| Self(id.0)).ok_or(InvalidId)
@@ -45,18 +45,18 @@ macro_rules! ids {
 }
 
 ids! {
-    /// Names a group.
+    /// The id of a group.
     GroupId,
-    /// Names an endpoint.
+    /// The id of an endpoint.
     EndpointId,
-    /// Names a stored provider credential.
+    /// The id of a stored provider credential.
     SecretId,
-    /// Names a webhook.
+    /// The id of a webhook.
     WebhookId,
-    /// Names a delivery that was given up.
+    /// The id of a dead letter.
     DeadLetterId,
 }
 
-/// What a slug's counters hang on: it stays when the slug is renamed. Given out in order, from 1.
+/// The key of a slug's counters. It stays the same when the slug is renamed. Assigned in order, from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SlugId(pub u64);

@@ -1,10 +1,10 @@
-//! Keys as they are kept: never the key, only a keyed hash of it.
+//! Keys as they are stored: only a keyed hash, never the key itself.
 
 use serde::{Deserialize, Serialize};
 
 use super::id::{GroupId, SecretId};
 
-/// A keyed hash of a whole key. `Debug` shows nothing: it is of no use to a reader and some to an attacker.
+/// A keyed hash of a whole key. `Debug` hides it: it does not help a reader and may help an attacker.
 #[derive(Clone, Copy, Serialize, Deserialize)]
 pub struct KeyHash(pub [u8; 32]);
 
@@ -14,25 +14,26 @@ impl std::fmt::Debug for KeyHash {
     }
 }
 
-/// The prefix of what operators try out. No key has it: a minted one's has an underscore, a registered one's 16 characters.
+/// The key prefix of requests from the operators' playground. No real key has it: a minted key's prefix contains an
+/// underscore, and a registered key's has 16 characters.
 pub const PLAYGROUND: &str = "playground";
 
 /// A customer's key.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ApiKey {
-    /// Its public part: unique, shown in lists and events.
+    /// The public part: unique, shown in lists and events.
     pub prefix: String,
-    /// For people.
+    /// A name for people.
     pub name: Option<String>,
-    /// Whose key it is.
+    /// The group that owns the key.
     pub group: GroupId,
-    /// What it is compared by.
+    /// The hash that a presented key is compared with.
     pub hash: KeyHash,
     /// Unix ms.
     pub created_at_ms: u64,
-    /// Unix ms; from then on it is refused.
+    /// Unix ms. The key is refused from then on.
     pub expires_at_ms: Option<u64>,
-    /// Refused while set.
+    /// The key is refused while this is set.
     pub disabled: bool,
 }
 
@@ -40,7 +41,7 @@ pub struct ApiKey {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PublicKey(pub [u8; 32]);
 
-/// What an operator key may do.
+/// The permissions of an operator key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum OperatorType {
     /// Read groups; mint, register, list, get, patch and revoke customers' keys.
@@ -51,16 +52,16 @@ pub enum OperatorType {
     ManageAll,
 }
 
-/// A key to the admin API.
+/// A key for the admin API.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct OperatorKey {
-    /// Its public part.
+    /// The public part.
     pub prefix: String,
-    /// For people.
+    /// A name for people.
     pub name: Option<String>,
-    /// What it may do.
+    /// Its permissions.
     pub operator_type: OperatorType,
-    /// What it is compared by.
+    /// The hash that a presented key is compared with.
     pub hash: KeyHash,
     /// Unix ms.
     pub created_at_ms: u64,
@@ -71,9 +72,9 @@ pub struct OperatorKey {
 pub struct StoredSecret {
     /// Its id.
     pub id: SecretId,
-    /// Unique; an upsert by name keeps the id.
+    /// Unique. An upsert by name keeps the id.
     pub name: String,
-    /// AES-256-GCM, nonce first (`crypto::seal`).
+    /// AES-256-GCM ciphertext, nonce first (`crypto::seal`).
     pub sealed: Vec<u8>,
     /// Unix ms.
     pub created_at_ms: u64,

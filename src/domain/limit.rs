@@ -1,11 +1,11 @@
-//! What a limit is. Thresholds are between 0 (nothing passes) and 2^53 - 1 (the largest integer every JSON reader
-//! keeps exact); a `Limit` with another one cannot be built.
+//! Limits. A threshold is between 0 (nothing passes) and 2^53 - 1 (the largest integer that every JSON reader keeps
+//! exact); a `Limit` with any other threshold cannot be built.
 
 use serde::{Deserialize, Serialize};
 
 use super::id::GroupId;
 
-/// What a limit counts.
+/// The quantity that a limit counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum LimitType {
     /// Prompt plus completion tokens, as billed.
@@ -14,7 +14,7 @@ pub enum LimitType {
     Request,
 }
 
-/// Over what time it counts.
+/// The time over which a limit counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Unit {
     /// A rolling second.
@@ -42,12 +42,12 @@ impl Threshold {
     /// The largest threshold.
     pub const MAX: u64 = (1 << 53) - 1;
 
-    /// `None` beyond [`Self::MAX`].
+    /// A threshold; `None` above [`Self::MAX`].
     pub fn new(value: u64) -> Option<Self> {
         (value <= Self::MAX).then_some(Self(value))
     }
 
-    /// In tokens or requests.
+    /// The value, in tokens or requests.
     pub fn get(self) -> u64 {
         self.0
     }
@@ -56,11 +56,11 @@ impl Threshold {
 /// One declared limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limit {
-    /// What it counts.
+    /// The quantity that it counts.
     pub limit_type: LimitType,
-    /// Over what time.
+    /// The time over which it counts.
     pub unit: Unit,
-    /// The most that passes.
+    /// The largest amount that passes.
     pub threshold: Threshold,
 }
 
@@ -81,7 +81,7 @@ pub struct EffectiveLimit {
     pub limit: Limit,
     /// The group that declared it.
     pub source: GroupId,
-    /// Whose consumption stands against it: an index into the request's path, 0 being the key's own group. Always 0
-    /// in INDEPENDENT, where an inherited limit is each group's own; in CASCADING the declaring group's place.
+    /// Where it is counted: an index into the request's path, 0 for the key's own group. Always 0 in INDEPENDENT, where
+    /// an inherited limit counts separately for each group. In CASCADING it is the place of the declaring group.
     pub counted_at: u8,
 }

@@ -1,7 +1,7 @@
-//! Prices and costs in exact integers: no float ever touches money.
+//! Prices and costs as exact integers. Money is never a float.
 //!
-//! A price of up to six decimals per million tokens is a whole number of 10^-12 currency units per token, so a cost is
-//! a sum of integer products and nothing is ever rounded.
+//! A price with up to six decimals per million tokens is a whole number of 10^-12 currency units per token. A cost is
+//! therefore a sum of integer products, and nothing is rounded.
 
 use std::fmt;
 
@@ -12,17 +12,17 @@ use super::usage::Usage;
 const PRICE_DECIMALS: usize = 6;
 const AMOUNT_DECIMALS: usize = 12;
 
-/// A price per million tokens, held as 10^-12 currency units per token.
+/// A price per million tokens, stored as 10^-12 currency units per token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Price(u64);
 
-/// Why a text is no price.
+/// The text is not a valid price.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InvalidPrice;
 
 impl fmt::Display for InvalidPrice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("must be a decimal string per million tokens, such as \"2.50\": up to 9 digits and 6 decimals")
+        f.write_str("must be a price per million tokens as a decimal string, such as \"2.50\", with up to 9 digits and 6 decimals")
     }
 }
 
@@ -52,7 +52,7 @@ impl fmt::Display for Price {
 pub struct Currency([u8; 3]);
 
 impl Currency {
-    /// Three capital letters.
+    /// Reads a code of three capital letters.
     pub fn parse(text: &str) -> Option<Self> {
         let code: [u8; 3] = text.as_bytes().try_into().ok()?;
         code.iter().all(u8::is_ascii_uppercase).then_some(Self(code))
@@ -65,16 +65,16 @@ impl fmt::Display for Currency {
     }
 }
 
-/// What an endpoint's tokens cost, per million.
+/// The prices of an endpoint's tokens, per million.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pricing {
-    /// In which currency.
+    /// The currency.
     pub currency: Currency,
-    /// Prompt tokens that did not come from cache.
+    /// The price of prompt tokens that did not come from cache.
     pub input: Price,
-    /// Generated tokens.
+    /// The price of generated tokens.
     pub output: Price,
-    /// Prompt tokens from cache.
+    /// The price of prompt tokens from cache.
     pub cached: Price,
 }
 
@@ -82,8 +82,8 @@ impl Pricing {
     /// The cost of one request.
     pub fn cost(&self, usage: &Usage) -> Cost {
         let part = |tokens: u64, price: Price| u128::from(tokens) * u128::from(price.0);
-        let fresh = usage.input.saturating_sub(usage.cached);
-        let amount = part(fresh, self.input)
+        let uncached = usage.input.saturating_sub(usage.cached);
+        let amount = part(uncached, self.input)
             .saturating_add(part(usage.cached, self.cached))
             .saturating_add(part(usage.output, self.output));
         Cost { currency: self.currency, amount }
@@ -93,20 +93,20 @@ impl Pricing {
 /// An amount of money.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cost {
-    /// In which currency.
+    /// The currency.
     pub currency: Currency,
-    /// In 10^-12 units of it.
+    /// In 10^-12 units of the currency.
     pub amount: u128,
 }
 
 impl Cost {
-    /// The exact amount as a decimal string without needless zeros.
+    /// The exact amount as a decimal string without trailing zeros.
     pub fn amount_text(&self) -> String {
         decimal(self.amount, AMOUNT_DECIMALS)
     }
 }
 
-/// `value` / 10^`decimals`, exactly, without trailing zeros.
+/// The exact decimal text of `value` / 10^`decimals`, without trailing zeros.
 fn decimal(value: u128, decimals: usize) -> String {
     let unit = 10u128.pow(decimals as u32);
     let (whole, fraction) = (value / unit, value % unit);
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cost_adds_fresh_cached_and_output_tokens_without_rounding() {
+    fn a_cost_adds_uncached_cached_and_output_tokens_without_rounding() {
         let price = |text| Price::parse(text).unwrap();
         let pricing = Pricing {
             currency: Currency::parse("EUR").unwrap(),

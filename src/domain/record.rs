@@ -1,8 +1,8 @@
-//! What the journal holds. Every durable fact is one record: a billed request, or an operator's change.
+//! The journal's records. Each durable fact, a billed request or an operator's change, is one record.
 //!
-//! A record's bytes are read again by every later version. So: a struct here is frozen once a version was released, a
-//! changed one is a new variant of `Record`, and enums that stand in records only grow at their end. The frame around
-//! a record gives its sequence number and time; both belong to the record and are not repeated in it.
+//! Every later version must be able to read a record's bytes. So once a version is released, its structs here are
+//! frozen, a changed struct becomes a new variant of `Record`, and enums in records only grow at their end. The frame
+//! around a record holds its sequence number and time, so the record does not repeat them.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -24,15 +24,15 @@ pub enum Record<'a> {
     Settled(Settled<'a>),
     /// An operator changed something.
     Changed(Changed),
-    /// A webhook's receiver took events.
+    /// A webhook's receiver accepted events.
     Delivered(Delivered),
-    /// A webhook's delivery was given up.
+    /// A webhook's delivery was abandoned.
     DeadLettered(DeadLetter<'a>),
-    /// Such a delivery was tried again.
+    /// An abandoned delivery was tried again.
     Redelivered(Redelivered),
 }
 
-/// Every kind of record that was ever written, each at the place that stands for it in the journal.
+/// Every kind of record ever written. The position of a variant is its number in the journal.
 #[derive(Deserialize)]
 enum Stored<'a> {
     #[serde(borrow)]
@@ -72,11 +72,11 @@ impl<'de: 'a, 'a> Deserialize<'de> for Record<'a> {
     }
 }
 
-/// A billed request: the billing event, and what replay needs when the group, key or slug has changed or gone since.
-/// Borrowed, so that a scan over millions of them allocates one path each and no text.
+/// A billed request: the billing event, and the data that replay needs if the group, key or slug has changed or been
+/// deleted since. Texts are borrowed, so that a scan over millions of records allocates one path each and no text.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Settled<'a> {
-    /// The random 80 bits of the idempotency key; its time is the record's.
+    /// The random 80 bits of the idempotency key. Its time is that of the record.
     pub key_random: u128,
     /// A UUID.
     pub request_id: u128,
@@ -84,17 +84,17 @@ pub struct Settled<'a> {
     pub metadata: Option<&'a str>,
     /// The slug that was called.
     pub model_slug: &'a str,
-    /// Where it counts: it outlives the slug's name.
+    /// The slug's stable id, which counters use. It outlives the slug's name.
     pub slug: SlugId,
-    /// The group's, at that time.
+    /// The group's external id at that time.
     pub external_entity_id: &'a str,
-    /// The groups that it counts for: the key's own, and in CASCADING its ancestors.
+    /// The groups in which it counts: the key's own, and in CASCADING its ancestors.
     pub counted_for: Vec<GroupId>,
     /// The key's public part.
     pub api_key_prefix: &'a str,
-    /// The figures that are billed.
+    /// The billed tokens.
     pub usage: Usage,
-    /// Where `usage` comes from.
+    /// The source of `usage`.
     pub usage_source: UsageSource,
     /// The route that was called.
     pub route: Route,
@@ -102,15 +102,16 @@ pub struct Settled<'a> {
     pub streamed: bool,
     /// The HTTP status of the answer.
     pub status: u16,
-    /// From the request's arrival to its settlement.
+    /// Time from the request's arrival to its settlement.
     pub duration_ms: u64,
-    /// From the request's arrival to the first byte of the answer's body.
+    /// Time from the request's arrival to the first byte of the answer's body.
     pub ttft_ms: Option<u64>,
-    /// Choices answered: the mean output is learned for one.
+    /// Choices returned. The mean output is learned per choice.
     pub choices: u64,
-    /// What the prompt's estimate was made from; the ratio is learned from it again after a restart. 0 if none can be.
+    /// The bytes that the prompt's estimate was made from. The ratio is learned from them again after a restart. 0 if
+    /// no ratio can be learned.
     pub prompt_bytes: u64,
-    /// Fixed at settlement, never computed again.
+    /// The cost, fixed at settlement and never recomputed.
     pub cost: Option<Cost>,
 }
 
@@ -124,7 +125,7 @@ impl Settled<'_> {
 /// Who made a change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Actor {
-    /// By what way.
+    /// How it was made.
     pub kind: ActorKind,
     /// The operator key's public part; empty for the system itself.
     pub api_key_prefix: String,
@@ -133,13 +134,13 @@ pub struct Actor {
 }
 
 impl Actor {
-    /// Tollgate itself, at a start.
+    /// Tollgate itself, at startup.
     pub fn system() -> Self {
         Self { kind: ActorKind::System, api_key_prefix: String::new(), api_key_name: None }
     }
 }
 
-/// By what way a change was made.
+/// How a change was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ActorKind {
     /// An operator key.
@@ -150,21 +151,21 @@ pub enum ActorKind {
     System,
 }
 
-/// A change: the rows as they are after it. Rows are whole values, so applying one twice changes nothing.
+/// A change: the rows after it. Rows are whole values, so applying a change twice has no further effect.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Changed {
-    /// Who.
+    /// The author of the change.
     pub actor: Actor,
-    /// What, as `noun.verb`: `group.created`.
+    /// The action as `noun.verb`, such as `group.created`.
     pub action: String,
-    /// Those of `rows` that were there before, as they were. `None` if they were very many, or if a version wrote the
-    /// record that did not keep them.
+    /// The previous values of those `rows` that existed. `None` if there were too many, or if an older version wrote
+    /// the record without them.
     pub before: Option<Vec<Row>>,
-    /// In one step.
+    /// The rows, applied in one step.
     pub rows: Vec<Row>,
 }
 
-/// What 0.1.0's first journals have in the place of [`Changed`].
+/// The form of [`Changed`] in the first journals of 0.1.0.
 #[derive(Deserialize)]
 struct ChangedV1 {
     actor: Actor,
@@ -172,12 +173,12 @@ struct ChangedV1 {
     rows: Vec<Row>,
 }
 
-/// One row of the catalog after a change, or its end.
+/// One row of the catalog after a change, or its deletion.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Row {
-    /// A slug has this name.
+    /// A slug got this name.
     Slug(SlugId, String),
-    /// A slug has no name any more: another one took it.
+    /// A slug lost its name to another slug.
     SlugGone(SlugId),
     /// An endpoint was written.
     Endpoint(Endpoint),
@@ -185,7 +186,7 @@ pub enum Row {
     EndpointGone(EndpointId),
     /// A group was written.
     Group(Group),
-    /// A group was deleted; it stays as a tombstone that reports can name.
+    /// A group was deleted. It stays as a tombstone, so that reports can name it.
     GroupGone(GroupId),
     /// A customer's key was written.
     ApiKey(ApiKey),
@@ -201,10 +202,10 @@ pub enum Row {
     SecretGone(SecretId),
     /// A webhook was written.
     Webhook(Webhook),
-    /// A webhook was deleted, and its dead letters with it.
+    /// A webhook was deleted together with its dead letters.
     WebhookGone(WebhookId),
-    /// A dead letter is to be delivered again.
+    /// A dead letter is to be redelivered.
     Redeliver(WebhookId, DeadLetterId),
-    /// What the registration of customers' keys is signed with, or that it is not.
+    /// The public key that verifies registrations of customers' keys. `None` if it was removed.
     SigningKey(Option<PublicKey>),
 }

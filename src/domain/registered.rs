@@ -1,26 +1,27 @@
-//! Keys that customers have already: what is asked of them before they are taken, since nobody here made them.
+//! The checks for a customer's existing key when it is registered. Tollgate did not make the key, so its strength is
+//! unknown.
 
 use std::fmt;
 
-/// How many of its first characters name a registered key.
+/// The number of leading characters that become a registered key's prefix.
 pub const PREFIX_CHARS: usize = 16;
 
-/// The fewest characters of a registered key.
+/// The shortest registered key, in characters.
 pub const MIN_CHARS: usize = 32;
-/// The most characters of a registered key.
+/// The longest registered key, in characters.
 pub const MAX_CHARS: usize = 128;
 
-/// Bits of entropy per character.
+/// The least entropy, in bits per character.
 const MIN_ENTROPY: f64 = 3.0;
 
-/// What is wrong with a key that somebody wants to register, in words that do not tell the key.
+/// Why a key cannot be registered. The message does not reveal the key.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Unfit {
-    /// Its length; it has this many characters.
+    /// Its length, in characters, is out of range.
     Length(usize),
-    /// It has a character that cannot be sent in a header or be told from another one.
+    /// It has a character that cannot be sent in a header or that looks like another one.
     Character,
-    /// It is too easy to guess; it has so many bits per character.
+    /// It is too easy to guess. The value is its entropy in bits per character.
     Entropy(f64),
 }
 
@@ -31,7 +32,7 @@ impl fmt::Display for Unfit {
                 write!(f, "must be {MIN_CHARS} to {MAX_CHARS} characters long; this one has {found}")
             }
             Self::Character => f.write_str("must be visible ASCII characters only, without spaces"),
-            // Cut, not rounded: 2.99 is not told as 3.0.
+            // Truncated, so that 2.99 is not shown as 3.0.
             Self::Entropy(found) => write!(
                 f,
                 "must have at least {MIN_ENTROPY:.1} bits of entropy per character; this one has {:.1}",
@@ -43,7 +44,7 @@ impl fmt::Display for Unfit {
 
 impl std::error::Error for Unfit {}
 
-/// Whether a key may be registered as it is.
+/// Checks that a key may be registered.
 pub fn check(key: &str) -> Result<(), Unfit> {
     if !key.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(Unfit::Character);
@@ -55,12 +56,13 @@ pub fn check(key: &str) -> Result<(), Unfit> {
     if entropy < MIN_ENTROPY { Err(Unfit::Entropy(entropy)) } else { Ok(()) }
 }
 
-/// What names a key that may be registered.
+/// The prefix of a key that passed [`check`].
 pub fn prefix(key: &str) -> &str {
     key.get(..PREFIX_CHARS).unwrap_or(key)
 }
 
-/// Bits per character by how often each occurs (Shannon, "A Mathematical Theory of Communication", 1948, section 6).
+/// The entropy in bits per character, from character frequencies (Shannon, "A Mathematical Theory of Communication",
+/// 1948, section 6).
 fn entropy(text: &[u8]) -> f64 {
     let mut counts = [0_u32; 256];
     text.iter().for_each(|&byte| counts[usize::from(byte)] += 1);
@@ -76,7 +78,7 @@ mod tests {
     const GOOD: &str = "live_0123456789abcdefghijklmnopqrstuv";
 
     #[test]
-    fn entropy_is_shannons() {
+    fn entropy_is_shannon_entropy() {
         assert_eq!(entropy(b"aaaa"), 0.0);
         assert_eq!(entropy(b"abab"), 1.0);
         assert_eq!(entropy(b"abcdabcd"), 2.0);
@@ -106,15 +108,15 @@ mod tests {
     }
 
     #[test]
-    fn a_key_has_three_bits_in_each_character() {
-        assert_eq!(check(&"abcdefgh".repeat(4)), Ok(()), "exactly three");
+    fn a_key_needs_three_bits_of_entropy_per_character() {
+        assert_eq!(check(&"abcdefgh".repeat(4)), Ok(()), "exactly three bits");
         assert_eq!(check(&"a".repeat(32)), Err(Unfit::Entropy(0.0)));
         let nearly = check(&format!("{}a", "abcdefgh".repeat(4))).unwrap_err();
         assert!(nearly.to_string().ends_with("this one has 2.9"), "{nearly}");
     }
 
     #[test]
-    fn the_first_sixteen_characters_name_it() {
+    fn the_prefix_is_the_first_sixteen_characters() {
         assert_eq!(prefix(GOOD), "live_0123456789a");
     }
 }

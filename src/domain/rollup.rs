@@ -1,27 +1,27 @@
-//! Rollups: what was billed in an hour, summed by who, with what and which model. Events go after a time; these stay.
+//! Rollups: the sums of billed requests per hour, group, key and model. Rollups are kept after events are deleted.
 
 use serde::{Deserialize, Serialize};
 
 use super::{day::Hour, id::GroupId, money::Cost, record::Settled, usage::Usage};
 
-/// Sums over events. Exact: all of it is integers.
+/// Sums over events. They are integers, and so exact.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sums {
-    /// How many events.
+    /// The number of events.
     pub requests: u64,
     /// Their tokens.
     pub usage: Usage,
-    /// Their cost: one sum for each currency, in order of its code. Empty if none of them had a price.
+    /// Their cost: one sum for each currency, in order of currency code. Empty if none of them had a price.
     pub costs: Vec<Cost>,
 }
 
 impl Sums {
-    /// Those of one event.
+    /// The sums of one event.
     pub fn of(usage: Usage, cost: Option<Cost>) -> Self {
         Self { requests: 1, usage, costs: Vec::from_iter(cost) }
     }
 
-    /// Adds other events.
+    /// Adds the sums of other events.
     pub fn add(&mut self, other: &Self) {
         self.requests = self.requests.saturating_add(other.requests);
         self.usage.input = self.usage.input.saturating_add(other.usage.input);
@@ -43,13 +43,13 @@ pub struct Rollup {
     pub hour: Hour,
     /// The key's own group.
     pub group: GroupId,
-    /// That group's.
+    /// That group's external id.
     pub external_entity_id: String,
-    /// As it was called.
+    /// The slug that was called.
     pub model_slug: String,
     /// The key's public part.
     pub api_key_prefix: String,
-    /// What the events come to.
+    /// The sums over the events.
     pub sums: Sums,
 }
 

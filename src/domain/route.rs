@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// A metered route of the inference API. Records hold its place in this list: append only.
+/// A metered route of the inference API. Records store the position in this list: append only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Route {
     /// `/v1/chat/completions`
@@ -14,15 +14,15 @@ pub enum Route {
 }
 
 impl Route {
-    /// Every route, in the order of their numbers.
+    /// All routes, in the order of their numbers.
     pub const ALL: [Self; 3] = [Self::ChatCompletions, Self::Completions, Self::Embeddings];
 
-    /// The route of a path on our inference listener.
+    /// The route of a path on the inference listener.
     pub fn from_path(path: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|route| route.path() == path)
     }
 
-    /// The path on our inference listener.
+    /// The path on the inference listener.
     pub fn path(self) -> &'static str {
         match self {
             Self::ChatCompletions => "/v1/chat/completions",
@@ -40,7 +40,7 @@ impl Route {
         }
     }
 
-    /// Whether an answer has output tokens at all.
+    /// Whether an answer has output tokens.
     pub fn generates(self) -> bool {
         match self {
             Self::ChatCompletions | Self::Completions => true,

@@ -1,19 +1,19 @@
-//! Slugs: the names customers call models by.
+//! Slugs: the model names that customers use.
 
 use std::{fmt, ops::Deref};
 
-/// `{org}/{name}`, both of unreserved URL characters, at most 255 bytes together.
+/// `{org}/{name}`: two parts of unreserved URL characters, at most 255 bytes in total.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Slug(String);
 
-/// Why a text is no slug, in words for whoever wrote it.
+/// The text is not a valid slug. The message is for the user who wrote it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InvalidSlug;
 
 impl fmt::Display for InvalidSlug {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(
-            "must be \"org/name\", both of letters, digits, '-', '.', '_' and '~', at most 255 characters together",
+            "must be \"org/name\": letters, digits, '-', '.', '_' and '~' in both parts, and at most 255 characters in total",
         )
     }
 }
@@ -22,10 +22,10 @@ impl Slug {
     /// The longest slug, in bytes.
     pub const MAX_LEN: usize = 255;
 
-    /// Checks the form of a slug.
+    /// Parses and checks a slug.
     pub fn parse(text: &str) -> Result<Self, InvalidSlug> {
         let part = |part: &str| {
-            // A part of dots alone would be eaten as a path segment by every URL library.
+            // URL libraries remove a path segment that consists only of dots.
             !part.bytes().all(|b| b == b'.')
                 && part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~'))
         };
@@ -40,7 +40,7 @@ impl Slug {
         slug.split_once('/').map_or(slug, |(org, _)| org)
     }
 
-    /// The text.
+    /// The slug's text.
     pub fn into_string(self) -> String {
         self.0
     }

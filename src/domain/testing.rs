@@ -1,4 +1,4 @@
-//! What tests share: the same random steps in every run, a memory of every arrival, and a billed request.
+//! Shared test tools: reproducible random steps, a log of all arrivals, and a billed request.
 
 use std::collections::VecDeque;
 
@@ -10,7 +10,7 @@ use super::{
     window::Span,
 };
 
-/// A billed request; a test says what matters to it.
+/// A billed request. A test overrides the fields that matter to it.
 pub(crate) fn settled() -> Settled<'static> {
     Settled {
         key_random: 1,
@@ -34,7 +34,7 @@ pub(crate) fn settled() -> Settled<'static> {
     }
 }
 
-/// A small fast generator (xorshift): a seed makes the same steps in every run.
+/// A small fast generator (xorshift). A seed gives the same steps in every run.
 pub(crate) struct Random(u64);
 
 impl Random {
@@ -61,13 +61,13 @@ impl Random {
         from[self.below(from.len() as u64) as usize]
     }
 
-    /// Between 0 and 1, neither of them.
+    /// Between 0 and 1, both excluded.
     pub(crate) fn unit(&mut self) -> f64 {
         (self.next() as f64 + 0.5) / (1_u64 << 53) as f64
     }
 
-    /// One step in time, in nanoseconds: from "at once" to several windows, often just around the edges of buckets and
-    /// of the window.
+    /// One step in time, in nanoseconds: from no time to several windows, often close to the edges of buckets and of
+    /// the window.
     pub(crate) fn step(&mut self, span: Span) -> u64 {
         let length = span.length_ns();
         match self.below(1000) {
@@ -80,22 +80,22 @@ impl Random {
     }
 }
 
-/// Remembers every arrival, to the nanosecond.
+/// Stores every arrival, to the nanosecond.
 #[derive(Default)]
 pub(crate) struct Arrivals {
-    /// (when, how much), oldest first.
+    /// (time, amount), oldest first.
     all: VecDeque<(u64, u64)>,
 }
 
 impl Arrivals {
-    /// The true sum of what is younger than `age_ns`.
+    /// The exact sum of the arrivals younger than `age_ns`.
     pub(crate) fn within(&self, now_ns: u64, age_ns: u64) -> u64 {
         self.all.iter().rev().take_while(|(at, _)| now_ns - at < age_ns).map(|(_, amount)| amount).sum()
     }
 
     pub(crate) fn record(&mut self, now_ns: u64, amount: u64) {
         self.all.push_back((now_ns, amount));
-        // Twice the longest window is enough for every question.
+        // No query reaches back further than twice the longest window.
         while self.all.front().is_some_and(|(at, _)| now_ns - at > 2 * Span::Minute.length_ns()) {
             self.all.pop_front();
         }

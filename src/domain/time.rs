@@ -1,16 +1,16 @@
-//! Moments as clients read and write them: RFC 3339. Inside they are milliseconds of Unix time.
+//! Times in RFC 3339, the form that clients read and write. Internally they are milliseconds of Unix time.
 
 use jiff::Timestamp;
 
 const NS_PER_MS: i128 = 1_000_000;
 
-/// The last millisecond that four digits of a year can write. "Never" is often meant by it; jiff's range ends a day before.
+/// The last millisecond of the year 9999. Clients often send it to mean "never". jiff's range ends a day earlier.
 const LAST_MS: u64 = 253_402_300_799_999;
 
-/// By so much what jiff cannot express is moved into its range, to be read or written there.
+/// Times beyond jiff's range are shifted back by this much to be read or written.
 const TWO_DAYS_MS: u64 = 2 * 24 * 60 * 60 * 1000;
 
-/// `2026-11-23T10:00:00.123Z`. Later than year 9999 is shown as its last moment.
+/// Formats a time as `2026-11-23T10:00:00.123Z`. Times after the year 9999 are shown as its last moment.
 pub fn rfc3339(unix_ms: u64) -> String {
     let show = |unix_ms: u64| Some(format!("{:.3}", Timestamp::from_millisecond(unix_ms.cast_signed()).ok()?));
     let unix_ms = unix_ms.min(LAST_MS);
@@ -21,9 +21,9 @@ fn two_days_later(shown: &str) -> String {
     shown.replacen("9999-12-28T", "9999-12-30T", 1).replacen("9999-12-29T", "9999-12-31T", 1)
 }
 
-/// Reads a moment with any offset; one before 1970 is taken as 1970. Fractions of a millisecond are rounded up, so that
-/// a whole millisecond lies before the result exactly if it lies before what was written. A space stands for the plus
-/// sign that a URL's decoder takes it from.
+/// Reads a time with any offset. A time before 1970 becomes 1970. Fractions of a millisecond are rounded up, so that a
+/// whole millisecond is before the result exactly if it is before the written time. A space counts as a plus sign,
+/// because decoding a URL turns one into the other.
 pub fn parse(text: &str) -> Option<u64> {
     let text = text.replace(' ', "+");
     let ns = match text.parse::<Timestamp>() {
@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn moments_are_shown_in_utc_with_milliseconds() {
+    fn times_are_shown_in_utc_with_milliseconds() {
         assert_eq!(rfc3339(0), "1970-01-01T00:00:00.000Z");
         assert_eq!(rfc3339(1_795_428_000_123), "2026-11-23T10:00:00.123Z");
         assert_eq!(rfc3339(253_402_207_200_999), "9999-12-30T22:00:00.999Z");
@@ -55,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn moments_are_read_with_any_offset_and_rounded_up() {
+    fn times_are_read_with_any_offset_and_rounded_up() {
         for (text, unix_ms) in [
             ("2026-11-23T10:00:00.123Z", 1_795_428_000_123),
             ("2026-11-23T11:00:00.123+01:00", 1_795_428_000_123),

@@ -1,30 +1,30 @@
-//! Tokens of one request.
+//! The tokens of one request.
 
 use serde::{Deserialize, Serialize};
 
-/// Tokens as billed.
+/// Billed tokens.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
-    /// The whole prompt, cached part included.
+    /// The whole prompt, including the cached part.
     pub input: u64,
-    /// What was generated.
+    /// Generated tokens.
     pub output: u64,
     /// The part of `input` that was served from cache.
     pub cached: u64,
 }
 
 impl Usage {
-    /// What TOKEN limits count.
+    /// The amount that TOKEN limits count.
     pub fn total(&self) -> u64 {
         self.input.saturating_add(self.output)
     }
 }
 
-/// Where the figures come from.
+/// The source of the figures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum UsageSource {
     /// The upstream reported them.
     Upstream,
-    /// Nobody reported any: the prompt's estimate, and a quarter of the answer's UTF-8 bytes.
+    /// The upstream reported none, so they are the prompt's estimate and a quarter of the answer's UTF-8 bytes.
     Counted,
 }

@@ -1,7 +1,7 @@
-//! Webhooks: who is told of billing events, and how far each has come.
+//! Webhooks: receivers of billing events, and each one's progress.
 //!
-//! A webhook has one cursor. It moves by records only: past events that its receiver took ([`Delivered`]), or past those
-//! that were given up and kept ([`DeadLetter`]). So nothing is passed over, whenever the process ends.
+//! A webhook has one cursor. Only records move it: past events that its receiver accepted ([`Delivered`]), or past
+//! events that were given up and kept ([`DeadLetter`]). So no event is skipped, whenever the process ends.
 
 use std::time::Duration;
 
@@ -13,22 +13,22 @@ use super::{
     record::Settled,
 };
 
-/// Whom to tell of billing events.
+/// A receiver of billing events.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Webhook {
     /// Its id.
     pub id: WebhookId,
-    /// Where deliveries go.
+    /// The address of the receiver.
     pub url: String,
-    /// For people.
+    /// A description for people.
     pub description: Option<String>,
-    /// While it is not, its cursor waits.
+    /// Whether it gets deliveries. While it does not, its cursor stays in place.
     pub enabled: bool,
-    /// What deliveries are signed with (`crypto::seal`).
+    /// The secret that deliveries are signed with, sealed (`crypto::seal`).
     pub secret: Vec<u8>,
-    /// The secret before that.
+    /// The previous secret.
     pub replaced: Option<ReplacedSecret>,
-    /// The last record of the journal when it was created: its events are those after it.
+    /// The last record of the journal when the webhook was created. It receives the events after that record.
     pub starts_after: u64,
     /// Unix ms.
     pub created_at_ms: u64,
@@ -36,62 +36,62 @@ pub struct Webhook {
     pub updated_at_ms: u64,
 }
 
-/// A secret that deliveries are signed with as well, for a while.
+/// A previous secret that also signs deliveries for a while.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReplacedSecret {
-    /// As it was stored.
+    /// The sealed secret.
     pub secret: Vec<u8>,
     /// Unix ms, exclusive.
     pub until_ms: u64,
 }
 
 impl Webhook {
-    /// Scheme, host and port of its address: what follows them may hold a credential.
+    /// Scheme, host and port of its address. The rest may contain a credential.
     pub fn origin(&self) -> &str {
         let host = self.url.find("://").map_or(0, |scheme| scheme + 3);
         let end = self.url[host..].find(['/', '?', '#']).map_or(self.url.len(), |end| host + end);
         &self.url[..end]
     }
 
-    /// The replaced secret, while it still counts.
+    /// The replaced secret, while it still signs.
     pub fn replaced_at(&self, now_ms: u64) -> Option<&ReplacedSecret> {
         self.replaced.as_ref().filter(|replaced| now_ms < replaced.until_ms)
     }
 }
 
-/// A receiver took events.
+/// A receiver accepted events.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Delivered {
-    /// Whose.
+    /// The webhook.
     pub webhook: WebhookId,
-    /// Up to this record.
+    /// The last record that was delivered.
     pub through: u64,
 }
 
-/// A delivery that was given up: its events are kept here until they are delivered after all.
+/// A delivery that was given up. Its events are kept here until they are delivered.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct DeadLetter<'a> {
-    /// Whose.
+    /// The webhook.
     pub webhook: WebhookId,
     /// Its id.
     pub id: DeadLetterId,
-    /// The cursor goes on behind this record.
+    /// The cursor continues after this record.
     pub through: u64,
-    /// Why.
+    /// Why it was given up.
     pub failure: Failure,
-    /// In their order.
+    /// The events, in order.
     #[serde(borrow)]
     pub events: Vec<DatedEvent<'a>>,
 }
 
-/// A dead letter was delivered again, or that failed too.
+/// A redelivery of a dead letter, successful or not.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Redelivered {
-    /// Whose.
+    /// The webhook.
     pub webhook: WebhookId,
-    /// Which.
+    /// The dead letter.
     pub id: DeadLetterId,
-    /// `None`: its events were taken.
+    /// `None` if its events were accepted.
     pub failure: Option<Failure>,
 }
 
@@ -100,7 +100,7 @@ pub struct Redelivered {
 pub struct DatedEvent<'a> {
     /// Unix ms.
     pub at_ms: u64,
-    /// What was billed.
+    /// The billed request.
     #[serde(borrow)]
     pub settled: Settled<'a>,
 }
@@ -108,19 +108,19 @@ pub struct DatedEvent<'a> {
 /// How a delivery failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
-    /// How often it was tried.
+    /// The number of attempts.
     pub attempts: u32,
-    /// What was answered last, if anything was.
+    /// The HTTP status of the last answer, if there was one.
     pub last_status: Option<u16>,
-    /// What was wrong last, in words.
+    /// The last error, as a message for people.
     pub last_error: String,
 }
 
-/// For how long a replaced secret still signs.
+/// How long a replaced secret still signs.
 pub const REPLACED_SIGNS_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl Failure {
-    /// Whether an answer ended it for good.
+    /// Whether an answer ended the delivery without further attempts.
     pub fn is_final(&self) -> bool {
         delivery::is_final(self.last_status)
     }
@@ -131,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_replaced_secret_counts_for_a_day() {
+    fn a_replaced_secret_signs_until_its_end() {
         let replaced = Some(ReplacedSecret { secret: Vec::new(), until_ms: 1000 });
         let webhook = Webhook {
             id: WebhookId(1),

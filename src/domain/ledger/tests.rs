@@ -29,7 +29,7 @@ fn limit(counted_at: u8, limit_type: LimitType, unit: Unit, threshold: u64) -> E
     EffectiveLimit { limit: Limit { limit_type, unit, threshold }, source, counted_at }
 }
 
-/// So long after the first moment of the test, on both clocks.
+/// `ms` after the first moment of the test, on both clocks.
 fn after_ms(ms: u64) -> Now {
     Now { monotonic_ns: ms * 1_000_000, unix_ms: MORNING_MS + ms, ..Now::default() }
 }
@@ -38,7 +38,7 @@ fn after_ns(ns: u64) -> Now {
     Now { monotonic_ns: ns, unix_ms: MORNING_MS + ns / 1_000_000, ..Now::default() }
 }
 
-/// A chat request of so many prompt tokens, of which 100 tokens of output are expected.
+/// A chat request of `prompt_tokens` tokens with an expected output of 100 tokens.
 fn chat(prompt_tokens: u64) -> Ask {
     Ask {
         route: Route::ChatCompletions,
@@ -99,7 +99,7 @@ fn a_refused_request_takes_nothing_from_its_ancestors() {
 }
 
 #[test]
-fn a_threshold_of_zero_refuses_for_good() {
+fn a_threshold_of_zero_always_refuses() {
     for (what, unit) in [(Request, Second), (Request, Daily), (Token, Minute), (Token, Daily)] {
         let mut ledger = Ledger::default();
         let refusal = ledger.admit(after_ms(0), &PATH, SLUG, &[limit(0, what, unit, 0)], &chat(0)).unwrap_err();
@@ -112,7 +112,7 @@ fn a_threshold_of_zero_refuses_for_good() {
 fn a_small_limit_lets_small_requests_through_one_after_the_other() {
     let mut ledger = Ledger::default();
     let limits = [limit(0, Token, Minute, 60)];
-    // The prompt of 10 fits; that 100 tokens of output are expected does not matter to the first.
+    // The prompt of 10 fits. The expected output of 100 does not have to.
     let first = ledger.admit(after_ms(0), &[OWN], SLUG, &limits, &chat(10)).unwrap();
     assert_eq!(first.standings.tokens.unwrap().left(), 0);
     assert!(ledger.admit(after_ms(1), &[OWN], SLUG, &limits, &chat(10)).is_err());
@@ -123,11 +123,11 @@ fn a_small_limit_lets_small_requests_through_one_after_the_other() {
 }
 
 #[test]
-fn many_at_once_do_not_slip_past_a_token_limit() {
+fn concurrent_requests_do_not_exceed_a_token_limit() {
     let mut ledger = Ledger::default();
     let limits = [limit(0, Token, Minute, 1000)];
     let admitted = (0..100).filter_map(|_| ledger.admit(after_ms(0), &[OWN], SLUG, &limits, &chat(50)).ok()).count();
-    assert_eq!(admitted, 7, "each needs room for 50 and holds 150: the seventh finds 900 held, an eighth 1050");
+    assert_eq!(admitted, 7, "each needs room for 50 and holds 150, so 900 are held before the seventh");
 }
 
 #[test]
@@ -142,7 +142,7 @@ fn expected_output_is_held_for_each_choice_and_never_above_the_declared_maximum(
 }
 
 #[test]
-fn tokens_that_are_given_by_number_are_counted_as_they_are() {
+fn prompt_tokens_given_as_ids_count_one_each() {
     let mut ledger = Ledger::default();
     let mut held = |ask: Ask| ledger.admit(after_ms(0), &[OWN], SLUG, &[], &ask).unwrap().hold.prompt_tokens();
     assert_eq!(held(Ask { prompt_ids: 1000, ..chat(0) }), 1000);
@@ -157,7 +157,7 @@ fn a_stream_never_holds_less_than_it_has_streamed() {
     let mut hold = ledger.admit(after_ms(0), &PATH, SLUG, &[], &chat(50)).unwrap().hold;
     assert!(!hold.is_due(100) && hold.is_due(101));
     ledger.review(&mut hold, 101, None);
-    assert!(!hold.is_due(357) && hold.is_due(358), "a step ahead, so that not each chunk takes the lock");
+    assert!(!hold.is_due(357) && hold.is_due(358), "holds a step ahead, so that few chunks take the lock");
     ledger.review(&mut hold, 200, Some(10));
     for group in PATH {
         assert_eq!(figures(&mut ledger, after_ms(0), group, Token, Daily), (0, 50 + 357));
@@ -167,7 +167,7 @@ fn a_stream_never_holds_less_than_it_has_streamed() {
 }
 
 #[test]
-fn a_stream_that_has_come_far_holds_what_such_streams_come_to() {
+fn a_long_stream_holds_the_length_expected_of_long_streams() {
     let mut ledger = Ledger::default();
     let hold = |ledger: &mut Ledger, ask: &Ask| ledger.admit(after_ms(0), &[OWN], SLUG, &[], ask).unwrap().hold;
     for output in [60, 60, 60, 4000].repeat(10) {
@@ -175,21 +175,21 @@ fn a_stream_that_has_come_far_holds_what_such_streams_come_to() {
         ledger.settle(hold, after_ms(0), billed(50, output), UsageSource::Upstream);
     }
     let mut undeclared = hold(&mut ledger, &chat(50));
-    assert_eq!(undeclared.tokens, 50 + 1045, "the mean of its own, not the slug's 100");
+    assert_eq!(undeclared.tokens, 50 + 1045, "the group's own mean, not the slug's 100");
     assert!(!undeclared.is_due(256) && undeclared.is_due(257));
     ledger.review(&mut undeclared, 257, Some(5));
     assert_eq!(undeclared.tokens, 50 + 4000);
     ledger.review(&mut undeclared, 4001, Some(5000));
-    assert_eq!(undeclared.tokens, 50 + 5000, "the group has seen none so long, the slug has");
+    assert_eq!(undeclared.tokens, 50 + 5000, "only the slug has had answers this long");
     ledger.review(&mut undeclared, 5001, None);
     assert_eq!(undeclared.tokens, 50 + 5257);
 
     let mut declared = hold(&mut ledger, &Ask { declared_output: Some(900), n: 2, ..chat(50) });
     ledger.review(&mut declared, 2 * 300, None);
-    assert_eq!(declared.tokens, 50 + 1800, "no more than it declared");
+    assert_eq!(declared.tokens, 50 + 1800, "no more than the declared maximum");
     assert!(!declared.is_due(856) && declared.is_due(857));
     ledger.review(&mut declared, 1801, None);
-    assert_eq!(declared.tokens, 50 + 1801 + 256, "unless the upstream does not keep to it");
+    assert_eq!(declared.tokens, 50 + 1801 + 256, "more if the upstream ignores the maximum");
 
     let mut strict = hold(&mut ledger, &strict(50, Some(300)));
     ledger.review(&mut strict, 299, None);
@@ -197,7 +197,7 @@ fn a_stream_that_has_come_far_holds_what_such_streams_come_to() {
 }
 
 #[test]
-fn a_request_that_no_target_answered_gives_back_its_rate_and_its_day() {
+fn a_request_without_an_answer_returns_its_rate_count_and_its_day_count() {
     let mut ledger = Ledger::default();
     let limits = [limit(0, Request, Minute, 1), limit(1, Request, Daily, 1)];
     for _ in 0..5 {
@@ -208,11 +208,11 @@ fn a_request_that_no_target_answered_gives_back_its_rate_and_its_day() {
     let hold = ledger.admit(after_ms(600), &PATH, SLUG, &limits, &chat(1)).unwrap().hold;
     ledger.release(hold, after_ms(700), false);
     let refusal = ledger.admit(after_ms(800), &PATH, SLUG, &limits, &chat(1)).unwrap_err();
-    assert_eq!((refusal.index, refusal.used), (0, 1), "an upstream's 4xx has used the rate, not the day");
+    assert_eq!((refusal.index, refusal.used), (0, 1), "an upstream's 4xx counts against the rate, not the day");
 }
 
 #[test]
-fn a_rate_that_has_rolled_out_is_not_given_back_twice() {
+fn a_request_that_has_rolled_out_of_the_rate_is_not_taken_back() {
     let mut ledger = Ledger::default();
     let early = ledger.admit(after_ms(0), &[OWN], SLUG, &[], &chat(1)).unwrap().hold;
     let late = ledger.admit(after_ms(90_000), &[OWN], SLUG, &[], &chat(1)).unwrap().hold;
@@ -223,7 +223,7 @@ fn a_rate_that_has_rolled_out_is_not_given_back_twice() {
 }
 
 #[test]
-fn a_limit_set_at_noon_sees_the_morning_and_what_is_running() {
+fn a_limit_set_at_noon_includes_the_morning_and_running_requests() {
     let mut ledger = Ledger::default();
     let done = ledger.admit(after_ms(0), &PATH, SLUG, &[], &chat(50)).unwrap().hold;
     settle(&mut ledger, done, after_ms(10), billed(50, 50));
@@ -243,7 +243,7 @@ fn a_request_belongs_to_the_day_of_its_settlement() {
     let before = Now { monotonic_ns: 0, unix_ms: TODAY.end_unix_ms() - 1, ..Now::default() };
     let midnight = Now { monotonic_ns: 1_000_000, unix_ms: TODAY.end_unix_ms(), ..Now::default() };
     let hold = ledger.admit(before, &PATH, SLUG, &[], &chat(50)).unwrap().hold;
-    assert_eq!(figures(&mut ledger, midnight, ROOT, Request, Daily), (0, 1), "what runs is held on whatever day it is");
+    assert_eq!(figures(&mut ledger, midnight, ROOT, Request, Daily), (0, 1), "a running request is held on every day");
     settle(&mut ledger, hold, midnight, billed(50, 50));
     assert_eq!(figures(&mut ledger, before, ROOT, Token, Daily), (0, 0));
     assert_eq!(figures(&mut ledger, midnight, ROOT, Token, Daily), (100, 0));
@@ -251,7 +251,7 @@ fn a_request_belongs_to_the_day_of_its_settlement() {
 }
 
 #[test]
-fn a_clock_that_is_set_back_finds_the_figures_of_its_day_and_moves_no_window() {
+fn a_wall_clock_that_is_set_back_keeps_the_day_sums_and_does_not_affect_windows() {
     let mut ledger = Ledger::default();
     let spend = |ledger: &mut Ledger, now| {
         let hold = ledger.admit(now, &[OWN], SLUG, &[], &chat(1)).unwrap().hold;
@@ -266,13 +266,13 @@ fn a_clock_that_is_set_back_finds_the_figures_of_its_day_and_moves_no_window() {
     spend(&mut ledger, today_again);
     assert_eq!(figures(&mut ledger, today_again, OWN, Token, Daily), (20, 0));
     assert_eq!(figures(&mut ledger, today_again, OWN, Token, Second), (30, 0));
-    // A monotonic clock that is read too early is taken as the latest.
+    // An earlier monotonic time is replaced by the latest one seen.
     spend(&mut ledger, today);
     assert_eq!(figures(&mut ledger, today, OWN, Token, Second), (40, 0));
 }
 
 #[test]
-fn a_rate_is_free_again_exactly_when_the_refusal_said() {
+fn a_rate_has_room_again_exactly_at_retry_after() {
     let mut ledger = Ledger::default();
     let limits = [limit(0, Request, Second, 2), limit(1, Request, Minute, 3)];
     for ms in [0, 400, 1400] {
@@ -291,7 +291,7 @@ fn a_rate_is_free_again_exactly_when_the_refusal_said() {
 }
 
 #[test]
-fn what_runs_is_waited_for_as_if_it_ended_now() {
+fn retry_after_assumes_that_running_requests_end_now() {
     let mut ledger = Ledger::default();
     let limits = [limit(0, Token, Minute, 200)];
     let hold = ledger.admit(after_ms(0), &[OWN], SLUG, &limits, &chat(100)).unwrap().hold;
@@ -306,7 +306,7 @@ fn what_runs_is_waited_for_as_if_it_ended_now() {
 }
 
 #[test]
-fn of_several_limits_in_the_way_the_one_that_lasts_longest_is_told() {
+fn of_several_refusing_limits_the_one_with_the_longest_wait_is_reported() {
     let mut ledger = Ledger::default();
     let hold = ledger.admit(after_ms(0), &PATH, SLUG, &[], &chat(1)).unwrap().hold;
     settle(&mut ledger, hold, after_ms(0), billed(1, 1));
@@ -318,7 +318,7 @@ fn of_several_limits_in_the_way_the_one_that_lasts_longest_is_told() {
 }
 
 #[test]
-fn strict_admission_bounds_the_output_to_what_is_left() {
+fn strict_admission_limits_the_output_to_the_room_that_is_left() {
     let mut ledger = Ledger::default();
     let limits = [limit(0, Token, Minute, 1000), limit(1, Token, Daily, 700)];
     let first = ledger.admit(after_ms(0), &PATH, SLUG, &limits, &strict(100, Some(200))).unwrap();
@@ -328,7 +328,7 @@ fn strict_admission_bounds_the_output_to_what_is_left() {
     let refusal = ledger.admit(after_ms(0), &PATH, SLUG, &limits, &strict(1, None)).unwrap_err();
     assert_eq!((refusal.index, refusal.held, refusal.asked), (1, 700, 2));
     settle(&mut ledger, first.hold, after_ms(1), billed(100, 98));
-    // 102 are left: a prompt of 101 and one token of output, or 100 for embeddings, which have none.
+    // 102 are left: room for a prompt of 101 and one output token, or 102 for embeddings, which have no output.
     assert!(ledger.admit(after_ms(1), &PATH, SLUG, &limits, &strict(102, Some(50))).is_err());
     let embeddings = Ask { route: Route::Embeddings, ..strict(102, None) };
     let embedded = ledger.admit(after_ms(1), &PATH, SLUG, &limits, &embeddings).unwrap();
@@ -339,7 +339,7 @@ fn strict_admission_bounds_the_output_to_what_is_left() {
 }
 
 #[test]
-fn strict_admission_bounds_each_of_several_choices() {
+fn strict_admission_limits_each_of_several_choices() {
     let admit = |left: u64, ask: Ask| {
         let limits = [limit(0, Token, Minute, left)];
         Ledger::default().admit(after_ms(0), &[OWN], SLUG, &limits, &ask).map(|a| (a.output_max, a.hold.tokens))
@@ -348,7 +348,7 @@ fn strict_admission_bounds_each_of_several_choices() {
     assert_eq!(admit(200, Ask { n: 3, ..strict(100, Some(50)) }), Ok((Some(33), 199)));
     assert_eq!(admit(200, Ask { best_of: Some(4), ..strict(100, None) }), Ok((Some(25), 200)));
     assert_eq!(admit(102, Ask { n: 3, ..strict(100, Some(50)) }).unwrap_err().asked, 103);
-    assert_eq!(admit(100, strict(100, Some(0))), Ok((Some(0), 100)), "it wants no output, so none has to fit");
+    assert_eq!(admit(100, strict(100, Some(0))), Ok((Some(0), 100)), "it asks for no output, so none has to fit");
 }
 
 #[test]
@@ -384,7 +384,7 @@ fn an_empty_window_has_no_reset_and_a_day_resets_at_midnight() {
     assert_eq!(standings(&mut ledger, after_ms(0)), [(None, false), (to_midnight(0), false)]);
     let hold = ledger.admit(after_ms(0), &PATH, SLUG, &limits, &chat(1)).unwrap().hold;
     settle(&mut ledger, hold, after_ms(1), billed(1, 1));
-    let [(reset, true), (_, true)] = standings(&mut ledger, after_ms(1)) else { panic!("both have begun") };
+    let [(reset, true), (_, true)] = standings(&mut ledger, after_ms(1)) else { panic!("both limits have begun") };
     assert_eq!(reset, Some(Duration::from_secs(60)));
     assert_eq!(standings(&mut ledger, after_ms(60_000))[0], (Some(Duration::from_millis(1)), true));
     assert_eq!(standings(&mut ledger, after_ms(60_001)), [(None, false), (to_midnight(60_001), true)]);
@@ -403,9 +403,9 @@ fn would_admit_takes_nothing_and_names_the_limit() {
 }
 
 #[test]
-fn windows_and_days_are_there_again_after_a_restart() {
+fn windows_and_days_are_restored_after_a_restart() {
     let mut ledger = Ledger::default();
-    // The process has just started: what is refilled lies before its first moment.
+    // The process has just started, so past requests are from before its first moment.
     let now = after_ms(0);
     let past = |admitted_ms, settled_ms| Past {
         admitted_ago: Duration::from_millis(admitted_ms),
@@ -445,7 +445,7 @@ fn a_group_learns_its_own_prompt_ratio_from_reported_usage_only() {
         estimates.learn(ROOT, &sample.unwrap());
     }
     assert_eq!(spend(UsageSource::Upstream).0, 200);
-    // Another group of the tree has samples of its own; until then it goes by the slug's.
+    // Another group of the tree does not use these samples. It uses the slug's estimates.
     assert_eq!(ledger.admit(after_ms(0), &[PARENT], SLUG, &[], &chat(100)).unwrap().hold.prompt_tokens(), 100);
     let slug = estimates.get(SLUG, Route::ChatCompletions, 400);
     assert_eq!(slug.mean_output, 9);
@@ -454,7 +454,7 @@ fn a_group_learns_its_own_prompt_ratio_from_reported_usage_only() {
 }
 
 #[test]
-fn a_removed_group_goes_with_its_last_request_and_its_ancestors_keep_what_it_used() {
+fn a_removed_group_lasts_until_its_last_request_ends_and_its_ancestors_keep_its_use() {
     let mut ledger = Ledger::default();
     let done = ledger.admit(after_ms(0), &PATH, SLUG, &[], &chat(1)).unwrap().hold;
     settle(&mut ledger, done, after_ms(0), billed(10, 10));
@@ -470,7 +470,7 @@ fn a_removed_group_goes_with_its_last_request_and_its_ancestors_keep_what_it_use
 }
 
 #[test]
-fn what_is_forgotten_by_all_limits_costs_nothing_and_what_runs_is_never_swept() {
+fn expired_cells_are_swept_and_cells_with_running_requests_are_not() {
     let mut ledger = Ledger::default();
     let hours = |hours: u64| after_ms(hours * 3_600_000);
     for n in 0..100 {
@@ -489,7 +489,7 @@ fn what_is_forgotten_by_all_limits_costs_nothing_and_what_runs_is_never_swept() 
 }
 
 #[test]
-fn admissions_sweep_what_others_left_behind() {
+fn admissions_sweep_the_expired_cells_of_other_groups() {
     let mut ledger = Ledger::default();
     for n in 0..50 {
         let hold = ledger.admit(after_ms(0), &[GroupId(100 + n)], SLUG, &[], &chat(1)).unwrap().hold;
@@ -504,14 +504,14 @@ fn admissions_sweep_what_others_left_behind() {
     assert!(ledger.cells.find(OWN, SLUG).is_some());
 }
 
-/// Ordinary numbers, and the ones that overflow.
+/// Ordinary numbers, and numbers that could overflow.
 fn number() -> impl Strategy<Value = u64> {
     prop_oneof![0_u64..2000, Just(u64::MAX), Just(u64::MAX - 1), Just(1 << 63), Just(1 << 53), any::<u64>()]
 }
 
 proptest! {
     #[test]
-    fn no_figure_of_any_size_overflows(
+    fn figures_of_any_size_do_not_overflow(
         steps in prop::collection::vec((prop::array::uniform8(number()), any::<[bool; 3]>()), 1..20),
         thresholds in prop::collection::vec(number().prop_map(|n| n.min(Threshold::MAX)), 6),
     ) {
@@ -564,7 +564,7 @@ proptest! {
     }
 
     #[test]
-    fn no_sequence_of_reports_makes_an_estimate_leave_its_bounds(
+    fn estimates_stay_within_their_bounds_after_any_reports(
         reports in prop::collection::vec(
             (0_u128..12, any::<bool>(), prop_oneof![0_u64..600, Just(20_000), number()], number(), number(), number()),
             1..30,
@@ -589,7 +589,7 @@ proptest! {
                     estimates.learn(group, &sample);
                 }
             }
-            // Of one who reports and of one who never called.
+            // A group that has reported, and one that has never called.
             for asking in [group, GroupId(1 << 64)] {
                 for bytes in [bytes, prompt_bytes, 255, 256, 20_000] {
                     let (tokens, hold) = estimate(&mut ledger, &estimates, asking, bytes);
@@ -599,11 +599,11 @@ proptest! {
                 }
             }
         }
-        prop_assert!(estimate(&mut ledger, &estimates, OWN, 20_000).0 >= 1250, "and so not 100");
+        prop_assert!(estimate(&mut ledger, &estimates, OWN, 20_000).0 >= 1250, "at least 1/16 of 20,000");
     }
 
     #[test]
-    fn reports_of_no_prompt_tokens_teach_no_ratio(outputs in prop::collection::vec(number(), 1..100)) {
+    fn reports_without_prompt_tokens_do_not_change_the_ratio(outputs in prop::collection::vec(number(), 1..100)) {
         let (mut ledger, mut estimates) = (Ledger::default(), Estimates::default());
         for output in outputs {
             let hold = ledger.admit(after_ms(0), &[OWN], SLUG, &[], &chat(5000)).unwrap().hold;

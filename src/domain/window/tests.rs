@@ -6,7 +6,7 @@ use crate::domain::testing::{Arrivals, Random};
 const SPANS: [Span; 2] = [Span::Second, Span::Minute];
 
 #[test]
-fn no_window_admits_more_than_its_threshold_and_room_is_back_within_a_sixtieth_over_a_million_steps() {
+fn over_a_million_steps_no_window_exceeds_its_threshold_and_room_is_free_again_within_a_sixtieth() {
     let mut admitted = 0_u64;
     for (seed, span) in [(11, Span::Second), (12, Span::Minute)] {
         let length = span.length_ns();
@@ -25,18 +25,18 @@ fn no_window_admits_more_than_its_threshold_and_room_is_back_within_a_sixtieth_o
                     assert!(inside <= threshold, "{inside} of {threshold} in one window");
                 } else {
                     let recent = arrivals.within(now, length + length / 60);
-                    assert!(recent >= threshold, "room that rolled out a sixtieth ago is still refused");
+                    assert!(recent >= threshold, "refused, although there has been room for a sixtieth of the window");
                     let wait = window.until_freed(window.sum() + 1 - threshold, 0).unwrap();
                     assert!(!wait.is_zero() && wait <= span.length(), "a wait of {wait:?}");
                 }
             }
         }
     }
-    assert!(admitted > 50_000, "the steps test too little: {admitted}");
+    assert!(admitted > 50_000, "too few steps were tested: {admitted}");
 }
 
 #[test]
-fn a_sum_lies_between_the_true_ones_of_the_window_and_of_a_sixtieth_more() {
+fn a_sum_is_between_the_exact_sums_of_the_window_and_of_a_sixtieth_more() {
     for (seed, span) in [(21, Span::Second), (22, Span::Minute)] {
         let length = span.length_ns();
         let mut random = Random::new(seed);
@@ -56,12 +56,12 @@ fn a_sum_lies_between_the_true_ones_of_the_window_and_of_a_sixtieth_more() {
     }
 }
 
-/// Every record, and no ring.
+/// A reference model that stores every record.
 #[derive(Debug, Clone, Default)]
 struct Naive(Vec<(u64, u64)>);
 
 impl Naive {
-    /// Forgets what no longer counts: each record counts as long as the latest one of its bucket.
+    /// Drops expired records. Each record counts until the latest one of its bucket expires.
     fn advance(&mut self, span: Span, now_ns: u64) {
         let all = self.0.clone();
         let latest = |at: u64| {
@@ -76,7 +76,7 @@ impl Naive {
     }
 }
 
-/// Pauses in nanoseconds of a second's window, often at the edges of its buckets and its own.
+/// Pauses in nanoseconds for a window of a second, often at the edges of its buckets or of the window.
 fn pause() -> impl Strategy<Value = u64> {
     let (bucket, second) = (Span::Second.bucket_ns(), Span::Second.length_ns());
     let edges = prop::sample::select(vec![0, 1, bucket - 1, bucket, bucket + 1, second - 1, second, second + 1]);
@@ -85,7 +85,7 @@ fn pause() -> impl Strategy<Value = u64> {
 
 proptest! {
     #[test]
-    fn every_sum_is_that_of_a_memory_of_all_records_to_the_nanosecond(
+    fn every_sum_matches_the_reference_model_to_the_nanosecond(
         begin in 0_u64..1 << 40,
         steps in prop::collection::vec((pause(), 0_u64..100, 0_u64..1_500_000_000), 1..60),
     ) {
@@ -96,14 +96,14 @@ proptest! {
             window.advance(now);
             naive.advance(span, now);
             prop_assert_eq!(window.sum(), naive.sum());
-            // Some lie in the past, as after a restart.
+            // Some are in the past, as after a restart.
             let at = if amount % 4 == 0 { now.saturating_sub(ago) } else { now };
             window.record(at, amount);
             if amount > 0 && now - at < span.length_ns() {
                 naive.0.push((at, amount));
             }
             prop_assert_eq!(window.sum(), naive.sum());
-            // Just before and at the moment at which it is told to be empty.
+            // Just before, and at, the time at which `until_empty` says it is empty.
             if let Some(wait) = window.until_empty() {
                 let (empty, mut then) = (now + wait.as_nanos() as u64, naive.clone());
                 then.advance(span, empty - 1);
@@ -115,7 +115,7 @@ proptest! {
     }
 
     #[test]
-    fn waiting_as_long_as_told_frees_as_much_as_asked_and_a_moment_less_does_not(
+    fn until_freed_is_exactly_the_time_needed(
         records in prop::collection::vec((0_u64..20_000_000_000, 1_u64..100), 1..40),
         asked in 1_u64..2000,
         held in prop_oneof![Just(0), 1_u64..100],
@@ -147,7 +147,7 @@ proptest! {
 }
 
 #[test]
-fn a_record_alone_in_its_bucket_is_gone_exactly_a_window_later() {
+fn a_record_alone_in_its_bucket_expires_exactly_a_window_later() {
     for span in SPANS {
         for at in [0, 1, 12_345_678_901, span.bucket_ns(), span.bucket_ns() - 1, 7 * span.bucket_ns()] {
             let mut window = Window::new(span);
@@ -163,7 +163,7 @@ fn a_record_alone_in_its_bucket_is_gone_exactly_a_window_later() {
 }
 
 #[test]
-fn a_bucket_lasts_as_long_as_its_latest_record_by_less_than_a_sixtieth() {
+fn a_bucket_expires_with_its_latest_record_less_than_a_sixtieth_late() {
     for span in SPANS {
         let (bucket, length) = (span.bucket_ns(), span.length_ns());
         assert!(bucket <= length / 60 && u32::try_from(bucket).is_ok());
@@ -207,7 +207,7 @@ fn time_that_steps_back_changes_nothing() {
 }
 
 #[test]
-fn what_happened_before_is_recorded_where_it_belongs() {
+fn past_amounts_are_recorded_at_their_time() {
     let (mut window, length) = (Window::new(Span::Minute), Span::Minute.length_ns());
     window.advance(2 * length);
     window.record(length + 1, 1);
@@ -219,7 +219,7 @@ fn what_happened_before_is_recorded_where_it_belongs() {
 }
 
 #[test]
-fn what_is_taken_back_no_longer_counts() {
+fn an_amount_that_is_taken_back_no_longer_counts() {
     let (mut window, bucket) = (Window::new(Span::Second), Span::Second.bucket_ns());
     window.advance(10 * bucket);
     window.record(10 * bucket, 2);
@@ -239,7 +239,7 @@ fn what_is_taken_back_no_longer_counts() {
 }
 
 #[test]
-fn extremes_do_not_overflow() {
+fn extreme_amounts_and_times_do_not_overflow() {
     for span in SPANS {
         let mut window = Window::new(span);
         for now in [0, 1, span.length_ns() - 1, span.length_ns(), u64::MAX - 1, u64::MAX] {

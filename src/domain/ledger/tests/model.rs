@@ -1,4 +1,4 @@
-//! The ledger against a model that remembers every request, over random trees, limits and steps.
+//! Compares the ledger with a model that stores every request, over random trees, limits and steps.
 
 use std::collections::BTreeMap;
 
@@ -24,7 +24,7 @@ const SLUGS: [SlugId; 2] = [SlugId(0), SlugId(1)];
 
 type Key = (GroupId, SlugId);
 
-/// A request that runs.
+/// A running request.
 #[derive(Clone)]
 struct Running {
     keys: Vec<Key>,
@@ -34,24 +34,25 @@ struct Running {
     admitted_ns: u64,
 }
 
-/// Every arrival, and no ring.
+/// A reference model that stores every arrival.
 #[derive(Clone, Default)]
 struct Model {
-    /// (when, how much) per cell and type, in their order. One that was taken back is 0.
+    /// (time, amount) per cell and type, in order. An arrival that was taken back is 0.
     arrivals: BTreeMap<(Key, LimitType), Vec<(u64, u64)>>,
     days: BTreeMap<(Key, Day), (u64, u64)>,
     running: BTreeMap<usize, Running>,
 }
 
 impl Model {
-    /// What counts against a limit on this cell. Windows count by buckets, or with `exactly` to the nanosecond.
+    /// The amounts that count against a limit on this cell. Windows count by buckets, or with `exactly` to the
+    /// nanosecond.
     fn figures(&self, now: Now, key: Key, (what, unit): (LimitType, Unit), exactly: bool) -> (u64, u64) {
         let ns = now.monotonic_ns;
         let used = match window(unit) {
             Some(span) => {
                 let all = self.arrivals.get(&(key, what)).map_or(&[][..], Vec::as_slice);
                 let bucket = |at: u64| span.bucket_at(at + ORIGIN_NS);
-                // The latest arrival of the same bucket, itself if there is no later one.
+                // The latest arrival of the same bucket; the arrival itself if there is no later one.
                 let latest = |at: u64| all.iter().rev().map(|(at, _)| *at).find(|other| bucket(*other) == bucket(at));
                 let ends = |at: u64| if exactly { at } else { latest(at).unwrap_or(at) } + span.length_ns();
                 all.iter().filter(|(at, _)| ends(*at) > ns).map(|(_, amount)| amount).sum()
@@ -113,7 +114,7 @@ impl Model {
         }
     }
 
-    /// The same at a later time, if all that runs had ended now with what it holds.
+    /// The model at a later time if all running requests had ended now with their held amounts.
     fn all_ended(&self, now: Now) -> Self {
         let mut ended = self.clone();
         for (id, running) in &self.running {
@@ -123,7 +124,7 @@ impl Model {
     }
 }
 
-/// The groups of one tree as operators have written them, by id.
+/// The groups of one tree as operators wrote them, by id.
 struct Tree {
     mode: Enforcement,
     groups: BTreeMap<GroupId, Group>,
@@ -142,7 +143,7 @@ impl Tree {
         tree
     }
 
-    /// The root first; then groups below any group that may have children.
+    /// Creates the root first, then groups below any group that may have children.
     fn create(&mut self, random: &mut Random) {
         let parents: Vec<GroupId> = self.ids().into_iter().filter(|id| self.path(*id).len() < MAX_LEVELS).collect();
         let parent = (!parents.is_empty()).then(|| random.pick(&parents));
@@ -162,7 +163,7 @@ impl Tree {
         self.patch(random, id);
     }
 
-    /// Writes the whole set of a group's models anew: all of them, some or none, each with limits of its own.
+    /// Replaces a group's models: all of them, some or none, each with its own limits.
     fn patch(&mut self, random: &mut Random, id: GroupId) {
         let slugs = SLUGS.into_iter().filter(|_| !random.one_in(6)).collect::<Vec<_>>();
         let models = slugs.into_iter().map(|slug| GroupModel { slug, limits: random_limits(random) }).collect();
@@ -171,7 +172,7 @@ impl Tree {
         }
     }
 
-    /// Takes a group and all below it away; never the root.
+    /// Deletes a group and its descendants; never the root.
     fn delete(&mut self, random: &mut Random) -> Vec<GroupId> {
         let id = random.pick(&self.ids());
         let gone = match id {
@@ -192,7 +193,8 @@ impl Tree {
         std::iter::successors(Some(id), parent).collect()
     }
 
-    /// Whose cells a request of this group counts in, and the limits that it must pass: as the contract says it.
+    /// The groups in whose cells a request of this group counts, and the limits that it must pass, as the contract
+    /// defines them.
     fn effective(&self, id: GroupId, slug: SlugId) -> (Vec<GroupId>, Vec<EffectiveLimit>) {
         let path = self.path(id);
         let mut all: Vec<EffectiveLimit> = Vec::new();
@@ -253,7 +255,7 @@ fn random_ask(random: &mut Random, strict: bool) -> Ask {
     }
 }
 
-/// What the contract has a request hold: (must fit, hold if so much is left).
+/// The contract's rule for a request's tokens: (must fit, hold if `left` are left).
 fn contract(ask: &Ask, left: u64) -> (u64, u64) {
     let prompt = ask.prompt_bytes.div_ceil(4).max(1);
     let choices = ask.n.max(ask.best_of.unwrap_or(1));
@@ -325,7 +327,7 @@ impl Run {
         let stopped = limits.iter().any(|limit| self.model.stops(now, &keys, limit, asked, false));
         match self.ledger.admit(now, &path, slug, &limits, ask) {
             Ok(admitted) => {
-                assert!(!stopped, "admitted past a limit");
+                assert!(!stopped, "admitted above a limit");
                 assert_eq!(admitted.hold.tokens, tokens);
                 let choices = ask.n.max(ask.best_of.unwrap_or(1));
                 let most = match ask.admission {
@@ -339,7 +341,7 @@ impl Run {
                 self.admitted += 1;
             }
             Err(refusal) => {
-                assert!(stopped, "refused without a reason: {refusal:?}");
+                assert!(stopped, "refused although it fits: {refusal:?}");
                 self.check_standings(&refusal.standings, &keys, &limits);
                 self.check_wait(&refusal, &keys, &limits, asked);
                 self.refused += 1;
@@ -359,7 +361,8 @@ impl Run {
         }
     }
 
-    /// The wait is enough, a moment less is not, and to the nanosecond it is at most a sixtieth of the window too long.
+    /// Checks that the wait is enough, that a moment less is not, and that it is at most a sixtieth of the window
+    /// longer than the exact wait.
     fn check_wait(&self, refusal: &Refusal, keys: &[Key], limits: &[EffectiveLimit], asked: u64) {
         let limit = &limits[refusal.index];
         assert_eq!(*limit, refusal.limit);
@@ -367,7 +370,7 @@ impl Run {
         let figures = self.model.figures(self.now, keys[usize::from(limit.counted_at)], kind, false);
         assert_eq!((refusal.used, refusal.held), figures);
         let Some(wait) = refusal.retry_after else {
-            assert!(refusal.asked > limit.limit.threshold.get(), "room will come, but it was not said when");
+            assert!(refusal.asked > limit.limit.threshold.get(), "there will be room, but the refusal has no wait");
             return;
         };
         let wait = wait.as_nanos() as u64;
@@ -379,12 +382,12 @@ impl Run {
             ..self.now
         };
         let stopped = |ns| limits.iter().any(|limit| ended.stops(later(ns), keys, limit, asked, false));
-        assert!(!stopped(wait), "waiting as told is not enough");
-        assert!(stopped(wait - 1), "less would have been enough");
+        assert!(!stopped(wait), "the wait is too short");
+        assert!(stopped(wait - 1), "a shorter wait would be enough");
         if let Some(span) = window(limit.limit.unit) {
             let sooner = wait.saturating_sub(span.length_ns() / 60 + 1);
             let stops = |limit| ended.stops(later(sooner), keys, limit, asked, true);
-            assert!(sooner == 0 || stops(limit), "more than a sixtieth too long");
+            assert!(sooner == 0 || stops(limit), "the wait is more than a sixtieth too long");
         }
     }
 
@@ -437,7 +440,7 @@ impl Run {
         }
     }
 
-    /// Every figure of every group is the model's.
+    /// Checks that every figure of every group equals the model's.
     fn compare(&mut self) {
         for id in self.tree.ids() {
             for slug in SLUGS {
@@ -453,7 +456,7 @@ impl Run {
 }
 
 #[test]
-fn every_figure_is_that_of_a_ledger_which_remembers_everything() {
+fn every_figure_matches_a_model_that_stores_all_requests() {
     let (mut admitted, mut refused, mut deleted) = (0, 0, 0);
     for seed in 1..=60 {
         let mut run = Run::new(seed);
@@ -470,7 +473,7 @@ fn every_figure_is_that_of_a_ledger_which_remembers_everything() {
             }
             run.compare();
         }
-        // Of the groups that are gone nothing is left once what they had running has ended.
+        // Once their running requests have ended, nothing is left of deleted groups.
         for (_, hold) in std::mem::take(&mut run.holds) {
             settle(&mut run.ledger, hold, run.now, billed(1, 1));
         }
@@ -483,7 +486,7 @@ fn every_figure_is_that_of_a_ledger_which_remembers_everything() {
         deleted += run.deleted;
     }
     let enough = admitted > 2000 && refused > 2000 && deleted > 100;
-    assert!(enough, "the steps test too little: {admitted} admitted, {refused} refused, {deleted} deleted");
+    assert!(enough, "too few steps were tested: {admitted} admitted, {refused} refused, {deleted} deleted");
 }
 
 #[test]
@@ -492,13 +495,13 @@ fn strict_admission_never_exceeds_a_token_limit() {
     for seed in 100..=130 {
         let mut run = Run::new(seed);
         for step in 0..1000 {
-            // A day that comes back finds what it had used, and beside it what is held since.
+            // A day that the clock returns to has its earlier use, in addition to what has been held since.
             run.pass_time(false);
             if run.random.one_in(2) {
                 let ask = random_ask(&mut run.random, true);
                 run.admit(step, &ask);
             } else {
-                // No upstream generates more than the maximum it was sent.
+                // The upstream generates at most the maximum that it was sent.
                 run.end_one(true);
             }
             for group in run.tree.groups.values() {
@@ -514,5 +517,5 @@ fn strict_admission_never_exceeds_a_token_limit() {
         }
         admitted += run.admitted;
     }
-    assert!(admitted > 1000, "the steps test too little: {admitted} admitted");
+    assert!(admitted > 1000, "too few steps were tested: {admitted} admitted");
 }

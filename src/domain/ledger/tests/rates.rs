@@ -1,5 +1,5 @@
-//! Rolling windows through the ledger, over half a million steps: limits that change in mid-window, a wall clock that
-//! jumps by hours and a monotonic one that seems to, held against a memory of every arrival.
+//! Tests the ledger's rolling windows over half a million steps against a log of all arrivals. Limits change in the
+//! middle of a window, the wall clock jumps by hours, and the monotonic clock seems to step back.
 
 use super::*;
 use crate::domain::{
@@ -29,7 +29,7 @@ impl Clocks {
         match self.random.below(300) {
             0 => self.unix_ms += self.random.below(30) * 3_600_000,
             1 => self.unix_ms -= self.random.below(30) * 3_600_000,
-            // The ledger goes by the latest time that it has seen.
+            // The ledger uses the latest time that it has seen.
             2 => monotonic_ns -= self.random.below(HOUR_NS),
             _ => {}
         }
@@ -37,7 +37,7 @@ impl Clocks {
     }
 }
 
-/// The true sums of a window, and of a sixtieth more: what a limit may count lies between.
+/// The exact sums of a window and of a window longer by a sixtieth. A limit may count any amount between them.
 fn bounds(arrivals: &Arrivals, now_ns: u64, span: Span) -> (u64, u64) {
     let length = span.length_ns();
     (arrivals.within(now_ns, length), arrivals.within(now_ns, length + length / 60))
@@ -59,8 +59,8 @@ fn request_rates_hold_while_thresholds_change_and_clocks_jump() {
             let (least, most) = bounds(&arrivals, latest, span);
             match ledger.admit(now, &[OWN], SLUG, &[limit(0, Request, unit, threshold)], &chat(1)) {
                 Ok(taken) => {
-                    assert!(least < threshold, "{least} of {threshold} in one window, and one more");
-                    // What no target answered is given back, and only that.
+                    assert!(least < threshold, "one more admitted at {least} of {threshold} in one window");
+                    // Only a request without an answer is given back.
                     if clocks.random.one_in(5) {
                         ledger.release(taken.hold, now, true);
                     } else {
@@ -70,18 +70,18 @@ fn request_rates_hold_while_thresholds_change_and_clocks_jump() {
                     admitted += 1;
                 }
                 Err(refusal) => {
-                    assert!(most >= threshold, "room that rolled out a sixtieth ago is still refused");
+                    assert!(most >= threshold, "refused, although there has been room for a sixtieth of the window");
                     assert!((least..=most).contains(&refusal.used) && refusal.held == 0);
                     refused += 1;
                 }
             }
         }
     }
-    assert!(admitted > 50_000 && refused > 50_000, "the steps test too little: {admitted} admitted, {refused} refused");
+    assert!(admitted > 50_000 && refused > 50_000, "too few steps were tested: {admitted} admitted, {refused} refused");
 }
 
 #[test]
-fn token_rates_admit_what_fits_and_only_that_while_thresholds_change_and_clocks_jump() {
+fn token_rates_admit_exactly_what_fits_while_thresholds_change_and_clocks_jump() {
     let (mut admitted, mut refused) = (0, 0);
     for (seed, span, unit) in [(3, Span::Second, Second), (4, Span::Minute, Minute)] {
         let mut clocks = Clocks::new(seed, span);
@@ -103,7 +103,7 @@ fn token_rates_admit_what_fits_and_only_that_while_thresholds_change_and_clocks_
                     admitted += 1;
                 }
                 Err(refusal) => {
-                    assert!(most + held + prompt > threshold, "{most} + {held} + {prompt} of {threshold} is refused");
+                    assert!(most + held + prompt > threshold, "refused at {most} + {held} + {prompt} of {threshold}");
                     assert!((least..=most).contains(&refusal.used) && refusal.held == held);
                     refused += 1;
                 }
@@ -120,5 +120,5 @@ fn token_rates_admit_what_fits_and_only_that_while_thresholds_change_and_clocks_
             }
         }
     }
-    assert!(admitted > 20_000 && refused > 20_000, "the steps test too little: {admitted} admitted, {refused} refused");
+    assert!(admitted > 20_000 && refused > 20_000, "too few steps were tested: {admitted} admitted, {refused} refused");
 }

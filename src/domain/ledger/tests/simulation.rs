@@ -1,9 +1,9 @@
-//! Token admission under the traffic of real clients: how much of a budget is used before the first refusal, and how far
-//! it is overshot.
+//! Simulates token admission with realistic traffic. Measures how much of a budget is used before the first refusal,
+//! and how far it is exceeded.
 //!
-//! A hundred clients, each with one request at a time, as fast as they are answered; whoever is refused comes again when
-//! the refusal says. Before, fifty requests have taught the ledger what they look like. Answers take as long as models
-//! take, and streams outgrow what they hold bit by bit, as in the product. All time is simulated.
+//! A hundred clients each send one request at a time, as fast as they are answered. A refused client retries after the
+//! refusal's wait. Before that, the ledger learns from fifty requests. Answers take as long as those of real models,
+//! and streams outgrow what they hold step by step, as in the product. All time is simulated.
 
 use std::{
     cmp::Reverse,
@@ -17,14 +17,14 @@ const CLIENTS: usize = 100;
 const LEARNED_FROM: usize = 50;
 const SECOND_NS: u64 = 1_000_000_000;
 const LASTS_NS: u64 = 400 * SECOND_NS;
-/// How often a stream's growth is looked at.
+/// The interval between reviews of a stream.
 const TICK_NS: u64 = SECOND_NS / 4;
 
-/// A lognormal distribution: what prompts and answers look like in the field, with many short ones and few long ones.
+/// A lognormal distribution, like that of real prompts and answers: many short ones and a few long ones.
 #[derive(Clone, Copy)]
 struct Tokens {
     mean: f64,
-    /// Standard deviation over mean.
+    /// The standard deviation divided by the mean.
     spread: f64,
 }
 
@@ -41,7 +41,7 @@ struct Shape {
     declared: Option<u64>,
     streams: bool,
     tokens_a_second: f64,
-    /// Texts differ.
+    /// Varies between texts.
     bytes_a_token: Tokens,
 }
 
@@ -64,13 +64,13 @@ impl Tokens {
     fn draw(self, random: &mut Random) -> f64 {
         let Self { mean, spread } = self;
         let variance = (1.0 + spread * spread).ln();
-        // Box and Muller's normal.
+        // A normal distribution by Box and Muller.
         let normal = (-2.0 * random.unit().ln()).sqrt() * (std::f64::consts::TAU * random.unit()).cos();
         mean * (variance.sqrt() * normal - variance / 2.0).exp()
     }
 }
 
-/// What one request will turn out to be.
+/// The actual figures of one request.
 struct Job {
     shape: Shape,
     prompt_bytes: u64,
@@ -97,7 +97,7 @@ impl Job {
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 enum Event {
     Arrives,
-    /// Of the request that began then.
+    /// A review of the stream that began at this time.
     Streams(u64),
     Ends,
 }
@@ -121,9 +121,9 @@ struct Simulation {
 
 #[derive(Debug, Default)]
 struct Outcome {
-    /// Of the budget, what had been spent or was running at the first refusal, as it was billed in the end.
+    /// The share of the budget that was spent or running at the first refusal, by the final bills.
     used: f64,
-    /// The most that was billed within the limit's window.
+    /// The most that was billed in one window of the limit.
     most: f64,
     refused: u64,
 }
@@ -157,7 +157,7 @@ impl Simulation {
             admission: self.admission,
         };
         let admitted = self.ledger.admit(after_ns(self.now), &[OWN], SLUG, &self.limits, &ask)?;
-        // No upstream generates more than the maximum it was sent.
+        // The upstream generates at most the maximum that it was sent.
         let output = job.usage.output.min(admitted.output_max.unwrap_or(u64::MAX));
         Ok((admitted.hold, Usage { output, ..job.usage }))
     }
@@ -248,8 +248,8 @@ impl Simulation {
     }
 }
 
-/// Runs every seed on a budget of so many average requests and gives the worst: (least used at the first refusal, most
-/// billed in one window), of the budget.
+/// Runs every seed with a budget of `requests` average requests and returns the worst (share used at the first refusal,
+/// most billed in one window).
 fn worst(name: &str, shapes: &[Shape], unit: Unit, requests: u32, admission: TokenAdmission) -> (f64, f64) {
     let means = shapes.iter().map(|shape| shape.prompt.mean + shape.output.mean);
     let budget = f64::from(requests) * means.sum::<f64>() / shapes.len() as f64;
@@ -267,28 +267,28 @@ fn worst(name: &str, shapes: &[Shape], unit: Unit, requests: u32, admission: Tok
     (least, most)
 }
 
-/// The budget is that of 500 requests, so a fifth of it is running at any time.
+/// The budget is 500 requests, so a fifth of it is running at any time.
 #[test]
-fn adaptive_admission_uses_the_budget_and_overshoots_it_by_little() {
+fn adaptive_admission_uses_nearly_all_of_the_budget_and_exceeds_it_by_at_most_five_percent() {
     for (name, shape, units) in [
         ("chat", CHAT, &[Minute, Daily][..]),
         ("agents", AGENT, &[Minute, Daily]),
         ("embed", EMBED, &[Minute, Daily]),
-        // They take most of a minute: 500 of them never end within one.
+        // Each takes most of a minute, so 500 of them never end within one minute.
         ("long", LONG, &[Daily]),
     ] {
         for unit in units {
             let (used, most) = worst(name, &[shape], *unit, 500, TokenAdmission::Adaptive);
-            assert!(used >= 0.95, "{name}: refused when {used} of the budget was used");
+            assert!(used >= 0.95, "{name}: refused at {used} of the budget");
             assert!(most <= 1.05, "{name}: {most} of the budget was billed");
         }
     }
 }
 
-/// Where one customer mixes short and long requests nobody can know what a request will be: more is held for each that
-/// has run for long already.
+/// If one customer mixes short and long requests, a request's length cannot be predicted. More is held for each request
+/// that has already run for long.
 #[test]
-fn a_mixture_of_short_and_long_requests_overshoots_by_no_more_than_a_tenth() {
+fn a_mixture_of_short_and_long_requests_exceeds_the_budget_by_at_most_a_tenth() {
     let mixture = [CHAT, CHAT, CHAT, CHAT, CHAT, CHAT, AGENT, AGENT, LONG];
     let (used, most) = worst("mixture", &mixture, Daily, 1000, TokenAdmission::Adaptive);
     assert!(used >= 0.95 && most <= 1.10, "{used} used, {most} billed");
