@@ -1,18 +1,19 @@
-//! How a record is written as a journal's body. The rest of the journal knows bodies as bytes alone.
+//! Encodes records as journal bodies. The rest of the journal treats bodies as bytes.
 
 use bincode::config::{Configuration, Limit, LittleEndian, Varint};
 
 use super::MAX_BODY;
 use crate::domain::record::{Record, Settled};
 
-/// What the body of a billed request begins with: its place among the kinds of record.
+/// The first byte of a billed request's body: its number among the kinds of record.
 const SETTLED: u8 = 0;
 
-/// The most bytes that a record's values take in memory, as bincode counts them: a byte of varint is a `u128` at the most.
+/// The most bytes that a record's values take in memory, as bincode counts them: one byte of varint becomes at most a
+/// `u128`.
 const MAX_DECODED: usize = 16 * MAX_BODY;
 
-/// bincode's varint encoding, frozen with the format of the records. Without the limit a text of a damaged record would be
-/// given as much memory as its length asks for.
+/// bincode's varint encoding, frozen with the format of the records. Without the limit, a text in a damaged record
+/// could allocate as much memory as its length field says.
 const CONFIG: Configuration<LittleEndian, Varint, Limit<MAX_DECODED>> =
     bincode::config::standard().with_limit::<MAX_DECODED>();
 
@@ -21,12 +22,12 @@ pub fn encode(record: &Record<'_>, buffer: &mut Vec<u8>) -> Result<(), bincode::
     bincode::serde::encode_into_std_write(record, buffer, CONFIG).map(drop)
 }
 
-/// Reads a record back; its texts borrow from `body`.
+/// Decodes a record. Its texts borrow from `body`.
 pub fn decode(body: &[u8]) -> Result<Record<'_>, bincode::error::DecodeError> {
     bincode::serde::borrow_decode_from_slice(body, CONFIG).map(|(record, _)| record)
 }
 
-/// Reads a billed request back; `None` for any other record, of which no more is read than what it is.
+/// Decodes a billed request. Returns `None` for any other kind of record, of which only the first byte is read.
 pub fn decode_settled(body: &[u8]) -> Result<Option<Settled<'_>>, bincode::error::DecodeError> {
     if body.first() != Some(&SETTLED) {
         return Ok(None);
@@ -48,7 +49,7 @@ mod tests {
     };
 
     #[test]
-    fn a_text_that_is_longer_than_any_record_is_an_error() {
+    fn a_text_length_above_that_of_any_record_is_an_error() {
         let changed = Changed { actor: Actor::system(), action: "a.b".to_owned(), before: None, rows: Vec::new() };
         let mut bytes = Vec::new();
         encode(&Record::Changed(changed), &mut bytes).unwrap();
@@ -59,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_is_read_as_it_was_written() {
+    fn a_record_is_decoded_as_it_was_encoded() {
         let settled = Settled {
             key_random: u128::MAX,
             request_id: 7,

@@ -1,7 +1,7 @@
-//! What is known to be missing from the journal.
+//! Known damage: records that are missing from the journal.
 //!
-//! Sequence numbers are consecutive, so bytes that are no frame matter exactly if numbers are missing around them:
-//! what a write that failed left behind is no damage, and a segment file that somebody removed is.
+//! Sequence numbers are consecutive, so invalid bytes matter only if numbers around them are missing. The remains of a
+//! failed write are therefore not damage, but a removed segment file is.
 
 use std::{collections::BTreeMap, ops::RangeInclusive, path::PathBuf};
 
@@ -15,24 +15,24 @@ pub struct Damage {
     pub missing: RangeInclusive<u64>,
     /// The timestamp of the last record before them, Unix milliseconds; 0 if it is not known.
     pub from_ms: u64,
-    /// The timestamp of the first record after them, Unix milliseconds; `u64::MAX` if it is not known. What is missing
-    /// was stamped in between.
+    /// The timestamp of the first record after them, Unix milliseconds; `u64::MAX` if it is not known. The missing
+    /// records were stamped between `from_ms` and `to_ms`.
     pub to_ms: u64,
-    /// The file with the unreadable bytes; if there are none, the one in which the records go on.
+    /// The file with the unreadable bytes. If there are none, the file in which the records continue.
     pub file: PathBuf,
-    /// Where in that file the unreadable bytes begin.
+    /// The offset of the unreadable bytes in that file.
     pub offset: u64,
-    /// How many they are.
+    /// The number of unreadable bytes.
     pub bytes: u64,
 }
 
 impl Damage {
-    /// Records that are missing before the moment `to_ms`, nobody knows where they lay.
+    /// Records from before `to_ms` that are missing from an unknown file.
     pub fn somewhere(missing: RangeInclusive<u64>, to_ms: u64) -> Self {
         Self { missing, from_ms: 0, to_ms, file: PathBuf::new(), offset: 0, bytes: 0 }
     }
 
-    /// Whether all that is missing in the other is missing here.
+    /// Whether all records missing in `other` are missing here too.
     pub fn covers(&self, other: &Self) -> bool {
         self.missing.start() <= other.missing.start() && other.missing.end() <= self.missing.end()
     }
@@ -43,19 +43,19 @@ impl Damage {
     }
 }
 
-/// More places than this are counted into the last one.
+/// The most entries. Any further damage is merged into the last one.
 const MAX_PLACES: usize = 1024;
 
-/// All damage that anybody has come across, by its first missing number; no two overlap.
+/// All damage found so far, by first missing number. No two entries overlap.
 #[derive(Debug, Default)]
 pub(super) struct DamageList(Mutex<BTreeMap<u64, Damage>>);
 
 impl DamageList {
-    /// Takes a place in; returns whether it was news.
+    /// Adds damage. Returns whether it is new.
     pub(super) fn note(&self, damage: Damage) -> bool {
         let mut places = self.0.lock();
         let (first, last) = (*damage.missing.start(), *damage.missing.end());
-        // The entry that begins last before the end of this one is the only one that may cover it all.
+        // Only the last entry that starts before the end of this one can cover all of it.
         if let Some((_, known)) = places.range_mut(..=last).next_back()
             && *known.missing.start() <= first
             && last <= *known.missing.end()
@@ -93,17 +93,17 @@ mod tests {
     }
 
     #[test]
-    fn the_same_place_is_told_once_however_much_of_it_was_seen() {
+    fn the_same_damage_is_reported_once() {
         let list = DamageList::default();
         assert!(list.note(damage(15..=20)));
-        assert!(list.note(damage(10..=20)), "more of the same place");
-        assert!(!list.note(damage(12..=20)), "a reader that began within it");
+        assert!(list.note(damage(10..=20)), "more of the same damage");
+        assert!(!list.note(damage(12..=20)), "a reader that started inside it");
         assert!(list.note(damage(30..=30)));
         assert_eq!(list.all().into_iter().map(|d| d.missing).collect::<Vec<_>>(), [10..=20, 30..=30]);
     }
 
     #[test]
-    fn a_log_that_is_damaged_everywhere_takes_bounded_memory() {
+    fn damage_everywhere_takes_bounded_memory() {
         let list = DamageList::default();
         for seq in 0..5000 {
             list.note(damage(2 * seq..=2 * seq));

@@ -1,4 +1,4 @@
-//! What can go wrong, in words.
+//! The journal's errors.
 
 use std::{
     fmt, io,
@@ -7,19 +7,19 @@ use std::{
 
 use super::{MAX_BODY, VERSION};
 
-/// The journal cannot be opened, or not be read on.
+/// The journal cannot be opened or read.
 #[derive(Debug)]
 pub enum Error {
-    /// The operating system refused.
+    /// The operating system reported an error.
     Io {
-        /// What was being read or written.
+        /// The file or directory.
         path: PathBuf,
-        /// Why not.
+        /// The operating system's error.
         source: io::Error,
     },
-    /// A record was written by a newer version of this program, and must not be passed over.
+    /// A record was written by a newer version of this program. It must not be skipped.
     Newer {
-        /// The file it is in.
+        /// The file that contains it.
         path: PathBuf,
         /// Its version; ours is [`VERSION`].
         version: u8,
@@ -38,8 +38,8 @@ impl fmt::Display for Error {
             Self::Io { path, source } => write!(f, "{}: {source}", path.display()),
             Self::Newer { path, version } => write!(
                 f,
-                "{}: the data are from a newer version of this program (records of version {version}; this one reads \
-                 up to {VERSION})",
+                "{}: the data was written by a newer version of this program (records of version {version}; this one \
+                 reads up to {VERSION})",
                 path.display()
             ),
         }
@@ -55,7 +55,7 @@ impl std::error::Error for Error {
     }
 }
 
-/// A record was not taken.
+/// A record was rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AppendError {
     /// Its body has more than [`MAX_BODY`] bytes.
@@ -67,7 +67,7 @@ pub enum AppendError {
 impl fmt::Display for AppendError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::TooLarge => write!(f, "a record of the journal has at most {MAX_BODY} bytes"),
+            Self::TooLarge => write!(f, "a journal record can have at most {MAX_BODY} bytes"),
             Self::Closed => f.write_str("the journal is closed"),
         }
     }

@@ -1,4 +1,4 @@
-//! Fail points of the journal's tests: the next operations of a kind in a directory fail.
+//! Fail points for the journal's tests: the next operations of a kind in a directory fail.
 
 use std::{
     io,
@@ -19,17 +19,17 @@ pub(crate) enum Op {
 
 static PLANNED: Mutex<Vec<(PathBuf, Op, usize)>> = Mutex::new(Vec::new());
 
-/// The next `times` of `op` in `dir` fail.
+/// Makes the next `times` operations `op` in `dir` fail.
 pub(crate) fn fail_next(dir: &Path, op: Op, times: usize) {
     PLANNED.lock().push((dir.to_owned(), op, times));
 }
 
-/// Nothing in `dir` fails from now on.
+/// Removes all planned failures in `dir`.
 pub(crate) fn heal(dir: &Path) {
     PLANNED.lock().retain(|(planned, ..)| planned != dir);
 }
 
-/// The fail point.
+/// The fail point: fails if a failure is planned here.
 pub(crate) fn hit(dir: &Path, op: Op) -> io::Result<()> {
     let mut planned = PLANNED.lock();
     let Some(plan) = planned.iter_mut().find(|(d, o, left)| d == dir && *o == op && *left > 0) else { return Ok(()) };

@@ -1,28 +1,28 @@
-//! The frame: how one record lies in a segment. All integers are little-endian.
+//! The frame: the layout of one record in a segment. All integers are little-endian.
 //!
 //! ```text
 //! marker u32 | len u32 | crc u32 | version u8 | seq u64 | at_ms u64 | body, len bytes
 //!                                 '----------------- covered by crc ---------------'
 //! ```
 //!
-//! The marker is four bytes that never occur in UTF-8, so no text that a customer can put into a body looks like the
-//! head of a frame when a damaged place is searched for the next one. A wrong `len` makes the CRC wrong too, since it
-//! is then computed over other bytes. What precedes `version` never changes, so that a newer version's frame is
-//! recognised as what it is and not taken for damage.
+//! The four bytes of the marker never occur in UTF-8. So when a damaged segment is searched for the next frame, no text
+//! that a customer put into a body looks like the start of a frame. A wrong `len` also makes the CRC wrong, because it
+//! is then computed over other bytes. The layout before `version` never changes, so that a frame of a newer version is
+//! recognised and not treated as damage.
 
 use std::ops::Range;
 
-/// The version written, and the newest one read. It covers the frame and the encoding of its body; readers get it
-/// with each frame, so that they can decode bodies of older versions.
+/// The version that is written, and the newest one that can be read. It covers the frame and the encoding of its body.
+/// Readers get it with each frame, so that they can decode bodies of older versions.
 pub const VERSION: u8 = 1;
 
 /// The largest body, in bytes.
 pub const MAX_BODY: usize = 64 << 20;
 
-/// First bytes of every frame.
+/// The first bytes of every frame.
 pub(super) const MARKER: [u8; 4] = [0xF8, 0xFF, 0xC1, 0xFE];
 
-/// Bytes before the body.
+/// The number of bytes before the body.
 pub(super) const HEADER: usize = 29;
 
 const LEN: Range<usize> = 4..8;
@@ -31,7 +31,7 @@ const VERSION_AT: usize = 12;
 const SEQ: Range<usize> = 13..21;
 const AT_MS: Range<usize> = 21..29;
 
-/// What a frame says about its body.
+/// The header of a frame, without marker, length and CRC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Header {
     pub(super) version: u8,
@@ -39,7 +39,8 @@ pub(super) struct Header {
     pub(super) at_ms: u64,
 }
 
-/// Adds a frame to `buf`, its CRC left open for [`seal`]. The caller has checked that `body` is at most [`MAX_BODY`].
+/// Adds a frame to `buf` without its CRC, which [`seal`] adds. The caller has checked that `body` is at most
+/// [`MAX_BODY`].
 pub(super) fn push(buf: &mut Vec<u8>, seq: u64, at_ms: u64, body: &[u8]) {
     let mut header = [0; HEADER];
     header[..4].copy_from_slice(&MARKER);
@@ -52,8 +53,8 @@ pub(super) fn push(buf: &mut Vec<u8>, seq: u64, at_ms: u64, body: &[u8]) {
     buf.extend_from_slice(body);
 }
 
-/// Writes the CRC into the frame that `bytes` begin with, one made by [`push`]; returns its header and its length.
-/// `None` at the end.
+/// Writes the CRC into the frame at the start of `bytes`, which [`push`] made. Returns its header and length; `None` at
+/// the end.
 pub(super) fn seal(bytes: &mut [u8]) -> Option<(Header, usize)> {
     let total = total_len(bytes)?;
     let frame = bytes.get_mut(..total)?;
@@ -62,8 +63,8 @@ pub(super) fn seal(bytes: &mut [u8]) -> Option<(Header, usize)> {
     Some((header(frame), total))
 }
 
-/// The length of the frame that `bytes` begin with, as far as its head tells: `None` if no frame begins here, or if
-/// fewer than [`HEADER`] bytes are given.
+/// The length of the frame at the start of `bytes`, according to its header. `None` if no frame starts here, or if
+/// there are fewer than [`HEADER`] bytes.
 pub(super) fn total_len(bytes: &[u8]) -> Option<usize> {
     if bytes.len() < HEADER || bytes[..4] != MARKER {
         return None;
@@ -72,18 +73,18 @@ pub(super) fn total_len(bytes: &[u8]) -> Option<usize> {
     (len <= MAX_BODY).then_some(HEADER + len)
 }
 
-/// The sequence number and timestamp of the frame that `bytes` begin with, one made by [`push`]. `None` at the end.
+/// The sequence number and timestamp of the frame at the start of `bytes`, which [`push`] made. `None` at the end.
 pub(super) fn first(bytes: &[u8]) -> Option<(u64, u64)> {
     total_len(bytes).map(|_| header(bytes)).map(|Header { seq, at_ms, .. }| (seq, at_ms))
 }
 
-/// Checks one whole frame, of the length that [`total_len`] told.
+/// Checks one complete frame of the length given by [`total_len`].
 pub(super) fn open(frame: &[u8]) -> Option<Header> {
     if total_len(frame) != Some(frame.len()) {
         return None;
     }
     let crc = u32::from_le_bytes(array(&frame[CRC]));
-    // No version 0 was ever written: it is a run of zeros that got lucky.
+    // Version 0 was never written, so this is a run of zeros whose CRC happens to match.
     (crc32c::crc32c(&frame[CRC.end..]) == crc && frame[VERSION_AT] != 0).then(|| header(frame))
 }
 
@@ -116,7 +117,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_was_put_into_a_frame_comes_out(
+        fn a_frame_is_read_as_it_was_written(
             seq in 1u64.., at_ms in 0u64.., body in prop::collection::vec(any::<u8>(), 0..400)
         ) {
             let frame = sealed(seq, at_ms, &body);
@@ -126,7 +127,7 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_are_refused_without_a_panic(mut bytes in prop::collection::vec(any::<u8>(), 0..200), marked: bool) {
+        fn invalid_bytes_are_rejected_without_a_panic(mut bytes in prop::collection::vec(any::<u8>(), 0..200), marked: bool) {
             if marked && bytes.len() >= 4 {
                 bytes[..4].copy_from_slice(&MARKER);
             }
@@ -135,7 +136,7 @@ mod tests {
         }
 
         #[test]
-        fn a_changed_bit_is_noticed(
+        fn a_flipped_bit_is_detected(
             body in prop::collection::vec(any::<u8>(), 0..100), place in any::<prop::sample::Index>(), bit in 0u8..8
         ) {
             let mut frame = sealed(7, 8, &body);

@@ -1,4 +1,4 @@
-//! Damaged files.
+//! Fuzz targets for damaged files.
 
 use super::{
     Error, Journal,
@@ -9,7 +9,8 @@ use super::{
 /// A record's sequence number and body.
 type Found = (u64, Vec<u8>);
 
-/// Takes the bytes of a journal's only segment. Every intact record is read, and each missing one is reported.
+/// Checks a journal whose only segment has the bytes `input`: every intact record is read, and each missing one is
+/// reported.
 pub(crate) fn segment(input: &[u8]) {
     let Ok(dir) = tempfile::tempdir() else { return };
     let path = dir.path().join(format!("{:020}.log", 1));
@@ -18,7 +19,7 @@ pub(crate) fn segment(input: &[u8]) {
     }
     let Some(expected) = records(input) else {
         let opened = Journal::open_read_only(dir.path());
-        assert!(matches!(opened, Err(Error::Newer { .. })), "a newer version is not refused");
+        assert!(matches!(opened, Err(Error::Newer { .. })), "a newer version is not rejected");
         return;
     };
     let opened = Journal::open_read_only(dir.path());
@@ -32,20 +33,20 @@ pub(crate) fn segment(input: &[u8]) {
         found.push((frame.seq, frame.body.to_vec()));
     }
     let numbers = |found: &[Found]| found.iter().map(|(seq, _)| *seq).collect::<Vec<_>>();
-    assert_eq!(numbers(&found), numbers(&expected), "records are lost or invented");
+    assert_eq!(numbers(&found), numbers(&expected), "the reader does not return exactly the intact records");
     assert!(found == expected);
     let (mut missing, mut last) = (Vec::new(), 0);
     for (seq, _) in &expected {
         missing.extend((last + 1 < *seq).then_some(last + 1..=*seq - 1));
         last = *seq;
     }
-    let told = |damage: Vec<super::Damage>| damage.into_iter().map(|damage| damage.missing).collect::<Vec<_>>();
-    assert_eq!(told(report.damage), missing, "the start does not report a loss");
-    assert_eq!(told(journal.damage()), missing, "the reader does not report a loss");
+    let missing_in = |damage: Vec<super::Damage>| damage.into_iter().map(|damage| damage.missing).collect::<Vec<_>>();
+    assert_eq!(missing_in(report.damage), missing, "opening does not report the missing records");
+    assert_eq!(missing_in(journal.damage()), missing, "the reader does not report the missing records");
     assert_eq!(report.last_seq, last);
 }
 
-/// The records in a segment, searched byte by byte; `None` if one has a newer version.
+/// The records in a segment, found by a byte-by-byte search; `None` if one has a newer version.
 fn records(input: &[u8]) -> Option<Vec<Found>> {
     let (mut found, mut at, mut last): (Vec<Found>, _, _) = (Vec::new(), 0, 0);
     while at < input.len() {
@@ -66,7 +67,7 @@ fn records(input: &[u8]) -> Option<Vec<Found>> {
     Some(found)
 }
 
-/// Takes a record's bytes. A record that can be read can be written, and is then read as the same again.
+/// Checks a record's bytes: a record that can be decoded can be encoded, and is then decoded as the same record.
 pub(crate) fn record(input: &[u8]) {
     let Ok(record) = decode(input) else {
         assert!(!matches!(decode_settled(input), Ok(Some(_))));
@@ -75,5 +76,5 @@ pub(crate) fn record(input: &[u8]) {
     let mut bytes = Vec::new();
     assert!(encode(&record, &mut bytes).is_ok());
     let again = decode(&bytes).map(|again| format!("{again:?}"));
-    assert!(again.is_ok_and(|again| again == format!("{record:?}")), "a record changes when it is written");
+    assert!(again.is_ok_and(|again| again == format!("{record:?}")), "a record changes when it is encoded");
 }

@@ -1,15 +1,15 @@
-//! The journal: every durable fact, in order, in files that are only appended to.
+//! The journal: every durable fact, in order, in append-only files.
 //!
-//! It knows nothing of what records mean: a body is bytes, under a sequence number and a timestamp.
+//! It does not interpret records: a body is bytes, with a sequence number and a timestamp.
 //!
-//! * Sequence numbers are consecutive from 1. Timestamps are Unix milliseconds and never step back in log order,
-//!   whatever the wall clock does.
-//! * [`Journal::append`] touches memory only. A record is durable when [`Journal::durable`] says so: on disk with
+//! * Sequence numbers are consecutive from 1. Timestamps are Unix milliseconds and never step back in log order, even
+//!   if the wall clock does.
+//! * [`Journal::append`] only writes to memory. [`Journal::durable`] waits until a record is durable: on disk with
 //!   [`Durability::Disk`], with the OS (and on disk within about a second) with [`Durability::Process`].
-//! * Readers, and whoever is woken by `durable`, see durable records only.
-//! * What cannot be written is kept in memory and tried until it can. [`Journal::stalled`], [`Journal::pending_bytes`]
-//!   and [`Journal::running_out`] are for callers to stop admitting work in time.
-//! * What cannot be read is passed over and told: [`Damage`] names the missing sequence numbers.
+//! * Readers, and tasks woken by `durable`, see durable records only.
+//! * Records that cannot be written stay in memory and are retried until they can. Callers watch [`Journal::stalled`],
+//!   [`Journal::pending_bytes`] and [`Journal::running_out`] to stop admitting work in time.
+//! * Records that cannot be read are skipped and reported: [`Damage`] gives the missing sequence numbers.
 //!
 //! `append` → queue → `writer` thread → `segment` files of `frame`s → `wait`ers and `reader`s.
 
@@ -69,9 +69,9 @@ use self::{
 /// When a record counts as durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Durability {
-    /// It survives a loss of power: fdatasync.
+    /// When it survives a loss of power: after fdatasync.
     Disk,
-    /// It survives the process: write(2), and a sync each second.
+    /// When it survives the process: after write(2). A sync follows each second.
     Process,
 }
 
@@ -84,7 +84,7 @@ pub fn system_clock() -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// A record's place in the journal. It is not durable yet.
+/// An appended record's place in the journal. The record is not durable yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Appended {
     /// Its sequence number.
@@ -93,23 +93,24 @@ pub struct Appended {
     pub at_ms: u64,
 }
 
-/// A point in time that no later record is stamped before.
+/// A point in time. No record appended later is stamped before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Barrier {
-    /// The time, Unix milliseconds, exclusive: later records are stamped with it or later.
+    /// The time, Unix milliseconds. Later records are stamped with it or a later time.
     pub end_ms: u64,
-    /// Once this number is durable, every record that is stamped before `end_ms` can be read.
+    /// Once this sequence number is durable, every record stamped before `end_ms` can be read.
     pub seq: u64,
 }
 
-/// What [`Journal::open`] found.
+/// The result of [`Journal::open`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OpenReport {
     /// The last sequence number; 0 in a new journal.
     pub last_seq: u64,
-    /// Bytes at the end that were an unfinished write, and have been cut off.
+    /// Bytes of an unfinished write that were cut off at the end.
     pub cut_bytes: u64,
-    /// What is missing in the part that was checked: the last segment. The others are checked when they are read.
+    /// The missing records in the last segment, the only one that was checked. The others are checked when they are
+    /// read.
     pub damage: Vec<Damage>,
 }
 
@@ -118,74 +119,74 @@ pub struct OpenReport {
 pub struct SegmentInfo {
     /// The file.
     pub path: PathBuf,
-    /// The first sequence number in it; it goes up to the next segment's.
+    /// The first sequence number in it. It ends before the next segment's first.
     pub first_seq: u64,
     /// The timestamp of its first record, Unix milliseconds. `None` if no record in it can be read.
     pub first_at_ms: Option<u64>,
-    /// How many of the file's bytes are durable records.
+    /// Bytes of durable records in the file.
     pub bytes: u64,
 }
 
-/// A handle to the journal; clones are cheap. The last one closes it when it is dropped, waiting up to five seconds.
+/// A handle to the journal. Clones are cheap. Dropping the last one closes the journal, which waits up to five seconds.
 #[derive(Debug, Clone)]
 pub struct Journal {
     shared: Arc<Shared>,
     threads: Arc<Threads>,
 }
 
-/// What handles, readers and the two threads share.
+/// The state that handles, readers and the two threads share.
 #[derive(Debug)]
 struct Shared {
     dir: PathBuf,
     durability: Durability,
     clock: Clock,
     queue: Mutex<Queue>,
-    /// For the writer: something has queued, or the journal is closing.
+    /// Wakes the writer: records are queued, or the journal is closing.
     queued: Condvar,
     progress: Arc<Progress>,
-    /// Bytes in the batch that is being written.
+    /// Bytes of the batch that is being written.
     in_flight: AtomicUsize,
-    /// Its first record, and that record's timestamp, Unix milliseconds.
+    /// The sequence number and the timestamp (Unix milliseconds) of that batch's first record.
     in_flight_seq: AtomicU64,
     in_flight_ms: AtomicU64,
-    /// Since when the oldest record of that batch has been waiting: microseconds after `epoch`, plus one; 0: none.
+    /// When the oldest record of that batch was appended: microseconds after `epoch`, plus one; 0: none.
     in_flight_since: AtomicU64,
     epoch: Instant,
     table: Table,
     damage: DamageList,
     upkeep: Upkeep,
     meter: Meter,
-    /// `queue.last_ms`, to be read without its lock.
+    /// A copy of `queue.last_ms` that can be read without the lock.
     last_ms: AtomicU64,
-    /// Why the last attempt to write failed, until one succeeds.
+    /// Why the last attempt to write failed. Cleared when an attempt succeeds.
     last_error: Mutex<Option<String>>,
 }
 
-/// What has been appended and not been taken by the writer.
+/// The records that were appended and that the writer has not taken yet.
 #[derive(Debug)]
 struct Queue {
     frames: Vec<u8>,
     last_seq: u64,
-    /// Nothing is stamped before this: the last record's time, or a barrier's if that is later.
+    /// The earliest time of the next record: the last record's time, or a barrier's if that is later.
     last_ms: u64,
     /// The last record's time.
     last_record_ms: u64,
     /// When the first of `frames` was appended.
     since: Option<Instant>,
-    /// The writer has nothing to do, and must be woken.
+    /// The writer is idle and must be woken.
     writer_idle: bool,
     closing: bool,
-    /// What cannot be written is to be lost.
+    /// Records that cannot be written are dropped.
     abandoned: bool,
 }
 
 impl Journal {
-    /// Opens the journal in `dir`, which is made if it is not there. Nobody else may have it open.
+    /// Opens the journal in `dir`, and creates the directory if needed. No other process may have it open.
     pub fn open(dir: &Path, durability: Durability) -> Result<(Self, OpenReport), Error> {
         Self::open_with_clock(dir, durability, system_clock)
     }
 
-    /// The same, with another clock.
+    /// Opens the journal with another clock.
     pub fn open_with_clock(dir: &Path, durability: Durability, clock: Clock) -> Result<(Self, OpenReport), Error> {
         let io = |e| Error::io(dir, e);
         segment::make_dir(dir).map_err(io)?;
@@ -203,8 +204,8 @@ impl Journal {
         Ok((Self { shared, threads: Arc::new(threads) }, report))
     }
 
-    /// Opens the journal in `dir` to be read as it is now, also while another process writes it. Nothing is changed;
-    /// what is damaged at its end is told and left there.
+    /// Opens the journal in `dir` for reading in its current state, even while another process writes it. Changes
+    /// nothing: damage at its end is reported and left in place.
     pub fn open_read_only(dir: &Path) -> Result<(Self, OpenReport), Error> {
         let (shared, report) = Shared::new(dir, Durability::Process, system_clock, recover::recover_to_read(dir)?);
         shared.queue.lock().closing = true;
@@ -212,7 +213,7 @@ impl Journal {
         Ok((Self { shared, threads: Arc::new(threads) }, report))
     }
 
-    /// Appends a record. It never waits for the disk; callers bound what piles up while the disk does not keep up.
+    /// Appends a record without waiting for the disk. Callers limit the backlog if the disk is too slow.
     pub fn append(&self, body: &[u8]) -> Result<Appended, AppendError> {
         if body.len() > MAX_BODY {
             return Err(AppendError::TooLarge);
@@ -239,12 +240,12 @@ impl Journal {
         Ok(Appended { seq, at_ms })
     }
 
-    /// Waits until the record `seq`, and so every one before it, is durable. It may be one that is yet to come.
+    /// Waits until the record `seq`, and every one before it, is durable. The record may not exist yet.
     pub fn durable(&self, seq: u64) -> Durable {
         Durable::new(self.shared.progress.clone(), seq)
     }
 
-    /// The same for a plain thread; false if it took longer than `timeout`.
+    /// Blocks the thread until the record `seq` is durable. Returns false after `timeout`.
     pub fn durable_blocking(&self, seq: u64, timeout: Duration) -> bool {
         self.shared.progress.wait_blocking(seq, timeout)
     }
@@ -254,7 +255,7 @@ impl Journal {
         self.shared.progress.durable()
     }
 
-    /// The first sequence number that is still there; 0 in an empty journal.
+    /// The first sequence number that is still stored; 0 in an empty journal.
     pub fn first_seq(&self) -> u64 {
         self.shared.table.all().first().map_or(0, |first| first.first)
     }
@@ -264,23 +265,24 @@ impl Journal {
         self.shared.table.all().last().map_or(0, |last| last.first)
     }
 
-    /// The last sequence number that was given out.
+    /// The last sequence number that was assigned.
     pub fn last_seq(&self) -> u64 {
         self.shared.queue.lock().last_seq
     }
 
-    /// The time as records see it, Unix milliseconds: the clock's, never before the last record's. Takes no lock.
+    /// The time for records, Unix milliseconds: the clock's time, but never before the last record's. Takes no lock.
     pub fn now_ms(&self) -> u64 {
         (self.shared.clock)().max(self.last_ms())
     }
 
-    /// The latest time that was given out, Unix milliseconds: no record is stamped earlier from now on.
+    /// The latest assigned time, Unix milliseconds. No later record is stamped before it.
     pub fn last_ms(&self) -> u64 {
         self.shared.last_ms.load(Ordering::Relaxed)
     }
 
-    /// Makes sure that nothing is stamped before `end_ms` from now on. An `end_ms` in the future becomes now, or the
-    /// millisecond after the last record if that is later: what was appended before this call lies before the barrier.
+    /// Makes sure that no later record is stamped before `end_ms`. An `end_ms` in the future becomes now, or the
+    /// millisecond after the last record if that is later. All records appended before this call are before the
+    /// barrier.
     pub fn barrier(&self, end_ms: u64) -> Barrier {
         let now = (self.shared.clock)();
         let mut queue = self.shared.queue.lock();
@@ -288,7 +290,7 @@ impl Journal {
         let end_ms = end_ms.min(latest);
         queue.last_ms = queue.last_ms.max(end_ms);
         self.shared.last_ms.store(queue.last_ms, Ordering::Relaxed);
-        // What is not durable yet concerns nobody who asks for earlier times.
+        // Records that are not durable yet do not matter if they are stamped at `end_ms` or later.
         let (waiting_seq, waiting_ms) = match self.shared.in_flight.load(Ordering::Acquire) {
             0 => frame::first(&queue.frames).unwrap_or((queue.last_seq + 1, end_ms)),
             _ => (self.shared.in_flight_seq.load(Ordering::Relaxed), self.shared.in_flight_ms.load(Ordering::Relaxed)),
@@ -296,51 +298,51 @@ impl Journal {
         Barrier { end_ms, seq: if end_ms <= waiting_ms { waiting_seq.saturating_sub(1) } else { queue.last_seq } }
     }
 
-    /// A reader of what comes after the record `seq` (0: of everything).
+    /// A reader of the records after `seq` (0: all records).
     pub fn reader(&self, after: u64) -> Reader {
         Reader::new(self.shared.clone(), From { seq: after.saturating_add(1), at_ms: 0 })
     }
 
-    /// A reader of what is stamped `at_ms` or later.
+    /// A reader of the records stamped `at_ms` or later.
     pub fn reader_from_time(&self, at_ms: u64) -> Reader {
         Reader::new(self.shared.clone(), From { seq: 1, at_ms })
     }
 
-    /// A reader, backwards, of what comes before the record `seq`.
+    /// A backward reader of the records before `seq`.
     pub fn reader_before(&self, seq: u64) -> BackwardReader {
         BackwardReader::new(self.shared.clone(), From { seq, at_ms: 0 })
     }
 
-    /// A reader, backwards, of what is stamped before `at_ms`.
+    /// A backward reader of the records stamped before `at_ms`.
     pub fn reader_before_time(&self, at_ms: u64) -> BackwardReader {
         BackwardReader::new(self.shared.clone(), From { seq: 1, at_ms })
     }
 
-    /// How long the oldest record that is not durable has been waiting. `None` if all are. Takes no lock.
+    /// How long the oldest record that is not durable has waited. `None` if all are durable. Takes no lock.
     pub fn stalled(&self, now: Instant) -> Option<Duration> {
         let since = self.shared.in_flight_since.load(Ordering::Relaxed).checked_sub(1)?;
         Some(now.saturating_duration_since(self.shared.epoch).saturating_sub(Duration::from_micros(since)))
     }
 
-    /// Bytes of records in memory that are not durable.
+    /// Bytes of records that are in memory and not durable.
     pub fn pending_bytes(&self) -> u64 {
         let queued = self.shared.queue.lock().frames.len();
         (queued + self.shared.in_flight.load(Ordering::Relaxed)) as u64
     }
 
-    /// Whether the next segment cannot be made while the present one is more than half full: time to stop admitting
-    /// what will have to be recorded. Takes no lock.
+    /// Whether the next segment cannot be created while the current one is more than half full. Callers should then
+    /// stop admitting requests that need a record. Takes no lock.
     pub fn running_out(&self) -> bool {
         self.shared.upkeep.failing()
     }
 
-    /// What keeps records from becoming durable, in words; `None` while all is well.
+    /// The error that keeps records from becoming durable; `None` if there is none.
     pub fn last_error(&self) -> Option<String> {
         let written = self.shared.last_error.lock().clone();
         written.or_else(|| self.shared.upkeep.failure())
     }
 
-    /// Everything that is known to be missing, in order.
+    /// All known damage, in order.
     pub fn damage(&self) -> Vec<Damage> {
         self.shared.damage.all()
     }
@@ -361,8 +363,8 @@ impl Journal {
         Ok(infos)
     }
 
-    /// Retention: removes the segments that hold only records before `seq`, never the last one; returns how many.
-    /// Readers that are in one of them finish it and go on after the gap.
+    /// Removes the segments that hold only records before `seq` (retention), but never the last segment. Returns the
+    /// number removed. A reader in one of them finishes it and continues after the gap.
     pub fn remove_before(&self, seq: u64) -> Result<usize, Error> {
         let removed = self.shared.table.take_before(seq);
         for segment in &removed {
@@ -377,7 +379,7 @@ impl Journal {
         Ok(removed.len())
     }
 
-    /// The journal's figures.
+    /// The journal's statistics.
     pub fn stats(&self) -> Stats {
         let Shared { meter, table, upkeep, progress, .. } = &*self.shared;
         let segments = table.all();
@@ -402,8 +404,8 @@ impl Journal {
         }
     }
 
-    /// Takes no more records, makes all of them durable, and ends the journal's threads. False if that took longer
-    /// than `timeout`: then what could not be written is lost.
+    /// Stops taking records, makes all of them durable, and ends the journal's threads. Returns false if that took
+    /// longer than `timeout`; records that could not be written are then lost.
     pub fn close(&self, timeout: Duration) -> bool {
         self.threads.stop(timeout)
     }
@@ -446,7 +448,8 @@ impl Shared {
         (shared, OpenReport { last_seq, cut_bytes, damage })
     }
 
-    /// Waits until something has queued and swaps it into `batch`, which is empty. False: closed, and nothing is left.
+    /// Waits for queued records and swaps them into `batch`, which must be empty. Returns false if the journal is
+    /// closed and no records are left.
     fn take_batch(&self, batch: &mut Vec<u8>) -> bool {
         let mut queue = self.queue.lock();
         while queue.frames.is_empty() {
@@ -467,7 +470,7 @@ impl Shared {
         true
     }
 
-    /// The batch is durable, up to the number `last`.
+    /// Publishes that the batch is durable up to the sequence number `last`.
     fn batch_stored(&self, last: u64) {
         let since = self.in_flight_since.swap(0, Ordering::Relaxed).saturating_sub(1);
         self.meter.waits.count(self.epoch.elapsed().saturating_sub(Duration::from_micros(since)));
@@ -475,7 +478,7 @@ impl Shared {
         self.progress.publish(last);
     }
 
-    /// The writer's pause after a failure. False: what cannot be written is to be lost.
+    /// Pauses the writer after a failure. Returns false if the records that cannot be written are to be dropped.
     fn back_off(&self, pause: Duration) -> bool {
         let mut queue = self.queue.lock();
         if !queue.abandoned {
@@ -489,12 +492,12 @@ impl Shared {
         let (first, last, file, offset, bytes) =
             (*missing.start(), *missing.end(), file.display().to_string(), *offset, *bytes);
         if self.damage.note(damage) {
-            tracing::error!(first, last, file, offset, bytes, "records of the journal are missing or cannot be read");
+            tracing::error!(first, last, file, offset, bytes, "journal records are missing or unreadable");
         }
     }
 }
 
-/// The writer's and the upkeep's threads.
+/// The writer thread and the upkeep thread.
 #[derive(Debug)]
 struct Threads {
     shared: Arc<Shared>,
@@ -533,7 +536,7 @@ impl Threads {
         if let Some((writing, upkeep)) = running.take()
             && complete
         {
-            // Otherwise one of them hangs in the kernel: nobody waits for that. Panics have been reported.
+            // If it is not complete, a thread hangs in the kernel and is not joined. A panic has already been reported.
             let _ = (writing.join(), upkeep.join());
         }
         complete

@@ -1,8 +1,8 @@
-//! Reading the journal: durable records in order of sequence number, from one segment to the next, while the writer
-//! appends and retention removes.
+//! Reads the journal: durable records in order of sequence number, across segments, while the writer appends and
+//! retention removes.
 //!
-//! A reader at the durable end says so, and goes on from there when it is asked again: that is how the store and the
-//! webhooks follow the journal.
+//! At the durable end a reader returns `None`, and continues from there when called again. The store and the webhooks
+//! follow the journal this way.
 
 mod backward;
 
@@ -16,19 +16,19 @@ use super::{
     segment::Segment,
 };
 
-/// A reader begins so many bytes before what is wanted at most, but for one frame.
+/// The most bytes before the wanted record at which a reader starts, plus one frame.
 pub(super) const NEAR: u64 = 64 << 10;
 
-/// A record as it lies in the journal.
+/// A record as it is stored in the journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Frame<'a> {
     /// Its sequence number.
     pub seq: u64,
-    /// When it was appended, Unix milliseconds; never before its predecessor.
+    /// When it was appended, Unix milliseconds; never before the previous record.
     pub at_ms: u64,
-    /// The [`VERSION`] it was written by, which says how the body is encoded.
+    /// The [`VERSION`] it was written with, which says how the body is encoded.
     pub version: u8,
-    /// What was appended.
+    /// The appended bytes.
     pub body: &'a [u8],
 }
 
@@ -37,19 +37,19 @@ pub struct Frame<'a> {
 pub struct Reader {
     shared: Arc<Shared>,
     from: From,
-    /// The last sequence number walked over, yielded or not.
+    /// The last sequence number that was passed, whether or not it was returned.
     passed: u64,
     /// The timestamp of that record; 0 if it is not known.
     passed_ms: u64,
     /// `None` until the journal has a segment.
     place: Option<Place>,
-    /// Unreadable bytes at the end of the segment that was left last.
+    /// Unreadable bytes at the end of the previous segment.
     left_bad: Option<(Arc<Segment>, Range<u64>)>,
-    /// A frame of a newer version has been met; what follows it cannot be read either.
+    /// The file and version of a frame of a newer version. Nothing after it can be read.
     newer: Option<(PathBuf, u8)>,
 }
 
-/// Where to begin: what lies before is walked over, not yielded.
+/// Where to start. Earlier records are skipped.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct From {
     pub(super) seq: u64,
@@ -60,9 +60,9 @@ pub(super) struct From {
 struct Place {
     segment: Arc<Segment>,
     scanner: Scanner,
-    /// What may be read of it, as far as we know.
+    /// The known end of its durable bytes.
     end: u64,
-    /// The numbers it owns, as far as we know.
+    /// The sequence numbers that it is known to own.
     owned: Range<u64>,
 }
 
@@ -79,16 +79,16 @@ impl Reader {
         }
     }
 
-    /// The last sequence number that this reader has passed: yielded, found missing, or before its start. Once
+    /// The last sequence number that this reader has passed: returned, found missing, or before its start. Once
     /// `position() + 1` is [durable](super::Journal::durable) there is more to read.
     pub fn position(&self) -> u64 {
         self.passed.max(self.from.seq.saturating_sub(1))
     }
 
-    /// The next durable record. `None` at the durable end: ask again when there is more.
+    /// The next durable record. `None` at the durable end: call again when there are more.
     ///
-    /// Damaged places are passed over and taken into [`Journal::damage`](super::Journal::damage). An error is told
-    /// again by the next call, until its cause is gone: no record is left out because of it.
+    /// Damaged places are skipped and added to [`Journal::damage`](super::Journal::damage). An error is returned again
+    /// by the next call until its cause is gone. An error skips no records.
     #[allow(clippy::should_implement_trait, reason = "a frame borrows from the reader, which no iterator's item can")]
     pub fn next(&mut self) -> Result<Option<Frame<'_>>, Error> {
         let Some(Found { header, body, .. }) = self.advance()? else { return Ok(None) };
@@ -125,7 +125,7 @@ impl Reader {
         }
     }
 
-    /// Takes note of a frame, and of what is missing before it.
+    /// Records that a frame was passed, and reports records that are missing before it.
     fn pass(&mut self, found: &Found) {
         let Some(place) = &mut self.place else { return };
         let Header { seq, at_ms, .. } = found.header;
@@ -147,13 +147,13 @@ impl Reader {
         place.owned.start = seq.saturating_add(1);
     }
 
-    /// Finds the place to begin at: a frame shortly before what is wanted, or its segment's start. False if the
-    /// journal has no records yet.
+    /// Finds the place to start: a frame shortly before the wanted record, or the start of its segment. Returns false
+    /// if the journal has no records yet.
     fn begin(&mut self) -> Result<bool, Error> {
         self.from.seq = self.position() + 1;
         let Some(segment) = find(&self.shared, self.from)? else { return Ok(false) };
         let near = near(&self.shared, &segment, self.from)?;
-        // What came before is none of our business.
+        // Earlier records do not matter to this reader.
         let (passed, passed_ms, offset) = match near {
             Some((Header { seq, at_ms, .. }, offset)) => (seq.saturating_sub(1), at_ms, offset),
             None => (segment.first.saturating_sub(1), 0, 0),
@@ -163,11 +163,10 @@ impl Reader {
         Ok(true)
     }
 
-    /// At the end of a segment: whether there is more to read, there or in the next one.
+    /// Called at the end of a segment. Returns whether there is more to read, in it or in the next one.
     fn move_on(&mut self) -> Result<bool, Error> {
         let Some(place) = &mut self.place else { return Ok(true) };
-        // First whether there is a next segment, then how far this one goes: once there is a next one, this one's
-        // end is final.
+        // Look for a next segment before reading this one's end: once there is a next one, this one's end is final.
         let (next, listed) = self.shared.table.after(place.segment.first);
         let end = place.segment.end();
         if end > place.end {
@@ -177,7 +176,7 @@ impl Reader {
         }
         let Some(next) = next else { return Ok(false) };
         if !listed {
-            // Retention has overtaken us: what it took between here and there is not missing.
+            // Retention has removed the segments in between. Their records do not count as missing.
             self.passed = self.passed.max(next.first.saturating_sub(1));
         }
         self.left_bad = place.scanner.trailing_bad().map(|bad| (place.segment.clone(), bad));
@@ -191,7 +190,7 @@ impl Reader {
                 let owned = self.passed.saturating_add(1)..u64::MAX;
                 Some(Place { segment, scanner: Scanner::new(file, offset), end: 0, owned })
             }
-            // Removed since it was looked up: look again.
+            // Removed since the lookup. Look it up again.
             Err(error) if error.kind() == io::ErrorKind::NotFound && !self.shared.table.lists(&segment) => None,
             Err(error) => return Err(Error::io(&segment.path, error)),
         };
@@ -199,13 +198,13 @@ impl Reader {
     }
 }
 
-/// The last segment that everything wanted lies in or after.
+/// The last segment for which all wanted records are in it or after it.
 fn find(shared: &Shared, from: From) -> Result<Option<Arc<Segment>>, Error> {
     if from.at_ms == 0 {
         return Ok(shared.table.owner_of(from.seq));
     }
     let segments = shared.table.all();
-    // Everything wanted lies in or after `low`; in `high` and after it all is too late, or cannot be read.
+    // All wanted records are in `low` or after it. `high` and later segments start too late, or cannot be read.
     let (mut low, mut high) = (segments.partition_point(|s| s.first <= from.seq).saturating_sub(1), segments.len());
     while high - low > 1 {
         let middle = low + (high - low) / 2;
@@ -218,10 +217,10 @@ fn find(shared: &Shared, from: From) -> Result<Option<Arc<Segment>>, Error> {
     Ok(segments.get(low).cloned())
 }
 
-/// A frame of the segment before what is wanted, with its offset, so that at most [`NEAR`] bytes and a frame lie
-/// between; found by halving, since numbers and times ascend. `None`: what is wanted is near the start.
+/// A frame before the wanted record, with its offset, at most [`NEAR`] bytes and a frame away from it. It is found by
+/// bisection, because numbers and times ascend. `None`: the wanted record is near the start of the segment.
 pub(super) fn near(shared: &Shared, segment: &Segment, from: From) -> Result<Option<(Header, u64)>, Error> {
-    // If it is not there, `enter` knows whether that is in order.
+    // If the file is missing, `enter` decides whether that is an error.
     let Ok(file) = File::open(&segment.path) else { return Ok(None) };
     let (next, _) = shared.table.after(segment.first);
     let owned = segment.first..next.map_or(u64::MAX, |next| next.first);
@@ -241,7 +240,7 @@ pub(super) fn near(shared: &Shared, segment: &Segment, from: From) -> Result<Opt
     Ok(before)
 }
 
-/// The timestamp of a segment's first record. `None` if it has none that can be read, or has been removed.
+/// The timestamp of a segment's first record. `None` if no record in it can be read, or if it was removed.
 pub(super) fn head_ms(segment: &Segment, owned_to: u64) -> Result<Option<u64>, Error> {
     if let Some(at_ms) = segment.head_ms.get() {
         return Ok(Some(*at_ms));

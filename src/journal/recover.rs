@@ -1,10 +1,11 @@
-//! What a start finds: the segments of earlier runs, where the last one ends, and what is wrong with it.
+//! Recovery when the journal is opened: finds the segments of earlier runs and the end of the last one, and checks the
+//! last one for damage.
 //!
-//! Only the last segment is read whole (its frames' CRCs; no body is decoded); the others are checked when they are
-//! read. Bytes after the last valid frame are a write that was never finished: they are zeroed, so that nothing of them
-//! is ever taken for a record behind a new one. Where a valid frame follows they are damage, and stay as they are.
+//! Only the last segment is read completely (the CRCs of its frames; no body is decoded). The others are checked when
+//! they are read. Bytes after the last valid frame are an unfinished write. They are zeroed, so that no part of them
+//! can be mistaken for a record after a new one. Invalid bytes before a valid frame are damage and stay unchanged.
 //!
-//! Whoever only reads changes nothing: another process may be writing.
+//! Opening for reading changes nothing, because another process may be writing.
 
 use std::{fs::File, io, ops::Range, path::Path, sync::Arc};
 
@@ -15,14 +16,14 @@ use super::{
     segment::{self, Output, Segment},
 };
 
-/// The journal as an earlier run left it.
+/// The state in which an earlier run left the journal.
 #[derive(Debug, Default)]
 pub(super) struct Recovered {
-    /// Those that hold records.
+    /// The segments that hold records.
     pub(super) segments: Vec<Arc<Segment>>,
-    /// The segment to go on in: the last one of `segments`, or an empty one after it. `None` in a new journal.
+    /// The segment to continue in: the last one of `segments`, or an empty one after it. `None` in a new journal.
     pub(super) output: Option<(Arc<Segment>, Output)>,
-    /// The last sequence number ever given out, as far as the files tell; 0 if none was.
+    /// The last sequence number that was assigned, according to the files; 0 if there is none.
     pub(super) last_seq: u64,
     /// The timestamp of the last record; 0 if there is none.
     pub(super) last_ms: u64,
@@ -31,19 +32,19 @@ pub(super) struct Recovered {
     pub(super) damage: Vec<Damage>,
 }
 
-/// What the journal is opened for.
+/// The purpose of opening the journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
-    /// To go on with it.
+    /// To read and append.
     Write(Durability),
-    /// To read what is there.
+    /// To read only.
     Read,
 }
 
-/// How often is looked at most at what somebody else may be writing.
-const LOOKS: usize = 5;
+/// The attempts to read a journal that another process may be writing.
+const READ_ATTEMPTS: usize = 5;
 
-/// Reads what is in `dir`.
+/// Reads the journal in `dir`.
 pub(super) fn recover(dir: &Path, purpose: Purpose) -> Result<Recovered, Error> {
     let mut recovered = Recovered::default();
     if purpose != Purpose::Read {
@@ -52,7 +53,7 @@ pub(super) fn recover(dir: &Path, purpose: Purpose) -> Result<Recovered, Error> 
     let mut earlier = segment::list(dir).map_err(|e| Error::io(dir, e))?;
     let mut is_last = true;
     let mut owned_to = u64::MAX;
-    // From the last one back to the first that holds a record: normally that is the last one.
+    // Goes back from the last segment to one that holds a record, which normally is the last one itself.
     while let Some(first) = earlier.pop() {
         let segment = Arc::new(Segment::new(dir, first, 0));
         let survey = Survey::of(&segment, first..owned_to, purpose)?;
@@ -69,8 +70,8 @@ pub(super) fn recover(dir: &Path, purpose: Purpose) -> Result<Recovered, Error> 
         recovered.last_ms = survey.last_ms;
         if !empty {
             if purpose == Purpose::Write(Durability::Disk) {
-                // A process that was killed may have left frames with the OS that were never synced, and whoever
-                // reads them from now on takes them for durable.
+                // A killed process may have left frames with the OS that were never synced. Readers treat them as
+                // durable from now on, so they are synced here.
                 survey.file.sync_data().map_err(|e| Error::io(&segment.path, e))?;
             }
             segment.set_end(survey.end);
@@ -92,11 +93,11 @@ pub(super) fn recover(dir: &Path, purpose: Purpose) -> Result<Recovered, Error> 
     Ok(recovered)
 }
 
-/// What was read while another process wrote it may look damaged, cut off or gone. So it is looked at again, until it
-/// looks well or the same twice.
+/// Reads the journal in `dir` while another process may be writing it. It may then look damaged, truncated or removed,
+/// so it is read again until it looks intact or has the same damage twice.
 pub(super) fn recover_to_read(dir: &Path) -> Result<Recovered, Error> {
     let mut seen = None;
-    for _ in 0..LOOKS {
+    for _ in 0..READ_ATTEMPTS {
         match recover(dir, Purpose::Read) {
             Err(Error::Io { source, .. })
                 if matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof) => {}
@@ -109,14 +110,14 @@ pub(super) fn recover_to_read(dir: &Path) -> Result<Recovered, Error> {
     recover(dir, Purpose::Read)
 }
 
-/// One segment, read whole.
+/// One segment, read completely.
 #[derive(Debug)]
 struct Survey {
     file: File,
     len: u64,
     /// Where the last valid frame ends.
     end: u64,
-    /// The last number used up: the last valid frame's, or the one before the segment's first.
+    /// The last assigned number: the last valid frame's, or the one before the segment's first.
     last_seq: u64,
     last_ms: u64,
     damage: Vec<Damage>,
@@ -125,7 +126,7 @@ struct Survey {
 impl Survey {
     fn of(segment: &Segment, owned: Range<u64>, purpose: Purpose) -> Result<Self, Error> {
         let io = |e| Error::io(&segment.path, e);
-        // Writable, since an unfinished write is cut.
+        // Opened for writing because an unfinished write is zeroed.
         let file = File::options().read(true).write(purpose != Purpose::Read).open(&segment.path).map_err(io)?;
         let len = file.metadata().map_err(io)?.len();
         let mut scanner = Scanner::new(file, 0);
@@ -148,18 +149,18 @@ impl Survey {
             end = found.offset + found.len;
         }
         if owned.end < u64::MAX {
-            // A later segment is there, so everything up to its first number once was durable here.
+            // There is a later segment, so everything before its first number was durable here.
             missing(last_seq + 1, owned.end, last_ms, u64::MAX, end..len);
         }
         Ok(Self { file: scanner.into_file(), len, end, last_seq, last_ms, damage })
     }
 
-    /// How many bytes follow the end up to the last one that is not zero.
+    /// The number of bytes from the end to the last nonzero byte.
     fn torn(&self) -> std::io::Result<u64> {
         Ok(segment::end_of_nonzero(&self.file, self.end, self.len)? - self.end)
     }
 
-    /// Zeroes so many bytes after the end.
+    /// Zeroes `torn` bytes after the end.
     fn cut(&self, torn: u64) -> std::io::Result<()> {
         if torn > 0 {
             segment::zero(&self.file, self.end, self.end + torn)?;

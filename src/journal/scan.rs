@@ -1,7 +1,8 @@
-//! Walks the frames of one segment's file, over damaged places.
+//! Finds the frames in one segment's file, and skips damaged places.
 //!
-//! A place where no valid frame begins is searched byte by byte for the next marker with a valid frame: the length in
-//! a damaged head is not believed. Reads are in large pieces; a frame is handed out as a range of the buffer.
+//! Where no valid frame starts, the file is searched byte by byte for the next marker with a valid frame, because the
+//! length in a damaged header cannot be trusted. Reads are in large pieces. A frame is returned as a range of the
+//! buffer.
 
 use std::{fs::File, io, ops::Range, os::unix::fs::FileExt};
 
@@ -9,34 +10,34 @@ use memchr::memmem;
 
 use super::frame::{self, HEADER, Header, MARKER};
 
-/// Bytes read at once: few at first, for whoever looks at one frame, and more and more in a long walk.
+/// Bytes per read: few at first, for callers that read one frame, then more and more for a long scan.
 const FIRST_PIECE: usize = 16 << 10;
 const PIECE: usize = 256 << 10;
 
-/// A frame that was found.
+/// A valid frame.
 #[derive(Debug)]
 pub(super) struct Found {
     pub(super) header: Header,
-    /// Where in the file the frame begins.
+    /// The offset of the frame in the file.
     pub(super) offset: u64,
-    /// Its bytes, head included.
+    /// Its length in bytes, including the header.
     pub(super) len: u64,
-    /// Where in [`Scanner::bytes`] its body lies, until the next step.
+    /// The position of its body in [`Scanner::bytes`], valid until the next call.
     pub(super) body: Range<usize>,
-    /// The bytes before it that were no frame, if there were any.
+    /// The invalid bytes before it, if there were any.
     pub(super) bad: Option<Range<u64>>,
 }
 
-/// A walk over one file.
+/// A scan of one file.
 #[derive(Debug)]
 pub(super) struct Scanner {
     file: File,
-    /// Bytes of the file from `base` on; those before `at` have been walked over.
+    /// The bytes of the file from `base` on. Those before `at` have been scanned.
     buf: Vec<u8>,
     base: u64,
     at: usize,
     bad_from: Option<u64>,
-    /// Bytes to be read next.
+    /// The size of the next read, in bytes.
     piece: usize,
 }
 
@@ -45,24 +46,24 @@ impl Scanner {
         Self { file, buf: Vec::new(), base: offset, at: 0, bad_from: None, piece: FIRST_PIECE }
     }
 
-    /// Goes on at another place, as if it had begun there.
+    /// Continues at another offset, as if the scan had started there.
     pub(super) fn go_to(&mut self, offset: u64) {
         self.buf.clear();
         (self.base, self.at, self.bad_from, self.piece) = (offset, 0, None, FIRST_PIECE);
     }
 
-    /// The bytes that [`Found::body`] is a range of.
+    /// The buffer that [`Found::body`] refers to.
     pub(super) fn bytes(&self) -> &[u8] {
         &self.buf
     }
 
-    /// The file, when the walk is over.
+    /// Returns the file after the scan.
     pub(super) fn into_file(self) -> File {
         self.file
     }
 
-    /// The next valid frame that lies before the offset `end` and whose number is in `owned`; others are passed over.
-    /// `None`: nothing more up to `end`, which may have moved on when called again.
+    /// The next valid frame before the offset `end` whose number is in `owned`. Other frames are skipped. `None`: there
+    /// are no more before `end`; the caller may call again with a later `end`.
     pub(super) fn next(&mut self, end: u64, owned: Range<u64>) -> io::Result<Option<Found>> {
         while self.offset() < end {
             let Some((header, total)) = self.frame_here(end)? else {
@@ -81,7 +82,7 @@ impl Scanner {
         Ok(None)
     }
 
-    /// The bytes up to here that are no frame, if the walk ends with such.
+    /// The invalid bytes at the end of the scan, if there are any.
     pub(super) fn trailing_bad(&self) -> Option<Range<u64>> {
         self.bad_from.map(|from| from..self.offset())
     }
@@ -90,7 +91,7 @@ impl Scanner {
         self.base.saturating_add(self.at as u64)
     }
 
-    /// The frame at this very place.
+    /// The frame at the current offset.
     fn frame_here(&mut self, end: u64) -> io::Result<Option<(Header, usize)>> {
         if !self.fill(HEADER, end)? {
             return Ok(None);
@@ -102,7 +103,7 @@ impl Scanner {
         Ok(frame::open(&self.buf[self.at..self.at + total]).map(|header| (header, total)))
     }
 
-    /// Goes to the next marker after this place, or to `end`.
+    /// Moves to the next marker after the current offset, or to `end`.
     fn seek_marker(&mut self, end: u64) -> io::Result<()> {
         self.at += 1;
         loop {
@@ -116,13 +117,13 @@ impl Scanner {
                 self.at += found;
                 return Ok(());
             }
-            // A marker may begin in the last three bytes.
+            // A marker may start in the last three bytes.
             self.at += have.len() - (MARKER.len() - 1);
         }
     }
 
-    /// Has `want` bytes of the file in the buffer from this place on, none of them beyond `end`; false if there are
-    /// not so many.
+    /// Reads until the buffer holds `want` bytes from the current offset on, none of them beyond `end`. Returns false
+    /// if there are fewer.
     fn fill(&mut self, want: usize, end: u64) -> io::Result<bool> {
         let mut have = self.buf.len().saturating_sub(self.at);
         if have >= want {
@@ -133,12 +134,12 @@ impl Scanner {
             return Ok(false);
         }
         self.base = self.offset();
-        // After a marker was sought the place may lie beyond what has been read.
+        // After a search for a marker, the offset may be beyond the bytes in the buffer.
         self.buf.drain(..self.at.min(self.buf.len()));
         self.at = 0;
         self.buf.resize(want.max(self.piece).min(left), 0);
         self.piece = PIECE.min(2 * self.piece);
-        // One giant frame should not keep its memory.
+        // Releases the memory of a very large frame.
         self.buf.shrink_to(PIECE.max(self.buf.len()));
         while have < self.buf.len() {
             match self.file.read_at(&mut self.buf[have..], self.base + have as u64) {

@@ -1,11 +1,11 @@
-//! Segments: the journal's files, and the list of them that readers walk.
+//! Segments: the journal's files, and the list of them that readers use.
 //!
-//! A segment is named by the first sequence number it owns, in 20 digits, and owns the numbers from there to the next
-//! segment's name. Sequence numbers are what everything else speaks (`applied`, cursors, retention), so the file that
-//! holds one is found by name alone. What lies in a file beyond the numbers it owns (leftovers of a write whose sync
-//! failed, written again in the next segment) is nobody's record.
+//! A segment is named by the first sequence number it owns, in 20 digits, and owns the numbers up to the next segment's
+//! name. Everything else (`applied`, cursors, retention) refers to sequence numbers, so the file that holds one is
+//! found by its name. Frames in a file with numbers that it does not own (remains of a write whose sync failed, written
+//! again in the next segment) are ignored.
 //!
-//! A segment is listed once it holds a durable record, and then never replaced, only removed by retention.
+//! A segment is listed once it holds a durable record. It is then never replaced, only removed by retention.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, Permissions},
@@ -23,12 +23,12 @@ use parking_lot::Mutex;
 #[cfg(test)]
 use super::faults::{self, Op};
 
-/// A journal's first segment has this many bytes, so that a new one opens at once. Each further one has
-/// [`GROWTH`] times as many, until [`FULL_CAPACITY`].
+/// The bytes of a journal's first segment: few, so that a new journal opens at once. Each later segment is [`GROWTH`]
+/// times as large, up to [`FULL_CAPACITY`].
 pub(super) const FIRST_CAPACITY: u64 = 1 << 20;
 /// The size of a segment in a journal that is in use.
 pub(super) const FULL_CAPACITY: u64 = 64 << 20;
-/// How segments grow.
+/// The growth factor of segments.
 pub(super) const GROWTH: u64 = 4;
 
 const EXTENSION: &str = "log";
@@ -40,9 +40,9 @@ pub(super) struct Segment {
     /// The first sequence number it owns.
     pub(super) first: u64,
     pub(super) path: PathBuf,
-    /// Bytes that may be read: the durable ones.
+    /// The end of the durable bytes, which may be read.
     end: AtomicU64,
-    /// The timestamp of its first record, once somebody has looked: of all segments together, the index by time.
+    /// The timestamp of its first record, once it was read. Over all segments, these are the index by time.
     pub(super) head_ms: OnceLock<u64>,
 }
 
@@ -82,31 +82,31 @@ impl Table {
         self.0.lock().clone()
     }
 
-    /// Whether this very segment is still listed.
+    /// Whether this segment is still listed.
     pub(super) fn lists(&self, segment: &Segment) -> bool {
         self.0.lock().iter().any(|listed| listed.first == segment.first)
     }
 
-    /// The segment that owns `seq`; the first one if that number is older than all.
+    /// The segment that owns `seq`; the first one if all segments are newer.
     pub(super) fn owner_of(&self, seq: u64) -> Option<Arc<Segment>> {
         let segments = self.0.lock();
         segments[..segments.partition_point(|s| s.first <= seq)].last().or(segments.first()).cloned()
     }
 
-    /// The segment after the one that begins with `first`, and whether that one is still listed.
+    /// The segment after the one that starts with `first`, and whether the latter is still listed.
     pub(super) fn after(&self, first: u64) -> (Option<Arc<Segment>>, bool) {
         let segments = self.0.lock();
         let next = segments.partition_point(|s| s.first <= first);
         (segments.get(next).cloned(), next > 0 && segments[next - 1].first == first)
     }
 
-    /// The segment before the one that begins with `first`.
+    /// The segment before the one that starts with `first`.
     pub(super) fn before(&self, first: u64) -> Option<Arc<Segment>> {
         let segments = self.0.lock();
         segments[..segments.partition_point(|s| s.first < first)].last().cloned()
     }
 
-    /// Takes out the segments that own numbers below `seq` only; the last one always stays.
+    /// Removes from the list, and returns, the segments that own only numbers below `seq`. The last one always stays.
     pub(super) fn take_before(&self, seq: u64) -> Vec<Arc<Segment>> {
         let mut segments = self.0.lock();
         let gone = segments.windows(2).take_while(|pair| pair[1].first <= seq).count();
@@ -128,7 +128,7 @@ pub(super) fn list(dir: &Path) -> io::Result<Vec<u64>> {
     Ok(firsts)
 }
 
-/// Removes the half-made segments of an earlier run.
+/// Removes the unfinished segments of an earlier run.
 pub(super) fn remove_half_made(dir: &Path) -> io::Result<()> {
     for entry in fs::read_dir(dir)? {
         let path = entry?.path();
@@ -139,7 +139,7 @@ pub(super) fn remove_half_made(dir: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Makes `dir` if it is not there; it is nobody else's to read, whatever the umask.
+/// Creates `dir` if needed, and makes it private to its owner, whatever the umask.
 pub(super) fn make_dir(dir: &Path) -> io::Result<()> {
     if !dir.is_dir() {
         DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
@@ -150,14 +150,14 @@ pub(super) fn make_dir(dir: &Path) -> io::Result<()> {
     fs::set_permissions(dir, Permissions::from_mode(0o700))
 }
 
-/// Makes names in `dir` durable.
+/// Makes the file names in `dir` durable.
 pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
     #[cfg(test)]
     faults::hit(dir, Op::SyncDir)?;
     File::open(dir)?.sync_all()
 }
 
-/// A file of zeros that waits to become a segment; removed if it does not.
+/// A file of zeros that can become a segment. It is removed if it does not.
 #[derive(Debug)]
 pub(super) struct Blank {
     path: PathBuf,
@@ -166,8 +166,8 @@ pub(super) struct Blank {
 }
 
 impl Blank {
-    /// Zero-fills `dir/name.tmp`, `step` being called after each piece: a sync over blocks that have been written
-    /// before has no metadata to write and takes half the time.
+    /// Creates `dir/name.tmp` filled with zeros, and calls `step` after each piece. A sync over blocks that were
+    /// written before has no metadata to write and takes half the time.
     pub(super) fn make(
         dir: &Path,
         name: &str,
@@ -190,7 +190,8 @@ impl Blank {
         Ok(blank)
     }
 
-    /// Gives the file the name of a segment. A segment of that name has held no durable record: it is replaced.
+    /// Renames the file to a segment's name. An existing file of that name has never held a durable record, so it is
+    /// replaced.
     pub(super) fn become_segment(mut self, path: &Path) -> io::Result<Output> {
         fs::rename(&self.path, path)?;
         let file = self.file.take().ok_or(io::ErrorKind::NotFound)?;
@@ -224,7 +225,7 @@ pub(super) fn end_of_nonzero(file: &File, from: u64, to: u64) -> io::Result<u64>
         let start = from.max(upto.saturating_sub(piece.len() as u64));
         let piece = &mut piece[..usize::try_from(upto - start).unwrap_or(0)];
         file.read_exact_at(piece, start)?;
-        // Equality of slices is a memcmp; looking for the place byte by byte is for the one piece that has it.
+        // Comparing slices is a memcmp. Only the piece that differs is searched byte by byte.
         if *piece != ZEROS[..piece.len()] {
             let last = piece.iter().rposition(|b| *b != 0).unwrap_or(0);
             return Ok(start + last as u64 + 1);
@@ -244,7 +245,7 @@ pub(super) struct Output {
 }
 
 impl Output {
-    /// Goes on after `end` in a segment of an earlier run.
+    /// Continues after `end` in a segment of an earlier run.
     pub(super) fn resume(path: &Path, end: u64) -> io::Result<Self> {
         let file = OpenOptions::new().read(true).write(true).open(path)?;
         file.set_permissions(Permissions::from_mode(0o600))?;
@@ -268,12 +269,12 @@ impl Output {
         self.capacity
     }
 
-    /// Whether `bytes` more belong here: an empty segment takes what does not fit into any.
+    /// Whether `bytes` more fit. An empty segment accepts any batch, even one that is too large for all segments.
     pub(super) fn takes(&self, bytes: usize) -> bool {
         self.end == 0 || self.end.saturating_add(bytes as u64) <= self.capacity
     }
 
-    /// Writes after the end, without moving it: what is written counts when [`Self::advance`] is called.
+    /// Writes after the end without moving it. The bytes count once [`Self::advance`] is called.
     pub(super) fn write(&self, bytes: &[u8]) -> io::Result<()> {
         #[cfg(test)]
         faults::hit(self.path.parent().unwrap_or(&self.path), Op::Write)?;
@@ -290,7 +291,7 @@ impl Output {
         self.end = self.end.saturating_add(bytes as u64);
     }
 
-    /// Cuts off what follows the end: zeros that were not needed, or what was written in vain.
+    /// Removes the bytes after the end: unused zeros, or a failed write.
     pub(super) fn truncate(&self) -> io::Result<()> {
         #[cfg(test)]
         faults::hit(self.path.parent().unwrap_or(&self.path), Op::Truncate)?;

@@ -1,4 +1,4 @@
-//! Figures of the journal, for status and metrics.
+//! Statistics of the journal, for status and metrics.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -7,30 +7,30 @@ use std::{
 
 use super::NextSegment;
 
-/// The journal's figures; counters are since the start of the process.
+/// The journal's statistics. Counters start at zero with the process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stats {
     /// Records that became durable.
     pub records: u64,
-    /// Their bytes, frames' heads included.
+    /// Their bytes, including frame headers.
     pub bytes: u64,
-    /// Writes that made them durable: `records / syncs` records shared one.
+    /// Writes that made them durable. On average, `records / syncs` records shared one.
     pub syncs: u64,
-    /// What half of the writes took at most, with their sync if there is one.
+    /// The median duration of a write, including its sync if there is one.
     pub sync_p50: Duration,
-    /// What all but a hundredth of them took at most.
+    /// The 99th percentile of that duration.
     pub sync_p99: Duration,
-    /// How long the first record of each write had waited when it was durable: at most so long in half of them.
+    /// The median time that the first record of a write waited until it was durable.
     pub wait_p50: Duration,
-    /// And at most so long in all but a hundredth.
+    /// The 99th percentile of that time.
     pub wait_p99: Duration,
-    /// The first sequence number that is still there; 0 in an empty journal.
+    /// The first sequence number that is still stored; 0 in an empty journal.
     pub first_seq: u64,
-    /// Its record's timestamp, Unix milliseconds.
+    /// The timestamp of that record, Unix milliseconds.
     pub first_at_ms: Option<u64>,
-    /// The last one given out.
+    /// The last sequence number that was assigned.
     pub last_seq: u64,
-    /// The last durable one.
+    /// The last durable sequence number.
     pub durable_seq: u64,
     /// Bytes of records that are not durable yet.
     pub pending_bytes: u64,
@@ -38,11 +38,11 @@ pub struct Stats {
     pub segments: usize,
     /// Bytes of records in all segments.
     pub log_bytes: u64,
-    /// The segment after the present one.
+    /// The state of the next segment.
     pub next_segment: NextSegment,
 }
 
-/// Counted by the writer thread alone.
+/// Counters that only the writer thread updates.
 #[derive(Debug)]
 pub(super) struct Meter {
     records: AtomicU64,
@@ -71,7 +71,7 @@ impl Meter {
     }
 }
 
-/// How many of something took how long: four buckets to each doubling of microseconds.
+/// A histogram of durations: four buckets for each doubling of microseconds.
 #[derive(Debug)]
 pub(super) struct Times([AtomicU64; BUCKETS]);
 
@@ -86,12 +86,13 @@ impl Times {
         self.0[bucket(took)].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How many there were.
+    /// The number of durations.
     pub(super) fn len(&self) -> u64 {
         self.0.iter().map(|bucket| bucket.load(Ordering::Relaxed)).sum()
     }
 
-    /// What `hundredths` of them took at most, up to a quarter too much; zero before the first.
+    /// The duration that `hundredths` percent of them did not exceed. At most a quarter too long, never too short; zero
+    /// if there were none.
     pub(super) fn quantile(&self, hundredths: u64) -> Duration {
         let rank = (self.len().saturating_mul(hundredths)).div_ceil(100);
         let mut below = 0;
@@ -105,7 +106,8 @@ impl Times {
     }
 }
 
-/// Microseconds below 4 have a bucket each; above, the leading bit and the two after it tell the bucket.
+/// The bucket of a duration. Durations below 4 microseconds have a bucket each; above, the leading bit and the next two
+/// bits select the bucket.
 fn bucket(took: Duration) -> usize {
     let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
     let Some(octave) = us.checked_ilog2().filter(|octave| *octave >= 2) else { return us as usize };
@@ -113,7 +115,7 @@ fn bucket(took: Duration) -> usize {
     ((octave as usize - 1) * 4 + quarter as usize).min(BUCKETS - 1)
 }
 
-/// The longest time that falls into a bucket, rounded up to what the next one begins with.
+/// The upper limit of a bucket: the start of the next one.
 fn limit(bucket: usize) -> Duration {
     let next = bucket + 1;
     if next < 4 {
@@ -131,13 +133,13 @@ mod tests {
         for us in (0..5000).chain([1 << 20, 123_456_789]) {
             let meter = Meter::new();
             meter.count(1, 1, Duration::from_micros(us));
-            let told = meter.syncs.quantile(50).as_micros() as u64;
-            assert!(told >= us && told <= us + us / 4 + 1, "{us} us told as {told}");
+            let shown = meter.syncs.quantile(50).as_micros() as u64;
+            assert!(shown >= us && shown <= us + us / 4 + 1, "{us} µs is shown as {shown}");
         }
     }
 
     #[test]
-    fn a_rare_slow_sync_shows_in_the_last_hundredth_only() {
+    fn rare_slow_syncs_show_only_in_the_99th_percentile() {
         let meter = Meter::new();
         for us in [100; 95].into_iter().chain([9000; 5]) {
             meter.count(3, 10, Duration::from_micros(us));

@@ -1,4 +1,4 @@
-//! The journal as its callers see it, in temporary directories.
+//! Tests of the journal through its public interface, in temporary directories.
 
 mod backward;
 mod failure;
@@ -43,7 +43,7 @@ fn segment_file(dir: &TempDir, first: u64) -> PathBuf {
     dir.path().join(format!("{first:020}.log"))
 }
 
-/// For what nobody announces.
+/// Polls until `done`, for conditions without a notification.
 fn until(done: impl Fn() -> bool) {
     while !done() {
         thread::sleep(Duration::from_millis(1));
@@ -73,7 +73,7 @@ fn test_clock() -> u64 {
 }
 
 #[test]
-fn what_was_appended_is_read_back_also_after_a_restart() {
+fn appended_records_are_read_back_before_and_after_a_restart() {
     let dir = TempDir::new().unwrap();
     let (journal, report) = open(&dir);
     assert_eq!(report, OpenReport { last_seq: 0, cut_bytes: 0, damage: vec![] });
@@ -95,7 +95,7 @@ fn what_was_appended_is_read_back_also_after_a_restart() {
 }
 
 #[test]
-fn a_body_of_64_mib_is_taken_and_a_larger_one_is_not() {
+fn a_body_of_64_mib_is_accepted_and_a_larger_one_is_rejected() {
     let dir = TempDir::new().unwrap();
     let (journal, _) = open(&dir);
     let mut body = vec![b'x'; MAX_BODY];
@@ -142,7 +142,7 @@ fn a_reader_follows_a_live_writer_from_segment_to_segment() {
     assert_eq!(stats.log_bytes, RECORDS * (1024 + HEADER as u64));
     assert_eq!(journal.damage(), []);
 
-    // With the index that the writer made, and with one that is yet to be made.
+    // With the index of the running journal, and with an index that must be rebuilt.
     for restart in [false, true] {
         let journal = if restart { Journal::open(dir.path(), Durability::Disk).unwrap().0 } else { journal.clone() };
         for after in [0, 1, 900, 1023, 1024, 5000, 20_000, RECORDS - 1] {
@@ -163,7 +163,7 @@ fn a_reader_follows_a_live_writer_from_segment_to_segment() {
 }
 
 #[test]
-fn a_reader_that_begins_late_reads_little() {
+fn a_reader_that_starts_near_the_end_reads_little() {
     let dir = TempDir::new().unwrap();
     fill(&open(&dir).0, 3000);
     let (journal, _) = open(&dir);
@@ -175,7 +175,7 @@ fn a_reader_that_begins_late_reads_little() {
 }
 
 #[test]
-fn a_reader_finds_its_place_among_records_of_any_size_and_damaged_ones() {
+fn a_reader_finds_its_start_among_records_of_any_size_and_damaged_ones() {
     let dir = TempDir::new().unwrap();
     let (journal, _) = Journal::open_with_clock(dir.path(), Durability::Process, test_clock).unwrap();
     let sizes = [0, 100, 300 << 10, 7, 90 << 10, 4000, 64 << 10];
@@ -209,7 +209,7 @@ fn a_reader_finds_its_place_among_records_of_any_size_and_damaged_ones() {
 }
 
 #[test]
-fn retention_removes_whole_segments_and_readers_go_on_after_the_gap() {
+fn retention_removes_whole_segments_and_readers_continue_after_the_gap() {
     let dir = TempDir::new().unwrap();
     let (journal, _) = open(&dir);
     fill(&journal, 10_000);
@@ -230,7 +230,7 @@ fn retention_removes_whole_segments_and_readers_go_on_after_the_gap() {
         seen = frame.seq;
     }
     assert_eq!(seen, 10_000);
-    assert_eq!(journal.damage(), [], "what retention took is not missing");
+    assert_eq!(journal.damage(), [], "records removed by retention are not missing");
     assert_eq!(journal.stats().first_seq, first);
     assert_eq!(journal.remove_before(u64::MAX).unwrap(), segments.len() - 3);
     drop(journal);
@@ -240,7 +240,7 @@ fn retention_removes_whole_segments_and_readers_go_on_after_the_gap() {
 }
 
 #[test]
-fn a_clock_that_steps_back_does_not_take_records_with_it() {
+fn timestamps_do_not_step_back_with_the_clock() {
     let dir = TempDir::new().unwrap();
     let stamps = |journal: &Journal| {
         let mut reader = journal.reader(0);
@@ -266,7 +266,7 @@ fn a_clock_that_steps_back_does_not_take_records_with_it() {
 }
 
 #[test]
-fn nothing_is_stamped_before_a_barrier_that_was_given_out() {
+fn no_later_record_is_stamped_before_a_barrier() {
     let dir = TempDir::new().unwrap();
     let (journal, _) = Journal::open_with_clock(dir.path(), Durability::Process, test_clock).unwrap();
     NOW.set(1000);
@@ -281,7 +281,7 @@ fn nothing_is_stamped_before_a_barrier_that_was_given_out() {
 }
 
 #[test]
-fn a_reader_from_a_time_yields_exactly_what_is_stamped_then_or_later() {
+fn a_reader_from_a_time_returns_exactly_the_records_stamped_then_or_later() {
     let dir = TempDir::new().unwrap();
     let (journal, _) = Journal::open_with_clock(dir.path(), Durability::Process, test_clock).unwrap();
     let body = [b'.'; 1024];
@@ -308,7 +308,7 @@ fn a_reader_from_a_time_yields_exactly_what_is_stamped_then_or_later() {
 }
 
 #[test]
-fn records_with_process_durability_are_there_after_a_restart() {
+fn records_with_process_durability_survive_a_restart() {
     let dir = TempDir::new().unwrap();
     let (journal, _) = Journal::open(dir.path(), Durability::Process).unwrap();
     fill(&journal, 3000);
@@ -354,6 +354,6 @@ fn closing_makes_everything_durable_first() {
     assert_eq!(journal.durable_seq(), 5000);
     assert_eq!(journal.append(b"late"), Err(AppendError::Closed));
     assert_eq!(all(&journal).len(), 5000, "a closed journal can be read");
-    assert!(journal.close(SOON), "closing twice is closing");
+    assert!(journal.close(SOON), "closing again succeeds");
     assert!(!dir.path().join("next.tmp").exists());
 }

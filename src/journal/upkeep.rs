@@ -1,5 +1,5 @@
-//! Work beside the writer, on a thread of its own: the next segment is zero-filled before it is needed, and with
-//! [`Durability::Process`] what the OS was given is synced each second.
+//! Background work beside the writer, on its own thread. It creates the next segment before it is needed, and with
+//! [`Durability::Process`] it syncs written data each second.
 
 use std::{
     fs::File,
@@ -19,40 +19,40 @@ use super::{
     segment::{Blank, FIRST_CAPACITY},
 };
 
-/// How often the OS's copy is synced, and a segment that could not be made is tried again.
+/// The interval of background syncs, and of retries after a segment could not be created.
 const ROUND: Duration = Duration::from_secs(1);
 
-/// Whether the segment after the present one is ready.
+/// The state of the next segment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NextSegment {
-    /// The present one has much room left.
+    /// The current segment has enough room left.
     NotNeededYet,
-    /// It is being made.
+    /// It is being created.
     Preparing,
-    /// It is there.
+    /// It has been created.
     Ready,
-    /// It could not be made, for this reason, and is tried again each second.
+    /// It could not be created, for this reason. It is retried each second.
     Failed(String),
 }
 
-/// The thread's orders and results.
+/// The requests to the thread, and its results.
 #[derive(Debug)]
 pub(super) struct Upkeep {
     dir: PathBuf,
     durability: Durability,
     state: Mutex<State>,
     changed: Condvar,
-    /// `state.failure` is set; for callers on the request path.
+    /// Whether `state.failure` is set, for callers on the request path.
     failing: AtomicBool,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    /// The capacity of the segment that is wanted next.
+    /// The capacity of the requested segment.
     wanted: Option<u64>,
     ready: Option<Blank>,
     failure: Option<String>,
-    /// Files (and the directory) that have been written and not been synced.
+    /// Files (and the directory) that were written and not synced yet.
     dirty: Vec<Arc<File>>,
     sync_failure: Option<String>,
     stop: bool,
@@ -63,7 +63,7 @@ impl Upkeep {
         Self { dir, durability, state: Mutex::default(), changed: Condvar::new(), failing: AtomicBool::new(false) }
     }
 
-    /// Asks for the next segment.
+    /// Requests the next segment.
     pub(super) fn prepare(&self, capacity: u64) {
         self.state.lock().wanted = Some(capacity);
         self.changed.notify_one();
@@ -77,7 +77,7 @@ impl Upkeep {
         state.ready.take()
     }
 
-    /// Has `file` synced within a second.
+    /// Requests a sync of `file` within a second.
     pub(super) fn sync_soon(&self, file: &Arc<File>) {
         let mut state = self.state.lock();
         if !state.dirty.iter().any(|dirty| Arc::ptr_eq(dirty, file)) {
@@ -96,12 +96,12 @@ impl Upkeep {
         }
     }
 
-    /// Whether the next segment could not be made. Takes no lock.
+    /// Whether the next segment could not be created. Takes no lock.
     pub(super) fn failing(&self) -> bool {
         self.failing.load(Ordering::Relaxed)
     }
 
-    /// Why the last sync in the background failed, or the next segment could not be made, until it succeeds.
+    /// The last error of a background sync or of creating the next segment. Cleared when it succeeds.
     pub(super) fn failure(&self) -> Option<String> {
         let state = self.state.lock();
         state.sync_failure.clone().or_else(|| state.failure.clone())
@@ -112,10 +112,10 @@ impl Upkeep {
         self.changed.notify_all();
     }
 
-    /// The thread.
+    /// Runs the thread.
     pub(super) fn run(&self) {
         let mut state = self.state.lock();
-        // Before this, nothing is synced again and nothing that failed is tried again.
+        // No sync and no retry happens before this time.
         let mut next_round = Instant::now();
         while !state.stop {
             let now = Instant::now();
@@ -146,11 +146,11 @@ impl Upkeep {
                     (state.ready, state.wanted) = (Some(blank), None);
                     self.set_failure(&mut state, None);
                 }
-                // No longer wanted: the writer has made one itself in the meantime, or we are to stop.
+                // No longer needed: the writer has created one itself in the meantime, or the thread is stopping.
                 Some(Err(_)) if state.wanted.is_none() || state.stop => {}
                 Some(Err(error)) => {
                     if !failed_before {
-                        tracing::error!(%error, "the journal's next segment cannot be prepared");
+                        tracing::error!(%error, "the journal's next segment cannot be created");
                     }
                     self.set_failure(&mut state, Some(error.to_string()));
                 }
@@ -178,8 +178,9 @@ impl Upkeep {
         }
     }
 
-    /// Makes a segment of `capacity`, or a small one where there is no room for it. Once that has failed too, only
-    /// small ones are tried: each attempt at a large one takes the last of the disk from everybody else.
+    /// Creates a segment of `capacity`, or a small one if there is no room for it. If that fails too, later attempts
+    /// create small ones only, because each attempt at a large one takes the last free space of the disk from other
+    /// programs.
     fn make(&self, capacity: u64, failed_before: bool) -> io::Result<Blank> {
         if !failed_before && let Ok(blank) = self.make_blank(capacity) {
             return Ok(blank);
@@ -193,7 +194,7 @@ impl Upkeep {
                 return Err(io::ErrorKind::Interrupted.into());
             }
             match self.durability {
-                // Piece by piece, so that the writer's own syncs never queue behind a long one.
+                // Synced piece by piece, so that the writer's own syncs never wait for a long one.
                 Durability::Disk => file.sync_data(),
                 Durability::Process => Ok(()),
             }

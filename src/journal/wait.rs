@@ -1,12 +1,13 @@
-//! Who waits for which record to become durable, and how he is woken.
+//! Tasks and threads that wait for records to become durable.
 //!
-//! Each thread that runs a tokio runtime has a [`Worker`]: its waiters in order of sequence number, and one
-//! `Notify`. After a sync the writer notifies the workers that have somebody to wake, once each; a task of the
-//! worker's own runtime then wakes the waiters. So the writer pays one cross-thread wake per worker and sync, not one
-//! per waiter, and a waiting task is woken by its own thread, which is cheap.
+//! Each thread that runs a tokio runtime has a [`Worker`] with its waiters, in order of sequence number, and one
+//! `Notify`. After a sync, the writer notifies each worker that has a waiter to wake; a task of the worker's own
+//! runtime then wakes the waiters. So the writer pays for one cross-thread wake per worker and sync, not one per
+//! waiter, and each waiting task is woken cheaply by its own thread.
 //!
-//! No wake-up is lost: a waiter first tells which number it waits for and then looks at what is durable; the writer
-//! first says what is durable and then looks at who waits for it. One of them sees the other.
+//! No wake-up is lost. A waiter first publishes the number it waits for and then reads the durable position; the writer
+//! first publishes the durable position and then reads the numbers waited for. At least one of them sees the other's
+//! update.
 
 use std::{
     cell::RefCell,
@@ -28,18 +29,18 @@ use tokio::{
     sync::Notify,
 };
 
-/// How far the journal is durable, and everybody who waits for more.
+/// The durable position of the journal, and everything that waits for a later one.
 #[derive(Debug)]
 pub(super) struct Progress {
-    /// Tells this journal's workers from those of others on the same thread.
+    /// Distinguishes this journal's workers from those of other journals on the same thread.
     id: u64,
     durable: AtomicU64,
     workers: Mutex<Vec<Arc<Worker>>>,
     /// Nothing more will become durable.
     closed: AtomicBool,
-    /// Waiters outside of any tokio runtime, whom the writer wakes itself.
+    /// Waiters outside any tokio runtime. The writer wakes them itself.
     outside: Arc<Worker>,
-    /// Plain threads wait here.
+    /// Blocked threads wait here.
     blocked: Mutex<()>,
     unblock: Condvar,
 }
@@ -63,7 +64,7 @@ impl Progress {
         self.durable.load(Ordering::SeqCst)
     }
 
-    /// Says that everything up to `seq` is durable.
+    /// Publishes that everything up to `seq` is durable.
     pub(super) fn publish(&self, seq: u64) {
         self.durable.store(seq, Ordering::SeqCst);
         for worker in self.workers.lock().iter().filter(|worker| worker.is_due(seq)) {
@@ -72,12 +73,12 @@ impl Progress {
         if self.outside.is_due(seq) {
             self.outside.wake_due(&self.durable);
         }
-        // Whoever holds this lock has looked at the old figure and is about to wait.
+        // A thread that holds this lock has read the old position and is about to wait.
         drop(self.blocked.lock());
         self.unblock.notify_all();
     }
 
-    /// Waits on this thread; false if it took longer than `timeout`.
+    /// Blocks this thread until `seq` is durable. Returns false after `timeout`.
     pub(super) fn wait_blocking(&self, seq: u64, timeout: Duration) -> bool {
         let deadline = Instant::now().checked_add(timeout);
         let mut blocked = self.blocked.lock();
@@ -93,7 +94,7 @@ impl Progress {
         true
     }
 
-    /// Ends the workers' tasks. Waiters for what did not become durable wait on, for their own timeouts.
+    /// Ends the workers' tasks. Waiters for records that did not become durable keep waiting until their own timeouts.
     pub(super) fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
         for worker in self.workers.lock().iter() {
@@ -112,10 +113,10 @@ impl Progress {
         self.workers.lock().len()
     }
 
-    /// The worker of the runtime we are in.
+    /// The worker of the current runtime.
     fn worker(self: &Arc<Self>) -> Arc<Worker> {
         thread_local! {
-            /// A list, since a test may have several journals, and one runtime after the other, on one thread.
+            /// A list, because a test may have several journals, and several runtimes in turn, on one thread.
             static WORKERS: RefCell<Vec<(u64, runtime::Id, Arc<Worker>)>> = const { RefCell::new(Vec::new()) };
         }
         let Ok(runtime) = Handle::try_current() else { return self.outside.clone() };
@@ -144,9 +145,9 @@ impl Progress {
 #[derive(Debug)]
 struct Worker {
     notify: Notify,
-    /// The lowest number that anybody here waits for.
+    /// The lowest sequence number that is waited for here.
     wanted: AtomicU64,
-    /// The runtime that the waiters were to be woken on is gone.
+    /// The runtime that was to wake the waiters has ended.
     dead: AtomicBool,
     waiters: Mutex<Waiters>,
 }
@@ -156,7 +157,7 @@ struct Waiters {
     /// By sequence number, then in order of arrival.
     by_seq: BTreeMap<(u64, u64), Waker>,
     arrivals: u64,
-    /// Taken out, to be woken without the lock; kept for its memory.
+    /// Wakers taken out to be woken without the lock. Kept to reuse its memory.
     due: Vec<Waker>,
 }
 
@@ -180,7 +181,7 @@ impl Worker {
         !self.dead.load(Ordering::SeqCst)
     }
 
-    /// Wakes everybody whose number `durable` has reached.
+    /// Wakes all waiters whose sequence number is durable.
     fn wake_due(&self, durable: &AtomicU64) {
         let mut due = {
             let mut waiters = self.waiters.lock();
@@ -192,7 +193,7 @@ impl Worker {
                 {
                     due.push(entry.remove());
                 }
-                waiters.tell_wanted(&self.wanted);
+                waiters.publish_wanted(&self.wanted);
                 if !self.is_due(durable.load(Ordering::SeqCst)) {
                     break due;
                 }
@@ -213,13 +214,13 @@ impl Worker {
 }
 
 impl Waiters {
-    fn tell_wanted(&self, wanted: &AtomicU64) {
+    fn publish_wanted(&self, wanted: &AtomicU64) {
         let first = self.by_seq.first_key_value().map_or(u64::MAX, |((seq, _), _)| *seq);
         wanted.store(first, Ordering::SeqCst);
     }
 }
 
-/// A worker's task.
+/// The task of a worker.
 async fn dispatch(guard: DispatchGuard) {
     while !guard.progress.closed.load(Ordering::SeqCst) {
         guard.worker.notify.notified().await;
@@ -227,7 +228,7 @@ async fn dispatch(guard: DispatchGuard) {
     }
 }
 
-/// Marks a worker as dead when its task ends, which it does with its runtime.
+/// Marks a worker as dead when its task ends together with its runtime.
 #[derive(Debug)]
 struct DispatchGuard {
     progress: Arc<Progress>,
@@ -238,19 +239,19 @@ impl Drop for DispatchGuard {
     fn drop(&mut self) {
         self.worker.dead.store(true, Ordering::SeqCst);
         self.progress.workers.lock().retain(|worker| !Arc::ptr_eq(worker, &self.worker));
-        // A waiter that outlives its runtime looks for another one when it is polled again.
+        // A waiter that outlives its runtime finds another worker when it is polled again.
         self.worker.wake_all();
     }
 }
 
-/// Waits until a record is durable. Made by [`Journal::durable`](super::Journal::durable); dropping it is enough to
+/// A future that waits until a record is durable, returned by [`Journal::durable`](super::Journal::durable). Drop it to
 /// stop waiting.
 #[derive(Debug)]
 #[must_use = "a future does nothing unless it is polled"]
 pub struct Durable {
     progress: Arc<Progress>,
     seq: u64,
-    /// Where we wait, and as which arrival.
+    /// The worker that it waits in, and its arrival number there.
     place: Option<(Arc<Worker>, u64)>,
 }
 
@@ -264,7 +265,7 @@ impl Durable {
         let mut waiters = worker.waiters.lock();
         let waker = waiters.by_seq.remove(&(self.seq, arrival));
         if waker.is_some() {
-            waiters.tell_wanted(&worker.wanted);
+            waiters.publish_wanted(&worker.wanted);
         }
         drop(waiters);
     }
@@ -283,9 +284,9 @@ impl Future for Durable {
         }
         let seq = self.seq;
         if let Some((worker, arrival)) = &self.place {
-            // Still waiting, perhaps as part of another task by now.
+            // Still waiting, but possibly in another task.
             let replaced = worker.waiters.lock().by_seq.insert((seq, *arrival), context.waker().clone());
-            // Without the lock: it may be the last that a task hangs on.
+            // Dropped without the lock: this may be the last reference to a task.
             drop(replaced);
         } else {
             let worker = self.progress.worker();
@@ -294,7 +295,7 @@ impl Future for Durable {
                 waiters.arrivals += 1;
                 let arrival = waiters.arrivals;
                 waiters.by_seq.insert((seq, arrival), context.waker().clone());
-                waiters.tell_wanted(&worker.wanted);
+                waiters.publish_wanted(&worker.wanted);
                 arrival
             };
             self.place = Some((worker, arrival));

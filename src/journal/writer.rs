@@ -1,15 +1,16 @@
-//! The writer thread: takes everything that has queued, writes it, syncs it, says so, and begins anew.
+//! The writer thread: takes all queued records, writes them, syncs them, publishes that they are durable, and repeats.
 //!
-//! What was appended while a sync ran shares the next one, so the batch grows with the load by itself. Where writing is
-//! so fast that batches would stay small under load, a short pause gathers: waking this thread and the waiters costs more
-//! than the write. A record that comes alone never waits for others.
+//! Records that were appended during a sync share the next one, so the batch grows with the load. If writing is so fast
+//! that batches would stay small under load, a short pause gathers more records, because waking this thread and the
+//! waiters costs more than the write. A single record never waits for others.
 //!
-//! After a failure nothing is known about what the file holds, and a sync that is tried again may report a success that
-//! covers nothing (the kernel has already dropped the pages it could not write). So the segment is given up at its last
-//! synced position, and the batch is written again, under its sequence numbers, into a new segment, until that works.
-//! The new segment's name says that it owns those numbers: what the old one may still hold of them is nobody's.
+//! After a failure, the contents of the file are unknown. A repeated sync may report a success that covers nothing,
+//! because the kernel has already dropped the pages that it could not write. So the segment is abandoned at its last
+//! synced position, and the batch is written again, with the same sequence numbers, into new segments until that works.
+//! The new segment's name says that it owns those numbers, so frames with those numbers in the old one are ignored.
 //!
-//! If this thread panics the process aborts: an append would wait for ever, and nobody could tell what is written.
+//! A panic of this thread aborts the process. Otherwise appended records would wait forever, and it would be unknown
+//! what is written.
 
 use std::{
     io, mem,
@@ -26,26 +27,26 @@ use super::{
     segment::{self, Blank, FIRST_CAPACITY, FULL_CAPACITY, GROWTH, Output, Segment},
 };
 
-/// A batch of so many records says that there is load.
-const CROWD: u64 = 4;
+/// A batch of at least this many records is a sign of load.
+const LOADED_BATCH: u64 = 4;
 
-/// How long the next batch is gathered then.
+/// How long the next batch is gathered under load.
 const GATHER: Duration = Duration::from_micros(250);
 
-/// Between two attempts to write a batch.
+/// The pause between two attempts to write a batch.
 const BACKOFF: Duration = Duration::from_millis(200);
 
-/// A batch's memory is given back beyond this many bytes.
+/// The batch buffer is shrunk to this many bytes.
 const KEPT_BUFFER: usize = 8 << 20;
 
-/// What the thread owns.
+/// The state of the thread.
 #[derive(Debug)]
 pub(super) struct Writer {
     shared: Arc<Shared>,
     active: Active,
     batch: Vec<u8>,
-    /// The capacity of the segment that was ordered last. Segments grow from one order to the next, also when the
-    /// writer had to make small ones in between.
+    /// The capacity of the segment that was ordered last. Segments grow with each order, even if the writer had to
+    /// create small ones in between.
     ordered: u64,
 }
 
@@ -54,22 +55,22 @@ pub(super) struct Writer {
 pub(super) struct Active {
     segment: Arc<Segment>,
     output: Output,
-    /// It holds records, and readers know it.
+    /// It holds records and is in the readers' table.
     listed: bool,
     /// Its successor has been ordered.
     next_ordered: bool,
-    /// A write or sync failed: nothing more goes into it.
+    /// A write or sync failed. Nothing more is written to it.
     given_up: bool,
 }
 
 impl Active {
-    /// Goes on in the segment of an earlier run.
+    /// Continues the segment of an earlier run.
     pub(super) fn resume(segment: Arc<Segment>, output: Output) -> Self {
         let listed = output.end() > 0;
         Self { segment, output, listed, next_ordered: false, given_up: false }
     }
 
-    /// Begins the segment of the number `first`, in `blank` or in a small file made now.
+    /// Starts the segment whose first sequence number is `first`, in `blank` or in a new small file.
     pub(super) fn begin(dir: &Path, first: u64, blank: Option<Blank>, durability: Durability) -> io::Result<Self> {
         let segment = Arc::new(Segment::new(dir, first, 0));
         let blank = match blank {
@@ -86,7 +87,7 @@ impl Active {
     }
 }
 
-/// What is in a batch.
+/// The contents of a batch.
 #[derive(Debug, Default)]
 struct Sealed {
     /// The first sequence number.
@@ -100,7 +101,7 @@ impl Writer {
         Self { shared, active, batch: Vec::new(), ordered }
     }
 
-    /// The thread. Returns when the journal is closed and everything is durable, or was given up.
+    /// Runs the thread. Returns when the journal is closed and all records are durable or abandoned.
     pub(super) fn run(mut self) {
         let _abort = AbortOnPanic;
         while self.shared.take_batch(&mut self.batch) {
@@ -108,20 +109,20 @@ impl Writer {
             if !self.store_until_durable(&sealed) {
                 return;
             }
-            let is_crowd = sealed.records >= CROWD;
+            let is_loaded = sealed.records >= LOADED_BATCH;
             self.publish(&sealed);
-            if is_crowd {
+            if is_loaded {
                 thread::sleep(GATHER);
             }
         }
         if self.shared.durability == Durability::Process
             && let Err(error) = self.active.output.sync()
         {
-            tracing::error!(%error, "the journal could not be synced at the end");
+            tracing::error!(%error, "the journal could not be synced while closing");
         }
     }
 
-    /// Completes the frames with their CRCs: here, so that appending threads do not hold the lock for it.
+    /// Adds the CRCs to the frames. It is done here so that appending threads do not hold the lock for it.
     fn seal(&mut self) -> Sealed {
         let mut sealed = Sealed::default();
         let mut at = 0;
@@ -135,7 +136,7 @@ impl Writer {
         sealed
     }
 
-    /// False if the journal was closed and given up before it worked.
+    /// Writes the batch until it is durable. Returns false if the journal was closed and abandoned before that.
     fn store_until_durable(&mut self, sealed: &Sealed) -> bool {
         let mut failures = 0_u64;
         loop {
@@ -145,7 +146,7 @@ impl Writer {
                     let records = sealed.records;
                     self.shared.meter.count(records, self.batch.len(), began.elapsed());
                     if failures > 0 {
-                        tracing::info!(failures, records, "the journal is written again");
+                        tracing::info!(failures, records, "the journal can be written again");
                         *self.shared.last_error.lock() = None;
                     }
                     return true;
@@ -153,7 +154,7 @@ impl Writer {
                 Err(error) => {
                     self.give_up_segment();
                     if failures == 0 {
-                        tracing::error!(%error, "the journal cannot be written; trying again in a new segment");
+                        tracing::error!(%error, "the journal cannot be written; retrying in a new segment");
                     }
                     failures += 1;
                     *self.shared.last_error.lock() = Some(error.to_string());
@@ -183,14 +184,14 @@ impl Writer {
         Ok(())
     }
 
-    /// Begins the segment of the number `first`.
+    /// Starts the segment whose first sequence number is `first`.
     fn turn(&mut self, first: u64) -> Result<(), Error> {
         let Shared { dir, durability, upkeep, .. } = &*self.shared;
         if !self.active.given_up
             && let Err(error) = self.active.output.truncate()
         {
-            // Its zeros stay: a waste of room, no more.
-            tracing::warn!(%error, "a full segment of the journal could not be trimmed");
+            // Its trailing zeros stay. They waste space but do no harm.
+            tracing::warn!(%error, "a full journal segment could not be truncated");
         }
         let next = Active::begin(dir, first, upkeep.take_prepared(), *durability).map_err(|e| Error::io(dir, e))?;
         if *durability == Durability::Process
@@ -204,17 +205,17 @@ impl Writer {
         Ok(())
     }
 
-    /// Takes the batch out of the segment again, as far as that is possible: a segment that holds what the next one
-    /// holds too is read rightly, but nobody has to see it.
+    /// Removes the batch from the segment if possible. It is not required: readers ignore the frames that the next
+    /// segment holds too.
     fn give_up_segment(&mut self) {
         if !mem::replace(&mut self.active.given_up, true)
             && let Err(error) = self.active.output.truncate()
         {
-            tracing::warn!(%error, "what was written of the failed batch could not be taken back");
+            tracing::warn!(%error, "the failed batch could not be removed from its journal segment");
         }
     }
 
-    /// Lets readers and waiters see the batch.
+    /// Makes the batch visible to readers and wakes the waiters.
     fn publish(&mut self, sealed: &Sealed) {
         let Active { segment, output, listed, next_ordered, .. } = &mut self.active;
         segment.set_end(output.end());

@@ -1,8 +1,8 @@
-//! Reading the journal backwards, the newest record first.
+//! Reads the journal backwards, the newest record first.
 //!
-//! Frames can only be found forwards. So a segment is read in blocks, from its end to its start: of a stretch of bytes
-//! the frames are gathered as they come, from the first whole one on, and handed out in reverse; the block before ends
-//! where that one begins. A block is about [`NEAR`] bytes, and longer only where a frame or a damaged place is.
+//! Frames can only be found forwards. So a segment is read in blocks, from its end to its start. In each block the
+//! frames are read forwards, from the first complete one on, and returned in reverse; the previous block ends where the
+//! first frame of this one starts. A block is about [`NEAR`] bytes, and longer only if a frame or a damaged place is.
 
 use std::{fs::File, io, mem, ops::Range, sync::Arc};
 
@@ -14,20 +14,20 @@ use crate::journal::{
     segment::Segment,
 };
 
-/// A position in the journal, from which records are read in descending order. See
+/// A position in the journal from which records are read in descending order. See
 /// [`Journal::reader_before`](crate::journal::Journal::reader_before).
 #[derive(Debug)]
 pub struct BackwardReader {
     shared: Arc<Shared>,
-    /// It begins with the record before the one that a [`Reader`] from here begins with.
+    /// It starts at the record before the first record of a [`Reader`] from here.
     upto: From,
     has_begun: bool,
-    /// That reader's first record.
+    /// The sequence number of that [`Reader`]'s first record.
     bound: u64,
-    /// `None` also when there is nothing more.
+    /// Also `None` when there are no more records.
     place: Option<Place>,
     block: Block,
-    /// The frame after the next one.
+    /// The frame after the next one to return.
     above: Option<Edge>,
 }
 
@@ -37,11 +37,11 @@ struct Place {
     scanner: Scanner,
     /// Where the next block ends.
     end: u64,
-    /// The numbers that may lie before that.
+    /// The sequence numbers that may occur before that.
     owned: Range<u64>,
 }
 
-/// Records that were read and are yet to be handed out, in ascending order.
+/// Records that were read but not yet returned, in ascending order.
 #[derive(Debug, Default)]
 struct Block {
     records: Vec<Record>,
@@ -51,13 +51,13 @@ struct Block {
 #[derive(Debug)]
 struct Record {
     header: Header,
-    /// Where in the file its frame lies.
+    /// The position of its frame in the file.
     bytes: Range<u64>,
-    /// Where in [`Block::bodies`] its body lies.
+    /// The position of its body in [`Block::bodies`].
     body: Range<usize>,
 }
 
-/// A frame that something may be missing before or after.
+/// A frame next to which records may be missing.
 #[derive(Debug)]
 struct Edge {
     seq: u64,
@@ -72,8 +72,8 @@ impl BackwardReader {
         Self { shared, upto, has_begun: false, bound: u64::MAX, place: None, block, above: None }
     }
 
-    /// The number of the first record that was too late, once one was read or there was none; `u64::MAX` if none was
-    /// too late.
+    /// The sequence number of the first record after the range, known once `next` was called; `u64::MAX` if there is
+    /// none.
     pub fn bound(&self) -> u64 {
         self.bound
     }
@@ -83,9 +83,10 @@ impl BackwardReader {
         self.block.bodies.len()
     }
 
-    /// The record before. `None`: there is none.
+    /// The previous record. `None` if there is none.
     ///
-    /// As with [`Reader::next`], damaged places are passed over and told, and so is an error until its cause is gone.
+    /// As with [`Reader::next`], damaged places are skipped and reported, and an error is returned again until its
+    /// cause is gone.
     #[allow(clippy::should_implement_trait, reason = "a frame borrows from the reader, which no iterator's item can")]
     pub fn next(&mut self) -> Result<Option<Frame<'_>>, Error> {
         let record = loop {
@@ -104,7 +105,7 @@ impl BackwardReader {
         Ok(Some(Frame { seq, at_ms, version, body: &self.block.bodies[body] }))
     }
 
-    /// Reads a block, which may turn out to be empty. False: there is nothing more.
+    /// Reads a block, which may turn out to be empty. Returns false if there is nothing more to read.
     fn load(&mut self) -> Result<bool, Error> {
         if !self.has_begun {
             self.begin()?;
@@ -119,7 +120,7 @@ impl BackwardReader {
         }
         let first = place.segment.first;
         let Some(segment) = self.shared.table.before(first) else {
-            // What lay before its first record is missing, unless retention took it with its segment.
+            // Records before its first one are missing, unless retention removed them with their segment.
             let start = Edge { seq: first.saturating_sub(1), at_ms: 0, segment: place.segment.clone(), bytes: 0..0 };
             self.note_missing_after(&start);
             self.place = None;
@@ -130,14 +131,14 @@ impl BackwardReader {
                 let (end, owned) = (segment.end(), segment.first..first);
                 Some(Place { segment, scanner: Scanner::new(file, 0), end, owned })
             }
-            // Retention has taken it, and so all that lay before.
+            // Retention has removed it and everything before it.
             Err(error) if error.kind() == io::ErrorKind::NotFound && !self.shared.table.lists(&segment) => None,
             Err(error) => return Err(Error::io(&segment.path, error)),
         };
         Ok(self.place.is_some())
     }
 
-    /// Finds the place to begin at. It is where a reader would begin, which also tells what is missing just before.
+    /// Finds the place to start: where a forward reader would start, which also reports records missing just before it.
     fn begin(&mut self) -> Result<(), Error> {
         let mut forward = Reader::new(self.shared.clone(), self.upto);
         let found = forward.advance()?;
@@ -157,7 +158,7 @@ impl BackwardReader {
         Ok(())
     }
 
-    /// Takes note of what is missing between a frame and the one that was read before it.
+    /// Reports the records that are missing between a frame and the frame that was read before it.
     fn note_missing_after(&self, below: &Edge) {
         let Some(above) = self.above.as_ref().filter(|above| above.seq > below.seq.saturating_add(1)) else { return };
         let (segment, bytes) = if below.segment.first == above.segment.first {
@@ -179,7 +180,7 @@ impl BackwardReader {
 }
 
 impl Block {
-    /// Reads the frames before `place.end`, and moves that to the first of them.
+    /// Reads the frames before `place.end`, and moves `place.end` to the first of them.
     fn read(&mut self, place: &mut Place) -> Result<(), Error> {
         let mut length = NEAR;
         let start = loop {

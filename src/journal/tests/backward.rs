@@ -1,4 +1,4 @@
-//! Reading backwards is reading forwards, in reverse.
+//! Tests that reading backwards returns the records of reading forwards in reverse.
 
 use std::os::unix::fs::FileExt;
 
@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// A record as either reader gives it.
+/// A record as either reader returns it.
 type Read = (u64, u64, Vec<u8>);
 
 fn forwards(journal: &Journal) -> Vec<Read> {
@@ -23,18 +23,18 @@ fn backwards(mut reader: BackwardReader) -> Vec<Read> {
     while let Some(frame) = reader.next().unwrap() {
         records.push((frame.seq, frame.at_ms, frame.body.to_vec()));
     }
-    assert!(reader.next().unwrap().is_none(), "the start stays the start");
+    assert!(reader.next().unwrap().is_none(), "after the first record, `next` keeps returning `None`");
     records.reverse();
     records
 }
 
-/// The missing numbers, with what is known of when they were written.
+/// The missing numbers, with the known bounds of their timestamps.
 fn missing(journal: &Journal) -> Vec<(u64, u64, u64, u64)> {
     let told = journal.damage().into_iter();
     told.map(|damage| (*damage.missing.start(), *damage.missing.end(), damage.from_ms, damage.to_ms)).collect()
 }
 
-/// A closed journal of records of these sizes, three to a millisecond, beginning at 1000.
+/// Writes a closed journal of records of these sizes, three in each millisecond, starting at 1000.
 fn written(dir: &TempDir, sizes: &[usize]) {
     let (journal, _) = Journal::open_with_clock(dir.path(), Durability::Process, test_clock).unwrap();
     for (number, size) in (0..).zip(sizes) {
@@ -60,7 +60,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 20, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_walk_backwards_is_the_walk_forwards_in_reverse(
+    fn reading_backwards_is_reading_forwards_in_reverse(
         sizes in prop::collection::vec(
             prop_oneof![8 => 0_usize..400, 2 => 4_000_usize..60_000, 1 => 60_000_usize..300_000], 1..160
         ),
@@ -77,7 +77,7 @@ proptest! {
             let from = place.index(usize::try_from(end).unwrap().max(1)) as u64;
             segment::zero(&file, from, end.min(from + length)).unwrap();
         }
-        // The last segment is not removed: what a journal ends with is not known from elsewhere.
+        // The last segment is not removed, because only it shows where the journal ends.
         if let Some(removed) = removed.filter(|_| files.len() > 1) {
             fs::remove_file(removed.get(&files[..files.len() - 1])).unwrap();
         }
@@ -95,8 +95,8 @@ proptest! {
             prop_assert_eq!(reader.bound(), bound.unwrap_or(u64::MAX));
             let expected: Vec<_> = records.iter().filter(|record| record.0 < before).cloned().collect();
             prop_assert_eq!(backwards(journal.reader_before(before)), expected);
-            let told = missing(&journal);
-            prop_assert!(missing(&one).iter().filter(|gap| gap.1 < before).all(|gap| told.contains(gap)), "{told:?}");
+            let reported = missing(&journal);
+            prop_assert!(missing(&one).iter().filter(|gap| gap.1 < before).all(|gap| reported.contains(gap)));
 
             let before_ms = 999 + begin.index(sizes.len() / 3 + 4) as u64;
             let expected: Vec<_> = records.iter().filter(|record| record.1 < before_ms).cloned().collect();
@@ -106,7 +106,7 @@ proptest! {
 }
 
 #[test]
-fn a_reader_that_begins_at_the_end_reads_little() {
+fn a_backward_reader_from_the_end_reads_little() {
     let dir = TempDir::new().unwrap();
     let (journal, _) = open(&dir);
     fill(&journal, 20_000);
@@ -120,7 +120,7 @@ fn a_reader_that_begins_at_the_end_reads_little() {
 }
 
 #[test]
-fn what_is_appended_meanwhile_does_not_move_it() {
+fn appending_does_not_move_a_backward_reader() {
     let dir = TempDir::new().unwrap();
     let (journal, _) = open(&dir);
     fill(&journal, 3000);
@@ -135,7 +135,7 @@ fn what_is_appended_meanwhile_does_not_move_it() {
 }
 
 #[test]
-fn what_retention_takes_meanwhile_is_the_end_and_not_missing() {
+fn a_backward_reader_ends_at_segments_that_retention_removed_and_reports_no_damage() {
     let dir = TempDir::new().unwrap();
     let (journal, _) = open(&dir);
     fill(&journal, 10_000);
@@ -151,14 +151,14 @@ fn what_retention_takes_meanwhile_is_the_end_and_not_missing() {
         seen = frame.seq;
     }
     assert_eq!(seen, segments[2].first_seq);
-    // It was in a file that is still open.
+    // The record was in a file that is still open.
     assert_eq!(before.next().unwrap().unwrap().seq, segments[1].first_seq - 2);
     assert!(journal.reader_before(segments[2].first_seq).next().unwrap().is_none());
     assert_eq!(journal.damage(), []);
 }
 
 #[test]
-fn a_record_of_a_newer_version_is_not_passed_over_backwards() {
+fn a_backward_reader_does_not_skip_a_record_of_a_newer_version() {
     let dir = TempDir::new().unwrap();
     written(&dir, &[100; 9]);
     let journal = read_only(&dir);

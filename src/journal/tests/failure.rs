@@ -1,4 +1,4 @@
-//! Writes and syncs that fail.
+//! Tests of failing writes and syncs.
 
 use super::{
     super::faults::{Op, fail_next, heal},
@@ -7,7 +7,7 @@ use super::{
 
 #[test]
 fn a_failed_sync_loses_nothing_and_repeats_nothing() {
-    // With and without the failed write being taken back.
+    // The failed write is removed from the file in one case and left there in the other.
     for truncate_fails in [0, 100] {
         let dir = TempDir::new().unwrap();
         let (journal, _) = open(&dir);
@@ -18,7 +18,7 @@ fn a_failed_sync_loses_nothing_and_repeats_nothing() {
         fail_next(dir.path(), Op::Truncate, truncate_fails);
         let two = journal.append(b"two").unwrap().seq;
         until(|| journal.last_error().is_some());
-        assert_eq!(read(&mut follower), [], "what is not synced is nobody's to see");
+        assert_eq!(read(&mut follower), [], "readers do not see unsynced records");
         assert!(journal.pending_bytes() > 0);
         journal.append(b"three").unwrap();
         assert!(!journal.durable_blocking(two, Duration::ZERO));
@@ -56,7 +56,7 @@ fn a_journal_whose_very_first_write_fails_recovers() {
 }
 
 #[test]
-fn a_journal_that_cannot_be_written_says_since_when_and_is_given_up_in_the_end() {
+fn a_journal_that_cannot_be_written_reports_how_long_and_drops_its_records_when_closed() {
     let dir = TempDir::new().unwrap();
     let (journal, _) = open(&dir);
     put(&journal, "one");
@@ -75,7 +75,7 @@ fn a_journal_that_cannot_be_written_says_since_when_and_is_given_up_in_the_end()
 }
 
 #[test]
-fn a_segment_that_cannot_be_prepared_is_told_while_there_is_room() {
+fn a_segment_that_cannot_be_created_is_reported_while_there_is_room() {
     let dir = TempDir::new().unwrap();
     let (journal, _) = open(&dir);
     put(&journal, "one");

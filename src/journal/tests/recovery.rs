@@ -1,4 +1,4 @@
-//! What a start makes of files that were torn, damaged or tampered with.
+//! Tests of opening files that were torn, damaged or tampered with.
 
 use std::os::unix::fs::FileExt;
 
@@ -7,7 +7,7 @@ use super::{
     *,
 };
 
-/// A journal of three records in one segment; returns its file and where each frame begins and the last one ends.
+/// A journal of three records in one segment. Returns its file, and the offsets of the frames and of the end.
 fn three_records(dir: &TempDir) -> (PathBuf, [u64; 4]) {
     let (journal, _) = open(dir);
     let bodies = ["one", "two and a half", "three"];
@@ -72,7 +72,7 @@ fn garbage_after_the_end_is_cut_off_with_a_report() {
 }
 
 #[test]
-fn a_damaged_record_is_passed_over_and_named() {
+fn a_damaged_record_is_skipped_and_reported() {
     for place in 0..HEADER as u64 + 14 {
         let dir = TempDir::new().unwrap();
         let (path, bounds) = three_records(&dir);
@@ -87,7 +87,7 @@ fn a_damaged_record_is_passed_over_and_named() {
             assert!(damage.from_ms > 0 && damage.to_ms >= damage.from_ms && damage.file == path);
             assert_eq!((report.last_seq, report.cut_bytes), (3, 0));
             assert_eq!(all(&journal), [(1, "one".to_owned()), (3, "three".to_owned())], "flipped at {place}");
-            assert_eq!(journal.damage(), report.damage, "the reader met the same place");
+            assert_eq!(journal.damage(), report.damage, "the reader reports the same damage");
         }
     }
 }
@@ -102,7 +102,7 @@ fn damage_in_the_last_record_is_a_torn_tail() {
 }
 
 #[test]
-fn a_record_of_a_newer_version_is_not_passed_over() {
+fn a_record_of_a_newer_version_is_not_skipped() {
     let dir = TempDir::new().unwrap();
     let (path, bounds) = three_records(&dir);
     let (journal, _) = open(&dir);
@@ -121,10 +121,10 @@ fn a_record_of_a_newer_version_is_not_passed_over() {
     assert!(error.to_string().contains("newer version"), "{error}");
 }
 
-/// The state after a failed sync that could not be taken back, a turn, and a kill before the first write there: the
-/// old file holds frames 2 and 3, but only the new one owns those numbers.
+/// The state after a failed sync whose frames could not be removed, a new segment, and a kill before the first write
+/// there. The old file holds frames 2 and 3, but only the new one owns those numbers.
 #[test]
-fn what_a_failed_write_left_behind_is_never_taken_for_a_record() {
+fn the_remains_of_a_failed_write_are_never_read_as_records() {
     let dir = TempDir::new().unwrap();
     let (path, bounds) = three_records(&dir);
     fs::write(segment_file(&dir, 2), vec![0; 4096]).unwrap();
@@ -134,7 +134,7 @@ fn what_a_failed_write_left_behind_is_never_taken_for_a_record() {
     assert_eq!(put(&journal, "another two"), 2);
     assert_eq!(all(&journal), records(&["one", "another two"]));
     drop(journal);
-    // Nor is it damage if it is in pieces.
+    // Incomplete remains are not damage either.
     flip(&path, bounds[1] + 1);
     flip(&path, bounds[3] - 1);
     let (journal, _) = open(&dir);
@@ -146,7 +146,7 @@ fn what_a_failed_write_left_behind_is_never_taken_for_a_record() {
 fn a_missing_end_of_an_earlier_segment_is_damage() {
     let dir = TempDir::new().unwrap();
     let (path, bounds) = three_records(&dir);
-    // 4 is the first number of the next segment, so 3 was durable in this one.
+    // The next segment starts with 4, so 3 was durable in this one.
     fs::write(segment_file(&dir, 4), vec![0; 4096]).unwrap();
     flip(&path, bounds[3] - 1);
     let (journal, report) = open(&dir);
@@ -156,7 +156,7 @@ fn a_missing_end_of_an_earlier_segment_is_damage() {
     put(&journal, "four");
     assert_eq!(all(&journal).into_iter().map(|(seq, _)| seq).collect::<Vec<_>>(), [1, 2, 4]);
     drop(journal);
-    // Found again by whoever reads, once the earlier segment is no longer checked at the start.
+    // A reader finds it again when opening no longer checks the earlier segment.
     let (journal, report) = open(&dir);
     assert_eq!(report.damage, []);
     all(&journal);
@@ -165,7 +165,7 @@ fn a_missing_end_of_an_earlier_segment_is_damage() {
 }
 
 #[test]
-fn a_segment_that_somebody_removed_is_damage() {
+fn a_removed_segment_file_is_damage() {
     let dir = TempDir::new().unwrap();
     fill(&open(&dir).0, 10_000);
     let (journal, _) = open(&dir);
@@ -180,7 +180,7 @@ fn a_segment_that_somebody_removed_is_damage() {
 }
 
 #[test]
-fn any_bytes_in_the_directory_open_or_are_refused_without_a_panic() {
+fn any_bytes_in_the_directory_are_opened_or_rejected_without_a_panic() {
     use proptest::prelude::*;
     proptest!(ProptestConfig::with_cases(64), |(
         bytes in prop::collection::vec(any::<u8>(), 0..3000), keep in 0usize..200, first in 0u64..5

@@ -1,4 +1,4 @@
-//! Waiting for records to become durable.
+//! Tests of waiting for records to become durable.
 
 use std::sync::atomic::AtomicBool;
 
@@ -64,7 +64,7 @@ fn a_dropped_waiter_leaves_nothing_behind() {
         let seq = journal.append(b"x").unwrap().seq;
         tokio::select! {
             biased;
-            () = never => panic!("nobody appended that"),
+            () = never => panic!("that record was never appended"),
             () = journal.durable(seq) => {}
         }
         assert_eq!(journal.shared.progress.waiting(), 0);
@@ -72,7 +72,7 @@ fn a_dropped_waiter_leaves_nothing_behind() {
 }
 
 #[test]
-fn one_runtime_after_the_other_on_one_thread_can_wait_for_several_journals() {
+fn several_runtimes_in_turn_on_one_thread_can_wait_for_several_journals() {
     let dirs = [TempDir::new().unwrap(), TempDir::new().unwrap()];
     let journals: Vec<_> = dirs.iter().map(|dir| open(dir).0).collect();
     for _ in 0..3 {
@@ -86,12 +86,12 @@ fn one_runtime_after_the_other_on_one_thread_can_wait_for_several_journals() {
     }
     for journal in &journals {
         assert_eq!(journal.durable_seq(), 6);
-        assert_eq!(journal.shared.progress.workers(), 0, "a runtime that ended is forgotten");
+        assert_eq!(journal.shared.progress.workers(), 0, "the worker of an ended runtime is removed");
     }
 }
 
 #[test]
-fn a_waiter_outside_of_any_runtime_is_woken_too() {
+fn a_waiter_outside_any_runtime_is_woken() {
     struct Flag(AtomicBool, thread::Thread);
     impl std::task::Wake for Flag {
         fn wake(self: Arc<Self>) {
