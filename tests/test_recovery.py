@@ -56,7 +56,7 @@ def test_a_store_that_cannot_be_read_is_moved_aside_and_built_anew(used, damage)
     gateway.start()
     is_whole(*used)
     if damage:
-        assert any("built anew" in sentence for sentence in attention(gateway))
+        assert any("was rebuilt from" in sentence for sentence in attention(gateway))
         assert list(gateway.data_dir.glob("store.damaged-*"))
 
 
@@ -67,7 +67,7 @@ def test_a_store_that_is_gone_is_built_from_what_is_left(used, also):
         shutil.rmtree(gateway.data_dir / name)
     gateway.start()
     is_whole(*used)
-    told = [sentence for sentence in attention(gateway) if "built anew" in sentence]
+    told = [sentence for sentence in attention(gateway) if "was rebuilt from" in sentence]
     assert len(told) == (0 if also else 1), "a journal alone is a store that was never made"
 
 

@@ -162,7 +162,7 @@ def test_a_store_that_is_lost_is_built_without_what_is_gone(aged, tmp_path):
         shutil.rmtree(gateway.data_dir / "store")
         gateway.start()
         aged.totals_are_whole()
-        assert any("built anew from a snapshot" in sentence for sentence in aged.attention)
+        assert any("rebuilt from a snapshot" in sentence for sentence in aged.attention)
         assert any(".unused" in sentence for sentence in aged.attention) == bool(damaged)
         gateway.kill9()
     # Without any snapshot there is nothing to build from: no start, and certainly no empty one.

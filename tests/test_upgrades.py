@@ -63,7 +63,7 @@ def test_a_migration_is_preceded_by_a_snapshot(tmp_path):
         archive.extractall(tmp_path, filter="data")
     assert not (tmp_path / "data/snapshots").exists()
     with Gateway(data_dir=tmp_path / "data") as gateway:
-        gateway.process.wait_line(lambda line: "brought to a newer format" in line)
+        gateway.process.wait_line(lambda line: "migrating the store to a newer format" in line)
         assert len(list((tmp_path / "data/snapshots").iterdir())) == 1
 
 

@@ -1,4 +1,4 @@
-//! Ed25519 signatures (RFC 8032): whether a body was signed by who holds the private key of an operator's key system.
+//! Ed25519 signatures (RFC 8032): checks that a body was signed with the private key of the operator's key system.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use ring::signature::{ED25519, UnparsedPublicKey};
@@ -7,12 +7,12 @@ use crate::domain::key::PublicKey;
 
 const KEY_BYTES: usize = 32;
 
-/// What openssl writes in DER has the key at its end.
+/// The length of the DER form that openssl writes. The key is at its end.
 const DER_BYTES: usize = 44;
 
 /// The points of small order, in every encoding, without the sign of x: y is 0, 1 or −1, one of the two of order 8, or
-/// 0 or 1 with the field's prime added. Whatever is said to be signed by such a key, anybody can sign for it; ring does
-/// not refuse them. (RFC 7748, section 7, on such points; the tests forge with each.)
+/// 0 or 1 with the field's prime added. Anyone can forge signatures for such a key, and ring does not reject them. (RFC
+/// 7748, section 7, on such points; the tests forge with each.)
 const SMALL_ORDER: [[u8; KEY_BYTES]; 7] = [
     little_endian(0, 0, 0),
     little_endian(1, 0, 0),
@@ -36,22 +36,22 @@ const fn little_endian(first: u8, middle: u8, last: u8) -> [u8; KEY_BYTES] {
     bytes
 }
 
-/// Reads a public key from base64; an error says what would be right.
+/// Reads a public key from base64. An error says what is expected.
 pub fn parse_public_key(text: &str) -> Result<PublicKey, String> {
     let bytes = STANDARD.decode(text).map_err(|_| "must be the 32 bytes of an Ed25519 public key in base64")?;
     let key = PublicKey(bytes.as_slice().try_into().map_err(|_| match bytes.len() {
         DER_BYTES => {
-            "must be 32 bytes in base64; these are the 44 of its DER form, whose last 32 are the key".to_owned()
+            "must be 32 bytes in base64, but has 44: it is in DER form, and its last 32 bytes are the key".to_owned()
         }
-        many => format!("must be 32 bytes in base64; these are {many}"),
+        many => format!("must be 32 bytes in base64, but has {many}"),
     })?);
     if is_of_small_order(&key) {
-        return Err("must be a key that somebody holds the private key of; anybody can sign for this one".to_owned());
+        return Err("must not be a key of small order: anyone can forge signatures for it".to_owned());
     }
     Ok(key)
 }
 
-/// A public key as [`parse_public_key`] reads it.
+/// The text of a public key, in the form that [`parse_public_key`] reads.
 pub fn public_key_text(key: &PublicKey) -> String {
     STANDARD.encode(key.0)
 }
@@ -62,7 +62,7 @@ fn is_of_small_order(key: &PublicKey) -> bool {
     SMALL_ORDER.contains(&y)
 }
 
-/// Whether `signature`, in base64, is one of these very bytes by this key.
+/// Whether `signature`, in base64, is a signature of exactly these bytes by this key.
 pub fn is_signed(key: &PublicKey, message: &[u8], signature: &[u8]) -> bool {
     let signature = STANDARD.decode(signature).unwrap_or_default();
     UnparsedPublicKey::new(&ED25519, &key.0).verify(message, &signature).is_ok()
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn a_signature_is_good_for_its_own_bytes_and_key() {
+    fn a_signature_is_valid_only_for_its_own_bytes_and_key() {
         let (pair, public) = pair();
         let signature = pair.sign(br#"{"key": 1}"#);
         let text = STANDARD.encode(signature.as_ref());
@@ -107,9 +107,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_key_is_told_by_its_length() {
-        for (bytes, says) in [(0, "these are 0"), (31, "are 31"), (33, "are 33"), (44, "whose last 32"), (64, "are 64")]
-        {
+    fn an_invalid_key_is_rejected_with_its_length() {
+        for (bytes, says) in [(0, "but has 0"), (31, "has 31"), (33, "has 33"), (44, "its last 32"), (64, "has 64")] {
             assert!(parse_public_key(&STANDARD.encode(vec![9; bytes])).unwrap_err().contains(says), "{bytes}");
         }
         for text in ["!", "AAA", "11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo", "-----BEGIN PUBLIC KEY-----"] {
@@ -118,8 +117,8 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_anybody_can_sign_for_is_refused() {
-        // R is the neutral element and S zero: that holds wherever the hash times the key is neutral, too.
+    fn a_key_of_small_order_is_rejected() {
+        // R is the neutral element and S is zero. This verifies if the hash times the key is neutral too.
         let forged = STANDARD.encode([&little_endian(1, 0, 0)[..], &[0; 32]].concat());
         for small in SMALL_ORDER {
             let forges = |key| (0_u8..200).any(|message| is_signed(key, &[message], forged.as_bytes()));
@@ -127,7 +126,7 @@ mod tests {
             for sign in [0, 0x80] {
                 let mut encoded = small;
                 encoded[31] |= sign;
-                assert!(parse_public_key(&STANDARD.encode(encoded)).unwrap_err().contains("anybody"));
+                assert!(parse_public_key(&STANDARD.encode(encoded)).unwrap_err().contains("anyone"));
             }
         }
         let (_, public) = pair();

@@ -1,5 +1,5 @@
-//! New secrets. A key is `BRAND_` and 12 base62 characters to recognise it by, a dot, and 43 base62 characters (256 bits) to
-//! keep.
+//! New secrets. A key is `BRAND_` and 12 base62 characters that identify it, a dot, and 43 base62 characters (256 bits)
+//! that are secret.
 
 use super::{
     random::{self, NoRandom},
@@ -13,26 +13,26 @@ const SECRET_CHARS: usize = 43;
 
 /// A new key.
 pub struct Minted {
-    /// Its public part.
+    /// The public part.
     pub prefix: String,
-    /// The whole of it, to be shown once.
+    /// The whole key, to be shown once.
     pub key: Secret,
 }
 
-/// Makes a key whose prefix begins with `brand` and an underscore.
+/// Makes a key whose prefix starts with `brand` and an underscore.
 pub fn mint(brand: &str) -> Result<Minted, NoRandom> {
     let prefix = format!("{brand}_{}", base62(PREFIX_CHARS)?);
     let key = Secret::new(format!("{prefix}.{}", base62(SECRET_CHARS)?));
     Ok(Minted { prefix, key })
 }
 
-/// Makes a secret of 256 bits that begins with `brand` and an underscore.
+/// Makes a secret of 256 bits that starts with `brand` and an underscore.
 pub fn secret(brand: &str) -> Result<Secret, NoRandom> {
     Ok(Secret::new(format!("{brand}_{}", base62(SECRET_CHARS)?)))
 }
 
-/// Uniform characters: bytes beyond the last multiple of 62 are thrown away, since a remainder of them would favour
-/// the first letters.
+/// Uniformly random characters. Bytes above the last multiple of 62 are discarded, because their remainder would favor
+/// the first characters.
 fn base62(length: usize) -> Result<String, NoRandom> {
     let mut text = String::with_capacity(length);
     let mut bytes = [0; 64];
@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_is_its_prefix_and_a_secret_of_256_bits() {
+    fn a_key_is_a_prefix_and_a_secret_of_256_bits() {
         let one = mint("sk").unwrap();
         let (prefix, secret) = one.key.expose().split_once('.').unwrap();
         assert_eq!(prefix, one.prefix);

@@ -1,5 +1,5 @@
-//! Everything that a secret passes through: random numbers, key hashing, sealing, signatures. Built on ring and blake3;
-//! nothing here invents cryptography.
+//! The cryptography for secrets: random numbers, key hashing, sealing, signatures. It is built on ring and blake3,
+//! without primitives of its own.
 
 pub mod ed25519;
 pub mod hash;

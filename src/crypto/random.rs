@@ -1,14 +1,14 @@
 //! Random numbers from the operating system.
 //!
-//! Ids are needed several times a request, so each thread draws them from a small buffer that one system call fills.
-//! Secrets are drawn from the system directly: they never lie in a buffer.
+//! A request needs several ids, so each thread takes them from a small buffer that one system call fills. Secrets come
+//! directly from the system and are never buffered.
 
 use std::cell::RefCell;
 
 use ring::rand::{SecureRandom, SystemRandom};
 use uuid::Uuid;
 
-/// The operating system gave no random numbers. Nothing can be done but to refuse.
+/// The operating system gave no random numbers. The only remedy is to refuse the operation.
 #[derive(Debug, Clone, Copy)]
 pub struct NoRandom;
 

@@ -1,5 +1,5 @@
-//! Credentials and webhooks' secrets at rest: AES-256-GCM with a fresh random nonce, written in front of the ciphertext.
-//! The owner's id is authenticated with it, so that a sealed value cannot be moved to another one.
+//! Sealing of stored credentials and webhook secrets: AES-256-GCM with a fresh random nonce, stored before the
+//! ciphertext. The owner's id is authenticated too, so that a sealed value cannot be moved to another owner.
 
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 
@@ -8,10 +8,10 @@ use super::{
     secret::Secret,
 };
 
-/// Seals and opens credentials under the installation's sealing key.
+/// Seals and opens credentials with the installation's sealing key.
 pub struct Sealer(LessSafeKey);
 
-/// A sealed value that this installation's key does not open: it was damaged, or the key is another one.
+/// The sealed value cannot be opened: it was damaged, or sealed with another key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CannotOpen;
 
@@ -24,12 +24,12 @@ impl std::fmt::Display for CannotOpen {
 impl std::error::Error for CannotOpen {}
 
 impl Sealer {
-    /// With the installation's sealing key.
+    /// Uses the installation's sealing key.
     pub fn new(key: [u8; 32]) -> Result<Self, CannotOpen> {
         UnboundKey::new(&AES_256_GCM, &key).map(|key| Self(LessSafeKey::new(key))).map_err(|_| CannotOpen)
     }
 
-    /// Seals a value for storage; `owner` is the id of what it belongs to.
+    /// Seals a value for storage. `owner` is the id of the object that it belongs to.
     pub fn seal(&self, owner: u128, value: &Secret) -> Result<Vec<u8>, NoRandom> {
         let mut nonce = [0; NONCE_LEN];
         random::fill(&mut nonce)?;
@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_sealed_secret_opens_only_under_its_own_id_and_key() {
+    fn a_sealed_secret_opens_only_with_its_own_id_and_key() {
         let sealer = Sealer::new([7; 32]).unwrap();
         let value = Secret::new("sk-upstream".to_owned());
         let sealed = sealer.seal(1, &value).unwrap();

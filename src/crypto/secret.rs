@@ -1,9 +1,9 @@
-//! A text that must not be seen.
+//! A text that must not be printed.
 
 use std::fmt;
 
-/// A secret text. It has no `Display`, and its `Debug` is stars: it reaches a log or an answer only where someone
-/// wrote `expose()`.
+/// A secret text. It has no `Display`, and its `Debug` is masked, so it reaches a log or an answer only through
+/// `expose()`.
 #[derive(Clone)]
 pub struct Secret(String);
 
@@ -13,7 +13,7 @@ impl Secret {
         Self(text)
     }
 
-    /// The text itself; each use is a place to look at.
+    /// The text itself. Review each use of this.
     pub fn expose(&self) -> &str {
         &self.0
     }

@@ -33,7 +33,7 @@ pub enum Provider {
 }
 
 /// One upstream of an endpoint. Which fields a provider takes is checked where targets are written
-/// (`http::admin::targets`); what is stored is consistent.
+/// (`http::admin::targets`); stored targets are consistent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Target {
     /// The kind of upstream server.

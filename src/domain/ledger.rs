@@ -6,7 +6,7 @@
 //! `counted_at` names. The life of a request:
 //!
 //! ```text
-//! admit ──► Hold ──► review* ──► settle   what was held is replaced by what is billed
+//! admit ──► Hold ──► review* ──► settle   the billed amount replaces the held amount
 //!   │                      └───► release  nothing is billed
 //!   └─────► Refusal                       nothing was taken
 //! ```
@@ -114,8 +114,8 @@ impl Ledger {
         Ok(Admitted { hold, output_max: output.max_each, standings })
     }
 
-    /// Updates what a running request holds, once it has streamed `streamed` output tokens: from now on it holds the
-    /// length expected of answers that get this far. `of_slug` is the result of
+    /// Updates the tokens held by a running request, once it has streamed `streamed` output tokens: from now on it
+    /// holds the length expected of answers that get this far. `of_slug` is the result of
     /// [`super::estimate::Estimates::output_beyond`], used if the group has too few samples of its own.
     pub fn review(&mut self, hold: &mut Hold, streamed: u64, of_slug: Option<u64>) {
         let own = hold.places.first().and_then(|place| self.cells.get(*place)).map(|cell| &cell.learned);
@@ -128,9 +128,9 @@ impl Ledger {
         }
     }
 
-    /// Bills a request that has ended: `usage` replaces what it held. It enters the rolling windows at `now` and DAY on
-    /// the day of `now`, whose wall clock is the event's timestamp. The group's estimates learn from it. Returns the
-    /// sample that the caller passes to [`super::estimate::Estimates`].
+    /// Bills a request that has ended: `usage` replaces the held amounts. It enters the rolling windows at `now` and
+    /// DAY on the day of `now`, whose wall clock is the event's timestamp. The group's estimates learn from it. Returns
+    /// the sample that the caller passes to [`super::estimate::Estimates`].
     pub fn settle(&mut self, hold: Hold, now: Now, usage: Usage, source: UsageSource) -> Option<Sample> {
         let at = self.moment(now);
         let sample = hold.sample(usage, source);
@@ -141,8 +141,8 @@ impl Ledger {
         sample
     }
 
-    /// Returns what a request held that ended without an event. If `give_back_rate`, its count against request rates is
-    /// returned too.
+    /// Releases a request that ended without an event: returns its held amounts and, if `give_back_rate`, its count
+    /// against request rates.
     pub fn release(&mut self, hold: Hold, now: Now, give_back_rate: bool) {
         let at = self.moment(now);
         self.end(&at, &hold, |cell| {

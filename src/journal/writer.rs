@@ -200,7 +200,7 @@ impl Writer {
             upkeep.sync_soon(&Arc::new(dir));
         }
         #[cfg(test)]
-        crate::crash::point("segment turned");
+        crate::crash::point("new segment started");
         self.active = next;
         Ok(())
     }

@@ -1,7 +1,7 @@
-//! What records change in the tables, and how that is written.
+//! Computes the changes that records make to the tables, and writes them.
 //!
-//! A batch holds absolute values, so the cost on the disk depends on how many rows changed and not on how many requests
-//! there were. It is written in one transaction together with the number of the last record that it contains.
+//! A batch holds absolute values, so the cost on the disk depends on the number of changed rows, not on the number of
+//! requests. It is written in one transaction, together with the number of the last record that it includes.
 
 use std::{
     collections::{BTreeMap, HashMap, hash_map::Entry},
@@ -30,7 +30,7 @@ use crate::{
     journal::{Damage, Journal},
 };
 
-/// What a group used of a slug on a day.
+/// A group's use of a slug on a day.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Counter {
     /// Billed requests.
@@ -39,37 +39,37 @@ pub struct Counter {
     pub tokens: u64,
 }
 
-/// The day, the group and the slug that a counter belongs to.
+/// The day, group and slug of a counter.
 pub type CounterKey = (Day, GroupId, SlugId);
 
-/// Table, key, and value or nothing.
+/// Table, key, and value. `None` removes the row.
 type Write = (Table, Vec<u8>, Option<Vec<u8>>);
 
-/// What a stretch of records comes to.
+/// The changes of a range of records.
 #[derive(Default)]
 pub(super) struct Batch {
     pub(super) records: usize,
     pub(super) last_seq: u64,
-    /// As the batch leaves them; `None` is a row's end.
+    /// The rows after the batch; `None` is a removed row.
     pub(super) rows: BTreeMap<(Table, Vec<u8>), Option<Vec<u8>>>,
-    /// Of all values that were written.
+    /// Bytes of all written values.
     pub(super) bytes: usize,
     counters: HashMap<CounterKey, Counter>,
     rollups: HashMap<Vec<u8>, Stored>,
     last_used: HashMap<String, u64>,
-    /// Up to which record each day's files count, as far as it was asked for.
+    /// The last record that each day's files include, for the days that were looked up.
     through: HashMap<Day, u64>,
-    /// The key of a rollup, in memory that is used again.
+    /// The key of a rollup; a buffer that is reused.
     key: Vec<u8>,
 }
 
 impl Batch {
-    /// One that goes on after the record `last_seq`.
+    /// A batch that continues after the record `last_seq`.
     pub(super) fn after(last_seq: u64) -> Self {
         Self { last_seq, ..Self::default() }
     }
 
-    /// Writes a row, or ends it.
+    /// Writes a row, or removes it.
     pub(super) fn write(&mut self, table: Table, key: &[u8], value: Option<Vec<u8>>) {
         self.bytes += value.as_ref().map_or(0, Vec::len);
         self.rows.insert((table, key.to_vec()), value);
@@ -128,7 +128,7 @@ impl Store {
         Ok(())
     }
 
-    /// Notes that the records between the batch's last one and `seq` are not in the journal.
+    /// Adds to the batch that the records between its last one and `seq` are missing from the journal.
     pub(super) fn note_missing(
         &self,
         batch: &mut Batch,
@@ -143,7 +143,7 @@ impl Store {
         Ok(())
     }
 
-    /// Notes that the journal has lost its end: totals were built anew without these records.
+    /// Stores that the journal has lost its end, so totals were rebuilt without these records.
     pub(super) fn note_lost_end(&self, missing: RangeInclusive<u64>, now_ms: u64) -> Result<(), StoreError> {
         let (tables, key) = (self.tables()?, missing.start().to_be_bytes());
         let table = tables.of(Table::Missing);
@@ -153,12 +153,12 @@ impl Store {
         self.flush()
     }
 
-    /// Takes a row of the catalog in.
+    /// Adds a row of the catalog to the batch.
     pub(super) fn put(&self, batch: &mut Batch, row: Row) -> Result<(), StoreError> {
         let mut write = |table, key: &[u8], value| batch.write(table, key, value);
         match row {
             Row::Slug(id, name) => write(Table::Slugs, &id.0.to_be_bytes(), Some(encode(&name)?)),
-            // An id is never given out again, so its row stays, without a name.
+            // An id is never reused, so its row stays, without a name.
             Row::SlugGone(id) => write(Table::Slugs, &id.0.to_be_bytes(), Some(encode(&"")?)),
             Row::Endpoint(endpoint) => {
                 write(Table::Endpoints, &endpoint.id.0.to_be_bytes(), Some(encode(&endpoint)?));
@@ -167,11 +167,11 @@ impl Store {
             Row::Group(group) => write(Table::Groups, &group.id.0.to_be_bytes(), Some(encode(&group)?)),
             Row::GroupGone(id) => {
                 let key = id.0.to_be_bytes();
-                let gone: Option<Group> = self.row_in(batch, Table::Groups, &key)?;
-                let gone = gone.map(|group| encode(&group)).transpose()?;
+                let deleted: Option<Group> = self.row_in(batch, Table::Groups, &key)?;
+                let deleted = deleted.map(|group| encode(&group)).transpose()?;
                 batch.write(Table::Groups, &key, None);
-                if gone.is_some() {
-                    batch.write(Table::GoneGroups, &key, gone);
+                if deleted.is_some() {
+                    batch.write(Table::GoneGroups, &key, deleted);
                 }
             }
             Row::ApiKey(key) => write(Table::ApiKeys, key.prefix.as_bytes(), Some(encode(&key)?)),
@@ -192,7 +192,7 @@ impl Store {
         Ok(())
     }
 
-    /// A row as the batch leaves it so far.
+    /// A row after the batch so far.
     pub(super) fn row_in<T: DeserializeOwned>(
         &self,
         batch: &Batch,
@@ -226,7 +226,7 @@ impl Store {
         Ok(())
     }
 
-    /// Writes rows, all or none of them.
+    /// Writes all rows or none.
     fn transact(&self, writes: &[Write]) -> Result<(), StoreError> {
         let write = |trees: &Vec<TransactionalTree>| -> Result<(), ConflictableTransactionError<()>> {
             for (table, key, value) in writes {

@@ -1,4 +1,4 @@
-//! An index of the changes in the journal: which records are changes, when and of what kind.
+//! An index of the changes in the journal: which records are changes, their times and actions.
 
 use super::{
     Store, StoreError,
@@ -11,22 +11,22 @@ use crate::{
     journal::{self, Journal, codec},
 };
 
-/// A change in the index: the number of its record, when it was made (Unix ms), and what was done.
+/// A change in the index.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IndexedChange {
-    /// The number of its record.
+    /// The sequence number of its record.
     pub seq: u64,
     /// Unix ms.
     pub at_ms: u64,
-    /// `noun.verb`.
+    /// The action, as `noun.verb`.
     pub action: String,
 }
 
-/// Rows that are written at once by a migration.
-const INDEXED_AT_ONCE: usize = 10_000;
+/// Rows that a migration writes in one batch.
+const INDEX_BATCH: usize = 10_000;
 
 impl Store {
-    /// Takes a change into the index.
+    /// Adds a change to the index.
     pub(super) fn note_change(batch: &mut Batch, seq: u64, at_ms: u64, action: &str) -> Result<(), StoreError> {
         batch.write(Table::Audit, &seq.to_be_bytes(), Some(encode(&(at_ms, action))?));
         Ok(())
@@ -46,17 +46,17 @@ impl Store {
         Ok(self.tables()?.of(Table::Audit).range(..before.to_be_bytes()).rev().map(read))
     }
 
-    /// Forgets the changes that retention takes out of the journal.
+    /// Removes the changes that retention removes from the journal.
     pub(super) fn forget_changes_before(&self, seq: u64) -> Result<(), StoreError> {
         let tables = self.tables()?;
-        let mut gone = sled::Batch::default();
+        let mut removed = sled::Batch::default();
         for key in tables.of(Table::Audit).range(..seq.to_be_bytes()).keys() {
-            gone.remove(key?);
+            removed.remove(key?);
         }
-        Ok(tables.of(Table::Audit).apply_batch(gone)?)
+        Ok(tables.of(Table::Audit).apply_batch(removed)?)
     }
 
-    /// Indexes what the store has taken in of the journal already.
+    /// Indexes the records that the store has already folded.
     pub(super) fn index_changes(&self, journal: &Journal) -> Result<(), StoreError> {
         let (tables, applied, mut reader) = (self.tables()?, self.applied()?, journal.reader(0));
         let (mut rows, mut count) = (sled::Batch::default(), 0);
@@ -68,7 +68,7 @@ impl Store {
                 rows.insert(&frame.seq.to_be_bytes(), encode(&(frame.at_ms, &changed.action))?);
                 count += 1;
             }
-            if count == INDEXED_AT_ONCE {
+            if count == INDEX_BATCH {
                 tables.of(Table::Audit).apply_batch(std::mem::take(&mut rows))?;
                 count = 0;
             }

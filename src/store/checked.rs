@@ -1,4 +1,4 @@
-//! Files that are written once, whole, and believed only if every byte of them is as it was written.
+//! Files that are written once as a whole, and used only if every byte is intact.
 //!
 //! ```text
 //! "TOLLGATE" | kind u8 | version u8 | chunk … | end
@@ -6,9 +6,9 @@
 //! end:   0 u32          | crc u32                          and nothing after it
 //! ```
 //!
-//! The CRC (CRC32C) of a chunk goes on from the one before it, the first from the head of the file: chunks that were
-//! swapped, left out or taken from another file are noticed. An item is the bincode of one value and lies in one chunk.
-//! A file appears under its name when all of it is on the disk.
+//! The CRC (CRC32C) of each chunk continues from the previous chunk's, and that of the first from the file header, so
+//! chunks that were swapped, removed or copied from another file are detected. An item is the bincode of one value and
+//! does not span chunks. A file gets its name when all of it is on the disk.
 
 use std::{
     fmt,
@@ -28,15 +28,15 @@ const HEAD: usize = MAGIC.len() + 2;
 /// The extension of a file that is being written.
 pub(super) const UNFINISHED: &str = "new";
 
-/// A chunk is closed when it has so many bytes.
+/// A chunk is closed when it has this many bytes.
 const CHUNK: usize = 64 << 10;
 
-/// A larger chunk is not believed to be one.
+/// The largest length that is accepted as valid.
 const MAX_CHUNK: usize = 128 << 20;
 
 const CONFIG: Configuration<LittleEndian, Varint> = bincode::config::standard();
 
-/// What a file is.
+/// The kind of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     /// All tables.
@@ -48,9 +48,9 @@ pub(super) enum Kind {
 /// Why a file cannot be used.
 #[derive(Debug)]
 pub enum FileError {
-    /// The operating system refused.
+    /// The operating system reported an error.
     Io(io::Error),
-    /// It is not what was written.
+    /// It is not intact.
     Damaged(&'static str),
     /// A newer version wrote it.
     Newer(u8),
@@ -62,7 +62,7 @@ impl fmt::Display for FileError {
             Self::Io(error) => error.fmt(f),
             Self::Damaged(what) => f.write_str(what),
             Self::Newer(version) => {
-                write!(f, "a newer version of Tollgate wrote it (version {version}, this one knows {VERSION})")
+                write!(f, "a newer version of Tollgate wrote it (version {version}; this one supports up to {VERSION})")
             }
         }
     }
@@ -79,7 +79,7 @@ impl From<io::Error> for FileError {
     }
 }
 
-/// A file that is being written. Dropped unfinished, it leaves nothing behind.
+/// A file that is being written. If it is dropped unfinished, it is removed.
 pub(super) struct Writer {
     path: PathBuf,
     temporary: PathBuf,
@@ -90,7 +90,7 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// Begins the file that will be `path`; its directory is made if it is not there.
+    /// Starts the file that will be `path`, and creates its directory if needed.
     pub(super) fn create(path: &Path, kind: Kind) -> io::Result<Self> {
         if let Some(directory) = path.parent() {
             fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
@@ -131,12 +131,12 @@ impl Writer {
         Ok(())
     }
 
-    /// Makes it durable and gives it its name. Gives its length in bytes.
+    /// Makes the file durable and gives it its name. Returns its length in bytes.
     pub(super) fn finish(mut self) -> io::Result<u64> {
         if !self.chunk.is_empty() {
             self.write_chunk()?;
         }
-        self.write_chunk()?; // the empty one that ends the file
+        self.write_chunk()?; // the empty chunk that ends the file
         if let Some(file) = &self.file {
             file.sync_all()?;
         }
@@ -155,7 +155,7 @@ impl Drop for Writer {
     }
 }
 
-/// Removes what a crash has left half written in a directory that nobody writes in.
+/// Removes the unfinished files of a crash. Nothing else may be writing in the directory.
 pub(super) fn remove_unfinished(directory: &Path) -> io::Result<()> {
     let entries = match fs::read_dir(directory) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -170,7 +170,7 @@ pub(super) fn remove_unfinished(directory: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// A file that is being read. Items are to be believed one by one, the file once there are none left.
+/// A file that is being read. Each item is checked when it is returned, the whole file once there are no more items.
 #[derive(Debug)]
 pub(super) struct Reader {
     file: File,
@@ -186,27 +186,27 @@ impl Reader {
         let mut head = [0; HEAD];
         file.read_exact(&mut head)?;
         if head[..MAGIC.len()] != *MAGIC || head[HEAD - 2] != kind as u8 {
-            return Err(FileError::Damaged("it does not begin as such a file does"));
+            return Err(FileError::Damaged("it does not start with a valid header"));
         }
         match head[HEAD - 1] {
             VERSION => Ok(Self { file, chunk: Vec::new(), at: 0, crc: crc32c::crc32c(&head), ended: false }),
-            0 => Err(FileError::Damaged("its version has no number")),
+            0 => Err(FileError::Damaged("it has no version number")),
             newer => Err(FileError::Newer(newer)),
         }
     }
 
-    /// The next item; it borrows from the reader. `None`: that was all, and all of it is as it was written.
+    /// The next item, which borrows from the reader. `None`: there are no more, and the file is intact.
     pub(super) fn next<'a, T: Deserialize<'a>>(&'a mut self) -> Result<Option<T>, FileError> {
         if self.at == self.chunk.len() && !self.read_chunk()? {
             return Ok(None);
         }
         let (item, len) = bincode::serde::borrow_decode_from_slice(&self.chunk[self.at..], CONFIG)
-            .map_err(|_| FileError::Damaged("an item in it cannot be read"))?;
+            .map_err(|_| FileError::Damaged("it contains an item that cannot be read"))?;
         self.at += len;
         Ok(Some(item))
     }
 
-    /// False at the end.
+    /// Reads the next chunk. Returns false at the end.
     fn read_chunk(&mut self) -> Result<bool, FileError> {
         if self.ended {
             return Ok(false);
@@ -216,18 +216,18 @@ impl Reader {
         let [len, crc] = head.map(u32::from_le_bytes);
         let len = len as usize;
         if len > MAX_CHUNK {
-            return Err(FileError::Damaged("a length in it is too large"));
+            return Err(FileError::Damaged("it contains a length that is too large"));
         }
         self.at = 0;
         self.chunk.resize(len, 0);
         self.file.read_exact(&mut self.chunk)?;
         self.crc = crc32c::crc32c_append(self.crc, &self.chunk);
         if self.crc != crc {
-            return Err(FileError::Damaged("a checksum in it is wrong"));
+            return Err(FileError::Damaged("it contains a wrong checksum"));
         }
         self.ended = len == 0;
         if self.ended && self.file.read(&mut [0])? > 0 {
-            return Err(FileError::Damaged("it goes on after its end"));
+            return Err(FileError::Damaged("it has data after its end"));
         }
         Ok(len > 0)
     }
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_written_is_read_and_nothing_else() {
+    fn a_file_is_read_as_it_was_written_and_any_damage_is_detected() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("sub/file");
         for items in [vec![], vec!["one".to_owned()], (0..3000).map(|n| "x".repeat(n % 100)).collect()] {
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_was_not_finished_leaves_what_was_there() {
+    fn an_unfinished_file_leaves_the_previous_one_in_place() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("file");
         write(&path, &["old".to_owned()]);
@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_version_is_told_from_damage() {
+    fn a_newer_version_is_not_reported_as_damage() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("file");
         write(&path, &[]);

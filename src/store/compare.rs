@@ -1,4 +1,4 @@
-//! Copies of stores, and what differs between two of them: for `tollgate verify`.
+//! Copies of stores, and the differences between two of them, for `tollgate verify`.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -25,13 +25,13 @@ use crate::{
     journal::Damage,
 };
 
-/// So many days are told.
-const TOLD: usize = 5;
+/// The most days with differences that are reported.
+const MAX_REPORTED: usize = 5;
 
 type Totals = BTreeMap<(Hour, GroupId, String, String), Sums>;
 
-/// Opens a store that lies in `directory` alone, beside the rollups of the data directory that it was copied from. It
-/// must be of this version's format.
+/// Opens a copy of a store in `directory`, with the rollups of the data directory that it was copied from. It must have
+/// this version's format.
 pub fn open_copy(directory: &Path, rollups: &Path) -> Result<Store, StoreError> {
     let store = without_panic(|| scratch(directory, rollups))?;
     match store.meta("format")? {
@@ -41,13 +41,13 @@ pub fn open_copy(directory: &Path, rollups: &Path) -> Result<Store, StoreError> 
     }
 }
 
-/// The same of a snapshot.
+/// Loads a snapshot as a store in `directory`.
 pub fn load_copy(path: &Path, directory: &Path, rollups: &Path) -> Result<Store, StoreError> {
     snapshot::load(path, &directory.join("store"))?;
     open_copy(directory, rollups)
 }
 
-/// An empty store in `directory`, beside the rollups of a data directory.
+/// An empty store in `directory`, with the rollups of a data directory.
 pub fn scratch(directory: &Path, rollups: &Path) -> Result<Store, StoreError> {
     let db = database(&directory.join("store"))?;
     symlink(rollups, directory.join("rollups"))
@@ -55,7 +55,7 @@ pub fn scratch(directory: &Path, rollups: &Path) -> Result<Store, StoreError> {
     Store::new(directory, db)
 }
 
-/// The files of rollups in a data directory that cannot be read.
+/// The rollup files in a data directory that cannot be read.
 pub fn unreadable_rollups(data_dir: &Path) -> Result<Vec<(std::path::PathBuf, FileError)>, StoreError> {
     let directory = data_dir.join("rollups");
     let failed = |error| StoreError::File(directory.clone(), FileError::Io(error));
@@ -66,7 +66,7 @@ pub fn unreadable_rollups(data_dir: &Path) -> Result<Vec<(std::path::PathBuf, Fi
     for entry in std::fs::read_dir(&directory).map_err(failed)? {
         let path = entry.map_err(failed)?.path();
         if path.extension().is_some_and(|extension| extension == UNFINISHED) {
-            continue; // being written, or left by a crash in that: nobody reads it
+            continue; // being written, or left by a crash; it is never read
         }
         if let Err(error) = rollups::read_file(&path, Grain::Hour) {
             bad.push((path, error));
@@ -76,7 +76,7 @@ pub fn unreadable_rollups(data_dir: &Path) -> Result<Vec<(std::path::PathBuf, Fi
 }
 
 impl Store {
-    /// What is otherwise in `other`, which contains the same records.
+    /// The differences of `other`, which includes the same records.
     pub fn differences(&self, other: &Self) -> Result<Vec<String>, FoldError> {
         let mut differences = Vec::new();
         for (table, name) in [
@@ -99,14 +99,14 @@ impl Store {
         ] {
             let differ = self.differing_rows(other, table)?;
             if differ > 0 {
-                differences.push(format!("{differ} rows of its {name} are not as the journal says"));
+                differences.push(format!("{differ} rows of its {name} differ from the journal"));
             }
         }
         let noted = other.missing()?;
         let is_noted = |damage: &Damage| noted.iter().any(|noted| noted.covers(damage));
         let unknown = self.missing()?.iter().filter(|damage| !is_noted(damage)).count();
         if unknown > 0 {
-            differences.push(format!("{unknown} notes of missing records are missing in it"));
+            differences.push(format!("it does not list {unknown} ranges of missing records"));
         }
         differences.extend(self.differing_rollups(other)?);
         Ok(differences)
@@ -115,10 +115,10 @@ impl Store {
     fn differing_rows(&self, other: &Self, table: Table) -> Result<usize, StoreError> {
         let (own, others) = (self.tables()?, other.tables()?);
         let (own, others) = (own.of(table), others.of(table));
-        // Counters of days long past and changes past their retention are forgotten, by one store sooner than by another.
+        // One store may drop old counters, and changes past their retention, sooner than another.
         let first =
             || others.first().map(|first| first.map_or_else(|| [u8::MAX; 32].as_slice().into(), |(key, _)| key));
-        let forgotten_before = match table {
+        let dropped_before = match table {
             Table::Counters => first()?.subslice(0, 4),
             Table::Audit => first()?,
             _ => sled::IVec::default(),
@@ -128,25 +128,24 @@ impl Store {
             let (key, value) = entry?;
             differ += usize::from(own.get(&key)? != Some(value));
         }
-        for key in own.range(forgotten_before..).keys() {
+        for key in own.range(dropped_before..).keys() {
             differ += usize::from(!others.contains_key(key?)?);
         }
         Ok(differ)
     }
 
-    /// Hour by hour, day after day, so that only one day is in memory.
+    /// Compares hours, one day at a time, so that only one day is in memory.
     fn differing_rollups(&self, other: &Self) -> Result<Vec<String>, FoldError> {
         let mut differences = Vec::new();
         let days: BTreeSet<Day> = self.rollup_days()?.into_iter().chain(other.rollup_days()?).collect();
         for day in days {
-            // A file that cannot be read has been told of.
+            // A file that cannot be read is reported elsewhere.
             let (Some(own), Some(others)) = (self.sums_of(day)?, other.sums_of(day)?) else { continue };
             let differ = own.iter().filter(|(key, sums)| others.get(*key) != Some(sums)).count();
             let unknown = others.keys().filter(|key| !own.contains_key(*key)).count();
-            if differ + unknown > 0 && differences.len() < TOLD {
+            if differ + unknown > 0 && differences.len() < MAX_REPORTED {
                 let rows = differ + unknown;
-                differences
-                    .push(format!("{rows} rows of the rollups of {} are not the sums of its events", day.date()));
+                differences.push(format!("{rows} rollup rows of {} differ from the sums of its events", day.date()));
             }
         }
         Ok(differences)

@@ -1,8 +1,8 @@
-//! The fold: it follows the journal and keeps the tables up to date with it.
+//! The fold: follows the journal and keeps the tables up to date with it.
 //!
-//! A folder reads the journal with a reader of its own. What a stretch of records changes is gathered ([`super::apply`])
-//! and written in one transaction. Records that are missing from the journal are noted in the same transaction: every
-//! total that the store gives out misses them from then on, and says so.
+//! A folder has its own reader of the journal. It gathers the changes of a range of records ([`super::apply`]) and
+//! writes them in one transaction. Records that are missing from the journal are listed in the same transaction: from
+//! then on, every total of the store lacks them, and says so.
 
 use super::{Store, StoreError, apply::Batch};
 use crate::{
@@ -10,7 +10,8 @@ use crate::{
     journal::{Journal, Reader, codec},
 };
 
-/// The most records that one transaction takes in, and the most bytes of rows but for one record's: its memory is bounded.
+/// The most records of one transaction, and the most bytes of its rows (one record may exceed it). They limit the
+/// memory of a transaction.
 const BATCH: usize = 50_000;
 const BATCH_BYTES: usize = 16 << 20;
 
@@ -19,7 +20,7 @@ const BATCH_BYTES: usize = 16 << 20;
 pub enum FoldError {
     /// The store failed.
     Store(StoreError),
-    /// The journal could not be read, in words.
+    /// The journal could not be read, with a message for people.
     Journal(String),
 }
 
@@ -44,26 +45,26 @@ impl<E: Into<StoreError>> From<E> for FoldError {
 pub struct Folder<'a> {
     store: &'a Store,
     journal: &'a Journal,
-    /// Absent after an error, until the store can say where to go on.
+    /// `None` after an error, until the store's position is read again.
     reader: Option<Reader>,
 }
 
 impl<'a> Folder<'a> {
-    /// Goes on where the store stopped.
+    /// Continues where the store stopped.
     pub fn new(store: &'a Store, journal: &'a Journal) -> Result<Self, StoreError> {
         Ok(Self { reader: Some(journal.reader(store.applied()?)), journal, store })
     }
 
-    /// Takes in everything that is durable by now. Gives the number of records. After an error it goes on from what the
-    /// store contains, never from what was read: a record that was passed over would be lost to the store for good.
+    /// Folds all records that are durable now. Returns the number of records. After an error it continues from the
+    /// store's position rather than the reader's; otherwise the store would miss the records in between for good.
     pub fn catch_up(&mut self) -> Result<usize, FoldError> {
         self.catch_up_to(u64::MAX)
     }
 
-    /// The same up to the record `last`.
+    /// Folds the durable records up to `last`.
     pub fn catch_up_to(&mut self, last: u64) -> Result<usize, FoldError> {
         let applied = self.store.applied()?;
-        // A store that was opened again may have gone back.
+        // The position of a reopened store may be earlier than before.
         let reader = self.reader.take().filter(|reader| reader.position() == applied);
         let (mut reader, mut applied) = (reader.unwrap_or_else(|| self.journal.reader(applied)), applied);
         let mut total = 0;
@@ -100,7 +101,7 @@ impl<'a> Folder<'a> {
                     }
                 }
                 Record::Delivered(delivered) => self.store.deliver(&mut batch, frame.at_ms, &delivered)?,
-                Record::DeadLettered(letter) => self.store.bury(&mut batch, frame.at_ms, &letter)?,
+                Record::DeadLettered(letter) => self.store.put_letter(&mut batch, frame.at_ms, &letter)?,
                 Record::Redelivered(again) => self.store.redeliver(&mut batch, frame.at_ms, again)?,
             }
         }
@@ -128,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fold_that_fails_loses_nothing_of_what_it_had_read() {
+    fn a_fold_that_fails_skips_no_record() {
         let directory = tempfile::tempdir().unwrap();
         let (journal, _) = Journal::open(&directory.path().join("journal"), Durability::Process).unwrap();
         let store = Store::open(directory.path(), &journal).unwrap();
@@ -139,12 +140,12 @@ mod tests {
         }
         for _ in 0..3 {
             assert!(folder.catch_up().is_err());
-            assert!(store.applied().unwrap() < 3, "it went past what it could not read");
+            assert!(store.applied().unwrap() < 3, "it went past a record that it could not read");
         }
     }
 
     #[test]
-    fn an_id_whose_slug_was_taken_is_never_given_out_again() {
+    fn the_id_of_a_replaced_slug_is_never_reused() {
         let directory = tempfile::tempdir().unwrap();
         let (journal, _) = Journal::open(&directory.path().join("journal"), Durability::Process).unwrap();
         let rows = vec![

@@ -1,6 +1,6 @@
-//! The store's format has a number from its first day; here are the steps from each older one to the next.
+//! The store's format number, and the steps from each older format to the next.
 //!
-//! A snapshot of what was there precedes the first step.
+//! A snapshot is written before the first step.
 
 use super::{Store, StoreError};
 use crate::journal::Journal;
@@ -10,18 +10,18 @@ pub(super) const FORMAT: u32 = 3;
 
 type Step = fn(&Store, &Journal) -> Result<(), StoreError>;
 
-/// The step to format `n + 2` stands at place `n`.
-const STEPS: [Step; FORMAT as usize - 1] = [fold_anew, index_changes];
+/// The step to format `n + 2` is at index `n`.
+const STEPS: [Step; FORMAT as usize - 1] = [fold_again, index_changes];
 
 /// Brings a store of the format `found` to [`FORMAT`].
 pub(super) fn migrate(store: &Store, journal: &Journal, found: u32) -> Result<(), StoreError> {
     let done = match found {
-        0 => return Err(StoreError::Damaged("its format has no number")),
+        0 => return Err(StoreError::Damaged("it has no format number")),
         found if found > FORMAT => return Err(StoreError::Newer { found }),
         found => found as usize - 1,
     };
     let snapshot = store.write_snapshot()?;
-    tracing::info!(found, to = FORMAT, snapshot = %snapshot.path.display(), "the store is brought to a newer format");
+    tracing::info!(found, to = FORMAT, snapshot = %snapshot.path.display(), "migrating the store to a newer format");
     for (step, to) in STEPS.iter().zip(2..).skip(done) {
         step(store, journal)?;
         store.set_meta("format", to)?;
@@ -30,9 +30,9 @@ pub(super) fn migrate(store: &Store, journal: &Journal, found: u32) -> Result<()
     Ok(())
 }
 
-/// To 2, which has rollups: only the journal knows the events that they are made of, and it is whole, since nothing of
-/// it was removed before.
-fn fold_anew(store: &Store, _: &Journal) -> Result<(), StoreError> {
+/// Migrates to format 2, which has rollups. They can only be made from the journal's events, so everything is folded
+/// again. The journal is complete, because retention did not exist before this format.
+fn fold_again(store: &Store, _: &Journal) -> Result<(), StoreError> {
     store.set_meta("applied", 0)?;
     for (_, tree) in store.tables()?.by_name().filter(|(name, _)| *name != "meta" && *name != "operators_used") {
         tree.clear()?;
@@ -40,7 +40,7 @@ fn fold_anew(store: &Store, _: &Journal) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// To 3, which has webhooks, of which there are none yet, and an index of changes, which are in the journal.
+/// Migrates to format 3, which has webhooks (there are none yet) and an index of the changes in the journal.
 fn index_changes(store: &Store, journal: &Journal) -> Result<(), StoreError> {
     store.index_changes(journal)
 }

@@ -1,12 +1,13 @@
-//! The store: tables that are computed from the journal, so that a start need not read the whole of it, and what is kept
-//! longer than the journal's records.
+//! The store: tables computed from the journal, so that a start does not have to read the whole journal, and data that
+//! is kept longer than the journal's records.
 //!
-//! * The store folds the log in the log's order and keeps its own sums. Each write is one atomic batch of absolute
-//!   values together with `applied`, the last sequence number that they contain, so nothing is ever counted twice.
-//! * It takes durable records only. A store that knows more than the log is not the log's: it is thrown away.
-//! * It is disposable. Whatever is wrong with it, it is moved aside and built anew from a snapshot and the log, and that is
-//!   said. That holds while it runs, too: after an error of sled's nothing is read from it or written to it any more.
-//! * What totals do not contain since it was missing from the log is noted with them.
+//! * The store folds the log in order and keeps its own sums. Each write is one atomic batch of absolute values with
+//!   `applied`, the last sequence number that they include, so nothing is counted twice.
+//! * It takes durable records only. A store that includes records beyond the end of the log does not belong to that log
+//!   and is discarded.
+//! * It is disposable. If anything is wrong with it, it is moved aside and rebuilt from a snapshot and the log, and
+//!   that is reported. This also holds at run time: after a sled error, the store is neither read nor written any more.
+//! * Records that totals do not include because the log has lost them are listed in the store.
 
 mod apply;
 mod audit;
@@ -49,60 +50,60 @@ use self::{
 };
 use crate::journal::{Damage, Journal};
 
-/// The tables, and the files beside them.
+/// The tables, and the related files.
 pub struct Store {
-    /// Absent while they are opened again.
+    /// `None` while they are being reopened.
     tables: RwLock<Option<Arc<Tables>>>,
     /// The data directory.
     directory: PathBuf,
-    /// Held for writing while rollups go from the table to a file.
+    /// Write-locked while rollups move from the table to a file.
     closing: RwLock<()>,
-    /// Held while a file of rollups is made anew.
-    healing: Mutex<()>,
+    /// Locked while a rollup file is rebuilt.
+    rebuilding: Mutex<()>,
 }
 
 /// Why the store cannot be used.
 #[derive(Debug)]
 pub enum StoreError {
-    /// sled, or the file system under it, failed.
+    /// sled or the file system failed.
     Sled(sled::Error),
-    /// What is stored is not what this version writes.
+    /// The contents are not in the form that this version writes.
     Damaged(&'static str),
-    /// It is not there.
+    /// It is missing.
     Gone,
-    /// It has failed, and could not be opened again yet.
+    /// It has failed and has not been reopened yet.
     Closed,
-    /// A file beside it.
+    /// A related file cannot be used.
     File(PathBuf, FileError),
     /// A newer version wrote it.
     Newer {
         /// The format found.
         found: u32,
     },
-    /// An older version wrote it, and it is only to be looked at.
+    /// An older version wrote it, and it was opened for comparison only.
     Older {
         /// The format found.
         found: u64,
     },
-    /// It knows records that the journal does not have.
+    /// It includes records that the journal does not have.
     AheadOfJournal {
-        /// The last record that it contains.
+        /// The last record that it includes.
         applied: u64,
         /// The last record of the journal; 0 if that is empty.
         last_seq: u64,
     },
     /// It cannot be read, and the journal is empty.
     NothingLeft {
-        /// What is wrong with it.
+        /// The reason.
         why: String,
     },
 }
 
 impl StoreError {
-    /// Whether building it anew from the journal is the remedy.
-    fn is_the_stores_fault(&self) -> bool {
+    /// Whether rebuilding it from the journal solves the problem.
+    fn is_fixed_by_rebuilding(&self) -> bool {
         match self {
-            Self::Sled(sled::Error::Io(error)) => !is_the_machines(error),
+            Self::Sled(sled::Error::Io(error)) => !is_environment_error(error),
             Self::Sled(_) | Self::Damaged(_) | Self::Gone => true,
             Self::AheadOfJournal { last_seq, .. } => *last_seq > 0,
             Self::Closed | Self::File(..) | Self::Newer { .. } | Self::Older { .. } | Self::NothingLeft { .. } => false,
@@ -115,18 +116,18 @@ impl fmt::Display for StoreError {
         match self {
             Self::Sled(error) => write!(f, "the store failed: {error}"),
             Self::Damaged(what) => write!(f, "the store is damaged: {what}"),
-            Self::Gone => f.write_str("the store was not there"),
-            Self::Closed => f.write_str("the store has failed and is not open again yet"),
+            Self::Gone => f.write_str("the store was missing"),
+            Self::Closed => f.write_str("the store has failed and has not been reopened yet"),
             Self::File(path, error) => write!(f, "{}: {error}", path.display()),
             Self::Newer { found } => write!(
                 f,
-                "the store was written by a newer version of Tollgate (format {found}, this version knows {FORMAT})"
+                "the store was written by a newer version of Tollgate (format {found}; this version supports up to {FORMAT})"
             ),
-            Self::Older { found } => write!(f, "it is of an older format ({found}, this version writes {FORMAT})"),
+            Self::Older { found } => write!(f, "its format is older ({found}; this version writes {FORMAT})"),
             Self::AheadOfJournal { applied, last_seq: 0 } => write!(
                 f,
-                "the journal is missing: the store was computed from {applied} records, and there are none. Put the \
-                 directory journal/ back from a backup, or move the data directory away to begin with nothing"
+                "the journal is missing: the store was built from {applied} records, but the journal has none. Restore the \
+                 directory journal/ from a backup, or move the data directory away to start empty"
             ),
             Self::AheadOfJournal { applied, last_seq } => write!(
                 f,
@@ -135,9 +136,8 @@ impl fmt::Display for StoreError {
             ),
             Self::NothingLeft { why } => write!(
                 f,
-                "{why}; and nothing is left that it could be built from: no whole snapshot, and no journal that reaches \
-                 back to the first record. Put the data directory back from a backup, or move it away to begin with \
-                 nothing"
+                "{why}; nothing is left to rebuild it from: no intact snapshot, and no journal that reaches back to the \
+                 first record. Restore the data directory from a backup, or move it away to start empty"
             ),
         }
     }
@@ -152,8 +152,8 @@ impl From<sled::Error> for StoreError {
 }
 
 impl Store {
-    /// Opens the store in a data directory, or makes it. What it knows of the log must be there, and what it does not
-    /// know too.
+    /// Opens the store in a data directory, or creates it. Fails if the journal lacks records that the store includes,
+    /// or records that the store still needs.
     pub fn open(data_dir: &Path, journal: &Journal) -> Result<Self, StoreError> {
         let (last_seq, first_seq) = (journal.durable_seq(), journal.first_seq());
         let is_base = |snapshot: &snapshot::Snapshot| snapshot.applied <= last_seq;
@@ -173,7 +173,7 @@ impl Store {
         match store.applied()? {
             applied if applied > last_seq => Err(StoreError::AheadOfJournal { applied, last_seq }),
             applied if applied.saturating_add(1) < first_seq => {
-                Err(StoreError::Damaged("it is older than the journal"))
+                Err(StoreError::Damaged("it ends before the journal begins"))
             }
 
             _ => Ok(store),
@@ -185,11 +185,11 @@ impl Store {
             tables: RwLock::new(Some(Arc::new(Tables::open(db)?))),
             directory: data_dir.to_owned(),
             closing: RwLock::default(),
-            healing: Mutex::default(),
+            rebuilding: Mutex::default(),
         })
     }
 
-    /// Whether it was given up, and waits to be built anew.
+    /// Whether it has failed and is waiting to be rebuilt.
     pub fn is_closed(&self) -> bool {
         self.tables.read().is_none()
     }
@@ -213,16 +213,16 @@ impl Store {
     fn meta(&self, name: &str) -> Result<Option<u64>, StoreError> {
         let Some(value) = self.tables()?.of(Table::Meta).get(name)? else { return Ok(None) };
         let bytes =
-            value.as_ref().try_into().map_err(|_| StoreError::Damaged("a number in its meta table is not one"))?;
+            value.as_ref().try_into().map_err(|_| StoreError::Damaged("a number in its meta table is invalid"))?;
         Ok(Some(u64::from_be_bytes(bytes)))
     }
 
-    /// The last record that the tables contain.
+    /// The last record that the tables include.
     pub fn applied(&self) -> Result<u64, StoreError> {
         Ok(self.meta("applied")?.unwrap_or(0))
     }
 
-    /// What totals do not contain since it was missing from the journal, in order.
+    /// The records that totals do not include because they are missing from the journal, in order.
     pub fn missing(&self) -> Result<Vec<Damage>, StoreError> {
         self.tables()?.of(Table::Missing).iter().values().map(|value| table::decode(&value?)).collect()
     }
@@ -232,54 +232,55 @@ impl Store {
         Ok(self.meta("kept_from")?.unwrap_or(1))
     }
 
-    /// Notes, durably, that the journal may begin with the record `seq`: to be called before it does.
+    /// Records durably that the journal may start with the record `seq`. Must be called before retention removes
+    /// earlier records.
     pub fn keep_from(&self, seq: u64) -> Result<(), StoreError> {
         self.set_meta("kept_from", seq)?;
         self.forget_changes_before(seq)?;
         self.flush()
     }
 
-    /// Everything on its way to the disk is there.
+    /// Flushes all writes to the disk.
     pub fn flush(&self) -> Result<(), StoreError> {
         self.tables()?.db.flush().map(drop).map_err(Into::into)
     }
 
-    /// Bytes on the disk.
+    /// The size on the disk, in bytes.
     pub fn size_on_disk(&self) -> u64 {
         self.tables().ok().and_then(|tables| tables.db.size_on_disk().ok()).unwrap_or(0)
     }
 }
 
-/// The last record that any snapshot contains.
+/// The last record that any snapshot includes.
 fn newest_snapshot(data_dir: &Path) -> Option<u64> {
     snapshot::list(data_dir).ok()?.first().map(|newest| newest.applied).filter(|applied| *applied > 0)
 }
 
-/// How long the lock of a database that was closed a moment ago is waited for: sled lets go of it when its last thread
-/// has ended, and tells nobody.
-const UNLOCKED_WITHIN: Duration = Duration::from_secs(10);
-const LOOK_AGAIN: Duration = Duration::from_millis(10);
+/// How long to wait for the lock of a database that was just closed. sled releases it when its last thread has ended,
+/// without a notification.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
+const LOCK_POLL: Duration = Duration::from_millis(10);
 
-/// sled, as we use it: writes are batched by the fold and flushed by it; its own timer would only add syncs.
+/// Opens sled without its flush timer. The fold batches the writes and flushes them; the timer would only add syncs.
 fn database(directory: &Path) -> Result<sled::Db, StoreError> {
     let began = Instant::now();
     loop {
         match sled::Config::new().path(directory).cache_capacity(32 << 20).flush_every_ms(None).open() {
-            Err(sled::Error::Io(error)) if is_lock(&error) && began.elapsed() < UNLOCKED_WITHIN => {
-                thread::sleep(LOOK_AGAIN);
+            Err(sled::Error::Io(error)) if is_lock(&error) && began.elapsed() < LOCK_TIMEOUT => {
+                thread::sleep(LOCK_POLL);
             }
             opened => return Ok(opened?),
         }
     }
 }
 
-/// sled has no kind of its own for this.
+/// sled has no error kind for this.
 fn is_lock(error: &io::Error) -> bool {
     error.to_string().contains("could not acquire lock")
 }
 
-/// What the operating system refuses (a full disk, a file that is not ours to read) no new file would mend; one that it
-/// cannot read may be on a bad place of the disk.
-fn is_the_machines(error: &io::Error) -> bool {
+/// Whether the environment caused the error (such as a full disk or missing permissions), so that new files would not
+/// help. A read error (EIO) may come from a bad block of the disk, which new files can avoid.
+fn is_environment_error(error: &io::Error) -> bool {
     is_lock(error) || error.raw_os_error().is_some_and(|error| error != rustix::io::Errno::IO.raw_os_error())
 }

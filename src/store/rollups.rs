@@ -1,12 +1,12 @@
-//! Rollups at rest: those of open days in a table, those of each closed day in a file, `rollups/DATE`.
+//! Stored rollups: those of open days are in a table, those of each closed day in a file, `rollups/DATE`.
 //!
-//! * An event is in exactly one of them. A file says up to which record it counts, and the fold passes over records of
-//!   that day up to there: so a store that is rebuilt from before the day was closed counts nothing twice.
-//! * A file is on the disk before its rows leave the table. Between the two it is noted that they are to go, and nobody
-//!   reads them any more; a start finishes what a crash left undone.
-//! * A file is never written again. A day gets another one only if a clock that was set back brings more events after
-//!   it was closed.
-//! * A file that cannot be read is made anew from the journal, as long as that has the day.
+//! * An event is in exactly one of them. A file says which record it includes last, and the fold skips records of that
+//!   day up to there. So a store that is rebuilt from a state before the day was closed counts nothing twice.
+//! * A file is on the disk before its rows leave the table. In between, the rows are marked for removal and are no
+//!   longer read; a start finishes a removal that a crash interrupted.
+//! * A file is never rewritten with other contents. A day gets another file only if a clock that was set back adds
+//!   events after the day was closed.
+//! * A file that cannot be read is rebuilt from the journal if the journal still has the day.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -33,13 +33,13 @@ use crate::{
     journal::{Journal, codec},
 };
 
-/// Rows that leave the table at once.
-const REMOVED_AT_ONCE: usize = 10_000;
+/// Rows that are removed from the table in one batch.
+const REMOVE_BATCH: usize = 10_000;
 
-/// Counters of so many days before the last closed one are kept: a clock that is set back finds its day.
+/// Counters are kept for this many days before the last closed one, in case the clock is set back.
 const COUNTER_DAYS: u32 = 2;
 
-/// A row's value.
+/// The value of a row.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Stored {
     pub(super) external_entity_id: String,
@@ -49,34 +49,34 @@ pub(super) struct Stored {
 /// The files of a day.
 #[derive(Default, Serialize, Deserialize)]
 struct Files {
-    /// Up to which record each of them counts.
+    /// The last record that each file includes.
     parts: Vec<u64>,
-    /// No row of the table is in them too.
+    /// Whether the rows in these files were removed from the table.
     rows_are_gone: bool,
 }
 
-/// A file begins with this; then come the rows of the day as a whole, then those of its hours.
+/// The start of a file. It is followed by the rows of the whole day, and then those of its hours.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 struct Head {
     day: Day,
-    /// Which of the day's files it is, from 0.
+    /// The index of this file among the day's files, from 0.
     part: usize,
-    /// It counts records up to this one, from the part before on.
+    /// The last record that it includes. It starts after the last record of the previous part.
     through: u64,
-    /// How many rows are of the day as a whole.
-    of_day: u64,
+    /// The number of rows for the whole day.
+    day_rows: u64,
 }
 
-/// What sums are wanted by.
+/// The period of each sum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Grain {
     /// Hours.
     Hour,
-    /// Days: `hour` is the day's first one.
+    /// Days. `hour` is the first hour of the day.
     Day,
 }
 
-/// Hour, group, slug, zero, key: in order of time. A slug has no zero in it.
+/// Writes the key of a row: hour, group, slug, zero byte, key. Sorted by time. A slug contains no zero byte.
 pub(super) fn write_key(key: &mut Vec<u8>, at_ms: u64, settled: &Settled<'_>) {
     key.clear();
     key.extend_from_slice(&Hour::from_unix_ms(at_ms).0.to_be_bytes());
@@ -102,11 +102,11 @@ fn read_row(key: &[u8], value: &[u8]) -> Result<Rollup, StoreError> {
     })
 }
 
-/// Sums of whole days, by what a row has besides its hour.
+/// Sums over a whole day, by the fields of a row without its hour.
 #[derive(Default)]
-struct OfDay(BTreeMap<(GroupId, String, String), (String, Sums)>);
+struct DaySums(BTreeMap<(GroupId, String, String), (String, Sums)>);
 
-impl OfDay {
+impl DaySums {
     fn add(&mut self, row: Rollup) {
         let Rollup { group, external_entity_id, model_slug, api_key_prefix, sums, .. } = row;
         let known = self.0.entry((group, model_slug, api_key_prefix));
@@ -136,7 +136,7 @@ impl Store {
         self.directory.join("rollups").join(file_name(day, part))
     }
 
-    /// Names of the files that there should be and are not.
+    /// The names of the missing files.
     pub fn lost_rollups(&self) -> Result<Vec<String>, StoreError> {
         let mut lost = Vec::new();
         for (day, files) in self.files(Day(0)..Day(u32::MAX))? {
@@ -146,12 +146,12 @@ impl Store {
         Ok(lost)
     }
 
-    /// Up to which record the files of a day count; 0 if it has none.
+    /// The last record that the files of a day include; 0 if there are none.
     pub(super) fn counted_through(&self, day: Day) -> Result<u64, StoreError> {
         Ok(self.parts(day)?.last().copied().unwrap_or(0))
     }
 
-    /// Up to which record each file of a day counts.
+    /// The last record that each file of a day includes.
     fn parts(&self, day: Day) -> Result<Vec<u64>, StoreError> {
         let files = self.tables()?.of(Table::RollupFiles).get(day.0.to_be_bytes())?;
         Ok(files.map(|files| decode::<Files>(&files)).transpose()?.unwrap_or_default().parts)
@@ -161,7 +161,7 @@ impl Store {
         Ok(self.tables()?.of(Table::RollupFiles).insert(day.0.to_be_bytes(), encode(files)?).map(drop)?)
     }
 
-    /// The days that have files, of some days, in order.
+    /// The days in `days` that have files, in order.
     fn files(&self, days: Range<Day>) -> Result<Vec<(Day, Files)>, StoreError> {
         let files = self.tables()?.of(Table::RollupFiles).range(days.start.0.to_be_bytes()..days.end.0.to_be_bytes());
         let read = |entry: sled::Result<(sled::IVec, sled::IVec)>| {
@@ -171,7 +171,7 @@ impl Store {
         files.map(read).collect()
     }
 
-    /// The rows of the table for some hours, in order.
+    /// The rows of the table for `hours`, in order.
     fn open_rows(
         &self,
         hours: Range<Hour>,
@@ -183,14 +183,14 @@ impl Store {
         }))
     }
 
-    /// The first day whose rows are in the table: from its start on, the store needs the journal.
+    /// The first day whose rows are in the table. The store needs the journal from the start of that day on.
     pub fn first_open_day(&self) -> Result<Option<Day>, StoreError> {
         let first = self.tables()?.of(Table::Rollups).first()?;
         let hour = first.map(|(key, _)| key.first_chunk().copied().ok_or(DAMAGED)).transpose()?;
         Ok(hour.map(|hour| Hour(u32::from_be_bytes(hour)).day()))
     }
 
-    /// How many files there are, and their bytes.
+    /// The number of files, and their total bytes.
     pub fn rollup_files(&self) -> (usize, u64) {
         let Ok(entries) = fs::read_dir(self.directory.join("rollups")) else { return (0, 0) };
         let lengths = entries.filter_map(|entry| Some(entry.ok()?.metadata().ok()?.len()));
@@ -210,21 +210,21 @@ impl Store {
         Ok(days)
     }
 
-    /// Closes the days before `today`: all their records have been taken in, and no more will come.
+    /// Closes the days before `today`. All their records must be folded, with no more to come.
     pub fn close_days(&self, today: Day) -> Result<Vec<Day>, StoreError> {
         let mut closed = Vec::new();
         while let Some(day) = self.first_open_day()?.filter(|day| *day < today) {
             let mut parts = self.parts(day)?;
-            let head = Head { day, part: parts.len(), through: self.applied()?, of_day: 0 };
+            let head = Head { day, part: parts.len(), through: self.applied()?, day_rows: 0 };
             let rows = || self.open_rows(day.hours());
             self.write_file(head, rows)?;
             #[cfg(test)]
-            crate::crash::point("a day's file, and its rows");
+            crate::crash::point("day file written, rows still in the table");
             parts.push(head.through);
-            self.leave_table(day, parts)?;
+            self.remove_from_table(day, parts)?;
             closed.push(day);
         }
-        // Not by `today`: a clock that was ahead for a while goes back, at a restart to the last record's day.
+        // Not by `today`: if the clock was ahead for a while, a restart goes back to the day of the last record.
         if let Some(last) = closed.last() {
             self.forget_counters_before(Day(last.0.saturating_sub(COUNTER_DAYS)))?;
         }
@@ -237,12 +237,12 @@ impl Store {
     {
         let path = self.rollup_file(head.day, head.part);
         let failed = |error| StoreError::File(path.clone(), FileError::Io(error));
-        let mut of_day = OfDay::default();
-        rows()?.try_for_each(|row| row.map(|row| of_day.add(row)))?;
-        let of_day = of_day.into_rows(head.day);
+        let mut day_rows = DaySums::default();
+        rows()?.try_for_each(|row| row.map(|row| day_rows.add(row)))?;
+        let day_rows = day_rows.into_rows(head.day);
         let mut file = Writer::create(&path, Kind::Rollups).map_err(failed)?;
-        file.put(&Head { of_day: of_day.len() as u64, ..head }).map_err(failed)?;
-        for row in of_day {
+        file.put(&Head { day_rows: day_rows.len() as u64, ..head }).map_err(failed)?;
+        for row in day_rows {
             file.put(&row).map_err(failed)?;
         }
         for row in rows()? {
@@ -251,48 +251,47 @@ impl Store {
         file.finish().map(drop).map_err(failed)
     }
 
-    /// The rows of a day are in its files, all of them.
-    fn leave_table(&self, day: Day, parts: Vec<u64>) -> Result<(), StoreError> {
+    /// Removes the rows of a day from the table. All of them must be in its files.
+    fn remove_from_table(&self, day: Day, parts: Vec<u64>) -> Result<(), StoreError> {
         {
-            let _nobody_reads = self.closing.write();
+            let _no_readers = self.closing.write();
             self.set_files(day, &Files { parts: parts.clone(), rows_are_gone: false })?;
         }
         self.remove_rows(day, parts)
     }
 
-    /// A piece at a time: a day may have very many rows.
+    /// Removes rows in batches, because a day may have very many.
     fn remove_rows(&self, day: Day, parts: Vec<u64>) -> Result<(), StoreError> {
         let Range { start, end } = day.hours();
         let (tables, mut from) = (self.tables()?, start.0.to_be_bytes().to_vec());
         loop {
-            let (mut gone, mut count) = (sled::Batch::default(), 0);
-            for key in
-                tables.of(Table::Rollups).range(from.as_slice()..&end.0.to_be_bytes()).keys().take(REMOVED_AT_ONCE)
+            let (mut removed, mut count) = (sled::Batch::default(), 0);
+            for key in tables.of(Table::Rollups).range(from.as_slice()..&end.0.to_be_bytes()).keys().take(REMOVE_BATCH)
             {
                 from = key?.to_vec();
-                gone.remove(from.as_slice());
+                removed.remove(from.as_slice());
                 count += 1;
             }
-            tables.of(Table::Rollups).apply_batch(gone)?;
+            tables.of(Table::Rollups).apply_batch(removed)?;
             #[cfg(test)]
-            crate::crash::point("a day's rows leave");
-            if count < REMOVED_AT_ONCE {
+            crate::crash::point("day rows partly removed");
+            if count < REMOVE_BATCH {
                 return self.set_files(day, &Files { parts, rows_are_gone: true });
             }
         }
     }
 
     fn forget_counters_before(&self, day: Day) -> Result<(), StoreError> {
-        let mut gone = sled::Batch::default();
+        let mut removed = sled::Batch::default();
         for key in self.tables()?.of(Table::Counters).range(..day.0.to_be_bytes()).keys() {
-            gone.remove(key?);
+            removed.remove(key?);
         }
-        Ok(self.tables()?.of(Table::Counters).apply_batch(gone)?)
+        Ok(self.tables()?.of(Table::Counters).apply_batch(removed)?)
     }
 
-    /// Takes note of files that a crash kept from being noted, before anything is folded: none of their rows stands in
-    /// the table then that the file does not count. A file may know records that the journal has lost: those after the
-    /// journal's `last` one are new ones.
+    /// Registers files that a crash kept from being registered. Must be called before anything is folded, while each
+    /// row of their days in the table is also in the file. A file may include records that the journal has lost:
+    /// records after the journal's `last` one are new.
     pub(super) fn adopt_files(&self, last: u64) -> Result<(), StoreError> {
         let mut found: BTreeMap<Day, Vec<Head>> = BTreeMap::new();
         let directory = self.directory.join("rollups");
@@ -302,7 +301,7 @@ impl Store {
             Err(error) => return Err(StoreError::File(directory, FileError::Io(error))),
         };
         for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
-            // What cannot be read is found by whoever wants it, and by `tollgate verify`.
+            // An unreadable file is reported when it is needed, and by `tollgate verify`.
             if let Ok((head, _)) = open_file(&path) {
                 found.entry(head.day).or_default().push(head);
             }
@@ -317,7 +316,7 @@ impl Store {
                 }
             }
             if parts.len() > known {
-                self.leave_table(day, parts)?;
+                self.remove_from_table(day, parts)?;
             }
         }
         for (day, files) in self.files(Day(0)..Day(u32::MAX))? {
@@ -328,73 +327,73 @@ impl Store {
         Ok(())
     }
 
-    /// Gives `each` every row of some hours; in days that are wanted as a whole, those of `grain`. A file that cannot be
-    /// read is made anew from `healer`; what could not be read in the end is told in words.
+    /// Calls `each` with every row of `hours`. Days that are completely in `hours` give rows of `grain`. A file that
+    /// cannot be read is rebuilt from `rebuild_from`. Returns a message for each file that still could not be read.
     pub fn rollups(
         &self,
-        healer: Option<&Journal>,
+        rebuild_from: Option<&Journal>,
         hours: Range<Hour>,
         grain: Grain,
         mut each: impl FnMut(Rollup),
     ) -> Result<Vec<String>, FoldError> {
-        let _nobody_closes = self.closing.read();
-        let (mut troubles, mut leaving) = (Vec::new(), Vec::new());
+        let _no_closing = self.closing.read();
+        let (mut troubles, mut being_removed) = (Vec::new(), Vec::new());
         for (day, files) in self.files(hours.start.day()..Day(hours.end.0.div_ceil(24)))? {
             let is_whole = hours.start <= day.hours().start && day.hours().end <= hours.end;
             let grain = if is_whole { grain } else { Grain::Hour };
             for part in 0..files.parts.len() {
-                match self.read_or_heal(healer, day, part, grain) {
+                match self.read_or_rebuild(rebuild_from, day, part, grain) {
                     Ok(rows) => rows.into_iter().filter(|row| hours.contains(&row.hour)).for_each(&mut each),
                     Err(trouble) => troubles.push(trouble),
                 }
             }
-            leaving.extend((!files.rows_are_gone).then_some(day));
+            being_removed.extend((!files.rows_are_gone).then_some(day));
         }
         for row in self.open_rows(hours)? {
             let row = row?;
-            if !leaving.contains(&row.hour.day()) {
+            if !being_removed.contains(&row.hour.day()) {
                 each(row);
             }
         }
         Ok(troubles)
     }
 
-    /// The rows of a file. One that is damaged or gone is made anew first.
-    fn read_or_heal(
+    /// The rows of a file. A damaged or missing file is rebuilt first.
+    fn read_or_rebuild(
         &self,
-        healer: Option<&Journal>,
+        rebuild_from: Option<&Journal>,
         day: Day,
         part: usize,
         grain: Grain,
     ) -> Result<Vec<Rollup>, String> {
         let path = self.rollup_file(day, part);
         read_file(&path, grain).or_else(|_| {
-            // Whoever comes second finds it whole.
-            let _alone = self.healing.lock();
+            // Another thread may have rebuilt it in the meantime.
+            let _lock = self.rebuilding.lock();
             let why = match read_file(&path, grain) {
                 Ok(rows) => return Ok(rows),
                 Err(why) => why,
             };
             let trouble = |error: String| format!("The rollups of {} cannot be read: {error}", day.date());
             let of_file = |error: &dyn std::fmt::Display| trouble(format!("{}: {error}.", path.display()));
-            let Some(journal) = healer else { return Err(of_file(&why)) };
-            self.make_anew(journal, day, part).map_err(|error| match error {
+            let Some(journal) = rebuild_from else { return Err(of_file(&why)) };
+            self.rebuild_file(journal, day, part).map_err(|error| match error {
                 FoldError::Journal(error) => trouble(format!("{}: {why}; {error}.", path.display())),
                 FoldError::Store(error) => of_file(&error),
             })?;
-            tracing::warn!(path = %path.display(), %why, "a file of rollups was made anew from the journal");
+            tracing::warn!(path = %path.display(), %why, "a rollup file was rebuilt from the journal");
             read_file(&path, grain).map_err(|error| of_file(&error))
         })
     }
 
-    fn make_anew(&self, journal: &Journal, day: Day, part: usize) -> Result<(), FoldError> {
+    fn rebuild_file(&self, journal: &Journal, day: Day, part: usize) -> Result<(), FoldError> {
         let parts = self.parts(day)?;
         let after = part.checked_sub(1).and_then(|before| parts.get(before)).copied().unwrap_or(0);
         let through = parts.get(part).copied().unwrap_or(0);
         let kept = journal.stats();
         if kept.first_seq > after.saturating_add(1) && kept.first_at_ms.is_none_or(|at_ms| at_ms > day.start_unix_ms())
         {
-            return Err(FoldError::Journal("the journal does not reach back to that day any more".to_owned()));
+            return Err(FoldError::Journal("the journal no longer reaches back to that day".to_owned()));
         }
         let mut rows: BTreeMap<Vec<u8>, Rollup> = BTreeMap::new();
         let mut key = Vec::new();
@@ -415,13 +414,13 @@ impl Store {
                 None => drop(rows.insert(key.clone(), Rollup::of(frame.at_ms, &settled))),
             }
         }
-        self.note_missing_of(journal, day, after + 1..=through)?;
-        let head = Head { day, part, through, of_day: 0 };
+        self.note_missing_in(journal, day, after + 1..=through)?;
+        let head = Head { day, part, through, day_rows: 0 };
         Ok(self.write_file(head, || Ok(rows.values().cloned().map(Ok)))?)
     }
 
-    /// Notes what a file that was made anew misses since the journal has lost it.
-    fn note_missing_of(&self, journal: &Journal, day: Day, records: RangeInclusive<u64>) -> Result<(), StoreError> {
+    /// Stores which records a rebuilt file lacks because the journal has lost them.
+    fn note_missing_in(&self, journal: &Journal, day: Day, records: RangeInclusive<u64>) -> Result<(), StoreError> {
         let damage = journal.damage().into_iter().filter(|damage| {
             let is_of_day = damage.from_ms < day.end_unix_ms() && day.start_unix_ms() <= damage.to_ms;
             is_of_day && damage.missing.start() <= records.end() && records.start() <= damage.missing.end()
@@ -437,7 +436,7 @@ fn open_file(path: &Path) -> Result<(Head, Reader), FileError> {
     let mut reader = Reader::open(path, Kind::Rollups)?;
     let head: Head = reader.next()?.ok_or(FileError::Damaged("it is empty"))?;
     if path.file_name().is_none_or(|name| name != file_name(head.day, head.part).as_str()) {
-        return Err(FileError::Damaged("it is the file of another day, or was never finished"));
+        return Err(FileError::Damaged("it belongs to another day or is unfinished"));
     }
     Ok((head, reader))
 }
@@ -446,13 +445,13 @@ fn open_file(path: &Path) -> Result<(Head, Reader), FileError> {
 pub(super) fn read_file(path: &Path, grain: Grain) -> Result<Vec<Rollup>, FileError> {
     let (head, mut reader) = open_file(path)?;
     let mut rows = Vec::new();
-    for _ in 0..head.of_day {
+    for _ in 0..head.day_rows {
         let row = reader.next()?.ok_or(FileError::Damaged("it ends too early"))?;
         if grain == Grain::Day {
             rows.push(row);
         }
     }
-    // What was asked for has been read; the rest of a large file need not be.
+    // The requested rows have been read. The rest of a large file is not needed.
     if grain == Grain::Day {
         return Ok(rows);
     }

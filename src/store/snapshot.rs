@@ -1,8 +1,8 @@
-//! Snapshots: all tables in one file, so that a store can be built without the journal's beginning.
+//! Snapshots: all tables in one file, so that a store can be built without the beginning of the journal.
 //!
-//! A snapshot is named by the last record that it contains, `snapshots/<applied, 20 digits>`. It is a copy of tables as
-//! they are, keys and values, whatever their format: one of an older format is loaded and then migrated like a store.
-//! Two are kept, and the journal from the older one on, so that one of them may be damaged.
+//! A snapshot is named by the last record that it includes, `snapshots/<applied, 20 digits>`. It is a copy of the
+//! tables, keys and values, in their format at the time: one of an older format is loaded and then migrated like a
+//! store. Two are kept, and the journal from the older one on, so that one of them may be damaged.
 
 use std::{
     fs,
@@ -16,13 +16,13 @@ use super::{
     checked::{FileError, Kind, Reader, Writer},
 };
 
-/// How many are kept.
+/// The number of snapshots that are kept.
 const KEPT: usize = 2;
 
-/// Rows that are written to the store at once.
-const LOADED_AT_ONCE: usize = 10_000;
+/// Rows that are written to the store in one batch.
+const LOAD_BATCH: usize = 10_000;
 
-/// A file begins with this.
+/// The start of a file.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 struct Head {
     applied: u64,
@@ -30,9 +30,9 @@ struct Head {
 
 #[derive(Serialize, Deserialize)]
 enum Item<'a> {
-    /// The rows that follow are of this table.
+    /// The following rows belong to this table.
     Table(&'a str),
-    /// Its key and its value.
+    /// A key and a value.
     Row(&'a [u8], &'a [u8]),
 }
 
@@ -41,9 +41,9 @@ enum Item<'a> {
 pub struct Snapshot {
     /// The file.
     pub path: PathBuf,
-    /// The last record that it contains, as its name says.
+    /// The last record that it includes, according to its name.
     pub applied: u64,
-    /// Its length.
+    /// Its length in bytes.
     pub bytes: u64,
 }
 
@@ -68,7 +68,7 @@ pub fn list(data_dir: &Path) -> std::io::Result<Vec<Snapshot>> {
 }
 
 impl Store {
-    /// Writes a snapshot and removes all but the newest two. Nothing may be folded meanwhile.
+    /// Writes a snapshot and removes all but the newest two. Nothing may be folded at the same time.
     pub fn write_snapshot(&self) -> Result<Snapshot, StoreError> {
         let applied = self.applied()?;
         let path = self.directory.join("snapshots").join(format!("{applied:020}"));
@@ -77,18 +77,18 @@ impl Store {
         file.put(&Head { applied }).map_err(failed)?;
         for (name, tree) in self.tables()?.by_name() {
             #[cfg(test)]
-            crate::crash::point("half of a snapshot");
+            crate::crash::point("snapshot partly written");
             file.put(&Item::Table(name)).map_err(failed)?;
             for entry in tree.iter() {
                 let (key, value) = entry?;
                 file.put(&Item::Row(&key, &value)).map_err(failed)?;
             }
         }
-        // sled tells of an error only here: what was read after one is not to be kept.
+        // sled reports errors only here. A snapshot of rows read after an error must not be kept.
         self.flush()?;
         let bytes = file.finish().map_err(failed)?;
         #[cfg(test)]
-        crate::crash::point("a snapshot too many");
+        crate::crash::point("old snapshots not removed");
         for old in list(&self.directory).map_err(failed)?.iter().skip(KEPT) {
             fs::remove_file(&old.path).map_err(failed)?;
         }
@@ -96,7 +96,7 @@ impl Store {
     }
 }
 
-/// Builds the tables in `directory`, where nothing is yet, from a snapshot. Gives the last record that they contain.
+/// Builds the tables in the empty `directory` from a snapshot. Returns the last record that they include.
 pub(super) fn load(snapshot: &Path, directory: &Path) -> Result<u64, StoreError> {
     let failed = |error| StoreError::File(snapshot.to_owned(), error);
     let mut file = Reader::open(snapshot, Kind::Snapshot).map_err(failed)?;
@@ -106,7 +106,7 @@ pub(super) fn load(snapshot: &Path, directory: &Path) -> Result<u64, StoreError>
     let (mut tree, mut rows, mut count) = (None, sled::Batch::default(), 0);
     loop {
         let item = file.next().map_err(failed)?;
-        if count == LOADED_AT_ONCE || !matches!(item, Some(Item::Row(..))) {
+        if count == LOAD_BATCH || !matches!(item, Some(Item::Row(..))) {
             if let Some(tree) = &tree {
                 sled::Tree::apply_batch(tree, std::mem::take(&mut rows))?;
             }
@@ -125,7 +125,7 @@ pub(super) fn load(snapshot: &Path, directory: &Path) -> Result<u64, StoreError>
     Ok(head.applied)
 }
 
-/// Whether a snapshot is as it was written.
+/// Checks that a snapshot is intact.
 pub fn check(snapshot: &Path) -> Result<(), FileError> {
     let mut file = Reader::open(snapshot, Kind::Snapshot)?;
     let _: Option<Head> = file.next()?;

@@ -1,7 +1,7 @@
-//! Which tables there are, their keys and their values.
+//! The tables, their keys and their values.
 //!
-//! Keys are big-endian, so that sled's order is the order of the numbers in them. A value is a version byte and the
-//! bincode of one frozen struct.
+//! Keys are big-endian, so sled sorts them by the numbers in them. A value is a version byte and the bincode of one
+//! frozen struct.
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -16,18 +16,18 @@ use crate::domain::{
     webhook::Webhook,
 };
 
-/// A table. Its place in the list is its place in `Tables`.
+/// A table. Its position in the list is its index in `Tables`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Table {
     /// Numbers by name: `format`, `applied`.
     Meta,
-    /// Slug id → name; empty if another slug took it.
+    /// Slug id → name; empty if another slug took the name.
     Slugs,
     /// Endpoint id → `Endpoint`.
     Endpoints,
     /// Group id → `Group`.
     Groups,
-    /// Group id → `Group` as it was when it was deleted: reports go on naming it.
+    /// Group id → `Group` at its deletion, so that reports can still name it.
     GoneGroups,
     /// Prefix → `ApiKey`.
     ApiKeys,
@@ -39,13 +39,14 @@ pub(super) enum Table {
     Counters,
     /// Prefix of a customer's key → Unix ms of its last event.
     LastUsed,
-    /// Prefix of an operator's key → Unix ms of its last request. Not in the journal: a store built anew knows it not.
+    /// Prefix of an operator's key → Unix ms of its last request. It is not in the journal, so a rebuilt store does not
+    /// have it.
     OperatorsUsed,
     /// Hour, group, slug and key → the sums of their events, for the days that have no file yet (`rollups`).
     Rollups,
     /// Day → its files.
     RollupFiles,
-    /// First missing sequence number → `Damage`: what totals do not contain since it was not in the journal.
+    /// First missing sequence number → `Damage`: records that totals do not include because the journal has lost them.
     Missing,
     /// `signing_key` → `Option<PublicKey>`.
     Settings,
@@ -55,11 +56,12 @@ pub(super) enum Table {
     Cursors,
     /// Webhook id, dead letter id → `DeadLetterRow`.
     DeadLetters,
-    /// The same → its events: they are large, and lists of dead letters need only some of them.
+    /// Webhook id, dead letter id → its events. They are separate because they are large, and lists of dead letters
+    /// need only some of them.
     DeadEvents,
-    /// The same → nothing: those that are to be delivered again.
+    /// Webhook id, dead letter id → nothing, for those that are to be redelivered.
     Redeliveries,
-    /// Sequence number of a change → Unix ms and what was done: an index of the journal.
+    /// Sequence number of a change → Unix ms and action: an index of the journal.
     Audit,
 }
 
@@ -146,15 +148,15 @@ pub(super) fn split_counter_key(key: &[u8]) -> Result<(Day, GroupId, SlugId), St
     Ok((Day(u32::from_be_bytes(*day)), GroupId(u128::from_be_bytes(*group)), SlugId(u64::from_be_bytes(slug))))
 }
 
-/// Everything that the catalog is made of.
+/// The rows of the catalog.
 pub struct Rows {
-    /// In an order in which each row stands behind those that it refers to.
+    /// Ordered so that each row comes after those that it refers to.
     pub rows: Vec<Row>,
     /// Prefix of a customer's key → Unix ms of its last event.
     pub keys_used: Vec<(String, u64)>,
     /// Prefix of an operator's key → Unix ms of its last request.
     pub operators_used: Vec<(String, u64)>,
-    /// How far each webhook has come.
+    /// The progress of each webhook.
     pub webhooks: Vec<(WebhookId, WebhookProgress)>,
 }
 
@@ -191,15 +193,15 @@ impl Store {
         self.tables()?.of(table).iter().map(read).collect()
     }
 
-    /// Keeps when operator keys were last used. Gives whether any of it was news.
+    /// Stores when operator keys were last used. Returns whether anything changed.
     pub fn note_operators_used(&self, used: &[(String, u64)]) -> Result<bool, StoreError> {
-        let mut is_news = false;
+        let mut is_changed = false;
         for (prefix, at_ms) in used {
             let value = encode(at_ms)?;
-            is_news |=
+            is_changed |=
                 self.tables()?.of(Table::OperatorsUsed).insert(prefix, value.as_slice())?.as_deref() != Some(&value);
         }
-        Ok(is_news)
+        Ok(is_changed)
     }
 
     fn values<T: DeserializeOwned>(&self, table: Table) -> Result<Vec<T>, StoreError> {
@@ -207,7 +209,7 @@ impl Store {
     }
 }
 
-/// Ids are ordered by creation but for a clock that was set back, so the order is made here.
+/// Sorts parents before their children. The order of ids is not enough, because the clock may have been set back.
 fn parents_first(groups: Vec<Group>) -> Vec<Group> {
     let parents: std::collections::HashMap<_, _> = groups.iter().map(|group| (group.id, group.parent)).collect();
     let depth = |group: &Group| {

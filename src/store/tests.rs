@@ -1,4 +1,5 @@
-//! The store over days, crashes and damage. Sums are always compared with those made from the journal itself.
+//! Tests of the store over several days, with crashes and damage. All sums are compared with sums made from the journal
+//! itself.
 
 use std::{cell::Cell, collections::BTreeMap, fs, path::Path, time::Duration};
 
@@ -32,7 +33,7 @@ fn journal(directory: &Path) -> Journal {
     Journal::open_with_clock(&directory.join("journal"), Durability::Process, || NOW_MS.get()).unwrap().0
 }
 
-/// Bills so many events, whose ids go on from `from`; they are durable then.
+/// Bills `events` events with ids from `from` on, and waits until they are durable.
 fn bill(journal: &Journal, random: &mut Random, from: u64, events: usize, metadata: Option<&str>) {
     let mut last = 0;
     for id in (from..).take(events) {
@@ -57,8 +58,8 @@ fn bill(journal: &Journal, random: &mut Random, from: u64, events: usize, metada
     assert!(journal.durable_blocking(last, Duration::from_secs(10)));
 }
 
-/// Some days of events, hour by hour; the store takes them in and closes days now and then.
-fn live(directory: &Path, days: u32, random: &mut Random) {
+/// Appends events for some days, hour by hour. The store folds them and closes days as they pass.
+fn run_days(directory: &Path, days: u32, random: &mut Random) {
     let journal = journal(directory);
     let store = Store::open(directory, &journal).unwrap();
     let mut folder = Folder::new(&store, &journal).unwrap();
@@ -110,13 +111,13 @@ fn by_day(totals: &Totals) -> Totals {
     days
 }
 
-/// Opens what is in the directory and compares all of its sums with the journal's.
+/// Opens the directory and compares all sums with the journal's.
 fn check(directory: &Path) -> Vec<String> {
     let journal = journal(directory);
     let opened = open(directory, &journal, Day(0)).unwrap();
     let totals = of_journal(&journal);
     assert_eq!(of_store(&opened.store, &journal, Grain::Hour), totals);
-    // A day that is not closed has no row of the day as a whole.
+    // An open day has no rows for the whole day.
     assert_eq!(by_day(&of_store(&opened.store, &journal, Grain::Day)), by_day(&totals));
     let today = Day::from_unix_ms(NOW_MS.get());
     let requests = |counter: &&(CounterKey, Counter)| counter.0.0 == today && counter.0.1 == GroupId(99);
@@ -126,23 +127,23 @@ fn check(directory: &Path) -> Vec<String> {
     opened.findings
 }
 
-fn lived(days: u32, seed: u64) -> (tempfile::TempDir, Random) {
+fn after_days(days: u32, seed: u64) -> (tempfile::TempDir, Random) {
     let directory = tempfile::tempdir().unwrap();
     let mut random = Random::new(seed);
     set_clock(FIRST_DAY, 0);
-    live(directory.path(), days, &mut random);
+    run_days(directory.path(), days, &mut random);
     (directory, random)
 }
 
 #[test]
 fn rollups_are_the_sums_of_the_events_whether_a_day_is_closed_or_not() {
-    let (directory, mut random) = lived(3, 1);
+    let (directory, mut random) = after_days(3, 1);
     assert_eq!(check(directory.path()), Vec::<String>::new());
     let mut files: Vec<_> =
         fs::read_dir(directory.path().join("rollups")).unwrap().map(|e| e.unwrap().file_name()).collect();
     files.sort();
     assert_eq!(files, ["2024-10-04", "2024-10-05"]);
-    // A clock that was set back by a day, and a barrier that was not there to hold the time: another file is made.
+    // If the clock is set back by a day, without a barrier to hold the time, the day gets another file.
     let journal = journal(directory.path());
     let store = Store::open(directory.path(), &journal).unwrap();
     store.close_days(Day(FIRST_DAY.0 + 3)).unwrap();
@@ -155,9 +156,9 @@ fn rollups_are_the_sums_of_the_events_whether_a_day_is_closed_or_not() {
 }
 
 #[test]
-fn a_store_that_is_gone_is_built_from_the_newest_good_snapshot() {
+fn a_missing_store_is_rebuilt_from_the_newest_intact_snapshot() {
     for damaged_snapshots in 0..=2 {
-        let (directory, _) = lived(3, 2);
+        let (directory, _) = after_days(3, 2);
         fs::remove_dir_all(directory.path().join("store")).unwrap();
         let snapshots = snapshot::list(directory.path()).unwrap();
         assert_eq!(snapshots.len(), 2);
@@ -168,32 +169,32 @@ fn a_store_that_is_gone_is_built_from_the_newest_good_snapshot() {
             fs::write(&snapshot.path, bytes).unwrap();
         }
         let findings = check(directory.path());
-        assert!(findings[0].contains("built anew"), "{findings:?}");
-        let from_snapshot = findings[0].contains("a snapshot of record");
+        assert!(findings[0].contains("was rebuilt from"), "{findings:?}");
+        let from_snapshot = findings[0].contains("a snapshot at record");
         assert_eq!(from_snapshot, damaged_snapshots < 2, "{findings:?}");
-        let passed_over = findings.iter().filter(|finding| finding.contains("passed over")).count();
-        assert_eq!(passed_over, damaged_snapshots, "{findings:?}");
-        assert_eq!(check(directory.path()), Vec::<String>::new(), "it is told once");
+        let skipped = findings.iter().filter(|finding| finding.contains("was skipped")).count();
+        assert_eq!(skipped, damaged_snapshots, "{findings:?}");
+        assert_eq!(check(directory.path()), Vec::<String>::new(), "it is reported once");
     }
 }
 
 #[test]
 fn a_crash_between_a_days_file_and_its_rows_counts_nothing_twice() {
-    let (directory, mut random) = lived(2, 3);
+    let (directory, mut random) = after_days(2, 3);
     let before = tempfile::tempdir().unwrap();
     copy(&directory.path().join("store"), &before.path().join("store"));
-    // The day is closed, and the store is lost back to what it was before.
-    live(directory.path(), 1, &mut random);
+    // The day is closed, and then the store is set back to its state before that.
+    run_days(directory.path(), 1, &mut random);
     set_clock(Day(FIRST_DAY.0 + 2), 1);
-    live(directory.path(), 1, &mut random);
+    run_days(directory.path(), 1, &mut random);
     fs::remove_dir_all(directory.path().join("store")).unwrap();
     copy(&before.path().join("store"), &directory.path().join("store"));
     assert_eq!(check(directory.path()), Vec::<String>::new());
 }
 
 #[test]
-fn a_days_file_that_is_damaged_or_gone_is_made_anew() {
-    let (directory, _) = lived(3, 4);
+fn a_damaged_or_missing_rollup_file_is_rebuilt() {
+    let (directory, _) = after_days(3, 4);
     fs::remove_file(directory.path().join("rollups/2024-10-04")).unwrap();
     fs::write(directory.path().join("rollups/2024-10-05"), "TOLLGATE").unwrap();
     assert_eq!(check(directory.path()), Vec::<String>::new());
@@ -201,8 +202,8 @@ fn a_days_file_that_is_damaged_or_gone_is_made_anew() {
 }
 
 #[test]
-fn records_that_are_missing_are_noted_with_the_totals_that_miss_them() {
-    let (directory, _) = lived(1, 5);
+fn missing_records_are_listed_with_the_totals() {
+    let (directory, _) = after_days(1, 5);
     for gone in ["store", "snapshots"] {
         fs::remove_dir_all(directory.path().join(gone)).unwrap();
     }
@@ -221,11 +222,11 @@ fn records_that_are_missing_are_noted_with_the_totals_that_miss_them() {
 }
 
 #[test]
-fn without_snapshots_a_log_that_has_lost_its_beginning_is_not_taken_for_all_there_was() {
-    let (directory, _) = lived(1, 6);
+fn without_snapshots_a_journal_that_has_lost_its_beginning_is_refused() {
+    let (directory, _) = after_days(1, 6);
     let segment = fs::read_dir(directory.path().join("journal")).unwrap().next().unwrap().unwrap().path();
     fs::rename(&segment, segment.with_file_name("00000000000000000005.log")).unwrap();
-    // The store is whole: its totals contain what the log has lost.
+    // The store is intact: its totals include the records that the journal has lost.
     let journal = journal(directory.path());
     let findings = open(directory.path(), &journal, Day(0)).unwrap().findings;
     assert!(findings[0].contains("Records 1 to 4 are gone"), "{findings:?}");
@@ -233,10 +234,11 @@ fn without_snapshots_a_log_that_has_lost_its_beginning_is_not_taken_for_all_ther
         fs::remove_dir_all(directory.path().join(gone)).unwrap();
     }
     let refused = open(directory.path(), &journal, Day(0)).err().map(|error| error.to_string());
-    assert!(refused.unwrap().contains("nothing is left that it could be built from"));
+    assert!(refused.unwrap().contains("nothing is left to rebuild it from"));
 }
 
-/// Bills so many events in this hour, each of another key: rows that fill more than one chunk of a day's file.
+/// Bills `events` events in this hour, each with a different key, so that the rows fill more than one chunk of a rollup
+/// file.
 fn bill_many_keys(journal: &Journal, events: u64) {
     let mut last = 0;
     for id in 0..events {
@@ -255,7 +257,7 @@ fn bill_many_keys(journal: &Journal, events: u64) {
 }
 
 #[test]
-fn a_days_file_that_was_not_finished_is_not_taken_for_one() {
+fn an_unfinished_rollup_file_is_ignored() {
     let directory = tempfile::tempdir().unwrap();
     set_clock(FIRST_DAY, 1);
     let first = journal(directory.path());
@@ -265,7 +267,7 @@ fn a_days_file_that_was_not_finished_is_not_taken_for_one() {
     copy(&directory.path().join("store"), &before.path().join("store"));
     set_clock(Day(FIRST_DAY.0 + 1), 1);
     open(directory.path(), &first, Day(0)).unwrap().store.close_days(Day(FIRST_DAY.0 + 1)).unwrap();
-    // As a kill in the middle of the writing leaves it: half a file under its temporary name, all rows in the table.
+    // The state after a kill in the middle of writing: half a file under its temporary name, all rows in the table.
     let file = directory.path().join("rollups/2024-10-04");
     let half = fs::read(&file).unwrap();
     fs::write(file.with_extension("new"), &half[..half.len() / 2]).unwrap();
@@ -279,8 +281,8 @@ fn a_days_file_that_was_not_finished_is_not_taken_for_one() {
 }
 
 #[test]
-fn a_days_file_that_two_reports_find_damaged_is_made_anew_once() {
-    let (directory, _) = lived(3, 4);
+fn concurrent_reports_can_rebuild_the_same_damaged_rollup_file() {
+    let (directory, _) = after_days(3, 4);
     set_clock(FIRST_DAY, 1);
     let journal = journal(directory.path());
     let store = open(directory.path(), &journal, Day(0)).unwrap().store;
@@ -299,8 +301,8 @@ fn a_days_file_that_two_reports_find_damaged_is_made_anew_once() {
 }
 
 #[test]
-fn a_days_file_that_is_made_anew_from_a_damaged_journal_says_what_it_misses() {
-    let (directory, _) = lived(3, 4);
+fn a_rollup_file_rebuilt_from_a_damaged_journal_lists_its_missing_records() {
+    let (directory, _) = after_days(3, 4);
     fs::remove_file(directory.path().join("rollups/2024-10-04")).unwrap();
     let segment = fs::read_dir(directory.path().join("journal")).unwrap().next().unwrap().unwrap().path();
     let mut bytes = fs::read(&segment).unwrap();
@@ -315,15 +317,15 @@ fn a_days_file_that_is_made_anew_from_a_damaged_journal_says_what_it_misses() {
 }
 
 #[test]
-fn a_days_file_under_another_days_name_is_damage() {
-    let (directory, _) = lived(3, 4);
+fn a_rollup_file_under_the_name_of_another_day_is_damaged() {
+    let (directory, _) = after_days(3, 4);
     let name = |date: &str| directory.path().join("rollups").join(date);
     fs::copy(name("2024-10-05"), name("2024-10-04")).unwrap();
     assert_eq!(check(directory.path()), Vec::<String>::new());
 }
 
 #[test]
-fn what_retention_removed_is_not_told_as_lost_by_a_store_that_was_built_anew() {
+fn a_rebuilt_store_does_not_report_records_removed_by_retention_as_lost() {
     let directory = tempfile::tempdir().unwrap();
     set_clock(FIRST_DAY, 1);
     let first = journal(directory.path());

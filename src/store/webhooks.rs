@@ -1,6 +1,6 @@
-//! How far webhooks have come, and what they could not deliver.
+//! The progress of webhooks, and the events that they could not deliver.
 //!
-//! Records about a webhook that is gone change nothing: a delivery may end after its webhook was deleted.
+//! Records about a deleted webhook change nothing, because a delivery may end after its webhook was deleted.
 
 use serde::{Deserialize, Serialize};
 
@@ -14,23 +14,23 @@ use crate::domain::{
     webhook::{DatedEvent, DeadLetter, Delivered, Failure, Redelivered, Webhook},
 };
 
-/// How far a webhook has come.
+/// The cursor of a webhook.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cursor {
-    /// The last record that it need not deliver.
+    /// The last record that it does not have to deliver any more.
     pub through: u64,
-    /// Its last delivery was given up.
+    /// Whether its last delivery was given up.
     pub has_given_up: bool,
-    /// When events were last taken, Unix ms.
+    /// When events were last accepted, Unix ms.
     pub last_success_ms: Option<u64>,
 }
 
-/// How far a webhook has come, and what it left behind.
+/// The progress of a webhook.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct WebhookProgress {
-    /// How far it has come.
+    /// Its cursor.
     pub cursor: Cursor,
-    /// How many dead letters it has.
+    /// The number of its dead letters.
     pub dead_letters: u64,
 }
 
@@ -39,20 +39,20 @@ pub struct WebhookProgress {
 pub struct DeadLetterRow {
     /// Unix ms of the last attempt.
     pub failed_at_ms: u64,
-    /// How it failed; all attempts are counted.
+    /// How it failed, counting all attempts.
     pub failure: Failure,
 }
 
-/// The events of a dead letter, as they are stored.
+/// The events of a dead letter, in stored form.
 pub struct BuriedEvents(sled::IVec);
 
 impl BuriedEvents {
-    /// In bytes.
+    /// The size in bytes.
     pub fn size(&self) -> usize {
         self.0.len()
     }
 
-    /// In their order.
+    /// Decodes the events, in order.
     pub fn read(&self) -> Result<Vec<DatedEvent<'_>>, StoreError> {
         decode(&self.0)
     }
@@ -72,15 +72,15 @@ fn letter_id(key: &[u8]) -> Result<DeadLetterId, StoreError> {
     Ok(DeadLetterId(u128::from_be_bytes(id)))
 }
 
-/// The tables whose keys begin with a webhook's id.
-const OF_WEBHOOK: [Table; 5] =
+/// The tables whose keys start with a webhook's id.
+const WEBHOOK_TABLES: [Table; 5] =
     [Table::Webhooks, Table::Cursors, Table::DeadLetters, Table::DeadEvents, Table::Redeliveries];
 
-/// The tables that a dead letter has a row in.
-const OF_LETTER: [Table; 3] = [Table::DeadLetters, Table::DeadEvents, Table::Redeliveries];
+/// The tables that have rows for dead letters.
+const LETTER_TABLES: [Table; 3] = [Table::DeadLetters, Table::DeadEvents, Table::Redeliveries];
 
 impl Store {
-    /// A webhook's cursor as the batch leaves it so far; `None` if there is no such webhook.
+    /// A webhook's cursor after the batch so far; `None` if the webhook does not exist.
     fn cursor_in(&self, batch: &Batch, id: WebhookId) -> Result<Option<Cursor>, StoreError> {
         self.row_in(batch, Table::Cursors, &id.0.to_be_bytes())
     }
@@ -90,7 +90,7 @@ impl Store {
         Ok(())
     }
 
-    /// Takes in a webhook as it was written. A new one begins where its row says.
+    /// Stores a webhook. A new one starts at the position in its row.
     pub(super) fn put_webhook(&self, batch: &mut Batch, webhook: &Webhook) -> Result<(), StoreError> {
         batch.write(Table::Webhooks, &webhook.id.0.to_be_bytes(), Some(encode(webhook)?));
         if self.cursor_in(batch, webhook.id)?.is_some() {
@@ -99,7 +99,7 @@ impl Store {
         Self::move_cursor(batch, webhook.id, Cursor { through: webhook.starts_after, ..Cursor::default() })
     }
 
-    /// Takes in that events were taken.
+    /// Records that events were delivered.
     pub(super) fn deliver(&self, batch: &mut Batch, at_ms: u64, delivered: &Delivered) -> Result<(), StoreError> {
         let Delivered { webhook, through } = *delivered;
         if self.cursor_in(batch, webhook)?.is_none() {
@@ -108,8 +108,8 @@ impl Store {
         Self::move_cursor(batch, webhook, Cursor { through, has_given_up: false, last_success_ms: Some(at_ms) })
     }
 
-    /// Takes a dead letter in.
-    pub(super) fn bury(&self, batch: &mut Batch, at_ms: u64, letter: &DeadLetter<'_>) -> Result<(), StoreError> {
+    /// Stores a dead letter.
+    pub(super) fn put_letter(&self, batch: &mut Batch, at_ms: u64, letter: &DeadLetter<'_>) -> Result<(), StoreError> {
         let DeadLetter { webhook, id, through, failure, events } = letter;
         let Some(cursor) = self.cursor_in(batch, *webhook)? else { return Ok(()) };
         let row = DeadLetterRow { failed_at_ms: at_ms, failure: failure.clone() };
@@ -119,14 +119,14 @@ impl Store {
         Self::move_cursor(batch, *webhook, Cursor { through: *through, has_given_up: true, ..cursor })
     }
 
-    /// Takes in what came of a redelivery.
+    /// Records the result of a redelivery.
     pub(super) fn redeliver(&self, batch: &mut Batch, at_ms: u64, again: Redelivered) -> Result<(), StoreError> {
         let Redelivered { webhook, id, failure } = again;
         let key = letter_key(webhook, id);
         let known: Option<DeadLetterRow> = self.row_in(batch, Table::DeadLetters, &key)?;
         let (Some(known), Some(cursor)) = (known, self.cursor_in(batch, webhook)?) else { return Ok(()) };
         let Some(failure) = failure else {
-            OF_LETTER.into_iter().for_each(|table| batch.write(table, &key, None));
+            LETTER_TABLES.into_iter().for_each(|table| batch.write(table, &key, None));
             let cursor = Cursor { has_given_up: false, last_success_ms: Some(at_ms), ..cursor };
             return Self::move_cursor(batch, webhook, cursor);
         };
@@ -138,7 +138,7 @@ impl Store {
         Self::move_cursor(batch, webhook, Cursor { has_given_up, ..cursor })
     }
 
-    /// Notes that a dead letter is to be delivered again.
+    /// Records that a dead letter is to be redelivered.
     pub(super) fn queue_redelivery(
         &self,
         batch: &mut Batch,
@@ -152,12 +152,12 @@ impl Store {
         Ok(())
     }
 
-    /// Removes everything of a webhook.
+    /// Removes all rows of a webhook.
     pub(super) fn forget_webhook(&self, batch: &mut Batch, id: WebhookId) -> Result<(), StoreError> {
         let prefix = id.0.to_be_bytes();
-        batch.rows.retain(|(table, key), _| !(OF_WEBHOOK.contains(table) && key.starts_with(&prefix)));
+        batch.rows.retain(|(table, key), _| !(WEBHOOK_TABLES.contains(table) && key.starts_with(&prefix)));
         let tables = self.tables()?;
-        for table in OF_WEBHOOK {
+        for table in WEBHOOK_TABLES {
             for key in tables.of(table).scan_prefix(prefix).keys() {
                 batch.write(table, &key?, None);
             }
@@ -165,7 +165,7 @@ impl Store {
         Ok(())
     }
 
-    /// How far each webhook has come.
+    /// The progress of each webhook.
     pub(super) fn progress_of_webhooks(&self) -> Result<Vec<(WebhookId, WebhookProgress)>, StoreError> {
         let tables = self.tables()?;
         let progress = |entry: sled::Result<(sled::IVec, sled::IVec)>| {
@@ -181,8 +181,8 @@ impl Store {
         tables.of(Table::Cursors).iter().map(progress).collect()
     }
 
-    /// A webhook's dead letters after `after`, in the order in which they were given up, each with whether it is to be
-    /// delivered again.
+    /// A webhook's dead letters after `after`, in the order in which they were given up. The flag says whether one is
+    /// to be redelivered.
     pub fn dead_letters(
         &self,
         webhook: WebhookId,
@@ -210,7 +210,7 @@ impl Store {
         Ok(self.tables()?.of(Table::DeadEvents).get(letter_key(webhook, id))?.map(BuriedEvents))
     }
 
-    /// The first of a webhook's dead letters that is to be delivered again.
+    /// The first of a webhook's dead letters that is to be redelivered.
     pub fn next_redelivery(&self, webhook: WebhookId) -> Result<Option<DeadLetterId>, StoreError> {
         let tables = self.tables()?;
         let first = tables.of(Table::Redeliveries).scan_prefix(webhook.0.to_be_bytes()).keys().next();
@@ -265,7 +265,7 @@ mod tests {
         Record::Redelivered(Redelivered { webhook: HOOK, id: DeadLetterId(id), failure })
     }
 
-    /// A store that has taken these records in, in batches that end at each number in `cuts`.
+    /// A store that has folded these records, in batches that end at each number in `cuts`.
     fn folded(records: &[Record<'_>], cuts: &[u64]) -> (tempfile::TempDir, Store) {
         let directory = tempfile::tempdir().unwrap();
         let (journal, _) = Journal::open(&directory.path().join("journal"), Durability::Process).unwrap();
@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dead_letter_is_kept_until_its_events_are_taken() {
+    fn a_dead_letter_is_kept_until_its_events_are_delivered() {
         let records = [
             changed(Row::Webhook(webhook())),
             Record::Delivered(Delivered { webhook: HOOK, through: 40 }),
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dead_letter_that_was_taken_after_all_ends_the_failing() {
+    fn redelivering_a_dead_letter_clears_the_failed_state() {
         let records =
             [changed(Row::Webhook(Webhook { starts_after: 9, ..webhook() })), letter(1, 50), redelivered(1, None)];
         for (count, through, has_given_up) in [(1, 9, false), (2, 50, true), (3, 50, false)] {
@@ -332,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_left_of_a_webhook_that_was_deleted_and_nothing_comes_back() {
+    fn a_deleted_webhook_leaves_no_rows_and_later_records_add_none() {
         let records = [
             changed(Row::Webhook(webhook())),
             letter(1, 50),
@@ -347,7 +347,7 @@ mod tests {
             assert!(letters(&store).is_empty(), "{cuts:?}");
             assert!(store.progress_of_webhooks().unwrap().is_empty());
             let tables = store.tables().unwrap();
-            assert!(OF_WEBHOOK.iter().all(|table| tables.of(*table).is_empty()));
+            assert!(WEBHOOK_TABLES.iter().all(|table| tables.of(*table).is_empty()));
         }
     }
 }

@@ -130,8 +130,8 @@ pub struct Admitted {
     pub standings: Standings,
 }
 
-/// What a running request holds in the cells of its path. Do not drop it: pass it to [`super::Ledger::settle`] or
-/// [`super::Ledger::release`] of the ledger that returned it.
+/// The tokens that a running request holds in the cells of its path. Do not drop it: pass it to
+/// [`super::Ledger::settle`] or [`super::Ledger::release`] of the ledger that returned it.
 #[derive(Debug)]
 #[must_use = "its tokens stay held until it is settled or released"]
 pub struct Hold {
@@ -182,8 +182,8 @@ impl Hold {
         streamed / self.n.max(1)
     }
 
-    /// Raises what is held after `streamed` output tokens, if each choice is expected to have `expected` tokens in the
-    /// end. Never holds less than before, and always more than has streamed. Returns the increase.
+    /// Raises the held amount after `streamed` output tokens, if each choice is expected to have `expected` tokens in
+    /// the end. Never holds less than before, and always more than has streamed. Returns the increase.
     pub(super) fn review(&mut self, streamed: u64, expected: Option<u64>) -> u64 {
         let streamed = streamed.min(MAX_HOLD);
         let held = self.tokens - self.prompt_tokens;

@@ -1,6 +1,6 @@
-//! A process that appends, folds, closes days, turns segments and writes snapshots is killed at every point where it
-//! matters, and then, at another such point, while it starts again. What it had said was durable must be there, once, and
-//! all sums must be those of the journal.
+//! Kills a process at every critical point while it appends, folds, closes days, starts segments and writes snapshots,
+//! and then at another point while it starts again. Records that it reported as durable must be there exactly once, and
+//! all sums must equal those of the journal.
 
 use std::{
     env, fs,
@@ -14,28 +14,28 @@ use super::*;
 use crate::crash;
 
 const DIRECTORY: &str = "TOLLGATE_CRASH_DIRECTORY";
-const CHILD: &str = "store::tests::crashes::a_life_until_it_is_killed";
+const CHILD: &str = "store::tests::crashes::run_until_it_is_killed";
 const KILLED: i32 = 9;
 
-/// Each with how often the process comes there before it dies: early and late in its life.
+/// Each with how often the process passes it before it is killed: early and late in its run.
 const POINTS: [(&str, [u32; 2]); 9] = [
     ("appended, not synced", [2, 40]),
     ("segment named", [1, 3]),
-    ("segment turned", [1, 2]),
+    ("new segment started", [1, 2]),
     ("synced, not in the store", [1, 7]),
     ("in the store, not flushed", [1, 7]),
-    ("half of a snapshot", [5, 40]),
-    ("a snapshot too many", [1, 4]),
-    ("a day's file, and its rows", [1, 3]),
-    ("a day's rows leave", [1, 3]),
+    ("snapshot partly written", [5, 40]),
+    ("old snapshots not removed", [1, 4]),
+    ("day file written, rows still in the table", [1, 3]),
+    ("day rows partly removed", [1, 3]),
 ];
 
-/// Those that a start comes to, the last one when the store is gone.
-const POINTS_OF_A_START: [&str; 3] = ["synced, not in the store", "in the store, not flushed", "a store half rebuilt"];
+/// The points during a start. The last one is passed only if the store is missing.
+const START_POINTS: [&str; 3] = ["synced, not in the store", "in the store, not flushed", "store partly rebuilt"];
 
 #[test]
-#[ignore = "the process that the test below kills"]
-fn a_life_until_it_is_killed() {
+#[ignore = "the process that the tests below kill"]
+fn run_until_it_is_killed() {
     let Some(directory) = env::var_os(DIRECTORY) else { return };
     let directory = Path::new(&directory);
     let billed = ids(directory).len() as u64;
@@ -74,8 +74,8 @@ fn ids(directory: &Path) -> Vec<u128> {
     ids
 }
 
-/// Runs a life that is to end at `point`. Gives how many events it said were durable.
-fn die(directory: &Path, point: &str, times: u32) -> u64 {
+/// Runs the process until it is killed at `point`. Returns the number of events that it reported as durable.
+fn run_and_kill(directory: &Path, point: &str, times: u32) -> u64 {
     let mut child = Command::new(env::current_exe().unwrap())
         .args(["--exact", CHILD, "--ignored", "--nocapture"])
         .env(DIRECTORY, directory)
@@ -85,14 +85,14 @@ fn die(directory: &Path, point: &str, times: u32) -> u64 {
         .unwrap();
     let lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
     let durable = lines.filter_map(|line| line.strip_prefix("durable ")?.parse().ok()).last().unwrap_or(0);
-    assert_eq!(child.wait().unwrap().signal(), Some(KILLED), "{point}: it did not die there");
+    assert_eq!(child.wait().unwrap().signal(), Some(KILLED), "{point}: it was not killed there");
     durable
 }
 
-fn is_whole(directory: &Path, durable: u64, point: &str) {
+fn check_events(directory: &Path, durable: u64, point: &str) {
     let ids = ids(directory);
     let expected: Vec<u128> = (0..ids.len() as u128).collect();
-    assert_eq!(ids, expected, "{point}: an event is missing, or there twice");
+    assert_eq!(ids, expected, "{point}: an event is missing or duplicated");
     assert!(ids.len() as u64 >= durable, "{point}: {} of {durable}", ids.len());
     set_clock(Day(FIRST_DAY.0 + ids.len() as u32 / 60), 1);
     check(directory);
@@ -103,26 +103,26 @@ fn a_crash_at_any_point_loses_nothing_and_counts_nothing_twice() {
     for (point, times) in POINTS {
         for times in times {
             let directory = tempfile::tempdir().unwrap();
-            let durable = die(directory.path(), point, times);
-            is_whole(directory.path(), durable, point);
-            // And it lives on, to die elsewhere.
-            let durable = die(directory.path(), "in the store, not flushed", 3);
-            is_whole(directory.path(), durable, point);
+            let durable = run_and_kill(directory.path(), point, times);
+            check_events(directory.path(), durable, point);
+            // It continues and is killed at another point.
+            let durable = run_and_kill(directory.path(), "in the store, not flushed", 3);
+            check_events(directory.path(), durable, point);
         }
     }
 }
 
 #[test]
-fn a_crash_while_starting_after_a_crash_is_no_worse() {
-    for point in POINTS_OF_A_START {
+fn a_crash_during_the_start_after_a_crash_loses_nothing() {
+    for point in START_POINTS {
         let directory = tempfile::tempdir().unwrap();
-        let durable = die(directory.path(), "synced, not in the store", 9);
-        if point == "a store half rebuilt" {
+        let durable = run_and_kill(directory.path(), "synced, not in the store", 9);
+        if point == "store partly rebuilt" {
             fs::remove_dir_all(directory.path().join("store")).unwrap();
         }
         for _ in 0..2 {
-            die(directory.path(), point, 1);
+            run_and_kill(directory.path(), point, 1);
         }
-        is_whole(directory.path(), durable, point);
+        check_events(directory.path(), durable, point);
     }
 }
