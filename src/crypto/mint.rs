@@ -31,8 +31,8 @@ pub fn secret(brand: &str) -> Result<Secret, NoRandom> {
     Ok(Secret::new(format!("{brand}_{}", base62(SECRET_CHARS)?)))
 }
 
-/// Uniformly random characters. Bytes above the last multiple of 62 are discarded, because their remainder would favor
-/// the first characters.
+/// Uniformly random characters. Bytes from 248, the last multiple of 62, upwards are discarded, because they would make
+/// the first characters more likely.
 fn base62(length: usize) -> Result<String, NoRandom> {
     let mut text = String::with_capacity(length);
     let mut bytes = [0; 64];

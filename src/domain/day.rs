@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_time_does_not_overflow() {
+    fn the_latest_times_do_not_overflow() {
         assert_eq!(Day::from_unix_ms(u64::MAX), Day(u32::MAX));
         assert!(Day(u32::MAX).end_unix_ms() > Day(u32::MAX).start_unix_ms());
     }

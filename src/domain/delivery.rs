@@ -29,7 +29,7 @@ pub fn is_final(status: Option<u16>) -> bool {
     matches!(status, Some(400..500))
 }
 
-/// What to do after a failed attempt.
+/// The next step after a failed attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// Retry after this time.

@@ -32,8 +32,8 @@ pub enum Provider {
     Demo,
 }
 
-/// One upstream of an endpoint. Which fields a provider takes is checked where targets are written
-/// (`http::admin::targets`); stored targets are consistent.
+/// One upstream of an endpoint. `http::admin::targets` checks the fields for each provider when a target is written, so
+/// stored targets are consistent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Target {
     /// The kind of upstream server.

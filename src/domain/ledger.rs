@@ -141,8 +141,8 @@ impl Ledger {
         sample
     }
 
-    /// Releases a request that ended without an event: returns its held amounts and, if `give_back_rate`, its count
-    /// against request rates.
+    /// Releases a request that ended without an event: frees its held amounts and, if `give_back_rate`, removes it from
+    /// the request rates.
     pub fn release(&mut self, hold: Hold, now: Now, give_back_rate: bool) {
         let at = self.moment(now);
         self.end(&at, &hold, |cell| {

@@ -22,7 +22,7 @@ pub struct InvalidPrice;
 
 impl fmt::Display for InvalidPrice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("must be a price per million tokens as a decimal string, such as \"2.50\", with up to 9 digits and 6 decimals")
+        f.write_str("must be a decimal string such as \"2.50\" (per million tokens, up to 9 digits and 6 decimals)")
     }
 }
 

@@ -12,9 +12,7 @@ pub struct InvalidSlug;
 
 impl fmt::Display for InvalidSlug {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(
-            "must be \"org/name\": letters, digits, '-', '.', '_' and '~' in both parts, and at most 255 characters in total",
-        )
+        f.write_str("must be \"org/name\" of letters, digits, '-', '.', '_' and '~', at most 255 characters in total")
     }
 }
 

@@ -536,7 +536,7 @@ impl Threads {
         if let Some((writing, upkeep)) = running.take()
             && complete
         {
-            // If it is not complete, a thread hangs in the kernel and is not joined. A panic has already been reported.
+            // If `complete` is false, a thread hangs in the kernel, so neither is joined. Panics were already reported.
             let _ = (writing.join(), upkeep.join());
         }
         complete

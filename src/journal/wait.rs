@@ -157,7 +157,7 @@ struct Waiters {
     /// By sequence number, then in order of arrival.
     by_seq: BTreeMap<(u64, u64), Waker>,
     arrivals: u64,
-    /// Wakers taken out to be woken without the lock. Kept to reuse its memory.
+    /// Wakers taken out to be woken without the lock. The list is kept to reuse its memory.
     due: Vec<Waker>,
 }
 

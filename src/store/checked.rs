@@ -62,7 +62,7 @@ impl fmt::Display for FileError {
             Self::Io(error) => error.fmt(f),
             Self::Damaged(what) => f.write_str(what),
             Self::Newer(version) => {
-                write!(f, "a newer version of Tollgate wrote it (version {version}; this one supports up to {VERSION})")
+                write!(f, "a newer version of Tollgate wrote it (version {version}; this one reads up to {VERSION})")
             }
         }
     }

@@ -87,7 +87,7 @@ impl Store {
             (Table::ApiKeys, "keys"),
             (Table::Operators, "operators"),
             (Table::Secrets, "secrets"),
-            (Table::LastUsed, "last use of keys"),
+            (Table::LastUsed, "last-use times"),
             (Table::Counters, "daily counters"),
             (Table::Settings, "settings"),
             (Table::Webhooks, "webhooks"),
@@ -95,7 +95,7 @@ impl Store {
             (Table::DeadLetters, "dead letters"),
             (Table::DeadEvents, "dead letters' events"),
             (Table::Redeliveries, "redeliveries"),
-            (Table::Audit, "index of changes"),
+            (Table::Audit, "change index"),
         ] {
             let differ = self.differing_rows(other, table)?;
             if differ > 0 {

@@ -121,13 +121,13 @@ impl fmt::Display for StoreError {
             Self::File(path, error) => write!(f, "{}: {error}", path.display()),
             Self::Newer { found } => write!(
                 f,
-                "the store was written by a newer version of Tollgate (format {found}; this version supports up to {FORMAT})"
+                "the store was written by a newer version of Tollgate (format {found}; this one reads up to {FORMAT})"
             ),
             Self::Older { found } => write!(f, "its format is older ({found}; this version writes {FORMAT})"),
             Self::AheadOfJournal { applied, last_seq: 0 } => write!(
                 f,
-                "the journal is missing: the store was built from {applied} records, but the journal has none. Restore the \
-                 directory journal/ from a backup, or move the data directory away to start empty"
+                "the journal is missing: the store was built from {applied} records, but the journal has none. Restore \
+                 the directory journal/ from a backup, or move the data directory away to start empty"
             ),
             Self::AheadOfJournal { applied, last_seq } => write!(
                 f,
@@ -136,8 +136,8 @@ impl fmt::Display for StoreError {
             ),
             Self::NothingLeft { why } => write!(
                 f,
-                "{why}; nothing is left to rebuild it from: no intact snapshot, and no journal that reaches back to the \
-                 first record. Restore the data directory from a backup, or move it away to start empty"
+                "{why}; nothing is left to rebuild it from: no intact snapshot, and no journal that reaches back to \
+                 the first record. Restore the data directory from a backup, or move it away to start empty"
             ),
         }
     }
@@ -279,8 +279,8 @@ fn is_lock(error: &io::Error) -> bool {
     error.to_string().contains("could not acquire lock")
 }
 
-/// Whether the environment caused the error (such as a full disk or missing permissions), so that new files would not
-/// help. A read error (EIO) may come from a bad block of the disk, which new files can avoid.
+/// Whether the environment caused the error (such as a full disk, missing permissions or a lock), so that new files
+/// would not help. A read error (EIO) may come from a bad block of the disk, which new files can avoid.
 fn is_environment_error(error: &io::Error) -> bool {
     is_lock(error) || error.raw_os_error().is_some_and(|error| error != rustix::io::Errno::IO.raw_os_error())
 }

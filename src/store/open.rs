@@ -111,8 +111,8 @@ fn open_or_build(data_dir: &Path, journal: &Journal, first: Day) -> Result<Opene
     Ok(Opened { findings, ..opened })
 }
 
-/// Replaces the store by the newest intact snapshot. `None` if there is none and the log is complete, so that it
-/// suffices.
+/// Replaces the store by the newest intact snapshot and returns its last record. Returns `None` if there is no intact
+/// snapshot but the log is complete.
 fn build_base(
     data_dir: &Path,
     journal: &Journal,

@@ -61,7 +61,7 @@ struct Head {
     day: Day,
     /// The index of this file among the day's files, from 0.
     part: usize,
-    /// The last record that it includes. It starts after the last record of the previous part.
+    /// The last record that this file includes. Its first one follows the last one of the previous part.
     through: u64,
     /// The number of rows for the whole day.
     day_rows: u64,

@@ -56,9 +56,9 @@ impl Figures {
 
 #[derive(Debug)]
 pub(super) struct Cell {
-    /// Requests that have been admitted and have not ended. As long as there is one the cell keeps its place.
+    /// Admitted requests that have not ended. While there is one, the cell keeps its place.
     pub(super) running: u64,
-    /// Tokens that they hold.
+    /// Tokens that these requests hold.
     pub(super) held: u64,
     touched_ns: u64,
     windows: Option<Box<Windows>>,
@@ -96,7 +96,7 @@ impl Cell {
         self.held = self.held.saturating_add(tokens);
     }
 
-    /// Ends a running request and returns the tokens that it held.
+    /// Ends a running request and frees the tokens that it held.
     pub(super) fn end(&mut self, at: &Moment, tokens: u64) {
         self.touched_ns = at.ns;
         self.running = self.running.saturating_sub(1);

@@ -377,7 +377,7 @@ impl Run {
         let ended = self.model.all_ended(self.now);
         let later = |ns: u64| Now {
             monotonic_ns: self.now.monotonic_ns + ns,
-            // On whole milliseconds, as the wall clock is read.
+            // Whole milliseconds, like the readings of the wall clock.
             unix_ms: self.now.unix_ms + ns / 1_000_000,
             ..self.now
         };
