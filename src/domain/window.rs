@@ -64,7 +64,7 @@ pub struct Window {
     /// The earliest occupied bucket; meaningless if there is none.
     oldest: u64,
     /// When that bucket stops counting; `u64::MAX` if there is none.
-    oldest_gone_ns: u64,
+    oldest_expires_ns: u64,
     /// Bit `bucket % 64` is set if that slot is occupied. The contents of the other slots are meaningless.
     live: u64,
     sum: u64,
@@ -77,14 +77,14 @@ impl Window {
     /// An empty window.
     pub fn new(span: Span) -> Self {
         let (amounts, latest) = ([0; SLOTS as usize], [0; SLOTS as usize]);
-        Self { span, now_ns: 0, oldest: 0, oldest_gone_ns: u64::MAX, live: 0, sum: 0, amounts, latest }
+        Self { span, now_ns: 0, oldest: 0, oldest_expires_ns: u64::MAX, live: 0, sum: 0, amounts, latest }
     }
 
     /// Advances the window to a moment: records that have rolled out by then no longer count. An earlier moment than
     /// the last one changes nothing.
     pub fn advance(&mut self, now_ns: u64) {
         self.now_ns = self.now_ns.max(now_ns);
-        while self.oldest_gone_ns <= self.now_ns && self.live != 0 {
+        while self.oldest_expires_ns <= self.now_ns && self.live != 0 {
             self.sum -= self.amounts[slot(self.oldest)];
             self.live &= !(1 << slot(self.oldest));
             self.find_oldest();
@@ -110,14 +110,14 @@ impl Window {
         if self.live & (1 << slot) == 0 {
             if self.live == 0 || bucket < self.oldest {
                 self.oldest = bucket;
-                self.oldest_gone_ns = self.gone_after(at_ns);
+                self.oldest_expires_ns = self.expiry_of(at_ns);
             }
             self.live |= 1 << slot;
             self.amounts[slot] = amount;
             self.latest[slot] = since_start;
         } else {
             if bucket == self.oldest {
-                self.oldest_gone_ns = self.oldest_gone_ns.max(self.gone_after(at_ns));
+                self.oldest_expires_ns = self.oldest_expires_ns.max(self.expiry_of(at_ns));
             }
             self.amounts[slot] += amount;
             self.latest[slot] = self.latest[slot].max(since_start);
@@ -154,7 +154,7 @@ impl Window {
             }
             freed += self.amounts[slot(bucket)];
             if freed >= amount {
-                return Some(self.until_gone(bucket));
+                return Some(self.until_expiry(bucket));
             }
         }
         (held > 0 && self.sum.saturating_add(held) >= amount).then(|| self.span.length())
@@ -163,7 +163,7 @@ impl Window {
     /// Time from the last [`Self::advance`] until the window is empty, assuming that nothing more is recorded. `None`
     /// if it is empty.
     pub fn until_empty(&self) -> Option<Duration> {
-        self.buckets().last().map(|bucket| self.until_gone(bucket))
+        self.buckets().last().map(|bucket| self.until_expiry(bucket))
     }
 
     /// The occupied buckets, oldest first.
@@ -178,23 +178,23 @@ impl Window {
     }
 
     /// When a record of `at_ns` stops counting.
-    fn gone_after(&self, at_ns: u64) -> u64 {
+    fn expiry_of(&self, at_ns: u64) -> u64 {
         at_ns.saturating_add(self.span.length_ns())
     }
 
     /// When an occupied bucket stops counting.
-    fn gone_at_ns(&self, bucket: u64) -> u64 {
-        self.gone_after(bucket * self.span.bucket_ns() + u64::from(self.latest[slot(bucket)]))
+    fn expires_at_ns(&self, bucket: u64) -> u64 {
+        self.expiry_of(bucket * self.span.bucket_ns() + u64::from(self.latest[slot(bucket)]))
     }
 
-    fn until_gone(&self, bucket: u64) -> Duration {
-        Duration::from_nanos(self.gone_at_ns(bucket).saturating_sub(self.now_ns))
+    fn until_expiry(&self, bucket: u64) -> Duration {
+        Duration::from_nanos(self.expires_at_ns(bucket).saturating_sub(self.now_ns))
     }
 
     /// Finds the oldest occupied bucket, after a bucket may have been emptied.
     fn find_oldest(&mut self) {
         let oldest = self.buckets().next();
-        self.oldest_gone_ns = oldest.map_or(u64::MAX, |oldest| self.gone_at_ns(oldest));
+        self.oldest_expires_ns = oldest.map_or(u64::MAX, |oldest| self.expires_at_ns(oldest));
         self.oldest = oldest.unwrap_or(self.oldest);
     }
 }

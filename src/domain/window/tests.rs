@@ -127,10 +127,10 @@ proptest! {
                 window.advance(now);
                 window.record(now, *amount);
             }
-            let told = window.until_freed(asked, held);
+            let wait = window.until_freed(asked, held);
             window.record(now, held);
             let sum = window.sum();
-            match told {
+            match wait {
                 None => prop_assert!(sum < asked),
                 Some(wait) => {
                     prop_assert!(wait <= span.length());

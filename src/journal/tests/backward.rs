@@ -30,8 +30,8 @@ fn backwards(mut reader: BackwardReader) -> Vec<Read> {
 
 /// The missing numbers, with the known bounds of their timestamps.
 fn missing(journal: &Journal) -> Vec<(u64, u64, u64, u64)> {
-    let told = journal.damage().into_iter();
-    told.map(|damage| (*damage.missing.start(), *damage.missing.end(), damage.from_ms, damage.to_ms)).collect()
+    let damage = journal.damage().into_iter();
+    damage.map(|damage| (*damage.missing.start(), *damage.missing.end(), damage.from_ms, damage.to_ms)).collect()
 }
 
 /// Writes a closed journal of records of these sizes, three in each millisecond, starting at 1000.
