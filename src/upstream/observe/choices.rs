@@ -1,4 +1,4 @@
-//! Which choices of an answer have begun and which have said why they ended.
+//! The choices of an answer that have begun, and those that have a finish reason.
 
 /// The choices of one answer, by their `index`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -8,7 +8,7 @@ pub(super) struct Choices {
 }
 
 impl Choices {
-    /// A choice said something, or why it ended.
+    /// Notes that a choice has begun, and whether it has a finish reason.
     pub(super) fn mark(&mut self, index: u64, is_finished: bool) {
         self.begun.set(index);
         if is_finished {
@@ -16,18 +16,18 @@ impl Choices {
         }
     }
 
-    /// How many have said why they ended.
+    /// The number of choices that have a finish reason.
     pub(super) fn finished(&self) -> u64 {
         self.finished.count()
     }
 
-    /// Whether some have begun, and all of these have ended.
+    /// Whether choices have begun and all of them have a finish reason.
     pub(super) fn have_all_finished(&self) -> bool {
         self.finished() > 0 && self.finished() == self.begun.count()
     }
 }
 
-/// A set of small numbers; larger ones than it has room for are left out.
+/// A set of small numbers. Numbers from 64 × (`MOST_WORDS` + 1) on are ignored.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Marks {
     low: u64,
@@ -35,7 +35,7 @@ struct Marks {
 }
 
 impl Marks {
-    /// In words of 64: far more choices than anybody asks for.
+    /// The most words of 64 numbers beside `low`: far more choices than a request can ask for.
     const MOST_WORDS: u64 = 1024;
 
     fn set(&mut self, number: u64) {

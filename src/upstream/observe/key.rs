@@ -1,38 +1,37 @@
-//! The members of an answer that are read, by name: one vocabulary for the readers of small and of large answers.
-//!
-//! A document is metered alike by both:
+//! The vocabulary of an answer: the names of the members that are read. The reader of documents and the lexer of large
+//! answers share it, so that both measure the same:
 //!
 //! ```text
 //! model, usage, response.model, message.model, choices[]
 //!   choices[]   text, finish_reason, usage, delta, message
 //!   message     content, refusal, reasoning (six names), audio.transcript, function_call, tool_calls[].function
 //!   function    name, arguments, input
-//!   parts       text, thinking, at any depth of a content or reasoning that is not a string; of reasoning also content
+//!   parts       text, thinking, at any depth of a content or reasoning that is not a string; in reasoning also content
 //!               and summary
 //! ```
 
-/// The names under which servers send reasoning. Some send the same text under several.
+/// The names under which servers send reasoning. Some servers send the same text under several of them.
 const REASONING: [&[u8]; REASONING_NAMES] =
     [b"reasoning_content", b"reasoning", b"reasoning_text", b"reasoning_details", b"thinking", b"thinking_blocks"];
 
 /// The number of names for reasoning.
 pub(super) const REASONING_NAMES: usize = 6;
 
-/// A member's name.
+/// The name of a member.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum Key {
     Model,
     Usage,
     Choices,
     Response,
-    /// Of a choice, or of an answer that holds one message.
+    /// The message of a choice, or of an answer that holds one message.
     Message,
     Delta,
     FinishReason,
     /// `content` or `refusal`
     Content,
     Text,
-    /// A name for reasoning, by its place among them. The name `thinking` is that of a part's text, too.
+    /// A name of reasoning, by its index in `REASONING`. `thinking` is also the name of a part's text.
     Reasoning(usize),
     Summary,
     Audio,
@@ -49,7 +48,7 @@ pub(super) enum Key {
 }
 
 impl Key {
-    /// The key with this name, escapes resolved.
+    /// Returns the key with this name. Escapes in the name must be resolved.
     pub(super) fn named(name: &[u8]) -> Self {
         match name {
             b"model" => Self::Model,
@@ -73,15 +72,15 @@ impl Key {
         }
     }
 
-    /// Whether a part of a content or of reasoning has its text under this name.
+    /// Whether this is the name of the text in a part of a content or of reasoning.
     pub(super) fn is_part(self) -> bool {
         const THINKING: Key = Key::Reasoning(4);
         matches!(self, Self::Text | THINKING)
     }
 
-    /// Whether a part of reasoning has its text under this name.
+    /// Whether this is the name of the text in a part of reasoning.
     pub(super) fn is_part_of_reasoning(self) -> bool {
-        // In a content, a member named `content` holds the result of a tool, which is not generated.
+        // In the parts of a content, `content` holds the result of a tool, which the model did not generate.
         self.is_part() || self == Self::Content
     }
 }

@@ -10,40 +10,40 @@ fn observer(hide_usage: bool) -> Observer {
     Observer::new(Route::ChatCompletions, SLUG, hide_usage)
 }
 
-impl Seen {
+impl AnswerFacts {
     fn usage(&self) -> Option<Usage> {
         self.report.usage(Route::ChatCompletions)
     }
 
-    /// What both readers of JSON answers find.
+    /// The figures that both readers of JSON answers measure.
     fn metered(&self) -> (Report, u64) {
         (self.report, self.text_bytes)
     }
 }
 
-/// All that comes of a stream that arrives in these chunks.
+/// The result of observing a stream.
 #[derive(Debug, Default, PartialEq)]
 struct Outcome {
     pass: String,
     terminal: String,
     error: Option<Bytes>,
-    seen: Seen,
+    facts: AnswerFacts,
 }
 
 fn stream_of<'a>(mut observer: Observer, chunks: impl IntoIterator<Item = &'a [u8]>) -> Outcome {
     let mut outcome = Outcome::default();
-    let mut add = |fed: Fed, text: &mut dyn FnMut(&[u8]) -> String| {
-        assert!(outcome.terminal.is_empty() || fed.pass.is_empty(), "nothing passes the terminal event");
-        outcome.pass += &text(&fed.pass);
-        outcome.terminal += &text(&fed.terminal.unwrap_or_default());
-        outcome.error = outcome.error.take().or(fed.error);
+    let mut add = |observed: ObservedChunk, text: &mut dyn FnMut(&[u8]) -> String| {
+        assert!(outcome.terminal.is_empty() || observed.pass.is_empty(), "bytes overtake the terminal event");
+        outcome.pass += &text(&observed.pass);
+        outcome.terminal += &text(&observed.terminal.unwrap_or_default());
+        outcome.error = outcome.error.take().or(observed.error);
     };
     let mut text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
     for chunk in chunks {
         add(observer.feed(Bytes::copy_from_slice(chunk)).unwrap(), &mut text);
     }
     add(observer.finish(), &mut text);
-    outcome.seen = observer.seen;
+    outcome.facts = observer.facts;
     outcome
 }
 
@@ -71,10 +71,10 @@ fn a_stream_is_passed_on_under_the_slug_and_metered() {
     let outcome = stream(&text, true);
     assert_eq!(outcome.pass, delta(SLUG, hello) + &delta(SLUG, json!({"content": "llo"})) + STOPPED);
     assert_eq!(outcome.terminal, DONE);
-    assert_eq!(outcome.seen.usage(), Some(Usage { input: 9, output: 5, cached: 4 }));
-    assert_eq!((outcome.seen.text_bytes, outcome.seen.reported_bytes), (7, 7));
-    assert!(outcome.seen.terminal && outcome.seen.content && !outcome.seen.error);
-    assert!(outcome.seen.choices.have_all_finished());
+    assert_eq!(outcome.facts.usage(), Some(Usage { input: 9, output: 5, cached: 4 }));
+    assert_eq!((outcome.facts.text_bytes, outcome.facts.reported_bytes), (7, 7));
+    assert!(outcome.facts.has_terminal && outcome.facts.has_content && !outcome.facts.has_error);
+    assert!(outcome.facts.choices.have_all_finished());
 }
 
 #[test]
@@ -105,7 +105,7 @@ fn only_the_extra_chunk_is_taken_out() {
 }
 
 #[test]
-fn it_does_not_matter_where_a_stream_is_cut() {
+fn the_cuts_of_a_stream_do_not_change_the_result() {
     let basic = delta("llama", json!({"content": "é"})) + &delta(SLUG, json!({})) + STOP + USAGE + DONE;
     let unix = ": hi\n\ndata: {\"model\":\"x\",\ndata: \"choices\":[{\"text\":\"ab\"}]}\n\n".to_owned() + USAGE + DONE;
     let broken = "data: {\"error\":{\"message\":\"llama\"}}\n\ndata: [DONE]\n\ndata: x\n\n".to_owned();
@@ -117,7 +117,7 @@ fn it_does_not_matter_where_a_stream_is_cut() {
             let text = text.replace('\n', line_end);
             let expected = stream(&text, true);
             for first in 0..=text.len() {
-                // A stride that hits every second place within a few rounds keeps this quick.
+                // A varying stride covers every second place within a few rounds and keeps the test quick.
                 for second in (first..=text.len()).step_by(1 + first % 3) {
                     let (head, tail) = text.as_bytes().split_at(second);
                     let chunks = [&head[..first], &head[first..], tail];
@@ -134,15 +134,15 @@ fn a_chunk_in_which_nothing_changes_is_passed_on_without_a_copy() {
     let mut observer = observer(true);
     let chunk = Bytes::from(delta(SLUG, json!({"content": "a"})).repeat(5) + ": ping\n\n");
     for _ in 0..3 {
-        let fed = observer.feed(chunk.clone()).unwrap();
-        assert_eq!((fed.pass.as_ptr(), fed.pass.len()), (chunk.as_ptr(), chunk.len()));
+        let observed = observer.feed(chunk.clone()).unwrap();
+        assert_eq!((observed.pass.as_ptr(), observed.pass.len()), (chunk.as_ptr(), chunk.len()));
     }
     assert_eq!(observer.text_bytes(), 15);
 }
 
 #[test]
-fn frames_that_begin_alike_are_read_alike() {
-    // The name of the model is known from the frame before; then it is another one, longer, a prefix, gone.
+fn frames_with_a_common_prefix_are_read_like_others() {
+    // The first frame teaches the prefix. In the others, the name is different, longer, shorter or missing.
     let frame = |model: &str, more: &str| format!("data: {{\"id\":\"1\",\"model\":{model}{more}}}\n\n");
     let slug = format!("\"{SLUG}\"");
     for (models, expected) in [
@@ -161,7 +161,7 @@ fn frames_that_begin_alike_are_read_alike() {
 }
 
 #[test]
-fn a_known_beginning_does_not_excuse_what_follows() {
+fn the_rest_of_a_frame_with_a_common_prefix_is_validated() {
     let good = "data: {\"model\":\"a\",\"x\":1}\n\n";
     for bad in
         ["data: {\"model\":\"a\"", "data: {\"model\":\"a\"x}", "data: {\"model\":\"a\",}", "data: {\"model\":\"a\"}}"]
@@ -224,40 +224,40 @@ fn generated_text_is_counted_and_nothing_else() {
     ] {
         let choices =
             json!({"choices": [{"delta": delta, "logprobs": {"content": [{"token": "abc"}]}}, {"message": delta}]});
-        assert_eq!(stream(&format!("data: {choices}\n\n"), false).seen.text_bytes, 2 * bytes, "{choices}");
+        assert_eq!(stream(&format!("data: {choices}\n\n"), false).facts.text_bytes, 2 * bytes, "{choices}");
         let choices = choices.to_string();
         for size in [1, 7, choices.len()] {
-            let (_, seen) = pieces(Route::ChatCompletions, choices.as_bytes().chunks(size));
-            assert_eq!(seen.text_bytes, 2 * bytes, "in pieces of {size} bytes: {choices}");
+            let (_, facts) = pieces(Route::ChatCompletions, choices.as_bytes().chunks(size));
+            assert_eq!(facts.text_bytes, 2 * bytes, "in pieces of {size} bytes: {choices}");
         }
     }
-    assert_eq!(stream("data: {\"choices\":[{\"text\":\"abc\"},{\"text\":\"d\"}]}\n\n", false).seen.text_bytes, 4);
+    assert_eq!(stream("data: {\"choices\":[{\"text\":\"abc\"},{\"text\":\"d\"}]}\n\n", false).facts.text_bytes, 4);
 }
 
 #[test]
-fn a_report_is_found_beside_the_choices_and_else_in_them() {
+fn a_report_in_a_choice_counts_if_there_is_no_other() {
     let frame = |data: &str| format!("data: {data}\n\n");
     let tokens = |input, output| Some(Usage { input, output, cached: 0 });
     let in_choice = r#"{"choices":[{"delta":{"content":"a"},"usage":{"prompt_tokens":9,"completion_tokens":1}}]}"#;
     let beside = r#"{"choices":[],"usage":{"prompt_tokens":8,"completion_tokens":5}}"#;
-    let seen = |frames: &[&str]| stream(&frames.iter().map(|data| frame(data)).collect::<String>(), false).seen;
-    assert_eq!(seen(&[in_choice]).usage(), tokens(9, 1));
-    assert_eq!(seen(&[in_choice, beside]).usage(), tokens(8, 5));
-    assert_eq!(seen(&[beside, in_choice]).usage(), tokens(8, 5));
+    let facts = |frames: &[&str]| stream(&frames.iter().map(|data| frame(data)).collect::<String>(), false).facts;
+    assert_eq!(facts(&[in_choice]).usage(), tokens(9, 1));
+    assert_eq!(facts(&[in_choice, beside]).usage(), tokens(8, 5));
+    assert_eq!(facts(&[beside, in_choice]).usage(), tokens(8, 5));
     let both = r#"{"usage":{"prompt_tokens":8},"choices":[{"usage":{"prompt_tokens":9,"completion_tokens":1}}]}"#;
-    assert_eq!(seen(&[both]).usage(), None, "the one beside them counts, and tells no output");
+    assert_eq!(facts(&[both]).usage(), None, "the report outside the choices counts, and has no output");
     let null = r#"{"usage":null,"choices":[{"usage":{"prompt_tokens":9,"completion_tokens":1}}]}"#;
-    assert_eq!(seen(&[null, null]).usage(), tokens(9, 1));
+    assert_eq!(facts(&[null, null]).usage(), tokens(9, 1));
     for large in [in_choice, both, null] {
         for size in [1, 7, large.len()] {
             let (_, in_pieces) = pieces(Route::ChatCompletions, large.as_bytes().chunks(size));
-            assert_eq!(in_pieces.usage(), seen(&[large]).usage(), "in pieces of {size} bytes: {large}");
+            assert_eq!(in_pieces.usage(), facts(&[large]).usage(), "in pieces of {size} bytes: {large}");
         }
     }
 }
 
 #[test]
-fn what_follows_the_latest_report_of_output_is_unreported() {
+fn text_after_the_latest_report_of_output_is_unreported() {
     let report =
         |output: u64| format!("data: {{\"usage\":{{\"prompt_tokens\":9,\"completion_tokens\":{output}}}}}\n\n");
     let text = delta(SLUG, json!({"content": "abcd"}));
@@ -268,13 +268,13 @@ fn what_follows_the_latest_report_of_output_is_unreported() {
         ([text.clone(), text.clone(), report(0)], 8),
         ([text.clone(), report(1), report(0)], 0),
     ] {
-        let seen = stream(&frames.concat(), false).seen;
-        assert_eq!(seen.text_bytes - seen.reported_bytes, unreported, "{frames:?}");
+        let facts = stream(&frames.concat(), false).facts;
+        assert_eq!(facts.text_bytes - facts.reported_bytes, unreported, "{frames:?}");
     }
 }
 
 #[test]
-fn a_stream_has_content_from_the_first_thing_that_is_for_the_customer() {
+fn a_stream_has_content_once_it_holds_something_for_the_customer() {
     for (data, expected) in [
         (r#"{"choices":[{"delta":{"role":"assistant","content":""},"finish_reason":null}]}"#, false),
         (
@@ -296,7 +296,7 @@ fn a_stream_has_content_from_the_first_thing_that_is_for_the_customer() {
         (r#"{"choices":[],"usage":{"prompt_tokens":1}}"#, true),
         (r#"{"choices":[{"delta":{"content":"a"},"logprobs":NaN}]}"#, true),
     ] {
-        assert_eq!(stream(&format!("data: {data}\n\n"), false).seen.content, expected, "{data}");
+        assert_eq!(stream(&format!("data: {data}\n\n"), false).facts.has_content, expected, "{data}");
     }
 }
 
@@ -316,7 +316,7 @@ fn a_stream_has_finished_when_all_its_choices_have() {
     assert_eq!(finished(&[&frame(1, "null"), &one], 2), (false, false));
     assert_eq!(finished(&[&one, &one], 2), (false, true));
     assert_eq!(finished(&[&one, &other], 2), (true, true));
-    assert_eq!(finished(&[&one, USAGE], 2), (true, true), "the server gave fewer than it was asked for");
+    assert_eq!(finished(&[&one, USAGE], 2), (true, true), "the server returned fewer choices than requested");
     assert_eq!(finished(&[&frame(1, "null"), &one, USAGE], 2), (false, false));
     assert_eq!(finished(&[&frame(0, "null"), DONE], 1), (false, true));
 }
@@ -327,7 +327,7 @@ fn embeddings_have_no_output() {
     let body = r#"{"model":"e","data":[{"embedding":[0.5,-1e-3]}],"usage":{"prompt_tokens":8,"completion_tokens":3}}"#;
     assert_eq!(observer.whole(Bytes::from_static(body.as_bytes())), body.replace("\"e\"", "\"acme/chat\""));
     assert_eq!(observer.report().usage(Route::Embeddings), Some(Usage { input: 8, output: 0, cached: 0 }));
-    assert!(observer.saw_content());
+    assert!(observer.has_content());
 }
 
 #[test]
@@ -340,8 +340,8 @@ fn a_whole_answer_is_rewritten_and_metered() {
     };
     let mut observer = observer(false);
     assert_eq!(observer.whole(body("llama").into()), body(SLUG));
-    assert_eq!((observer.text_bytes(), observer.is_whole(), observer.saw_error()), (6, true, false));
-    assert_eq!(observer.seen.usage(), Some(Usage { input: 3, output: 2, cached: 0 }));
+    assert_eq!((observer.text_bytes(), observer.is_whole(), observer.has_error()), (6, true, false));
+    assert_eq!(observer.facts.usage(), Some(Usage { input: 3, output: 2, cached: 0 }));
     let same = Bytes::from(body(SLUG));
     assert_eq!(observer.whole(same.clone()).as_ptr(), same.as_ptr());
     for other in ["", "<html>", "[1]", "{\"model\":null}"] {
@@ -350,23 +350,23 @@ fn a_whole_answer_is_rewritten_and_metered() {
 }
 
 #[test]
-fn what_is_almost_json_is_rewritten_and_metered_too() {
+fn invalid_json_is_rewritten_and_measured_too() {
     let mut whole = observer(false);
     let body = r#"{"model":"llama","choices":[{"message":{"content":"hi"},"logprobs":NaN}],"usage":{"prompt_tokens":3,"completion_tokens":2}}"#;
     assert_eq!(whole.whole(Bytes::from_static(body.as_bytes())), body.replace("llama", SLUG));
-    assert_eq!(whole.seen.usage(), Some(Usage { input: 3, output: 2, cached: 0 }));
+    assert_eq!(whole.facts.usage(), Some(Usage { input: 3, output: 2, cached: 0 }));
     let mut half = observer(false);
     half.whole(Bytes::from_static(br#"{"model":"llama","choices":[{"message":{"content":"eight by"}}],"usa"#));
-    assert_eq!((half.text_bytes(), half.seen.usage()), (8, None));
-    assert_eq!((whole.saw_answer(), half.saw_answer()), (true, false));
+    assert_eq!((half.text_bytes(), half.facts.usage()), (8, None));
+    assert_eq!((whole.has_answer(), half.has_answer()), (true, false));
 }
 
 #[test]
-fn a_document_is_an_answer_if_it_holds_what_its_route_answers_with() {
+fn a_document_is_an_answer_if_it_has_the_form_of_its_route() {
     let is_answer = |route, body: &'static str| {
         let mut observer = Observer::new(route, SLUG, false);
         observer.whole(Bytes::from_static(body.as_bytes()));
-        observer.saw_answer()
+        observer.has_answer()
     };
     for (body, chat, vectors) in [
         (r#"{"choices":[{"message":{"content":""}}]}"#, true, true),
@@ -387,19 +387,19 @@ fn a_document_is_an_answer_if_it_holds_what_its_route_answers_with() {
 }
 
 #[test]
-fn a_finish_reason_without_a_word_is_none() {
+fn an_empty_finish_reason_does_not_count() {
     for (reason, counts) in [("\"stop\"", true), ("\"\"", false), ("\"null\"", false), ("null", false)] {
         let choice = format!(r#"{{"choices":[{{"text":"","finish_reason":{reason}}}]"#);
         for frame in [format!("{choice}}}"), choice.clone() + ",\"x\":NaN}", choice.clone(), choice + "}}"] {
             let mut observer = observer(false);
             observer.feed(format!("data: {frame}\n\n").into()).unwrap();
-            assert_eq!((observer.has_finished(1), observer.saw_content()), (counts, counts), "{frame}");
+            assert_eq!((observer.has_finished(1), observer.has_content()), (counts, counts), "{frame}");
         }
     }
 }
 
 #[test]
-fn an_upstreams_error_is_handed_over_and_not_passed_on() {
+fn an_upstream_error_is_returned_and_not_passed_on() {
     for payload in [
         r#"{"error":{"message":"llama at 10.0.0.7 ran out of memory","code":500}}"#,
         r#"{"error":"llama failed"}"#,
@@ -422,11 +422,11 @@ fn an_upstreams_error_is_handed_over_and_not_passed_on() {
         let text = before.clone() + "data: " + payload + "\n\n" + STOP + DONE;
         for outcome in [stream(&text, false), stream_of(observer(false), text.as_bytes().chunks(1))] {
             assert_eq!((&*outcome.pass, &*outcome.terminal), (&*before, ""), "it ends the stream: {payload}");
-            assert_eq!((outcome.error.unwrap(), outcome.seen.error), (Bytes::from(payload), true));
+            assert_eq!((outcome.error.unwrap(), outcome.facts.has_error), (Bytes::from(payload), true));
         }
         let mut alone = observer(false);
         alone.feed(format!("data: {payload}\n\n").into()).unwrap();
-        assert!(!alone.saw_content(), "{payload}");
+        assert!(!alone.has_content(), "{payload}");
     }
     for (text, error) in [
         ("{\"error\":\"x\"}\n\n", "{\"error\":\"x\"}\n\n"),
@@ -448,12 +448,12 @@ fn an_upstreams_error_is_handed_over_and_not_passed_on() {
     ] {
         let frame = format!("data: {fine}\n\n");
         let outcome = stream(&frame, false);
-        assert_eq!((outcome.pass, outcome.error, outcome.seen.error), (frame, None, false));
+        assert_eq!((outcome.pass, outcome.error, outcome.facts.has_error), (frame, None, false));
     }
 }
 
 #[test]
-fn what_is_no_json_is_passed_on_under_the_slug() {
+fn invalid_json_is_passed_on_under_the_slug() {
     for data in ["", "hello", "[1]", "\u{feff}"] {
         let frame = format!("data: {data}\n\n");
         assert_eq!(stream(&frame, true).pass, frame);
@@ -467,50 +467,50 @@ fn what_is_no_json_is_passed_on_under_the_slug() {
         assert_eq!(stream(&format!("data: {data}\n\n"), true).pass, format!("data: {expected}\n\n"));
     }
     let mut latin = observer(true);
-    let fed = latin.feed(Bytes::from_static(b"data: {\"model\":\"llama\",\"x\":\"\xff\"}\n\n")).unwrap();
-    assert_eq!(fed.pass, &b"data: {\"model\":\"acme/chat\",\"x\":\"\xff\"}\n\n"[..]);
+    let observed = latin.feed(Bytes::from_static(b"data: {\"model\":\"llama\",\"x\":\"\xff\"}\n\n")).unwrap();
+    assert_eq!(observed.pass, &b"data: {\"model\":\"acme/chat\",\"x\":\"\xff\"}\n\n"[..]);
     let damaged = "data: {\"choices\":[{\"delta\":{\"content\":\"abc\"},\"logprobs\":NaN}],\"model\":\"llama\",\"usage\":\
                    {\"prompt_tokens\":9,\"completion_tokens\":2}}\n\n";
     let outcome = stream(damaged, true);
-    assert_eq!((outcome.pass, outcome.seen.text_bytes), (damaged.replace("llama", SLUG), 3));
-    assert_eq!(outcome.seen.usage(), Some(Usage { input: 9, output: 2, cached: 0 }));
+    assert_eq!((outcome.pass, outcome.facts.text_bytes), (damaged.replace("llama", SLUG), 3));
+    assert_eq!(outcome.facts.usage(), Some(Usage { input: 9, output: 2, cached: 0 }));
 }
 
 #[test]
 fn everything_from_the_terminal_event_on_is_held() {
     let mut observer = observer(true);
-    let fed = observer.feed(Bytes::from(STOP.to_owned() + DONE + ": bye\n\n")).unwrap();
-    assert_eq!((fed.pass, fed.terminal.unwrap()), (Bytes::from(STOPPED), Bytes::from(DONE.to_owned() + ": bye\n\n")));
-    assert!(observer.saw_terminal());
-    let fed = observer.feed(Bytes::from(STOP.to_owned() + USAGE + ": later")).unwrap();
-    assert_eq!((fed.pass, fed.terminal.unwrap()), (Bytes::new(), Bytes::from(STOPPED)));
-    assert_eq!(observer.finish(), Fed::default());
+    let observed = observer.feed(Bytes::from(STOP.to_owned() + DONE + ": bye\n\n")).unwrap();
+    assert_eq!((observed.pass, observed.terminal.unwrap()), (Bytes::from(STOPPED), Bytes::from(DONE.to_owned() + ": bye\n\n")));
+    assert!(observer.has_terminal());
+    let observed = observer.feed(Bytes::from(STOP.to_owned() + USAGE + ": later")).unwrap();
+    assert_eq!((observed.pass, observed.terminal.unwrap()), (Bytes::new(), Bytes::from(STOPPED)));
+    assert_eq!(observer.finish(), ObservedChunk::default());
 }
 
 #[test]
-fn a_last_frame_without_its_empty_line_counts_if_it_is_whole() {
+fn a_complete_last_frame_counts_without_its_empty_line() {
     for ending in ["", "\n", "\r\n", "\r"] {
         let outcome = stream(&format!("{STOP}data: [DONE]{ending}"), true);
         assert_eq!((outcome.pass.as_str(), outcome.terminal), (STOPPED, format!("data: [DONE]{ending}")));
         let outcome = stream(&format!("{}{ending}", STOP.trim_end()), true);
         assert_eq!(outcome.pass, format!("{}{ending}", STOPPED.trim_end()));
         let outcome = stream(&format!("{STOP}{}{ending}", USAGE.trim_end()), true);
-        assert_eq!((outcome.pass.as_str(), outcome.seen.usage().is_some()), (STOPPED, true));
+        assert_eq!((outcome.pass.as_str(), outcome.facts.usage().is_some()), (STOPPED, true));
     }
     for half in ["da", ": comment", "data: {\"model\":\"lla", "data: [DON", "event: x\n"] {
         assert_eq!(stream(&(STOP.to_owned() + half), true).pass, STOPPED);
     }
 }
 
-/// What comes of a JSON answer in these pieces.
-fn pieces<'a>(route: Route, pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<u8>, Seen) {
+/// The result of observing a JSON answer in these pieces.
+fn pieces<'a>(route: Route, pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<u8>, AnswerFacts) {
     let mut observer = Observer::new(route, SLUG, false);
     let mut out = Vec::new();
     for piece in pieces {
         out.extend_from_slice(&observer.piece(Bytes::copy_from_slice(piece)));
     }
-    assert_eq!(observer.finish(), Fed::default());
-    (out, observer.seen)
+    assert_eq!(observer.finish(), ObservedChunk::default());
+    (out, observer.facts)
 }
 
 const LARGE: [&str; 4] = [
@@ -524,12 +524,12 @@ const LARGE: [&str; 4] = [
 ];
 
 #[test]
-fn a_large_answer_comes_out_as_it_would_whole() {
+fn a_large_answer_is_treated_like_a_small_one() {
     for route in [Route::ChatCompletions, Route::Embeddings] {
         for body in LARGE {
             let mut observer = Observer::new(route, SLUG, false);
-            let expected = (observer.whole(Bytes::from_static(body.as_bytes())).to_vec(), observer.seen.metered());
-            let metered = |(out, seen): (Vec<u8>, Seen)| (out, seen.metered());
+            let expected = (observer.whole(Bytes::from_static(body.as_bytes())).to_vec(), observer.facts.metered());
+            let metered = |(out, facts): (Vec<u8>, AnswerFacts)| (out, facts.metered());
             assert_eq!(metered(pieces(route, [body.as_bytes()])), expected);
             assert_eq!(metered(pieces(route, body.as_bytes().chunks(1))), expected);
             for first in 0..=body.len() {
@@ -545,11 +545,11 @@ fn a_large_answer_comes_out_as_it_would_whole() {
 #[test]
 fn reports_are_merged_wherever_a_large_answer_is_cut() {
     let body = r#"{"usage":{"prompt_tokens":8,"completion_tokens":4},"x":1,"usage":{"prompt_tokens":9}}"#;
-    let (_, seen) = pieces(Route::ChatCompletions, [body.as_bytes()]);
-    assert_eq!(seen.usage(), Some(Usage { input: 9, output: 4, cached: 0 }));
+    let (_, facts) = pieces(Route::ChatCompletions, [body.as_bytes()]);
+    assert_eq!(facts.usage(), Some(Usage { input: 9, output: 4, cached: 0 }));
     for cut in 0..body.len() {
         let (head, tail) = body.as_bytes().split_at(cut);
-        assert_eq!(pieces(Route::ChatCompletions, [head, tail]).1.report, seen.report, "cut at {cut}");
+        assert_eq!(pieces(Route::ChatCompletions, [head, tail]).1.report, facts.report, "cut at {cut}");
     }
 }
 
@@ -563,21 +563,21 @@ fn a_large_answer_is_passed_on_without_a_copy_and_without_waiting() {
 }
 
 #[test]
-fn what_is_held_of_a_large_answer_is_bounded() {
+fn the_memory_for_a_large_answer_is_bounded() {
     let body =
         format!(r#"{{"model":"{}","usage":{{"a":"{}","prompt_tokens":1}}}}"#, "m".repeat(5000), "u".repeat(1 << 20));
-    let (out, seen) = pieces(Route::Embeddings, body.as_bytes().chunks(100));
-    assert_eq!((String::from_utf8(out).unwrap(), seen.report), (body, Report::default()));
+    let (out, facts) = pieces(Route::Embeddings, body.as_bytes().chunks(100));
+    assert_eq!((String::from_utf8(out).unwrap(), facts.report), (body, Report::default()));
     let escapes = format!(r#"{{"x":{{}},"model":"{}","usage":{{"prompt_tokens":1}}}}"#, r#"\\\"\u0022"#.repeat(500));
     for size in 1..12 {
-        let (out, seen) = pieces(Route::Embeddings, escapes.as_bytes().chunks(size));
-        assert_eq!((out, seen.report.is_empty()), (escapes.clone().into_bytes(), false));
+        let (out, facts) = pieces(Route::Embeddings, escapes.as_bytes().chunks(size));
+        assert_eq!((out, facts.report.is_empty()), (escapes.clone().into_bytes(), false));
     }
     let keys = format!(r#"{{"{}model":"x","{}":"y"}}"#, "k".repeat(1000), "\\u006d".repeat(1000));
     assert_eq!(pieces(Route::Embeddings, keys.as_bytes().chunks(7)).0, keys.as_bytes());
 }
 
-/// `value` with what an answer would hold put into it.
+/// An answer with members that are read and members that are not.
 fn any_answer() -> impl Strategy<Value = Value> {
     let model = prop_oneof![Just(json!(SLUG)), Just(json!("llama")), ".{0,4}".prop_map(Value::from), Just(Value::Null)];
     let name = "(content|reasoning|reasoning_details|thinking|refusal|text|summary|arguments|name|usage|x)";
@@ -612,7 +612,7 @@ fn any_answer() -> impl Strategy<Value = Value> {
 
 proptest! {
     #[test]
-    fn an_answer_changes_in_its_model_only(answer in any_answer(), cuts in prop::collection::vec(any::<prop::sample::Index>(), 3)) {
+    fn only_the_model_of_an_answer_changes(answer in any_answer(), cuts in prop::collection::vec(any::<prop::sample::Index>(), 3)) {
         let body = Bytes::from(answer.to_string());
         // As read back: floats may differ in the last digit from what was written.
         let mut expected: Value = serde_json::from_slice(&body).unwrap();
@@ -628,38 +628,38 @@ proptest! {
         let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(body.len())).collect();
         cuts.sort_unstable();
         let parts = [&body[..cuts[0]], &body[cuts[0]..cuts[1]], &body[cuts[1]..cuts[2]], &body[cuts[2]..]];
-        let (piecewise, seen) = pieces(Route::ChatCompletions, parts);
+        let (piecewise, facts) = pieces(Route::ChatCompletions, parts);
         prop_assert_eq!(&piecewise, &out);
-        prop_assert_eq!(seen.metered(), whole.seen.metered());
+        prop_assert_eq!(facts.metered(), whole.facts.metered());
 
         let streamed = stream_of(observer(false), [b"data: ", parts[0], parts[1], parts[2], parts[3], b"\n\n"]);
         prop_assert_eq!(streamed.pass.as_bytes(), [b"data: ", &out[..], b"\n\n"].concat());
-        prop_assert_eq!(Seen { reported_bytes: 0, ..streamed.seen }, whole.seen);
+        prop_assert_eq!(AnswerFacts { reported_bytes: 0, ..streamed.facts }, whole.facts);
     }
 
     #[test]
-    fn no_bytes_make_it_panic(chunks in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..60), 0..6)) {
-        let (mut stream, mut big) = (observer(true), observer(true));
+    fn no_bytes_cause_a_panic(chunks in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..60), 0..6)) {
+        let (mut stream, mut large) = (observer(true), observer(true));
         for chunk in chunks {
             let chunk = Bytes::from(chunk);
             let _ = stream.feed(chunk.clone());
-            big.piece(chunk.clone());
+            large.piece(chunk.clone());
             observer(true).whole(chunk);
         }
         stream.finish();
     }
 
     #[test]
-    fn no_soup_makes_it_panic(
-        soup in r#"(data: |event: error\n|\n|\r|\{|\}|\[|\]|,|:|"model"|"choices"|"usage"|"delta"|"content"|"x"|"\\u00|\[DONE\]|\\|0){0,40}"#,
+    fn no_mix_of_tokens_causes_a_panic(
+        tokens in r#"(data: |event: error\n|\n|\r|\{|\}|\[|\]|,|:|"model"|"choices"|"usage"|"delta"|"content"|"x"|"\\u00|\[DONE\]|\\|0){0,40}"#,
         cut: prop::sample::Index,
     ) {
-        let (head, tail) = soup.as_bytes().split_at(cut.index(soup.len() + 1));
-        let (mut stream, mut big) = (observer(true), observer(true));
+        let (head, tail) = tokens.as_bytes().split_at(cut.index(tokens.len() + 1));
+        let (mut stream, mut large) = (observer(true), observer(true));
         for chunk in [head, tail] {
             let chunk = Bytes::copy_from_slice(chunk);
             stream.feed(chunk.clone()).unwrap();
-            big.piece(chunk);
+            large.piece(chunk);
         }
         stream.finish();
     }

@@ -1,0 +1,345 @@
+//! Reads one JSON document of an answer: a whole answer, or the data of a frame.
+
+use std::ops::Range;
+
+use super::{
+    Slug,
+    choices::Choices,
+    facts::{Answers, DocumentFacts},
+    key::Key,
+};
+use crate::{
+    domain::route::Route,
+    upstream::{
+        json::{Event, Invalid, Kind, Reader, whole_number},
+        usage::Report,
+    },
+};
+
+/// A common prefix that is longer than this, in bytes, is not remembered.
+const MAX_PREFIX: usize = 1024;
+
+/// The prefix that the frames of a stream have in common, up to and including the model's name. It is read only once.
+#[derive(Debug, Default)]
+pub(super) struct CommonPrefix {
+    bytes: Vec<u8>,
+    /// The place of the model's name, if it must be rewritten.
+    model: Option<Range<usize>>,
+}
+
+/// Reads a document and collects its facts.
+pub(super) struct DocumentReader<'a> {
+    route: Route,
+    slug: &'a Slug,
+    // The places of models' names that must be rewritten, in ascending order.
+    models: &'a mut Vec<Range<usize>>,
+    choices: &'a mut Choices,
+    pub(super) facts: DocumentFacts,
+}
+
+impl<'a> DocumentReader<'a> {
+    pub(super) fn new(
+        route: Route,
+        slug: &'a Slug,
+        models: &'a mut Vec<Range<usize>>,
+        choices: &'a mut Choices,
+    ) -> Self {
+        Self { route, slug, models, choices, facts: DocumentFacts::default() }
+    }
+
+    /// Reads strict JSON to its end. After an `Err`, `facts` holds the facts before the fault.
+    pub(super) fn read(&mut self, document: &[u8]) -> Result<(), Invalid> {
+        let mut reader = Reader::new(document)?;
+        self.outermost(&mut reader)?;
+        reader.end()
+    }
+
+    /// Reads a frame's document like [`Self::read`], but skips the prefix if the frame begins with it. Otherwise learns
+    /// the prefix from this frame.
+    pub(super) fn read_after(&mut self, prefix: &mut CommonPrefix, document: &[u8]) -> Result<(), Invalid> {
+        if prefix.bytes.is_empty() || !document.starts_with(&prefix.bytes) {
+            return self.learn(prefix, document);
+        }
+        self.models.extend(prefix.model.clone());
+        let mut reader = Reader::resume(document, prefix.bytes.len())?;
+        reader.more_members(|reader, key| self.member(reader, key).map(drop))?;
+        reader.end()
+    }
+
+    /// Reads a document again that is not strict JSON, as [`Reader::lenient`] does.
+    pub(super) fn read_leniently(&mut self, document: &[u8]) -> Result<(), Invalid> {
+        self.models.clear();
+        self.facts = DocumentFacts::default();
+        let mut reader = Reader::lenient(document);
+        self.outermost(&mut reader)?;
+        reader.end()
+    }
+
+    fn learn(&mut self, prefix: &mut CommonPrefix, document: &[u8]) -> Result<(), Invalid> {
+        let mut reader = Reader::new(document)?;
+        if reader.kind()? != Kind::Object {
+            self.outermost(&mut reader)?;
+            return reader.end();
+        }
+        // Whether every member so far can be skipped in the next frame.
+        let mut is_skippable = true;
+        reader.members(|reader, key| {
+            let kind = self.member(reader, key)?;
+            if kind == Member::Model && is_skippable && reader.pos() <= MAX_PREFIX {
+                prefix.bytes.clear();
+                prefix.bytes.extend_from_slice(&document[..reader.pos()]);
+                prefix.model = self.models.first().cloned();
+            }
+            is_skippable &= kind == Member::Unknown;
+            Ok::<(), Invalid>(())
+        })?;
+        reader.end()
+    }
+
+    fn outermost(&mut self, reader: &mut Reader<'_>) -> Result<(), Invalid> {
+        match reader.kind()? {
+            Kind::Array => self.list(reader),
+            _ => reader.members(|reader, key| self.member(reader, key).map(drop)),
+        }
+    }
+
+    /// A list is not an answer, but Gemini's errors come in one.
+    fn list(&mut self, reader: &mut Reader<'_>) -> Result<(), Invalid> {
+        reader.elements(|reader| {
+            reader.members(|reader, key| match key {
+                b"error" | b"errors" | b"detail" => self.other_member(reader, key).map(drop),
+                _ => reader.skip(),
+            })
+        })
+    }
+
+    fn member(&mut self, reader: &mut Reader<'_>, key: &[u8]) -> Result<Member, Invalid> {
+        match Key::named(key) {
+            Key::Model => return self.model(reader),
+            Key::Choices => {
+                self.facts.answers = match reader.kind()? {
+                    Kind::Null => Answers::Absent,
+                    Kind::Array => Answers::Empty,
+                    _ => Answers::Some,
+                };
+                reader.elements(|reader| self.choice(reader))?;
+            }
+            Key::Usage => self.facts.report = Report::read(reader)?.or(self.facts.report),
+            Key::Response | Key::Message => reader.members(|reader, key| match Key::named(key) {
+                Key::Model => self.model(reader).map(drop),
+                _ => reader.skip(),
+            })?,
+            _ => return self.other_member(reader, key),
+        }
+        Ok(Member::Known)
+    }
+
+    /// A member that only this reader knows.
+    fn other_member(&mut self, reader: &mut Reader<'_>, key: &[u8]) -> Result<Member, Invalid> {
+        match key {
+            b"data" if !self.route.generates() => {
+                if reader.kind()? == Kind::Array {
+                    self.facts.answers = Answers::Some;
+                }
+                self.facts.has_content |= is_something(reader)?;
+            }
+            b"error" => return note_error(reader, &mut self.facts.has_error),
+            // The errors of FastAPI and Cloudflare.
+            b"detail" | b"errors" => return note_error(reader, &mut self.facts.has_complaint),
+            b"object" | b"type" if reader.kind()? == Kind::String => {
+                let is_error = reader.string()?.is("error");
+                self.facts.has_error |= is_error;
+                return Ok(if is_error { Member::Known } else { Member::Unknown });
+            }
+            _ => {
+                reader.skip()?;
+                return Ok(Member::Unknown);
+            }
+        }
+        Ok(Member::Known)
+    }
+
+    fn model(&mut self, reader: &mut Reader<'_>) -> Result<Member, Invalid> {
+        if reader.kind()? != Kind::String {
+            reader.skip()?;
+            return Ok(Member::Known);
+        }
+        let model = reader.string()?;
+        if !model.is(&self.slug.name) {
+            self.models.push(model.span());
+        }
+        Ok(Member::Model)
+    }
+
+    fn choice(&mut self, reader: &mut Reader<'_>) -> Result<(), Invalid> {
+        self.facts.answers = Answers::Some;
+        let (mut index, mut is_finished) = (0, false);
+        reader.members(|reader, key| match Key::named(key) {
+            Key::Delta | Key::Message => self.message(reader),
+            Key::Text => self.text(reader),
+            Key::FinishReason => {
+                match reader.kind()? {
+                    Kind::String => is_finished |= is_reason(&reader.string()?.bytes()),
+                    _ => reader.skip()?,
+                }
+                Ok(())
+            }
+            Key::Usage => {
+                self.facts.choice_report = Report::read(reader)?.or(self.facts.choice_report);
+                Ok(())
+            }
+            _ => match key {
+                b"index" if reader.kind()? == Kind::Number => {
+                    index = whole_number(reader.number()?).unwrap_or(0);
+                    Ok(())
+                }
+                b"error" => note_error(reader, &mut self.facts.has_error).map(drop),
+                _ => reader.skip(),
+            },
+        })?;
+        self.choices.mark(index, is_finished);
+        self.facts.has_finish_reason |= is_finished;
+        Ok(())
+    }
+
+    fn message(&mut self, reader: &mut Reader<'_>) -> Result<(), Invalid> {
+        // Some servers send the same reasoning under several names: only the longest counts.
+        let mut reasoning = 0;
+        let read = reader.members(|reader, key| {
+            match Key::named(key) {
+                Key::Content => self.text(reader)?,
+                Key::Reasoning(_) => {
+                    let TextLength { text, summary } = text_length(reader, Key::is_part_of_reasoning)?;
+                    reasoning = reasoning.max(text).max(summary);
+                }
+                Key::Audio => self.audio(reader)?,
+                Key::FunctionCall => self.function(reader)?,
+                Key::ToolCalls => reader.elements(|reader| {
+                    self.facts.has_content = true;
+                    reader.members(|reader, key| match Key::named(key) {
+                        Key::Function => self.function(reader),
+                        _ => reader.skip(),
+                    })
+                })?,
+                _ if key == b"role" => reader.skip()?,
+                _ => self.facts.has_content |= is_something(reader)?,
+            }
+            Ok(())
+        });
+        self.facts.add_text(reasoning);
+        read
+    }
+
+    fn function(&mut self, reader: &mut Reader<'_>) -> Result<(), Invalid> {
+        reader.members(|reader, key| match (Key::named(key), reader.kind()?) {
+            // Some servers send the arguments as JSON instead of a string.
+            (Key::Arguments, Kind::Object | Kind::Array) => {
+                self.facts.add_text(reader.span()?.len() as u64);
+                Ok(())
+            }
+            (Key::Name | Key::Arguments, _) => self.text(reader),
+            _ => reader.skip(),
+        })
+    }
+
+    fn audio(&mut self, reader: &mut Reader<'_>) -> Result<(), Invalid> {
+        reader.members(|reader, key| match Key::named(key) {
+            Key::Transcript => self.text(reader),
+            _ => {
+                self.facts.has_content |= is_something(reader)?;
+                Ok(())
+            }
+        })
+    }
+
+    fn text(&mut self, reader: &mut Reader<'_>) -> Result<(), Invalid> {
+        let TextLength { text, .. } = text_length(reader, Key::is_part)?;
+        self.facts.add_text(text);
+        Ok(())
+    }
+}
+
+/// The kind of a member of the outermost object.
+#[derive(PartialEq, Eq)]
+enum Member {
+    /// The model's name.
+    Model,
+    /// Another member that is read.
+    Known,
+    Unknown,
+}
+
+/// Whether the text of a `finish_reason` is a reason. Some servers send `""` or `"null"` until there is one.
+pub(super) fn is_reason(text: &[u8]) -> bool {
+    !matches!(text, b"" | b"null")
+}
+
+/// Reads the value of an error and sets `is_error` if it is one. If there is no error, some servers send 0, `false` or an
+/// empty value. A value that is cut off is an error.
+fn note_error(reader: &mut Reader<'_>, is_error: &mut bool) -> Result<Member, Invalid> {
+    let kind = reader.kind()?;
+    let at = reader.pos();
+    let found = is_something(reader);
+    let is_zero = kind == Kind::Number && reader.read(&(at..reader.pos())) == Some(b"0");
+    let is_one = found.unwrap_or(!matches!(kind, Kind::Null | Kind::False)) && !is_zero;
+    *is_error |= is_one;
+    found.map(|_| if is_one { Member::Known } else { Member::Unknown })
+}
+
+/// The places of the errors in an answer: beside the choices and inside them.
+pub(super) fn errors(answer: &[u8]) -> Result<Vec<Range<usize>>, Invalid> {
+    let mut errors = Vec::new();
+    let mut note = |reader: &mut Reader<'_>| {
+        reader.kind()?;
+        let start = reader.pos();
+        let mut is_error = false;
+        note_error(reader, &mut is_error)?;
+        errors.extend(is_error.then_some(start..reader.pos()));
+        Ok(())
+    };
+    Reader::lenient(answer).members(|reader, key| match key {
+        b"error" => note(reader),
+        b"choices" => reader.elements(|reader| {
+            reader.members(|reader, key| if key == b"error" { note(reader) } else { reader.skip() })
+        }),
+        _ => reader.skip(),
+    })?;
+    Ok(errors)
+}
+
+/// Skips a value. Returns whether it is anything but `null`, `false` or empty.
+fn is_something(reader: &mut Reader<'_>) -> Result<bool, Invalid> {
+    let kind = reader.kind()?;
+    let at = reader.span()?;
+    Ok(match kind {
+        Kind::Null | Kind::False => false,
+        Kind::String | Kind::Array | Kind::Object => at.len() > 2,
+        Kind::True | Kind::Number => true,
+    })
+}
+
+/// The length of a text, in bytes of UTF-8. A text is a string, or an array or object whose parts are strings.
+#[derive(Debug, Clone, Copy, Default)]
+struct TextLength {
+    text: u64,
+    /// The summaries of reasoning, which some servers send beside it or instead of it.
+    summary: u64,
+}
+
+fn text_length(reader: &mut Reader<'_>, is_part: fn(Key) -> bool) -> Result<TextLength, Invalid> {
+    let mut length = TextLength::default();
+    match reader.kind()? {
+        Kind::String => length.text = reader.string()?.len() as u64,
+        Kind::Array | Kind::Object => {
+            let mut key = Key::Other;
+            reader.walk(|event| match event {
+                Event::Key(name) => key = Key::named(&name.bytes()),
+                Event::String(part) if is_part(key) => length.text += part.len() as u64,
+                Event::String(part) if key == Key::Summary => length.summary += part.len() as u64,
+                _ => {}
+            })?;
+        }
+        _ => reader.skip()?,
+    }
+    Ok(length)
+}
