@@ -1,13 +1,12 @@
-//! JSON read where it stands: a strict, non-recursive walker over complete bytes that builds no tree.
+//! A strict pull parser for JSON in memory. It builds no tree and does not recurse.
 //!
-//! [`Reader`] is pulled: the caller opens an object or array, takes its members one by one, and passes over what it does
-//! not read with [`Reader::skip`] or [`Reader::walk`]. Whatever the caller does, everything up to the reader's position
-//! has been validated by RFC 8259: no byte order mark, no invalid UTF-8, no control character in a string, no bytes after
-//! the end (once [`Reader::end`] has said so). One thing is let through that a Unicode string cannot hold: a `\u` escape
-//! of an unpaired surrogate, as RFC 8259 itself does; it reads as U+FFFD. A [`Reader::lenient`] lets more through, for
-//! answers of servers that write it.
+//! The caller of a [`Reader`] opens an object or array, takes its members one by one, and passes over the others with
+//! [`Reader::skip`] or [`Reader::walk`]. All bytes up to the reader's position have been validated by RFC 8259: no byte
+//! order mark, no invalid UTF-8, no control character in a string, and no bytes after the end once [`Reader::end`] has
+//! succeeded. As RFC 8259 does, the reader accepts a `\u` escape of an unpaired surrogate; it reads as U+FFFD.
+//! [`Reader::lenient`] accepts more, for answers of servers that write invalid JSON.
 //!
-//! Nothing recurses on the input: nesting is counted, and refused beyond [`MAX_DEPTH`].
+//! Nesting deeper than [`MAX_DEPTH`] is an error.
 
 use std::{fmt, ops::Range};
 
@@ -19,15 +18,15 @@ pub use self::text::{Text, quote};
 pub(crate) mod tests;
 pub(crate) mod text;
 
-/// Objects and arrays that may be open at the same time.
+/// The most objects and arrays that may be open at the same time.
 pub const MAX_DEPTH: u32 = 512;
 
-/// The bytes are not what was expected.
+/// The error for bytes that are not valid JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Invalid {
-    /// Offset in bytes from the beginning.
+    /// The offset of the fault, in bytes.
     pub at: usize,
-    /// What is wrong there, to follow "the JSON is invalid: ".
+    /// The fault, as a phrase that can follow "the JSON is invalid: ".
     pub reason: &'static str,
 }
 
@@ -39,7 +38,7 @@ impl fmt::Display for Invalid {
 
 impl std::error::Error for Invalid {}
 
-/// What a value is, told from its first byte.
+/// The kind of a value, by its first byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// `{`
@@ -58,14 +57,14 @@ pub enum Kind {
     Null,
 }
 
-/// What [`Reader::walk`] meets, in order.
+/// An event of [`Reader::walk`].
 #[derive(Debug, Clone, Copy)]
 pub enum Event<'a> {
-    /// An object or array begins.
+    /// The beginning of an object or array.
     Open,
-    /// The innermost one ends.
+    /// The end of the innermost object or array.
     Close,
-    /// The key of the member whose value comes next.
+    /// The key of the next value.
     Key(Text<'a>),
     /// A string value.
     String(Text<'a>),
@@ -73,20 +72,24 @@ pub enum Event<'a> {
     Number(&'a [u8]),
 }
 
-/// A position in a JSON text.
+/// A reader of a JSON text.
 #[derive(Debug)]
 pub struct Reader<'a> {
     bytes: &'a [u8],
-    // Never beyond `bytes.len()`; everything before it is valid.
+    // At most `bytes.len()`. All bytes before it are valid.
     pos: usize,
     depth: u32,
-    // The innermost container has just been opened: no comma is due.
+    // The innermost container has just been opened, so no comma is expected.
     fresh: bool,
     lenient: bool,
 }
 
 impl<'a> Reader<'a> {
-    /// At the beginning of `bytes`, which must be UTF-8 without a byte order mark.
+    /// Creates a reader of `bytes`.
+    ///
+    /// # Errors
+    ///
+    /// If `bytes` are not UTF-8 or begin with a byte order mark.
     pub fn new(bytes: &'a [u8]) -> Result<Self, Invalid> {
         if bytes.starts_with(b"\xEF\xBB\xBF") {
             return Err(Invalid { at: 0, reason: "a byte order mark" });
@@ -95,21 +98,22 @@ impl<'a> Reader<'a> {
         Ok(Self { bytes, pos: 0, depth: 0, fresh: false, lenient: false })
     }
 
-    /// At the beginning of `bytes`, for JSON as some servers write it: behind a byte order mark, in another encoding than
-    /// UTF-8, with control characters in strings, with `NaN`, `Infinity` or `-Infinity` where a number belongs.
+    /// Creates a reader that also accepts the invalid JSON that some servers write: a byte order mark, bytes that are not
+    /// UTF-8, control characters in strings, and the numbers `NaN`, `Infinity` and `-Infinity`.
     pub fn lenient(bytes: &'a [u8]) -> Self {
         let pos = if bytes.starts_with(b"\xEF\xBB\xBF") { 3 } else { 0 };
         Self { bytes, pos, depth: 0, fresh: false, lenient: true }
     }
 
-    /// Right behind a member of the outermost object, where an earlier reader stood at `pos` over the same first bytes.
+    /// Creates a reader at `pos`, just after a member of the outermost object. An earlier reader must have reached the same
+    /// position over the same first bytes.
     pub fn resume(bytes: &'a [u8], pos: usize) -> Result<Self, Invalid> {
         let pos = pos.min(bytes.len());
         utf8(&bytes[pos..], pos)?;
         Ok(Self { bytes, pos, depth: 1, fresh: false, lenient: false })
     }
 
-    /// Offset of the first byte that has not been read.
+    /// The offset of the first byte that has not been read.
     pub fn pos(&self) -> usize {
         self.pos
     }
@@ -119,7 +123,7 @@ impl<'a> Reader<'a> {
         self.bytes.get(at.clone())
     }
 
-    /// What comes next; [`Self::pos`] is then where it begins.
+    /// The kind of the next value. Afterwards [`Self::pos`] is the beginning of that value.
     pub fn kind(&mut self) -> Result<Kind, Invalid> {
         self.space();
         Ok(match self.peek() {
@@ -132,12 +136,12 @@ impl<'a> Reader<'a> {
             Some(b'n') => Kind::Null,
             Some(b'N' | b'I') if self.lenient => Kind::Number,
             Some(_) => return Err(self.invalid("a value was expected")),
-            None => return Err(self.invalid("the end where a value was expected")),
+            None => return Err(self.invalid("the text ends where a value was expected")),
         })
     }
 
-    /// Reads an object: calls `member` with each key, unescaped, and the reader in front of its value, which `member`
-    /// must read or skip. Any other value is passed over.
+    /// Reads an object. Calls `member` with each key, unescaped; `member` must read or skip the value. Skips a value that
+    /// is not an object.
     pub fn members<E: From<Invalid>>(
         &mut self,
         mut member: impl FnMut(&mut Self, &[u8]) -> Result<(), E>,
@@ -150,7 +154,7 @@ impl<'a> Reader<'a> {
         self.more_members(&mut member)
     }
 
-    /// What is left of an object that is already open: for a reader that was resumed.
+    /// Reads the rest of an object that is already open, after [`Self::resume`].
     pub fn more_members<E: From<Invalid>>(
         &mut self,
         mut member: impl FnMut(&mut Self, &[u8]) -> Result<(), E>,
@@ -161,8 +165,8 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// Reads an array: calls `element` with the reader in front of each element, which `element` must read or skip. Any
-    /// other value is passed over.
+    /// Reads an array. Calls `element` before each element, which `element` must read or skip. Skips a value that is not
+    /// an array.
     pub fn elements<E: From<Invalid>>(&mut self, mut element: impl FnMut(&mut Self) -> Result<(), E>) -> Result<(), E> {
         if self.kind()? != Kind::Array {
             self.skip()?;
@@ -192,7 +196,7 @@ impl<'a> Reader<'a> {
                 Some(b'\\') => shrunk += self.escape()?,
                 Some(_) if self.lenient => self.pos += 1,
                 Some(_) => return Err(self.invalid("a control character in a string")),
-                None => return Err(self.invalid("a string without an end")),
+                None => return Err(self.invalid("an unterminated string")),
             }
         }
         let raw = &self.bytes[at..self.pos];
@@ -200,7 +204,7 @@ impl<'a> Reader<'a> {
         Ok(Text { raw, at, len: raw.len() - shrunk })
     }
 
-    /// Reads a number: as written.
+    /// Reads a number and returns it as written.
     pub fn number(&mut self) -> Result<&'a [u8], Invalid> {
         self.space();
         let at = self.pos;
@@ -227,7 +231,7 @@ impl<'a> Reader<'a> {
         Ok(&self.bytes[at..self.pos])
     }
 
-    /// Passes over one value.
+    /// Skips a value.
     #[inline]
     pub fn skip(&mut self) -> Result<(), Invalid> {
         match self.kind()? {
@@ -236,7 +240,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Passes over one value; where it stands.
+    /// Skips a value and returns its place.
     pub fn span(&mut self) -> Result<Range<usize>, Invalid> {
         self.space();
         let start = self.pos;
@@ -244,10 +248,11 @@ impl<'a> Reader<'a> {
         Ok(start..self.pos)
     }
 
-    /// Passes over one value and tells `see` all that is in it.
+    /// Skips a value and calls `see` with each event in it.
     #[inline]
     pub fn walk(&mut self, mut see: impl FnMut(Event<'a>)) -> Result<(), Invalid> {
-        // A bit for each container opened here: whether it is an object. `open` keeps `depth` within `MAX_DEPTH`.
+        // A bit for each container that was opened here: whether it is an object. `Self::open` limits their number to
+        // `MAX_DEPTH`.
         let mut objects = [0u64; MAX_DEPTH as usize / 64];
         let mut open = 0usize;
         loop {
@@ -264,7 +269,7 @@ impl<'a> Reader<'a> {
             } else {
                 self.scalar(&mut see)?;
             }
-            // Close whatever ends here, up to where the next value begins.
+            // Close the containers that end here, up to the next value.
             loop {
                 let Some(innermost) = open.checked_sub(1) else { return Ok(()) };
                 if objects[innermost / 64] & (1 << (innermost % 64)) == 0 {
@@ -281,12 +286,12 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Nothing but white space is left.
+    /// Checks that only white space is left.
     pub fn end(&mut self) -> Result<(), Invalid> {
         self.space();
         match self.peek() {
             None => Ok(()),
-            Some(_) => Err(self.invalid("something after the end")),
+            Some(_) => Err(self.invalid("extra bytes after the end")),
         }
     }
 
@@ -307,7 +312,7 @@ impl<'a> Reader<'a> {
         Invalid { at: self.pos, reason }
     }
 
-    /// Steps into the object or array that `kind` has seen.
+    /// Enters the object or array at the current position.
     fn open(&mut self) -> Result<(), Invalid> {
         if self.depth == MAX_DEPTH {
             return Err(self.invalid("too many levels"));
@@ -324,7 +329,7 @@ impl<'a> Reader<'a> {
         self.fresh = false;
     }
 
-    /// The next key of the innermost object, or `None` when it has ended.
+    /// The next key of the innermost object, or `None` at its end.
     #[inline]
     fn key(&mut self) -> Result<Option<Text<'a>>, Invalid> {
         self.space();
@@ -352,7 +357,7 @@ impl<'a> Reader<'a> {
     fn element(&mut self) -> Result<bool, Invalid> {
         self.space();
         match self.peek() {
-            // Not after a comma: that is taken only together with the value behind it.
+            // A comma is read only together with the value after it, so this `]` does not follow one.
             Some(b']') => {
                 self.close();
                 return Ok(false);
@@ -365,7 +370,7 @@ impl<'a> Reader<'a> {
         Ok(true)
     }
 
-    /// Reads what is neither object nor array.
+    /// Reads a value that is neither an object nor an array.
     #[inline]
     fn scalar(&mut self, see: &mut impl FnMut(Event<'a>)) -> Result<(), Invalid> {
         match self.peek() {
@@ -394,7 +399,7 @@ impl<'a> Reader<'a> {
         if self.pos == at { Err(self.invalid("a digit was expected")) } else { Ok(()) }
     }
 
-    /// Reads an escape; by how many bytes it is longer than what it stands for.
+    /// Reads an escape. Returns how many bytes longer it is than its character.
     fn escape(&mut self) -> Result<usize, Invalid> {
         match self.bytes.get(self.pos + 1) {
             Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => {
@@ -403,24 +408,24 @@ impl<'a> Reader<'a> {
             }
             Some(b'u') => {
                 let Some(unit) = hex4(&self.bytes[self.pos + 2..]) else {
-                    return Err(self.invalid("an escape that is none"));
+                    return Err(self.invalid("an invalid escape"));
                 };
                 self.pos += 6;
                 Ok(6 - unit_len(unit))
             }
-            _ => Err(self.invalid("an escape that is none")),
+            _ => Err(self.invalid("an invalid escape")),
         }
     }
 }
 
-/// Whether `bytes` are one JSON text and nothing else.
+/// Checks that `bytes` are exactly one JSON text.
 pub fn validate(bytes: &[u8]) -> Result<(), Invalid> {
     let mut reader = Reader::new(bytes)?;
     reader.skip()?;
     reader.end()
 }
 
-/// A non-negative whole number; `16.0` and `1e3` are. Beyond 2^64 - 1 it is that.
+/// The value of a non-negative whole number, such as `16`, `16.0` or `1e3`. At most 2^64 - 1.
 pub fn whole_number(raw: &[u8]) -> Option<u64> {
     if raw.iter().all(u8::is_ascii_digit) && !raw.is_empty() {
         let digit = |value: u64, digit: &u8| value.checked_mul(10)?.checked_add(u64::from(digit - b'0'));

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::*;
 
-/// What serde_json says, which does not look at the UTF-8 of strings that it ignores.
+/// Whether serde_json accepts the bytes. It does not check the UTF-8 of strings that it ignores.
 fn serde_accepts(bytes: &[u8]) -> bool {
     std::str::from_utf8(bytes).is_ok() && serde_json::from_slice::<IgnoredAny>(bytes).is_ok()
 }
@@ -108,11 +108,11 @@ fn invalid_json_is_refused() {
     }
     assert_eq!(validate(b"\"\xff\""), Err(Invalid { at: 1, reason: "not UTF-8" }));
     assert_eq!(validate(b"\"\xed\xa0\x80\"").map_err(|e| e.reason), Err("not UTF-8"), "a surrogate in UTF-8");
-    assert_eq!(validate(b"{\"a\":1} x"), Err(Invalid { at: 8, reason: "something after the end" }));
+    assert_eq!(validate(b"{\"a\":1} x"), Err(Invalid { at: 8, reason: "extra bytes after the end" }));
 }
 
 #[test]
-fn a_lenient_reader_takes_json_as_servers_write_it() {
+fn a_lenient_reader_accepts_the_invalid_json_of_servers() {
     let read = |json: &[u8]| {
         let mut reader = Reader::lenient(json);
         reader.skip().and_then(|()| reader.end())
@@ -130,7 +130,7 @@ fn a_lenient_reader_takes_json_as_servers_write_it() {
 }
 
 #[test]
-fn nesting_is_bounded_and_needs_no_stack() {
+fn nesting_is_bounded_and_does_not_use_the_stack() {
     let nested = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
     assert_eq!(validate(nested(MAX_DEPTH as usize).as_bytes()), Ok(()));
     assert!(validate(nested(MAX_DEPTH as usize + 1).as_bytes()).is_err());
@@ -143,7 +143,7 @@ fn nesting_is_bounded_and_needs_no_stack() {
 }
 
 #[test]
-fn a_special_byte_is_found_at_every_place_of_a_word() {
+fn a_special_byte_is_found_at_every_position_in_a_word() {
     for len in 0..40 {
         for at in 0..len {
             for special in [b'"', b'\\', 0, 0x1f] {
@@ -151,7 +151,7 @@ fn a_special_byte_is_found_at_every_place_of_a_word() {
                     let mut bytes = vec![filler; len];
                     bytes[at] = special;
                     assert_eq!(text::plain_run(&bytes), at);
-                    // Whatever comes behind it.
+                    // The bytes after it do not matter.
                     bytes[at + 1..].fill(special ^ 1);
                     assert_eq!(text::plain_run(&bytes), at);
                 }
@@ -175,7 +175,7 @@ fn strings_are_unescaped_and_measured() {
 }
 
 #[test]
-fn whole_numbers_are_told_from_others() {
+fn whole_numbers_are_recognised() {
     for (raw, value) in [
         ("0", Some(0)),
         ("-0", Some(0)),
@@ -195,13 +195,13 @@ fn whole_numbers_are_told_from_others() {
 }
 
 #[test]
-fn a_value_that_was_not_read_is_an_error_not_a_misreading() {
+fn a_value_that_the_caller_did_not_read_is_an_error() {
     let mut reader = Reader::new(br#"{"a":1}"#).unwrap();
     assert!(reader.members(|_, _| Ok::<(), Invalid>(())).is_err());
 }
 
 #[test]
-fn members_of_what_is_no_object_are_passed_over() {
+fn a_value_that_is_not_an_object_has_no_members() {
     let mut reader = Reader::new(br#"[{"a":1}] "#).unwrap();
     reader.members(|_, _| Err(Invalid { at: 0, reason: "called" })).unwrap();
     reader.end().unwrap();
@@ -225,7 +225,7 @@ pub(crate) fn any_json() -> impl Strategy<Value = Value> {
     })
 }
 
-/// Lengths of all strings and keys, in bytes.
+/// The length of all strings and keys, in bytes.
 fn text_in(value: &Value) -> usize {
     match value {
         Value::String(text) => text.len(),
@@ -237,7 +237,7 @@ fn text_in(value: &Value) -> usize {
 
 proptest! {
     #[test]
-    fn whatever_is_json_is_valid_and_measured(value in any_json(), pretty: bool) {
+    fn every_json_value_is_accepted_and_measured(value in any_json(), pretty: bool) {
         let json = if pretty { serde_json::to_vec_pretty(&value) } else { serde_json::to_vec(&value) }.unwrap();
         let mut reader = Reader::new(&json).unwrap();
         let mut text = 0;
@@ -258,7 +258,7 @@ proptest! {
     }
 
     #[test]
-    fn damaged_json_is_judged_as_others_judge_it(
+    fn damaged_json_is_judged_as_by_serde_json(
         value in any_json(),
         damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
     ) {
@@ -271,12 +271,12 @@ proptest! {
     }
 
     #[test]
-    fn soup_of_json_is_judged_as_others_judge_it(soup in r#"([\[\]{},:"\\ 0-2eE.+-]|true|null|"a"|\\u00|\\ud83d){0,24}"#) {
-        prop_assert_eq!(validate(soup.as_bytes()).is_ok(), serde_accepts(soup.as_bytes()), "{}", soup);
+    fn a_mix_of_tokens_is_judged_as_by_serde_json(tokens in r#"([\[\]{},:"\\ 0-2eE.+-]|true|null|"a"|\\u00|\\ud83d){0,24}"#) {
+        prop_assert_eq!(validate(tokens.as_bytes()).is_ok(), serde_accepts(tokens.as_bytes()), "{}", tokens);
     }
 
     #[test]
-    fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200), at: usize) {
+    fn no_bytes_cause_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..200), at: usize) {
         let _ = validate(&bytes);
         let _ = Reader::resume(&bytes, at).map(|mut reader| reader.skip());
     }

@@ -1,35 +1,35 @@
-//! Strings as they are written in JSON.
+//! Strings in JSON, and their escapes.
 
 use std::{borrow::Cow, ops::Range};
 
-/// A string or a key as it stands in the input, its escapes validated but still there.
+/// A string or a key in the input. Its escapes are validated but not resolved.
 #[derive(Debug, Clone, Copy)]
 pub struct Text<'a> {
     pub(super) raw: &'a [u8],
-    // Behind the quote that opens it.
+    // Just after the opening quote.
     pub(super) at: usize,
     pub(super) len: usize,
 }
 
 impl<'a> Text<'a> {
-    /// Length of the unescaped text in bytes of UTF-8. Half of a surrogate pair counts 2.
+    /// The length of the unescaped text in bytes of UTF-8. Each half of a surrogate pair counts as 2.
     #[allow(clippy::len_without_is_empty)] // a length in its own right, not a container's
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Where it stands in the input, quotes included.
+    /// The place of the string in the input, quotes included.
     pub fn span(&self) -> Range<usize> {
         self.at - 1..self.at + self.raw.len() + 1
     }
 
-    /// The unescaped text; borrowed if nothing in it is escaped.
+    /// The unescaped text. Borrowed if the string has no escape.
     pub fn bytes(&self) -> Cow<'a, [u8]> {
-        // Every escape is longer than what it stands for.
+        // Every escape is longer than its character, so equal lengths mean that there is none.
         if self.len == self.raw.len() { Cow::Borrowed(self.raw) } else { Cow::Owned(unescape(self.raw)) }
     }
 
-    /// The unescaped text as a string of its own.
+    /// The unescaped text as an owned string.
     pub fn to_text(&self) -> String {
         String::from_utf8_lossy(&self.bytes()).into_owned()
     }
@@ -39,13 +39,13 @@ impl<'a> Text<'a> {
         self.len == text.len() && *self.bytes() == *text.as_bytes()
     }
 
-    /// The first `limit` bytes as they stand, escapes and all.
+    /// The first `limit` bytes as written, with escapes.
     pub fn raw_head(&self, limit: usize) -> &'a [u8] {
         &self.raw[..limit.min(self.raw.len())]
     }
 }
 
-/// How many bytes of UTF-8 a `\u` escape stands for; 2 for each half of a surrogate pair.
+/// The length of a `\u` escape's character in bytes of UTF-8; 2 for each half of a surrogate pair.
 pub(crate) fn unit_len(unit: u16) -> usize {
     match unit {
         0..0x80 => 1,
@@ -54,7 +54,7 @@ pub(crate) fn unit_len(unit: u16) -> usize {
     }
 }
 
-/// `text` as a JSON string, quotes included.
+/// Returns `text` as a JSON string, quotes included.
 pub fn quote(text: &str) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len() + 2);
     out.push(b'"');
@@ -82,7 +82,7 @@ pub(crate) fn hex_digit(digit: u8) -> Option<u16> {
     (digit as char).to_digit(16).map(|value| value as u16)
 }
 
-/// `raw` comes from a validated string; what is no escape is copied.
+/// Resolves the escapes of a validated string.
 fn unescape(raw: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(raw.len());
     let mut rest = raw;
@@ -119,9 +119,9 @@ fn unescape(raw: &[u8]) -> Vec<u8> {
     out
 }
 
-/// How many bytes come before the first quote, backslash or control character: eight at a time, by the classic test for
-/// a zero byte in a word. A borrow can set the mark of a byte above the one that caused it, never below, so the lowest
-/// mark is right.
+/// The number of bytes before the first quote, backslash or control character. Tests eight bytes at a time with the
+/// well-known test for a zero byte in a word. A borrow can mark a byte above the one that caused it but never one below,
+/// so the lowest mark is correct.
 #[inline]
 pub(super) fn plain_run(bytes: &[u8]) -> usize {
     const ONES: u64 = u64::from_ne_bytes([1; 8]);

@@ -1,15 +1,15 @@
-//! How much text a prompt holds, in bytes of UTF-8: what a model would read.
+//! Measures the text of a prompt: the text that the model reads, in bytes of UTF-8.
 //!
-//! That is every string value at any depth; the names of members too in `tools`, `functions` and `response_format`, where
-//! schemas are shown to the model. Numbers in `prompt` and `input` are tokens, and counted apart. Left out are
-//! settings, and inline data outside of those schemas: base64 and `data:` URLs under names that stand for pictures, sounds
-//! and files, and base64 in the `data` of an object that holds one. A `data:` URL in a text is read by the model.
+//! All string values count, at any depth. In `tools`, `functions` and `response_format` the keys count too, since the
+//! model reads these schemas. Numbers in `prompt` and `input` are token ids and are counted separately. Settings do not
+//! count, nor does inline data outside the schemas: base64 or `data:` URLs in members for pictures, sounds and files, and
+//! base64 in the `data` of an object for one. A `data:` URL inside a text counts, since the model reads it.
 
 use memchr::memmem;
 
 use crate::upstream::json::{Event, Invalid, Reader, Text};
 
-/// Top-level members whose strings are no text for a model. `model` and `metadata` never are.
+/// Top-level members whose strings the model does not read, besides `model` and `metadata`.
 const SETTINGS: [&[u8]; 11] = [
     b"user",
     b"safety_identifier",
@@ -24,30 +24,30 @@ const SETTINGS: [&[u8]; 11] = [
     b"stop",
 ];
 
-/// Members that hold a URL: a base64 `data:` URL in them is inline data.
+/// Members that hold a URL. A base64 `data:` URL in them is inline data.
 const URLS: [&str; 5] = ["url", "image_url", "audio_url", "video_url", "file_url"];
 
-/// Members that hold inline data as base64 or as a `data:` URL: of OpenAI, Ollama (`images`), the AI SDK (`image`), vLLM
-/// (`image_embeds`), llama.cpp (`image_data`) and Bedrock (`bytes`).
+/// Members that hold inline data as base64 or as a `data:` URL, as named by OpenAI, Ollama (`images`), the AI SDK
+/// (`image`), vLLM (`image_embeds`), llama.cpp (`image_data`) and Bedrock (`bytes`).
 const FILES: [&str; 7] = ["b64_json", "file_data", "images", "image", "image_embeds", "image_data", "bytes"];
 
-/// Objects whose `data` is inline data: of OpenAI, Anthropic (`source`) and Gemini.
+/// Objects whose `data` is inline data, as named by OpenAI, Anthropic (`source`) and Gemini.
 const HOLDERS: [&str; 4] = ["input_audio", "source", "inlineData", "inline_data"];
 
-/// Holders are known down to this depth.
+/// The depth to which [`HOLDERS`] are recognised.
 const MAX_DEPTH: usize = 12;
 
-/// Shorter strings are counted without asking whether they are inline data.
+/// Strings shorter than this count as text without a check for inline data.
 const MIN_INLINE: usize = 64;
 
-/// What one member of a request holds.
+/// The measures of one member of a request.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Measured {
-    /// Text, in bytes of UTF-8.
+    /// The text, in bytes of UTF-8.
     pub(super) text: u64,
-    /// Numbers that stand for tokens.
+    /// The number of token ids.
     pub(super) ids: u64,
-    /// Elements, if it is an array, numbers aside: prompts, in a batch of them.
+    /// The number of elements of an array that are not numbers: the prompts of a batch.
     pub(super) items: u64,
 }
 
@@ -74,7 +74,7 @@ struct Walk<'a> {
     ids: bool,
     depth: usize,
     key: Option<Text<'a>>,
-    // Whether the object or array at each depth is one of `HOLDERS`.
+    // For each depth: whether the object or array there is one of `HOLDERS`.
     holders: [bool; MAX_DEPTH],
     measured: Measured,
 }
@@ -92,7 +92,7 @@ impl<'a> Walk<'a> {
             }
             Event::Close => {
                 self.depth = self.depth.saturating_sub(1);
-                // What comes next in an array has no key of its own.
+                // The next element of an array has no key.
                 self.key = None;
             }
             Event::Key(key) => {
@@ -131,7 +131,7 @@ fn is_data_url(text: &Text<'_>) -> bool {
     head.starts_with(b"data:") && memmem::find(&head, b";base64,").is_some()
 }
 
-/// Whether a text can be nothing but base64: no white space, one alphabet.
+/// Whether a text consists of characters of base64 only.
 fn is_base64(text: &Text<'_>) -> bool {
     let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=' | b'-' | b'_');
     text.raw_head(usize::MAX).iter().all(|byte| is_part(byte) || *byte == b'\\')

@@ -1,0 +1,133 @@
+//! The top-level members that the gateway reads: their names, and the rules for their values.
+
+use std::ops::RangeInclusive;
+
+use super::BadRequest;
+use crate::{
+    domain::route::Route,
+    upstream::json::{self, Kind, Reader},
+};
+
+/// The largest number of choices for one prompt.
+const MAX_CHOICES: u64 = 1024;
+
+/// A top-level member that is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Field {
+    Model,
+    Metadata,
+    Background,
+    Stream,
+    StreamOptions,
+    MaxTokens,
+    MaxCompletionTokens,
+    /// llama.cpp's own maximum, which overrides the other two there.
+    NPredict,
+    N,
+    /// llama.cpp's own `n`, which overrides the other one there.
+    NCmpl,
+    BestOf,
+}
+
+impl Field {
+    /// The field with this key. On each route, only fields that some upstream uses there are read.
+    pub(super) fn named(key: &[u8], route: Route) -> Option<Self> {
+        match key {
+            b"model" => Some(Self::Model),
+            b"metadata" => Some(Self::Metadata),
+            b"background" => Some(Self::Background),
+            _ if !route.generates() => None,
+            b"stream" => Some(Self::Stream),
+            b"stream_options" => Some(Self::StreamOptions),
+            b"max_tokens" => Some(Self::MaxTokens),
+            b"max_completion_tokens" => Some(Self::MaxCompletionTokens),
+            b"n_predict" => Some(Self::NPredict),
+            b"n" => Some(Self::N),
+            b"n_cmpl" => Some(Self::NCmpl),
+            b"best_of" => Some(Self::BestOf),
+            _ => None,
+        }
+    }
+
+    /// The field that a server which ignores case would read from this key. JSON readers in Go compare keys by Unicode's
+    /// simple case folding and use the last of two equal keys, so `Model` could select a model that was not checked.
+    pub(super) fn resembled(key: &[u8], route: Route) -> Option<Self> {
+        if key.iter().all(|byte| matches!(byte, b'a'..=b'z' | b'_')) {
+            return None;
+        }
+        Self::named(folded(key).as_bytes(), route)
+    }
+
+    /// Whether servers in general respect this field as the output maximum. `n_predict`, and `max_completion_tokens`
+    /// outside chat/completions, are lowered to a cap but do not count as declared: a maximum that the server may ignore
+    /// must not reduce the tokens that a request holds.
+    pub(super) fn declares(self, route: Route) -> bool {
+        self == Self::MaxTokens || (self == Self::MaxCompletionTokens && route == Route::ChatCompletions)
+    }
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Model => "model",
+            Self::Metadata => "metadata",
+            Self::Background => "background",
+            Self::Stream => "stream",
+            Self::StreamOptions => "stream_options",
+            Self::MaxTokens => "max_tokens",
+            Self::MaxCompletionTokens => "max_completion_tokens",
+            Self::NPredict => "n_predict",
+            Self::N => "n",
+            Self::NCmpl => "n_cmpl",
+            Self::BestOf => "best_of",
+        }
+    }
+
+    pub(super) fn wrong_type(self, expected: &str) -> BadRequest {
+        self.refused("invalid_type", format!("`{}` must be {expected}.", self.name()))
+    }
+
+    pub(super) fn refused(self, code: &'static str, message: String) -> BadRequest {
+        BadRequest { code, param: Some(self.name()), message }
+    }
+
+    /// Reads a boolean; `null` is `false`.
+    pub(super) fn switch(self, reader: &mut Reader<'_>) -> Result<bool, BadRequest> {
+        let kind = reader.kind()?;
+        reader.skip()?;
+        match kind {
+            Kind::True => Ok(true),
+            Kind::False | Kind::Null => Ok(false),
+            _ => Err(self.wrong_type("true or false")),
+        }
+    }
+
+    /// Reads a whole number in `range`; `None` is `null`. `expected` describes the range.
+    pub(super) fn whole_number(
+        self,
+        reader: &mut Reader<'_>,
+        range: RangeInclusive<u64>,
+        expected: &str,
+    ) -> Result<Option<u64>, BadRequest> {
+        match reader.kind()? {
+            Kind::Null => {
+                reader.skip()?;
+                Ok(None)
+            }
+            Kind::Number => {
+                let value = json::whole_number(reader.number()?).filter(|value| range.contains(value));
+                let out_of_range = || self.refused("invalid_value", format!("`{}` must be {expected}.", self.name()));
+                value.map(Some).ok_or_else(out_of_range)
+            }
+            _ => Err(self.wrong_type(expected)),
+        }
+    }
+
+    /// Reads a number of choices.
+    pub(super) fn choices(self, reader: &mut Reader<'_>) -> Result<Option<u64>, BadRequest> {
+        self.whole_number(reader, 1..=MAX_CHOICES, "a whole number from 1 to 1024")
+    }
+}
+
+/// A key by Unicode's simple case folding.
+pub(super) fn folded(key: &[u8]) -> String {
+    String::from_utf8_lossy(key).to_uppercase().to_lowercase()
+}
