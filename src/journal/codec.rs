@@ -2,7 +2,7 @@
 
 use bincode::config::{Configuration, Limit, LittleEndian, Varint};
 
-use super::MAX_BODY;
+use super::frame::MAX_BODY;
 use crate::domain::record::{Record, Settled};
 
 /// The first byte of a billed request's body: its number among the kinds of record.

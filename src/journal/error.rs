@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{MAX_BODY, VERSION};
+use super::frame::{MAX_BODY, VERSION};
 
 /// The journal cannot be opened or read.
 #[derive(Debug)]

@@ -4,16 +4,17 @@
 //! At the durable end a reader returns `None`, and continues from there when called again. The store and the webhooks
 //! follow the journal this way.
 
-mod backward;
+pub(super) mod backward;
 
 use std::{fs::File, io, ops::Range, path::PathBuf, sync::Arc};
 
-pub use self::backward::BackwardReader;
 use super::{
-    Damage, Error, Shared,
+    damage::Damage,
+    error::Error,
     frame::{Header, VERSION},
     scan::{Found, Scanner},
     segment::Segment,
+    shared::Shared,
 };
 
 /// The most bytes before the wanted record at which a reader starts, plus one frame.
@@ -36,7 +37,7 @@ pub struct Frame<'a> {
 #[derive(Debug)]
 pub struct Reader {
     shared: Arc<Shared>,
-    from: From,
+    from: Start,
     /// The last sequence number that was passed, whether or not it was returned.
     passed: u64,
     /// The timestamp of that record; 0 if it is not known.
@@ -51,7 +52,7 @@ pub struct Reader {
 
 /// Where to start. Earlier records are skipped.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct From {
+pub(super) struct Start {
     pub(super) seq: u64,
     pub(super) at_ms: u64,
 }
@@ -67,7 +68,7 @@ struct Place {
 }
 
 impl Reader {
-    pub(super) fn new(shared: Arc<Shared>, from: From) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, from: Start) -> Self {
         Self {
             shared,
             from,
@@ -199,7 +200,7 @@ impl Reader {
 }
 
 /// The last segment for which all wanted records are in it or after it.
-fn find(shared: &Shared, from: From) -> Result<Option<Arc<Segment>>, Error> {
+fn find(shared: &Shared, from: Start) -> Result<Option<Arc<Segment>>, Error> {
     if from.at_ms == 0 {
         return Ok(shared.table.owner_of(from.seq));
     }
@@ -219,7 +220,7 @@ fn find(shared: &Shared, from: From) -> Result<Option<Arc<Segment>>, Error> {
 
 /// A frame before the wanted record, with its offset, at most [`NEAR`] bytes and a frame away from it. It is found by
 /// bisection, because numbers and times ascend. `None`: the wanted record is near the start of the segment.
-pub(super) fn near(shared: &Shared, segment: &Segment, from: From) -> Result<Option<(Header, u64)>, Error> {
+pub(super) fn near(shared: &Shared, segment: &Segment, from: Start) -> Result<Option<(Header, u64)>, Error> {
     // If the file is missing, `enter` decides whether that is an error.
     let Ok(file) = File::open(&segment.path) else { return Ok(None) };
     let (next, _) = shared.table.after(segment.first);

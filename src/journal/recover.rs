@@ -10,7 +10,9 @@
 use std::{fs::File, io, ops::Range, path::Path, sync::Arc};
 
 use super::{
-    Damage, Durability, Error,
+    damage::Damage,
+    durability::Durability,
+    error::Error,
     frame::{Header, VERSION},
     scan::Scanner,
     segment::{self, Output, Segment},

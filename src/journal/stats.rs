@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use super::NextSegment;
+use super::upkeep::NextSegment;
 
 /// The journal's statistics. Counters start at zero with the process.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,7 +5,14 @@ mod failure;
 mod recovery;
 mod waiting;
 
-use std::{collections::BTreeMap, os::unix::fs::PermissionsExt};
+use std::{
+    collections::BTreeMap,
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
+};
 
 use tempfile::TempDir;
 
@@ -170,7 +177,7 @@ fn a_reader_that_starts_near_the_end_reads_little() {
     let last = journal.segments().unwrap().pop().unwrap();
     let segment = journal.shared.table.owner_of(3000).unwrap();
     assert_eq!(segment.path, last.path);
-    let (_, offset) = reader::near(&journal.shared, &segment, From { seq: 3000, at_ms: 0 }).unwrap().unwrap();
+    let (_, offset) = reader::near(&journal.shared, &segment, reader::Start { seq: 3000, at_ms: 0 }).unwrap().unwrap();
     assert!(last.bytes - offset <= reader::NEAR + 2 * (1024 + HEADER as u64), "{offset} of {}", last.bytes);
 }
 

@@ -15,7 +15,7 @@ use std::{
 use parking_lot::{Condvar, Mutex};
 
 use super::{
-    Durability,
+    durability::Durability,
     segment::{Blank, FIRST_CAPACITY},
 };
 

@@ -22,9 +22,11 @@ use std::{
 };
 
 use super::{
-    Durability, Error, Shared,
+    durability::Durability,
+    error::Error,
     frame::{self, Header},
     segment::{self, Blank, FIRST_CAPACITY, FULL_CAPACITY, GROWTH, Output, Segment},
+    shared::Shared,
 };
 
 /// A batch of at least this many records is a sign of load.

@@ -6,12 +6,14 @@
 
 use std::{fs::File, io, mem, ops::Range, sync::Arc};
 
-use super::{Frame, From, NEAR, Reader};
+use super::{Frame, NEAR, Reader, Start};
 use crate::journal::{
-    Damage, Error, Shared,
+    damage::Damage,
+    error::Error,
     frame::{Header, VERSION},
     scan::Scanner,
     segment::Segment,
+    shared::Shared,
 };
 
 /// A position in the journal from which records are read in descending order. See
@@ -20,7 +22,7 @@ use crate::journal::{
 pub struct BackwardReader {
     shared: Arc<Shared>,
     /// It starts at the record before the first record of a [`Reader`] from here.
-    upto: From,
+    upto: Start,
     has_begun: bool,
     /// The sequence number of that [`Reader`]'s first record.
     bound: u64,
@@ -67,7 +69,7 @@ struct Edge {
 }
 
 impl BackwardReader {
-    pub(in crate::journal) fn new(shared: Arc<Shared>, upto: From) -> Self {
+    pub(in crate::journal) fn new(shared: Arc<Shared>, upto: Start) -> Self {
         let block = Block::default();
         Self { shared, upto, has_begun: false, bound: u64::MAX, place: None, block, above: None }
     }
