@@ -1,16 +1,18 @@
-//! The HTTP/1.1 client towards model servers.
+//! The HTTP/1.1 client that calls model servers.
 //!
-//! One client belongs to one worker thread: nothing in it is locked and its futures stay on that thread. The socket is
-//! read in the very task that serves the customer, so a chunk costs one read, one write and no task switch.
+//! Each worker thread has its own client: it needs no locks, and its futures stay on that thread. The task that serves
+//! the customer also reads the socket, so a chunk costs one read, one write and no task switch.
 //!
-//! What holds:
-//! - A connection carries one exchange at a time. It goes back to the pool only when the request was written to its end
-//!   and the answer was read to its end, by a framing that both sides agree on; in every other case it is closed.
-//!   Dropping the future of [`Client::send`] or a [`Body`] that has not ended therefore cancels the upstream.
-//! - Reading goes on while the request is being written, so an early refusal of a large body is seen.
-//! - A request is sent a second time only if its connection came from the pool and died before a byte of the answer.
-//! - What an upstream can make us hold is bounded: the head, the chunk framing, the trailers, interim answers.
-//! - No redirect is followed and nothing is decompressed: every request asks for identity encoding.
+//! Invariants:
+//! - A connection carries one exchange at a time. It returns to the pool only after the whole request was written and
+//!   the whole answer was read, with framing that leaves no doubt where the answer ends. In every other case it is
+//!   closed. Dropping the future of [`Client::send`], or a [`Body`] before its end, therefore cancels the upstream
+//!   request.
+//! - The client reads while it writes the request, so it sees an early refusal of a large body.
+//! - A request is sent a second time only if its connection came from the pool and closed before the first byte of an
+//!   answer.
+//! - The memory that an upstream can make the client use is bounded: head, chunk framing, trailers, interim answers.
+//! - No redirect is followed and nothing is decompressed. Every request asks for identity encoding.
 
 use std::{net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
@@ -38,23 +40,23 @@ pub use request::{Method, Request, Template};
 use connection::{Connection, ExchangeError};
 use pool::Pool;
 
-/// Beyond this a timeout means "never"; it keeps sums of instants and durations in range.
+/// The longest timeout. Longer ones are lowered to it, so that adding one to an instant cannot overflow.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
-/// How long to wait for an upstream.
+/// The longest times to wait for an upstream.
 #[derive(Debug, Clone, Copy)]
 pub struct Timeouts {
-    /// For a connection: name resolution, TCP and TLS together.
+    /// Time to open a connection: name resolution, TCP and TLS together.
     pub connect: Duration,
-    /// For the head of the answer, from when sending of the request starts.
+    /// Time from the start of sending the request to the head of the answer.
     pub first_byte: Duration,
-    /// Between two reads of the body, while someone waits for it.
+    /// Time between two reads of the body. It counts only while a caller waits for a piece.
     pub idle: Duration,
 }
 
 /// The client of one worker thread. Clones share the pool of idle connections.
 ///
-/// It needs a tokio runtime with I/O and time.
+/// Requires a tokio runtime with I/O and time enabled.
 #[derive(Clone)]
 pub struct Client {
     timeouts: Timeouts,
@@ -62,18 +64,18 @@ pub struct Client {
     pool: Rc<Pool>,
 }
 
-/// An answer whose head has been read.
+/// An answer. Its head has been read, its body has not.
 pub struct Response {
-    /// 200 to 599.
+    /// The status, 200 to 599.
     pub status: u16,
     /// The header fields as the upstream sent them.
     pub headers: Headers,
-    /// The body, as it comes in.
+    /// The body, read as it arrives.
     pub body: Body,
 }
 
 impl Client {
-    /// A client that never connects to `listeners`, the addresses that this process listens on.
+    /// Creates a client that never connects to `listeners`, the addresses that this process listens on.
     pub fn new(timeouts: Timeouts, listeners: Arc<[SocketAddr]>) -> Self {
         let timeouts = Timeouts {
             connect: timeouts.connect.min(LONGEST_TIMEOUT),
@@ -83,16 +85,16 @@ impl Client {
         Self { timeouts, listeners, pool: Rc::default() }
     }
 
-    /// When the first byte of an answer is due to a request that is sent now.
+    /// The deadline for the head of the answer to a request that is sent now.
     pub fn first_byte_by(&self) -> Instant {
         Instant::now() + self.timeouts.first_byte
     }
 
-    /// Sends `request` and waits for the head of its answer, whatever its status.
+    /// Sends `request` and waits for the head of its answer. Every status from 200 to 599 is a success here.
     pub async fn send(&self, mut request: Request) -> Result<Response, SendError> {
         if let Some(reused) = self.pool.take(&request.origin, Instant::now()) {
             match self.exchange(reused, &mut request).await {
-                // The upstream closed the connection as we took it: it has not seen this request, or not begun with it.
+                // The upstream closed the idle connection, so it has not started to work on this request.
                 Err(ExchangeError::Closed(_)) => request.outgoing.rewind(),
                 outcome => return outcome.map_err(|error| error.at(request.origin)),
             }
@@ -113,8 +115,8 @@ impl Client {
         Ok(Response { status: head.status, headers: head.headers, body })
     }
 
-    /// Closes idle connections when their time is up or their upstream closed them. Runs until the last clone of this
-    /// client is gone; without it they are closed only as later requests to the same origin come upon them.
+    /// Closes idle connections that have expired or that their upstream has closed. Runs until the last clone of this
+    /// client is dropped. Without it, such a connection is closed only when a later request to its origin finds it.
     pub fn sweep_idle(&self) -> impl Future<Output = ()> + use<> {
         pool::sweep_each_second(Rc::downgrade(&self.pool))
     }

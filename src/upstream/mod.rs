@@ -1,6 +1,7 @@
-//! Model servers: how they are reached, what is read of the bytes that pass through.
+//! Calls model servers, rewrites requests and answers, and reads the usage that answers report.
 //!
-//! Bytes are forwarded; usage is observed beside them. What need not be touched is not touched.
+//! Bytes are forwarded as they arrive, and usage is read from a copy on the side. Bytes that need no change are not
+//! changed.
 
 pub mod address;
 pub mod begins;
@@ -30,22 +31,22 @@ use self::{
     provider::demo,
 };
 
-/// An answer whose head has been read: of a server, or of the demo upstream.
+/// An answer from a server or from the demo upstream. Its head has been read, its body has not.
 pub struct Response {
     /// The HTTP status.
     pub status: u16,
-    /// As sent.
+    /// The `content-type` header, unchanged.
     pub content_type: Option<Bytes>,
-    /// As sent.
+    /// The `retry-after` header, unchanged.
     pub retry_after: Option<Bytes>,
-    /// The body is encoded in a way that nobody here can decode: it can be neither read nor passed on.
+    /// Whether the body has an encoding that Tollgate cannot decode. It can neither be read nor passed on.
     pub is_encoded: bool,
-    /// As it comes in, decoded.
+    /// The body, decoded as it arrives.
     pub body: Body,
 }
 
 impl Response {
-    /// Of a server.
+    /// Wraps an answer from a server.
     pub fn from_http(response: client::Response) -> Self {
         let header = |name| response.headers.get(name).map(Bytes::copy_from_slice);
         let encoding = response.headers.get("content-encoding").map_or(Ok(None), Encoding::parse);
@@ -62,27 +63,27 @@ impl Response {
     }
 }
 
-/// An answer's body. Dropping it before its end cancels the request.
+/// The body of an answer. Dropping it before its end cancels the request.
 pub enum Body {
-    /// From a server.
+    /// A body that a server sent without an encoding.
     Http(client::Body),
-    /// From a server, encoded by it.
+    /// A body that a server sent with an encoding.
     Decoded(Box<Decoded>),
-    /// From the demo upstream.
+    /// A body from the demo upstream.
     Demo(demo::Answer),
 }
 
-/// The body broke off.
+/// The error of a body that ended early or could not be decoded.
 #[derive(Debug)]
 pub enum BodyError {
-    /// As it came.
+    /// The error of the body as the client read it.
     Body(client::BodyError),
-    /// It is not encoded as its head says.
+    /// The body does not have the encoding that its head declares.
     Encoding(String),
 }
 
 impl BodyError {
-    /// Whether the upstream was silent for too long.
+    /// Whether the upstream sent nothing for the idle timeout.
     pub fn is_timeout(&self) -> bool {
         matches!(self, Self::Body(client::BodyError::TimedOut))
     }
@@ -98,7 +99,7 @@ impl fmt::Display for BodyError {
 }
 
 impl Body {
-    /// The next piece, as soon as it is in; `None` at the end.
+    /// Returns the next piece as soon as it has arrived, or `None` at the end.
     pub fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
         match self {
             Self::Http(body) => body.poll_chunk(cx).map(|piece| piece.map(|piece| piece.map_err(BodyError::Body))),
@@ -107,7 +108,7 @@ impl Body {
         }
     }
 
-    /// The next piece, as soon as it is in; `None` at the end.
+    /// Returns the next piece as soon as it has arrived, or `None` at the end.
     pub async fn chunk(&mut self) -> Option<Result<Bytes, BodyError>> {
         std::future::poll_fn(|cx| self.poll_chunk(cx)).await
     }

@@ -1,4 +1,4 @@
-//! The body of an answer, read as it comes in.
+//! The body of an answer, read as it arrives.
 
 use std::{
     fmt,
@@ -13,29 +13,30 @@ use tokio::time::Instant;
 
 use super::{connection::Connection, decoder::Decoder, pool::Pool, request::Outgoing};
 
-/// The body of an answer. Dropping it before its end closes the connection, which cancels the upstream.
+/// The body of an answer. Dropping it before its end closes the connection, which cancels the upstream request.
 pub struct Body {
-    /// Absent when the body has ended or failed.
+    /// `None` after the body has ended or failed.
     connection: Option<Box<Connection>>,
     framing: Decoder,
     content_length: Option<u64>,
     reusable_for: Option<Duration>,
-    /// What is left of a request whose answer came before all of it was sent.
+    /// The rest of the request, if its answer arrived before all of it was sent.
     unsent: Option<Outgoing>,
     idle_timeout: Duration,
-    /// Set while someone waits.
+    /// The idle deadline. Set while a caller waits for a piece.
     deadline: Option<Instant>,
     pool: Rc<Pool>,
 }
 
-/// The body broke off. All data before that has been handed out. `Display` is for the operator.
+/// The error of a body that did not arrive completely. All data that precedes the error has been returned. `Display`
+/// is for the operator.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BodyError {
     /// The connection ended before the body did.
     BrokenOff(String),
-    /// Nothing came for the idle timeout.
+    /// Nothing arrived for the idle timeout.
     TimedOut,
-    /// The chunked framing is broken.
+    /// The chunked framing is invalid.
     Protocol(&'static str),
 }
 
@@ -64,33 +65,33 @@ impl Body {
         body
     }
 
-    /// The body's whole length in bytes, if the upstream told.
+    /// The length of the whole body in bytes, if the upstream declared it.
     pub fn content_length(&self) -> Option<u64> {
         self.content_length
     }
 
-    /// Whether nothing is left to read: the end has been read, or an error has been returned.
+    /// Whether nothing is left to read, because the body has ended or an error was returned.
     pub fn is_end(&self) -> bool {
         self.connection.is_none()
     }
 
-    /// Whether all of the request was sent; an answer may come before that.
+    /// Whether the whole request was sent. An answer can arrive before that.
     pub fn is_request_sent(&self) -> bool {
         self.unsent.is_none()
     }
 
-    /// The next piece: all that one read of the connection brought, without framing, never empty. `None` at the body's
-    /// end and after an error. Cancel safe.
+    /// Returns the next piece: the data of one read of the connection, without framing and never empty. Returns `None`
+    /// at the end of the body and after an error. Cancel safe.
     pub async fn chunk(&mut self) -> Option<Result<Bytes, BodyError>> {
         poll_fn(|cx| self.poll_chunk(cx)).await
     }
 
-    /// As [`Body::chunk`].
+    /// The poll function of [`Body::chunk`].
     pub fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
         loop {
             let Some(connection) = &mut self.connection else { return Poll::Ready(None) };
             match self.framing.take(&mut connection.buf) {
-                Err(what) => return self.fail(BodyError::Protocol(what)),
+                Err(reason) => return self.fail(BodyError::Protocol(reason)),
                 Ok(data) if self.framing.is_done() => {
                     self.finish();
                     return Poll::Ready(data.map(Ok));
@@ -119,7 +120,7 @@ impl Body {
         }
     }
 
-    /// The body has been read to its end: gives the connection back if both sides are done with it.
+    /// Handles the end of the body. Returns the connection to the pool if it can carry another exchange.
     fn finish(&mut self) {
         let Some(connection) = self.connection.take() else { return };
         if let Some(reusable_for) = self.reusable_for
@@ -140,8 +141,8 @@ impl fmt::Display for BodyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::BrokenOff(detail) => write!(f, "the answer broke off: {detail}"),
-            Self::TimedOut => f.write_str("the answer stopped coming"),
-            Self::Protocol(what) => write!(f, "the answer is malformed: {what}"),
+            Self::TimedOut => f.write_str("the answer stalled for longer than the idle timeout"),
+            Self::Protocol(reason) => write!(f, "the answer is malformed: {reason}"),
         }
     }
 }

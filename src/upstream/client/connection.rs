@@ -1,4 +1,4 @@
-//! One connection to an upstream: opening it, and the exchange up to the head of an answer.
+//! A connection to an upstream: how it is opened, and an exchange up to the head of the answer.
 
 use std::{
     borrow::Cow,
@@ -27,11 +27,11 @@ use super::{
     tls,
 };
 
-/// Read buffers start with this size and are kept at it while a connection idles.
+/// Initial size of a read buffer, in bytes. An idle connection keeps no more than this.
 const READ_SIZE: usize = 16 * 1024;
-/// Read buffers of bodies that keep filling them grow up to this.
+/// Largest size of a read buffer, in bytes. A buffer grows when reads fill it.
 const READ_SIZE_MAX: usize = 128 * 1024;
-/// A read is not made into less room than this.
+/// Smallest free space for a read, in bytes.
 const READ_SIZE_MIN: usize = 4 * 1024;
 
 /// The byte stream of a connection.
@@ -42,7 +42,7 @@ pub(super) enum Stream {
 
 impl Stream {
     fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut BytesMut) -> Poll<io::Result<usize>> {
-        // These futures keep nothing between two polls, so they may be made anew each time.
+        // These futures keep no state between two polls, so a new one for each poll is fine.
         match self {
             Self::Plain(stream) => pin!(stream.read_buf(buf)).poll(cx),
             Self::Tls(stream) => pin!(stream.read_buf(buf)).poll(cx),
@@ -64,7 +64,7 @@ impl Stream {
     }
 }
 
-/// A connection and what has been read from it and not yet taken.
+/// A connection, with the bytes that were read from it and not consumed yet.
 pub(super) struct Connection {
     pub(super) origin: Origin,
     pub(super) stream: Stream,
@@ -73,13 +73,13 @@ pub(super) struct Connection {
     read_size: usize,
 }
 
-/// Why an exchange brought no answer's head. The details are in words for the operator.
+/// The reason why an exchange did not yield the head of an answer. The details are text for the operator.
 pub(super) enum ExchangeError {
-    /// The connection ended before a byte of an answer.
+    /// The connection ended before the first byte of an answer.
     Closed(Cow<'static, str>),
     /// The deadline passed.
     TimedOut,
-    /// What came is no acceptable head.
+    /// The upstream sent something other than a valid head.
     Protocol(Cow<'static, str>),
 }
 
@@ -116,8 +116,8 @@ impl Connection {
         }
     }
 
-    /// Sends `outgoing` and reads the head of the final answer, both at once: an upstream may refuse a body before it
-    /// has read it. The answer may thus be complete before `outgoing` is.
+    /// Sends `outgoing` and reads the head of the final answer at the same time, because an upstream may refuse a body
+    /// before it has read it. The head can therefore arrive before all of `outgoing` is sent.
     pub(super) async fn exchange(&mut self, outgoing: &mut Outgoing, deadline: Instant) -> Result<Head, ExchangeError> {
         let mut reader = HeadReader::default();
         let mut answered = false;
@@ -133,12 +133,12 @@ impl Connection {
                             continue;
                         }
                         Ok(Some(head)) => return Poll::Ready(Ok(head)),
-                        Err(what) => return Poll::Ready(Err(ExchangeError::Protocol(what.into()))),
+                        Err(reason) => return Poll::Ready(Err(ExchangeError::Protocol(reason.into()))),
                     },
                     Poll::Ready(Err(error)) => Cow::Owned(error.to_string()),
                 };
                 return Poll::Ready(Err(match answered {
-                    true => ExchangeError::Protocol(format!("it broke off in its head: {ended}").into()),
+                    true => ExchangeError::Protocol(format!("the connection ended within the head: {ended}").into()),
                     false => ExchangeError::Closed(ended),
                 }));
             }
@@ -146,9 +146,9 @@ impl Connection {
         .await
     }
 
-    /// Reads once, as much as there is room for. 0 is the end of the stream.
+    /// Reads once, at most as much as the buffer has room for. Returns 0 at the end of the stream.
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        // Once the pieces taken from it are gone, the same memory is used again.
+        // `reserve` reuses the same memory once all pieces split from the buffer have been dropped.
         if self.buf.capacity() - self.buf.len() < READ_SIZE_MIN {
             self.buf.reserve(self.read_size);
         }
@@ -160,13 +160,13 @@ impl Connection {
         Poll::Ready(Ok(read))
     }
 
-    /// Whether an idle connection can carry another exchange: it is open, and nothing came that nobody asked for.
+    /// Whether an idle connection can carry another exchange: it is open, and the upstream sent nothing unrequested.
     pub(super) fn is_quiet(&mut self) -> bool {
-        // Nobody is to be woken: the next exchange asks again with its own task.
+        // No task needs to be woken: the next exchange polls again with its own task.
         self.buf.is_empty() && self.poll_read(&mut Context::from_waker(Waker::noop())).is_pending()
     }
 
-    /// Gives back what a large body made the buffer grow to.
+    /// Frees the buffer if a large body made it grow.
     pub(super) fn shrink(&mut self) {
         if self.read_size > READ_SIZE {
             self.read_size = READ_SIZE;
@@ -182,7 +182,7 @@ async fn connect_tcp(
 ) -> Result<TcpStream, (SendErrorKind, String)> {
     let addresses = resolve(origin.host(), origin.port(), listeners).await.map_err(|error| match error {
         ResolveError::NotFound(error) => {
-            // The resolver does not tell that it could open no file.
+            // The resolver's error does not say whether it ran out of file descriptors, so try to open a socket.
             let cannot_open = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).err();
             (SendErrorKind::Resolve.or_no_files(cannot_open.as_ref().unwrap_or(&error)), error.to_string())
         }
@@ -191,7 +191,7 @@ async fn connect_tcp(
     })?;
     let mut failure = (SendErrorKind::Connect, String::new());
     for (tried, address) in addresses.iter().enumerate() {
-        // An address that does not answer leaves the others their share of the time.
+        // Each address gets an equal share of the remaining time, so one that does not answer cannot use it all.
         let now = Instant::now();
         let left = u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
         let share = deadline.saturating_duration_since(now) / left.max(1);
@@ -207,8 +207,8 @@ async fn connect_tcp(
     Err(failure)
 }
 
-/// A timer for deadlines that mostly move on before they pass. It stays armed for an earlier deadline and looks again
-/// when it fires, so that moving the deadline costs nothing.
+/// A timer for deadlines that are usually moved later before they pass. It stays armed for the earlier deadline and is
+/// armed again for the current one when it fires, so moving a deadline costs nothing.
 #[derive(Default)]
 pub(super) struct Timer(Option<Pin<Box<Sleep>>>);
 

@@ -1,25 +1,25 @@
-//! Takes the framing off a body.
+//! Removes the framing from a body.
 //!
-//! The decoder works in the connection's read buffer: what one read brought in comes out as one piece, however many
-//! chunks it was cut into, because a piece costs a write to the customer. The first chunk's data stays where it is; that
-//! of the following ones is moved up to it over the framing between them.
+//! The decoder works in the connection's read buffer. It returns the data of one read as one piece, even if it spans
+//! several chunks, because each piece costs a write to the customer. The data of the first chunk stays in place. The
+//! data of later chunks is moved down over the framing between them.
 //!
-//! Data that precedes an error is handed out before the error is.
+//! Data that precedes an error is returned before the error.
 
 use std::ops::Range;
 
 use bytes::{Buf, Bytes, BytesMut};
 
-/// Longest chunk-size line, with its extensions.
+/// Longest chunk-size line including extensions, in bytes.
 const MAX_SIZE_LINE: u32 = 4 * 1024;
-/// All trailers of one body together.
+/// Largest size of all trailers of a body together, in bytes.
 const MAX_TRAILERS: u32 = 16 * 1024;
 
-/// How the rest of a body is delimited.
+/// Decodes a body by its framing, and keeps its position in it.
 pub(super) struct Decoder(Framing);
 
 enum Framing {
-    /// So many bytes are left.
+    /// The number of bytes that are left.
     Length(u64),
     Chunked(Chunked),
     UntilClose,
@@ -38,7 +38,7 @@ impl Decoder {
         Self(Framing::UntilClose)
     }
 
-    /// The bytes that are left, where the framing tells.
+    /// The number of bytes that are left, if the framing declares a length.
     pub(super) fn remaining(&self) -> Option<u64> {
         match self.0 {
             Framing::Length(left) => Some(left),
@@ -46,13 +46,13 @@ impl Decoder {
         }
     }
 
-    /// Whether the whole body has been taken.
+    /// Whether the whole body has been returned.
     pub(super) fn is_done(&self) -> bool {
         matches!(self.0, Framing::Length(0) | Framing::Chunked(Chunked::Done))
     }
 
-    /// Takes all body data that `buf` has. `None` if it has none: then the body is done or more must be read. What
-    /// follows the body's end stays in `buf`.
+    /// Takes all body data out of `buf`. Returns `None` if it contains none: then either the body has ended, or more
+    /// must be read. Bytes after the end of the body stay in `buf`.
     pub(super) fn take(&mut self, buf: &mut BytesMut) -> Result<Option<Bytes>, &'static str> {
         let data = match &mut self.0 {
             Framing::Length(left) => {
@@ -64,7 +64,7 @@ impl Decoder {
                 let (data, consumed) = chunked.decode(buf);
                 if data.is_empty() {
                     buf.advance(consumed);
-                    return if let Chunked::Bad(what) = *chunked { Err(what) } else { Ok(None) };
+                    return if let Chunked::Bad(reason) = *chunked { Err(reason) } else { Ok(None) };
                 }
                 buf.advance(data.start);
                 let taken = buf.split_to(data.len());
@@ -76,24 +76,24 @@ impl Decoder {
         Ok((!data.is_empty()).then(|| data.freeze()))
     }
 
-    /// The upstream closed the connection: whether the body may end here.
+    /// Whether the upstream can end the body by closing the connection.
     pub(super) fn may_end_by_close(&self) -> bool {
         matches!(self.0, Framing::UntilClose)
     }
 }
 
-/// Where in the chunked framing the next byte stands.
+/// The position of the next byte in the chunked framing.
 #[derive(Clone, Copy)]
 enum Chunked {
     /// The first digit of a chunk's size.
     SizeStart,
-    /// In the size line; `line` counts its bytes.
+    /// In the size line. `line` counts its bytes.
     Size { size: u64, line: u32 },
-    /// After the size, where extensions may stand; they mean nothing to us.
+    /// After the size, in the extensions, which are ignored.
     Extension { size: u64, line: u32 },
     /// The LF of the size line.
     SizeEnd { size: u64 },
-    /// So many bytes of data are left in this chunk; at least one.
+    /// In a chunk's data, of which `left` bytes remain, at least one.
     Data { left: u64 },
     /// The CR after a chunk's data.
     DataCr,
@@ -109,13 +109,13 @@ enum Chunked {
     EndLf,
     /// The body has ended.
     Done,
-    /// The framing is broken, and stays so.
+    /// The framing is invalid. This state is final.
     Bad(&'static str),
 }
 
 impl Chunked {
-    /// Reads `bytes` up to their end or the body's. Returns where the data lies, in one piece, and how many bytes were
-    /// read; `data.end <= consumed`.
+    /// Decodes `bytes` up to their end or the end of the body, and moves the data together into one range. Returns that
+    /// range and the number of bytes consumed. The range ends at or before that number.
     fn decode(&mut self, bytes: &mut [u8]) -> (Range<usize>, usize) {
         let mut data = 0..0;
         let mut at = 0;
@@ -193,7 +193,7 @@ mod tests {
 
     use super::*;
 
-    /// What the decoder makes of `pieces` read one after the other: the body, how it ended, what was left over.
+    /// Decodes `pieces` one after the other. Returns the body, whether it ended or its error, and the unused bytes.
     fn read(mut decoder: Decoder, pieces: &[&[u8]]) -> (Vec<u8>, Result<bool, &'static str>, Vec<u8>) {
         let (mut body, mut buf) = (Vec::new(), BytesMut::new());
         for piece in pieces {
@@ -202,7 +202,7 @@ mod tests {
                 match decoder.take(&mut buf) {
                     Ok(Some(data)) => body.extend_from_slice(&data),
                     Ok(None) => break,
-                    Err(what) => return (body, Err(what), buf.to_vec()),
+                    Err(reason) => return (body, Err(reason), buf.to_vec()),
                 }
             }
         }
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_is_the_same_however_it_is_cut() {
+    fn a_body_decodes_the_same_wherever_it_is_split() {
         let chunked = b"5\r\nhello\r\n1;name=\"v\"\r\n,\r\n00006 \r\n world\r\n0\r\nx-trailer: 1\r\ny: 2\r\n\r\nHTTP";
         assert_eq!(read_at_every_split(Decoder::chunked, chunked), (b"hello, world".to_vec(), Ok(true)));
         assert_eq!(read_at_every_split(|| Decoder::length(5), b"helloHTTP"), (b"hello".to_vec(), Ok(true)));
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn all_chunks_of_one_read_come_out_as_one_piece() {
+    fn the_chunks_of_one_read_are_returned_as_one_piece() {
         let mut buf = BytesMut::from(&b"2\r\nab\r\n3\r\ncde\r\n4\r\nfg"[..]);
         let mut decoder = Decoder::chunked();
         assert_eq!(decoder.take(&mut buf), Ok(Some(Bytes::from_static(b"abcdefg"))));
@@ -243,13 +243,13 @@ mod tests {
     }
 
     #[test]
-    fn what_follows_the_end_is_left_in_the_buffer() {
+    fn bytes_after_the_end_stay_in_the_buffer() {
         assert_eq!(read(Decoder::chunked(), &[b"1\r\na\r\n0\r\n\r\nnext"]).2, b"next");
         assert_eq!(read(Decoder::length(1), &[b"anext"]).2, b"next");
     }
 
     #[test]
-    fn a_broken_framing_is_an_error_after_the_data_before_it() {
+    fn invalid_framing_is_an_error_after_the_data_that_precedes_it() {
         for broken in [
             "\r\n",
             "x\r\n",
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn framing_beside_the_data_is_bounded() {
+    fn framing_without_data_is_bounded() {
         for (start, filler) in [("1;", "e"), ("1 ", " "), ("", "0"), ("0\r\n", "t"), ("0\r\n", "t: 1\r\n")] {
             let mut decoder = Decoder::chunked();
             let mut buf = BytesMut::from(start);
@@ -300,7 +300,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn chunking_and_decoding_are_inverse(chunks in vec(vec(any::<u8>(), 1..40), 0..12), cut in 1_usize..64) {
+        fn decoding_reverses_chunking(chunks in vec(vec(any::<u8>(), 1..40), 0..12), cut in 1_usize..64) {
             let mut bytes = Vec::new();
             for chunk in &chunks {
                 bytes.extend_from_slice(format!("{:X}\r\n", chunk.len()).as_bytes());
@@ -313,7 +313,7 @@ mod tests {
         }
 
         #[test]
-        fn no_bytes_make_it_panic(bytes in "[0-9a-fx;\r\n\t -]{0,60}", cut in 1_usize..8) {
+        fn no_input_makes_it_panic(bytes in "[0-9a-fx;\r\n\t -]{0,60}", cut in 1_usize..8) {
             let pieces: Vec<&[u8]> = bytes.as_bytes().chunks(cut).collect();
             let (body, end, _) = read(Decoder::chunked(), &pieces);
             let whole = read(Decoder::chunked(), &[bytes.as_bytes()]);

@@ -1,4 +1,4 @@
-//! Why a request could not be made, or got no answer.
+//! Errors of requests that cannot be built, or that get no answer.
 
 use std::{borrow::Cow, fmt, io};
 
@@ -6,13 +6,14 @@ use rustix::io::Errno;
 
 use super::origin::Origin;
 
-/// A URL, header name or header value that cannot be sent. `Display` says which; it never shows a header's value.
+/// The error of a URL, header name or header value that cannot be sent. `Display` says which; it never shows the value
+/// of a header.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InvalidRequest(Cow<'static, str>);
 
 impl InvalidRequest {
-    pub(super) fn new(what: impl Into<Cow<'static, str>>) -> Self {
-        Self(what.into())
+    pub(super) fn new(reason: impl Into<Cow<'static, str>>) -> Self {
+        Self(reason.into())
     }
 }
 
@@ -24,46 +25,47 @@ impl fmt::Display for InvalidRequest {
 
 impl std::error::Error for InvalidRequest {}
 
-/// No head of an answer came. `Display` is for the operator: it names the upstream, never a credential.
+/// The error of a request for which no head of an answer arrived. `Display` is for the operator: it names the upstream,
+/// never a credential.
 #[derive(Debug)]
 pub struct SendError {
-    /// At which step it failed.
+    /// The step at which it failed.
     pub kind: SendErrorKind,
     origin: Origin,
     detail: Cow<'static, str>,
 }
 
-/// The step at which a request failed. After each of them but `NoFiles` another target may be tried.
+/// The step at which a request failed. After every kind except `NoFiles`, another target may be tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SendErrorKind {
-    /// The name has no address.
+    /// The name could not be resolved to an address.
     Resolve,
-    /// Every address is one that we must not call: link-local, or one of our own listeners.
+    /// Every address is forbidden: link-local, or one of our own listeners.
     Forbidden,
     /// No address accepted a connection.
     Connect,
-    /// This process, or this machine, cannot open another file. It says nothing about the upstream.
+    /// This process or this machine has no file descriptor left. It says nothing about the upstream.
     NoFiles,
     /// Name resolution, TCP and TLS took longer than the connect timeout.
     ConnectTimeout,
-    /// The TLS handshake failed, or this machine has no certificates to verify it with.
+    /// The TLS handshake failed, or this machine has no CA certificates to verify the server with.
     Tls,
-    /// The connection was made, but no head of an answer came in time.
+    /// The connection was opened, but no head of an answer arrived in time.
     FirstByteTimeout,
-    /// The connection was closed before a byte of the answer.
+    /// The connection was closed before the first byte of an answer.
     Closed,
-    /// What came is not an HTTP/1.1 answer that we accept.
+    /// The upstream sent something other than a valid HTTP/1.1 answer.
     Protocol,
 }
 
 impl SendErrorKind {
-    /// This, unless the error is that no file can be opened.
+    /// Returns `NoFiles` if `error` says that no file can be opened, else `self`.
     pub(super) fn or_no_files(self, error: &io::Error) -> Self {
-        let has_none = error.raw_os_error().map(Errno::from_raw_os_error);
-        if matches!(has_none, Some(Errno::MFILE | Errno::NFILE)) { Self::NoFiles } else { self }
+        let errno = error.raw_os_error().map(Errno::from_raw_os_error);
+        if matches!(errno, Some(Errno::MFILE | Errno::NFILE)) { Self::NoFiles } else { self }
     }
 
-    /// Whether the upstream was too slow, as opposed to absent or wrong.
+    /// Whether the upstream was too slow, as opposed to unreachable or faulty.
     pub fn is_timeout(self) -> bool {
         matches!(self, Self::ConnectTimeout | Self::FirstByteTimeout)
     }
@@ -77,18 +79,18 @@ impl SendError {
 
 impl fmt::Display for SendError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let what = match self.kind {
+        let failure = match self.kind {
             SendErrorKind::Resolve => "the name could not be resolved",
             SendErrorKind::Forbidden => "the address is not allowed",
-            SendErrorKind::Connect => "no connection",
-            SendErrorKind::NoFiles => "no file left for a connection",
-            SendErrorKind::ConnectTimeout => "no connection in time",
-            SendErrorKind::Tls => "no TLS session",
-            SendErrorKind::FirstByteTimeout => "no answer in time",
-            SendErrorKind::Closed => "closed before it answered",
+            SendErrorKind::Connect => "cannot connect",
+            SendErrorKind::NoFiles => "no file descriptor left for a connection",
+            SendErrorKind::ConnectTimeout => "timed out while connecting",
+            SendErrorKind::Tls => "the TLS handshake failed",
+            SendErrorKind::FirstByteTimeout => "timed out while waiting for an answer",
+            SendErrorKind::Closed => "it closed the connection before it answered",
             SendErrorKind::Protocol => "not a valid answer",
         };
-        write!(f, "{}: {what}", self.origin)?;
+        write!(f, "{}: {failure}", self.origin)?;
         if self.detail.is_empty() { Ok(()) } else { write!(f, ": {}", self.detail) }
     }
 }

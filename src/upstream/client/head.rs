@@ -1,7 +1,8 @@
-//! The head of an answer: status, headers, how long the body is, whether the connection can be used again.
+//! The head of an answer: its status, its headers, the framing of the body, and whether the connection is reusable.
 //!
-//! Two readers that disagree on where a body ends read each other's bytes as answers. So a body has exactly one length:
-//! `content-length` beside `transfer-encoding`, lengths that differ, and any transfer coding but `chunked` are errors.
+//! If two readers disagreed on where a body ends, one would read a part of the body as the next answer. A body must
+//! therefore have exactly one length: `content-length` together with `transfer-encoding`, two different lengths, and
+//! any transfer coding other than `chunked` are errors.
 
 use std::{mem::MaybeUninit, time::Duration};
 
@@ -13,21 +14,22 @@ use super::decoder::Decoder;
 /// Longest head, in bytes.
 const MAX_HEAD: usize = 64 * 1024;
 const MAX_HEADERS: usize = 128;
-/// 1xx answers before the final one.
+/// Most 1xx answers that may precede the final one.
 const MAX_INTERIM: usize = 8;
-/// How long an idle connection is kept if the upstream does not say: uvicorn and Node close it after 5 s.
+/// Time to keep an idle connection if the upstream declares no `keep-alive` timeout. uvicorn and Node close it after 5
+/// s.
 const REUSABLE_FOR: Duration = Duration::from_secs(4);
-/// The longest that an upstream can ask us to keep a connection.
+/// Longest time to keep an idle connection, whatever timeout the upstream declares.
 const REUSABLE_AT_MOST: Duration = Duration::from_secs(60);
 
-/// The header fields of an answer, in the order in which they came.
+/// The header fields of an answer, in the order in which they were sent.
 #[derive(Clone)]
 pub struct Headers {
     head: Bytes,
     fields: Box<[Field]>,
 }
 
-/// Where a field lies in the head.
+/// The position of a header field in the head.
 #[derive(Clone, Copy)]
 struct Field {
     name: Span,
@@ -41,12 +43,12 @@ struct Span {
 }
 
 impl Headers {
-    /// The value of the first field of that name; names ignore case.
+    /// Returns the value of the first field with this name. Names ignore case.
     pub fn get(&self, name: &str) -> Option<&[u8]> {
         self.iter().find(|(found, _)| found.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| value)
     }
 
-    /// All fields as (name, value). Names are tokens in the upstream's own case, values have no line breaks.
+    /// Returns all fields as (name, value). Names keep the upstream's case; values have no line breaks.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.fields.iter().map(|field| (self.bytes(field.name), self.bytes(field.value)))
     }
@@ -57,26 +59,26 @@ impl Headers {
     }
 }
 
-/// A final answer's head.
+/// The head of a final (not 1xx) answer.
 pub(super) struct Head {
     pub(super) status: u16,
     pub(super) headers: Headers,
-    /// How the body is to be read.
+    /// The decoder for the body.
     pub(super) framing: Decoder,
-    /// How long the connection may idle after this exchange before it is used again; `None` if it must be closed.
+    /// The longest time for which the connection may be idle before its next exchange. `None` if it must be closed.
     pub(super) reusable_for: Option<Duration>,
 }
 
-/// Finds the head of the final answer in what a connection has read.
+/// Finds the head of the final answer in the bytes read from a connection.
 #[derive(Default)]
 pub(super) struct HeadReader {
-    /// Bytes at the buffer's start that have been looked at in vain.
+    /// The number of bytes at the start of the buffer that are known to hold no complete head.
     seen: usize,
     interim: usize,
 }
 
 impl HeadReader {
-    /// Takes the head off `buf`, past any interim answers; `None` if it is not complete yet.
+    /// Takes the final head out of `buf`, after skipping interim answers. Returns `None` if it is not complete yet.
     pub(super) fn read(&mut self, buf: &mut BytesMut) -> Result<Option<Head>, &'static str> {
         loop {
             match buf.first() {
@@ -84,7 +86,8 @@ impl HeadReader {
                 Some(b'H') => {}
                 Some(_) => return Err("it does not begin with HTTP/"),
             }
-            // A head can only have become complete where a line ends, so a slow one is not parsed again at every byte.
+            // A head can only become complete at the end of a line. Parsing only then keeps a head that arrives byte by
+            // byte from being parsed for each byte.
             let line_ended = memchr::memchr(b'\n', &buf[self.seen..]).is_some();
             self.seen = buf.len();
             let parsed = if line_ended { parse(buf)? } else { None };
@@ -115,7 +118,7 @@ enum Parsed {
     Final { status: u16, fields: Box<[Field]>, framing: Decoder, reusable_for: Option<Duration> },
 }
 
-/// Parses one head at the start of `buf` and says how long it is; `None` if it is not complete.
+/// Parses the head at the start of `buf` and returns it with its length in bytes, or `None` if it is not complete.
 fn parse(buf: &[u8]) -> Result<Option<(usize, Parsed)>, &'static str> {
     let mut fields = [const { MaybeUninit::uninit() }; MAX_HEADERS];
     let mut response = httparse::Response::new(&mut []);
@@ -129,16 +132,16 @@ fn parse(buf: &[u8]) -> Result<Option<(usize, Parsed)>, &'static str> {
     };
     let status = response.code.unwrap_or_default();
     match status {
-        101 => return Err("it switches protocols, which was not asked for"),
+        101 => return Err("it switches protocols without being asked to"),
         100..200 => return Ok(Some((len, Parsed::Interim))),
         200..600 => {}
         _ => return Err("its status is out of range"),
     }
-    let connection = Facts::of(response.headers)?;
+    let facts = Facts::of(response.headers)?;
     let http_1_1 = response.version == Some(1);
-    let framing = match (status, connection.chunked, connection.content_length) {
+    let framing = match (status, facts.chunked, facts.content_length) {
         (204 | 304, _, _) => Decoder::length(0),
-        (_, true, _) if !http_1_1 => return Err("it has a transfer coding in HTTP/1.0"),
+        (_, true, _) if !http_1_1 => return Err("it is HTTP/1.0 and has a transfer-encoding"),
         (_, true, _) => Decoder::chunked(),
         (_, false, Some(length)) => Decoder::length(length),
         (_, false, None) => Decoder::until_close(),
@@ -147,12 +150,12 @@ fn parse(buf: &[u8]) -> Result<Option<(usize, Parsed)>, &'static str> {
         |part: &[u8]| Span { start: (part.as_ptr() as usize - buf.as_ptr() as usize) as u32, len: part.len() as u32 };
     let fields =
         response.headers.iter().map(|h| Field { name: span(h.name.as_bytes()), value: span(h.value) }).collect();
-    let reusable = http_1_1 && !connection.close;
-    let reusable_for = reusable.then(|| connection.idle_limit.unwrap_or(REUSABLE_FOR));
+    let reusable = http_1_1 && !facts.close;
+    let reusable_for = reusable.then(|| facts.idle_limit.unwrap_or(REUSABLE_FOR));
     Ok(Some((len, Parsed::Final { status, fields, framing, reusable_for })))
 }
 
-/// What the headers say about the connection and the body's length.
+/// The headers that concern the connection and the length of the body.
 #[derive(Default)]
 struct Facts {
     content_length: Option<u64>,
@@ -169,12 +172,12 @@ impl Facts {
             if name.eq_ignore_ascii_case("content-length") {
                 let length = decimal(value).ok_or("its content-length is not a number")?;
                 if facts.content_length.is_some_and(|other| other != length) {
-                    return Err("it has two lengths");
+                    return Err("it has two different content-lengths");
                 }
                 facts.content_length = Some(length);
             } else if name.eq_ignore_ascii_case("transfer-encoding") {
                 if facts.chunked || !value.eq_ignore_ascii_case(b"chunked") {
-                    return Err("its transfer coding is not just chunked");
+                    return Err("its transfer-encoding is not exactly 'chunked'");
                 }
                 facts.chunked = true;
             } else if name.eq_ignore_ascii_case("connection") {
@@ -184,7 +187,7 @@ impl Facts {
             }
         }
         if facts.chunked && facts.content_length.is_some() {
-            return Err("it has both a length and a transfer coding");
+            return Err("it has both a content-length and a transfer-encoding");
         }
         Ok(facts)
     }
@@ -195,7 +198,8 @@ fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii)
 }
 
-/// `timeout=N`, less what an answer and our next request may spend on the way.
+/// Reads `timeout=N` of a `keep-alive` header. Returns less than N seconds, to leave time for the answer and the next
+/// request to travel: one second less, but at least half of N.
 fn idle_limit(item: &[u8]) -> Option<Duration> {
     let (name, seconds) = item.split_at_checked(b"timeout=".len())?;
     if !name.eq_ignore_ascii_case(b"timeout=") {
@@ -205,7 +209,7 @@ fn idle_limit(item: &[u8]) -> Option<Duration> {
     Some(limit.saturating_sub(Duration::from_secs(1)).max(limit / 2).min(REUSABLE_AT_MOST))
 }
 
-/// Digits only: `str::parse` would take a sign too.
+/// Parses a number that consists of digits only. `str::parse` alone would accept a sign.
 fn decimal(digits: &[u8]) -> Option<u64> {
     let plain = digits.iter().all(u8::is_ascii_digit);
     if plain { str::from_utf8(digits).ok()?.parse().ok() } else { None }
@@ -227,13 +231,13 @@ mod tests {
 
     fn refused(bytes: &[u8]) -> &'static str {
         match read(bytes) {
-            Err(what) => what,
+            Err(reason) => reason,
             Ok(_) => panic!("accepted: {}", String::from_utf8_lossy(bytes)),
         }
     }
 
     #[test]
-    fn a_head_is_the_same_however_it_is_cut() {
+    fn a_head_is_read_the_same_wherever_it_is_split() {
         let bytes = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n\
                       HTTP/1.1 429 Too Many\r\nRetry-After: 7\r\nX-Empty:\r\nContent-Length: 4\r\n\r\nbody";
         for cut in 1..=bytes.len() {
@@ -257,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_answer_is_refused() {
+    fn bytes_that_are_not_an_answer_are_refused() {
         for bytes in [
             "SSH-2.0-OpenSSH\r\n",
             "\r\nHTTP/1.1 200 OK\r\n\r\n",
@@ -318,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_is_reused_for_as_long_as_the_upstream_keeps_it() {
+    fn a_connection_is_reusable_while_the_upstream_keeps_it_open() {
         let seconds = |fields: &str| head(fields).reusable_for.map(|limit| limit.as_secs_f64());
         assert_eq!(seconds("connection: keep-alive\r\n"), Some(4.0));
         assert_eq!(seconds("keep-alive: max=100, Timeout=15\r\n"), Some(14.0));
@@ -332,7 +336,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_make_it_panic(tail in vec(any::<u8>(), 0..80), lines in "([a-z-]{0,3}:? ?[0-9 ,]{0,4}\r?\n){0,6}") {
+        fn no_input_makes_it_panic(tail in vec(any::<u8>(), 0..80), lines in "([a-z-]{0,3}:? ?[0-9 ,]{0,4}\r?\n){0,6}") {
             let mut bytes = format!("HTTP/1.1 200 OK\r\n{lines}").into_bytes();
             bytes.extend_from_slice(&tail);
             let _ = read(&bytes);

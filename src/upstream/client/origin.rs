@@ -1,4 +1,4 @@
-//! Where a request goes: scheme, host and port.
+//! The origin that a request is sent to: scheme, host and port.
 
 use std::{
     fmt,
@@ -18,15 +18,15 @@ pub struct Origin(Arc<Parts>);
 struct Parts {
     host: Host<String>,
     port: u16,
-    /// The name that the certificate must carry; absent for plain HTTP.
+    /// The name that the server's certificate must have. `None` for plain HTTP.
     tls_name: Option<ServerName<'static>>,
-    /// Host, and port unless it is the scheme's own: the value of the `host` header.
+    /// The value of the `host` header: the host, and the port unless it is the scheme's default.
     authority: String,
     hash: u64,
 }
 
 impl Origin {
-    /// The origin of an `http` or `https` URL; its path is not looked at.
+    /// Returns the origin of an `http` or `https` URL. The path is ignored.
     pub fn parse(url: &Url) -> Result<Self, InvalidRequest> {
         let https = match url.scheme() {
             "http" => false,
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn origins_are_equal_when_scheme_host_and_port_are() {
+    fn origins_with_the_same_scheme_host_and_port_are_equal() {
         let plain = origin("http://model.example/v1").unwrap();
         assert_eq!(plain, origin("http://MODEL.example:80/other?x=1").unwrap());
         for other in
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn the_authority_leaves_out_the_schemes_own_port() {
+    fn the_authority_omits_the_default_port() {
         for (url, authority) in [
             ("http://model.example/v1", "model.example"),
             ("http://model.example:8000", "model.example:8000"),

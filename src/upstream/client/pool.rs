@@ -1,6 +1,6 @@
-//! Idle connections, ready to be used again.
+//! The pool of idle connections.
 //!
-//! The one that idled least is taken first, so that a pool that was large in a busy minute runs empty from its bottom.
+//! The most recently used connection is taken first, so the connections that a busy minute left over expire.
 
 use std::{cell::RefCell, collections::HashMap, rc::Weak, time::Duration};
 
@@ -8,13 +8,13 @@ use tokio::time::{Instant, sleep};
 
 use super::{connection::Connection, origin::Origin};
 
-/// Idle connections kept for one origin.
+/// Most idle connections that are kept for one origin.
 const MAX_IDLE: usize = 256;
 
 /// The idle connections of one worker thread.
 #[derive(Default)]
 pub(super) struct Pool {
-    /// Each origin's connections, the one that idled longest first.
+    /// The connections of each origin, the least recently used first.
     idle: RefCell<HashMap<Origin, Vec<Idle>>>,
 }
 
@@ -30,7 +30,7 @@ impl Idle {
 }
 
 impl Pool {
-    /// A connection to `origin` that looks usable at `now`. The ones that do not are closed on the way.
+    /// Takes a connection to `origin` that is usable at `now`. Closes unusable ones that it finds.
     pub(super) fn take(&self, origin: &Origin, now: Instant) -> Option<Box<Connection>> {
         let mut idle = self.idle.borrow_mut();
         let stack = idle.get_mut(origin)?;
@@ -42,7 +42,7 @@ impl Pool {
         }
     }
 
-    /// Keeps `connection` until the given instant; closes it if there are enough.
+    /// Keeps `connection` until the given instant, or closes it if its origin already has [`MAX_IDLE`].
     pub(super) fn put(&self, mut connection: Box<Connection>, until: Instant) {
         connection.shrink();
         let mut idle = self.idle.borrow_mut();
@@ -64,7 +64,7 @@ impl Pool {
     }
 }
 
-/// Closes what has idled too long or was closed by its upstream, for as long as the pool exists.
+/// Each second, closes connections that have expired or that their upstream has closed. Runs until the pool is dropped.
 pub(super) async fn sweep_each_second(pool: Weak<Pool>) {
     while let Some(pool) = pool.upgrade() {
         pool.sweep(Instant::now());

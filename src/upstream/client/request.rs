@@ -1,4 +1,4 @@
-//! Requests, and the part of them that is the same each time.
+//! Requests, and templates for the part that is the same in every request to a URL.
 
 use std::{
     io::{IoSlice, Write as _},
@@ -12,7 +12,7 @@ use url::Url;
 
 use super::{connection::Stream, error::InvalidRequest, origin::Origin};
 
-/// The methods that upstreams are called with.
+/// The HTTP methods used to call upstreams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Method {
     /// A request without a body.
@@ -21,8 +21,9 @@ pub enum Method {
     Post,
 }
 
-/// The constant part of the requests for one URL, written once: request line, host, and the headers that stay the
-/// same, such as the credential. Cheap to clone, may be shared between threads, and cannot print.
+/// The constant part of the requests to one URL, encoded once: request line, host, and constant headers such as the
+/// credential. Cheap to clone, can be shared between threads, and has no `Debug` or `Display`, so that it cannot leak
+/// the credential.
 #[derive(Clone)]
 pub struct Template {
     origin: Origin,
@@ -37,8 +38,9 @@ pub struct Request {
 }
 
 impl Template {
-    /// Requests for `url`; credentials and a fragment in it are not sent. The client itself writes `host`,
-    /// `accept-encoding`, `content-length` and what concerns the connection; `headers` has the others.
+    /// Creates a template for requests to `url`. Credentials and a fragment in the URL are not sent. The client itself
+    /// writes `host`, `accept-encoding`, `content-length` and the headers that concern the connection; `headers` are
+    /// the other ones.
     pub fn new(method: Method, url: &Url, headers: &[(&str, &[u8])]) -> Result<Self, InvalidRequest> {
         let origin = Origin::parse(url)?;
         let verb = match method {
@@ -59,11 +61,11 @@ impl Template {
         Ok(Self { origin, method, head: head.into() })
     }
 
-    /// A request with the headers of this one call, and the pieces of its body. A body given to [`Method::Get`] is not
+    /// Creates a request with additional `headers` and with a body in pieces. With [`Method::Get`], the body is not
     /// sent.
     pub fn request(&self, headers: &[(&str, &[u8])], body: Vec<Bytes>) -> Result<Request, InvalidRequest> {
-        let own: usize = headers.iter().map(|(name, value)| name.len() + value.len() + 4).sum();
-        let mut head = Vec::with_capacity(self.head.len() + own + 48);
+        let added: usize = headers.iter().map(|(name, value)| name.len() + value.len() + 4).sum();
+        let mut head = Vec::with_capacity(self.head.len() + added + 48);
         head.extend_from_slice(&self.head);
         push_headers(&mut head, headers)?;
         let body = match self.method {
@@ -78,17 +80,17 @@ impl Template {
         Ok(Request { origin: self.origin.clone(), outgoing: Outgoing { head, body, ..Outgoing::default() } })
     }
 
-    /// Where the requests go.
+    /// The origin that the requests are sent to.
     pub fn origin(&self) -> &Origin {
         &self.origin
     }
 }
 
-/// Appends header lines. A line break in a value would let it add headers of its own, so it is refused.
+/// Appends header lines. Refuses control characters in a value, because a line break could add another header.
 fn push_headers(head: &mut Vec<u8>, headers: &[(&str, &[u8])]) -> Result<(), InvalidRequest> {
     for (name, value) in headers {
         if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)) {
-            return Err(InvalidRequest::new("a header name has a character that it must not have"));
+            return Err(InvalidRequest::new("a header name is empty or has an invalid character"));
         }
         if value.iter().any(|&byte| (byte < b' ' && byte != b'\t') || byte == 0x7f) {
             return Err(InvalidRequest::new(format!("the value of the header {name} has a control character")));
@@ -101,10 +103,10 @@ fn push_headers(head: &mut Vec<u8>, headers: &[(&str, &[u8])]) -> Result<(), Inv
     Ok(())
 }
 
-/// Pieces handed to the operating system at once.
+/// Most pieces that are passed to the operating system in one write.
 const MAX_SLICES: usize = 16;
 
-/// The bytes of one request and how far they have been sent. The body is not copied.
+/// The bytes of one request, and the number of them that have been sent. The body is not copied.
 #[derive(Default)]
 pub(super) struct Outgoing {
     head: Vec<u8>,
@@ -118,23 +120,23 @@ enum Progress {
     #[default]
     Sending,
     Sent,
-    /// The upstream takes no more. What it answered, if it did, is still to be read.
+    /// The upstream accepts no more bytes. It may have answered, so the caller still reads.
     Broken,
 }
 
 impl Outgoing {
-    /// Whether all of it has been handed to the operating system.
+    /// Whether the whole request has been passed to the operating system.
     pub(super) fn is_sent(&self) -> bool {
         self.progress == Progress::Sent
     }
 
-    /// To be sent again from its first byte.
+    /// Starts again from the first byte.
     pub(super) fn rewind(&mut self) {
         self.written = 0;
         self.progress = Progress::Sending;
     }
 
-    /// What is left to send, as far as one write takes it.
+    /// The bytes that are left to send, limited to [`MAX_SLICES`] pieces.
     fn unsent(&self) -> ArrayVec<IoSlice<'_>, MAX_SLICES> {
         let mut sent = self.written;
         let mut unsent = ArrayVec::new();
@@ -148,8 +150,8 @@ impl Outgoing {
         unsent
     }
 
-    /// Sends as much as `stream` takes now, and has the task woken when it can take more. An error ends the sending and
-    /// is not reported: whoever reads finds out whether there is an answer all the same.
+    /// Sends as much as `stream` accepts now, and has the task woken when it accepts more. An error stops the sending
+    /// but is not reported: the caller reads on, because the upstream may have answered before it stopped reading.
     pub(super) fn advance(&mut self, stream: &mut Stream, cx: &mut Context<'_>) {
         if self.progress != Progress::Sending {
             return;
@@ -183,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_is_its_template_its_own_headers_and_the_length() {
+    fn a_request_consists_of_its_template_its_headers_and_its_length() {
         let url = Url::parse("http://user:word@model.example:8000/v1/chat?x=%20#part").unwrap();
         let post = Template::new(Method::Post, &url, &[("authorization", b"Bearer up-1")]).unwrap();
         let constant = "/v1/chat?x=%20 HTTP/1.1\r\nhost: model.example:8000\r\naccept-encoding: identity\r\n\

@@ -1,9 +1,9 @@
-//! Finds the addresses of a host and refuses those that we must never call.
+//! Resolves a host to addresses and refuses those that must never be called.
 //!
-//! An operator's URL must not reach the cloud metadata service on a link-local address, nor lead back into one of our
-//! own listeners. Addresses are checked after resolution, and a connection is made to the checked address itself, so a
-//! name cannot show one address to the check and another to the connection. An IPv6 address that stands for an IPv4
-//! address, as a translator or a tunnel reads it, is refused where that one is.
+//! A URL that an operator configures must not reach the cloud metadata service at a link-local address, and must not
+//! lead back to one of our own listeners. Addresses are checked after resolution, and the connection is opened to the
+//! checked address itself, so a name cannot resolve to one address for the check and to another for the connection. An
+//! IPv6 address that embeds an IPv4 address, for a translator or a tunnel, is refused if the IPv4 address is.
 
 use std::{
     io,
@@ -12,26 +12,26 @@ use std::{
 
 use url::Host;
 
-/// Why a host has no address that may be called.
+/// The reason why a host has no address that may be called.
 #[derive(Debug)]
 pub enum ResolveError {
-    /// The resolver failed or knows no address.
+    /// The resolver failed or found no address.
     NotFound(io::Error),
-    /// It has addresses, and all of them are refused.
+    /// The host has addresses, but all of them are refused.
     Refused(Refusal),
 }
 
-/// Why an address is refused.
+/// The reason why an address is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
-    /// 169.254.0.0/16, or fe80::/10.
+    /// It is in 169.254.0.0/16 or fe80::/10.
     LinkLocal,
-    /// One of the addresses that this process listens on.
+    /// This process listens on it.
     OurOwn,
 }
 
-/// The addresses of `host` that may be called, in the resolver's order; at least one. A literal address is checked like
-/// a resolved one. `listeners` are the addresses that this process listens on.
+/// Returns the addresses of `host` that may be called, at least one, in the resolver's order. A literal address is
+/// checked like a resolved one. `listeners` are the addresses that this process listens on.
 pub async fn resolve(
     host: &Host<String>,
     port: u16,
@@ -54,14 +54,14 @@ pub async fn resolve(
     match refused {
         _ if !allowed.is_empty() => Ok(allowed),
         Some(refusal) => Err(ResolveError::Refused(refusal)),
-        None => Err(ResolveError::NotFound(io::Error::new(io::ErrorKind::NotFound, "it has no address"))),
+        None => Err(ResolveError::NotFound(io::Error::new(io::ErrorKind::NotFound, "the name has no address"))),
     }
 }
 
-/// Whether `target` must not be called, and why.
+/// The reason why `target` must not be called, if there is one.
 fn refusal(target: SocketAddr, listeners: &[SocketAddr]) -> Option<Refusal> {
     let ip = target.ip().to_canonical();
-    let stands_for = match ip {
+    let embedded = match ip {
         IpAddr::V4(_) => Vec::new(),
         IpAddr::V6(ip) => embedded(ip),
     };
@@ -69,17 +69,18 @@ fn refusal(target: SocketAddr, listeners: &[SocketAddr]) -> Option<Refusal> {
         let reached = |listener: &SocketAddr| reaches(ip, listener.ip().to_canonical());
         listeners.iter().filter(|listener| listener.port() == target.port()).any(reached)
     };
-    // Of a local translator's address, the wrong places are mostly zeros.
-    let stands_for = stands_for.into_iter().filter(|ip| !ip.is_unspecified());
-    stands_for.map(IpAddr::V4).chain([ip]).find_map(|ip| match ip {
+    // Only one candidate of a local translator's address is right. The others are mostly zeros.
+    let embedded = embedded.into_iter().filter(|ip| !ip.is_unspecified());
+    embedded.map(IpAddr::V4).chain([ip]).find_map(|ip| match ip {
         IpAddr::V4(ip) if ip.is_link_local() => Some(Refusal::LinkLocal),
         IpAddr::V6(ip) if ip.is_unicast_link_local() => Some(Refusal::LinkLocal),
         ip => ours(ip).then_some(Refusal::OurOwn),
     })
 }
 
-/// The IPv4 addresses that an IPv6 address stands for, by the notations for translators (RFC 6052, 6145, 8215) and tunnels
-/// (RFC 3056, 4380), and IPv4-compatible (RFC 4291). A local translator's prefix may end at any of four places.
+/// The IPv4 addresses that an IPv6 address may embed, by the formats of translators (RFC 6052, 6145, 8215), of tunnels
+/// (RFC 3056, 4380), and of IPv4-compatible addresses (RFC 4291). The prefix of a local translator can have any of four
+/// lengths, so there are four candidates for it.
 fn embedded(ip: Ipv6Addr) -> Vec<Ipv4Addr> {
     let octets = ip.octets();
     let at = |places: [usize; 4]| Ipv4Addr::from(places.map(|place| octets[place]));
@@ -88,14 +89,14 @@ fn embedded(ip: Ipv6Addr) -> Vec<Ipv4Addr> {
         [0, 0, 0, 0, 0, 0, _, _] | [0, 0, 0, 0, 0xffff, 0, _, _] | [0x64, 0xff9b, 0, 0, 0, 0, _, _] => vec![last],
         [0x64, 0xff9b, 1, ..] => vec![at([6, 7, 9, 10]), at([7, 9, 10, 11]), at([9, 10, 11, 12]), last],
         [0x2002, ..] => vec![at([2, 3, 4, 5])],
-        // The tunnel's server, and the client behind it with all its bits turned over.
+        // The tunnel's server, and the client behind it, whose bits are inverted.
         [0x2001, 0, ..] => vec![at([4, 5, 6, 7]), Ipv4Addr::from_bits(!last.to_bits())],
         _ => Vec::new(),
     }
 }
 
-/// Whether a connection to `target` arrives at a socket bound to `listener`. To connect to the unspecified address is to
-/// connect to loopback.
+/// Whether a connection to `target` reaches a socket bound to `listener`. A connection to the unspecified address is
+/// one to loopback.
 fn reaches(target: IpAddr, listener: IpAddr) -> bool {
     let loopback = |ip: IpAddr| ip.is_loopback() || ip.is_unspecified();
     target == listener
@@ -103,7 +104,7 @@ fn reaches(target: IpAddr, listener: IpAddr) -> bool {
         || (listener.is_unspecified() && is_this_machine(target))
 }
 
-/// Only an address of this machine can be bound to.
+/// Whether `ip` is an address of this machine. Only then can a socket be bound to it.
 fn is_this_machine(ip: IpAddr) -> bool {
     UdpSocket::bind((ip, 0)).is_ok()
 }
@@ -118,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn link_local_addresses_are_refused_in_every_spelling() {
+    fn link_local_addresses_are_refused_in_every_notation() {
         for target in [
             "169.254.169.254:80",
             "169.254.0.0:1",
@@ -152,7 +153,7 @@ mod tests {
             "[64:ff9b:1::10.0.0.1]:80",
             "[2002:c0a8:101::1]:80",
             "[2001:0:c000:201::f5ff:fffe]:80",
-            // The same octets in addresses that stand for nothing else.
+            // The same octets in addresses that embed no IPv4 address.
             "[2001:db8::a9fe:a9fe]:80",
             "[64:ff9b:2::a9fe:a9fe]:80",
             "[2003:a9fe:a9fe::1]:80",
@@ -162,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn our_own_listeners_are_refused_by_every_address_that_reaches_them() {
+    fn every_address_that_reaches_our_own_listeners_is_refused() {
         for target in
             ["127.0.0.1:8080", "127.0.0.2:8080", "0.0.0.0:8080", "[::1]:8080", "[::]:8080", "[::ffff:127.0.0.1]:8080"]
         {
@@ -177,16 +178,16 @@ mod tests {
     }
 
     #[test]
-    fn a_neighbour_on_this_or_another_machine_is_allowed() {
+    fn other_servers_on_this_or_another_machine_are_allowed() {
         assert_eq!(check("127.0.0.1:8081", &["127.0.0.1:8080"]), None);
         assert_eq!(check("127.0.0.1:8080", &["192.168.1.5:8080"]), None);
         assert_eq!(check("[64:ff9b:1::10.0.0.1]:8080", &["127.0.0.1:8080"]), None);
-        // TEST-NET-1 is no machine's own.
+        // No machine has an address in TEST-NET-1.
         assert_eq!(check("192.0.2.1:8080", &["0.0.0.0:8080", "[::]:8080"]), None);
     }
 
     #[tokio::test]
-    async fn names_and_literals_are_checked_alike() {
+    async fn names_and_literal_addresses_are_checked_alike() {
         let listeners = ["127.0.0.1:8080".parse().unwrap()];
         for host in [Host::Domain("localhost".to_owned()), Host::Ipv4([127, 0, 0, 1].into())] {
             let refused = resolve(&host, 8080, &listeners).await;

@@ -1,4 +1,4 @@
-//! The client against real sockets: an upstream that says exactly what a test tells it to.
+//! Tests of the client against real sockets: each test scripts the exact bytes that the upstream sends.
 
 use bytes::Bytes;
 use tokio::{
@@ -45,8 +45,8 @@ impl Upstream {
         Peer(stream)
     }
 
-    /// Nobody else has connected.
-    async fn is_left_alone(&self) -> bool {
+    /// Whether no connection was opened other than the accepted ones.
+    async fn has_no_other_connection(&self) -> bool {
         timeout(SHORT, self.listener.accept()).await.is_err()
     }
 }
@@ -56,22 +56,22 @@ struct Peer(TcpStream);
 
 impl Peer {
     /// Reads until the client has sent `end`.
-    async fn hear(&mut self, end: &str) -> String {
-        let mut heard = Vec::new();
-        while !heard.ends_with(end.as_bytes()) {
-            assert_ne!(self.0.read_buf(&mut heard).await.unwrap(), 0, "the client hung up");
+    async fn read_until(&mut self, end: &str) -> String {
+        let mut received = Vec::new();
+        while !received.ends_with(end.as_bytes()) {
+            assert_ne!(self.0.read_buf(&mut received).await.unwrap(), 0, "the client hung up");
         }
-        String::from_utf8(heard).unwrap()
+        String::from_utf8(received).unwrap()
     }
 
-    async fn say(&mut self, bytes: &str) {
+    async fn send(&mut self, bytes: &str) {
         self.0.write_all(bytes.as_bytes()).await.unwrap();
     }
 
-    /// Returns when the client has closed its end; what it sent before that is of no interest.
-    async fn see_it_closed(&mut self) {
-        let mut heard = [0; 64 * 1024];
-        while let Ok(1..) = self.0.read(&mut heard).await {}
+    /// Waits until the client has closed its end. Discards the bytes that it sends before that.
+    async fn wait_for_close(&mut self) {
+        let mut received = [0; 64 * 1024];
+        while let Ok(1..) = self.0.read(&mut received).await {}
     }
 }
 
@@ -88,22 +88,22 @@ fn client(timeouts: Timeouts) -> Client {
     Client::new(timeouts, Arc::new([]))
 }
 
-/// One exchange on a connection that the upstream already has; true if it came as expected.
+/// Makes one exchange and checks that it uses the connection that the upstream has already accepted.
 async fn exchange(client: &Client, upstream: &Upstream, peer: &mut Peer) {
     let (answer, _) = join!(client.send(upstream.request("again")), async {
-        peer.hear("again").await;
-        peer.say("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nsame").await;
+        peer.read_until("again").await;
+        peer.send("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nsame").await;
     });
     assert_eq!(whole(answer.unwrap().body).await.unwrap(), "same");
 }
 
-/// A client with one idle connection to `upstream`, and that connection's other end.
+/// Returns a client with one idle connection to `upstream`, and the other end of that connection.
 async fn warm(upstream: &Upstream) -> (Client, Peer) {
     let client = client(PATIENT);
     let (answer, peer) = join!(client.send(upstream.request("first")), async {
         let mut peer = upstream.accept().await;
-        peer.hear("first").await;
-        peer.say("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await;
+        peer.read_until("first").await;
+        peer.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await;
         peer
     });
     assert_eq!(whole(answer.unwrap().body).await.unwrap(), "ok");
@@ -111,7 +111,7 @@ async fn warm(upstream: &Upstream) -> (Client, Peer) {
 }
 
 #[tokio::test]
-async fn an_answer_is_the_same_whole_and_byte_by_byte() {
+async fn an_answer_is_read_the_same_whole_and_byte_by_byte() {
     let upstream = Upstream::start().await;
     for (head, body, closes) in [
         ("content-length: 12", "hello, world", false),
@@ -123,9 +123,9 @@ async fn an_answer_is_the_same_whole_and_byte_by_byte() {
             let client = client(PATIENT);
             let serve = async {
                 let mut peer = upstream.accept().await;
-                let heard = peer.hear("prompt").await;
-                assert!(heard.starts_with("POST /v1/chat HTTP/1.1\r\nhost: 127.0.0.1:"));
-                assert!(heard.ends_with("accept-encoding: identity\r\ncontent-length: 6\r\n\r\nprompt"));
+                let received = peer.read_until("prompt").await;
+                assert!(received.starts_with("POST /v1/chat HTTP/1.1\r\nhost: 127.0.0.1:"));
+                assert!(received.ends_with("accept-encoding: identity\r\ncontent-length: 6\r\n\r\nprompt"));
                 for piece in answer.as_bytes().chunks(step) {
                     peer.0.write_all(piece).await.unwrap();
                     tokio::task::yield_now().await;
@@ -138,18 +138,18 @@ async fn an_answer_is_the_same_whole_and_byte_by_byte() {
                 assert_eq!(answer.headers.get("content-type"), Some(&b"text/plain"[..]));
                 whole(answer.body).await.unwrap()
             };
-            let (said, peer) = join!(call, serve);
-            assert_eq!(said, "hello, world");
+            let (text, peer) = join!(call, serve);
+            assert_eq!(text, "hello, world");
             if let Some(mut peer) = peer {
                 exchange(&client, &upstream, &mut peer).await;
             }
         }
     }
-    assert!(upstream.is_left_alone().await);
+    assert!(upstream.has_no_other_connection().await);
 }
 
 #[tokio::test]
-async fn a_connection_is_closed_when_the_answer_says_so_or_goes_on_past_its_end() {
+async fn a_connection_is_closed_when_the_answer_asks_for_it_or_has_bytes_after_its_end() {
     let upstream = Upstream::start().await;
     for answer in [
         "HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok",
@@ -160,31 +160,31 @@ async fn a_connection_is_closed_when_the_answer_says_so_or_goes_on_past_its_end(
     ] {
         let client = client(PATIENT);
         let call = async { whole(client.send(upstream.request("one")).await.unwrap().body).await.unwrap() };
-        let (said, mut peer) = join!(call, async {
+        let (text, mut peer) = join!(call, async {
             let mut peer = upstream.accept().await;
-            peer.hear("one").await;
-            peer.say(answer).await;
+            peer.read_until("one").await;
+            peer.send(answer).await;
             peer
         });
-        assert_eq!(said, "ok");
+        assert_eq!(text, "ok");
         let (second, _) = join!(client.send(upstream.request("two")), async {
             let mut fresh = upstream.accept().await;
-            fresh.hear("two").await;
-            fresh.say("HTTP/1.1 204 No Content\r\n\r\n").await;
+            fresh.read_until("two").await;
+            fresh.send("HTTP/1.1 204 No Content\r\n\r\n").await;
         });
         assert_eq!(second.unwrap().status, 204);
-        peer.see_it_closed().await;
+        peer.wait_for_close().await;
     }
 }
 
 #[tokio::test]
-async fn a_body_without_bytes_gives_its_connection_back_at_once() {
+async fn an_empty_body_returns_its_connection_at_once() {
     let upstream = Upstream::start().await;
     let (client, mut peer) = warm(&upstream).await;
     let (answer, _) = join!(client.send(upstream.request("empty")), async {
-        peer.hear("empty").await;
-        peer.say("HTTP/1.1 100 Continue\r\n\r\n").await;
-        peer.say("HTTP/1.1 204 No Content\r\n\r\n").await;
+        peer.read_until("empty").await;
+        peer.send("HTTP/1.1 100 Continue\r\n\r\n").await;
+        peer.send("HTTP/1.1 204 No Content\r\n\r\n").await;
     });
     let answer = answer.unwrap();
     assert!(answer.status == 204 && answer.body.is_end());
@@ -194,77 +194,77 @@ async fn a_body_without_bytes_gives_its_connection_back_at_once() {
 }
 
 #[tokio::test]
-async fn a_reused_connection_that_dies_before_it_answers_is_replaced_once() {
+async fn a_reused_connection_that_closes_before_it_answers_is_replaced_once() {
     let upstream = Upstream::start().await;
     let (client, mut stale) = warm(&upstream).await;
     let (answer, _) = join!(client.send(upstream.request("second")), async {
-        stale.hear("second").await;
+        stale.read_until("second").await;
         drop(stale);
         let mut fresh = upstream.accept().await;
-        let heard = fresh.hear("second").await;
-        assert!(heard.starts_with("POST /v1/chat HTTP/1.1\r\n"));
-        fresh.say("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nfresh").await;
+        let received = fresh.read_until("second").await;
+        assert!(received.starts_with("POST /v1/chat HTTP/1.1\r\n"));
+        fresh.send("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nfresh").await;
     });
     assert_eq!(whole(answer.unwrap().body).await.unwrap(), "fresh");
-    assert!(upstream.is_left_alone().await);
+    assert!(upstream.has_no_other_connection().await);
 
     let (client, mut stale) = warm(&upstream).await;
     let (answer, _) = join!(client.send(upstream.request("second")), async {
-        stale.hear("second").await;
+        stale.read_until("second").await;
         drop(stale);
-        upstream.accept().await.hear("second").await;
+        upstream.accept().await.read_until("second").await;
     });
     assert_eq!(answer.err().unwrap().kind, SendErrorKind::Closed);
-    assert!(upstream.is_left_alone().await);
+    assert!(upstream.has_no_other_connection().await);
 }
 
 #[tokio::test]
-async fn a_request_is_not_repeated_once_a_byte_of_its_answer_came() {
+async fn a_request_is_not_repeated_after_the_first_byte_of_its_answer() {
     let upstream = Upstream::start().await;
     let (client, mut peer) = warm(&upstream).await;
     let (answer, _) = join!(client.send(upstream.request("second")), async {
-        peer.hear("second").await;
-        peer.say("H").await;
+        peer.read_until("second").await;
+        peer.send("H").await;
         drop(peer);
     });
     assert_eq!(answer.err().unwrap().kind, SendErrorKind::Protocol);
-    assert!(upstream.is_left_alone().await);
+    assert!(upstream.has_no_other_connection().await);
 }
 
 #[tokio::test]
-async fn a_fresh_connection_that_dies_is_an_error_in_words() {
+async fn a_fresh_connection_that_closes_is_an_error() {
     let upstream = Upstream::start().await;
     let client = client(PATIENT);
     let (answer, _) = join!(client.send(upstream.request("only")), async {
-        upstream.accept().await.hear("only").await;
+        upstream.accept().await.read_until("only").await;
     });
     let error = answer.err().unwrap();
     assert_eq!(error.kind, SendErrorKind::Closed);
     let origin = upstream.template.origin();
-    assert_eq!(error.to_string(), format!("{origin}: closed before it answered: end of stream"));
-    assert!(upstream.is_left_alone().await);
+    assert_eq!(error.to_string(), format!("{origin}: it closed the connection before it answered: end of stream"));
+    assert!(upstream.has_no_other_connection().await);
 }
 
 #[tokio::test]
-async fn an_idle_connection_that_was_closed_or_spoke_is_not_used_again() {
+async fn an_idle_connection_that_was_closed_or_received_bytes_is_not_used_again() {
     let upstream = Upstream::start().await;
-    for last_words in ["", "HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\n\r\n"] {
+    for last_bytes in ["", "HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\n\r\n"] {
         let (client, mut stale) = warm(&upstream).await;
-        stale.say(last_words).await;
+        stale.send(last_bytes).await;
         drop(stale);
-        // Lets the runtime see what came.
+        // Lets the runtime see the bytes or the close.
         tokio::time::sleep(Duration::from_millis(1)).await;
         let (answer, _) = join!(client.send(upstream.request("second")), async {
             let mut fresh = upstream.accept().await;
-            fresh.hear("second").await;
-            fresh.say("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+            fresh.read_until("second").await;
+            fresh.send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
         });
         assert_eq!(answer.unwrap().status, 200);
     }
 }
 
 #[tokio::test]
-async fn idle_connections_are_closed_when_their_time_is_up() {
+async fn idle_connections_are_closed_when_they_expire() {
     let upstream = Upstream::start().await;
     let (client, mut peer) = warm(&upstream).await;
     let origin = upstream.template.origin();
@@ -273,11 +273,11 @@ async fn idle_connections_are_closed_when_their_time_is_up() {
     client.pool.put(connection, Instant::now() + Duration::from_secs(4));
     client.pool.sweep(Instant::now() + Duration::from_secs(5));
     assert!(client.pool.take(origin, Instant::now()).is_none());
-    peer.see_it_closed().await;
+    peer.wait_for_close().await;
 
     let (client, mut peer) = warm(&upstream).await;
     assert!(client.pool.take(origin, Instant::now() + Duration::from_secs(5)).is_none());
-    peer.see_it_closed().await;
+    peer.wait_for_close().await;
 }
 
 #[tokio::test]
@@ -296,87 +296,87 @@ async fn an_early_refusal_of_a_large_body_is_read() {
     let (answer, mut peer) = join!(client.send(request), async {
         let mut peer = upstream.accept().await;
         peer.0.read_exact(&mut [0; 100]).await.unwrap();
-        peer.say("HTTP/1.1 413 Too Large\r\ncontent-length: 5\r\n\r\nlarge").await;
+        peer.send("HTTP/1.1 413 Too Large\r\ncontent-length: 5\r\n\r\nlarge").await;
         peer
     });
     let answer = answer.unwrap();
     assert_eq!(answer.status, 413);
     assert_eq!(whole(answer.body).await.unwrap(), "large");
-    peer.see_it_closed().await;
+    peer.wait_for_close().await;
     assert!(upstream.has_no_idle_connection(&client));
 
-    // The same, and the upstream closes right after it: its reset must not hide what it said.
+    // The same, but the upstream closes right after its answer: its reset must not hide the answer.
     let request = upstream.template.request(&[], vec![Bytes::from(vec![b'x'; 50 << 20])]).unwrap();
     let (answer, _) = join!(client.send(request), async {
         let mut peer = upstream.accept().await;
         peer.0.read_exact(&mut [0; 100]).await.unwrap();
-        peer.say("HTTP/1.1 413 Too Large\r\ncontent-length: 5\r\n\r\nlarge").await;
+        peer.send("HTTP/1.1 413 Too Large\r\ncontent-length: 5\r\n\r\nlarge").await;
     });
     assert_eq!(whole(answer.unwrap().body).await.unwrap(), "large");
 }
 
 #[tokio::test]
-async fn an_upstream_may_begin_to_answer_while_it_still_reads() {
+async fn an_upstream_may_start_to_answer_while_it_still_reads() {
     let upstream = Upstream::start().await;
     let client = client(PATIENT);
     let size = 20 << 20;
     let request = upstream.template.request(&[], vec![Bytes::from(vec![b'#'; size])]).unwrap();
     let call = async { whole(client.send(request).await.unwrap().body).await.unwrap() };
-    let (said, mut peer) = join!(call, async {
+    let (text, mut peer) = join!(call, async {
         let mut peer = upstream.accept().await;
-        let mut heard = Vec::with_capacity(size + 1024);
-        peer.0.read_buf(&mut heard).await.unwrap();
-        peer.say("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\none\r\n").await;
-        while heard.iter().len() < size {
-            assert_ne!(peer.0.read_buf(&mut heard).await.unwrap(), 0);
+        let mut received = Vec::with_capacity(size + 1024);
+        peer.0.read_buf(&mut received).await.unwrap();
+        peer.send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\none\r\n").await;
+        while received.iter().len() < size {
+            assert_ne!(peer.0.read_buf(&mut received).await.unwrap(), 0);
         }
-        peer.say("3\r\ntwo\r\n0\r\n\r\n").await;
+        peer.send("3\r\ntwo\r\n0\r\n\r\n").await;
         peer
     });
-    assert_eq!(said, "onetwo");
+    assert_eq!(text, "onetwo");
     exchange(&client, &upstream, &mut peer).await;
 }
 
 #[tokio::test]
-async fn a_silent_upstream_is_given_up() {
+async fn a_silent_upstream_times_out() {
     let upstream = Upstream::start().await;
     let client = client(Timeouts { first_byte: SHORT, ..PATIENT });
-    for words in ["", "HTTP/1.1 100 Continue\r\n\r\n", "HTTP/1.1 200 OK\r\n"] {
+    for bytes in ["", "HTTP/1.1 100 Continue\r\n\r\n", "HTTP/1.1 200 OK\r\n"] {
         let (answer, mut peer) = join!(client.send(upstream.request("hello")), async {
             let mut peer = upstream.accept().await;
-            // On a busy machine the client may be gone by now.
-            let _ = peer.0.write_all(words.as_bytes()).await;
+            // On a busy machine the client may have hung up already.
+            let _ = peer.0.write_all(bytes.as_bytes()).await;
             peer
         });
         let error = answer.err().unwrap();
         assert!(error.kind == SendErrorKind::FirstByteTimeout && error.kind.is_timeout());
-        peer.see_it_closed().await;
+        peer.wait_for_close().await;
     }
 }
 
 #[tokio::test]
-async fn a_body_that_stops_coming_is_given_up_and_keeps_its_beginning() {
+async fn a_body_that_stalls_times_out_after_its_data_was_returned() {
     let upstream = Upstream::start().await;
     let client = client(Timeouts { idle: SHORT, ..PATIENT });
     let (answer, mut peer) = join!(client.send(upstream.request("hello")), async {
         let mut peer = upstream.accept().await;
-        peer.hear("hello").await;
-        peer.say("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n").await;
+        peer.read_until("hello").await;
+        peer.send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n").await;
         peer
     });
     let mut body = answer.unwrap().body;
     assert_eq!(body.chunk().await.unwrap().unwrap(), "a");
-    // Nobody waits: no time counts.
+    // The idle timeout does not count while no caller waits.
     tokio::time::sleep(SHORT * 2).await;
-    peer.say("1\r\nb\r\n").await;
+    peer.send("1\r\nb\r\n").await;
     assert_eq!(body.chunk().await.unwrap().unwrap(), "b");
     assert_eq!(body.chunk().await, Some(Err(BodyError::TimedOut)));
     assert_eq!(body.chunk().await, None);
-    peer.see_it_closed().await;
+    peer.wait_for_close().await;
 }
 
 #[tokio::test]
-async fn an_address_that_does_not_accept_is_given_up() {
+async fn an_address_that_accepts_no_connection_times_out() {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let upstream = Upstream::on(socket.listen(1).unwrap());
@@ -413,12 +413,12 @@ async fn our_own_listener_and_link_local_addresses_are_not_called() {
         let error = client.send(template.request(&[], Vec::new()).unwrap()).await.err().unwrap();
         assert_eq!(error.kind, SendErrorKind::Forbidden, "{url}");
     }
-    assert!(upstream.is_left_alone().await);
+    assert!(upstream.has_no_other_connection().await);
 }
 
 #[tokio::test]
-async fn a_name_without_an_address_says_so() {
-    // Too long for a name: no resolver has to be asked.
+async fn a_name_without_an_address_is_an_error_that_says_so() {
+    // The name is too long to be valid, so no resolver is asked.
     let name = "n".repeat(64);
     let url = Url::parse(&format!("http://{name}/v1")).unwrap();
     let template = Template::new(Method::Get, &url, &[]).unwrap();
@@ -428,37 +428,37 @@ async fn a_name_without_an_address_says_so() {
 }
 
 #[tokio::test]
-async fn a_request_or_body_that_is_dropped_cancels_the_upstream() {
+async fn dropping_a_request_or_body_cancels_the_upstream_request() {
     let upstream = Upstream::start().await;
     let client = client(PATIENT);
     let mut peer = {
         let mut call = Box::pin(client.send(upstream.request("hello")));
         tokio::select! {
-            _ = &mut call => panic!("nobody answered"),
+            _ = &mut call => panic!("the call ended without an answer"),
             peer = async {
                 let mut peer = upstream.accept().await;
-                peer.hear("hello").await;
+                peer.read_until("hello").await;
                 peer
             } => peer,
         }
     };
-    peer.see_it_closed().await;
+    peer.wait_for_close().await;
 
     let (answer, mut peer) = join!(client.send(upstream.request("hello")), async {
         let mut peer = upstream.accept().await;
-        peer.hear("hello").await;
-        peer.say("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n").await;
+        peer.read_until("hello").await;
+        peer.send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n").await;
         peer
     });
     let mut body = answer.unwrap().body;
     assert_eq!(body.chunk().await.unwrap().unwrap(), "a");
     drop(body);
-    peer.see_it_closed().await;
+    peer.wait_for_close().await;
     assert!(upstream.has_no_idle_connection(&client));
 }
 
 #[tokio::test]
-async fn a_body_cut_short_is_an_error_after_what_came() {
+async fn a_truncated_body_is_an_error_after_its_data() {
     let upstream = Upstream::start().await;
     for (answer, malformed) in [
         ("content-length: 10\r\n\r\npart", false),
@@ -474,8 +474,8 @@ async fn a_body_cut_short_is_an_error_after_what_came() {
         };
         let (error, _) = join!(call, async {
             let mut peer = upstream.accept().await;
-            peer.hear("hello").await;
-            peer.say(&format!("HTTP/1.1 200 OK\r\n{answer}")).await;
+            peer.read_until("hello").await;
+            peer.send(&format!("HTTP/1.1 200 OK\r\n{answer}")).await;
         });
         assert_eq!(matches!(error, BodyError::Protocol(_)), malformed, "{error}");
         assert!(upstream.has_no_idle_connection(&client));
@@ -483,17 +483,17 @@ async fn a_body_cut_short_is_an_error_after_what_came() {
 }
 
 #[tokio::test]
-async fn garbage_is_an_error_at_once() {
+async fn an_invalid_answer_is_an_error_at_once() {
     let upstream = Upstream::start().await;
     for garbage in ["SSH-2.0-x\r\n", "HTTP/1.1 200 OK\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n"] {
         let client = client(PATIENT);
         let (answer, mut peer) = join!(client.send(upstream.request("hello")), async {
             let mut peer = upstream.accept().await;
-            peer.hear("hello").await;
-            peer.say(garbage).await;
+            peer.read_until("hello").await;
+            peer.send(garbage).await;
             peer
         });
         assert_eq!(answer.err().unwrap().kind, SendErrorKind::Protocol);
-        peer.see_it_closed().await;
+        peer.wait_for_close().await;
     }
 }

@@ -1,7 +1,7 @@
 //! TLS sessions with upstreams, verified against the certificates that this machine trusts.
 //!
-//! The trusted certificates are read when an https upstream is called first, once a process, so a machine without any
-//! can still call http upstreams. `SSL_CERT_FILE` and `SSL_CERT_DIR` replace the system's store.
+//! The trusted certificates are loaded once per process, at the first call to an https upstream, so a machine without
+//! any can still call http upstreams. `SSL_CERT_FILE` and `SSL_CERT_DIR` replace the system's store.
 
 use std::sync::{Arc, OnceLock};
 
@@ -11,11 +11,12 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 
 static CONFIG: OnceLock<Arc<ClientConfig>> = OnceLock::new();
 
-/// Opens a session over `tcp` with the server that has a certificate for `name`. An error is in words for the operator.
+/// Opens a TLS session over `tcp` with a server that must have a certificate for `name`. The error is a text for the
+/// operator.
 pub(super) async fn connect(tcp: TcpStream, name: ServerName<'static>) -> Result<Box<TlsStream<TcpStream>>, String> {
     let config = match CONFIG.get() {
         Some(config) => config.clone(),
-        // Reading the store takes milliseconds. A failure is not kept: the next request finds a repaired store.
+        // Loading the store takes milliseconds. A failure is not cached, so the next request sees a repaired store.
         None => {
             let loaded = tokio::task::spawn_blocking(system_roots).await.map_err(|error| error.to_string())??;
             CONFIG.get_or_init(|| loaded).clone()
