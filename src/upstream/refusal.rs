@@ -1,9 +1,9 @@
-//! What a server says when it does not answer: its refusals and errors, read in the shapes that servers give them.
+//! Refusals and errors of model servers, read in the many shapes that servers give them.
 //!
-//! A [`Said`] has two readers. Customers get [`Said::into_refusal`], or its message in a sentence of ours: cleaned of
-//! hosts, paths and credentials, our slug in the place of the model's name ([`clean`]). Operators get
-//! [`Said::for_operator`]: the server's own words, without the credential and without what the customer wrote
-//! ([`echo`]).
+//! A [`Said`] is shown to customers and to operators. Customers get [`Said::into_refusal`], or the message within one
+//! of our own sentences. Hosts, paths and credentials are removed from it, and the slug replaces the model's name
+//! ([`clean`]). Operators get [`Said::for_operator`]: the server's message without the credential and without quotes
+//! from the customer's request ([`echo`]).
 
 use std::time::Duration;
 
@@ -23,25 +23,26 @@ pub(crate) mod fuzz;
 mod hosts;
 mod lenient;
 
-/// What of a refusal is read, in bytes; more would not be an error message.
+/// Most bytes of a refusal's body that are read. No error message is longer.
 const MAX_READ: usize = 64 << 10;
 
-/// How long a refusal's body may take: of one that is passed on, and of one that another target is asked after.
-const PATIENCE: Duration = Duration::from_secs(5);
-const PATIENCE_WITH_FAILURES: Duration = Duration::from_secs(1);
+/// Longest time to read the body of a refusal that may be passed on.
+const BODY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest time to read the body of a failure, after which another target is tried.
+const FAILURE_BODY_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The longest message that is passed on, in characters.
+/// Longest message that is passed on, in characters.
 const MAX_MESSAGE: usize = 2000;
 
-/// The longest code or parameter that is passed on, in bytes.
+/// Longest code that is passed on, in bytes, and longest parameter, in characters.
 const MAX_NAME: usize = 128;
 
-/// The most of a server's words that operators read, in characters.
-const MAX_WORDS: usize = 200;
+/// Longest part of a server's message that operators see, in characters.
+const MAX_OPERATOR_MESSAGE: usize = 200;
 
-/// Codes that speak of the operator's account, and not of the customer's request, in lower case. The last two are
+/// Codes that concern the operator's account rather than the customer's request, in lower case. The last two are
 /// Moonshot's and DashScope's.
-const OF_ACCOUNT: [&str; 8] = [
+const ACCOUNT_CODES: [&str; 8] = [
     "insufficient_quota",
     "billing_hard_limit_reached",
     "billing_not_active",
@@ -52,16 +53,16 @@ const OF_ACCOUNT: [&str; 8] = [
     "arrearage",
 ];
 
-/// The beginning of Anthropic's message, which has no code, in lower case. A server that repeats these words from a prompt
-/// has words of its own in front of them.
-const OF_ACCOUNT_WORDS: &str = "your credit balance is too low to access the anthropic api";
+/// The beginning of Anthropic's message about the operator's account, in lower case. It comes without a code. Only the
+/// beginning of a message is compared, because a server that quotes this phrase from a prompt puts its own words first.
+const ACCOUNT_PHRASE: &str = "your credit balance is too low to access the anthropic api";
 
-/// The code by which clients know that a prompt is too long.
-const TOO_LONG: &str = "context_length_exceeded";
+/// The code that tells clients that a prompt is too long.
+const TOO_LONG_CODE: &str = "context_length_exceeded";
 
-/// Words of servers that have no code for it, in lower case: vLLM (four), SGLang (three), llama.cpp, Anthropic (two),
-/// Mistral, LM Studio.
-const TOO_LONG_WORDS: [&str; 12] = [
+/// Phrases of servers that report a too long prompt without a code, in lower case: vLLM (four), SGLang (three),
+/// llama.cpp, Anthropic (two), Mistral, LM Studio.
+const TOO_LONG_PHRASES: [&str; 12] = [
     "maximum context length",
     "longer than the maximum model length",
     "model's context length is only",
@@ -79,17 +80,18 @@ const TOO_LONG_WORDS: [&str; 12] = [
 /// A server's refusal or error.
 pub struct Said {
     status: u16,
-    /// A sentence for the customer; empty if it said nothing that can be shown.
+    /// The message for the customer. Empty if the server gave none that can be shown.
     pub message: String,
-    /// As it came, without the credential.
-    words: String,
-    /// Paths of the parameters that it is about, and the texts that may name others.
+    /// The server's message, without the credential.
+    raw_message: String,
+    /// The paths of the parameters that the server names as such.
     places: Vec<String>,
+    /// Every message in the body. Messages may name further parameters.
     texts: Vec<String>,
     param: Option<String>,
     code: Option<String>,
     is_too_long: bool,
-    is_of_account: bool,
+    concerns_account: bool,
     retry_after: Option<Bytes>,
 }
 
@@ -98,29 +100,30 @@ pub struct Said {
 pub enum Meaning {
     /// The customer's request is at fault: another target would say the same.
     Customer,
-    /// The operator's credential or account is.
+    /// The operator's credential or account is at fault.
     Account,
-    /// The server is at its own limit.
+    /// The server has reached its own limit.
     Limited,
-    /// It failed.
+    /// The server failed.
     Failed,
 }
 
-/// A refusal that can be shown.
+/// A refusal that can be shown to a customer.
 pub struct UpstreamRefusal {
-    /// 400 to 499.
+    /// The status, 400 to 499.
     pub status: u16,
-    /// A sentence.
+    /// The message, never empty.
     pub message: String,
-    /// As the upstream said.
+    /// The upstream's `param`, cleaned.
     pub param: Option<String>,
-    /// As the upstream said.
+    /// The upstream's `code`, or the one that fits its status or message.
     pub code: Option<String>,
-    /// As the upstream said.
+    /// The upstream's `retry-after` header.
     pub retry_after: Option<Bytes>,
 }
 
-/// Reads the body of an answer that is no 2xx. What of it has come in time says enough.
+/// Reads the body of an answer with a status other than 2xx. If the body takes too long, only the part that has arrived
+/// is used.
 pub async fn read(mut response: Response, target: &Target, slug: &str) -> Said {
     let mut body = Vec::new();
     let reading = async {
@@ -131,55 +134,55 @@ pub async fn read(mut response: Response, target: &Target, slug: &str) -> Said {
             }
         }
     };
-    let patience = if response.status < 500 { PATIENCE } else { PATIENCE_WITH_FAILURES };
-    let _ = tokio::time::timeout(patience, reading).await;
+    let limit = if response.status < 500 { BODY_TIMEOUT } else { FAILURE_BODY_TIMEOUT };
+    let _ = tokio::time::timeout(limit, reading).await;
     Said::read(response.status, response.retry_after, &body, &Names::of(target, slug))
 }
 
-/// Reads an error that came in an answer that had begun as a success.
+/// Reads an error inside an answer whose status was a success.
 pub fn read_error(data: &[u8], target: &Target, slug: &str) -> Said {
     Said::read(200, None, data, &Names::of(target, slug))
 }
 
 impl Said {
     fn read(status: u16, retry_after: Option<Bytes>, body: &[u8], names: &Names<'_>) -> Self {
-        let Body { words, codes, kinds, param, places, texts } = Body::read(body);
-        let words = names.without_credential(clean::head(&words));
-        let lower = words.to_lowercase();
+        let Body { message, codes, kinds, param, places, texts } = Body::read(body);
+        let raw_message = names.without_credential(clean::head(&message));
+        let lower = raw_message.to_lowercase();
         let is_one_of = |known: &[&str]| {
             codes.iter().chain(&kinds).any(|code| known.iter().any(|known| known.eq_ignore_ascii_case(code)))
         };
-        let is_too_long = is_one_of(&[TOO_LONG, "exceed_context_size_error"])
-            || TOO_LONG_WORDS.iter().any(|words| lower.contains(words));
+        let is_too_long = is_one_of(&[TOO_LONG_CODE, "exceed_context_size_error"])
+            || TOO_LONG_PHRASES.iter().any(|phrase| lower.contains(phrase));
         Self {
             status,
-            message: names.clean(&words),
+            message: names.clean(&raw_message),
             places,
             texts,
             param: param.map(|param| names.clean(&param).chars().take(MAX_NAME).collect()),
             is_too_long: is_too_long && matches!(status, 400 | 413 | 422),
-            is_of_account: is_one_of(&OF_ACCOUNT) || lower.starts_with(OF_ACCOUNT_WORDS),
+            concerns_account: is_one_of(&ACCOUNT_CODES) || lower.starts_with(ACCOUNT_PHRASE),
             code: codes.into_iter().find(|code| is_code(code) && names.clean(code) == *code),
-            words,
+            raw_message,
             retry_after,
         }
     }
 
-    /// The meaning of its status and code.
+    /// The meaning of the status and the code.
     pub fn meaning(&self) -> Meaning {
         match self.status {
             401..=403 => Meaning::Account,
-            400..=499 if self.is_of_account => Meaning::Account,
+            400..=499 if self.concerns_account => Meaning::Account,
             429 => Meaning::Limited,
             400..=499 | 501 => Meaning::Customer,
             _ => Meaning::Failed,
         }
     }
 
-    /// Whether it is about this parameter of the request, whose body `body` is. A quote of the body does not count.
+    /// Whether the error is about `parameter` of the request with this `body`. A quote from the body does not count.
     pub fn names(&self, parameter: &str, body: &[u8]) -> bool {
         let is_part = |c: char| c.is_alphanumeric() || c == '_';
-        // Behind an index stands a part of a message, where a customer can write any name.
+        // The steps after an index lie in one of the customer's messages, which can contain any name.
         let is_index = |step: &str| step.bytes().next().is_some_and(|byte| byte.is_ascii_digit());
         let is_place = |place: &String| {
             place.split(|c| !is_part(c)).take_while(|step| !is_index(step)).any(|step| step == parameter)
@@ -188,41 +191,42 @@ impl Said {
             && (self.places.iter().any(is_place) || echo::names(&self.texts, parameter, body))
     }
 
-    /// As the customer gets it.
+    /// The refusal as the customer gets it.
     pub fn into_refusal(self) -> UpstreamRefusal {
         let Self { message, param, code, retry_after, .. } = self;
         let (status, code) = match self.status {
             501 => (400, Some("not_supported".to_owned())),
-            status if self.is_too_long => (status, Some(TOO_LONG.to_owned())),
+            status if self.is_too_long => (status, Some(TOO_LONG_CODE.to_owned())),
             status => (status, code),
         };
         let message = if message.is_empty() { "The model server gave no reason.".to_owned() } else { message };
         UpstreamRefusal { status, message, param, code, retry_after }
     }
 
-    /// The customer's message if the server failed and no other target answers.
+    /// The message for the customer when the server failed and no other target answered.
     pub fn as_failure(&self) -> String {
         let status = if self.status < 300 { String::new() } else { format!(" ({})", self.status) };
-        // The body of a redirect is for browsers.
-        match self.message.is_empty() || self.is_of_account || matches!(self.status, 300..400) {
+        // The body of a redirect is a page for browsers.
+        match self.message.is_empty() || self.concerns_account || matches!(self.status, 300..400) {
             true => format!("The model server failed{status}."),
             false => format!("The model server failed{status}: {}", self.message),
         }
     }
 
-    /// The customer's message if the server failed in the middle of its answer.
+    /// The message for the customer when the server failed in the middle of its answer.
     pub fn in_answer(&self) -> String {
-        if self.message.is_empty() || self.is_of_account { self.as_failure() } else { self.message.clone() }
+        if self.message.is_empty() || self.concerns_account { self.as_failure() } else { self.message.clone() }
     }
 
-    /// The operators' message: `did` (such as "it failed"), the status, and the server's words. `body` is the request's.
+    /// The message for operators: `did` (for example "it failed"), the status, and the server's message. `body` is the
+    /// request's body, quotes of which are removed.
     pub fn for_operator(&self, did: &str, body: &[u8]) -> String {
-        // A part is enough: the request may be large, and is searched for each bit of this.
-        let words: String = self.words.split_whitespace().take(MAX_WORDS).collect::<Vec<_>>().join(" ");
-        let words: String = words.chars().take(2 * MAX_WORDS).collect();
-        let words: String = echo::without_echo(&words, body).chars().take(MAX_WORDS).collect();
+        // Shorten the message first: each part of it is searched for in the request, which may be large.
+        let message = self.raw_message.split_whitespace().take(MAX_OPERATOR_MESSAGE).collect::<Vec<_>>().join(" ");
+        let message: String = message.chars().take(2 * MAX_OPERATOR_MESSAGE).collect();
+        let message: String = echo::without_echo(&message, body).chars().take(MAX_OPERATOR_MESSAGE).collect();
         let status = if self.status < 300 { String::new() } else { format!(" ({})", self.status) };
-        if words.is_empty() { format!("{did}{status}") } else { format!("{did}{status}: {words}") }
+        if message.is_empty() { format!("{did}{status}") } else { format!("{did}{status}: {message}") }
     }
 }
 
@@ -240,12 +244,12 @@ mod tests {
     }
 
     #[test]
-    fn one_that_says_nothing_says_so() {
+    fn a_refusal_without_a_message_gets_one() {
         assert_eq!(said(400, "[]").into_refusal().message, "The model server gave no reason.");
     }
 
     #[test]
-    fn a_code_is_a_word_and_no_number_or_host() {
+    fn a_code_is_a_word_and_not_a_number_or_a_host() {
         let code =
             |code: &str| said(400, &format!(r#"{{"error":{{"message":"x","code":{code}}}}}"#)).into_refusal().code;
         assert_eq!(code(r#""string_above_max_length""#).as_deref(), Some("string_above_max_length"));
@@ -256,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn a_prompt_that_is_too_long_has_its_code_whoever_says_it() {
+    fn a_too_long_prompt_has_the_same_code_on_every_server() {
         for body in [
             r#"{"error":{"code":400,"message":"the request exceeds it","type":"exceed_context_size_error","n_ctx":8}}"#,
             r#"{"message":"This model's maximum context length is 8 tokens. However, you requested 9.","code":400}"#,
@@ -278,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn a_status_and_a_code_say_whose_fault_it_is() {
+    fn status_and_code_decide_who_is_at_fault() {
         let meaning = |status, code: &str| said(status, &format!(r#"{{"error":{{"code":"{code}"}}}}"#)).meaning();
         assert_eq!(meaning(400, "x"), Meaning::Customer);
         assert_eq!(meaning(501, "x"), Meaning::Customer);
@@ -310,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_supported_is_the_customers_400() {
+    fn a_501_becomes_a_400_for_the_customer() {
         let refusal = said(501, r#"{"error":{"code":501,"message":"no embeddings","type":"not_supported_error"}}"#);
         let refusal = refusal.into_refusal();
         assert_eq!((refusal.status, refusal.code.as_deref()), (400, Some("not_supported")));
@@ -318,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_parameter_is_found_by_its_whole_name() {
+    fn a_refused_parameter_is_recognized_by_its_whole_name() {
         let names = |status, body: &str| said(status, body).names("stream_options", b"{}");
         let nine = format!(
             "{}{}",
@@ -358,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_is_told_to_both_sides() {
+    fn a_failure_has_a_message_for_customers_and_one_for_operators() {
         let failed = said(500, r#"{"error":{"message":"CUDA out of\n memory at 10.0.0.7"}}"#);
         assert_eq!(failed.as_failure(), "The model server failed (500): CUDA out of\n memory at […]");
         assert_eq!(failed.for_operator("it failed", b""), "it failed (500): CUDA out of memory at 10.0.0.7");
@@ -366,6 +370,9 @@ mod tests {
         assert_eq!(silent.as_failure(), "The model server failed (503).");
         assert_eq!(silent.for_operator("it failed", b""), "it failed (503)");
         let long = said(500, &format!(r#"{{"error":"{}"}}"#, "é ".repeat(500)));
-        assert_eq!(long.for_operator("it failed", b"").chars().count(), "it failed (500): ".len() + MAX_WORDS);
+        assert_eq!(
+            long.for_operator("it failed", b"").chars().count(),
+            "it failed (500): ".len() + MAX_OPERATOR_MESSAGE
+        );
     }
 }

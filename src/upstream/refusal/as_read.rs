@@ -1,4 +1,4 @@
-//! A text as a person reads it, so that a name is found in every spelling that looks the same.
+//! Normalizes a text to the form that a person sees, so that a name is found in every spelling that looks the same.
 
 use std::{borrow::Cow, iter, ops::Range};
 
@@ -8,17 +8,17 @@ use icu_properties::{
     props::{DefaultIgnorableCodePoint, GeneralCategory},
 };
 
-/// How a dot is written where it must not make a link.
+/// A spelling of a dot that keeps software from turning a name into a link.
 const DEFANGED: &str = "[.]";
 
-/// A text beside the characters that it stands for: each one's compatibility form (NFKC), without those that do not show
-/// (default ignorable code points and format characters), and `.` for an ideographic full stop and for `[.]`. An ellipsis
-/// stays what it is: no name has two dots in a row.
+/// A text and its normalized form. Each character is replaced by its compatibility form (NFKC), invisible characters
+/// (default ignorable code points and format characters) are removed, and an ideographic full stop and `[.]` become
+/// `.`. An ellipsis is left as it is, since no name has two dots in a row.
 pub(super) struct AsRead<'a> {
     original: &'a str,
-    /// The text to search in.
+    /// The normalized text, to search in.
     pub(super) text: Cow<'a, str>,
-    /// For each byte of `text`, where its character stands in `original`. `None` if both are the same.
+    /// For each byte of `text`, the range of its source in `original`. `None` if both texts are the same.
     from: Option<Vec<Range<usize>>>,
 }
 
@@ -49,8 +49,8 @@ impl<'a> AsRead<'a> {
         Self { original, text: text.into(), from: Some(from) }
     }
 
-    /// The original with `with` in the place of each of `found`, which are ranges of `text`. What overlaps is replaced
-    /// once.
+    /// Returns the original text with each of the ranges `found` replaced by `with`. The ranges are positions in
+    /// `text`. Overlapping ranges are replaced once.
     pub(super) fn replace(&self, mut found: Vec<Range<usize>>, with: &str) -> String {
         found.retain(|at| !at.is_empty());
         found.sort_unstable_by_key(|at| (at.start, at.end));
@@ -71,7 +71,7 @@ impl<'a> AsRead<'a> {
     }
 }
 
-/// The longest stretches of characters that `is_part`.
+/// Returns the maximal ranges whose characters all satisfy `is_part`.
 pub(super) fn runs(text: &str, is_part: impl Fn(char) -> bool) -> impl Iterator<Item = Range<usize>> {
     let mut at = 0;
     iter::from_fn(move || {
@@ -81,6 +81,7 @@ pub(super) fn runs(text: &str, is_part: impl Fn(char) -> bool) -> impl Iterator<
     })
 }
 
+/// Whether a character is visible.
 fn shows(c: char) -> bool {
     c.is_ascii()
         || !CodePointSetData::new::<DefaultIgnorableCodePoint>().contains(c)
@@ -92,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_text_is_searched_in_the_form_in_which_it_is_read() {
+    fn a_text_is_searched_in_its_normalized_form() {
         for (written, read) in [
             (
                 "gpu\u{ff0e}lan gpu\u{3002}lan gpu\u{ff61}lan gpu\u{2024}lan gpu\u{fe52}lan",
@@ -111,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_found_is_replaced_where_it_was_written() {
+    fn a_match_in_the_normalized_text_is_replaced_in_the_original() {
         let replace = |written: &str, word: &str| {
             let read = AsRead::of(written);
             let found = read.text.match_indices(word).map(|(at, _)| at..at + word.len()).collect();

@@ -1,9 +1,9 @@
-//! Finds the message, the codes and the names of parameters in an error's body.
+//! Finds the message, the codes and the parameters in the body of an error.
 //!
-//! Servers put them in many places: OpenAI's `{"error": {…}}`, vLLM's bare object, FastAPI's list of complaints under
-//! `detail` (Mistral: within `message`), Gemini's list around the error, Cloudflare's `errors`, an event of a stream, a
-//! plain text. So all of [`HOLDERS`] are looked into, in objects and lists, whatever their order. A body that was cut off
-//! because it is too long is read as far as it goes.
+//! Servers put them in many places: OpenAI's `{"error": {…}}`, vLLM's bare object, FastAPI's list of validation errors
+//! under `detail` (Mistral: within `message`), Gemini's list around the error, Cloudflare's `errors`, an event of a
+//! stream, or plain text. All of [`HOLDERS`] are therefore searched, in objects and lists, in whatever order they
+//! occur. A body that was cut off because it is too long is read up to the cut.
 
 use std::borrow::Cow;
 
@@ -12,30 +12,30 @@ use serde_json::Value;
 use super::lenient;
 use crate::upstream::begins::Begins;
 
-/// How deep a message may lie inside others.
+/// Greatest nesting depth of a message.
 const MAX_DEPTH: usize = 8;
 
-/// How many complaints of a list are passed on.
-const MAX_COMPLAINTS: usize = 8;
+/// Most items of a list of errors that are passed on.
+const MAX_LISTED: usize = 8;
 
-/// The members that hold an error or its message. `base_resp` is MiniMax's; OpenRouter's errors lie in `choices`.
+/// The members that hold an error or its message. `base_resp` is MiniMax's; OpenRouter puts errors in `choices`.
 const HOLDERS: [&str; 9] =
     ["error", "message", "Message", "msg", "detail", "errors", "base_resp", "status_msg", "choices"];
 
-/// An error's body, read.
+/// The contents of an error's body.
 #[derive(Debug, Default)]
 pub(super) struct Body {
-    /// The message; empty if there is none.
-    pub(super) words: String,
-    /// Every `code` that is a text, the innermost first.
+    /// The message. Empty if there is none.
+    pub(super) message: String,
+    /// Every `code` that is a string, the innermost first.
     pub(super) codes: Vec<String>,
-    /// Every `type`, and an `error` that is a text.
+    /// Every `type`, and every `error` that is a string.
     pub(super) kinds: Vec<String>,
-    /// The first `param`.
+    /// The first `param`, in the same order.
     pub(super) param: Option<String>,
-    /// Paths of parameters: every `param`, and every `loc` of a complaint.
+    /// Paths of parameters: every `param`, and every `loc` of a validation error.
     pub(super) places: Vec<String>,
-    /// Every message, whether it can be passed on or not.
+    /// Every message, including those that are not passed on.
     pub(super) texts: Vec<String>,
 }
 
@@ -47,13 +47,13 @@ impl Body {
         let mut body = Self::default();
         match serde_json::from_str(&text).ok().or_else(|| lenient::read(&text)) {
             Some(value) => {
-                body.words = sentence(&value, MAX_DEPTH).unwrap_or_default();
+                body.message = sentence(&value, MAX_DEPTH).unwrap_or_default();
                 body.gather(&value, MAX_DEPTH);
             }
             None => {
-                // A page is not passed on, nor what may be a part of the server's code.
+                // Do not pass on an HTML page or a piece of the server's code.
                 if !text.contains(['<', '{', '\0']) {
-                    body.words = text.clone().into_owned();
+                    body.message = text.clone().into_owned();
                 }
                 body.texts.push(text.into_owned());
             }
@@ -81,25 +81,25 @@ impl Body {
     }
 }
 
-/// The data of the first event of a stream, or the whole text if there is none.
+/// Returns the data of the first event of a stream, or the whole text if it has no data.
 fn event(text: &str) -> Cow<'_, str> {
     let lines = text.lines().skip_while(|line| !line.starts_with("data:")).take_while(|line| !line.is_empty());
     let data: Vec<_> = lines.filter_map(|line| line.strip_prefix("data:")).map(str::trim).collect();
     if data.is_empty() { text.into() } else { data.join("\n").into() }
 }
 
-/// The message in a value: a text, a list of FastAPI's complaints, an object that holds either.
+/// Returns the message in a value: a string, a list (for example FastAPI's validation errors), or an object that holds
+/// one of these.
 fn sentence(value: &Value, depth: usize) -> Option<String> {
     let depth = depth.checked_sub(1)?;
     match value {
         Value::String(text) => Some(text.trim().to_owned()).filter(|text| !text.is_empty()),
         Value::Array(items) => {
-            let sentences: Vec<_> =
-                items.iter().filter_map(|item| sentence(item, depth)).take(MAX_COMPLAINTS).collect();
+            let sentences: Vec<_> = items.iter().filter_map(|item| sentence(item, depth)).take(MAX_LISTED).collect();
             Some(sentences.join("; ")).filter(|text| !text.is_empty())
         }
         Value::Object(members) => {
-            // An `error` that is a text may be a mere code beside the message.
+            // An `error` that is a string may only be a code next to the message, so it is tried last.
             let error = members.get("error").filter(|error| !error.is_string());
             let held = HOLDERS.iter().skip(1).filter_map(|name| members.get(*name));
             let message =
@@ -113,7 +113,7 @@ fn sentence(value: &Value, depth: usize) -> Option<String> {
     }
 }
 
-/// FastAPI's path to a parameter, without the `body` that it begins with.
+/// FastAPI's path to a parameter, without a leading `body`.
 fn place(loc: &Value) -> String {
     let steps = loc.as_array().map_or(&[][..], Vec::as_slice);
     let steps = steps.iter().filter_map(|step| match step {
@@ -130,12 +130,12 @@ fn place(loc: &Value) -> String {
 mod tests {
     use super::*;
 
-    fn words(body: &str) -> String {
-        Body::read(body.as_bytes()).words
+    fn message(body: &str) -> String {
+        Body::read(body.as_bytes()).message
     }
 
     #[test]
-    fn every_servers_message_is_found() {
+    fn the_message_of_every_kind_of_server_is_found() {
         for body in [
             r#"{"error":{"message":"Too long.","code":"x"}}"#,
             r#"{"object":"error","message":"Too long.","code":400}"#,
@@ -158,21 +158,21 @@ mod tests {
             "\"Too long.\"",
             "Too long.\n",
         ] {
-            assert_eq!(words(body), "Too long.", "{body}");
+            assert_eq!(message(body), "Too long.", "{body}");
         }
-        assert_eq!(words(r#"{"error":{"message":"bad \ud83d thing"}}"#), "bad \u{fffd} thing");
-        assert_eq!(words("[Errno 111] refused"), "[Errno 111] refused");
-        assert_eq!(words("data must be a list"), "data must be a list");
+        assert_eq!(message(r#"{"error":{"message":"bad \ud83d thing"}}"#), "bad \u{fffd} thing");
+        assert_eq!(message("[Errno 111] refused"), "[Errno 111] refused");
+        assert_eq!(message("data must be a list"), "data must be a list");
         for nothing in
             ["[]", "", "<html>busy</html>", r#"{"error":{"message":5}}"#, r#"{"error":null}"#, "{oops", "{Error: x}"]
         {
-            assert_eq!(words(nothing), "", "{nothing}");
+            assert_eq!(message(nothing), "", "{nothing}");
         }
-        assert_eq!(words(&format!("{}\"x\"{}", "{\"detail\":".repeat(100), "}".repeat(100))), "");
+        assert_eq!(message(&format!("{}\"x\"{}", "{\"detail\":".repeat(100), "}".repeat(100))), "");
     }
 
     #[test]
-    fn a_list_of_complaints_becomes_a_sentence() {
+    fn a_list_of_validation_errors_becomes_a_sentence() {
         let list = r#"[{"type":"missing","loc":["body","messages",0,"role"],"msg":"Field required","input":{}},
             {"loc":["body"],"msg":"Input should be an object"}]"#;
         let sentence = "messages.0.role: Field required; Input should be an object";
@@ -181,20 +181,20 @@ mod tests {
             format!(r#"{{"object":"error","message":{{"detail":{list}}},"type":"invalid_request_error"}}"#),
             format!(r#"{{"error":{{"message":{list}}}}}"#),
         ] {
-            assert_eq!(words(&body), sentence, "{body}");
+            assert_eq!(message(&body), sentence, "{body}");
         }
-        assert_eq!(words(r#"{"error":{"message":[{"loc":["query","n"],"msg":"Too many"}]}}"#), "query.n: Too many");
+        assert_eq!(message(r#"{"error":{"message":[{"loc":["query","n"],"msg":"Too many"}]}}"#), "query.n: Too many");
     }
 
     #[test]
-    fn a_body_that_was_cut_off_says_what_came_before() {
-        let complaint = r#"{"detail":[{"loc":["body","messages"],"msg":"Field required","input":{"prompt":"xxxxx"#;
-        assert_eq!(words(complaint), "messages: Field required");
-        assert_eq!(words(r#"{"error":{"message":"Too long: gpu-7.inter"#), "Too long:");
+    fn a_truncated_body_is_read_up_to_the_cut() {
+        let truncated = r#"{"detail":[{"loc":["body","messages"],"msg":"Field required","input":{"prompt":"xxxxx"#;
+        assert_eq!(message(truncated), "messages: Field required");
+        assert_eq!(message(r#"{"error":{"message":"Too long: gpu-7.inter"#), "Too long:");
     }
 
     #[test]
-    fn codes_are_found_wherever_they_are_the_innermost_first() {
+    fn codes_are_found_at_every_depth_the_innermost_first() {
         let body =
             Body::read(br#"{"code":"outer","type":"t","detail":[{"error":{"code":"inner","param":"p"}}],"param":"q"}"#);
         assert_eq!((body.codes, body.kinds), (vec!["inner".to_owned(), "outer".to_owned()], vec!["t".to_owned()]));

@@ -1,5 +1,5 @@
-//! Makes a server's words fit to be shown to a customer: no host ([`hosts`](super::hosts)), no file path, no credential,
-//! our slug in the place of its model's name. What is none of these stays as it is, to the character.
+//! Cleans a server's message for customers: hides hosts ([`hosts`](super::hosts)), file paths and credentials, and
+//! replaces the model's name by the slug. Everything else stays as it is, character by character.
 
 use std::{iter, ops::Range};
 
@@ -11,16 +11,16 @@ use super::{
 };
 use crate::{crypto::secret::Secret, upstream::target::Target};
 
-/// The mark in the place of hidden text.
+/// The mark that replaces hidden text.
 pub(super) const BLANK: &str = "[…]";
 
-/// A shorter model's name is found only as it is written: in another case it is likely to be a word.
+/// Shortest model name, in bytes, that is matched in any case. A shorter one in another case is likely to be a word.
 const MIN_MODEL: usize = 4;
 
-/// A longer word, in bytes, is not looked upon as a name.
+/// Longest name, in bytes. A longer word is not treated as a name.
 const MAX_WORD: usize = 256;
 
-/// The names that must not be seen, and the slug that replaces the model's.
+/// The names that customers must not see, and the slug that replaces the model's name.
 pub(super) struct Names<'a> {
     model: &'a str,
     /// In lower case.
@@ -35,7 +35,7 @@ impl<'a> Names<'a> {
         Self { model: &target.model, host, credential: target.credential(), slug }
     }
 
-    /// Of a target that has neither host nor credential.
+    /// The names of a target without host and credential.
     #[cfg(test)]
     pub(super) fn of_model(model: &'a str, slug: &'a str) -> Self {
         Self { model, host: String::new(), credential: None, slug }
@@ -45,11 +45,11 @@ impl<'a> Names<'a> {
         without_credential(text, self.credential)
     }
 
-    /// At most [`MAX_MESSAGE`] characters that can be shown.
+    /// Returns the text as customers may see it, at most [`MAX_MESSAGE`] characters.
     pub(super) fn clean(&self, text: &str) -> String {
-        // Before anything is renamed or cut: a part of a credential would be left, or of a name.
+        // Remove the credential before names are replaced or the text is cut, so that no part of it is left.
         let text = self.without_credential(head(text));
-        let text = self.name_slug(&text);
+        let text = self.replace_model(&text);
         let read = AsRead::of(&text);
         let mut hidden = Vec::new();
         hosts(&read.text, &self.host, &mut hidden);
@@ -59,9 +59,9 @@ impl<'a> Names<'a> {
         read.replace(hidden, BLANK).chars().take(MAX_MESSAGE).collect()
     }
 
-    /// The model's name becomes the slug where it stands by itself, and not within another word: also with an encoded
-    /// slash, and as Hugging Face's cache names its directory.
-    fn name_slug(&self, text: &str) -> String {
+    /// Replaces the model's name by the slug where it is a whole word, also with an encoded slash or as the name of its
+    /// directory in Hugging Face's cache.
+    fn replace_model(&self, text: &str) -> String {
         if self.model.is_empty() || self.model == self.slug {
             return text.to_owned();
         }
@@ -82,8 +82,8 @@ impl<'a> Names<'a> {
     }
 }
 
-/// A part of a text that is long enough for a message. If there is more of it, it ends in front of a word, since the rest
-/// of the word might show that it is a name.
+/// Returns the beginning of a text, long enough for a message. A longer text is cut before a word, not within one,
+/// because a name may only be recognizable as a whole.
 pub(super) fn head(text: &str) -> &str {
     let Some((end, _)) = text.char_indices().nth(4 * MAX_MESSAGE) else { return text };
     let is_part = |c: char| c.is_alphanumeric() || !c.is_ascii() || matches!(c, '-' | '.' | '_' | '*' | '[' | ']');
@@ -91,8 +91,8 @@ pub(super) fn head(text: &str) -> &str {
     if end - head.len() > MAX_WORD { &text[..end] } else { head }
 }
 
-/// Absolute paths of files, of two steps or more, also behind a scheme. Those of our own routes stay, unless they lead
-/// elsewhere.
+/// Hides absolute file paths of two steps or more, also after a scheme. Paths of our own routes (`/v1/`) stay, unless
+/// they contain `/../`.
 fn paths(text: &str, hidden: &mut Vec<Range<usize>>) {
     let is_part =
         |c: char| c.is_alphanumeric() || matches!(c, '/' | '\\' | '.' | '-' | '_' | '+' | '@' | '~' | '%' | ':');
@@ -109,8 +109,8 @@ fn paths(text: &str, hidden: &mut Vec<Range<usize>>) {
 
 fn is_absolute(path: &str) -> bool {
     let is_drive = || {
-        let behind = path.strip_prefix(|c: char| c.is_ascii_alphabetic());
-        behind.is_some_and(|behind| behind.len() > 2 && behind.starts_with(":\\"))
+        let rest = path.strip_prefix(|c: char| c.is_ascii_alphabetic());
+        rest.is_some_and(|rest| rest.len() > 2 && rest.starts_with(":\\"))
     };
     let is_unix = || path.starts_with('/') && path.matches(['/', '\\']).count() > 1;
     path.starts_with("~/")
@@ -120,11 +120,12 @@ fn is_absolute(path: &str) -> bool {
         || is_unix()
 }
 
-/// Whether a path is one of a Windows share, with these before its host and behind it. In a quoted text all are doubled.
-fn is_share(path: &str, before: &str, behind: &str) -> bool {
+/// Whether a path is one of a Windows share, with these separators before and after its host. They are doubled in a
+/// quoted text.
+fn is_share(path: &str, before: &str, after: &str) -> bool {
     let Some(host) = path.strip_prefix(before) else { return false };
     let len = host.find(|c: char| !(c.is_alphanumeric() || matches!(c, '-' | '_' | '.'))).unwrap_or(host.len());
-    let share = host[len..].strip_prefix(behind);
+    let share = host[len..].strip_prefix(after);
     len > 0 && share.is_some_and(|share| share.starts_with(char::is_alphanumeric))
 }
 
@@ -153,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn words_of_any_language_stay_as_they_are() {
+    fn text_in_any_language_stays_as_it_is() {
         for text in ["Échec de la requête", "参数错误：模型 不存在", "ошибка /v1/chat", "ǭ:\\x", "½ ﬁ ❤\u{fe0f} ➀…"]
         {
             assert_eq!(clean(text), text);
@@ -162,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_is_found_in_every_disguise() {
+    fn a_host_is_hidden_in_every_spelling() {
         for (text, expected) in [
             ("gpu-box-7.corp.example.internal failed", "[…] failed"),
             ("GPU-BOX.INTERNAL", "[…]"),
@@ -195,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_in_the_targets_domain_is_one_of_its_hosts() {
+    fn a_name_in_the_targets_domain_is_a_host() {
         let of = |host: &str, text: &str| names(host, None, "m").clean(text);
         assert_eq!(
             of("api.openai.com", "see platform.OpenAI.com/docs, not openai.org"),
@@ -209,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_host_stays() {
+    fn text_that_is_not_a_host_stays() {
         for text in [
             "messages.0.role: Field required",
             "torch.cuda.OutOfMemoryError: 2.00 GiB of 23.65 GiB",
@@ -244,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn a_models_name_is_replaced_only_where_it_stands_by_itself() {
+    fn the_models_name_is_replaced_only_as_a_whole_word() {
         let of = |text: &str| names("h", None, "a").clean(text);
         let shown = of("a: max_tokens is too large for 'a' (a-b, ba).");
         assert_eq!(shown, "acme/chat: max_tokens is too large for 'acme/chat' (a-b, ba).");
@@ -259,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn the_targets_own_credential_is_shown_nowhere_whatever_it_looks_like() {
+    fn the_targets_own_credential_is_hidden_in_every_form() {
         let secret = |text: &str| Secret::new(text.to_owned());
         let (hush, key, short) = (secret("hush+gpt/0123"), secret("hunter2-secret-XYZ"), secret("x"));
         let of = |credential, text: &str| names("h", Some(credential), "gpt").clean(text);
@@ -280,6 +281,6 @@ mod tests {
             let shown = of(&key, &encoded);
             assert!(shown.contains(BLANK) && shown.chars().count() < before.len() * 2 + 8, "{shown}");
         }
-        assert_eq!(of(&short, "max_tokens"), "max_tokens", "it stands for none");
+        assert_eq!(of(&short, "max_tokens"), "max_tokens", "a placeholder is not a credential");
     }
 }

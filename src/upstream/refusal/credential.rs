@@ -1,4 +1,4 @@
-//! Removes the operator's credential from servers' errors. Some servers repeat it.
+//! Removes the operator's credential from errors, because some servers repeat it.
 
 use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};
 
@@ -11,10 +11,11 @@ use crate::crypto::secret::Secret;
 /// Credentials shorter than this are placeholders for servers without keys. Blanking them would blank ordinary words.
 const MIN_CREDENTIAL: usize = 4;
 
-/// Marks that replace a part of a credential.
+/// The marks with which servers mask a part of a credential.
 const MASKS: [&str; 5] = ["***", "…", "...", "●●●", "•••"];
 
-/// A server's text without the credential that it was sent, in whatever case, encoded in base64, or masked in part.
+/// Returns a server's text without the credential that was sent to it. Finds it in any case, encoded in base64, and
+/// partly masked.
 pub fn without_credential(text: &str, credential: Option<&Secret>) -> String {
     let Some(credential) = credential.map(Secret::expose).filter(|credential| credential.len() >= MIN_CREDENTIAL)
     else {
@@ -35,8 +36,8 @@ pub fn without_credential(text: &str, credential: Option<&Secret>) -> String {
     read.replace(hidden, BLANK)
 }
 
-/// How a stretch of base64 looks that holds these bytes, wherever it begins: without the characters at its edges, which
-/// depend on the neighbours too.
+/// The forms that these bytes can have within base64, one for each alignment and alphabet. The characters at the edges
+/// are left out, since they also depend on the neighboring bytes.
 fn in_base64(bytes: &[u8]) -> Vec<String> {
     let mut forms = Vec::new();
     for offset in 0..3 {
@@ -51,7 +52,7 @@ fn in_base64(bytes: &[u8]) -> Vec<String> {
     forms
 }
 
-/// Whether a word shows one end of a credential, or both, and marks in the place of the rest.
+/// Whether a word consists of one end of a credential, or both, and marks in place of the rest.
 fn is_masked(word: &str, credential: &str) -> bool {
     let Some(first) = MASKS.iter().filter_map(|mask| word.find(mask)).min() else { return false };
     let brackets = ['[', ']'];

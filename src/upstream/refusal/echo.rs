@@ -1,7 +1,9 @@
-//! Keeps what a customer wrote out of what operators read: servers like to quote the request that they choke on.
+//! Removes quotes of the customer's request from the messages that operators see. Servers often quote a request that
+//! they cannot process.
 //!
-//! Two kinds of quotes are looked for: what stands in quotation marks and also in the request, and any stretch of
-//! [`STRETCH`] bytes that stands in both. A shorter one without marks is as likely to be the server's own words.
+//! Two kinds of quotes are removed: text in quotation marks that also occurs in the request, and any sequence of at
+//! least [`STRETCH`] bytes that occurs in both. A shorter sequence without quotation marks is as likely to be the
+//! server's own words.
 
 use std::ops::Range;
 
@@ -9,19 +11,19 @@ use memchr::memmem;
 
 use super::clean::BLANK;
 
-/// A common stretch of so many bytes is a quote.
+/// Shortest common sequence without quotation marks, in bytes, that counts as a quote.
 const STRETCH: usize = 24;
 
-/// A common stretch is searched for by one half of it.
+/// Length of the part by which a common sequence is searched for, in bytes.
 const HALF: usize = STRETCH / 2;
 
-/// How many places of the same words are looked at.
+/// Most occurrences of the same text that are examined.
 const MAX_FOUND: usize = 64;
 
-/// A shorter text in quotation marks, in bytes, is no secret.
+/// Shortest text in quotation marks, in bytes, that is removed. A shorter one reveals nothing.
 const MIN_QUOTED: usize = 3;
 
-/// `words` without what they share with `body`, the request's as the customer sent it.
+/// Returns `words` without quotes from `body`, the request's body as the customer sent it.
 pub(super) fn without_echo(words: &str, body: &[u8]) -> String {
     let mut echoes = Vec::new();
     quoted(words, |at| {
@@ -44,8 +46,7 @@ pub(super) fn without_echo(words: &str, body: &[u8]) -> String {
     shown + &words[passed..]
 }
 
-/// Whether one of `texts` names this parameter by its whole name, other than in a quote of the request, whose body `body`
-/// is.
+/// Whether one of `texts` contains the whole name of `parameter` outside a quote from the request with this `body`.
 pub(super) fn names(texts: &[String], parameter: &str, body: &[u8]) -> bool {
     let is_part = |c: char| c.is_alphanumeric() || c == '_';
     let mut named =
@@ -66,15 +67,15 @@ pub(super) fn names(texts: &[String], parameter: &str, body: &[u8]) -> bool {
     })
 }
 
-/// Whether a name between these two stands there as in JSON or Python: in quotation marks, with an object or a number as
-/// its value. It is a quote then, also of a member that we added to the request.
+/// Whether the name between `before` and `after` is a member in JSON or Python: in quotation marks, with an object or a
+/// number as its value. Then it is a quote, possibly of a member that we added to the request.
 fn is_member(before: &str, after: &str) -> bool {
     let Some(mark) = before.chars().next_back().filter(|mark| matches!(mark, '"' | '\'')) else { return false };
     let value = after.trim_start_matches('\\').strip_prefix(mark).and_then(|rest| rest.trim_start().strip_prefix(':'));
     value.is_some_and(|value| value.trim_start().starts_with(|c: char| c == '{' || c.is_ascii_digit()))
 }
 
-/// Calls `see` with what stands between each mark and the next one of its kind.
+/// Calls `see` with the range between each quotation mark and the next one of its kind.
 fn quoted(words: &str, mut see: impl FnMut(Range<usize>)) {
     for mark in ['\'', '"', '`'] {
         let mut opened = None;
@@ -86,7 +87,8 @@ fn quoted(words: &str, mut see: impl FnMut(Range<usize>)) {
     }
 }
 
-/// Adds the stretches that stand in both. Each holds one of the halves that begin at a multiple of their length.
+/// Adds the sequences of [`STRETCH`] bytes or more that occur in both. Each contains a block of [`HALF`] bytes that
+/// starts at a multiple of [`HALF`] in `words`, so it is enough to search for these blocks.
 fn stretches(words: &[u8], body: &[u8], found: &mut Vec<Range<usize>>) {
     let mut start = 0;
     while start + HALF <= words.len() {
@@ -99,14 +101,14 @@ fn stretches(words: &[u8], body: &[u8], found: &mut Vec<Range<usize>>) {
     }
 }
 
-/// The longest stretch around `at` in `words` that also stands around one of `places` in `body`.
+/// Returns the longest sequence around `at` in `words` that also occurs around one of `places` in `body`.
 fn longest(words: &[u8], at: usize, body: &[u8], places: impl Iterator<Item = usize>) -> Range<usize> {
-    let stretch = |place: usize| {
+    let common = |place: usize| {
         let before = words[..at].iter().rev().zip(body[..place].iter().rev()).take_while(|(a, b)| a == b).count();
         let after = words[at..].iter().zip(&body[place..]).take_while(|(a, b)| a == b).count();
         at - before..at + after
     };
-    places.map(stretch).max_by_key(Range::len).unwrap_or(at..at)
+    places.map(common).max_by_key(Range::len).unwrap_or(at..at)
 }
 
 #[cfg(test)]
@@ -114,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_customer_wrote_is_left_out() {
+    fn quotes_of_the_request_are_removed() {
         let body = br#"{"model":"acme/chat","messages":[{"role":"user","content":"my secret diary of the year, page one"}],"tools":[{"type":"web_search"}]}"#;
         for (words, shown) in [
             ("CUDA out of memory. Tried to allocate 2.00 GiB", "CUDA out of memory. Tried to allocate 2.00 GiB"),
@@ -131,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stretch_is_found_wherever_it_begins() {
+    fn a_quote_is_found_wherever_it_begins() {
         let text = "abcdefghijklmnopqrstuvwxyz0123456789";
         for pad in 0..40 {
             let words = format!("{}{}", "#".repeat(pad), &text[..STRETCH]);

@@ -1,8 +1,9 @@
-//! Errors of untrusted servers, which know their host, their model's name and the operator's credential.
+//! Fuzzes the cleaning of errors from untrusted servers, which can repeat the host, the model's name and the operator's
+//! credential.
 
 use std::sync::LazyLock;
 
-use super::{MAX_MESSAGE, MAX_WORDS, Said, as_read::AsRead, clean::Names};
+use super::{MAX_MESSAGE, MAX_OPERATOR_MESSAGE, Said, as_read::AsRead, clean::Names};
 use crate::{
     crypto::secret::Secret,
     domain::{
@@ -28,20 +29,21 @@ static TARGET: LazyLock<Target> = LazyLock::new(|| {
     Target::compile(&target, &"acme/chat".into(), |_| Some(Secret::new(CREDENTIAL.to_owned())))
 });
 
-/// Customers see neither the credential nor the host. Operators do not see the credential.
+/// Checks that customers see neither the credential nor the host, and that operators do not see the credential.
 pub(crate) fn refusal(input: &[u8]) {
     let names = Names::of(&TARGET, "acme/chat");
     for status in [200, 302, 400, 429, 500] {
         let said = Said::read(status, None, input, &names);
         let _ = (said.meaning(), said.names("stream_options", BODY));
-        let words = said.for_operator("refused", BODY);
-        assert!(words.chars().count() <= MAX_WORDS + 32 && !has_credential(&words), "operators read {words:?}");
+        let message = said.for_operator("refused", BODY);
+        let is_short = message.chars().count() <= MAX_OPERATOR_MESSAGE + 32;
+        assert!(is_short && !has_credential(&message), "operators see {message:?}");
         let failure = said.as_failure();
         let refusal = said.into_refusal();
         assert!((400..=499).contains(&refusal.status) || status < 400 || status == 500);
         assert!(refusal.message.chars().count() <= 2 * MAX_MESSAGE && !refusal.message.is_empty());
         for shown in [&failure, &refusal.message].into_iter().chain(&refusal.param).chain(&refusal.code) {
-            assert!(!has_credential(shown) && !has_host(shown), "customers read {shown:?}");
+            assert!(!has_credential(shown) && !has_host(shown), "customers see {shown:?}");
         }
     }
 }

@@ -1,17 +1,17 @@
-//! Finds the names of hosts in a text.
+//! Finds hosts in a text.
 //!
-//! By the contract's rule these are: a URL, an address, the target's own host or a name in its domain, and a dotted name
-//! of which a label is one of [`LOCAL`]; besides, a name with a port, and an address written as a name (`ip-10-1-2-3`).
+//! By the contract, these are: a URL, an address, the target's own host or a name in its domain, and a dotted name with
+//! one of the labels in [`LOCAL`]. A name with a port and an address written as a name (`ip-10-1-2-3`) are hidden too.
 //! Other names stay as they are: `messages.0.role`, `torch.cuda`, `12:30`.
 
 use std::{net::Ipv6Addr, ops::Range};
 
 use super::as_read::runs;
 
-/// Labels of names that are known inside of a network only.
+/// Labels of names that exist only inside a network.
 const LOCAL: [&str; 9] = ["internal", "local", "localdomain", "lan", "svc", "cluster", "intra", "corp", "arpa"];
 
-/// A dotted name that ends so, and a number behind its colon, is a line of a source file.
+/// Extensions of source files. A dotted name that ends in one, followed by a colon and a number, is a line of a file.
 const SOURCES: [&str; 10] = ["py", "rs", "c", "cc", "cpp", "cu", "h", "js", "ts", "go"];
 
 /// Adds to `hidden` every host in `text`. `own` is the target's, in lower case.
@@ -30,7 +30,7 @@ pub(super) fn hosts(text: &str, own: &str, hidden: &mut Vec<Range<usize>>) {
     };
     for at in runs(text, |c| c.is_alphanumeric() || matches!(c, '-' | '.' | '_')) {
         if !is_hidden(at.clone()) {
-            // An underscore may also stand between a host and something else.
+            // An underscore can also separate a host from other text.
             for part in runs(&text[at.clone()], |c| c != '_') {
                 is_hidden(at.start + part.start..at.start + part.end);
             }
@@ -38,11 +38,11 @@ pub(super) fn hosts(text: &str, own: &str, hidden: &mut Vec<Range<usize>>) {
     }
 }
 
-/// From the scheme to the end of the word.
+/// Hides URLs, each from its scheme to the end of the word.
 fn urls(text: &str, hidden: &mut Vec<Range<usize>>) {
     let mut passed = 0;
     for (at, mark) in text.match_indices("://") {
-        // The rest of a word is one, however often the mark stands in it.
+        // Skip further marks within the same URL.
         if at < passed {
             continue;
         }
@@ -55,7 +55,7 @@ fn urls(text: &str, hidden: &mut Vec<Range<usize>>) {
     }
 }
 
-/// Whether a name in lower case, without what surrounds it, is one of a host.
+/// Whether a lower-case name, apart from punctuation at its ends, is a host.
 fn is_host(name: &str, own: &str, has_port: bool) -> bool {
     let name = name.trim_matches(['.', '-', '_']);
     let labels: Vec<&str> = name.split('.').collect();
@@ -80,7 +80,7 @@ fn is_host(name: &str, own: &str, has_port: bool) -> bool {
         || domain(own).is_some_and(|domain| name == domain || name.ends_with(&format!(".{domain}")))
 }
 
-/// The part of a host that its neighbours share: its last two labels, or three where the last ones are as short as in
+/// The domain that a host shares with its neighbors: its last two labels, or three if the last two are as short as in
 /// `co.uk`. An address has none.
 fn domain(host: &str) -> Option<&str> {
     let dots: Vec<usize> = host.rmatch_indices('.').map(|(at, _)| at).collect();
@@ -93,8 +93,8 @@ fn domain(host: &str) -> Option<&str> {
     Some(before.map_or(host, |at| &host[at + 1..]))
 }
 
-/// The IPv6 address among these hexadecimal digits, colons and dots, which may stand behind a label and in front of a
-/// colon. `::bad` may be a part of a program.
+/// Finds an IPv6 address in a run of hexadecimal digits, colons and dots. A label may precede it, and a colon may
+/// follow. An address without a digit, such as `::bad`, is not found, since it may be a name in source code.
 fn ipv6(text: &str) -> Option<Range<usize>> {
     let text = text.trim_end_matches('.');
     let starts = [0, text.find(':')? + 1];
@@ -106,13 +106,13 @@ fn ipv6(text: &str) -> Option<Range<usize>> {
     })
 }
 
-/// Whether a label is an IPv4 address as clouds name their machines: `ip-10-1-2-3`.
+/// Whether a label is an IPv4 address in the form that clouds use for machine names: `ip-10-1-2-3`.
 fn is_address_label(label: &str) -> bool {
     let parts = || label.strip_prefix("ip-").into_iter().flat_map(|parts| parts.split('-'));
     parts().count() == 4 && parts().all(|part| part.parse::<u8>().is_ok())
 }
 
-/// Whether four labels in a row are an IPv4 address, whatever stands right before and behind it.
+/// Whether four consecutive labels are an IPv4 address. Other characters may directly precede and follow it.
 fn holds_ipv4(labels: &[&str]) -> bool {
     labels.windows(4).any(|window| {
         let [first, second, third, fourth] = window else { return false };
@@ -122,7 +122,7 @@ fn holds_ipv4(labels: &[&str]) -> bool {
     })
 }
 
-/// The length of the port that a text begins with, its colon included.
+/// The length of the port that a text begins with, including its colon.
 fn port(text: &str) -> Option<usize> {
     let digits = text.strip_prefix(':')?.bytes().take_while(u8::is_ascii_digit).count();
     (2..=5).contains(&digits).then_some(1 + digits)

@@ -1,15 +1,17 @@
-//! Reads JSON that a strict parser refuses: cut off, with `NaN`, with half of a surrogate pair.
+//! Reads JSON that a strict parser rejects: truncated, with `NaN`, or with an unpaired surrogate.
 //!
-//! Values that are open at the end of the text are closed there. Unreadable parts are left out. Reading never fails.
+//! Values that are still open at the end of the text are closed there. Unreadable parts are skipped. Reading a text
+//! that begins like JSON never fails.
 
 use serde_json::{Map, Value};
 
 use crate::upstream::json::Reader;
 
-/// How deep values may lie inside others. The text ends where it goes deeper.
+/// Greatest nesting depth. Reading stops at a value that is nested deeper.
 const MAX_DEPTH: usize = 32;
 
-/// The value that `text` begins with, or `None` if it does not begin like an object or a list of objects or texts.
+/// Reads the value that `text` begins with. Returns `None` if it does not begin like an object or a list of objects or
+/// strings.
 pub(super) fn read(text: &str) -> Option<Value> {
     let inner = text.trim_start_matches(|c: char| c == '[' || c.is_whitespace());
     let (is_list, object) = (text.starts_with('['), inner.strip_prefix('{'));
@@ -76,8 +78,8 @@ impl Lenient<'_> {
         items
     }
 
-    /// A text from its quote on. Of one that is cut off, the last word is left out: the rest of it might show that it is a
-    /// name to be hidden.
+    /// Reads a string from its opening quote on. Omits the last word of a truncated string, because a name that must be
+    /// hidden may only be recognizable as a whole.
     fn string(&mut self) -> String {
         self.pass();
         let mut is_escaped = false;
@@ -93,7 +95,7 @@ impl Lenient<'_> {
         text.unwrap_or_else(|_| raw.to_owned())
     }
 
-    /// A number, `true` or `false`. Any other word is null.
+    /// Reads a number, `true` or `false`. Any other word is read as null.
     fn word(&mut self) -> Value {
         let len = self.rest.find([',', ']', '}', '"', '{', '[']).unwrap_or(self.rest.len());
         let (word, rest) = self.rest.split_at(len);
@@ -101,13 +103,13 @@ impl Lenient<'_> {
         serde_json::from_str(word.trim_end()).unwrap_or_default()
     }
 
-    /// The next character that is no white space.
+    /// Skips white space and returns the next character without consuming it.
     fn next(&mut self) -> Option<char> {
         self.rest = self.rest.trim_start();
         self.rest.chars().next()
     }
 
-    /// Passes over one character.
+    /// Skips one character.
     fn pass(&mut self) {
         let mut chars = self.rest.chars();
         chars.next();
@@ -122,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_whole_is_read_as_a_strict_parser_reads_it() {
+    fn valid_json_is_read_as_by_a_strict_parser() {
         for text in [
             r#"{"a":[1,-2.5e3,true,false,null,"x\n\"é\u00e9\ud83d\ude00",{}],"b":{"c":[[]]}}"#,
             "[ { \"a\" : 1 } , [ ] ]",
@@ -135,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_damaged_is_read_as_far_as_it_goes() {
+    fn damaged_json_is_read_as_far_as_possible() {
         for (text, expected) in [
             (r#"{"a":NaN,"b":[Infinity,1],"c":-Infinity}"#, json!({"a": null, "b": [null, 1], "c": null})),
             (r#"{"a":"x\ud83d y"}"#, json!({"a": "x\u{fffd} y"})),
@@ -157,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn what_lies_too_deep_ends_the_text() {
+    fn reading_stops_at_values_that_are_nested_too_deep() {
         let deep = read(&format!("{{\"a\":1,\"b\":{}", "[".repeat(60_000))).unwrap();
         assert_eq!(deep["a"], 1);
     }
