@@ -269,7 +269,7 @@ impl Meter {
             text_bytes: self.observer.text_bytes(),
             unreported_bytes: self.unreported_bytes(),
         });
-        if bill.is_beyond_belief {
+        if bill.is_implausible {
             warn!(%id, model = reservation.slug(), "a server reported more tokens than the request can have taken");
         }
         reservation.settle(self.status, self.ttft_ms, self.form == Form::Events, bill.usage, bill.source)

@@ -1,19 +1,20 @@
-//! The form of an answer, told by its first bytes: content types are not always right. Where the bytes do not tell, the
-//! content type does.
+//! Recognizes the form of an answer by its first bytes, because content types are not always right. The content type
+//! decides only if the bytes do not.
 
-/// The form of an answer, by its first bytes.
+/// The form of an answer, recognized by its first bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Begins {
     /// A JSON object.
     Json,
     /// A stream of events.
     Events,
-    /// Neither.
+    /// Anything else.
     Otherwise,
 }
 
 impl Begins {
-    /// `None` if more bytes are needed to tell. `says_events`: its content type says that it is a stream of events.
+    /// Returns the form of an answer that begins with `bytes`, or `None` if more bytes are needed. `says_events` is
+    /// whether its content type is that of a stream of events.
     pub fn with(bytes: &[u8], says_events: bool) -> Option<Self> {
         const MARK: &[u8] = b"\xEF\xBB\xBF";
         if MARK.starts_with(bytes) {
@@ -39,12 +40,12 @@ impl Begins {
     }
 }
 
-/// Whether a content type is `wanted`, its parameters aside.
+/// Whether a content type is `wanted`, ignoring parameters.
 pub fn is_type(content_type: &[u8], wanted: &str) -> bool {
     content_type.get(..wanted.len()).is_some_and(|start| start.eq_ignore_ascii_case(wanted.as_bytes()))
 }
 
-/// Whether a content type says that it is a stream of events.
+/// Whether a content type is that of a stream of events.
 pub fn says_events(content_type: Option<&[u8]>) -> bool {
     content_type.is_some_and(|text| is_type(text, "text/event-stream"))
 }
@@ -54,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_is_told_by_its_first_bytes() {
+    fn an_answer_is_recognized_by_its_first_bytes() {
         for (bytes, expected) in [
             ("{\"id\":1}", Some(Begins::Json)),
             ("\u{feff} \r\n{", Some(Begins::Json)),
@@ -82,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn where_the_bytes_do_not_tell_the_content_type_does() {
+    fn the_content_type_decides_if_the_bytes_do_not() {
         for (bytes, expected) in [
             ("foo: bar\n", Some(Begins::Events)),
             ("identity", Some(Begins::Events)),

@@ -1,7 +1,7 @@
-//! Decodes an answer that is encoded although identity was asked for.
+//! Decodes an answer that an upstream encoded although identity encoding was requested.
 //!
-//! It is decoded as it comes: a piece goes out as soon as it can be, and never more than [`PIECE`] bytes at a time,
-//! however much a few bytes may stand for.
+//! The answer is decoded as it arrives. Each piece is returned as soon as it can be decoded, and has at most [`PIECE`]
+//! bytes, so a small input that decodes to a huge output does not fill the memory.
 
 use std::{
     io,
@@ -21,10 +21,10 @@ use super::{BodyError, client};
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 
-/// The largest piece that comes out, in bytes.
+/// Largest decoded piece, in bytes.
 const PIECE: usize = 16 << 10;
 
-/// The largest window of zstd that is accepted, as a power of two: the least that RFC 8878 asks of a decoder.
+/// Largest zstd window that is accepted, as a power of two. RFC 8878 requires decoders to support at least this size.
 const ZSTD_WINDOW_LOG: u32 = 23;
 
 /// A content encoding.
@@ -32,7 +32,7 @@ const ZSTD_WINDOW_LOG: u32 = 23;
 pub enum Encoding {
     /// `gzip`
     Gzip,
-    /// `deflate`: by RFC 9110 the zlib format, by some servers without its frame.
+    /// `deflate`: the zlib format by RFC 9110, but some servers send the data without its frame.
     Deflate,
     /// `br`
     Brotli,
@@ -41,7 +41,8 @@ pub enum Encoding {
 }
 
 impl Encoding {
-    /// Reads the value of a `content-encoding` header. `Ok(None)` if the body is not encoded; `Err` if it cannot be decoded.
+    /// Parses the value of a `content-encoding` header. Returns `Ok(None)` if the body is not encoded, and an error if
+    /// it cannot be decoded.
     pub fn parse(value: &[u8]) -> Result<Option<Self>, UnknownEncoding> {
         let mut found = None;
         for name in value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
@@ -62,17 +63,17 @@ impl Encoding {
     }
 }
 
-/// A content encoding that cannot be decoded here, or several of them.
+/// The error of a content encoding that cannot be decoded, or of several encodings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UnknownEncoding;
 
-/// A body while it is decoded.
+/// A body that is decoded as it arrives.
 pub struct Decoded {
     state: State,
 }
 
 enum State {
-    /// Nothing has come yet.
+    /// Nothing has arrived yet.
     Waiting(Encoding, Source),
     Running(Pin<Box<dyn AsyncRead>>),
     Ended,
@@ -84,7 +85,7 @@ impl Decoded {
         Self { state: State::Waiting(encoding, Source { body, piece: Bytes::new() }) }
     }
 
-    /// The next piece, as soon as it can be decoded; `None` at the end and after an error.
+    /// Returns the next piece as soon as it can be decoded, or `None` at the end and after an error.
     pub fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
         let piece = ready!(self.poll_piece(cx)).transpose();
         if !matches!(piece, Some(Ok(_))) {
@@ -122,7 +123,8 @@ fn decoder(
             decoder.multiple_members(true);
             Box::pin(decoder)
         }
-        // zlib's frame begins with the method 8; no block without a frame does that is not of a type of its own.
+        // The low four bits of a zlib frame's first byte are the method, 8. In raw deflate data, they would start a
+        // stored block with a nonzero padding bit, which encoders do not write.
         Encoding::Deflate if first.is_some_and(|byte| byte & 0x0f == 8) => Box::pin(ZlibDecoder::new(source)),
         Encoding::Deflate => Box::pin(DeflateDecoder::new(source)),
         Encoding::Brotli => Box::pin(BrotliDecoder::new(source)),
@@ -130,7 +132,7 @@ fn decoder(
     }
 }
 
-/// The body's own error, or that it is not what its encoding says.
+/// Returns the error of the body itself, or else the decoder's.
 fn body_error(error: io::Error) -> BodyError {
     match error.downcast::<client::BodyError>() {
         Ok(error) => BodyError::Body(error),
@@ -138,7 +140,7 @@ fn body_error(error: io::Error) -> BodyError {
     }
 }
 
-/// The encoded body, as decoders read it.
+/// The encoded body, in the form that decoders read from.
 struct Source {
     body: client::Body,
     piece: Bytes,
@@ -177,7 +179,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_encoding_is_known_by_its_name() {
+    fn an_encoding_is_recognized_by_its_name() {
         for (value, encoding) in [
             ("identity", None),
             ("", None),

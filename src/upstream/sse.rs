@@ -1,12 +1,12 @@
-//! Server-sent events as the HTML standard frames them: lines end in LF, CRLF or CR, a line without characters ends a
-//! frame, a line that begins with a colon is a comment.
+//! Server-sent events, framed by the HTML standard: a line ends with LF, CRLF or CR, an empty line ends a frame, and a
+//! line that begins with a colon is a comment.
 //!
-//! [`Frames`] takes the chunks of a stream, cut anywhere, and gives out runs of whole frames: a slice of the chunk where
-//! it can, joined with what was left over where it must. [`frames`] then walks such a run. Bytes are neither lost nor
-//! added: the runs, and what [`Frames::finish`] gives at the end, are the stream.
+//! [`Frames`] takes the chunks of a stream, split anywhere, and returns runs of whole frames. A run is a slice of the
+//! chunk if possible; only if an incomplete frame precedes it are the two copied together. [`frames`] then iterates
+//! over a run. No byte is lost or added: the runs followed by the result of [`Frames::finish`] are the stream.
 //!
-//! A CR at the end of a chunk ends its line there and then, and so the frame; should the next chunk begin with its LF,
-//! that is an empty frame, which means nothing to anybody.
+//! A CR at the end of a chunk ends its line at once, and its frame if the line is empty. If the next chunk begins with
+//! the matching LF, it forms an empty frame, which readers ignore.
 
 use std::{borrow::Cow, fmt, ops::Range};
 
@@ -18,10 +18,10 @@ pub(crate) mod fuzz;
 #[cfg(test)]
 mod tests;
 
-/// The longest frame that is waited for, in bytes.
+/// Longest frame, in bytes.
 pub const MAX_FRAME: usize = 16 << 20;
 
-/// A frame grew beyond [`MAX_FRAME`]: the stream cannot be followed any further.
+/// The error of a frame that is longer than [`MAX_FRAME`]. The rest of the stream cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FrameTooLong;
 
@@ -33,13 +33,13 @@ impl fmt::Display for FrameTooLong {
 
 impl std::error::Error for FrameTooLong {}
 
-/// Cuts a stream between frames. Holds at most one incomplete frame.
+/// Splits a stream between frames. Holds at most one incomplete frame.
 #[derive(Debug)]
 pub struct Frames {
     rest: Vec<u8>,
-    // Where `rest` ends: in a line without characters so far?
+    // Whether the line at the end of `rest` is still empty.
     blank: bool,
-    // Behind a CR, whose LF may follow?
+    // Whether the last byte is a CR that an LF may follow.
     cr: bool,
 }
 
@@ -50,7 +50,7 @@ impl Default for Frames {
 }
 
 impl Frames {
-    /// Adds a chunk; gives back all frames that are now complete, empty if there is none.
+    /// Adds a chunk. Returns all frames that are complete now; the result is empty if there are none.
     pub fn push(&mut self, chunk: Bytes) -> Result<Bytes, FrameTooLong> {
         let Some(end) = self.last_end(&chunk) else {
             self.keep(&chunk)?;
@@ -66,12 +66,12 @@ impl Frames {
         Ok(whole)
     }
 
-    /// Bytes that are held of a frame whose end has not come.
+    /// The number of bytes held of an incomplete frame.
     pub fn held_bytes(&self) -> u64 {
         self.rest.len() as u64
     }
 
-    /// What is left over when the stream has ended: a frame whose end never came.
+    /// Returns the incomplete frame that is left when the stream has ended.
     pub fn finish(&mut self) -> Bytes {
         std::mem::take(self).rest.into()
     }
@@ -84,9 +84,9 @@ impl Frames {
         Ok(())
     }
 
-    /// Where the last frame that ends in `chunk` does.
+    /// Returns the end of the last frame that is complete within `chunk`.
     fn last_end(&mut self, chunk: &[u8]) -> Option<usize> {
-        // Nearly every chunk is whole frames, and its last bytes say so, whatever came before.
+        // Nearly every chunk consists of whole frames. Its last bytes show that, whatever precedes them.
         if chunk.ends_with(b"\n\n") || chunk.ends_with(b"\r\n\r\n") {
             (self.blank, self.cr) = (true, false);
             return Some(chunk.len());
@@ -114,34 +114,34 @@ impl Frames {
     }
 }
 
-/// One frame. Ranges are into `bytes`.
+/// One frame. Ranges are positions in `bytes`.
 #[derive(Debug)]
 pub struct Frame<'a> {
-    /// Where it begins in the run of frames.
+    /// The position of the frame in the run.
     pub start: usize,
-    /// All of it, with the line that ends it.
+    /// The whole frame, including the empty line that ends it.
     pub bytes: &'a [u8],
     /// The event's name, if it has one.
     pub event: Option<&'a [u8]>,
-    /// Its data.
+    /// The event's data.
     pub data: Data,
-    // Where the first line begins that is no field of an event and no comment.
+    // The position of the first line that is neither a field of an event nor a comment.
     stray: Option<usize>,
 }
 
-/// Where a frame's data stands.
+/// The position of the data in a frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Data {
-    /// It has none: a comment, a retry time.
+    /// The frame has no data: it is a comment or sets a retry time.
     None,
-    /// In one line.
+    /// The data is in one line.
     Line(Range<usize>),
-    /// In several; they are joined by a line feed.
+    /// The data is in several lines, to be joined by a line feed.
     Lines(Vec<Range<usize>>),
 }
 
 impl<'a> Frame<'a> {
-    /// The data, joined. `None` without a data line.
+    /// Returns the data with its lines joined, or `None` if there is no data line.
     pub fn payload(&self) -> Option<Cow<'a, [u8]>> {
         match &self.data {
             Data::None => None,
@@ -153,13 +153,13 @@ impl<'a> Frame<'a> {
         }
     }
 
-    /// The frame from the first line on that is neither a field of an event nor a comment. Readers of events skip these
+    /// Returns the frame from the first line on that is neither a field of an event nor a comment. Clients ignore such
     /// lines.
     pub fn stray(&self) -> Option<&'a [u8]> {
         self.bytes.get(self.stray?..)
     }
 
-    /// Where a stretch of the payload stands in the run of frames. `None` if it does not lie within one line.
+    /// Converts a range of the payload to a range of the run. Returns `None` if it is not within one line.
     pub fn locate(&self, at: &Range<usize>) -> Option<Range<usize>> {
         let lines = match &self.data {
             Data::None => &[],
@@ -178,7 +178,7 @@ impl<'a> Frame<'a> {
     }
 }
 
-/// The frames in `run`; the last one may lack its end.
+/// Returns the frames in `run`. The last one may be incomplete.
 pub fn frames(run: &[u8]) -> impl Iterator<Item = Frame<'_>> {
     let mut start = 0;
     std::iter::from_fn(move || {
@@ -193,7 +193,7 @@ fn frame(rest: &[u8], start: usize) -> Option<Frame<'_>> {
         return None;
     }
     let mut frame = Frame { start, bytes: rest, event: None, data: Data::None, stray: None };
-    // A byte order mark may open the stream. Looking for it in front of every frame does no harm.
+    // A stream may begin with a byte order mark. Skipping one before every frame does no harm.
     let mut at = if rest.starts_with(b"\xEF\xBB\xBF") { 3 } else { 0 };
     while at < rest.len() {
         let line_at = at;
@@ -227,7 +227,7 @@ fn frame(rest: &[u8], start: usize) -> Option<Frame<'_>> {
     Some(frame)
 }
 
-/// The value of a line that is of field `name`.
+/// Returns the value of a line if its field is `name`.
 fn field<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     match line.strip_prefix(name)? {
         [b':', b' ', value @ ..] | [b':', value @ ..] | value @ [] => Some(value),

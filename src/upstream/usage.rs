@@ -1,9 +1,9 @@
-//! Usage reports: what a server says of the tokens that a request took.
+//! Usage reports: the token counts that a server reports for a request.
 //!
-//! Servers name the same figures differently, leave some out, and send some that cannot be true. A report is read member
-//! by member from one table of names; a member that is no count is as if it were not there, and takes none of its
-//! neighbours with it. Several reports of one answer are merged by [`Report::add`], and [`Report::bill`] makes of them
-//! the figures that are billed. The rules are section 2.5 of the contract.
+//! Servers use different names for the same figure, leave some figures out, and send some that cannot be true. A report
+//! is read member by member, with one table of names. A member that is not a valid count is ignored; the other members
+//! still count. [`Report::add`] merges several reports of one answer, and [`Report::bill`] turns the result into the
+//! billed figures. Section 2.5 of the contract has the rules.
 
 use crate::{
     domain::{
@@ -18,11 +18,11 @@ pub(crate) mod fuzz;
 #[cfg(test)]
 mod tests;
 
-/// The largest count that is believed: beyond it, readers that keep numbers as doubles lose digits.
+/// The largest count that is accepted. Readers that store numbers as doubles lose digits above it.
 const MAX_COUNT: u64 = 1 << 53;
 
-/// Where servers put each figure: its path in the `usage` object. Where one object holds several names of the same
-/// figure, the largest counts: gateways fill the ones that they do not use with zeros.
+/// The paths of each figure in the `usage` object. If an object has several names of the same figure, the largest value
+/// counts, because gateways set the names that they do not use to zero.
 const PLACES: [(&[&str], Figure); 9] = [
     (&["prompt_tokens"], Figure::Input),
     (&["input_tokens"], Figure::Input),
@@ -45,7 +45,7 @@ enum Figure {
     Cached,
 }
 
-/// The figures of one or several `usage` objects, in tokens. One that none of them tells is `None`.
+/// The figures of one or several `usage` objects, in tokens. A figure that none of them has is `None`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Report {
     input: Option<u64>,
@@ -54,44 +54,44 @@ pub struct Report {
     cached: Option<u64>,
 }
 
-/// The facts of a request and its answer besides the reports.
+/// The facts about a request and its answer that billing needs in addition to the reports.
 #[derive(Debug, Clone, Copy)]
 pub struct Seen {
     /// The route that was called.
     pub route: Route,
-    /// The prompt's estimate, in tokens.
+    /// The estimated prompt, in tokens.
     pub prompt_tokens: u64,
-    /// More tokens than this the request cannot have taken.
+    /// The most tokens that the request can have used.
     pub most: Most,
-    /// UTF-8 bytes of text that the answer passed on.
+    /// The text of the answer that was passed on, in UTF-8 bytes.
     pub text_bytes: u64,
-    /// Of which so many came after the last report that tells the output.
+    /// The part of `text_bytes` that came after the last report with an output figure.
     pub unreported_bytes: u64,
 }
 
-/// The most tokens that a request can take, generously. A figure beyond it is a defect of the server: it counts as not
-/// reported.
+/// A generous upper bound of the tokens that a request can use. A figure above it is a defect of the server and counts
+/// as not reported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Most {
-    /// Of the prompt.
+    /// Bound of the prompt tokens.
     pub input: u64,
-    /// Of all choices together.
+    /// Bound of the output tokens of all choices together.
     pub output: u64,
 }
 
 /// The figures that are billed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bill {
-    /// Tokens.
+    /// The billed tokens.
     pub usage: Usage,
     /// [`UsageSource::Upstream`] only if all of `usage` is as reported.
     pub source: UsageSource,
-    /// A reported figure was beyond [`Most`], and is not billed.
-    pub is_beyond_belief: bool,
+    /// Whether a reported figure was above [`Most`], so that it is not billed.
+    pub is_implausible: bool,
 }
 
 impl Report {
-    /// Reads the value of a `usage` member. `None` if it is no object.
+    /// Reads the value of a `usage` member. Returns `None` if it is not an object.
     pub fn read(reader: &mut Reader<'_>) -> Result<Option<Self>, Invalid> {
         if reader.kind()? != Kind::Object {
             reader.skip()?;
@@ -113,19 +113,19 @@ impl Report {
             return reader.skip();
         };
         let count = whole_number(reader.number()?).filter(|count| *count <= MAX_COUNT);
-        let told = match figure {
+        let reported = match figure {
             Figure::Input => &mut self.input,
             Figure::Output => &mut self.output,
             Figure::Total => &mut self.total,
             Figure::Cached => &mut self.cached,
         };
         // `None` is less than any count.
-        *told = count.max(*told);
+        *reported = count.max(*reported);
         Ok(())
     }
 
-    /// Merges a later report of the same answer: its figures count, and what it leaves out stays. A report of nothing but
-    /// zeros is none, and an output of 0 takes back no output.
+    /// Merges a later report of the same answer. Its figures replace earlier ones; figures that it leaves out stay. A
+    /// report that consists of zeros is ignored, and an output of 0 does not replace a larger one.
     pub fn add(&mut self, later: &Self) {
         if later.is_empty() {
             return;
@@ -136,82 +136,84 @@ impl Report {
         self.output = later.output.filter(|output| *output > 0).or(self.output).or(later.output);
     }
 
-    /// Whether it tells no token at all.
+    /// Whether the report contains no tokens.
     pub fn is_empty(&self) -> bool {
-        [self.input, self.output, self.total].iter().all(|told| told.unwrap_or(0) == 0)
+        [self.input, self.output, self.total].iter().all(|figure| figure.unwrap_or(0) == 0)
     }
 
-    /// Whether it tells of output.
+    /// Whether the report contains output tokens.
     pub fn has_output(&self) -> bool {
         self.output().is_some_and(|output| output > 0)
     }
 
-    /// The figures as they are reported; `None` if one that a bill for `route` needs is missing.
+    /// Returns the figures as reported, or `None` if one that `route` requires is missing.
     pub fn usage(&self, route: Route) -> Option<Usage> {
         let input = self.input(route)?;
         let output = if route.generates() { self.output()? } else { 0 };
         Some(Usage { input, output, cached: self.cached.unwrap_or(0).min(input) })
     }
 
-    /// Prompt tokens. On routes without output a total alone, or beside an input of 0, is the prompt.
+    /// Prompt tokens. On routes without output, the total counts as the prompt if the input is missing or 0.
     fn input(&self, route: Route) -> Option<u64> {
         let total = self.total.filter(|_| !route.generates());
         self.input.filter(|input| *input > 0 || total.is_none()).or(total)
     }
 
-    /// Output tokens. A total above prompt and output together means that reasoning is reported apart.
+    /// Output tokens. A total above the sum of prompt and output means that reasoning is reported separately.
     fn output(&self) -> Option<u64> {
         let output = self.output?;
-        let apart = self.total.zip(self.input).map_or(0, |(total, input)| total.saturating_sub(input));
-        Some(output.max(apart))
+        let with_reasoning = self.total.zip(self.input).map_or(0, |(total, input)| total.saturating_sub(input));
+        Some(output.max(with_reasoning))
     }
 
-    /// The report without the figures that a request on `route` cannot have taken.
+    /// The report without the figures that are implausible for a request on `route`.
     pub fn within(&self, most: Most, route: Route) -> Self {
-        let input = self.input.filter(|told| *told <= most.input);
-        // A total beyond the prompt is output.
+        let input = self.input.filter(|input| *input <= most.input);
+        // The part of a total that exceeds the prompt is output.
         let most_in_all = match route.generates() {
             true => input.unwrap_or(0).saturating_add(most.output),
             false => most.input,
         };
         Self {
             input,
-            output: self.output.filter(|told| *told <= most.output),
-            total: self.total.filter(|told| *told <= most_in_all),
-            cached: self.cached.filter(|told| *told <= most.input),
+            output: self.output.filter(|output| *output <= most.output),
+            total: self.total.filter(|total| *total <= most_in_all),
+            cached: self.cached.filter(|cached| *cached <= most.input),
         }
     }
 
-    /// Output tokens as far as they are reported, 0 if they are not.
+    /// Output tokens reported so far, 0 if none are.
     pub fn output_so_far(&self) -> u64 {
         self.output().unwrap_or(0)
     }
 
-    /// The bill. A figure that is not reported is counted: the prompt's estimate, a token for each four bytes of
-    /// text, rounded up. So is an output of 0 beside text, and text that came after the last report of output.
+    /// Computes the bill. A figure that is not reported is counted instead: the prompt by its estimate, the output as
+    /// one token per four bytes of text, rounded up. A reported output of 0 for an answer with text counts as not
+    /// reported. Text that came after the last report is counted and added.
     pub fn bill(&self, seen: &Seen) -> Bill {
         let generates = seen.route.generates();
-        let believed = self.within(seen.most, seen.route);
-        let is_beyond_belief = believed != *self;
-        let told = if believed.is_empty() { Self::default() } else { believed };
-        let told_input = told.input(seen.route);
-        let told_output = match told.output() {
+        let plausible = self.within(seen.most, seen.route);
+        let is_implausible = plausible != *self;
+        let report = if plausible.is_empty() { Self::default() } else { plausible };
+        let reported_input = report.input(seen.route);
+        let reported_output = match report.output() {
             _ if !generates => Some(0),
             Some(0) if seen.text_bytes > 0 => None,
-            told => told,
+            output => output,
         };
-        let counted_bytes = match told_output {
+        let counted_bytes = match reported_output {
             _ if !generates => 0,
             Some(_) => seen.unreported_bytes,
             None => seen.text_bytes,
         };
-        let input = told_input.unwrap_or(seen.prompt_tokens);
-        let output = told_output.unwrap_or(0).saturating_add(counted_bytes.div_ceil(4));
-        let is_reported = told_input.is_some() && told_output.is_some() && counted_bytes == 0 && !is_beyond_belief;
+        let input = reported_input.unwrap_or(seen.prompt_tokens);
+        let output = reported_output.unwrap_or(0).saturating_add(counted_bytes.div_ceil(4));
+        let is_reported =
+            reported_input.is_some() && reported_output.is_some() && counted_bytes == 0 && !is_implausible;
         Bill {
-            usage: Usage { input, output, cached: told.cached.unwrap_or(0).min(input) },
+            usage: Usage { input, output, cached: report.cached.unwrap_or(0).min(input) },
             source: if is_reported { UsageSource::Upstream } else { UsageSource::Counted },
-            is_beyond_belief,
+            is_implausible,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Encoded answers of untrusted servers.
+//! Fuzzes the decoding of encoded answers from untrusted servers.
 
 use std::{
     io::Cursor,
@@ -10,10 +10,11 @@ use tokio::io::{AsyncRead, BufReader, ReadBuf};
 
 use super::{Encoding, PIECE, decoder};
 
-/// The most that is decoded of an input, in bytes.
+/// Most bytes that are decoded from an input.
 const MAX_DECODED: usize = 256 << 10;
 
-/// A decoder ends or fails, and does the same however its input is cut. The first byte chooses the encoding.
+/// Checks that a decoder ends or fails, with the same result wherever its input is split. The first byte selects the
+/// encoding.
 pub(crate) fn encoded(input: &[u8]) {
     let Some((choice, body)) = input.split_first() else { return };
     let encoding = [Encoding::Gzip, Encoding::Deflate, Encoding::Brotli, Encoding::Zstd][usize::from(choice % 4)];
@@ -21,9 +22,9 @@ pub(crate) fn encoded(input: &[u8]) {
     let (decoded, is_valid) = read(decoder(encoding, first, whole.clone()));
     let (in_bytes, is_valid_in_bytes) = read(decoder(encoding, first, BufReader::with_capacity(1, whole)));
     // libzstd checks a frame's length against its header only if it gets the whole frame at once.
-    assert!(is_valid == is_valid_in_bytes || encoding == Encoding::Zstd, "it matters how a body is cut");
+    assert!(is_valid == is_valid_in_bytes || encoding == Encoding::Zstd, "validity depends on where the body is split");
     if is_valid && is_valid_in_bytes && decoded.len() < MAX_DECODED {
-        assert!(decoded == in_bytes, "it matters how a body is cut");
+        assert!(decoded == in_bytes, "the result depends on where the body is split");
     }
 }
 
@@ -36,7 +37,7 @@ fn read(mut decoder: Pin<Box<dyn AsyncRead>>) -> (Vec<u8>, bool) {
             Poll::Ready(Ok(())) if buffer.filled().is_empty() => break,
             Poll::Ready(Ok(())) => decoded.extend_from_slice(buffer.filled()),
             Poll::Ready(Err(_)) => return (decoded, false),
-            Poll::Pending => unreachable!("all of the input is there"),
+            Poll::Pending => unreachable!("the whole input is available"),
         }
     }
     (decoded, true)

@@ -1,4 +1,4 @@
-//! Event streams that are cut anywhere.
+//! Fuzzes the framing of event streams that are split anywhere.
 
 use bytes::Bytes;
 
@@ -8,7 +8,7 @@ use crate::fuzz::pieces::cut;
 /// An event's name and data.
 type Event = (Option<Vec<u8>>, Vec<u8>);
 
-/// However a stream is cut, no byte is lost or added, and the events are the same.
+/// Checks that a stream has the same events wherever it is split, and that no byte is lost or added.
 pub(crate) fn frames(input: &[u8]) {
     let expected = events(input);
     for pieces in [vec![input], cut(input), input.chunks(1).collect()] {
@@ -22,7 +22,7 @@ pub(crate) fn frames(input: &[u8]) {
         found.extend(events(&rest));
         all.extend_from_slice(&rest);
         assert_eq!(all, input, "bytes were lost or added");
-        assert_eq!(found, expected, "it matters where a stream is cut");
+        assert_eq!(found, expected, "the events depend on where the stream is split");
     }
 }
 

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// Name and payload of every frame that has either.
+/// The name and payload of every frame that has one of them.
 fn events(run: &[u8]) -> Vec<(String, Option<String>)> {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     frames(run)
@@ -16,7 +16,7 @@ fn one(name: &str, payload: &str) -> (String, Option<String>) {
 }
 
 #[test]
-fn frames_are_read_as_the_standard_says() {
+fn frames_are_read_by_the_standard() {
     for (run, expected) in [
         ("data: a\n\n", vec![one("", "a")]),
         ("data:a\n\n", vec![one("", "a")]),
@@ -41,7 +41,7 @@ fn frames_are_read_as_the_standard_says() {
 }
 
 #[test]
-fn a_stretch_of_the_payload_is_found_in_the_run() {
+fn a_range_of_the_payload_is_located_in_the_run() {
     let run = b": c\n\ndata: ab\nid: 1\ndata:cde\ndata\n\n";
     let frame = frames(run).nth(1).unwrap();
     let payload = frame.payload().unwrap();
@@ -66,7 +66,7 @@ fn a_chunk_of_whole_frames_is_passed_on_without_a_copy() {
 }
 
 #[test]
-fn a_frame_does_not_wait_for_bytes_behind_it() {
+fn a_complete_frame_is_returned_without_waiting_for_more_bytes() {
     for ending in ["\n\n", "\r\r", "\r\n\r\n", "\r\n\n", "\n\r"] {
         let mut stream = Frames::default();
         let frame = format!("data: a{ending}");
@@ -75,7 +75,7 @@ fn a_frame_does_not_wait_for_bytes_behind_it() {
 }
 
 #[test]
-fn a_frame_that_never_ends_is_given_up() {
+fn a_frame_that_is_too_long_is_an_error() {
     let mut stream = Frames::default();
     let piece = Bytes::from(vec![b'x'; 1 << 20]);
     for _ in 0..16 {
@@ -86,7 +86,7 @@ fn a_frame_that_never_ends_is_given_up() {
 
 proptest! {
     #[test]
-    fn it_does_not_matter_where_a_stream_is_cut(
+    fn a_stream_has_the_same_events_wherever_it_is_split(
         lines in prop::collection::vec(("(data|event|id|:|da|)(: ?)?[ab]{0,2}", "\n|\r|\r\n"), 0..16),
         cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..6),
     ) {

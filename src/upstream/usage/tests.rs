@@ -10,26 +10,26 @@ fn read(usage: &str) -> Option<Report> {
     Report::read(&mut Reader::new(usage.as_bytes()).unwrap()).unwrap()
 }
 
-/// What is billed for a stream of these reports, with so much text before the last of them and behind it.
+/// The bill of a stream with these reports, `text_bytes` of text, and `unreported_bytes` of it after the last report.
 fn billed(reports: &[&str], route: Route, text_bytes: u64, unreported_bytes: u64) -> (u64, u64, u64, UsageSource) {
     let mut all = Report::default();
     for report in reports.iter().filter_map(|report| read(report)) {
         all.add(&report);
     }
     let seen = Seen { route, prompt_tokens: 77, most: BOUNDLESS, text_bytes, unreported_bytes };
-    let Bill { usage, source, is_beyond_belief } = all.bill(&seen);
-    assert!(!is_beyond_belief);
+    let Bill { usage, source, is_implausible } = all.bill(&seen);
+    assert!(!is_implausible);
     (usage.input, usage.output, usage.cached, source)
 }
 
 #[test]
-fn one_report_is_read_as_its_server_means_it() {
+fn a_report_is_read_as_its_server_means_it() {
     use UsageSource::{Counted, Upstream};
     for (usage, expected) in [
         (r#"{"prompt_tokens":9,"completion_tokens":5,"total_tokens":14}"#, (9, 5, 0, Upstream)),
         (r#"{"input_tokens":9.0,"output_tokens":5e0,"input_tokens_details":{"cached_tokens":3}}"#, (9, 5, 3, Upstream)),
         (r#"{"prompt_tokens":9,"completion_tokens":5,"prompt_tokens_details":null}"#, (9, 5, 0, Upstream)),
-        // Cached.
+        // Cached tokens.
         (r#"{"prompt_tokens":9,"completion_tokens":5,"prompt_cache_hit_tokens":4}"#, (9, 5, 4, Upstream)),
         (r#"{"prompt_tokens":9,"completion_tokens":5,"cached_tokens":4}"#, (9, 5, 4, Upstream)),
         (
@@ -48,12 +48,12 @@ fn one_report_is_read_as_its_server_means_it() {
             r#"{"prompt_tokens":9,"completion_tokens":5,"prompt_tokens_details":[{"cached_tokens":3}]}"#,
             (9, 5, 0, Upstream),
         ),
-        // Reasoning apart.
+        // Reasoning is reported separately.
         (r#"{"prompt_tokens":279,"completion_tokens":6,"total_tokens":374}"#, (279, 95, 0, Upstream)),
         (r#"{"prompt_tokens":279,"completion_tokens":0,"total_tokens":374}"#, (279, 95, 0, Upstream)),
         (r#"{"prompt_tokens":9,"completion_tokens":5,"total_tokens":2}"#, (9, 5, 0, Upstream)),
         (r#"{"prompt_tokens":9,"completion_tokens":5,"total_tokens":"99"}"#, (9, 5, 0, Upstream)),
-        // One of the two.
+        // Only one of prompt and output is valid.
         (r#"{"prompt_tokens":9}"#, (9, 10, 0, Counted)),
         (r#"{"completion_tokens":5}"#, (77, 5, 0, Counted)),
         (r#"{"prompt_tokens":9,"completion_tokens":null,"total_tokens":14}"#, (9, 10, 0, Counted)),
@@ -64,13 +64,13 @@ fn one_report_is_read_as_its_server_means_it() {
         (r#"{"prompt_tokens":9007199254740993,"completion_tokens":5}"#, (77, 5, 0, Counted)),
         (r#"{"prompt_tokens":9007199254740992,"completion_tokens":5}"#, (1 << 53, 5, 0, Upstream)),
         (r#"{"prompt_tokens":true,"completion_tokens":[5]}"#, (77, 10, 0, Counted)),
-        // Zeros beside text.
+        // Zeros although there is text.
         (r#"{"prompt_tokens":0,"completion_tokens":0,"total_tokens":0}"#, (77, 10, 0, Counted)),
         (r#"{"prompt_tokens":9,"completion_tokens":0,"total_tokens":9}"#, (9, 10, 0, Counted)),
         (r#"{"prompt_tokens":0,"completion_tokens":5}"#, (0, 5, 0, Upstream)),
-        // Gateways that fill the names that they do not use.
+        // A gateway that sets the names that it does not use to zero.
         (r#"{"prompt_tokens":9,"completion_tokens":5,"input_tokens":0,"output_tokens":0}"#, (9, 5, 0, Upstream)),
-        // None.
+        // No report.
         ("{}", (77, 10, 0, Counted)),
         ("null", (77, 10, 0, Counted)),
         ("[]", (77, 10, 0, Counted)),
@@ -82,7 +82,7 @@ fn one_report_is_read_as_its_server_means_it() {
 }
 
 #[test]
-fn without_text_an_output_of_zero_is_one() {
+fn an_output_of_zero_counts_if_there_is_no_text() {
     assert_eq!(billed(&[r#"{"prompt_tokens":9,"completion_tokens":0}"#], CHAT, 0, 0), (9, 0, 0, UsageSource::Upstream));
 }
 
@@ -96,7 +96,7 @@ fn on_routes_without_output_a_total_alone_is_the_input() {
 }
 
 #[test]
-fn of_several_reports_each_figure_is_the_latest_told() {
+fn the_latest_value_of_each_figure_counts() {
     use UsageSource::{Counted, Upstream};
     let cached = r#"{"prompt_tokens":100,"completion_tokens":1,"prompt_tokens_details":{"cached_tokens":80}}"#;
     let last = r#"{"prompt_tokens":100,"completion_tokens":5}"#;
@@ -111,12 +111,12 @@ fn of_several_reports_each_figure_is_the_latest_told() {
 }
 
 #[test]
-fn a_figure_beyond_belief_counts_as_not_reported() {
+fn an_implausible_figure_counts_as_not_reported() {
     let most = Most { input: 1000, output: 500 };
     let bill = |route, usage| {
         let seen = Seen { route, prompt_tokens: 2, most, text_bytes: 12, unreported_bytes: 0 };
-        let Bill { usage, source, is_beyond_belief } = read(usage).unwrap().bill(&seen);
-        assert_eq!(is_beyond_belief, source == UsageSource::Counted);
+        let Bill { usage, source, is_implausible } = read(usage).unwrap().bill(&seen);
+        assert_eq!(is_implausible, source == UsageSource::Counted);
         (usage.input, usage.output, usage.cached)
     };
     for (usage, billed) in [
@@ -136,25 +136,25 @@ fn a_figure_beyond_belief_counts_as_not_reported() {
     assert_eq!(live.output_so_far(), 0, "a stream does not hold it either");
 }
 
-/// The contract's rules, read once more and as naively as they can be, over parsed values.
+/// A second, naive implementation of the contract's rules, for parsed values.
 fn naive(reports: &[Value], generates: bool, text_bytes: u64) -> (Option<u64>, Option<u64>, u64) {
     let (mut input, mut output, mut total, mut cached) = (None, None, None, None);
     for report in reports {
         let count = |paths: &[&str]| {
-            let told = paths.iter().filter_map(|path| report.pointer(path)?.as_number());
-            let told = told
+            let numbers = paths.iter().filter_map(|path| report.pointer(path)?.as_number());
+            let numbers = numbers
                 .filter_map(|number| number.as_f64())
                 .filter(|n| *n >= 0.0 && n.fract() == 0.0 && *n <= 2f64.powi(53));
-            told.map(|n| n as u64).max()
+            numbers.map(|n| n as u64).max()
         };
-        let told_input = count(&["/prompt_tokens", "/input_tokens"]);
-        let told_output = count(&["/completion_tokens", "/output_tokens"]);
-        let told_total = count(&["/total_tokens"]);
-        if [told_input, told_output, told_total].iter().all(|told| told.unwrap_or(0) == 0) {
+        let reported_input = count(&["/prompt_tokens", "/input_tokens"]);
+        let reported_output = count(&["/completion_tokens", "/output_tokens"]);
+        let reported_total = count(&["/total_tokens"]);
+        if [reported_input, reported_output, reported_total].iter().all(|figure| figure.unwrap_or(0) == 0) {
             continue;
         }
-        input = told_input.or(input);
-        total = told_total.or(total);
+        input = reported_input.or(input);
+        total = reported_total.or(total);
         let paths = [
             "/prompt_tokens_details/cached_tokens",
             "/input_tokens_details/cached_tokens",
@@ -162,12 +162,12 @@ fn naive(reports: &[Value], generates: bool, text_bytes: u64) -> (Option<u64>, O
             "/cached_tokens",
         ];
         cached = count(&paths).or(cached);
-        if told_output.is_some_and(|told| told > 0 || output.is_none()) {
-            output = told_output;
+        if reported_output.is_some_and(|figure| figure > 0 || output.is_none()) {
+            output = reported_output;
         }
     }
-    if let (Some(input), Some(told), Some(total)) = (input, output, total)
-        && total > input + told
+    if let (Some(input), Some(without_reasoning), Some(total)) = (input, output, total)
+        && total > input + without_reasoning
     {
         output = Some(total - input);
     }
@@ -175,7 +175,7 @@ fn naive(reports: &[Value], generates: bool, text_bytes: u64) -> (Option<u64>, O
         output = None;
     }
     if !generates {
-        input = input.filter(|told| *told > 0).or(total).or(input);
+        input = input.filter(|figure| *figure > 0).or(total).or(input);
         output = Some(0);
     }
     (input, output, cached.unwrap_or(0))
@@ -208,7 +208,7 @@ fn any_member() -> impl Strategy<Value = (Vec<&'static str>, Value)> {
 
 proptest! {
     #[test]
-    fn any_reports_are_read_as_a_naive_reader_reads_them(
+    fn reports_are_read_as_by_the_naive_reader(
         reports in prop::collection::vec(prop::collection::vec(any_member(), 0..7), 0..5),
         embeds in any::<bool>(),
         text_bytes in prop::sample::select(vec![0u64, 9]),
