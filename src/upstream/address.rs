@@ -1,17 +1,17 @@
-//! The addresses that operators give us to call: of model servers and of webhooks' receivers.
+//! Validates the URLs that operators configure: those of model servers and of webhook receivers.
 
 use url::Url;
 
-/// The longest one, in characters.
+/// Longest URL, in characters.
 pub const MAX_URL: usize = 2048;
 
-/// Reads an `http` or `https` URL without credentials and fragment. The error says what is wrong with it; `form` says what
-/// one looks like.
+/// Parses an `http` or `https` URL without credentials and fragment. The error says what is wrong with the text; for
+/// one that is not a URL, it is `form`, which describes the expected form.
 pub fn parse_http_url(text: &str, form: &'static str) -> Result<Url, &'static str> {
     if text.chars().nth(MAX_URL).is_some() {
         return Err("must be at most 2048 characters");
     }
-    // The parser would leave white space out.
+    // The parser would silently remove white space.
     if text.contains(|c: char| c.is_whitespace() || c.is_control()) {
         return Err("must not contain white space or control characters");
     }
@@ -19,7 +19,8 @@ pub fn parse_http_url(text: &str, form: &'static str) -> Result<Url, &'static st
     if !matches!(url.scheme(), "http" | "https") {
         return Err("must begin with http:// or https://");
     }
-    // A third slash would be dropped, and the path's first part taken for the host; a backslash would be taken for a slash.
+    // The parser would drop a third slash, so that the first part of the path became the host, and would read a
+    // backslash as a slash.
     let Some((_, rest)) = text.split_once("://").filter(|(_, rest)| !rest.starts_with('/') && !rest.contains('\\'))
     else {
         return Err(form);

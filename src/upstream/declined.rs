@@ -1,11 +1,11 @@
-//! The parts of our own that a target has refused in requests: for ten minutes they are left out.
+//! Parameters that Tollgate adds to requests and that a target has refused. They are left out for ten minutes.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// How long a refusal is remembered, in ms.
+/// Time for which a refusal is remembered, in milliseconds.
 const MEMORY_MS: u64 = 10 * 60 * 1000;
 
-/// The refusals of one target. Times are Unix ms.
+/// The parameters that one target has refused. Times are Unix milliseconds.
 #[derive(Debug, Default)]
 pub struct Declined {
     options_until: AtomicU64,
@@ -13,22 +13,22 @@ pub struct Declined {
 }
 
 impl Declined {
-    /// It refused `stream_options`.
+    /// Records that the target refused `stream_options`.
     pub fn options(&self, now_ms: u64) {
         self.options_until.store(now_ms + MEMORY_MS, Ordering::Relaxed);
     }
 
-    /// Whether it refused `stream_options` of late.
+    /// Whether the target refused `stream_options` within the last ten minutes.
     pub fn has_options(&self, now_ms: u64) -> bool {
         now_ms < self.options_until.load(Ordering::Relaxed)
     }
 
-    /// It refused an output maximum beside the customer's own.
+    /// Records that the target refused a second output maximum, added to the customer's own.
     pub fn second_maximum(&self, now_ms: u64) {
         self.second_maximum_until.store(now_ms + MEMORY_MS, Ordering::Relaxed);
     }
 
-    /// Whether it refused an output maximum beside the customer's own of late.
+    /// Whether the target refused a second output maximum within the last ten minutes.
     pub fn has_second_maximum(&self, now_ms: u64) -> bool {
         now_ms < self.second_maximum_until.load(Ordering::Relaxed)
     }

@@ -1,20 +1,20 @@
-//! Replacing some bytes and leaving the rest as they are.
+//! Replaces ranges of bytes and leaves the rest as it is.
 
 use std::ops::Range;
 
 use bytes::Bytes;
 
-/// One replacement: `with` in the place of the bytes at `at`. An empty range inserts, an empty `with` removes.
+/// A replacement of the bytes at `at` by `with`. An empty range inserts, an empty `with` removes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Splice {
-    /// Offsets in the original bytes.
+    /// The range to replace, as offsets in the original bytes.
     pub at: Range<usize>,
-    /// What stands there afterwards.
+    /// The replacement.
     pub with: Bytes,
 }
 
-/// `bytes` with every one of `splices`, which come in ascending order and do not overlap (one that does, or that lies
-/// outside, is left out). Without splices these are the very same bytes, not a copy.
+/// Returns `bytes` with `splices` applied. The splices must be in ascending order and must not overlap; one that
+/// overlaps or is out of range is ignored. Without splices, nothing is copied.
 pub fn splice(bytes: &Bytes, splices: &[Splice]) -> Bytes {
     if splices.is_empty() {
         return bytes.clone();
@@ -35,12 +35,13 @@ pub fn splice(bytes: &Bytes, splices: &[Splice]) -> Bytes {
     out.into()
 }
 
-/// A body larger than this, in bytes, is not copied to change a few of them.
-const WORTH_PIECES: usize = 64 << 10;
+/// Largest body, in bytes, that is copied to apply splices.
+const MAX_COPIED: usize = 64 << 10;
 
-/// The same in pieces that share the original's memory, for a body too large to be there twice.
+/// Like [`splice`], but returns a body above [`MAX_COPIED`] in pieces that share the memory of the original, so that a
+/// large body is not in memory twice.
 pub fn splice_in_pieces(bytes: &Bytes, splices: &[Splice]) -> Vec<Bytes> {
-    if bytes.len() <= WORTH_PIECES {
+    if bytes.len() <= MAX_COPIED {
         return vec![splice(bytes, splices)];
     }
     let mut pieces = Vec::with_capacity(2 * splices.len() + 1);
@@ -71,23 +72,23 @@ mod tests {
     }
 
     #[test]
-    fn what_overlaps_or_lies_outside_is_left_out() {
+    fn a_splice_that_overlaps_or_is_out_of_range_is_ignored() {
         let bytes = Bytes::from_static(b"0123456789");
         assert_eq!(splice(&bytes, &[at(2..5, "x"), at(4..6, "y"), at(9..11, "z")]), "01x56789");
     }
 
     #[test]
     fn a_large_body_is_changed_without_a_copy() {
-        let bytes = Bytes::from(vec![b'x'; 2 * WORTH_PIECES]);
-        let splices = [at(1..3, "ab"), at(2..5, "no"), at(3..3, "!"), at(9..9 + WORTH_PIECES, "")];
+        let bytes = Bytes::from(vec![b'x'; 2 * MAX_COPIED]);
+        let splices = [at(1..3, "ab"), at(2..5, "no"), at(3..3, "!"), at(9..9 + MAX_COPIED, "")];
         let pieces = splice_in_pieces(&bytes, &splices);
         assert_eq!(pieces.concat(), splice(&bytes, &splices));
         let last = pieces.last().unwrap();
-        assert_eq!(last.as_ptr(), bytes[9 + WORTH_PIECES..].as_ptr());
+        assert_eq!(last.as_ptr(), bytes[9 + MAX_COPIED..].as_ptr());
     }
 
     #[test]
-    fn nothing_to_change_is_no_copy() {
+    fn without_splices_nothing_is_copied() {
         let bytes = Bytes::from_static(b"0123456789");
         assert_eq!(splice(&bytes, &[]).as_ptr(), bytes.as_ptr());
     }

@@ -1,5 +1,5 @@
-//! A target as a request needs it: where it is and the constant part of the requests to it, put together once when the
-//! catalog changes and not for every request.
+//! Compiled targets: the address, the credential and the constant part of the requests to a target. They are built when
+//! the catalog changes, not for each request.
 
 use std::sync::Arc;
 
@@ -20,38 +20,39 @@ use crate::{
     },
 };
 
-/// Where servers list their models, below a target's base URL.
+/// The path of the list of models, relative to a target's base URL.
 pub const MODELS_PATH: &str = "/models";
 
 /// A compiled target.
 pub struct Target {
-    /// What is sent as `model`.
+    /// The model name that is sent to it.
     pub model: Arc<str>,
     provider: Provider,
-    /// Where it is; never to be seen by a customer.
+    /// Its address. Customers must never see it.
     base_url: Option<Url>,
-    /// What is sent to it as the operator's; never to be seen by anybody.
+    /// The operator's credential. It must never be shown.
     credential: Option<Secret>,
-    /// How to reach it.
+    /// The way to call it.
     pub reach: Reach,
-    /// How it has fared.
+    /// Its last success and failure.
     pub health: Health,
-    /// The parts of our own that it has refused in requests.
+    /// The parameters added by Tollgate that it has refused.
     pub declined: Declined,
 }
 
-/// How a target is reached.
+/// The way to call a target.
 pub enum Reach {
-    /// Over HTTP: one template for each route, in the order of `Route::ALL`.
+    /// Over HTTP, with one template for each route in the order of `Route::ALL`.
     Http(Vec<Template>),
     /// In this process: the demo upstream.
     Demo,
-    /// Not at all: what is stored cannot be used. The words are for the operator.
+    /// Impossible, because the stored target is not usable. The text for the operator says why.
     Broken(&'static str),
 }
 
 impl Target {
-    /// Puts a stored target together. `secret` opens the credential that it names.
+    /// Compiles a stored target. `secret` returns the decrypted credential with an id, or `None` if it cannot be
+    /// decrypted.
     pub fn compile(target: &endpoint::Target, slug: &Arc<str>, secret: impl Fn(SecretId) -> Option<Secret>) -> Self {
         let model = target.target_model.as_deref().map_or_else(|| slug.clone(), Arc::from);
         let reach = match target.provider {
@@ -71,33 +72,33 @@ impl Target {
         }
     }
 
-    /// Its host's name or address.
+    /// The name or address of its host. The demo upstream has none.
     pub fn host(&self) -> Option<&str> {
         self.base_url.as_ref()?.host_str()
     }
 
-    /// What the operator put down for it, to be kept out of what its server says.
+    /// The operator's credential, which must be removed from the server's messages.
     pub fn credential(&self) -> Option<&Secret> {
         self.credential.as_ref()
     }
 
-    /// Scheme, host and port. The demo upstream has none.
+    /// Its scheme, host and port. The demo upstream has none.
     pub fn origin(&self) -> Option<String> {
         self.base_url.as_ref().map(|url| url.origin().ascii_serialization())
     }
 
-    /// Who runs it.
+    /// Its provider.
     pub fn provider(&self) -> Provider {
         self.provider
     }
 
-    /// What it calls the output maximum of a request.
+    /// The name of the parameter for the maximum of output tokens.
     pub fn output_parameter(&self, route: Route) -> &'static str {
         provider::output_parameter(self.provider, route)
     }
 }
 
-/// The request for the list of a target's models.
+/// Returns the template of the request for a target's list of models. The error is a text for the operator.
 pub fn list_of_models(
     target: &endpoint::Target,
     secret: impl Fn(SecretId) -> Option<Secret>,
@@ -113,7 +114,7 @@ fn templates(
     Route::ALL.iter().map(|route| site.template(Method::Post, route.upstream_path())).collect()
 }
 
-/// What the URLs of a target have in common, and the requests to it.
+/// The common parts of all requests to a target.
 struct Site {
     base: Url,
     credential: Option<String>,

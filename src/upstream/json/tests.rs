@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::*;
 
-/// Whether serde_json accepts the bytes. It does not check the UTF-8 of strings that it ignores.
+/// Whether serde_json accepts the bytes. UTF-8 is checked separately, since serde_json skips that in ignored strings.
 fn serde_accepts(bytes: &[u8]) -> bool {
     std::str::from_utf8(bytes).is_ok() && serde_json::from_slice::<IgnoredAny>(bytes).is_ok()
 }
@@ -112,7 +112,7 @@ fn invalid_json_is_refused() {
 }
 
 #[test]
-fn a_lenient_reader_accepts_the_invalid_json_of_servers() {
+fn a_lenient_reader_accepts_the_flawed_json_of_servers() {
     let read = |json: &[u8]| {
         let mut reader = Reader::lenient(json);
         reader.skip().and_then(|()| reader.end())
@@ -130,7 +130,7 @@ fn a_lenient_reader_accepts_the_invalid_json_of_servers() {
 }
 
 #[test]
-fn nesting_is_bounded_and_does_not_use_the_stack() {
+fn nesting_is_bounded_and_needs_no_stack() {
     let nested = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
     assert_eq!(validate(nested(MAX_DEPTH as usize).as_bytes()), Ok(()));
     assert!(validate(nested(MAX_DEPTH as usize + 1).as_bytes()).is_err());
@@ -151,7 +151,7 @@ fn a_special_byte_is_found_at_every_position_in_a_word() {
                     let mut bytes = vec![filler; len];
                     bytes[at] = special;
                     assert_eq!(text::plain_run(&bytes), at);
-                    // The bytes after it do not matter.
+                    // The result must not depend on the bytes after it.
                     bytes[at + 1..].fill(special ^ 1);
                     assert_eq!(text::plain_run(&bytes), at);
                 }
@@ -175,7 +175,7 @@ fn strings_are_unescaped_and_measured() {
 }
 
 #[test]
-fn whole_numbers_are_recognised() {
+fn whole_numbers_are_distinguished_from_others() {
     for (raw, value) in [
         ("0", Some(0)),
         ("-0", Some(0)),
@@ -195,13 +195,13 @@ fn whole_numbers_are_recognised() {
 }
 
 #[test]
-fn a_value_that_the_caller_did_not_read_is_an_error() {
+fn leaving_a_value_unread_is_an_error() {
     let mut reader = Reader::new(br#"{"a":1}"#).unwrap();
     assert!(reader.members(|_, _| Ok::<(), Invalid>(())).is_err());
 }
 
 #[test]
-fn a_value_that_is_not_an_object_has_no_members() {
+fn a_value_that_is_not_an_object_is_skipped() {
     let mut reader = Reader::new(br#"[{"a":1}] "#).unwrap();
     reader.members(|_, _| Err(Invalid { at: 0, reason: "called" })).unwrap();
     reader.end().unwrap();
@@ -225,7 +225,7 @@ pub(crate) fn any_json() -> impl Strategy<Value = Value> {
     })
 }
 
-/// The length of all strings and keys, in bytes.
+/// Lengths of all strings and keys, in bytes.
 fn text_in(value: &Value) -> usize {
     match value {
         Value::String(text) => text.len(),
@@ -237,7 +237,7 @@ fn text_in(value: &Value) -> usize {
 
 proptest! {
     #[test]
-    fn every_json_value_is_accepted_and_measured(value in any_json(), pretty: bool) {
+    fn every_json_value_is_valid_and_measured(value in any_json(), pretty: bool) {
         let json = if pretty { serde_json::to_vec_pretty(&value) } else { serde_json::to_vec(&value) }.unwrap();
         let mut reader = Reader::new(&json).unwrap();
         let mut text = 0;
@@ -271,18 +271,18 @@ proptest! {
     }
 
     #[test]
-    fn a_mix_of_tokens_is_judged_as_by_serde_json(tokens in r#"([\[\]{},:"\\ 0-2eE.+-]|true|null|"a"|\\u00|\\ud83d){0,24}"#) {
-        prop_assert_eq!(validate(tokens.as_bytes()).is_ok(), serde_accepts(tokens.as_bytes()), "{}", tokens);
+    fn random_tokens_are_judged_as_by_serde(soup in r#"([\[\]{},:"\\ 0-2eE.+-]|true|null|"a"|\\u00|\\ud83d){0,24}"#) {
+        prop_assert_eq!(validate(soup.as_bytes()).is_ok(), serde_accepts(soup.as_bytes()), "{}", soup);
     }
 
     #[test]
-    fn no_bytes_cause_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..200), at: usize) {
+    fn no_input_makes_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200), at: usize) {
         let _ = validate(&bytes);
         let _ = Reader::resume(&bytes, at).map(|mut reader| reader.skip());
     }
 
     #[test]
-    fn quoted_text_reads_back(text in ".*|[\\x00-\\x7f]*") {
+    fn a_quoted_text_is_read_back_unchanged(text in ".*|[\\x00-\\x7f]*") {
         let quoted = quote(&text);
         prop_assert_eq!(serde_json::from_slice::<String>(&quoted).unwrap(), text.clone());
         prop_assert!(Reader::new(&quoted).unwrap().string().unwrap().is(&text));

@@ -1,31 +1,31 @@
-//! Strings in JSON, and their escapes.
+//! JSON strings in their escaped form.
 
 use std::{borrow::Cow, ops::Range};
 
-/// A string or a key in the input. Its escapes are validated but not resolved.
+/// A string or a key of the input. Its escapes have been validated but not replaced.
 #[derive(Debug, Clone, Copy)]
 pub struct Text<'a> {
     pub(super) raw: &'a [u8],
-    // Just after the opening quote.
+    // The position after the opening quote.
     pub(super) at: usize,
     pub(super) len: usize,
 }
 
 impl<'a> Text<'a> {
-    /// The length of the unescaped text in bytes of UTF-8. Each half of a surrogate pair counts as 2.
-    #[allow(clippy::len_without_is_empty)] // a length in its own right, not a container's
+    /// Length of the unescaped text in UTF-8 bytes. An unpaired surrogate counts as 2.
+    #[allow(clippy::len_without_is_empty)] // it is not the length of a container
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// The place of the string in the input, quotes included.
+    /// The position in the input, including the quotes.
     pub fn span(&self) -> Range<usize> {
         self.at - 1..self.at + self.raw.len() + 1
     }
 
-    /// The unescaped text. Borrowed if the string has no escape.
+    /// The unescaped text. Borrowed if it contains no escapes.
     pub fn bytes(&self) -> Cow<'a, [u8]> {
-        // Every escape is longer than its character, so equal lengths mean that there is none.
+        // Every escape is longer than the character it represents, so equal lengths mean that there are none.
         if self.len == self.raw.len() { Cow::Borrowed(self.raw) } else { Cow::Owned(unescape(self.raw)) }
     }
 
@@ -39,13 +39,13 @@ impl<'a> Text<'a> {
         self.len == text.len() && *self.bytes() == *text.as_bytes()
     }
 
-    /// The first `limit` bytes as written, with escapes.
+    /// The first `limit` bytes, still escaped.
     pub fn raw_head(&self, limit: usize) -> &'a [u8] {
         &self.raw[..limit.min(self.raw.len())]
     }
 }
 
-/// The length of a `\u` escape's character in bytes of UTF-8; 2 for each half of a surrogate pair.
+/// The number of UTF-8 bytes that a `\u` escape represents. Each half of a surrogate pair counts as 2.
 pub(crate) fn unit_len(unit: u16) -> usize {
     match unit {
         0..0x80 => 1,
@@ -54,7 +54,7 @@ pub(crate) fn unit_len(unit: u16) -> usize {
     }
 }
 
-/// Returns `text` as a JSON string, quotes included.
+/// Returns `text` as a JSON string, including the quotes.
 pub fn quote(text: &str) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len() + 2);
     out.push(b'"');
@@ -82,7 +82,7 @@ pub(crate) fn hex_digit(digit: u8) -> Option<u16> {
     (digit as char).to_digit(16).map(|value| value as u16)
 }
 
-/// Resolves the escapes of a validated string.
+/// Replaces the escapes of `raw`, which must be from a validated string.
 fn unescape(raw: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(raw.len());
     let mut rest = raw;
@@ -119,9 +119,9 @@ fn unescape(raw: &[u8]) -> Vec<u8> {
     out
 }
 
-/// The number of bytes before the first quote, backslash or control character. Tests eight bytes at a time with the
-/// well-known test for a zero byte in a word. A borrow can mark a byte above the one that caused it but never one below,
-/// so the lowest mark is correct.
+/// Returns the number of bytes before the first quote, backslash or control character. Tests eight bytes at a time, by
+/// the classic test for a zero byte in a word. A borrow can wrongly mark a byte above the one that caused it, but never
+/// one below, so the lowest mark is correct.
 #[inline]
 pub(super) fn plain_run(bytes: &[u8]) -> usize {
     const ONES: u64 = u64::from_ne_bytes([1; 8]);

@@ -1,6 +1,6 @@
-//! The choices of an answer that have begun, and those that have a finish reason.
+//! Tracks which choices of an answer have begun and which have finished.
 
-/// The choices of one answer, by their `index`.
+/// The choices of one answer, identified by their `index`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Choices {
     begun: Marks,
@@ -8,7 +8,7 @@ pub(super) struct Choices {
 }
 
 impl Choices {
-    /// Notes that a choice has begun, and whether it has a finish reason.
+    /// Records that a choice has begun. `is_finished` is whether it also has a finish reason.
     pub(super) fn mark(&mut self, index: u64, is_finished: bool) {
         self.begun.set(index);
         if is_finished {
@@ -16,18 +16,18 @@ impl Choices {
         }
     }
 
-    /// The number of choices that have a finish reason.
+    /// The number of choices with a finish reason.
     pub(super) fn finished(&self) -> u64 {
         self.finished.count()
     }
 
-    /// Whether choices have begun and all of them have a finish reason.
+    /// Whether at least one choice has begun and all that have begun have finished.
     pub(super) fn have_all_finished(&self) -> bool {
         self.finished() > 0 && self.finished() == self.begun.count()
     }
 }
 
-/// A set of small numbers. Numbers from 64 × (`MOST_WORDS` + 1) on are ignored.
+/// A set of small numbers. Numbers beyond its capacity are ignored.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Marks {
     low: u64,
@@ -35,14 +35,14 @@ struct Marks {
 }
 
 impl Marks {
-    /// The most words of 64 numbers beside `low`: far more choices than a request can ask for.
-    const MOST_WORDS: u64 = 1024;
+    /// Most words of 64 bits in `high`: enough for far more choices than any request has.
+    const MAX_WORDS: u64 = 1024;
 
     fn set(&mut self, number: u64) {
         let (word, bit) = (number / 64, 1 << (number % 64));
         if word == 0 {
             self.low |= bit;
-        } else if word <= Self::MOST_WORDS
+        } else if word <= Self::MAX_WORDS
             && let Ok(at) = usize::try_from(word - 1)
         {
             if self.high.len() <= at {
@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn choices_are_told_apart_by_their_index() {
+    fn choices_are_identified_by_their_index() {
         let mut choices = Choices::default();
         assert!(!choices.have_all_finished());
         choices.mark(0, false);
@@ -73,6 +73,6 @@ mod tests {
         choices.mark(0, true);
         assert_eq!((choices.finished(), choices.have_all_finished()), (2, true));
         choices.mark(u64::MAX, true);
-        assert_eq!(choices.finished(), 2, "there is no room for it");
+        assert_eq!(choices.finished(), 2, "an index beyond the capacity is ignored");
     }
 }

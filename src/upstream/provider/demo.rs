@@ -1,5 +1,5 @@
-//! The built-in upstream of `serve --demo`: it needs no network, answers with deterministic words and reports exact
-//! usage, one token a word.
+//! The built-in upstream of `serve --demo`. It needs no network, answers with deterministic words, and reports exact
+//! usage at one token per word.
 
 use std::{
     collections::VecDeque,
@@ -18,10 +18,10 @@ use crate::{
     upstream::{Body, Response},
 };
 
-/// Between two words: slow enough to be seen streaming.
+/// Pause between two words, long enough for a person to see the stream.
 const PACE: Duration = Duration::from_millis(20);
 
-/// The most words of an answer, whatever maximum the request declares.
+/// Most words of an answer, whatever maximum the request declares.
 const MAX_WORDS: usize = 400;
 
 const WORDS: [&str; 12] =
@@ -30,12 +30,12 @@ const WORDS: [&str; 12] =
 /// An answer of the demo upstream.
 pub struct Answer {
     pieces: VecDeque<Bytes>,
-    /// Set while a word is waited for.
+    /// The pause before the next word. `None` if there is no pause.
     pause: Option<Pin<Box<Sleep>>>,
 }
 
 impl Answer {
-    /// The next piece; `None` at the end.
+    /// Returns the next piece, or `None` at the end.
     pub fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         if let Some(pause) = &mut self.pause {
             std::task::ready!(pause.as_mut().poll(cx));
@@ -46,7 +46,7 @@ impl Answer {
     }
 }
 
-/// Answers a request whose body the gateway has already checked.
+/// Answers a request. The gateway has already validated `body`.
 pub fn answer(route: Route, body: &[u8]) -> Response {
     let request: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
     let pieces = match route {
@@ -170,7 +170,7 @@ fn words_in(value: &Value) -> usize {
     }
 }
 
-/// Eight numbers a text, made from its bytes.
+/// Returns an embedding of eight numbers for each text, computed from its bytes.
 fn embeddings(request: &Value) -> Bytes {
     let input = &request["input"];
     let inputs = match input {

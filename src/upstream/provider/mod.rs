@@ -1,5 +1,5 @@
-//! What differs between providers, each in a small file that answers the same questions: where it is, and how it wants
-//! its credential. Nothing else asks which provider a target has.
+//! The differences between providers: address, authorization scheme, and parameter names. Each provider has a small
+//! file. Other modules do not depend on which provider a target has.
 
 mod baseten;
 pub mod demo;
@@ -13,7 +13,8 @@ use crate::domain::{
     route::Route,
 };
 
-/// Where a target's routes are, `/v1` and the like included. `None` if what is stored gives no address.
+/// Returns the URL below which a target's routes are, including a path such as `/v1`. Returns `None` if the stored
+/// target yields no valid address.
 pub fn base_url(target: &Target) -> Option<Url> {
     match target.provider {
         Provider::OpenAiCompatible => target.base_url.as_deref().and_then(|text| parse_base_url(text).ok()),
@@ -23,7 +24,7 @@ pub fn base_url(target: &Target) -> Option<Url> {
     }
 }
 
-/// The scheme in front of the credential in `authorization`.
+/// The scheme that precedes the credential in the `authorization` header.
 pub fn authorization_scheme(provider: Provider) -> &'static str {
     match provider {
         Provider::Baseten => baseten::AUTHORIZATION_SCHEME,
@@ -31,7 +32,7 @@ pub fn authorization_scheme(provider: Provider) -> &'static str {
     }
 }
 
-/// What it calls the maximum of output tokens.
+/// The name of the parameter for the maximum of output tokens.
 pub fn output_parameter(provider: Provider, route: Route) -> &'static str {
     match (provider, route) {
         (Provider::OpenAi, Route::ChatCompletions) => openai::CHAT_OUTPUT_PARAMETER,
@@ -39,8 +40,8 @@ pub fn output_parameter(provider: Provider, route: Route) -> &'static str {
     }
 }
 
-/// Reads a base URL as one would give it to an OpenAI SDK; without a path, `/v1` is added. The error says what is
-/// wrong with it.
+/// Parses a base URL in the form that OpenAI SDKs take. Adds `/v1` if it has no path. The error says what is wrong with
+/// it.
 pub fn parse_base_url(text: &str) -> Result<Url, &'static str> {
     let mut url = parse_http_url(text, "must be a URL such as http://127.0.0.1:8000/v1")?;
     if url.query().is_some() {
@@ -57,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_base_url_is_what_one_gives_an_openai_sdk() {
+    fn a_base_url_has_the_form_that_openai_sdks_take() {
         let url = |text| parse_base_url(text).map(|url| url.to_string());
         assert_eq!(url("http://10.0.0.7:8000").as_deref(), Ok("http://10.0.0.7:8000/v1"));
         assert_eq!(url("https://models.example/api/v3/").as_deref(), Ok("https://models.example/api/v3/"));

@@ -1,4 +1,4 @@
-//! Untrusted request bodies.
+//! Fuzzes the scanning and rewriting of untrusted request bodies.
 
 use bytes::Bytes;
 use serde::de::IgnoredAny;
@@ -16,12 +16,13 @@ use crate::{
 /// The members that a rewrite may change.
 const CHANGED: [&str; 5] = ["model", "stream_options", "max_tokens", "max_completion_tokens", "n_predict"];
 
-/// An accepted body is JSON. So is the rewritten body, in which only the members in [`CHANGED`] differ.
+/// Checks that an accepted body is JSON, and that the rewritten body is JSON in which only the members in [`CHANGED`]
+/// differ.
 pub(crate) fn request(input: &[u8]) {
     let is_json = std::str::from_utf8(input).is_ok_and(|text| serde_json::from_str::<IgnoredAny>(text).is_ok());
     let validated = json::validate(input);
     let is_too_deep = validated.is_err_and(|invalid| invalid.reason == "too many levels");
-    assert!(is_too_deep || validated.is_ok() == is_json, "JSON or not: {validated:?}");
+    assert!(is_too_deep || validated.is_ok() == is_json, "the validators disagree: {validated:?}");
     for route in Route::ALL {
         let request = match scan(input, route) {
             Ok(request) => request,
@@ -49,7 +50,7 @@ pub(crate) fn request(input: &[u8]) {
             assert!(is_same, "sent: {}: {sent_request:?}", sent.escape_ascii());
             let most = sent_request.ok().and_then(|sent| sent.max_output);
             assert!(cap.is_none() || most.is_none_or(|most| most <= 7), "a maximum above the cap: {most:?}");
-            // serde_json refuses unpaired surrogates, long numbers and deep nesting, which JSON allows.
+            // JSON allows unpaired surrogates, long numbers and deep nesting, but serde_json refuses them.
             let (Some(before), Some(after)) = (others(input), others(&sent)) else { continue };
             assert_eq!(before, after);
         }

@@ -1,4 +1,4 @@
-//! The changes to a request body, spliced into the bytes as they came.
+//! Changes a request body by splicing its bytes.
 
 use std::ops::Range;
 
@@ -10,21 +10,21 @@ use crate::upstream::{
     splice::{Splice, splice_in_pieces},
 };
 
-/// What is to stand in the body that goes upstream.
+/// The changes to make in the body that is sent upstream.
 #[derive(Debug, Clone, Copy)]
 pub struct Changes<'a> {
     /// The target's name of the model.
     pub model: &'a str,
-    /// A hard cap on the output, if there is to be one.
+    /// The hard cap on the output, if there is one.
     pub cap: Option<OutputCap<'a>>,
-    /// The target takes no `stream_options`, ours or the customer's.
+    /// Whether to leave out `stream_options`, ours and the customer's, because the target refuses it.
     pub without_options: bool,
-    /// The target takes no second output maximum beside one that the customer declares.
+    /// Whether to add no output maximum to one that the customer declared, because the target refuses a second one.
     pub without_second_maximum: bool,
 }
 
 impl<'a> Changes<'a> {
-    /// Nothing but the name of the model and the wish for usage.
+    /// Changes that only set the model's name and ask for usage.
     pub fn to(model: &'a str) -> Self {
         Self { model, cap: None, without_options: false, without_second_maximum: false }
     }
@@ -33,39 +33,39 @@ impl<'a> Changes<'a> {
 /// A hard cap on the output.
 #[derive(Debug, Clone, Copy)]
 pub struct OutputCap<'a> {
-    /// The parameter to be set when the customer declared no maximum: `max_tokens`, or what the target takes instead.
+    /// The parameter to set if the customer declared no maximum: `max_tokens` or the target's name for it.
     pub parameter: &'a str,
-    /// Tokens for each choice.
+    /// The most output tokens of each choice.
     pub tokens: u64,
 }
 
-/// A member of an object, by the place of its value, with one of the commas around it. It is not the only member, and
-/// its key has no quotes in it.
+/// Returns the range of an object's member with one adjacent comma, given the range of its value. It must not be the
+/// only member, and its key must not contain a quote.
 fn member(body: &[u8], value: &Range<usize>) -> Range<usize> {
     let before = |end: usize| body[..end].trim_ascii_end().len();
     let key_end = before(before(value.start).saturating_sub(1)).saturating_sub(1);
     let key = memchr::memrchr(b'"', &body[..key_end]).unwrap_or(key_end);
-    let behind = value.end + (body.len() - value.end - body[value.end..].trim_ascii_start().len());
-    match body.get(behind) {
-        Some(b',') => key..behind + 1,
+    let after = value.end + (body.len() - value.end - body[value.end..].trim_ascii_start().len());
+    match body.get(after) {
+        Some(b',') => key..after + 1,
         _ => before(key).saturating_sub(1)..value.end,
     }
 }
 
 impl Request {
-    /// Whether [`Self::rewrite`] asks the upstream for usage in the stream, and the customer did not: then he is not
-    /// to see the chunk that carries it.
+    /// Whether [`Self::rewrite`] asks the upstream for usage in the stream although the customer did not. If so, the
+    /// usage chunk must be hidden from the customer.
     pub fn hides_usage(&self) -> bool {
         self.asks_for_usage() && !matches!(self.options, StreamOptions::With { asked: true, .. })
     }
 
-    /// Whether [`Self::rewrite`] makes a body that has `stream_options`.
+    /// Whether the body that [`Self::rewrite`] returns has `stream_options`.
     pub fn sends_options(&self, changes: &Changes<'_>) -> bool {
         let has_own = !matches!(self.options, StreamOptions::Absent);
         !changes.without_options && (has_own || self.asks_for_usage())
     }
 
-    /// The output maximum that [`Self::rewrite`] adds beside one that the customer declares, by its name.
+    /// The name of the output maximum that [`Self::rewrite`] adds to one that the customer declared, if it adds one.
     pub fn adds_second_maximum<'a>(&self, changes: &Changes<'a>) -> Option<&'a str> {
         let cap = changes.cap.filter(|_| !changes.without_second_maximum)?;
         let is_declared = self.maxima.iter().any(|max| max.declares && max.tokens.is_some());
@@ -73,14 +73,14 @@ impl Request {
         (is_declared && !self.maxima.iter().any(is_named)).then_some(cap.parameter)
     }
 
-    /// The body for the upstream, in pieces; a large one is not copied. `body` is the one that was scanned; if nothing
-    /// changes, that is what comes back.
+    /// Returns the body for the upstream in pieces. `body` must be the body that was scanned. A large body is not
+    /// copied, and an unchanged body is returned as it is.
     ///
-    /// A stream of chat/completions or completions is asked for usage. A cap lowers every maximum above it, and is set
-    /// where the customer declared none.
+    /// Asks for usage in streams of chat/completions and completions. Lowers every maximum above the cap, and sets the
+    /// cap if the customer declared no maximum.
     pub fn rewrite(&self, body: &Bytes, changes: &Changes<'_>) -> Vec<Bytes> {
         let mut splices = Vec::new();
-        // The body is never empty: it holds `model`. So what is added in front of the first member ends in a comma.
+        // The object has at least one member, `model`, so everything that is added before it ends with a comma.
         let mut added = Vec::new();
         if changes.model != self.model {
             splices.push(Splice { at: self.model_at.clone(), with: json::quote(changes.model).into() });
@@ -121,12 +121,13 @@ impl Request {
 
     fn cap_output(&self, cap: OutputCap<'_>, alone: bool, splices: &mut Vec<Splice>, added: &mut Vec<u8>) {
         let tokens = cap.tokens.to_string();
-        // Servers that know `max_tokens` alone pass over the newer name, so it is set beside that. OpenAI refuses both.
-        let is_heeded = |max: &&Maximum| cap.parameter != "max_tokens" || max.field == Field::MaxTokens;
-        let mut set = self.maxima.iter().filter(is_heeded).any(|max| max.declares && max.tokens.is_some());
+        // Servers that only support `max_tokens` ignore the newer name, so `max_tokens` is set in addition to it.
+        // OpenAI refuses a request with both.
+        let is_honored = |max: &&Maximum| cap.parameter != "max_tokens" || max.field == Field::MaxTokens;
+        let mut set = self.maxima.iter().filter(is_honored).any(|max| max.declares && max.tokens.is_some());
         for Maximum { field, at, tokens: declared, declares } in &self.maxima {
             let above = declared.is_some_and(|declared| declared > cap.tokens);
-            // A maximum that is there as `null` cannot be given a second time.
+            // A parameter that is present as `null` is replaced, since adding it would duplicate the key.
             let is_named = *declares && field.name() == cap.parameter;
             let unlimited = declared.is_none() && (!declares || (!set && is_named));
             set |= is_named;
