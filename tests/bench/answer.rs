@@ -1,28 +1,29 @@
-//! What is asked and what is answered, byte for byte: the one place that upstream and generator agree upon.
+//! The exact bytes of requests and answers, shared by the upstream and the load generator.
 
 use memchr::memmem;
 
-/// Tokens that every answer reports; a stream's completion is as many as it has events with text.
+/// Prompt tokens that every answer reports.
 const PROMPT_TOKENS: u32 = 42;
+/// Completion tokens that a JSON answer reports. A stream reports one for each event with text.
 const JSON_COMPLETION_TOKENS: u32 = 57;
-/// Digits of a timestamp inside a streamed event.
+/// Digits of the timestamp in a streamed event.
 pub(crate) const STAMP_DIGITS: usize = 20;
 
-/// How a stream is to be sent. The asker decides, in fields of the request that no gateway knows and all pass on.
+/// The way to send a stream. The client chooses it, in request fields that gateways ignore and pass on.
 #[derive(Clone, Copy, Debug, PartialEq, clap::Args)]
 pub(crate) struct Stream {
-    /// Events with text in each stream.
+    /// The number of events with text in each stream.
     #[arg(long, default_value_t = 200)]
     pub(crate) chunks: u32,
-    /// Milliseconds between two events; 0: as fast as the connection takes them.
+    /// Milliseconds between two events. 0 sends them as fast as the connection accepts them.
     #[arg(long, default_value_t = 0)]
     pub(crate) pace_ms: u32,
-    /// Events that an unpaced stream puts into one write, each still its own HTTP chunk.
+    /// The number of events per write in a stream without a pace. Each event is its own HTTP chunk.
     #[arg(long, default_value_t = 4)]
     pub(crate) batch: u32,
 }
 
-/// The body of a request, about 300 bytes.
+/// Returns the body of a request, about 300 bytes.
 pub(crate) fn request_body(model: &str, stream: Option<Stream>) -> String {
     let streaming = stream.map_or_else(String::new, |Stream { chunks, pace_ms, batch }| {
         format!(r#","stream":true,"bench_chunks":{chunks},"bench_pace_ms":{pace_ms},"bench_batch":{batch}"#)
@@ -38,7 +39,7 @@ pub(crate) fn request_body(model: &str, stream: Option<Stream>) -> String {
     )
 }
 
-/// What the upstream reads of a request.
+/// The fields of a request that the upstream uses.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Asked<'a> {
     pub(crate) model: &'a [u8],
@@ -47,7 +48,7 @@ pub(crate) struct Asked<'a> {
 }
 
 impl<'a> Asked<'a> {
-    /// Looks for the fields by their text: enough for bodies that come from [`request_body`] through a proxy.
+    /// Finds the fields by a text search, which is enough for a body from [`request_body`] that passed through a proxy.
     pub(crate) fn read(body: &'a [u8]) -> Self {
         let model = value(body, b"\"model\":").and_then(|rest| rest.strip_prefix(b"\"")).unwrap_or_default();
         let streamed = value(body, b"\"stream\":").is_some_and(|rest| rest.starts_with(b"true"));
@@ -73,12 +74,12 @@ fn number(body: &[u8], key: &[u8]) -> Option<u32> {
     std::str::from_utf8(&rest[..digits]).ok()?.parse().ok()
 }
 
-/// Tokens that one answer is to be billed with.
+/// The number of tokens to be billed for one answer.
 pub(crate) fn tokens(stream: Option<Stream>) -> u32 {
     PROMPT_TOKENS + stream.map_or(JSON_COMPLETION_TOKENS, |stream| stream.chunks)
 }
 
-/// The plain answer, about 400 bytes.
+/// Returns the JSON answer, about 400 bytes.
 pub(crate) fn json(model: &str) -> String {
     format!(
         concat!(
@@ -94,11 +95,12 @@ pub(crate) fn json(model: &str) -> String {
     )
 }
 
-/// The events of one model's streams. An event with text is `head`, a timestamp of [`STAMP_DIGITS`], `tail`.
+/// The events of one model's streams. An event with text consists of `head`, [`STAMP_DIGITS`] digits of a timestamp,
+/// and `tail`.
 pub(crate) struct Events {
     pub(crate) head: String,
     pub(crate) tail: String,
-    /// The event that carries the finish reason.
+    /// The event with the finish reason.
     pub(crate) finish: String,
 }
 
@@ -118,12 +120,12 @@ impl Events {
         }
     }
 
-    /// Bytes of one event with text.
+    /// The number of bytes in an event with text.
     pub(crate) fn text_len(&self) -> usize {
         self.head.len() + STAMP_DIGITS + self.tail.len()
     }
 
-    /// Appends an event with text, stamped with `now_ns`.
+    /// Appends an event with text and the timestamp `now_ns`.
     pub(crate) fn put_text(&self, now_ns: u64, out: &mut Vec<u8>) {
         out.extend_from_slice(self.head.as_bytes());
         let at = out.len();
@@ -136,7 +138,7 @@ impl Events {
         out.extend_from_slice(self.tail.as_bytes());
     }
 
-    /// The event that reports usage, for those who asked for it.
+    /// Returns the event that reports usage, for a request that asks for it.
     pub(crate) fn usage(model: &str, chunks: u32) -> String {
         format!(
             "data: {{\"id\":\"chatcmpl-0123456789abcdef\",\"object\":\"chat.completion.chunk\",\"created\":1790000000,\
@@ -147,7 +149,7 @@ impl Events {
     }
 }
 
-/// The timestamp of an event with text.
+/// Parses the timestamp of an event with text.
 pub(crate) fn stamp(digits: &[u8]) -> Option<u64> {
     digits.iter().try_fold(0u64, |sum, byte| {
         let digit = byte.checked_sub(b'0').filter(|digit| *digit < 10)?;
@@ -160,7 +162,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_upstream_reads_what_the_generator_asks() {
+    fn the_upstream_reads_the_generators_requests() {
         let stream = Some(Stream { chunks: 7, pace_ms: 5, batch: 2 });
         for stream in [None, stream] {
             let body = request_body("a/b", stream);
@@ -171,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stamp_is_read_as_it_was_written() {
+    fn a_timestamp_is_read_back_unchanged() {
         for now in [0, 1_407_570_814_031, u64::MAX] {
             let (events, mut out) = (Events::of("m"), Vec::new());
             events.put_text(now, &mut out);

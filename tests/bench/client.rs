@@ -1,4 +1,4 @@
-//! The load generator: connections in a closed loop, every answer compared byte for byte with what was asked for.
+//! The load generator: connections in a closed loop. It compares every answer byte for byte with the expected one.
 
 use std::cell::RefCell;
 use std::io;
@@ -15,36 +15,36 @@ use crate::http::Connection;
 use crate::monotonic_ns;
 use crate::tally::Tally;
 
-/// How long past the end the last answers may take before they count as lost.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Time after the end of the measurement until missing answers count as lost.
+const GRACE: Duration = Duration::from_secs(30);
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// Where to ask.
+    /// The address to call.
     #[arg(long, value_parser = crate::address)]
     to: SocketAddr,
-    /// The customer's key; of several, connections take them in turn.
+    /// The customer's key. If there are several, the connections use them in turn.
     #[arg(long = "key", default_value = "none")]
     keys: Vec<String>,
     #[arg(long)]
     model: String,
-    /// Connections, each with one request in flight.
+    /// The number of connections, each with one request in flight.
     #[arg(long, default_value_t = 64)]
     connections: usize,
-    /// Seconds that are measured.
+    /// The measured time in seconds.
     #[arg(long, default_value_t = 5.0)]
     seconds: f64,
-    /// Seconds before those, which are not.
+    /// The time before that in seconds, which is not measured.
     #[arg(long, default_value_t = 1.0)]
     warm_up: f64,
     #[arg(long, default_value_t = 2)]
     threads: usize,
 }
 
-/// What every connection does; times are of the monotonic clock, in nanoseconds.
+/// The work of every connection. Times are nanoseconds of the monotonic clock.
 struct Plan {
     to: SocketAddr,
-    /// One for each key.
+    /// One request for each key.
     requests: Vec<String>,
     expected: Expected,
     measured_from: u64,
@@ -56,7 +56,7 @@ enum Expected {
     Events { events: Events, chunks: u32 },
 }
 
-/// Runs the load until the time is up and every answer has ended; gives the figures.
+/// Runs the load until the time is over and every answer has ended. Returns the figures.
 pub(crate) fn run(options: &Options, stream: Option<Stream>) -> io::Result<serde_json::Value> {
     let start = monotonic_ns();
     let measured_from = start + (options.warm_up * 1e9) as u64;
@@ -80,7 +80,7 @@ pub(crate) fn run(options: &Options, stream: Option<Stream>) -> io::Result<serde
         measured_from,
         until,
     });
-    let deadline = Duration::from_nanos(until - start) + PATIENCE;
+    let deadline = Duration::from_nanos(until - start) + GRACE;
     let share = |thread| (thread..options.connections).step_by(options.threads.max(1)).collect::<Vec<_>>();
     let shares = (0..options.threads.max(1)).map(share).collect();
     let tallies = crate::on_threads(shares, async |connections: Vec<usize>| {
@@ -110,10 +110,10 @@ pub(crate) fn run(options: &Options, stream: Option<Stream>) -> io::Result<serde
 }
 
 impl Plan {
-    /// One connection, until the time is up; an answer that is not as it should be ends it.
+    /// Runs one connection until the time is over or an answer is wrong.
     async fn connection(&self, index: usize, tally: &RefCell<Tally>) -> io::Result<()> {
         if let Expected::Events { .. } = self.expected {
-            // Paced streams shall not all tick together.
+            // Spread the starts, so that paced streams do not send at the same moments.
             tokio::time::sleep(Duration::from_millis(index as u64 % 64)).await;
         }
         let mut connection = Connection::new(TcpStream::connect(self.to).await?)?;
@@ -147,7 +147,7 @@ impl Plan {
         }
     }
 
-    /// Reads one stream. All events that one read brings have arrived together.
+    /// Reads one stream. All events of one read have the same time of arrival.
     async fn stream(
         &self,
         connection: &mut Connection,
@@ -165,7 +165,7 @@ impl Plan {
             let mut read = 0;
             while left > 0 && text.len() - read >= events.text_len() {
                 last_stamp = stamp_of(&text[read..read + events.text_len()], events)
-                    .ok_or_else(|| io::Error::other(format!("not an event sent: {}", excerpt(&text[read..]))))?;
+                    .ok_or_else(|| io::Error::other(format!("not the upstream's event: {}", excerpt(&text[read..]))))?;
                 tally.event(self.measures(now), now.saturating_sub(last_stamp));
                 read += events.text_len();
                 left -= 1;
@@ -186,7 +186,7 @@ impl Plan {
     }
 }
 
-/// The timestamp of an event with text, if that is what `event` is.
+/// Returns the timestamp of `event`, or `None` if it is not an event with text.
 fn stamp_of(event: &[u8], events: &Events) -> Option<u64> {
     let (digits, tail) = event.strip_prefix(events.head.as_bytes())?.split_at_checked(STAMP_DIGITS)?;
     if tail == events.tail.as_bytes() { answer::stamp(digits) } else { None }

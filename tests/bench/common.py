@@ -1,4 +1,4 @@
-"""What the benchmarks share: the processes that they start, a client of the admin API, the machine."""
+"""The code that the benchmarks share: starting processes, calling the admin API, describing the machine."""
 
 import contextlib
 import datetime
@@ -19,10 +19,10 @@ CORES = os.cpu_count() or 1
 TICK = os.sysconf("SC_CLK_TCK")
 ADMIN_KEY = "bench-operator-key-0123456789"
 SLUG = "bench/chat"
-# As long as the slug: answers are rewritten, and still as many bytes as nginx's.
+# As long as the slug, so that rewritten answers have the same number of bytes as nginx's.
 UPSTREAM_MODEL = "model/chat"
 NO_LIMIT = 2**53 - 1
-# Four limits that refuse nothing.
+# Four limits that are too large to refuse anything.
 LIMITS = {
     family: [{"type": kind, "unit": unit, "threshold": NO_LIMIT} for kind in ("TOKEN", "REQUEST")]
     for family, unit in (("rate_limits", "MINUTE"), ("usage_limits", "DAY"))
@@ -33,8 +33,8 @@ def target_dir():
     return ROOT / os.environ.get("CARGO_TARGET_DIR", "target")
 
 
-def cargo_build(*what):
-    subprocess.run(["cargo", "build", "--release", *what], cwd=ROOT, check=True)
+def cargo_build(*arguments):
+    subprocess.run(["cargo", "build", "--release", *arguments], cwd=ROOT, check=True)
     return target_dir() / "release"
 
 
@@ -44,11 +44,11 @@ def free_port():
         return probe.getsockname()[1]
 
 
-# ---- parts -----------------------------------------------------------------------------------------------------------
+# ---- processes -------------------------------------------------------------------------------------------------------
 
 
 class Part:
-    """A process of ours, with its children; ended with the run."""
+    """A process that the benchmark starts, with its children. It is stopped at the end of the run."""
 
     def __init__(self, command, port, cleanup, **more):
         self.name, self.port = command[0], port
@@ -70,7 +70,7 @@ class Part:
         return [self.process.pid, *map(int, children.split())]
 
     def cpu_seconds(self):
-        """User and system time of all its processes so far."""
+        """Returns the user and system time of all its processes so far."""
         total = 0
         for pid in self.pids():
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -78,7 +78,7 @@ class Part:
         return total / TICK
 
     def rss_bytes(self, field="VmRSS"):
-        """Resident memory of all its processes; pages that they share count once for each."""
+        """Returns the resident memory of all its processes. Shared pages are counted in each of them."""
         total = 0
         for pid in self.pids():
             for line in Path(f"/proc/{pid}/status").read_text().splitlines():
@@ -87,12 +87,12 @@ class Part:
         return total
 
     def forget_peak(self):
-        """From now on VmHWM tells what was resident since."""
+        """Resets the kernel's high-water mark, VmHWM."""
         for pid in self.pids():
             Path(f"/proc/{pid}/clear_refs").write_text("5")
 
     def wait_for(self, path, port=None, headers=None):
-        """Asks until the answer is 200; gives the seconds since the process was spawned."""
+        """Sends requests until one is answered with 200. Returns the seconds since the process was spawned."""
         port, last = port or self.port, "nothing"
         while self.process.poll() is None and time.monotonic() - self.spawned < 60:
             connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
@@ -106,7 +106,7 @@ class Part:
             finally:
                 connection.close()
             time.sleep(0.0005)
-        sys.exit(f"{self.name}: GET {path} on port {port} never answered 200, at last: {last}")
+        sys.exit(f"{self.name}: GET {path} on port {port} was never answered with 200, last result: {last}")
 
 
 class Upstream(Part):
@@ -119,7 +119,7 @@ class Upstream(Part):
 
 
 class Tollgate(Part):
-    """A gateway on the directory `data`."""
+    """A gateway with the data directory `data`."""
 
     model = SLUG
 
@@ -133,7 +133,7 @@ class Tollgate(Part):
         self.keys, self.tokens_expected, self.requests_expected = [], 0, 0
 
     def wait_until_started(self):
-        """Gives the seconds from spawning it until both listeners have answered."""
+        """Returns the seconds from spawning the process until both listeners have answered."""
         self.wait_for("/readyz")
         return self.wait_for("/v1/gateway/groups?limit=1", self.admin_port, {"Authorization": f"Bearer {ADMIN_KEY}"})
 
@@ -147,7 +147,7 @@ class Tollgate(Part):
 
 
 class Client:
-    """One kept-alive connection. Whatever is not answered with 200 ends the run."""
+    """A client with one kept-alive connection. An answer other than 200 ends the run."""
 
     def __init__(self, port, key):
         self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
@@ -167,7 +167,7 @@ class Client:
 
 
 def measure(load, case, side, upstream, seconds):
-    """What the generator is told in `case`, to a part of ours; gives the generator's figures, and CPU and memory."""
+    """Runs the load generator with the arguments `case` against `side`. Adds CPU and memory to its figures."""
     command = [load, *case, "--to", f"127.0.0.1:{side.port}", "--model", side.model]
     command += [word for key in side.keys for word in ("--key", key)]
     command += ["--seconds", str(seconds), "--warm-up", str(min(1.0, seconds / 4)), "--threads", CORES]
@@ -188,7 +188,7 @@ def measure(load, case, side, upstream, seconds):
     return run | {
         "requests_per_s": run["requests"] / run["seconds"],
         "events_per_s": run["events"] / run["seconds"],
-        # For each request, or each chunk, of the whole run with its warm-up.
+        # Per request or per chunk of the whole run, including the warm-up.
         "cpu_us": {
             part: cpu * 1e6 / work
             for part, cpu in (("proxy", proxy_cpu), ("upstream", upstream_cpu), ("load", load_cpu))
@@ -199,7 +199,7 @@ def measure(load, case, side, upstream, seconds):
 
 
 class Peak:
-    """Samples a part's resident memory ten times a second."""
+    """Samples the resident memory of a process ten times a second."""
 
     def __init__(self, part):
         self.part, self.bytes, self.stopped = part, 0, threading.Event()
@@ -224,7 +224,7 @@ def children_cpu():
 
 
 def machine_cpu():
-    """Seconds that the machine's cores have been busy."""
+    """Returns the seconds that the machine's cores have been busy."""
     user, nice, system, _idle, _iowait, *irq_and_steal = map(int, Path("/proc/stat").read_text().split()[1:9])
     return (user + nice + system + sum(irq_and_steal)) / TICK
 

@@ -1,10 +1,10 @@
-//! Latencies in logarithmic buckets, as HdrHistogram keeps them: every value is known to within 1/128, in 60 KiB.
+//! Latencies in logarithmic buckets, as in HdrHistogram. Each value is accurate to 1/128, in 60 KiB.
 
 /// Buckets in each power of two.
 const SUB: u64 = 128;
 const SUB_BITS: u32 = SUB.ilog2();
 
-/// Counts of nanoseconds.
+/// A histogram of nanoseconds.
 pub(crate) struct Histogram {
     counts: Vec<u64>,
     total: u64,
@@ -30,7 +30,7 @@ impl Histogram {
         self.max = self.max.max(other.max);
     }
 
-    /// The value that `share` (0 to 1) of all values do not exceed; 0 when there are none.
+    /// Returns the value that `share` (0 to 1) of all values do not exceed, or 0 if there are no values.
     fn quantile(&self, share: f64) -> u64 {
         let rank = (self.total as f64 * share).ceil() as u64;
         let mut seen = 0;
@@ -43,7 +43,7 @@ impl Histogram {
         self.max
     }
 
-    /// Quantiles in microseconds.
+    /// Returns the quantiles in microseconds.
     pub(crate) fn to_json(&self) -> serde_json::Value {
         let us = |ns: u64| ns as f64 / 1000.0;
         serde_json::json!({
@@ -56,7 +56,7 @@ impl Histogram {
     }
 }
 
-/// Below `SUB` each value has its bucket; above, each power of two has `SUB` of them.
+/// The bucket of a value. Each value below `SUB` has its own bucket. Above it, each power of two has `SUB` buckets.
 fn bucket(ns: u64) -> usize {
     let shift = (u64::BITS - ns.leading_zeros()).saturating_sub(SUB_BITS + 1);
     ((u64::from(shift) << SUB_BITS) + (ns >> shift)) as usize
@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_value_is_known_to_within_one_part_in_128() {
+    fn every_value_is_accurate_to_one_part_in_128() {
         for shift in 0..64 {
             for value in [1u64 << shift, (1 << shift) + (1 << shift) / 3, u64::MAX >> shift] {
                 let shown = highest(bucket(value));
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn quantiles_are_the_values_that_so_many_do_not_exceed() {
+    fn a_quantile_is_the_value_that_its_share_does_not_exceed() {
         let mut histogram = Histogram::new();
         (1..=100).for_each(|value| histogram.record(value));
         assert_eq!([0.5, 0.99, 1.0].map(|share| histogram.quantile(share)), [50, 99, 100]);

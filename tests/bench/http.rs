@@ -1,4 +1,4 @@
-//! As much of HTTP/1.1 as both ends need: heads, and bodies by length or by chunks, on one kept-alive connection.
+//! A minimal HTTP/1.1 for both ends: heads, and bodies with a length or in chunks, on one kept-alive connection.
 
 use std::io;
 
@@ -8,13 +8,13 @@ use tokio::net::TcpStream;
 
 const READ_BYTES: usize = 16 * 1024;
 
-/// How much of a body is still to come.
+/// The part of a body that is still to be read.
 #[derive(Clone, Copy)]
 enum Body {
     Length(u64),
     /// The next line is a chunk's size.
     ChunkSize,
-    /// Bytes left of a chunk, with the line end that closes it.
+    /// The bytes left of a chunk, including the line end after it.
     Chunk(u64),
     Trailer,
 }
@@ -36,7 +36,7 @@ impl Connection {
         self.stream.write_all(bytes).await
     }
 
-    /// Reads the head of a request; false when the peer has closed between two of them.
+    /// Reads the head of a request. Returns false if the peer has closed the connection between two requests.
     pub(crate) async fn request(&mut self) -> io::Result<bool> {
         loop {
             let mut headers = [httparse::EMPTY_HEADER; 32];
@@ -53,7 +53,7 @@ impl Connection {
         }
     }
 
-    /// Reads the head of a response and gives its status.
+    /// Reads the head of a response and returns its status.
     pub(crate) async fn response(&mut self) -> io::Result<u16> {
         loop {
             let mut headers = [httparse::EMPTY_HEADER; 32];
@@ -68,7 +68,8 @@ impl Connection {
         }
     }
 
-    /// Appends the next piece of the body to `out`, waiting only if nothing of it is here; true at its end.
+    /// Appends the next piece of the body to `out`. Waits only if no part of the body has arrived. Returns true at the
+    /// end of the body.
     pub(crate) async fn body(&mut self, out: &mut Vec<u8>) -> io::Result<bool> {
         let before = out.len();
         loop {
@@ -82,7 +83,7 @@ impl Connection {
         }
     }
 
-    /// Moves what has arrived of the body to `out`; true at its end.
+    /// Moves the part of the body that has arrived to `out`. Returns true at the end of the body.
     fn decode(&mut self, out: &mut Vec<u8>) -> io::Result<bool> {
         loop {
             match self.body {
@@ -102,7 +103,7 @@ impl Connection {
                         self.body = if size == 0 { Body::Trailer } else { Body::Chunk(size.saturating_add(2)) };
                     }
                     Ok(httparse::Status::Partial) => return Ok(false),
-                    Err(_) => return Err(io::Error::other("a chunk without a size")),
+                    Err(_) => return Err(io::Error::other("a chunk has no valid size")),
                 },
                 Body::Chunk(0) => self.body = Body::ChunkSize,
                 Body::Chunk(left) => {
@@ -144,7 +145,7 @@ fn framing(headers: &[httparse::Header<'_>]) -> io::Result<Body> {
     for header in headers {
         if header.name.eq_ignore_ascii_case("content-length") {
             let length = std::str::from_utf8(header.value).ok().and_then(|text| text.trim().parse().ok());
-            body = Body::Length(length.ok_or_else(|| io::Error::other("a content-length that is no number"))?);
+            body = Body::Length(length.ok_or_else(|| io::Error::other("the content-length is not a number"))?);
         } else if header.name.eq_ignore_ascii_case("transfer-encoding") {
             return Ok(Body::ChunkSize);
         }

@@ -1,13 +1,13 @@
-//! A data directory with a past: groups, keys, and as many billing events as are asked for, over two days.
+//! Creates a data directory with groups, keys, and any number of billing events over two days.
 //!
-//! `journal --data-dir DIR --events 5000000`. Customers and keys are made as an operator makes them, by a gateway on
-//! the directory, which must be new. Then the journal is written anew by the product's own writer under a clock of
-//! ours, so that the gateway's records lie at the beginning of the time and the events after them. There is no store: a
-//! gateway that is started on the directory builds it.
+//! Run it as `journal --data-dir DIR --events 5000000`. The directory must be new. A gateway on the directory first
+//! creates customers and keys, as it does for an operator. Then the journal is rewritten by the product's own writer
+//! with a simulated clock, so that the gateway's records come first and the events follow them. The directory has no
+//! store; a gateway that is started on it builds the store.
 //!
-//! The events are spread evenly over the 48 full hours before the present one, but for an hour in their midst in which
-//! nobody called, and at random over the keys; the same with each run. What was made goes to standard output as JSON:
-//! the times, the hour without events, and how many events each key has.
+//! The events are spread evenly over the last 48 full hours, except for one hour in the middle that has none, and
+//! randomly over the keys. Every run makes the same choice. The result is written to standard output as JSON: the
+//! times, the hour without events, and the number of events of each key.
 
 use std::{
     error::Error,
@@ -52,20 +52,21 @@ const CUSTOMERS: usize = 50;
 const KEYS_EACH: usize = 4;
 /// Events appended between two waits for the writer.
 const BATCH: u64 = 500;
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Longest wait for the writer.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 type Failure = Box<dyn Error>;
 
 #[derive(Parser)]
-#[command(about = "Makes a data directory with billing events for Tollgate's benchmarks")]
+#[command(about = "Creates a data directory with billing events for Tollgate's benchmarks")]
 struct Options {
-    /// Made; it must not have a journal yet.
+    /// The directory to create. It must not have a journal yet.
     #[arg(long)]
     data_dir: PathBuf,
-    /// How many events.
+    /// The number of events.
     #[arg(long, default_value_t = 5_000_000)]
     events: u64,
-    /// A webhook to this address, made before the events and not enabled.
+    /// The URL of a webhook to create before the events, disabled.
     #[arg(long)]
     webhook: Option<String>,
 }
@@ -74,7 +75,7 @@ fn main() -> Result<(), Failure> {
     let Options { data_dir, events, webhook } = Options::parse();
     let directory = data_dir.join("journal");
     if directory.exists() {
-        return Err(format!("{} is there already", directory.display()).into());
+        return Err(format!("{} already exists", directory.display()).into());
     }
     let cast = Cast::install(&data_dir, webhook)?;
     let changes = changes(&directory)?;
@@ -90,7 +91,7 @@ fn main() -> Result<(), Failure> {
     }
     let events_of = cast.call(&journal, start_ms, events)?;
     let bytes = journal.stats().log_bytes;
-    if !journal.close(PATIENCE) {
+    if !journal.close(TIMEOUT) {
         return Err("the journal could not be written".into());
     }
     let keys: Vec<_> = cast.callers.iter().zip(events_of).map(|(caller, events)| caller.shown(events)).collect();
@@ -101,10 +102,10 @@ fn main() -> Result<(), Failure> {
     Ok(writeln!(io::stdout(), "{made}")?)
 }
 
-/// What the journal's clock shows.
+/// The time of the journal's clock, in Unix milliseconds.
 static CLOCK: AtomicU64 = AtomicU64::new(0);
 
-/// The bodies of what the gateway has written.
+/// Returns the bodies of the records that the gateway has written.
 fn changes(directory: &Path) -> Result<Vec<Vec<u8>>, Failure> {
     let (journal, _) = Journal::open(directory, Durability::Process)?;
     let (mut reader, mut bodies) = (journal.reader(0), Vec::new());
@@ -114,7 +115,7 @@ fn changes(directory: &Path) -> Result<Vec<Vec<u8>>, Failure> {
     Ok(bodies)
 }
 
-/// Who calls, and what.
+/// The keys that call, and the models that they call.
 struct Cast {
     callers: Vec<Caller>,
     models: Vec<Model>,
@@ -122,7 +123,7 @@ struct Cast {
     webhook: Option<String>,
 }
 
-/// A key with what its events say about it.
+/// A key, with the fields that its events have.
 struct Caller {
     prefix: String,
     external_entity_id: String,
@@ -151,7 +152,7 @@ impl Cast {
         cast
     }
 
-    /// Plans, customers below them, and the keys of those.
+    /// Creates plans, customers below them, and the customers' keys.
     async fn set_up(gateway: &Arc<Gateway>, webhook: Option<String>) -> Result<Self, Failure> {
         let mut models = Vec::new();
         for (slug, price) in [("acme/large", Some(["2.50", "10", "0.25"])), ("acme/small", None), ("acme/mini", None)] {
@@ -191,7 +192,7 @@ impl Cast {
         Ok(Self { callers, models, webhook })
     }
 
-    /// Appends the events; gives how many each caller has.
+    /// Appends the events. Returns the number of events of each caller.
     fn call(&self, journal: &Journal, start_ms: u64, events: u64) -> Result<Vec<u64>, Failure> {
         let busy_ms = (HOURS - 1) * HOUR_MS;
         let mut random = Random(7);
@@ -213,7 +214,8 @@ impl Cast {
         Ok(events_of)
     }
 
-    /// A third of the requests carry metadata, two thirds are streams, a quarter have some of their prompt cached.
+    /// Passes a random event of `caller` to `encode`. A third of the events have metadata, two thirds are of streams,
+    /// and a quarter have a partly cached prompt.
     fn settled<T>(&self, random: &mut Random, caller: usize, encode: impl FnOnce(&Record<'_>) -> T) -> T {
         let Caller { prefix, external_entity_id, counted_for } = &self.callers[caller];
         let model = &self.models[random.below(self.models.len() as u64) as usize];
@@ -247,12 +249,12 @@ impl Cast {
     }
 }
 
-/// Waits until all is written, and for the next segment if it is being made: a journal that is filled faster than any
-/// gateway fills it makes do with small ones.
+/// Waits until everything is written, and for the next segment if it is being prepared. Otherwise the journal would use
+/// small segments, because it is filled faster here than by any gateway.
 fn keep_pace(journal: &Journal, seq: u64) -> Result<(), Failure> {
-    let begun = Instant::now();
-    while !journal.durable_blocking(seq, PATIENCE) || journal.stats().next_segment == NextSegment::Preparing {
-        if begun.elapsed() > PATIENCE {
+    let started = Instant::now();
+    while !journal.durable_blocking(seq, TIMEOUT) || journal.stats().next_segment == NextSegment::Preparing {
+        if started.elapsed() > TIMEOUT {
             return Err("the journal is not being written".into());
         }
         thread::sleep(Duration::from_millis(1));
@@ -292,7 +294,7 @@ fn refused(error: tollgate::service::error::Error) -> Failure {
     format!("{error:?}").into()
 }
 
-/// Random enough for events, and the same with each run (splitmix64).
+/// A random number generator (splitmix64). Every run produces the same numbers.
 struct Random(u64);
 
 impl Random {

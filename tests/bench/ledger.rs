@@ -1,12 +1,13 @@
-//! What the ledger costs a request: admission and settlement, on the lock that one group tree has.
+//! Measures the cost of the ledger for a request: admission and settlement, including the lock of the group tree.
 //!
-//! `cargo bench --bench ledger`. The goal is 500 ns for admitting and settling on five CASCADING levels of four limits.
-//! Counted is what happens under the lock and the taking of it, twice. Not counted are the reading of the clocks, what
-//! is known about a slug, and the event's record; finding the limits that a request meets is a case of its own.
+//! Run it by `cargo bench --bench ledger`. The goal is 500 ns for admission and settlement on five CASCADING levels of
+//! four limits. The time includes taking the lock twice and the work under it. It does not include reading the clocks,
+//! looking up the estimates of a slug, and writing the event's record. Finding the limits that apply to a request is
+//! measured separately.
 //!
-//! Time is passed in and goes on with each pair, so that buckets fill and roll out as in a gateway.
+//! Each pair of admission and settlement advances a simulated clock, so that buckets fill and roll out as in a gateway.
 
-#![expect(clippy::unwrap_used, reason = "a benchmark that would be refused must not go on")]
+#![expect(clippy::unwrap_used, reason = "the benchmark must stop if a request is refused")]
 
 use std::{
     hint::black_box,
@@ -28,7 +29,7 @@ use tollgate::domain::{
     usage::{Usage, UsageSource},
 };
 
-// As in the product: a refusal and a list of standings are allocated.
+// The allocator of the product: a refusal and a list of standings allocate memory.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -36,9 +37,9 @@ const SLUG: SlugId = SlugId(1);
 const USAGE: Usage = Usage { input: 42, output: 57, cached: 0 };
 const THREADS: usize = 2;
 
-/// Between two requests of a gateway at its limits. A bucket of SECOND takes 800 of them.
+/// Time between two requests of a fully loaded gateway. A bucket of SECOND takes 800 of them.
 const BUSY: Duration = Duration::from_micros(20);
-/// Longer than any bucket: each request finds all windows moved on.
+/// Time between two requests that is longer than any bucket, so that each request has to advance all windows.
 const QUIET: Duration = Duration::from_secs(1);
 
 fn main() {
@@ -48,7 +49,7 @@ fn main() {
     criterion.final_summary();
 }
 
-/// Admitted and settled.
+/// Measures pairs of admission and settlement.
 fn pairs(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("admit and settle");
     for (name, levels, callers, step) in [
@@ -71,7 +72,7 @@ fn pairs(criterion: &mut Criterion) {
     }
 }
 
-/// What takes nothing.
+/// Measures calls that take nothing from a limit.
 fn answers(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("5 levels x 4 limits");
     let full = Tree::new(5, 1, 100 * USAGE.total());
@@ -89,7 +90,7 @@ fn answers(criterion: &mut Criterion) {
             (standings, ledger.would_admit(now, &caller.path, SLUG, &caller.limits, 100))
         });
     });
-    group.bench_function("the limits that a request meets, without the lock", |bencher| {
+    group.bench_function("find the limits that apply, without the lock", |bencher| {
         bencher.iter(|| effective_limits(Enforcement::Cascading, SLUG, black_box(&caller.groups)));
     });
 }
@@ -108,13 +109,13 @@ fn ask() -> Ask {
     }
 }
 
-/// One CASCADING tree; each of its groups has limits on TOKEN and REQUEST for MINUTE and DAY.
+/// A CASCADING tree. Each of its groups has limits on TOKEN and REQUEST for MINUTE and DAY.
 struct Tree {
     ledger: Mutex<Ledger>,
     callers: Vec<Caller>,
 }
 
-/// A group whose keys call, and what its requests meet.
+/// A group whose keys are called, with the limits that apply to its requests.
 struct Caller {
     groups: Vec<Group>,
     path: Vec<GroupId>,
@@ -122,7 +123,8 @@ struct Caller {
 }
 
 impl Tree {
-    /// Callers stand on the lowest of `levels`, ten below one parent and so on up to the one root.
+    /// Creates a tree with the callers on the lowest of `levels`. Ten callers share a parent, ten parents share one of
+    /// their own, and so on up to the single root.
     fn new(levels: usize, callers: usize, threshold: u64) -> Self {
         let caller = |caller: usize| {
             let number = |level: usize| if level + 1 == levels { 0 } else { caller / 10_usize.pow(level as u32) };
@@ -132,7 +134,7 @@ impl Tree {
             let path = groups.iter().map(|group| group.id).collect();
             Caller { limits: effective_limits(Enforcement::Cascading, SLUG, &groups), path, groups }
         };
-        // On one level there is one group, whoever calls.
+        // With one level, all callers are the same group.
         Self { ledger: Mutex::default(), callers: (0..callers).map(caller).collect() }
     }
 
@@ -142,17 +144,18 @@ impl Tree {
         black_box(self.ledger.lock().settle(hold, now, USAGE, UsageSource::Upstream));
     }
 
-    /// From when all threads are there until each has made `pairs` of a caller of its own: so per pair it is the wall
-    /// time of one thread's pair, in which the tree makes two. They do nothing else, as no gateway's threads do.
+    /// Returns the time from the moment when all threads are ready until each has made `pairs` pairs with its own
+    /// caller. Per pair, this is the wall time of a pair of one thread, in which the tree makes one for each thread.
+    /// The threads do nothing else, unlike those of a gateway.
     fn on_threads(&self, clock: &mut Clock, pairs: u64) -> Duration {
-        let began = clock.pass(pairs);
-        let begin = Barrier::new(THREADS);
+        let start_clock = clock.pass(pairs);
+        let ready = Barrier::new(THREADS);
         let run = |caller| {
-            let mut clock = began;
-            begin.wait();
-            let begun = Instant::now();
+            let mut clock = start_clock;
+            ready.wait();
+            let started = Instant::now();
             (0..pairs).for_each(|_| self.pair(caller, clock.tick()));
-            begun.elapsed()
+            started.elapsed()
         };
         thread::scope(|scope| {
             let running: Vec<_> = self.callers.iter().map(|caller| scope.spawn(|| run(caller))).collect();
@@ -178,7 +181,7 @@ fn group(id: GroupId, parent: Option<GroupId>, threshold: u64) -> Group {
     }
 }
 
-/// Both clocks, going on by the same step with each reading.
+/// Simulated wall and monotonic clocks. Each reading advances both by the same step.
 #[derive(Clone, Copy)]
 struct Clock {
     now: Now,
@@ -197,7 +200,7 @@ impl Clock {
         self.now
     }
 
-    /// Goes on by so many ticks; gives the clock as it was.
+    /// Advances the clock by `ticks` and returns it as it was before.
     fn pass(&mut self, ticks: u64) -> Self {
         let before = *self;
         self.now.monotonic_ns += self.step_ns * ticks;

@@ -1,12 +1,12 @@
-//! The two ends of the load benchmark: a fast upstream, and a load generator that checks what it is answered.
+//! The two ends of the load benchmark: a fast upstream, and a load generator that checks every answer.
 //!
-//! `load upstream` answers like a model server. `load json` and `load sse` ask it, directly or through a proxy, in a
-//! closed loop: every connection sends its next request when the last answer has ended. Both compare every byte of
-//! every answer with what the upstream is known to say, so that a proxy cannot win by answering wrongly. The figures
-//! go to standard output as one JSON object; `tests/bench/run` reads them.
+//! `load upstream` answers like a model server. `load json` and `load sse` call it, directly or through a proxy, in a
+//! closed loop: each connection sends its next request when the last answer has ended. Both compare every byte of every
+//! answer with the one that the upstream sends, so that a proxy cannot win with wrong answers. The figures are written
+//! to standard output as one JSON object, which `tests/bench/run` reads.
 //!
-//! Upstream, generator and proxy share the machine, so both ends are as cheap as tokio allows: one single-threaded
-//! runtime a thread, connections dealt out evenly, no shared state but the final sum.
+//! Upstream, load generator and proxy share the machine, so both ends are as cheap as tokio allows: one single-threaded
+//! runtime per thread, an equal number of connections for each, and no shared state except the final sum.
 
 mod answer;
 mod client;
@@ -21,13 +21,13 @@ use std::net::SocketAddr;
 use clap::Parser;
 
 #[derive(Parser)]
-#[command(about = "Fast upstream and load generator of Tollgate's benchmark")]
+#[command(about = "The upstream and the load generator of Tollgate's benchmarks")]
 enum Command {
     /// Answer chat completions, plain and streamed, until killed.
     Upstream(upstream::Options),
-    /// Ask for plain JSON answers.
+    /// Request JSON answers.
     Json(client::Options),
-    /// Ask for streams.
+    /// Request streams.
     Sse {
         #[command(flatten)]
         client: client::Options,
@@ -45,18 +45,18 @@ fn main() -> io::Result<()> {
     writeln!(io::stdout(), "{report}")
 }
 
-/// Parses what follows `--to` and `--listen`.
+/// Parses the value of `--to` or `--listen`.
 fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| format!("{text:?} is not an address such as 127.0.0.1:8080"))
 }
 
-/// Nanoseconds of the system's monotonic clock: the same clock in every process, which `Instant` does not promise.
+/// Nanoseconds of the system's monotonic clock. All processes share this clock; `Instant` does not guarantee that.
 fn monotonic_ns() -> u64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
 
-/// Gives each input a thread with a runtime of its own, and gathers what `work` makes of them.
+/// Runs `work` for each input on a thread with its own runtime, and returns the results.
 fn on_threads<I: Send, T: Send>(inputs: Vec<I>, work: impl AsyncFn(I) -> T + Sync) -> io::Result<Vec<T>> {
     let work = &work;
     let thread = move |input| {

@@ -1,19 +1,20 @@
-//! What a run has seen.
+//! The counts and latencies of a run.
 
 use std::io;
 
 use crate::histogram::Histogram;
 
-/// `answered` and `failed` are of the whole run, everything else of the measured time.
+/// The counts and latencies of a run. `answered` and `failed` cover the whole run, the other fields the measured time.
 pub(crate) struct Tally {
     answered: u64,
     failed: u64,
     first_failure: Option<String>,
     requests: u64,
     events: u64,
-    /// Of a JSON answer from its request to its end, of an event from its stamp to its arrival.
+    /// For a JSON answer, the time from its request to its end. For an event, the time from its timestamp to its
+    /// arrival.
     latency: Histogram,
-    /// From the last stamp of a stream to its end.
+    /// The time from the last timestamp of a stream to its end.
     ending: Histogram,
 }
 
@@ -30,7 +31,7 @@ impl Tally {
         }
     }
 
-    /// A JSON answer has ended.
+    /// Records the end of a JSON answer.
     pub(crate) fn json(&mut self, measured: bool, latency_ns: u64) {
         self.answered += 1;
         if measured {
@@ -39,7 +40,7 @@ impl Tally {
         }
     }
 
-    /// An event with text has arrived.
+    /// Records the arrival of an event with text.
     pub(crate) fn event(&mut self, measured: bool, latency_ns: u64) {
         if measured {
             self.events += 1;
@@ -47,7 +48,7 @@ impl Tally {
         }
     }
 
-    /// A stream has ended.
+    /// Records the end of a stream.
     pub(crate) fn stream(&mut self, measured: bool, ending_ns: u64) {
         self.answered += 1;
         if measured {
@@ -56,7 +57,7 @@ impl Tally {
         }
     }
 
-    /// A connection has ended before its time.
+    /// Records a connection that failed.
     pub(crate) fn fail(&mut self, failure: &io::Error) {
         self.failed += 1;
         self.first_failure.get_or_insert_with(|| failure.to_string());

@@ -1,4 +1,5 @@
-//! The upstream: answers every request as a chat completion, as fast as the connection takes it or at a pace.
+//! The upstream. It answers every request with a chat completion, as fast as the connection accepts it or at a given
+//! pace.
 
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener};
@@ -19,7 +20,8 @@ pub(crate) struct Options {
     threads: usize,
 }
 
-/// Serves until killed. Connections are dealt out in turn: by the kernel's hash, one thread might get most of them.
+/// Serves until killed. Threads get connections in turn, because the kernel's hash might give most of them to one
+/// thread.
 pub(crate) fn run(options: &Options) -> io::Result<()> {
     let listener = TcpListener::bind(options.listen)?;
     let (workers, connections): (Vec<_>, Vec<_>) =
@@ -33,7 +35,7 @@ pub(crate) fn run(options: &Options) -> io::Result<()> {
     });
     crate::on_threads(connections, async |mut accepted: mpsc::UnboundedReceiver<std::net::TcpStream>| {
         while let Some(stream) = accepted.recv().await {
-            // A connection that breaks is the generator's to report: it is the one that misses an answer.
+            // Errors are ignored: the load generator reports the missing answer.
             tokio::task::spawn_local(serve(stream));
         }
     })?;
@@ -60,7 +62,7 @@ async fn serve(stream: std::net::TcpStream) -> io::Result<()> {
     Ok(())
 }
 
-/// What one model answers, made once a connection.
+/// The answers of one model, built once per connection and model.
 struct Answers {
     model: String,
     json: Vec<u8>,
@@ -77,8 +79,9 @@ impl Answers {
         Self { model: model.to_owned(), json, events: Events::of(model) }
     }
 
-    /// Each event is an HTTP chunk. A paced stream writes one at each tick; an unpaced one writes `batch` of them at
-    /// a time and lets the other streams have their turn in between, as a server does that decodes a batch of them.
+    /// Sends a stream with each event in its own HTTP chunk. A paced stream writes one event at each tick. A stream
+    /// without a pace writes `batch` events at a time and yields to other streams in between, like a server that
+    /// decodes requests in batches.
     async fn send_stream(&self, connection: &mut Connection, stream: Stream, include_usage: bool) -> io::Result<()> {
         connection
             .send(

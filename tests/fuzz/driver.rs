@@ -1,4 +1,4 @@
-//! Feeds libFuzzer's inputs to the target that `TOLLGATE_FUZZ_TARGET` names.
+//! Passes libFuzzer's inputs to the fuzz target named by `TOLLGATE_FUZZ_TARGET`.
 
 #![no_main]
 
@@ -9,7 +9,7 @@ use tollgate::fuzz::Target;
 
 static TARGET: LazyLock<Target> = LazyLock::new(|| {
     let name = std::env::var("TOLLGATE_FUZZ_TARGET").expect("TOLLGATE_FUZZ_TARGET is not set");
-    tollgate::fuzz::target(&name).unwrap_or_else(|| panic!("no fuzz target is named {name}"))
+    tollgate::fuzz::target(&name).unwrap_or_else(|| panic!("there is no fuzz target {name}"))
 });
 
 fuzz_target!(|input: &[u8]| (*TARGET)(input));
