@@ -63,7 +63,7 @@ impl Encoding {
     }
 }
 
-/// The error of a content encoding that cannot be decoded, or of several encodings.
+/// An error returned for a content encoding that cannot be decoded, or for several encodings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UnknownEncoding;
 

@@ -1,4 +1,4 @@
-//! The recent successes and failures of a target, for operators whose customers get 502.
+//! Records the last success and the last failure of a target, so that operators can see why customers get 502.
 //!
 //! Each compiled target has its own record, so a change of the endpoint starts a new one. Recording a success costs two
 //! relaxed loads, and a store at most once a second.

@@ -1,6 +1,6 @@
 //! Calls model servers, rewrites requests and answers, and reads the usage that answers report.
 //!
-//! Bytes are forwarded as they arrive, and usage is read from a copy on the side. Bytes that need no change are not
+//! Bytes are forwarded as they arrive, and usage is read from them in passing. Bytes that need no change are not
 //! changed.
 
 pub mod address;
@@ -73,10 +73,10 @@ pub enum Body {
     Demo(demo::Answer),
 }
 
-/// The error of a body that ended early or could not be decoded.
+/// An error returned for a body that ended early or could not be decoded.
 #[derive(Debug)]
 pub enum BodyError {
-    /// The error of the body as the client read it.
+    /// The client's error.
     Body(client::BodyError),
     /// The body does not have the encoding that its head declares.
     Encoding(String),

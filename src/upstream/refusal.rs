@@ -84,7 +84,7 @@ pub struct Said {
     pub message: String,
     /// The server's message, without the credential.
     raw_message: String,
-    /// The paths of the parameters that the server names as such.
+    /// Paths of parameters: every `param`, and every `loc` of a validation error.
     places: Vec<String>,
     /// Every message in the body. Messages may name further parameters.
     texts: Vec<String>,
@@ -182,7 +182,7 @@ impl Said {
     /// Whether the error is about `parameter` of the request with this `body`. A quote from the body does not count.
     pub fn names(&self, parameter: &str, body: &[u8]) -> bool {
         let is_part = |c: char| c.is_alphanumeric() || c == '_';
-        // The steps after an index lie in one of the customer's messages, which can contain any name.
+        // The steps after an index are in one of the customer's messages, which can contain any name.
         let is_index = |step: &str| step.bytes().next().is_some_and(|byte| byte.is_ascii_digit());
         let is_place = |place: &String| {
             place.split(|c| !is_part(c)).take_while(|step| !is_index(step)).any(|step| step == parameter)

@@ -21,7 +21,7 @@ mod tests;
 /// Longest frame, in bytes.
 pub const MAX_FRAME: usize = 16 << 20;
 
-/// The error of a frame that is longer than [`MAX_FRAME`]. The rest of the stream cannot be read.
+/// An error returned for a frame longer than [`MAX_FRAME`]. The rest of the stream cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FrameTooLong;
 

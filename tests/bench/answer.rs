@@ -31,8 +31,8 @@ pub(crate) fn request_body(model: &str, stream: Option<Stream>) -> String {
     format!(
         concat!(
             r#"{{"model":"{}","messages":[{{"role":"system","content":"You are a terse assistant. Answer in "#,
-            r#"one sentence."}},{{"role":"user","content":"Which gate takes a toll of every request, lets the "#,
-            r#"rest of the bytes pass as they are, and still knows in the evening what it took?"}}],"#,
+            r#"one sentence."}},{{"role":"user","content":"What does an API gateway do that a reverse proxy "#,
+            r#"does not, and when would a small team with one server want to use the first one?"}}],"#,
             r#""temperature":0.7{}}}"#
         ),
         model, streaming
@@ -84,8 +84,8 @@ pub(crate) fn json(model: &str) -> String {
     format!(
         concat!(
             r#"{{"id":"chatcmpl-0123456789abcdef","object":"chat.completion","created":1790000000,"model":"{}","#,
-            r#""choices":[{{"index":0,"message":{{"role":"assistant","content":"The one that counts what passed, not "#,
-            r#"what was asked for."}},"logprobs":null,"finish_reason":"stop"}}],"usage":{{"prompt_tokens":{},"#,
+            r#""choices":[{{"index":0,"message":{{"role":"assistant","content":"It checks keys, enforces limits and "#,
+            r#"records token usage."}},"logprobs":null,"finish_reason":"stop"}}],"usage":{{"prompt_tokens":{},"#,
             r#""completion_tokens":{},"total_tokens":{}}},"system_fingerprint":"fp_bench"}}"#
         ),
         model,

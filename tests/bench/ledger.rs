@@ -1,6 +1,6 @@
 //! Measures the cost of the ledger for a request: admission and settlement, including the lock of the group tree.
 //!
-//! Run it by `cargo bench --bench ledger`. The goal is 500 ns for admission and settlement on five CASCADING levels of
+//! Run it with `cargo bench --bench ledger`. The goal is 500 ns for admission and settlement on five CASCADING levels of
 //! four limits. The time includes taking the lock twice and the work under it. It does not include reading the clocks,
 //! looking up the estimates of a slug, and writing the event's record. Finding the limits that apply to a request is
 //! measured separately.
@@ -115,7 +115,7 @@ struct Tree {
     callers: Vec<Caller>,
 }
 
-/// A group whose keys are called, with the limits that apply to its requests.
+/// A group whose keys make requests, with the limits that apply to them.
 struct Caller {
     groups: Vec<Group>,
     path: Vec<GroupId>,

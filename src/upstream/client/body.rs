@@ -28,8 +28,8 @@ pub struct Body {
     pool: Rc<Pool>,
 }
 
-/// The error of a body that did not arrive completely. All data that precedes the error has been returned. `Display`
-/// is for the operator.
+/// An error returned for a body that did not arrive completely. All data that precedes the error has been returned.
+/// `Display` is for the operator.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BodyError {
     /// The connection ended before the body did.

@@ -160,7 +160,7 @@ impl Connection {
         Poll::Ready(Ok(read))
     }
 
-    /// Whether an idle connection can carry another exchange: it is open, and the upstream sent nothing unrequested.
+    /// Whether an idle connection can carry another exchange: it is open, and no unexpected bytes have arrived.
     pub(super) fn is_quiet(&mut self) -> bool {
         // No task needs to be woken: the next exchange polls again with its own task.
         self.buf.is_empty() && self.poll_read(&mut Context::from_waker(Waker::noop())).is_pending()

@@ -6,8 +6,8 @@ use rustix::io::Errno;
 
 use super::origin::Origin;
 
-/// The error of a URL, header name or header value that cannot be sent. `Display` says which; it never shows the value
-/// of a header.
+/// An error returned for a URL, header name or header value that cannot be sent. `Display` says which; it never shows
+/// the value of a header.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InvalidRequest(Cow<'static, str>);
 
@@ -25,8 +25,8 @@ impl fmt::Display for InvalidRequest {
 
 impl std::error::Error for InvalidRequest {}
 
-/// The error of a request for which no head of an answer arrived. `Display` is for the operator: it names the upstream,
-/// never a credential.
+/// An error returned for a request if no head of an answer arrived. `Display` is for the operator: it names the
+/// upstream, never a credential.
 #[derive(Debug)]
 pub struct SendError {
     /// The step at which it failed.

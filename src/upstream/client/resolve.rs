@@ -69,7 +69,7 @@ fn refusal(target: SocketAddr, listeners: &[SocketAddr]) -> Option<Refusal> {
         let reached = |listener: &SocketAddr| reaches(ip, listener.ip().to_canonical());
         listeners.iter().filter(|listener| listener.port() == target.port()).any(reached)
     };
-    // Only one candidate of a local translator's address is right. The others are mostly zeros.
+    // The wrong candidates for a local translator's address are mostly 0.0.0.0, so ignore that address.
     let embedded = embedded.into_iter().filter(|ip| !ip.is_unspecified());
     embedded.map(IpAddr::V4).chain([ip]).find_map(|ip| match ip {
         IpAddr::V4(ip) if ip.is_link_local() => Some(Refusal::LinkLocal),

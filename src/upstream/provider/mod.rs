@@ -1,5 +1,6 @@
 //! The differences between providers: address, authorization scheme, and parameter names. Each provider has a small
-//! file. Other modules do not depend on which provider a target has.
+//! file. Apart from the demo upstream and unsupported providers, the code that calls targets does not check the
+//! provider.
 
 mod baseten;
 pub mod demo;

@@ -47,7 +47,8 @@ impl<'a> Names<'a> {
 
     /// Returns the text as customers may see it, at most [`MAX_MESSAGE`] characters.
     pub(super) fn clean(&self, text: &str) -> String {
-        // Remove the credential before names are replaced or the text is cut, so that no part of it is left.
+        // Remove the credential first and cut the text last. Otherwise a part of the credential or of a name could be
+        // left.
         let text = self.without_credential(head(text));
         let text = self.replace_model(&text);
         let read = AsRead::of(&text);

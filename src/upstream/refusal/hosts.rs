@@ -11,7 +11,8 @@ use super::as_read::runs;
 /// Labels of names that exist only inside a network.
 const LOCAL: [&str; 9] = ["internal", "local", "localdomain", "lan", "svc", "cluster", "intra", "corp", "arpa"];
 
-/// Extensions of source files. A dotted name that ends in one, followed by a colon and a number, is a line of a file.
+/// Extensions of source files. A dotted name that ends in one, followed by a colon and a number, is a line of source
+/// code.
 const SOURCES: [&str; 10] = ["py", "rs", "c", "cc", "cpp", "cu", "h", "js", "ts", "go"];
 
 /// Adds to `hidden` every host in `text`. `own` is the target's, in lower case.
