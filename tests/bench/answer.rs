@@ -32,7 +32,7 @@ pub(crate) fn request_body(model: &str, stream: Option<Stream>) -> String {
         concat!(
             r#"{{"model":"{}","messages":[{{"role":"system","content":"You are a terse assistant. Answer in "#,
             r#"one sentence."}},{{"role":"user","content":"What does an API gateway do that a reverse proxy "#,
-            r#"does not, and when would a small team with one server want to use the first one?"}}],"#,
+            r#"does not, and when should a small team with only one server want to use the first?"}}],"#,
             r#""temperature":0.7{}}}"#
         ),
         model, streaming
