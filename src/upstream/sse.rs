@@ -27,7 +27,7 @@ pub struct FrameTooLong;
 
 impl fmt::Display for FrameTooLong {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "an event of more than {} MiB", MAX_FRAME >> 20)
+        write!(f, "an event is longer than {} MiB", MAX_FRAME >> 20)
     }
 }
 

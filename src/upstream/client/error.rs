@@ -84,9 +84,9 @@ impl fmt::Display for SendError {
             SendErrorKind::Forbidden => "the address is not allowed",
             SendErrorKind::Connect => "cannot connect",
             SendErrorKind::NoFiles => "no file descriptor left for a connection",
-            SendErrorKind::ConnectTimeout => "timed out while connecting",
+            SendErrorKind::ConnectTimeout => "no connection in time",
             SendErrorKind::Tls => "the TLS handshake failed",
-            SendErrorKind::FirstByteTimeout => "timed out while waiting for an answer",
+            SendErrorKind::FirstByteTimeout => "no answer in time",
             SendErrorKind::Closed => "it closed the connection before it answered",
             SendErrorKind::Protocol => "not a valid answer",
         };
