@@ -4,12 +4,12 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { load } from "./support/load.mjs";
 
-const { changesOf } = await load("js/billing/diff.js");
-const { bucketsOf, moment, rangeOf, stepOf, timesOf } = await load("js/billing/range.js");
-const { listOf, written } = await load("js/billing/lists.js");
-const { cell, eventHeader, eventLine } = await load("js/billing/csv.js");
-const { seriesOf } = await load("js/billing/report.js");
-const { ulidTime } = await load("js/billing/ulid.js");
+const { changesOf } = await load("js/audit/diff.js");
+const { bucketsOf, moment, rangeOf, stepOf, timesOf } = await load("js/filters/range.js");
+const { listOf, written } = await load("js/filters/lists.js");
+const { cell, eventHeader, eventLine } = await load("js/events/csv.js");
+const { seriesOf } = await load("js/usage/report.js");
+const { ulidTime } = await load("js/events/ulid.js");
 
 const NOW = Date.parse("2026-03-01T10:30:00Z");
 const range = (address, otherwise = "7d") => timesOf(rangeOf(new URLSearchParams(address), otherwise, NOW));

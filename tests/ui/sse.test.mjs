@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { load } from "./support/load.mjs";
 
-const { SseParser } = await load("js/models/sse.js");
+const { SseParser } = await load("js/playground/sse.js");
 
 const bytesOf = (text) => new TextEncoder().encode(text);
 

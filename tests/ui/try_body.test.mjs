@@ -5,7 +5,7 @@ import { execFileSync } from "node:child_process";
 import { test } from "node:test";
 import { load } from "./support/load.mjs";
 
-const { bodyOf, curl, errorOf, limitsOf, piecesOf, usageOf, vectorsOf } = await load("js/models/try_body.js");
+const { bodyOf, curl, errorOf, limitsOf, piecesOf, usageOf, vectorsOf } = await load("js/playground/try_body.js");
 
 const ASKED = {
   route: "/v1/chat/completions", model: "a/b", system: "", messages: [], text: "Hi", temperature: null, max_tokens: null, stream: false,

@@ -1,11 +1,11 @@
 // Who changed what, the newest first.
 
 import { api } from "../api.js";
-import { auditItem } from "../billing/audit_item.js";
-import { ACTIONS, actionWords } from "../billing/audit_words.js";
-import { addressQuery, filterBar } from "../billing/filters.js";
-import { MOMENT_RANGES, rangeOf, timesOf } from "../billing/range.js";
+import { auditItem } from "../audit/item.js";
+import { ACTIONS, actionWords } from "../audit/words.js";
 import { fill, h } from "../dom.js";
+import { addressQuery, filterBar } from "../filters/bar.js";
+import { MOMENT_RANGES, rangeOf, timesOf } from "../filters/range.js";
 import { button, linkButton } from "../ui/button.js";
 import { field, select } from "../ui/form.js";
 import { notice } from "../ui/notice.js";

@@ -1,13 +1,13 @@
 // What was billed, event by event, the newest first.
 
 import { api } from "../api.js";
-import { addressQuery, filterBar } from "../billing/filters.js";
-import { findEvent, showEvent, showMissing } from "../billing/event_panel.js";
-import { CSV_MOST, saveEvents } from "../billing/events_csv.js";
-import { filtersOf, isFiltered } from "../billing/lists.js";
-import { MOMENT_RANGES, rangeOf, timesOf } from "../billing/range.js";
 import { fill, h } from "../dom.js";
+import { findEvent, showEvent, showMissing } from "../events/panel.js";
+import { CSV_MOST, saveEvents } from "../events/save.js";
 import { every } from "../every.js";
+import { addressQuery, filterBar } from "../filters/bar.js";
+import { filtersOf, isFiltered } from "../filters/lists.js";
+import { MOMENT_RANGES, rangeOf, timesOf } from "../filters/range.js";
 import { int, milliseconds, money, plural } from "../format.js";
 import { link } from "../router.js";
 import { may } from "../session.js";

@@ -3,12 +3,12 @@
 import { ApiError, api } from "../api.js";
 import { fill, h } from "../dom.js";
 import { groupName } from "../format.js";
-import { groupPicker } from "../models/group_picker.js";
-import { madeEvent } from "../models/made_event.js";
-import { outcomePanel } from "../models/outcome.js";
-import { refusalView, transcript } from "../models/transcript.js";
-import { ROUTES, bodyOf, curl } from "../models/try_body.js";
-import { tryCall } from "../models/try_call.js";
+import { groupPicker } from "../playground/group_picker.js";
+import { madeEvent } from "../playground/made_event.js";
+import { outcomePanel } from "../playground/outcome.js";
+import { refusalView, transcript } from "../playground/transcript.js";
+import { ROUTES, bodyOf, curl } from "../playground/try_body.js";
+import { tryCall } from "../playground/try_call.js";
 import { link } from "../router.js";
 import { about } from "../session.js";
 import { button, linkButton } from "../ui/button.js";
@@ -19,8 +19,8 @@ import { card, empty, page, section } from "../ui/page.js";
 
 /** @import * as T from "../api_types.js" */
 /** @import { Context } from "../router.js" */
-/** @import { Message, Route } from "../models/try_body.js" */
-/** @import { Outcome } from "../models/try_call.js" */
+/** @import { Message, Route } from "../playground/try_body.js" */
+/** @import { Outcome } from "../playground/try_call.js" */
 
 /** @typedef {{id: string, name: string, models: string[]}} Chosen */
 

@@ -1,12 +1,12 @@
 // The gateway itself: how it is, who runs it, keeping it safe, talking to it.
 
-import { apiPart } from "../billing/api_part.js";
-import { backupPart } from "../billing/backup.js";
-import { operatorsPart } from "../billing/operators.js";
-import { registrationPart } from "../billing/registration.js";
-import { statusPart } from "../billing/status.js";
 import { link } from "../router.js";
 import { may } from "../session.js";
+import { apiPart } from "../settings/api_part.js";
+import { backupPart } from "../settings/backup.js";
+import { operatorsPart } from "../settings/operators.js";
+import { registrationPart } from "../settings/registration.js";
+import { statusPart } from "../settings/status.js";
 import { page } from "../ui/page.js";
 import { tabs } from "../ui/tabs.js";
 

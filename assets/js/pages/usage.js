@@ -1,12 +1,10 @@
 // What was used and what it cost, by group, model or key: its course over time, and the sums.
 
 import { api, queryString } from "../api.js";
-import { addressQuery, filterBar } from "../billing/filters.js";
-import { filtersOf, isFiltered } from "../billing/lists.js";
-import { DAY_RANGES, bucketsOf, rangeOf, rangeQuery, stepOf, timesOf } from "../billing/range.js";
-import { COLUMNS, identity, ranked, seriesOf } from "../billing/report.js";
-import { metricFormat, metrics, sumsList, usageTable } from "../billing/usage_view.js";
 import { fill, h } from "../dom.js";
+import { addressQuery, filterBar } from "../filters/bar.js";
+import { filtersOf, isFiltered } from "../filters/lists.js";
+import { DAY_RANGES, bucketsOf, rangeOf, rangeQuery, stepOf, timesOf } from "../filters/range.js";
 import { may } from "../session.js";
 import { button, linkButton } from "../ui/button.js";
 import { chart } from "../ui/chart.js";
@@ -14,10 +12,12 @@ import { field, select } from "../ui/form.js";
 import { icon } from "../ui/icon.js";
 import { notice } from "../ui/notice.js";
 import { empty, page } from "../ui/page.js";
+import { COLUMNS, identity, ranked, seriesOf } from "../usage/report.js";
+import { metricFormat, metrics, sumsList, usageTable } from "../usage/view.js";
 
 /** @import * as T from "../api_types.js" */
 /** @import { Context } from "../router.js" */
-/** @import { By, Metric } from "../billing/report.js" */
+/** @import { By, Metric } from "../usage/report.js" */
 
 const OTHERWISE = "7d";
 const SERIES = 5;

@@ -1,9 +1,6 @@
 // One webhook: how it is doing, what was sent lately, what could not be delivered.
 
 import { api } from "../api.js";
-import { deadLetters } from "../billing/dead_letters.js";
-import { deleteWebhook, editWebhook, rotateSecret } from "../billing/webhook_dialogs.js";
-import { hostOf, sentenceOf, stateOf } from "../billing/webhook_words.js";
 import { fill, h } from "../dom.js";
 import { every } from "../every.js";
 import { int, milliseconds, plural, utc, when } from "../format.js";
@@ -13,6 +10,9 @@ import { notice } from "../ui/notice.js";
 import { card, facts, page, section } from "../ui/page.js";
 import { table } from "../ui/table.js";
 import { toast } from "../ui/toast.js";
+import { deadLetters } from "../webhooks/dead_letters.js";
+import { deleteWebhook, editWebhook, rotateSecret } from "../webhooks/dialogs.js";
+import { hostOf, sentenceOf, stateOf } from "../webhooks/words.js";
 
 /** @import * as T from "../api_types.js" */
 /** @import { Context } from "../router.js" */

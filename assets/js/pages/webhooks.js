@@ -1,8 +1,6 @@
 // Who is told of billing events.
 
 import { all, api } from "../api.js";
-import { newWebhook } from "../billing/webhook_dialogs.js";
-import { delayText, hostOf, stateOf } from "../billing/webhook_words.js";
 import { fill, h } from "../dom.js";
 import { when } from "../format.js";
 import { watch } from "../live.js";
@@ -10,6 +8,8 @@ import { state } from "../ui/badge.js";
 import { button } from "../ui/button.js";
 import { empty, page } from "../ui/page.js";
 import { table } from "../ui/table.js";
+import { newWebhook } from "../webhooks/dialogs.js";
+import { delayText, hostOf, stateOf } from "../webhooks/words.js";
 
 /** @import * as T from "../api_types.js" */
 /** @import { Context } from "../router.js" */

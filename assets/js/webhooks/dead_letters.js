@@ -10,7 +10,7 @@ import { button } from "../ui/button.js";
 import { section } from "../ui/page.js";
 import { table } from "../ui/table.js";
 import { toast } from "../ui/toast.js";
-import { redeliverAll } from "./webhook_dialogs.js";
+import { redeliverAll } from "./dialogs.js";
 
 /** @import * as T from "../api_types.js" */
 

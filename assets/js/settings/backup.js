@@ -2,13 +2,13 @@
 
 import { api } from "../api.js";
 import { h } from "../dom.js";
+import { save } from "../events/save.js";
 import { bytes, percent } from "../format.js";
 import { button } from "../ui/button.js";
 import { snippet } from "../ui/copy.js";
 import { notice } from "../ui/notice.js";
 import { section } from "../ui/page.js";
 import { toast } from "../ui/toast.js";
-import { save } from "./events_csv.js";
 
 export function backupPart() {
   const progress = h("p", { class: "hint progress", role: "status" });

@@ -1,11 +1,11 @@
 // How the usage page shows its figures: the sums, the table, and each metric's way of writing numbers.
 
 import { h } from "../dom.js";
+import { written } from "../filters/lists.js";
 import { compact, int, money, moneys, percent } from "../format.js";
 import { link } from "../router.js";
 import { may } from "../session.js";
 import { table } from "../ui/table.js";
-import { written } from "./lists.js";
 import { nameOf, tokensOf } from "./report.js";
 
 /** @import * as T from "../api_types.js" */

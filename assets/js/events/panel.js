@@ -2,6 +2,7 @@
 
 import { api } from "../api.js";
 import { h } from "../dom.js";
+import { written } from "../filters/lists.js";
 import { int, milliseconds, money, utc } from "../format.js";
 import { link } from "../router.js";
 import { may } from "../session.js";
@@ -9,7 +10,6 @@ import { linkButton } from "../ui/button.js";
 import { copyButton } from "../ui/copy.js";
 import { dialog } from "../ui/dialog.js";
 import { facts } from "../ui/page.js";
-import { written } from "./lists.js";
 import { ulidTime } from "./ulid.js";
 
 /** @import * as T from "../api_types.js" */

@@ -6,8 +6,8 @@ import { utc, when } from "../format.js";
 import { badge } from "../ui/badge.js";
 import { copyButton } from "../ui/copy.js";
 import { icon } from "../ui/icon.js";
-import { actionWords, objectWords, placeOf, subjectOf, verbOf } from "./audit_words.js";
 import { changesOf } from "./diff.js";
+import { actionWords, objectWords, placeOf, subjectOf, verbOf } from "./words.js";
 
 /** @import * as T from "../api_types.js" */
 
