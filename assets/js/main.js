@@ -8,6 +8,7 @@ import { ApiError, loaded, onSignedOut } from "./api.js";
 import { fill, h } from "./dom.js";
 import { onSessionEnded } from "./live.js";
 import { match, parse, setQuery } from "./router.js";
+import { routes } from "./routes.js";
 import { forgetSession, loadSession, may, session } from "./session.js";
 import { shell } from "./shell.js";
 import { signIn } from "./sign_in.js";
@@ -51,7 +52,7 @@ async function showPage(moveFocus) {
   leaving.abort();
   leaving = new AbortController();
   const { signal } = leaving;
-  const found = match(path === "/" && !may("metrics") ? (may("keys") ? "/groups" : "/settings") : path);
+  const found = match(routes, path === "/" && !may("metrics") ? (may("keys") ? "/groups" : "/settings") : path);
   const main = frame.main;
   main.setAttribute("aria-busy", "true");
   frame.select(found?.route.section ?? "");

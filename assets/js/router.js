@@ -1,6 +1,6 @@
 // Which page is shown, by the address behind `#`. The server knows nothing of it, so a link works as it is pasted.
 
-import { routes } from "./routes.js";
+/** @import { Scope } from "./session.js" */
 
 /**
  * What a page is given.
@@ -19,6 +19,12 @@ import { routes } from "./routes.js";
  */
 
 /** @typedef {(context: Context) => Promise<Page> | Page} MakePage */
+
+/**
+ * Where a page is, its place in the navigation, and who may see it. `path` may have parts such as `:id`.
+ *
+ * @typedef {{path: string, section: string, scope: Scope, load: () => Promise<{default: MakePage}>}} Route
+ */
 
 /** @param {string} hash */
 export function parse(hash) {
@@ -46,8 +52,13 @@ export function go(path, query) {
   location.hash = link(path, query);
 }
 
-/** @param {string} path */
-export function match(path) {
+/**
+ * The first route that fits a path, with the values of its parts.
+ *
+ * @param {Route[]} routes
+ * @param {string} path
+ */
+export function match(routes, path) {
   const parts = path.split("/").filter(Boolean);
   for (const route of routes) {
     const wanted = route.path.split("/").filter(Boolean);

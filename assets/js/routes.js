@@ -1,9 +1,7 @@
 // Every page: where it is, what it is called in the navigation, and who may see it.
 
-/** @import { MakePage } from "./router.js" */
+/** @import { Route } from "./router.js" */
 /** @import { Scope } from "./session.js" */
-
-/** @typedef {{path: string, section: string, scope: Scope, load: () => Promise<{default: MakePage}>}} Route */
 
 /** @type {Route[]} */
 export const routes = [

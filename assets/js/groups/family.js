@@ -5,6 +5,13 @@ import { groupName } from "../format.js";
 import { buildTree, subtree } from "./tree.js";
 
 /** @import * as T from "../api_types.js" */
+/** @import { Context } from "../router.js" */
+
+/**
+ * What a tab of a group's page is given. `group()` is the group as it is now; `update` tells the page that it has changed.
+ *
+ * @typedef {{group: () => T.Group, ancestors: T.Group[], update: (group: T.Group) => void, context: Context}} Tab
+ */
 
 const AT_ONCE = 6;
 

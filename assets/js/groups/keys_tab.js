@@ -15,7 +15,7 @@ import { editKey, mintKey } from "./key_dialogs.js";
 import { register } from "./register.js";
 
 /** @import * as T from "../api_types.js" */
-/** @import { Tab } from "../pages/group.js" */
+/** @import { Tab } from "./family.js" */
 
 /** @param {Tab} tab */
 export default async function keysTab({ group }) {

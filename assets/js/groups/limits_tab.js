@@ -13,7 +13,7 @@ import { modelsEditor } from "./models_editor.js";
 import { guardUnsaved } from "./unsaved.js";
 
 /** @import * as T from "../api_types.js" */
-/** @import { Tab } from "../pages/group.js" */
+/** @import { Tab } from "./family.js" */
 
 /** @param {Tab} tab */
 export default async function limitsTab({ group, ancestors, update, context }) {

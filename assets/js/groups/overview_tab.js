@@ -14,7 +14,7 @@ import { groupAddress, namesOf, shortName } from "./family.js";
 import { MAX_LEVELS } from "./limits.js";
 
 /** @import * as T from "../api_types.js" */
-/** @import { Tab } from "../pages/group.js" */
+/** @import { Tab } from "./family.js" */
 
 /** @param {Tab} tab */
 export default async function overviewTab({ group, ancestors }) {

@@ -17,7 +17,7 @@ import { amount } from "./limits.js";
 import { askedOf, otherReasons, placeOf, tokensAt, verdict } from "./why.js";
 
 /** @import * as T from "../api_types.js" */
-/** @import { Tab } from "../pages/group.js" */
+/** @import { Tab } from "./family.js" */
 
 const REFRESH_MS = 2000;
 const DAY_MS = 86_400_000;

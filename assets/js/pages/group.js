@@ -14,12 +14,7 @@ import { tabs } from "../ui/tabs.js";
 /** @import * as T from "../api_types.js" */
 /** @import { Context } from "../router.js" */
 /** @import { Child } from "../dom.js" */
-
-/**
- * What a tab is given. `group()` is the group as it is now; `update` tells the page that it has changed.
- *
- * @typedef {{group: () => T.Group, ancestors: T.Group[], update: (group: T.Group) => void, context: Context}} Tab
- */
+/** @import { Tab } from "../groups/family.js" */
 
 /** @typedef {() => Promise<{default: (tab: Tab) => Promise<HTMLElement>}>} LoadTab */
 /** @type {{name: string, label: string, allowed: () => boolean, load: LoadTab}[]} */
