@@ -1,34 +1,26 @@
 // A call as a customer of a group makes it, on the real path: limited, metered and billed like any other.
 
-import { ApiError, api } from "../api.js";
+import { api } from "../api.js";
 import { fill, h } from "../dom.js";
 import { groupName } from "../format.js";
+import { conversation } from "../playground/conversation.js";
+import { callFields } from "../playground/fields.js";
 import { groupPicker } from "../playground/group_picker.js";
-import { madeEvent } from "../playground/made_event.js";
 import { outcomePanel } from "../playground/outcome.js";
-import { refusalView, transcript } from "../playground/transcript.js";
-import { ROUTES, bodyOf, curl } from "../playground/try_body.js";
-import { tryCall } from "../playground/try_call.js";
-import { link } from "../router.js";
+import { ROUTES, curl } from "../playground/try_body.js";
 import { about } from "../session.js";
-import { button, linkButton } from "../ui/button.js";
+import { linkButton } from "../ui/button.js";
 import { snippet } from "../ui/copy.js";
-import { checkbox, field, form, numberInput, select, settled, textArea } from "../ui/form.js";
+import { field, form, settled } from "../ui/form.js";
 import { notice } from "../ui/notice.js";
 import { card, empty, page, section } from "../ui/page.js";
 
 /** @import * as T from "../api_types.js" */
+/** @import { CallFields } from "../playground/fields.js" */
 /** @import { Context } from "../router.js" */
-/** @import { Message, Route } from "../playground/try_body.js" */
-/** @import { Outcome } from "../playground/try_call.js" */
 
 /** @typedef {{id: string, name: string, models: string[]}} Chosen */
-
-const WORDS = /** @type {const} */ ({
-  "/v1/chat/completions": "Message",
-  "/v1/completions": "Prompt",
-  "/v1/embeddings": "Text",
-});
+/** @typedef {ReturnType<typeof conversation>} Conversation */
 
 const HEAD = { heading: "Playground", lead: "Call a model as one of your groups would, and see what it takes." };
 
@@ -40,110 +32,34 @@ export default async function playground({ query, signal, setQuery }) {
   const slugWanted = query.get("slug") ?? "";
   let chosen = await firstGroup(tree.items, query.get("group"), slugWanted);
 
-  /** What was said before. @type {Message[]} */
-  let messages = [];
-  /** @type {AbortController | null} */
-  let running = null;
-
-  const model = select([]);
-  const route = select(ROUTES, { value: ROUTES.find(([of]) => of === query.get("route"))?.[0] ?? ROUTES[0]?.[0] });
-  const system = textArea({ rows: 1 });
-  const text = textArea({ rows: 3 });
-  const raw = textArea({ rows: 12, class: "input code", spellcheck: "false" });
-  const temperature = numberInput({ inputmode: "decimal", placeholder: "default" });
-  const max = numberInput({ placeholder: "default" });
-  const stream = checkbox({ label: "Stream", name: "stream", checked: true, onchange: () => changed() });
-  const asJson = checkbox({ label: "Edit the body as JSON", name: "raw", onchange: () => toggleRaw() });
-  const box = (/** @type {HTMLElement} */ of) => /** @type {HTMLInputElement} */ (of.querySelector("input"));
-
-  const log = transcript();
-  const outcome = outcomePanel();
-  const billed = h("bdi");
-  const code = h("div");
-  const textField = field({ label: "Message", name: "text", input: text });
-  const rawField = field({
-    label: "Body", name: "body", input: raw, hint: "Group and route are those above; the model is the body's own.",
-  });
-  const systemField = field({ label: "System prompt", name: "system", input: system, optional: true });
-  const stop = button({ label: "Stop", icon: "stop", props: { disabled: true }, press: () => running?.abort() });
-  const fresh = button({
-    label: "New conversation", kind: "quiet",
-    press: () => {
-      forget();
+  const fields = callFields({
+    route: query.get("route"),
+    said: () => call.messages(),
+    retargeted: () => {
+      call.retarget();
       changed();
-      text.focus();
     },
+    changed: () => changed(),
+    typed: () => code.show(),
   });
-  const options = h("div", { class: "try-options" },
-    field({ label: "Temperature", name: "temperature", input: temperature }),
-    field({ label: "Maximum tokens", name: "max_tokens", input: max }), stream);
+  const outcome = outcomePanel();
+  const call = conversation({ fields, outcome, signal, changed: () => changed() });
+  const code = sameCall(fields, call);
+  const billed = h("bdi");
 
-  const routeNow = () => /** @type {Route} */ (route.value);
-  const isRaw = () => box(asJson).checked;
-  /** @param {string} name @param {HTMLInputElement} input */
-  const figure = (name, input) => {
-    const typed = input.value.trim().replace(",", ".");
-    const value = Number(typed);
-    if (typed && !Number.isFinite(value)) {
-      throw new ApiError(0, "", `${name}: It must be a number, or empty for the server's own.`);
-    }
-    return typed ? value : null;
-  };
-  const formBody = () => bodyOf({
-    route: routeNow(), model: model.value, system: system.value, messages, text: text.value,
-    temperature: figure("temperature", temperature), max_tokens: figure("max_tokens", max), stream: box(stream).checked,
-  });
-  const rawBody = () => {
-    try {
-      return JSON.parse(raw.value);
-    } catch (error) {
-      throw new ApiError(0, "", `body: It is no JSON: ${error instanceof Error ? error.message : error}`);
-    }
-  };
-
-  /** What was sent last, shown until something else is typed. @type {unknown} */
-  let sent = null;
-  const showCode = settled(() => {
-    try {
-      const body = isRaw() ? rawBody() : !text.value && sent ? sent : formBody();
-      fill(code, snippet({ label: "As curl", text: curl({ url: about().inference_url, route: route.value, body }) }));
-    } catch {
-      // It is shown again once it can be read.
-    }
-  }, 150);
-  /** A call that still runs belongs to what was said before. */
-  const forget = () => {
-    running?.abort();
-    messages = [];
-    sent = null;
-    log.clear();
-  };
   const changed = () => {
-    const isChat = routeNow() === "/v1/chat/completions";
-    fill(textField.querySelector("label") ?? textField, WORDS[routeNow()]);
-    systemField.hidden = !isChat || isRaw();
-    textField.hidden = isRaw();
-    rawField.hidden = !isRaw();
-    options.hidden = isRaw() || routeNow() === "/v1/embeddings";
-    fresh.hidden = messages.length === 0;
+    fields.arrange();
+    call.arrange();
     fill(billed, h("strong", null, chosen ? short(chosen.name) : "the group that you pick"));
-    log.hint(chosen
-      ? ["What ", model.value || "the model", " answers to ", h("bdi", null, short(chosen.name)), " is shown here."]
+    call.log.hint(chosen
+      ? ["What ", fields.model() || "the model", " answers to ", h("bdi", null, short(chosen.name)), " is shown here."]
       : "Pick a group.");
-    const other = route.value === ROUTES[0]?.[0] ? null : route.value;
-    setQuery({ group: chosen?.id, slug: model.value, route: other }, { replace: true });
-    showCode();
-  };
-  const toggleRaw = () => {
-    if (isRaw()) raw.value = JSON.stringify(formBody(), null, 2);
-    changed();
-    (isRaw() ? raw : text).focus();
+    const other = fields.route() === ROUTES[0]?.[0] ? null : fields.route();
+    setQuery({ group: chosen?.id, slug: fields.model(), route: other }, { replace: true });
+    code.show();
   };
   const showModels = (/** @type {string} */ wanted) => {
-    const models = chosen?.models ?? [];
-    fill(model, models.map((slug) => h("option", { value: slug }, slug)),
-      models.length === 0 && h("option", { value: "" }, chosen ? "This group has no model" : "–"));
-    model.value = models.includes(wanted) ? wanted : models[0] ?? "";
+    fields.offer(chosen?.models ?? [], wanted, chosen ? "This group has no model" : "–");
     changed();
   };
   const picker = groupPicker({
@@ -152,67 +68,27 @@ export default async function playground({ query, signal, setQuery }) {
       const picked = await groupOf(tree.items, id);
       if (signal.aborted) return;
       chosen = picked;
-      forget();
-      showModels(model.value);
+      call.forget();
+      showModels(fields.model());
     },
   });
 
-  const run = async () => {
-    if (!chosen) throw new ApiError(0, "", "group: Pick a group: it is billed for the call.");
-    if (!model.value && !isRaw()) throw new ApiError(0, "", "slug: This group has no model. Give it one first.");
-    if (!isRaw() && !text.value.trim()) throw new ApiError(0, "", "text: Write something first.");
-    const body = isRaw() ? rawBody() : formBody();
-    const { id: group } = chosen;
-    sent = body;
-    const said = messages;
-    const asked = isRaw() ? raw.value : text.value;
-    const isChat = routeNow() === "/v1/chat/completions" && !isRaw();
-    const stopping = new AbortController();
-    running = stopping;
-    stop.disabled = false;
-    log.ask(isRaw() ? "Body" : WORDS[routeNow()], asked);
-    const answer = log.answer();
-    if (isChat) text.value = "";
-    outcome.start();
-    const ended = await tryCall({
-      group, route: route.value, body, signal: AbortSignal.any([signal, stopping.signal]),
-      head: outcome.head, piece: answer.add,
-    });
-    running = null;
-    if (signal.aborted) return;
-    if (document.activeElement === stop) (isRaw() ? raw : text).focus();
-    stop.disabled = true;
-    answer.end(endOf(ended, group, model.value));
-    outcome.ended(ended);
-    const told = answer.text();
-    if (isChat && told) said.push({ role: "user", content: asked }, { role: "assistant", content: told });
-    // What was refused can be sent again.
-    else if (isChat && said === messages && !text.value) text.value = asked;
-    changed();
-    void showEvent(ended, group);
-  };
+  const made = callForm({ picker, billed, fields, call, send: () => call.run(chosen?.id) });
+  showModels(slugWanted);
+  return page(HEAD, h("div", { class: "playground" },
+    card(made), card(outcome.element), section({ heading: "The same call by a customer" }, code.element)));
+}
 
-  const showEvent = async (/** @type {Outcome} */ ended, /** @type {string} */ group) => {
-    const { head } = ended;
-    const requestId = head?.headers.get("x-request-id");
-    if (!head || !requestId) return outcome.tell("It ended before an answer began: its request id is not known here.");
-    if (head.status >= 400) return outcome.tell("None: what is refused or fails is not billed.");
-    outcome.tell("Looking for it…");
-    const made = await madeEvent({ requestId, group, date: head.headers.get("date"), signal }).catch(() => null);
-    if (signal.aborted || running) return;
-    if (made) outcome.event(made, ended);
-    else {
-      const all = link("/events", { api_keys: "playground" });
-      outcome.tell(["It was not found. ", h("a", { href: all }, "All events of the playground")]);
-    }
-  };
-
+/**
+ * @param {{picker: HTMLElement, billed: HTMLElement, fields: CallFields, call: Conversation,
+ *   send: () => Promise<unknown>}} parts
+ */
+function callForm({ picker, billed, fields: { elements }, call, send }) {
   const keys = h("span", { class: "hint" }, h("kbd", null, "Ctrl"), " ", h("kbd", null, "Enter"), " sends");
-  const made = form({ submit: "Send", send: run, extra: [stop, fresh, keys] },
-    systemField, log.element, textField, rawField, options, asJson);
-  made.prepend(h("div", { class: "try-target" }, picker,
-    field({ label: "Model", name: "slug", input: model }), field({ label: "Route", name: "route", input: route })),
-  notice("info", "This is a real call: it is metered and billed to ", billed, "."));
+  const made = form({ submit: "Send", send, extra: [call.stop, call.fresh, keys] },
+    elements.system, call.log.element, elements.body);
+  made.prepend(h("div", { class: "try-target" }, picker, elements.target),
+    notice("info", "This is a real call: it is metered and billed to ", billed, "."));
   made.addEventListener("keydown", (event) => {
     if (event.key !== "Enter") return;
     const isMeant = event.ctrlKey || event.metaKey;
@@ -220,35 +96,31 @@ export default async function playground({ query, signal, setQuery }) {
     if (isMeant || event.target instanceof HTMLInputElement) event.preventDefault();
     if (isMeant) made.requestSubmit();
   });
-  for (const input of [model, route]) {
-    input.addEventListener("change", () => {
-      sent = null;
-      changed();
-    });
-  }
-  for (const input of [system, text, raw, temperature, max]) input.addEventListener("input", showCode);
+  return made;
+}
 
-  showModels(slugWanted);
-  return page(HEAD, h("div", { class: "playground" },
-    card(made), card(outcome.element), section({ heading: "The same call by a customer" }, code)));
+/**
+ * The call as curl: as it is written, else as it was sent last.
+ *
+ * @param {CallFields} fields
+ * @param {Conversation} call
+ */
+function sameCall(fields, call) {
+  const element = h("div");
+  const show = settled(() => {
+    try {
+      const body = fields.isRaw() || fields.text() || !call.sent() ? fields.body() : call.sent();
+      const text = curl({ url: about().inference_url, route: fields.route(), body });
+      fill(element, snippet({ label: "As curl", text }));
+    } catch {
+      // It is shown again once it can be read.
+    }
+  }, 150);
+  return { element, show };
 }
 
 /** A name may be longer than what stands around it. @param {string} name */
 const short = (name) => ([...name].length > 60 ? `${[...name].slice(0, 59).join("")}…` : name);
-
-/** How it ended, if there is something to say. @param {Outcome} ended @param {string} group @param {string} slug */
-function endOf({ head, error, stopped }, group, slug) {
-  if (stopped) return h("p", { class: "hint" }, "Stopped.");
-  if (!error) return null;
-  const status = head?.status ?? 0;
-  const of = encodeURIComponent(group);
-  return refusalView({
-    ...error, status: status >= 400 ? status : 0, retryAfter: head?.headers.get("retry-after") ?? null,
-    more: status === 429
-      ? h("a", { href: link(`/groups/${of}/why`, { slug }) }, "Why was this refused?")
-      : status === 403 && h("a", { href: `#/groups/${of}` }, "Look at the group"),
-  });
-}
 
 /** @param {T.TreeGroup[]} groups @param {string} id @returns {Promise<Chosen>} */
 async function groupOf(groups, id) {

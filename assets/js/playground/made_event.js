@@ -1,18 +1,43 @@
 // The billing event that a call made.
 
 import { api } from "../api.js";
+import { h } from "../dom.js";
+import { link } from "../router.js";
 
 /** @import { BillingEvent } from "../api_types.js" */
+/** @import { OutcomePanel } from "./outcome.js" */
+/** @import { Outcome } from "./try_call.js" */
 
 /** It is there the moment the answer ended; a call that was stopped takes a little longer. */
 const WAITS_MS = [0, 150, 300, 600, 1000, 2000, 3000, 5000];
+
+/**
+ * Looks for the event, and shows it or says why there is none.
+ *
+ * @param {{outcome: OutcomePanel, ended: Outcome, group: string, signal: AbortSignal, isOver: () => boolean}} call
+ *   `isOver` says whether nobody waits for it any more
+ */
+export async function showMadeEvent({ outcome, ended, group, signal, isOver }) {
+  const { head } = ended;
+  const requestId = head?.headers.get("x-request-id");
+  if (!head || !requestId) return outcome.tell("It ended before an answer began: its request id is not known here.");
+  if (head.status >= 400) return outcome.tell("None: what is refused or fails is not billed.");
+  outcome.tell("Looking for it…");
+  const made = await madeEvent({ requestId, group, date: head.headers.get("date"), signal }).catch(() => null);
+  if (isOver()) return;
+  if (made) outcome.event(made, ended);
+  else {
+    const all = link("/events", { api_keys: "playground" });
+    outcome.tell(["It was not found. ", h("a", { href: all }, "All events of the playground")]);
+  }
+}
 
 /**
  * @param {{requestId: string, group: string, date: string | null, signal: AbortSignal}} call `date` is the answer's,
  *   by the gateway's clock
  * @returns {Promise<BillingEvent | null>}
  */
-export async function madeEvent({ requestId, group, date, signal }) {
+async function madeEvent({ requestId, group, date, signal }) {
   const answered = date ? Date.parse(date) : NaN;
   const since = Number.isNaN(answered) ? Date.now() - 3_600_000 : answered - 5000;
   for (const wait of WAITS_MS) {

@@ -14,6 +14,8 @@ import { limitsOf } from "./try_body.js";
 
 const FIGURES = /** @type {const} */ (["Status", "Request id", "First token", "Duration", "Speed", "Tokens"]);
 
+/** @typedef {ReturnType<typeof outcomePanel>} OutcomePanel */
+
 export function outcomePanel() {
   const figures = Object.fromEntries(FIGURES.map((name) => [name, h("span", { class: "number" }, "–")]));
   const put = (/** @type {typeof FIGURES[number]} */ name, /** @type {Child} */ value) => {

@@ -1,11 +1,13 @@
 // The conversation: what was asked, and the answers as they grow.
 
 import { fill, h } from "../dom.js";
+import { link } from "../router.js";
 import { badge } from "../ui/badge.js";
 import { growingText } from "./growing_text.js";
 
 /** @import { Child } from "../dom.js" */
 /** @import { Piece } from "./try_body.js" */
+/** @import { Outcome } from "./try_call.js" */
 
 /** Nearer to its end than this (px), the view stays there as text comes. */
 const NEAR = 48;
@@ -77,12 +79,26 @@ export function transcript() {
   };
 }
 
+/** How a call ended, if there is something to say. @param {Outcome} ended @param {string} group @param {string} slug */
+export function endView({ head, error, stopped }, group, slug) {
+  if (stopped) return h("p", { class: "hint" }, "Stopped.");
+  if (!error) return null;
+  const status = head?.status ?? 0;
+  const of = encodeURIComponent(group);
+  return refusalView({
+    ...error, status: status >= 400 ? status : 0, retryAfter: head?.headers.get("retry-after") ?? null,
+    more: status === 429
+      ? h("a", { href: link(`/groups/${of}/why`, { slug }) }, "Why was this refused?")
+      : status === 403 && h("a", { href: `#/groups/${of}` }, "Look at the group"),
+  });
+}
+
 /**
  * A refusal as the customer sees it.
  *
  * @param {{status: number, code: string, message: string, retryAfter: string | null, more: Child}} refusal
  */
-export const refusalView = ({ status, code, message, retryAfter, more }) =>
+const refusalView = ({ status, code, message, retryAfter, more }) =>
   h("div", { class: "refusal", role: "alert" },
     h("p", { class: "row" }, status > 0 && badge("bad", String(status)), code && h("code", null, code),
       retryAfter && h("span", { class: "hint" }, `Retry-After: ${retryAfter} s`)),

@@ -115,6 +115,8 @@ assets! {
     "js/pages/usage.js",
     "js/pages/webhook.js",
     "js/pages/webhooks.js",
+    "js/playground/conversation.js",
+    "js/playground/fields.js",
     "js/playground/group_picker.js",
     "js/playground/growing_text.js",
     "js/playground/made_event.js",

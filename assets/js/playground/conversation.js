@@ -1,0 +1,88 @@
+// Calls, one after the other, each with what was said before it.
+
+import { ApiError } from "../api.js";
+import { button } from "../ui/button.js";
+import { showMadeEvent } from "./made_event.js";
+import { endView, transcript } from "./transcript.js";
+import { tryCall } from "./try_call.js";
+
+/** @import { CallFields } from "./fields.js" */
+/** @import { OutcomePanel } from "./outcome.js" */
+/** @import { Message } from "./try_body.js" */
+
+/**
+ * @param {{fields: CallFields, outcome: OutcomePanel, signal: AbortSignal, changed: () => void}} options `changed` is
+ *   called when a call has ended, and when a new conversation begins
+ */
+export function conversation({ fields, outcome, signal, changed }) {
+  /** What was said before. @type {Message[]} */
+  let messages = [];
+  /** The body that was sent last. @type {unknown} */
+  let sent = null;
+  /** @type {AbortController | null} */
+  let running = null;
+
+  const log = transcript();
+  const stop = button({ label: "Stop", icon: "stop", props: { disabled: true }, press: () => running?.abort() });
+  const fresh = button({
+    label: "New conversation", kind: "quiet",
+    press: () => {
+      forget();
+      changed();
+      fields.focus();
+    },
+  });
+
+  /** A call that still runs belongs to what was said before. */
+  const forget = () => {
+    running?.abort();
+    messages = [];
+    sent = null;
+    log.clear();
+  };
+
+  /** @param {string | undefined} group its id */
+  const run = async (group) => {
+    if (!group) throw new ApiError(0, "", "group: Pick a group: it is billed for the call.");
+    fields.check();
+    const [body, isChat, { label, text: asked }] = [fields.body(), fields.isChat(), fields.asked()];
+    const said = messages;
+    const stopping = new AbortController();
+    sent = body;
+    running = stopping;
+    stop.disabled = false;
+    log.ask(label, asked);
+    const answer = log.answer();
+    if (isChat) fields.write("");
+    outcome.start();
+    const ended = await tryCall({
+      group, route: fields.route(), body, signal: AbortSignal.any([signal, stopping.signal]),
+      head: outcome.head, piece: answer.add,
+    });
+    running = null;
+    if (signal.aborted) return;
+    if (document.activeElement === stop) fields.focus();
+    stop.disabled = true;
+    answer.end(endView(ended, group, fields.model()));
+    outcome.ended(ended);
+    const told = answer.text();
+    if (isChat && told) said.push({ role: "user", content: asked }, { role: "assistant", content: told });
+    // What was refused can be sent again.
+    else if (isChat && said === messages && !fields.text()) fields.write(asked);
+    changed();
+    void showMadeEvent({ outcome, ended, group, signal, isOver: () => signal.aborted || running !== null });
+  };
+
+  return {
+    log, stop, fresh, run, forget,
+    messages: () => messages,
+    sent: () => sent,
+    /** Another model or route: the body that was sent last is no example any more. */
+    retarget() {
+      sent = null;
+    },
+    arrange() {
+      fresh.hidden = messages.length === 0;
+    },
+  };
+}
