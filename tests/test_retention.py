@@ -223,6 +223,8 @@ def test_a_segment_in_the_middle(aged, what):
         [gap] = page["incomplete"]
         assert (gap["first_sequence"], gap["last_sequence"]) == (first, following - 1)
         assert len(gateway.events()) < len(before)
+        file = gateway.admin_answer("GET", "/v1/gateway/events", query={"start_time": EPOCH, "format": "csv"})
+        assert file.headers["x-tollgate-incomplete"] == "true"
         # A store that is built without them says that its totals miss them.
         gateway.kill9()
         shutil.rmtree(gateway.data_dir / "store")

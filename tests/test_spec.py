@@ -60,6 +60,7 @@ def test_every_operation_says_what_it_answers_and_how_it_fails(operations):
     assert others == {
         "POST /v1/gateway/backup": {"application/x-tar"},
         "GET /v1/gateway/live": {"text/event-stream"},
+        "GET /v1/gateway/events": {"application/json", "text/csv"},
         "GET /v1/gateway/usage_report": {"application/json", "text/csv"},
         "POST /v1/gateway/groups/{group_id}/try": {"application/json", "text/event-stream"},
     }

@@ -54,6 +54,7 @@ pub enum Order {
 }
 
 /// Which events.
+#[derive(Clone)]
 pub struct EventsQuery {
     /// Unix ms, inclusive; from the first event on when absent.
     pub start_ms: Option<u64>,

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
-use actix_web::web::{Data, Json};
+use actix_web::web::Data;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    field::{GroupIdText, Moment, OrderWord, PageLimit},
+    event_rows,
+    field::{FormatName, GroupIdText, Moment, OrderWord, PageLimit},
+    format::{Answer, Format},
     gaps::Gap,
     operator::{ExportMetrics, Operator},
     page::{self, Page},
@@ -45,10 +47,12 @@ pub(super) struct EventsQuery {
     end_time: Option<Moment>,
     /// `asc`, the oldest first, when left out.
     order: Option<OrderWord>,
-    /// Items on a page; 100 when left out.
+    /// Items on a page; 100 when left out. As CSV the rows of the file at most; all when left out.
     limit: Option<PageLimit>,
-    /// `pagination.cursor` of the page before. It holds the window, the order and the filters.
+    /// `pagination.cursor` of the page before. It holds the window, the order and the filters. A CSV file takes none.
     cursor: Option<String>,
+    /// `json` when left out. `csv` is the whole window in one file.
+    format: Option<FormatName>,
     /// Only of these keys, by prefix.
     #[serde(default)]
     api_keys: Vec<String>,
@@ -150,12 +154,19 @@ pub(super) async fn list(
     _: Operator<ExportMetrics>,
     gateway: Data<Gateway>,
     Query(query): Query<EventsQuery>,
-) -> Result<Json<EventPage>, AdminError> {
+) -> Result<Answer<EventPage>, AdminError> {
+    if matches!(query.format, Some(FormatName(Format::Csv))) {
+        if query.cursor.is_some() {
+            return Err(invalid("cursor: must not be given for a CSV file, which has no pages").into());
+        }
+        let limit = query.limit.as_ref().map(|limit| limit.0);
+        return Ok(Answer::Csv(event_rows::file(gateway.into_inner(), query.resolve()?, limit).await?));
+    }
     let query = Arc::new(query.resolve()?);
     let page = gateway.read_events(query.clone()).await?;
     let next = page.next.map(|place| Position::new(&query, place));
     let incomplete = page.missing.iter().map(Gap::new).collect();
-    Ok(Json(EventPage { page: Page::new(LIST, page.events, next)?, incomplete }))
+    Ok(Answer::Json(EventPage { page: Page::new(LIST, page.events, next)?, incomplete }))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::{borrow::Cow, fmt};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::reports::{Format, parse_columns};
+use super::{format::Format, reports::parse_columns};
 use crate::{
     crypto::{ed25519::parse_public_key, secret::Secret},
     domain::{
@@ -182,8 +182,8 @@ texts! {
     /// A report's columns.
     GroupBy(Columns): { "type": "string", "examples": ["group,model,day"] }, parse_columns;
 
-    /// A report's form.
-    ReportFormat(Format): { "type": "string", "enum": ["json", "csv"] }, Format::parse;
+    /// An answer's form.
+    FormatName(Format): { "type": "string", "enum": ["json", "csv"] }, Format::parse;
 
     /// How many rows a report has at most.
     ReportTop(usize): { "type": "integer", "minimum": 1, "maximum": 1000 },

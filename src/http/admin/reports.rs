@@ -2,18 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use actix_web::{
-    HttpRequest, HttpResponse, Responder,
-    body::BoxBody,
-    http::header::{CONTENT_DISPOSITION, CONTENT_TYPE},
-    web::{Data, Json},
-};
-use schemars::{JsonSchema, json_schema};
+use actix_web::{body::MessageBody, web::Data};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    describe::{Describe, Operation, Schemas},
-    field::{GroupBy, GroupIdText, Moment, ReportFormat, ReportTop},
+    field::{FormatName, GroupBy, GroupIdText, Moment, ReportTop},
+    format::{Answer, CsvFile, Format},
     gaps::Gap,
     operator::{ExportMetrics, Operator},
     query::Query,
@@ -30,8 +25,6 @@ use crate::{
     },
 };
 
-const CSV: &str = "text/csv";
-
 /// Which report.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -43,7 +36,7 @@ pub(super) struct UsageReportQuery {
     /// The report's columns, with commas between them; the sum of all without any.
     group_by: Option<GroupBy>,
     /// `json` when left out.
-    format: Option<ReportFormat>,
+    format: Option<FormatName>,
     /// Only so many rows: those with the most input and output tokens, the most first. All when left out.
     top: Option<ReportTop>,
     /// Only of these keys, by prefix.
@@ -115,39 +108,6 @@ impl UsageReportItem {
     }
 }
 
-/// The same report in either form.
-pub(super) enum Answer {
-    Json(UsageReport),
-    Csv { text: Vec<u8>, name: String, is_complete: bool },
-}
-
-impl Responder for Answer {
-    type Body = BoxBody;
-
-    fn respond_to(self, request: &HttpRequest) -> HttpResponse {
-        match self {
-            Self::Json(report) => Json(report).respond_to(request).map_into_boxed_body(),
-            Self::Csv { text, name, is_complete } => {
-                let mut response = HttpResponse::Ok();
-                response.insert_header((CONTENT_TYPE, format!("{CSV}; charset=utf-8")));
-                response.insert_header((CONTENT_DISPOSITION, format!("attachment; filename=\"{name}\"")));
-                if !is_complete {
-                    response.insert_header(("x-tollgate-incomplete", "true"));
-                }
-                response.body(text)
-            }
-        }
-    }
-}
-
-impl Describe for Answer {
-    fn describe(operation: &mut Operation, schemas: &mut Schemas) {
-        Json::<UsageReport>::describe(operation, schemas);
-        let description = "A header line, then a row for each item.";
-        operation.answers.push((CSV, json_schema!({ "type": "string", "description": description })));
-    }
-}
-
 /// A header line, then the rows. The cost is one column, JSON as in the other form.
 fn csv(report: &Report) -> Result<Vec<u8>, csv::Error> {
     let Columns { group, model, key, day, hour } = report.by;
@@ -173,7 +133,7 @@ pub(super) async fn get(
     _: Operator<ExportMetrics>,
     gateway: Data<Gateway>,
     Query(query): Query<UsageReportQuery>,
-) -> Result<Answer, AdminError> {
+) -> Result<Answer<UsageReport>, AdminError> {
     let (start_ms, end_ms) = (query.start_time.0, query.end_time.map(|moment| moment.0));
     if end_ms.is_some_and(|end_ms| end_ms < start_ms) {
         return Err(Error::invalid("invalid_parameter", "end_time: must not be before start_time").into());
@@ -188,30 +148,13 @@ pub(super) async fn get(
     let top = query.top.map(|top| top.0);
     let report = gateway.report(ReportQuery { start_ms, end_ms, by, filter, top }).await?;
     let incomplete = Gap::of_report(&report);
-    if let Some(ReportFormat(Format::Csv)) = query.format {
+    if let Some(FormatName(Format::Csv)) = query.format {
         let name = format!("usage-{}.csv", rfc3339(start_ms).get(..10).unwrap_or_default());
-        let text = csv(&report).map_err(Error::internal)?;
-        return Ok(Answer::Csv { text, name, is_complete: incomplete.is_empty() });
+        let content = csv(&report).map_err(Error::internal)?.boxed();
+        return Ok(Answer::Csv(CsvFile { name, content, is_complete: incomplete.is_empty() }));
     }
     let items = report.rows.iter().map(|(key, sums)| UsageReportItem::new(&report, key, sums)).collect();
     Ok(Answer::Json(UsageReport { items, incomplete }))
-}
-
-/// In which form a report is wanted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Format {
-    Json,
-    Csv,
-}
-
-impl Format {
-    pub(super) fn parse(text: &str) -> Result<Self, &'static str> {
-        match text {
-            "json" => Ok(Self::Json),
-            "csv" => Ok(Self::Csv),
-            _ => Err("must be json or csv"),
-        }
-    }
 }
 
 /// Reads `group,model`.
