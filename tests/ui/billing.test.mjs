@@ -7,7 +7,6 @@ import { load } from "./support/load.mjs";
 const { changesOf } = await load("js/audit/diff.js");
 const { bucketsOf, moment, rangeOf, stepOf, timesOf } = await load("js/filters/range.js");
 const { listOf, written } = await load("js/filters/lists.js");
-const { cell, eventHeader, eventLine } = await load("js/events/csv.js");
 const { seriesOf } = await load("js/usage/report.js");
 const { ulidTime } = await load("js/events/ulid.js");
 
@@ -44,25 +43,6 @@ test("lists of an address keep commas and percent signs of their values", () => 
   }
   assert.deepEqual(listOf(new URLSearchParams("x=a&x=b&x=a"), "x"), ["a", "b"]);
   assert.equal(written([]), null);
-});
-
-test("a cell is quoted where it must be, and is never a formula", () => {
-  assert.equal(cell('say "hi", twice'), '"say ""hi"", twice"');
-  assert.equal(cell("two\nlines"), '"two\nlines"');
-  for (const formula of ["=1+1", "+1", "-1", "@SUM(A1)", "\tx"]) assert.ok(cell(formula).startsWith("'"), formula);
-  assert.equal(cell(-1), "-1");
-  assert.equal(cell(null), "");
-});
-
-test("an event's line has as many cells as the header", () => {
-  const event = {
-    idempotencyKey: "01", timestamp: "t", requestId: "r", requestMetadata: { a: "=1" }, modelSlug: "a/b", externalEntityId: "=cmd()",
-    apiKeyPrefix: "sk_1", tokens: { inputTokens: 1, outputTokens: 2, cachedInputTokens: 0 }, usageSource: "upstream", groupId: "g",
-    route: "/v1/chat/completions", streamed: false, status: 200, durationMs: 5, ttftMs: null, cost: null,
-  };
-  assert.equal(eventLine({ ...event, requestMetadata: null }).split(",").length, eventHeader().split(",").length);
-  assert.match(eventLine(event), /,'=cmd\(\),/);
-  assert.match(eventLine(event), /"\{""a"":""=1""\}"/);
 });
 
 test("a ULID tells its time, and nothing else does", () => {

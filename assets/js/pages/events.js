@@ -1,18 +1,18 @@
 // What was billed, event by event, the newest first.
 
-import { api } from "../api.js";
+import { api, queryString } from "../api.js";
 import { fill, h } from "../dom.js";
 import { findEvent, showEvent, showMissing } from "../events/panel.js";
-import { CSV_MOST, saveEvents } from "../events/save.js";
 import { every } from "../every.js";
 import { addressQuery, filterBar } from "../filters/bar.js";
 import { filtersOf, isFiltered } from "../filters/lists.js";
 import { MOMENT_RANGES, rangeOf, timesOf } from "../filters/range.js";
-import { int, milliseconds, money, plural } from "../format.js";
+import { int, milliseconds, money } from "../format.js";
 import { link } from "../router.js";
 import { may } from "../session.js";
 import { button, linkButton } from "../ui/button.js";
 import { checkbox } from "../ui/form.js";
+import { icon } from "../ui/icon.js";
 import { notice } from "../ui/notice.js";
 import { empty, page } from "../ui/page.js";
 import { table } from "../ui/table.js";
@@ -49,6 +49,7 @@ export default async function events({ query: first, signal, setQuery }) {
   const shown = eventTable((id) => void open(id));
   const more = button({ label: "Show more", press: () => next() });
   const incomplete = h("div");
+  const file = h("a", { class: "button", download: "" }, icon("download"), h("span", null, "Download CSV"));
   let cursor = /** @type {string | null} */ (null);
 
   /** @param {T.Page<T.BillingEvent>} page */
@@ -69,6 +70,7 @@ export default async function events({ query: first, signal, setQuery }) {
     const now = ++turn;
     results.setAttribute("aria-busy", "true");
     const what = asked();
+    file.href = `/v1/gateway/events${queryString({ ...what, order: "desc", format: "csv" })}`;
     let page = await api.events({ ...what, order: "desc", limit: PAGE });
     // A page may hold nothing and yet not be the last one.
     while (!page.items.length && page.pagination.cursor) {
@@ -119,7 +121,7 @@ export default async function events({ query: first, signal, setQuery }) {
   return page({
     heading: "Events",
     lead: "Each answered request is one event, and one line of a bill. The newest are on top.",
-    actions: csvButton(signal),
+    actions: file,
   },
   filterBar({
     ranges: MOMENT_RANGES, otherwise: "all", ends: "datetime-local", lists: true, setQuery, changed,
@@ -133,21 +135,6 @@ export default async function events({ query: first, signal, setQuery }) {
     },
   })),
   results);
-}
-
-/** @param {AbortSignal} signal */
-function csvButton(signal) {
-  const label = "Download CSV";
-  const made = button({
-    label, icon: "download",
-    press: async () => {
-      const text = made.querySelector("span");
-      await saveEvents(asked(), signal, (count) => text && (text.textContent = plural(count, "event")))
-        .finally(() => text && (text.textContent = label));
-    },
-  });
-  made.title = `The events that the filters leave, the newest ${int(CSV_MOST)} at most`;
-  return [h("span", { class: "hint csv-hint" }, `The newest ${int(CSV_MOST)} at most`), made];
 }
 
 /** @param {(id: string) => void} open */

@@ -2,7 +2,6 @@
 
 import { api } from "../api.js";
 import { h } from "../dom.js";
-import { save } from "../events/save.js";
 import { bytes, percent } from "../format.js";
 import { button } from "../ui/button.js";
 import { snippet } from "../ui/copy.js";
@@ -55,4 +54,15 @@ async function download(told) {
   save(file, name);
   told(`${name}, ${bytes(file.size)}`);
   toast("Backup saved");
+}
+
+/** @param {Blob} blob @param {string} name */
+function save(blob, name) {
+  const address = URL.createObjectURL(blob);
+  const anchor = document.createElement("a");
+  anchor.href = address;
+  anchor.download = name;
+  anchor.click();
+  // The browser has begun to read by then.
+  setTimeout(() => URL.revokeObjectURL(address), 60_000);
 }
