@@ -10,10 +10,16 @@ export {};
 
 /**
  * @template Item
- * @typedef {{items: Item[], pagination: {has_more: boolean, cursor: string | null}, incomplete?: Gap[]}} Page
+ * @typedef {{items: Item[], pagination: {has_more: boolean, cursor: string | null}}} Page
  */
+/**
+ * @template Item
+ * @typedef {Page<Item> & {incomplete?: Gap[]}} PageWithGaps
+ */
+/** @typedef {{detail: string}} Gap */
 
-/** @typedef {{prefix: string, name?: string | null, type: OperatorType, expires_at: string}} Session */
+/** @typedef {{prefix: string, type: OperatorType, expires_at: string}} NewSession */
+/** @typedef {NewSession & {name: string | null}} Session */
 /** @typedef {{session: Session | null, gateway?: {version: string, inference_url: string}}} SessionAnswer */
 
 /** @typedef {{type: LimitType, unit: Unit, threshold: number}} Limit */
@@ -49,10 +55,10 @@ export {};
 
 /** @typedef {"OPENAI_COMPATIBLE" | "OPENAI" | "ANTHROPIC" | "BASETEN" | "DEMO"} Provider */
 /**
- * @typedef {{provider: Provider, base_url?: string | null, target_model?: string | null, secret_id?: string | null,
- *   model_id?: string | null, environment_name?: string | null}} Target
+ * @typedef {{provider: Provider, base_url: string | null, target_model: string | null, secret_id: string | null,
+ *   model_id: string | null, environment_name: string | null}} Target
  */
-/** @typedef {{currency: string, input: string, output: string, cached?: string | null}} Pricing */
+/** @typedef {{currency: string, input: string, output: string, cached: string}} Pricing */
 /**
  * @typedef {{id: string, slug: string, region: string, created_at: string, updated_at: string, targets: Target[],
  *   pricing: Pricing | null}} Endpoint
@@ -68,7 +74,6 @@ export {};
  *   groupId: string, route: string, streamed: boolean, status: number, durationMs: number, ttftMs: number | null,
  *   cost: {currency: string, amount: string} | null}} BillingEvent
  */
-/** @typedef {{first_at?: string, last_at?: string} & Record<string, unknown>} Gap */
 /**
  * @typedef {{group_id?: string, external_entity_id?: string, model_slug?: string, api_key_prefix?: string, day?: string,
  *   hour?: string, requests: number, input_tokens: number, output_tokens: number, cached_input_tokens: number,
@@ -84,8 +89,9 @@ export {};
  */
 /**
  * @typedef {{id: string, url: string, description: string | null, enabled: boolean, created_at: string,
- *   updated_at: string, previous_secret_until: string | null, delivery: DeliveryStatus, secret?: string}} Webhook
+ *   updated_at: string, previous_secret_until: string | null, delivery: DeliveryStatus}} Webhook
  */
+/** @typedef {Webhook & {secret: string}} WebhookWithSecret */
 /**
  * @typedef {{request_id: string, at: string, attempt: number, kind: "events" | "test" | "redelivery", events: number,
  *   status: number | null, error: string | null, duration_ms: number,
@@ -104,8 +110,12 @@ export {};
  */
 /** @typedef {{message: string, about: {kind: string, id: string | null}}} Notice */
 /**
- * @typedef {{version: string, started_at: string, uptime_s: number, journal: Record<string, any>,
- *   store: Record<string, any>, disk: {free_bytes: number, total_bytes: number} | null,
+ * @typedef {{version: string, started_at: string, uptime_s: number,
+ *   journal: {first_at: string | null, last_sequence: number, pending_bytes: number, durability: string,
+ *     segments: number, bytes: number, sync_p50_us: number, sync_p99_us: number, damage: Gap[],
+ *     last_error: string | null},
+ *   store: {applied_sequence: number | null, snapshots: {}[], bytes: number, rollup_days: number, rollup_bytes: number},
+ *   disk: {free_bytes: number, total_bytes: number} | null,
  *   requests: {running: number, admitted: number, refused: number, billed: number, errors: number,
  *     target_failures: number, input_tokens: number, output_tokens: number},
  *   in_flight_at_last_stop: {known: boolean, count: number | null,
@@ -131,7 +141,7 @@ export {};
  *   actor: {type: string, api_key_prefix: string | null, api_key_name: string | null}, event_data: any}} AuditEntry
  */
 /**
- * @typedef {{kind: "group" | "endpoint" | "api_key", id: string, group_id?: string, title: string,
+ * @typedef {{kind: "group" | "endpoint" | "api_key", id: string, group_id: string | null, title: string,
  *   detail: string}} Found
  */
 
@@ -139,17 +149,21 @@ export {};
  * @template Item
  * @typedef {(query?: Query) => Promise<Page<Item>>} List
  */
+/**
+ * @template Item
+ * @typedef {(query?: Query) => Promise<PageWithGaps<Item>>} ListWithGaps
+ */
 
 /**
  * @typedef {{
- *   session: {get(): Promise<SessionAnswer>, begin(key: string): Promise<Session>, end(): Promise<unknown>},
+ *   session: {get(): Promise<SessionAnswer>, begin(key: string): Promise<NewSession>, end(): Promise<unknown>},
  *   status(): Promise<Status>,
  *   activity(): Promise<Activity>,
  *   search(q: string): Promise<{items: Found[], more: boolean}>,
  *   endpoints: {list: List<Endpoint>, get(id: string): Promise<Endpoint>, create(body: unknown): Promise<Endpoint>,
  *     update(id: string, body: unknown): Promise<Endpoint>, delete(id: string): Promise<unknown>,
  *     check(body: unknown): Promise<Checked>},
- *   groups: {tree: List<TreeGroup>, list: List<Group>, get(id: string): Promise<Group>,
+ *   groups: {tree: ListWithGaps<TreeGroup>, list: List<Group>, get(id: string): Promise<Group>,
  *     create(body: unknown): Promise<Group>, update(id: string, body: unknown): Promise<Group>,
  *     delete(id: string): Promise<unknown>, usage(id: string): Promise<GroupUsage>,
  *     limits(id: string, slug: string, tokens?: number): Promise<WouldPass>},
@@ -158,13 +172,13 @@ export {};
  *     register(group: string, text: string, signature: string): Promise<unknown>,
  *     update(group: string, key: string, body: unknown): Promise<ApiKey>,
  *     revoke(group: string, key: string): Promise<unknown>},
- *   signingKey: {get(): Promise<{public_key: string | null}>, put(key: string): Promise<unknown>,
+ *   signingKey: {get(): Promise<{public_key: string}>, put(key: string): Promise<unknown>,
  *     delete(): Promise<unknown>},
- *   events: List<BillingEvent>,
+ *   events: ListWithGaps<BillingEvent>,
  *   usageReport(query: Query): Promise<UsageReport>,
- *   webhooks: {list: List<Webhook>, get(id: string): Promise<Webhook>, create(body: unknown): Promise<Webhook>,
+ *   webhooks: {list: List<Webhook>, get(id: string): Promise<Webhook>, create(body: unknown): Promise<WebhookWithSecret>,
  *     update(id: string, body: unknown): Promise<Webhook>, delete(id: string): Promise<unknown>,
- *     test(id: string): Promise<Tested>, rotateSecret(id: string): Promise<Webhook>,
+ *     test(id: string): Promise<Tested>, rotateSecret(id: string): Promise<WebhookWithSecret>,
  *     deliveries(id: string): Promise<{items: Delivery[]}>,
  *     deadLetters(id: string, query?: Query): Promise<Page<DeadLetter>>,
  *     redeliver(id: string, ids?: string[]): Promise<{queued: number}>},
@@ -173,6 +187,6 @@ export {};
  *     delete(prefix: string): Promise<unknown>},
  *   secrets: {list(): Promise<{secrets: Secret[]}>, put(name: string, value: string): Promise<Secret>,
  *     delete(name: string): Promise<unknown>},
- *   audit: List<AuditEntry>,
+ *   audit: ListWithGaps<AuditEntry>,
  * }} Api
  */

@@ -6,6 +6,8 @@ import { money } from "../format.js";
 
 /** @typedef {"base_url" | "target_model" | "secret_id" | "model_id" | "environment_name"} TargetField */
 /** @typedef {Record<TargetField, string> & {provider: Provider}} TargetValues as they are typed */
+/** @typedef {Partial<Target> & {provider: Provider}} TargetBody as the API takes it */
+/** @typedef {Omit<Pricing, "cached"> & {cached?: string}} PricingBody as the API takes it */
 /** @typedef {{currency: string, input: string, output: string, cached: string}} PriceValues as they are typed */
 
 export const MAX_TARGETS = 8;
@@ -68,14 +70,14 @@ export const PRESETS = [
   { name: "Demo", provider: "DEMO", model: "The demo answers to any name." },
 ];
 
-/** A target as the API takes it: without what its provider does not. @param {TargetValues} values @returns {Target} */
+/** A target as the API takes it: without what its provider does not. @param {TargetValues} values @returns {TargetBody} */
 export function targetBody(values) {
   const takes = takesOf(values.provider);
   const given = TARGET_FIELDS.filter((name) => name in takes && values[name].trim());
   return { provider: values.provider, ...Object.fromEntries(given.map((name) => [name, values[name].trim()])) };
 }
 
-/** What is typed for a target that there is. @param {Target} target @returns {TargetValues} */
+/** What is typed for a target that there is. @param {TargetBody} target @returns {TargetValues} */
 export const targetValues = (target) => ({
   provider: target.provider,
   base_url: target.base_url ?? "",
@@ -85,7 +87,7 @@ export const targetValues = (target) => ({
   environment_name: target.environment_name ?? "",
 });
 
-/** Nothing typed is no price. @param {PriceValues} values @returns {Pricing | null} */
+/** Nothing typed is no price. @param {PriceValues} values @returns {PricingBody | null} */
 export function pricingBody(values) {
   const [currency = "", input = "", output = "", cached = ""] =
     [values.currency, values.input, values.output, values.cached].map((one) => one.trim());
@@ -95,7 +97,7 @@ export function pricingBody(values) {
   return cached ? { ...body, cached: price(cached) } : body;
 }
 
-/** The same price, however it was typed. @param {Pricing | null} pricing */
+/** The same price, however it was typed. @param {PricingBody | null} pricing */
 export const samePrice = (pricing) =>
   pricing &&
   [pricing.currency, Number(pricing.input), Number(pricing.output), Number(pricing.cached || pricing.input)].join(" ");

@@ -7,11 +7,12 @@ import { MAX_TARGETS, targetValues } from "./providers.js";
 import { secretDialog } from "./secret_dialog.js";
 import { targetCard } from "./target_card.js";
 
-/** @import { Checked, Secret, Target, Upstream } from "../api_types.js" */
+/** @import { Checked, Secret, Upstream } from "../api_types.js" */
+/** @import { TargetBody } from "./providers.js" */
 /** @import { TargetCard } from "./target_card.js" */
 
 /**
- * @param {{targets: Target[], secrets: Secret[], isNew: boolean, changed: () => void}} options
+ * @param {{targets: TargetBody[], secrets: Secret[], isNew: boolean, changed: () => void}} options
  */
 export function targetList({ targets, secrets: first, isNew, changed }) {
   let secrets = first;
@@ -63,7 +64,7 @@ export function targetList({ targets, secrets: first, isNew, changed }) {
     for (const card of cards) card.secrets(secrets);
     chosen(made.id);
   };
-  const add = (/** @type {Target} */ target, /** @type {boolean} */ isFresh) => {
+  const add = (/** @type {TargetBody} */ target, /** @type {boolean} */ isFresh) => {
     const values = targetValues(target);
     const card = targetCard({ values, secrets, isNew: isFresh, changed, newSecret, move, remove });
     cards.push(card);

@@ -18,6 +18,7 @@ import { card, page, section } from "../ui/page.js";
 import { toast } from "../ui/toast.js";
 
 /** @import * as T from "../api_types.js" */
+/** @import { TargetBody } from "../models/providers.js" */
 /** @import { Context } from "../router.js" */
 
 const FOUND =
@@ -55,7 +56,7 @@ export default async function endpointPage({ params, query, signal }) {
     pricing: prices.body(),
   });
   const sent = (/** @type {ReturnType<typeof whole>} */ body) => JSON.stringify([body.slug, body.targets]);
-  const asStored = (/** @type {T.Target[]} */ of) => JSON.stringify(of.map((target) =>
+  const asStored = (/** @type {TargetBody[]} */ of) => JSON.stringify(of.map((target) =>
     Object.entries(target).filter(([, value]) => value != null).sort()));
   const isChanged = (/** @type {ReturnType<typeof whole>} */ body) => !endpoint ||
     asStored(body.targets) !== asStored(endpoint.targets) ||

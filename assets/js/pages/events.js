@@ -52,7 +52,7 @@ export default async function events({ query: first, signal, setQuery }) {
   const file = h("a", { class: "button", download: "" }, icon("download"), h("span", null, "Download CSV"));
   let cursor = /** @type {string | null} */ (null);
 
-  /** @param {T.Page<T.BillingEvent>} page */
+  /** @param {T.PageWithGaps<T.BillingEvent>} page */
   const take = (page) => {
     cursor = page.pagination.cursor;
     more.hidden = !cursor;
@@ -203,7 +203,7 @@ function eventTable(open) {
 /** @param {T.Gap[]} gaps */
 const gapsNotice = (gaps) => notice("warn",
   h("p", null, "Some events of this time cannot be read any more and are missing here."),
-  h("ul", { class: "plain-list" }, gaps.map((gap) => h("li", null, String(gap.detail ?? "")))));
+  h("ul", { class: "plain-list" }, gaps.map((gap) => h("li", null, gap.detail))));
 
 function nothing() {
   const query = addressQuery();

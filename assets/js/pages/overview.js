@@ -239,7 +239,7 @@ function healthTiles({ disk, webhooks, requests, journal, started_at }) {
     small("Running requests", int(requests.running), ["since ", when(started_at), " billed ", int(requests.billed)]),
     small("Disk", disk ? `${bytes(disk.free_bytes)} free` : "not known",
       disk ? [low ? state("warn", "Low") : "", `of ${bytes(disk.total_bytes)} (${percent(disk.free_bytes, disk.total_bytes)})`] : ""),
-    small("Log", bytes(journal.bytes), journal.last_error ? state("bad", String(journal.last_error)) : `written in ${milli(journal.sync_p50_us)} (half of all)`),
+    small("Log", bytes(journal.bytes), journal.last_error ? state("bad", journal.last_error) : `written in ${milli(journal.sync_p50_us)} (half of all)`),
     small("Webhooks", webhooks.length ? (oldest ? "Behind" : "Up to date") : "None",
       oldest ? ["oldest event that waits: ", when(oldest)] : webhooks.length ? plural(webhooks.length, "webhook") : "events are pulled from the API"),
   ];

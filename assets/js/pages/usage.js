@@ -145,7 +145,7 @@ function resultsOf(what, { total, items, incomplete }, { buckets, step, series }
   return [
     incomplete.length > 0 && notice("warn",
       h("p", null, "These sums are not complete: a part of what was billed then cannot be read any more."),
-      h("ul", { class: "plain-list" }, incomplete.map((gap) => h("li", null, String(gap.detail ?? "")))),
+      h("ul", { class: "plain-list" }, incomplete.map((gap) => h("li", null, gap.detail))),
       h("p", null, "Restore a backup that has it, or take the missing part from your own records.")),
     total && sumsList(total),
     h("div", { class: "card" }, chart({

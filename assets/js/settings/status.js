@@ -31,21 +31,20 @@ const PARTS = [
   ]],
   ["Log", [
     ["Durability", ({ journal: { durability } }) =>
-      durability === "disk" ? "disk: an event survives loss of power" : String(durability)],
+      durability === "disk" ? "disk: an event survives loss of power" : durability],
     ["Size", ({ journal }) => `${bytes(journal.bytes)} in ${plural(journal.segments, "file")}`],
     ["Records", ({ journal }) => int(journal.last_sequence)],
     ["Oldest", ({ journal }) => when(journal.first_at, "none yet")],
     ["Time to disk", ({ journal }) => `${milli(journal.sync_p50_us)} (half), ${milli(journal.sync_p99_us)} (99 %)`],
     ["Not yet on disk", ({ journal }) => bytes(journal.pending_bytes)],
-    ["Damage", ({ journal }) => journal.damage?.length
-      ? h("ul", { class: "plain-list" }, journal.damage.map((/** @type {any} */ one) =>
-        h("li", null, String(one.detail ?? JSON.stringify(one)))))
+    ["Damage", ({ journal }) => journal.damage.length
+      ? h("ul", { class: "plain-list" }, journal.damage.map((gap) => h("li", null, gap.detail)))
       : "none"],
-    ["Last error", ({ journal }) => journal.last_error ? state("bad", String(journal.last_error)) : "none"],
+    ["Last error", ({ journal }) => journal.last_error ? state("bad", journal.last_error) : "none"],
   ]],
   ["Store and disk", [
-    ["In memory up to record", ({ store }) => int(store.applied_sequence)],
-    ["Snapshots", ({ store }) => `${store.snapshots?.length ?? 0}, ${bytes(store.bytes)}`],
+    ["In memory up to record", ({ store }) => store.applied_sequence === null ? "not known" : int(store.applied_sequence)],
+    ["Snapshots", ({ store }) => `${store.snapshots.length}, ${bytes(store.bytes)}`],
     ["Sums of usage", ({ store }) => `${plural(store.rollup_days, "day")}, ${bytes(store.rollup_bytes)}`],
     ["Disk", ({ disk }) => disk
       ? `${bytes(disk.free_bytes)} free of ${bytes(disk.total_bytes)} (${percent(disk.free_bytes, disk.total_bytes)})`

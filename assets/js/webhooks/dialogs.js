@@ -34,7 +34,7 @@ function fieldsFor(webhook) {
 export async function newWebhook() {
   const made = await dialog({
     heading: "New webhook",
-    content: (/** @type {(made?: T.Webhook) => void} */ close) => {
+    content: (/** @type {(made?: T.WebhookWithSecret) => void} */ close) => {
       const { values, elements } = fieldsFor();
       return form({
         submit: "Create webhook", cancel: () => close(),
@@ -70,7 +70,7 @@ export async function editWebhook(webhook) {
 export async function rotateSecret(webhook) {
   const made = await dialog({
     heading: "Rotate the signing secret?",
-    content: (/** @type {(made?: T.Webhook) => void} */ close) => form({
+    content: (/** @type {(made?: T.WebhookWithSecret) => void} */ close) => form({
       submit: "Rotate secret", cancel: () => close(),
       send: async () => close(await api.webhooks.rotateSecret(webhook.id)),
     }, h("p", null, "A new secret signs deliveries from now on. The present one signs beside it for 24 hours, ",
@@ -81,12 +81,12 @@ export async function rotateSecret(webhook) {
   return true;
 }
 
-/** @param {T.Webhook} webhook @param {string} heading @param {string} text */
+/** @param {T.WebhookWithSecret} webhook @param {string} heading @param {string} text */
 const showWebhookSecret = (webhook, heading, text) => showSecret({
   heading,
   text: [text, " This is the only time that the signing secret is shown."],
   label: "Signing secret",
-  secret: webhook.secret ?? "",
+  secret: webhook.secret,
   more: h("div", { class: "stack" },
     h("p", null, "Verify each delivery with it before you believe what it says:"),
     snippet({ label: "Node.js", text: VERIFY })),
