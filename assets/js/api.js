@@ -1,11 +1,11 @@
-// The admin API, as its pages call it. The session's cookie says who asks; nothing here knows a key.
+// A client of the admin API. The session cookie authenticates each request; no code here sees an operator key.
 
 /** @import * as T from "./api_types.js" */
 
-/** What the API says no to. `message` is its sentence, without the field's name where it begins with one. */
+/** A failed request. `message` is the API's sentence without the name of the field that it may begin with. */
 export class ApiError extends Error {
   /**
-   * @param {number} status 0 if there was no answer
+   * @param {number} status HTTP status; 0 if there was no answer
    * @param {string} code
    * @param {string} sentence as the API wrote it
    */
@@ -14,7 +14,7 @@ export class ApiError extends Error {
     super(rest ?? sentence);
     this.status = status;
     this.code = code;
-    /** The field that it is about, as `models[0].slug`; empty if it is about none. */
+    /** The field at fault, such as `models[0].slug`; empty if there is none. */
     this.field = field ?? "";
     this.sentence = sentence;
   }
@@ -23,13 +23,13 @@ export class ApiError extends Error {
 const noAnswer = () => new ApiError(0, "no_answer", "The gateway does not answer. Is it running?");
 
 /**
- * A part of the UI that was not needed until now.
+ * Loads a module of the UI on demand. A failed download becomes an `ApiError`.
  *
  * @template Part
  * @param {() => Promise<Part>} load
  */
 export const loaded = (load) => load().catch((cause) => {
-  // A file that does not come is a TypeError; one that is wrong is not.
+  // A failed download is a TypeError; an error within the module is not.
   throw cause instanceof TypeError ? noAnswer() : cause;
 });
 
@@ -42,7 +42,7 @@ export function onSignedOut(told) {
 }
 
 /**
- * A path whose values are encoded.
+ * A tagged template for paths: encodes each value.
  *
  * @param {TemplateStringsArray} parts
  * @param {...string} values
@@ -52,7 +52,7 @@ function path(parts, ...values) {
 }
 
 /**
- * A query string; lists repeat their name, what is empty is left out.
+ * A query string. A list repeats its parameter; empty values are left out.
  *
  * @param {T.Query} [query]
  */
@@ -64,11 +64,11 @@ export function queryString(query = {}) {
 }
 
 /**
- * An answer that is a success; everything else is thrown as an `ApiError`.
+ * Sends a request and returns a successful answer. Everything else is thrown as an `ApiError`.
  *
  * @param {string} method
  * @param {string} url
- * @param {unknown} [body] a text goes as it is
+ * @param {unknown} [body] a string is sent as it is, anything else as JSON
  * @param {Record<string, string>} [more] headers
  */
 export async function send(method, url, body, more) {
@@ -102,7 +102,7 @@ async function json(method, url, body) {
 const get = (url, query) => json("GET", url + queryString(query));
 
 /**
- * Every item of a list, page by page.
+ * Every item of a list, read page by page.
  *
  * @template Item
  * @param {(query: T.Query) => Promise<T.Page<Item>>} list

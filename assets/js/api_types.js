@@ -1,4 +1,5 @@
-// The shapes of the admin API, for the type checker alone: nothing loads this file. Names are the API's.
+// Types of the admin API's answers, for the type checker alone: no module loads this file. A test compares them with
+// `/v1/spec`.
 
 export {};
 

@@ -1,9 +1,9 @@
-// Elements, made by functions. Data only ever becomes text and attributes: nothing here parses HTML.
+// Functions that make elements. Data only becomes text and attributes: nothing here parses HTML.
 
 /** @typedef {Node | string | number | null | undefined | false | Child[]} Child */
 /** @typedef {Record<string, unknown>} Props */
 
-/** What is a property rather than an attribute: the attribute is only the value in the beginning. */
+/** Set as properties: their attributes hold the initial value only. */
 const PROPERTIES = new Set(["value", "checked", "indeterminate", "selected", "open"]);
 
 /**
@@ -42,7 +42,7 @@ export function svg(tag, props, ...children) {
 }
 
 /**
- * Sets attributes and listeners of an element that is there.
+ * Sets attributes and listeners of an existing element.
  *
  * @param {HTMLElement | SVGElement} element
  * @param {Props} props
@@ -79,7 +79,7 @@ function append(parent, child) {
 }
 
 /**
- * Replaces what is in an element.
+ * Replaces the children of an element.
  *
  * @param {Element | DocumentFragment} parent
  * @param {...Child} children
@@ -92,7 +92,7 @@ export function fill(parent, ...children) {
 let ids = 0;
 
 /**
- * An id that nothing else on the page has, to tie labels and descriptions to what they are of.
+ * An id that is unique on the page, to associate labels and descriptions with their elements.
  *
  * @param {string} what
  */

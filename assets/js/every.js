@@ -1,9 +1,9 @@
-// Work that a page does again and again, for as long as it is shown.
+// Periodic work of a page, until the page is left.
 
 /**
  * @param {number} ms
- * @param {() => unknown} work left out while the window is out of sight
- * @param {AbortSignal} signal the page's: it may have been left before it came this far
+ * @param {() => unknown} work skipped while the tab is hidden
+ * @param {AbortSignal} signal the page's; it may already be aborted
  */
 export function every(ms, work, signal) {
   if (signal.aborted) return;

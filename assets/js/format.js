@@ -1,4 +1,4 @@
-// Figures and times as people read them.
+// Numbers and times formatted for people.
 
 import { h } from "./dom.js";
 
@@ -65,10 +65,10 @@ export function relative(at) {
 }
 
 /**
- * A time that says how long ago it was, and goes on saying so; the exact one is its title.
+ * A time as an age that is kept up to date; the exact time is its title.
  *
  * @param {string | null | undefined} at
- * @param {string} [never] what is shown where there is none
+ * @param {string} [never] shown if there is no time
  */
 export function when(at, never = "never") {
   if (!at) return h("span", { class: "faint" }, never);

@@ -1,4 +1,4 @@
-// What the gateway says of itself once a second, shared by whoever watches. Nobody watches: nothing is open.
+// The live event stream, one event a second, shared by all watchers. It is open only while there is a watcher.
 
 import { loadSession } from "./session.js";
 
@@ -15,7 +15,7 @@ let latest = null;
 /** @type {LiveState} */
 let state = "connecting";
 
-/** Called when the stream ended since the session did. */
+/** Called when the stream has ended because the session has. */
 let sessionEnded = () => {};
 
 /** @param {() => void} told */
@@ -24,7 +24,7 @@ export function onSessionEnded(told) {
 }
 
 /**
- * Watches until `signal` is aborted. The latest event, if there is one, comes at once.
+ * Watches until `signal` is aborted. The latest event, if there is one, is delivered at once.
  *
  * @param {{event?: (event: LiveEvent) => void, state?: (state: LiveState) => void}} watcher
  * @param {AbortSignal} signal
@@ -41,7 +41,7 @@ export function watch(watcher, signal) {
   settle();
 }
 
-/** Open while somebody watches a page that is in sight. */
+/** Opens or closes the stream: it is open while the tab is visible and has a watcher. */
 function settle() {
   const wanted = watchers.size > 0 && !document.hidden;
   if (wanted && !source) open();
@@ -65,7 +65,7 @@ function open() {
   });
   opened.onerror = async () => {
     become("lost");
-    // The browser tries again by itself after a break, but not after a refusal.
+    // The browser reconnects after a lost connection, but not after an error status.
     const session = await loadSession().catch(() => undefined);
     if (session === null) {
       close();

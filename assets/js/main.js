@@ -1,8 +1,8 @@
-// The UI's start: who is signed in decides between the sign-in form and the shell with its pages.
+// The entry point of the UI. It shows the sign-in form, or the shell with its pages to a signed-in operator.
 //
-// * Every page is a function of the address; it gives an element and is forgotten when the address changes.
-// * A page is drawn when its data is there: nothing jumps, and until then the page before stays in sight.
-// * Whatever finds that the session has ended leads to the sign-in form, which keeps the address.
+// * Every page is a function of the address. It returns an element, and is dropped when the address changes.
+// * A page is drawn once its data is loaded, so that nothing jumps. Until then the previous page stays visible.
+// * When a request finds that the session has ended, the sign-in form is shown. The address is kept.
 
 import { ApiError, loaded, onSignedOut } from "./api.js";
 import { fill, h } from "./dom.js";
@@ -26,13 +26,13 @@ let leaving = new AbortController();
 let frame = null;
 
 function showSignIn(/** @type {string} */ why = "") {
-  // Of several answers that find the session ended, the first one led here; a key may be half typed by now.
+  // Several requests may find the session ended. Keep the form that the first one showed: a key may be half typed.
   if (!frame && app.querySelector("form")) return;
   leaving.abort();
   frame?.close();
   frame = null;
   forgetSession();
-  // What is shown once stays until one has it.
+  // Keep one-time secrets on screen after the session ends.
   for (const open of document.querySelectorAll(/** @type {"dialog"} */ ("dialog:not([data-stays])"))) open.close();
   document.title = "Sign in · Tollgate";
   fill(app, signIn(why, showShell));
@@ -45,7 +45,7 @@ function showShell() {
   void showPage(false);
 }
 
-/** @param {boolean} moveFocus whether it is a change of page rather than the first one */
+/** @param {boolean} moveFocus false for the first page */
 async function showPage(moveFocus) {
   if (!frame) return;
   const { path, query } = parse(location.hash);
@@ -91,7 +91,7 @@ async function make(found, query, signal) {
     const { default: makeFound } = await loaded(found.route.load);
     return await makeFound({
       params: found.params, query, signal,
-      // The address is another page's when this one was left before it was ready.
+      // If the page was left while it loaded, the address belongs to another page.
       setQuery: (changes, how) => signal.aborted || setQuery(changes, how),
     });
   } catch (error) {
@@ -111,14 +111,14 @@ async function make(found, query, signal) {
 
 onSignedOut(() => showSignIn("Your session has ended. Sign in again to go on."));
 onSessionEnded(() => showSignIn("Your session has ended. Sign in again to go on."));
-// What nobody waits for may fail all the same, and is told then.
+// Report API errors of work that nothing awaits.
 addEventListener("unhandledrejection", (event) => {
   if (!(event.reason instanceof ApiError)) return;
   event.preventDefault();
   if (frame) toast(event.reason.message, { tone: "bad" });
 });
 addEventListener("hashchange", () => void showPage(true));
-// In another tab somebody may have signed out, or in as somebody else.
+// Refresh the session when the tab becomes visible: another tab may have signed out, or in with another key.
 document.addEventListener("visibilitychange", async () => {
   const before = session();
   if (document.hidden || !before) return;

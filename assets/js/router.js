@@ -1,19 +1,19 @@
-// Which page is shown, by the address behind `#`. The server knows nothing of it, so a link works as it is pasted.
+// Maps addresses to pages. The page is in the fragment (`#`), which is not sent to the server, so any link works.
 
 /** @import { Scope } from "./session.js" */
 
 /**
- * What a page is given.
+ * The arguments of a page.
  *
  * @typedef {{
  *   params: Record<string, string>, query: URLSearchParams,
  *   signal: AbortSignal,
  *   setQuery: (changes: Record<string, string | null | undefined>, how?: {replace?: boolean}) => void
- * }} Context `signal` is aborted when the page is left; `setQuery` writes the address and draws nothing
+ * }} Context `signal` is aborted when the page is left; `setQuery` changes the address without redrawing
  */
 
 /**
- * A page: `heading` ends up in the window's title; `element` is drawn.
+ * A page: `heading` is shown in the window's title; `element` is its content.
  *
  * @typedef {{heading: string, element: HTMLElement}} Page
  */
@@ -35,7 +35,7 @@ export function parse(hash) {
 /**
  * An address within the UI.
  *
- * @param {string} path with its values already encoded by `encodeURIComponent`
+ * @param {string} path its values must be encoded by `encodeURIComponent`
  * @param {Record<string, string | number | null | undefined>} [query]
  */
 export function link(path, query = {}) {

@@ -1,17 +1,17 @@
-// Who is signed in, and what they may do. The server decides; here it only decides what is offered.
+// The current session and its permissions. The server enforces them; the UI only decides what to offer.
 
 import { api } from "./api.js";
 
 /** @import { Session } from "./api_types.js" */
 
-/** What a page does: `manage` everything, `keys` of customers (and reading groups), or read `metrics`. */
+/** Permission that a page needs: `manage` everything, `keys` of customers (and reading groups), or read `metrics`. */
 /** @typedef {"manage" | "keys" | "metrics" | "any"} Scope */
 
 /** @type {Session | null} */
 let current = null;
 let gateway = { version: "", inference_url: "" };
 
-/** Asks who is signed in. */
+/** Loads the current session; null if nobody is signed in. */
 export async function loadSession() {
   const answer = await api.session.get();
   current = answer.session;

@@ -1,4 +1,4 @@
-// What stands around every page: the navigation, the search, who is signed in, whether the gateway is there.
+// The frame around every page: navigation, search, the signed-in operator, the connection to the gateway.
 
 import { api } from "./api.js";
 import { fill, h } from "./dom.js";
@@ -71,7 +71,7 @@ export function shell(signedOut) {
     element,
     main,
     close: () => closing.abort(),
-    /** Marks where one is. @param {string} section */
+    /** Marks the current section in the navigation. @param {string} section */
     select(section) {
       openMenu(false);
       for (const one of nav.querySelectorAll("a[data-section]")) {
@@ -82,7 +82,7 @@ export function shell(signedOut) {
   };
 }
 
-/** Whether the gateway is there. @param {AbortSignal} signal */
+/** The state of the connection to the gateway. @param {AbortSignal} signal */
 function connection(signal) {
   const shown = h("p", { class: "connection", role: "status" });
   watch({
@@ -126,7 +126,7 @@ function themeButton() {
     try {
       localStorage.setItem("tollgate.theme", theme);
     } catch {
-      // It is for this visit then.
+      // The choice then lasts for this visit.
     }
     draw();
   });

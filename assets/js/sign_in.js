@@ -1,4 +1,4 @@
-// Signing in: an operator key is traded for a cookie that no script can read, and is forgotten at once.
+// The sign-in form. It exchanges an operator key for a cookie that scripts cannot read; the key is not kept.
 
 import { api } from "./api.js";
 import { h } from "./dom.js";
@@ -7,7 +7,7 @@ import { field, form, textInput } from "./ui/form.js";
 import { notice } from "./ui/notice.js";
 
 /**
- * @param {string} why what a person should know before, if anything
+ * @param {string} why a message above the form; empty for none
  * @param {() => void} done
  */
 export function signIn(why, done) {

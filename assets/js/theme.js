@@ -1,8 +1,8 @@
-// Light or dark, before the first paint: the choice that was made here, else the system's. A classic script, since a
-// module would run after the page was painted once.
+// Applies the theme, the stored choice or else the system's, before the first paint. A classic script: a module would
+// run after the first paint.
 try {
   const chosen = localStorage.getItem("tollgate.theme");
   if (chosen === "light" || chosen === "dark") document.documentElement.dataset.theme = chosen;
 } catch {
-  // A browser that keeps nothing has no choice to remember.
+  // Storage is disabled: there is no stored choice.
 }

@@ -1,16 +1,16 @@
-// What a change changed, as a list of fields: each with its name in words, what it was and what it is.
+// The difference between two states of an object, as a list of fields with their values before and after.
 //
-// Lists of things that have a name (models, limits) are compared by it, so that a limit in the middle that went does not
-// look as if every one after it had changed.
+// Items of a list that have a name (models, limits) are matched by name, so that removing one from the middle does not
+// show every later item as changed.
 
-/** @typedef {{field: string, before: string | null, after: string | null}} Change `null`: it was or is not there */
+/** @typedef {{field: string, before: string | null, after: string | null}} Change null: there was or is no field */
 
-/** What says nothing to a reader: the id stands above, and that it was updated is what the whole list says. */
+/** Fields that are not listed: the id is shown in the heading, and every change is an update. */
 const SILENT = new Set(["id", "updated_at"]);
 
 /**
- * @param {unknown} before null if it was made
- * @param {unknown} after null if it was ended
+ * @param {unknown} before null if it was created
+ * @param {unknown} after null if it was deleted
  * @returns {Change[]}
  */
 export function changesOf(before, after) {
@@ -24,7 +24,7 @@ export function changesOf(before, after) {
 
 const SEPARATOR = "\u0000";
 
-/** Every single value of a thing, by where it stands. @param {unknown} thing */
+/** Every scalar of an object, by its path. @param {unknown} thing */
 function fieldsOf(thing) {
   /** @type {Map<string, string>} */
   const fields = new Map();
@@ -39,14 +39,14 @@ function fieldsOf(thing) {
       const seen = new Map();
       value.forEach((one, index) => {
         const name = nameOf(one) ?? `${index + 1}.`;
-        // Two of one name do not come from the API; if they do, neither hides the other.
+        // The API sends no two items of one name. If it did, both would be shown.
         const times = (seen.get(name) ?? 0) + 1;
         seen.set(name, times);
         const at = [...path, times > 1 ? `${name} (${times})` : name];
         const rest = without(one);
         if (isLimit(one)) return walk(one.threshold, at);
         if (Object.keys(rest).length) walk(rest, at);
-        // A model without limits has nothing below it, and yet it is there.
+        // A model without limits has no values, but it is listed.
         if (!hasValues(rest)) fields.set(at.join(SEPARATOR), "yes");
       });
     } else if (typeof value === "object") {
@@ -62,7 +62,7 @@ function fieldsOf(thing) {
   return fields;
 }
 
-/** What a thing in a list is called. @param {any} one */
+/** The name of an item of a list. @param {any} one */
 function nameOf(one) {
   if (typeof one?.slug === "string") return one.slug;
   return isLimit(one) ? `${one.type === "TOKEN" ? "tokens" : "requests"} per ${one.unit.toLowerCase()}` : null;
@@ -71,7 +71,7 @@ function nameOf(one) {
 /** @param {any} one */
 const isLimit = (one) => typeof one?.type === "string" && typeof one?.unit === "string";
 
-/** The rest of a thing beside its name. @param {any} one */
+/** An item without its name. @param {any} one */
 function without(one) {
   if (one === null || typeof one !== "object") return { value: one };
   const { slug, ...rest } = one;

@@ -1,4 +1,4 @@
-// A change of the audit log: a line that opens into what was before and what is after.
+// An entry of the audit log: a line that unfolds into the state before and after the change.
 
 import { all, api } from "../api.js";
 import { fill, h } from "../dom.js";
@@ -11,7 +11,7 @@ import { actionWords, objectWords, placeOf, subjectOf, verbOf } from "./words.js
 
 /** @import * as T from "../api_types.js" */
 
-/** More of them in one step are told by their number: a deleted tree may have thousands. */
+/** Objects of one entry that are listed; the rest is a count. A deleted tree may have thousands. */
 const SHOWN = 50;
 
 const TONES = /** @type {const} */ ({ created: "ok", registered: "ok", deleted: "bad", revoked: "bad" });
@@ -19,7 +19,7 @@ const TONES = /** @type {const} */ ({ created: "ok", registered: "ok", deleted: 
 /** @param {T.AuditEntry} entry */
 export function auditItem(entry) {
   const changes = /** @type {any[]} */ (entry.event_data.changes ?? []);
-  // A new endpoint may come with a new slug; what it is about is what the event's type says.
+  // A new endpoint comes with a new slug. The event type names the main object.
   const noun = entry.event_type.split(".")[0];
   const main = changes.find((change) => change.object === noun) ?? changes[0];
   const others = changes.filter((change) => change !== main && change.object !== "slug").length;
@@ -83,7 +83,7 @@ function thing(change) {
 const state = (which, value) => value !== null &&
   h("dd", { class: which }, h("span", { class: "visually-hidden" }, `${which}: `), h("bdi", null, value));
 
-/** Where the thing is shown, if it is still there. @param {any} change @returns {Promise<string | null>} */
+/** The address of the object's page; null if it is gone. @param {any} change @returns {Promise<string | null>} */
 async function linkTo(change) {
   if (change.after === null) return null;
   const href = placeOf(change.object, change);
@@ -92,7 +92,8 @@ async function linkTo(change) {
 }
 
 /**
- * Ids among which it is, if it is anywhere: looked for in lists, so that what is gone is no error.
+ * Ids that exist, among them the object's unless it is gone. Lists are read, since asking for a deleted object is an
+ * error.
  *
  * @param {any} change
  * @returns {Promise<string[]>}

@@ -1,6 +1,6 @@
-// The words of the audit log.
+// Names of actions and objects in the audit log.
 
-/** Every kind of change, as the API knows them. */
+/** Every event type of the API. */
 export const ACTIONS = [
   "endpoint.created", "endpoint.updated", "endpoint.deleted",
   "group.created", "group.updated", "group.deleted",
@@ -19,7 +19,7 @@ export function actionWords(action) {
 }
 
 /**
- * What a thing is called, from its state.
+ * The name of a changed object, from its state.
  *
  * @param {any} change one of `event_data.changes`
  * @returns {string}
@@ -41,7 +41,7 @@ export function objectWords(object) {
 export const verbOf = ({ before, after }) => (before === null ? "created" : after === null ? "deleted" : "changed");
 
 /**
- * Where a thing is shown.
+ * The address of an object's page.
  *
  * @param {string} object
  * @param {any} change

@@ -1,4 +1,4 @@
-// One event in full.
+// The dialog that shows one event in full.
 
 import { api } from "../api.js";
 import { h } from "../dom.js";
@@ -14,11 +14,11 @@ import { ulidTime } from "./ulid.js";
 
 /** @import * as T from "../api_types.js" */
 
-/** Of one millisecond there are never more events than this many pages hold. */
+/** Pages to search at most: one millisecond never has more events. */
 const PAGES = 5;
 
 /**
- * The event of an id. An id begins with the time of its event, so that it is found without reading through all.
+ * The event with an id. An id begins with the event's time, so only that millisecond is read.
  *
  * @param {string} id
  * @returns {Promise<T.BillingEvent | null>}
@@ -39,7 +39,7 @@ export async function findEvent(id) {
   return null;
 }
 
-/** @param {T.BillingEvent} event @returns {Promise<unknown>} when it was closed */
+/** @param {T.BillingEvent} event @returns {Promise<unknown>} settles when the dialog is closed */
 export function showEvent(event) {
   const json = JSON.stringify(event, null, 2);
   const content = () => h("div", { class: "stack event" }, fieldsOf(event), actionsOf(event, json));
@@ -93,7 +93,7 @@ function actionsOf(event, json) {
     more("of this model", { model_slugs: written([event.modelSlug]) }));
 }
 
-/** What a link to an event finds that is gone. @param {string} id */
+/** The dialog for an event that does not exist, or not any more. @param {string} id */
 export function showMissing(id) {
   const at = ulidTime(id);
   return dialog({

@@ -1,4 +1,4 @@
-// What a list is narrowed by: a range of time, and values that are put on one by one. All of it is in the address.
+// The filter bar: a time range, and filter values that are added one by one. The address holds all of them.
 
 import { api } from "../api.js";
 import { fill, freshId, h } from "../dom.js";
@@ -15,13 +15,13 @@ import { rangeOf } from "./range.js";
 const SUGGESTIONS = 200;
 const MONTH = 31 * 86_400_000;
 
-/** What the address says now. */
+/** The query of the current address. */
 export const addressQuery = () => parse(location.hash).query;
 
 /**
  * @param {{ranges: [string, string][], otherwise: string, ends: "date" | "datetime-local", lists?: boolean,
- *   setQuery: Context["setQuery"], changed: () => void, extra?: Child}} options `otherwise` is the range where the
- *   address has none; `ends` is how exactly dates can be given; with `lists`, by group, model and key, too
+ *   setQuery: Context["setQuery"], changed: () => void, extra?: Child}} options `otherwise` is the range if the address
+ *   has none; `ends` is the precision of custom dates; `lists` adds filters by group, model and key
  */
 export function filterBar({ ranges, otherwise, ends, lists, setQuery, changed, extra }) {
   const chips = h("ul", { class: "chips", "aria-label": "Filters that are on" });
@@ -80,7 +80,7 @@ function rangeFields({ ranges, otherwise, ends, write }) {
     return { input, element: field({ label, name: label, input }) };
   };
   const [from, to] = [end("From (UTC)"), end(ends === "date" ? "To, including (UTC)" : "To (UTC)")];
-  // An end that is a date is its whole day; as a minute it is the next midnight.
+  // An end given as a date includes that day; the API's end is the next midnight.
   const written = (/** @type {number | null} */ at, isEnd = false) => at === null ? "" :
     new Date(ends === "date" && isEnd ? at - 1 : at).toISOString().slice(0, ends === "date" ? 10 : 16);
   const show = () => {
@@ -107,7 +107,7 @@ function rangeFields({ ranges, otherwise, ends, write }) {
 }
 
 /**
- * A field that takes one value after the other, and proposes those that were billed lately.
+ * A field that takes one value after another, and suggests values that were billed recently.
  *
  * @param {typeof FILTERS[number]} what
  * @param {(value: string) => void} put
@@ -130,7 +130,7 @@ function listInput({ label, hint, by, of }, put) {
     fill(listed, [...values].map((value) => value && h("option", { value })));
   }, { once: true });
   input.addEventListener("keydown", (event) => event.key === "Enter" && take());
-  // A proposal that was chosen, rather than typed on.
+  // A suggestion was chosen; this is not typing.
   input.addEventListener("input", (event) => {
     const typed = event instanceof InputEvent && event.inputType !== "insertReplacementText";
     if (!typed && isProposed()) take();

@@ -1,4 +1,4 @@
-// Several values of one filter in an address: with commas between them, and commas of their own as `%2C`.
+// Several values of one filter in an address, separated by commas. A comma within a value is written `%2C`.
 
 /** @param {URLSearchParams} query @param {string} name @returns {string[]} */
 export function listOf(query, name) {

@@ -1,10 +1,10 @@
-// Spans of time by name, in UTC as bills go. An address holds the name (`range=7d`) or the ends (`from`, `to`), so that a
-// link to "the last 7 days" goes on meaning them.
+// Named time ranges, in UTC as bills are. An address holds the name (`range=7d`) or the ends (`from`, `to`), so that a
+// link to "the last 7 days" stays relative to today.
 
 const DAY = 86_400_000;
 
 /**
- * `from_ms` is null where it goes back to the beginning, `to_ms` is exclusive, and null where it goes on.
+ * Unix ms. `from_ms` is null if the range has no start; `to_ms` is exclusive, and null if the range has no end.
  *
  * @typedef {{name: string, from_ms: number | null, to_ms: number | null}} Range
  */
@@ -26,17 +26,17 @@ export const MOMENT_RANGES = [["all", "Any time"], ["hour", "Last hour"], ...DAY
 /** Midnight UTC before a time. @param {number} at */
 const midnight = (at) => Math.floor(at / DAY) * DAY;
 
-/** The first of the month, so many months away. @param {number} at @param {number} [away] */
+/** The start of the month that is `away` months from that of `at`. @param {number} at @param {number} [away] */
 function month(at, away = 0) {
   const date = new Date(at);
   return Date.UTC(date.getUTCFullYear(), date.getUTCMonth() + away, 1);
 }
 
 /**
- * The range that an address means.
+ * The range of an address.
  *
  * @param {URLSearchParams} query
- * @param {string} otherwise the range's name where the address has none
+ * @param {string} otherwise name of the range if the address has none
  * @param {number} now
  * @returns {Range}
  */
@@ -66,10 +66,10 @@ export function named(name, now) {
 }
 
 /**
- * A date or a minute as an address and an input write it; all of UTC.
+ * Parses a date or a minute, as addresses and inputs write it, in UTC. Unix ms.
  *
  * @param {string | null} text `2026-11-23` or `2026-11-23T10:00`, with or without a zone
- * @param {boolean} [isEnd] an end that is a date is the end of that day
+ * @param {boolean} [isEnd] a date stands for the end of that day
  */
 export function moment(text, isEnd = false) {
   if (!text) return null;
@@ -79,17 +79,17 @@ export function moment(text, isEnd = false) {
   return isDate && isEnd ? at + DAY : at;
 }
 
-/** A range's ends as the API takes them. @param {Range} range */
+/** A range as query parameters of the API. @param {Range} range */
 export const timesOf = ({ from_ms, to_ms }) => ({
   start_time: from_ms === null ? undefined : new Date(from_ms).toISOString(),
   end_time: to_ms === null ? undefined : new Date(to_ms).toISOString(),
 });
 
-/** A range as an address says it. @param {Range} range @param {URLSearchParams} query where its ends stand */
+/** A range as query parameters of an address. @param {Range} range @param {URLSearchParams} query has its ends */
 export const rangeQuery = ({ name }, query) =>
   name === "custom" ? { from: query.get("from"), to: query.get("to"), range: null } : { range: name, from: null, to: null };
 
-/** Hours for up to three days, else days. @param {Range} range @param {number} now @returns {"hour" | "day"} */
+/** Hours for ranges of up to three days, else days. @param {Range} range @param {number} now @returns {"hour" | "day"} */
 export const stepOf = ({ from_ms, to_ms }, now) => ((to_ms ?? now) - (from_ms ?? 0) <= 3 * DAY ? "hour" : "day");
 
 /**

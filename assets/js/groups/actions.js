@@ -1,4 +1,4 @@
-// What may be done to a group as a whole: a new name, a child, a stop, an end.
+// Actions on a whole group: rename, add a child, disable, delete.
 
 import { api } from "../api.js";
 import { h } from "../dom.js";
@@ -13,7 +13,7 @@ import { MAX_LEVELS } from "./limits.js";
 
 /** @import * as T from "../api_types.js" */
 
-/** Longer words are not typed but pasted, so they confirm nothing. */
+/** Longer words would be pasted rather than typed, and confirm nothing. */
 const TYPABLE = 60;
 
 /**

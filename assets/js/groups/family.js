@@ -1,4 +1,4 @@
-// What stands above and below a group, as far as a page needs it.
+// A group's ancestors and descendants, and how pages name and link groups.
 
 import { all, api } from "../api.js";
 import { groupName } from "../format.js";
@@ -8,7 +8,7 @@ import { buildTree, subtree } from "./tree.js";
 /** @import { Context } from "../router.js" */
 
 /**
- * What a tab of a group's page is given. `group()` is the group as it is now; `update` tells the page that it has changed.
+ * The arguments of a tab of a group's page. `group()` is the current group; `update` tells the page of a change.
  *
  * @typedef {{group: () => T.Group, ancestors: T.Group[], update: (group: T.Group) => void, context: Context}} Tab
  */
@@ -17,11 +17,11 @@ const AT_ONCE = 6;
 
 const LONG = 48;
 
-/** Where a group's page is, or one of its tabs. @param {string} id @param {string} [tab] */
+/** The address of a group's page, or of one of its tabs. @param {string} id @param {string} [tab] */
 export const groupAddress = (id, tab = "") => `#/groups/${encodeURIComponent(id)}${tab && `/${tab}`}`;
 
 /**
- * A group's name where it stands within a sentence: one of 255 letters would be the sentence.
+ * A group's name for use in a sentence; a long one is cut.
  *
  * @param {T.Group["metadata"]} metadata
  */
@@ -30,7 +30,7 @@ export function shortName(metadata) {
   return letters.length > LONG ? `${letters.slice(0, LONG - 1).join("")}…` : letters.join("");
 }
 
-/** The ancestors of a group, nearest first. @param {T.Group} group */
+/** A group's ancestors, nearest first. @param {T.Group} group */
 export async function ancestorsOf(group) {
   /** @type {T.Group[]} */
   const path = [];
@@ -42,7 +42,7 @@ export async function ancestorsOf(group) {
   return path;
 }
 
-/** A group and all below it in short, itself first. @param {string} id */
+/** A group and its descendants as the tree lists them, the group first. @param {string} id */
 export async function familyOf(id) {
   const node = buildTree(await all(api.groups.tree)).nodes.get(id);
   return node ? subtree(node) : [];
@@ -61,7 +61,7 @@ export async function descendantsOf(id) {
 }
 
 /**
- * What names the groups of a path.
+ * A function that names the groups of a path.
  *
  * @param {{id: string, metadata: T.Group["metadata"]}[]} groups
  * @returns {(id: string) => string}

@@ -1,4 +1,4 @@
-// A key that was minted on one page and is shown on the next: in memory, for the one time that it is shown.
+// A key that is minted on one page and shown once on the next. It is kept in memory only.
 
 import { about } from "../session.js";
 import { h, fill } from "../dom.js";
@@ -25,7 +25,7 @@ export function takeFresh(group) {
 }
 
 /**
- * Shows a key for the only time, with calls that work.
+ * Shows a key, this once, with calls that work.
  *
  * @param {MintedKey} key
  * @param {string | undefined} model that it may call

@@ -1,4 +1,4 @@
-// Making a key, and changing what may change about one.
+// Dialogs that mint and edit a key.
 
 import { api } from "../api.js";
 import { h } from "../dom.js";
@@ -18,7 +18,7 @@ const EXPIRIES = [
 const day = (ms) => new Date(ms).toISOString().slice(0, 10);
 
 /**
- * When a key ends: never, after some days, or on a date.
+ * The expiry of a key: never, after some days, or on a date.
  *
  * @param {string | null} now RFC 3339
  */
@@ -38,7 +38,7 @@ function expiryField(now) {
     value() {
       if (pick.value === "never") return null;
       if (pick.value !== "date") return new Date(Date.now() + Number(pick.value) * DAY_MS).toISOString();
-      // As it was, if nobody chose another day: it may have been some hour of it.
+      // Keep the exact time unless another day is chosen.
       return now && date.value === now.slice(0, 10) ? now : `${date.value}T23:59:59Z`;
     },
   };

@@ -1,4 +1,4 @@
-// A group's keys: minted, changed, stopped, revoked.
+// The tab of a group's keys: mint, edit, disable, revoke.
 
 import { all, api } from "../api.js";
 import { fill, h } from "../dom.js";
@@ -42,7 +42,7 @@ export default async function keysTab({ group }) {
   const mintButton = button({ label: "Mint key", icon: "plus", kind: "primary", press: () => void mint() });
   await show();
   const fresh = takeFresh(id);
-  // Over the page, once it is drawn: a dialog that is opened before would lie behind the old one.
+  // Open the dialog once the page is drawn.
   if (fresh) setTimeout(() => void showKey(fresh, model()), 0);
   return h("div", { class: "stack" },
     section({ heading: "Keys", actions: mintButton, kind: "keys" }, list),

@@ -1,4 +1,4 @@
-// One model in the limits editor: four places for a limit of the group's own, and below each what holds because of it.
+// One model in the limits editor: four cells for the group's own limits, and below each the limit that applies.
 
 import { fill, freshId, h } from "../dom.js";
 import { int, limitName } from "../format.js";
@@ -12,7 +12,7 @@ import { CELLS, amount, effective, modelOf, typedOf } from "./limits.js";
 /** @import { Declaring, Violation } from "./limits.js" */
 
 /**
- * Where the group stands: what the editor is told from outside.
+ * The group's place in the tree, which the editor is given.
  *
  * @typedef {{self: string, ancestors: Declaring[], mode: T.Enforcement, nameOf: (id: string) => string}} Place
  */
@@ -43,7 +43,7 @@ export function limitCard({ model, known, remove, changed }) {
       return typeof is === "string" ? [`${cell.name(index, value())}: ${is}`] : [];
     }),
     /**
-     * Says what holds now.
+     * Shows the limits that apply.
      *
      * @param {number} index among the models that will be sent
      * @param {Place} place
@@ -139,7 +139,7 @@ function limitCell(slug, at, first, changed) {
   };
 }
 
-/** @param {T.EffectiveLimit} limit @param {Place} place @param {T.Unit} unit that goes without saying */
+/** @param {T.EffectiveLimit} limit @param {Place} place @param {T.Unit} unit that is not written out */
 function limitLine(limit, { self, mode, nameOf }, unit) {
   const of = ` of ${nameOf(limit.source_group)}${mode === "CASCADING" ? ", shared" : ""}`;
   return h("span", { class: "holds-line" },

@@ -1,8 +1,8 @@
-// Which limits hold for a group, as the gateway itself works it out. Pure: the pages and the tests share it.
+// The limits that apply to a group, computed as the gateway does. Pure: pages and tests share it.
 //
-// * INDEPENDENT: of each (type, unit) the nearest declaration on the path holds, and each group counts for itself.
-// * CASCADING: every declaration on the path holds, and a group's whole subtree draws on it.
-// * CASCADING: no group may declare a threshold above an ancestor's of the same (slug, type, unit).
+// * INDEPENDENT: for each (type, unit) the nearest declaration on the path applies, and each group counts for itself.
+// * CASCADING: every declaration on the path applies, and a group's whole subtree draws on it.
+// * CASCADING: no group may declare a threshold above an ancestor's for the same (slug, type, unit).
 
 /** @import { Enforcement, EffectiveLimit, Limit, LimitType, Model, Unit } from "../api_types.js" */
 
@@ -10,7 +10,7 @@
 /** @typedef {{rate_limits: EffectiveLimit[], usage_limits: EffectiveLimit[]}} Effective */
 /**
  * @typedef {{slug: string, limit: Limit, bound: number, group: string, side: "ancestor" | "descendant"}} Violation
- *   `limit` is the group's own; an ancestor `group` allows at most `bound`, or a descendant `group` has `bound` already
+ *   `limit` is the group's own; `group` is an ancestor that allows at most `bound`, or a descendant that has `bound`
  */
 
 export const MAX_LEVELS = 5;
@@ -57,12 +57,12 @@ export function effective(path, slug, mode) {
 }
 
 /**
- * Where a group's models break the rule of CASCADING, which the gateway would refuse.
+ * The limits of a group that break the rule of CASCADING; the gateway would refuse them.
  *
  * @param {Model[]} models the group's own
  * @param {Declaring[]} ancestors nearest first
  * @param {Declaring[]} descendants
- * @returns {Violation[]} of each of the group's limits at most one: the tightest bound
+ * @returns {Violation[]} at most one for each limit: that of the tightest bound
  */
 export function violations(models, ancestors, descendants) {
   /** @type {Violation[]} */
@@ -96,7 +96,7 @@ function tightest(groups, slug, like, better) {
 }
 
 /**
- * What the own limit of one cell is, as it is typed.
+ * The group's own limit in one cell, as it is typed.
  *
  * @typedef {{text: string, unit: Unit}} Typed
  */
@@ -111,7 +111,7 @@ export function typedOf(model) {
 }
 
 /**
- * A model as the API takes it; a cell that is empty, or not a number, declares nothing.
+ * A model as the API takes it. A cell that is empty or not a number declares no limit.
  *
  * @param {string} slug
  * @param {Typed[]} cells
@@ -143,10 +143,10 @@ const NUMBER = /^(\d+|\d{1,3}(?:[,_ \u00a0]\d{3})+)(?:\.(\d+))?\s*([kmgbt]?)$/;
 const TIMES = { "": 1, k: 1e3, m: 1e6, g: 1e9, b: 1e9, t: 1e12 };
 
 /**
- * A number as people write it: `1000`, `1,000`, `1_000`, `1 000`, `1k`, `2.5m`.
+ * Parses a number: `1000`, `1,000`, `1_000`, `1 000`, `1k`, `2.5m`.
  *
  * @param {string} text
- * @returns {number | null | string} null if nothing is written; what is wrong with it in words
+ * @returns {number | null | string} null if the text is empty; a string is an error message
  */
 export function amount(text) {
   const given = text.trim().toLowerCase();

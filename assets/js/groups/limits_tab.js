@@ -1,4 +1,4 @@
-// The models of a group, and how much its keys may use of each.
+// The tab of a group's models and their limits.
 
 import { all, api } from "../api.js";
 import { h } from "../dom.js";
@@ -68,7 +68,7 @@ export default async function limitsTab({ group, ancestors, update, context }) {
       below = found;
       editor.above(found);
     }, () => {
-      // Without them the gateway still refuses what may not be; it only cannot be said beforehand.
+      // Without descendants violations are not shown while typing; the gateway still refuses them.
     });
   }
   return h("div", { class: "stack" },

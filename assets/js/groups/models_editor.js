@@ -1,4 +1,4 @@
-// The models of a group and the limits on each, with what holds because of them said as one types.
+// The editor of a group's models and limits. It shows the limits that apply as they are typed.
 
 import { ApiError } from "../api.js";
 import { fill, h } from "../dom.js";
@@ -13,7 +13,7 @@ import { sameModels, violations } from "./limits.js";
 
 /**
  * @param {{models: T.Model[], slugs: string[], place: Place, lost?: string, changed?: () => void}} options `slugs` are
- *   those of endpoints; `lost` is what a removed model means
+ *   those of endpoints; `lost` says what removing a model means
  */
 export function modelsEditor({ models: first, slugs, place: firstPlace, lost, changed = () => {} }) {
   let place = firstPlace;
@@ -69,7 +69,7 @@ export function modelsEditor({ models: first, slugs, place: firstPlace, lost, ch
     offer();
     refresh();
   };
-  /** What may be added. */
+  /** Offers the models that can be added. */
   const offer = () => {
     const rest = slugs.filter((slug) => !cards.some((card) => card.slug === slug));
     const options = rest.map((slug) => /** @type {[string, string]} */ ([slug, slug]));
@@ -101,7 +101,7 @@ export function modelsEditor({ models: first, slugs, place: firstPlace, lost, ch
       if (problems[0]) throw new ApiError(0, "", problems[0]);
       return value();
     },
-    /** Throws the rule that would be broken, as the API would, but saying where. */
+    /** Throws an `ApiError` if a rule is broken, as the API would, but names the fields. */
     check() {
       if (place.mode !== "CASCADING" || !violations(value(), place.ancestors, below).length) return;
       show();
@@ -125,7 +125,7 @@ export function modelsEditor({ models: first, slugs, place: firstPlace, lost, ch
       place = now;
       show();
     },
-    /** What stands below, once it is known. @param {Declaring[]} descendants */
+    /** Sets the descendants, once they are known. @param {Declaring[]} descendants */
     above(descendants) {
       below = descendants;
       show();

@@ -1,4 +1,4 @@
-// How a group stands: what it may use and has used today, what is below it.
+// The overview of a group: its limits and today's usage, and its children.
 
 import { api } from "../api.js";
 import { h } from "../dom.js";
@@ -57,7 +57,7 @@ export default async function overviewTab({ group, ancestors }) {
 
 /**
  * @param {T.EffectiveLimit[]} limits
- * @param {string} none what is said without any
+ * @param {string} none shown if there are no limits
  * @param {string} self
  * @param {(id: string) => string} nameOf
  */

@@ -1,4 +1,4 @@
-// Under which group a new one stands: found by name, kept as a name with a way back.
+// The field that picks the parent of a new group by name.
 
 import { api } from "../api.js";
 import { fill, freshId, h } from "../dom.js";

@@ -1,4 +1,4 @@
-// Taking in a key that a customer has already: signed elsewhere, since no browser should hold the key that signs.
+// Registers a key that a customer already has. It is signed elsewhere: no browser should hold the signing key.
 
 import { ApiError, api } from "../api.js";
 import { h } from "../dom.js";
@@ -12,7 +12,7 @@ openssl pkeyutl -sign -rawin -inkey signing-key.pem -in key.json | base64 -w0`;
 
 /**
  * @param {string} group
- * @param {() => Promise<void>} again draws the list of keys anew
+ * @param {() => Promise<void>} again redraws the list of keys
  */
 export function register(group, again) {
   const body = textArea({ rows: 3, name: "key", spellcheck: "false", autocomplete: "off" });

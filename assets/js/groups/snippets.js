@@ -1,10 +1,10 @@
-// Ready-made calls with a customer's key: what is sent along with it. Pure.
+// Code samples that call the gateway with a customer's key. Pure.
 
 /** @typedef {{url: string, key: string, model: string}} Call `url` is the gateway's inference address, without `/v1` */
 
 const QUESTION = "Say hello.";
 
-/** For a shell: between single quotes nothing means anything. @param {string} text */
+/** Quoted for a shell. @param {string} text */
 const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
 
 /** @param {Call} call */

@@ -1,4 +1,4 @@
-// The tree of groups as rows: which of them are in sight, with what is folded and what is looked for. Pure.
+// The tree of groups as rows, by what is folded and what is searched for. Pure.
 
 /** @import { TreeGroup } from "../api_types.js" */
 
@@ -21,7 +21,7 @@ export function buildTree(groups) {
   /** @type {Node[]} */
   const roots = [];
   for (const node of nodes.values()) {
-    // A child that was read before its parent came about stands with the roots until the next reading.
+    // A child whose parent was created while the list was read is shown as a root until the next read.
     node.parent = nodes.get(node.group.parent_group_id ?? "") ?? null;
     (node.parent?.children ?? roots).push(node);
   }
@@ -39,11 +39,11 @@ function place(siblings, level) {
 }
 
 /**
- * The rows in sight, from top to bottom.
+ * The visible rows, from top to bottom.
  *
  * @param {Node[]} roots
  * @param {(node: Node) => boolean} isOpen
- * @param {string} [wanted] shows what has it in its name or ids, with its ancestors, whatever is folded
+ * @param {string} [wanted] shows groups with this text in their name or ids, and their ancestors, even if folded
  * @returns {{rows: Row[], found: number}}
  */
 export function rowsOf(roots, isOpen, wanted = "") {

@@ -1,5 +1,5 @@
-// The tree as a grid for eye, keyboard and screen reader. Only the rows in sight are in the document, at fixed heights,
-// so that ten thousand groups are as quick as ten; the row with the focus stays in it wherever one scrolls.
+// The tree as an accessible grid. Only the visible rows are in the document, at fixed heights, so that ten thousand
+// groups are as fast as ten. The focused row stays in the document wherever it is scrolled.
 
 import { h, set } from "../dom.js";
 
@@ -60,7 +60,7 @@ export function treegrid({ label, columns, toggle, open, signal }) {
       old.remove();
       drawn.delete(id);
     }
-    // What stands where it should is not touched: moving an element would take its focus away.
+    // Rows in their place are not moved: moving an element takes its focus away.
     elements.forEach((one, index) => {
       const there = body.children[index] ?? null;
       if (there !== one) body.insertBefore(one, there);

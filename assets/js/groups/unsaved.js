@@ -1,4 +1,4 @@
-// Nobody loses what was typed: a page with unsaved changes asks before it is left.
+// A page with unsaved changes asks before it is left.
 
 import { h } from "../dom.js";
 import { button } from "../ui/button.js";
@@ -32,7 +32,7 @@ export function guardUnsaved(dirty, signal) {
   addEventListener("beforeunload", (event) => {
     if (dirty()) event.preventDefault();
   }, { signal });
-  // Links, the search, Back. A browser without it asks at links alone.
+  // Covers links, the search and Back. A browser without this API asks at links only.
   const navigation = /** @type {EventTarget | undefined} */ (/** @type {any} */ (globalThis).navigation);
   navigation?.addEventListener("navigate", (event) => {
     const { hashChange, destination } = /** @type {any} */ (event);

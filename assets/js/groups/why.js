@@ -1,4 +1,4 @@
-// What stops a request, in sentences. Pure.
+// Why a request is refused, in sentences. Pure.
 
 import { int, limitName, seconds } from "../format.js";
 
@@ -8,11 +8,11 @@ import { int, limitName, seconds } from "../format.js";
 const request = (tokens) => (tokens > 0 ? `request of ${int(tokens)} token${tokens === 1 ? "" : "s"}` : "request");
 
 /**
- * The answer, and when there is room.
+ * The answer in a sentence, and when a request would pass.
  *
  * @param {T.WouldPass} answer
  * @param {(id: string) => string} nameOf
- * @param {boolean} blocked whether something else than a limit refuses it anyway
+ * @param {boolean} blocked whether something other than a limit refuses the request
  * @returns {{passes: boolean, sentence: string, wait: string}}
  */
 export function verdict({ tokens, admitted, stopped_by, retry_after_s, limits }, nameOf, blocked) {
@@ -35,16 +35,16 @@ function waitOf(limit, retry_after_s) {
   return "It never fits: it is more than the whole limit.";
 }
 
-/** What a request takes of a limit. @param {T.LimitStanding} limit @param {number} tokens */
+/** The cost of a request against a limit. @param {T.LimitStanding} limit @param {number} tokens */
 export const askedOf = (limit, tokens) => (limit.type === "TOKEN" ? tokens : 1);
 
-/** @typedef {{status: string, sentence: string, group: string, tab: "" | "keys"}} Reason `group` has the cure */
+/** @typedef {{status: string, sentence: string, group: string, tab: "" | "keys"}} Reason `group` is where to fix it */
 
 /**
- * Why else calls are refused.
+ * Reasons for refusals besides limits.
  *
  * @param {{group: T.Group, ancestors: T.Group[], keys: T.ApiKey[] | null, slug: string, slugs: string[] | null,
- *   now_ms: number, nameOf: (id: string) => string}} known null is what may not be read
+ *   now_ms: number, nameOf: (id: string) => string}} known null if the operator may not read it
  * @returns {Reason[]}
  */
 export function otherReasons({ group, ancestors, keys, slug, slugs, now_ms, nameOf }) {
@@ -70,7 +70,7 @@ export function otherReasons({ group, ancestors, keys, slug, slugs, now_ms, name
 const STEPS = 100;
 
 /**
- * How many tokens a place on the slider means: finer where it is small.
+ * The number of tokens at a slider position; small numbers have finer steps.
  *
  * @param {number} place 0 to 100
  * @param {number} most
@@ -82,6 +82,6 @@ export function tokensAt(place, most) {
   return place >= STEPS ? most : Math.max(1, Math.round(exact / unit) * unit);
 }
 
-/** The other way round. @param {number} tokens @param {number} most */
+/** The slider position of a number of tokens. @param {number} tokens @param {number} most */
 export const placeOf = (tokens, most) =>
   Math.min(STEPS, Math.round((STEPS * Math.log(Math.max(0, tokens) + 1)) / Math.log(most + 1)));

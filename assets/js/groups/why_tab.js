@@ -1,4 +1,4 @@
-// "Why does this customer get 429?": what a request would meet now, limit by limit.
+// The tab "Why 429?": whether a request would pass now, limit by limit.
 
 import { ApiError, all, api } from "../api.js";
 import { fill, h } from "../dom.js";
@@ -84,7 +84,7 @@ export default async function whyTab({ group, ancestors, context }) {
       return;
     }
     const { passes, sentence, wait } = verdict(answer, nameOf, reasonsShown !== "[]");
-    // Read aloud when the answer is another one, not at each second of the wait.
+    // Announced when the answer changes, not at each second of the wait.
     if (sentence !== verdictShown) {
       fill(said, icon(passes ? "check" : "warn"),
         h("span", { class: "verdict-text" }, h("strong", { role: "status" }, sentence), h("span", { class: "wait" })));
@@ -146,7 +146,7 @@ export default async function whyTab({ group, ancestors, context }) {
 }
 
 /**
- * What a request of this group takes: the mean of the last week's, prompt and answer.
+ * The mean of tokens, prompt and answer, of this group's requests in the last week.
  *
  * @param {string} id
  * @param {string} slug
@@ -171,7 +171,7 @@ function showBars(bars, answer, { id: self, hierarchy }, nameOf) {
     return;
   }
   const keys = answer.limits.map((limit) => `${limit.source_group} ${limit.type} ${limit.unit}`).join();
-  // Rows stay where they are, with a link in them that may have the focus.
+  // Rows are kept: a link in one may have the focus.
   if (bars.dataset.keys !== keys) {
     fill(bars, answer.limits.map((limit) => h("li", null,
       h("div", { class: "bar-name" }, h("strong", null, capital(limitName(limit))),

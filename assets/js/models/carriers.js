@@ -1,4 +1,4 @@
-// Which groups carry a slug.
+// The groups that carry a slug.
 
 import { all, api } from "../api.js";
 import { h } from "../dom.js";
@@ -11,7 +11,7 @@ const NAMED = 8;
 /** @param {string} slug */
 export const carriersOf = async (slug) => (await all(api.groups.tree)).filter(({ models }) => models.includes(slug));
 
-/** The first of them by name, the rest as a figure. @param {TreeGroup[]} groups */
+/** The first few by name, the rest as a count. @param {TreeGroup[]} groups */
 export const carrierList = (groups) =>
   h("ul", { class: "carriers" }, groups.slice(0, NAMED).map((group) => h("li", null, groupName(group))),
     groups.length > NAMED && h("li", null, `and ${plural(groups.length - NAMED, "more", "more")}`));

@@ -1,4 +1,4 @@
-// What a check found out about a target: four lines, each good, or with what to do.
+// The results of a target's check: four lines, each passed or with a way to fix it.
 
 import { h } from "../dom.js";
 import { icon } from "../ui/icon.js";
@@ -26,12 +26,12 @@ export const checkLines = (checks) =>
       h("span", null, detail));
   }));
 
-/** The same lines while nothing is known. */
+/** The same lines while the check runs. */
 export const checkRunning = () =>
   h("ul", { class: "checks", "aria-label": "The check runs" }, Object.values(NAMES).map((name) =>
     h("li", { class: "open" },
       icon("question"), h("strong", null, name), h("span", { class: "faint" }, "Checking…"))));
 
-/** How many of the targets have a problem. @param {Checked} checked */
+/** The number of targets with a problem. @param {Checked} checked */
 export const troubled = (checked) =>
   checked.targets.filter(({ checks }) => checks.some(({ ok }) => ok === false)).length;

@@ -1,4 +1,4 @@
-// How a target's server does: a dot and a word, the same wherever a target is shown.
+// The health of a target's server: a dot and a word, the same wherever a target is shown.
 
 import { h } from "../dom.js";
 import { plural, when } from "../format.js";
@@ -15,7 +15,7 @@ const STATES = /** @type {const} */ ({
 /** @param {Upstream | undefined} upstream */
 export const toneOf = (upstream) => STATES[upstream?.state ?? "unused"];
 
-/** A line or two: what it does, since when, and what went wrong last. @param {Upstream | undefined} upstream */
+/** One or two lines: the state, since when, and the last error. @param {Upstream | undefined} upstream */
 export function healthLine(upstream) {
   const [tone, words] = toneOf(upstream);
   if (!upstream || upstream.state === "unused") {

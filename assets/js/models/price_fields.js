@@ -1,4 +1,4 @@
-// What an endpoint's tokens cost, as it is typed.
+// The fields of an endpoint's prices.
 
 import { h } from "../dom.js";
 import { button } from "../ui/button.js";

@@ -1,4 +1,4 @@
-// What a target is made of, by its provider, and what is known of servers that many have.
+// The fields of a target by provider, and presets for common servers.
 
 import { money } from "../format.js";
 
@@ -16,7 +16,7 @@ export const MAX_TARGETS = 8;
 export const TARGET_FIELDS = ["base_url", "model_id", "target_model", "environment_name", "secret_id"];
 
 /**
- * The fields that a provider takes, and whether it must have them.
+ * The fields that a provider takes; true if required.
  *
  * @type {Partial<Record<Provider, {label: string, takes: Partial<Record<TargetField, boolean>>}>>}
  */
@@ -41,9 +41,9 @@ export const takesOf = (provider) =>
 export const providerLabel = (provider) => PROVIDERS[provider]?.label ?? provider;
 
 /**
- * Servers by the name that people know, on the port that they have without being told another.
+ * Presets: common servers, on their default ports.
  *
- * @type {{name: string, provider: Provider, base_url?: string, model: string}[]} `model` says where its name is from
+ * @type {{name: string, provider: Provider, base_url?: string, model: string}[]} `model` tells where its name is from
  */
 export const PRESETS = [
   {
@@ -70,14 +70,14 @@ export const PRESETS = [
   { name: "Demo", provider: "DEMO", model: "The demo answers to any name." },
 ];
 
-/** A target as the API takes it: without what its provider does not. @param {TargetValues} values @returns {TargetBody} */
+/** A target as the API takes it, with its provider's fields only. @param {TargetValues} values @returns {TargetBody} */
 export function targetBody(values) {
   const takes = takesOf(values.provider);
   const given = TARGET_FIELDS.filter((name) => name in takes && values[name].trim());
   return { provider: values.provider, ...Object.fromEntries(given.map((name) => [name, values[name].trim()])) };
 }
 
-/** What is typed for a target that there is. @param {TargetBody} target @returns {TargetValues} */
+/** The field values of an existing target. @param {TargetBody} target @returns {TargetValues} */
 export const targetValues = (target) => ({
   provider: target.provider,
   base_url: target.base_url ?? "",
@@ -87,7 +87,7 @@ export const targetValues = (target) => ({
   environment_name: target.environment_name ?? "",
 });
 
-/** Nothing typed is no price. @param {PriceValues} values @returns {PricingBody | null} */
+/** Prices as the API takes them; null if all are empty. @param {PriceValues} values @returns {PricingBody | null} */
 export function pricingBody(values) {
   const [currency = "", input = "", output = "", cached = ""] =
     [values.currency, values.input, values.output, values.cached].map((one) => one.trim());
@@ -97,7 +97,7 @@ export function pricingBody(values) {
   return cached ? { ...body, cached: price(cached) } : body;
 }
 
-/** The same price, however it was typed. @param {PricingBody | null} pricing */
+/** A normal form, to compare prices by. @param {PricingBody | null} pricing */
 export const samePrice = (pricing) =>
   pricing &&
   [pricing.currency, Number(pricing.input), Number(pricing.output), Number(pricing.cached || pricing.input)].join(" ");
@@ -106,7 +106,7 @@ export const samePrice = (pricing) =>
 export const priceText = ({ currency, input, output }) =>
   `${money({ currency: "", amount: input }).trim()} / ${money({ currency, amount: output })}`;
 
-/** Where a target is, in short. @param {Target} target */
+/** The origin of a target's server, or its provider. @param {Target} target */
 export function targetPlace(target) {
   try {
     return target.base_url ? new URL(target.base_url).origin : providerLabel(target.provider);

@@ -1,4 +1,4 @@
-// A secret's value is typed here, sent, and gone: nothing shows it again.
+// The dialog that stores a secret. The value is sent and never shown again.
 
 import { ApiError, api } from "../api.js";
 import { h } from "../dom.js";
@@ -8,7 +8,7 @@ import { field, form, textInput } from "../ui/form.js";
 /** @import { Secret } from "../api_types.js" */
 
 /**
- * @param {{names: string[], replace?: string}} options `names` are taken; `replace` is the one that gets another value
+ * @param {{names: string[], replace?: string}} options `names` are in use; `replace` gets another value
  * @returns {Promise<Secret | undefined>} the stored one
  */
 export function secretDialog({ names, replace }) {

@@ -1,4 +1,4 @@
-// One target of an endpoint as one edits it: which fields there are depends on the provider.
+// The form of one target of an endpoint. Its fields depend on the provider.
 
 import { fill, freshId, h } from "../dom.js";
 import { button } from "../ui/button.js";
@@ -98,7 +98,7 @@ export function targetCard({ values, secrets, isNew, changed, newSecret, move, r
     }
     inputs.base_url.placeholder = provider.value === "OPENAI" ? "https://api.openai.com/v1" : "http://10.0.0.5:8000";
   };
-  // What was found out was about something else.
+  // The result of the last check no longer applies.
   const changedHere = () => {
     show();
     fill(found);
@@ -122,7 +122,7 @@ export function targetCard({ values, secrets, isNew, changed, newSecret, move, r
       model_id: inputs.model_id.value, environment_name: inputs.environment_name.value,
     }),
     body: () => targetBody(card.values()),
-    /** Its place in the order, which the API's errors name. @param {number} index @param {number} count */
+    /** Sets its place in the order, as the API's errors name it. @param {number} index @param {number} count */
     place(index, count) {
       fill(heading, `Target ${index}`);
       fill(order, count === 1 ? "" : index === 0 ? "tried first" : "if those above fail");

@@ -1,4 +1,4 @@
-// The targets of an endpoint in their order, to be edited by buttons.
+// The targets of an endpoint, which buttons add, remove and reorder.
 
 import { api } from "../api.js";
 import { fill, h } from "../dom.js";
@@ -18,7 +18,7 @@ export function targetList({ targets, secrets: first, isNew, changed }) {
   let secrets = first;
   /** @type {TargetCard[]} */
   let cards = [];
-  /** Where a card's target stands in what is stored: its health goes by that. @type {Map<TargetCard, number>} */
+  /** The index of a card's target in the stored endpoint; its health is found by it. @type {Map<TargetCard, number>} */
   const stored = new Map();
   let health = "";
 
@@ -83,7 +83,7 @@ export function targetList({ targets, secrets: first, isNew, changed }) {
     body: () => cards.map((card) => card.body()),
     /** @param {Upstream[]} upstreams of this endpoint */
     health(upstreams) {
-      // Drawn anew only when it says something else: one may be reading it.
+      // Redraw only on a change: it may be read or selected.
       const now = JSON.stringify(upstreams);
       if (now === health) return;
       health = now;
@@ -93,7 +93,7 @@ export function targetList({ targets, secrets: first, isNew, changed }) {
     /** @param {Checked} checked */
     found: ({ targets: found }) =>
       cards.forEach((card, at) => card.found(found.find(({ index }) => index === at)?.checks ?? [])),
-    /** What is on the form is what is stored now. */
+    /** Called when the form has been saved. */
     saved() {
       stored.clear();
       health = "";

@@ -1,4 +1,4 @@
-// Who changed what, the newest first.
+// The audit log, newest first.
 
 import { api } from "../api.js";
 import { auditItem } from "../audit/item.js";
@@ -35,7 +35,7 @@ export default async function audit({ signal, setQuery }) {
   /** @param {number} now @param {T.Query} query */
   const next = async (now, query) => {
     let page = await api.audit({ ...query, limit: PAGE });
-    // A page may hold nothing and yet not be the last one.
+    // A page may be empty without being the last.
     while (!page.items.length && page.pagination.cursor) {
       page = await api.audit({ cursor: page.pagination.cursor, limit: PAGE });
     }

@@ -1,4 +1,4 @@
-// One endpoint: its name for customers, the servers behind it in their order, its price. A new one is the same form.
+// One endpoint: its slug, its targets in order, its prices. A new endpoint uses the same form.
 
 import { ApiError, api } from "../api.js";
 import { fill, h } from "../dom.js";
@@ -30,9 +30,9 @@ export default async function endpointPage({ params, query, signal }) {
   const [found, { secrets }, status] = await Promise.all([
     id ? api.endpoints.get(id) : null, api.secrets.list(), id ? api.status() : null,
   ]);
-  /** What is stored. @type {T.Endpoint | null} */
+  /** The stored endpoint. @type {T.Endpoint | null} */
   let endpoint = found;
-  /** The body that was checked last and has no problem. */
+  /** The last body that passed the check. */
   let fine = "";
 
   const slug = textInput({
@@ -60,10 +60,10 @@ export default async function endpointPage({ params, query, signal }) {
     Object.entries(target).filter(([, value]) => value != null).sort()));
   const isChanged = (/** @type {ReturnType<typeof whole>} */ body) => !endpoint ||
     asStored(body.targets) !== asStored(endpoint.targets) ||
-    // A target without a model name is asked for the slug.
+    // The slug is the model's name for a target without one.
     (body.slug !== endpoint.slug && body.targets.some((target) => !target.target_model));
 
-  /** Asks the servers; whether none of them has a problem. @returns {Promise<boolean>} */
+  /** Checks the servers. True if none has a problem. @returns {Promise<boolean>} */
   const check = async () => {
     const body = whole();
     fill(problems);
@@ -71,7 +71,7 @@ export default async function endpointPage({ params, query, signal }) {
     try {
       const checked = await api.endpoints.check(body);
       if (signal.aborted) return false;
-      // What was found is not about what stands there now.
+      // The form was edited during the check.
       if (sent(whole()) !== sent(body)) return check();
       targets.found(checked);
       const bad = troubled(checked);

@@ -1,4 +1,4 @@
-// Every endpoint: a model's name for customers, and how the servers behind it do.
+// All endpoints, with the health of their servers.
 
 import { api } from "../api.js";
 import { fill, h } from "../dom.js";
@@ -39,7 +39,7 @@ export default async function endpointsPage({ signal }) {
     },
   }, signal);
 
-  // With more groups than one page has, the figure would cost more than it tells.
+  // With more groups than one page holds, counting them costs more than the figure is worth.
   /** @type {T.TreeGroup[] | null} */
   const groups = tree.pagination.has_more ? null : tree.items;
   const list = await pagedTable({

@@ -1,4 +1,4 @@
-// What was billed, event by event, the newest first.
+// Billing events, newest first.
 
 import { api, queryString } from "../api.js";
 import { fill, h } from "../dom.js";
@@ -22,10 +22,10 @@ import { table } from "../ui/table.js";
 
 const PAGE = 50;
 const FOLLOW_MS = 3000;
-/** While new ones come in on top, the list grows to so many. */
+/** Rows at most while new events are added on top. */
 const FOLLOW_MOST = 500;
 
-/** What the address asks for. */
+/** The API's parameters of the current address. */
 function asked() {
   const query = addressQuery();
   return { ...timesOf(rangeOf(query, "all", Date.now())), ...filtersOf(query) };
@@ -72,7 +72,7 @@ export default async function events({ query: first, signal, setQuery }) {
     const what = asked();
     file.href = `/v1/gateway/events${queryString({ ...what, order: "desc", format: "csv" })}`;
     let page = await api.events({ ...what, order: "desc", limit: PAGE });
-    // A page may hold nothing and yet not be the last one.
+    // A page may be empty without being the last.
     while (!page.items.length && page.pagination.cursor) {
       page = await api.events({ cursor: page.pagination.cursor, limit: PAGE });
     }
@@ -104,10 +104,10 @@ export default async function events({ query: first, signal, setQuery }) {
     const known = new Set(rows.slice(0, 200).map((event) => event.idempotencyKey));
     const fresh = page.items.filter((event) => !known.has(event.idempotencyKey));
     if (now !== turn || signal.aborted || !fresh.length) return;
-    // More than was asked for, or than is kept: the list begins anew rather than having a hole.
+    // More new events than one page or the list holds: reload, so that the list has no gap.
     if (page.pagination.has_more || fresh.length + rows.length > FOLLOW_MOST) return load();
     rows = [...fresh, ...rows];
-    // Who stands on a row goes on standing on it.
+    // Keep the focus on its row.
     const at = document.activeElement?.getAttribute("data-event");
     shown.show(rows);
     const again = at && shown.querySelector(`[data-event="${CSS.escape(at)}"]`);
@@ -192,7 +192,7 @@ function eventTable(open) {
   made.addEventListener("click", (event) => {
     if (!(event.target instanceof Element) || event.ctrlKey || event.metaKey || event.shiftKey) return;
     const id = event.target.closest("tr")?.querySelector("a")?.dataset.event;
-    // Who marks text to copy it wants no dialog.
+    // Selecting text opens no dialog.
     if (!id || getSelection()?.toString()) return;
     event.preventDefault();
     open(id);

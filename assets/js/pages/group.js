@@ -1,4 +1,4 @@
-// One group: how it stands, its limits, why it is refused, its keys.
+// One group, in tabs: overview, limits, why it is refused, keys.
 
 import { ApiError, api, loaded } from "../api.js";
 import { h } from "../dom.js";
@@ -45,7 +45,7 @@ export default async function group(context) {
     content);
   const update = (/** @type {T.Group} */ changed) => {
     now = changed;
-    // An undo may come from another page.
+    // An undo may run after the page was left.
     if (context.signal.aborted) return;
     const before = document.activeElement instanceof HTMLElement ? document.activeElement.dataset.action : null;
     const redrawn = draw();

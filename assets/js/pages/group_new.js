@@ -1,4 +1,4 @@
-// A new customer: who, which models, how much, and a first key, all on one page.
+// A new group: its name and id, models and limits, and a first key, on one page.
 
 import { all, api } from "../api.js";
 import { fill, h } from "../dom.js";
@@ -17,7 +17,7 @@ import { toast } from "../ui/toast.js";
 /** @import * as T from "../api_types.js" */
 /** @import { Context } from "../router.js" */
 
-/** What the group is called until it has an id. */
+/** The group's id until the API gives it one. */
 const NEW = "";
 
 /** @param {Context} context */
@@ -101,7 +101,7 @@ export default async function groupNew({ query, signal, setQuery }) {
       try {
         keepFresh(group.id, await api.keys.mint(group.id, {}));
       } catch (error) {
-        // The group is there all the same: its page is where to try again.
+        // The group was created; its page is the place to try again.
         const why = error instanceof Error ? error.message : "";
         toast(`The group is there, but no key was minted: ${why}`, { tone: "bad" });
       }
@@ -134,7 +134,7 @@ const TELLS = {
 };
 
 /**
- * The models to begin with: the parent's, or the only one there is.
+ * The initial models: the parent's, or the only one there is.
  *
  * @param {T.Group | null} parent
  * @param {string[]} slugs

@@ -1,4 +1,4 @@
-// Every group, as a tree, with what each has left today.
+// All groups as a tree, with what each has left today.
 
 import { all, api } from "../api.js";
 import { fill, h } from "../dom.js";
@@ -19,12 +19,12 @@ import { empty, page } from "../ui/page.js";
 /** @import { Node, Row } from "../groups/tree.js" */
 
 const REFRESH_MS = 15_000;
-/** So many are read again by themselves; more than that only when one comes back to the window. */
+/** Trees of up to so many groups are refreshed periodically; larger ones when the tab becomes visible. */
 const MANY = 1000;
-/** A tree of up to so many groups begins unfolded. */
+/** Trees of up to so many groups start unfolded. */
 const FEW = 200;
 
-/** What was folded and unfolded on this visit, by group. @type {Map<string, boolean>} */
+/** Groups that were folded or unfolded during this visit. @type {Map<string, boolean>} */
 const folds = new Map();
 
 /** @param {Context} context */
@@ -65,7 +65,7 @@ export default async function groups({ query, signal, setQuery }) {
     grid.show(rows);
   };
   const refresh = async () => {
-    // One that fails is tried again: the shell says that the gateway is away.
+    // A failed refresh is retried; the shell shows that the gateway is unreachable.
     const now = await all(api.groups.tree).catch(() => null);
     if (!now || signal.aborted) return;
     tree = buildTree(now);

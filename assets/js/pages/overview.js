@@ -1,4 +1,4 @@
-// How it is now: what happens in a minute, what needs somebody, who uses most.
+// The overview: the last minute, what needs attention, the largest users.
 
 import { all, api } from "../api.js";
 import { fill, h } from "../dom.js";
@@ -18,7 +18,7 @@ import { table } from "../ui/table.js";
 
 const MINUTE = 60_000;
 const DAY_MINUTES = 1440;
-/** A day of minutes is more than a chart has pixels: so many make a point. */
+/** Minutes for each point of a chart: a day has more minutes than a chart has pixels. */
 const MINUTES_A_POINT = 5;
 
 const FIGURES = /** @type {const} */ ([
@@ -76,7 +76,7 @@ export default async function overview({ signal }) {
 }
 
 /**
- * Draws something when it says something new: what is read aloud, or stood on by the keyboard, stays otherwise.
+ * Redraws a place only when its content changes, so that screen readers and the focus are not disturbed.
  *
  * @template Shown
  * @param {HTMLElement} place
@@ -92,7 +92,7 @@ function whenNew(place, draw) {
 }
 
 /**
- * A figure of the last minute over the day's course.
+ * A figure of the last minute above a chart of the last day.
  *
  * @param {typeof FIGURES[number][0]} name
  * @param {string} label
@@ -116,11 +116,11 @@ function tile(name, label, activity) {
       figure.title = int(now[name]);
       const at = minute ? Date.parse(minute.at) : latest;
       if (!minute || at <= latest) return;
-      // Minutes that nobody saw here are known to the server, and to the next visit.
+      // Minutes missed here are shown on the next visit; the server has them.
       for (let missed = latest + MINUTE; missed < at; missed += MINUTE) values.push(null);
       values.push(minute[name]);
       latest = at;
-      // It stays a day, however long one looks.
+      // The chart keeps the length of a day.
       const gone = values.splice(0, Math.max(0, values.length - DAY_MINUTES)).length;
       first_ms += gone * MINUTE;
       course.update(drawn());
@@ -129,7 +129,7 @@ function tile(name, label, activity) {
 }
 
 /**
- * The mean of each few minutes, on the clock's own marks.
+ * Means over a few minutes each, aligned to the clock.
  *
  * @param {(number | null)[]} values
  * @param {number} first_ms
@@ -161,7 +161,7 @@ function noticeList(notices) {
 }
 
 /**
- * Where one can do something about it.
+ * The address where the notice can be acted on.
  *
  * @param {T.Notice["about"]} about
  */
@@ -253,7 +253,7 @@ const small = (name, value, more) =>
   card(h("h3", { class: "tile-name" }, name), h("strong", { class: "figure small-figure" }, value), h("p", { class: "hint" }, more));
 
 /**
- * What is to be done first, until it is done.
+ * The first steps, until they are done.
  *
  * @param {T.Page<T.Endpoint>} endpoints
  * @param {T.Page<T.TreeGroup>} groups

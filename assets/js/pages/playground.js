@@ -1,4 +1,4 @@
-// A call as a customer of a group makes it, on the real path: limited, metered and billed like any other.
+// The playground: real calls on behalf of a group, limited, metered and billed like any other.
 
 import { api } from "../api.js";
 import { fill, h } from "../dom.js";
@@ -92,7 +92,7 @@ function callForm({ picker, billed, fields: { elements }, call, send }) {
   made.addEventListener("keydown", (event) => {
     if (event.key !== "Enter") return;
     const isMeant = event.ctrlKey || event.metaKey;
-    // A call costs: an Enter in a small field is none.
+    // Calls cost money: Enter in a single-line field sends none.
     if (isMeant || event.target instanceof HTMLInputElement) event.preventDefault();
     if (isMeant) made.requestSubmit();
   });
@@ -100,7 +100,7 @@ function callForm({ picker, billed, fields: { elements }, call, send }) {
 }
 
 /**
- * The call as curl: as it is written, else as it was sent last.
+ * The call as curl: the body that is written, else the last one sent.
  *
  * @param {CallFields} fields
  * @param {Conversation} call
@@ -113,13 +113,13 @@ function sameCall(fields, call) {
       const text = curl({ url: about().inference_url, route: fields.route(), body });
       fill(element, snippet({ label: "As curl", text }));
     } catch {
-      // It is shown again once it can be read.
+      // The body cannot be read yet; keep the last call.
     }
   }, 150);
   return { element, show };
 }
 
-/** A name may be longer than what stands around it. @param {string} name */
+/** A name, cut if it is long. @param {string} name */
 const short = (name) => ([...name].length > 60 ? `${[...name].slice(0, 59).join("")}…` : name);
 
 /** @param {T.TreeGroup[]} groups @param {string} id @returns {Promise<Chosen>} */
@@ -132,7 +132,7 @@ async function groupOf(groups, id) {
 }
 
 /**
- * The one in the address, else the first that carries the model, else the first that has any.
+ * The group in the address, else the first that carries the model, else the first with any model.
  *
  * @param {T.TreeGroup[]} groups
  * @param {string | null} id

@@ -1,4 +1,4 @@
-// Credentials of model servers. Values go in and never come out.
+// Credentials of model servers. Stored values are never shown.
 
 import { all, api } from "../api.js";
 import { fill, h } from "../dom.js";

@@ -1,4 +1,4 @@
-// The gateway itself: how it is, who runs it, keeping it safe, talking to it.
+// The settings, in tabs: status, operators, key registration, backup, API.
 
 import { link } from "../router.js";
 import { may } from "../session.js";

@@ -1,4 +1,4 @@
-// What was used and what it cost, by group, model or key: its course over time, and the sums.
+// Usage and cost by group, model or key: a chart over time, and sums.
 
 import { api, queryString } from "../api.js";
 import { fill, h } from "../dom.js";
@@ -27,7 +27,7 @@ const ROWS_MOST = 1000;
 /** @type {[By, string][]} */
 const BYS = [["group", "Group"], ["model", "Model"], ["key", "Key"]];
 
-/** What the address asks for. */
+/** The parameters of the current address. */
 function asked() {
   const query = addressQuery();
   const now = Date.now();
@@ -100,7 +100,7 @@ async function reportOf({ range, filters, by }, top) {
 }
 
 /**
- * The largest ones hour by hour or day by day: never more rows than the chart shows.
+ * The largest items by hour or day: no more rows than the chart shows.
  *
  * @param {Asked} what
  * @param {Report} report

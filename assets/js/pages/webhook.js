@@ -1,4 +1,4 @@
-// One webhook: how it is doing, what was sent lately, what could not be delivered.
+// One webhook: its state, recent deliveries, dead letters.
 
 import { api } from "../api.js";
 import { fill, h } from "../dom.js";
@@ -62,7 +62,7 @@ export default async function webhook({ params, signal }) {
   const refresh = async () => {
     const mine = ++turn;
     const [is, of] = await Promise.all([api.webhooks.get(id), api.webhooks.deliveries(id)]);
-    // What was asked before something was changed says how it was.
+    // Ignore an answer to a request that was sent before a change.
     if (signal.aborted || mine !== turn) return;
     now = is;
     sent = of.items;

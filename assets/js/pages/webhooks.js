@@ -1,4 +1,4 @@
-// Who is told of billing events.
+// All webhooks, with their state.
 
 import { all, api } from "../api.js";
 import { fill, h } from "../dom.js";
@@ -56,7 +56,7 @@ export default async function webhooks({ signal }) {
 }
 
 /**
- * The cells that change by themselves, each drawn anew only when it says something else.
+ * The cells that change over time. They are redrawn only on a change.
  *
  * @param {T.DeliveryStatus} first
  */

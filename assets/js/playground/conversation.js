@@ -1,4 +1,4 @@
-// Calls, one after the other, each with what was said before it.
+// A conversation: calls one after another, each with the messages before it.
 
 import { ApiError } from "../api.js";
 import { button } from "../ui/button.js";
@@ -15,9 +15,9 @@ import { tryCall } from "./try_call.js";
  *   called when a call has ended, and when a new conversation begins
  */
 export function conversation({ fields, outcome, signal, changed }) {
-  /** What was said before. @type {Message[]} */
+  /** The messages so far. @type {Message[]} */
   let messages = [];
-  /** The body that was sent last. @type {unknown} */
+  /** The last body sent. @type {unknown} */
   let sent = null;
   /** @type {AbortController | null} */
   let running = null;
@@ -33,7 +33,7 @@ export function conversation({ fields, outcome, signal, changed }) {
     },
   });
 
-  /** A call that still runs belongs to what was said before. */
+  /** Starts over. A running call belongs to the old conversation and is aborted. */
   const forget = () => {
     running?.abort();
     messages = [];
@@ -67,7 +67,7 @@ export function conversation({ fields, outcome, signal, changed }) {
     outcome.ended(ended);
     const told = answer.text();
     if (isChat && told) said.push({ role: "user", content: asked }, { role: "assistant", content: told });
-    // What was refused can be sent again.
+    // After a refusal the text can be sent again.
     else if (isChat && said === messages && !fields.text()) fields.write(asked);
     changed();
     void showMadeEvent({ outcome, ended, group, signal, isOver: () => signal.aborted || running !== null });
@@ -77,7 +77,7 @@ export function conversation({ fields, outcome, signal, changed }) {
     log, stop, fresh, run, forget,
     messages: () => messages,
     sent: () => sent,
-    /** Another model or route: the body that was sent last is no example any more. */
+    /** Forgets the last body: another model or route was chosen. */
     retarget() {
       sent = null;
     },

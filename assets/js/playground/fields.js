@@ -1,4 +1,4 @@
-// What a call asks: the model, the route, and the body, field by field or as JSON.
+// The fields of a call: model, route, and the body, as fields or as JSON.
 
 import { ApiError } from "../api.js";
 import { fill, h } from "../dom.js";
@@ -17,8 +17,8 @@ const WORDS = /** @type {const} */ ({
 
 /**
  * @param {{route: string | null, said: () => Message[], retargeted: () => void, changed: () => void,
- *   typed: () => void}} options `route` is the address's; `said` gives the messages before this one; `retargeted` is
- *   called when another model or route is chosen, `changed` when an option is, `typed` when a text is
+ *   typed: () => void}} options `route` is the address's; `said` returns the messages so far; `retargeted` is called
+ *   when another model or route is chosen, `changed` when an option changes, `typed` on input
  */
 export function callFields({ route: wanted, said, retargeted, changed, typed }) {
   const model = select([]);
@@ -72,11 +72,11 @@ export function callFields({ route: wanted, said, retargeted, changed, typed }) 
     isRaw,
     isChat,
     focus,
-    /** What was written, and what that is called. */
+    /** The text that was written, and its label. */
     asked: () => (isRaw() ? { label: "Body", text: raw.value } : { label: WORDS[routeNow()], text: text.value }),
-    /** The call's body. An `ApiError` names the field that cannot be read. */
+    /** The body of the call. Throws an `ApiError` that names the field if one cannot be read. */
     body: () => (isRaw() ? jsonOf(raw.value) : formBody()),
-    /** Throws an `ApiError` if something is missing that the form cannot do without. */
+    /** Throws an `ApiError` if a required field is empty. */
     check() {
       if (!model.value && !isRaw()) throw new ApiError(0, "", "slug: This group has no model. Give it one first.");
       if (!isRaw() && !text.value.trim()) throw new ApiError(0, "", "text: Write something first.");
@@ -85,13 +85,13 @@ export function callFields({ route: wanted, said, retargeted, changed, typed }) 
     write(value) {
       text.value = value;
     },
-    /** @param {string[]} models @param {string} wanted the one to choose @param {string} none told if there are none */
+    /** @param {string[]} models @param {string} wanted the one to select @param {string} none shown if there are none */
     offer(models, wanted, none) {
       fill(model, models.map((slug) => h("option", { value: slug }, slug)),
         models.length === 0 && h("option", { value: "" }, none));
       model.value = models.includes(wanted) ? wanted : models[0] ?? "";
     },
-    /** Shows the fields that the route has. */
+    /** Shows the fields of the current route. */
     arrange() {
       fill(textField.querySelector("label") ?? textField, WORDS[routeNow()]);
       systemField.hidden = !isChat();

@@ -1,4 +1,4 @@
-// Picks a group by its name: those that are known at hand, the rest by the search.
+// Picks a group by name, among the groups that are loaded or by the API's search.
 
 import { api } from "../api.js";
 import { fill, freshId, h } from "../dom.js";
@@ -13,7 +13,7 @@ const MOST = 20;
 
 /**
  * @param {{groups: TreeGroup[], isWhole: boolean, value: string, pick: (id: string) => void}} options `groups` are all
- *   if `isWhole`; `value` is the name of the one that is picked
+ *   groups if `isWhole`; `value` is the name of the current one
  */
 export function groupPicker({ groups, isWhole, value, pick }) {
   const listId = freshId("groups");

@@ -1,9 +1,9 @@
-// Text that grows: what comes is put at its end once a frame, and what is there is never drawn again.
+// Text that grows: pieces are appended once a frame, and earlier text is never redrawn.
 
-/** A text node is not made longer than this: then only its end is laid out anew. */
+/** Length of a text node at most, so that only the end of the text is laid out again. */
 const NODE = 8192;
 
-/** More is not kept: an answer that never ends must not fill the browser. */
+/** Characters kept at most: an endless answer must not fill the browser's memory. */
 const MOST = 500_000;
 
 /**

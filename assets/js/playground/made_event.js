@@ -1,4 +1,4 @@
-// The billing event that a call made.
+// Finds the billing event of a call.
 
 import { api } from "../api.js";
 import { h } from "../dom.js";
@@ -8,14 +8,14 @@ import { link } from "../router.js";
 /** @import { OutcomePanel } from "./outcome.js" */
 /** @import { Outcome } from "./try_call.js" */
 
-/** It is there the moment the answer ended; a call that was stopped takes a little longer. */
+/** An event is readable when its answer ends; that of a stopped call a little later. */
 const WAITS_MS = [0, 150, 300, 600, 1000, 2000, 3000, 5000];
 
 /**
  * Looks for the event, and shows it or says why there is none.
  *
  * @param {{outcome: OutcomePanel, ended: Outcome, group: string, signal: AbortSignal, isOver: () => boolean}} call
- *   `isOver` says whether nobody waits for it any more
+ *   `isOver` says whether the result is no longer wanted
  */
 export async function showMadeEvent({ outcome, ended, group, signal, isOver }) {
   const { head } = ended;

@@ -1,4 +1,4 @@
-// What a call was: how fast, what it took, what is left of the limits, and the event that it made.
+// The outcome of a call: its speed and tokens, the rest of the limits, and its billing event.
 
 import { fill, h } from "../dom.js";
 import { int, milliseconds, money } from "../format.js";
@@ -74,7 +74,7 @@ export function outcomePanel() {
 const tokens = (input, output, cached) =>
   `${int(input)} in${cached ? ` (${int(cached)} cached)` : ""}, ${int(output)} out`;
 
-/** The first token's wait is not writing. @param {number} count @param {number} ms */
+/** The wait for the first token is left out. @param {number} count @param {number} ms */
 const speed = (count, ms) => `${((1000 * count) / ms).toFixed(1)} tokens/s`;
 
 /** @param {ReturnType<typeof limitsOf>[number]} limit */

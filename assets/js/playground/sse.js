@@ -1,19 +1,19 @@
-// Server-sent events as they come in: bytes in any pieces, events out as soon as they are whole.
+// A parser of server-sent events: takes bytes in pieces of any size, returns events as soon as they are complete.
 //
-// As the HTML standard reads them (lines end with CR, LF or both; a line that begins with a colon says nothing; several
-// `data` lines are one value), with one liberty: `end` gives an event that no empty line followed, since some model
-// servers end so.
+// It follows the HTML standard (lines end with CR, LF or both; a line that begins with a colon is a comment; several
+// `data` lines are one value) with one exception: `end` returns an event without its empty line, since some model
+// servers end their streams so.
 
 /** @typedef {{event: string, data: string}} ServerEvent */
 
-/** A line longer than this is no event that anybody waits for. */
+/** Bytes of a line at most. */
 const MAX_LINE = 16 << 20;
 
 export class SseParser {
   #decoder = new TextDecoder();
-  /** The beginning of a line whose end has not come. */
+  /** An incomplete line. */
   #rest = "";
-  /** Whether the last piece ended with a CR: an LF that follows belongs to it. */
+  /** Whether the last piece ended with a CR: a following LF belongs to the same line end. */
   #afterReturn = false;
   #event = "";
   /** @type {string[]} */
@@ -24,7 +24,7 @@ export class SseParser {
     return this.#read(this.#decoder.decode(bytes, { stream: true }));
   }
 
-  /** What is whole when nothing more comes. @returns {ServerEvent[]} */
+  /** The remaining event, at the end of the stream. @returns {ServerEvent[]} */
   end() {
     const events = this.#read(`${this.#decoder.decode()}\n\n`);
     this.#rest = "";

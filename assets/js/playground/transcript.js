@@ -1,4 +1,4 @@
-// The conversation: what was asked, and the answers as they grow.
+// The transcript of a conversation: questions, and answers as they stream in.
 
 import { fill, h } from "../dom.js";
 import { link } from "../router.js";
@@ -9,7 +9,7 @@ import { growingText } from "./growing_text.js";
 /** @import { Piece } from "./try_body.js" */
 /** @import { Outcome } from "./try_call.js" */
 
-/** Nearer to its end than this (px), the view stays there as text comes. */
+/** Within this distance of the end (px), the view follows new text. */
 const NEAR = 48;
 
 const KINDS = { text: "", reasoning: "Reasoning", tools: "Tool calls" };
@@ -32,7 +32,7 @@ export function transcript() {
   };
   return {
     element,
-    /** What stands there while nothing was asked. @param {Child} text */
+    /** Sets the text of an empty transcript. @param {Child} text */
     hint: (text) => fill(none, text),
     clear: () => fill(element, none),
     /** @param {string} who @param {string} text */
@@ -64,7 +64,7 @@ export function transcript() {
       return {
         /** @param {Piece} piece */
         add: (piece) => part(piece).add(piece.text),
-        /** Nothing more comes; `more` says how it ended. @param {Child} more */
+        /** Ends the answer; `more` says how. @param {Child} more */
         end(more) {
           for (const one of parts.values()) one.flush();
           waits.remove();
@@ -79,7 +79,7 @@ export function transcript() {
   };
 }
 
-/** How a call ended, if there is something to say. @param {Outcome} ended @param {string} group @param {string} slug */
+/** How a call ended; null if normally. @param {Outcome} ended @param {string} group @param {string} slug */
 export function endView({ head, error, stopped }, group, slug) {
   if (stopped) return h("p", { class: "hint" }, "Stopped.");
   if (!error) return null;

@@ -1,4 +1,4 @@
-// What the playground sends and reads: bodies as a customer would write them, and what is in the answers.
+// Bodies that the playground sends, as a customer would write them, and the parts of answers that it reads.
 
 /** @typedef {"/v1/chat/completions" | "/v1/completions" | "/v1/embeddings"} Route */
 /** @typedef {{role: string, content: string}} Message */
@@ -26,12 +26,12 @@ export function bodyOf({ route, model, system, messages, text, temperature, max_
     ...(route === "/v1/completions" ? { prompt: text } : { messages: said }),
     ...(temperature !== null && { temperature }),
     ...(max_tokens !== null && { max_tokens }),
-    // Asked for as a customer would, so that the tokens are known when the answer ends.
+    // As a customer would ask, so that the answer ends with its usage.
     ...(stream && { stream, stream_options: { include_usage: true } }),
   };
 }
 
-/** For a shell, whatever is in it. @param {string} text */
+/** Quoted for a shell. @param {string} text */
 const quoted = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
 
 /**
@@ -50,14 +50,14 @@ export const curl = ({ url, route, body }) =>
 /** @param {any} said */
 const textOf = (said) => (typeof said === "string" ? said : "");
 
-/** Names and arguments of tools as they come. @param {any} calls */
+/** Names and arguments of tool calls, as they stream in. @param {any} calls */
 const toolText = (calls) =>
   Array.isArray(calls)
     ? calls.map((call) => call?.function ?? {}).map(({ name, arguments: given }) =>
       (name ? `\n${name} ` : "") + textOf(given)).join("")
     : "";
 
-/** What a chunk, or a whole answer, says. @param {any} answer @returns {Piece[]} */
+/** The pieces of a chunk or of a whole answer. @param {any} answer @returns {Piece[]} */
 export function piecesOf(answer) {
   const choices = Array.isArray(answer?.choices) ? answer.choices : [];
   /** @type {Piece[]} */
@@ -84,7 +84,7 @@ export function usageOf(answer) {
   };
 }
 
-/** The first figures of each vector. @param {any} answer */
+/** The first numbers of each vector. @param {any} answer */
 export function vectorsOf(answer) {
   const data = Array.isArray(answer?.data) ? answer.data : [];
   return data.map((/** @type {any} */ { embedding }, /** @type {number} */ at) => {
@@ -94,7 +94,7 @@ export function vectorsOf(answer) {
   }).join("\n\n");
 }
 
-/** What an error says, in the customer's shape or in the admin API's. @param {any} answer */
+/** An error in the customers' format or in the admin API's. @param {any} answer */
 export function errorOf(answer) {
   const error = answer?.error;
   if (!error) return null;
@@ -104,7 +104,7 @@ export function errorOf(answer) {
 }
 
 /**
- * What is left of the limits, as an answer's headers tell it.
+ * What is left of the limits, from an answer's headers.
  *
  * @param {Headers} headers
  * @returns {{type: string, limit: number | null, remaining: number, reset: string | null}[]}

@@ -1,7 +1,6 @@
-// One call on the real path, as a customer of a group: from the request to its last byte.
+// One real call on behalf of a group, from the request to its last byte.
 //
-// It does not go through the API's client: that turns every refusal into an error of ours, and here the refusal is what
-// one wants to see, with its headers.
+// It does not use the API client, which turns refusals into exceptions: here the refusal and its headers are shown.
 
 import { api } from "../api.js";
 import { SseParser } from "./sse.js";
@@ -19,7 +18,7 @@ import { errorOf, piecesOf, usageOf, vectorsOf } from "./try_body.js";
 /**
  * @param {{group: string, route: string, body: unknown, signal: AbortSignal, head: (head: Head) => void,
  *   piece: (piece: Piece) => void}} call
- * @returns {Promise<Outcome>} it never throws: what goes wrong is in the outcome
+ * @returns {Promise<Outcome>} never rejects: errors are in the outcome
  */
 export async function tryCall({ group, route, body, signal, head: gotHead, piece: gotPiece }) {
   const began = performance.now();
@@ -49,7 +48,7 @@ export async function tryCall({ group, route, body, signal, head: gotHead, piece
     const isStream = answer.headers.get("content-type")?.startsWith("text/event-stream");
     if (isStream && answer.body) await readStream(answer.body, read);
     else readWhole(await answer.text(), answer.status, read, outcome, gotPiece);
-    // The session's end is what the API's client knows how to tell.
+    // Any request of the API client reports that the session has ended.
     if (answer.status === 401 && outcome.error?.isOurs) void api.status().catch(() => {});
   } catch {
     if (signal.aborted) outcome.stopped = true;
@@ -88,7 +87,7 @@ function readWhole(text, status, read, outcome, gotPiece) {
   read(answer);
   const vectors = vectorsOf(answer);
   if (vectors) gotPiece({ kind: "text", text: vectors, choice: 0 });
-  // Without a stream there is no first token to time.
+  // Without a stream the first token has no time of its own.
   outcome.ttft_ms = null;
   if (status >= 400) outcome.error ??= { message: text.slice(0, 2000) || `Status ${status}`, code: "", isOurs: false };
 }

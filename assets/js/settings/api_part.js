@@ -1,4 +1,4 @@
-// Where programs call.
+// The API tab: addresses and sample calls.
 
 import { h } from "../dom.js";
 import { about, may } from "../session.js";

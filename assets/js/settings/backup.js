@@ -1,4 +1,4 @@
-// Everything durable as one file.
+// The backup tab: downloads all durable state as one file.
 
 import { api } from "../api.js";
 import { h } from "../dom.js";
@@ -63,6 +63,6 @@ function save(blob, name) {
   anchor.href = address;
   anchor.download = name;
   anchor.click();
-  // The browser has begun to read by then.
+  // By then the browser has started the download.
   setTimeout(() => URL.revokeObjectURL(address), 60_000);
 }

@@ -1,4 +1,4 @@
-// Operator keys: who may do what here.
+// The operators tab: operator keys and their permissions.
 
 import { api } from "../api.js";
 import { h } from "../dom.js";

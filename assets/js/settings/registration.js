@@ -1,4 +1,4 @@
-// The public key that registrations of customers' existing keys are checked with.
+// The key registration tab: the public key that verifies registrations of customers' existing keys.
 
 import { api } from "../api.js";
 import { fill, h } from "../dom.js";

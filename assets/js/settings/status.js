@@ -1,4 +1,4 @@
-// The status in full, as it changes.
+// The status tab: the full status, updated live.
 
 import { api } from "../api.js";
 import { fill, h } from "../dom.js";
@@ -77,7 +77,7 @@ export async function statusPart(signal) {
   const show = (/** @type {T.Status} */ status) => {
     for (const row of cells.flatMap(({ rows }) => rows)) {
       const now = h("div", null, row.of(status));
-      // What is open or stood on stays.
+      // Keep what is open or has the focus.
       if (!row.cell.isEqualNode(now)) fill(row.cell, ...now.childNodes);
     }
     const now = JSON.stringify(status.attention);
@@ -99,7 +99,7 @@ export async function statusPart(signal) {
 }
 
 /**
- * A table that is drawn anew when it says something else.
+ * A table that is redrawn only on a change.
  *
  * @template Row
  * @param {string} heading

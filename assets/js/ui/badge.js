@@ -1,4 +1,4 @@
-// A state in a word: the colour only repeats what the word says.
+// Badges that name a state. The colour only repeats the word.
 
 import { h } from "../dom.js";
 

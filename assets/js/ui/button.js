@@ -1,4 +1,4 @@
-// Buttons and links that look like them. A button that waits for an answer says so and cannot be pressed twice.
+// Buttons, and links that look like them. A button is busy while its work runs, and cannot be pressed again.
 
 import { ApiError } from "../api.js";
 import { h } from "../dom.js";
@@ -9,8 +9,8 @@ import { toast } from "./toast.js";
 
 /**
  * @typedef {{label: string, icon?: string, kind?: "primary" | "danger" | "quiet" | "danger-quiet" | "", small?: boolean,
- *   iconOnly?: boolean, press?: (event: Event) => unknown, props?: Props}} ButtonOptions `press` may give a promise: the
- *   button is busy until it settles, and an error is told in a toast
+ *   iconOnly?: boolean, press?: (event: Event) => unknown, props?: Props}} ButtonOptions `press` may return a promise: the
+ *   button is busy until it settles, and an error is shown in a toast
  */
 
 /** @param {ButtonOptions} options */
@@ -27,7 +27,7 @@ export const linkButton = ({ label, href, icon: sign, kind = "", small }) =>
   h("a", { href, class: ["button", kind, small && "small"] }, sign && icon(sign), h("span", null, label));
 
 /**
- * Runs something that a button began.
+ * Runs a button's work; the button is busy until it settles.
  *
  * @param {HTMLButtonElement} made
  * @param {() => unknown} work
@@ -60,7 +60,7 @@ function tried(work) {
 /** @param {unknown} error */
 function told(error) {
   if (!(error instanceof Error) || error.name === "TypeError") throw error;
-  // The sign-in form tells it by now.
+  // The sign-in form is shown by then.
   if (error instanceof ApiError && error.status === 401) return;
   toast(error.message, { tone: "bad" });
 }

@@ -1,6 +1,6 @@
-// Figures over time, as lines or as bars on top of each other. What is null is a gap: nothing is known of that time.
+// Charts of figures over time, as lines or stacked bars. A null value is a gap: that time is unknown.
 //
-// The drawing is for the eye; whoever cannot see it has its sentence and the table below it.
+// Screen readers get a summary and the table below the drawing.
 
 import { fill, h, svg } from "../dom.js";
 import { compact, int } from "../format.js";
@@ -10,8 +10,8 @@ import { table } from "./table.js";
 /**
  * @typedef {{label: string, times: number[], step_ms: number, series: Series[], kind?: "lines" | "bars",
  *   height?: number, format?: (value: number) => string, timeLabel?: (time: number) => string,
- *   decimals?: boolean}} ChartOptions `times` are Unix ms, one for each value; `step_ms` is how long each lasts; with
- *   `decimals` values are not whole numbers
+ *   decimals?: boolean}} ChartOptions `times` are Unix ms, one for each value; `step_ms` is how long each lasts;
+ *   `decimals` allows values that are not whole numbers
  */
 
 const MARGIN = { top: 8, right: 8, bottom: 20, left: 44 };
@@ -98,7 +98,7 @@ export function chart(first) {
   new ResizeObserver(draw).observe(plot);
 
   return Object.assign(element, {
-    /** Shows other figures. @param {Partial<ChartOptions>} changed */
+    /** Replaces the figures. @param {Partial<ChartOptions>} changed */
     update(changed) {
       options = { ...options, ...changed };
       draw();
@@ -126,7 +126,7 @@ function scaleOf({ times, series, kind, decimals = false }, width, height) {
   };
 }
 
-/** The least of 1, 2 and 5 times a power of ten that holds a value. @param {number} value @param {boolean} decimals */
+/** The least of 1, 2 and 5 times a power of ten, from a value on. @param {number} value @param {boolean} decimals */
 function nice(value, decimals) {
   if (value <= 4 && !decimals) return 4;
   if (value <= 0) return 1;
@@ -175,7 +175,7 @@ function lines({ series, times }, scale) {
   });
 }
 
-/** Indexes of values that stand together without a gap. @param {(number | null)[]} values */
+/** Runs of indexes without a gap. @param {(number | null)[]} values */
 function runsOf(values) {
   /** @type {number[][]} */
   const runs = [];

@@ -1,4 +1,4 @@
-// Text to take along.
+// Buttons and boxes to copy text from.
 
 import { h } from "../dom.js";
 import { button } from "./button.js";
@@ -9,7 +9,7 @@ export async function copy(text, what = "Copied") {
   try {
     await navigator.clipboard.writeText(text);
   } catch {
-    // Without https or localhost there is no clipboard to write to.
+    // The clipboard exists on https and localhost only.
     const area = h("textarea", { value: text, readonly: true, class: "visually-hidden" });
     (document.querySelector("dialog[open]") ?? document.body).append(area);
     area.select();
@@ -24,13 +24,13 @@ export async function copy(text, what = "Copied") {
 export const copyButton = ({ text, label = "Copy", told = "Copied" }) =>
   button({ label, icon: "copy", small: true, kind: "quiet", iconOnly: label === "Copy", press: () => copy(text, told) });
 
-/** A value that is only there to be copied. @param {{label: string, value: string}} options */
+/** A value to copy. @param {{label: string, value: string}} options */
 export const copyField = ({ label, value }) =>
   h("div", { class: "copy-field" },
     h("code", { "aria-label": label, role: "textbox", "aria-readonly": "true", tabindex: "0" }, value),
     button({ label: "Copy", icon: "copy", kind: "primary", press: () => copy(value, `${label} copied`) }));
 
-/** A command or a piece of code. @param {{label: string, text: string}} options */
+/** A command or a code sample. @param {{label: string, text: string}} options */
 export const snippet = ({ label, text }) =>
   h("figure", { class: "snippet" },
     h("figcaption", null, h("span", null, label), copyButton({ text, told: `${label} copied` })),

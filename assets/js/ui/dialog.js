@@ -1,4 +1,4 @@
-// Dialogs: the browser's own, so that focus, Escape and what lies behind are its business.
+// Dialogs. They are the browser's own, which manages the focus, Escape and the page behind.
 
 import { fill, freshId, h } from "../dom.js";
 import { ApiError } from "../api.js";
@@ -9,8 +9,8 @@ import { icon } from "./icon.js";
 /** @import { Child } from "../dom.js" */
 
 /**
- * Opens a dialog. `content` is given the function that closes it, with the result. One that `stays` is closed by that
- * alone: neither Escape nor a cross takes away what is shown once.
+ * Opens a dialog. `content` is given a function that closes it with a result. If `stays` is set, only that function
+ * closes it, not Escape or a cross: a one-time secret must not be lost.
  *
  * @template Result
  * @param {{heading: string, wide?: boolean, stays?: boolean, content: (close: (result?: Result) => void) => Child}} options
@@ -38,7 +38,7 @@ export function dialog({ heading, wide, stays, content }) {
       resolve(given);
     });
     if (stays) shown.addEventListener("cancel", (event) => event.preventDefault());
-    // A page that is left takes its other dialogs along.
+    // Leaving a page closes its other dialogs.
     else addEventListener("hashchange", () => shown.close(), { signal: closed.signal });
     document.body.append(shown);
     shown.showModal();
@@ -48,10 +48,10 @@ export function dialog({ heading, wide, stays, content }) {
 }
 
 /**
- * Asks before something that cannot be undone. With `word`, that word must be typed.
+ * Asks for confirmation of something that cannot be undone. With `word`, that word must be typed.
  *
  * @param {{heading: string, text: Child, action: string, word?: string, wordLabel?: string,
- *   run: () => Promise<unknown>}} options `run` does it; its error is shown where one decided
+ *   run: () => Promise<unknown>}} options `run` does it; its error is shown in the dialog
  * @returns {Promise<boolean>} whether it was done
  */
 export async function confirmDanger({ heading, text, action, word, wordLabel, run }) {
@@ -77,7 +77,7 @@ export async function confirmDanger({ heading, text, action, word, wordLabel, ru
 }
 
 /**
- * Shows a secret for the only time.
+ * Shows a one-time secret.
  *
  * @param {{heading: string, text: Child, secret: string, label: string, more?: Child}} options
  */

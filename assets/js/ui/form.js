@@ -1,4 +1,4 @@
-// Forms: a label over each field, an error under the one that it is about, in words.
+// Forms: a label above each field, and errors below the fields they are about.
 
 import { ApiError } from "../api.js";
 import { fill, freshId, h } from "../dom.js";
@@ -13,7 +13,7 @@ import { icon } from "./icon.js";
  * A labelled field.
  *
  * @param {{label: string, name: string, input: Control, hint?: Child, optional?: boolean, unit?: Child,
- *   after?: Child}} options `name` is the API's name of it, as in its errors
+ *   after?: Child}} options `name` is the field's name in the API's errors
  */
 export function field({ label, name, input, hint, optional, unit, after }) {
   input.id ||= freshId("field");
@@ -30,7 +30,7 @@ export function field({ label, name, input, hint, optional, unit, after }) {
 /** @param {Props} [props] */
 export const textInput = (props) => h("input", { type: "text", class: "input", ...props });
 
-/** A whole number from 0 on; typed as text, so that no wheel changes it. @param {Props} [props] */
+/** A whole number; a text field, so that the mouse wheel does not change it. @param {Props} [props] */
 export const numberInput = (props) =>
   h("input", { type: "text", inputmode: "numeric", class: "input number", autocomplete: "off", ...props });
 
@@ -50,7 +50,7 @@ export function select(options, props = {}) {
 }
 
 /**
- * A box to tick, with its label behind it.
+ * A checkbox, followed by its label.
  *
  * @param {{label: Child, name: string, checked?: boolean, hint?: Child, onchange?: (event: Event) => void}} options
  */
@@ -62,7 +62,7 @@ export function checkbox({ label, name, checked, hint, onchange }) {
 }
 
 /**
- * One of a few, all in sight.
+ * Radio buttons.
  *
  * @param {{legend: string, name: string, value: string, options: {value: string, label: string, text?: Child}[],
  *   onchange?: (value: string) => void}} options
@@ -81,7 +81,7 @@ export function choice({ legend, name, value, options, onchange }) {
 }
 
 /**
- * A form that sends itself, and shows what the API says of a field at that field.
+ * A form that submits itself, and shows the API's error at the field that it names.
  *
  * @param {{submit: string, kind?: "primary" | "danger", cancel?: () => void, cancelLabel?: string,
  *   send: () => Promise<unknown>, extra?: Child}} options
@@ -104,14 +104,14 @@ export function form({ submit, kind = "primary", cancel, cancelLabel = "Cancel",
     });
   });
   return Object.assign(made, {
-    /** Shows errors of something else than sending, or takes all away. @param {...ApiError} errors */
+    /** Shows errors of work other than submitting; without any, clears all. @param {...ApiError} errors */
     tell: (...errors) => showErrors(made, problem, errors),
   });
 }
 
 /**
  * @param {HTMLElement} made
- * @param {HTMLElement} problem where an error goes that is about no field in sight
+ * @param {HTMLElement} problem shows an error that names no visible field
  * @param {ApiError[]} errors
  */
 function showErrors(made, problem, errors) {
@@ -131,7 +131,7 @@ function showErrors(made, problem, errors) {
 }
 
 /**
- * Writes an error under a field, or takes it away.
+ * Shows an error below a field, or clears it.
  *
  * @param {Element} at a `.field`
  * @param {string} message
@@ -146,8 +146,8 @@ export function fieldError(at, message) {
 }
 
 /**
- * The field that an error is about: `models[0].rate_limits[1].threshold` is found by its whole name, else by the
- * longest part of it that is on the form.
+ * The field that an error names: `models[0].rate_limits[1].threshold` is found by its full name, else by the longest
+ * prefix that is on the form.
  *
  * @param {HTMLElement} made
  * @param {string} name
@@ -161,7 +161,7 @@ function fieldOf(made, name) {
 }
 
 /**
- * Waits until somebody stops typing.
+ * Debounces: calls `then` after a pause without further calls.
  *
  * @param {() => void} then
  * @param {number} [pause_ms]

@@ -1,4 +1,4 @@
-// A sign from assets/icons.svg. It says nothing to a screen reader: the words are beside it.
+// An icon from assets/icons.svg. It is hidden from screen readers: text stands beside it.
 
 import { svg } from "../dom.js";
 

@@ -1,4 +1,4 @@
-// How much of a limit is gone: what was used, and what running requests hold.
+// A bar that shows how much of a limit is used, and held by running requests.
 
 import { h } from "../dom.js";
 import { int, percent } from "../format.js";
@@ -6,8 +6,8 @@ import { int, percent } from "../format.js";
 /**
  * A bar.
  *
- * @param {{label: string, used: number, held?: number, threshold: number, asked?: number}} options `asked` is what a
- *   request that one thinks of would take besides
+ * @param {{label: string, used: number, held?: number, threshold: number, asked?: number}} options `asked` is what
+ *   another request would take
  */
 export function meter({ label, used, held = 0, threshold, asked = 0 }) {
   const part = (/** @type {number} */ value) =>

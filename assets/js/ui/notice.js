@@ -1,4 +1,4 @@
-// A sentence that stands where it matters.
+// An inline notice.
 
 import { h } from "../dom.js";
 import { icon } from "./icon.js";

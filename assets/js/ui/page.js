@@ -1,4 +1,4 @@
-// What every page begins with: where one is, its name, what it is for, what one may do.
+// The parts of a page: its head with breadcrumbs, heading and actions, and its sections.
 
 import { h } from "../dom.js";
 
@@ -25,7 +25,7 @@ export function page({ heading, lead, crumbs = [], badges, actions }, ...content
 }
 
 /**
- * A part of a page with a heading of its own.
+ * A section of a page, with its own heading.
  *
  * @param {{heading: string, lead?: Child, actions?: Child, kind?: string}} head
  * @param {...Child} content
@@ -39,11 +39,11 @@ export function section({ heading, lead, actions, kind }, ...content) {
     content);
 }
 
-/** A white card around something. @param {...Child} content */
+/** A card around content. @param {...Child} content */
 export const card = (...content) => h("div", { class: "card" }, content);
 
 /**
- * What is there when nothing is: what it would be, and the next step.
+ * The content of an empty page or list: what would be there, and the next step.
  *
  * @param {{heading: string, text: Child, actions?: Child}} what
  */

@@ -1,4 +1,4 @@
-// From a name, an id or a customer's key to its page, in a few keystrokes.
+// The search dialog: finds a page by name, id or a customer's key.
 
 import { api } from "../api.js";
 import { fill, freshId, h } from "../dom.js";
@@ -20,14 +20,14 @@ const address = (found) =>
   })[found.kind];
 
 /**
- * Of a customer's key only the prefix is looked for, and its secret stays here: what is before the point of a minted
- * one, the first 16 characters of one that the customer had already.
+ * Only the prefix of a customer's key is sent, never its secret: the part before the point of a minted key, the first
+ * 16 characters of a registered one.
  *
  * @param {string} text
  */
 const withoutSecret = (text) => (/^\S{32,}$/.test(text) ? (/^(\w+)\./.exec(text)?.[1] ?? text.slice(0, 16)) : text);
 
-/** What tells it from others that are called alike. @param {Found} found */
+/** Tells apart results with the same title. @param {Found} found */
 const detail = (found) =>
   ({ group: found.detail, endpoint: "model", api_key: `${found.id} of ${found.detail}` })[found.kind];
 
@@ -60,7 +60,7 @@ export function openSearch() {
       };
       let asked = "";
       const failed = (/** @type {Error} */ error) => {
-        // The same text may be asked for again.
+        // Allow the same text to be searched again.
         asked = "";
         fill(list);
         fill(told, error.message);

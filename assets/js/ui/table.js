@@ -1,4 +1,4 @@
-// Tables, and lists that go on.
+// Tables, and lists that load more pages.
 
 import { fill, h } from "../dom.js";
 import { button } from "./button.js";
@@ -15,7 +15,7 @@ import { button } from "./button.js";
 /**
  * @template Row
  * @param {{caption: string, columns: Column<Row>[], rows: Row[], rowKind?: (row: Row) => string | false}} options the
- *   caption is for those who cannot see what stands around
+ *   caption is for screen readers
  */
 export function table({ caption, columns, rows, rowKind }) {
   const body = h("tbody", null, rows.map((row) => tableRow(columns, row, rowKind?.(row))));
@@ -47,7 +47,7 @@ const tableRow = (columns, row, kind) =>
       : h("td", { class: column.kind }, column.cell(row))));
 
 /**
- * A list of the API as a table that grows by pages.
+ * A list of the API as a table that loads more pages on request.
  *
  * @template Row
  * @param {{caption: string, columns: Column<Row>[], list: (query: T.Query) => Promise<T.Page<Row>>, query?: T.Query,
@@ -56,7 +56,7 @@ const tableRow = (columns, row, kind) =>
 export async function pagedTable({ caption, columns, list, query = {}, empty, rowKind, told }) {
   let page = await list(query);
   told?.(page);
-  // A page may hold nothing and yet not be the last one.
+  // A page may be empty without being the last.
   while (!page.items.length && page.pagination.cursor) page = await list({ ...query, cursor: page.pagination.cursor });
   if (!page.items.length) return h("div", null, empty);
   const made = table({ caption, columns, rows: page.items, rowKind });

@@ -1,4 +1,4 @@
-// Parts of a page that each have an address.
+// Tabs of a page, each with its own address.
 
 import { h } from "../dom.js";
 

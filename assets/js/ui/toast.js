@@ -1,4 +1,4 @@
-// A sentence about what just happened, at the edge of the window. It goes by itself unless something went wrong.
+// Toasts: short messages at the edge of the window. They disappear by themselves, except errors.
 
 import { h } from "../dom.js";
 import { icon } from "./icon.js";
@@ -15,7 +15,7 @@ export function toast(text, { tone = "ok", undo } = {}) {
     h("button", { type: "button", class: "button quiet small icon-only", onclick: () => shown.remove() },
       icon("close"), h("span", { class: "visually-hidden" }, "Dismiss")));
   const place = document.querySelector("dialog[open]:last-of-type .dialog-toasts") ?? document.getElementById("toasts");
-  // What fails again says it once.
+  // A repeated error is shown once.
   for (const old of tone === "bad" ? (place?.querySelectorAll(".toast.bad") ?? []) : []) {
     if (old.querySelector("p")?.textContent === text) old.remove();
   }

@@ -1,11 +1,11 @@
-// Rows of usage reports as series of a chart and lines of a table.
+// Converts rows of usage reports to the series of a chart and the rows of a table.
 
 /** @import { UsageItem } from "../api_types.js" */
 
 /** @typedef {"group" | "model" | "key"} By */
-/** @typedef {"tokens" | "requests" | `cost:${string}`} Metric a cost is of one currency: two cannot be added */
+/** @typedef {"tokens" | "requests" | `cost:${string}`} Metric a cost is in one currency: two cannot be added */
 
-/** The API's columns of each. A key's group says whose it is, and the playground has its prefix in every group. */
+/** The API's columns for each. A key is listed with its group: the playground's prefix occurs in every group. */
 export const COLUMNS = /** @type {const} */ ({ group: "group", model: "model", key: "group,key" });
 
 const OTHERS = "Others";
@@ -20,7 +20,7 @@ export function valueOf(item, metric) {
   return Number(item.cost[metric.slice("cost:".length)] ?? 0);
 }
 
-/** What one row of a report is of, apart from time. @param {UsageItem} item */
+/** Identifies a row of a report, apart from its time. @param {UsageItem} item */
 export const identity = (item) => JSON.stringify([item.group_id, item.model_slug, item.api_key_prefix]);
 
 /** @param {UsageItem} item @param {By} by */
@@ -32,14 +32,14 @@ export function nameOf(item, by) {
   return key === "playground" ? `${key}, ${group}` : key;
 }
 
-/** The most first. @param {UsageItem[]} items @param {Metric} metric */
+/** Largest first. @param {UsageItem[]} items @param {Metric} metric */
 export const ranked = (items, metric) => [...items].sort((a, b) => valueOf(b, metric) - valueOf(a, metric));
 
 /**
- * A series for each of the largest, and one for all others, which is what is left of the sums.
+ * A series for each of the largest items, and one for all others: the sums without them.
  *
  * @param {{buckets: number[], step: "hour" | "day", largest: UsageItem[], rows: UsageItem[], sums: UsageItem[],
- *   by: By, metric: Metric}} given `rows` are by time and thing, `sums` by time alone
+ *   by: By, metric: Metric}} given `rows` are by time and item, `sums` by time alone
  */
 export function seriesOf({ buckets, step, largest, rows, sums, by, metric }) {
   const place = new Map(buckets.map((time, index) => [time, index]));
@@ -59,7 +59,7 @@ export function seriesOf({ buckets, step, largest, rows, sums, by, metric }) {
     values[bucket] = (values[bucket] ?? 0) + value;
     rest[bucket] = (rest[bucket] ?? 0) - value;
   }
-  // A cost is added in binary fractions here, so that nothing can be left as almost nothing.
+  // Costs are added as binary fractions here: treat a tiny remainder as zero.
   const left = rest.map((value) => (value < 1e-9 ? 0 : value));
   return left.some((value) => value > 0) ? [...series, { name: OTHERS, values: left }] : series;
 }

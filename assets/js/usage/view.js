@@ -1,4 +1,4 @@
-// How the usage page shows its figures: the sums, the table, and each metric's way of writing numbers.
+// Parts of the usage page: the sums, the table, and the number format of each metric.
 
 import { h } from "../dom.js";
 import { written } from "../filters/lists.js";
@@ -11,7 +11,7 @@ import { nameOf, tokensOf } from "./report.js";
 /** @import * as T from "../api_types.js" */
 /** @import { By, Metric } from "./report.js" */
 
-/** What can be shown: a cost for each currency that there is. @param {T.UsageItem | undefined} total */
+/** The metrics that can be shown, with a cost for each currency. @param {T.UsageItem | undefined} total */
 export function metrics(total) {
   /** @type {[Metric, string][]} */
   const known = [["tokens", "Tokens"], ["requests", "Requests"]];

@@ -1,5 +1,5 @@
-// Deliveries that were given up: what is in them, and sending them again. The list renews itself and leaves alone what
-// somebody has opened or stands on.
+// Dead letters: their events, and redelivery. The list refreshes itself without touching items that are open or have
+// the focus.
 
 import { api } from "../api.js";
 import { fill, h } from "../dom.js";
@@ -45,7 +45,7 @@ export async function deadLetters(webhook, changed) {
     const there = new Set(items.map((letter) => letter.id));
     for (const [id, { element }] of shown) {
       if (there.has(id)) continue;
-      // The focus goes to what is near rather than to nowhere.
+      // Move the focus to a neighbour, so that it is not lost.
       if (element.contains(document.activeElement)) (all.hidden ? list : all).focus();
       element.remove();
       shown.delete(id);
@@ -79,7 +79,7 @@ export async function deadLetters(webhook, changed) {
       lead: ["Deliveries that the receiver refused, or did not take within all attempts. ",
         "Their events are kept until they are redelivered."],
     }, none, list, h("div", { class: "more" }, more)),
-    /** Asks for the list only when something happened. @param {T.Webhook} now */
+    /** Reloads the list only if something has changed. @param {T.Webhook} now */
     async refresh(now) {
       latest = now;
       const { dead_letters, deliveries, failed_attempts } = now.delivery;

@@ -1,4 +1,4 @@
-// What is asked before a webhook is made or changed.
+// Dialogs that create, edit and delete webhooks.
 
 import { api } from "../api.js";
 import { h } from "../dom.js";

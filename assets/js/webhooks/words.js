@@ -1,4 +1,4 @@
-// How a webhook is doing, in words.
+// The state of a webhook in words.
 
 import { h } from "../dom.js";
 import { plural, when } from "../format.js";
@@ -33,7 +33,7 @@ export function delayText({ oldest_waiting_at }) {
   return oldest_waiting_at ? ["since ", when(oldest_waiting_at)] : h("span", { class: "faint" }, "nothing");
 }
 
-/** What goes on, and what one should do about it. @param {T.DeliveryStatus} delivery @returns {Child} */
+/** The state in a sentence, and what to do about it. @param {T.DeliveryStatus} delivery @returns {Child} */
 export function sentenceOf(delivery) {
   const { state, deliveries, dead_letters, oldest_waiting_at, last_success_at, last_error } = delivery;
   const waiting = oldest_waiting_at && [" The oldest event that waits was billed ", when(oldest_waiting_at), "."];
@@ -55,7 +55,7 @@ export function sentenceOf(delivery) {
   }
 }
 
-/** How a receiver finds out that a delivery is from this gateway; the secret itself is not in it. */
+/** Sample code that verifies a delivery's signature. It does not contain the secret. */
 export const VERIFY = `import { createHmac, timingSafeEqual } from "node:crypto";
 
 // body: the request's bytes as they came; signature: its X-Tollgate-Signature
