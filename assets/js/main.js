@@ -83,8 +83,8 @@ async function make(found, query, signal) {
   }
   if (!may(found.route.scope)) {
     return makePage({ heading: "Not for this key" }, empty({
-      heading: "Your operator key may not do this",
-      text: `You are signed in with ${session()?.prefix}, whose type is ${session()?.type}. Sign in with a key that may.`,
+      heading: "Your operator key does not permit this",
+      text: `You are signed in with ${session()?.prefix} of type ${session()?.type}. Sign in with a key that permits it.`,
     }));
   }
   try {
@@ -97,10 +97,10 @@ async function make(found, query, signal) {
   } catch (error) {
     if (!(error instanceof ApiError)) console.error(error);
     const [heading, said, text] = !(error instanceof ApiError)
-      ? ["This page failed", "That is a defect of Tollgate", "The browser's console says more."]
+      ? ["This page failed", "This is a bug in Tollgate", "See the browser's console for details."]
       : error.status === 404
-        ? ["Not found", error.sentence, "It may have been deleted since."]
-        : ["This did not work", error.sentence, "Nothing was changed. It may work in a moment."];
+        ? ["Not found", error.sentence, "It may have been deleted."]
+        : ["The request failed", error.sentence, "Nothing was changed. Try again in a moment."];
     return makePage({ heading }, empty({
       heading: said,
       text,
@@ -109,8 +109,8 @@ async function make(found, query, signal) {
   }
 }
 
-onSignedOut(() => showSignIn("Your session has ended. Sign in again to go on."));
-onSessionEnded(() => showSignIn("Your session has ended. Sign in again to go on."));
+onSignedOut(() => showSignIn("Your session has ended. Sign in again to continue."));
+onSessionEnded(() => showSignIn("Your session has ended. Sign in again to continue."));
 // Report API errors of work that nothing awaits.
 addEventListener("unhandledrejection", (event) => {
   if (!(event.reason instanceof ApiError)) return;

@@ -29,7 +29,7 @@ export function signIn(why, done) {
   return h("main", { id: "main", class: "sign-in", "aria-busy": "false", data: { route: "sign-in" } },
     h("div", { class: "card" },
       h("h1", null, h("img", { src: "/assets/icon.svg", alt: "", width: 32, height: 32 }), "Tollgate"),
-      h("p", { class: "page-lead" }, "Keys, limits that hold and bills that are right, in front of your own models."),
+      h("p", { class: "page-lead" }, "Keys, exact limits and correct bills, in front of your own models."),
       why && notice("info", why),
       made));
 }

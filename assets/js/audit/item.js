@@ -46,7 +46,7 @@ const actorName = ({ type, api_key_prefix, api_key_name }) =>
 
 /** @param {T.AuditEntry["actor"]} actor */
 function actorWords({ type, api_key_prefix, api_key_name }) {
-  if (type === "SYSTEM") return "Tollgate itself, at a start";
+  if (type === "SYSTEM") return "Tollgate itself, at startup";
   const how = type === "SESSION" ? "in a session of this UI" : "through the API";
   return [api_key_name && h("bdi", null, api_key_name), api_key_name && " ", h("code", null, api_key_prefix), `, ${how}`];
 }
@@ -56,8 +56,8 @@ function details(entry, changes) {
   return [
     h("p", { class: "hint" }, "At ", utc(entry.created), " by ", actorWords(entry.actor), ". Entry ", h("code", null, entry.id)),
     entry.event_data.before_known === false &&
-      h("p", { class: "hint" }, "What was there before was not recorded for this change."),
-    changes.length === 0 && h("p", null, "Nothing was changed by it."),
+      h("p", { class: "hint" }, "The state before this change was not recorded."),
+    changes.length === 0 && h("p", null, "It changed nothing."),
     changes.slice(0, SHOWN).map(thing),
     changes.length > SHOWN && h("p", { class: "faint" }, `and ${changes.length - SHOWN} more`),
     h("div", null, copyButton({ text: JSON.stringify(entry, null, 2), label: "Copy as JSON", told: "Change copied" })),
@@ -76,7 +76,7 @@ function thing(change) {
       ? h("dl", { class: "diff" }, fields.map(({ field, before, after }) => h("div", null,
         h("dt", null, field),
         state("before", before), state("after", after))))
-      : h("p", { class: "faint" }, "No value that is shown here became another; a secret is stars before and after."));
+      : h("p", { class: "faint" }, "No visible value changed. Secrets are masked before and after."));
 }
 
 /** @param {"before" | "after"} which @param {string | null} value */

@@ -68,17 +68,17 @@ function fieldsOf(event) {
       ["Answer", `Status ${event.status}, ${event.streamed ? "streamed" : "not streamed"}`],
       ["Tokens", h("div", null, `${int(tokens.inputTokens)} in (${cached}), ${int(tokens.outputTokens)} out`,
         h("div", { class: "hint" }, known))],
-      ["Cost", event.cost ? money(event.cost) : "none: the endpoint had no price"],
+      ["Cost", event.cost ? money(event.cost) : "none: the endpoint has no price"],
       ["Duration", milliseconds(event.durationMs)],
       ["First token after", event.ttftMs === null ? "not known" : milliseconds(event.ttftMs)],
-      ["Request id", h("div", null, code(event.requestId), h("div", { class: "hint" }, "The customer got it as x-request-id."))],
+      ["Request id", h("div", null, code(event.requestId), h("div", { class: "hint" }, "The x-request-id that the customer received."))],
       ["Event id", h("div", null, code(event.idempotencyKey),
-        h("div", { class: "hint" }, "idempotencyKey: no two events have the same."))],
+        h("div", { class: "hint" }, "The idempotencyKey, unique to this event."))],
     ]),
     h("section", { class: "section" }, h("h3", null, "Metadata of the request"),
       event.requestMetadata
         ? h("pre", { class: "json", tabindex: "0" }, JSON.stringify(event.requestMetadata, null, 2))
-        : h("p", { class: "faint" }, "It came with none, or with more than 16 KiB.")),
+        : h("p", { class: "faint" }, "None, or more than 16 KiB.")),
   ];
 }
 
@@ -101,6 +101,6 @@ export function showMissing(id) {
     content: () => h("p", null, "There is no event ", h("code", null, id),
       at === null
         ? ". An event's id has 26 characters."
-        : `. It would be of ${utc(at)}; events are kept for as long as events_retention says.`),
+        : `. Its id is from ${utc(at)}; events are kept for events_retention.`),
   });
 }

@@ -49,12 +49,12 @@ async function rename(group, changed) {
     },
     field({
       label: "Name", name: "metadata.name", input, optional: true,
-      hint: ["Without one, the external id stands for it: ", h("code", null, group.metadata.external_entity_id)],
+      hint: ["Without a name, the external id is shown: ", h("code", null, group.metadata.external_entity_id)],
     })),
   });
   if (!renamed) return;
   changed(renamed);
-  toast(`It is called ${shortName(renamed.metadata)} now.`);
+  toast(`Renamed to ${shortName(renamed.metadata)}.`);
 }
 
 /** @param {T.Group} group @param {boolean} disabled @param {(group: T.Group) => void} changed */
@@ -68,7 +68,7 @@ async function disable(group, disabled, changed) {
       toast(error instanceof Error ? error.message : String(error), { tone: "bad" });
     }
   };
-  const told = disabled ? `${name} is disabled: every call from it and from below is refused.` : `${name} is enabled.`;
+  const told = disabled ? `${name} is disabled: all calls from it and its descendants are refused.` : `${name} is enabled.`;
   toast(told, { undo });
 }
 
@@ -84,7 +84,7 @@ async function remove(group) {
     heading: `Delete ${name}?`,
     text: [
       h("p", null, "With it ", below || keys
-        ? [h("strong", null, gone(below, keys)), below + keys > 1 ? " go" : " goes", " for good, at once."]
+        ? [h("strong", null, gone(below, keys)), below + keys > 1 ? " go" : " goes", " at once and permanently."]
         : "goes nothing else."),
       h("p", null, "A deleted key fails its next request. Events and reports stay, and go on naming the group."),
     ],

@@ -32,12 +32,12 @@ export function takeFresh(group) {
  */
 export const showKey = (key, model) => showSecret({
   heading: "The new key",
-  text: "Copy it now: it is shown only this once. Tollgate keeps no copy that could be read.",
+  text: "Copy it now: it is shown only once. Tollgate keeps no readable copy.",
   label: "Key",
   secret: key.api_key,
   more: model
     ? snippets({ url: about().inference_url, key: key.api_key, model })
-    : h("p", { class: "faint" }, "The group has no model yet, so the key can call nothing. Add one on its Limits tab."),
+    : h("p", { class: "faint" }, "The group has no models yet, so the key cannot make calls. Add a model on the Limits tab."),
 });
 
 /** @param {import("./snippets.js").Call} call */

@@ -60,7 +60,7 @@ export function mintKey(group) {
     },
     field({
       label: "Name", name: "name", input: name, optional: true,
-      hint: "What it is for: so that you know which one to revoke.",
+      hint: "The purpose of the key, so that you know which one to revoke.",
     }),
     expiry.element),
   });

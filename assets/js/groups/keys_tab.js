@@ -27,7 +27,7 @@ export default async function keysTab({ group }) {
     keys.sort((a, b) => b.created_at.localeCompare(a.created_at));
     fill(list, keys.length ? keyTable(id, keys, show) : empty({
       heading: "No key yet",
-      text: "The customer sends a key with each request. Minting shows it once, with a call to try it.",
+      text: "The customer sends a key with each request. A new key is shown once, with a sample call.",
       actions: button({ label: "Mint the first key", icon: "plus", kind: "primary", press: () => void mint() }),
     }));
     mintButton.hidden = !keys.length;
@@ -85,7 +85,7 @@ function keyTable(group, keys, again) {
       text: [
         h("p", null, h("strong", null, key.name ?? key.prefix), key.name && [" ", h("code", null, key.prefix)],
           " fails its next request, for good."),
-        h("p", null, "A stream that runs now ends normally. Disabling can be undone; this cannot."),
+        h("p", null, "Streams that are running end normally. Unlike disabling, this cannot be undone."),
       ],
       action: "Revoke key",
       run: () => api.keys.revoke(group, key.prefix),

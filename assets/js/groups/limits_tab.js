@@ -72,16 +72,16 @@ export default async function limitsTab({ group, ancestors, update, context }) {
     });
   }
   return h("div", { class: "stack" },
-    !models.length && notice("warn", "This group has no model: its keys may call nothing."),
+    !models.length && notice("warn", "This group has no models: its keys cannot make calls."),
     section({ heading: "Models and limits", lead: ruleOf(group(), ancestors) }, made));
 }
 
 /** @param {T.Group} group @param {T.Group[]} ancestors */
 function ruleOf({ hierarchy }, ancestors) {
-  const typed = "Empty: none of its own. 0: nothing passes. 1k and 2.5m are understood.";
+  const typed = "Empty: no limit of its own. 0: nothing passes. You can write 1k or 2.5m.";
   if (!ancestors.length) return typed;
   const above = ancestors[0] && shortName(ancestors[0].metadata);
   return hierarchy.limit_enforcement === "CASCADING"
-    ? `CASCADING: every limit up to the root holds, and none may be above one of the same kind further up. ${typed}`
-    : `INDEPENDENT: where a field is empty, the nearest limit above holds, first that of ${above}. ${typed}`;
+    ? `CASCADING: every limit up to the root applies, and none may exceed an ancestor's of the same kind. ${typed}`
+    : `INDEPENDENT: if a field is empty, the nearest ancestor's limit applies, starting with ${above}. ${typed}`;
 }

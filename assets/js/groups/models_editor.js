@@ -108,7 +108,7 @@ export function modelsEditor({ models: first, slugs, place: firstPlace, lost, ch
       const at = list.querySelector("[aria-invalid]");
       if (at instanceof HTMLElement) at.focus();
       throw new ApiError(0, "child_exceeds_parent",
-        "In CASCADING no limit may be above one of the same kind further up. See the marked fields.");
+        "With CASCADING no limit may exceed an ancestor's of the same kind. See the marked fields.");
     },
     show,
     dirty: () => !sameModels(value(), saved) || staying().some((card, index) => card.wrong(index).length > 0),

@@ -36,7 +36,7 @@ export default async function overviewTab({ group, ancestors }) {
       ],
       rows: effective_models,
     })
-    : h("p", { class: "faint" }, "Its keys may call nothing: it has no model.");
+    : h("p", { class: "faint" }, "It has no models: its keys cannot make calls.");
   return h("div", { class: "stack group-overview" },
     section({
       heading: "Models and limits", kind: "models-held",
@@ -47,8 +47,8 @@ export default async function overviewTab({ group, ancestors }) {
       ["Id", h("span", { class: "external-id" }, h("code", null, id), copyButton({ text: id, told: "Id copied" }))],
       ["Created", when(created_at)],
       ["Limits", hierarchy.limit_enforcement === "CASCADING"
-        ? "CASCADING: all limits up to the root hold; a subtree draws on them together."
-        : "INDEPENDENT: the nearest limit holds; each group counts for itself."],
+        ? "CASCADING: all limits up to the root apply, and are shared by the subtree."
+        : "INDEPENDENT: the nearest limit applies; each group counts for itself."],
       ...(may("metrics") ? [/** @type {[string, import("../dom.js").Child]} */ (["Billing", h("span", { class: "row" },
         h("a", { href: link("/usage", { group_ids: id }) }, "Usage"),
         h("a", { href: link("/events", { external_entity_ids: metadata.external_entity_id }) }, "Events"))])] : []),
@@ -105,6 +105,6 @@ const childTable = (id, level) => pagedTable({
   list: api.groups.list,
   query: { parent_group_id: id },
   empty: h("p", { class: "faint" }, level < MAX_LEVELS
-    ? "None. A child is a part of this customer, with keys and limits of its own."
-    : "None: a tree has five levels at most."),
+    ? "None. A child is a part of this customer with its own keys and limits."
+    : "None: a tree has at most five levels."),
 });

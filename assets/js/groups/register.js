@@ -27,19 +27,19 @@ export function register(group, again) {
       await api.keys.register(group, body.value, signed);
       body.value = signature.value = "";
       await again();
-      toast("The key is registered, and works from now on.");
+      toast("The key is registered and can be used now.");
     },
   },
   field({
     label: "Signed body", name: "key", input: body,
-    hint: ["What was signed, to the byte: ", h("code", null, "key.json"), ", without a line break at its end."],
+    hint: ["The exact bytes that were signed: ", h("code", null, "key.json"), ", without a line break at its end."],
   }),
-  field({ label: "Signature", name: "signature", input: signature, hint: "What the second line printed." }));
+  field({ label: "Signature", name: "signature", input: signature, hint: "The output of the second line." }));
   return h("details", { class: "register" },
     h("summary", null, "Register a key that the customer has already"),
     h("div", { class: "stack" },
-      h("p", { class: "hint" }, "Each is signed with your Ed25519 key, so that an operator key alone slips none in. Sign it where ",
-        "that key is; its public half is set in ",
+      h("p", { class: "hint" }, "Each key is signed with your Ed25519 key, so that an operator key alone cannot register one. Sign it where ",
+        "that key is kept; its public key is set in ",
         may("manage") ? h("a", { href: "#/settings?tab=registration" }, "Settings") : "Settings", "."),
       snippet({ label: "Shell", text: SHELL }),
       made));

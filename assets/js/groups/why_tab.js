@@ -49,8 +49,8 @@ export default async function whyTab({ group, ancestors, context }) {
   showReasons();
   if (!slug) {
     return h("div", { class: "stack" }, empty({
-      heading: "It may call no model",
-      text: "Every call is answered with 404 model_not_found. Add a model first.",
+      heading: "It has no models",
+      text: "Every call fails with 404 model_not_found. Add a model first.",
       actions: may("manage") && linkButton({ label: "Add a model", kind: "primary", href: groupAddress(id, "limits") }),
     }), reasons);
   }
@@ -114,7 +114,7 @@ export default async function whyTab({ group, ancestors, context }) {
   });
   const tellTypical = () => fill(hint, typical === null
     ? "Prompt and answer. No request in the last 7 days."
-    : `Prompt and answer. Its mean of the last 7 days: ${int(typical)}.`);
+    : `Prompt and answer. Mean of the last 7 days: ${int(typical)}.`);
   tellTypical();
   slider.setAttribute("aria-valuetext", `${int(tokens)} tokens`);
 
@@ -137,12 +137,12 @@ export default async function whyTab({ group, ancestors, context }) {
     said,
     h("div", { class: "card what-if" }, pick && field({ label: "Model", name: "slug", input: pick }), asks, slider),
     section({
-      heading: pick ? "Limits that hold" : `Limits that hold for ${slug}`,
-      lead: "A request must fit into all of them. Striped: held by running requests. Pale: what this one would take.",
+      heading: pick ? "Limits that hold" : `Limits for ${slug}`,
+      lead: "A request must fit all of them. Striped: held by running requests. Pale: the cost of this request.",
     }, bars),
     h("p", { class: "hint" },
       "A refused request makes no event. The customer sees the reason in the error's message, ",
-      "and when to come back in Retry-After."));
+      "and when to retry in Retry-After."));
 }
 
 /**
@@ -167,7 +167,7 @@ async function typicalOf(id, slug) {
 function showBars(bars, answer, { id: self, hierarchy }, nameOf) {
   const cascading = hierarchy.limit_enforcement === "CASCADING";
   if (!answer.limits.length) {
-    fill(bars, h("li", { class: "faint" }, "None: as much as the model servers can do passes."));
+    fill(bars, h("li", { class: "faint" }, "None: only the model servers limit it."));
     return;
   }
   const keys = answer.limits.map((limit) => `${limit.source_group} ${limit.type} ${limit.unit}`).join();

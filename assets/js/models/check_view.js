@@ -18,7 +18,7 @@ const found = (ok) =>
 
 /** @param {Check[]} checks */
 export const checkLines = (checks) =>
-  h("ul", { class: "checks", "aria-label": "What the check found" }, checks.map(({ name, ok, detail }) => {
+  h("ul", { class: "checks", "aria-label": "Results of the check" }, checks.map(({ name, ok, detail }) => {
     const [kind, sign, words] = found(ok);
     return h("li", { class: kind, data: { check: name } },
       icon(sign ?? ""),

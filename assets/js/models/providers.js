@@ -48,25 +48,25 @@ export const providerLabel = (provider) => PROVIDERS[provider]?.label ?? provide
 export const PRESETS = [
   {
     name: "vLLM", provider: "OPENAI_COMPATIBLE", base_url: "http://127.0.0.1:8000",
-    model: "What vLLM was started with: --served-model-name, or else --model.",
+    model: "The --served-model-name of vLLM, or else its --model.",
   },
   {
     name: "SGLang", provider: "OPENAI_COMPATIBLE", base_url: "http://127.0.0.1:30000",
-    model: "What SGLang was started with: --served-model-name, or else --model-path.",
+    model: "The --served-model-name of SGLang, or else its --model-path.",
   },
   {
     name: "Ollama", provider: "OPENAI_COMPATIBLE", base_url: "http://127.0.0.1:11434",
-    model: "As “ollama list” names it, such as llama3.2:3b.",
+    model: "Its name in “ollama list”, such as llama3.2:3b.",
   },
   {
     name: "llama.cpp", provider: "OPENAI_COMPATIBLE", base_url: "http://127.0.0.1:8080",
-    model: "llama-server has one model: any name does, unless --alias gives it one.",
+    model: "llama-server has one model: any name works, unless --alias sets one.",
   },
   {
     name: "TGI", provider: "OPENAI_COMPATIBLE", base_url: "http://127.0.0.1:8080",
-    model: "What TGI was started with as --model-id; “tgi” does, too.",
+    model: "The --model-id of TGI; “tgi” works too.",
   },
-  { name: "OpenAI", provider: "OPENAI", model: "As OpenAI names it, such as gpt-4o-mini." },
+  { name: "OpenAI", provider: "OPENAI", model: "Its name at OpenAI, such as gpt-4o-mini." },
   { name: "Demo", provider: "DEMO", model: "The demo answers to any name." },
 ];
 

@@ -36,13 +36,13 @@ export function secretDialog({ names, replace }) {
       },
       replace
         ? h("p", null, h("strong", null, replace),
-          " gets another value. Every target that uses it sends the new one from the next request on.")
+          " gets a new value. Every target that uses it sends the new value from the next request.")
         : field({
-          label: "Name", name: "name", input: name, hint: "By which you know it. Letters, digits, “.”, “_” and “-”.",
+          label: "Name", name: "name", input: name, hint: "Letters, digits, “.”, “_” and “-”.",
         }),
       field({
         label: replace ? "New value" : "Value", name: "value", input: value,
-        hint: "As the model server wants it behind “Bearer”. It is stored sealed, and never shown again.",
+        hint: "The value that is sent after “Bearer”. It is stored encrypted and never shown again.",
       }));
     },
   });

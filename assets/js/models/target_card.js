@@ -23,10 +23,10 @@ const LABELS = {
 
 /** @type {Record<TargetField, string>} */
 const HINTS = {
-  base_url: "As for an OpenAI SDK; /v1 is added where there is no path.",
-  target_model: "As the server calls the model. Left out: the slug.",
-  secret_id: "The credential that the server asks for.",
-  model_id: "As in the model's address.",
+  base_url: "As for an OpenAI SDK; /v1 is added if there is no path.",
+  target_model: "The server's name for the model. Empty: the slug.",
+  secret_id: "The credential that the server requires.",
+  model_id: "The id in the model's address.",
   environment_name: "Such as production.",
 };
 

@@ -58,7 +58,7 @@ export default async function audit({ signal, setQuery }) {
     if (now !== turn || signal.aborted) return;
     fill(results, gone, list.childElementCount ? [list, h("div", { class: "more" }, more)] : empty({
       heading: "No change matches",
-      text: "Every change through the API, this UI or the command line is listed here, with who made it.",
+      text: "Every change made through the API, this UI or the command line is listed here, with its author.",
       actions: linkButton({ label: "All changes", href: "#/audit" }),
     }));
     results.setAttribute("aria-busy", "false");
@@ -70,7 +70,7 @@ export default async function audit({ signal, setQuery }) {
     });
   };
   await load();
-  return page({ heading: "Audit log", lead: "Every change, who made it, and what it was before. Kept as long as events." },
+  return page({ heading: "Audit log", lead: "Every change, its author, and the state before it. Kept as long as events." },
     filterBar({
       ranges: MOMENT_RANGES, otherwise: "all", ends: "datetime-local", setQuery, changed,
       extra: field({ label: "Change", name: "event_type", input: event_type }),

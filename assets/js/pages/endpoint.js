@@ -22,7 +22,7 @@ import { toast } from "../ui/toast.js";
 /** @import { Context } from "../router.js" */
 
 const FOUND =
-  "The check found a problem; what to do stands at the target. You may also save now, and mend it later.";
+  "The check found a problem; see the target for how to fix it. You can also save now and fix it later.";
 
 /** @param {Context} context */
 export default async function endpointPage({ params, query, signal }) {
@@ -88,7 +88,7 @@ export default async function endpointPage({ params, query, signal }) {
     const was = endpoint;
     if (!was) {
       const made = await api.endpoints.create(body);
-      toast(`${made.slug} is there. Groups may carry it now.`);
+      toast(`${made.slug} was created. Groups can carry it now.`);
       return signal.aborted || go(`/endpoints/${encodeURIComponent(made.id)}`);
     }
     const patch = {
@@ -142,7 +142,7 @@ export default async function endpointPage({ params, query, signal }) {
           });
         },
       }),
-      h("span", { class: "hint" }, "A check asks each server for its models and a few words. Nothing is billed."),
+      h("span", { class: "hint" }, "A check asks each server for its models and for a short answer. Nothing is billed."),
     ],
   },
   card(h("div", { class: "columns" },
@@ -153,15 +153,15 @@ export default async function endpointPage({ params, query, signal }) {
       }), renamed),
     field({
       label: "Region", name: "region", input: region,
-      hint: endpoint ? "It cannot be changed." : "Where its servers are. It cannot be changed later.",
+      hint: endpoint ? "It cannot be changed." : "The location of its servers. It cannot be changed later.",
     }))),
   section({
     heading: "Targets",
-    lead: "The servers that have the model. A request goes to the first one, and to the next if that fails.",
+    lead: "The servers that run the model. A request goes to the first one, and to the next if that fails.",
   }, targets.element),
   section({
     heading: "Price",
-    lead: "Per million tokens, for the cost in events and reports. Empty: not priced. Cached left out: as input.",
+    lead: "Per million tokens, for the cost in events and reports. Empty: not priced. Cached empty: same as input.",
   },
   prices.element),
   problems);
@@ -176,7 +176,7 @@ export default async function endpointPage({ params, query, signal }) {
       " fail until they use the new name. ", count));
     void carriersOf(endpoint.slug).then((groups) =>
       fill(count, groups.length
-        ? `${plural(groups.length, "group")} will carry the new name, with what they have used.`
+        ? `${plural(groups.length, "group")} will carry the new name and keep their usage.`
         : "No group carries it."));
   });
 
@@ -189,10 +189,10 @@ export default async function endpointPage({ params, query, signal }) {
       heading: "Delete this endpoint",
       text: [
         h("p", null, "Calls to ", h("strong", null, name),
-          " fail at once, with model_not_found. Events and reports stay."),
+          " fail at once with model_not_found. Events and reports are kept."),
         groups.length === 0
           ? h("p", null, "No group carries it.")
-          : [h("p", null, `${plural(groups.length, "group carries", "groups carry")} it, and will go on naming it:`),
+          : [h("p", null, `${plural(groups.length, "group carries", "groups carry")} it, and will keep its name:`),
             carrierList(groups)],
       ],
       action: "Delete endpoint",

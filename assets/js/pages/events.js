@@ -120,7 +120,7 @@ export default async function events({ query: first, signal, setQuery }) {
   if (opened) queueMicrotask(() => void open(opened));
   return page({
     heading: "Events",
-    lead: "Each answered request is one event, and one line of a bill. The newest are on top.",
+    lead: "Each answered request is one event, and one line of a bill. Newest first.",
     actions: file,
   },
   filterBar({
@@ -128,7 +128,7 @@ export default async function events({ query: first, signal, setQuery }) {
     extra: null,
   }),
   h("div", { class: "follow" }, checkbox({
-    label: "Follow", name: "follow", hint: "New events come in on top by themselves.",
+    label: "Follow", name: "follow", hint: "New events are added on top automatically.",
     onchange: (event) => {
       isFollowing = event.target instanceof HTMLInputElement && event.target.checked;
       void follow().catch(() => {});
@@ -209,13 +209,13 @@ function nothing() {
   const query = addressQuery();
   if (isFiltered(filtersOf(query)) || query.get("range") || query.get("from") || query.get("to")) {
     return empty({
-      heading: "No event matches", text: "Take a filter away, or look at a longer time.",
+      heading: "No event matches", text: "Remove a filter, or choose a longer time.",
       actions: linkButton({ label: "All events", href: "#/events" }),
     });
   }
   return empty({
     heading: "No events yet",
-    text: "Every request that a model server answers makes one event. Refused requests make none.",
+    text: "Every request that a model server answers creates one event. Refused requests create none.",
     actions: may("manage") &&
       linkButton({ label: "Send a request", href: "#/playground", kind: "primary", icon: "play" }),
   });

@@ -29,7 +29,7 @@ const TABS = [
 export default async function group(context) {
   const { id = "", tab = "" } = context.params;
   const chosen = TABS.find((one) => one.name === tab && one.allowed());
-  if (!chosen) throw new ApiError(404, "", "A group has no such tab, or your operator key may not see it.");
+  if (!chosen) throw new ApiError(404, "", "There is no such tab, or your operator key may not see it.");
   let now = await api.groups.get(id);
   const ancestors = await ancestorsOf(now);
 

@@ -28,7 +28,7 @@ export default async function groupNew({ query, signal, setQuery }) {
   if (!endpoints.length) {
     return page({ heading, crumbs }, empty({
       heading: "First say where a model runs",
-      text: "A group is the models that a customer may call. There is no endpoint yet, so there is no model to choose.",
+      text: "A group lists the models that a customer may call. There are no endpoints yet, so there is no model to choose.",
       actions: linkButton({ label: "New endpoint", icon: "plus", kind: "primary", href: "#/endpoints/new" }),
     }));
   }
@@ -54,7 +54,7 @@ export default async function groupNew({ query, signal, setQuery }) {
   const showRule = () => fill(rule, parent
     ? [notice("info", h("p", null, h("strong", null, mode), ", as its whole tree. ", TELLS[mode])),
       ancestors.length >= MAX_LEVELS && notice("bad",
-        `${shortName(parent.metadata)} stands on the fifth level, and a tree has at most five. Choose another parent.`)]
+        `${shortName(parent.metadata)} is on the fifth level, and a tree has at most five. Choose another parent.`)]
     : choice({
       legend: "Limits of children", name: "hierarchy.limit_enforcement", value: mode,
       options: MODES.map((value) => ({ value, label: value, text: TELLS[value] })),
@@ -95,7 +95,7 @@ export default async function groupNew({ query, signal, setQuery }) {
       });
       const to = `/groups/${encodeURIComponent(group.id)}`;
       if (!keyWanted()) {
-        toast(`${shortName(group.metadata)} is there. It has no key yet.`);
+        toast(`${shortName(group.metadata)} was created. It has no key yet.`);
         return signal.aborted || go(to);
       }
       try {
@@ -103,34 +103,34 @@ export default async function groupNew({ query, signal, setQuery }) {
       } catch (error) {
         // The group was created; its page is the place to try again.
         const why = error instanceof Error ? error.message : "";
-        toast(`The group is there, but no key was minted: ${why}`, { tone: "bad" });
+        toast(`The group was created, but no key was minted: ${why}`, { tone: "bad" });
       }
       go(`${to}/keys`);
     },
   },
   h("div", { class: "pair" },
     field({
-      label: "Name", name: "metadata.name", input: name, optional: true, hint: "For people. It can be changed.",
+      label: "Name", name: "metadata.name", input: name, optional: true, hint: "A display name. It can be changed.",
     }),
     field({
       label: "External id", name: "metadata.external_entity_id", input: externalId,
-      hint: "Your own id of this customer, as on bills and events. It never changes.",
+      hint: "Your own id for this customer, as on bills and events. It cannot be changed later.",
     })),
   picker, rule,
   section({
     heading: "Models and limits",
-    lead: "Its keys may call these. Empty: no limit of its own. 0: nothing passes. 1k and 2.5m are understood.",
+    lead: "The models that its keys may call. Empty: no limit of its own. 0: nothing passes. You can write 1k or 2.5m.",
   }, editor.element),
   withKey);
   made.classList.add("group-form");
-  return page({ heading, crumbs, lead: "A customer, or a part of one: what its keys may call, and how much." }, made);
+  return page({ heading, crumbs, lead: "A customer, or a part of one: the models that its keys may call, and the limits." }, made);
 }
 
 const MODES = /** @type {const} */ (["INDEPENDENT", "CASCADING"]);
 const TELLS = {
   INDEPENDENT: "A child without a limit of its own takes its parent's, and each group counts for itself.",
-  CASCADING: "All limits up to the root hold, and siblings draw on their parents' limits together. "
-    + "No limit may be above a parent's.",
+  CASCADING: "All limits up to the root apply, and siblings share their parents' limits. "
+    + "No limit may exceed a parent's.",
 };
 
 /**

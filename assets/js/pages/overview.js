@@ -241,7 +241,7 @@ function healthTiles({ disk, webhooks, requests, journal, started_at }) {
       disk ? [low ? state("warn", "Low") : "", `of ${bytes(disk.total_bytes)} (${percent(disk.free_bytes, disk.total_bytes)})`] : ""),
     small("Log", bytes(journal.bytes), journal.last_error ? state("bad", journal.last_error) : `written in ${milli(journal.sync_p50_us)} (half of all)`),
     small("Webhooks", webhooks.length ? (oldest ? "Behind" : "Up to date") : "None",
-      oldest ? ["oldest event that waits: ", when(oldest)] : webhooks.length ? plural(webhooks.length, "webhook") : "events are pulled from the API"),
+      oldest ? ["oldest waiting event: ", when(oldest)] : webhooks.length ? plural(webhooks.length, "webhook") : "events are pulled from the API"),
   ];
 }
 
@@ -272,7 +272,7 @@ function firstSteps(endpoints, groups, status) {
     ["See the first request", "Try it yourself, as that customer.", group ? link("/playground", { group: group.id }) : "", "Playground"],
   ];
   const next = done.indexOf(false);
-  return section({ heading: "First steps", lead: "From nothing to a customer's first request, in about two minutes." },
+  return section({ heading: "First steps", lead: "From an empty gateway to a customer's first request in about two minutes." },
     h("ol", { class: "steps" }, steps.map(([name, text, href, label], index) =>
       h("li", { class: ["card", done[index] && "done"], "aria-current": index === next ? "step" : null },
         h("h3", null, name, done[index] && h("span", { class: "visually-hidden" }, " (done)")),

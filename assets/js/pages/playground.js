@@ -22,7 +22,7 @@ import { card, empty, page, section } from "../ui/page.js";
 /** @typedef {{id: string, name: string, models: string[]}} Chosen */
 /** @typedef {ReturnType<typeof conversation>} Conversation */
 
-const HEAD = { heading: "Playground", lead: "Call a model as one of your groups would, and see what it takes." };
+const HEAD = { heading: "Playground", lead: "Call a model as one of your groups would, and see what it costs." };
 
 /** @param {Context} context */
 export default async function playground({ query, signal, setQuery }) {
@@ -150,11 +150,11 @@ async function firstGroup(groups, id, slug) {
 const withoutGroup = (endpoints) => page(HEAD, endpoints.items.length > 0
   ? empty({
     heading: "No group yet",
-    text: "A call is made as a group, with its models and its limits. Describe your first customer.",
+    text: "A call is made as a group, with its models and limits. Create your first customer.",
     actions: linkButton({ label: "New group", icon: "plus", kind: "primary", href: "#/groups/new" }),
   })
   : empty({
     heading: "No model yet",
-    text: "Say first where a model runs; the demo is built in and needs no server. Then make a group that may call it.",
+    text: "Create an endpoint first; the demo is built in and needs no server. Then create a group that may call it.",
     actions: linkButton({ label: "New endpoint", icon: "plus", kind: "primary", href: "#/endpoints/new" }),
   }));

@@ -22,7 +22,7 @@ export default async function secretsPage() {
       const made = await secretDialog({ names });
       if (!made) return;
       await show();
-      toast(`${made.name} is stored. Targets may use it.`);
+      toast(`${made.name} is stored. Targets can use it now.`);
     },
   });
   const first = button({ label: "New secret", icon: "plus", kind: "primary", press: () => add.click() });
@@ -76,7 +76,7 @@ export default async function secretsPage() {
   const remove = async (/** @type {string} */ name) => {
     const done = await confirmDanger({
       heading: "Delete this secret",
-      text: h("p", null, h("strong", null, name), " cannot be brought back: its value is stored nowhere else. ",
+      text: h("p", null, h("strong", null, name), " cannot be restored: its value is stored nowhere else. ",
         "A secret that a target uses cannot be deleted."),
       action: "Delete secret",
       run: () => api.secrets.delete(name),
@@ -96,7 +96,7 @@ export default async function secretsPage() {
   await show();
   return page({
     heading: "Secrets",
-    lead: "Credentials that model servers ask for. They are stored sealed; nothing shows a value again.",
+    lead: "Credentials that model servers require. They are stored encrypted; values are never shown again.",
     actions: add,
   }, list);
 }
@@ -104,6 +104,6 @@ export default async function secretsPage() {
 /** @param {HTMLElement} action */
 const none = (action) => empty({
   heading: "No secret yet",
-  text: "A model server of your own may need none. OpenAI, and servers that were started with an API key, do.",
+  text: "Your own model servers may need none. OpenAI, and servers that were started with an API key, need one.",
   actions: action,
 });

@@ -167,11 +167,11 @@ function resultsOf(what, { total, items, incomplete }, { buckets, step, series }
 /** @param {Asked} what */
 function nothing({ filters, range }) {
   if (isFiltered(filters)) {
-    return empty({ heading: "Nothing that matches was billed", text: "Take a filter away, or look at a longer time." });
+    return empty({ heading: "No usage matches", text: "Remove a filter, or choose a longer time." });
   }
   return empty({
     heading: "Nothing was billed in this time",
-    text: "Every answered request counts here at once, with the tokens that the model server reported.",
+    text: "Every answered request is counted here at once, with the tokens that the model server reported.",
     actions: [
       range.name !== "30d" && linkButton({ label: "Last 30 days", href: "#/usage?range=30d" }),
       may("manage") && linkButton({ label: "Send a request", href: "#/playground", kind: "primary", icon: "play" }),

@@ -104,14 +104,14 @@ export default async function webhook({ params, signal }) {
   letters.element,
   section({
     heading: "Signing secret",
-    lead: "Every delivery is signed with it. It was shown when the webhook was made, and can be replaced.",
+    lead: "Every delivery is signed with it. It was shown when the webhook was created, and can be rotated.",
     actions: button({
       label: "Rotate secret", icon: "refresh", small: true,
       press: async () => { if (await rotateSecret(now)) await refresh(); },
     }),
   }),
   section({
-    heading: "Delete this webhook", lead: "Nothing is delivered any more, and its dead letters are forgotten.",
+    heading: "Delete this webhook", lead: "Deliveries end, and its dead letters are deleted.",
     actions: button({
       label: "Delete webhook", icon: "trash", kind: "danger-quiet", small: true, press: () => deleteWebhook(now),
     }),

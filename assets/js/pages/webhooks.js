@@ -26,13 +26,13 @@ export default async function webhooks({ signal }) {
   }, signal);
 
   const lead = [
-    "A webhook gets every billing event about a second after it was billed, at least once, in signed requests. ",
+    "A webhook receives every billing event about a second after it was billed, at least once, in signed requests. ",
     "Events can also be ",
     h("a", { href: "#/events" }, "looked at"), " and pulled from ", h("code", null, "/v1/gateway/events"), ".",
   ];
   if (!items.length) {
     return page({ heading: "Webhooks" }, empty({
-      heading: "Nobody is told of events yet",
+      heading: "No webhooks yet",
       text: lead,
       actions: create(),
     }));

@@ -34,7 +34,7 @@ export function callFields({ route: wanted, said, retargeted, changed, typed }) 
 
   const textField = field({ label: "Message", name: "text", input: text });
   const rawField = field({
-    label: "Body", name: "body", input: raw, hint: "Group and route are those above; the model is the body's own.",
+    label: "Body", name: "body", input: raw, hint: "Group and route are those above; the model is that of the body.",
   });
   const systemField = field({ label: "System prompt", name: "system", input: system, optional: true });
   const options = h("div", { class: "try-options" },
@@ -78,7 +78,7 @@ export function callFields({ route: wanted, said, retargeted, changed, typed }) 
     body: () => (isRaw() ? jsonOf(raw.value) : formBody()),
     /** Throws an `ApiError` if a required field is empty. */
     check() {
-      if (!model.value && !isRaw()) throw new ApiError(0, "", "slug: This group has no model. Give it one first.");
+      if (!model.value && !isRaw()) throw new ApiError(0, "", "slug: This group has no models. Add one first.");
       if (!isRaw() && !text.value.trim()) throw new ApiError(0, "", "text: Write something first.");
     },
     /** @param {string} value the text */
@@ -107,7 +107,7 @@ function figure(name, input) {
   const typed = input.value.trim().replace(",", ".");
   const value = Number(typed);
   if (typed && !Number.isFinite(value)) {
-    throw new ApiError(0, "", `${name}: It must be a number, or empty for the server's own.`);
+    throw new ApiError(0, "", `${name}: It must be a number, or empty for the server's default.`);
   }
   return typed ? value : null;
 }

@@ -20,7 +20,7 @@ const WAITS_MS = [0, 150, 300, 600, 1000, 2000, 3000, 5000];
 export async function showMadeEvent({ outcome, ended, group, signal, isOver }) {
   const { head } = ended;
   const requestId = head?.headers.get("x-request-id");
-  if (!head || !requestId) return outcome.tell("It ended before an answer began: its request id is not known here.");
+  if (!head || !requestId) return outcome.tell("It ended before an answer began, so its request id is unknown.");
   if (head.status >= 400) return outcome.tell("None: what is refused or fails is not billed.");
   outcome.tell("Looking for it…");
   const made = await madeEvent({ requestId, group, date: head.headers.get("date"), signal }).catch(() => null);

@@ -26,17 +26,17 @@ export function outcomePanel() {
   const event = h("div", { class: "made-event", "aria-live": "polite" });
   const hint = (/** @type {string} */ text) => h("p", { class: "hint" }, text);
   const tell = (/** @type {Child} */ text) => fill(event, h("p", { class: "hint" }, text));
-  fill(limits, hint("Told by the headers of each answer."));
-  tell("An answer makes one event, which is what the group is billed.");
+  fill(limits, hint("From the headers of each answer."));
+  tell("An answer creates one event, for which the group is billed.");
   return {
     element: h("div", { class: "stack outcome" },
       section({ heading: "This call" }, facts(FIGURES.map((name) => [name, figures[name]]))),
-      section({ heading: "Left of the limits" }, limits),
+      section({ heading: "Remaining limits" }, limits),
       section({ heading: "Billing event" }, event)),
     start() {
       for (const name of FIGURES) put(name, "–");
       put("Status", "waiting");
-      tell("It is made when the answer ends.");
+      tell("It is created when the answer ends.");
     },
     /** @param {Head} head */
     head({ status, headers }) {

@@ -89,7 +89,7 @@ export function endView({ head, error, stopped }, group, slug) {
     ...error, status: status >= 400 ? status : 0, retryAfter: head?.headers.get("retry-after") ?? null,
     more: status === 429
       ? h("a", { href: link(`/groups/${of}/why`, { slug }) }, "Why was this refused?")
-      : status === 403 && h("a", { href: `#/groups/${of}` }, "Look at the group"),
+      : status === 403 && h("a", { href: `#/groups/${of}` }, "Open the group"),
   });
 }
 

@@ -23,7 +23,7 @@ export function apiPart() {
   ])),
   snippet({ label: "Admin API with curl", text: `curl ${location.origin}${path} -H "Authorization: Bearer $TOLLGATE_OPERATOR_KEY"` }),
   snippet({
-    label: "What a customer sends",
+    label: "A customer's request",
     text: `curl ${inference_url}/v1/chat/completions -H "Authorization: Bearer $KEY" -H "Content-Type: application/json" \\
   -d '{"model": "MODEL", "messages": [{"role": "user", "content": "Hello"}]}'`,
   }));

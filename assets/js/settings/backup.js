@@ -13,11 +13,11 @@ export function backupPart() {
   const progress = h("p", { class: "hint progress", role: "status" });
   return section({
     heading: "Backup",
-    lead: ["One tar file with the log, the sums and the two keys that secrets are protected with. ",
-      "It is made while the gateway serves, and is consistent."],
+    lead: ["One tar file with the log, the sums and the two keys that protect secrets. ",
+      "It is consistent, and is made while the gateway is serving."],
   },
   notice("warn", h("p", null, h("strong", null, "The file is as secret as the data directory."),
-    " Who has it can read every event and open the sealed provider credentials. Only admin.key is not in it.")),
+    " Anyone who has it can read every event and decrypt the provider credentials. Only admin.key is left out.")),
   h("div", { class: "row" },
     button({
       label: "Download backup", icon: "download", kind: "primary",
@@ -27,7 +27,7 @@ export function backupPart() {
       }),
     }), progress),
   h("div", { class: "prose" },
-    h("p", null, "Restore it into an empty directory, with the gateway stopped. It is checked first."),
+    h("p", null, "Restore it into an empty directory while the gateway is stopped. It is verified first."),
     snippet({ label: "Restore", text: "tollgate restore backup.tar --data-dir data" }),
     h("p", null, "For a backup every night, run this from cron on the gateway's own machine:"),
     snippet({ label: "Backup from cron", text: "tollgate backup tollgate-$(date +%F).tar --data-dir data" })));

@@ -34,8 +34,8 @@ export async function operatorsPart() {
   const list = keysTable(keys, async () => list.show((await api.operators.list()).keys));
   return section({
     heading: "Operators",
-    lead: ["Each person and each system has a key of its own, ",
-      "so that the audit log says who it was and one can be taken away alone."],
+    lead: ["Give each person and each system its own key, ",
+      "so that the audit log names them and one key can be revoked alone."],
     actions: button({
       label: "New operator key", icon: "plus", kind: "primary",
       press: async () => {
@@ -94,13 +94,13 @@ async function createKey() {
           });
           close({ key: api_key, name: name.value.trim() });
         },
-      }, field({ label: "Name", name: "name", input: name, optional: true, hint: "Whose it is: the audit log shows it." }), type);
+      }, field({ label: "Name", name: "name", input: name, optional: true, hint: "The owner of the key, as shown in the audit log." }), type);
     },
   });
   if (!made) return false;
   await showSecret({
     heading: "Operator key created",
-    text: "This is the only time that the key is shown. It signs in here and goes into Authorization: Bearer.",
+    text: "The key is shown only once. Use it to sign in here, and in Authorization: Bearer.",
     label: "Operator key",
     secret: made.key,
   });
@@ -114,7 +114,7 @@ async function deleteKey(key, changed) {
   const done = await confirmDanger({
     heading: `Delete ${name}?`,
     text: h("p", null, isOwn && h("strong", null, "This is the key that you are signed in with: you will be signed out. "),
-      "Whatever uses it is refused from its next request on. It cannot be brought back."),
+      "Its users are refused from their next request. It cannot be restored."),
     action: "Delete key",
     run: () => api.operators.delete(key.prefix),
   });

@@ -25,7 +25,7 @@ export async function registrationPart() {
   return section({
     heading: "Registration of customers' keys",
     lead: ["Customers who have keys of another gateway can keep them: your own systems register each one, ",
-      "signed with a private key that stays with you. Here is its public half."],
+      "signed with a private key that stays with you. This is the public key."],
   }, place);
 }
 
@@ -38,7 +38,7 @@ const present = (key, changed) => h("div", { class: "card row" },
     press: async () => {
       const done = await confirmDanger({
         heading: "Delete the public key?",
-        text: h("p", null, "No key can be registered until there is one again. Keys that were registered go on working."),
+        text: h("p", null, "No keys can be registered without one. Keys that are already registered keep working."),
         action: "Delete public key",
         run: () => api.signingKey.delete(),
       });
@@ -50,7 +50,7 @@ const present = (key, changed) => h("div", { class: "card row" },
 
 const absent = () => h("div", { class: "stack" },
   h("p", { class: "prose" }, "There is no public key, so no key can be registered. Minting keys does not need one."),
-  snippet({ label: "Make a pair of keys", text: GENERATE }));
+  snippet({ label: "Generate a key pair", text: GENERATE }));
 
 /** @param {string | null} present @param {() => Promise<unknown>} changed */
 function keyForm(present, changed) {
@@ -64,6 +64,6 @@ function keyForm(present, changed) {
     },
   }, field({
     label: present ? "Another public key" : "Public key", name: "public_key", input,
-    hint: present ? "Signatures of the one before are refused from then on." : "The 32 bytes of an Ed25519 public key, in base64.",
+    hint: present ? "Signatures by the previous key are then refused." : "The 32 bytes of an Ed25519 public key, in base64.",
   }));
 }

@@ -31,7 +31,7 @@ const PARTS = [
   ]],
   ["Log", [
     ["Durability", ({ journal: { durability } }) =>
-      durability === "disk" ? "disk: an event survives loss of power" : durability],
+      durability === "disk" ? "disk: events survive a power loss" : durability],
     ["Size", ({ journal }) => `${bytes(journal.bytes)} in ${plural(journal.segments, "file")}`],
     ["Records", ({ journal }) => int(journal.last_sequence)],
     ["Oldest", ({ journal }) => when(journal.first_at, "none yet")],
@@ -59,7 +59,7 @@ const milli = (micros) => `${(micros / 1000).toFixed(micros < 10_000 ? 2 : 0)} m
 function lastStop({ in_flight_at_last_stop: { known, count, requests } }) {
   if (!known) return "not known whether requests were running";
   if (!count) return "no request was running";
-  return h("details", null, h("summary", null, `${plural(count, "request")} was cut off, and billed nowhere`),
+  return h("details", null, h("summary", null, `${plural(count, "request")} was cut off and not billed`),
     h("ul", { class: "plain-list" }, requests.map((one) =>
       h("li", null, h("code", null, one.request_id), ` ${one.model_slug ?? ""} at ${utc(one.admitted_at)}`))));
 }
@@ -70,7 +70,7 @@ export async function statusPart(signal) {
   const cells = PARTS.map(([heading, rows]) =>
     ({ heading, rows: rows.map(([name, of]) => ({ name, of, cell: h("div") })) }));
   const notices = h("div", { class: "stack" });
-  const upstreams = part("Model servers", upstreamColumns, "No endpoint is described yet.");
+  const upstreams = part("Model servers", upstreamColumns, "There are no endpoints yet.");
   const refused = part("Refused keys", refusedColumns, "No wrong key was used since the start.");
 
   let toldNotices = "";

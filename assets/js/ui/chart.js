@@ -231,5 +231,5 @@ function summary(options) {
     const most = known.reduce((all, of) => Math.max(all, of), 0);
     return `${one.name} at most ${value(options, most)}`;
   });
-  return `${options.label}: ${sums.join(", ")}. Arrow keys tell the figures.`;
+  return `${options.label}: ${sums.join(", ")}. Arrow keys read the figures.`;
 }

@@ -42,7 +42,7 @@ export function openSearch() {
         maxlength: 256, autocomplete: "off", spellcheck: "false",
       });
       const list = h("ul", { id: listId, class: "found", role: "listbox", "aria-label": "Found" });
-      const told = h("p", { class: "hint", role: "status" }, "Paste a customer's key, too: only its prefix is looked at.");
+      const told = h("p", { class: "hint", role: "status" }, "You can paste a customer's key: only its prefix is used.");
       let at = 0;
       const options = () => /** @type {HTMLElement[]} */ ([...list.querySelectorAll("[role=option]")]);
       const mark = (/** @type {number} */ to) => {
@@ -76,7 +76,7 @@ export function openSearch() {
         fill(list, shown.map((found) => h("li", {
           id: freshId("option"), role: "option", "aria-selected": "false", onclick: () => open(found),
         }, icon(SIGNS[found.kind]), h("span", { class: "found-title" }, found.title), h("span", { class: "hint" }, detail(found)))));
-        fill(told, !text ? "" : shown.length === 0 ? "Nothing has this in its name, id or prefix." : more ? "There is more: type on." : "");
+        fill(told, !text ? "" : shown.length === 0 ? "Nothing has this in its name, id or prefix." : more ? "There are more results: keep typing." : "");
         shown.forEach((found, index) => {
           const option = options()[index];
           if (option) targets.set(option, found);

@@ -76,7 +76,7 @@ export async function deadLetters(webhook, changed) {
   return {
     element: section({
       heading: "Dead letters", actions: all,
-      lead: ["Deliveries that the receiver refused, or did not take within all attempts. ",
+      lead: ["Deliveries that the receiver refused, or that failed on every attempt. ",
         "Their events are kept until they are redelivered."],
     }, none, list, h("div", { class: "more" }, more)),
     /** Reloads the list only if something has changed. @param {T.Webhook} now */

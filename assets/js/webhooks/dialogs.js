@@ -23,7 +23,7 @@ function fieldsFor(webhook) {
     elements: [
       field({
         label: "URL", name: "url", input: url,
-        hint: ["It gets a POST with up to 100 events and answers 2xx within ten seconds. ",
+        hint: ["It receives a POST with up to 100 events, and must answer 2xx within ten seconds. ",
           "http is fine within your own network."],
       }),
       field({ label: "Description", name: "description", input: description, optional: true }),
@@ -43,7 +43,7 @@ export async function newWebhook() {
     },
   });
   if (!made) return;
-  await showWebhookSecret(made, "Webhook created", "It gets every event that is billed from now on.");
+  await showWebhookSecret(made, "Webhook created", "It receives every event that is billed from now on.");
   go(`/webhooks/${encodeURIComponent(made.id)}`);
 }
 
@@ -73,8 +73,8 @@ export async function rotateSecret(webhook) {
     content: (/** @type {(made?: T.WebhookWithSecret) => void} */ close) => form({
       submit: "Rotate secret", cancel: () => close(),
       send: async () => close(await api.webhooks.rotateSecret(webhook.id)),
-    }, h("p", null, "A new secret signs deliveries from now on. The present one signs beside it for 24 hours, ",
-      "so that the receiver can change over at leisure; after that it is worth nothing.")),
+    }, h("p", null, "A new secret signs deliveries from now on. The current one also signs for 24 hours, ",
+      "so that the receiver has time to switch; after that it is invalid.")),
   });
   if (!made) return false;
   await showWebhookSecret(made, "Secret rotated", "Give it to the receiver within 24 hours.");
@@ -84,11 +84,11 @@ export async function rotateSecret(webhook) {
 /** @param {T.WebhookWithSecret} webhook @param {string} heading @param {string} text */
 const showWebhookSecret = (webhook, heading, text) => showSecret({
   heading,
-  text: [text, " This is the only time that the signing secret is shown."],
+  text: [text, " The signing secret is shown only once."],
   label: "Signing secret",
   secret: webhook.secret,
   more: h("div", { class: "stack" },
-    h("p", null, "Verify each delivery with it before you believe what it says:"),
+    h("p", null, "Verify each delivery with it before you trust its content:"),
     snippet({ label: "Node.js", text: VERIFY })),
 });
 
@@ -98,7 +98,7 @@ export async function deleteWebhook(webhook) {
     heading: "Delete this webhook?",
     text: [
       h("p", null, "Nothing is delivered to ", h("strong", { class: "anywhere" }, webhook.url), " any more, ",
-        "and its dead letters are forgotten. Billing events themselves stay."),
+        "and its dead letters are deleted. Billing events are kept."),
     ],
     action: "Delete webhook",
     word: hostOf(webhook.url),
@@ -120,8 +120,8 @@ export async function redeliverAll(webhook, count) {
         await api.webhooks.redeliver(webhook.id, undefined);
         close(true);
       },
-    }, h("p", null, `Each of the ${count} is sent once more. What the receiver has already taken comes again; `,
-      "it tells events by their idempotencyKey.")),
+    }, h("p", null, `Each of the ${count} is sent once more. Events that the receiver already has are sent again; `,
+      "it can recognize them by their idempotencyKey.")),
   });
   return done === true;
 }

@@ -36,22 +36,22 @@ export function delayText({ oldest_waiting_at }) {
 /** The state in a sentence, and what to do about it. @param {T.DeliveryStatus} delivery @returns {Child} */
 export function sentenceOf(delivery) {
   const { state, deliveries, dead_letters, oldest_waiting_at, last_success_at, last_error } = delivery;
-  const waiting = oldest_waiting_at && [" The oldest event that waits was billed ", when(oldest_waiting_at), "."];
+  const waiting = oldest_waiting_at && [" The oldest waiting event was billed ", when(oldest_waiting_at), "."];
   const letters = dead_letters > 0 &&
-    ` ${plural(dead_letters, "delivery was", "deliveries were")} given up; redeliver below when the receiver is well.`;
+    ` ${plural(dead_letters, "delivery was", "deliveries were")} given up; redeliver below when the receiver works again.`;
   switch (state) {
     case "disabled":
-      return ["It is disabled. Its events wait, for as long as events are kept, and go out when it is enabled.", letters];
+      return ["It is disabled. Its events wait as long as events are kept, and are sent when it is enabled.", letters];
     case "retrying":
-      return ["A delivery failed and is tried again: ", last_error?.message ?? "", ".", waiting, letters];
+      return ["A delivery failed and is being retried: ", last_error?.message ?? "", ".", waiting, letters];
     case "failing":
-      return ["The receiver does not take deliveries: ", last_error?.message ?? "",
-        ". The next one is tried every 30 seconds; events are kept meanwhile.", waiting, letters];
+      return ["The receiver does not accept deliveries: ", last_error?.message ?? "",
+        ". The next delivery is retried every 30 seconds; meanwhile events are kept.", waiting, letters];
     default:
       if (deliveries === 0) {
         return ["Nothing was sent since the gateway started. Test it, or wait for the first billed request.", letters];
       }
-      return ["Deliveries arrive. The last one did ", when(last_success_at), ".", waiting, letters];
+      return ["Deliveries arrive. The last one succeeded ", when(last_success_at), ".", waiting, letters];
   }
 }
 
