@@ -20,7 +20,7 @@ export class ApiError extends Error {
   }
 }
 
-const noAnswer = () => new ApiError(0, "no_answer", "The gateway does not answer. Is it running?");
+const noAnswer = () => new ApiError(0, "no_answer", "The gateway is not responding. Is it running?");
 
 /**
  * Loads a module of the UI on demand. A failed download becomes an `ApiError`.
@@ -82,7 +82,7 @@ export async function send(method, url, body, more) {
   const said = await answer.json().catch(() => ({}));
   const isSignIn = method === "POST" && url === "/v1/session";
   if (answer.status === 401 && !isSignIn) signedOut();
-  const sentence = said.error ?? `The gateway answered with status ${answer.status}.`;
+  const sentence = said.error ?? `The gateway returned status ${answer.status}.`;
   throw new ApiError(answer.status, said.code ?? "", String(sentence));
 }
 
@@ -94,7 +94,7 @@ export async function send(method, url, body, more) {
 async function json(method, url, body) {
   const answer = await send(method, url, body);
   return answer.json().catch(() => {
-    throw new ApiError(0, "broken_answer", "The gateway's answer broke off. Try again.");
+    throw new ApiError(0, "broken_answer", "The gateway's response was cut off. Try again.");
   });
 }
 

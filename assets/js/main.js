@@ -76,15 +76,15 @@ async function showPage(moveFocus) {
  */
 async function make(found, query, signal) {
   if (!found) {
-    return makePage({ heading: "Nothing here" }, empty({
-      heading: "There is no such page",
-      text: ["The address may have been cut off. ", h("a", { href: "#/" }, "Go to the overview"), "."],
+    return makePage({ heading: "Page not found" }, empty({
+      heading: "There is no page at this address",
+      text: ["The link may be incomplete. ", h("a", { href: "#/" }, "Go to the overview"), "."],
     }));
   }
   if (!may(found.route.scope)) {
-    return makePage({ heading: "Not for this key" }, empty({
-      heading: "Your operator key does not permit this",
-      text: `You are signed in with ${session()?.prefix} of type ${session()?.type}. Sign in with a key that permits it.`,
+    return makePage({ heading: "No access" }, empty({
+      heading: "Your operator key does not have access to this page",
+      text: `You are signed in with ${session()?.prefix} of type ${session()?.type}. Sign in with a key that has access.`,
     }));
   }
   try {
@@ -97,7 +97,7 @@ async function make(found, query, signal) {
   } catch (error) {
     if (!(error instanceof ApiError)) console.error(error);
     const [heading, said, text] = !(error instanceof ApiError)
-      ? ["This page failed", "This is a bug in Tollgate", "See the browser's console for details."]
+      ? ["The page could not be shown", "This is a bug in Tollgate", "See the browser's console for details."]
       : error.status === 404
         ? ["Not found", error.sentence, "It may have been deleted."]
         : ["The request failed", error.sentence, "Nothing was changed. Try again in a moment."];
@@ -123,7 +123,7 @@ document.addEventListener("visibilitychange", async () => {
   const before = session();
   if (document.hidden || !before) return;
   const now = await loadSession().catch(() => before);
-  if (!now) showSignIn("You have signed out in another tab.");
+  if (!now) showSignIn("You signed out in another tab.");
   else if (now.prefix !== before.prefix) location.reload();
 });
 

@@ -10,7 +10,7 @@ import { icon } from "./ui/icon.js";
 import { openSearch } from "./ui/search.js";
 
 const THEMES = /** @type {const} */ ([
-  ["system", "Theme: as the system"],
+  ["system", "Theme: system"],
   ["light", "Theme: light"],
   ["dark", "Theme: dark"],
 ]);

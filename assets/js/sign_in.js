@@ -23,13 +23,13 @@ export function signIn(why, done) {
   },
   field({
     label: "Operator key", name: "key", input: key,
-    hint: ["The first one is in ", h("code", null, "admin.key"), " in the data directory, or is what ",
-      h("code", null, "TOLLGATE_ADMIN_KEY"), " was set to."],
+    hint: ["The first key is in ", h("code", null, "admin.key"), " in the data directory, or is the value of ",
+      h("code", null, "TOLLGATE_ADMIN_KEY"), "."],
   }));
   return h("main", { id: "main", class: "sign-in", "aria-busy": "false", data: { route: "sign-in" } },
     h("div", { class: "card" },
       h("h1", null, h("img", { src: "/assets/icon.svg", alt: "", width: 32, height: 32 }), "Tollgate"),
-      h("p", { class: "page-lead" }, "Keys, exact limits and correct bills, in front of your own models."),
+      h("p", { class: "page-lead" }, "API keys, exact limits and correct billing for your own models."),
       why && notice("info", why),
       made));
 }

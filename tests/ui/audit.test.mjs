@@ -51,7 +51,7 @@ test("a change opens into what was before and what is after, and leads to the th
   ]);
   await first.getByText("TOLLGATE_ADMIN_KEY").first().waitFor();
   await assertAccessible(tab, "an opened change");
-  await first.getByRole("link", { name: "Look at it" }).click();
+  await first.getByRole("link", { name: "Open" }).click();
   await tab.ready(`/groups/${group.id}`);
 });
 
@@ -73,10 +73,10 @@ test("filters are in the address, last over a reload, and Back takes the last on
   await tab.main.getByLabel("Change").selectOption("endpoint.created");
   await page.waitForFunction(() => document.querySelectorAll("ul.audit > li").length === 1);
   await tab.main.getByLabel("Time", { exact: true }).selectOption("yesterday");
-  await tab.main.getByRole("heading", { name: "No change matches" }).waitFor();
+  await tab.main.getByRole("heading", { name: "No matching changes" }).waitFor();
   await page.reload();
   await tab.ready("/audit");
-  await tab.main.getByRole("heading", { name: "No change matches" }).waitFor();
+  await tab.main.getByRole("heading", { name: "No matching changes" }).waitFor();
   await page.goBack();
   await page.waitForFunction(() => document.querySelectorAll("ul.audit > li").length === 1);
   assert.equal(await tab.main.getByLabel("Change").inputValue(), "endpoint.created");

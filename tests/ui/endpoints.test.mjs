@@ -46,7 +46,7 @@ test("a preset, a check and a click make an endpoint that customers can call", a
   await url.fill(upstream.baseURL);
   await target(page, 1).getByLabel("Model name").fill(upstream.target.target_model);
   await page.getByRole("button", { name: "Check", exact: true }).click();
-  for (const words of ["Reachable: good", "Knows the model: good", "Streams: good", "Reports usage: good"]) {
+  for (const words of ["Reachable: OK", "Has the model: OK", "Streams: OK", "Reports usage: OK"]) {
     await line(target(page, 1), words).waitFor();
   }
   await assertAccessible(tab, "a checked endpoint");
@@ -71,9 +71,9 @@ test("what the check finds wrong is said at its target, and forbids nothing", as
   await page.getByRole("button", { name: "Add a target" }).click();
   await target(page, 2).getByLabel("Provider").selectOption("DEMO");
   await page.getByRole("button", { name: "Create endpoint" }).click();
-  await line(target(page, 1), "Reachable: a problem").waitFor();
-  await line(target(page, 1), "Streams: not known").waitFor();
-  await line(target(page, 2), "Reachable: good").waitFor();
+  await line(target(page, 1), "Reachable: failed").waitFor();
+  await line(target(page, 1), "Streams: unknown").waitFor();
+  await line(target(page, 2), "Reachable: OK").waitFor();
   const anyway = page.getByRole("button", { name: "Save anyway" });
   await anyway.waitFor();
   assert.ok(await anyway.evaluate((button) => button === document.activeElement), "the way on has the focus");
@@ -82,9 +82,9 @@ test("what the check finds wrong is said at its target, and forbids nothing", as
 });
 
 const FAILURES = [
-  { name: "a model that the server does not have", set: { target_model: "another-model" }, line: "Knows the model: a problem" },
-  { name: "a server that reports no usage", server: { usage: false }, line: "Reports usage: a problem" },
-  { name: "a server that fails", server: { status: 500 }, line: "Streams: a problem" },
+  { name: "a model that the server does not have", set: { target_model: "another-model" }, line: "Has the model: failed" },
+  { name: "a server that reports no usage", server: { usage: false }, line: "Reports usage: failed" },
+  { name: "a server that fails", server: { status: 500 }, line: "Streams: failed" },
 ];
 for (const { name, set, server, line: words } of FAILURES) {
   test(`the check tells ${name}`, async (t) => {
@@ -207,8 +207,8 @@ test("a new name warns of the customers who call the old one", async (t) => {
   await tab.open(`/endpoints/${endpoint.id}`);
   const slug = freshSlug();
   await page.getByLabel("Slug").fill(slug);
-  await page.getByText("Customers call it by name").waitFor();
-  await page.getByText("1 group will carry the new name").waitFor();
+  await page.getByText("Customers use this name").waitFor();
+  await page.getByText("1 group will switch to the new name").waitFor();
   await page.getByRole("button", { name: "Save", exact: true }).click();
   await page.getByRole("heading", { level: 1, name: slug }).waitFor();
   assert.equal((await stored(endpoint.id)).slug, slug);
@@ -226,7 +226,7 @@ test("what a target does is seen without a reload", async (t) => {
     headers: { authorization: `Bearer ${key}`, "content-type": "application/json" },
     body: JSON.stringify({ model: slug, messages: [{ role: "user", content: "hi" }] }),
   });
-  await first.getByText("Fails", { exact: true }).waitFor();
+  await first.getByText("Failing", { exact: true }).waitFor();
   await first.getByText(/failures? in a row/).waitFor();
   await first.getByText(/refused/).waitFor();
 });

@@ -73,15 +73,15 @@ test("filters are in the address, last over a reload, and Back takes the last on
   await tab.open("/events");
   await tab.main.getByLabel("Group", { exact: true }).fill("two, with a comma");
   await page.keyboard.press("Enter");
-  await tab.main.getByRole("button", { name: /Take away Group/ }).waitFor();
+  await tab.main.getByRole("button", { name: /Remove Group/ }).waitFor();
   await settled(tab);
   assert.equal(await rowsOf(tab).count(), 4);
   await tab.main.getByLabel("Time", { exact: true }).selectOption("yesterday");
-  await tab.main.getByRole("heading", { name: "No event matches" }).waitFor();
+  await tab.main.getByRole("heading", { name: "No matching events" }).waitFor();
   assert.deepEqual(queryOf(tab), { external_entity_ids: "two%2C with a comma", range: "yesterday" });
   await page.reload();
   await tab.ready("/events");
-  await tab.main.getByRole("heading", { name: "No event matches" }).waitFor();
+  await tab.main.getByRole("heading", { name: "No matching events" }).waitFor();
   await page.goBack();
   await rowsOf(tab).first().waitFor();
   assert.equal(await rowsOf(tab).count(), 4);
@@ -133,14 +133,14 @@ test("a link to an old event finds it without reading through all", async (t) =>
   await panel.getByText(items[0].requestId).waitFor();
   assert.equal(asked, 2);
   await panel.getByRole("link", { name: "of this model" }).click();
-  await tab.main.getByRole("button", { name: "Take away Model a/chat" }).waitFor();
+  await tab.main.getByRole("button", { name: "Remove Model a/chat" }).waitFor();
   assert.equal(await panel.count(), 0);
 });
 
 test("a link to an event that is gone says so", async (t) => {
   const tab = await browser.tab(t, gateway);
   await openWith(tab, "/events?event=01ARZ3NDEKTSV4RRFFQ69G5FAV");
-  await tab.page.getByRole("dialog", { name: "No such event" }).waitFor();
+  await tab.page.getByRole("dialog", { name: "Event not found" }).waitFor();
 });
 
 test("the file is the API's, and has each event of the filters once", async (t) => {

@@ -43,7 +43,7 @@ async function shown(tab, slug = CHAT) {
   }));
   return cells.flat().map(([label, text]) => {
     const [type, , unit] = label.split(" ");
-    const [, threshold, other, source] = /^([\d,]+)(?: per (\w+))? (?:of )?(.*?)(?:, shared)?(?: \(nothing passes\))?$/.exec(text);
+    const [, threshold, other, source] = /^([\d,]+)(?: per (\w+))? (?:of )?(.*?)(?:, shared)?(?: \(refuses every request\))?$/.exec(text);
     return [type.toUpperCase().slice(0, -1), (other ?? unit).toUpperCase(), Number(threshold.replaceAll(",", "")), source].join(" ");
   }).sort();
 }
@@ -74,11 +74,11 @@ for (const mode of ["INDEPENDENT", "CASCADING"]) {
     assert.deepEqual(await shown(tab, OTHER), []);
     await assertAccessible(tab, "the editor, changed");
     await save(tab);
-    await tab.page.getByText("Saved. It holds for the next request.").waitFor();
+    await tab.page.getByText("Saved. The limits apply from the next request.").waitFor();
     assert.deepEqual(await held(leaf, names), said);
     assert.deepEqual(await shown(tab), said);
     await tab.page.getByRole("button", { name: "Undo" }).click();
-    await tab.page.getByText("The limits are as before.").waitFor();
+    await tab.page.getByText("The previous limits are restored.").waitFor();
     assert.deepEqual((await read(leaf)).models.map(({ usage_limits, rate_limits }) => [...usage_limits, ...rate_limits]), [[], []]);
   });
 }
@@ -95,7 +95,7 @@ test("the unit of a rate is chosen, and the number is shown plainly", async (t) 
   assert.equal(await field.inputValue(), "2,500,000");
   await field.fill("1.000");
   await save(tab);
-  await tab.page.getByText("Write a whole number, such as 5000, 5k or 2.5m.").waitFor();
+  await tab.page.getByText("Enter a whole number, such as 5000, 5k or 2.5m.").waitFor();
   assert.equal(await field.getAttribute("aria-invalid"), "true");
   await field.fill("1_000");
   await save(tab);
@@ -110,19 +110,19 @@ test("CASCADING: the rule is said as one types, naming who is in the way, and no
   const tab = await browser.tab(t, gateway);
   await tab.open(`/groups/${leaf.id}/limits`);
   await box(tab, "Tokens per day").fill("100,001");
-  await tab.page.getByText("At most 100,000: tokens per day of Acme.").waitFor();
+  await tab.page.getByText("At most 100,000, the limit of Acme for tokens per day.").waitFor();
   await save(tab);
   await tab.page.getByRole("alert").filter({ hasText: "CASCADING" }).waitFor();
   await box(tab, "Tokens per day").fill("100k");
-  assert.equal(await tab.page.getByText("At most 100,000:").count(), 0);
+  assert.equal(await tab.page.getByText("At most 100,000,").count(), 0);
   await save(tab);
   await tab.page.getByText("Saved.", { exact: false }).waitFor();
 
   await tab.open(`/groups/${root.id}/limits`);
   await box(tab, "Tokens per day").fill("99,999");
-  await tab.page.getByText("At least 100,000: Shop below has that much. Lower it there first.").waitFor();
+  await tab.page.getByText("At least 100,000, the limit of Shop below. Lower that one first.").waitFor();
   await box(tab, "Tokens per day").fill("100,000");
-  await tab.page.getByText("At least 100,000:").waitFor({ state: "detached" });
+  await tab.page.getByText("At least 100,000,").waitFor({ state: "detached" });
 });
 
 test("a model is removed with a word of warning and a way back, and another one added", async (t) => {
@@ -132,11 +132,11 @@ test("a model is removed with a word of warning and a way back, and another one 
   const { page } = tab;
   await tab.open(`/groups/${group.id}/limits`);
   await page.getByRole("button", { name: `Remove ${CHAT}` }).click();
-  await page.getByText("its keys cannot call it any more").waitFor();
+  await page.getByText("can then no longer call it").waitFor();
   await page.getByRole("button", { name: `Keep ${CHAT}` }).click();
   assert.equal(await box(tab, "Tokens per day").inputValue(), "5");
   await page.getByRole("button", { name: `Remove ${CHAT}` }).click();
-  await page.getByLabel("One more model").selectOption(OTHER);
+  await page.getByLabel("Another model").selectOption(OTHER);
   await save(tab);
   await page.getByText("Saved.", { exact: false }).waitFor();
   assert.deepEqual((await read(group)).models.map(({ slug }) => slug), [OTHER]);

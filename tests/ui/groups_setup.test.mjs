@@ -93,7 +93,7 @@ test("a child takes its parent's mode and models, and says what it will be held 
   assert.match(page.url(), new RegExp(`parent=${parent.id}`));
   const field = limitBox(tab, "Tokens per day for demo/other");
   await field.fill("6k");
-  await page.getByText(`At most 5,000: tokens per day of ${parent.metadata.name}.`).waitFor();
+  await page.getByText(`At most 5,000, the limit of ${parent.metadata.name} for tokens per day.`).waitFor();
   await page.getByLabel("External id").fill(`child-of-${parent.id}`);
   await page.getByRole("button", { name: "Create group" }).click();
   await page.getByRole("alert").filter({ hasText: "CASCADING" }).waitFor();
@@ -147,7 +147,7 @@ test("a key is minted, renamed, disabled, enabled and revoked, and the gateway m
   await row.getByText("Active").waitFor();
   assert.equal(await call(key), 200);
 
-  await row.getByRole("button", { name: "Change" }).click();
+  await row.getByRole("button", { name: "Edit" }).click();
   await dialog(tab).getByLabel("Name").fill("Shop");
   await dialog(tab).getByLabel("Expires").selectOption("never");
   await dialog(tab).getByRole("button", { name: "Save" }).click();
@@ -155,12 +155,12 @@ test("a key is minted, renamed, disabled, enabled and revoked, and the gateway m
   assert.equal((await known()).expires_at, null);
 
   await row.getByRole("button", { name: "Revoke" }).click();
-  await dialog(tab).getByText("fails its next request", { exact: false }).waitFor();
+  await dialog(tab).getByText("stops working with its next request", { exact: false }).waitFor();
   await dialog(tab).getByRole("button", { name: "Cancel" }).click();
   assert.equal(await call(key), 200);
   await row.getByRole("button", { name: "Revoke" }).click();
   await dialog(tab).getByRole("button", { name: "Revoke key" }).click();
-  await page.getByText("No key yet").waitFor();
+  await page.getByText("No keys yet").waitFor();
   assert.equal(await call(key), 401);
 });
 
@@ -175,7 +175,7 @@ test("a key that a customer has already is registered with what was signed elsew
   const tab = await browser.tab(t, gateway, { statuses: [400] });
   const { page } = tab;
   await tab.open(`/groups/${group.id}/keys`);
-  await page.getByText("Register a key that the customer has already").click();
+  await page.getByText("Register a key that the customer already has").click();
   await assertAccessible(tab, "registering");
   await page.getByLabel("Signed body").fill(body);
   await page.getByLabel("Signature").fill("not a signature");
@@ -241,5 +241,5 @@ test("a key for keys is offered groups and keys, and nothing that it may not do"
   assert.equal((await chat(gateway, await secret(tab), CHAT, 2)).status, 200);
   await dialog(tab).getByRole("button", { name: "I have stored it" }).click();
   await tab.open(`/groups/${group.id}/limits`);
-  await page.getByText("your operator key may not see it").waitFor();
+  await page.getByText("your operator key does not have access to it").waitFor();
 });

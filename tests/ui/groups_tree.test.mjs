@@ -90,7 +90,7 @@ describe("a small firm", () => {
     await tab.page.goBack();
     await tab.ready("/groups");
     assert.equal(await rowOf(tab, "Acme Corp").getAttribute("aria-expanded"), "false");
-    await tab.page.getByRole("button", { name: "Unfold all" }).click();
+    await tab.page.getByRole("button", { name: "Expand all" }).click();
     await rowOf(tab, "Shop assistant").waitFor();
   });
 
@@ -107,7 +107,7 @@ describe("a small firm", () => {
     await filterBox(tab).fill(acme.id.slice(-8));
     await tab.page.getByText("1 of 4 groups").waitFor();
     await filterBox(tab).fill("nobody at all");
-    await tab.page.getByText("No group has this").waitFor();
+    await tab.page.getByText("No group has a matching name").waitFor();
   });
 });
 
@@ -147,7 +147,7 @@ test("of 3,000 groups only those in sight are drawn, and each is found at once",
   await tab.page.getByText("3,000 groups").waitFor();
   const rows = tab.page.getByRole("treegrid").getByRole("row");
   assert.ok(await rows.count() < MOST_ROWS_DRAWN);
-  await tab.page.getByRole("button", { name: "Unfold all" }).click();
+  await tab.page.getByRole("button", { name: "Expand all" }).click();
   assert.ok(await rows.count() < MOST_ROWS_DRAWN);
   assert.equal(await tab.page.getByRole("treegrid").getAttribute("aria-rowcount"), "3001");
   await rowOf(tab, "Customer 0").focus();
@@ -187,7 +187,7 @@ test("hostile names are text, and widen nothing", async (t) => {
   }
   const tab = await own.tab();
   await tab.open("/groups");
-  await tab.page.getByRole("button", { name: "Unfold all" }).click();
+  await tab.page.getByRole("button", { name: "Expand all" }).click();
   await tab.page.getByRole("link", { name: names[0], exact: true }).waitFor();
   assert.equal(await tab.page.locator("main img").count(), 0);
   assert.equal(await tab.overflow(), 0);

@@ -40,13 +40,13 @@ test("an exhausted limit is named in the first sentence, with whose it is and wh
   // The parent's own requests fill what both share.
   for (let i = 0; i < 2; i++) assert.equal((await chat(gateway, ofAcme, CHAT, 3)).status, 200);
   assert.equal((await chat(gateway, ofShop, CHAT, 3)).status, 429);
-  await page.getByText(/tokens would be refused: requests per minute of Acme <b>\./).waitFor();
-  await page.getByText(/Room in (1 min|\d+ s)/).waitFor();
+  await page.getByText(/tokens would be refused by the limit of Acme <b> for requests per minute\./).waitFor();
+  await page.getByText(/Try again in (1 min|\d+ s)/).waitFor();
   const bar = page.getByRole("listitem").filter({ hasText: "Requests per minute" });
   await bar.getByText("refuses").waitFor();
   await bar.getByText("shared").waitFor();
   await bar.getByText("0 left of 2").waitFor();
-  const first = await page.getByText(/Room in/).innerText();
+  const first = await page.getByText(/Try again in/).innerText();
   await page.waitForFunction((before) => !document.body.innerText.includes(before), first);
   await assertAccessible(tab, "why, refused");
   await bar.getByRole("link", { name: "Acme <b>" }).click();
@@ -66,8 +66,8 @@ test("what if it had so many tokens: the sentence and the bars answer", async (t
   await page.getByText("A request of 1,000 tokens would pass now.").waitFor();
   assert.equal(await page.locator(".meter-asked").evaluate((one) => one.style.getPropertyValue("--part")), "100%");
   await tokensBox(tab).fill("1,001");
-  await page.getByText("A request of 1,001 tokens would be refused: tokens per minute of What if.").waitFor();
-  await page.getByText("It never fits: it is more than the whole limit.").waitFor();
+  await page.getByText("A request of 1,001 tokens would be refused by the limit of What if for tokens per minute.").waitFor();
+  await page.getByText("It can never pass: it needs more than the whole limit.").waitFor();
   const slider = page.getByRole("slider");
   await slider.focus();
   await page.keyboard.press("Home");
@@ -76,11 +76,11 @@ test("what if it had so many tokens: the sentence and the bars answer", async (t
   await page.keyboard.press("End");
   await page.getByText("A request of 1,000,000 tokens would be refused", { exact: false }).waitFor();
   await tokensBox(tab).fill("lots");
-  await page.getByText("Write a whole number, such as").waitFor();
+  await page.getByText("Enter a whole number, such as").waitFor();
   await tokensBox(tab).fill("10");
   await page.getByLabel("Model").selectOption(OTHER);
-  await page.getByText("A request of 10 tokens would be refused: tokens per day of What if.").waitFor();
-  await page.getByText("The limit is 0, so nothing ever passes.").waitFor();
+  await page.getByText("A request of 10 tokens would be refused by the limit of What if for tokens per day.").waitFor();
+  await page.getByText("The limit is 0, so it refuses every request.").waitFor();
   await page.waitForURL(/slug=demo%2Fother/);
   await page.reload();
   await tab.ready(`/groups/${group.id}/why`);
@@ -104,8 +104,8 @@ test("other reasons for refusals are said where there are any, and only there", 
   const { page } = tab;
   await tab.open(`/groups/${group.id}/why`);
   await page.getByRole("heading", { name: "Another reason for refusals" }).waitFor();
-  await page.getByText("It has no key.").waitFor();
-  await page.getByText("By its limits a request of 500 tokens would pass.").waitFor();
+  await page.getByText("The group has no keys.").waitFor();
+  await page.getByText("The limits would allow a request of 500 tokens.").waitFor();
   const key = await mint(group);
   await tab.page.reload();
   await tab.ready(`/groups/${group.id}/why`);
@@ -118,7 +118,7 @@ test("other reasons for refusals are said where there are any, and only there", 
   await gateway.admin("DELETE", `/v1/gateway/endpoints/${id}`);
   await tab.page.reload();
   await tab.ready(`/groups/${group.id}/why`);
-  for (const text of ["Root, above it, is disabled.", "Its only key is disabled or expired.", "No endpoint has the slug demo/gone."]) {
+  for (const text of ["Root, a group above it, is disabled.", "Its only key is disabled or expired.", "No endpoint has the slug demo/gone."]) {
     await page.getByText(text).waitFor();
   }
   await assertAccessible(tab, "other reasons");

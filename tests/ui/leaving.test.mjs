@@ -72,7 +72,7 @@ test("a part of the UI that does not come says that the gateway is away, and com
   await tab.open("/settings");
   await tab.page.route("**/assets/js/pages/webhooks.js", (route) => route.fulfill({ status: 503 }));
   await tab.page.evaluate(() => (location.hash = "#/webhooks"));
-  await tab.main.getByRole("heading", { name: "The gateway does not answer. Is it running?" }).waitFor();
+  await tab.main.getByRole("heading", { name: "The gateway is not responding. Is it running?" }).waitFor();
   await tab.page.unroute("**/assets/js/pages/webhooks.js");
   await tab.main.getByRole("button", { name: "Try again" }).click();
   await tab.page.getByRole("heading", { level: 1, name: "Webhooks" }).waitFor();
@@ -82,7 +82,7 @@ test("an answer that breaks off is not called a defect", async (t) => {
   const tab = await browser.tab(t, gateway);
   await tab.page.route("**/v1/secrets", (route) => route.fulfill({ contentType: "application/json", body: `{"secrets": [` }));
   await tab.open("/secrets");
-  await tab.main.getByRole("heading", { name: "The gateway's answer broke off. Try again." }).waitFor();
+  await tab.main.getByRole("heading", { name: "The gateway's response was cut off. Try again." }).waitFor();
 });
 
 test("a search that fails says so where it was asked, and asks again", async (t) => {

@@ -71,7 +71,7 @@ describe("with customers", () => {
     const requests = card(tab, "Requests");
     const plot = requests.getByRole("img");
     assert.match(await plot.getAttribute("aria-label"), /Requests over the last day/);
-    await requests.getByText("Figures").click();
+    await requests.getByText("Data table").click();
     await requests.getByRole("table").waitFor();
   });
 
@@ -98,7 +98,7 @@ describe("with customers", () => {
 
     await page.keyboard.press("/");
     await page.getByRole("combobox").fill("nothing is called so");
-    await page.getByText(/Nothing has this/).waitFor();
+    await page.getByText(/No group, endpoint or key matches/).waitFor();
     await page.keyboard.press("Escape");
     assert.equal(await page.getByRole("dialog").count(), 0);
   });
@@ -109,7 +109,7 @@ describe("with customers", () => {
     await tab.open("/settings");
     const paper = () => page.evaluate(() => getComputedStyle(document.body).backgroundColor);
     const light = await paper();
-    await page.getByRole("button", { name: "Theme: as the system" }).click();
+    await page.getByRole("button", { name: "Theme: system" }).click();
     await page.getByRole("button", { name: "Theme: light" }).click();
     await page.getByRole("button", { name: "Theme: dark" }).waitFor();
     assert.notEqual(await paper(), light);
@@ -137,16 +137,16 @@ describe("with nothing yet", () => {
 
   test("the overview leads from step to step", async (t) => {
     const tab = await browser.tab(t, gateway);
-    const steps = tab.main.getByRole("list").filter({ hasText: "Say where a model runs" }).getByRole("listitem");
+    const steps = tab.main.getByRole("list").filter({ hasText: "Add a model" }).getByRole("listitem");
     const current = () => tab.main.locator("[aria-current='step'] h3").innerText();
     await tab.open("/");
     assert.equal(await steps.count(), 4);
-    assert.equal(await current(), "Say where a model runs");
+    assert.equal(await current(), "Add a model");
     const slug = "first/model";
     await gateway.admin("POST", "/v1/gateway/endpoints", { slug, targets: [{ provider: "DEMO" }] });
     await tab.page.reload();
     await tab.ready("/");
-    assert.equal(await current(), "Describe a customer");
+    assert.equal(await current(), "Add a customer");
     const group = await gateway.admin("POST", "/v1/gateway/groups", {
       metadata: { external_entity_id: "first" }, models: [{ slug }], hierarchy: {},
     });

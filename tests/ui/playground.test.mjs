@@ -140,7 +140,7 @@ test("a stop hangs up, keeps what came, and what was produced is billed", async 
   assert.ok(await stop.isDisabled());
   assert.ok(await message.evaluate((field) => field === document.activeElement), "one can go on typing");
   assert.equal((await event()).usageSource, "counted");
-  await page.getByText("counted here").waitFor();
+  await page.getByText("counted by Tollgate").waitFor();
   upstream.hold = undefined;
 });
 
@@ -188,7 +188,7 @@ test("a refusal is what the customer sees, with the way to its cause", async (t)
   const refusal = log.getByRole("alert");
   await refusal.getByText("429").waitFor();
   await refusal.getByText(/requests? per day/i).waitFor();
-  await page.getByText("what is refused or fails is not billed").waitFor();
+  await page.getByText("refused and failed requests are not billed").waitFor();
   assert.equal(await message.inputValue(), "May I?", "it can be sent again");
   const href = await refusal.getByRole("link", { name: "Why was this refused?" }).getAttribute("href");
   assert.ok(href.startsWith(`#/groups/${made.group.id}/why`), href);
@@ -266,7 +266,7 @@ test("the body can be written as JSON, and what is none is not sent", async (t) 
   assert.equal(written.messages[0].content, "From the form");
   await body.fill("{");
   await send.click();
-  await page.getByText("It is no JSON").waitFor();
+  await page.getByText("Invalid JSON").waitFor();
   await body.fill(JSON.stringify({ ...written, metadata: { ticket: "T-1" } }));
   await send.click();
   await log.getByText(/every token/).waitFor();

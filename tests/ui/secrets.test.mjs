@@ -30,7 +30,7 @@ test("a secret is stored, replaced and deleted, and no page shows its value", as
   const tab = await browser.tab(t, gateway);
   const { page } = tab;
   await tab.open("/secrets");
-  await page.getByRole("heading", { name: "No secret yet" }).waitFor();
+  await page.getByRole("heading", { name: "No secrets yet" }).waitFor();
   await page.getByRole("button", { name: "New secret" }).click();
   const dialog = page.getByRole("dialog");
   assert.equal(await dialog.getByLabel("Value").getAttribute("type"), "password");
@@ -51,7 +51,7 @@ test("a secret is stored, replaced and deleted, and no page shows its value", as
 
   await page.getByRole("button", { name: "Delete openai" }).click();
   await dialog.getByRole("button", { name: "Delete secret" }).click();
-  await page.getByRole("heading", { name: "No secret yet" }).waitFor();
+  await page.getByRole("heading", { name: "No secrets yet" }).waitFor();
 });
 
 test("with another value it is the same secret to its targets", async (t) => {
@@ -89,5 +89,5 @@ test("a name that is taken is not overwritten by chance", async (t) => {
   await dialog.getByLabel("Name").fill("taken");
   await dialog.getByLabel("Value").fill(OTHER);
   await page.keyboard.press("Enter");
-  await dialog.getByText("There is a secret of this name").waitFor();
+  await dialog.getByText("A secret with this name already exists").waitFor();
 });

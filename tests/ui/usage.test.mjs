@@ -55,10 +55,10 @@ test("the chart has a table of figures that is the report hour by hour", async (
   await tab.main.getByLabel("Time", { exact: true }).selectOption("today");
   await tab.main.getByLabel("By", { exact: true }).selectOption("model");
   await settled(tab);
-  await tab.main.getByText("Figures").click();
-  const figures = tab.main.getByRole("region", { name: /figures/ });
+  await tab.main.getByText("Data table").click();
+  const figures = tab.main.getByRole("region", { name: /data table/ });
   const heads = (await figures.locator("thead th").allInnerTexts()).slice(1);
-  const lines = await rows(tab, "Tokens by model and hour, figures");
+  const lines = await rows(tab, "Tokens by model and hour, data table");
   const { items } = await report({ group_by: "model,hour" });
   for (const [time, ...values] of lines) {
     for (const [index, slug] of heads.entries()) {
@@ -74,9 +74,9 @@ test("a cost can be shown, in its currency", async (t) => {
   await tab.open("/usage");
   await tab.main.getByLabel("Show").selectOption("Cost (EUR)");
   await tab.main.getByRole("figure", { name: /Cost in EUR/ }).waitFor();
-  await tab.main.getByText("Figures").click();
+  await tab.main.getByText("Data table").click();
   const [sum] = (await report({ group_by: "day" })).items;
-  const [[, ...values]] = await rows(tab, "Cost in EUR by group and day, figures");
+  const [[, ...values]] = await rows(tab, "Cost in EUR by group and day, data table");
   const shown = values.reduce((all, value) => all + Number(value.replace(/,| EUR/g, "")), 0);
   assert.ok(Math.abs(shown - Number(sum.cost.EUR)) < 1e-9, `${shown} ${sum.cost.EUR}`);
 });
@@ -92,19 +92,19 @@ test("filters are in the address, last over a reload, and Back takes the last on
   await page.keyboard.press("Enter");
   await settled(tab);
   await tab.main.getByLabel("Time", { exact: true }).selectOption("today");
-  const filters = tab.main.getByRole("list", { name: "Filters that are on" });
+  const filters = tab.main.getByRole("list", { name: "Active filters" });
   const hash = () => new URLSearchParams(new URL(page.url()).hash.split("?")[1]);
   assert.deepEqual(Object.fromEntries(hash()), { external_entity_ids: "cust_acme", model_slugs: "acme/chat", range: "today" });
   assert.deepEqual((await rows(tab)).map(([name]) => name), ["cust_acme"]);
 
   await page.reload();
   await tab.ready("/usage");
-  for (const name of ["Group cust_acme", "Model acme/chat"]) await filters.getByRole("button", { name: `Take away ${name}` }).waitFor();
+  for (const name of ["Group cust_acme", "Model acme/chat"]) await filters.getByRole("button", { name: `Remove ${name}` }).waitFor();
   assert.equal(await tab.main.getByLabel("Time", { exact: true }).inputValue(), "today");
 
   await page.goBack();
   await page.waitForFunction(() => document.querySelector("main select")?.value === "7d");
-  await filters.getByRole("button", { name: "Take away Model acme/chat" }).click();
+  await filters.getByRole("button", { name: "Remove Model acme/chat" }).click();
   await settled(tab);
   assert.deepEqual(Object.fromEntries(hash()), { external_entity_ids: "cust_acme" });
 });
@@ -142,8 +142,8 @@ test("dates of one's own include their last day", async (t) => {
   assert.equal(await tab.main.getByLabel("From (UTC)").inputValue(), day);
   assert.ok((await rows(tab)).length > 0);
   await tab.main.getByLabel("From (UTC)").fill("2020-01-01");
-  await tab.main.getByLabel("To, including (UTC)").fill("2020-01-02");
-  await tab.main.getByRole("heading", { name: "Nothing was billed in this time" }).waitFor();
+  await tab.main.getByLabel("To, inclusive (UTC)").fill("2020-01-02");
+  await tab.main.getByRole("heading", { name: "Nothing was billed in this period" }).waitFor();
 });
 
 test("a hundred groups and more are shown by their largest, and asked for when wanted", async (t) => {

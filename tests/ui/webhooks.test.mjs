@@ -56,7 +56,7 @@ test("one is made, shows its secret once, is tested, and delivers", async (t) =>
   await page.getByRole("heading", { level: 1, name: "Billing" }).waitFor();
 
   await tab.main.getByRole("button", { name: "Send a test" }).click();
-  await tab.main.getByText("The receiver took the test: it answered 200.").waitFor();
+  await tab.main.getByText("The receiver accepted the test and answered 200.").waitFor();
   const [tested] = take();
   assert.equal(tested.body.type, "TEST");
   assert.equal(tested.headers["x-tollgate-signature"], hmac(secret, tested));
@@ -64,7 +64,7 @@ test("one is made, shows its secret once, is tested, and delivers", async (t) =>
 
   await chat(gateway, key, "a/chat", 3);
   await rows(tab).filter({ hasText: "Events (1)" }).filter({ hasText: "Delivered" }).waitFor();
-  await tab.main.getByText(/Deliveries arrive/).waitFor();
+  await tab.main.getByText(/Deliveries are succeeding/).waitFor();
   assert.equal(await tab.main.getByText(secret).count(), 0);
 });
 
@@ -102,7 +102,7 @@ test("all dead letters are redelivered after a question", async (t) => {
   await tab.main.getByRole("button", { name: "Redeliver all" }).click();
   await tab.page.getByRole("dialog").getByRole("button", { name: "Redeliver all" }).click();
   await letters(tab).first().waitFor({ state: "detached" });
-  await tab.main.getByText("None: nothing was given up.").waitFor();
+  await tab.main.getByText("No dead letters.").waitFor();
   await gateway.admin("DELETE", `/v1/gateway/webhooks/${webhook.id}`);
 });
 
@@ -112,7 +112,7 @@ test("a failed test says why", async (t) => {
   receiver.status = 503;
   await tab.open(`/webhooks/${webhook.id}`);
   await tab.main.getByRole("button", { name: "Send a test" }).click();
-  await tab.main.getByText(/The test did not arrive: .*503/).waitFor();
+  await tab.main.getByText(/The test failed: .*503/).waitFor();
   await rows(tab).filter({ hasText: "Failed" }).waitFor();
   receiver.status = 200;
   await gateway.admin("DELETE", `/v1/gateway/webhooks/${webhook.id}`);
@@ -128,10 +128,10 @@ test("a rotated secret signs at once, beside the one before", async (t) => {
   const secret = await shown.getByRole("textbox", { name: "Signing secret" }).innerText();
   assert.notEqual(secret, webhook.secret);
   await shown.getByRole("button", { name: "I have stored it" }).click();
-  await tab.main.getByText(/signs too until/).waitFor();
+  await tab.main.getByText(/also signs until/).waitFor();
   take();
   await tab.main.getByRole("button", { name: "Send a test" }).click();
-  await tab.main.getByText("The receiver took the test").waitFor();
+  await tab.main.getByText("The receiver accepted the test").waitFor();
   const [tested] = take();
   assert.deepEqual(tested.headers["x-tollgate-signature"].split(",").map((part) => part.trim()), [hmac(secret, tested), hmac(webhook.secret, tested)]);
   await gateway.admin("DELETE", `/v1/gateway/webhooks/${webhook.id}`);
@@ -144,7 +144,7 @@ test("it is disabled in one step that can be undone, and edited", async (t) => {
   const { page } = tab;
   await tab.open(`/webhooks/${webhook.id}`);
   await tab.main.getByRole("button", { name: "Disable", exact: true }).click();
-  await tab.main.getByText("It is disabled.").waitFor();
+  await tab.main.getByText("This webhook is disabled.").waitFor();
   assert.equal(await enabled(), false);
   await page.getByRole("button", { name: "Undo" }).click();
   await tab.main.getByRole("button", { name: "Disable", exact: true }).waitFor();

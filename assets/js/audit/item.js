@@ -47,7 +47,7 @@ const actorName = ({ type, api_key_prefix, api_key_name }) =>
 /** @param {T.AuditEntry["actor"]} actor */
 function actorWords({ type, api_key_prefix, api_key_name }) {
   if (type === "SYSTEM") return "Tollgate itself, at startup";
-  const how = type === "SESSION" ? "in a session of this UI" : "through the API";
+  const how = type === "SESSION" ? "in this UI" : "through the API";
   return [api_key_name && h("bdi", null, api_key_name), api_key_name && " ", h("code", null, api_key_prefix), `, ${how}`];
 }
 
@@ -57,7 +57,7 @@ function details(entry, changes) {
     h("p", { class: "hint" }, "At ", utc(entry.created), " by ", actorWords(entry.actor), ". Entry ", h("code", null, entry.id)),
     entry.event_data.before_known === false &&
       h("p", { class: "hint" }, "The state before this change was not recorded."),
-    changes.length === 0 && h("p", null, "It changed nothing."),
+    changes.length === 0 && h("p", null, "Nothing was changed."),
     changes.slice(0, SHOWN).map(thing),
     changes.length > SHOWN && h("p", { class: "faint" }, `and ${changes.length - SHOWN} more`),
     h("div", null, copyButton({ text: JSON.stringify(entry, null, 2), label: "Copy as JSON", told: "Change copied" })),
@@ -68,7 +68,7 @@ function details(entry, changes) {
 function thing(change) {
   const fields = changesOf(change.before, change.after);
   const place = h("span");
-  void linkTo(change).then((href) => href && fill(place, h("a", { href }, "Look at it")), () => {});
+  void linkTo(change).then((href) => href && fill(place, h("a", { href }, "Open")), () => {});
   return h("div", { class: "audit-thing" },
     h("h2", null, `${objectWords(change.object)} `, h("bdi", null, subjectOf(change)), ` was ${verbOf(change)}`, " ", place),
     change.id !== subjectOf(change) && h("p", { class: "hint" }, h("code", null, change.id)),
@@ -76,7 +76,7 @@ function thing(change) {
       ? h("dl", { class: "diff" }, fields.map(({ field, before, after }) => h("div", null,
         h("dt", null, field),
         state("before", before), state("after", after))))
-      : h("p", { class: "faint" }, "No visible value changed. Secrets are masked before and after."));
+      : h("p", { class: "faint" }, "No visible value changed. Secret values are never shown."));
 }
 
 /** @param {"before" | "after"} which @param {string | null} value */

@@ -51,8 +51,8 @@ function fieldsOf(event) {
   const { tokens } = event;
   const code = (/** @type {string} */ text) => h("code", null, text);
   const known = event.usageSource === "upstream"
-    ? "as the model server reported" : "counted here, since the model server reported none";
-  const cached = `${int(tokens.cachedInputTokens)} of them from cache`;
+    ? "reported by the model server" : "counted by Tollgate, because the model server reported none";
+  const cached = `${int(tokens.cachedInputTokens)} cached`;
   return [
     facts([
       ["Billed at", h("time", { datetime: event.timestamp }, `${event.timestamp.replace("T", " ").replace("Z", "")} UTC`)],
@@ -65,20 +65,20 @@ function fieldsOf(event) {
       ["Key", code(event.apiKeyPrefix)],
       ["Model", code(event.modelSlug)],
       ["Route", code(event.route)],
-      ["Answer", `Status ${event.status}, ${event.streamed ? "streamed" : "not streamed"}`],
+      ["Response", `Status ${event.status}, ${event.streamed ? "streamed" : "not streamed"}`],
       ["Tokens", h("div", null, `${int(tokens.inputTokens)} in (${cached}), ${int(tokens.outputTokens)} out`,
         h("div", { class: "hint" }, known))],
       ["Cost", event.cost ? money(event.cost) : "none: the endpoint has no price"],
       ["Duration", milliseconds(event.durationMs)],
-      ["First token after", event.ttftMs === null ? "not known" : milliseconds(event.ttftMs)],
+      ["First token after", event.ttftMs === null ? "unknown" : milliseconds(event.ttftMs)],
       ["Request id", h("div", null, code(event.requestId), h("div", { class: "hint" }, "The x-request-id that the customer received."))],
       ["Event id", h("div", null, code(event.idempotencyKey),
         h("div", { class: "hint" }, "The idempotencyKey, unique to this event."))],
     ]),
-    h("section", { class: "section" }, h("h3", null, "Metadata of the request"),
+    h("section", { class: "section" }, h("h3", null, "Request metadata"),
       event.requestMetadata
         ? h("pre", { class: "json", tabindex: "0" }, JSON.stringify(event.requestMetadata, null, 2))
-        : h("p", { class: "faint" }, "None, or more than 16 KiB.")),
+        : h("p", { class: "faint" }, "None, or larger than 16 KiB.")),
   ];
 }
 
@@ -89,18 +89,18 @@ function actionsOf(event, json) {
   return h("div", { class: "form-actions" },
     copyButton({ text: json, label: "Copy as JSON", told: "Event copied" }),
     more("Events of this group", { group_ids: event.groupId }),
-    more("of this key", { api_keys: written([event.apiKeyPrefix]) }),
-    more("of this model", { model_slugs: written([event.modelSlug]) }));
+    more("Events of this key", { api_keys: written([event.apiKeyPrefix]) }),
+    more("Events of this model", { model_slugs: written([event.modelSlug]) }));
 }
 
 /** The dialog for an event that does not exist, or not any more. @param {string} id */
 export function showMissing(id) {
   const at = ulidTime(id);
   return dialog({
-    heading: "No such event",
+    heading: "Event not found",
     content: () => h("p", null, "There is no event ", h("code", null, id),
       at === null
         ? ". An event's id has 26 characters."
-        : `. Its id is from ${utc(at)}; events are kept for events_retention.`),
+        : `. Its id dates from ${utc(at)}. Events are kept for the time set as events_retention.`),
   });
 }

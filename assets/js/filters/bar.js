@@ -24,7 +24,7 @@ export const addressQuery = () => parse(location.hash).query;
  *   has none; `ends` is the precision of custom dates; `lists` adds filters by group, model and key
  */
 export function filterBar({ ranges, otherwise, ends, lists, setQuery, changed, extra }) {
-  const chips = h("ul", { class: "chips", "aria-label": "Filters that are on" });
+  const chips = h("ul", { class: "chips", "aria-label": "Active filters" });
   const inputs = lists ? FILTERS.map((one) => listInput(one, (value) => put(one.name, value, true))) : [];
 
   /** @param {Record<string, string | null>} changes */
@@ -48,19 +48,19 @@ export function filterBar({ ranges, otherwise, ends, lists, setQuery, changed, e
     fill(chips, on.map(({ name, label, value }) => h("li", null,
       h("span", null, h("span", { class: "faint" }, label), " ", h("bdi", null, value)),
       h("button", {
-        type: "button", class: "button quiet small icon-only", title: "Take away",
+        type: "button", class: "button quiet small icon-only", title: "Remove",
         onclick: () => {
           put(name, value, false);
           (chips.querySelector("button") ?? inputs[0]?.querySelector("input"))?.focus();
         },
-      }, icon("close"), h("span", { class: "visually-hidden" }, `Take away ${label} ${value}`)))),
+      }, icon("close"), h("span", { class: "visually-hidden" }, `Remove ${label} ${value}`)))),
     on.length > 1 && h("li", { class: "plain" }, h("button", {
       type: "button", class: "button quiet small",
       onclick: () => {
         write(Object.fromEntries(kinds.map(({ name }) => [name, null])));
         inputs[0]?.querySelector("input")?.focus();
       },
-    }, "Clear")));
+    }, "Clear all")));
   };
   drawChips();
 
@@ -79,7 +79,7 @@ function rangeFields({ ranges, otherwise, ends, write }) {
     const input = textInput({ type: ends });
     return { input, element: field({ label, name: label, input }) };
   };
-  const [from, to] = [end("From (UTC)"), end(ends === "date" ? "To, including (UTC)" : "To (UTC)")];
+  const [from, to] = [end("From (UTC)"), end(ends === "date" ? "To, inclusive (UTC)" : "To (UTC)")];
   // An end given as a date includes that day; the API's end is the next midnight.
   const written = (/** @type {number | null} */ at, isEnd = false) => at === null ? "" :
     new Date(ends === "date" && isEnd ? at - 1 : at).toISOString().slice(0, ends === "date" ? 10 : 16);
@@ -115,7 +115,7 @@ function rangeFields({ ranges, otherwise, ends, write }) {
 function listInput({ label, hint, by, of }, put) {
   const listed = h("datalist", { id: freshId("proposed") });
   const input = textInput({
-    list: listed.id, placeholder: `Any, or ${hint}`, autocomplete: "off", spellcheck: "false", enterkeyhint: "done",
+    list: listed.id, placeholder: `Any ${hint}`, autocomplete: "off", spellcheck: "false", enterkeyhint: "done",
   });
   const take = () => {
     const value = input.value.trim();

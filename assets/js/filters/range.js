@@ -17,7 +17,7 @@ export const DAY_RANGES = [
   ["30d", "Last 30 days"],
   ["month", "This month"],
   ["last_month", "Last month"],
-  ["custom", "Other dates"],
+  ["custom", "Custom dates"],
 ];
 
 /** @type {[string, string][]} */

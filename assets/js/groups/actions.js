@@ -83,10 +83,10 @@ async function remove(group) {
   const done = await confirmDanger({
     heading: `Delete ${name}?`,
     text: [
-      h("p", null, "With it ", below || keys
-        ? [h("strong", null, gone(below, keys)), below + keys > 1 ? " go" : " goes", " at once and permanently."]
-        : "goes nothing else."),
-      h("p", null, "A deleted key fails its next request. Events and reports stay, and go on naming the group."),
+      h("p", null, below || keys
+        ? ["This also deletes ", h("strong", null, gone(below, keys)), ", immediately and permanently."]
+        : "The group has no keys and no groups below it."),
+      h("p", null, "Requests with a deleted key are refused. Events and reports are kept and still show the group."),
     ],
     action: "Delete group",
     word: wordOf(group),

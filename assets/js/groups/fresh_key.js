@@ -31,7 +31,7 @@ export function takeFresh(group) {
  * @param {string | undefined} model that it may call
  */
 export const showKey = (key, model) => showSecret({
-  heading: "The new key",
+  heading: "New key",
   text: "Copy it now: it is shown only once. Tollgate keeps no readable copy.",
   label: "Key",
   secret: key.api_key,

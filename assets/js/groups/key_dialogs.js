@@ -11,7 +11,7 @@ const DAY_MS = 86_400_000;
 
 /** @type {[string, string][]} */
 const EXPIRIES = [
-  ["never", "Never"], ["30", "In 30 days"], ["90", "In 90 days"], ["date", "At the end of a day (UTC)"],
+  ["never", "Never"], ["30", "In 30 days"], ["90", "In 90 days"], ["date", "At the end of a date (UTC)"],
 ];
 
 /** @param {number} ms */
@@ -71,7 +71,7 @@ export function editKey(group, key) {
   const name = textInput({ maxlength: 255, value: key.name ?? "" });
   const expiry = expiryField(key.expires_at);
   return dialog({
-    heading: "Change the key",
+    heading: "Edit key",
     content: (/** @type {(key?: T.ApiKey) => void} */ close) => form({
       submit: "Save",
       cancel: () => close(),

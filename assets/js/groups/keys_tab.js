@@ -26,7 +26,7 @@ export default async function keysTab({ group }) {
     const keys = await all((page) => api.keys.list(id, page));
     keys.sort((a, b) => b.created_at.localeCompare(a.created_at));
     fill(list, keys.length ? keyTable(id, keys, show) : empty({
-      heading: "No key yet",
+      heading: "No keys yet",
       text: "The customer sends a key with each request. A new key is shown once, with a sample call.",
       actions: button({ label: "Mint the first key", icon: "plus", kind: "primary", press: () => void mint() }),
     }));
@@ -84,8 +84,8 @@ function keyTable(group, keys, again) {
       heading: "Revoke this key?",
       text: [
         h("p", null, h("strong", null, key.name ?? key.prefix), key.name && [" ", h("code", null, key.prefix)],
-          " fails its next request, for good."),
-        h("p", null, "Streams that are running end normally. Unlike disabling, this cannot be undone."),
+          " stops working with its next request."),
+        h("p", null, "Running streams end normally. Unlike disabling, this cannot be undone."),
       ],
       action: "Revoke key",
       run: () => api.keys.revoke(group, key.prefix),
@@ -121,7 +121,7 @@ function keyTable(group, keys, again) {
       {
         label: "Actions", kind: "actions", hideLabel: true,
         cell: (key) => may("keys") && [
-          act(key, "edit", "Change", "edit", () => void edit(key)),
+          act(key, "edit", "Edit", "edit", () => void edit(key)),
           key.disabled
             ? act(key, "disable", "Enable", "play", () => change(key, false))
             : act(key, "disable", "Disable", "pause", () => change(key, true)),

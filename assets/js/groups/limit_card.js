@@ -131,7 +131,7 @@ function limitCell(slug, at, first, changed) {
       }
       const unused = inherited.filter((limit) =>
         !now.some((one) => one.source_group === limit.source_group && one.unit === limit.unit));
-      if (unused.length) lines.push(["Instead of", unused.map(line)]);
+      if (unused.length) lines.push(["Overrides", unused.map(line)]);
       fill(holds, lines.map(([name, child]) => h("div", null, h("dt", null, name), h("dd", null, child))));
       broken = violation ? sentence(violation, place.nameOf) : "";
       if (document.activeElement !== input || typeof is !== "string") told();
@@ -146,11 +146,11 @@ function limitLine(limit, { self, mode, nameOf }, unit) {
     h("strong", { class: "number" }, int(limit.threshold)),
     limit.unit === unit ? "" : ` per ${limit.unit.toLowerCase()}`,
     h("span", { class: "faint" }, limit.source_group === self ? " its own" : of),
-    limit.threshold === 0 && h("span", { class: "faint" }, " (nothing passes)"));
+    limit.threshold === 0 && h("span", { class: "faint" }, " (refuses every request)"));
 }
 
 /** @param {Violation} violation @param {(id: string) => string} nameOf */
 const sentence = ({ side, bound, group, limit }, nameOf) =>
   side === "ancestor"
-    ? `At most ${int(bound)}: ${limitName(limit)} of ${nameOf(group)}.`
-    : `At least ${int(bound)}: ${nameOf(group)} below has that much. Lower it there first.`;
+    ? `At most ${int(bound)}, the limit of ${nameOf(group)} for ${limitName(limit)}.`
+    : `At least ${int(bound)}, the limit of ${nameOf(group)} below. Lower that one first.`;

@@ -152,12 +152,12 @@ export function amount(text) {
   const given = text.trim().toLowerCase();
   if (!given) return null;
   const [, whole = "", decimals = "", times = ""] = NUMBER.exec(given) ?? [];
-  if (!whole || (decimals && !times)) return "Write a whole number, such as 5000, 5k or 2.5m.";
+  if (!whole || (decimals && !times)) return "Enter a whole number, such as 5000, 5k or 2.5m.";
   const factor = TIMES[/** @type {keyof typeof TIMES} */ (times)];
   const value = Math.round(Number(`${whole.replace(/\D/g, "")}.${decimals || "0"}`) * factor);
   const rest = Number((Number(`0.${decimals || 0}`) * factor).toFixed(6));
   if (!Number.isInteger(rest)) return "This is not a whole number.";
-  return value > MAX_THRESHOLD ? "This is more than a limit can be (9,007,199,254,740,991)." : value;
+  return value > MAX_THRESHOLD ? "The largest possible limit is 9,007,199,254,740,991." : value;
 }
 
 /** @param {number} value */

@@ -26,7 +26,7 @@ export default async function limitsTab({ group, ancestors, update, context }) {
   const editor = modelsEditor({
     models, slugs: endpoints.map((endpoint) => endpoint.slug).sort(),
     place: { self: id, ancestors, mode, nameOf: (of) => namesOf([group(), ...ancestors, ...below])(of) },
-    lost: "goes when you save: its keys cannot call it any more.",
+    lost: "will be removed when you save. The group's keys can then no longer call it.",
     changed: () => mark(),
   });
   const discard = button({ label: "Discard changes", press: () => editor.reset(saved) });
@@ -52,11 +52,11 @@ export default async function limitsTab({ group, ancestors, update, context }) {
     send: async () => {
       const now = editor.models();
       editor.check();
-      if (sameModels(now, saved)) return toast("Nothing was changed.");
+      if (sameModels(now, saved)) return toast("There are no changes to save.");
       const before = await store(now);
-      toast("Saved. It holds for the next request.", {
+      toast("Saved. The limits apply from the next request.", {
         undo: () => store(before).then(
-          () => toast("The limits are as before."), (error) => toast(error.message, { tone: "bad" })),
+          () => toast("The previous limits are restored."), (error) => toast(error.message, { tone: "bad" })),
       });
     },
   }, editor.element);
@@ -78,10 +78,10 @@ export default async function limitsTab({ group, ancestors, update, context }) {
 
 /** @param {T.Group} group @param {T.Group[]} ancestors */
 function ruleOf({ hierarchy }, ancestors) {
-  const typed = "Empty: no limit of its own. 0: nothing passes. You can write 1k or 2.5m.";
+  const typed = "An empty field sets no limit; 0 refuses every request. You can write 1k or 2.5m.";
   if (!ancestors.length) return typed;
   const above = ancestors[0] && shortName(ancestors[0].metadata);
   return hierarchy.limit_enforcement === "CASCADING"
-    ? `CASCADING: every limit up to the root applies, and none may exceed an ancestor's of the same kind. ${typed}`
+    ? `CASCADING: every limit up to the root applies, and a limit may not exceed an ancestor's limit of the same kind. ${typed}`
     : `INDEPENDENT: if a field is empty, the nearest ancestor's limit applies, starting with ${above}. ${typed}`;
 }

@@ -80,7 +80,7 @@ export function modelsEditor({ models: first, slugs, place: firstPlace, lost, ch
       refresh();
       card.focus();
     });
-    const label = cards.length ? "One more model" : "Model";
+    const label = cards.length ? "Another model" : "Model";
     fill(adder, rest.length > 0 && field({ label, name: "slug", input: choice }));
   };
   /** @param {T.Model[]} models */
@@ -108,7 +108,7 @@ export function modelsEditor({ models: first, slugs, place: firstPlace, lost, ch
       const at = list.querySelector("[aria-invalid]");
       if (at instanceof HTMLElement) at.focus();
       throw new ApiError(0, "child_exceeds_parent",
-        "With CASCADING no limit may exceed an ancestor's of the same kind. See the marked fields.");
+        "With CASCADING, a limit may not exceed an ancestor's limit of the same kind. See the marked fields.");
     },
     show,
     dirty: () => !sameModels(value(), saved) || staying().some((card, index) => card.wrong(index).length > 0),

@@ -36,14 +36,14 @@ export default async function overviewTab({ group, ancestors }) {
       ],
       rows: effective_models,
     })
-    : h("p", { class: "faint" }, "It has no models: its keys cannot make calls.");
+    : h("p", { class: "faint" }, "This group has no models: its keys cannot make calls.");
   return h("div", { class: "stack group-overview" },
     section({
       heading: "Models and limits", kind: "models-held",
       actions: may("manage") && h("a", { href: groupAddress(id, "limits") }, "Edit limits"),
     }, models),
-    section({ heading: "Groups below" }, children),
-    section({ heading: "Facts" }, h("div", { class: "card" }, facts([
+    section({ heading: "Child groups" }, children),
+    section({ heading: "Details" }, h("div", { class: "card" }, facts([
       ["Id", h("span", { class: "external-id" }, h("code", null, id), copyButton({ text: id, told: "Id copied" }))],
       ["Created", when(created_at)],
       ["Limits", hierarchy.limit_enforcement === "CASCADING"
@@ -86,7 +86,7 @@ function todayList(limits, self, nameOf) {
 
 /** @param {string} id @param {number} level */
 const childTable = (id, level) => pagedTable({
-  caption: "Groups below",
+  caption: "Child groups",
   columns: [
     {
       label: "Group", kind: "main",
@@ -105,6 +105,6 @@ const childTable = (id, level) => pagedTable({
   list: api.groups.list,
   query: { parent_group_id: id },
   empty: h("p", { class: "faint" }, level < MAX_LEVELS
-    ? "None. A child is a part of this customer with its own keys and limits."
+    ? "None. A child group is a part of this customer with its own keys and limits."
     : "None: a tree has at most five levels."),
 });

@@ -15,7 +15,7 @@ export function parentPicker({ chosen: first, changed }) {
   const listId = freshId("parents");
   const input = textInput({
     type: "search", role: "combobox", "aria-expanded": "false", "aria-controls": listId, "aria-autocomplete": "list",
-    placeholder: "None: a customer of its own", maxlength: 256, spellcheck: "false",
+    placeholder: "None (a top-level group)", maxlength: 256, spellcheck: "false",
   });
   const list = h("ul", {
     id: listId, class: "found picker-found", role: "listbox", "aria-label": "Groups found", hidden: true,
@@ -24,7 +24,7 @@ export function parentPicker({ chosen: first, changed }) {
   const chosen = h("div", { class: "picked" });
   const search = field({
     label: "Parent", name: "hierarchy.parent_group_id", input, optional: true,
-    hint: "Type to search. A child may share its parent's limits; it cannot be moved later.",
+    hint: "Type to search. A child may share its parent's limits, and cannot be moved later.",
   });
   const element = h("div", { class: "picker" }, search, list, told, chosen);
   /** @type {T.Found[]} */
@@ -80,7 +80,7 @@ export function parentPicker({ chosen: first, changed }) {
     if (input.value.trim() !== text) return;
     const groups = items.filter((/** @type {T.Found} */ one) => one.kind === "group").slice(0, 8);
     offer(groups);
-    fill(told, text && !groups.length ? "No group has this in its name or ids." : "");
+    fill(told, text && !groups.length ? "No group has a matching name or id." : "");
   }, 150);
   input.addEventListener("input", ask);
   input.addEventListener("keydown", (event) => {

@@ -7,7 +7,7 @@ import { snippet } from "../ui/copy.js";
 import { field, form, textArea, textInput } from "../ui/form.js";
 import { toast } from "../ui/toast.js";
 
-const SHELL = `printf %s '{"key": "KEY-OF-THE-CUSTOMER", "name": "From before"}' > key.json
+const SHELL = `printf %s '{"key": "CUSTOMER-KEY", "name": "Imported"}' > key.json
 openssl pkeyutl -sign -rawin -inkey signing-key.pem -in key.json | base64 -w0`;
 
 /**
@@ -22,7 +22,7 @@ export function register(group, again) {
     send: async () => {
       const signed = signature.value.trim();
       if (!/^[A-Za-z0-9+/]{86}==$/.test(signed)) {
-        throw new ApiError(0, "", "signature: must be 64 bytes in base64, 88 characters that end with ==.");
+        throw new ApiError(0, "", "signature: must be 64 bytes in base64: 88 characters, the last two of which are ==.");
       }
       await api.keys.register(group, body.value, signed);
       body.value = signature.value = "";
@@ -32,11 +32,11 @@ export function register(group, again) {
   },
   field({
     label: "Signed body", name: "key", input: body,
-    hint: ["The exact bytes that were signed: ", h("code", null, "key.json"), ", without a line break at its end."],
+    hint: ["The exact bytes that were signed: ", h("code", null, "key.json"), ", without a newline at the end."],
   }),
-  field({ label: "Signature", name: "signature", input: signature, hint: "The output of the second line." }));
+  field({ label: "Signature", name: "signature", input: signature, hint: "The output of the second command." }));
   return h("details", { class: "register" },
-    h("summary", null, "Register a key that the customer has already"),
+    h("summary", null, "Register a key that the customer already has"),
     h("div", { class: "stack" },
       h("p", { class: "hint" }, "Each key is signed with your Ed25519 key, so that an operator key alone cannot register one. Sign it where ",
         "that key is kept; its public key is set in ",

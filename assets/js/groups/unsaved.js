@@ -19,7 +19,7 @@ export function guardUnsaved(dirty, signal) {
     const leave = await dialog({
       heading: "Leave without saving?",
       content: (/** @type {(leave?: boolean) => void} */ close) => h("div", { class: "stack" },
-        h("p", null, "Changes to the limits are not saved."),
+        h("p", null, "Your changes to the limits are not saved."),
         h("div", { class: "form-actions" },
           button({ label: "Stay", kind: "primary", press: () => close(false), props: { autofocus: true } }),
           button({ label: "Leave", kind: "danger-quiet", press: () => close(true) }))),

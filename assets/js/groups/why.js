@@ -18,11 +18,11 @@ const request = (tokens) => (tokens > 0 ? `request of ${int(tokens)} token${toke
 export function verdict({ tokens, admitted, stopped_by, retry_after_s, limits }, nameOf, blocked) {
   if (admitted) {
     const what = request(tokens);
-    const sentence = blocked ? `By its limits a ${what} would pass.` : `A ${what} would pass now.`;
+    const sentence = blocked ? `The limits would allow a ${what}.` : `A ${what} would pass now.`;
     return { passes: true, sentence, wait: "" };
   }
   const limit = stopped_by === null ? undefined : limits[stopped_by];
-  const what = limit ? `: ${limitName(limit)} of ${nameOf(limit.source_group)}` : "";
+  const what = limit ? ` by the limit of ${nameOf(limit.source_group)} for ${limitName(limit)}` : "";
   const sentence = `A ${request(tokens)} would be refused${what}.`;
   return { passes: false, sentence, wait: waitOf(limit, retry_after_s) };
 }
@@ -30,9 +30,9 @@ export function verdict({ tokens, admitted, stopped_by, retry_after_s, limits },
 /** @param {T.LimitStanding | undefined} limit @param {number | null} retry_after_s */
 function waitOf(limit, retry_after_s) {
   const midnight = limit?.unit === "DAY" ? "at midnight UTC, " : "";
-  if (retry_after_s !== null) return `Room ${midnight}in ${seconds(retry_after_s)}.`;
-  if (limit?.threshold === 0) return "The limit is 0, so nothing ever passes.";
-  return "It never fits: it is more than the whole limit.";
+  if (retry_after_s !== null) return `Try again ${midnight}in ${seconds(retry_after_s)}.`;
+  if (limit?.threshold === 0) return "The limit is 0, so it refuses every request.";
+  return "It can never pass: it needs more than the whole limit.";
 }
 
 /** The cost of a request against a limit. @param {T.LimitStanding} limit @param {number} tokens */
@@ -52,13 +52,13 @@ export function otherReasons({ group, ancestors, keys, slug, slugs, now_ms, name
   const found = [];
   for (const one of [group, ...ancestors]) {
     if (!one.disabled) continue;
-    const sentence = one === group ? "The group is disabled." : `${nameOf(one.id)}, above it, is disabled.`;
+    const sentence = one === group ? "The group is disabled." : `${nameOf(one.id)}, a group above it, is disabled.`;
     found.push({ status: "403 access_disabled", sentence, group: one.id, tab: "" });
   }
   const usable = keys?.filter((key) => !key.disabled && !(key.expires_at && Date.parse(key.expires_at) <= now_ms));
   if (keys && usable && !usable.length) {
     const which = keys.length === 1 ? "Its only key is" : "All its keys are";
-    const sentence = keys.length === 0 ? "It has no key." : `${which} disabled or expired.`;
+    const sentence = keys.length === 0 ? "The group has no keys." : `${which} disabled or expired.`;
     found.push({ status: "401 invalid_api_key", sentence, group: group.id, tab: "keys" });
   }
   if (slug && slugs && !slugs.includes(slug)) {

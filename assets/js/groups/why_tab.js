@@ -49,8 +49,8 @@ export default async function whyTab({ group, ancestors, context }) {
   showReasons();
   if (!slug) {
     return h("div", { class: "stack" }, empty({
-      heading: "It has no models",
-      text: "Every call fails with 404 model_not_found. Add a model first.",
+      heading: "This group has no models",
+      text: "Every request fails with 404 model_not_found. Add a model first.",
       actions: may("manage") && linkButton({ label: "Add a model", kind: "primary", href: groupAddress(id, "limits") }),
     }), reasons);
   }
@@ -62,7 +62,7 @@ export default async function whyTab({ group, ancestors, context }) {
   const number = numberInput({ value: int(tokens) });
   const slider = h("input", {
     type: "range", min: 0, max: 100, value: placeOf(tokens, MOST), class: "slider",
-    "aria-label": "Tokens of the request, as a slider",
+    "aria-label": "Tokens of the request (slider)",
   });
   const hint = h("span");
   const asks = field({ label: "Tokens of the request", name: "tokens", input: number, hint });
@@ -113,8 +113,8 @@ export default async function whyTab({ group, ancestors, context }) {
     askSoon();
   });
   const tellTypical = () => fill(hint, typical === null
-    ? "Prompt and answer. No request in the last 7 days."
-    : `Prompt and answer. Mean of the last 7 days: ${int(typical)}.`);
+    ? "Prompt plus answer. There were no requests in the last 7 days."
+    : `Prompt plus answer. The average of the last 7 days is ${int(typical)}.`);
   tellTypical();
   slider.setAttribute("aria-valuetext", `${int(tokens)} tokens`);
 
@@ -137,12 +137,12 @@ export default async function whyTab({ group, ancestors, context }) {
     said,
     h("div", { class: "card what-if" }, pick && field({ label: "Model", name: "slug", input: pick }), asks, slider),
     section({
-      heading: pick ? "Limits that hold" : `Limits for ${slug}`,
-      lead: "A request must fit all of them. Striped: held by running requests. Pale: the cost of this request.",
+      heading: pick ? "Limits that apply" : `Limits for ${slug}`,
+      lead: "A request must fit within all of them. Striped: held by running requests. Pale: needed by this request.",
     }, bars),
     h("p", { class: "hint" },
-      "A refused request makes no event. The customer sees the reason in the error's message, ",
-      "and when to retry in Retry-After."));
+      "A refused request creates no event. The customer sees the reason in the error message, ",
+      "and the time to wait in the Retry-After header."));
 }
 
 /**
@@ -167,7 +167,7 @@ async function typicalOf(id, slug) {
 function showBars(bars, answer, { id: self, hierarchy }, nameOf) {
   const cascading = hierarchy.limit_enforcement === "CASCADING";
   if (!answer.limits.length) {
-    fill(bars, h("li", { class: "faint" }, "None: only the model servers limit it."));
+    fill(bars, h("li", { class: "faint" }, "No limits apply. Only the model servers limit requests."));
     return;
   }
   const keys = answer.limits.map((limit) => `${limit.source_group} ${limit.type} ${limit.unit}`).join();
@@ -196,7 +196,7 @@ function showBars(bars, answer, { id: self, hierarchy }, nameOf) {
     }));
     fill(part(".bar-figures"), h("strong", null, int(limit.left)), ` left of ${int(limit.threshold)}`);
     fill(part(".bar-reset"), `${int(limit.used)} used${limit.held ? `, ${int(limit.held)} held` : ""}`,
-      limit.unit === "DAY" ? " · resets at midnight UTC" : limit.reset_at && [" · empty ", when(limit.reset_at)]);
+      limit.unit === "DAY" ? " · resets at midnight UTC" : limit.reset_at && [" · fully free ", when(limit.reset_at)]);
   });
 }
 
@@ -209,5 +209,5 @@ function reasonList(found) {
   return notice("bad", h("h2", null, found.length === 1 ? "Another reason for refusals" : "Other reasons for refusals"),
     h("ul", { class: "limit-list" }, found.map(({ status, sentence, tab, group }) => h("li", null,
       sentence, " ", h("code", null, status), " ",
-      h("a", { href: group ? groupAddress(group, tab) : "#/endpoints" }, group ? "Look at it" : "Endpoints")))));
+      h("a", { href: group ? groupAddress(group, tab) : "#/endpoints" }, group ? "Open the group" : "Open the endpoints")))));
 }

@@ -7,14 +7,14 @@ import { icon } from "../ui/icon.js";
 
 const NAMES = /** @type {const} */ ({
   reachable: "Reachable",
-  model: "Knows the model",
+  model: "Has the model",
   stream: "Streams",
   usage: "Reports usage",
 });
 
 /** @param {boolean | null} ok */
 const found = (ok) =>
-  ok === null ? ["open", "question", "not known"] : ok ? ["good", "check", "good"] : ["bad", "warn", "a problem"];
+  ok === null ? ["open", "question", "unknown"] : ok ? ["good", "check", "OK"] : ["bad", "warn", "failed"];
 
 /** @param {Check[]} checks */
 export const checkLines = (checks) =>
@@ -28,7 +28,7 @@ export const checkLines = (checks) =>
 
 /** The same lines while the check runs. */
 export const checkRunning = () =>
-  h("ul", { class: "checks", "aria-label": "The check runs" }, Object.values(NAMES).map((name) =>
+  h("ul", { class: "checks", "aria-label": "Check in progress" }, Object.values(NAMES).map((name) =>
     h("li", { class: "open" },
       icon("question"), h("strong", null, name), h("span", { class: "faint" }, "Checking…"))));
 

@@ -7,8 +7,8 @@ import { state } from "../ui/badge.js";
 /** @import { Upstream } from "../api_types.js" */
 
 const STATES = /** @type {const} */ ({
-  ok: ["ok", "Answers"],
-  failing: ["bad", "Fails"],
+  ok: ["ok", "Working"],
+  failing: ["bad", "Failing"],
   unused: ["plain", "Not called yet"],
 });
 
@@ -20,7 +20,7 @@ export function healthLine(upstream) {
   const [tone, words] = toneOf(upstream);
   if (!upstream || upstream.state === "unused") {
     return h("p", { class: "target-health" }, state(tone, words),
-      h("span", { class: "hint" }, "since the start or the last change"));
+      h("span", { class: "hint" }, "since startup or the last change"));
   }
   const { failures_in_a_row: failures, last_error: error } = upstream;
   const { last_success_at: success, last_failure_at: failure } = upstream;

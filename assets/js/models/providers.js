@@ -30,7 +30,7 @@ export const PROVIDERS = {
     label: "Baseten",
     takes: { model_id: true, environment_name: false, target_model: false, secret_id: false },
   },
-  DEMO: { label: "Demo, built in", takes: { target_model: false } },
+  DEMO: { label: "Demo (built in)", takes: { target_model: false } },
 };
 
 /** @param {Provider} provider */
@@ -67,7 +67,7 @@ export const PRESETS = [
     model: "The --model-id of TGI; “tgi” works too.",
   },
   { name: "OpenAI", provider: "OPENAI", model: "Its name at OpenAI, such as gpt-4o-mini." },
-  { name: "Demo", provider: "DEMO", model: "The demo answers to any name." },
+  { name: "Demo", provider: "DEMO", model: "The demo accepts any name." },
 ];
 
 /** A target as the API takes it, with its provider's fields only. @param {TargetValues} values @returns {TargetBody} */

@@ -13,7 +13,7 @@ import { field, form, textInput } from "../ui/form.js";
  */
 export function secretDialog({ names, replace }) {
   return dialog({
-    heading: replace ? "Replace a value" : "New secret",
+    heading: replace ? "Replace the value" : "New secret",
     content: (/** @type {(secret?: Secret) => void} */ close) => {
       const name = textInput({
         name: "name", autocomplete: "off", spellcheck: "false", maxlength: 64, placeholder: "vllm-rack-2",
@@ -25,10 +25,10 @@ export function secretDialog({ names, replace }) {
         send: async () => {
           const named = replace ?? name.value.trim();
           if (!replace && names.includes(named)) {
-            throw new ApiError(0, "", "name: There is a secret of this name. Replace its value in the list.");
+            throw new ApiError(0, "", "name: A secret with this name already exists. Replace its value in the list.");
           }
           const given = value.value.trim();
-          if (!given) throw new ApiError(0, "", "value: Paste the credential that the model server asks for.");
+          if (!given) throw new ApiError(0, "", "value: Paste the credential that the model server requires.");
           const stored = await api.secrets.put(named, given);
           value.value = "";
           close(stored);

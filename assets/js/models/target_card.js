@@ -23,11 +23,11 @@ const LABELS = {
 
 /** @type {Record<TargetField, string>} */
 const HINTS = {
-  base_url: "As for an OpenAI SDK; /v1 is added if there is no path.",
-  target_model: "The server's name for the model. Empty: the slug.",
+  base_url: "The same URL as for an OpenAI SDK. /v1 is added if it has no path.",
+  target_model: "The server's name for the model. If empty, the slug is sent.",
   secret_id: "The credential that the server requires.",
-  model_id: "The id in the model's address.",
-  environment_name: "Such as production.",
+  model_id: "The model's id, as in its URL.",
+  environment_name: "For example production.",
 };
 
 /**
@@ -71,8 +71,8 @@ export function targetCard({ values, secrets, isNew, changed, newSecret, move, r
 
   const health = h("div", { class: "stack-tight" });
   const found = h("div", { class: "found-out", "aria-live": "polite" });
-  const presets = isNew && h("div", { class: "presets", role: "group", "aria-label": "Fill in for" },
-    h("span", { class: "hint", "aria-hidden": "true" }, "Fill in for"),
+  const presets = isNew && h("div", { class: "presets", role: "group", "aria-label": "Presets" },
+    h("span", { class: "hint", "aria-hidden": "true" }, "Presets"),
     PRESETS.map((preset) => button({
       label: preset.name, small: true,
       press: () => {
@@ -125,7 +125,7 @@ export function targetCard({ values, secrets, isNew, changed, newSecret, move, r
     /** Sets its place in the order, as the API's errors name it. @param {number} index @param {number} count */
     place(index, count) {
       fill(heading, `Target ${index}`);
-      fill(order, count === 1 ? "" : index === 0 ? "tried first" : "if those above fail");
+      fill(order, count === 1 ? "" : index === 0 ? "tried first" : "tried if those above fail");
       up.disabled = index === 0;
       down.disabled = index === count - 1;
       away.disabled = count === 1;

@@ -46,7 +46,7 @@ export function targetList({ targets, secrets: first, isNew, changed }) {
     arrange();
     changed();
     card.focusMove(by);
-    fill(told, `Moved to target ${from + by + 1} of ${cards.length}.`);
+    fill(told, `Moved to position ${from + by + 1} of ${cards.length}.`);
   };
   const remove = (/** @type {TargetCard} */ card) => {
     const at = cards.indexOf(card);

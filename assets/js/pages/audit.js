@@ -22,7 +22,7 @@ export default async function audit({ signal, setQuery }) {
   const list = h("ul", { class: "audit" });
   const gone = h("div");
   const event_type = select(
-    [["", "Everything"], ...ACTIONS.map((action) => /** @type {[string, string]} */ ([action, actionWords(action)]))],
+    [["", "All changes"], ...ACTIONS.map((action) => /** @type {[string, string]} */ ([action, actionWords(action)]))],
     { value: addressQuery().get("event_type") ?? "" });
   event_type.addEventListener("change", () => {
     setQuery({ event_type: event_type.value });
@@ -45,7 +45,7 @@ export default async function audit({ signal, setQuery }) {
     more.hidden = !cursor;
     list.append(...page.items.map(auditItem));
     if (page.incomplete?.length) {
-      fill(gone, notice("warn", "Some changes of this time cannot be read any more and are missing here."));
+      fill(gone, notice("warn", "Some changes in this period can no longer be read and are missing here."));
     }
   };
   const load = async () => {
@@ -57,8 +57,8 @@ export default async function audit({ signal, setQuery }) {
     await next(now, { ...timesOf(rangeOf(query, "all", Date.now())), event_type });
     if (now !== turn || signal.aborted) return;
     fill(results, gone, list.childElementCount ? [list, h("div", { class: "more" }, more)] : empty({
-      heading: "No change matches",
-      text: "Every change made through the API, this UI or the command line is listed here, with its author.",
+      heading: "No matching changes",
+      text: "The audit log lists every change made through the API, this UI or the command line, and who made it.",
       actions: linkButton({ label: "All changes", href: "#/audit" }),
     }));
     results.setAttribute("aria-busy", "false");
@@ -70,7 +70,7 @@ export default async function audit({ signal, setQuery }) {
     });
   };
   await load();
-  return page({ heading: "Audit log", lead: "Every change, its author, and the state before it. Kept as long as events." },
+  return page({ heading: "Audit log", lead: "Every change, who made it, and the state before and after it. Entries are kept as long as events." },
     filterBar({
       ranges: MOMENT_RANGES, otherwise: "all", ends: "datetime-local", setQuery, changed,
       extra: field({ label: "Change", name: "event_type", input: event_type }),

@@ -22,7 +22,7 @@ import { toast } from "../ui/toast.js";
 /** @import { Context } from "../router.js" */
 
 const FOUND =
-  "The check found a problem; see the target for how to fix it. You can also save now and fix it later.";
+  "The check found a problem. See the target for how to fix it, or save now and fix it later.";
 
 /** @param {Context} context */
 export default async function endpointPage({ params, query, signal }) {
@@ -88,7 +88,7 @@ export default async function endpointPage({ params, query, signal }) {
     const was = endpoint;
     if (!was) {
       const made = await api.endpoints.create(body);
-      toast(`${made.slug} was created. Groups can carry it now.`);
+      toast(`${made.slug} was created. You can now add it to groups.`);
       return signal.aborted || go(`/endpoints/${encodeURIComponent(made.id)}`);
     }
     const patch = {
@@ -96,7 +96,7 @@ export default async function endpointPage({ params, query, signal }) {
       ...(asStored(body.targets) !== asStored(was.targets) && { targets: body.targets }),
       ...(samePrice(body.pricing) !== samePrice(was.pricing) && { pricing: body.pricing }),
     };
-    if (!Object.keys(patch).length) return toast("Nothing was changed.");
+    if (!Object.keys(patch).length) return toast("There are no changes to save.");
     /** @type {T.Endpoint} */
     const now = await api.endpoints.update(was.id, patch);
     if (signal.aborted) return toast(`${now.slug} was saved.`);
@@ -106,7 +106,7 @@ export default async function endpointPage({ params, query, signal }) {
     fill(renamed);
     title(now.slug);
     tryIt?.setAttribute("href", link("/playground", { slug: now.slug }));
-    toast("Saved. It is in force for the next request.");
+    toast("Saved. The change applies from the next request.");
   };
 
   const anyway = button({
@@ -124,7 +124,7 @@ export default async function endpointPage({ params, query, signal }) {
         (isFine) => (isFine ? "" : FOUND),
         (error) => {
           if (!(error instanceof ApiError) || error.field || error.status < 404) throw error;
-          return `The check itself failed: ${error.sentence}`;
+          return `The check could not be run: ${error.sentence}`;
         });
       if (signal.aborted) return;
       if (!problem) return store();
@@ -142,26 +142,26 @@ export default async function endpointPage({ params, query, signal }) {
           });
         },
       }),
-      h("span", { class: "hint" }, "A check asks each server for its models and for a short answer. Nothing is billed."),
+      h("span", { class: "hint" }, "The check asks each server for its list of models and for a short answer. Nothing is billed."),
     ],
   },
   card(h("div", { class: "columns" },
     h("div", { class: "stack" },
       field({
         label: "Slug", name: "slug", input: slug,
-        hint: "The model's name for customers, as org/name. They send it as “model”.",
+        hint: "The name that customers send as “model”, in the form org/name.",
       }), renamed),
     field({
       label: "Region", name: "region", input: region,
-      hint: endpoint ? "It cannot be changed." : "The location of its servers. It cannot be changed later.",
+      hint: endpoint ? "It cannot be changed." : "The location of the servers. It cannot be changed later.",
     }))),
   section({
     heading: "Targets",
-    lead: "The servers that run the model. A request goes to the first one, and to the next if that fails.",
+    lead: "The servers that run the model. A request goes to the first target; if that fails, to the next.",
   }, targets.element),
   section({
     heading: "Price",
-    lead: "Per million tokens, for the cost in events and reports. Empty: not priced. Cached empty: same as input.",
+    lead: "Prices per million tokens, for the costs in events and reports. Leave all empty for no price. Cached input defaults to the input price.",
   },
   prices.element),
   problems);
@@ -172,12 +172,12 @@ export default async function endpointPage({ params, query, signal }) {
     if (!isOther) return fill(renamed);
     if (renamed.childElementCount) return;
     const count = h("span");
-    fill(renamed, notice("warn", "Customers call it by name. Once saved, calls to ", endpoint.slug,
-      " fail until they use the new name. ", count));
+    fill(renamed, notice("warn", "Customers use this name. After you save, calls to ", endpoint.slug,
+      " fail until customers switch to the new name. ", count));
     void carriersOf(endpoint.slug).then((groups) =>
       fill(count, groups.length
-        ? `${plural(groups.length, "group")} will carry the new name and keep their usage.`
-        : "No group carries it."));
+        ? `${plural(groups.length, "group")} will switch to the new name. Usage is kept.`
+        : "No group uses it."));
   });
 
   const remove = async () => {
@@ -186,13 +186,13 @@ export default async function endpointPage({ params, query, signal }) {
     const groups = await carriersOf(name);
     if (signal.aborted) return;
     const done = await confirmDanger({
-      heading: "Delete this endpoint",
+      heading: "Delete this endpoint?",
       text: [
         h("p", null, "Calls to ", h("strong", null, name),
-          " fail at once with model_not_found. Events and reports are kept."),
+          " fail immediately with model_not_found. Events and reports are kept."),
         groups.length === 0
-          ? h("p", null, "No group carries it.")
-          : [h("p", null, `${plural(groups.length, "group carries", "groups carry")} it, and will keep its name:`),
+          ? h("p", null, "No group uses it.")
+          : [h("p", null, `${plural(groups.length, "group uses", "groups use")} it, and will still list its name:`),
             carrierList(groups)],
       ],
       action: "Delete endpoint",
@@ -209,7 +209,7 @@ export default async function endpointPage({ params, query, signal }) {
     linkButton({ label: "Try it", icon: "play", href: link("/playground", { slug: endpoint.slug }) });
   const drawn = page({
     heading: endpoint?.slug ?? "New endpoint",
-    lead: endpoint ? null : "A model's name for customers, and the servers that answer for it.",
+    lead: endpoint ? null : "A name under which customers call a model, and the servers that run it.",
     crumbs: [["#/endpoints", "Endpoints"]],
     actions: endpoint && [tryIt, button({ label: "Delete", icon: "trash", kind: "danger-quiet", press: remove })],
   }, made);

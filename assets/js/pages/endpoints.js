@@ -69,8 +69,8 @@ export default async function endpointsPage({ signal }) {
       }] : []),
     ],
     empty: empty({
-      heading: "No endpoint yet",
-      text: ["An endpoint is a model's name for customers, such as acme/chat, and the servers that answer for it: ",
+      heading: "No endpoints yet",
+      text: ["An endpoint is a name under which customers call a model, such as acme/chat, and the servers that run it: ",
         "your own vLLM, Ollama or llama.cpp, or OpenAI."],
       actions: linkButton({ label: "New endpoint", icon: "plus", kind: "primary", href: "#/endpoints/new" }),
     }),
@@ -78,7 +78,7 @@ export default async function endpointsPage({ signal }) {
 
   return page({
     heading: "Endpoints",
-    lead: "The models that customers may call, and the servers behind them.",
+    lead: "The models that customers may call, and the servers that run them.",
     actions: shown.size > 0 &&
       linkButton({ label: "New endpoint", icon: "plus", kind: "primary", href: "#/endpoints/new" }),
   }, h("div", { class: "endpoints" }, list));

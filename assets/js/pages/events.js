@@ -120,7 +120,7 @@ export default async function events({ query: first, signal, setQuery }) {
   if (opened) queueMicrotask(() => void open(opened));
   return page({
     heading: "Events",
-    lead: "Each answered request is one event, and one line of a bill. Newest first.",
+    lead: "Each answered request is one billing event. Newest first.",
     actions: file,
   },
   filterBar({
@@ -178,10 +178,10 @@ function eventTable(open) {
       {
         label: "Duration", kind: "number",
         cell: ({ durationMs, streamed, ttftMs }) => [milliseconds(durationMs),
-          h("div", { class: "hint" }, streamed && ttftMs !== null && `first after ${milliseconds(ttftMs)}`)],
+          h("div", { class: "hint" }, streamed && ttftMs !== null && `first token after ${milliseconds(ttftMs)}`)],
       },
       {
-        label: "Answer", kind: "nowrap",
+        label: "Status", kind: "nowrap",
         cell: ({ status, streamed }) => [status, h("div", { class: "hint" }, streamed && "streamed")],
       },
       { label: "Cost", kind: "number", cell: (event) => money(event.cost) },
@@ -202,14 +202,14 @@ function eventTable(open) {
 
 /** @param {T.Gap[]} gaps */
 const gapsNotice = (gaps) => notice("warn",
-  h("p", null, "Some events of this time cannot be read any more and are missing here."),
+  h("p", null, "Some events in this period can no longer be read and are missing here."),
   h("ul", { class: "plain-list" }, gaps.map((gap) => h("li", null, gap.detail))));
 
 function nothing() {
   const query = addressQuery();
   if (isFiltered(filtersOf(query)) || query.get("range") || query.get("from") || query.get("to")) {
     return empty({
-      heading: "No event matches", text: "Remove a filter, or choose a longer time.",
+      heading: "No matching events", text: "Remove a filter, or choose a longer period.",
       actions: linkButton({ label: "All events", href: "#/events" }),
     });
   }

@@ -29,7 +29,7 @@ const TABS = [
 export default async function group(context) {
   const { id = "", tab = "" } = context.params;
   const chosen = TABS.find((one) => one.name === tab && one.allowed());
-  if (!chosen) throw new ApiError(404, "", "There is no such tab, or your operator key may not see it.");
+  if (!chosen) throw new ApiError(404, "", "This tab does not exist, or your operator key does not have access to it.");
   let now = await api.groups.get(id);
   const ancestors = await ancestorsOf(now);
 
@@ -74,7 +74,7 @@ function head(group, ancestors, update) {
     lead: h("span", { class: "external-id" }, h("code", null, group.metadata.external_entity_id),
       copyButton({ text: group.metadata.external_entity_id, told: "External id copied" })),
     badges: [
-      group.disabled ? badge("warn", "disabled") : off && badge("warn", `disabled with ${shortName(off.metadata)}`),
+      group.disabled ? badge("warn", "disabled") : off && badge("warn", `disabled by ${shortName(off.metadata)}`),
       badge("plain", group.hierarchy.limit_enforcement),
     ],
     actions: may("manage") && groupActions(group, ancestors.length + 1, update),

@@ -27,8 +27,8 @@ export default async function groupNew({ query, signal, setQuery }) {
   const crumbs = /** @type {[string, string][]} */ ([["#/groups", "Groups"]]);
   if (!endpoints.length) {
     return page({ heading, crumbs }, empty({
-      heading: "First say where a model runs",
-      text: "A group lists the models that a customer may call. There are no endpoints yet, so there is no model to choose.",
+      heading: "Create an endpoint first",
+      text: "A group lists the models that a customer may call. There are no endpoints yet, so there are no models to choose from.",
       actions: linkButton({ label: "New endpoint", icon: "plus", kind: "primary", href: "#/endpoints/new" }),
     }));
   }
@@ -52,11 +52,11 @@ export default async function groupNew({ query, signal, setQuery }) {
   const editor = modelsEditor({ models: defaults(parent, slugs), slugs, place: place() });
   const rule = h("div", { class: "stack" });
   const showRule = () => fill(rule, parent
-    ? [notice("info", h("p", null, h("strong", null, mode), ", as its whole tree. ", TELLS[mode])),
+    ? [notice("info", h("p", null, h("strong", null, mode), ", like the whole tree. ", TELLS[mode])),
       ancestors.length >= MAX_LEVELS && notice("bad",
-        `${shortName(parent.metadata)} is on the fifth level, and a tree has at most five. Choose another parent.`)]
+        `${shortName(parent.metadata)} is on level 5, and a tree has at most 5 levels. Choose another parent.`)]
     : choice({
-      legend: "Limits of children", name: "hierarchy.limit_enforcement", value: mode,
+      legend: "Limits of child groups", name: "hierarchy.limit_enforcement", value: mode,
       options: MODES.map((value) => ({ value, label: value, text: TELLS[value] })),
       onchange: (value) => {
         mode = /** @type {T.Enforcement} */ (value);
@@ -80,7 +80,7 @@ export default async function groupNew({ query, signal, setQuery }) {
   });
   showRule();
 
-  const withKey = checkbox({ label: "Mint the first key, too", name: "mint", checked: true });
+  const withKey = checkbox({ label: "Also mint the first key", name: "mint", checked: true });
   const keyWanted = () => withKey.querySelector("input")?.checked;
   const made = form({
     submit: "Create group",
@@ -110,27 +110,27 @@ export default async function groupNew({ query, signal, setQuery }) {
   },
   h("div", { class: "pair" },
     field({
-      label: "Name", name: "metadata.name", input: name, optional: true, hint: "A display name. It can be changed.",
+      label: "Name", name: "metadata.name", input: name, optional: true, hint: "A display name. It can be changed later.",
     }),
     field({
       label: "External id", name: "metadata.external_entity_id", input: externalId,
-      hint: "Your own id for this customer, as on bills and events. It cannot be changed later.",
+      hint: "Your own id for this customer. It appears in events and on bills, and cannot be changed later.",
     })),
   picker, rule,
   section({
     heading: "Models and limits",
-    lead: "The models that its keys may call. Empty: no limit of its own. 0: nothing passes. You can write 1k or 2.5m.",
+    lead: "The models that its keys may call. An empty field sets no limit; 0 refuses every request. You can write 1k or 2.5m.",
   }, editor.element),
   withKey);
   made.classList.add("group-form");
-  return page({ heading, crumbs, lead: "A customer, or a part of one: the models that its keys may call, and the limits." }, made);
+  return page({ heading, crumbs, lead: "A group is a customer or a part of one. It has the models that its keys may call, and the limits on each." }, made);
 }
 
 const MODES = /** @type {const} */ (["INDEPENDENT", "CASCADING"]);
 const TELLS = {
-  INDEPENDENT: "A child without a limit of its own takes its parent's, and each group counts for itself.",
-  CASCADING: "All limits up to the root apply, and siblings share their parents' limits. "
-    + "No limit may exceed a parent's.",
+  INDEPENDENT: "A child without a limit of its own inherits its parent's limit. Usage is counted for each group separately.",
+  CASCADING: "All limits up to the root apply, and siblings share their parent's limits. "
+    + "A limit may not exceed the parent's limit.",
 };
 
 /**

@@ -35,7 +35,7 @@ export default async function groups({ query, signal, setQuery }) {
   if (!list.length) {
     return page({ heading: "Groups" }, empty({
       heading: "No groups yet",
-      text: "A group is a customer, or a part of one: the models that its keys may call, and the limits on each.",
+      text: "A group is a customer or a part of one. It has the models that its keys may call, and the limits on each.",
       actions,
     }));
   }
@@ -44,7 +44,7 @@ export default async function groups({ query, signal, setQuery }) {
   let wanted = query.get("q") ?? "";
   const isOpen = (/** @type {Node} */ node) => folds.get(node.group.id) ?? tree.nodes.size <= FEW;
   const told = h("p", { class: "hint tree-told", role: "status" });
-  const none = h("p", { class: "tree-none faint" }, "No group has this in its name, external id or id.");
+  const none = h("p", { class: "tree-none faint" }, "No group has a matching name, external id or id.");
   const grid = treegrid({
     label: "Groups", columns: columns(), signal,
     toggle: (row, open) => {
@@ -94,8 +94,8 @@ export default async function groups({ query, signal, setQuery }) {
     h("div", { class: "tree-page" },
       h("div", { class: "tree-bar" }, filter, told,
         nested && h("div", { class: "row tree-folds" },
-          button({ label: "Unfold all", kind: "quiet", small: true, press: () => foldAll(true) }),
-          button({ label: "Fold all", kind: "quiet", small: true, press: () => foldAll(false) }))),
+          button({ label: "Expand all", kind: "quiet", small: true, press: () => foldAll(true) }),
+          button({ label: "Collapse all", kind: "quiet", small: true, press: () => foldAll(false) }))),
       grid.element, none));
 }
 
@@ -150,8 +150,8 @@ function todayOf({ today }) {
     meter({ label: `${today.slug}, ${what} per day`, used: today.used, held: today.held, threshold: today.threshold }),
     h("span", {
       class: ["number", today.left === 0 && "spent"],
-      title: `${int(today.left)} of ${int(today.threshold)} ${what} a day for ${today.slug}`,
+      title: `${int(today.left)} of ${int(today.threshold)} ${what} left today for ${today.slug}`,
     },
-      today.left > 0 ? `${compact(today.left)} ${what}` : `no ${what}`),
+      today.left > 0 ? `${compact(today.left)} ${what}` : `no ${what} left`),
   ];
 }

@@ -72,7 +72,7 @@ export default async function overview({ signal }) {
       heading: "Model servers",
       actions: may("manage") && h("a", { href: "#/endpoints" }, "Endpoints"),
     }, upstreams)),
-  section({ heading: "Gateway", actions: h("a", { href: "#/settings" }, "Status in full") }, health));
+  section({ heading: "Gateway", actions: h("a", { href: "#/settings" }, "Full status") }, health));
 }
 
 /**
@@ -104,7 +104,7 @@ function tile(name, label, activity) {
   let first_ms = Date.parse(activity.first_at);
   const drawn = () => {
     const { times, values: means } = pointsOf(values, first_ms);
-    return { times, series: [{ name: `${label} a minute`, values: means }] };
+    return { times, series: [{ name: `${label} per minute`, values: means }] };
   };
   const course = chart({ label: `${label} over the last day`, step_ms: MINUTES_A_POINT * MINUTE, height: 112, ...drawn() });
   let latest = first_ms + (values.length - 1) * MINUTE;
@@ -200,14 +200,14 @@ function topGroups({ items }) {
 }
 
 const STATES = /** @type {const} */ ({
-  ok: ["ok", "Answers"],
-  failing: ["bad", "Fails"],
+  ok: ["ok", "Working"],
+  failing: ["bad", "Failing"],
   unused: ["plain", "Not called yet"],
 });
 
 /** @param {Omit<T.Upstream, "last_success_at" | "last_failure_at">[]} upstreams */
 function upstreamTable(upstreams) {
-  if (!upstreams.length) return card(h("p", { class: "faint" }, "There is no endpoint yet, so no model server is known."));
+  if (!upstreams.length) return card(h("p", { class: "faint" }, "There are no endpoints yet, so there are no model servers."));
   const worst = [...upstreams].sort((a, b) => Number(b.state === "failing") - Number(a.state === "failing")).slice(0, 8);
   return table({
     caption: "Model servers",
@@ -236,12 +236,12 @@ function healthTiles({ disk, webhooks, requests, journal, started_at }) {
   const oldest = behind.map((webhook) => webhook.delivery.oldest_waiting_at ?? "").sort()[0];
   const low = disk !== null && disk.free_bytes < 0.1 * disk.total_bytes;
   return [
-    small("Running requests", int(requests.running), ["since ", when(started_at), " billed ", int(requests.billed)]),
-    small("Disk", disk ? `${bytes(disk.free_bytes)} free` : "not known",
+    small("Running requests", int(requests.running), [int(requests.billed), " billed since the gateway started ", when(started_at)]),
+    small("Disk", disk ? `${bytes(disk.free_bytes)} free` : "unknown",
       disk ? [low ? state("warn", "Low") : "", `of ${bytes(disk.total_bytes)} (${percent(disk.free_bytes, disk.total_bytes)})`] : ""),
-    small("Log", bytes(journal.bytes), journal.last_error ? state("bad", journal.last_error) : `written in ${milli(journal.sync_p50_us)} (half of all)`),
+    small("Log", bytes(journal.bytes), journal.last_error ? state("bad", journal.last_error) : `median write time ${milli(journal.sync_p50_us)}`),
     small("Webhooks", webhooks.length ? (oldest ? "Behind" : "Up to date") : "None",
-      oldest ? ["oldest waiting event: ", when(oldest)] : webhooks.length ? plural(webhooks.length, "webhook") : "events are pulled from the API"),
+      oldest ? ["oldest waiting event: ", when(oldest)] : webhooks.length ? plural(webhooks.length, "webhook") : "events can be read from the API"),
   ];
 }
 
@@ -266,10 +266,10 @@ function firstSteps(endpoints, groups, status) {
   const of = group ? encodeURIComponent(group.id) : "";
   /** @type {[string, string, string, string][]} */
   const steps = [
-    ["Say where a model runs", "An endpoint is a model's name for customers, and the servers that answer for it.", "#/endpoints/new", "New endpoint"],
-    ["Describe a customer", "A group has the models that its keys may call, and the limits on each.", "#/groups/new", "New group"],
+    ["Add a model", "An endpoint is a name under which customers call a model, and the servers that run it.", "#/endpoints/new", "New endpoint"],
+    ["Add a customer", "A group has the models that its keys may call, and the limits on each.", "#/groups/new", "New group"],
     ["Mint a key", "The customer uses it with the OpenAI SDK; it is shown once.", group ? `#/groups/${of}/keys` : "", "Mint a key"],
-    ["See the first request", "Try it yourself, as that customer.", group ? link("/playground", { group: group.id }) : "", "Playground"],
+    ["Send the first request", "Try the model yourself, as that customer.", group ? link("/playground", { group: group.id }) : "", "Playground"],
   ];
   const next = done.indexOf(false);
   return section({ heading: "First steps", lead: "From an empty gateway to a customer's first request in about two minutes." },

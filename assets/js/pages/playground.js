@@ -52,14 +52,14 @@ export default async function playground({ query, signal, setQuery }) {
     call.arrange();
     fill(billed, h("strong", null, chosen ? short(chosen.name) : "the group that you pick"));
     call.log.hint(chosen
-      ? ["What ", fields.model() || "the model", " answers to ", h("bdi", null, short(chosen.name)), " is shown here."]
+      ? ["Answers of ", fields.model() || "the model", " to ", h("bdi", null, short(chosen.name)), " appear here."]
       : "Pick a group.");
     const other = fields.route() === ROUTES[0]?.[0] ? null : fields.route();
     setQuery({ group: chosen?.id, slug: fields.model(), route: other }, { replace: true });
     code.show();
   };
   const showModels = (/** @type {string} */ wanted) => {
-    fields.offer(chosen?.models ?? [], wanted, chosen ? "This group has no model" : "–");
+    fields.offer(chosen?.models ?? [], wanted, chosen ? "This group has no models" : "–");
     changed();
   };
   const picker = groupPicker({
@@ -76,7 +76,7 @@ export default async function playground({ query, signal, setQuery }) {
   const made = callForm({ picker, billed, fields, call, send: () => call.run(chosen?.id) });
   showModels(slugWanted);
   return page(HEAD, h("div", { class: "playground" },
-    card(made), card(outcome.element), section({ heading: "The same call by a customer" }, code.element)));
+    card(made), card(outcome.element), section({ heading: "The same call as a customer" }, code.element)));
 }
 
 /**
@@ -149,12 +149,12 @@ async function firstGroup(groups, id, slug) {
 /** @param {T.Page<T.Endpoint>} endpoints */
 const withoutGroup = (endpoints) => page(HEAD, endpoints.items.length > 0
   ? empty({
-    heading: "No group yet",
-    text: "A call is made as a group, with its models and limits. Create your first customer.",
+    heading: "No groups yet",
+    text: "A call is made as a group, with its models and limits. Create your first group.",
     actions: linkButton({ label: "New group", icon: "plus", kind: "primary", href: "#/groups/new" }),
   })
   : empty({
-    heading: "No model yet",
-    text: "Create an endpoint first; the demo is built in and needs no server. Then create a group that may call it.",
+    heading: "No models yet",
+    text: "Create an endpoint first; the demo provider is built in and needs no server. Then create a group that may call it.",
     actions: linkButton({ label: "New endpoint", icon: "plus", kind: "primary", href: "#/endpoints/new" }),
   }));

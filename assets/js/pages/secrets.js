@@ -22,7 +22,7 @@ export default async function secretsPage() {
       const made = await secretDialog({ names });
       if (!made) return;
       await show();
-      toast(`${made.name} is stored. Targets can use it now.`);
+      toast(`${made.name} is stored. Targets can now use it.`);
     },
   });
   const first = button({ label: "New secret", icon: "plus", kind: "primary", press: () => add.click() });
@@ -70,13 +70,13 @@ export default async function secretsPage() {
     if (!(await secretDialog({ names: [], replace: name }))) return;
     await show();
     focusOn(name);
-    toast(`${name} has another value. It is in force from the next request on.`);
+    toast(`${name} was replaced. The new value applies from the next request.`);
   };
 
   const remove = async (/** @type {string} */ name) => {
     const done = await confirmDanger({
-      heading: "Delete this secret",
-      text: h("p", null, h("strong", null, name), " cannot be restored: its value is stored nowhere else. ",
+      heading: "Delete this secret?",
+      text: h("p", null, h("strong", null, name), " cannot be restored: Tollgate has no other copy of its value. ",
         "A secret that a target uses cannot be deleted."),
       action: "Delete secret",
       run: () => api.secrets.delete(name),
@@ -103,7 +103,7 @@ export default async function secretsPage() {
 
 /** @param {HTMLElement} action */
 const none = (action) => empty({
-  heading: "No secret yet",
-  text: "Your own model servers may need none. OpenAI, and servers that were started with an API key, need one.",
+  heading: "No secrets yet",
+  text: "Your own model servers may not need one. OpenAI, and servers that were started with an API key, do.",
   actions: action,
 });

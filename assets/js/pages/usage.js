@@ -79,7 +79,7 @@ export default async function usage({ signal, setQuery }) {
   };
   await load();
 
-  return page({ heading: "Usage", lead: "Sums of what was billed. Days begin at midnight UTC." },
+  return page({ heading: "Usage", lead: "Totals of all billed requests. Days begin at midnight UTC." },
     filterBar({
       ranges: DAY_RANGES, otherwise: OTHERWISE, ends: "date", lists: true, setQuery, changed: () => changed(),
       extra: [
@@ -144,9 +144,9 @@ function resultsOf(what, { total, items, incomplete }, { buckets, step, series }
   const { format, name, decimals } = metricFormat(metric);
   return [
     incomplete.length > 0 && notice("warn",
-      h("p", null, "These sums are not complete: a part of what was billed then cannot be read any more."),
+      h("p", null, "These totals are incomplete: some of the usage in this period can no longer be read."),
       h("ul", { class: "plain-list" }, incomplete.map((gap) => h("li", null, gap.detail))),
-      h("p", null, "Restore a backup that has it, or take the missing part from your own records.")),
+      h("p", null, "Restore a backup that contains it, or take the missing part from your own records.")),
     total && sumsList(total),
     h("div", { class: "card" }, chart({
       label: `${name} by ${label.toLowerCase()} and ${step}`, kind: "bars", height: 240, times: buckets,
@@ -155,7 +155,7 @@ function resultsOf(what, { total, items, incomplete }, { buckets, step, series }
     h("section", { class: "section" },
       h("header", { class: "section-head" },
         h("h2", null, `By ${label.toLowerCase()}`),
-        isCut && h("p", { class: "hint" }, `The ${items.length} with the most tokens. The CSV has all.`),
+        isCut && h("p", { class: "hint" }, `The ${items.length} with the most tokens. The CSV has all of them.`),
         h("div", { class: "section-actions" },
           h("a", { class: "button small", href: `/v1/gateway/usage_report${csv}`, download: "" },
             icon("download"), h("span", null, "Download CSV")))),
@@ -167,11 +167,11 @@ function resultsOf(what, { total, items, incomplete }, { buckets, step, series }
 /** @param {Asked} what */
 function nothing({ filters, range }) {
   if (isFiltered(filters)) {
-    return empty({ heading: "No usage matches", text: "Remove a filter, or choose a longer time." });
+    return empty({ heading: "No matching usage", text: "Remove a filter, or choose a longer period." });
   }
   return empty({
-    heading: "Nothing was billed in this time",
-    text: "Every answered request is counted here at once, with the tokens that the model server reported.",
+    heading: "Nothing was billed in this period",
+    text: "Every answered request is counted here immediately, with the tokens that the model server reported.",
     actions: [
       range.name !== "30d" && linkButton({ label: "Last 30 days", href: "#/usage?range=30d" }),
       may("manage") && linkButton({ label: "Send a request", href: "#/playground", kind: "primary", icon: "play" }),

@@ -76,7 +76,7 @@ export default async function webhook({ params, signal }) {
     turn += 1;
     show();
     const undo = () => void setEnabled(!enabled, true).catch((error) => toast(error.message, { tone: "bad" }));
-    toast(enabled ? "Webhook enabled" : "Webhook disabled: its events wait", { undo: isUndo ? undefined : undo });
+    toast(enabled ? "Webhook enabled." : "Webhook disabled. Its events wait until it is enabled.", { undo: isUndo ? undefined : undo });
   };
   const test = async () => {
     fill(tested);
@@ -104,14 +104,14 @@ export default async function webhook({ params, signal }) {
   letters.element,
   section({
     heading: "Signing secret",
-    lead: "Every delivery is signed with it. It was shown when the webhook was created, and can be rotated.",
+    lead: "It signs every delivery. It was shown when the webhook was created, and can be rotated.",
     actions: button({
       label: "Rotate secret", icon: "refresh", small: true,
       press: async () => { if (await rotateSecret(now)) await refresh(); },
     }),
   }),
   section({
-    heading: "Delete this webhook", lead: "Deliveries end, and its dead letters are deleted.",
+    heading: "Delete this webhook", lead: "Deliveries stop, and its dead letters are deleted.",
     actions: button({
       label: "Delete webhook", icon: "trash", kind: "danger-quiet", small: true, press: () => deleteWebhook(now),
     }),
@@ -126,12 +126,12 @@ function factsOf({ delivery, created_at, previous_secret_until, id }) {
   const error = delivery.last_error;
   const taken = `${plural(delivery.deliveries, "delivery", "deliveries")} with ${plural(delivery.events, "event")}`;
   return facts([
-    ["Since the start", `${taken}; ${plural(delivery.failed_attempts, "attempt")} failed`],
-    ["Last success", when(delivery.last_success_at, "none since the start")],
-    ["Last error", error ? [error.message, " ", h("span", { class: "hint" }, when(error.at))] : "none since the start"],
-    ["Log records behind", int(delivery.records_behind)],
+    ["Since startup", `${taken}; ${plural(delivery.failed_attempts, "attempt")} failed`],
+    ["Last success", when(delivery.last_success_at, "none since startup")],
+    ["Last error", error ? [error.message, " ", h("span", { class: "hint" }, when(error.at))] : "none since startup"],
+    ["Backlog (log records)", int(delivery.records_behind)],
     ...(previous_secret_until
-      ? [/** @type {[string, string]} */ (["Secret before", `signs too until ${utc(previous_secret_until)}`])] : []),
+      ? [/** @type {[string, string]} */ (["Previous secret", `also signs until ${utc(previous_secret_until)}`])] : []),
     ["Created", when(created_at)],
     ["Id", h("code", null, id)],
   ]);
@@ -142,8 +142,8 @@ function testResult({ ok, status, error, duration_ms, request_id }) {
   const took = `${milliseconds(duration_ms)}, request id `;
   return notice(ok ? "ok" : "bad",
     h("p", null, ok
-      ? `The receiver took the test: it answered ${status}.`
-      : `The test did not arrive: ${error ?? `answered ${status}`}.`),
+      ? `The receiver accepted the test and answered ${status}.`
+      : `The test failed: ${error ?? `answered ${status}`}.`),
     h("p", { class: "hint" }, took, h("code", null, request_id)));
 }
 
@@ -151,8 +151,8 @@ const KINDS = { events: "Events", test: "Test", redelivery: "Redelivery" };
 
 const OUTCOMES = /** @type {const} */ ({
   delivered: ["ok", "Delivered"],
-  retrying: ["warn", "Tried again"],
-  waiting: ["warn", "Waits"],
+  retrying: ["warn", "Retrying"],
+  waiting: ["warn", "Waiting"],
   dead_letter: ["bad", "Dead letter"],
   failed: ["bad", "Failed"],
 });
@@ -166,14 +166,14 @@ function deliveryTable() {
         cell: ({ at }) => h("time", { datetime: at, title: utc(at) }, at.slice(5, 19).replace("T", " ")),
       },
       {
-        label: "What", kind: "main",
+        label: "Content", kind: "main",
         cell: ({ kind, events, attempt }) => [
           KINDS[kind], kind !== "test" && h("span", { class: "faint" }, ` (${events})`),
           attempt > 1 && h("div", { class: "hint" }, `attempt ${attempt}`),
         ],
       },
       { label: "Outcome", cell: ({ outcome }) => state(OUTCOMES[outcome][0], OUTCOMES[outcome][1]) },
-      { label: "Answer", cell: ({ status, error }) => h("span", { class: "anywhere" }, error ?? status) },
+      { label: "Response", cell: ({ status, error }) => h("span", { class: "anywhere" }, error ?? status) },
       { label: "Duration", kind: "number", cell: ({ duration_ms }) => milliseconds(duration_ms) },
       {
         label: "Request id", kind: "wide-only",

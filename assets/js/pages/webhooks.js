@@ -28,7 +28,7 @@ export default async function webhooks({ signal }) {
   const lead = [
     "A webhook receives every billing event about a second after it was billed, at least once, in signed requests. ",
     "Events can also be ",
-    h("a", { href: "#/events" }, "looked at"), " and pulled from ", h("code", null, "/v1/gateway/events"), ".",
+    h("a", { href: "#/events" }, "viewed here"), " and read from ", h("code", null, "/v1/gateway/events"), ".",
   ];
   if (!items.length) {
     return page({ heading: "Webhooks" }, empty({

@@ -43,7 +43,7 @@ export function conversation({ fields, outcome, signal, changed }) {
 
   /** @param {string | undefined} group its id */
   const run = async (group) => {
-    if (!group) throw new ApiError(0, "", "group: Pick a group: it is billed for the call.");
+    if (!group) throw new ApiError(0, "", "group: Pick a group. The call is billed to it.");
     fields.check();
     const [body, isChat, { label, text: asked }] = [fields.body(), fields.isChat(), fields.asked()];
     const said = messages;

@@ -34,7 +34,7 @@ export function callFields({ route: wanted, said, retargeted, changed, typed }) 
 
   const textField = field({ label: "Message", name: "text", input: text });
   const rawField = field({
-    label: "Body", name: "body", input: raw, hint: "Group and route are those above; the model is that of the body.",
+    label: "Body", name: "body", input: raw, hint: "The call uses the group and route above, and the model named in the body.",
   });
   const systemField = field({ label: "System prompt", name: "system", input: system, optional: true });
   const options = h("div", { class: "try-options" },
@@ -79,7 +79,7 @@ export function callFields({ route: wanted, said, retargeted, changed, typed }) 
     /** Throws an `ApiError` if a required field is empty. */
     check() {
       if (!model.value && !isRaw()) throw new ApiError(0, "", "slug: This group has no models. Add one first.");
-      if (!isRaw() && !text.value.trim()) throw new ApiError(0, "", "text: Write something first.");
+      if (!isRaw() && !text.value.trim()) throw new ApiError(0, "", "text: Enter some text first.");
     },
     /** @param {string} value the text */
     write(value) {
@@ -117,6 +117,6 @@ function jsonOf(text) {
   try {
     return JSON.parse(text);
   } catch (error) {
-    throw new ApiError(0, "", `body: It is no JSON: ${error instanceof Error ? error.message : error}`);
+    throw new ApiError(0, "", `body: Invalid JSON: ${error instanceof Error ? error.message : error}`);
   }
 }

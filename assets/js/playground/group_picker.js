@@ -57,7 +57,7 @@ export function groupPicker({ groups, isWhole, value, pick }) {
       onpointerdown: (/** @type {Event} */ event) => event.preventDefault(), onclick: () => choose(choice),
     }, h("span", { class: "found-title" }, choice.title), h("span", { class: "hint" }, choice.detail))),
     shown.length === 0 && h("li", { class: "hint", role: "option", "aria-disabled": "true", "aria-selected": "false" },
-      "No group has this in its name or id."));
+      "No group has a matching name or id."));
     fill(told, `${shown.length} shown`);
     open(true);
     mark(0);

@@ -20,15 +20,15 @@ const WAITS_MS = [0, 150, 300, 600, 1000, 2000, 3000, 5000];
 export async function showMadeEvent({ outcome, ended, group, signal, isOver }) {
   const { head } = ended;
   const requestId = head?.headers.get("x-request-id");
-  if (!head || !requestId) return outcome.tell("It ended before an answer began, so its request id is unknown.");
-  if (head.status >= 400) return outcome.tell("None: what is refused or fails is not billed.");
-  outcome.tell("Looking for it…");
+  if (!head || !requestId) return outcome.tell("The call ended before an answer began, so its request id is unknown.");
+  if (head.status >= 400) return outcome.tell("None: refused and failed requests are not billed.");
+  outcome.tell("Looking for the event…");
   const made = await madeEvent({ requestId, group, date: head.headers.get("date"), signal }).catch(() => null);
   if (isOver()) return;
   if (made) outcome.event(made, ended);
   else {
     const all = link("/events", { api_keys: "playground" });
-    outcome.tell(["It was not found. ", h("a", { href: all }, "All events of the playground")]);
+    outcome.tell(["The event was not found. ", h("a", { href: all }, "All events of the playground")]);
   }
 }
 

@@ -26,8 +26,8 @@ export function outcomePanel() {
   const event = h("div", { class: "made-event", "aria-live": "polite" });
   const hint = (/** @type {string} */ text) => h("p", { class: "hint" }, text);
   const tell = (/** @type {Child} */ text) => fill(event, h("p", { class: "hint" }, text));
-  fill(limits, hint("From the headers of each answer."));
-  tell("An answer creates one event, for which the group is billed.");
+  fill(limits, hint("Taken from the headers of each response."));
+  tell("Each answer creates one event, which is billed to the group.");
   return {
     element: h("div", { class: "stack outcome" },
       section({ heading: "This call" }, facts(FIGURES.map((name) => [name, figures[name]]))),
@@ -36,7 +36,7 @@ export function outcomePanel() {
     start() {
       for (const name of FIGURES) put(name, "–");
       put("Status", "waiting");
-      tell("It is created when the answer ends.");
+      tell("The event is created when the answer ends.");
     },
     /** @param {Head} head */
     head({ status, headers }) {
@@ -47,7 +47,7 @@ export function outcomePanel() {
     },
     /** @param {Outcome} outcome */
     ended({ head, usage, ttft_ms: first, duration_ms: duration, writing_ms: writing, stopped }) {
-      if (!head) put("Status", stopped ? "stopped" : badge("bad", "no answer"));
+      if (!head) put("Status", stopped ? "stopped" : badge("bad", "no response"));
       if (first !== null) put("First token", milliseconds(first));
       put("Duration", milliseconds(duration));
       if (usage) put("Tokens", tokens(usage.prompt, usage.completion, usage.cached));
@@ -62,7 +62,7 @@ export function outcomePanel() {
         facts([
           ["Cost", made.cost ? h("strong", null, money(made.cost)) : h("span", { class: "faint" }, "not priced")],
           ["Tokens from",
-            made.usageSource === "upstream" ? "the server's own usage" : "counted here: the server reported none"],
+            made.usageSource === "upstream" ? "the model server's report" : "counted by Tollgate: the model server reported none"],
         ]),
         snippet({ label: "The whole event", text: JSON.stringify(made, null, 2) }));
     },

@@ -52,8 +52,8 @@ export async function tryCall({ group, route, body, signal, head: gotHead, piece
     if (answer.status === 401 && outcome.error?.isOurs) void api.status().catch(() => {});
   } catch {
     if (signal.aborted) outcome.stopped = true;
-    else if (outcome.head) outcome.error = { message: "The answer broke off.", code: "", isOurs: true };
-    else outcome.error = { message: "The gateway does not answer. Is it running?", code: "", isOurs: true };
+    else if (outcome.head) outcome.error = { message: "The response was cut off.", code: "", isOurs: true };
+    else outcome.error = { message: "The gateway is not responding. Is it running?", code: "", isOurs: true };
   }
   outcome.duration_ms = performance.now() - began;
   outcome.writing_ms = outcome.ttft_ms === null ? 0 : last - began - outcome.ttft_ms;

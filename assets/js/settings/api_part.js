@@ -14,7 +14,7 @@ export function apiPart() {
   return section({
     heading: "API",
     lead: "Everything in this UI can be done through the admin API, with an operator key.",
-    actions: linkButton({ label: "OpenAPI description", href: "/v1/spec", icon: "external" }),
+    actions: linkButton({ label: "OpenAPI specification", href: "/v1/spec", icon: "external" }),
   },
   h("div", { class: "card" }, facts([
     ["Customers call", address(`${inference_url}/v1`)],

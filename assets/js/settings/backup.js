@@ -13,8 +13,8 @@ export function backupPart() {
   const progress = h("p", { class: "hint progress", role: "status" });
   return section({
     heading: "Backup",
-    lead: ["One tar file with the log, the sums and the two keys that protect secrets. ",
-      "It is consistent, and is made while the gateway is serving."],
+    lead: ["One tar file with the log, the usage totals and the two keys that protect secrets. ",
+      "It is a consistent snapshot, made while the gateway keeps running."],
   },
   notice("warn", h("p", null, h("strong", null, "The file is as secret as the data directory."),
     " Anyone who has it can read every event and decrypt the provider credentials. Only admin.key is left out.")),
@@ -35,7 +35,7 @@ export function backupPart() {
 
 /** @param {(text: string) => void} told */
 async function download(told) {
-  told("Preparing");
+  told("Preparing…");
   const answer = await api.backup();
   const name = /filename="([^"]+)"/.exec(answer.headers.get("content-disposition") ?? "")?.[1] ?? "tollgate.tar";
   const total = Number(answer.headers.get("content-length") ?? 0);
@@ -48,12 +48,12 @@ async function download(told) {
     },
   }));
   const file = await new Response(counted, { headers: { "content-type": "application/x-tar" } }).blob().catch(() => {
-    throw new Error("The backup broke off. Nothing was saved; try again.");
+    throw new Error("The download was interrupted. Nothing was saved. Try again.");
   });
-  if (total && file.size !== total) throw new Error("The backup broke off. Nothing was saved; try again.");
+  if (total && file.size !== total) throw new Error("The download was interrupted. Nothing was saved. Try again.");
   save(file, name);
   told(`${name}, ${bytes(file.size)}`);
-  toast("Backup saved");
+  toast("Backup saved.");
 }
 
 /** @param {Blob} blob @param {string} name */

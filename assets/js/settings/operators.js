@@ -17,15 +17,15 @@ import { toast } from "../ui/toast.js";
 const TYPES = [
   {
     value: "WORKSPACE_MANAGE_ALL", label: "Manage everything", of: "everything",
-    text: "Endpoints, groups, keys, webhooks, operators, backups. For administrators and Terraform.",
+    text: "Endpoints, groups, keys, webhooks, operators, backups. For administrators.",
   },
   {
     value: "WORKSPACE_MANAGE_API_KEYS", label: "Manage customers' keys", of: "customers' keys",
-    text: "Reads groups; mints, registers and revokes keys. For a help desk or a sign-up page.",
+    text: "Reads groups, and mints, registers and revokes keys. For a help desk or a sign-up page.",
   },
   {
     value: "WORKSPACE_EXPORT_METRICS", label: "Read metrics", of: "metrics, read only",
-    text: "Usage, events, status, Prometheus. For billing and monitoring; it changes nothing.",
+    text: "Usage, events and status. For billing and monitoring. It can change nothing.",
   },
 ];
 
@@ -56,7 +56,7 @@ function keysTable(keys, changed) {
         cell: ({ name, prefix }) => [h("bdi", { class: "anywhere" }, name || prefix), " ", prefix === own && badge("accent", "you"),
           h("div", { class: "hint mono" }, prefix === "env" ? "from the environment" : prefix)],
       },
-      { label: "May do", cell: ({ type }) => h("span", { title: type }, TYPES.find(({ value }) => value === type)?.of ?? type) },
+      { label: "Permission", cell: ({ type }) => h("span", { title: type }, TYPES.find(({ value }) => value === type)?.of ?? type) },
       {
         label: "Created", kind: "wide-only",
         cell: ({ created_at, prefix }) =>
@@ -81,8 +81,8 @@ async function createKey() {
   const made = await dialog({
     heading: "New operator key",
     content: (/** @type {(made?: {key: string, name: string}) => void} */ close) => {
-      const name = textInput({ name: "name", maxlength: 255, placeholder: "Terraform" });
-      const options = { legend: "What may it do?", name: "type", value: "WORKSPACE_MANAGE_ALL", options: TYPES };
+      const name = textInput({ name: "name", maxlength: 255, placeholder: "Billing system" });
+      const options = { legend: "Permission", name: "type", value: "WORKSPACE_MANAGE_ALL", options: TYPES };
       const type = choice(options);
       return form({
         submit: "Create key", cancel: () => close(),
@@ -94,13 +94,13 @@ async function createKey() {
           });
           close({ key: api_key, name: name.value.trim() });
         },
-      }, field({ label: "Name", name: "name", input: name, optional: true, hint: "The owner of the key, as shown in the audit log." }), type);
+      }, field({ label: "Name", name: "name", input: name, optional: true, hint: "The person or system that uses the key. The audit log shows this name." }), type);
     },
   });
   if (!made) return false;
   await showSecret({
     heading: "Operator key created",
-    text: "The key is shown only once. Use it to sign in here, and in Authorization: Bearer.",
+    text: "The key is shown only once. Use it to sign in here, or send it to the admin API as Authorization: Bearer.",
     label: "Operator key",
     secret: made.key,
   });
@@ -114,11 +114,11 @@ async function deleteKey(key, changed) {
   const done = await confirmDanger({
     heading: `Delete ${name}?`,
     text: h("p", null, isOwn && h("strong", null, "This is the key that you are signed in with: you will be signed out. "),
-      "Its users are refused from their next request. It cannot be restored."),
+      "Requests with this key are refused from now on. It cannot be restored."),
     action: "Delete key",
     run: () => api.operators.delete(key.prefix),
   });
   if (!done) return;
-  toast("Operator key deleted");
+  toast("Operator key deleted.");
   await changed();
 }

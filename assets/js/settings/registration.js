@@ -24,8 +24,8 @@ export async function registrationPart() {
   await draw();
   return section({
     heading: "Registration of customers' keys",
-    lead: ["Customers who have keys of another gateway can keep them: your own systems register each one, ",
-      "signed with a private key that stays with you. This is the public key."],
+    lead: ["Customers can keep their keys from another gateway. Your own systems register each key here, ",
+      "signed with a private key that only you have. Tollgate verifies the signature with this public key."],
   }, place);
 }
 
@@ -43,7 +43,7 @@ const present = (key, changed) => h("div", { class: "card row" },
         run: () => api.signingKey.delete(),
       });
       if (!done) return;
-      toast("Public key deleted");
+      toast("Public key deleted.");
       await changed();
     },
   }));
@@ -59,11 +59,11 @@ function keyForm(present, changed) {
     submit: present ? "Replace public key" : "Save public key",
     send: async () => {
       await api.signingKey.put(input.value.trim());
-      toast("Public key saved");
+      toast("Public key saved.");
       await changed();
     },
   }, field({
-    label: present ? "Another public key" : "Public key", name: "public_key", input,
-    hint: present ? "Signatures by the previous key are then refused." : "The 32 bytes of an Ed25519 public key, in base64.",
+    label: present ? "New public key" : "Public key", name: "public_key", input,
+    hint: present ? "Registrations signed with the previous key are then refused." : "The 32 bytes of an Ed25519 public key, in base64.",
   }));
 }

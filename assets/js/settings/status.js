@@ -18,9 +18,9 @@ const PARTS = [
     ["Version", ({ version }) => version],
     ["Started", ({ started_at }) => when(started_at)],
     ["Up for", ({ uptime_s }) => seconds(uptime_s)],
-    ["At the last stop", lastStop],
+    ["Last stop", lastStop],
   ]],
-  ["Requests since the start", [
+  ["Requests since startup", [
     ["Running now", ({ requests }) => int(requests.running)],
     ["Admitted", ({ requests }) => int(requests.admitted)],
     ["Refused by limits", ({ requests }) => int(requests.refused)],
@@ -35,7 +35,7 @@ const PARTS = [
     ["Size", ({ journal }) => `${bytes(journal.bytes)} in ${plural(journal.segments, "file")}`],
     ["Records", ({ journal }) => int(journal.last_sequence)],
     ["Oldest", ({ journal }) => when(journal.first_at, "none yet")],
-    ["Time to disk", ({ journal }) => `${milli(journal.sync_p50_us)} (half), ${milli(journal.sync_p99_us)} (99 %)`],
+    ["Time to disk", ({ journal }) => `median ${milli(journal.sync_p50_us)}, 99th percentile ${milli(journal.sync_p99_us)}`],
     ["Not yet on disk", ({ journal }) => bytes(journal.pending_bytes)],
     ["Damage", ({ journal }) => journal.damage.length
       ? h("ul", { class: "plain-list" }, journal.damage.map((gap) => h("li", null, gap.detail)))
@@ -43,12 +43,12 @@ const PARTS = [
     ["Last error", ({ journal }) => journal.last_error ? state("bad", journal.last_error) : "none"],
   ]],
   ["Store and disk", [
-    ["In memory up to record", ({ store }) => store.applied_sequence === null ? "not known" : int(store.applied_sequence)],
+    ["Applied up to record", ({ store }) => store.applied_sequence === null ? "unknown" : int(store.applied_sequence)],
     ["Snapshots", ({ store }) => `${store.snapshots.length}, ${bytes(store.bytes)}`],
-    ["Sums of usage", ({ store }) => `${plural(store.rollup_days, "day")}, ${bytes(store.rollup_bytes)}`],
+    ["Usage totals", ({ store }) => `${plural(store.rollup_days, "day")}, ${bytes(store.rollup_bytes)}`],
     ["Disk", ({ disk }) => disk
       ? `${bytes(disk.free_bytes)} free of ${bytes(disk.total_bytes)} (${percent(disk.free_bytes, disk.total_bytes)})`
-      : "not known"],
+      : "unknown"],
   ]],
 ];
 
@@ -57,9 +57,9 @@ const milli = (micros) => `${(micros / 1000).toFixed(micros < 10_000 ? 2 : 0)} m
 
 /** @param {T.Status} status */
 function lastStop({ in_flight_at_last_stop: { known, count, requests } }) {
-  if (!known) return "not known whether requests were running";
-  if (!count) return "no request was running";
-  return h("details", null, h("summary", null, `${plural(count, "request")} was cut off and not billed`),
+  if (!known) return "unknown whether requests were running";
+  if (!count) return "no requests were running";
+  return h("details", null, h("summary", null, `${plural(count, "request was", "requests were")} cut off and not billed`),
     h("ul", { class: "plain-list" }, requests.map((one) =>
       h("li", null, h("code", null, one.request_id), ` ${one.model_slug ?? ""} at ${utc(one.admitted_at)}`))));
 }
@@ -71,7 +71,7 @@ export async function statusPart(signal) {
     ({ heading, rows: rows.map(([name, of]) => ({ name, of, cell: h("div") })) }));
   const notices = h("div", { class: "stack" });
   const upstreams = part("Model servers", upstreamColumns, "There are no endpoints yet.");
-  const refused = part("Refused keys", refusedColumns, "No wrong key was used since the start.");
+  const refused = part("Refused keys", refusedColumns, "No wrong keys were used since startup.");
 
   let toldNotices = "";
   const show = (/** @type {T.Status} */ status) => {
@@ -125,8 +125,8 @@ function part(heading, columns, none) {
 }
 
 const STATES = /** @type {const} */ ({
-  ok: ["ok", "Answers"],
-  failing: ["bad", "Fails"],
+  ok: ["ok", "Working"],
+  failing: ["bad", "Failing"],
   unused: ["plain", "Not called yet"],
 });
 

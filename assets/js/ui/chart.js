@@ -27,7 +27,7 @@ export function chart(first) {
   const tip = h("div", { class: "chart-tip", hidden: true });
   const plot = h("div", { class: "chart-plot", style: { "--chart-height": `${(first.height ?? 176) / 16}rem` } }, drawing, tip);
   const legend = h("ul", { class: "chart-legend" });
-  const figures = h("details", null, h("summary", null, "Figures"));
+  const figures = h("details", null, h("summary", null, "Data table"));
   const element = h("figure", { class: "chart" }, plot, legend, figures);
   let at = -1;
 
@@ -66,7 +66,7 @@ export function chart(first) {
       series.some((one) => one.values[index])).reverse();
     figures.querySelector(".table-frame")?.remove();
     figures.append(table({
-      caption: `${label}, figures`,
+      caption: `${label}, data table`,
       columns: [
         { label: "Time (UTC)", cell: (row) => timeText(options, row.time), kind: "nowrap" },
         ...series.map((one) => ({
@@ -212,7 +212,7 @@ function cursor(scale, height, at) {
 }
 
 /** @param {ChartOptions} options @param {number | null | undefined} of */
-const value = (options, of) => (of === null || of === undefined ? "not known" : (options.format ?? int)(of));
+const value = (options, of) => (of === null || of === undefined ? "unknown" : (options.format ?? int)(of));
 
 /** @param {ChartOptions} options @param {number} time */
 const timeText = (options, time) => options.timeLabel?.(time) ??
@@ -231,5 +231,5 @@ function summary(options) {
     const most = known.reduce((all, of) => Math.max(all, of), 0);
     return `${one.name} at most ${value(options, most)}`;
   });
-  return `${options.label}: ${sums.join(", ")}. Arrow keys read the figures.`;
+  return `${options.label}: ${sums.join(", ")}. Use the arrow keys to read the values.`;
 }

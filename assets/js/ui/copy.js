@@ -15,7 +15,7 @@ export async function copy(text, what = "Copied") {
     area.select();
     const done = document.execCommand("copy");
     area.remove();
-    if (!done) return toast("The browser did not let this page copy it. Select it and copy it yourself.", { tone: "bad" });
+    if (!done) return toast("The browser blocked copying. Select the text and copy it.", { tone: "bad" });
   }
   toast(what);
 }

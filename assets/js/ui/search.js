@@ -38,11 +38,11 @@ export function openSearch() {
       const listId = freshId("found");
       const input = textInput({
         role: "combobox", "aria-expanded": "true", "aria-controls": listId, "aria-autocomplete": "list",
-        "aria-label": "Search groups, endpoints and keys", placeholder: "A group, an id, a model or a key", autofocus: true,
+        "aria-label": "Search groups, endpoints and keys", placeholder: "Name, id, model or key", autofocus: true,
         maxlength: 256, autocomplete: "off", spellcheck: "false",
       });
-      const list = h("ul", { id: listId, class: "found", role: "listbox", "aria-label": "Found" });
-      const told = h("p", { class: "hint", role: "status" }, "You can paste a customer's key: only its prefix is used.");
+      const list = h("ul", { id: listId, class: "found", role: "listbox", "aria-label": "Results" });
+      const told = h("p", { class: "hint", role: "status" }, "You can paste a customer's key: only its prefix is sent.");
       let at = 0;
       const options = () => /** @type {HTMLElement[]} */ ([...list.querySelectorAll("[role=option]")]);
       const mark = (/** @type {number} */ to) => {
@@ -76,7 +76,7 @@ export function openSearch() {
         fill(list, shown.map((found) => h("li", {
           id: freshId("option"), role: "option", "aria-selected": "false", onclick: () => open(found),
         }, icon(SIGNS[found.kind]), h("span", { class: "found-title" }, found.title), h("span", { class: "hint" }, detail(found)))));
-        fill(told, !text ? "" : shown.length === 0 ? "Nothing has this in its name, id or prefix." : more ? "There are more results: keep typing." : "");
+        fill(told, !text ? "" : shown.length === 0 ? "No group, endpoint or key matches." : more ? "There are more results. Type more to narrow the search." : "");
         shown.forEach((found, index) => {
           const option = options()[index];
           if (option) targets.set(option, found);

@@ -35,7 +35,7 @@ export function sumsList(total) {
   const sums = [
     ["Tokens", int(tokensOf(total)), ""],
     ["Input", int(total.input_tokens), ""],
-    ["cached input", int(total.cached_input_tokens), percent(total.cached_input_tokens, total.input_tokens)],
+    ["Cached input", int(total.cached_input_tokens), percent(total.cached_input_tokens, total.input_tokens)],
     ["Output", int(total.output_tokens), ""],
     ["Requests", int(total.requests), ""],
     ["Cost", moneys(total.cost), ""],

@@ -22,13 +22,13 @@ const PAGE = 20;
  */
 export async function deadLetters(webhook, changed) {
   const list = h("ul", { class: "letters" });
-  const none = h("p", { class: "faint" }, "None: nothing was given up.");
+  const none = h("p", { class: "faint" }, "No dead letters.");
   const more = button({ label: "Show more", press: () => { limit = Math.min(1000, limit + 100); return load(); } });
   const all = button({
     label: "Redeliver all", small: true, icon: "refresh",
     press: async () => {
       if (!(await redeliverAll(latest, latest.delivery.dead_letters))) return;
-      toast("The dead letters are being redelivered");
+      toast("The dead letters are being redelivered.");
       told = "";
       await changed();
     },
@@ -58,7 +58,7 @@ export async function deadLetters(webhook, changed) {
       }
       const made = letterItem(letter, async () => {
         await api.webhooks.redeliver(webhook.id, [letter.id]);
-        toast("The dead letter is being redelivered");
+        toast("The dead letter is being redelivered.");
         told = "";
         await changed();
       });

@@ -24,7 +24,7 @@ function fieldsFor(webhook) {
       field({
         label: "URL", name: "url", input: url,
         hint: ["It receives a POST with up to 100 events, and must answer 2xx within ten seconds. ",
-          "http is fine within your own network."],
+          "Use http only within your own network."],
       }),
       field({ label: "Description", name: "description", input: description, optional: true }),
     ],
@@ -62,7 +62,7 @@ export async function editWebhook(webhook) {
       }, elements);
     },
   });
-  if (done) toast("Webhook saved");
+  if (done) toast("Webhook saved.");
   return done === true;
 }
 
@@ -106,7 +106,7 @@ export async function deleteWebhook(webhook) {
     run: () => api.webhooks.delete(webhook.id),
   });
   if (!done) return;
-  toast("Webhook deleted");
+  toast("Webhook deleted.");
   go("/webhooks");
 }
 
@@ -120,8 +120,8 @@ export async function redeliverAll(webhook, count) {
         await api.webhooks.redeliver(webhook.id, undefined);
         close(true);
       },
-    }, h("p", null, `Each of the ${count} is sent once more. Events that the receiver already has are sent again; `,
-      "it can recognize them by their idempotencyKey.")),
+    }, h("p", null, `All ${count} are sent again. The receiver may already have some of their events; `,
+      "it can recognize these by their idempotencyKey.")),
   });
   return done === true;
 }

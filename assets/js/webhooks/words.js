@@ -19,12 +19,12 @@ export function hostOf(url) {
 /** @param {T.DeliveryStatus} delivery @returns {{tone: Tone, word: string}} */
 export function stateOf({ state, deliveries, dead_letters }) {
   switch (state) {
-    case "retrying": return { tone: "warn", word: "Tries again" };
-    case "failing": return { tone: "bad", word: "Fails" };
+    case "retrying": return { tone: "warn", word: "Retrying" };
+    case "failing": return { tone: "bad", word: "Failing" };
     case "disabled": return { tone: "plain", word: "Disabled" };
     default:
-      if (dead_letters > 0) return { tone: "warn", word: "Delivers, with dead letters" };
-      return deliveries > 0 ? { tone: "ok", word: "Delivers" } : { tone: "plain", word: "Nothing sent yet" };
+      if (dead_letters > 0) return { tone: "warn", word: "Delivering, with dead letters" };
+      return deliveries > 0 ? { tone: "ok", word: "Delivering" } : { tone: "plain", word: "Nothing sent yet" };
   }
 }
 
@@ -41,24 +41,24 @@ export function sentenceOf(delivery) {
     ` ${plural(dead_letters, "delivery was", "deliveries were")} given up; redeliver below when the receiver works again.`;
   switch (state) {
     case "disabled":
-      return ["It is disabled. Its events wait as long as events are kept, and are sent when it is enabled.", letters];
+      return ["This webhook is disabled. Its events are kept as long as all events, and are sent when it is enabled.", letters];
     case "retrying":
       return ["A delivery failed and is being retried: ", last_error?.message ?? "", ".", waiting, letters];
     case "failing":
       return ["The receiver does not accept deliveries: ", last_error?.message ?? "",
-        ". The next delivery is retried every 30 seconds; meanwhile events are kept.", waiting, letters];
+        ". The next delivery is retried every 30 seconds. Until then, events are kept.", waiting, letters];
     default:
       if (deliveries === 0) {
-        return ["Nothing was sent since the gateway started. Test it, or wait for the first billed request.", letters];
+        return ["Nothing has been sent since the gateway started. Send a test, or wait for the first billed request.", letters];
       }
-      return ["Deliveries arrive. The last one succeeded ", when(last_success_at), ".", waiting, letters];
+      return ["Deliveries are succeeding. The last one was ", when(last_success_at), ".", waiting, letters];
   }
 }
 
 /** Sample code that verifies a delivery's signature. It does not contain the secret. */
 export const VERIFY = `import { createHmac, timingSafeEqual } from "node:crypto";
 
-// body: the request's bytes as they came; signature: its X-Tollgate-Signature
+// body: the raw bytes of the request; signature: its X-Tollgate-Signature header
 export function verify(body, signature, secret) {
   const expected = Buffer.from("v1=" + createHmac("sha256", secret).update(body).digest("hex"));
   return signature.split(",").some((part) => {
