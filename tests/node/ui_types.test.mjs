@@ -1,4 +1,4 @@
-// The types that the UI is checked against say what the admin API says: every call is in `/v1/spec`, with what it answers.
+// Compares the UI's types with `/v1/spec`: every call must be in it, with an answer of the declared type.
 
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
@@ -10,7 +10,7 @@ import { Comparison, Declared } from "./support/ui_types.mjs";
 
 const ASSETS = resolve(import.meta.dirname, "../../assets/js");
 const TYPES = resolve(ASSETS, "api_types.js");
-// The data of a server-sent event, and types of the UI's own.
+// The type of a server-sent event's data, and the types that only the UI has.
 const [LIVE, OWN] = ["LiveEvent", ["Api"]];
 
 let calls, source, specification;
@@ -22,7 +22,7 @@ before(async () => {
   calls = await callsOf((await import(pathToFileURL(resolve(ASSETS, "api.js")))).api);
 });
 
-// Each function of the UI's client by its place, with the request that it sends.
+// The functions of the UI's client by path, with the request that each sends.
 async function callsOf(client) {
   const real = globalThis.fetch;
   after(() => (globalThis.fetch = real));
@@ -45,10 +45,10 @@ async function callsOf(client) {
   return sent;
 }
 
-// The schema of a request's answer, if the request exists; null if it is no JSON.
+// The schema of a request's answer; undefined if the request does not exist, null if the answer is not JSON.
 function answerOf({ method, path }) {
   const fits = (template) => new RegExp(`^${template.replaceAll(/\{[^}]+\}/g, "[^/]+")}$`).test(path);
-  // A fixed part of a path goes before a value.
+  // A path with a fixed part takes precedence over one with a parameter.
   const [template] = Object.keys(specification.paths).filter(fits).sort((a, b) => a.split("{").length - b.split("{").length);
   const operation = specification.paths[template]?.[method.toLowerCase()];
   return operation && (operation.responses["200"].content["application/json"]?.schema ?? null);
@@ -60,7 +60,7 @@ function problemsOf(source) {
   const promises = declared.promisesOf(declared.type("Api"));
   for (const [path, type] of promises) {
     const schema = answerOf(calls.get(path.join(".")));
-    if (schema === undefined) comparison.problems.push(`api.${path.join(".")} calls nothing that there is`);
+    if (schema === undefined) comparison.problems.push(`api.${path.join(".")} calls a path that does not exist`);
     else if (schema) comparison.compare(type, schema, path.join("."));
   }
   const live = specification.paths["/v1/gateway/live"].get.responses["200"].content["text/event-stream"].schema;
@@ -68,16 +68,16 @@ function problemsOf(source) {
   const parts = declared.partsOf([...OWN, LIVE]);
   const unused = [...declared.symbols.keys()].filter((name) => !parts.has(name));
   return [
-    ...declared.errors, ...comparison.problems, ...comparison.unknownWords().map((word) => `${word} is no word of the API`),
-    ...unused.map((name) => `${name} is the type of nothing that the API answers`),
+    ...declared.errors, ...comparison.problems, ...comparison.unknownWords().map((word) => `${word} is not a value in the API`),
+    ...unused.map((name) => `${name} is not the type of any answer`),
   ];
 }
 
-test("every type and member of the UI is in the specification, with a fitting kind", () => {
+test("every type and member of the UI is in the specification, with a matching type", () => {
   assert.deepEqual(problemsOf(source), []);
 });
 
-test("what is renamed, missing or of another kind is found", () => {
+test("a renamed, missing or differently typed member is found", () => {
   for (const [from, to, problem] of [
     ["retry_after_s: number", "retry_after: number", "groups.limits.retry_after does not exist"],
     ["{detail: string}} Gap", "{detail: string, first_at: string}} Gap", "status.journal.damage[].first_at does not exist"],
@@ -87,12 +87,12 @@ test("what is renamed, missing or of another kind is found", () => {
     ["usage: Record<string, LimitUsage[]>", "usage: LimitUsage[]", "groups.usage.usage is of type object"],
     ["cost: Record<string, string>", "cost: Record<string, number>", "usageReport.items[].cost{} is of type string"],
     ["kind: \"rate\" | \"usage\"", "kind: \"rate\"", "groups.limits.limits[].kind may be usage"],
-    ["\"TOKEN\" | \"REQUEST\"", "\"TOKEN\" | \"REQUEST\" | \"WORD\"", "WORD is no word of the API"],
+    ["\"TOKEN\" | \"REQUEST\"", "\"TOKEN\" | \"REQUEST\" | \"WORD\"", "WORD is not a value in the API"],
     ["ttftMs: number | null", "ttftMs: number", "events.items[].ttftMs may be null"],
     ["uptime_s: number", "uptime_s: number | null", "status.uptime_s is never null"],
     ["secret: string}} WebhookWithSecret", "secret?: string}} WebhookWithSecret", "webhooks.create.secret is never left out"],
     ["day?: string", "day: string", "usageReport.items[].day may be left out"],
-    ["LiveEvent */", "LiveEvent */ /** @typedef {{a: 1}} Old */", "Old is the type of nothing that the API answers"],
+    ["LiveEvent */", "LiveEvent */ /** @typedef {{a: 1}} Old */", "Old is not the type of any answer"],
     ["now: Sums", "now: Sum", "Cannot find name 'Sum'. Did you mean 'Sums'?"],
   ]) {
     assert.ok(source.includes(from), from);
@@ -104,6 +104,6 @@ test("what is renamed, missing or of another kind is found", () => {
 test("a call that the API does not have is found", () => {
   const known = calls.get("audit");
   calls.set("audit", { ...known, path: "/v1/audit_log" });
-  assert.deepEqual(problemsOf(source).slice(0, 1), ["api.audit calls nothing that there is"]);
+  assert.deepEqual(problemsOf(source).slice(0, 1), ["api.audit calls a path that does not exist"]);
   calls.set("audit", known);
 });

@@ -1,4 +1,4 @@
-// The audit log: who changed what, and what it was before.
+// The audit log: each change, who made it, and the values before and after it.
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
@@ -39,7 +39,7 @@ async function openWith(tab, path) {
   await tab.ready(path.split("?")[0]);
 }
 
-test("a change opens into what was before and what is after, and leads to the thing", async (t) => {
+test("an entry shows the values before and after the change, and links to the changed object", async (t) => {
   const tab = await browser.tab(t, gateway);
   await openWith(tab, "/audit?event_type=group.updated");
   await tab.main.getByRole("button", { name: "Show more" }).click();
@@ -50,12 +50,12 @@ test("a change opens into what was before and what is after, and leads to the th
     ["models › a/chat › usage limits › tokens per day", "1,000", "2,500"],
   ]);
   await first.getByText("TOLLGATE_ADMIN_KEY").first().waitFor();
-  await assertAccessible(tab, "an opened change");
+  await assertAccessible(tab, "an open entry");
   await first.getByRole("link", { name: "Open" }).click();
   await tab.ready(`/groups/${group.id}`);
 });
 
-test("what is gone is shown as it was, without a link to it", async (t) => {
+test("a deleted object is shown as it was, without a link", async (t) => {
   const tab = await browser.tab(t, gateway);
   await openWith(tab, "/audit?event_type=group.deleted");
   assert.equal(await entries(tab).count(), 1);
@@ -64,12 +64,12 @@ test("what is gone is shown as it was, without a link to it", async (t) => {
   assert.equal(await entries(tab).getByRole("link").count(), 0);
 });
 
-test("filters are in the address, last over a reload, and Back takes the last one away", async (t) => {
+test("filters are in the address, survive a reload, and Back removes the last one", async (t) => {
   const tab = await browser.tab(t, gateway);
   const { page } = tab;
   await tab.open("/audit");
   const kinds = await tab.main.getByLabel("Change").locator("option").count();
-  assert.equal(kinds, 23, "every kind of change and all of them");
+  assert.equal(kinds, 23, "every event type, and All changes");
   await tab.main.getByLabel("Change").selectOption("endpoint.created");
   await page.waitForFunction(() => document.querySelectorAll("ul.audit > li").length === 1);
   await tab.main.getByLabel("Time", { exact: true }).selectOption("yesterday");
@@ -83,7 +83,7 @@ test("filters are in the address, last over a reload, and Back takes the last on
   assert.match(page.url(), /event_type=endpoint.created$/);
 });
 
-test("every kind that the API knows can be chosen, and no other", async (t) => {
+test("the API accepts every event type that the filter offers", async (t) => {
   const tab = await browser.tab(t, gateway);
   await tab.open("/audit");
   const values = await tab.main.getByLabel("Change").locator("option").evaluateAll((all) => all.map((one) => one.value).filter(Boolean));

@@ -1,4 +1,4 @@
-// What the pages on usage, events and changes compute, without a browser.
+// Pure functions of the usage, events and audit pages, without a browser.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -13,7 +13,7 @@ const { ulidTime } = await load("js/events/ulid.js");
 const NOW = Date.parse("2026-03-01T10:30:00Z");
 const range = (address, otherwise = "7d") => timesOf(rangeOf(new URLSearchParams(address), otherwise, NOW));
 
-test("ranges begin and end at midnight UTC, months on their first", () => {
+test("ranges begin and end at midnight UTC, and months begin on their first day", () => {
   assert.deepEqual(range(""), { start_time: "2026-02-23T00:00:00.000Z", end_time: undefined });
   assert.deepEqual(range("range=today"), { start_time: "2026-03-01T00:00:00.000Z", end_time: undefined });
   assert.deepEqual(range("range=yesterday"), { start_time: "2026-02-28T00:00:00.000Z", end_time: "2026-03-01T00:00:00.000Z" });
@@ -21,14 +21,14 @@ test("ranges begin and end at midnight UTC, months on their first", () => {
   assert.deepEqual(range("", "all"), { start_time: undefined, end_time: undefined });
 });
 
-test("a date that is an end includes its day, a minute does not; nonsense is the usual range", () => {
+test("an end date includes its day, an end time does not, and an invalid range is the default one", () => {
   assert.deepEqual(range("from=2026-01-01&to=2026-01-31"), { start_time: "2026-01-01T00:00:00.000Z", end_time: "2026-02-01T00:00:00.000Z" });
   assert.equal(moment("2026-01-01T10:00", true), Date.parse("2026-01-01T10:00:00Z"));
   assert.deepEqual(range("range=never&from=x"), range(""));
   assert.deepEqual(range("from=2026-02-02&to=2026-01-01").end_time, "2026-02-02T00:00:00.000Z");
 });
 
-test("up to three days are shown by the hour, and no bucket lies in the future", () => {
+test("up to three days have one bucket per hour, and no bucket is in the future", () => {
   const today = rangeOf(new URLSearchParams("range=today"), "7d", NOW);
   assert.equal(stepOf(today, NOW), "hour");
   assert.equal(bucketsOf(today, "hour", NOW).length, 11);
@@ -37,7 +37,7 @@ test("up to three days are shown by the hour, and no bucket lies in the future",
   assert.deepEqual(bucketsOf(week, "day", NOW).map((at) => new Date(at).getUTCDate()), [23, 24, 25, 26, 27, 28, 1]);
 });
 
-test("lists of an address keep commas and percent signs of their values", () => {
+test("lists in an address keep the commas and percent signs of their values", () => {
   for (const values of [["a"], ["a", "b/c"], ["a,b", "50%", "%2C", "x,%25"]]) {
     assert.deepEqual(listOf(new URLSearchParams({ x: written(values) }), "x"), values);
   }
@@ -45,12 +45,12 @@ test("lists of an address keep commas and percent signs of their values", () => 
   assert.equal(written([]), null);
 });
 
-test("a ULID tells its time, and nothing else does", () => {
+test("a ULID has a time, and other text has none", () => {
   assert.equal(ulidTime("01ARZ3NDEKTSV4RRFFQ69G5FAV"), 1469922850259);
   for (const bad of ["", "01ARZ3NDEKTSV4RRFFQ69G5FA", "81ARZ3NDEKTSV4RRFFQ69G5FAV", "01ARZ3NDEKTSV4RRFFQ69G5FAU"]) assert.equal(ulidTime(bad), null);
 });
 
-test("the largest have a series each, and what is left of the sums is the others", () => {
+test("each of the largest items has a series, and the rest of the sums is the series Others", () => {
   const item = (group, hour, input) => ({
     group_id: group, external_entity_id: group, hour: `2026-03-01T0${hour}:00:00Z`, requests: 1, input_tokens: input, output_tokens: 0, cost: {},
   });
@@ -61,10 +61,10 @@ test("the largest have a series each, and what is left of the sums is the others
     { name: "a", values: [7, 10] }, { name: "Others", values: [3, 0] },
   ]);
   const alone = seriesOf({ ...given, rows: [item("a", 0, 10), item("a", 1, 10)], sums });
-  assert.deepEqual(alone.map(({ name }) => name), ["a"], "without others there is no such series");
+  assert.deepEqual(alone.map(({ name }) => name), ["a"], "without a rest there is no series Others");
 });
 
-test("costs of binary fractions leave no others that are not there", () => {
+test("rounding errors of costs do not create a series Others", () => {
   const item = (amount) => ({ group_id: "a", external_entity_id: "a", day: "2026-03-01", cost: { EUR: amount } });
   const sums = [{ day: "2026-03-01", cost: { EUR: "0.3" } }];
   const made = seriesOf({
@@ -94,7 +94,7 @@ test("a change is a list of the fields that changed, in words", () => {
   ]);
 });
 
-test("a model that went is one line for itself and one for each limit, and the ones after it did not change", () => {
+test("a removed model is listed by its limits, or by itself if it has none, and later models are unchanged", () => {
   const after = { ...GROUP, models: GROUP.models.slice(1) };
   assert.deepEqual(changesOf(GROUP, after), [
     { field: "models › a/chat › usage limits › tokens per day", before: "1,000", after: null },
@@ -102,20 +102,20 @@ test("a model that went is one line for itself and one for each limit, and the o
   assert.deepEqual(changesOf(GROUP, { ...GROUP, models: GROUP.models.slice(0, 1) }), [{ field: "models › a/embed", before: "yes", after: null }]);
 });
 
-test("what was made is listed whole, what was ended too, and what did not change not at all", () => {
+test("a created or deleted object is listed in full, and an unchanged one has no fields", () => {
   assert.ok(changesOf(null, GROUP).every(({ before }) => before === null));
   assert.ok(changesOf(GROUP, null).every(({ after }) => after === null));
   assert.deepEqual(changesOf(GROUP, structuredClone(GROUP)), []);
   assert.deepEqual(changesOf({ id: "1", updated_at: "a" }, { id: "1", updated_at: "b" }), []);
 });
 
-test("targets of an endpoint are compared by their place", () => {
+test("targets of an endpoint are compared by position", () => {
   const one = { targets: [{ provider: "DEMO" }, { provider: "OPENAI", secret_id: "s" }] };
   assert.deepEqual(changesOf(one, { targets: [{ provider: "DEMO" }, { provider: "ANTHROPIC", secret_id: "s" }] }), [
     { field: "targets › 2. › provider", before: "OPENAI", after: "ANTHROPIC" },
   ]);
 });
 
-test("a name with the signs of a path is one name", () => {
+test("a name that contains the path separator is one name", () => {
   assert.deepEqual(changesOf({ name: "a › b" }, { name: "<img src=x>" }), [{ field: "name", before: "a › b", after: "<img src=x>" }]);
 });

@@ -1,4 +1,4 @@
-// Endpoints: from a preset to a saved one, the check's four lines, the order of targets, the end of one.
+// Endpoints: creation from a preset, the four checks, the order of targets, deletion.
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
@@ -8,8 +8,8 @@ import { Browser } from "./support/browser.mjs";
 import { tabTo } from "./support/keyboard.mjs";
 import { Upstream } from "./support/upstream.mjs";
 
-// Nothing ever listens there.
-const NOBODY = "http://127.0.0.1:1";
+// Nothing listens on this port.
+const DEAD_URL = "http://127.0.0.1:1";
 
 let browser, gateway, upstream;
 before(async () => {
@@ -28,13 +28,13 @@ const freshSlug = () => `test/model-${++unique}`;
 const create = (targets, more = {}) => gateway.admin("POST", "/v1/gateway/endpoints", { slug: freshSlug(), targets, ...more });
 const stored = (id) => gateway.admin("GET", `/v1/gateway/endpoints/${id}`);
 const target = (page, number) => page.getByRole("group", { name: `Target ${number - 1}`, exact: true });
-const told = (page, text) => page.getByRole("status").filter({ hasText: text }).first().waitFor();
+const announced = (page, text) => page.getByRole("status").filter({ hasText: text }).first().waitFor();
 const line = (place, words) => place.getByRole("listitem").filter({ hasText: words });
 const group = (slug) => gateway.admin("POST", "/v1/gateway/groups", {
   metadata: { external_entity_id: `carries-${slug}`, name: `Carries ${slug}` }, models: [{ slug }], hierarchy: {},
 });
 
-test("a preset, a check and a click make an endpoint that customers can call", async (t) => {
+test("an endpoint is created from a preset, after a check", async (t) => {
   const tab = await browser.tab(t, gateway);
   const { page } = tab;
   const slug = freshSlug();
@@ -51,7 +51,7 @@ test("a preset, a check and a click make an endpoint that customers can call", a
   }
   await assertAccessible(tab, "a checked endpoint");
   await page.getByRole("button", { name: "Create endpoint" }).click();
-  await told(page, slug);
+  await announced(page, slug);
   await page.getByRole("heading", { level: 1, name: slug }).waitFor();
   const { items } = await gateway.admin("GET", "/v1/gateway/endpoints?limit=1000");
   const made = items.find((endpoint) => endpoint.slug === slug);
@@ -61,13 +61,13 @@ test("a preset, a check and a click make an endpoint that customers can call", a
   await page.getByRole("row").filter({ hasText: slug }).getByText("not priced").waitFor();
 });
 
-test("what the check finds wrong is said at its target, and forbids nothing", async (t) => {
+test("a failed check is shown at its target and does not prevent saving", async (t) => {
   const tab = await browser.tab(t, gateway);
   const { page } = tab;
   const slug = freshSlug();
   await tab.open("/endpoints/new");
   await page.getByLabel("Slug").fill(slug);
-  await target(page, 1).getByLabel("Base URL").fill(NOBODY);
+  await target(page, 1).getByLabel("Base URL").fill(DEAD_URL);
   await page.getByRole("button", { name: "Add a target" }).click();
   await target(page, 2).getByLabel("Provider").selectOption("DEMO");
   await page.getByRole("button", { name: "Create endpoint" }).click();
@@ -76,7 +76,7 @@ test("what the check finds wrong is said at its target, and forbids nothing", as
   await line(target(page, 2), "Reachable: OK").waitFor();
   const anyway = page.getByRole("button", { name: "Save anyway" });
   await anyway.waitFor();
-  assert.ok(await anyway.evaluate((button) => button === document.activeElement), "the way on has the focus");
+  assert.ok(await anyway.evaluate((button) => button === document.activeElement), "Save anyway has the focus");
   await anyway.click();
   await page.getByRole("heading", { level: 1, name: slug }).waitFor();
 });
@@ -87,7 +87,7 @@ const FAILURES = [
   { name: "a server that fails", server: { status: 500 }, line: "Streams: failed" },
 ];
 for (const { name, set, server, line: words } of FAILURES) {
-  test(`the check tells ${name}`, async (t) => {
+  test(`the check reports ${name}`, async (t) => {
     const own = await Upstream.start();
     t.after(() => own.stop());
     Object.assign(own, server);
@@ -97,11 +97,11 @@ for (const { name, set, server, line: words } of FAILURES) {
     await tab.page.getByRole("button", { name: "Check", exact: true }).click();
     const found = line(target(tab.page, 1), words);
     await found.waitFor();
-    assert.ok((await found.innerText()).length > words.length + 10, "what to do stands there");
+    assert.ok((await found.innerText()).length > words.length + 10, "the line says what to do");
   });
 }
 
-test("the order is changed by the keyboard, and saved as it is seen", async (t) => {
+test("targets are reordered by keyboard and saved in the order shown", async (t) => {
   const endpoint = await create([upstream.target, { provider: "DEMO" }]);
   const tab = await browser.tab(t, gateway);
   const { page } = tab;
@@ -110,26 +110,26 @@ test("the order is changed by the keyboard, and saved as it is seen", async (t) 
   await page.keyboard.press("Enter");
   assert.equal(await target(page, 1).getByLabel("Provider").inputValue(), "DEMO");
   const down = target(page, 1).getByRole("button", { name: "Move down" });
-  assert.ok(await down.evaluate((button) => button === document.activeElement), "the focus went along");
+  assert.ok(await down.evaluate((button) => button === document.activeElement), "the focus moves with the target");
   await page.getByRole("button", { name: "Save", exact: true }).click();
-  await told(page, "Saved");
+  await announced(page, "Saved");
   const { targets } = await stored(endpoint.id);
   assert.deepEqual(targets.map(({ provider }) => provider), ["DEMO", "OPENAI_COMPATIBLE"]);
 });
 
-test("a target is removed, and its fields go with it", async (t) => {
-  const endpoint = await create([{ provider: "DEMO" }, { ...upstream.target, base_url: NOBODY }]);
+test("a target can be removed unless it is the last one", async (t) => {
+  const endpoint = await create([{ provider: "DEMO" }, { ...upstream.target, base_url: DEAD_URL }]);
   const tab = await browser.tab(t, gateway);
   const { page } = tab;
   await tab.open(`/endpoints/${endpoint.id}`);
   await target(page, 2).getByRole("button", { name: "Remove" }).click();
-  assert.ok(await target(page, 1).getByRole("button", { name: "Remove" }).isDisabled(), "one target must stay");
+  assert.ok(await target(page, 1).getByRole("button", { name: "Remove" }).isDisabled(), "the last target cannot be removed");
   await page.getByRole("button", { name: "Save", exact: true }).click();
-  await told(page, "Saved");
+  await announced(page, "Saved");
   assert.equal((await stored(endpoint.id)).targets.length, 1);
 });
 
-test("what the API says of a field stands at that field of that target", async (t) => {
+test("an API error about a target's field is shown at that field", async (t) => {
   const tab = await browser.tab(t, gateway, { statuses: [400] });
   const { page } = tab;
   await tab.open("/endpoints/new");
@@ -145,7 +145,7 @@ test("what the API says of a field stands at that field of that target", async (
   assert.equal(await target(page, 1).locator("[aria-invalid]").count(), 0);
 });
 
-test("a provider has the fields that it takes and no others", async (t) => {
+test("each provider shows the fields that it takes and no others", async (t) => {
   const tab = await browser.tab(t, gateway);
   const place = target(tab.page, 1);
   await tab.open("/endpoints/new");
@@ -166,21 +166,21 @@ test("a provider has the fields that it takes and no others", async (t) => {
   }
 });
 
-test("a secret is made in passing, and chosen", async (t) => {
+test("a secret that is created in the form is selected", async (t) => {
   const tab = await browser.tab(t, gateway);
   const { page } = tab;
   await tab.open("/endpoints/new");
   await target(page, 1).getByRole("button", { name: "New secret" }).click();
   const dialog = page.getByRole("dialog", { name: "New secret" });
-  await dialog.getByLabel("Name").fill("made-in-passing");
+  await dialog.getByLabel("Name").fill("made-in-the-form");
   await dialog.getByLabel("Value").fill("not-a-real-token-3");
   await page.keyboard.press("Enter");
   await dialog.waitFor({ state: "detached" });
   const secret = target(page, 1).getByLabel("Secret");
-  assert.equal(await secret.evaluate((select) => select.selectedOptions[0].text), "made-in-passing");
+  assert.equal(await secret.evaluate((select) => select.selectedOptions[0].text), "made-in-the-form");
 });
 
-test("a price is set, and taken away again", async (t) => {
+test("a price can be set and removed", async (t) => {
   const endpoint = await create([{ provider: "DEMO" }]);
   const tab = await browser.tab(t, gateway);
   const { page } = tab;
@@ -190,16 +190,16 @@ test("a price is set, and taken away again", async (t) => {
   }
   const save = page.getByRole("button", { name: "Save", exact: true });
   await save.click();
-  await told(page, "Saved");
+  await announced(page, "Saved");
   assert.deepEqual((await stored(endpoint.id)).pricing, { currency: "EUR", input: "1.5", output: "6", cached: "1.5" });
   await page.getByRole("button", { name: "Dismiss" }).click();
   await page.getByRole("button", { name: "Clear" }).click();
   await save.click();
-  await told(page, "Saved");
+  await announced(page, "Saved");
   assert.equal((await stored(endpoint.id)).pricing, null);
 });
 
-test("a new name warns of the customers who call the old one", async (t) => {
+test("changing the slug warns about customers who use the old one", async (t) => {
   const endpoint = await create([{ provider: "DEMO" }]);
   await group(endpoint.slug);
   const tab = await browser.tab(t, gateway);
@@ -214,8 +214,8 @@ test("a new name warns of the customers who call the old one", async (t) => {
   assert.equal((await stored(endpoint.id)).slug, slug);
 });
 
-test("what a target does is seen without a reload", async (t) => {
-  const { slug, key } = await gateway.customer(NOBODY);
+test("a target's failures are shown without a reload", async (t) => {
+  const { slug, key } = await gateway.customer(DEAD_URL);
   const { items } = await gateway.admin("GET", "/v1/gateway/endpoints?limit=1000");
   const tab = await browser.tab(t, gateway);
   await tab.open(`/endpoints/${items.find((endpoint) => endpoint.slug === slug).id}`);
@@ -231,7 +231,7 @@ test("what a target does is seen without a reload", async (t) => {
   await first.getByText(/refused/).waitFor();
 });
 
-test("deleting names the groups that carry it, and wants its slug", async (t) => {
+test("deletion lists the groups that use the endpoint and requires its slug to be typed", async (t) => {
   const endpoint = await create([{ provider: "DEMO" }]);
   const { metadata } = await group(endpoint.slug);
   const tab = await browser.tab(t, gateway);

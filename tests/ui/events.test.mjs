@@ -1,4 +1,4 @@
-// Events: the newest first, by filters of the address, one in full, as a file.
+// The events page: order, filters, a single event, the CSV file, following new events.
 
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
@@ -8,7 +8,7 @@ import { assertAccessible } from "./support/axe.mjs";
 import { Browser } from "./support/browser.mjs";
 import { chat } from "./support/seed.mjs";
 
-// More than the gateway reads at once for a file.
+// More events than the gateway reads at once for a CSV file.
 const MANY = 600;
 const HOSTILE = { note: "<img src=x onerror=alert(1)>", formula: "=1+1", wide: "w".repeat(400) };
 
@@ -46,7 +46,7 @@ const newest = async (query = {}) =>
   (await gateway.admin("GET", `/v1/gateway/events?${new URLSearchParams({ order: "desc", limit: "1000", ...query })}`)).items;
 const rowsOf = (tab) => tab.main.getByRole("region", { name: "Events" }).locator("tbody tr");
 const idsOf = (tab) => rowsOf(tab).locator("a[data-event]").evaluateAll((all) => all.map((one) => one.dataset.event));
-// A page with filters in its address.
+// Opens a page with filters in its address.
 async function openWith(tab, path) {
   await tab.page.goto("about:blank");
   await tab.page.goto(`${gateway.adminURL}/#${path}`);
@@ -55,7 +55,7 @@ async function openWith(tab, path) {
 const settled = (tab) => tab.main.locator('.results[aria-busy="false"]').waitFor();
 const queryOf = (tab) => Object.fromEntries(new URLSearchParams(new URL(tab.page.url()).hash.split("?")[1]));
 
-test("the newest are on top, and more come when asked for, each once", async (t) => {
+test("the newest events are on top, and Show more adds each older one once", async (t) => {
   const tab = await browser.tab(t, gateway);
   await tab.open("/events");
   const expected = (await newest()).map((event) => event.idempotencyKey);
@@ -67,7 +67,7 @@ test("the newest are on top, and more come when asked for, each once", async (t)
   assert.deepEqual(await idsOf(tab), expected.slice(0, 200));
 });
 
-test("filters are in the address, last over a reload, and Back takes the last one away", async (t) => {
+test("filters are in the address, survive a reload, and Back removes the last one", async (t) => {
   const tab = await browser.tab(t, gateway);
   const { page } = tab;
   await tab.open("/events");
@@ -88,7 +88,7 @@ test("filters are in the address, last over a reload, and Back takes the last on
   assert.deepEqual(queryOf(tab), { external_entity_ids: "two%2C with a comma" });
 });
 
-test("by key, by model and by time only what matches is shown", async (t) => {
+test("filters by key, model, group and time show only matching events", async (t) => {
   const tab = await browser.tab(t, gateway);
   for (const query of [`api_keys=${keys[1].split(".")[0]}`, "model_slugs=b/chat", `group_ids=${groups[1].id}`, "model_slugs=b/chat&range=hour"]) {
     await openWith(tab, `/events?${query}`);
@@ -101,7 +101,7 @@ test("by key, by model and by time only what matches is shown", async (t) => {
   assert.ok(before < 4);
 });
 
-test("a row opens its event in full; hostile metadata is text; the address names it", async (t) => {
+test("a row opens its event in full, with hostile metadata as text and its id in the address", async (t) => {
   const tab = await browser.tab(t, gateway);
   const { page } = tab;
   const [event] = await newest();
@@ -120,10 +120,10 @@ test("a row opens its event in full; hostile metadata is text; the address names
   await page.keyboard.press("Escape");
   await panel.waitFor({ state: "detached" });
   assert.equal(queryOf(tab).event, undefined);
-  assert.equal(await page.evaluate(() => document.activeElement.dataset.event), event.idempotencyKey, "the focus is where it was");
+  assert.equal(await page.evaluate(() => document.activeElement.dataset.event), event.idempotencyKey, "the focus returns to the row");
 });
 
-test("a link to an old event finds it without reading through all", async (t) => {
+test("a link to an old event finds it without reading all events", async (t) => {
   const tab = await browser.tab(t, gateway);
   const { items } = await gateway.admin("GET", "/v1/gateway/events?start_time=2000-01-01T00:00:00Z&limit=1");
   let asked = 0;
@@ -137,13 +137,13 @@ test("a link to an old event finds it without reading through all", async (t) =>
   assert.equal(await panel.count(), 0);
 });
 
-test("a link to an event that is gone says so", async (t) => {
+test("a link to a missing event says that it was not found", async (t) => {
   const tab = await browser.tab(t, gateway);
   await openWith(tab, "/events?event=01ARZ3NDEKTSV4RRFFQ69G5FAV");
   await tab.page.getByRole("dialog", { name: "Event not found" }).waitFor();
 });
 
-test("the file is the API's, and has each event of the filters once", async (t) => {
+test("the CSV file comes from the API and has each matching event once", async (t) => {
   const tab = await browser.tab(t, gateway);
   await tab.open("/events");
   const download = async () => {
@@ -165,7 +165,7 @@ test("the file is the API's, and has each event of the filters once", async (t) 
   assert.deepEqual(chosen.slice(1).map((line) => line.split(",")[0]), ids);
 });
 
-test("who follows sees a new event come in on top, and stays on the row where one is", async (t) => {
+test("Follow adds new events on top and keeps the focus on its row", async (t) => {
   const tab = await browser.tab(t, gateway);
   await openWith(tab, "/events?model_slugs=b/chat");
   await tab.main.getByLabel("Follow").check();
@@ -179,7 +179,7 @@ test("who follows sees a new event come in on top, and stays on the row where on
   assert.equal(await tab.page.evaluate(() => document.activeElement.dataset.event), at);
 });
 
-test("more new ones at once than are read at once leave no hole", async (t) => {
+test("more new events than one page holds leave no gap", async (t) => {
   const tab = await browser.tab(t, gateway);
   await tab.open("/events");
   await tab.main.getByLabel("Follow").check();

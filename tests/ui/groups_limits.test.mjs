@@ -1,4 +1,4 @@
-// The limits editor: what holds is said as one types, before it is saved, and it is what holds afterwards.
+// The limits editor shows the limits that will apply while they are typed. After saving, the gateway applies the same.
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
@@ -33,7 +33,7 @@ const read = ({ id }) => gateway.admin("GET", `/v1/gateway/groups/${id}`);
 const box = (tab, name, slug = CHAT) => tab.page.getByRole("textbox", { name: `${name} for ${slug}` });
 const save = (tab) => tab.page.getByRole("button", { name: "Save limits" }).click();
 
-// What the editor says is in force for a model: "threshold unit source" of each limit, sorted.
+// The limits that the editor shows as in force for a model: "TYPE UNIT threshold source" of each limit, sorted.
 async function shown(tab, slug = CHAT) {
   const card = tab.page.locator(".limit-card").filter({ has: tab.page.getByRole("heading", { name: slug }) });
   const cells = await card.locator(".limit-cell").evaluateAll((all) => all.map((cell) => {
@@ -48,15 +48,15 @@ async function shown(tab, slug = CHAT) {
   }).sort();
 }
 
-// The same of what the gateway says.
-async function held(group, names, slug = CHAT) {
+// The gateway's effective limits, in the same form.
+async function effective(group, names, slug = CHAT) {
   const model = (await read(group)).effective_models.find((one) => one.slug === slug);
   return [...model.rate_limits, ...model.usage_limits]
     .map(({ type, unit, threshold, source_group }) => [type, unit, threshold, names[source_group]].join(" ")).sort();
 }
 
 for (const mode of ["INDEPENDENT", "CASCADING"]) {
-  test(`${mode}: what is said to be in force before saving is in force after it`, async (t) => {
+  test(`${mode}: the limits shown before saving are in force after it`, async (t) => {
     const root = await make("Root", [{ slug: CHAT, rate_limits: [second("REQUEST", 50), minute("TOKEN", 9000)], usage_limits: [day("TOKEN", 70_000)] }],
       { limit_enforcement: mode });
     const middle = await make("Middle", [{ slug: CHAT, rate_limits: [minute("REQUEST", 600)], usage_limits: [day("TOKEN", 60_000)] }], { parent_group_id: root.id });
@@ -64,26 +64,26 @@ for (const mode of ["INDEPENDENT", "CASCADING"]) {
     const names = { [root.id]: "Root", [middle.id]: "Middle", [leaf.id]: "its own" };
     const tab = await browser.tab(t, gateway);
     await tab.open(`/groups/${leaf.id}/limits`);
-    assert.deepEqual(await shown(tab), await held(leaf, names));
+    assert.deepEqual(await shown(tab), await effective(leaf, names));
     await box(tab, "Tokens per day").fill("2.5k");
     await box(tab, "Requests per minute").fill("5");
     await box(tab, "Tokens per minute").fill("0");
     await tab.page.getByText("Not saved yet.").waitFor();
-    const said = await shown(tab);
-    assert.ok(said.includes("TOKEN DAY 2500 its own"), said.join());
+    const shownBefore = await shown(tab);
+    assert.ok(shownBefore.includes("TOKEN DAY 2500 its own"), shownBefore.join());
     assert.deepEqual(await shown(tab, OTHER), []);
     await assertAccessible(tab, "the editor, changed");
     await save(tab);
     await tab.page.getByText("Saved. The limits apply from the next request.").waitFor();
-    assert.deepEqual(await held(leaf, names), said);
-    assert.deepEqual(await shown(tab), said);
+    assert.deepEqual(await effective(leaf, names), shownBefore);
+    assert.deepEqual(await shown(tab), shownBefore);
     await tab.page.getByRole("button", { name: "Undo" }).click();
     await tab.page.getByText("The previous limits are restored.").waitFor();
     assert.deepEqual((await read(leaf)).models.map(({ usage_limits, rate_limits }) => [...usage_limits, ...rate_limits]), [[], []]);
   });
 }
 
-test("the unit of a rate is chosen, and the number is shown plainly", async (t) => {
+test("the unit of a rate limit can be chosen, and a typed number is shown in full", async (t) => {
   const group = await make("Units", [{ slug: CHAT }]);
   const tab = await browser.tab(t, gateway);
   await tab.open(`/groups/${group.id}/limits`);
@@ -103,7 +103,7 @@ test("the unit of a rate is chosen, and the number is shown plainly", async (t) 
   assert.deepEqual((await read(group)).models[0].rate_limits, [second("TOKEN", 1000)]);
 });
 
-test("CASCADING: the rule is said as one types, naming who is in the way, and nothing is sent that breaks it", async (t) => {
+test("CASCADING: a violation is shown while typing, names the other group, and is not sent", async (t) => {
   const root = await make("Acme", [{ slug: CHAT, usage_limits: [day("TOKEN", 100_000)] }], { limit_enforcement: "CASCADING" });
   const middle = await make("Acme prod", [{ slug: CHAT }], { parent_group_id: root.id });
   const leaf = await make("Shop", [{ slug: CHAT, usage_limits: [day("TOKEN", 60_000)] }], { parent_group_id: middle.id });
@@ -125,7 +125,7 @@ test("CASCADING: the rule is said as one types, naming who is in the way, and no
   await tab.page.getByText("At least 100,000,").waitFor({ state: "detached" });
 });
 
-test("a model is removed with a word of warning and a way back, and another one added", async (t) => {
+test("removing a model shows a warning and can be undone, and another model can be added", async (t) => {
   const group = await make("Models", [{ slug: CHAT, usage_limits: [day("TOKEN", 5)] }]);
   const { api_key: key } = await gateway.admin("POST", `/v1/gateway/groups/${group.id}/api_keys`, {});
   const tab = await browser.tab(t, gateway);
@@ -144,7 +144,7 @@ test("a model is removed with a word of warning and a way back, and another one 
   assert.equal((await chat(gateway, key, OTHER, 2)).status, 200);
 });
 
-test("what was typed is not lost by leaving: one is asked, stays or leaves", async (t) => {
+test("leaving with unsaved changes asks whether to stay or leave", async (t) => {
   const group = await make("Unsaved", [{ slug: CHAT }]);
   const tab = await browser.tab(t, gateway);
   const { page } = tab;
@@ -153,7 +153,7 @@ test("what was typed is not lost by leaving: one is asked, stays or leaves", asy
   await tab.open(`/groups/${group.id}/limits`);
   await box(tab, "Tokens per day").fill("7");
   await leave();
-  await assertAccessible(tab, "asking");
+  await assertAccessible(tab, "the question before leaving");
   await dialog.getByRole("button", { name: "Stay" }).click();
   await dialog.waitFor({ state: "detached" });
   assert.equal(await box(tab, "Tokens per day").inputValue(), "7");

@@ -1,4 +1,4 @@
-// A customer from nothing to a call that works, and its keys until they stop working.
+// Setting up a customer, from a new group to a working call, and the life of its keys.
 
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
@@ -35,7 +35,7 @@ const dialog = (tab) => tab.page.getByRole("dialog");
 const secret = async (tab) => (await dialog(tab).getByRole("textbox", { name: "Key", exact: true }).innerText()).trim();
 const limitBox = (tab, name) => tab.page.getByRole("textbox", { name });
 
-test("a customer is set up on one page, and the curl line that comes with its key works", async (t) => {
+test("a customer is set up on one page, and the curl sample shown with the key works", async (t) => {
   const tab = await browser.tab(t, gateway);
   const { page } = tab;
   await tab.open("/groups/new");
@@ -44,7 +44,7 @@ test("a customer is set up on one page, and the curl line that comes with its ke
   await page.getByLabel("Model").selectOption(CHAT);
   await limitBox(tab, `Tokens per minute for ${CHAT}`).fill("1k");
   await limitBox(tab, `Requests per day for ${CHAT}`).fill("1_000");
-  await assertAccessible(tab, "the form filled in");
+  await assertAccessible(tab, "the completed form");
   await page.getByRole("button", { name: "Create group" }).click();
 
   await dialog(tab).waitFor();
@@ -72,14 +72,14 @@ test("a customer is set up on one page, and the curl line that comes with its ke
 
   await dialog(tab).getByRole("button", { name: "I have stored it" }).click();
   await dialog(tab).waitFor({ state: "detached" });
-  assert.ok(!(await page.content()).includes(key), "shown once");
+  assert.ok(!(await page.content()).includes(key), "the key is shown only once");
   await page.reload();
   await tab.ready(`/groups/${id}/keys`);
   assert.equal(await dialog(tab).count(), 0);
   await page.getByText(key.split(".")[0], { exact: true }).waitFor();
 });
 
-test("a child takes its parent's mode and models, and says what it will be held to", async (t) => {
+test("a new child takes its parent's mode and models, and shows the limits that will apply", async (t) => {
   const parent = await make({
     models: [{ slug: "demo/other", usage_limits: [{ type: "TOKEN", unit: "DAY", threshold: 5000 }] }], hierarchy: { limit_enforcement: "CASCADING" },
   });
@@ -89,7 +89,7 @@ test("a child takes its parent's mode and models, and says what it will be held 
   await page.getByRole("combobox", { name: "Parent" }).fill(parent.metadata.external_entity_id);
   await page.getByRole("option", { name: parent.metadata.name }).click();
   await page.getByText("5,000 of", { exact: false }).waitFor();
-  assert.equal(await page.getByRole("radio").count(), 0, "the mode is no choice of a child");
+  assert.equal(await page.getByRole("radio").count(), 0, "a child cannot choose its mode");
   assert.match(page.url(), new RegExp(`parent=${parent.id}`));
   const field = limitBox(tab, "Tokens per day for demo/other");
   await field.fill("6k");
@@ -108,7 +108,7 @@ test("a child takes its parent's mode and models, and says what it will be held 
   await page.getByRole("link", { name: `child-of-${parent.id}` }).waitFor();
 });
 
-test("what the API says of a field stands at that field, and nothing is lost", async (t) => {
+test("an API error is shown at its field, and the form keeps its values", async (t) => {
   const taken = await make();
   const tab = await browser.tab(t, gateway, { statuses: [400] });
   await tab.open("/groups/new");
@@ -120,7 +120,7 @@ test("what the API says of a field stands at that field, and nothing is lost", a
   assert.equal(await tab.page.getByLabel("External id").inputValue(), taken.metadata.external_entity_id);
 });
 
-test("a key is minted, renamed, disabled, enabled and revoked, and the gateway minds each at once", async (t) => {
+test("a key is minted, renamed, disabled, enabled and revoked, and each change takes effect at once", async (t) => {
   const group = await make();
   const tab = await browser.tab(t, gateway);
   const { page } = tab;
@@ -164,7 +164,7 @@ test("a key is minted, renamed, disabled, enabled and revoked, and the gateway m
   assert.equal(await call(key), 401);
 });
 
-test("a key that a customer has already is registered with what was signed elsewhere", async (t) => {
+test("a customer's existing key is registered with a signature that was made elsewhere", async (t) => {
   const group = await make();
   const { publicKey, privateKey } = generateKeyPairSync("ed25519");
   const public_key = publicKey.export({ format: "der", type: "spki" }).subarray(-32).toString("base64");
@@ -191,7 +191,7 @@ test("a key that a customer has already is registered with what was signed elsew
   assert.equal((await chat(gateway, key, CHAT, 2)).status, 200);
 });
 
-test("a group is renamed, disabled with undo, and deleted only by its name, after what goes with it was said", async (t) => {
+test("a group is renamed, disabled with undo, and deleted only after its name is typed", async (t) => {
   const group = await make();
   const child = await make({ hierarchy: { parent_group_id: group.id } });
   const keys = [];
@@ -223,7 +223,7 @@ test("a group is renamed, disabled with undo, and deleted only by its name, afte
   for (const key of keys) assert.equal((await chat(gateway, key, CHAT, 2)).status, 401);
 });
 
-test("a key for keys is offered groups and keys, and nothing that it may not do", async (t) => {
+test("a WORKSPACE_MANAGE_API_KEYS key sees groups and keys, and no actions that it may not take", async (t) => {
   const group = await make();
   const { api_key: key } = await gateway.admin("POST", "/v1/api_keys", { type: "WORKSPACE_MANAGE_API_KEYS" });
   const tab = await browser.tab(t, gateway, { key });

@@ -1,4 +1,4 @@
-// The tree of groups: as many as there may be, found and walked without a mouse, whatever they are called.
+// The tree of groups: large trees, the filter, keyboard navigation and hostile names.
 
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
@@ -27,7 +27,7 @@ const rowOf = (tab, name) => tab.page.getByRole("row").filter({ has: tab.page.ge
 const focused = (tab) => tab.page.evaluate(() => document.activeElement?.querySelector("a")?.textContent);
 const filterBox = (tab) => tab.page.getByRole("searchbox", { name: "Filter groups" });
 
-describe("a small firm", () => {
+describe("with a few groups", () => {
   let gateway, acme, prod, shop;
   before(async () => {
     gateway = await Gateway.start({ durability: "process" });
@@ -41,7 +41,7 @@ describe("a small firm", () => {
   });
   after(() => gateway.stop());
 
-  test("what each has left today is said, and is said anew when one comes back to the window", async (t) => {
+  test("what each group has left today is shown, and refreshed when the tab becomes visible", async (t) => {
     const { api_key: key } = await gateway.admin("POST", `/v1/gateway/groups/${shop.id}/api_keys`, {});
     await chat(gateway, key, CHAT, 3);
     const tab = await browser.tab(t, gateway);
@@ -54,7 +54,7 @@ describe("a small firm", () => {
     await rowOf(tab, "Shop assistant").getByText("8 requests").waitFor();
   });
 
-  test("arrows, Home, End and Enter walk the tree", async (t) => {
+  test("arrow keys, Home, End and Enter navigate the tree", async (t) => {
     const tab = await browser.tab(t, gateway);
     await tab.open("/groups");
     const { keyboard } = tab.page;
@@ -81,7 +81,7 @@ describe("a small firm", () => {
     await tab.ready(`/groups/${prod.id}`);
   });
 
-  test("what is folded stays folded for the visit", async (t) => {
+  test("collapsed groups stay collapsed during the visit", async (t) => {
     const tab = await browser.tab(t, gateway);
     await tab.open("/groups");
     await rowOf(tab, "Acme Corp").locator(".tree-toggle").click();
@@ -94,7 +94,7 @@ describe("a small firm", () => {
     await rowOf(tab, "Shop assistant").waitFor();
   });
 
-  test("the filter shows what it finds below its ancestors, and is in the address", async (t) => {
+  test("the filter shows matches below their ancestors, and is in the address", async (t) => {
     const tab = await browser.tab(t, gateway);
     await tab.open("/groups");
     await filterBox(tab).fill("SHOP");
@@ -111,7 +111,7 @@ describe("a small firm", () => {
   });
 });
 
-// A gateway of a test's own, which outlives its tabs: these are registered later, and hooks run in order.
+// Tabs on a gateway of the test's own. They must close before it stops, but `t.after` would run their hooks last.
 function alone(t, gateway) {
   const tabs = [];
   const own = { tab: (settings) => browser.tab({ after: (end) => tabs.push(end) }, gateway, settings) };
@@ -122,7 +122,7 @@ function alone(t, gateway) {
   return own;
 }
 
-test("without a group the page says what one is, and leads to the first", async (t) => {
+test("without groups the page leads to creating the first one", async (t) => {
   const gateway = await Gateway.start();
   const own = alone(t, gateway);
   const tab = await own.tab();
@@ -133,7 +133,7 @@ test("without a group the page says what one is, and leads to the first", async 
   await tab.ready("/endpoints/new");
 });
 
-test("of 3,000 groups only those in sight are drawn, and each is found at once", async (t) => {
+test("of 3,000 groups only the visible ones are drawn, and the filter finds any of them", async (t) => {
   const gateway = await Gateway.start({ durability: "process" });
   const own = alone(t, gateway);
   await endpoint(gateway);
@@ -154,17 +154,17 @@ test("of 3,000 groups only those in sight are drawn, and each is found at once",
   await tab.page.keyboard.press("End");
   assert.equal(await focused(tab), "child-2899");
   assert.ok(await rows.count() < MOST_ROWS_DRAWN);
-  await assertAccessible(tab, "3,000 groups, at their end");
+  await assertAccessible(tab, "the end of 3,000 groups");
   await tab.page.evaluate(() => scrollTo(0, 40_000));
   await tab.page.getByRole("link", { name: "Customer 30", exact: true }).waitFor();
   assert.ok(await rows.count() < MOST_ROWS_DRAWN);
-  assert.equal(await focused(tab), "child-2899", "what has the focus keeps it, out of sight");
+  assert.equal(await focused(tab), "child-2899", "the focused row keeps the focus when it is scrolled out of view");
   await filterBox(tab).fill("child-1234");
   await tab.page.getByText("1 of 3,000 groups").waitFor();
   assert.equal(await rows.count(), 3);
 });
 
-test("hostile names are text, and widen nothing", async (t) => {
+test("hostile names are shown as text and do not widen the page", async (t) => {
   const gateway = await Gateway.start({ durability: "process" });
   const own = alone(t, gateway);
   await endpoint(gateway);

@@ -1,4 +1,4 @@
-// "Why does this customer get 429?": answered by the first sentence of a page.
+// The tab "Why 429?": its first sentence says why a customer's requests are refused.
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
@@ -29,7 +29,7 @@ const make = (name, models, hierarchy = {}) => {
 const mint = async ({ id }) => (await gateway.admin("POST", `/v1/gateway/groups/${id}/api_keys`, {})).api_key;
 const tokensBox = (tab) => tab.page.getByRole("textbox", { name: "Tokens of the request" });
 
-test("an exhausted limit is named in the first sentence, with whose it is and when there is room", async (t) => {
+test("the first sentence names the exhausted limit and its group, and says when to try again", async (t) => {
   const acme = await make("Acme <b>", [{ slug: CHAT, rate_limits: [{ type: "REQUEST", unit: "MINUTE", threshold: 2 }] }], { limit_enforcement: "CASCADING" });
   const shop = await make("Shop", [{ slug: CHAT, usage_limits: [{ type: "TOKEN", unit: "DAY", threshold: 5000 }] }], { parent_group_id: acme.id });
   const [ofAcme, ofShop] = [await mint(acme), await mint(shop)];
@@ -37,7 +37,7 @@ test("an exhausted limit is named in the first sentence, with whose it is and wh
   const { page } = tab;
   await tab.open(`/groups/${shop.id}/why`);
   await page.getByText("A request of 500 tokens would pass now.").waitFor();
-  // The parent's own requests fill what both share.
+  // The parent's own requests use up the shared limit.
   for (let i = 0; i < 2; i++) assert.equal((await chat(gateway, ofAcme, CHAT, 3)).status, 200);
   assert.equal((await chat(gateway, ofShop, CHAT, 3)).status, 429);
   await page.getByText(/tokens would be refused by the limit of Acme <b> for requests per minute\./).waitFor();
@@ -53,7 +53,7 @@ test("an exhausted limit is named in the first sentence, with whose it is and wh
   await tab.ready(`/groups/${acme.id}/limits`);
 });
 
-test("what if it had so many tokens: the sentence and the bars answer", async (t) => {
+test("the sentence and the bars follow the number of tokens that is entered", async (t) => {
   const group = await make("What if", [
     { slug: CHAT, rate_limits: [{ type: "TOKEN", unit: "MINUTE", threshold: 1000 }] },
     { slug: OTHER, usage_limits: [{ type: "TOKEN", unit: "DAY", threshold: 0 }] },
@@ -87,7 +87,7 @@ test("what if it had so many tokens: the sentence and the bars answer", async (t
   assert.equal(await page.getByLabel("Model").inputValue(), OTHER);
 });
 
-test("it asks for as much as the customer's requests had on average", async (t) => {
+test("the initial number of tokens is the average of the customer's requests", async (t) => {
   const group = await make("Typical", [{ slug: CHAT }]);
   const key = await mint(group);
   await chat(gateway, key, CHAT, 50, { max_tokens: 20 });
@@ -97,7 +97,7 @@ test("it asks for as much as the customer's requests had on average", async (t) 
   await tab.page.getByText(`A request of ${tokens.inputTokens + tokens.outputTokens} tokens would pass now.`).waitFor();
 });
 
-test("other reasons for refusals are said where there are any, and only there", async (t) => {
+test("other reasons for refusals are shown only if there are any", async (t) => {
   const root = await make("Root", [{ slug: CHAT }]);
   const group = await make("Quiet", [{ slug: CHAT }, { slug: OTHER }], { parent_group_id: root.id });
   const tab = await browser.tab(t, gateway);

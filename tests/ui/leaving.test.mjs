@@ -1,4 +1,4 @@
-// A page that is left before it is ready, and a gateway that does not answer: neither harms what comes after.
+// Pages that are left while they load, failed requests and ended sessions do not disturb what follows.
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
@@ -18,23 +18,23 @@ after(async () => {
   await gateway.stop();
 });
 
-// Holds every answer to `url` back until `open()`; `asked` is when the first request has come.
-async function held(page, url) {
-  let open, told;
+// Delays every answer to `url` until `open()` is called. `asked` resolves at the first request.
+async function delayed(page, url) {
+  let open, request;
   const opened = new Promise((resolve) => (open = resolve));
-  const asked = new Promise((resolve) => (told = resolve));
+  const asked = new Promise((resolve) => (request = resolve));
   await page.route(url, async (route) => {
-    told();
+    request();
     await opened;
     await route.continue();
   });
   return { open, asked };
 }
 
-test("what comes late for a page that was left changes neither the page nor the address of the next", async (t) => {
+test("a late answer for a page that was left changes neither the next page nor its address", async (t) => {
   const tab = await browser.tab(t, gateway);
   await tab.open("/settings");
-  const { open, asked } = await held(tab.page, "**/v1/gateway/group_tree*");
+  const { open, asked } = await delayed(tab.page, "**/v1/gateway/group_tree*");
   await tab.page.evaluate(() => (location.hash = "#/playground"));
   await asked;
   await tab.go("/secrets");
@@ -46,12 +46,12 @@ test("what comes late for a page that was left changes neither the page nor the 
   await tab.page.getByRole("heading", { level: 1, name: "Secrets" }).waitFor();
 });
 
-test("a page that was left while it loaded does not go on asking", async (t) => {
+test("a page that was left while it loaded sends no more requests", async (t) => {
   const tab = await browser.tab(t, gateway);
   await tab.open("/settings");
   await tab.page.clock.install();
-  const { open, asked } = await held(tab.page, `**/v1/gateway/webhooks/${webhook.id}/dead_letters*`);
-  const why = await held(tab.page, `**/v1/gateway/groups/${group.id}/limits*`);
+  const { open, asked } = await delayed(tab.page, `**/v1/gateway/webhooks/${webhook.id}/dead_letters*`);
+  const why = await delayed(tab.page, `**/v1/gateway/groups/${group.id}/limits*`);
   for (const [path, until] of [[`/webhooks/${webhook.id}`, asked], [`/groups/${group.id}/why`, why.asked]]) {
     await tab.page.evaluate((to) => (location.hash = to), `#${path}`);
     await until;
@@ -67,7 +67,7 @@ test("a page that was left while it loaded does not go on asking", async (t) => 
   assert.deepEqual(more, []);
 });
 
-test("a part of the UI that does not come says that the gateway is away, and comes at the next try", async (t) => {
+test("a module that fails to load shows that the gateway is not responding, and loads on retry", async (t) => {
   const tab = await browser.tab(t, gateway, { statuses: [503] });
   await tab.open("/settings");
   await tab.page.route("**/assets/js/pages/webhooks.js", (route) => route.fulfill({ status: 503 }));
@@ -78,14 +78,14 @@ test("a part of the UI that does not come says that the gateway is away, and com
   await tab.page.getByRole("heading", { level: 1, name: "Webhooks" }).waitFor();
 });
 
-test("an answer that breaks off is not called a defect", async (t) => {
+test("a truncated answer is not reported as a bug", async (t) => {
   const tab = await browser.tab(t, gateway);
   await tab.page.route("**/v1/secrets", (route) => route.fulfill({ contentType: "application/json", body: `{"secrets": [` }));
   await tab.open("/secrets");
   await tab.main.getByRole("heading", { name: "The gateway's response was cut off. Try again." }).waitFor();
 });
 
-test("a search that fails says so where it was asked, and asks again", async (t) => {
+test("a failed search shows its error in the dialog and can be repeated", async (t) => {
   const tab = await browser.tab(t, gateway, { statuses: [500] });
   const { page } = tab;
   await tab.open("/groups");
@@ -103,8 +103,8 @@ test("a search that fails says so where it was asked, and asks again", async (t)
 const endSession = (page) => page.evaluate(() =>
   fetch("/v1/session", { method: "DELETE", headers: { "Content-Type": "application/json", "X-Tollgate-CSRF": "1" } }));
 
-test("one can sign out of a session that has ended elsewhere", async (t) => {
-  // This type of key has no live stream that would find it out.
+test("signing out works when the session has already ended", async (t) => {
+  // With this type of key there is no live stream that would notice the end of the session.
   const { api_key: key } = await gateway.admin("POST", "/v1/api_keys", { type: "WORKSPACE_MANAGE_API_KEYS" });
   const tab = await browser.tab(t, gateway, { key, statuses: [401] });
   await tab.open("/groups");
@@ -114,11 +114,11 @@ test("one can sign out of a session that has ended elsewhere", async (t) => {
   assert.equal(await tab.page.locator(".toast").count(), 0);
 });
 
-test("a key that is half typed outlasts other answers that find the session ended", async (t) => {
+test("a half-typed key is kept when other answers also find the session ended", async (t) => {
   const tab = await browser.tab(t, gateway, { statuses: [401] });
   const { page } = tab;
   await tab.open("/settings");
-  const { open, asked } = await held(page, "**/v1/secrets");
+  const { open, asked } = await delayed(page, "**/v1/secrets");
   await page.evaluate(() => (location.hash = "#/secrets"));
   await asked;
   await endSession(page);

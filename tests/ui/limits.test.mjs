@@ -1,4 +1,4 @@
-// The UI's own arithmetic of limits against the gateway's, over trees that chance made.
+// The UI's computation of limits, compared with the gateway's on random trees.
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
@@ -7,7 +7,7 @@ import { load } from "./support/load.mjs";
 
 const { amount, effective, modelOf, sameModels, typedOf, violations } = await load("js/groups/limits.js");
 
-const SLUGS = ["chance/a", "chance/b"];
+const SLUGS = ["random/a", "random/b"];
 const TREES = 12;
 const GROUPS_A_TREE = 10;
 const CHANGES_A_TREE = 12;
@@ -21,31 +21,31 @@ before(async () => {
 after(() => gateway.stop());
 
 for (const mode of ["INDEPENDENT", "CASCADING"]) {
-  test(`${mode}: what the editor says holds, and refuses, is what the gateway says and refuses`, async () => {
-    for (let tree = 0; tree < TREES; tree++) await grow(mode, chance(tree * 7919 + mode.length));
+  test(`${mode}: the editor computes the same limits and violations as the gateway`, async () => {
+    for (let tree = 0; tree < TREES; tree++) await checkTree(mode, randomOf(tree * 7919 + mode.length));
   });
 }
 
-async function grow(mode, next) {
+async function checkTree(mode, next) {
   const groups = [];
   const pathOf = (group) => (group ? [group, ...pathOf(groups.find(({ id }) => id === group.hierarchy.parent_group_id))] : []);
   const below = (id) => groups.filter((group) => pathOf(group).slice(1).some((above) => above.id === id));
   const seed = next(1e9);
 
-  // What the UI would say beforehand, then what the gateway does.
+  // Computes the violations, sends the models, and compares the gateway's answer.
   const tried = async (models, ancestors, descendants, write) => {
     const broken = mode === "CASCADING" ? violations(models, ancestors, descendants) : [];
     const answer = await write(models);
-    const said = `seed ${seed}: ${JSON.stringify({ models, broken, answer })}`;
-    if (broken.length) assert.equal(answer.error, "Child group exceeds parent group limit.", said);
-    else assert.equal(answer.error, undefined, said);
+    const details = `seed ${seed}: ${JSON.stringify({ models, broken, answer })}`;
+    if (broken.length) assert.equal(answer.error, "Child group exceeds parent group limit.", details);
+    else assert.equal(answer.error, undefined, details);
     return answer;
   };
   const agree = async () => {
     for (const known of groups) {
       const group = await gateway.admin("GET", `/v1/gateway/groups/${known.id}`);
-      const said = group.models.map(({ slug }) => ({ slug, ...effective(pathOf(known), slug, mode) }));
-      assert.deepEqual(said, group.effective_models, `seed ${seed}`);
+      const computed = group.models.map(({ slug }) => ({ slug, ...effective(pathOf(known), slug, mode) }));
+      assert.deepEqual(computed, group.effective_models, `seed ${seed}`);
     }
   };
 
@@ -53,7 +53,7 @@ async function grow(mode, next) {
     const parents = groups.filter((group) => pathOf(group).length < MAX_LEVELS);
     const parent = groups.length ? parents[next(parents.length)] : undefined;
     const made = await tried(someModels(next), pathOf(parent), [], (models) => send("POST", "/v1/gateway/groups", {
-      metadata: { external_entity_id: `chance-${mode}-${seed}-${count}` },
+      metadata: { external_entity_id: `random-${mode}-${seed}-${count}` },
       models,
       hierarchy: parent ? { parent_group_id: parent.id } : { limit_enforcement: mode },
     }));
@@ -77,7 +77,7 @@ async function send(method, path, body) {
   return answer.json();
 }
 
-// Limits in few sizes, so that many are equal and many break the rule.
+// Models with random limits of few sizes, so that many are equal and many violate the rule.
 function someModels(next) {
   const limit = (type, unit) => ({ type, unit, threshold: [0, 10, 20, 30, 40][next(5)] });
   const either = (...all) => all.filter(() => next(2)).sort(() => next(3) - 1);
@@ -90,7 +90,7 @@ function someModels(next) {
 }
 
 // Mulberry32: the same numbers for the same seed.
-function chance(seed) {
+function randomOf(seed) {
   return (below) => {
     seed = (seed + 0x6d2b79f5) | 0;
     let x = Math.imul(seed ^ (seed >>> 15), 1 | seed);
@@ -99,7 +99,7 @@ function chance(seed) {
   };
 }
 
-test("what is typed and what is sent are the same limits", () => {
+test("limits survive the conversion to typed text and back", () => {
   const model = {
     slug: "a/b",
     rate_limits: [{ type: "REQUEST", unit: "SECOND", threshold: 5 }, { type: "TOKEN", unit: "MINUTE", threshold: 1_000_000 }],
@@ -109,7 +109,7 @@ test("what is typed and what is sent are the same limits", () => {
   assert.deepEqual(typed, [
     { text: "1,000,000", unit: "MINUTE" }, { text: "5", unit: "SECOND" }, { text: "", unit: "DAY" }, { text: "0", unit: "DAY" },
   ]);
-  assert.ok(sameModels([modelOf("a/b", typed)], [model]), "in whatever order they were written");
+  assert.ok(sameModels([modelOf("a/b", typed)], [model]), "the order of the limits does not matter");
   typed[1].unit = "MINUTE";
   assert.ok(!sameModels([modelOf("a/b", typed)], [model]));
 });
@@ -122,5 +122,5 @@ for (const [text, value] of [
 }
 
 for (const text of ["-1", "1.5", "1.000", "1,00", "abc", "1.2345k", "0x10", "1e6", "9007199254740993", "99t9", "1k2", "10,0000"]) {
-  test(`"${text}" is no number that a limit can be, and that is said`, () => assert.match(String(amount(text)), /[a-z]/i));
+  test(`"${text}" is refused with a message`, () => assert.match(String(amount(text)), /[a-z]/i));
 }

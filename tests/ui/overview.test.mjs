@@ -1,4 +1,4 @@
-// The overview, the search and what stands around every page.
+// The overview, the search and the frame around every page.
 
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
@@ -24,13 +24,13 @@ describe("with customers", () => {
   const card = (tab, name) => tab.main.locator(".card").filter({ has: tab.page.getByRole("heading", { name, exact: true }) });
   const figure = async (tab, name) => Number((await card(tab, name).locator(".figure").innerText()).replace(/\D/g, ""));
 
-  test("what customers do is counted without a reload", async (t) => {
+  test("customers' requests are counted without a reload", async (t) => {
     const tab = await browser.tab(t, gateway);
     await tab.open("/");
     await tab.page.getByText("Live", { exact: true }).waitFor();
     await card(tab, "Requests").locator(".figure").filter({ hasText: /\d/ }).waitFor();
     const before = await figure(tab, "Requests");
-    assert.ok(before > 0, "what was seeded is of the last minute");
+    assert.ok(before > 0, "the seeded requests are in the last minute");
     for (let i = 0; i < 3; i++) await chat(gateway, seeded.keys.nameless, seeded.endpoints.chat.slug, 5);
     await tab.page.waitForFunction(
       ({ before }) => {
@@ -42,7 +42,7 @@ describe("with customers", () => {
     );
   });
 
-  test("what needs attention is a sentence with a link to where it can be mended", async (t) => {
+  test("each notice is a sentence with a link to the page where the problem can be fixed", async (t) => {
     const tab = await browser.tab(t, gateway);
     await tab.open("/");
     const failing = tab.main.getByRole("listitem").filter({ hasText: seeded.endpoints.down.slug }).first();
@@ -54,7 +54,7 @@ describe("with customers", () => {
     await tab.ready(`/webhooks/${seeded.webhooks.failing.id}`);
   });
 
-  test("the groups that use most come first, and lead to their pages", async (t) => {
+  test("the groups with the most usage come first and link to their pages", async (t) => {
     const report = await gateway.admin("GET", "/v1/gateway/usage_report?group_by=group&top=3&start_time=2020-01-01T00:00:00Z");
     const tab = await browser.tab(t, gateway);
     await tab.open("/");
@@ -65,7 +65,7 @@ describe("with customers", () => {
     await tab.ready(`/groups/${report.items[0].group_id}`);
   });
 
-  test("a chart tells its figures to the keyboard, and has them as a table", async (t) => {
+  test("a chart has a label and a data table", async (t) => {
     const tab = await browser.tab(t, gateway);
     await tab.open("/");
     const requests = card(tab, "Requests");
@@ -75,7 +75,7 @@ describe("with customers", () => {
     await requests.getByRole("table").waitFor();
   });
 
-  test("the search finds groups, models and whose key it is, by keyboard alone", async (t) => {
+  test("the search finds a group, and the group of a pasted key, by keyboard alone", async (t) => {
     const tab = await browser.tab(t, gateway);
     const { page } = tab;
     const addresses = [];
@@ -97,13 +97,13 @@ describe("with customers", () => {
     assert.deepEqual(addresses.filter((address) => address.includes(secret)), [], "a pasted key's secret stays in the browser");
 
     await page.keyboard.press("/");
-    await page.getByRole("combobox").fill("nothing is called so");
+    await page.getByRole("combobox").fill("no object has this name");
     await page.getByText(/No group, endpoint or key matches/).waitFor();
     await page.keyboard.press("Escape");
     assert.equal(await page.getByRole("dialog").count(), 0);
   });
 
-  test("dark or light is as one chose, and stays so", async (t) => {
+  test("the chosen theme is applied and kept", async (t) => {
     const tab = await browser.tab(t, gateway, { colorScheme: "light" });
     const { page } = tab;
     await tab.open("/settings");
@@ -118,10 +118,10 @@ describe("with customers", () => {
     assert.equal(await page.evaluate(() => document.documentElement.dataset.theme), "dark");
     assert.notEqual(await paper(), light);
     await page.getByRole("button", { name: "Theme: dark" }).click();
-    assert.equal(await paper(), light, "as the system again");
+    assert.equal(await paper(), light, "the system's theme again");
   });
 
-  test("an address that leads nowhere says so", async (t) => {
+  test("an unknown address says that there is no page", async (t) => {
     const tab = await browser.tab(t, gateway, { statuses: [404] });
     await tab.open("/nowhere/at/all");
     await tab.main.getByRole("link", { name: "Go to the overview" }).waitFor();
@@ -135,7 +135,7 @@ describe("with nothing yet", () => {
   before(async () => (gateway = await Gateway.start()));
   after(() => gateway.stop());
 
-  test("the overview leads from step to step", async (t) => {
+  test("the overview guides through the first steps", async (t) => {
     const tab = await browser.tab(t, gateway);
     const steps = tab.main.getByRole("list").filter({ hasText: "Add a model" }).getByRole("listitem");
     const current = () => tab.main.locator("[aria-current='step'] h3").innerText();
@@ -156,10 +156,10 @@ describe("with nothing yet", () => {
     await gateway.admin("POST", `/v1/gateway/groups/${group.id}/api_keys`, {});
     await tab.page.reload();
     await tab.ready("/");
-    assert.equal(await steps.count(), 0, "done: they are not there any more");
+    assert.equal(await steps.count(), 0, "completed steps are no longer shown");
   });
 
-  test("a gateway that stops is said to be gone, without an error in the way", async (t) => {
+  test("when the gateway stops, the page stays and shows No connection", async (t) => {
     const other = await Gateway.start();
     const context = await browser.chromium.newContext();
     t.after(() => context.close());
@@ -172,6 +172,6 @@ describe("with nothing yet", () => {
     await page.getByText("Live", { exact: true }).waitFor();
     await other.stop();
     await page.getByText("No connection", { exact: true }).waitFor();
-    assert.ok(await page.getByRole("heading", { level: 1, name: "Overview" }).isVisible(), "what was there stays");
+    assert.ok(await page.getByRole("heading", { level: 1, name: "Overview" }).isVisible(), "the page stays");
   });
 });

@@ -1,4 +1,4 @@
-// What holds for every page alike, on a gateway with something everywhere, and on one with nothing.
+// Tests of every page, on a gateway with data for every page and on an empty one.
 
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
@@ -10,7 +10,7 @@ import { navigation, pages } from "./support/pages.mjs";
 import { seed } from "./support/seed.mjs";
 import { SIZES, THEMES, shot } from "./support/shots.mjs";
 
-// The field's own measure of what still counts as good.
+// The Web Vitals threshold of a good layout shift.
 const GOOD_LAYOUT_SHIFT = 0.1;
 
 let browser;
@@ -29,28 +29,28 @@ describe("with customers", () => {
   });
 
   for (const { name, path, query } of pages) {
-    test(`${name} is well made in both themes and at every width`, async (t) => {
+    test(`${name} is accessible and fits every width in both themes`, async (t) => {
       const tab = await browser.tab(t, gateway);
       await tab.open(path(seeded), query);
       const { page } = tab;
       assert.equal(await page.locator("h1").count(), 1, "a page has one h1");
       const shifted = await tab.layoutShift();
-      assert.ok(shifted < GOOD_LAYOUT_SHIFT, `what was there moved while the page loaded: ${shifted}`);
+      assert.ok(shifted < GOOD_LAYOUT_SHIFT, `the layout shifted by ${shifted} while the page loaded`);
       for (const colorScheme of THEMES) {
         await page.emulateMedia({ colorScheme });
         for (const size of SIZES) {
           await page.setViewportSize(size);
-          assert.equal(await tab.overflow(), 0, `it scrolls sideways at ${size.width} px`);
+          assert.equal(await tab.overflow(), 0, `the page scrolls horizontally at ${size.width} px`);
           await shot(page, name);
         }
         await assertAccessible(tab, `${name}, ${colorScheme}`);
       }
       await page.setViewportSize(SIZES[0]);
-      await assertAccessible(tab, `${name}, on a telephone`);
+      await assertAccessible(tab, `${name}, on a phone`);
     });
   }
 
-  test("the sign-in page is well made in both themes and at every width", async (t) => {
+  test("the sign-in page is accessible and fits every width in both themes", async (t) => {
     const tab = await browser.tab(t, gateway, { key: null });
     const { page } = tab;
     await page.goto(gateway.adminURL);
@@ -60,14 +60,14 @@ describe("with customers", () => {
       await page.emulateMedia({ colorScheme });
       for (const size of SIZES) {
         await page.setViewportSize(size);
-        assert.equal(await tab.overflow(), 0, `it scrolls sideways at ${size.width} px`);
+        assert.equal(await tab.overflow(), 0, `the page scrolls horizontally at ${size.width} px`);
         await shot(page, "sign-in");
       }
       await assertAccessible(tab, `sign-in, ${colorScheme}`);
     }
   });
 
-  test("every page has a title of its own", async (t) => {
+  test("every page has a unique title", async (t) => {
     const tab = await browser.tab(t, gateway);
     const titles = new Map();
     await tab.open("/");
@@ -82,7 +82,7 @@ describe("with customers", () => {
   });
 
   for (const size of [SIZES[0], SIZES[1]]) {
-    test(`the keyboard alone leads to every page, ${size.width} px wide`, async (t) => {
+    test(`every page can be reached by keyboard alone, ${size.width} px wide`, async (t) => {
       const tab = await browser.tab(t, gateway, { viewport: size });
       const { page } = tab;
       await tab.open("/");
@@ -95,15 +95,15 @@ describe("with customers", () => {
         await tabTo(page, link);
         await page.keyboard.press("Enter");
         await tab.ready(path());
-        // On a telephone the navigation has closed again.
+        // On a phone the navigation has closed again.
         const current = page.locator("#nav [aria-current='page']");
-        assert.deepEqual(await current.allTextContents(), [nav], "the navigation shows what is open");
+        assert.deepEqual(await current.allTextContents(), [nav], "the navigation marks the open page");
       }
     });
   }
 
   for (const [name, path] of [["overview", "/"], ["settings", "/settings"]]) {
-    test(`what has the focus on ${name} keeps it while the figures change`, async (t) => {
+    test(`live updates of ${name} do not replace elements that may have the focus`, async (t) => {
       const tab = await browser.tab(t, gateway);
       await tab.open(path);
       const usable = await tab.main.locator("a, button, input, select, summary, [tabindex]").elementHandles();
@@ -112,17 +112,17 @@ describe("with customers", () => {
       for (const element of usable) {
         if (!(await element.evaluate(({ isConnected }) => isConnected))) lost.push(await element.textContent());
       }
-      assert.deepEqual(lost, [], "drawn anew, though it says what it said before");
+      assert.deepEqual(lost, [], "elements that were replaced");
     });
   }
 
   for (const { name, path, query } of pages) {
-    test(`on ${name} the keyboard reaches everything and one sees where it is`, async (t) => {
+    test(`on ${name} the keyboard reaches every control, and the focus is visible`, async (t) => {
       const tab = await browser.tab(t, gateway);
       await tab.open(path(seeded), query);
       const { missed, unseen } = await walk(tab.page);
-      assert.deepEqual(missed, [], "what can be clicked but not reached");
-      assert.deepEqual(unseen, [], "what does not show that it has the focus");
+      assert.deepEqual(missed, [], "controls that Tab does not reach");
+      assert.deepEqual(unseen, [], "controls without a visible focus");
     });
   }
 });
@@ -133,7 +133,7 @@ describe("with nothing yet", () => {
   after(() => gateway.stop());
 
   for (const { name, path } of navigation.filter((page) => page.empty)) {
-    test(`${name} says what it is for, and what comes next`, async (t) => {
+    test(`${name} has an accessible empty state`, async (t) => {
       const tab = await browser.tab(t, gateway);
       await tab.open(path());
       await tab.main.locator(".empty").first().waitFor();

@@ -1,4 +1,4 @@
-// The playground: a real call, seen as it streams, with the event that it made.
+// The playground: a real call, shown as it streams, and its billing event.
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
@@ -56,7 +56,7 @@ const gate = () => {
   return { open, opened };
 };
 
-test("an answer streams in, and the event that it made is the one in the books", async (t) => {
+test("an answer streams in, and the event shown is the one that the API lists", async (t) => {
   const made = await customer({ provider: "DEMO" });
   const { tab, page, log, message, fact, event } = await open(t, made);
   await page.getByText(`metered and billed to Player`).waitFor();
@@ -76,7 +76,7 @@ test("an answer streams in, and the event that it made is the one in the books",
   await assertAccessible(tab, "the playground after a call");
 });
 
-test("a new conversation ends the call that runs, and says nothing of the old one", async (t) => {
+test("a new conversation ends the running call and sends no earlier messages", async (t) => {
   const made = await customer(upstream.target);
   const { page, log, message, send, ended } = await open(t, made);
   upstream.text = "First answer.";
@@ -100,7 +100,7 @@ test("a new conversation ends the call that runs, and says nothing of the old on
   assert.deepEqual(messages, [{ role: "user", content: "Third question" }]);
 });
 
-test("the text grows while it comes, and what was said before is said again", async (t) => {
+test("text is shown as it arrives, and earlier messages are sent again", async (t) => {
   const made = await customer(upstream.target);
   const wait = gate();
   t.after(wait.open);
@@ -110,7 +110,7 @@ test("the text grows while it comes, and what was said before is said again", as
   await message.fill("Count.");
   await send.click();
   await log.getByText("One two", { exact: false }).waitFor();
-  assert.ok(!(await log.innerText()).includes("three"), "it is shown before it is whole");
+  assert.ok(!(await log.innerText()).includes("three"), "it is shown before it is complete");
   assert.ok(await stop.isEnabled());
   wait.open();
   await log.getByText("One two three").waitFor();
@@ -126,7 +126,7 @@ test("the text grows while it comes, and what was said before is said again", as
   ]);
 });
 
-test("a stop hangs up, keeps what came, and what was produced is billed", async (t) => {
+test("Stop hangs up and keeps the text so far, which is billed", async (t) => {
   const made = await customer(upstream.target);
   const wait = gate();
   t.after(wait.open);
@@ -138,13 +138,13 @@ test("a stop hangs up, keeps what came, and what was produced is billed", async 
   await stop.click();
   await log.getByText("Stopped.").waitFor();
   assert.ok(await stop.isDisabled());
-  assert.ok(await message.evaluate((field) => field === document.activeElement), "one can go on typing");
+  assert.ok(await message.evaluate((field) => field === document.activeElement), "the message field has the focus");
   assert.equal((await event()).usageSource, "counted");
   await page.getByText("counted by Tollgate").waitFor();
   upstream.hold = undefined;
 });
 
-test("whatever a model says is text", async (t) => {
+test("markup in an answer is shown as text", async (t) => {
   const made = await customer(upstream.target, {}, HOSTILE);
   upstream.text = HOSTILE;
   const { page, log, message, send, ended } = await open(t, made);
@@ -156,7 +156,7 @@ test("whatever a model says is text", async (t) => {
   upstream.text = "All is well.";
 });
 
-test("without a stream the answer comes whole", async (t) => {
+test("without streaming the answer arrives in one piece", async (t) => {
   const made = await customer({ provider: "DEMO" });
   const { page, log, message, send, event } = await open(t, made);
   await page.getByLabel("Stream").uncheck();
@@ -180,7 +180,7 @@ test("embeddings are shown as vectors", async (t) => {
   assert.match(page.url(), /route=/);
 });
 
-test("a refusal is what the customer sees, with the way to its cause", async (t) => {
+test("a refusal is shown as the customer sees it, with a link to its cause", async (t) => {
   const made = await customer({ provider: "DEMO" }, { usage_limits: [{ type: "REQUEST", unit: "DAY", threshold: 0 }] });
   const { page, log, message, send } = await open(t, made, { statuses: [429] });
   await message.fill("May I?");
@@ -194,7 +194,7 @@ test("a refusal is what the customer sees, with the way to its cause", async (t)
   assert.ok(href.startsWith(`#/groups/${made.group.id}/why`), href);
 });
 
-test("a disabled group is refused as its customers are", async (t) => {
+test("calls of a disabled group are refused like its customers' requests", async (t) => {
   const made = await customer({ provider: "DEMO" });
   await gateway.admin("PATCH", `/v1/gateway/groups/${made.group.id}`, { disabled: true });
   const { log, message, send } = await open(t, made, { statuses: [403] });
@@ -203,7 +203,7 @@ test("a disabled group is refused as its customers are", async (t) => {
   await log.getByRole("alert").getByText("access_disabled").waitFor();
 });
 
-test("a stream that breaks off says so", async (t) => {
+test("a stream that breaks off shows an error", async (t) => {
   const made = await customer(upstream.target);
   let breakOff;
   const broken = new Promise((_, reject) => (breakOff = reject));
@@ -216,11 +216,11 @@ test("a stream that breaks off says so", async (t) => {
   breakOff(new Error("It breaks off."));
   await log.getByRole("alert").waitFor();
   assert.equal((await event()).usageSource, "counted");
-  // Its body has its proper end: the browser has nothing to complain of.
+  // The response ends properly, so the browser reports no error.
   assert.deepEqual(tab.watch.complaints, []);
 });
 
-test("reasoning is apart from the answer, and an error within the stream is told", async (t) => {
+test("reasoning is separate from the answer, and an error within the stream is shown", async (t) => {
   const made = await customer({ provider: "DEMO" });
   const { page, log, message, send, ended } = await open(t, made);
   const chunks = [
@@ -238,7 +238,7 @@ test("reasoning is apart from the answer, and an error within the stream is told
   await log.getByRole("alert").getByText("Out of memory.").waitFor();
 });
 
-test("a very long answer is appended to, and what was there stays as it is", async (t) => {
+test("a very long answer is shown up to a limit, in few text nodes", async (t) => {
   const made = await customer({ provider: "DEMO" });
   const { page, log, message, send, ended } = await open(t, made);
   const words = "0123456789 ".repeat(10);
@@ -256,7 +256,7 @@ test("a very long answer is appended to, and what was there stays as it is", asy
   assert.ok(nodes < 1000, `in ${nodes} nodes`);
 });
 
-test("the body can be written as JSON, and what is none is not sent", async (t) => {
+test("the body can be written as JSON, and invalid JSON is not sent", async (t) => {
   const made = await customer({ provider: "DEMO" });
   const { page, log, message, send, event } = await open(t, made);
   await message.fill("From the form");
@@ -273,7 +273,7 @@ test("the body can be written as JSON, and what is none is not sent", async (t) 
   assert.deepEqual((await event()).requestMetadata, { ticket: "T-1" });
 });
 
-test("an Enter in a small field makes no call", async (t) => {
+test("Enter in a single-line field does not send a call", async (t) => {
   const made = await customer({ provider: "DEMO" });
   const { page, log, message, send } = await open(t, made);
   await message.fill("Not yet");
@@ -298,7 +298,7 @@ test("the same call as curl has this gateway's address and no key", async (t) =>
   const text = await code.innerText();
   assert.ok(text.includes(`${gateway.baseURL}/chat/completions`), text);
   assert.ok(text.includes("$KEY") && text.includes(made.slug), text);
-  assert.ok(text.includes(`It'\\''s $HOME`), "a shell takes it as it is");
+  assert.ok(text.includes(`It'\\''s $HOME`), "the text is quoted for a shell");
 });
 
 test("a group is found by its name, with the keyboard", async (t) => {
@@ -311,10 +311,10 @@ test("a group is found by its name, with the keyboard", async (t) => {
   await page.keyboard.press("Enter");
   await page.getByText("billed to Findable by name").waitFor();
   assert.equal(await page.getByLabel("Model").inputValue(), other.slug);
-  assert.ok(page.url().includes(other.group.id), "the address says it, too");
+  assert.ok(page.url().includes(other.group.id), "the address names the group");
 });
 
-test("from an endpoint one tries it as the first group that carries it", async (t) => {
+test("a link from an endpoint selects the first group that carries its slug", async (t) => {
   const made = await customer({ provider: "DEMO" });
   const { page } = await open(t, { path: `/playground?slug=${encodeURIComponent(made.slug)}` });
   assert.equal(await page.getByLabel("Model").inputValue(), made.slug);

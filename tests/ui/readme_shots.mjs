@@ -1,5 +1,5 @@
-// Makes the README's screenshots anew: `node tests/ui/readme_shots.mjs`, after `tests/run ui`. What they show is a gateway
-// that is seeded as in the tests, with less that is wrong, and a day that it did not have.
+// Makes the README's screenshots: `node tests/ui/readme_shots.mjs`, after `tests/run ui`. They show the gateway that the
+// tests seed, with fewer problems and with a simulated day of activity.
 
 import { mkdir, writeFile } from "node:fs/promises";
 import { resolve } from "node:path";
@@ -20,10 +20,10 @@ try {
   cleanup.unshift(() => gateway.stop());
   const seeded = await seed(gateway);
   cleanup.unshift(() => seeded.stop());
-  await mend(gateway, seeded);
+  await repair(gateway, seeded);
 
   const tab = await browser.tab({ after: (close) => cleanup.unshift(close) }, gateway, { colorScheme: "light" });
-  await tab.page.route("**/v1/gateway/activity", (route) => route.fulfill({ json: aDay() }));
+  await tab.page.route("**/v1/gateway/activity", (route) => route.fulfill({ json: simulatedDay() }));
 
   await tab.open("/");
   await take(tab.page, "overview");
@@ -46,14 +46,14 @@ try {
   for (const run of cleanup) await run();
 }
 
-// One thing that needs attention is enough to see how it is told.
-async function mend(gateway, { endpoints, webhooks }) {
+// Fixes all problems but one, which is enough to show what a notice looks like.
+async function repair(gateway, { endpoints, webhooks }) {
   await gateway.admin("PATCH", `/v1/gateway/endpoints/${endpoints.down.id}`, { targets: [{ provider: "DEMO" }] });
   await gateway.admin("DELETE", `/v1/gateway/webhooks/${webhooks.failing.id}`);
 }
 
-// The activity of an office's day, the same each time: its hours go with the clock, so that now is always the afternoon.
-function aDay() {
+// The activity of a working day, the same in each run. It always ends at 16:00, whatever the time is now.
+function simulatedDay() {
   const hourAt = (minute) => (16 + 24 - (SAMPLES - minute) / 60) % 24;
   const peak = (hour, at, width) => Math.exp(-(((hour - at) / width) ** 2));
   const busy = (minute) => 0.04 + 0.7 * peak(hourAt(minute), 10, 1.7) + peak(hourAt(minute), 14, 3.6);

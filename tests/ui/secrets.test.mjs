@@ -1,4 +1,4 @@
-// Secrets: a value goes in once, and is nowhere in the page afterwards.
+// Secrets: once stored, a value is nowhere in a page.
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
@@ -19,8 +19,8 @@ after(async () => {
   await gateway.stop();
 });
 
-// What the page holds, wherever a script could look.
-const held = (page) => page.evaluate(() => {
+// Everything in the page that a script could read.
+const contents = (page) => page.evaluate(() => {
   const typed = [...document.querySelectorAll("input, textarea, select")].map(({ value }) => value);
   const stores = [localStorage, sessionStorage].map((store) => JSON.stringify({ ...store }));
   return [document.documentElement.outerHTML, ...typed, ...stores, location.href, document.cookie].join("\n");
@@ -39,22 +39,22 @@ test("a secret is stored, replaced and deleted, and no page shows its value", as
   await dialog.getByLabel("Value").fill(VALUE);
   await dialog.getByRole("button", { name: "Store" }).click();
   await page.getByRole("row").filter({ hasText: "openai" }).getByText("no endpoint").waitFor();
-  assert.ok(!(await held(page)).includes(VALUE), "the value is gone from the page");
+  assert.ok(!(await contents(page)).includes(VALUE), "the value is gone from the page");
 
   await page.getByRole("button", { name: "Replace openai" }).click();
   await dialog.getByLabel("New value").fill(OTHER);
   await page.keyboard.press("Enter");
   await page.getByRole("status").filter({ hasText: "next request" }).waitFor();
-  assert.ok(!(await held(page)).includes(OTHER), "nor is the new one there");
+  assert.ok(!(await contents(page)).includes(OTHER), "the new value is not in the page");
   const replace = page.getByRole("button", { name: "Replace openai" });
-  assert.ok(await replace.evaluate((button) => button === document.activeElement), "the focus is where it was");
+  assert.ok(await replace.evaluate((button) => button === document.activeElement), "the focus returns to the button");
 
   await page.getByRole("button", { name: "Delete openai" }).click();
   await dialog.getByRole("button", { name: "Delete secret" }).click();
   await page.getByRole("heading", { name: "No secrets yet" }).waitFor();
 });
 
-test("with another value it is the same secret to its targets", async (t) => {
+test("a secret with a replaced value keeps its id", async (t) => {
   const { id } = await gateway.admin("POST", "/v1/secrets", { name: "rotated", value: VALUE });
   const tab = await browser.tab(t, gateway);
   const { page } = tab;
@@ -64,10 +64,10 @@ test("with another value it is the same secret to its targets", async (t) => {
   await page.keyboard.press("Enter");
   await page.getByRole("dialog").waitFor({ state: "detached" });
   const { secrets } = await gateway.admin("GET", "/v1/secrets");
-  assert.equal(secrets.find(({ name }) => name === "rotated").id, id, "targets are tied to the same secret");
+  assert.equal(secrets.find(({ name }) => name === "rotated").id, id, "targets still refer to it");
 });
 
-test("a secret in use is not deleted, and what uses it is named", async (t) => {
+test("a secret in use cannot be deleted, and the error names the endpoint", async (t) => {
   const { id } = await gateway.admin("POST", "/v1/secrets", { name: "in-use", value: VALUE });
   await gateway.admin("POST", "/v1/gateway/endpoints", { slug: "uses/it", targets: [{ provider: "OPENAI", secret_id: id }] });
   const tab = await browser.tab(t, gateway, { statuses: [400] });
@@ -79,7 +79,7 @@ test("a secret in use is not deleted, and what uses it is named", async (t) => {
   await page.getByRole("dialog").getByRole("alert").filter({ hasText: "uses/it" }).waitFor();
 });
 
-test("a name that is taken is not overwritten by chance", async (t) => {
+test("a new secret cannot overwrite an existing one", async (t) => {
   await gateway.admin("POST", "/v1/secrets", { name: "taken", value: VALUE });
   const tab = await browser.tab(t, gateway);
   const { page } = tab;

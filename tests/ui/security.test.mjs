@@ -1,4 +1,4 @@
-// What the UI must not do, whatever customers call themselves and models say.
+// Hostile names and answers, the content security policy, and the secrecy of the operator key.
 
 import assert from "node:assert/strict";
 import { readFile, readdir } from "node:fs/promises";
@@ -27,7 +27,7 @@ after(async () => {
   await gateway.stop();
 });
 
-// Markup in everything that takes text.
+// Puts markup in every field that takes text.
 async function hostile() {
   const { slug } = seeded.endpoints.chat;
   const make = (name, external_entity_id, hierarchy = {}) =>
@@ -43,15 +43,15 @@ async function hostile() {
   seeded = { ...seeded, groups: { ...seeded.groups, shop: group }, webhooks: { ...seeded.webhooks, failing: webhook } };
 }
 
-// Where at least one of these names must be read; elsewhere it may.
+// Pages that must show at least one of these names.
 const SHOWN = ["groups", "group", "group-limits", "group-why", "group-keys", "usage", "events", "webhooks", "webhook", "audit", "settings-operators"];
 
 for (const { name, path, query } of pages) {
-  test(`names with markup in them are text on ${name}`, async (t) => {
+  test(`names with markup are shown as text on ${name}`, async (t) => {
     const tab = await browser.tab(t, gateway);
     await tab.open(path(seeded), query);
     const made = await tab.page.locator("img[src='x'], script:not([src]), [onerror]").count();
-    assert.equal(made, 0, "elements made of a name");
+    assert.equal(made, 0, "elements created from a name");
     if (SHOWN.includes(name)) {
       const texts = tab.main.getByText(/<img src=x onerror=alert\(1\)>|"><script>/).filter({ visible: true });
       await texts.first().waitFor();
@@ -59,7 +59,7 @@ for (const { name, path, query } of pages) {
   });
 }
 
-test("what a model says is text in the playground", async (t) => {
+test("markup in an answer is shown as text in the playground", async (t) => {
   const upstream = await Upstream.start();
   t.after(() => upstream.stop());
   upstream.text = `Of course: ${IMAGE} and ${SCRIPT}`;
@@ -72,10 +72,10 @@ test("what a model says is text in the playground", async (t) => {
   await tab.page.getByLabel("Message").fill("Say it.");
   await tab.page.getByRole("button", { name: "Send" }).click();
   await tab.main.getByText(upstream.text, { exact: true }).waitFor();
-  assert.equal(await tab.page.locator("img[src='x'], script:not([src])").count(), 0, "elements made of an answer");
+  assert.equal(await tab.page.locator("img[src='x'], script:not([src])").count(), 0, "elements created from an answer");
 });
 
-test("the policy allows what is ours and nothing else", async () => {
+test("the content security policy allows only our own origin", async () => {
   const answer = await fetch(gateway.adminURL);
   const policy = answer.headers.get("content-security-policy");
   assert.match(policy, /(^|; *)default-src 'self'(;|$)/);
@@ -84,7 +84,7 @@ test("the policy allows what is ours and nothing else", async () => {
   assert.match(policy, /base-uri 'none'/);
 });
 
-test("nothing in our files turns text into markup or code", async () => {
+test("no file of the UI turns text into markup or code", async () => {
   const forbidden =
     /innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b|new Function|DOMParser|createContextualFragment|setHTML|srcdoc|javascript:/g;
   for (const [path, text] of await sources()) {
@@ -95,13 +95,13 @@ test("nothing in our files turns text into markup or code", async () => {
   }
 });
 
-test("nothing in our files names another site to load from", async () => {
-  // An address is read or shown in many places; it is loaded by these.
+test("no file of the UI loads anything from another site", async () => {
+  // Addresses may appear as text; only these forms load them.
   const loaded = /(src|href)=["']?(https?:)?\/\/|url\(["']?(https?:)?\/\/|(import|fetch)\(?\s*["'`](https?:)?\/\//g;
   for (const [path, text] of await sources()) assert.deepEqual(text.match(loaded) ?? [], [], path);
 });
 
-test("the operator key is nowhere that a script or a neighbour could read it", async (t) => {
+test("the operator key is not in addresses, storage, the page or the log", async (t) => {
   const tab = await browser.tab(t, gateway, { key: null });
   const { page } = tab;
   const addresses = [];
@@ -123,19 +123,19 @@ test("the operator key is nowhere that a script or a neighbour could read it", a
     document: document.documentElement.outerHTML,
   }));
   for (const [place, content] of Object.entries(readable)) assert.ok(!JSON.stringify(content).includes(ADMIN_KEY), place);
-  assert.equal(readable.cookies, "", "the session's cookie is for the server only");
+  assert.equal(readable.cookies, "", "scripts cannot read the session's cookie");
   const [cookie] = await page.context().cookies();
   assert.ok(cookie.httpOnly && cookie.sameSite === "Strict", JSON.stringify(cookie));
   assert.ok(!gateway.log.includes(ADMIN_KEY), "in the log");
 });
 
-test("the page is not guessed about, and tells nobody where it was", async () => {
+test("the UI forbids content sniffing and sends no referrer", async () => {
   const answer = await fetch(gateway.adminURL);
   assert.equal(answer.headers.get("x-content-type-options"), "nosniff");
   assert.equal(answer.headers.get("referrer-policy"), "no-referrer");
 });
 
-// Every text file of the UI.
+// The path and the content of every text file of the UI.
 async function sources() {
   const entries = await readdir(ASSETS, { recursive: true, withFileTypes: true });
   const paths = entries.filter((entry) => entry.isFile() && /\.(html|css|js|svg)$/.test(entry.name)).map((entry) => join(entry.parentPath, entry.name));

@@ -1,4 +1,4 @@
-// Signing in and out, in the form that an operator sees.
+// Signing in and out, with the sign-in form.
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
@@ -19,7 +19,7 @@ after(async () => {
   await gateway.stop();
 });
 
-// The last test is the one with many wrong keys: they count by address for a minute.
+// The test with many wrong keys is the last one: wrong keys are counted by address for a minute.
 
 test("an operator key opens the overview", async (t) => {
   const tab = await browser.tab(t, gateway, { key: null });
@@ -37,7 +37,7 @@ test("the form works with the keyboard alone: the field has the focus, Enter sen
   await tab.ready("/");
 });
 
-test("after signing in one is where one wanted to go, filters and all", async (t) => {
+test("signing in leads to the requested page, with its filters", async (t) => {
   const tab = await browser.tab(t, gateway, { key: null });
   await tab.page.goto(`${gateway.adminURL}/#/events?model_slugs=acme%2Fchat`);
   await tab.signIn.as(ADMIN_KEY);
@@ -45,7 +45,7 @@ test("after signing in one is where one wanted to go, filters and all", async (t
   assert.match(new URL(tab.page.url()).hash, /model_slugs=acme(%2F|\/)chat/);
 });
 
-test("a session lasts over a reload and in a second tab", async (t) => {
+test("a session survives a reload and is valid in a second tab", async (t) => {
   const tab = await browser.tab(t, gateway, { key: null });
   await tab.page.goto(gateway.adminURL);
   await tab.signIn.as(ADMIN_KEY);
@@ -56,7 +56,7 @@ test("a session lasts over a reload and in a second tab", async (t) => {
   await second.open("/settings");
 });
 
-test("a wrong key is said to be wrong, beside the field, and the field is kept for another try", async (t) => {
+test("a wrong key shows an error, and another key can be entered", async (t) => {
   const tab = await browser.tab(t, gateway, { key: null, statuses: [401] });
   await tab.page.goto(gateway.adminURL);
   await tab.signIn.as("not-an-operator-key-0000");
@@ -66,19 +66,19 @@ test("a wrong key is said to be wrong, beside the field, and the field is kept f
   await tab.ready("/");
 });
 
-test("signing out ends the session on the server, too", async (t) => {
+test("signing out also ends the session on the server", async (t) => {
   const tab = await browser.tab(t, gateway);
   await tab.open("/settings");
   await tab.page.getByRole("button", { name: "Sign out" }).click();
   await tab.signIn.field.waitFor();
   const cookies = await tab.page.context().cookies();
-  assert.deepEqual(cookies.filter(({ value }) => value), [], "no cookie stays");
+  assert.deepEqual(cookies.filter(({ value }) => value), [], "no cookie is left");
   await tab.page.reload();
   await tab.signIn.field.waitFor();
 });
 
-test("a session that ended on the server leads to the form, and from there to the place that one wanted", async (t) => {
-  // With this scope nothing is live, so that it is the click that finds out.
+test("after the session has ended, the sign-in form leads to the requested page", async (t) => {
+  // With this type of key there is no live stream, so only the click notices the end of the session.
   const key = await mint("WORKSPACE_MANAGE_API_KEYS");
   const tab = await browser.tab(t, gateway, { key, statuses: [401] });
   await tab.open("/settings");
@@ -89,7 +89,7 @@ test("a session that ended on the server leads to the form, and from there to th
   await tab.ready("/groups");
 });
 
-test("what is live notices by itself that the session ended", async (t) => {
+test("the live stream notices the end of the session", async (t) => {
   const key = await mint("WORKSPACE_MANAGE_ALL");
   const tab = await browser.tab(t, gateway, { key });
   await tab.open("/");
@@ -97,8 +97,8 @@ test("what is live notices by itself that the session ended", async (t) => {
   await tab.signIn.field.waitFor();
 });
 
-test("a tab that comes back into sight shows who is signed in by now", async (t) => {
-  // With this scope nothing is live that would notice before.
+test("a tab that becomes visible shows the current session", async (t) => {
+  // With this type of key there is no live stream that would notice the change earlier.
   const tab = await browser.tab(t, gateway, { key: await mint("WORKSPACE_MANAGE_API_KEYS") });
   await tab.open("/settings");
   const other = await tab.again();
@@ -106,7 +106,7 @@ test("a tab that comes back into sight shows who is signed in by now", async (t)
   await other.page.getByRole("button", { name: "Sign out" }).click();
   await other.signIn.as(await mint("WORKSPACE_EXPORT_METRICS"));
   await other.ready("/settings");
-  // A browser without windows never hides a tab.
+  // A headless browser never hides a tab.
   await tab.page.evaluate(() => document.dispatchEvent(new Event("visibilitychange")));
   await tab.navigation.getByRole("link", { name: "Usage" }).waitFor();
   assert.equal(await tab.navigation.getByRole("link", { name: "Groups" }).count(), 0);
@@ -117,7 +117,7 @@ const SCOPES = [
   { type: "WORKSPACE_EXPORT_METRICS", sees: ["Overview", "Usage", "Events", "Settings"], first: "Overview" },
 ];
 for (const { type, sees, first } of SCOPES) {
-  test(`a ${type} key is offered what it may do and nothing else`, async (t) => {
+  test(`a ${type} key sees only the pages that it may use`, async (t) => {
     const tab = await browser.tab(t, gateway, { key: await mint(type) });
     await tab.open("/");
     await tab.main.getByRole("heading", { level: 1, name: first }).waitFor();
@@ -125,7 +125,7 @@ for (const { type, sees, first } of SCOPES) {
   });
 }
 
-test("after ten wrong keys one is told to wait, and a right key still opens", async (t) => {
+test("after ten wrong keys the form says to wait, and a correct key still works", async (t) => {
   const tab = await browser.tab(t, gateway, { key: null, statuses: [401, 429] });
   await tab.page.goto(gateway.adminURL);
   const wait = tab.page.getByRole("alert").filter({ hasText: /wait|minute|too many/i });

@@ -1,4 +1,4 @@
-// Settings: status, operators, the key for registrations, backup, API.
+// Settings: status, operators, key registration, backup, API.
 
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
@@ -23,7 +23,7 @@ async function openTab(tab, name) {
   await tab.main.locator(`.tabs a[aria-current]`).filter({ hasText: name }).waitFor();
 }
 
-test("an operator key is made, signs in, and is deleted", async (t) => {
+test("an operator key is created, signs in, and is deleted", async (t) => {
   const tab = await browser.tab(t, gateway);
   const { page } = tab;
   await openTab(tab, "Operators");
@@ -50,7 +50,7 @@ test("an operator key is made, signs in, and is deleted", async (t) => {
   await other.signIn.field.waitFor();
 });
 
-test("the key of the environment is there and cannot be deleted; the last stored one says why not", async (t) => {
+test("the environment's key has no delete button, and deleting the last stored key says why it fails", async (t) => {
   const { keys } = await gateway.admin("GET", "/v1/api_keys");
   for (const { prefix } of keys.filter((key) => key.prefix !== "env")) await gateway.admin("DELETE", `/v1/api_keys/${prefix}`).catch(() => {});
   await gateway.admin("POST", "/v1/api_keys", { type: "WORKSPACE_MANAGE_ALL", name: "The last" }).catch(() => {});
@@ -62,7 +62,7 @@ test("the key of the environment is there and cannot be deleted; the last stored
   await tab.page.getByRole("dialog").getByText("create another one first").waitFor();
 });
 
-test("the public key for registrations is saved, shown, and deleted; a bad one is refused at its field", async (t) => {
+test("the public key for registrations is saved, shown and deleted, and an invalid one is refused at its field", async (t) => {
   const tab = await browser.tab(t, gateway, { statuses: [400, 404] });
   const { page } = tab;
   await openTab(tab, "Key registration");
@@ -80,7 +80,7 @@ test("the public key for registrations is saved, shown, and deleted; a bad one i
   await tab.main.getByText("There is no public key").waitFor();
 });
 
-test("a backup is a tar file with the gateway's name for it", async (t) => {
+test("a backup is a tar file with the name that the gateway gives it", async (t) => {
   const tab = await browser.tab(t, gateway);
   await openTab(tab, "Backup");
   const [download] = await Promise.all([
@@ -93,7 +93,7 @@ test("a backup is a tar file with the gateway's name for it", async (t) => {
   await tab.main.getByText(`${download.suggestedFilename()},`).waitFor();
 });
 
-test("the status is the API's, and goes on by itself", async (t) => {
+test("the status is the API's and updates by itself", async (t) => {
   const tab = await browser.tab(t, gateway);
   await tab.open("/settings");
   const { version, journal } = await gateway.admin("GET", "/v1/gateway/status");
@@ -112,7 +112,7 @@ const SCOPES = [
   ["WORKSPACE_MANAGE_API_KEYS", []],
 ];
 for (const [type, labels] of SCOPES) {
-  test(`a ${type} key finds the settings that it may see`, async (t) => {
+  test(`a ${type} key sees only the settings that it may use`, async (t) => {
     const { api_key: key } = await gateway.admin("POST", "/v1/api_keys", { type });
     const tab = await browser.tab(t, gateway, { key });
     await tab.open("/settings");

@@ -1,4 +1,4 @@
-// Server-sent events, as the playground reads them: the same events however the bytes are cut.
+// The playground's parser of server-sent events: the same events however the bytes are split.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -22,7 +22,7 @@ function read(bytes, cuts = []) {
 
 const datas = (text) => read(bytesOf(text)).map(({ data }) => data);
 
-// Seeded, so that what fails once fails again.
+// Seeded, so that a failure can be repeated.
 function randomOf(seed) {
   let state = seed;
   return (below) => {
@@ -53,11 +53,11 @@ const EVENTS = [
   { event: "message", data: "[DONE]" },
 ];
 
-test("events come out as the standard says", () => {
+test("events are parsed as the standard says", () => {
   assert.deepEqual(read(bytesOf(STREAM)), EVENTS);
 });
 
-test("one cut anywhere changes nothing", () => {
+test("one split at any byte changes nothing", () => {
   const bytes = bytesOf(STREAM);
   for (let cut = 0; cut <= bytes.length; cut++) assert.deepEqual(read(bytes, [cut]), EVENTS, `cut at ${cut}`);
 });
@@ -67,7 +67,7 @@ test("a byte at a time changes nothing", () => {
   assert.deepEqual(read(bytes, [...bytes.keys()]), EVENTS);
 });
 
-test("any cuts of any stream give the same events", () => {
+test("random splits of random streams give the same events", () => {
   const parts = ["data: x", "data:", "event: e", ": c", "data: ü😀", "\r", "\n", "\r\n", "\n\n", "\r\n\r\n", "id: 1", ""];
   for (let seed = 1; seed <= 500; seed++) {
     const random = randomOf(seed);
@@ -80,28 +80,28 @@ test("any cuts of any stream give the same events", () => {
   }
 });
 
-test("an event is given as soon as its empty line is there", () => {
+test("an event is returned as soon as its empty line has arrived", () => {
   const parser = new SseParser();
   assert.deepEqual(parser.push(bytesOf("data: 1\n")), []);
   assert.deepEqual(parser.push(bytesOf("\n")), [{ event: "message", data: "1" }]);
 });
 
-test("an event that ends with CR is given without waiting for what follows", () => {
+test("an event that ends with CR is returned without waiting for more bytes", () => {
   const parser = new SseParser();
   assert.deepEqual(parser.push(bytesOf("data: 1\r\n\r")), [{ event: "message", data: "1" }]);
   assert.deepEqual(parser.push(bytesOf("\ndata: 2\n\n")), [{ event: "message", data: "2" }]);
 });
 
-test("a stream that ends in the middle of an event gives what was there of it", () => {
+test("a stream that ends in the middle of an event returns the part that arrived", () => {
   assert.deepEqual(datas("data: 1\n\ndata: 2"), ["1", "2"]);
   assert.deepEqual(datas("data: 1\n\nevent: x\n"), ["1"]);
 });
 
-test("a byte order mark is no part of the first field", () => {
+test("a byte order mark is not part of the first field", () => {
   assert.deepEqual(datas("\ufeffdata: 1\n\n"), ["1"]);
 });
 
-test("a line without an end is given up, not kept for ever", () => {
+test("an endless line throws an error instead of filling the memory", () => {
   const parser = new SseParser();
   const piece = bytesOf("x".repeat(1 << 20));
   assert.throws(() => {

@@ -1,4 +1,4 @@
-// What the playground sends and reads, and what an endpoint's form sends: without a browser.
+// The bodies that the playground sends and the parts of answers that it reads, without a browser.
 
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
@@ -11,7 +11,7 @@ const ASKED = {
   route: "/v1/chat/completions", model: "a/b", system: "", messages: [], text: "Hi", temperature: null, max_tokens: null, stream: false,
 };
 
-test("a body has what was asked for and nothing besides", () => {
+test("a body has the chosen fields and nothing else", () => {
   assert.deepEqual(bodyOf(ASKED), { model: "a/b", messages: [{ role: "user", content: "Hi" }] });
   assert.deepEqual(bodyOf({ ...ASKED, system: "Be brief.", temperature: 0, max_tokens: 5, stream: true }), {
     model: "a/b", messages: [{ role: "system", content: "Be brief." }, { role: "user", content: "Hi" }],
@@ -21,7 +21,7 @@ test("a body has what was asked for and nothing besides", () => {
   assert.deepEqual(bodyOf({ ...ASKED, route: "/v1/embeddings", stream: true }), { model: "a/b", input: "Hi" });
 });
 
-test("a shell gives curl the body as it was, whatever is in it", () => {
+test("a shell passes any body to curl unchanged", () => {
   const body = { text: `it's "$HOME" \`id\` \\ \n $(id) !` };
   const command = curl({ url: "http://127.0.0.1:1", route: "/v1/embeddings", body }).replace(/^curl/, "printf '%s\\0'");
   const given = execFileSync("sh", ["-c", command], { env: { KEY: "k" }, encoding: "utf8" }).split("\0");
@@ -29,7 +29,7 @@ test("a shell gives curl the body as it was, whatever is in it", () => {
   assert.deepEqual(JSON.parse(given[given.indexOf("-d") + 1]), body);
 });
 
-test("text, reasoning and tool calls are told apart", () => {
+test("text, reasoning and tool calls are separate pieces", () => {
   const chunk = { choices: [{ index: 1, delta: {
     content: "c", reasoning_content: "r", tool_calls: [{ function: { name: "f", arguments: "{" } }, { function: { arguments: "}" } }],
   } }] };
@@ -40,7 +40,7 @@ test("text, reasoning and tool calls are told apart", () => {
   assert.deepEqual(piecesOf({ choices: [{ message: { content: "m" } }] }), [{ kind: "text", text: "m", choice: 0 }]);
 });
 
-test("what no server should send breaks nothing", () => {
+test("malformed answers cause no error", () => {
   for (const odd of [null, undefined, 1, "x", [], {}, { choices: 1 }, { choices: [null] }, { choices: [{ delta: { content: 1 } }] }, { usage: 1 },
     { data: [{ embedding: "AAAA" }] }, { choices: [{ delta: { tool_calls: [null] } }] }]) {
     assert.deepEqual(piecesOf(odd), []);
@@ -50,12 +50,12 @@ test("what no server should send breaks nothing", () => {
   }
 });
 
-test("errors are read in the customer's shape and in the admin API's", () => {
+test("errors are read in the inference API's format and in the admin API's", () => {
   assert.deepEqual(errorOf({ error: { message: "No.", code: "model_not_found" } }), { message: "No.", code: "model_not_found", isOurs: false });
   assert.deepEqual(errorOf({ error: "No such group.", code: "not_found" }), { message: "No such group.", code: "not_found", isOurs: true });
 });
 
-test("limits are those of the headers; a shared one has no threshold", () => {
+test("limits are read from the headers, and a shared one has no threshold", () => {
   const headers = new Headers({
     "x-ratelimit-limit-requests": "60", "x-ratelimit-remaining-requests": "59", "x-ratelimit-reset-requests": "1s",
     "x-ratelimit-remaining-tokens": "7",

@@ -1,4 +1,4 @@
-// Usage: charts, sums and their CSV, with filters that live in the address.
+// The usage page: chart, table, totals, CSV file, and filters in the address.
 
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
@@ -28,7 +28,7 @@ const rows = async (tab, name = "Usage") => {
   const all = tab.main.getByRole("region", { name, exact: true }).locator("tbody tr");
   return Promise.all((await all.all()).map(async (row) => (await row.locator("th, td").allInnerTexts()).map((text) => text.trim())));
 };
-// A page with filters in its address.
+// Opens a page with filters in its address.
 async function openWith(tab, path) {
   await tab.page.goto("about:blank");
   await tab.page.goto(`${gateway.adminURL}/#${path}`);
@@ -36,7 +36,7 @@ async function openWith(tab, path) {
 }
 const settled = (tab) => tab.main.locator('.results[aria-busy="false"]').waitFor();
 
-test("the table is the report by group, the most tokens first, with the sums above", async (t) => {
+test("the table is the report by group, most tokens first, with the totals above", async (t) => {
   const tab = await browser.tab(t, gateway);
   await tab.open("/usage");
   const { items } = await report({ group_by: "group" });
@@ -49,7 +49,7 @@ test("the table is the report by group, the most tokens first, with the sums abo
   await tab.main.locator("dl.sums").getByText(whole(tokens(sum)), { exact: true }).waitFor();
 });
 
-test("the chart has a table of figures that is the report hour by hour", async (t) => {
+test("the chart's data table is the report by hour", async (t) => {
   const tab = await browser.tab(t, gateway);
   await tab.open("/usage");
   await tab.main.getByLabel("Time", { exact: true }).selectOption("today");
@@ -81,7 +81,7 @@ test("a cost can be shown, in its currency", async (t) => {
   assert.ok(Math.abs(shown - Number(sum.cost.EUR)) < 1e-9, `${shown} ${sum.cost.EUR}`);
 });
 
-test("filters are in the address, last over a reload, and Back takes the last one away", async (t) => {
+test("filters are in the address, survive a reload, and Back removes the last one", async (t) => {
   const tab = await browser.tab(t, gateway);
   const { page } = tab;
   await tab.open("/usage");
@@ -109,7 +109,7 @@ test("filters are in the address, last over a reload, and Back takes the last on
   assert.deepEqual(Object.fromEntries(hash()), { external_entity_ids: "cust_acme" });
 });
 
-test("the CSV is the API's, with the same filters", async (t) => {
+test("the CSV file comes from the API, with the same filters", async (t) => {
   const tab = await browser.tab(t, gateway);
   await openWith(tab, "/usage?range=today&by=key&model_slugs=acme/chat");
   const [download] = await Promise.all([
@@ -123,7 +123,7 @@ test("the CSV is the API's, with the same filters", async (t) => {
   assert.ok((await rows(tab)).length > 2);
 });
 
-test("a row leads to its group, and to its events in the same time", async (t) => {
+test("a row links to its group and to its events in the same period", async (t) => {
   const tab = await browser.tab(t, gateway);
   await openWith(tab, "/usage?range=today");
   const row = tab.main.getByRole("row").filter({ hasText: "cust_acme_support" });
@@ -135,7 +135,7 @@ test("a row leads to its group, and to its events in the same time", async (t) =
   assert.equal(await events.filter({ hasNotText: "cust_acme_support" }).count(), 0);
 });
 
-test("dates of one's own include their last day", async (t) => {
+test("custom dates include their last day", async (t) => {
   const tab = await browser.tab(t, gateway);
   const day = new Date().toISOString().slice(0, 10);
   await openWith(tab, `/usage?from=${day}&to=${day}`);
@@ -146,7 +146,7 @@ test("dates of one's own include their last day", async (t) => {
   await tab.main.getByRole("heading", { name: "Nothing was billed in this period" }).waitFor();
 });
 
-test("a hundred groups and more are shown by their largest, and asked for when wanted", async (t) => {
+test("of more than a hundred groups the largest hundred are shown, and the others on request", async (t) => {
   const tab = await browser.tab(t, gateway);
   await gateway.admin("POST", "/v1/gateway/endpoints", { slug: "many/one", targets: [{ provider: "DEMO" }] });
   const hostile = "<img src=x onerror=alert(1)>";
@@ -163,12 +163,12 @@ test("a hundred groups and more are shown by their largest, and asked for when w
   await tab.page.waitForFunction((count) => document.querySelectorAll(".results tbody tr").length === count, names.length);
   for (const width of [360, 1280]) {
     await tab.page.setViewportSize({ width, height: 800 });
-    assert.equal(await tab.overflow(), 0, `it scrolls sideways at ${width} px`);
+    assert.equal(await tab.overflow(), 0, `the page scrolls horizontally at ${width} px`);
   }
   await assertAccessible(tab, "usage with hostile names");
 });
 
-test("with a key for metrics there are no links to what it may not see", async (t) => {
+test("a WORKSPACE_EXPORT_METRICS key sees no links to groups", async (t) => {
   const { api_key: key } = await gateway.admin("POST", "/v1/api_keys", { type: "WORKSPACE_EXPORT_METRICS" });
   const tab = await browser.tab(t, gateway, { key });
   await tab.open("/usage");

@@ -1,4 +1,4 @@
-// Webhooks from end to end: made, tested, delivering, failing, redelivered, rotated, disabled, deleted.
+// Webhooks from end to end: creation, test, delivery, failure, redelivery, rotation, disabling, deletion.
 
 import assert from "node:assert/strict";
 import { createHmac } from "node:crypto";
@@ -40,7 +40,7 @@ async function deadLetter(tab, webhook) {
   await letters(tab).first().waitFor();
 }
 
-test("one is made, shows its secret once, is tested, and delivers", async (t) => {
+test("a webhook is created, shows its secret once, is tested, and delivers", async (t) => {
   const tab = await browser.tab(t, gateway);
   const { page } = tab;
   await tab.open("/webhooks");
@@ -68,7 +68,7 @@ test("one is made, shows its secret once, is tested, and delivers", async (t) =>
   assert.equal(await tab.main.getByText(secret).count(), 0);
 });
 
-test("a bad address is refused at its field", async (t) => {
+test("an invalid URL is refused at its field", async (t) => {
   const tab = await browser.tab(t, gateway, { statuses: [400] });
   await tab.open("/webhooks");
   await tab.main.getByRole("button", { name: "New webhook" }).first().click();
@@ -78,7 +78,7 @@ test("a bad address is refused at its field", async (t) => {
   await tab.page.waitForFunction(() => document.querySelector("dialog [aria-invalid]")?.matches("input[name=url]"));
 });
 
-test("what a receiver refuses is a dead letter: its events can be read, and go when they are redelivered", async (t) => {
+test("a refused delivery becomes a dead letter, whose events can be read and redelivered", async (t) => {
   const webhook = await create("CRM");
   const tab = await browser.tab(t, gateway);
   await deadLetter(tab, webhook);
@@ -95,7 +95,7 @@ test("what a receiver refuses is a dead letter: its events can be read, and go w
   await gateway.admin("DELETE", `/v1/gateway/webhooks/${webhook.id}`);
 });
 
-test("all dead letters are redelivered after a question", async (t) => {
+test("all dead letters are redelivered after a confirmation", async (t) => {
   const webhook = await create("CRM");
   const tab = await browser.tab(t, gateway);
   await deadLetter(tab, webhook);
@@ -118,7 +118,7 @@ test("a failed test says why", async (t) => {
   await gateway.admin("DELETE", `/v1/gateway/webhooks/${webhook.id}`);
 });
 
-test("a rotated secret signs at once, beside the one before", async (t) => {
+test("a rotated secret signs at once, together with the previous one", async (t) => {
   const webhook = await create("Rotated");
   const tab = await browser.tab(t, gateway);
   await tab.open(`/webhooks/${webhook.id}`);
@@ -137,7 +137,7 @@ test("a rotated secret signs at once, beside the one before", async (t) => {
   await gateway.admin("DELETE", `/v1/gateway/webhooks/${webhook.id}`);
 });
 
-test("it is disabled in one step that can be undone, and edited", async (t) => {
+test("a webhook is disabled with undo, and edited", async (t) => {
   const webhook = await create("Undone");
   const enabled = async () => (await gateway.admin("GET", `/v1/gateway/webhooks/${webhook.id}`)).enabled;
   const tab = await browser.tab(t, gateway);
@@ -148,7 +148,7 @@ test("it is disabled in one step that can be undone, and edited", async (t) => {
   assert.equal(await enabled(), false);
   await page.getByRole("button", { name: "Undo" }).click();
   await tab.main.getByRole("button", { name: "Disable", exact: true }).waitFor();
-  await eventually("it is enabled again", enabled);
+  await eventually("the webhook to be enabled", enabled);
 
   await tab.main.getByRole("button", { name: "Edit" }).click();
   await page.getByLabel("Description").fill("<img src=x onerror=alert(1)>");
@@ -157,7 +157,7 @@ test("it is disabled in one step that can be undone, and edited", async (t) => {
   await gateway.admin("DELETE", `/v1/gateway/webhooks/${webhook.id}`);
 });
 
-test("it is deleted only by who types its host", async (t) => {
+test("a webhook is deleted only after its host is typed", async (t) => {
   const webhook = await create("Gone");
   const tab = await browser.tab(t, gateway);
   const { page } = tab;
@@ -173,7 +173,7 @@ test("it is deleted only by who types its host", async (t) => {
   assert.ok(items.every(({ id }) => id !== webhook.id));
 });
 
-test("the list says by itself that a receiver fails, and takes no focus for it", async (t) => {
+test("the list shows a failing receiver without a reload and does not move the focus", async (t) => {
   const webhook = await create("Watched");
   const tab = await browser.tab(t, gateway);
   await tab.open("/webhooks");

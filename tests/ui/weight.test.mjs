@@ -1,4 +1,4 @@
-// How much comes over the wire. The figures are in the test's output.
+// The size of the UI on the wire. The test's output has the figures.
 
 import assert from "node:assert/strict";
 import { readdir } from "node:fs/promises";
@@ -11,7 +11,7 @@ import { pages } from "./support/pages.mjs";
 import { seed } from "./support/seed.mjs";
 
 const MOST_BYTES = 150_000;
-const MOST_OF_A_HEAD = 1_000;
+const MAX_HEAD_BYTES = 1_000;
 const ASSETS = resolve(import.meta.dirname, "../../assets");
 
 let browser, gateway, seeded;
@@ -26,7 +26,7 @@ after(async () => {
   await gateway.stop();
 });
 
-test("what a browser loads for the first page is light", async (t) => {
+test("the first page loads less than 150 kB", async (t) => {
   const tab = await browser.tab(t, gateway);
   const files = await tab.countBytes();
   await tab.open("/");
@@ -36,21 +36,21 @@ test("what a browser loads for the first page is light", async (t) => {
   t.diagnostic(`every page: ${describe(files)}`);
 });
 
-test("the whole UI is light, compressed as it is served", async (t) => {
+test("the whole UI has less than 150 kB, compressed as it is served", async (t) => {
   const files = new Map();
   for (const path of ["/", ...(await assets())]) files.set(path, await bytesOnTheWire(path));
-  t.diagnostic(`the whole UI, heads left out: ${describe(files)}`);
+  t.diagnostic(`the whole UI, without response heads: ${describe(files)}`);
   assert.ok(total(files) < MOST_BYTES, describe(files));
 });
 
-test("what a browser has is not sent again", async (t) => {
+test("cached files are not sent again", async (t) => {
   const tab = await browser.tab(t, gateway);
   await tab.open("/");
   const files = await tab.countBytes();
   await tab.page.reload();
   await tab.ready("/");
   t.diagnostic(`a second visit: ${describe(files)}`);
-  for (const [path, bytes] of files) assert.ok(bytes < MOST_OF_A_HEAD, `${path}: ${bytes} bytes`);
+  for (const [path, bytes] of files) assert.ok(bytes < MAX_HEAD_BYTES, `${path}: ${bytes} bytes`);
 });
 
 const total = (files) => [...files.values()].reduce((sum, bytes) => sum + bytes, 0);
@@ -62,13 +62,13 @@ async function assets() {
     .filter((path) => path !== "/assets/index.html");
 }
 
-// Of one file's body, asked for as a browser asks.
+// The size of a file's body, compressed as for a browser.
 function bytesOnTheWire(path) {
-  return new Promise((told, failed) => {
+  return new Promise((resolve, reject) => {
     get(gateway.adminURL + path, { headers: { "accept-encoding": "gzip, deflate, br, zstd" } }, (answer) => {
       let bytes = 0;
       answer.on("data", (piece) => (bytes += piece.length));
-      answer.on("end", () => (answer.statusCode === 200 ? told(bytes) : failed(new Error(`${path}: HTTP ${answer.statusCode}`))));
-    }).on("error", failed);
+      answer.on("end", () => (answer.statusCode === 200 ? resolve(bytes) : reject(new Error(`${path}: HTTP ${answer.statusCode}`))));
+    }).on("error", reject);
   });
 }

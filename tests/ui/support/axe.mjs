@@ -1,4 +1,4 @@
-// What axe-core finds wrong with a page: WCAG 2.0 to 2.2, A and AA, and its best practices.
+// Asserts that axe-core finds no problem on a page: WCAG 2.0 to 2.2, A and AA, and its best practices.
 
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
@@ -8,9 +8,9 @@ const SOURCE = await readFile(fileURLToPath(import.meta.resolve("axe-core/axe.mi
 const TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22a", "wcag22aa", "best-practice"];
 
 export async function assertAccessible(tab, what) {
-  // The browser's own evaluation: a script in the page is what the policy would forbid. Once for each document.
+  // Evaluated by the debugger, since the policy forbids a script element. Once for each document.
   if (!(await tab.page.evaluate(() => "axe" in window))) await tab.page.evaluate(SOURCE);
-  // Not preloaded: axe would copy our style sheets into a style element, which the policy forbids, too.
+  // `preload` would copy our style sheets into a style element, which the policy also forbids.
   const { violations } = await tab.page.evaluate((values) => axe.run({ runOnly: { type: "tag", values }, preload: false }), TAGS);
   const findings = violations.map(({ id, impact, help, helpUrl, nodes }) => {
     const where = nodes.map(({ target, html, failureSummary }) => {

@@ -1,5 +1,5 @@
-// Debian's Chromium, and tabs in it that are watched: whatever a browser's console, network or policy complains of while
-// a test has a tab open fails that test.
+// Debian's Chromium. A test fails if, while it has a tab open, the browser reports an error on the console, a failed
+// request or a violation of the policy.
 
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
@@ -8,7 +8,7 @@ import { chromium } from "playwright-core";
 const READY_MS = 10_000;
 
 export class Browser {
-  // One for all tests of a file.
+  // Starts the browser that all tests of a file share.
   static async start() {
     const browser = new Browser();
     const executablePath = execFileSync("sh", ["-c", "command -v chromium"], { encoding: "utf8" }).trim();
@@ -21,8 +21,8 @@ export class Browser {
   }
 
   // A tab with cookies and storage of its own, closed when the test ends. Options:
-  //   key         whom to sign in beforehand; `null`: nobody
-  //   statuses    of answers from 400 on that this test is about; each must come at least once
+  //   key         the operator key to sign in with beforehand; `null` for none
+  //   statuses    error statuses (400 and above) that the test expects; each must occur at least once
   //   colorScheme, viewport, … as Playwright takes them for a context
   async tab(t, gateway, { key = gateway.adminKey, statuses = [], ...settings } = {}) {
     const context = await this.chromium.newContext({ viewport: { width: 1280, height: 800 }, reducedMotion: "reduce", ...settings });
@@ -34,7 +34,7 @@ export class Browser {
     });
     await context.addInitScript(reportViolations);
     await context.addInitScript(observeLayout);
-    if (key !== null) await signInBehind(context, gateway, key);
+    if (key !== null) await signInWithoutForm(context, gateway, key);
     context.setDefaultTimeout(READY_MS);
     return new Tab(await context.newPage(), gateway, watch);
   }
@@ -47,15 +47,15 @@ class Tab {
     this.watch = watch;
   }
 
-  // Loads the UI anew with the page at `path`, and waits until that shows what it has to show.
+  // Loads the UI with the page at `path`, and waits until the page is ready.
   async open(path, query) {
-    // From a page of the UI it would only be a change of what follows `#`.
+    // From a page of the UI, only the fragment would change.
     await this.page.goto("about:blank");
     await this.page.goto(this.gateway.adminURL + "/" + hash(path, query));
     await this.ready(path);
   }
 
-  // Goes there from the page that is open, as a link would.
+  // Navigates from the open page to another one, as a link would.
   async go(path, query) {
     await this.page.evaluate(async (to) => {
       const changed = new Promise((resolve) => addEventListener("hashchange", resolve, { once: true }));
@@ -65,12 +65,12 @@ class Tab {
     await this.ready(path);
   }
 
-  // Waits until the page at `path`, which something else has led to, is ready.
+  // Waits until the page at `path` is open and ready.
   async ready(path) {
     const main = this.page.locator(`main#main[data-route="${path}"][aria-busy="false"]`);
     await main.waitFor().catch(async () => {
       const now = await this.page.evaluate(() => document.querySelector("main")?.cloneNode().outerHTML);
-      throw new Error(`${path} did not get ready; main is ${now}; seen until then:\n${this.watch.complaints.join("\n")}`);
+      throw new Error(`${path} did not become ready; main is ${now}; reported until then:\n${this.watch.complaints.join("\n")}`);
     });
   }
 
@@ -79,7 +79,7 @@ class Tab {
     return new Tab(await this.page.context().newPage(), this.gateway, this.watch);
   }
 
-  // Waits for so many of the gateway's events of what is live; by then the page has had as many, but one.
+  // Waits until the page has received at least `count` live events: a second stream waits for one more.
   async liveEvents(count) {
     await this.page.evaluate(async (wanted) => {
       const source = new EventSource("/v1/gateway/live");
@@ -88,7 +88,7 @@ class Tab {
     }, count);
   }
 
-  // From now on: bytes of every answer to `/` and `/assets/**` as they came over the wire, heads included, by path.
+  // Counts, from now on, the bytes on the wire of answers to `/` and `/assets/**`, heads included, by path.
   async countBytes() {
     const files = new Map();
     const paths = new Map();
@@ -110,7 +110,7 @@ class Tab {
     return this.page.locator("main#main");
   }
 
-  // How far the page is wider than the window, in px.
+  // The width by which the page exceeds the window, in px.
   async overflow() {
     return this.page.evaluate(async () => {
       await new Promise((painted) => requestAnimationFrame(() => requestAnimationFrame(painted)));
@@ -118,7 +118,7 @@ class Tab {
     });
   }
 
-  // How much moved by itself since the document was loaded, as the Layout Instability API counts it.
+  // The layout shift since the document was loaded, as the Layout Instability API measures it.
   async layoutShift() {
     return this.page.evaluate(async () => {
       await new Promise((painted) => requestAnimationFrame(() => requestAnimationFrame(painted)));
@@ -150,7 +150,7 @@ class Watch {
     const complain = (text) => this.ended || this.complaints.push(text);
     context.on("console", (message) => {
       if (!["error", "warning"].includes(message.type())) return;
-      // What did not load is told below, by its status.
+      // Failed loads are reported below, with their status.
       if (message.text().startsWith("Failed to load resource")) return;
       complain(`console: ${message.text()} (${message.location().url})`);
     });
@@ -165,7 +165,7 @@ class Watch {
     });
     context.on("requestfailed", (request) => {
       const reason = request.failure()?.errorText;
-      // A page that is left hangs up on what it still waits for.
+      // A page that is left aborts its requests.
       if (reason !== "net::ERR_ABORTED") complain(`${request.method()} ${request.url()}: ${reason}`);
     });
     context.on("response", (response) => {
@@ -181,13 +181,13 @@ class Watch {
   }
 
   verdict() {
-    const never = [...this.missing].map((status) => `HTTP ${status} was expected and never came`);
+    const never = [...this.missing].map((status) => `HTTP ${status} was expected but never occurred`);
     const all = [...this.complaints, ...never];
     assert.equal(all.length, 0, `while the tab was open:\n  ${all.join("\n  ")}`);
   }
 }
 
-// These two run in the page, before its own scripts.
+// The next two functions run in the page, before its own scripts.
 
 function reportViolations() {
   addEventListener("securitypolicyviolation", ({ violatedDirective, blockedURI, sourceFile, lineNumber }) =>
@@ -206,8 +206,8 @@ function observeLayout() {
   };
 }
 
-// A session without the form, for tests of what comes after it.
-async function signInBehind(context, gateway, key) {
+// Starts a session without the form.
+async function signInWithoutForm(context, gateway, key) {
   const answer = await context.request.post(`${gateway.adminURL}/v1/session`, {
     data: { key },
     headers: { origin: gateway.adminURL, "x-tollgate-csrf": "1" },

@@ -1,4 +1,4 @@
-// Moving about without a mouse.
+// Keyboard navigation.
 
 const MOST_STOPS = 400;
 
@@ -8,11 +8,11 @@ export async function tabTo(page, locator) {
     if (await locator.evaluate((element) => element === document.activeElement)) return;
     await page.keyboard.press("Tab");
   }
-  throw new Error(`Tab never comes to ${locator}`);
+  throw new Error(`Tab never reaches ${locator}`);
 }
 
-// Goes once around the page. `missed` is what a mouse could use and Tab did not come to; `unseen` is where Tab came to
-// and nothing showed it.
+// Presses Tab once around the page. `missed` lists the controls that Tab does not reach; `unseen` lists those without a
+// visible focus.
 export async function walk(page) {
   await page.evaluate(() => {
     document.activeElement?.blur();
@@ -28,7 +28,7 @@ export async function walk(page) {
   return { missed: await page.evaluate(missed), unseen };
 }
 
-// These two run in the page.
+// The next two functions run in the page.
 
 function look() {
   const focused = document.activeElement;
@@ -40,7 +40,7 @@ function look() {
     const { outlineStyle, outlineWidth, boxShadow } = getComputedStyle(element);
     return (outlineStyle !== "none" && outlineWidth !== "0px") || boxShadow !== "none";
   };
-  // What stands for a control may be drawn around it.
+  // A control's wrapper may show the focus instead of the control.
   const seen = marked(focused) || Boolean(focused.closest(":is(label, div, span):focus-within:has(> :focus)") && marked(focused.parentElement));
   return { seen, what: focused.outerHTML.slice(0, 160) };
 }
@@ -50,7 +50,7 @@ function missed() {
   const found = [...usable].filter((element) => {
     if (window.visited.has(element) || element.matches(":disabled, [tabindex='-1']")) return false;
     if (!element.checkVisibility({ visibilityProperty: true })) return false;
-    // Of radio buttons of one name, arrows lead to the others.
+    // Tab reaches one radio button of each name; arrow keys reach the others.
     const { type, name } = element;
     return type !== "radio" || ![...window.visited].some((other) => other.type === "radio" && other.name === name);
   });

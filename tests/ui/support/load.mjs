@@ -1,4 +1,4 @@
-// Modules of the UI that need no browser, for node.
+// Loads a module of the UI that needs no browser.
 
 import { resolve } from "node:path";
 import { pathToFileURL } from "node:url";

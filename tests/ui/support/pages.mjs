@@ -1,10 +1,10 @@
 // Every page of the UI.
 //
-//   path    makes what stands behind `#` from what `seed()` made
-//   query   what follows that
-//   nav     what the navigation calls it
-//   isTab   it is a part of the page before it, and has its title
-//   empty   it has nothing to show until something is made
+//   path    returns the path after `#`, given the result of `seed()`
+//   query   the query after the path
+//   nav     the page's label in the navigation
+//   isTab   the page is a tab of the page before it, and has the same title
+//   empty   the page has an empty state on an empty gateway
 
 export const pages = [
   { name: "overview", path: () => "/", nav: "Overview" },
@@ -31,5 +31,5 @@ export const pages = [
   { name: "settings-api", isTab: true, path: () => "/settings", query: "tab=api" },
 ];
 
-// Those that the navigation leads to; they are there without anything made.
+// Pages in the navigation. They also exist on an empty gateway.
 export const navigation = pages.filter((page) => page.nav);

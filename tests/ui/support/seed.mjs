@@ -1,19 +1,19 @@
-// A gateway as it looks after some weeks at a small firm: something on every page of the UI, and something wrong in most
-// of the ways that an operator has to see. Everything is made through the API; tokens are exact, since the demo provider
-// counts a token a word.
+// Fills a gateway with the data of a small company: content for every page of the UI, and most kinds of problems that an
+// operator must see. Everything is created through the API. Token counts are exact, since the demo provider counts one
+// token per word.
 
 import { generateKeyPairSync, sign } from "node:crypto";
 import { Receiver } from "./receiver.mjs";
 
-// Nothing ever listens there.
-const NOBODY = "http://127.0.0.1:1";
+// Nothing listens on this port.
+const DEAD_URL = "http://127.0.0.1:1";
 
 const CHAT = "acme/chat";
 const EMBED = "acme/embed";
 const CODER = "local/coder";
 const DOWN = "local/down";
 
-// Returns what it made, by kind and by name, and `stop()` for what it keeps running beside the gateway.
+// Returns the created objects by kind and name, and `stop()`, which stops the webhook receivers.
 export async function seed(gateway) {
   const secrets = await seedSecrets(gateway);
   const endpoints = await seedEndpoints(gateway, secrets);
@@ -41,14 +41,14 @@ async function seedSecrets(gateway) {
 
 async function seedEndpoints(gateway, secrets) {
   const demo = { provider: "DEMO" };
-  const openai = { provider: "OPENAI", base_url: NOBODY, target_model: "gpt-5", secret_id: secrets["openai-production"].id };
-  const vllm = { provider: "OPENAI_COMPATIBLE", base_url: NOBODY, target_model: "coder-30b", secret_id: secrets["vllm-rack-2"].id };
+  const openai = { provider: "OPENAI", base_url: DEAD_URL, target_model: "gpt-5", secret_id: secrets["openai-production"].id };
+  const vllm = { provider: "OPENAI_COMPATIBLE", base_url: DEAD_URL, target_model: "coder-30b", secret_id: secrets["vllm-rack-2"].id };
   const pricing = { currency: "EUR", input: "1.50", output: "6", cached: "0.15" };
   const make = (slug, targets, more = {}) => gateway.admin("POST", "/v1/gateway/endpoints", { slug, targets, ...more });
   return {
     chat: await make(CHAT, [demo], { pricing }),
     embed: await make(EMBED, [demo], { pricing: { currency: "EUR", input: "0.02", output: "0", cached: "0" } }),
-    // Answers all the same: its first target is passed over.
+    // Its first target fails, so the second one answers.
     coder: await make(CODER, [vllm, demo], { region: "EU" }),
     down: await make(DOWN, [openai, vllm]),
   };
@@ -108,7 +108,7 @@ async function seedKeys(gateway, groups) {
   return keys;
 }
 
-// A customer's own key, signed for as the firm's own systems would.
+// Registers a customer's own key, signed as the operator's own systems would sign it.
 export async function register(gateway, group, fields) {
   const { publicKey, privateKey } = generateKeyPairSync("ed25519");
   const public_key = publicKey.export({ format: "der", type: "spki" }).subarray(-32).toString("base64");
@@ -135,7 +135,7 @@ async function seedWebhooks(gateway, [well, failing]) {
 
 async function seedEvents(gateway, keys) {
   const ask = (key, slug, words, more = {}) => chat(gateway, key, slug, words, more);
-  // One after another: each of them is in the books before the next, so that what is left today is always the same.
+  // One after another: each request is settled before the next, so that what is left today is always the same.
   for (let i = 0; i < 12; i++) await ask(keys.support, CHAT, 40 + (i % 5) * 60, { max_tokens: 60 });
   for (let i = 0; i < 6; i++) await ask(keys.shop, CHAT, 100, { max_tokens: 50 });
   for (let i = 0; i < 8; i++) await ask(keys.acme, CHAT, 500, { max_tokens: 400, metadata: { ticket: `T-${1000 + i}` } });
@@ -143,13 +143,13 @@ async function seedEvents(gateway, keys) {
   for (let i = 0; i < 9; i++) await ask(keys.research, CODER, 200, { max_tokens: 120 });
   for (let i = 0; i < 6; i++) await ask(keys.nameless, i % 2 ? CHAT : CODER, 30);
   await Promise.all([keys.support, keys.globex, keys.nameless].map((key) => ask(key, key === keys.globex ? CODER : CHAT, 25, { stream: true })));
-  // Two more than it may today, and then none that would fit in what the shop has left.
+  // The nightly jobs exceed their daily limit by two requests; the shop's requests do not fit in what it has left.
   for (let i = 0; i < 7; i++) await ask(keys.nightly, CODER, 20);
   for (let i = 0; i < 3; i++) await ask(keys.shop, CHAT, 1_500);
   for (let i = 0; i < 2; i++) await ask(keys.globex, DOWN, 10);
 }
 
-// A customer's call, to its end, whatever its answer is.
+// Sends a customer's request and reads the answer to its end, whatever its status.
 export async function chat(gateway, key, slug, words, more = {}) {
   const content = Array.from({ length: words }, (_, i) => ["please", "count", "me"][i % 3]).join(" ");
   const answer = await fetch(`${gateway.baseURL}/chat/completions`, {
@@ -161,11 +161,11 @@ export async function chat(gateway, key, slug, words, more = {}) {
   return answer;
 }
 
-// For what comes about without anything that could be awaited.
+// Polls until `holds` returns true, for at most 20 s.
 export async function eventually(what, holds) {
   const limit = Date.now() + 20_000;
   while (!(await holds())) {
-    if (Date.now() > limit) throw new Error(`it never came to be: ${what}`);
+    if (Date.now() > limit) throw new Error(`timed out waiting for ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
 }

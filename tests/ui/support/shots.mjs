@@ -1,5 +1,5 @@
-// Screenshots to look at: of a telephone, a laptop and a large screen, in both themes. They lie in
-// tests/.cache/screenshots, outside of git, and no test compares them.
+// Screenshots for people to look at, in the sizes of a phone, a laptop and a large screen, in both themes. They are
+// written to tests/.cache/screenshots, outside of git, and no test compares them.
 
 import { mkdir } from "node:fs/promises";
 import { join, resolve } from "node:path";
@@ -14,7 +14,7 @@ export const SIZES = [
   { width: 1920, height: 1080 },
 ];
 
-// The page as it is now, at its whole height: NAME-WIDTH-THEME.png.
+// Saves the page as it is now, at its full height, as NAME-WIDTH-THEME.png.
 export async function shot(page, name) {
   await mkdir(DIRECTORY, { recursive: true });
   const dark = await page.evaluate(() => matchMedia("(prefers-color-scheme: dark)").matches);

@@ -1,10 +1,9 @@
-// An OpenAI-compatible model server that says what a test wants, and fails as it wants. The demo provider is enough for
-// everything else.
+// An OpenAI-compatible model server with scripted answers and failures. Tests that need neither use the demo provider.
 //
-//   upstream.text = "…"              what it answers, a word a chunk
+//   upstream.text = "…"              the answer, one word per chunk
 //   upstream.status = 500            an error instead
-//   upstream.breakAfter = 2          breaks off after so many chunks
-//   upstream.usage = false           reports none
+//   upstream.breakAfter = 2          breaks off after this many chunks
+//   upstream.usage = false           reports no usage
 //   upstream.hold = gate.opened      waits for this promise before the last chunk
 
 import { once } from "node:events";
@@ -35,7 +34,7 @@ export class Upstream {
     await once(this.server, "close");
   }
 
-  // A target on it, as an endpoint takes one.
+  // A target for this server, as the API takes it.
   get target() {
     return { provider: "OPENAI_COMPATIBLE", base_url: this.baseURL, target_model: MODEL };
   }
@@ -46,7 +45,7 @@ export class Upstream {
     if (request.url === "/v1/models") return json(answer, 200, { object: "list", data: [{ id: MODEL, object: "model" }] });
     const body = JSON.parse(text);
     this.asked.push(body);
-    if (this.status !== 200) return json(answer, this.status, { error: { message: "It does not feel like it.", type: "server_error" } });
+    if (this.status !== 200) return json(answer, this.status, { error: { message: "Scripted failure.", type: "server_error" } });
     if (body.model !== MODEL) return json(answer, 404, { error: { message: "No such model.", code: "model_not_found" } });
     const words = this.text.match(/\S+\s*/g) ?? [];
     const usage = { prompt_tokens: 7, completion_tokens: words.length, total_tokens: 7 + words.length };
