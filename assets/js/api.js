@@ -33,12 +33,12 @@ export const loaded = (load) => load().catch((cause) => {
   throw cause instanceof TypeError ? noAnswer() : cause;
 });
 
-/** Called when a request finds that the session has ended. */
+/** Called when the API answers that the session has ended. */
 let signedOut = () => {};
 
-/** @param {() => void} told */
-export function onSignedOut(told) {
-  signedOut = told;
+/** @param {() => void} listener */
+export function onSignedOut(listener) {
+  signedOut = listener;
 }
 
 /**
@@ -79,11 +79,11 @@ export async function send(method, url, body, more) {
     throw noAnswer();
   });
   if (answer.ok) return answer;
-  const said = await answer.json().catch(() => ({}));
+  const failure = await answer.json().catch(() => ({}));
   const isSignIn = method === "POST" && url === "/v1/session";
   if (answer.status === 401 && !isSignIn) signedOut();
-  const sentence = said.error ?? `The gateway returned status ${answer.status}.`;
-  throw new ApiError(answer.status, said.code ?? "", String(sentence));
+  const sentence = failure.error ?? `The gateway returned status ${answer.status}.`;
+  throw new ApiError(answer.status, failure.code ?? "", String(sentence));
 }
 
 /**

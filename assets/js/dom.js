@@ -1,13 +1,13 @@
-// Functions that make elements. Data only becomes text and attributes: nothing here parses HTML.
+// Functions that create elements. Data becomes only text and attributes: nothing here parses HTML.
 
 /** @typedef {Node | string | number | null | undefined | false | Child[]} Child */
 /** @typedef {Record<string, unknown>} Props */
 
-/** Set as properties: their attributes hold the initial value only. */
+/** Props that are set as properties, since their attributes are only initial values. */
 const PROPERTIES = new Set(["value", "checked", "indeterminate", "selected", "open"]);
 
 /**
- * An element.
+ * Creates an element.
  *
  * @template {keyof HTMLElementTagNameMap} K
  * @param {K} tag
@@ -26,7 +26,7 @@ export function h(tag, props, ...children) {
 const SVG = "http://www.w3.org/2000/svg";
 
 /**
- * An SVG element.
+ * Creates an SVG element.
  *
  * @template {keyof SVGElementTagNameMap} K
  * @param {K} tag
@@ -94,9 +94,9 @@ let ids = 0;
 /**
  * An id that is unique on the page, to associate labels and descriptions with their elements.
  *
- * @param {string} what
+ * @param {string} prefix
  */
-export function freshId(what) {
+export function freshId(prefix) {
   ids += 1;
-  return `${what}-${ids}`;
+  return `${prefix}-${ids}`;
 }

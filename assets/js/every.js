@@ -1,4 +1,4 @@
-// Periodic work of a page, until the page is left.
+// Runs a page's periodic work until the page is left.
 
 /**
  * @param {number} ms

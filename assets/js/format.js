@@ -8,7 +8,7 @@ const short = new Intl.NumberFormat("en", { notation: "compact", maximumFraction
 /** `1,234,567` @param {number} value */
 export const int = (value) => whole.format(value);
 
-/** `1.2M`, for where there is little room @param {number} value */
+/** `1.2M`, for narrow places @param {number} value */
 export const compact = (value) => (Math.abs(value) < 10_000 ? whole.format(value) : short.format(value));
 
 /** `0.42 %` @param {number} part @param {number} of */
@@ -51,10 +51,10 @@ export function seconds(value) {
   return `${rest} s`;
 }
 
-/** `2026-11-23 10:00:05 UTC`: bills and limits go by UTC @param {string | number | Date} at */
+/** `2026-11-23 10:00:05 UTC`: bills and limits use UTC @param {string | number | Date} at */
 export const utc = (at) => `${new Date(at).toISOString().slice(0, 19).replace("T", " ")} UTC`;
 
-/** `5 minutes ago`, `in 3 h`; a date when that says more @param {string} at */
+/** `5 min ago`, `in 3 h`, or a date if that is more than 30 days away @param {string} at */
 export function relative(at) {
   const past = (Date.now() - Date.parse(at)) / 1000;
   const far = Math.abs(past);
@@ -65,7 +65,7 @@ export function relative(at) {
 }
 
 /**
- * A time as an age that is kept up to date; the exact time is its title.
+ * A time relative to now, kept up to date. The exact time is its title.
  *
  * @param {string | null | undefined} at
  * @param {string} [never] shown if there is no time
@@ -90,7 +90,7 @@ export const money = (cost) => (cost ? `${trimmed(cost.amount)} ${cost.currency}
 export const moneys = (costs) =>
   Object.entries(costs).map(([currency, amount]) => money({ currency, amount })).join(", ") || "–";
 
-/** Two decimals at least, and none that says nothing @param {string} amount */
+/** An amount without trailing zeros, but with at least two decimals @param {string} amount */
 function trimmed(amount) {
   const [whole, decimals = ""] = amount.split(".");
   return `${int(Number(whole))}.${decimals.replace(/0+$/, "").padEnd(2, "0")}`;
@@ -101,5 +101,5 @@ const UNITS = { SECOND: "second", MINUTE: "minute", DAY: "day" };
 /** `tokens per minute` @param {{type: string, unit: keyof typeof UNITS}} limit */
 export const limitName = (limit) => `${limit.type === "TOKEN" ? "tokens" : "requests"} per ${UNITS[limit.unit]}`;
 
-/** A group in words @param {{name: string | null, external_entity_id: string}} group */
+/** A group's name, or its external id without one @param {{name: string | null, external_entity_id: string}} group */
 export const groupName = (group) => group.name || group.external_entity_id;

@@ -1,4 +1,4 @@
-// The live event stream, one event a second, shared by all watchers. It is open only while there is a watcher.
+// The live event stream, one event per second, shared by all watchers. It is open only while there is a watcher.
 
 import { loadSession } from "./session.js";
 
@@ -18,9 +18,9 @@ let state = "connecting";
 /** Called when the stream has ended because the session has. */
 let sessionEnded = () => {};
 
-/** @param {() => void} told */
-export function onSessionEnded(told) {
-  sessionEnded = told;
+/** @param {() => void} listener */
+export function onSessionEnded(listener) {
+  sessionEnded = listener;
 }
 
 /**
@@ -34,21 +34,21 @@ export function watch(watcher, signal) {
   watchers.add(watcher);
   signal.addEventListener("abort", () => {
     watchers.delete(watcher);
-    settle();
+    openOrClose();
   });
   if (latest) watcher.event?.(latest);
   watcher.state?.(state);
-  settle();
+  openOrClose();
 }
 
 /** Opens or closes the stream: it is open while the tab is visible and has a watcher. */
-function settle() {
+function openOrClose() {
   const wanted = watchers.size > 0 && !document.hidden;
   if (wanted && !source) open();
   if (!wanted && source) close();
 }
 
-document.addEventListener("visibilitychange", settle);
+document.addEventListener("visibilitychange", openOrClose);
 
 function close() {
   source?.close();
@@ -72,7 +72,7 @@ function open() {
       sessionEnded();
     } else if (opened.readyState === EventSource.CLOSED && source === opened) {
       close();
-      setTimeout(settle, 5000);
+      setTimeout(openOrClose, 5000);
     }
   };
 }

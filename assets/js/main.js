@@ -2,7 +2,7 @@
 //
 // * Every page is a function of the address. It returns an element, and is dropped when the address changes.
 // * A page is drawn once its data is loaded, so that nothing jumps. Until then the previous page stays visible.
-// * When a request finds that the session has ended, the sign-in form is shown. The address is kept.
+// * When the session has ended, the sign-in form is shown. The address is kept.
 
 import { ApiError, loaded, onSignedOut } from "./api.js";
 import { fill, h } from "./dom.js";
@@ -26,7 +26,7 @@ let leaving = new AbortController();
 let frame = null;
 
 function showSignIn(/** @type {string} */ why = "") {
-  // Several requests may find the session ended. Keep the form that the first one showed: a key may be half typed.
+  // Several requests may fail because the session has ended. Keep the first form: a key may be half typed in it.
   if (!frame && app.querySelector("form")) return;
   leaving.abort();
   frame?.close();
@@ -96,13 +96,13 @@ async function make(found, query, signal) {
     });
   } catch (error) {
     if (!(error instanceof ApiError)) console.error(error);
-    const [heading, said, text] = !(error instanceof ApiError)
+    const [heading, problem, text] = !(error instanceof ApiError)
       ? ["The page could not be shown", "This is a bug in Tollgate", "See the browser's console for details."]
       : error.status === 404
         ? ["Not found", error.sentence, "It may have been deleted."]
         : ["The request failed", error.sentence, "Nothing was changed. Try again in a moment."];
     return makePage({ heading }, empty({
-      heading: said,
+      heading: problem,
       text,
       actions: button({ label: "Try again", icon: "refresh", press: () => showPage(true) }),
     }));
@@ -111,7 +111,7 @@ async function make(found, query, signal) {
 
 onSignedOut(() => showSignIn("Your session has ended. Sign in again to continue."));
 onSessionEnded(() => showSignIn("Your session has ended. Sign in again to continue."));
-// Report API errors of work that nothing awaits.
+// Show API errors of promises that nothing awaits.
 addEventListener("unhandledrejection", (event) => {
   if (!(event.reason instanceof ApiError)) return;
   event.preventDefault();

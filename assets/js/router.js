@@ -21,7 +21,8 @@
 /** @typedef {(context: Context) => Promise<Page> | Page} MakePage */
 
 /**
- * Where a page is, its place in the navigation, and who may see it. `path` may have parts such as `:id`.
+ * The address of a page, its section in the navigation, and the permission that it needs. `path` may have parts such
+ * as `:id`.
  *
  * @typedef {{path: string, section: string, scope: Scope, load: () => Promise<{default: MakePage}>}} Route
  */

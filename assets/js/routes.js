@@ -1,4 +1,4 @@
-// Every page: where it is, what it is called in the navigation, and who may see it.
+// Every page, with its address, its label in the navigation and the permission that it needs.
 
 /** @import { Route } from "./router.js" */
 /** @import { Scope } from "./session.js" */

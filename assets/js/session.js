@@ -4,7 +4,7 @@ import { api } from "./api.js";
 
 /** @import { Session } from "./api_types.js" */
 
-/** Permission that a page needs: `manage` everything, `keys` of customers (and reading groups), or read `metrics`. */
+/** The permission that a page needs: `manage` everything, `keys` of customers (and reading groups), read `metrics`. */
 /** @typedef {"manage" | "keys" | "metrics" | "any"} Scope */
 
 /** @type {Session | null} */

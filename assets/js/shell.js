@@ -60,8 +60,8 @@ export function shell(signedOut) {
       openMenu(false);
       menu.focus();
     }
-    const asks = (event.key === "/" && !event.ctrlKey && !event.metaKey) || (event.key === "k" && (event.ctrlKey || event.metaKey));
-    if (asks && !open && may("keys") && (!typing || event.key === "k")) {
+    const wantsSearch = (event.key === "/" && !event.ctrlKey && !event.metaKey) || (event.key === "k" && (event.ctrlKey || event.metaKey));
+    if (wantsSearch && !open && may("keys") && (!typing || event.key === "k")) {
       event.preventDefault();
       void openSearch();
     }
@@ -126,7 +126,7 @@ function themeButton() {
     try {
       localStorage.setItem("tollgate.theme", theme);
     } catch {
-      // The choice then lasts for this visit.
+      // Storage is disabled: the choice lasts for this visit only.
     }
     draw();
   });

@@ -6,7 +6,7 @@ import { load } from "./support/load.mjs";
 
 const { changesOf } = await load("js/audit/diff.js");
 const { bucketsOf, moment, rangeOf, stepOf, timesOf } = await load("js/filters/range.js");
-const { listOf, written } = await load("js/filters/lists.js");
+const { joined, listOf } = await load("js/filters/lists.js");
 const { seriesOf } = await load("js/usage/report.js");
 const { ulidTime } = await load("js/events/ulid.js");
 
@@ -39,10 +39,10 @@ test("up to three days have one bucket per hour, and no bucket is in the future"
 
 test("lists in an address keep the commas and percent signs of their values", () => {
   for (const values of [["a"], ["a", "b/c"], ["a,b", "50%", "%2C", "x,%25"]]) {
-    assert.deepEqual(listOf(new URLSearchParams({ x: written(values) }), "x"), values);
+    assert.deepEqual(listOf(new URLSearchParams({ x: joined(values) }), "x"), values);
   }
   assert.deepEqual(listOf(new URLSearchParams("x=a&x=b&x=a"), "x"), ["a", "b"]);
-  assert.equal(written([]), null);
+  assert.equal(joined([]), null);
 });
 
 test("a ULID has a time, and other text has none", () => {

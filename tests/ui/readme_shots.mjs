@@ -1,5 +1,5 @@
-// Makes the README's screenshots: `node tests/ui/readme_shots.mjs`, after `tests/run ui`. They show the gateway that the
-// tests seed, with fewer problems and with a simulated day of activity.
+// Makes the README's screenshots: `node tests/ui/readme_shots.mjs`, after `tests/run ui`. They show the gateway that
+// the tests seed, with fewer problems and with a simulated day of activity.
 
 import { mkdir, writeFile } from "node:fs/promises";
 import { resolve } from "node:path";

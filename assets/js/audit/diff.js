@@ -3,10 +3,13 @@
 // Items of a list that have a name (models, limits) are matched by name, so that removing one from the middle does not
 // show every later item as changed.
 
-/** @typedef {{field: string, before: string | null, after: string | null}} Change null: there was or is no field */
+/**
+ * @typedef {{field: string, before: string | null, after: string | null}} Change `before` is null for an added field,
+ *   `after` for a removed one
+ */
 
 /** Fields that are not listed: the id is shown in the heading, and every change is an update. */
-const SILENT = new Set(["id", "updated_at"]);
+const HIDDEN = new Set(["id", "updated_at"]);
 
 /**
  * @param {unknown} before null if it was created
@@ -24,7 +27,7 @@ export function changesOf(before, after) {
 
 const SEPARATOR = "\u0000";
 
-/** Every scalar of an object, by its path. @param {unknown} thing */
+/** Every scalar value of an object, by path. @param {unknown} thing */
 function fieldsOf(thing) {
   /** @type {Map<string, string>} */
   const fields = new Map();
@@ -39,19 +42,19 @@ function fieldsOf(thing) {
       const seen = new Map();
       value.forEach((one, index) => {
         const name = nameOf(one) ?? `${index + 1}.`;
-        // The API sends no two items of one name. If it did, both would be shown.
+        // The API does not send two items with the same name. If it did, both would be shown.
         const times = (seen.get(name) ?? 0) + 1;
         seen.set(name, times);
         const at = [...path, times > 1 ? `${name} (${times})` : name];
         const rest = without(one);
         if (isLimit(one)) return walk(one.threshold, at);
         if (Object.keys(rest).length) walk(rest, at);
-        // A model without limits has no values, but it is listed.
+        // List a model without limits too, although it has no values.
         if (!hasValues(rest)) fields.set(at.join(SEPARATOR), "yes");
       });
     } else if (typeof value === "object") {
       for (const [key, of] of Object.entries(value)) {
-        if (path.length === 0 && SILENT.has(key)) continue;
+        if (path.length === 0 && HIDDEN.has(key)) continue;
         walk(of, key === "metadata" || key === "hierarchy" ? path : [...path, words(key)]);
       }
     } else {

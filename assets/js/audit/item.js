@@ -1,4 +1,4 @@
-// An entry of the audit log: a line that unfolds into the state before and after the change.
+// An entry of the audit log: a line that expands to the state before and after the change.
 
 import { all, api } from "../api.js";
 import { fill, h } from "../dom.js";
@@ -11,7 +11,7 @@ import { actionWords, objectWords, placeOf, subjectOf, verbOf } from "./words.js
 
 /** @import * as T from "../api_types.js" */
 
-/** Objects of one entry that are listed; the rest is a count. A deleted tree may have thousands. */
+/** Maximum number of objects listed for an entry; the rest are counted. A deleted tree may have thousands. */
 const SHOWN = 50;
 
 const TONES = /** @type {const} */ ({ created: "ok", registered: "ok", deleted: "bad", revoked: "bad" });
@@ -60,7 +60,7 @@ function details(entry, changes) {
     changes.length === 0 && h("p", null, "Nothing was changed."),
     changes.slice(0, SHOWN).map(thing),
     changes.length > SHOWN && h("p", { class: "faint" }, `and ${changes.length - SHOWN} more`),
-    h("div", null, copyButton({ text: JSON.stringify(entry, null, 2), label: "Copy as JSON", told: "Change copied" })),
+    h("div", null, copyButton({ text: JSON.stringify(entry, null, 2), label: "Copy as JSON", message: "Change copied" })),
   ];
 }
 
@@ -88,17 +88,17 @@ async function linkTo(change) {
   if (change.after === null) return null;
   const href = placeOf(change.object, change);
   if (!href) return null;
-  return (await idsThere(change)).some((id) => href.includes(encodeURIComponent(id))) ? href : null;
+  return (await existingIds(change)).some((id) => href.includes(encodeURIComponent(id))) ? href : null;
 }
 
 /**
- * Ids that exist, among them the object's unless it is gone. Lists are read, since asking for a deleted object is an
- * error.
+ * Ids that exist, including the object's own unless it was deleted. Lists are read, since requesting a deleted object
+ * is an error.
  *
  * @param {any} change
  * @returns {Promise<string[]>}
  */
-async function idsThere(change) {
+async function existingIds(change) {
   const of = change.after ?? change.before ?? {};
   const group = change.object === "group" ? change.id : change.object === "api_key" ? of.group_id : null;
   if (group) return (await api.search(group)).items.map((/** @type {T.Found} */ found) => found.id);

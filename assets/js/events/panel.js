@@ -2,7 +2,7 @@
 
 import { api } from "../api.js";
 import { h } from "../dom.js";
-import { written } from "../filters/lists.js";
+import { joined } from "../filters/lists.js";
 import { int, milliseconds, money, utc } from "../format.js";
 import { link } from "../router.js";
 import { may } from "../session.js";
@@ -14,7 +14,7 @@ import { ulidTime } from "./ulid.js";
 
 /** @import * as T from "../api_types.js" */
 
-/** Pages to search at most: one millisecond never has more events. */
+/** Maximum number of pages to search. One millisecond never has more events. */
 const PAGES = 5;
 
 /**
@@ -87,13 +87,13 @@ function actionsOf(event, json) {
   const more = (/** @type {string} */ label, /** @type {Record<string, string | null>} */ query) =>
     linkButton({ label, small: true, href: link("/events", query) });
   return h("div", { class: "form-actions" },
-    copyButton({ text: json, label: "Copy as JSON", told: "Event copied" }),
+    copyButton({ text: json, label: "Copy as JSON", message: "Event copied" }),
     more("Events of this group", { group_ids: event.groupId }),
-    more("Events of this key", { api_keys: written([event.apiKeyPrefix]) }),
-    more("Events of this model", { model_slugs: written([event.modelSlug]) }));
+    more("Events of this key", { api_keys: joined([event.apiKeyPrefix]) }),
+    more("Events of this model", { model_slugs: joined([event.modelSlug]) }));
 }
 
-/** The dialog for an event that does not exist, or not any more. @param {string} id */
+/** Shows a dialog for an event that does not exist, or no longer exists. @param {string} id */
 export function showMissing(id) {
   const at = ulidTime(id);
   return dialog({

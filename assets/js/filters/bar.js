@@ -1,11 +1,11 @@
-// The filter bar: a time range, and filter values that are added one by one. The address holds all of them.
+// The filter bar: a time range, and filter values that are added one by one. All of them are in the address.
 
 import { api } from "../api.js";
 import { fill, freshId, h } from "../dom.js";
 import { parse } from "../router.js";
 import { field, select, textInput } from "../ui/form.js";
 import { icon } from "../ui/icon.js";
-import { FILTERS, listOf, written } from "./lists.js";
+import { FILTERS, joined, listOf } from "./lists.js";
 import { rangeOf } from "./range.js";
 
 /** @import { Child } from "../dom.js" */
@@ -36,7 +36,7 @@ export function filterBar({ ranges, otherwise, ends, lists, setQuery, changed, e
   /** @param {string} name @param {string} value @param {boolean} on */
   const put = (name, value, on) => {
     const others = listOf(addressQuery(), name).filter((one) => one !== value);
-    write({ [name]: written(on ? [...others, value] : others) });
+    write({ [name]: joined(on ? [...others, value] : others) });
   };
 
   const drawChips = () => {
@@ -81,15 +81,15 @@ function rangeFields({ ranges, otherwise, ends, write }) {
   };
   const [from, to] = [end("From (UTC)"), end(ends === "date" ? "To, inclusive (UTC)" : "To (UTC)")];
   // An end given as a date includes that day; the API's end is the next midnight.
-  const written = (/** @type {number | null} */ at, isEnd = false) => at === null ? "" :
+  const inputValue = (/** @type {number | null} */ at, isEnd = false) => at === null ? "" :
     new Date(ends === "date" && isEnd ? at - 1 : at).toISOString().slice(0, ends === "date" ? 10 : 16);
   const show = () => {
     const { name, from_ms, to_ms } = rangeOf(addressQuery(), otherwise, Date.now());
     const isCustom = chosen.value === "custom";
     from.element.hidden = to.element.hidden = !isCustom;
     if (isCustom || name !== "custom") {
-      from.input.value = written(from_ms);
-      to.input.value = written(to_ms ?? (isCustom && ends === "date" ? Date.now() : null), true);
+      from.input.value = inputValue(from_ms);
+      to.input.value = inputValue(to_ms ?? (isCustom && ends === "date" ? Date.now() : null), true);
     }
   };
   chosen.addEventListener("change", () => {
@@ -107,7 +107,7 @@ function rangeFields({ ranges, otherwise, ends, write }) {
 }
 
 /**
- * A field that takes one value after another, and suggests values that were billed recently.
+ * A field that adds one value after another to a filter, and suggests values that were billed recently.
  *
  * @param {typeof FILTERS[number]} what
  * @param {(value: string) => void} put
@@ -122,7 +122,7 @@ function listInput({ label, hint, by, of }, put) {
     input.value = "";
     if (value) put(value);
   };
-  const isProposed = () => [...listed.options].some((option) => option.value === input.value);
+  const isSuggested = () => [...listed.options].some((option) => option.value === input.value);
   input.addEventListener("focus", async () => {
     const start_time = new Date(Date.now() - MONTH).toISOString();
     const report = await api.usageReport({ start_time, group_by: by, top: SUGGESTIONS }).catch(() => null);
@@ -130,11 +130,11 @@ function listInput({ label, hint, by, of }, put) {
     fill(listed, [...values].map((value) => value && h("option", { value })));
   }, { once: true });
   input.addEventListener("keydown", (event) => event.key === "Enter" && take());
-  // A suggestion was chosen; this is not typing.
+  // Some browsers report a chosen suggestion as an input event that is not typing.
   input.addEventListener("input", (event) => {
     const typed = event instanceof InputEvent && event.inputType !== "insertReplacementText";
-    if (!typed && isProposed()) take();
+    if (!typed && isSuggested()) take();
   });
-  input.addEventListener("change", () => isProposed() && take());
+  input.addEventListener("change", () => isSuggested() && take());
   return h("div", { class: "list-input" }, field({ label, name: of, input }), listed);
 }

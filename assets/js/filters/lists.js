@@ -1,4 +1,4 @@
-// Several values of one filter in an address, separated by commas. A comma within a value is written `%2C`.
+// The values of a filter in an address, separated by commas. A comma within a value is written as `%2C`.
 
 /** @param {URLSearchParams} query @param {string} name @returns {string[]} */
 export function listOf(query, name) {
@@ -7,7 +7,7 @@ export function listOf(query, name) {
 }
 
 /** @param {string[]} values */
-export const written = (values) =>
+export const joined = (values) =>
   values.map((one) => one.replaceAll("%", "%25").replaceAll(",", "%2C")).join(",") || null;
 
 /** The filters that usage and events share, by their name in the API and in the address. */

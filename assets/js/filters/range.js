@@ -1,5 +1,5 @@
-// Named time ranges, in UTC as bills are. An address holds the name (`range=7d`) or the ends (`from`, `to`), so that a
-// link to "the last 7 days" stays relative to today.
+// Named time ranges, in UTC like bills. An address has the name (`range=7d`) or the ends (`from`, `to`), so that a link
+// to "the last 7 days" stays relative to today.
 
 const DAY = 86_400_000;
 
@@ -26,7 +26,7 @@ export const MOMENT_RANGES = [["all", "Any time"], ["hour", "Last hour"], ...DAY
 /** Midnight UTC before a time. @param {number} at */
 const midnight = (at) => Math.floor(at / DAY) * DAY;
 
-/** The start of the month that is `away` months from that of `at`. @param {number} at @param {number} [away] */
+/** The start of the month `away` months after the month of `at`. @param {number} at @param {number} [away] */
 function month(at, away = 0) {
   const date = new Date(at);
   return Date.UTC(date.getUTCFullYear(), date.getUTCMonth() + away, 1);
@@ -69,7 +69,7 @@ export function named(name, now) {
  * Parses a date or a minute, as addresses and inputs write it, in UTC. Unix ms.
  *
  * @param {string | null} text `2026-11-23` or `2026-11-23T10:00`, with or without a zone
- * @param {boolean} [isEnd] a date stands for the end of that day
+ * @param {boolean} [isEnd] whether a date means the end of that day
  */
 export function moment(text, isEnd = false) {
   if (!text) return null;
@@ -85,7 +85,12 @@ export const timesOf = ({ from_ms, to_ms }) => ({
   end_time: to_ms === null ? undefined : new Date(to_ms).toISOString(),
 });
 
-/** A range as query parameters of an address. @param {Range} range @param {URLSearchParams} query has its ends */
+/**
+ * A range as query parameters of an address.
+ *
+ * @param {Range} range
+ * @param {URLSearchParams} query the current address's, with the ends of a custom range
+ */
 export const rangeQuery = ({ name }, query) =>
   name === "custom" ? { from: query.get("from"), to: query.get("to"), range: null } : { range: name, from: null, to: null };
 

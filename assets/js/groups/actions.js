@@ -13,8 +13,8 @@ import { MAX_LEVELS } from "./limits.js";
 
 /** @import * as T from "../api_types.js" */
 
-/** Longer words would be pasted rather than typed, and confirm nothing. */
-const TYPABLE = 60;
+/** Maximum length of a word to confirm with. A longer one would be pasted, which confirms nothing. */
+const MAX_TYPED = 60;
 
 /**
  * @param {T.Group} group
@@ -68,8 +68,8 @@ async function disable(group, disabled, changed) {
       toast(error instanceof Error ? error.message : String(error), { tone: "bad" });
     }
   };
-  const told = disabled ? `${name} is disabled: all calls from it and its descendants are refused.` : `${name} is enabled.`;
-  toast(told, { undo });
+  const message = disabled ? `${name} is disabled: all calls from it and its descendants are refused.` : `${name} is enabled.`;
+  toast(message, { undo });
 }
 
 /** @param {T.Group} group */
@@ -84,7 +84,7 @@ async function remove(group) {
     heading: `Delete ${name}?`,
     text: [
       h("p", null, below || keys
-        ? ["This also deletes ", h("strong", null, gone(below, keys)), ", immediately and permanently."]
+        ? ["This also deletes ", h("strong", null, contents(below, keys)), ", immediately and permanently."]
         : "The group has no keys and no groups below it."),
       h("p", null, "Requests with a deleted key are refused. Events and reports are kept and still show the group."),
     ],
@@ -99,11 +99,11 @@ async function remove(group) {
 }
 
 /** @param {number} below @param {number} keys */
-const gone = (below, keys) =>
+const contents = (below, keys) =>
   [below && plural(below, "group below it", "groups below it"), keys && plural(keys, "key")]
     .filter(Boolean).join(" and ");
 
-/** What to type: the name, unless nobody could. @param {T.Group} group */
+/** The word to type: the name or the external id if they can be typed, else the id. @param {T.Group} group */
 const wordOf = ({ id, metadata }) =>
   [metadata.name, metadata.external_entity_id].find((word) =>
-    word && word.length <= TYPABLE && word === word.trim() && !/\s\s/.test(word)) ?? id;
+    word && word.length <= MAX_TYPED && word === word.trim() && !/\s\s/.test(word)) ?? id;

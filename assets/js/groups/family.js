@@ -8,12 +8,13 @@ import { buildTree, subtree } from "./tree.js";
 /** @import { Context } from "../router.js" */
 
 /**
- * The arguments of a tab of a group's page. `group()` is the current group; `update` tells the page of a change.
+ * The arguments of a tab of a group's page. `group()` is the current group; `update` redraws the rest of the page after
+ * a change of the group.
  *
  * @typedef {{group: () => T.Group, ancestors: T.Group[], update: (group: T.Group) => void, context: Context}} Tab
  */
 
-const AT_ONCE = 6;
+const MAX_PARALLEL = 6;
 
 const LONG = 48;
 
@@ -42,26 +43,26 @@ export async function ancestorsOf(group) {
   return path;
 }
 
-/** A group and its descendants as the tree lists them, the group first. @param {string} id */
+/** A group and its descendants as nodes of the tree, the group first. @param {string} id */
 export async function familyOf(id) {
   const node = buildTree(await all(api.groups.tree)).nodes.get(id);
   return node ? subtree(node) : [];
 }
 
-/** Every group below one, in full: read by their parents, a few at a time. @param {string} id */
+/** Every descendant of a group, in full. They are read by parent, a few parents at a time. @param {string} id */
 export async function descendantsOf(id) {
   const parents = (await familyOf(id)).filter((node) => node.children.length > 0).map((node) => node.group.id);
   /** @type {T.Group[]} */
   const found = [];
-  for (let at = 0; at < parents.length; at += AT_ONCE) {
-    const lists = parents.slice(at, at + AT_ONCE).map((parent_group_id) => all(api.groups.list, { parent_group_id }));
+  for (let at = 0; at < parents.length; at += MAX_PARALLEL) {
+    const lists = parents.slice(at, at + MAX_PARALLEL).map((parent_group_id) => all(api.groups.list, { parent_group_id }));
     found.push(...(await Promise.all(lists)).flat());
   }
   return found;
 }
 
 /**
- * A function that names the groups of a path.
+ * Returns a function that names the groups of a path by id.
  *
  * @param {{id: string, metadata: T.Group["metadata"]}[]} groups
  * @returns {(id: string) => string}

@@ -1,4 +1,4 @@
-// A key that is minted on one page and shown once on the next. It is kept in memory only.
+// A key that is minted on one page and shown once on the next one. It is kept in memory only.
 
 import { about } from "../session.js";
 import { h, fill } from "../dom.js";
@@ -17,7 +17,7 @@ export function keepFresh(group, key) {
   kept = { group, key };
 }
 
-/** Takes it out: whatever happens next, it is not there a second time. @param {string} group */
+/** Removes and returns the key, so that it cannot be shown twice. @param {string} group */
 export function takeFresh(group) {
   const key = kept?.group === group ? kept.key : null;
   kept = null;
@@ -25,7 +25,7 @@ export function takeFresh(group) {
 }
 
 /**
- * Shows a key, this once, with calls that work.
+ * Shows a key once, with sample calls that use it.
  *
  * @param {MintedKey} key
  * @param {string | undefined} model that it may call

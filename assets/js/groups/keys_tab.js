@@ -58,8 +58,8 @@ function stateOf(key) {
   return isExpired(key) ? state("bad", "Expired") : state("ok", "Active");
 }
 
-/** How a key is called in sentences. @param {T.ApiKey} key */
-const called = (key) => (key.name ? `${key.name} (${key.prefix})` : key.prefix);
+/** A key's name for use in a sentence. @param {T.ApiKey} key */
+const keyName = (key) => (key.name ? `${key.name} (${key.prefix})` : key.prefix);
 
 /** @param {string} group @param {T.ApiKey[]} keys @param {() => Promise<void>} again */
 function keyTable(group, keys, again) {
@@ -70,7 +70,7 @@ function keyTable(group, keys, again) {
       focusKey(key.prefix, "disable");
     };
     await set(disabled);
-    toast(disabled ? `${called(key)} is disabled: its next request fails.` : `${called(key)} is enabled.`,
+    toast(disabled ? `${keyName(key)} is disabled: its next request fails.` : `${keyName(key)} is enabled.`,
       { undo: () => set(!disabled).catch((error) => toast(error.message, { tone: "bad" })) });
   };
   const edit = async (/** @type {T.ApiKey} */ key) => {
@@ -93,7 +93,7 @@ function keyTable(group, keys, again) {
     if (!done) return;
     await again();
     document.querySelector("h1")?.focus();
-    toast(`${called(key)} is revoked.`);
+    toast(`${keyName(key)} is revoked.`);
   };
   /**
    * @param {T.ApiKey} key
@@ -134,7 +134,7 @@ function keyTable(group, keys, again) {
   });
 }
 
-/** After a change the table is another one. @param {string} prefix @param {string} action */
+/** Moves the focus to a key's button in the redrawn table. @param {string} prefix @param {string} action */
 function focusKey(prefix, action) {
   const again = document.querySelector(`[data-key="${CSS.escape(prefix)}"][data-action="${action}"]`);
   if (again instanceof HTMLElement) again.focus();

@@ -12,7 +12,7 @@ import { CELLS, amount, effective, modelOf, typedOf } from "./limits.js";
 /** @import { Declaring, Violation } from "./limits.js" */
 
 /**
- * The group's place in the tree, which the editor is given.
+ * The group's place in the tree.
  *
  * @typedef {{self: string, ancestors: Declaring[], mode: T.Enforcement, nameOf: (id: string) => string}} Place
  */
@@ -37,7 +37,7 @@ export function limitCard({ model, known, remove, changed }) {
     element,
     value,
     focus: () => cells[0]?.input.focus(),
-    /** The fields that hold no number, by the API's path, with what is wrong. @param {number} index */
+    /** The errors of fields that are not numbers, each after the field's name in the API. @param {number} index */
     wrong: (index) => cells.flatMap((cell) => {
       const is = amount(cell.input.value);
       return typeof is === "string" ? [`${cell.name(index, value())}: ${is}`] : [];
@@ -57,7 +57,7 @@ export function limitCard({ model, known, remove, changed }) {
       for (const cell of cells) {
         cell.element.dataset.field = cell.name(index, own);
         cell.show(place, [...above.rate_limits, ...above.usage_limits], [...all.rate_limits, ...all.usage_limits],
-          broken.find((one) => one.slug === slug && cell.holds(one.limit)));
+          broken.find((one) => one.slug === slug && cell.matches(one.limit)));
       }
     },
   };
@@ -86,7 +86,7 @@ function limitCell(slug, at, first, changed) {
     label, unit ? h("div", { class: "input-row" }, input, unit) : input,
     h("p", { class: "field-error", id: errorId }), holds);
   let broken = "";
-  const told = () => {
+  const showError = () => {
     const is = amount(input.value);
     fieldError(element, typeof is === "string" ? is : broken);
   };
@@ -95,15 +95,15 @@ function limitCell(slug, at, first, changed) {
   input.addEventListener("change", () => {
     const is = amount(input.value);
     if (typeof is === "number") input.value = int(is);
-    told();
+    showError();
   });
   const ofKind = (/** @type {T.Limit} */ limit) => limit.type === type && (limit.unit === "DAY") === (kind === "usage");
   return {
     element,
     input,
     typed,
-    holds: ofKind,
-    /** As the API calls it. @param {number} index @param {T.Model} own */
+    matches: ofKind,
+    /** The field's name in the API. @param {number} index @param {T.Model} own */
     name(index, own) {
       const list = kind === "rate" ? own.rate_limits : own.usage_limits;
       const place = list.findIndex((limit) => limit.type === type);
@@ -134,12 +134,12 @@ function limitCell(slug, at, first, changed) {
       if (unused.length) lines.push(["Overrides", unused.map(line)]);
       fill(holds, lines.map(([name, child]) => h("div", null, h("dt", null, name), h("dd", null, child))));
       broken = violation ? sentence(violation, place.nameOf) : "";
-      if (document.activeElement !== input || typeof is !== "string") told();
+      if (document.activeElement !== input || typeof is !== "string") showError();
     },
   };
 }
 
-/** @param {T.EffectiveLimit} limit @param {Place} place @param {T.Unit} unit that is not written out */
+/** @param {T.EffectiveLimit} limit @param {Place} place @param {T.Unit} unit omitted from the text */
 function limitLine(limit, { self, mode, nameOf }, unit) {
   const of = ` of ${nameOf(limit.source_group)}${mode === "CASCADING" ? ", shared" : ""}`;
   return h("span", { class: "holds-line" },

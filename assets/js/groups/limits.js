@@ -6,7 +6,7 @@
 
 /** @import { Enforcement, EffectiveLimit, Limit, LimitType, Model, Unit } from "../api_types.js" */
 
-/** A group as far as limits are concerned. @typedef {{id: string, models: Model[]}} Declaring */
+/** The parts of a group that matter to limits. @typedef {{id: string, models: Model[]}} Declaring */
 /** @typedef {{rate_limits: EffectiveLimit[], usage_limits: EffectiveLimit[]}} Effective */
 /**
  * @typedef {{slug: string, limit: Limit, bound: number, group: string, side: "ancestor" | "descendant"}} Violation
@@ -16,7 +16,7 @@
 export const MAX_LEVELS = 5;
 const MAX_THRESHOLD = 2 ** 53 - 1;
 
-/** The four places where a group may put a limit on a model, and the units of each. */
+/** The four limits that a group may set on a model, and the units of each. */
 export const CELLS = /** @type {const} */ ([
   { kind: "rate", type: "TOKEN", units: ["MINUTE", "SECOND"] },
   { kind: "rate", type: "REQUEST", units: ["MINUTE", "SECOND"] },
@@ -34,7 +34,7 @@ const alike = (a, b) => a.type === b.type && a.unit === b.unit;
 const declared = (group, slug) => limitsOf(group.models.find((model) => model.slug === slug));
 
 /**
- * The limits that a request for `slug` meets, in the API's order.
+ * The limits that apply to a request for `slug`, in the API's order.
  *
  * @param {Declaring[]} path the group itself, then its ancestors up to the root
  * @param {string} slug
@@ -57,7 +57,7 @@ export function effective(path, slug, mode) {
 }
 
 /**
- * The limits of a group that break the rule of CASCADING; the gateway would refuse them.
+ * The limits of a group that violate the rule of CASCADING; the gateway would refuse them.
  *
  * @param {Model[]} models the group's own
  * @param {Declaring[]} ancestors nearest first
@@ -128,7 +128,7 @@ export function modelOf(slug, cells) {
 }
 
 /**
- * Whether two sets of models are the same, whatever order their limits were written in.
+ * Whether two sets of models are the same, regardless of the order of their limits.
  *
  * @param {Model[]} a
  * @param {Model[]} b

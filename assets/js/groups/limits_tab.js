@@ -22,7 +22,7 @@ export default async function limitsTab({ group, ancestors, update, context }) {
   let saved = models;
   /** @type {T.Group[]} */
   let below = [];
-  const told = h("p", { class: "hint", role: "status" });
+  const unsaved = h("p", { class: "hint", role: "status" });
   const editor = modelsEditor({
     models, slugs: endpoints.map((endpoint) => endpoint.slug).sort(),
     place: { self: id, ancestors, mode, nameOf: (of) => namesOf([group(), ...ancestors, ...below])(of) },
@@ -32,7 +32,7 @@ export default async function limitsTab({ group, ancestors, update, context }) {
   const discard = button({ label: "Discard changes", press: () => editor.reset(saved) });
   const mark = () => {
     const dirty = editor.dirty();
-    told.textContent = dirty ? "Not saved yet." : "";
+    unsaved.textContent = dirty ? "Not saved yet." : "";
     discard.hidden = !dirty;
     made.classList.toggle("dirty", dirty);
   };
@@ -48,7 +48,7 @@ export default async function limitsTab({ group, ancestors, update, context }) {
   };
   const made = form({
     submit: "Save limits",
-    extra: [discard, told],
+    extra: [discard, unsaved],
     send: async () => {
       const now = editor.models();
       editor.check();
@@ -66,9 +66,9 @@ export default async function limitsTab({ group, ancestors, update, context }) {
   if (mode === "CASCADING") {
     void descendantsOf(id).then((found) => {
       below = found;
-      editor.above(found);
+      editor.setDescendants(found);
     }, () => {
-      // Without descendants violations are not shown while typing; the gateway still refuses them.
+      // Without the descendants, violations are not shown while typing. The gateway still refuses them.
     });
   }
   return h("div", { class: "stack" },

@@ -13,7 +13,7 @@ import { sameModels, violations } from "./limits.js";
 
 /**
  * @param {{models: T.Model[], slugs: string[], place: Place, lost?: string, changed?: () => void}} options `slugs` are
- *   those of endpoints; `lost` says what removing a model means
+ *   those of the endpoints; `lost` describes the effect of removing a saved model
  */
 export function modelsEditor({ models: first, slugs, place: firstPlace, lost, changed = () => {} }) {
   let place = firstPlace;
@@ -95,13 +95,13 @@ export function modelsEditor({ models: first, slugs, place: firstPlace, lost, ch
 
   return {
     element: h("div", { class: "stack limits-editor" }, list, adder, wrong),
-    /** @returns {T.Model[]} what was typed, if all of it is right */
+    /** The models as typed. Throws an `ApiError` if a field is not a number. @returns {T.Model[]} */
     models() {
       const problems = staying().flatMap((card, index) => card.wrong(index));
       if (problems[0]) throw new ApiError(0, "", problems[0]);
       return value();
     },
-    /** Throws an `ApiError` if a rule is broken, as the API would, but names the fields. */
+    /** Throws an `ApiError` if a limit violates CASCADING, and marks the fields. */
     check() {
       if (place.mode !== "CASCADING" || !violations(value(), place.ancestors, below).length) return;
       show();
@@ -125,8 +125,8 @@ export function modelsEditor({ models: first, slugs, place: firstPlace, lost, ch
       place = now;
       show();
     },
-    /** Sets the descendants, once they are known. @param {Declaring[]} descendants */
-    above(descendants) {
+    /** Sets the descendants, which are loaded later. @param {Declaring[]} descendants */
+    setDescendants(descendants) {
       below = descendants;
       show();
     },

@@ -44,7 +44,7 @@ export default async function overviewTab({ group, ancestors }) {
     }, models),
     section({ heading: "Child groups" }, children),
     section({ heading: "Details" }, h("div", { class: "card" }, facts([
-      ["Id", h("span", { class: "external-id" }, h("code", null, id), copyButton({ text: id, told: "Id copied" }))],
+      ["Id", h("span", { class: "external-id" }, h("code", null, id), copyButton({ text: id, message: "Id copied" }))],
       ["Created", when(created_at)],
       ["Limits", hierarchy.limit_enforcement === "CASCADING"
         ? "CASCADING: all limits up to the root apply, and are shared by the subtree."

@@ -3,7 +3,7 @@
 import { api } from "../api.js";
 import { fill, freshId, h } from "../dom.js";
 import { button } from "../ui/button.js";
-import { field, settled, textInput } from "../ui/form.js";
+import { debounced, field, textInput } from "../ui/form.js";
 import { shortName } from "./family.js";
 
 /** @import * as T from "../api_types.js" */
@@ -20,13 +20,13 @@ export function parentPicker({ chosen: first, changed }) {
   const list = h("ul", {
     id: listId, class: "found picker-found", role: "listbox", "aria-label": "Groups found", hidden: true,
   });
-  const told = h("p", { class: "hint", role: "status" });
+  const status = h("p", { class: "hint", role: "status" });
   const chosen = h("div", { class: "picked" });
   const search = field({
     label: "Parent", name: "hierarchy.parent_group_id", input, optional: true,
     hint: "Type to search. A child may share its parent's limits, and cannot be moved later.",
   });
-  const element = h("div", { class: "picker" }, search, list, told, chosen);
+  const element = h("div", { class: "picker" }, search, list, status, chosen);
   /** @type {T.Found[]} */
   let found = [];
   let at = -1;
@@ -59,7 +59,7 @@ export function parentPicker({ chosen: first, changed }) {
   };
   const show = (/** @type {T.Group | null} */ group) => {
     search.hidden = group !== null;
-    fill(told);
+    fill(status);
     fill(chosen, group && [
       h("p", { class: "picked-label" }, "Parent"),
       h("div", { class: "picked-group" }, h("strong", null, shortName(group.metadata)),
@@ -74,13 +74,13 @@ export function parentPicker({ chosen: first, changed }) {
         })),
     ]);
   };
-  const ask = settled(async () => {
+  const ask = debounced(async () => {
     const text = input.value.trim();
     const { items } = text ? await api.search(text) : { items: [] };
     if (input.value.trim() !== text) return;
     const groups = items.filter((/** @type {T.Found} */ one) => one.kind === "group").slice(0, 8);
     offer(groups);
-    fill(told, text && !groups.length ? "No group has a matching name or id." : "");
+    fill(status, text && !groups.length ? "No group has a matching name or id." : "");
   }, 150);
   input.addEventListener("input", ask);
   input.addEventListener("keydown", (event) => {

@@ -1,4 +1,4 @@
-// Registers a key that a customer already has. It is signed elsewhere: no browser should hold the signing key.
+// Registers a key that a customer already has. It is signed elsewhere, since a browser should not have the signing key.
 
 import { ApiError, api } from "../api.js";
 import { h } from "../dom.js";

@@ -1,4 +1,4 @@
-// The tree of groups as rows, by what is folded and what is searched for. Pure.
+// The tree of groups as rows, given the expanded groups and the text of the filter. Pure.
 
 /** @import { TreeGroup } from "../api_types.js" */
 
@@ -21,7 +21,7 @@ export function buildTree(groups) {
   /** @type {Node[]} */
   const roots = [];
   for (const node of nodes.values()) {
-    // A child whose parent was created while the list was read is shown as a root until the next read.
+    // The list may lack a parent that was created while it was read. Until the next read, the child is a root.
     node.parent = nodes.get(node.group.parent_group_id ?? "") ?? null;
     (node.parent?.children ?? roots).push(node);
   }
@@ -43,7 +43,7 @@ function place(siblings, level) {
  *
  * @param {Node[]} roots
  * @param {(node: Node) => boolean} isOpen
- * @param {string} [wanted] shows groups with this text in their name or ids, and their ancestors, even if folded
+ * @param {string} [wanted] shows groups with this text in their name or ids, and their ancestors, even if collapsed
  * @returns {{rows: Row[], found: number}}
  */
 export function rowsOf(roots, isOpen, wanted = "") {
@@ -51,7 +51,7 @@ export function rowsOf(roots, isOpen, wanted = "") {
   /** @type {Row[]} */
   const rows = [];
   let found = 0;
-  /** @param {Node} node @returns {boolean} whether it, or something below, is in sight */
+  /** @param {Node} node @returns {boolean} whether it or a descendant is shown */
   const add = (node) => {
     const fits = !text || hasText(node.group, text);
     if (fits) found += 1;

@@ -1,5 +1,5 @@
 // The tree as an accessible grid. Only the visible rows are in the document, at fixed heights, so that ten thousand
-// groups are as fast as ten. The focused row stays in the document wherever it is scrolled.
+// groups are as fast as ten. The focused row stays in the document even when it is scrolled out of view.
 
 import { h, set } from "../dom.js";
 
@@ -20,7 +20,7 @@ export function treegrid({ label, columns, toggle, open, signal }) {
     h("div", { role: "rowgroup", class: "tree-top" }, head), body);
   /** @type {Row[]} */
   let rows = [];
-  /** @type {Map<string, {element: HTMLElement, row: Row, told: string}>} */
+  /** @type {Map<string, {element: HTMLElement, row: Row, drawnState: string}>} */
   const drawn = new Map();
   let active = "";
   let tall = 44;
@@ -29,9 +29,9 @@ export function treegrid({ label, columns, toggle, open, signal }) {
   const draw = (row, index) => {
     const { group, level, at, of } = row.node;
     const known = drawn.get(group.id);
-    const told = JSON.stringify([group, level, row.expanded, row.found]);
+    const state = JSON.stringify([group, level, row.expanded, row.found]);
     const shown = known?.element ?? h("div", { role: "row", data: { id: group.id } });
-    if (known?.told !== told) {
+    if (known?.drawnState !== state) {
       shown.replaceChildren(...columns.map((column) =>
         h("div", { class: ["tree-cell", column.kind], role: "gridcell" }, column.cell(row))));
     }
@@ -41,7 +41,7 @@ export function treegrid({ label, columns, toggle, open, signal }) {
       "aria-expanded": row.expanded === null ? null : String(row.expanded), "aria-rowindex": index + 2,
       tabindex: group.id === active ? 0 : -1, style: { "--top": `${index * tall}px`, "--level": level - 1 },
     });
-    drawn.set(group.id, { element: shown, row, told });
+    drawn.set(group.id, { element: shown, row, drawnState: state });
     return shown;
   };
 
@@ -60,7 +60,7 @@ export function treegrid({ label, columns, toggle, open, signal }) {
       old.remove();
       drawn.delete(id);
     }
-    // Rows in their place are not moved: moving an element takes its focus away.
+    // Rows that are in place are not moved, since moving an element removes its focus.
     elements.forEach((one, index) => {
       const there = body.children[index] ?? null;
       if (there !== one) body.insertBefore(one, there);

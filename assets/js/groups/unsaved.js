@@ -1,4 +1,4 @@
-// A page with unsaved changes asks before it is left.
+// Asks for confirmation before a page with unsaved changes is left.
 
 import { h } from "../dom.js";
 import { button } from "../ui/button.js";
@@ -32,7 +32,7 @@ export function guardUnsaved(dirty, signal) {
   addEventListener("beforeunload", (event) => {
     if (dirty()) event.preventDefault();
   }, { signal });
-  // Covers links, the search and Back. A browser without this API asks at links only.
+  // This covers links, the search and Back. In a browser without this API, only links ask.
   const navigation = /** @type {EventTarget | undefined} */ (/** @type {any} */ (globalThis).navigation);
   navigation?.addEventListener("navigate", (event) => {
     const { hashChange, destination } = /** @type {any} */ (event);

@@ -8,7 +8,7 @@ import { int, limitName, seconds } from "../format.js";
 const request = (tokens) => (tokens > 0 ? `request of ${int(tokens)} token${tokens === 1 ? "" : "s"}` : "request");
 
 /**
- * The answer in a sentence, and when a request would pass.
+ * The answer in a sentence, and the time until a request would pass.
  *
  * @param {T.WouldPass} answer
  * @param {(id: string) => string} nameOf
@@ -35,16 +35,19 @@ function waitOf(limit, retry_after_s) {
   return "It can never pass: it needs more than the whole limit.";
 }
 
-/** The cost of a request against a limit. @param {T.LimitStanding} limit @param {number} tokens */
+/** The amount that a request takes from a limit. @param {T.LimitStanding} limit @param {number} tokens */
 export const askedOf = (limit, tokens) => (limit.type === "TOKEN" ? tokens : 1);
 
-/** @typedef {{status: string, sentence: string, group: string, tab: "" | "keys"}} Reason `group` is where to fix it */
+/**
+ * @typedef {{status: string, sentence: string, group: string, tab: "" | "keys"}} Reason `group` is the id of the group
+ *   to fix; empty if an endpoint is missing
+ */
 
 /**
  * Reasons for refusals besides limits.
  *
  * @param {{group: T.Group, ancestors: T.Group[], keys: T.ApiKey[] | null, slug: string, slugs: string[] | null,
- *   now_ms: number, nameOf: (id: string) => string}} known null if the operator may not read it
+ *   now_ms: number, nameOf: (id: string) => string}} known `keys` or `slugs` is null if the operator may not read them
  * @returns {Reason[]}
  */
 export function otherReasons({ group, ancestors, keys, slug, slugs, now_ms, nameOf }) {

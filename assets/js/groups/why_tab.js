@@ -1,4 +1,4 @@
-// The tab "Why 429?": whether a request would pass now, limit by limit.
+// The tab "Why 429?": says whether a request would pass now, and shows each limit.
 
 import { ApiError, all, api } from "../api.js";
 import { fill, h } from "../dom.js";
@@ -7,7 +7,7 @@ import { int, limitName, when } from "../format.js";
 import { may } from "../session.js";
 import { badge } from "../ui/badge.js";
 import { linkButton } from "../ui/button.js";
-import { field, fieldError, numberInput, select, settled } from "../ui/form.js";
+import { debounced, field, fieldError, numberInput, select } from "../ui/form.js";
 import { icon } from "../ui/icon.js";
 import { meter } from "../ui/meter.js";
 import { notice } from "../ui/notice.js";
@@ -96,7 +96,7 @@ export default async function whyTab({ group, ancestors, context }) {
     showBars(bars, answer, group(), nameOf);
     showReasons();
   };
-  const askSoon = settled(() => void ask(), 120);
+  const askSoon = debounced(() => void ask(), 120);
   number.addEventListener("input", () => {
     const typed = amount(number.value);
     fieldError(asks, typeof typed === "string" ? typed : "");
@@ -112,10 +112,10 @@ export default async function whyTab({ group, ancestors, context }) {
     fieldError(asks, "");
     askSoon();
   });
-  const tellTypical = () => fill(hint, typical === null
+  const showTypical = () => fill(hint, typical === null
     ? "Prompt plus answer. There were no requests in the last 7 days."
     : `Prompt plus answer. The average of the last 7 days is ${int(typical)}.`);
-  tellTypical();
+  showTypical();
   slider.setAttribute("aria-valuetext", `${int(tokens)} tokens`);
 
   const pick = slugs.length > 1 && select(slugs.map((one) => [one, one]), { value: slug });
@@ -126,7 +126,7 @@ export default async function whyTab({ group, ancestors, context }) {
       showReasons();
       void ask();
       typical = await typicalOf(id, slug);
-      tellTypical();
+      showTypical();
     });
   }
   every(REFRESH_MS, ask, signal);
@@ -146,7 +146,7 @@ export default async function whyTab({ group, ancestors, context }) {
 }
 
 /**
- * The mean of tokens, prompt and answer, of this group's requests in the last week.
+ * The average tokens (prompt and answer) of the group's requests in the last week; null if there were none.
  *
  * @param {string} id
  * @param {string} slug
@@ -171,7 +171,7 @@ function showBars(bars, answer, { id: self, hierarchy }, nameOf) {
     return;
   }
   const keys = answer.limits.map((limit) => `${limit.source_group} ${limit.type} ${limit.unit}`).join();
-  // Rows are kept: a link in one may have the focus.
+  // Rows are kept, since a link in one may have the focus.
   if (bars.dataset.keys !== keys) {
     fill(bars, answer.limits.map((limit) => h("li", null,
       h("div", { class: "bar-name" }, h("strong", null, capital(limitName(limit))),

@@ -11,7 +11,7 @@ const NAMED = 8;
 /** @param {string} slug */
 export const carriersOf = async (slug) => (await all(api.groups.tree)).filter(({ models }) => models.includes(slug));
 
-/** The first few by name, the rest as a count. @param {TreeGroup[]} groups */
+/** The names of the first groups, and the number of the rest. @param {TreeGroup[]} groups */
 export const carrierList = (groups) =>
   h("ul", { class: "carriers" }, groups.slice(0, NAMED).map((group) => h("li", null, groupName(group))),
     groups.length > NAMED && h("li", null, `and ${plural(groups.length - NAMED, "more", "more")}`));

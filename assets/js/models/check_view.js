@@ -1,4 +1,4 @@
-// The results of a target's check: four lines, each passed or with a way to fix it.
+// The results of a target's check: four lines. A failed one says how to fix it.
 
 import { h } from "../dom.js";
 import { icon } from "../ui/icon.js";
@@ -13,13 +13,13 @@ const NAMES = /** @type {const} */ ({
 });
 
 /** @param {boolean | null} ok */
-const found = (ok) =>
+const resultOf = (ok) =>
   ok === null ? ["open", "question", "unknown"] : ok ? ["good", "check", "OK"] : ["bad", "warn", "failed"];
 
 /** @param {Check[]} checks */
 export const checkLines = (checks) =>
   h("ul", { class: "checks", "aria-label": "Results of the check" }, checks.map(({ name, ok, detail }) => {
-    const [kind, sign, words] = found(ok);
+    const [kind, sign, words] = resultOf(ok);
     return h("li", { class: kind, data: { check: name } },
       icon(sign ?? ""),
       h("strong", null, NAMES[name], h("span", { class: "visually-hidden" }, `: ${words}.`)),
@@ -33,5 +33,5 @@ export const checkRunning = () =>
       icon("question"), h("strong", null, name), h("span", { class: "faint" }, "Checking…"))));
 
 /** The number of targets with a problem. @param {Checked} checked */
-export const troubled = (checked) =>
+export const failedTargets = (checked) =>
   checked.targets.filter(({ checks }) => checks.some(({ ok }) => ok === false)).length;

@@ -43,7 +43,7 @@ export const providerLabel = (provider) => PROVIDERS[provider]?.label ?? provide
 /**
  * Presets: common servers, on their default ports.
  *
- * @type {{name: string, provider: Provider, base_url?: string, model: string}[]} `model` tells where its name is from
+ * @type {{name: string, provider: Provider, base_url?: string, model: string}[]} `model` says where to find its name
  */
 export const PRESETS = [
   {
@@ -97,7 +97,7 @@ export function pricingBody(values) {
   return cached ? { ...body, cached: price(cached) } : body;
 }
 
-/** A normal form, to compare prices by. @param {PricingBody | null} pricing */
+/** A normal form in which equal prices are equal. @param {PricingBody | null} pricing */
 export const samePrice = (pricing) =>
   pricing &&
   [pricing.currency, Number(pricing.input), Number(pricing.output), Number(pricing.cached || pricing.input)].join(" ");

@@ -8,8 +8,8 @@ import { field, form, textInput } from "../ui/form.js";
 /** @import { Secret } from "../api_types.js" */
 
 /**
- * @param {{names: string[], replace?: string}} options `names` are in use; `replace` gets another value
- * @returns {Promise<Secret | undefined>} the stored one
+ * @param {{names: string[], replace?: string}} options `names` are taken; `replace` is the secret that gets a new value
+ * @returns {Promise<Secret | undefined>} the stored secret
  */
 export function secretDialog({ names, replace }) {
   return dialog({

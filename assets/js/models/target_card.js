@@ -98,7 +98,7 @@ export function targetCard({ values, secrets, isNew, changed, newSecret, move, r
     }
     inputs.base_url.placeholder = provider.value === "OPENAI" ? "https://api.openai.com/v1" : "http://10.0.0.5:8000";
   };
-  // The result of the last check no longer applies.
+  // A change makes the results of the last check invalid.
   const changedHere = () => {
     show();
     fill(found);
@@ -122,7 +122,7 @@ export function targetCard({ values, secrets, isNew, changed, newSecret, move, r
       model_id: inputs.model_id.value, environment_name: inputs.environment_name.value,
     }),
     body: () => targetBody(card.values()),
-    /** Sets its place in the order, as the API's errors name it. @param {number} index @param {number} count */
+    /** Sets the position, and the fields' names in the API's errors. @param {number} index @param {number} count */
     place(index, count) {
       fill(heading, `Target ${index}`);
       fill(order, count === 1 ? "" : index === 0 ? "tried first" : "tried if those above fail");
@@ -147,7 +147,7 @@ export function targetCard({ values, secrets, isNew, changed, newSecret, move, r
     checking: () => fill(found, checkRunning()),
     /** @param {Check[]} checks */
     found: (checks) => fill(found, checks.length > 0 && checkLines(checks)),
-    /** @param {-1 | 1} by the way it went */
+    /** Focuses the button of a move, or the other one if that is disabled. @param {-1 | 1} by */
     focusMove(by) {
       const [wanted, other] = by < 0 ? [up, down] : [down, up];
       (wanted.disabled ? other : wanted).focus();

@@ -1,4 +1,4 @@
-// The targets of an endpoint, which buttons add, remove and reorder.
+// The list of an endpoint's targets, with buttons to add, remove and reorder them.
 
 import { api } from "../api.js";
 import { fill, h } from "../dom.js";
@@ -18,12 +18,12 @@ export function targetList({ targets, secrets: first, isNew, changed }) {
   let secrets = first;
   /** @type {TargetCard[]} */
   let cards = [];
-  /** The index of a card's target in the stored endpoint; its health is found by it. @type {Map<TargetCard, number>} */
+  /** Each card's index in the stored endpoint, by which its health is found. @type {Map<TargetCard, number>} */
   const stored = new Map();
   let health = "";
 
   const list = h("div", { class: "stack" });
-  const told = h("p", { class: "visually-hidden", role: "status" });
+  const status = h("p", { class: "visually-hidden", role: "status" });
   const more = button({
     label: "Add a target", icon: "plus",
     press: () => {
@@ -46,7 +46,7 @@ export function targetList({ targets, secrets: first, isNew, changed }) {
     arrange();
     changed();
     card.focusMove(by);
-    fill(told, `Moved to position ${from + by + 1} of ${cards.length}.`);
+    fill(status, `Moved to position ${from + by + 1} of ${cards.length}.`);
   };
   const remove = (/** @type {TargetCard} */ card) => {
     const at = cards.indexOf(card);
@@ -55,7 +55,7 @@ export function targetList({ targets, secrets: first, isNew, changed }) {
     arrange();
     changed();
     cards[Math.min(at, cards.length - 1)]?.focus();
-    fill(told, `Target ${at} was removed.`);
+    fill(status, `Target ${at} was removed.`);
   };
   const newSecret = async (/** @type {(id: string) => void} */ chosen) => {
     const made = await secretDialog({ names: secrets.map(({ name }) => name) });
@@ -79,11 +79,11 @@ export function targetList({ targets, secrets: first, isNew, changed }) {
   });
 
   return {
-    element: h("div", { class: "stack" }, list, h("div", null, more), told),
+    element: h("div", { class: "stack" }, list, h("div", null, more), status),
     body: () => cards.map((card) => card.body()),
     /** @param {Upstream[]} upstreams of this endpoint */
     health(upstreams) {
-      // Redraw only on a change: it may be read or selected.
+      // Redraw only on a change, since the text may be selected.
       const now = JSON.stringify(upstreams);
       if (now === health) return;
       health = now;

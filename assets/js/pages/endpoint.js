@@ -5,7 +5,7 @@ import { fill, h } from "../dom.js";
 import { plural } from "../format.js";
 import { watch } from "../live.js";
 import { carrierList, carriersOf } from "../models/carriers.js";
-import { troubled } from "../models/check_view.js";
+import { failedTargets } from "../models/check_view.js";
 import { priceFields } from "../models/price_fields.js";
 import { samePrice } from "../models/providers.js";
 import { targetList } from "../models/target_list.js";
@@ -21,7 +21,7 @@ import { toast } from "../ui/toast.js";
 /** @import { TargetBody } from "../models/providers.js" */
 /** @import { Context } from "../router.js" */
 
-const FOUND =
+const CHECK_FAILED =
   "The check found a problem. See the target for how to fix it, or save now and fix it later.";
 
 /** @param {Context} context */
@@ -32,8 +32,8 @@ export default async function endpointPage({ params, query, signal }) {
   ]);
   /** The stored endpoint. @type {T.Endpoint | null} */
   let endpoint = found;
-  /** The last body that passed the check. */
-  let fine = "";
+  /** Slug and targets of the last body that passed the check, as `checkedParts` returns them. */
+  let passedParts = "";
 
   const slug = textInput({
     value: endpoint?.slug ?? query.get("slug") ?? "", placeholder: "acme/chat", maxlength: 255,
@@ -49,33 +49,33 @@ export default async function endpointPage({ params, query, signal }) {
     changed: () => fill(problems),
   });
 
-  const whole = () => ({
+  const formBody = () => ({
     slug: slug.value.trim(),
     region: region.value,
     targets: targets.body(),
     pricing: prices.body(),
   });
-  const sent = (/** @type {ReturnType<typeof whole>} */ body) => JSON.stringify([body.slug, body.targets]);
+  const checkedParts = (/** @type {ReturnType<typeof formBody>} */ body) => JSON.stringify([body.slug, body.targets]);
   const asStored = (/** @type {TargetBody[]} */ of) => JSON.stringify(of.map((target) =>
     Object.entries(target).filter(([, value]) => value != null).sort()));
-  const isChanged = (/** @type {ReturnType<typeof whole>} */ body) => !endpoint ||
+  const isChanged = (/** @type {ReturnType<typeof formBody>} */ body) => !endpoint ||
     asStored(body.targets) !== asStored(endpoint.targets) ||
-    // The slug is the model's name for a target without one.
+    // A target without a model name is sent the slug.
     (body.slug !== endpoint.slug && body.targets.some((target) => !target.target_model));
 
   /** Checks the servers. True if none has a problem. @returns {Promise<boolean>} */
   const check = async () => {
-    const body = whole();
+    const body = formBody();
     fill(problems);
     targets.checking();
     try {
       const checked = await api.endpoints.check(body);
       if (signal.aborted) return false;
-      // The form was edited during the check.
-      if (sent(whole()) !== sent(body)) return check();
+      // The form was edited during the check: check again.
+      if (checkedParts(formBody()) !== checkedParts(body)) return check();
       targets.found(checked);
-      const bad = troubled(checked);
-      fine = bad === 0 ? sent(body) : "";
+      const bad = failedTargets(checked);
+      passedParts = bad === 0 ? checkedParts(body) : "";
       return bad === 0;
     } catch (error) {
       targets.found({ targets: [] });
@@ -84,7 +84,7 @@ export default async function endpointPage({ params, query, signal }) {
   };
 
   const store = async () => {
-    const body = whole();
+    const body = formBody();
     const was = endpoint;
     if (!was) {
       const made = await api.endpoints.create(body);
@@ -113,15 +113,15 @@ export default async function endpointPage({ params, query, signal }) {
     label: "Save anyway",
     press: () => store().catch((error) => {
       if (!(error instanceof ApiError)) throw error;
-      made.tell(error);
+      made.showErrors(error);
     }),
   });
   const made = form({
     submit: endpoint ? "Save" : "Create endpoint",
     send: async () => {
-      const body = whole();
-      const problem = isChanged(body) && fine !== sent(body) && await check().then(
-        (isFine) => (isFine ? "" : FOUND),
+      const body = formBody();
+      const problem = isChanged(body) && passedParts !== checkedParts(body) && await check().then(
+        (passed) => (passed ? "" : CHECK_FAILED),
         (error) => {
           if (!(error instanceof ApiError) || error.field || error.status < 404) throw error;
           return `The check could not be run: ${error.sentence}`;
@@ -135,10 +135,10 @@ export default async function endpointPage({ params, query, signal }) {
       button({
         label: "Check",
         press: async () => {
-          made.tell();
+          made.showErrors();
           await check().catch((error) => {
             if (!(error instanceof ApiError)) throw error;
-            made.tell(error);
+            made.showErrors(error);
           });
         },
       }),

@@ -19,7 +19,7 @@ export default async function endpointsPage({ signal }) {
   const [status, tree] = await Promise.all([api.status(), api.groups.tree({ limit: 1000 })]);
   /** @type {T.Upstream[]} */
   let upstreams = status.upstreams;
-  /** @type {Map<T.Endpoint, {place: HTMLElement, told: string}>} */
+  /** @type {Map<T.Endpoint, {place: HTMLElement, drawn: string}>} */
   const shown = new Map();
 
   const draw = (/** @type {T.Endpoint} */ endpoint) => {
@@ -27,9 +27,9 @@ export default async function endpointsPage({ signal }) {
     if (!cell) return;
     const all = upstreams.filter(({ endpoint_id: of }) => of === endpoint.id);
     const own = endpoint.targets.map((_, at) => all.find(({ index }) => index === at));
-    const told = JSON.stringify(own.map((one) => [one?.state, one?.failures_in_a_row]));
-    if (told === cell.told) return;
-    cell.told = told;
+    const health = JSON.stringify(own.map((one) => [one?.state, one?.failures_in_a_row]));
+    if (health === cell.drawn) return;
+    cell.drawn = health;
     fill(cell.place, endpoint.targets.map((target, at) => targetLine(target, own[at])));
   };
   watch({
@@ -39,7 +39,7 @@ export default async function endpointsPage({ signal }) {
     },
   }, signal);
 
-  // With more groups than one page holds, counting them costs more than the figure is worth.
+  // The groups are counted only if one page holds them all: more requests are not worth the figure.
   /** @type {T.TreeGroup[] | null} */
   const groups = tree.pagination.has_more ? null : tree.items;
   const list = await pagedTable({
@@ -54,7 +54,7 @@ export default async function endpointsPage({ signal }) {
         label: "Targets, in order",
         cell: (endpoint) => {
           const place = h("ol", { class: "target-lines" });
-          shown.set(endpoint, { place, told: "" });
+          shown.set(endpoint, { place, drawn: "" });
           draw(endpoint);
           return place;
         },

@@ -22,7 +22,7 @@ import { table } from "../ui/table.js";
 
 const PAGE = 50;
 const FOLLOW_MS = 3000;
-/** Rows at most while new events are added on top. */
+/** Maximum number of rows while new events are added on top. */
 const FOLLOW_MOST = 500;
 
 /** The API's parameters of the current address. */
@@ -69,9 +69,9 @@ export default async function events({ query: first, signal, setQuery }) {
   const load = async () => {
     const now = ++turn;
     results.setAttribute("aria-busy", "true");
-    const what = asked();
-    file.href = `/v1/gateway/events${queryString({ ...what, order: "desc", format: "csv" })}`;
-    let page = await api.events({ ...what, order: "desc", limit: PAGE });
+    const query = asked();
+    file.href = `/v1/gateway/events${queryString({ ...query, order: "desc", format: "csv" })}`;
+    let page = await api.events({ ...query, order: "desc", limit: PAGE });
     // A page may be empty without being the last.
     while (!page.items.length && page.pagination.cursor) {
       page = await api.events({ cursor: page.pagination.cursor, limit: PAGE });
@@ -94,17 +94,17 @@ export default async function events({ query: first, signal, setQuery }) {
   let isFollowing = false;
   const follow = async () => {
     const newest = rows[0];
-    const what = asked();
+    const query = asked();
     const isElsewhere = scrollY > 80 || document.querySelector("dialog[open]");
-    if (!isFollowing || isElsewhere || what.end_time) return;
+    if (!isFollowing || isElsewhere || query.end_time) return;
     if (!newest) return load();
     const now = turn;
     /** @type {T.Page<T.BillingEvent>} */
-    const page = await api.events({ ...what, start_time: newest.timestamp, order: "desc", limit: 200 });
+    const page = await api.events({ ...query, start_time: newest.timestamp, order: "desc", limit: 200 });
     const known = new Set(rows.slice(0, 200).map((event) => event.idempotencyKey));
     const fresh = page.items.filter((event) => !known.has(event.idempotencyKey));
     if (now !== turn || signal.aborted || !fresh.length) return;
-    // More new events than one page or the list holds: reload, so that the list has no gap.
+    // More new events than one page or the list holds would leave a gap: reload.
     if (page.pagination.has_more || fresh.length + rows.length > FOLLOW_MOST) return load();
     rows = [...fresh, ...rows];
     // Keep the focus on its row.
@@ -192,7 +192,7 @@ function eventTable(open) {
   made.addEventListener("click", (event) => {
     if (!(event.target instanceof Element) || event.ctrlKey || event.metaKey || event.shiftKey) return;
     const id = event.target.closest("tr")?.querySelector("a")?.dataset.event;
-    // Selecting text opens no dialog.
+    // A click that ends a text selection does not open the dialog.
     if (!id || getSelection()?.toString()) return;
     event.preventDefault();
     open(id);

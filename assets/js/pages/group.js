@@ -1,4 +1,4 @@
-// One group, in tabs: overview, limits, why it is refused, keys.
+// One group, in tabs: overview, limits, reasons for refusals, keys.
 
 import { ApiError, api, loaded } from "../api.js";
 import { h } from "../dom.js";
@@ -72,7 +72,7 @@ function head(group, ancestors, update) {
     heading: groupName(group.metadata),
     crumbs: /** @type {[string, string][]} */ ([["#/groups", "Groups"], ...path]),
     lead: h("span", { class: "external-id" }, h("code", null, group.metadata.external_entity_id),
-      copyButton({ text: group.metadata.external_entity_id, told: "External id copied" })),
+      copyButton({ text: group.metadata.external_entity_id, message: "External id copied" })),
     badges: [
       group.disabled ? badge("warn", "disabled") : off && badge("warn", `disabled by ${shortName(off.metadata)}`),
       badge("plain", group.hierarchy.limit_enforcement),

@@ -17,7 +17,7 @@ import { toast } from "../ui/toast.js";
 /** @import * as T from "../api_types.js" */
 /** @import { Context } from "../router.js" */
 
-/** The group's id until the API gives it one. */
+/** The group's id before the API has assigned one. */
 const NEW = "";
 
 /** @param {Context} context */
@@ -52,12 +52,12 @@ export default async function groupNew({ query, signal, setQuery }) {
   const editor = modelsEditor({ models: defaults(parent, slugs), slugs, place: place() });
   const rule = h("div", { class: "stack" });
   const showRule = () => fill(rule, parent
-    ? [notice("info", h("p", null, h("strong", null, mode), ", like the whole tree. ", TELLS[mode])),
+    ? [notice("info", h("p", null, h("strong", null, mode), ", like the whole tree. ", RULES[mode])),
       ancestors.length >= MAX_LEVELS && notice("bad",
         `${shortName(parent.metadata)} is on level 5, and a tree has at most 5 levels. Choose another parent.`)]
     : choice({
       legend: "Limits of child groups", name: "hierarchy.limit_enforcement", value: mode,
-      options: MODES.map((value) => ({ value, label: value, text: TELLS[value] })),
+      options: MODES.map((value) => ({ value, label: value, text: RULES[value] })),
       onchange: (value) => {
         mode = /** @type {T.Enforcement} */ (value);
         editor.move(place());
@@ -101,7 +101,7 @@ export default async function groupNew({ query, signal, setQuery }) {
       try {
         keepFresh(group.id, await api.keys.mint(group.id, {}));
       } catch (error) {
-        // The group was created; its page is the place to try again.
+        // The group was created, so go to its page, where a key can be minted.
         const why = error instanceof Error ? error.message : "";
         toast(`The group was created, but no key was minted: ${why}`, { tone: "bad" });
       }
@@ -127,7 +127,7 @@ export default async function groupNew({ query, signal, setQuery }) {
 }
 
 const MODES = /** @type {const} */ (["INDEPENDENT", "CASCADING"]);
-const TELLS = {
+const RULES = {
   INDEPENDENT: "A child without a limit of its own inherits its parent's limit. Usage is counted for each group separately.",
   CASCADING: "All limits up to the root apply, and siblings share their parent's limits. "
     + "A limit may not exceed the parent's limit.",

@@ -9,7 +9,7 @@ import { treegrid } from "../groups/treegrid.js";
 import { may } from "../session.js";
 import { badge } from "../ui/badge.js";
 import { button, linkButton } from "../ui/button.js";
-import { settled, textInput } from "../ui/form.js";
+import { debounced, textInput } from "../ui/form.js";
 import { icon } from "../ui/icon.js";
 import { meter } from "../ui/meter.js";
 import { empty, page } from "../ui/page.js";
@@ -19,12 +19,12 @@ import { empty, page } from "../ui/page.js";
 /** @import { Node, Row } from "../groups/tree.js" */
 
 const REFRESH_MS = 15_000;
-/** Trees of up to so many groups are refreshed periodically; larger ones when the tab becomes visible. */
+/** Trees of up to this many groups are refreshed periodically; larger ones only when the tab becomes visible. */
 const MANY = 1000;
-/** Trees of up to so many groups start unfolded. */
+/** Trees of up to this many groups start expanded. */
 const FEW = 200;
 
-/** Groups that were folded or unfolded during this visit. @type {Map<string, boolean>} */
+/** Groups that were expanded (true) or collapsed (false) during this visit. @type {Map<string, boolean>} */
 const folds = new Map();
 
 /** @param {Context} context */
@@ -43,7 +43,7 @@ export default async function groups({ query, signal, setQuery }) {
   let tree = buildTree(list);
   let wanted = query.get("q") ?? "";
   const isOpen = (/** @type {Node} */ node) => folds.get(node.group.id) ?? tree.nodes.size <= FEW;
-  const told = h("p", { class: "hint tree-told", role: "status" });
+  const counts = h("p", { class: "hint tree-told", role: "status" });
   const none = h("p", { class: "tree-none faint" }, "No group has a matching name, external id or id.");
   const grid = treegrid({
     label: "Groups", columns: columns(), signal,
@@ -58,14 +58,14 @@ export default async function groups({ query, signal, setQuery }) {
   const show = () => {
     const { rows, found } = rowsOf(tree.roots, isOpen, wanted);
     const keys = sum([...tree.nodes.values()].map((node) => node.group.keys));
-    fill(told, wanted.trim()
+    fill(counts, wanted.trim()
       ? `${int(found)} of ${plural(tree.nodes.size, "group")}`
       : `${plural(tree.nodes.size, "group")}, ${plural(keys, "key")}`);
     none.hidden = rows.length > 0;
     grid.show(rows);
   };
   const refresh = async () => {
-    // A failed refresh is retried; the shell shows that the gateway is unreachable.
+    // A failed refresh is tried again at the next interval; the shell shows that the gateway is unreachable.
     const now = await all(api.groups.tree).catch(() => null);
     if (!now || signal.aborted) return;
     tree = buildTree(now);
@@ -78,7 +78,7 @@ export default async function groups({ query, signal, setQuery }) {
     type: "search", value: wanted, "aria-label": "Filter groups", placeholder: "Name, external id or id",
     maxlength: 256, autocomplete: "off", spellcheck: "false",
   });
-  const write = settled(() => !signal.aborted && setQuery({ q: wanted.trim() || null }, { replace: true }));
+  const write = debounced(() => !signal.aborted && setQuery({ q: wanted.trim() || null }, { replace: true }));
   filter.addEventListener("input", () => {
     wanted = filter.value;
     show();
@@ -92,7 +92,7 @@ export default async function groups({ query, signal, setQuery }) {
   show();
   return page({ heading: "Groups", actions },
     h("div", { class: "tree-page" },
-      h("div", { class: "tree-bar" }, filter, told,
+      h("div", { class: "tree-bar" }, filter, counts,
         nested && h("div", { class: "row tree-folds" },
           button({ label: "Expand all", kind: "quiet", small: true, press: () => foldAll(true) }),
           button({ label: "Collapse all", kind: "quiet", small: true, press: () => foldAll(false) }))),

@@ -1,4 +1,4 @@
-// The overview: the last minute, what needs attention, the largest users.
+// The overview: activity, notices, the groups with the most usage, model servers and the gateway's health.
 
 import { all, api } from "../api.js";
 import { fill, h } from "../dom.js";
@@ -18,7 +18,7 @@ import { table } from "../ui/table.js";
 
 const MINUTE = 60_000;
 const DAY_MINUTES = 1440;
-/** Minutes for each point of a chart: a day has more minutes than a chart has pixels. */
+/** Minutes per point of a chart: a day has more minutes than a chart has pixels. */
 const MINUTES_A_POINT = 5;
 
 const FIGURES = /** @type {const} */ ([
@@ -44,8 +44,8 @@ export default async function overview({ signal }) {
   const health = h("div", { class: "tiles" });
   const begin = endpoints && groups && firstSteps(endpoints, groups, status);
 
-  const showAttention = whenNew(attention, noticeList);
-  const showUpstreams = whenNew(upstreams, upstreamTable);
+  const showAttention = redrawOnChange(attention, noticeList);
+  const showUpstreams = redrawOnChange(upstreams, upstreamTable);
   const show = (/** @type {T.Status} */ now) => {
     showAttention(now.notices);
     showUpstreams(now.upstreams.map(({ last_success_at: _, last_failure_at: __, ...one }) => one));
@@ -82,12 +82,12 @@ export default async function overview({ signal }) {
  * @param {HTMLElement} place
  * @param {(shown: Shown) => import("../dom.js").Child} draw
  */
-function whenNew(place, draw) {
-  let told = "";
+function redrawOnChange(place, draw) {
+  let drawn = "";
   return (/** @type {Shown} */ shown) => {
     const text = JSON.stringify(shown);
-    if (text !== told) fill(place, draw(shown));
-    told = text;
+    if (text !== drawn) fill(place, draw(shown));
+    drawn = text;
   };
 }
 
@@ -116,7 +116,7 @@ function tile(name, label, activity) {
       figure.title = int(now[name]);
       const at = minute ? Date.parse(minute.at) : latest;
       if (!minute || at <= latest) return;
-      // Minutes missed here are shown on the next visit; the server has them.
+      // Minutes without an event are a gap here. The server has them, so the next visit shows them.
       for (let missed = latest + MINUTE; missed < at; missed += MINUTE) values.push(null);
       values.push(minute[name]);
       latest = at;
@@ -161,7 +161,7 @@ function noticeList(notices) {
 }
 
 /**
- * The address where the notice can be acted on.
+ * The address and label of the page where the notice can be acted on.
  *
  * @param {T.Notice["about"]} about
  */

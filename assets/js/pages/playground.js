@@ -11,7 +11,7 @@ import { ROUTES, curl } from "../playground/try_body.js";
 import { about } from "../session.js";
 import { linkButton } from "../ui/button.js";
 import { snippet } from "../ui/copy.js";
-import { field, form, settled } from "../ui/form.js";
+import { debounced, field, form } from "../ui/form.js";
 import { notice } from "../ui/notice.js";
 import { card, empty, page, section } from "../ui/page.js";
 
@@ -91,29 +91,29 @@ function callForm({ picker, billed, fields: { elements }, call, send }) {
     notice("info", "This is a real call: it is metered and billed to ", billed, "."));
   made.addEventListener("keydown", (event) => {
     if (event.key !== "Enter") return;
-    const isMeant = event.ctrlKey || event.metaKey;
-    // Calls cost money: Enter in a single-line field sends none.
-    if (isMeant || event.target instanceof HTMLInputElement) event.preventDefault();
-    if (isMeant) made.requestSubmit();
+    const isShortcut = event.ctrlKey || event.metaKey;
+    // Calls cost money, so Enter in a single-line field does not send one.
+    if (isShortcut || event.target instanceof HTMLInputElement) event.preventDefault();
+    if (isShortcut) made.requestSubmit();
   });
   return made;
 }
 
 /**
- * The call as curl: the body that is written, else the last one sent.
+ * The call as curl, with the body in the form, or else the last one sent.
  *
  * @param {CallFields} fields
  * @param {Conversation} call
  */
 function sameCall(fields, call) {
   const element = h("div");
-  const show = settled(() => {
+  const show = debounced(() => {
     try {
       const body = fields.isRaw() || fields.text() || !call.sent() ? fields.body() : call.sent();
       const text = curl({ url: about().inference_url, route: fields.route(), body });
       fill(element, snippet({ label: "As curl", text }));
     } catch {
-      // The body cannot be read yet; keep the last call.
+      // The body is not valid yet: keep the last call.
     }
   }, 150);
   return { element, show };

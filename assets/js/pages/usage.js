@@ -100,7 +100,7 @@ async function reportOf({ range, filters, by }, top) {
 }
 
 /**
- * The largest items by hour or day: no more rows than the chart shows.
+ * The series of the chart. Only the largest items are requested by hour or day, no more than the chart shows.
  *
  * @param {Asked} what
  * @param {Report} report

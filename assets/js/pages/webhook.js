@@ -36,11 +36,11 @@ export default async function webhook({ params, signal }) {
   const address = h("span", { class: "anywhere" });
   const toggle = button({ label: "Disable", press: () => setEnabled(!now.enabled) });
 
-  let told = "";
-  let toldSent = "";
+  let drawn = "";
+  let drawnSent = "";
   const show = () => {
     const is = JSON.stringify(now);
-    if (is !== told) {
+    if (is !== drawn) {
       const { tone, word } = stateOf(now.delivery);
       fill(badges, state(tone, word));
       fill(summary, sentenceOf(now.delivery));
@@ -49,14 +49,14 @@ export default async function webhook({ params, signal }) {
       fill(address, now.url);
       fill(toggle, h("span", null, now.enabled ? "Disable" : "Enable"));
     }
-    told = is;
+    drawn = is;
     const sentNow = JSON.stringify(sent);
-    if (sentNow !== toldSent) {
+    if (sentNow !== drawnSent) {
       sentTable.show(sent);
       sentTable.hidden = sent.length === 0;
       noneSent.hidden = sent.length > 0;
     }
-    toldSent = sentNow;
+    drawnSent = sentNow;
   };
   let turn = 0;
   const refresh = async () => {
@@ -124,9 +124,9 @@ export default async function webhook({ params, signal }) {
 /** @param {T.Webhook} webhook */
 function factsOf({ delivery, created_at, previous_secret_until, id }) {
   const error = delivery.last_error;
-  const taken = `${plural(delivery.deliveries, "delivery", "deliveries")} with ${plural(delivery.events, "event")}`;
+  const delivered = `${plural(delivery.deliveries, "delivery", "deliveries")} with ${plural(delivery.events, "event")}`;
   return facts([
-    ["Since startup", `${taken}; ${plural(delivery.failed_attempts, "attempt")} failed`],
+    ["Since startup", `${delivered}; ${plural(delivery.failed_attempts, "attempt")} failed`],
     ["Last success", when(delivery.last_success_at, "none since startup")],
     ["Last error", error ? [error.message, " ", h("span", { class: "hint" }, when(error.at))] : "none since startup"],
     ["Backlog (log records)", int(delivery.records_behind)],

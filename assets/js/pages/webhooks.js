@@ -62,11 +62,11 @@ export default async function webhooks({ signal }) {
  */
 function liveCells(first) {
   const cells = { state: h("div"), lag: h("div"), dead: h("div"), error: h("div", { class: "anywhere" }) };
-  let told = "";
+  let drawn = "";
   const show = (/** @type {T.DeliveryStatus} */ delivery) => {
     const now = JSON.stringify(delivery);
-    if (now === told) return;
-    told = now;
+    if (now === drawn) return;
+    drawn = now;
     const { tone, word } = stateOf(delivery);
     fill(cells.state, state(tone, word));
     fill(cells.lag, delayText(delivery));

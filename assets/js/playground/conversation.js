@@ -1,4 +1,4 @@
-// A conversation: calls one after another, each with the messages before it.
+// A conversation: a series of calls, each of which sends the earlier messages.
 
 import { ApiError } from "../api.js";
 import { button } from "../ui/button.js";
@@ -46,7 +46,7 @@ export function conversation({ fields, outcome, signal, changed }) {
     if (!group) throw new ApiError(0, "", "group: Pick a group. The call is billed to it.");
     fields.check();
     const [body, isChat, { label, text: asked }] = [fields.body(), fields.isChat(), fields.asked()];
-    const said = messages;
+    const history = messages;
     const stopping = new AbortController();
     sent = body;
     running = stopping;
@@ -65,10 +65,10 @@ export function conversation({ fields, outcome, signal, changed }) {
     stop.disabled = true;
     answer.end(endView(ended, group, fields.model()));
     outcome.ended(ended);
-    const told = answer.text();
-    if (isChat && told) said.push({ role: "user", content: asked }, { role: "assistant", content: told });
-    // After a refusal the text can be sent again.
-    else if (isChat && said === messages && !fields.text()) fields.write(asked);
+    const reply = answer.text();
+    if (isChat && reply) history.push({ role: "user", content: asked }, { role: "assistant", content: reply });
+    // Restore the text after a refusal, so that it can be sent again.
+    else if (isChat && history === messages && !fields.text()) fields.write(asked);
     changed();
     void showMadeEvent({ outcome, ended, group, signal, isOver: () => signal.aborted || running !== null });
   };

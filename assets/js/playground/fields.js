@@ -1,4 +1,4 @@
-// The fields of a call: model, route, and the body, as fields or as JSON.
+// The fields of a call: the model, the route, and the body as fields or as JSON.
 
 import { ApiError } from "../api.js";
 import { fill, h } from "../dom.js";

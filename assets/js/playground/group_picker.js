@@ -1,9 +1,9 @@
-// Picks a group by name, among the groups that are loaded or by the API's search.
+// Picks a group by name, from the loaded groups or from the API's search.
 
 import { api } from "../api.js";
 import { fill, freshId, h } from "../dom.js";
 import { groupName } from "../format.js";
-import { field, settled, textInput } from "../ui/form.js";
+import { debounced, field, textInput } from "../ui/form.js";
 
 /** @import { Found, TreeGroup } from "../api_types.js" */
 
@@ -12,8 +12,8 @@ import { field, settled, textInput } from "../ui/form.js";
 const MOST = 20;
 
 /**
- * @param {{groups: TreeGroup[], isWhole: boolean, value: string, pick: (id: string) => void}} options `groups` are all
- *   groups if `isWhole`; `value` is the name of the current one
+ * @param {{groups: TreeGroup[], isWhole: boolean, value: string, pick: (id: string) => void}} options `isWhole`:
+ *   `groups` are all groups; `value` is the name of the current one
  */
 export function groupPicker({ groups, isWhole, value, pick }) {
   const listId = freshId("groups");
@@ -23,7 +23,7 @@ export function groupPicker({ groups, isWhole, value, pick }) {
   });
   const list = h("ul",
     { id: listId, class: "group-picker-list", role: "listbox", "aria-label": "Groups", hidden: true });
-  const told = h("p", { class: "visually-hidden", role: "status" });
+  const status = h("p", { class: "visually-hidden", role: "status" });
   let name = value;
   let at = 0;
   /** @type {Choice[]} */
@@ -58,7 +58,7 @@ export function groupPicker({ groups, isWhole, value, pick }) {
     }, h("span", { class: "found-title" }, choice.title), h("span", { class: "hint" }, choice.detail))),
     shown.length === 0 && h("li", { class: "hint", role: "option", "aria-disabled": "true", "aria-selected": "false" },
       "No group has a matching name or id."));
-    fill(told, `${shown.length} shown`);
+    fill(status, `${shown.length} shown`);
     open(true);
     mark(0);
   };
@@ -73,7 +73,7 @@ export function groupPicker({ groups, isWhole, value, pick }) {
     if (input.value.trim() !== text || document.activeElement !== input) return;
     show(/** @type {Found[]} */ (items).filter(({ kind }) => kind === "group"));
   };
-  const typed = settled(() => void ask(), isWhole ? 0 : 150);
+  const typed = debounced(() => void ask(), isWhole ? 0 : 150);
   input.addEventListener("input", typed);
   input.addEventListener("focus", () => input.select());
   input.addEventListener("click", () => list.hidden && void ask());
@@ -94,7 +94,7 @@ export function groupPicker({ groups, isWhole, value, pick }) {
   });
   const element = field({ label: "Group", name: "group", input });
   element.classList.add("group-picker");
-  element.append(list, told);
+  element.append(list, status);
   return element;
 }
 

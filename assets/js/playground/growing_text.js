@@ -1,9 +1,9 @@
-// Text that grows: pieces are appended once a frame, and earlier text is never redrawn.
+// Text that grows: pieces are appended once per frame, and earlier text is never redrawn.
 
-/** Length of a text node at most, so that only the end of the text is laid out again. */
+/** Maximum length of a text node, so that only the end of the text is laid out again. */
 const NODE = 8192;
 
-/** Characters kept at most: an endless answer must not fill the browser's memory. */
+/** Maximum number of characters kept: an endless answer must not fill the browser's memory. */
 const MOST = 500_000;
 
 /**

@@ -8,7 +8,7 @@ import { link } from "../router.js";
 /** @import { OutcomePanel } from "./outcome.js" */
 /** @import { Outcome } from "./try_call.js" */
 
-/** An event is readable when its answer ends; that of a stopped call a little later. */
+/** Pauses between the attempts. An event is readable when its answer ends; a stopped call's event a little later. */
 const WAITS_MS = [0, 150, 300, 600, 1000, 2000, 3000, 5000];
 
 /**

@@ -1,4 +1,4 @@
-// The outcome of a call: its speed and tokens, the rest of the limits, and its billing event.
+// The outcome of a call: its speed and tokens, the remaining limits, and its billing event.
 
 import { fill, h } from "../dom.js";
 import { int, milliseconds, money } from "../format.js";
@@ -74,7 +74,7 @@ export function outcomePanel() {
 const tokens = (input, output, cached) =>
   `${int(input)} in${cached ? ` (${int(cached)} cached)` : ""}, ${int(output)} out`;
 
-/** The wait for the first token is left out. @param {number} count @param {number} ms */
+/** The output speed, without the wait for the first token. @param {number} count @param {number} ms */
 const speed = (count, ms) => `${((1000 * count) / ms).toFixed(1)} tokens/s`;
 
 /** @param {ReturnType<typeof limitsOf>[number]} limit */

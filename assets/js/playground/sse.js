@@ -1,12 +1,12 @@
-// A parser of server-sent events: takes bytes in pieces of any size, returns events as soon as they are complete.
+// A parser of server-sent events. It takes bytes in pieces of any size and returns events as soon as they are complete.
 //
 // It follows the HTML standard (lines end with CR, LF or both; a line that begins with a colon is a comment; several
-// `data` lines are one value) with one exception: `end` returns an event without its empty line, since some model
-// servers end their streams so.
+// `data` lines are one value) with one exception: `end` also returns a last event without its empty line, since
+// some model servers end their streams this way.
 
 /** @typedef {{event: string, data: string}} ServerEvent */
 
-/** Bytes of a line at most. */
+/** Maximum length of a line. */
 const MAX_LINE = 16 << 20;
 
 export class SseParser {

@@ -9,7 +9,7 @@ import { growingText } from "./growing_text.js";
 /** @import { Piece } from "./try_body.js" */
 /** @import { Outcome } from "./try_call.js" */
 
-/** Within this distance of the end (px), the view follows new text. */
+/** The view follows new text if it is within this distance of the end, in px. */
 const NEAR = 48;
 
 const KINDS = { text: "", reasoning: "Reasoning", tools: "Tool calls" };
@@ -64,7 +64,7 @@ export function transcript() {
       return {
         /** @param {Piece} piece */
         add: (piece) => part(piece).add(piece.text),
-        /** Ends the answer; `more` says how. @param {Child} more */
+        /** Ends the answer; `more` is shown below it. @param {Child} more */
         end(more) {
           for (const one of parts.values()) one.flush();
           waits.remove();
@@ -79,7 +79,7 @@ export function transcript() {
   };
 }
 
-/** How a call ended; null if normally. @param {Outcome} ended @param {string} group @param {string} slug */
+/** The end of a call, if it did not end normally. @param {Outcome} ended @param {string} group @param {string} slug */
 export function endView({ head, error, stopped }, group, slug) {
   if (stopped) return h("p", { class: "hint" }, "Stopped.");
   if (!error) return null;

@@ -1,4 +1,4 @@
-// Bodies that the playground sends, as a customer would write them, and the parts of answers that it reads.
+// The bodies that the playground sends, in the form that customers send, and the parts of answers that it reads.
 
 /** @typedef {"/v1/chat/completions" | "/v1/completions" | "/v1/embeddings"} Route */
 /** @typedef {{role: string, content: string}} Message */
@@ -26,7 +26,7 @@ export function bodyOf({ route, model, system, messages, text, temperature, max_
     ...(route === "/v1/completions" ? { prompt: text } : { messages: said }),
     ...(temperature !== null && { temperature }),
     ...(max_tokens !== null && { max_tokens }),
-    // As a customer would ask, so that the answer ends with its usage.
+    // Ask for usage as a customer would, so that the stream ends with it.
     ...(stream && { stream, stream_options: { include_usage: true } }),
   };
 }
@@ -35,7 +35,7 @@ export function bodyOf({ route, model, system, messages, text, temperature, max_
 const quoted = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
 
 /**
- * The same call as a customer makes it.
+ * The same call as a customer would make it.
  *
  * @param {{url: string, route: string, body: unknown}} call `url` without `/v1`
  */

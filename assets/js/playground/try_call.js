@@ -1,6 +1,6 @@
 // One real call on behalf of a group, from the request to its last byte.
 //
-// It does not use the API client, which turns refusals into exceptions: here the refusal and its headers are shown.
+// It does not use the API client, which turns refusals into exceptions: the playground shows them and their headers.
 
 import { api } from "../api.js";
 import { SseParser } from "./sse.js";
@@ -10,8 +10,8 @@ import { errorOf, piecesOf, usageOf, vectorsOf } from "./try_body.js";
 
 /**
  * @typedef {{status: number, headers: Headers}} Head
- * @typedef {{message: string, code: string, isOurs: boolean}} Said
- * @typedef {{head: Head | null, error: Said | null, stopped: boolean, usage: Usage | null, ttft_ms: number | null,
+ * @typedef {{message: string, code: string, isOurs: boolean}} CallError
+ * @typedef {{head: Head | null, error: CallError | null, stopped: boolean, usage: Usage | null, ttft_ms: number | null,
  *   duration_ms: number, writing_ms: number}} Outcome `writing_ms` is from the first token to the last
  */
 
@@ -20,7 +20,7 @@ import { errorOf, piecesOf, usageOf, vectorsOf } from "./try_body.js";
  *   piece: (piece: Piece) => void}} call
  * @returns {Promise<Outcome>} never rejects: errors are in the outcome
  */
-export async function tryCall({ group, route, body, signal, head: gotHead, piece: gotPiece }) {
+export async function tryCall({ group, route, body, signal, head: onHead, piece: onPiece }) {
   const began = performance.now();
   /** @type {Outcome} */
   const outcome = {
@@ -31,7 +31,7 @@ export async function tryCall({ group, route, body, signal, head: gotHead, piece
     for (const piece of piecesOf(answer)) {
       last = performance.now();
       outcome.ttft_ms ??= last - began;
-      gotPiece(piece);
+      onPiece(piece);
     }
     outcome.usage = usageOf(answer) ?? outcome.usage;
     outcome.error = errorOf(answer) ?? outcome.error;
@@ -44,11 +44,11 @@ export async function tryCall({ group, route, body, signal, head: gotHead, piece
       signal,
     });
     outcome.head = { status: answer.status, headers: answer.headers };
-    gotHead(outcome.head);
+    onHead(outcome.head);
     const isStream = answer.headers.get("content-type")?.startsWith("text/event-stream");
     if (isStream && answer.body) await readStream(answer.body, read);
-    else readWhole(await answer.text(), answer.status, read, outcome, gotPiece);
-    // Any request of the API client reports that the session has ended.
+    else readWhole(await answer.text(), answer.status, read, outcome, onPiece);
+    // A request of the API client makes the UI notice that the session has ended.
     if (answer.status === 401 && outcome.error?.isOurs) void api.status().catch(() => {});
   } catch {
     if (signal.aborted) outcome.stopped = true;
@@ -80,14 +80,14 @@ async function readStream(stream, read) {
  * @param {number} status
  * @param {(answer: any) => void} read
  * @param {Outcome} outcome
- * @param {(piece: Piece) => void} gotPiece
+ * @param {(piece: Piece) => void} onPiece
  */
-function readWhole(text, status, read, outcome, gotPiece) {
+function readWhole(text, status, read, outcome, onPiece) {
   const answer = parsed(text);
   read(answer);
   const vectors = vectorsOf(answer);
-  if (vectors) gotPiece({ kind: "text", text: vectors, choice: 0 });
-  // Without a stream the first token has no time of its own.
+  if (vectors) onPiece({ kind: "text", text: vectors, choice: 0 });
+  // Without a stream, the time of the first token is unknown.
   outcome.ttft_ms = null;
   if (status >= 400) outcome.error ??= { message: text.slice(0, 2000) || `Status ${status}`, code: "", isOurs: false };
 }

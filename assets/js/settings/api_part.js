@@ -9,7 +9,7 @@ import { facts, section } from "../ui/page.js";
 export function apiPart() {
   const { version, inference_url } = about();
   const address = (/** @type {string} */ url) =>
-    h("span", { class: "row" }, h("code", null, url), copyButton({ text: url, told: "Address copied" }));
+    h("span", { class: "row" }, h("code", null, url), copyButton({ text: url, message: "Address copied" }));
   const path = may("manage") || may("keys") ? "/v1/gateway/groups" : "/v1/gateway/status";
   return section({
     heading: "API",

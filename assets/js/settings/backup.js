@@ -1,4 +1,4 @@
-// The backup tab: downloads all durable state as one file.
+// The backup tab, which downloads all durable state as one file.
 
 import { api } from "../api.js";
 import { h } from "../dom.js";
@@ -33,17 +33,17 @@ export function backupPart() {
     snippet({ label: "Backup from cron", text: "tollgate backup tollgate-$(date +%F).tar --data-dir data" })));
 }
 
-/** @param {(text: string) => void} told */
-async function download(told) {
-  told("Preparing…");
+/** @param {(text: string) => void} progress */
+async function download(progress) {
+  progress("Preparing…");
   const answer = await api.backup();
   const name = /filename="([^"]+)"/.exec(answer.headers.get("content-disposition") ?? "")?.[1] ?? "tollgate.tar";
   const total = Number(answer.headers.get("content-length") ?? 0);
-  let come = 0;
+  let received = 0;
   const counted = answer.body?.pipeThrough(new TransformStream({
     transform(/** @type {Uint8Array} */ piece, out) {
-      come += piece.byteLength;
-      told(total ? `${bytes(come)} of ${bytes(total)} (${percent(come, total)})` : bytes(come));
+      received += piece.byteLength;
+      progress(total ? `${bytes(received)} of ${bytes(total)} (${percent(received, total)})` : bytes(received));
       out.enqueue(piece);
     },
   }));
@@ -52,7 +52,7 @@ async function download(told) {
   });
   if (total && file.size !== total) throw new Error("The download was interrupted. Nothing was saved. Try again.");
   save(file, name);
-  told(`${name}, ${bytes(file.size)}`);
+  progress(`${name}, ${bytes(file.size)}`);
   toast("Backup saved.");
 }
 
@@ -63,6 +63,6 @@ function save(blob, name) {
   anchor.href = address;
   anchor.download = name;
   anchor.click();
-  // By then the browser has started the download.
+  // The browser has started the download by then.
   setTimeout(() => URL.revokeObjectURL(address), 60_000);
 }

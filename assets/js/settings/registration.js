@@ -32,7 +32,7 @@ export async function registrationPart() {
 /** @param {string} key @param {() => Promise<unknown>} changed */
 const present = (key, changed) => h("div", { class: "card row" },
   h("div", { class: "grow" }, h("div", { class: "hint" }, "Public key, Ed25519"), h("code", null, key)),
-  copyButton({ text: key, told: "Public key copied" }),
+  copyButton({ text: key, message: "Public key copied" }),
   button({
     label: "Delete", icon: "trash", kind: "danger-quiet",
     press: async () => {

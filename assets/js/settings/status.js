@@ -73,16 +73,16 @@ export async function statusPart(signal) {
   const upstreams = part("Model servers", upstreamColumns, "There are no endpoints yet.");
   const refused = part("Refused keys", refusedColumns, "No wrong keys were used since startup.");
 
-  let toldNotices = "";
+  let drawnNotices = "";
   const show = (/** @type {T.Status} */ status) => {
     for (const row of cells.flatMap(({ rows }) => rows)) {
       const now = h("div", null, row.of(status));
-      // Keep what is open or has the focus.
+      // Keep unchanged content: it may be open or have the focus.
       if (!row.cell.isEqualNode(now)) fill(row.cell, ...now.childNodes);
     }
     const now = JSON.stringify(status.attention);
-    if (now !== toldNotices) fill(notices, status.attention.map((sentence) => notice("warn", sentence)));
-    toldNotices = now;
+    if (now !== drawnNotices) fill(notices, status.attention.map((sentence) => notice("warn", sentence)));
+    drawnNotices = now;
     upstreams.show(status.upstreams);
     refused.show(status.refused_keys);
   };
@@ -109,14 +109,14 @@ export async function statusPart(signal) {
 function part(heading, columns, none) {
   const rows = table({ caption: heading, columns, rows: /** @type {Row[]} */ ([]) });
   const nothing = h("p", { class: "faint" }, none);
-  let told = "";
+  let drawn = "";
   return {
     element: section({ heading }, rows, nothing),
     /** @param {Row[]} items */
     show(items) {
       const now = JSON.stringify(items);
-      if (now === told) return;
-      told = now;
+      if (now === drawn) return;
+      drawn = now;
       rows.show(items);
       rows.hidden = items.length === 0;
       nothing.hidden = items.length > 0;

@@ -34,14 +34,14 @@ export const linkButton = ({ label, href, icon: sign, kind = "", small }) =>
  */
 export async function busy(made, work) {
   if (made.getAttribute("aria-disabled") === "true") return;
-  const result = tried(work);
+  const result = runOrReport(work);
   if (!(result instanceof Promise)) return;
   made.setAttribute("aria-disabled", "true");
   made.classList.add("busy");
   try {
     await result;
   } catch (error) {
-    told(error);
+    report(error);
   } finally {
     made.removeAttribute("aria-disabled");
     made.classList.remove("busy");
@@ -49,18 +49,18 @@ export async function busy(made, work) {
 }
 
 /** @param {() => unknown} work */
-function tried(work) {
+function runOrReport(work) {
   try {
     return work();
   } catch (error) {
-    return told(error);
+    return report(error);
   }
 }
 
 /** @param {unknown} error */
-function told(error) {
+function report(error) {
   if (!(error instanceof Error) || error.name === "TypeError") throw error;
-  // The sign-in form is shown by then.
+  // The sign-in form is already shown.
   if (error instanceof ApiError && error.status === 401) return;
   toast(error.message, { tone: "bad" });
 }

@@ -1,4 +1,4 @@
-// Charts of figures over time, as lines or stacked bars. A null value is a gap: that time is unknown.
+// Charts of values over time, as lines or stacked bars. A null value is unknown, and leaves a gap.
 //
 // Screen readers get a summary and the table below the drawing.
 
@@ -126,7 +126,7 @@ function scaleOf({ times, series, kind, decimals = false }, width, height) {
   };
 }
 
-/** The least of 1, 2 and 5 times a power of ten, from a value on. @param {number} value @param {boolean} decimals */
+/** The top of the scale: a round number, at least `value`. @param {number} value @param {boolean} decimals */
 function nice(value, decimals) {
   if (value <= 4 && !decimals) return 4;
   if (value <= 0) return 1;

@@ -1,15 +1,15 @@
-// Buttons and boxes to copy text from.
+// Buttons and boxes for copying text.
 
 import { h } from "../dom.js";
 import { button } from "./button.js";
 import { toast } from "./toast.js";
 
-/** @param {string} text @param {string} [what] */
-export async function copy(text, what = "Copied") {
+/** @param {string} text @param {string} [message] shown in a toast */
+export async function copy(text, message = "Copied") {
   try {
     await navigator.clipboard.writeText(text);
   } catch {
-    // The clipboard exists on https and localhost only.
+    // Browsers offer the clipboard only on https and localhost.
     const area = h("textarea", { value: text, readonly: true, class: "visually-hidden" });
     (document.querySelector("dialog[open]") ?? document.body).append(area);
     area.select();
@@ -17,12 +17,12 @@ export async function copy(text, what = "Copied") {
     area.remove();
     if (!done) return toast("The browser blocked copying. Select the text and copy it.", { tone: "bad" });
   }
-  toast(what);
+  toast(message);
 }
 
-/** @param {{text: string, label?: string, told?: string}} options */
-export const copyButton = ({ text, label = "Copy", told = "Copied" }) =>
-  button({ label, icon: "copy", small: true, kind: "quiet", iconOnly: label === "Copy", press: () => copy(text, told) });
+/** @param {{text: string, label?: string, message?: string}} options */
+export const copyButton = ({ text, label = "Copy", message = "Copied" }) =>
+  button({ label, icon: "copy", small: true, kind: "quiet", iconOnly: label === "Copy", press: () => copy(text, message) });
 
 /** A value to copy. @param {{label: string, value: string}} options */
 export const copyField = ({ label, value }) =>
@@ -33,5 +33,5 @@ export const copyField = ({ label, value }) =>
 /** A command or a code sample. @param {{label: string, text: string}} options */
 export const snippet = ({ label, text }) =>
   h("figure", { class: "snippet" },
-    h("figcaption", null, h("span", null, label), copyButton({ text, told: `${label} copied` })),
+    h("figcaption", null, h("span", null, label), copyButton({ text, message: `${label} copied` })),
     h("pre", { tabindex: "0", "aria-label": label }, h("code", null, text)));

@@ -1,4 +1,4 @@
-// Dialogs. They are the browser's own, which manages the focus, Escape and the page behind.
+// Dialogs. They use the browser's dialog element, which handles the focus, Escape and the page in the background.
 
 import { fill, freshId, h } from "../dom.js";
 import { ApiError } from "../api.js";
@@ -9,8 +9,8 @@ import { icon } from "./icon.js";
 /** @import { Child } from "../dom.js" */
 
 /**
- * Opens a dialog. `content` is given a function that closes it with a result. If `stays` is set, only that function
- * closes it, not Escape or a cross: a one-time secret must not be lost.
+ * Opens a dialog. `content` receives a function that closes it with a result. If `stays` is set, only that function
+ * closes it, and Escape does not, so that a one-time secret is not lost.
  *
  * @template Result
  * @param {{heading: string, wide?: boolean, stays?: boolean, content: (close: (result?: Result) => void) => Child}} options
@@ -20,9 +20,9 @@ export function dialog({ heading, wide, stays, content }) {
   return new Promise((resolve) => {
     const id = freshId("dialog");
     /** @type {Result | undefined} */
-    let given;
+    let chosen;
     const close = (/** @type {Result} */ result) => {
-      given = result;
+      chosen = result;
       shown.close();
     };
     const dismiss = h("button", { type: "button", class: "button quiet icon-only", onclick: () => shown.close() },
@@ -35,7 +35,7 @@ export function dialog({ heading, wide, stays, content }) {
     shown.addEventListener("close", () => {
       closed.abort();
       shown.remove();
-      resolve(given);
+      resolve(chosen);
     });
     if (stays) shown.addEventListener("cancel", (event) => event.preventDefault());
     // Leaving a page closes its other dialogs.
@@ -48,11 +48,11 @@ export function dialog({ heading, wide, stays, content }) {
 }
 
 /**
- * Asks for confirmation of something that cannot be undone. With `word`, that word must be typed.
+ * Asks for confirmation of something that cannot be undone. If `word` is given, it must be typed.
  *
  * @param {{heading: string, text: Child, action: string, word?: string, wordLabel?: string,
- *   run: () => Promise<unknown>}} options `run` does it; its error is shown in the dialog
- * @returns {Promise<boolean>} whether it was done
+ *   run: () => Promise<unknown>}} options `run` performs the action; its error is shown in the dialog
+ * @returns {Promise<boolean>} whether the action was performed
  */
 export async function confirmDanger({ heading, text, action, word, wordLabel, run }) {
   const done = await dialog({

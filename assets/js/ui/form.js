@@ -1,4 +1,4 @@
-// Forms: a label above each field, and errors below the fields they are about.
+// Forms: each field has its label above it and its error below it.
 
 import { ApiError } from "../api.js";
 import { fill, freshId, h } from "../dom.js";
@@ -104,8 +104,8 @@ export function form({ submit, kind = "primary", cancel, cancelLabel = "Cancel",
     });
   });
   return Object.assign(made, {
-    /** Shows errors of work other than submitting; without any, clears all. @param {...ApiError} errors */
-    tell: (...errors) => showErrors(made, problem, errors),
+    /** Replaces the errors shown, for actions other than submitting. @param {...ApiError} errors */
+    showErrors: (...errors) => showErrors(made, problem, errors),
   });
 }
 
@@ -161,12 +161,12 @@ function fieldOf(made, name) {
 }
 
 /**
- * Debounces: calls `then` after a pause without further calls.
+ * Returns a function that calls `then` once after a pause without further calls.
  *
  * @param {() => void} then
  * @param {number} [pause_ms]
  */
-export function settled(then, pause_ms = 250) {
+export function debounced(then, pause_ms = 250) {
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   let timer;
   return () => {

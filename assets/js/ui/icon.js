@@ -1,4 +1,4 @@
-// An icon from assets/icons.svg. It is hidden from screen readers: text stands beside it.
+// An icon from assets/icons.svg. It is hidden from screen readers, which read the text beside it.
 
 import { svg } from "../dom.js";
 

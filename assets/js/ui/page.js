@@ -43,13 +43,13 @@ export function section({ heading, lead, actions, kind }, ...content) {
 export const card = (...content) => h("div", { class: "card" }, content);
 
 /**
- * The content of an empty page or list: what would be there, and the next step.
+ * The content of an empty page or list: its purpose and the next step.
  *
- * @param {{heading: string, text: Child, actions?: Child}} what
+ * @param {{heading: string, text: Child, actions?: Child}} parts
  */
 export const empty = ({ heading, text, actions }) =>
   h("div", { class: "empty" }, h("h2", null, heading), h("p", null, text), actions && h("div", null, actions));
 
-/** Names and values, one under the other. @param {[string, Child][]} pairs */
+/** A list of names and values. @param {[string, Child][]} pairs */
 export const facts = (pairs) =>
   h("dl", { class: "facts" }, pairs.map(([name, value]) => h("div", null, h("dt", null, name), h("dd", null, value))));

@@ -4,12 +4,12 @@ import { api } from "../api.js";
 import { fill, freshId, h } from "../dom.js";
 import { may } from "../session.js";
 import { dialog } from "./dialog.js";
-import { settled, textInput } from "./form.js";
+import { debounced, textInput } from "./form.js";
 import { icon } from "./icon.js";
 
 /** @import { Found } from "../api_types.js" */
 
-const SIGNS = { group: "tree", endpoint: "route", api_key: "key" };
+const ICONS = { group: "tree", endpoint: "route", api_key: "key" };
 
 /** @param {Found} found */
 const address = (found) =>
@@ -20,14 +20,14 @@ const address = (found) =>
   })[found.kind];
 
 /**
- * Only the prefix of a customer's key is sent, never its secret: the part before the point of a minted key, the first
- * 16 characters of a registered one.
+ * The text to search for, without the secret of a customer's key. Only the key's prefix is sent: the part before the
+ * dot of a minted key, the first 16 characters of a registered one.
  *
  * @param {string} text
  */
 const withoutSecret = (text) => (/^\S{32,}$/.test(text) ? (/^(\w+)\./.exec(text)?.[1] ?? text.slice(0, 16)) : text);
 
-/** Tells apart results with the same title. @param {Found} found */
+/** Distinguishes results with the same title. @param {Found} found */
 const detail = (found) =>
   ({ group: found.detail, endpoint: "model", api_key: `${found.id} of ${found.detail}` })[found.kind];
 
@@ -42,7 +42,7 @@ export function openSearch() {
         maxlength: 256, autocomplete: "off", spellcheck: "false",
       });
       const list = h("ul", { id: listId, class: "found", role: "listbox", "aria-label": "Results" });
-      const told = h("p", { class: "hint", role: "status" }, "You can paste a customer's key: only its prefix is sent.");
+      const status = h("p", { class: "hint", role: "status" }, "You can paste a customer's key: only its prefix is sent.");
       let at = 0;
       const options = () => /** @type {HTMLElement[]} */ ([...list.querySelectorAll("[role=option]")]);
       const mark = (/** @type {number} */ to) => {
@@ -63,9 +63,9 @@ export function openSearch() {
         // Allow the same text to be searched again.
         asked = "";
         fill(list);
-        fill(told, error.message);
+        fill(status, error.message);
       };
-      const ask = settled(async () => {
+      const ask = debounced(async () => {
         const text = withoutSecret(input.value.trim());
         if (text === asked) return;
         asked = text;
@@ -75,8 +75,8 @@ export function openSearch() {
         const shown = /** @type {Found[]} */ (items).filter((found) => found.kind !== "endpoint" || may("manage"));
         fill(list, shown.map((found) => h("li", {
           id: freshId("option"), role: "option", "aria-selected": "false", onclick: () => open(found),
-        }, icon(SIGNS[found.kind]), h("span", { class: "found-title" }, found.title), h("span", { class: "hint" }, detail(found)))));
-        fill(told, !text ? "" : shown.length === 0 ? "No group, endpoint or key matches." : more ? "There are more results. Type more to narrow the search." : "");
+        }, icon(ICONS[found.kind]), h("span", { class: "found-title" }, found.title), h("span", { class: "hint" }, detail(found)))));
+        fill(status, !text ? "" : shown.length === 0 ? "No group, endpoint or key matches." : more ? "There are more results. Type more to narrow the search." : "");
         shown.forEach((found, index) => {
           const option = options()[index];
           if (option) targets.set(option, found);
@@ -95,7 +95,7 @@ export function openSearch() {
         else return;
         event.preventDefault();
       });
-      return h("div", { class: "search" }, input, list, told);
+      return h("div", { class: "search" }, input, list, status);
     },
   });
 }

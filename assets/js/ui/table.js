@@ -47,15 +47,15 @@ const tableRow = (columns, row, kind) =>
       : h("td", { class: column.kind }, column.cell(row))));
 
 /**
- * A list of the API as a table that loads more pages on request.
+ * A table of one of the API's lists, which loads more pages on request.
  *
  * @template Row
  * @param {{caption: string, columns: Column<Row>[], list: (query: T.Query) => Promise<T.Page<Row>>, query?: T.Query,
- *   empty: Child, rowKind?: (row: Row) => string | false, told?: (page: T.Page<Row>) => void}} options
+ *   empty: Child, rowKind?: (row: Row) => string | false, onPage?: (page: T.Page<Row>) => void}} options
  */
-export async function pagedTable({ caption, columns, list, query = {}, empty, rowKind, told }) {
+export async function pagedTable({ caption, columns, list, query = {}, empty, rowKind, onPage }) {
   let page = await list(query);
-  told?.(page);
+  onPage?.(page);
   // A page may be empty without being the last.
   while (!page.items.length && page.pagination.cursor) page = await list({ ...query, cursor: page.pagination.cursor });
   if (!page.items.length) return h("div", null, empty);
@@ -64,7 +64,7 @@ export async function pagedTable({ caption, columns, list, query = {}, empty, ro
     label: "Show more",
     press: async () => {
       page = await list({ ...query, cursor: page.pagination.cursor ?? undefined });
-      told?.(page);
+      onPage?.(page);
       made.add(page.items);
       more.hidden = !page.pagination.cursor;
     },

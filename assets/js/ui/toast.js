@@ -15,7 +15,7 @@ export function toast(text, { tone = "ok", undo } = {}) {
     h("button", { type: "button", class: "button quiet small icon-only", onclick: () => shown.remove() },
       icon("close"), h("span", { class: "visually-hidden" }, "Dismiss")));
   const place = document.querySelector("dialog[open]:last-of-type .dialog-toasts") ?? document.getElementById("toasts");
-  // A repeated error is shown once.
+  // Replace an earlier toast of the same error.
   for (const old of tone === "bad" ? (place?.querySelectorAll(".toast.bad") ?? []) : []) {
     if (old.querySelector("p")?.textContent === text) old.remove();
   }

@@ -3,9 +3,9 @@
 /** @import { UsageItem } from "../api_types.js" */
 
 /** @typedef {"group" | "model" | "key"} By */
-/** @typedef {"tokens" | "requests" | `cost:${string}`} Metric a cost is in one currency: two cannot be added */
+/** @typedef {"tokens" | "requests" | `cost:${string}`} Metric a cost is in one currency: others cannot be added */
 
-/** The API's columns for each. A key is listed with its group: the playground's prefix occurs in every group. */
+/** The API's columns of each. A key is listed with its group, since the playground's prefix occurs in every group. */
 export const COLUMNS = /** @type {const} */ ({ group: "group", model: "model", key: "group,key" });
 
 const OTHERS = "Others";
@@ -36,7 +36,7 @@ export function nameOf(item, by) {
 export const ranked = (items, metric) => [...items].sort((a, b) => valueOf(b, metric) - valueOf(a, metric));
 
 /**
- * A series for each of the largest items, and one for all others: the sums without them.
+ * A series for each of the largest items, and one for the rest of the sums.
  *
  * @param {{buckets: number[], step: "hour" | "day", largest: UsageItem[], rows: UsageItem[], sums: UsageItem[],
  *   by: By, metric: Metric}} given `rows` are by time and item, `sums` by time alone
@@ -59,7 +59,7 @@ export function seriesOf({ buckets, step, largest, rows, sums, by, metric }) {
     values[bucket] = (values[bucket] ?? 0) + value;
     rest[bucket] = (rest[bucket] ?? 0) - value;
   }
-  // Costs are added as binary fractions here: treat a tiny remainder as zero.
+  // Costs are added as floating-point numbers here, so a tiny remainder means zero.
   const left = rest.map((value) => (value < 1e-9 ? 0 : value));
   return left.some((value) => value > 0) ? [...series, { name: OTHERS, values: left }] : series;
 }

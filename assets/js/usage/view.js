@@ -1,7 +1,7 @@
 // Parts of the usage page: the sums, the table, and the number format of each metric.
 
 import { h } from "../dom.js";
-import { written } from "../filters/lists.js";
+import { joined } from "../filters/lists.js";
 import { compact, int, money, moneys, percent } from "../format.js";
 import { link } from "../router.js";
 import { may } from "../session.js";
@@ -55,10 +55,10 @@ export function usageTable({ by, items, total, filters, address }) {
   const place = (/** @type {T.UsageItem} */ item) => `/groups/${encodeURIComponent(item.group_id ?? "")}`;
   const events = (/** @type {T.UsageItem} */ item) => link("/events", {
     ...address,
-    ...Object.fromEntries(Object.entries(filters).map(([name, values]) => [name, written(values)])),
+    ...Object.fromEntries(Object.entries(filters).map(([name, values]) => [name, joined(values)])),
     ...(item.group_id && { group_ids: item.group_id, external_entity_ids: null }),
-    ...(item.model_slug && { model_slugs: written([item.model_slug]) }),
-    ...(item.api_key_prefix && { api_keys: written([item.api_key_prefix]) }),
+    ...(item.model_slug && { model_slugs: joined([item.model_slug]) }),
+    ...(item.api_key_prefix && { api_keys: joined([item.api_key_prefix]) }),
   });
   /** @type {import("../ui/table.js").Column<T.UsageItem>[]} */
   const columns = [

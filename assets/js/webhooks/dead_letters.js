@@ -29,13 +29,13 @@ export async function deadLetters(webhook, changed) {
     press: async () => {
       if (!(await redeliverAll(latest, latest.delivery.dead_letters))) return;
       toast("The dead letters are being redelivered.");
-      told = "";
+      loaded = "";
       await changed();
     },
   });
   let limit = PAGE;
   let latest = webhook;
-  let told = "";
+  let loaded = "";
   /** @type {Map<string, ReturnType<typeof letterItem>>} */
   const shown = new Map();
 
@@ -45,7 +45,7 @@ export async function deadLetters(webhook, changed) {
     const there = new Set(items.map((letter) => letter.id));
     for (const [id, { element }] of shown) {
       if (there.has(id)) continue;
-      // Move the focus to a neighbour, so that it is not lost.
+      // Move the focus, so that it is not lost.
       if (element.contains(document.activeElement)) (all.hidden ? list : all).focus();
       element.remove();
       shown.delete(id);
@@ -59,7 +59,7 @@ export async function deadLetters(webhook, changed) {
       const made = letterItem(letter, async () => {
         await api.webhooks.redeliver(webhook.id, [letter.id]);
         toast("The dead letter is being redelivered.");
-        told = "";
+        loaded = "";
         await changed();
       });
       shown.set(letter.id, made);
@@ -84,8 +84,8 @@ export async function deadLetters(webhook, changed) {
       latest = now;
       const { dead_letters, deliveries, failed_attempts } = now.delivery;
       const is = JSON.stringify([dead_letters, deliveries, failed_attempts]);
-      if (is === told && !isQueued) return;
-      told = is;
+      if (is === loaded && !isQueued) return;
+      loaded = is;
       await load();
     },
   };
@@ -104,11 +104,11 @@ function letterItem(first, redeliver) {
   open.addEventListener("toggle", () => {
     if (open.open && !open.querySelector(".table-frame")) open.append(eventList(events));
   });
-  let told = "";
+  let drawn = "";
   const show = (/** @type {T.DeadLetter} */ { attempts, last_error, redelivering }) => {
     const is = JSON.stringify([attempts, last_error, redelivering]);
-    if (is === told) return;
-    told = is;
+    if (is === drawn) return;
+    drawn = is;
     fill(about, `${last_error} (${plural(attempts, "attempt")})`, " ", redelivering && badge("accent", "redelivering"));
     again.hidden = redelivering;
   };

@@ -11,7 +11,7 @@ import { VERIFY, hostOf } from "./words.js";
 
 /** @import * as T from "../api_types.js" */
 
-/** @param {T.Webhook} [webhook] the one to be edited */
+/** @param {T.Webhook} [webhook] the webhook to edit */
 function fieldsFor(webhook) {
   const url = textInput({
     type: "url", name: "url", value: webhook?.url, placeholder: "https://billing.example/usage", required: true,
@@ -66,7 +66,7 @@ export async function editWebhook(webhook) {
   return done === true;
 }
 
-/** @param {T.Webhook} webhook @returns {Promise<boolean>} whether it was done */
+/** @param {T.Webhook} webhook @returns {Promise<boolean>} whether it was rotated */
 export async function rotateSecret(webhook) {
   const made = await dialog({
     heading: "Rotate the signing secret?",

@@ -1,6 +1,6 @@
-// Fills a gateway with the data of a small company: content for every page of the UI, and most kinds of problems that an
-// operator must see. Everything is created through the API. Token counts are exact, since the demo provider counts one
-// token per word.
+// Fills a gateway with the data of a small company: content for every page of the UI, and most kinds of problems that
+// an operator must see. Everything is created through the API. Token counts are exact, since the demo provider counts
+// one token per word.
 
 import { generateKeyPairSync, sign } from "node:crypto";
 import { Receiver } from "./receiver.mjs";
