@@ -38,7 +38,7 @@ export function limitCard({ model, known, remove, changed }) {
     value,
     focus: () => cells[0]?.input.focus(),
     /** The errors of fields that are not numbers, each after the field's name in the API. @param {number} index */
-    wrong: (index) => cells.flatMap((cell) => {
+    errors: (index) => cells.flatMap((cell) => {
       const is = amount(cell.input.value);
       return typeof is === "string" ? [`${cell.name(index, value())}: ${is}`] : [];
     }),

@@ -26,7 +26,7 @@ export default async function limitsTab({ group, ancestors, update, context }) {
   const editor = modelsEditor({
     models, slugs: endpoints.map((endpoint) => endpoint.slug).sort(),
     place: { self: id, ancestors, mode, nameOf: (of) => namesOf([group(), ...ancestors, ...below])(of) },
-    lost: "will be removed when you save. The group's keys can then no longer call it.",
+    removalNotice: "will be removed when you save. The group's keys can then no longer call it.",
     changed: () => mark(),
   });
   const discard = button({ label: "Discard changes", press: () => editor.reset(saved) });
@@ -78,7 +78,7 @@ export default async function limitsTab({ group, ancestors, update, context }) {
 
 /** @param {T.Group} group @param {T.Group[]} ancestors */
 function ruleOf({ hierarchy }, ancestors) {
-  const typed = "An empty field sets no limit; 0 refuses every request. You can write 1k or 2.5m.";
+  const typed = "An empty field sets no limit of the group's own; 0 refuses every request. You can write 1k or 2.5m.";
   if (!ancestors.length) return typed;
   const above = ancestors[0] && shortName(ancestors[0].metadata);
   return hierarchy.limit_enforcement === "CASCADING"

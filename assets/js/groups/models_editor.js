@@ -12,25 +12,25 @@ import { sameModels, violations } from "./limits.js";
 /** @import { Declaring } from "./limits.js" */
 
 /**
- * @param {{models: T.Model[], slugs: string[], place: Place, lost?: string, changed?: () => void}} options `slugs` are
- *   those of the endpoints; `lost` describes the effect of removing a saved model
+ * @param {{models: T.Model[], slugs: string[], place: Place, removalNotice?: string, changed?: () => void}} options
+ *   `slugs` are those of the endpoints; `removalNotice` describes the effect of removing a saved model
  */
-export function modelsEditor({ models: first, slugs, place: firstPlace, lost, changed = () => {} }) {
+export function modelsEditor({ models: first, slugs, place: firstPlace, removalNotice, changed = () => {} }) {
   let place = firstPlace;
   /** @type {Declaring[]} */
   let below = [];
   let saved = first;
-  /** @type {(LimitCard & {gone?: HTMLElement})[]} */
+  /** @type {(LimitCard & {removed?: HTMLElement})[]} */
   let cards = [];
   const list = h("div", { class: "limit-cards" });
   const adder = h("div", { class: "limit-add" });
   const wrong = h("div", { class: "field", data: { field: "models" } }, h("p", { class: "field-error" }));
-  const staying = () => cards.filter((card) => !card.gone);
-  const value = () => staying().map((card) => card.value());
+  const remaining = () => cards.filter((card) => !card.removed);
+  const value = () => remaining().map((card) => card.value());
 
   const show = () => {
     const broken = place.mode === "CASCADING" ? violations(value(), place.ancestors, below) : [];
-    staying().forEach((card, index) => card.show(index, place, broken));
+    remaining().forEach((card, index) => card.show(index, place, broken));
   };
   const refresh = () => {
     show();
@@ -38,7 +38,7 @@ export function modelsEditor({ models: first, slugs, place: firstPlace, lost, ch
   };
   /** @param {T.Model} model */
   const add = (model) => {
-    const card = /** @type {LimitCard & {gone?: HTMLElement}} */ (limitCard({
+    const card = /** @type {LimitCard & {removed?: HTMLElement}} */ (limitCard({
       model, known: slugs.includes(model.slug), changed: refresh, remove: () => remove(card),
     }));
     cards.push(card);
@@ -47,19 +47,19 @@ export function modelsEditor({ models: first, slugs, place: firstPlace, lost, ch
   };
   /** @param {typeof cards[number]} card */
   const remove = (card) => {
-    if (saved.some((model) => model.slug === card.slug) && lost) {
+    if (saved.some((model) => model.slug === card.slug) && removalNotice) {
       const undo = button({
         label: `Keep ${card.slug}`, small: true,
         press: () => {
-          card.gone?.replaceWith(card.element);
-          card.gone = undefined;
+          card.removed?.replaceWith(card.element);
+          card.removed = undefined;
           offer();
           refresh();
           card.focus();
         },
       });
-      card.gone = h("div", { class: "limit-gone" }, h("p", null, h("strong", null, card.slug), ` ${lost}`), undo);
-      card.element.replaceWith(card.gone);
+      card.removed = h("div", { class: "limit-gone" }, h("p", null, h("strong", null, card.slug), ` ${removalNotice}`), undo);
+      card.element.replaceWith(card.removed);
       undo.focus();
     } else {
       cards = cards.filter((one) => one !== card);
@@ -97,7 +97,7 @@ export function modelsEditor({ models: first, slugs, place: firstPlace, lost, ch
     element: h("div", { class: "stack limits-editor" }, list, adder, wrong),
     /** The models as typed. Throws an `ApiError` if a field is not a number. @returns {T.Model[]} */
     models() {
-      const problems = staying().flatMap((card, index) => card.wrong(index));
+      const problems = remaining().flatMap((card, index) => card.errors(index));
       if (problems[0]) throw new ApiError(0, "", problems[0]);
       return value();
     },
@@ -111,7 +111,7 @@ export function modelsEditor({ models: first, slugs, place: firstPlace, lost, ch
         "With CASCADING, a limit may not exceed an ancestor's limit of the same kind. See the marked fields.");
     },
     show,
-    dirty: () => !sameModels(value(), saved) || staying().some((card, index) => card.wrong(index).length > 0),
+    dirty: () => !sameModels(value(), saved) || remaining().some((card, index) => card.errors(index).length > 0),
     slugs: () => cards.map((card) => card.slug),
     untouched: () => sameModels(value(), saved),
     /** @param {T.Model[]} models */

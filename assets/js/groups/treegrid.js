@@ -23,7 +23,7 @@ export function treegrid({ label, columns, toggle, open, signal }) {
   /** @type {Map<string, {element: HTMLElement, row: Row, drawnState: string}>} */
   const drawn = new Map();
   let active = "";
-  let tall = 44;
+  let rowHeight = 44;
 
   /** @param {Row} row @param {number} index */
   const draw = (row, index) => {
@@ -39,7 +39,7 @@ export function treegrid({ label, columns, toggle, open, signal }) {
       class: ["tree-row", group.disabled && "off", row.found && "found"],
       "aria-level": level, "aria-posinset": at, "aria-setsize": of,
       "aria-expanded": row.expanded === null ? null : String(row.expanded), "aria-rowindex": index + 2,
-      tabindex: group.id === active ? 0 : -1, style: { "--top": `${index * tall}px`, "--level": level - 1 },
+      tabindex: group.id === active ? 0 : -1, style: { "--top": `${index * rowHeight}px`, "--level": level - 1 },
     });
     drawn.set(group.id, { element: shown, row, drawnState: state });
     return shown;
@@ -47,8 +47,8 @@ export function treegrid({ label, columns, toggle, open, signal }) {
 
   const render = () => {
     const { top } = body.getBoundingClientRect();
-    const first = Math.max(0, Math.floor(-top / tall) - ROWS_BEYOND);
-    const last = Math.min(rows.length, Math.ceil((innerHeight - top) / tall) + ROWS_BEYOND);
+    const first = Math.max(0, Math.floor(-top / rowHeight) - ROWS_BEYOND);
+    const last = Math.min(rows.length, Math.ceil((innerHeight - top) / rowHeight) + ROWS_BEYOND);
     const wanted = Array.from({ length: Math.max(0, last - first) }, (_, index) => first + index);
     const at = activeAt();
     if (at >= 0 && at < first) wanted.unshift(at);
@@ -75,10 +75,10 @@ export function treegrid({ label, columns, toggle, open, signal }) {
     if (!row) return;
     active = row.node.group.id;
     const index = rows.indexOf(row);
-    const top = body.getBoundingClientRect().top + index * tall;
+    const top = body.getBoundingClientRect().top + index * rowHeight;
     const above = head.getBoundingClientRect().bottom;
     if (top < above) scrollBy(0, top - above);
-    else if (top + tall > innerHeight) scrollBy(0, top + 2 * tall - innerHeight);
+    else if (top + rowHeight > innerHeight) scrollBy(0, top + 2 * rowHeight - innerHeight);
     render();
     drawn.get(active)?.element.focus({ preventScroll: true });
   };
@@ -87,7 +87,7 @@ export function treegrid({ label, columns, toggle, open, signal }) {
     const at = activeAt();
     const row = rows[at];
     if (!row || event.altKey || event.ctrlKey || event.metaKey) return;
-    const page = Math.max(1, Math.floor(innerHeight / tall) - 3);
+    const page = Math.max(1, Math.floor(innerHeight / rowHeight) - 3);
     const steps = { ArrowDown: 1, ArrowUp: -1, PageDown: page, PageUp: -page, Home: -rows.length, End: rows.length };
     const step = steps[/** @type {keyof typeof steps} */ (event.key)];
     if (step) moveTo(at + step);
@@ -130,9 +130,9 @@ export function treegrid({ label, columns, toggle, open, signal }) {
   const measure = () => {
     const is = parseFloat(getComputedStyle(element).getPropertyValue("--tree-row-px")) || head.offsetHeight;
     const wanted = is * (parseFloat(getComputedStyle(document.documentElement).fontSize) / 16);
-    if (wanted > 0) tall = wanted;
-    body.style.setProperty("--height", `${rows.length * tall}px`);
-    body.style.setProperty("--tall", `${tall}px`);
+    if (wanted > 0) rowHeight = wanted;
+    body.style.setProperty("--height", `${rows.length * rowHeight}px`);
+    body.style.setProperty("--tall", `${rowHeight}px`);
   };
   addEventListener("scroll", soon, { signal, passive: true });
   addEventListener("resize", soon, { signal });

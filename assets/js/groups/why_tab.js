@@ -57,7 +57,7 @@ export default async function whyTab({ group, ancestors, context }) {
 
   let typical = await typicalOf(id, slug);
   let tokens = typical ?? TYPICAL;
-  const said = h("p", { class: "verdict" });
+  const verdictLine = h("p", { class: "verdict" });
   const bars = h("ul", { class: "limit-bars" });
   const number = numberInput({ value: int(tokens) });
   const slider = h("input", {
@@ -65,7 +65,7 @@ export default async function whyTab({ group, ancestors, context }) {
     "aria-label": "Tokens of the request (slider)",
   });
   const hint = h("span");
-  const asks = field({ label: "Tokens of the request", name: "tokens", input: number, hint });
+  const tokensField = field({ label: "Tokens of the request", name: "tokens", input: number, hint });
 
   let latest = 0;
   let verdictShown = "";
@@ -78,20 +78,20 @@ export default async function whyTab({ group, ancestors, context }) {
     });
     if (mine !== latest || signal.aborted) return;
     if (answer instanceof ApiError) {
-      fill(said, icon("warn"), answer.sentence);
-      said.dataset.tone = "bad";
+      fill(verdictLine, icon("warn"), answer.sentence);
+      verdictLine.dataset.tone = "bad";
       verdictShown = "";
       return;
     }
     const { passes, sentence, wait } = verdict(answer, nameOf, reasonsShown !== "[]");
     // Announced when the answer changes, not at each second of the wait.
     if (sentence !== verdictShown) {
-      fill(said, icon(passes ? "check" : "warn"),
+      fill(verdictLine, icon(passes ? "check" : "warn"),
         h("span", { class: "verdict-text" }, h("strong", { role: "status" }, sentence), h("span", { class: "wait" })));
-      said.dataset.tone = passes ? "ok" : "bad";
+      verdictLine.dataset.tone = passes ? "ok" : "bad";
       verdictShown = sentence;
     }
-    const waiting = said.querySelector(".wait");
+    const waiting = verdictLine.querySelector(".wait");
     if (waiting) waiting.textContent = wait && ` ${wait}`;
     showBars(bars, answer, group(), nameOf);
     showReasons();
@@ -99,7 +99,7 @@ export default async function whyTab({ group, ancestors, context }) {
   const askSoon = debounced(() => void ask(), 120);
   number.addEventListener("input", () => {
     const typed = amount(number.value);
-    fieldError(asks, typeof typed === "string" ? typed : "");
+    fieldError(tokensField, typeof typed === "string" ? typed : "");
     if (typeof typed === "string") return;
     tokens = typed ?? 0;
     slider.value = String(placeOf(tokens, MOST));
@@ -109,7 +109,7 @@ export default async function whyTab({ group, ancestors, context }) {
     tokens = tokensAt(Number(slider.value), MOST);
     number.value = int(tokens);
     slider.setAttribute("aria-valuetext", `${int(tokens)} tokens`);
-    fieldError(asks, "");
+    fieldError(tokensField, "");
     askSoon();
   });
   const showTypical = () => fill(hint, typical === null
@@ -134,8 +134,8 @@ export default async function whyTab({ group, ancestors, context }) {
 
   return h("div", { class: "stack why" },
     reasons,
-    said,
-    h("div", { class: "card what-if" }, pick && field({ label: "Model", name: "slug", input: pick }), asks, slider),
+    verdictLine,
+    h("div", { class: "card what-if" }, pick && field({ label: "Model", name: "slug", input: pick }), tokensField, slider),
     section({
       heading: pick ? "Limits that apply" : `Limits for ${slug}`,
       lead: "A request must fit within all of them. Striped: held by running requests. Pale: needed by this request.",

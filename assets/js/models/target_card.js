@@ -41,7 +41,7 @@ export function targetCard({ values, secrets, isNew, changed, newSecret, move, r
   const small = /** @type {const} */ ({ kind: "quiet", small: true, iconOnly: true });
   const up = button({ ...small, label: "Move up", icon: "up-arrow", press: () => move(card, -1) });
   const down = button({ ...small, label: "Move down", icon: "down-arrow", press: () => move(card, 1) });
-  const away = button({ ...small, label: "Remove", icon: "trash", kind: "danger-quiet", press: () => remove(card) });
+  const removeButton = button({ ...small, label: "Remove", icon: "trash", kind: "danger-quiet", press: () => remove(card) });
 
   const known = /** @type {Provider[]} */ (Object.keys(PROVIDERS));
   const offered = known.includes(values.provider) ? known : [...known, values.provider];
@@ -56,7 +56,7 @@ export function targetCard({ values, secrets, isNew, changed, newSecret, move, r
     model_id: plain(values.model_id),
     environment_name: plain(values.environment_name),
   };
-  const made = button({
+  const newSecretButton = button({
     label: "New secret", icon: "plus", small: true, kind: "quiet",
     press: () => newSecret((id) => {
       secret.value = id;
@@ -66,7 +66,7 @@ export function targetCard({ values, secrets, isNew, changed, newSecret, move, r
   const providerField = field({ label: "Provider", name: "", input: provider });
   const fields = Object.fromEntries(TARGET_FIELDS.map((name) => [name, field({
     label: LABELS[name], name: "", input: inputs[name], optional: true, hint: HINTS[name],
-    after: name === "secret_id" && made,
+    after: name === "secret_id" && newSecretButton,
   })]));
 
   const health = h("div", { class: "stack-tight" });
@@ -108,7 +108,7 @@ export function targetCard({ values, secrets, isNew, changed, newSecret, move, r
   for (const name of TARGET_FIELDS) inputs[name].addEventListener("input", changedHere);
 
   const element = h("div", { class: "card target", role: "group", "aria-labelledby": heading.id },
-    h("header", { class: "target-head" }, heading, order, h("div", { class: "target-actions" }, up, down, away)),
+    h("header", { class: "target-head" }, heading, order, h("div", { class: "target-actions" }, up, down, removeButton)),
     health, presets,
     h("div", { class: "target-fields" }, providerField, TARGET_FIELDS.map((name) => fields[name] ?? null)),
     found);
@@ -128,7 +128,7 @@ export function targetCard({ values, secrets, isNew, changed, newSecret, move, r
       fill(order, count === 1 ? "" : index === 0 ? "tried first" : "tried if those above fail");
       up.disabled = index === 0;
       down.disabled = index === count - 1;
-      away.disabled = count === 1;
+      removeButton.disabled = count === 1;
       element.dataset.field = `targets[${index}]`;
       providerField.dataset.field = `targets[${index}].provider`;
       for (const name of TARGET_FIELDS) {

@@ -20,7 +20,7 @@ const PAGE = 50;
 export default async function audit({ signal, setQuery }) {
   const results = h("div", { class: "stack results" });
   const list = h("ul", { class: "audit" });
-  const gone = h("div");
+  const gaps = h("div");
   const event_type = select(
     [["", "All changes"], ...ACTIONS.map((action) => /** @type {[string, string]} */ ([action, actionWords(action)]))],
     { value: addressQuery().get("event_type") ?? "" });
@@ -45,18 +45,18 @@ export default async function audit({ signal, setQuery }) {
     more.hidden = !cursor;
     list.append(...page.items.map(auditItem));
     if (page.incomplete?.length) {
-      fill(gone, notice("warn", "Some changes in this period can no longer be read and are missing here."));
+      fill(gaps, notice("warn", "Some changes in this period can no longer be read and are missing here."));
     }
   };
   const load = async () => {
     const query = addressQuery();
     results.setAttribute("aria-busy", "true");
-    fill(gone);
+    fill(gaps);
     const event_type = query.get("event_type") ?? undefined;
     const now = ++turn;
     await next(now, { ...timesOf(rangeOf(query, "all", Date.now())), event_type });
     if (now !== turn || signal.aborted) return;
-    fill(results, gone, list.childElementCount ? [list, h("div", { class: "more" }, more)] : empty({
+    fill(results, gaps, list.childElementCount ? [list, h("div", { class: "more" }, more)] : empty({
       heading: "No matching changes",
       text: "The audit log lists every change made through the API, this UI or the command line, and who made it.",
       actions: linkButton({ label: "All changes", href: "#/audit" }),

@@ -119,7 +119,7 @@ export default async function groupNew({ query, signal, setQuery }) {
   picker, rule,
   section({
     heading: "Models and limits",
-    lead: "The models that its keys may call. An empty field sets no limit; 0 refuses every request. You can write 1k or 2.5m.",
+    lead: "The models that its keys may call. An empty field sets no limit of the group's own; 0 refuses every request. You can write 1k or 2.5m.",
   }, editor.element),
   withKey);
   made.classList.add("group-form");

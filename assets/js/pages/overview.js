@@ -121,8 +121,8 @@ function tile(name, label, activity) {
       values.push(minute[name]);
       latest = at;
       // The chart keeps the length of a day.
-      const gone = values.splice(0, Math.max(0, values.length - DAY_MINUTES)).length;
-      first_ms += gone * MINUTE;
+      const dropped = values.splice(0, Math.max(0, values.length - DAY_MINUTES)).length;
+      first_ms += dropped * MINUTE;
       course.update(drawn());
     },
   };

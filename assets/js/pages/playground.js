@@ -34,7 +34,7 @@ export default async function playground({ query, signal, setQuery }) {
 
   const fields = callFields({
     route: query.get("route"),
-    said: () => call.messages(),
+    history: () => call.messages(),
     retargeted: () => {
       call.retarget();
       changed();

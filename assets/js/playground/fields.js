@@ -16,11 +16,11 @@ const WORDS = /** @type {const} */ ({
 /** @typedef {ReturnType<typeof callFields>} CallFields */
 
 /**
- * @param {{route: string | null, said: () => Message[], retargeted: () => void, changed: () => void,
- *   typed: () => void}} options `route` is the address's; `said` returns the messages so far; `retargeted` is called
- *   when another model or route is chosen, `changed` when an option changes, `typed` on input
+ * @param {{route: string | null, history: () => Message[], retargeted: () => void, changed: () => void,
+ *   typed: () => void}} options `route` is from the address; `history` returns the messages so far; `retargeted` is
+ *   called when another model or route is chosen, `changed` when an option changes, `typed` on input
  */
-export function callFields({ route: wanted, said, retargeted, changed, typed }) {
+export function callFields({ route: wanted, history, retargeted, changed, typed }) {
   const model = select([]);
   const route = select(ROUTES, { value: ROUTES.find(([of]) => of === wanted)?.[0] ?? ROUTES[0]?.[0] });
   const system = textArea({ rows: 1 });
@@ -46,7 +46,7 @@ export function callFields({ route: wanted, said, retargeted, changed, typed }) 
   const isChat = () => routeNow() === "/v1/chat/completions" && !isRaw();
   const focus = () => (isRaw() ? raw : text).focus();
   const formBody = () => bodyOf({
-    route: routeNow(), model: model.value, system: system.value, messages: said(), text: text.value,
+    route: routeNow(), model: model.value, system: system.value, messages: history(), text: text.value,
     temperature: figure("temperature", temperature), max_tokens: figure("max_tokens", max), stream: isOn(stream),
   });
   const toggleRaw = () => {

@@ -20,10 +20,10 @@ export const ROUTES = [
 export function bodyOf({ route, model, system, messages, text, temperature, max_tokens, stream }) {
   if (route === "/v1/embeddings") return { model, input: text };
   const first = system.trim() ? [{ role: "system", content: system }] : [];
-  const said = [...first, ...messages, { role: "user", content: text }];
+  const all = [...first, ...messages, { role: "user", content: text }];
   return {
     model,
-    ...(route === "/v1/completions" ? { prompt: text } : { messages: said }),
+    ...(route === "/v1/completions" ? { prompt: text } : { messages: all }),
     ...(temperature !== null && { temperature }),
     ...(max_tokens !== null && { max_tokens }),
     // Ask for usage as a customer would, so that the stream ends with it.
@@ -47,8 +47,8 @@ export const curl = ({ url, route, body }) =>
     `  -d ${quoted(JSON.stringify(body, null, 2))}`,
   ].join(" \\\n");
 
-/** @param {any} said */
-const textOf = (said) => (typeof said === "string" ? said : "");
+/** @param {any} value */
+const textOf = (value) => (typeof value === "string" ? value : "");
 
 /** Names and arguments of tool calls, as they stream in. @param {any} calls */
 const toolText = (calls) =>
@@ -62,12 +62,12 @@ export function piecesOf(answer) {
   const choices = Array.isArray(answer?.choices) ? answer.choices : [];
   /** @type {Piece[]} */
   const pieces = choices.flatMap((/** @type {any} */ choice) => {
-    const said = choice?.delta ?? choice?.message ?? {};
+    const message = choice?.delta ?? choice?.message ?? {};
     const at = Number(choice?.index ?? 0);
     return [
-      { kind: "reasoning", text: textOf(said.reasoning_content) || textOf(said.reasoning), choice: at },
-      { kind: "text", text: textOf(said.content) || textOf(said.refusal) || textOf(choice?.text), choice: at },
-      { kind: "tools", text: toolText(said.tool_calls), choice: at },
+      { kind: "reasoning", text: textOf(message.reasoning_content) || textOf(message.reasoning), choice: at },
+      { kind: "text", text: textOf(message.content) || textOf(message.refusal) || textOf(choice?.text), choice: at },
+      { kind: "tools", text: toolText(message.tool_calls), choice: at },
     ];
   });
   return pieces.filter(({ text }) => text !== "");
@@ -104,7 +104,7 @@ export function errorOf(answer) {
 }
 
 /**
- * What is left of the limits, from an answer's headers.
+ * The remaining limits, from an answer's headers.
  *
  * @param {Headers} headers
  * @returns {{type: string, limit: number | null, remaining: number, reset: string | null}[]}

@@ -17,7 +17,7 @@ const PARTS = [
   ["Process", [
     ["Version", ({ version }) => version],
     ["Started", ({ started_at }) => when(started_at)],
-    ["Up for", ({ uptime_s }) => seconds(uptime_s)],
+    ["Uptime", ({ uptime_s }) => seconds(uptime_s)],
     ["Last stop", lastStop],
   ]],
   ["Requests since startup", [
@@ -25,7 +25,7 @@ const PARTS = [
     ["Admitted", ({ requests }) => int(requests.admitted)],
     ["Refused by limits", ({ requests }) => int(requests.refused)],
     ["Billed", ({ requests }) => int(requests.billed)],
-    ["Errors for customers", ({ requests }) => int(requests.errors)],
+    ["Errors returned to customers", ({ requests }) => int(requests.errors)],
     ["Failures of model servers", ({ requests }) => int(requests.target_failures)],
     ["Tokens", ({ requests }) => `${int(requests.input_tokens)} in, ${int(requests.output_tokens)} out`],
   ]],

@@ -115,13 +115,13 @@ function scaleOf({ times, series, kind, decimals = false }, width, height) {
     return kind === "bars" ? values.reduce((sum, one) => sum + one, 0) : Math.max(0, ...values);
   });
   const top = nice(totals.reduce((most, one) => Math.max(most, one), 0), decimals);
-  const [inner, tall] = [width - MARGIN.left - MARGIN.right, height - MARGIN.top - MARGIN.bottom];
-  const step = inner / Math.max(1, times.length);
+  const [plotWidth, plotHeight] = [width - MARGIN.left - MARGIN.right, height - MARGIN.top - MARGIN.bottom];
+  const step = plotWidth / Math.max(1, times.length);
   return {
     top,
     step,
     x: (index) => MARGIN.left + index * step,
-    y: (of) => MARGIN.top + tall * (1 - of / top),
+    y: (of) => MARGIN.top + plotHeight * (1 - of / top),
     at: (x) => Math.floor((x - MARGIN.left) / step),
   };
 }

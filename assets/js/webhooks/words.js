@@ -33,7 +33,7 @@ export function delayText({ oldest_waiting_at }) {
   return oldest_waiting_at ? ["since ", when(oldest_waiting_at)] : h("span", { class: "faint" }, "nothing");
 }
 
-/** The state in a sentence, and what to do about it. @param {T.DeliveryStatus} delivery @returns {Child} */
+/** The state in a sentence, with advice. @param {T.DeliveryStatus} delivery @returns {Child} */
 export function sentenceOf(delivery) {
   const { state, deliveries, dead_letters, oldest_waiting_at, last_success_at, last_error } = delivery;
   const waiting = oldest_waiting_at && [" The oldest waiting event was billed ", when(oldest_waiting_at), "."];
@@ -41,7 +41,7 @@ export function sentenceOf(delivery) {
     ` ${plural(dead_letters, "delivery was", "deliveries were")} given up; redeliver below when the receiver works again.`;
   switch (state) {
     case "disabled":
-      return ["This webhook is disabled. Its events are kept as long as all events, and are sent when it is enabled.", letters];
+      return ["This webhook is disabled. Its events wait, as long as events are kept, and are sent when it is enabled.", letters];
     case "retrying":
       return ["A delivery failed and is being retried: ", last_error?.message ?? "", ".", waiting, letters];
     case "failing":
