@@ -8,7 +8,7 @@ import { Browser } from "./support/browser.mjs";
 import { seed } from "./support/seed.mjs";
 
 const DIRECTORY = resolve(import.meta.dirname, "../../packaging/screenshots");
-const MOST_BYTES = 60_000;
+const MAX_BYTES = 60_000;
 const SAMPLES = 1440;
 const MINUTE_MS = 60_000;
 
@@ -74,7 +74,7 @@ async function take(page, name) {
   const devtools = await page.context().newCDPSession(page);
   const { data } = await devtools.send("Page.captureScreenshot", { format: "webp", quality: 80 });
   const picture = Buffer.from(data, "base64");
-  if (picture.length > MOST_BYTES) throw new Error(`${name} has ${picture.length} bytes, more than ${MOST_BYTES}`);
+  if (picture.length > MAX_BYTES) throw new Error(`${name} has ${picture.length} bytes, more than ${MAX_BYTES}`);
   await mkdir(DIRECTORY, { recursive: true });
   await writeFile(resolve(DIRECTORY, `${name}.webp`), picture);
   console.log(`${name}.webp: ${picture.length} bytes`);

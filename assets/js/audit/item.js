@@ -12,7 +12,7 @@ import { actionWords, objectWords, placeOf, subjectOf, verbOf } from "./words.js
 /** @import * as T from "../api_types.js" */
 
 /** Maximum number of objects listed for an entry; the rest are counted. A deleted tree may have thousands. */
-const SHOWN = 50;
+const MAX_SHOWN = 50;
 
 const TONES = /** @type {const} */ ({ created: "ok", registered: "ok", deleted: "bad", revoked: "bad" });
 
@@ -58,8 +58,8 @@ function details(entry, changes) {
     entry.event_data.before_known === false &&
       h("p", { class: "hint" }, "The state before this change was not recorded."),
     changes.length === 0 && h("p", null, "Nothing was changed."),
-    changes.slice(0, SHOWN).map(thing),
-    changes.length > SHOWN && h("p", { class: "faint" }, `and ${changes.length - SHOWN} more`),
+    changes.slice(0, MAX_SHOWN).map(thing),
+    changes.length > MAX_SHOWN && h("p", { class: "faint" }, `and ${changes.length - MAX_SHOWN} more`),
     h("div", null, copyButton({ text: JSON.stringify(entry, null, 2), label: "Copy as JSON", message: "Change copied" })),
   ];
 }

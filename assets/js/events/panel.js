@@ -15,7 +15,7 @@ import { ulidTime } from "./ulid.js";
 /** @import * as T from "../api_types.js" */
 
 /** Maximum number of pages to search. One millisecond never has more events. */
-const PAGES = 5;
+const MAX_PAGES = 5;
 
 /**
  * The event with an id. An id begins with the event's time, so only that millisecond is read.
@@ -28,7 +28,7 @@ export async function findEvent(id) {
   if (at === null) return null;
   const [start_time, end_time] = [new Date(at).toISOString(), new Date(at + 1).toISOString()];
   let cursor;
-  for (let pages = 0; pages < PAGES; pages++) {
+  for (let pages = 0; pages < MAX_PAGES; pages++) {
     /** @type {T.Page<T.BillingEvent>} */
     const page = await api.events(cursor ? { cursor, limit: 1000 } : { start_time, end_time, limit: 1000 });
     const found = page.items.find((event) => event.idempotencyKey === id);

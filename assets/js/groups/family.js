@@ -16,7 +16,7 @@ import { buildTree, subtree } from "./tree.js";
 
 const MAX_PARALLEL = 6;
 
-const LONG = 48;
+const MAX_NAME_LENGTH = 48;
 
 /** The address of a group's page, or of one of its tabs. @param {string} id @param {string} [tab] */
 export const groupAddress = (id, tab = "") => `#/groups/${encodeURIComponent(id)}${tab && `/${tab}`}`;
@@ -28,7 +28,7 @@ export const groupAddress = (id, tab = "") => `#/groups/${encodeURIComponent(id)
  */
 export function shortName(metadata) {
   const letters = [...groupName(metadata)];
-  return letters.length > LONG ? `${letters.slice(0, LONG - 1).join("")}…` : letters.join("");
+  return letters.length > MAX_NAME_LENGTH ? `${letters.slice(0, MAX_NAME_LENGTH - 1).join("")}…` : letters.join("");
 }
 
 /** A group's ancestors, nearest first. @param {T.Group} group */

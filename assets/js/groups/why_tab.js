@@ -21,8 +21,8 @@ import { askedOf, otherReasons, placeOf, tokensAt, verdict } from "./why.js";
 
 const REFRESH_MS = 2000;
 const DAY_MS = 86_400_000;
-const TYPICAL = 500;
-const MOST = 1_000_000;
+const DEFAULT_TOKENS = 500;
+const MAX_TOKENS = 1_000_000;
 
 /** @param {Tab} tab */
 export default async function whyTab({ group, ancestors, context }) {
@@ -56,12 +56,12 @@ export default async function whyTab({ group, ancestors, context }) {
   }
 
   let typical = await typicalOf(id, slug);
-  let tokens = typical ?? TYPICAL;
+  let tokens = typical ?? DEFAULT_TOKENS;
   const verdictLine = h("p", { class: "verdict" });
   const bars = h("ul", { class: "limit-bars" });
   const number = numberInput({ value: int(tokens) });
   const slider = h("input", {
-    type: "range", min: 0, max: 100, value: placeOf(tokens, MOST), class: "slider",
+    type: "range", min: 0, max: 100, value: placeOf(tokens, MAX_TOKENS), class: "slider",
     "aria-label": "Tokens of the request (slider)",
   });
   const hint = h("span");
@@ -102,11 +102,11 @@ export default async function whyTab({ group, ancestors, context }) {
     fieldError(tokensField, typeof typed === "string" ? typed : "");
     if (typeof typed === "string") return;
     tokens = typed ?? 0;
-    slider.value = String(placeOf(tokens, MOST));
+    slider.value = String(placeOf(tokens, MAX_TOKENS));
     askSoon();
   });
   slider.addEventListener("input", () => {
-    tokens = tokensAt(Number(slider.value), MOST);
+    tokens = tokensAt(Number(slider.value), MAX_TOKENS);
     number.value = int(tokens);
     slider.setAttribute("aria-valuetext", `${int(tokens)} tokens`);
     fieldError(tokensField, "");

@@ -6,12 +6,12 @@ import { groupName, plural } from "../format.js";
 
 /** @import { TreeGroup } from "../api_types.js" */
 
-const NAMED = 8;
+const MAX_NAMED = 8;
 
 /** @param {string} slug */
 export const carriersOf = async (slug) => (await all(api.groups.tree)).filter(({ models }) => models.includes(slug));
 
 /** The names of the first groups, and the number of the rest. @param {TreeGroup[]} groups */
 export const carrierList = (groups) =>
-  h("ul", { class: "carriers" }, groups.slice(0, NAMED).map((group) => h("li", null, groupName(group))),
-    groups.length > NAMED && h("li", null, `and ${plural(groups.length - NAMED, "more", "more")}`));
+  h("ul", { class: "carriers" }, groups.slice(0, MAX_NAMED).map((group) => h("li", null, groupName(group))),
+    groups.length > MAX_NAMED && h("li", null, `and ${plural(groups.length - MAX_NAMED, "more", "more")}`));

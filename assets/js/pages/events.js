@@ -23,7 +23,7 @@ import { table } from "../ui/table.js";
 const PAGE = 50;
 const FOLLOW_MS = 3000;
 /** Maximum number of rows while new events are added on top. */
-const FOLLOW_MOST = 500;
+const MAX_FOLLOWED_ROWS = 500;
 
 /** The API's parameters of the current address. */
 function asked() {
@@ -105,7 +105,7 @@ export default async function events({ query: first, signal, setQuery }) {
     const fresh = page.items.filter((event) => !known.has(event.idempotencyKey));
     if (now !== turn || signal.aborted || !fresh.length) return;
     // More new events than one page or the list holds would leave a gap: reload.
-    if (page.pagination.has_more || fresh.length + rows.length > FOLLOW_MOST) return load();
+    if (page.pagination.has_more || fresh.length + rows.length > MAX_FOLLOWED_ROWS) return load();
     rows = [...fresh, ...rows];
     // Keep the focus on its row.
     const at = document.activeElement?.getAttribute("data-event");

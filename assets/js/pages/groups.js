@@ -20,9 +20,9 @@ import { empty, page } from "../ui/page.js";
 
 const REFRESH_MS = 15_000;
 /** Trees of up to this many groups are refreshed periodically; larger ones only when the tab becomes visible. */
-const MANY = 1000;
+const MAX_REFRESHED = 1000;
 /** Trees of up to this many groups start expanded. */
-const FEW = 200;
+const MAX_EXPANDED = 200;
 
 /** Groups that were expanded (true) or collapsed (false) during this visit. @type {Map<string, boolean>} */
 const folds = new Map();
@@ -42,7 +42,7 @@ export default async function groups({ query, signal, setQuery }) {
 
   let tree = buildTree(list);
   let wanted = query.get("q") ?? "";
-  const isOpen = (/** @type {Node} */ node) => folds.get(node.group.id) ?? tree.nodes.size <= FEW;
+  const isOpen = (/** @type {Node} */ node) => folds.get(node.group.id) ?? tree.nodes.size <= MAX_EXPANDED;
   const counts = h("p", { class: "hint tree-told", role: "status" });
   const none = h("p", { class: "tree-none faint" }, "No group has a matching name, external id or id.");
   const grid = treegrid({
@@ -71,7 +71,7 @@ export default async function groups({ query, signal, setQuery }) {
     tree = buildTree(now);
     show();
   };
-  every(REFRESH_MS, () => tree.nodes.size <= MANY && refresh(), signal);
+  every(REFRESH_MS, () => tree.nodes.size <= MAX_REFRESHED && refresh(), signal);
   document.addEventListener("visibilitychange", () => !document.hidden && void refresh(), { signal });
 
   const filter = textInput({

@@ -22,7 +22,7 @@ import { metricFormat, metrics, sumsList, usageTable } from "../usage/view.js";
 const OTHERWISE = "7d";
 const SERIES = 5;
 const ROWS = 100;
-const ROWS_MOST = 1000;
+const MAX_ROWS = 1000;
 
 /** @type {[By, string][]} */
 const BYS = [["group", "Group"], ["model", "Model"], ["key", "Key"]];
@@ -62,7 +62,7 @@ export default async function usage({ signal, setQuery }) {
     metric.value = shown;
     fill(results, report.items.length && course
       ? resultsOf({ ...what, metric: shown }, report, course, top, () => {
-        top = ROWS_MOST;
+        top = MAX_ROWS;
         return load();
       })
       : nothing(what));
@@ -160,7 +160,7 @@ function resultsOf(what, { total, items, incomplete }, { buckets, step, series }
           h("a", { class: "button small", href: `/v1/gateway/usage_report${csv}`, download: "" },
             icon("download"), h("span", null, "Download CSV")))),
       usageTable({ by, items, total, address: rangeQuery(range, query), filters }),
-      isCut && top < ROWS_MOST && h("div", { class: "more" }, button({ label: "Show more", press: more }))),
+      isCut && top < MAX_ROWS && h("div", { class: "more" }, button({ label: "Show more", press: more }))),
   ];
 }
 

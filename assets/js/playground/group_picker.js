@@ -9,7 +9,7 @@ import { debounced, field, textInput } from "../ui/form.js";
 
 /** @typedef {{id: string, title: string, detail: string}} Choice */
 
-const MOST = 20;
+const MAX_SHOWN = 20;
 
 /**
  * @param {{groups: TreeGroup[], isWhole: boolean, value: string, pick: (id: string) => void}} options `isWhole`:
@@ -50,7 +50,7 @@ export function groupPicker({ groups, isWhole, value, pick }) {
     pick(choice.id);
   };
   const show = (/** @type {Choice[]} */ choices) => {
-    shown = choices.slice(0, MOST);
+    shown = choices.slice(0, MAX_SHOWN);
     fill(list, shown.map((choice) => h("li", {
       id: freshId("option"), role: "option", "aria-selected": "false",
       // The field keeps the focus.

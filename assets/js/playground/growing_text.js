@@ -1,10 +1,10 @@
 // Text that grows: pieces are appended once per frame, and earlier text is never redrawn.
 
 /** Maximum length of a text node, so that only the end of the text is laid out again. */
-const NODE = 8192;
+const MAX_NODE_LENGTH = 8192;
 
 /** Maximum number of characters kept: an endless answer must not fill the browser's memory. */
-const MOST = 500_000;
+const MAX_LENGTH = 500_000;
 
 /**
  * @param {HTMLElement} element
@@ -20,7 +20,7 @@ export function growingText(element, grown = () => {}) {
     cancelAnimationFrame(frame);
     frame = 0;
     if (!waiting) return;
-    if (node.length > NODE) element.append((node = new Text()));
+    if (node.length > MAX_NODE_LENGTH) element.append((node = new Text()));
     node.appendData(waiting);
     waiting = "";
     grown();
@@ -30,9 +30,9 @@ export function growingText(element, grown = () => {}) {
     text: () => element.textContent ?? "",
     /** @param {string} text */
     add(text) {
-      if (length >= MOST) return;
+      if (length >= MAX_LENGTH) return;
       length += text.length;
-      waiting += length >= MOST ? `${text}\n… The rest is not shown.` : text;
+      waiting += length >= MAX_LENGTH ? `${text}\n… The rest is not shown.` : text;
       frame ||= requestAnimationFrame(flush);
     },
   };

@@ -1,10 +1,10 @@
 // Keyboard navigation.
 
-const MOST_STOPS = 400;
+const MAX_STOPS = 400;
 
 // Presses Tab until `locator` has the focus.
 export async function tabTo(page, locator) {
-  for (let presses = 0; presses < MOST_STOPS; presses++) {
+  for (let presses = 0; presses < MAX_STOPS; presses++) {
     if (await locator.evaluate((element) => element === document.activeElement)) return;
     await page.keyboard.press("Tab");
   }
@@ -19,7 +19,7 @@ export async function walk(page) {
     window.visited = new Set();
   });
   const unseen = [];
-  for (let stops = 0; stops < MOST_STOPS; stops++) {
+  for (let stops = 0; stops < MAX_STOPS; stops++) {
     await page.keyboard.press("Tab");
     const stop = await page.evaluate(look);
     if (stop.again) break;
