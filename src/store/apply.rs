@@ -16,7 +16,7 @@ use sled::{
 
 use super::{
     Store, StoreError,
-    rollups::{self, Stored},
+    rollups::rows::{self, Stored},
     table::{Table, counter_key, decode, encode, split_counter_key},
 };
 use crate::{
@@ -112,7 +112,7 @@ impl Store {
     }
 
     fn roll_up(&self, batch: &mut Batch, at_ms: u64, settled: &Settled<'_>) -> Result<(), StoreError> {
-        rollups::write_key(&mut batch.key, at_ms, settled);
+        rows::write_key(&mut batch.key, at_ms, settled);
         let one = Sums::of(settled.usage, settled.cost);
         if let Some(known) = batch.rollups.get_mut(&batch.key) {
             known.sums.add(&one);

@@ -68,7 +68,7 @@ pub fn unreadable_rollups(data_dir: &Path) -> Result<Vec<(std::path::PathBuf, Fi
         if path.extension().is_some_and(|extension| extension == UNFINISHED) {
             continue; // being written, or left by a crash; it is never read
         }
-        if let Err(error) = rollups::read_file(&path, Grain::Hour) {
+        if let Err(error) = rollups::file::read_file(&path, Grain::Hour) {
             bad.push((path, error));
         }
     }

@@ -40,7 +40,7 @@ pub use self::{
     compare::{load_copy, open_copy, scratch, unreadable_rollups},
     fold::{FoldError, Folder},
     open::{Opened, open},
-    rollups::Grain,
+    rollups::file::Grain,
     table::Rows,
     webhooks::{BuriedEvents, Cursor, DeadLetterRow, WebhookProgress},
 };

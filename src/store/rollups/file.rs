@@ -1,0 +1,117 @@
+//! The file of a closed day: a head, the rows of the whole day, and the rows of its hours.
+
+use std::{collections::BTreeMap, path::Path};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    domain::{
+        day::Day,
+        id::GroupId,
+        rollup::{Rollup, Sums},
+    },
+    store::{
+        StoreError,
+        checked::{FileError, Kind, Reader, Writer},
+    },
+};
+
+/// The start of a file. It is followed by the rows of the whole day, and then those of its hours.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(super) struct Head {
+    pub(super) day: Day,
+    /// The index of this file among the day's files, from 0.
+    pub(super) part: usize,
+    /// The last record that this file includes. Its first one follows the last one of the previous part.
+    pub(super) through: u64,
+    /// The number of rows for the whole day.
+    pub(super) day_rows: u64,
+}
+
+/// The period of each sum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Grain {
+    /// Hours.
+    Hour,
+    /// Days. `hour` is the first hour of the day.
+    Day,
+}
+
+/// Sums over a whole day, by the fields of a row without its hour.
+#[derive(Default)]
+struct DaySums(BTreeMap<(GroupId, String, String), (String, Sums)>);
+
+impl DaySums {
+    fn add(&mut self, row: Rollup) {
+        let Rollup { group, external_entity_id, model_slug, api_key_prefix, sums, .. } = row;
+        let known = self.0.entry((group, model_slug, api_key_prefix));
+        known.or_insert_with(|| (external_entity_id, Sums::default())).1.add(&sums);
+    }
+
+    fn into_rows(self, day: Day) -> impl ExactSizeIterator<Item = Rollup> {
+        self.0.into_iter().map(move |((group, model_slug, api_key_prefix), (external_entity_id, sums))| Rollup {
+            hour: day.first_hour(),
+            group,
+            external_entity_id,
+            model_slug,
+            api_key_prefix,
+            sums,
+        })
+    }
+}
+
+/// The name of a day's file.
+pub(super) fn file_name(day: Day, part: usize) -> String {
+    let date = day.date();
+    if part == 0 { date } else { format!("{date}.{}", part + 1) }
+}
+
+/// Writes the file at `path`. `rows` is called twice: for the sums of the day, and for the rows of its hours.
+pub(super) fn write<I>(path: &Path, head: Head, rows: impl Fn() -> Result<I, StoreError>) -> Result<(), StoreError>
+where
+    I: Iterator<Item = Result<Rollup, StoreError>>,
+{
+    let failed = |error| StoreError::File(path.to_owned(), FileError::Io(error));
+    let mut day_rows = DaySums::default();
+    rows()?.try_for_each(|row| row.map(|row| day_rows.add(row)))?;
+    let day_rows = day_rows.into_rows(head.day);
+    let mut file = Writer::create(path, Kind::Rollups).map_err(failed)?;
+    file.put(&Head { day_rows: day_rows.len() as u64, ..head }).map_err(failed)?;
+    for row in day_rows {
+        file.put(&row).map_err(failed)?;
+    }
+    for row in rows()? {
+        file.put(&row?).map_err(failed)?;
+    }
+    file.finish().map(drop).map_err(failed)
+}
+
+/// Opens a file and reads its head.
+pub(super) fn open_file(path: &Path) -> Result<(Head, Reader), FileError> {
+    let mut reader = Reader::open(path, Kind::Rollups)?;
+    let head: Head = reader.next()?.ok_or(FileError::Damaged("it is empty"))?;
+    if path.file_name().is_none_or(|name| name != file_name(head.day, head.part).as_str()) {
+        return Err(FileError::Damaged("it belongs to another day or is unfinished"));
+    }
+    Ok((head, reader))
+}
+
+/// The rows of a file.
+pub(in crate::store) fn read_file(path: &Path, grain: Grain) -> Result<Vec<Rollup>, FileError> {
+    let (head, mut reader) = open_file(path)?;
+    let mut rows = Vec::new();
+    for _ in 0..head.day_rows {
+        let row = reader.next()?.ok_or(FileError::Damaged("it ends too early"))?;
+        if grain == Grain::Day {
+            rows.push(row);
+        }
+    }
+    // The requested rows have been read. The rest of a large file is not needed.
+    if grain == Grain::Day {
+        return Ok(rows);
+    }
+    while let Some(row) = reader.next()? {
+        rows.push(row);
+    }
+    Ok(rows)
+}
