@@ -1,4 +1,4 @@
-//! A run of the gateway from start to end: log, data directory, ports, serve, drain, close.
+//! One run of the gateway: start the log, open the data directory and the ports, serve, drain, close.
 
 use std::{
     fmt, io,
@@ -30,29 +30,29 @@ use crate::{
     },
 };
 
-/// Connections that may wait to be accepted.
+/// The length of a listener's queue of connections that have not been accepted yet.
 const BACKLOG: i32 = 1024;
 
-/// Fewer open files than this are too few for many streams: each takes two.
+/// Below this limit of open files, the start warns: each running request needs two.
 const ENOUGH_FILES: u64 = 4096;
 
-/// Threads of the admin listener.
+/// The number of threads of the admin listener.
 const ADMIN_WORKERS: usize = 1;
 
-/// What operators' requests have at least to end after the last customer's.
-const LAST_LOOKS: Duration = Duration::from_secs(1);
+/// The least time that operators' requests have to end after the last customer's request has ended.
+const ADMIN_GRACE: Duration = Duration::from_secs(1);
 
-/// How long a stop waits for requests that were cut to be settled.
-const LAST_SETTLEMENTS: Duration = Duration::from_secs(10);
+/// How long a stop waits until aborted requests are settled.
+const SETTLEMENT_GRACE: Duration = Duration::from_secs(10);
 
 /// Why the gateway could not run.
 #[derive(Debug)]
 pub enum AppError {
-    /// The data directory or what is in it.
+    /// The data directory, or a file in it, cannot be used.
     Boot(BootError),
-    /// A listener: the setting, its address and what is wrong.
+    /// A listener cannot be opened: the name of its setting, its address and the error.
     Listen(&'static str, SocketAddr, io::Error),
-    /// Anything else, in words.
+    /// Any other error, as text.
     Other(String),
 }
 
@@ -60,7 +60,7 @@ impl fmt::Display for AppError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Boot(error) => error.fmt(f),
-            Self::Listen(setting, address, error) => write!(f, "{setting}: {address} cannot be listened on: {error}"),
+            Self::Listen(setting, address, error) => write!(f, "{setting}: cannot listen on {address}: {error}"),
             Self::Other(error) => f.write_str(error),
         }
     }
@@ -74,7 +74,7 @@ impl From<io::Error> for AppError {
     }
 }
 
-/// Serves until SIGTERM or Ctrl-C. `admin_key` is the value of `TOLLGATE_ADMIN_KEY`.
+/// Runs the gateway until SIGTERM or Ctrl-C. `admin_key` is the value of `TOLLGATE_ADMIN_KEY`.
 pub fn serve(config: Config, admin_key: Option<Secret>, with_demo: bool) -> Result<(), AppError> {
     let log = logging::start(&config.log);
     process_limits::raise_open_files();
@@ -87,12 +87,12 @@ pub fn serve(config: Config, admin_key: Option<Secret>, with_demo: bool) -> Resu
     Ok(())
 }
 
-/// The workers of the inference listener. 0 stands for one a core.
+/// The number of workers of the inference listener. A setting of 0 means one per core.
 fn worker_count(workers: usize) -> usize {
     if workers > 0 { workers } else { available_parallelism().map_or(2, NonZero::get) }
 }
 
-/// How many connections each listener may have. Warns if there are few.
+/// The maximum number of connections of each listener. Logs a warning if the limit of open files is low.
 fn connections(workers: usize) -> Connections {
     let files = process_limits::open_files();
     let connections = Connections::within(files, workers);
@@ -100,7 +100,7 @@ fn connections(workers: usize) -> Connections {
         let Connections { inference, admin } = connections;
         warn!(
             files,
-            inference, admin, "few files may be open, so few connections are accepted: raise the limit (ulimit -n)"
+            inference, admin, "the limit of open files is low, so few connections are accepted: raise it (ulimit -n)"
         );
     }
     connections
@@ -113,20 +113,20 @@ async fn run(booted: Booted, with_demo: bool) -> Result<(), AppError> {
     let (inference, inference_address) = bind("listen", config.listen)?;
     let (admin, admin_address) = bind("admin_listen", config.admin_listen)?;
     gateway.set_listeners([inference_address, admin_address]);
-    // Only now: a start that fails leaves what the last run left, for the next one to tell.
+    // Not earlier: if this start had failed, the next one would still need the last run's file of requests in flight.
     gateway.in_flight.track(&config.data_dir);
 
     let operator_key = gateway.ensure_operator().await.map_err(AppError::Other)?;
-    info!(max_body = config.max_body, max_bodies = config.max_bodies, "bounds of bodies, in bytes");
+    info!(max_body = config.max_body, max_bodies = config.max_bodies, "limits of request bodies, in bytes");
     let (workers, grace) = (worker_count(config.workers), config.shutdown_grace);
     let connections = connections(workers);
     let serving = Serving { workers, connections: connections.inference, grace };
     let inference = http::inference::listen(serving, inference, gateway.clone())?.run();
-    let serving = Serving { workers: ADMIN_WORKERS, connections: connections.admin, grace: grace.max(LAST_LOOKS) };
+    let serving = Serving { workers: ADMIN_WORKERS, connections: connections.admin, grace: grace.max(ADMIN_GRACE) };
     let admin = http::admin::listen(serving, admin, gateway.clone())?.run();
     let (stop_inference, stop_admin) = (inference.handle(), admin.handle());
     let (inference, admin) = (rt::spawn(inference), rt::spawn(admin));
-    // A closed output does not stop the gateway.
+    // A closed standard error does not stop the gateway.
     let _ = show_operator_key(operator_key);
     info!(listener = "inference", address = %inference_address, "listening");
     info!(listener = "admin", address = %admin_address, "listening");
@@ -139,13 +139,13 @@ async fn run(booted: Booted, with_demo: bool) -> Result<(), AppError> {
     let deliveries = Deliveries::start(&gateway)?;
     stop.received().await;
     gateway.begin_stop();
-    info!("stopping: running requests may end within {} s", config.shutdown_grace.as_secs());
+    info!("stopping: waiting up to {} s for running requests", config.shutdown_grace.as_secs());
     let deadline = Instant::now() + config.shutdown_grace;
-    // Operators can look on until the last customer's request has ended. What they still do then, such as a try, has what
-    // is left of the time; a server that is dropped while it stops cuts what it has.
+    // The admin listener serves until the last customer's request has ended. Operators' requests that still run then,
+    // such as a trial call, have the rest of the grace period. Aborting a server that is stopping ends its connections.
     let ended = async {
         stop_inference.stop(true).await;
-        let deadline = deadline.max(Instant::now() + LAST_LOOKS);
+        let deadline = deadline.max(Instant::now() + ADMIN_GRACE);
         if tokio::time::timeout_at(deadline, stop_admin.stop(true)).await.is_err() {
             admin.abort();
         }
@@ -153,20 +153,21 @@ async fn run(booted: Booted, with_demo: bool) -> Result<(), AppError> {
     tokio::select! {
         () = ended => {}
         () = stop.received() => {
-            info!("stopping at once");
-            // A server that is stopping hears of nothing else until it has stopped.
+            info!("stopping immediately");
+            // A server that is already stopping handles no further command, so it is aborted.
             inference.abort();
             admin.abort();
         }
     }
     let _ = tokio::join!(inference, admin);
-    // What outlived its grace is cut as its thread ends, and settled by that: the journal must still be there.
-    if tokio::time::timeout(LAST_SETTLEMENTS, gateway.counts.drained()).await.is_err() {
-        warn!("some requests could not be settled before the end");
+    // Requests that run longer than the grace period are aborted and settled when their thread ends, so the journal
+    // must still be open.
+    if tokio::time::timeout(SETTLEMENT_GRACE, gateway.counts.drained()).await.is_err() {
+        warn!("some requests could not be settled before the process ends");
     }
     deliveries.stop();
     if !booted.close() {
-        return Err(AppError::Other("stopped, but the journal could not be written to its end".to_owned()));
+        return Err(AppError::Other("stopped, but the last journal records could not be written".to_owned()));
     }
     info!("stopped");
     Ok(())
@@ -181,15 +182,15 @@ fn bind(setting: &'static str, address: SocketAddr) -> Result<(TcpListener, Sock
     Ok((listener, bound))
 }
 
-/// Says where the first operator key is. The key itself is shown to a person, once, and never logged.
-fn show_operator_key(made: Option<(PathBuf, Secret)>) -> io::Result<()> {
-    let Some((path, key)) = made else { return Ok(()) };
+/// Prints the path of the first operator key. The key itself is printed once, only to a terminal, and never logged.
+fn show_operator_key(created: Option<(PathBuf, Secret)>) -> io::Result<()> {
+    let Some((path, key)) = created else { return Ok(()) };
     let mut err = io::stderr();
-    writeln!(err, "\nAn operator key was made; it is kept in {}.", path.display())?;
-    if err.is_terminal() { writeln!(err, "It is shown here once: {}", key.expose()) } else { Ok(()) }
+    writeln!(err, "\nAn operator key was created and saved in {}.", path.display())?;
+    if err.is_terminal() { writeln!(err, "It is shown here only once: {}", key.expose()) } else { Ok(()) }
 }
 
-/// Tells a person what to do with the demo.
+/// Prints how to use the demo.
 fn show_demo(gateway: &Gateway, demo: &Seeded, admin: SocketAddr) -> io::Result<()> {
     let admin_url = match &gateway.config.admin_url {
         Some(url) => url.as_str().trim_end_matches('/').to_owned(),
@@ -206,12 +207,13 @@ fn show_demo(gateway: &Gateway, demo: &Seeded, admin: SocketAddr) -> io::Result<
             key.expose(),
             demo::SLUG,
         )?,
-        Seeded::NotEmpty => writeln!(out, "\nThe data directory is not empty, so no demo was set up in it.")?,
+        Seeded::NotEmpty => writeln!(out, "\nThe data directory is not empty, so the demo was not set up.")?,
     }
     writeln!(out, "Web UI: {admin_url}/ (sign in with an operator key)\n")
 }
 
-/// SIGTERM and Ctrl-C. Listened for before anybody can know that we run: an early one must not kill.
+/// SIGTERM and Ctrl-C. The handlers are installed before the ports open, so that an early signal stops the gateway
+/// cleanly.
 struct StopSignal {
     terminate: Signal,
     interrupt: Signal,

@@ -1,6 +1,6 @@
-//! What can be done with a data directory from a shell: back it up, restore it, check it, print what is in it.
+//! The shell commands for a data directory: `backup`, `restore`, `verify` and `export`.
 //!
-//! Results go to standard output, progress to standard error if that is a terminal and somebody has waited a second.
+//! Results go to standard output. If standard error is a terminal, a progress bar appears there after one second.
 
 use std::{
     cell::OnceCell,
@@ -24,20 +24,20 @@ use crate::{
     },
 };
 
-/// Before this there is no progress bar.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a command runs before it shows a progress bar.
+const PROGRESS_AFTER: Duration = Duration::from_secs(1);
 
-/// How exported events are written.
+/// The format of exported events.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
-    /// One JSON object a line.
+    /// One JSON object per line.
     #[default]
     Jsonl,
     /// Comma-separated values with a header line.
     Csv,
 }
 
-/// Why a command failed, in words.
+/// The error message of a command that failed.
 #[derive(Debug)]
 pub struct Failed(String);
 
@@ -60,7 +60,7 @@ fn failed_at(path: &Path) -> impl Fn(io::Error) -> Failed {
 /// Writes a backup of `data_dir` to `file`.
 pub fn backup(data_dir: &Path, file: &Path) -> Result<(), Failed> {
     if file.exists() {
-        return Err(Failed(format!("{} is there already", file.display())));
+        return Err(Failed(format!("{} already exists", file.display())));
     }
     let backup = Backup::open(data_dir).map_err(failed)?;
     let (bytes, last_record) = (backup.bytes(), backup.last_record);
@@ -69,7 +69,7 @@ pub fn backup(data_dir: &Path, file: &Path) -> Result<(), Failed> {
     unfinished.push(".new");
     let unfinished = Path::new(&unfinished);
     if unfinished.exists() {
-        return Err(Failed(format!("{} is there already", unfinished.display())));
+        return Err(Failed(format!("{} already exists", unfinished.display())));
     }
     let write = || {
         let out = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(unfinished)?;
@@ -86,27 +86,27 @@ pub fn backup(data_dir: &Path, file: &Path) -> Result<(), Failed> {
     say(&format!("{}: everything up to record {last_record}, {bytes} bytes.", file.display()))
 }
 
-/// Makes `data_dir` from the backup `file`.
+/// Creates `data_dir` from the backup `file`.
 pub fn restore(file: &Path, data_dir: &Path) -> Result<(), Failed> {
     let bytes = file.metadata().map_err(failed_at(file))?.len();
     let progress = Progress::new(bytes * 2);
     let restored = backup::restore(file, data_dir, |bytes| progress.add(bytes)).map_err(failed)?;
     progress.end();
     let backup::Restored { created_at, last_record, groups, api_keys, webhooks } = restored;
-    let mut told = vec![
-        format!("{}: restored as it was at {created_at}, up to record {last_record};", data_dir.display()),
-        format!("groups: {groups}, customers' keys: {api_keys}. Operators sign in with the keys that they had then."),
+    let mut sentences = vec![
+        format!("{}: restored the state of {created_at}, up to record {last_record}.", data_dir.display()),
+        format!("Groups: {groups}. Customer keys: {api_keys}. Operators sign in with the operator keys of that time."),
     ];
     if webhooks > 0 {
-        told.push(format!("Webhooks that deliver to their receivers as soon as it serves: {webhooks}."));
+        sentences.push(format!("Webhooks that resume delivery when the gateway starts: {webhooks}."));
     }
-    say(&told.join(" "))
+    say(&sentences.join(" "))
 }
 
-/// Checks `data_dir`.
+/// Checks `data_dir`, prints the findings and returns failure if there are any.
 pub fn verify(data_dir: &Path) -> Result<ExitCode, Failed> {
     let progress = Progress::new(0);
-    let verified = verify::verify(data_dir, &|done, all| progress.set(done, all)).map_err(Failed)?;
+    let verified = verify::verify(data_dir, &|done, total| progress.set(done, total)).map_err(Failed)?;
     progress.end();
     for seen in &verified.seen {
         say(&format!("ok: {seen}"))?;
@@ -115,14 +115,14 @@ pub fn verify(data_dir: &Path) -> Result<ExitCode, Failed> {
         say(&format!("FOUND: {finding}"))?;
     }
     match verified.findings.len() {
-        0 => say("All is well.")?,
-        1 => say("1 finding.")?,
-        more => say(&format!("{more} findings."))?,
+        0 => say("No problems found.")?,
+        1 => say("1 problem found.")?,
+        count => say(&format!("{count} problems found."))?,
     }
     Ok(if verified.findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Prints the events of `data_dir` in a window.
+/// Prints the billing events of `data_dir` from the start time (inclusive) to the end time (exclusive).
 pub fn export(
     data_dir: &Path,
     (start_time, end_time): (Option<&str>, Option<&str>),
@@ -139,9 +139,9 @@ pub fn export(
     let filter = EventFilter { api_keys, external_entity_ids, ..EventFilter::default() };
     let progress = Progress::new(0);
     let mut out = Out::new(format, BufWriter::with_capacity(256 << 10, io::stdout().lock()))?;
-    let told = |done, all| progress.set(done, all);
-    let incomplete = export_events(data_dir, window, &filter, &told, |event| match out.write(&event) {
-        // Whoever reads us has heard enough.
+    let on_progress = |done, total| progress.set(done, total);
+    let incomplete = export_events(data_dir, window, &filter, &on_progress, |event| match out.write(&event) {
+        // The reader has closed the pipe, as `head` does: end without an error.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
         written => written.map(|()| true).map_err(|error| error.to_string()),
     });
@@ -153,7 +153,7 @@ pub fn export(
     if incomplete.is_empty() { Ok(()) } else { Err(Failed(format!("incomplete: {}", incomplete.join(" ")))) }
 }
 
-/// Where exported events go.
+/// The writer of exported events.
 enum Out<W: Write> {
     Jsonl(W),
     Csv(Box<csv::Writer<W>>),
@@ -189,7 +189,7 @@ impl<W: Write> Out<W> {
     }
 }
 
-/// A line on standard output. One that nobody reads is no failure.
+/// Prints a line on standard output. A closed pipe is not an error.
 fn say(line: &str) -> Result<(), Failed> {
     match writeln!(io::stdout(), "{line}") {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(failed(error)),
@@ -197,31 +197,31 @@ fn say(line: &str) -> Result<(), Failed> {
     }
 }
 
-/// A progress bar for whoever waits; on a terminal only.
+/// A progress bar, shown on a terminal only, once the command has run for [`PROGRESS_AFTER`].
 struct Progress {
     began: Instant,
-    all: u64,
+    total: u64,
     bar: OnceCell<ProgressBar>,
     done: std::cell::Cell<u64>,
 }
 
 impl Progress {
-    fn new(all: u64) -> Self {
-        Self { began: Instant::now(), all, bar: OnceCell::new(), done: std::cell::Cell::new(0) }
+    fn new(total: u64) -> Self {
+        Self { began: Instant::now(), total, bar: OnceCell::new(), done: std::cell::Cell::new(0) }
     }
 
     fn add(&self, more: u64) {
-        self.set(self.done.get() + more, self.all);
+        self.set(self.done.get() + more, self.total);
     }
 
-    fn set(&self, done: u64, all: u64) {
+    fn set(&self, done: u64, total: u64) {
         self.done.set(done);
-        if self.began.elapsed() >= PATIENCE {
+        if self.began.elapsed() >= PROGRESS_AFTER {
             let bar = self.bar.get_or_init(|| {
                 let style = ProgressStyle::with_template("{wide_bar} {percent}% {eta}");
-                ProgressBar::new(all).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+                ProgressBar::new(total).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
             });
-            bar.set_length(all);
+            bar.set_length(total);
             bar.set_position(done);
         }
     }

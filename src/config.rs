@@ -1,7 +1,7 @@
 //! Configuration: a flag beats the environment, which beats the file, which beats the default.
 //!
-//! Every layer is read into one table of texts and then into `Config` by one set of rules, so a value means the same
-//! wherever it stands, and an error names the field and the place that it came from.
+//! Every layer is read into one table of texts, which is then parsed into `Config` by one set of rules. So a value
+//! means the same in every layer, and an error names the field and the layer that it came from.
 
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
@@ -19,93 +19,93 @@ use serde::{Deserialize, Deserializer, de::Error as _};
 pub use self::origins::Origins;
 use crate::process_limits;
 
-/// The most memory that bodies have by default, in bytes.
+/// The largest default of `max_bodies`, in bytes.
 const MAX_BODIES: u64 = 1 << 30;
 
-/// How Tollgate runs.
+/// The configuration of the gateway.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Where customers call.
+    /// The address of the inference listener.
     #[serde(deserialize_with = "address")]
     pub listen: SocketAddr,
-    /// Where operators call.
+    /// The address of the admin listener.
     #[serde(deserialize_with = "address")]
     pub admin_listen: SocketAddr,
-    /// Everything durable lies here.
+    /// The directory of all durable data.
     pub data_dir: PathBuf,
-    /// When a record counts as safe.
+    /// When a record counts as durable.
     pub durability: Durability,
-    /// What a request holds of a TOKEN limit.
+    /// How many tokens a running request holds.
     pub token_admission: TokenAdmission,
-    /// Output tokens held in `strict` by a request that declares no maximum.
+    /// The output tokens that a request holds in `strict` if it declares no maximum.
     #[serde(deserialize_with = "number")]
     pub strict_output: u64,
-    /// The largest request body, in bytes.
+    /// The maximum size of a request body, in bytes.
     #[serde(deserialize_with = "size")]
     pub max_body: u64,
-    /// All request bodies in memory together, in bytes.
+    /// The maximum total size of all request bodies in memory, in bytes.
     #[serde(deserialize_with = "size")]
     pub max_bodies: u64,
-    /// How long running requests may go on after a signal to stop.
+    /// How long running requests may continue after a signal to stop.
     #[serde(deserialize_with = "duration")]
     pub shutdown_grace: Duration,
-    /// How long events can be read.
+    /// How long events are kept.
     #[serde(deserialize_with = "duration")]
     pub events_retention: Duration,
-    /// What customers' keys begin with.
+    /// The beginning of customers' keys.
     #[serde(deserialize_with = "key_brand")]
     pub key_brand: String,
-    /// The inference address shown to people.
+    /// The inference address that is shown in the UI and in snippets.
     #[serde(deserialize_with = "optional_url")]
     pub public_url: Option<url::Url>,
-    /// Where operators reach the UI, when it is behind a reverse proxy.
+    /// The URL at which operators reach the UI behind a reverse proxy.
     #[serde(deserialize_with = "optional_url")]
     pub admin_url: Option<url::Url>,
-    /// Threads of the inference listener; 0 for one a core.
+    /// The number of threads of the inference listener; 0 means one per core.
     #[serde(deserialize_with = "workers")]
     pub workers: usize,
-    /// Tracing filter.
+    /// The tracing filter of the log.
     #[serde(deserialize_with = "log_filter")]
     pub log: String,
-    /// Whose web pages may call the inference listener.
+    /// The origins whose web pages may call the inference listener.
     pub cors_origins: Origins,
-    /// How upstreams are waited for.
+    /// The timeouts of upstream requests.
     pub upstream: UpstreamConfig,
 }
 
-/// How upstreams are waited for.
+/// The timeouts of upstream requests.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct UpstreamConfig {
-    /// Resolution, TCP and TLS together.
+    /// The time for name resolution, TCP and TLS together.
     #[serde(deserialize_with = "duration")]
     pub connect_timeout: Duration,
-    /// From the request to the first byte of its answer.
+    /// The time from the request to the first byte of the answer.
     #[serde(deserialize_with = "duration")]
     pub first_byte_timeout: Duration,
-    /// Between two pieces of an answer.
+    /// The time between two pieces of an answer.
     #[serde(deserialize_with = "duration")]
     pub idle_timeout: Duration,
 }
 
-/// When a record counts as safe.
+/// When a record counts as durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Durability {
-    /// On the disk: it survives loss of power.
+    /// When it is on the disk: it survives a loss of power.
     Disk,
-    /// In the operating system: it survives `kill -9`; synced each second.
+    /// When the operating system has it: it survives `kill -9`. It is synced each second.
     Process,
 }
 
-/// What a request holds of a TOKEN limit while it runs.
+/// How many tokens a request holds while it runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TokenAdmission {
-    /// Its prompt and the output expected of it.
+    /// Its prompt and its expected output.
     Adaptive,
-    /// Its prompt and the most output that it may produce.
+    /// Its prompt and the maximum output that it may produce.
     Strict,
 }
 
@@ -143,7 +143,7 @@ impl Default for UpstreamConfig {
     }
 }
 
-/// Every field, as it is named in the file; `_` stands for the section's dot in flags and variables.
+/// Every field, by its name in the file. In flags and variables, `_` replaces the dot after a section's name.
 pub const FIELDS: [&str; 19] = [
     "listen",
     "admin_listen",
@@ -166,7 +166,7 @@ pub const FIELDS: [&str; 19] = [
     "upstream.idle_timeout",
 ];
 
-/// A field, or the file as a whole, that cannot be used.
+/// The error message for a field, or a whole file, that cannot be used.
 #[derive(Debug)]
 pub struct ConfigError(String);
 
@@ -178,13 +178,13 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
-/// The variable that sets a field.
+/// The name of the environment variable that sets a field.
 pub fn variable(field: &str) -> String {
     format!("TOLLGATE_{}", field.replace('.', "_").to_ascii_uppercase())
 }
 
 impl Config {
-    /// Reads the file, if one is named, then the environment, then the flags that were given.
+    /// Reads the file, if one is given, then the environment, then the flags.
     pub fn load(
         file: Option<&Path>,
         environment: impl Fn(&str) -> Option<String>,
@@ -198,17 +198,17 @@ impl Config {
         });
         let from_flags =
             flags.iter().map(|(field, value)| (*field, value.clone(), format!("--{}", field.replace('_', "-"))));
-        for (field, value, place) in from_environment.chain(from_flags) {
+        for (field, value, source) in from_environment.chain(from_flags) {
             set(&mut table, field, value);
-            parse(table.clone()).map_err(|(_, why)| ConfigError(format!("{field} (from {place}): {why}")))?;
+            parse(table.clone()).map_err(|(_, why)| ConfigError(format!("{field} (from {source}): {why}")))?;
         }
         let is_set: Vec<String> = table.keys().cloned().collect();
         let config = parse(table).map_err(|(field, why)| ConfigError(format!("{field}: {why}")))?;
         config.with_room_for_bodies(|field| is_set.iter().any(|one| one == field)).check()
     }
 
-    /// The default of `max_bodies` follows from the memory that this process may use. If that is less than a body may have,
-    /// a `max_body` that was set holds, and its default gives way.
+    /// Sets the default of `max_bodies` from the memory that this process may use. If that is less than `max_body`, a
+    /// configured `max_body` raises `max_bodies`, and the default `max_body` is lowered to it.
     fn with_room_for_bodies(mut self, is_set: impl Fn(&str) -> bool) -> Self {
         if !is_set("max_bodies") {
             self.max_bodies = process_limits::memory().map_or(MAX_BODIES, |memory| MAX_BODIES.min(memory / 4));
@@ -256,7 +256,7 @@ fn set(table: &mut toml::Table, field: &str, value: String) {
     };
 }
 
-/// The table's meaning, or the field that has none and why.
+/// Parses the table. The error is the field that is not valid, and why.
 fn parse(table: toml::Table) -> Result<Config, (String, String)> {
     serde_path_to_error::deserialize(toml::Value::Table(table)).map_err(|error| {
         let field = error.path().to_string();
@@ -297,7 +297,7 @@ fn workers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error
     }
 }
 
-/// `"100MiB"`: a whole number and a unit.
+/// Parses a size such as `"100MiB"`: a whole number and a unit.
 fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     const FORM: &str = "a size such as \"100MiB\"";
     const UNITS: [(&str, u64); 5] = [("", 1), ("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
@@ -305,7 +305,7 @@ fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     with_unit(&text, &UNITS).filter(|&bytes| bytes > 0).ok_or_else(|| D::Error::custom(format!("must be {FORM}")))
 }
 
-/// `"30s"`: a whole number and a unit.
+/// Parses a duration such as `"30s"`: a whole number and a unit.
 fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     const FORM: &str = "a time such as \"500ms\", \"30s\", \"10m\", \"12h\" or \"400d\"";
     const UNITS: [(&str, u64); 5] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
@@ -370,9 +370,9 @@ mod tests {
     }
 
     #[test]
-    fn a_body_fits_the_room_of_all_bodies() {
-        let usual = load("", &[], &[]).unwrap();
-        assert!(usual.max_bodies <= 1 << 30 && usual.max_body <= usual.max_bodies);
+    fn the_largest_body_fits_within_the_limit_of_all_bodies() {
+        let default = load("", &[], &[]).unwrap();
+        assert!(default.max_bodies <= 1 << 30 && default.max_body <= default.max_bodies);
         let large = load("max_body = \"3GiB\"", &[], &[]).unwrap();
         assert_eq!((large.max_body, large.max_bodies), (3 << 30, 3 << 30));
         let both = load("max_body = \"1KiB\"\nmax_bodies = \"2KiB\"", &[], &[]).unwrap();
@@ -380,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn every_field_has_a_variable_and_an_error_that_names_it_and_its_place() {
+    fn every_field_has_a_variable_and_an_error_that_names_both() {
         for field in FIELDS {
             let variable = variable(field);
             let error = load("", &[(&variable, "\u{7f}\"[")], &[]);

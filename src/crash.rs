@@ -1,15 +1,15 @@
-//! Deaths that tests plan: the process kills itself at a named point, as `kill -9` would, when it is told so by
-//! `TOLLGATE_CRASH_AT=POINT:N`, at the Nth time that it comes there.
+//! Crashes for tests: with `TOLLGATE_CRASH_AT=POINT:N`, the process kills itself with SIGKILL when it reaches the named
+//! point for the Nth time.
 
 use std::{
     env,
     sync::atomic::{AtomicU64, Ordering},
 };
 
-/// How a test tells a process of its own where to die.
+/// The environment variable that names the crash point.
 pub(crate) const VARIABLE: &str = "TOLLGATE_CRASH_AT";
 
-/// Dies here, if that is planned.
+/// A crash point: kills the process if `TOLLGATE_CRASH_AT` names this point and this is the Nth call.
 pub(crate) fn point(name: &str) {
     static TIMES: AtomicU64 = AtomicU64::new(0);
     let planned = env::var(VARIABLE).ok();
@@ -20,7 +20,7 @@ pub(crate) fn point(name: &str) {
     if TIMES.fetch_add(1, Ordering::Relaxed) + 1 == times.parse().unwrap_or(1) {
         let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
         loop {
-            std::thread::park(); // the signal is on its way
+            std::thread::park(); // until the signal arrives
         }
     }
 }

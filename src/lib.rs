@@ -1,7 +1,7 @@
 //! Tollgate: an OpenAI-compatible gateway with keys, limits that hold and bills that are right.
 //!
-//! Arrows point down only: `main → app → http → service → { store, journal, upstream, crypto } → domain`. What each
-//! promises stands at the head of its module.
+//! Dependencies point in one direction: `main → app → http → service → { store, journal, upstream, crypto } → domain`.
+//! Each module's documentation states its guarantees.
 
 pub mod app;
 pub mod commands;

@@ -1,4 +1,4 @@
-//! `tollgate`, the binary: reads its arguments and hands over.
+//! The `tollgate` binary: parses the command line and runs the command.
 
 use std::{error::Error, ffi::OsString, io::Write, path::PathBuf, process::ExitCode};
 
@@ -21,56 +21,57 @@ struct Cli {
 enum Command {
     /// Runs the gateway.
     ///
-    /// Customers call the inference listener, operators the admin listener. Every setting can also stand in the config
-    /// file, or in the environment as TOLLGATE_ and its name in capitals; a flag beats the environment, which beats the
-    /// file. The README lists them all. TOLLGATE_ADMIN_KEY sets an operator key for as long as it is set.
+    /// Customers call the inference listener; operators use the admin listener. Every setting can also be given in the
+    /// config file, or in the environment as TOLLGATE_ followed by its name in capitals. Flags override the
+    /// environment, which overrides the file. The README lists all settings. TOLLGATE_ADMIN_KEY is an operator key that
+    /// is valid while the variable is set.
     Serve(Serve),
-    /// Writes a backup to a file, also while the gateway runs.
+    /// Writes a backup to a file. The gateway may be running.
     ///
-    /// The file is a tar archive with everything durable but admin.key: the journal, snapshots, rollups, and the keys that
-    /// customers' keys and provider credentials are protected with. Keep it as safe as the data directory.
+    /// The file is a tar archive of all durable data except admin.key: the journal, the snapshots, the rollups, and the
+    /// keys that protect customers' keys and provider credentials. Keep it as safe as the data directory.
     Backup {
-        /// The file to be written; it must not be there yet.
+        /// The file to write; it must not exist yet.
         file: PathBuf,
         #[command(flatten)]
         place: Place,
     },
-    /// Makes a data directory from a backup.
+    /// Creates a data directory from a backup.
     ///
-    /// The backup is checked first. The directory must be empty, or not there; it is whole in the end, or as it was; one
-    /// that was killed on the way is refused by a start.
+    /// The directory must be empty or not exist. The backup is checked first. If the restore fails, the directory is
+    /// left as it was. If the restore is killed, the gateway refuses to start with the unfinished directory.
     Restore {
-        /// The backup.
+        /// The backup file.
         file: PathBuf,
         #[command(flatten)]
         place: Place,
     },
-    /// Checks everything durable, also while the gateway runs; changes nothing.
+    /// Checks all durable data and changes nothing. The gateway may be running.
     ///
-    /// Reads every record, snapshot and rollup, computes all tables and totals anew from the journal and compares. Prints
-    /// a line for each finding and exits with 1 if there is any.
+    /// Reads every record, snapshot and rollup, recomputes all tables and totals from the journal and compares them.
+    /// Prints a line for each problem, and exits with 1 if there is any.
     Verify {
         #[command(flatten)]
         place: Place,
     },
-    /// Prints what was recorded, also while the gateway runs.
+    /// Prints recorded events. The gateway may be running.
     Export {
-        /// Billing events, ascending.
+        /// Print billing events, oldest first.
         #[arg(long, required = true)]
         events: bool,
-        /// Not before this moment, such as 2026-11-01T00:00:00Z.
+        /// The earliest time (inclusive), such as 2026-11-01T00:00:00Z.
         #[arg(long, value_name = "TIME")]
         start_time: Option<String>,
-        /// Before this moment.
+        /// The end of the time range (exclusive).
         #[arg(long, value_name = "TIME")]
         end_time: Option<String>,
-        /// Only of this key, by prefix; may be given several times.
+        /// Only events of the key with this prefix; may be given several times.
         #[arg(long = "api-key", value_name = "PREFIX")]
         api_keys: Vec<String>,
-        /// Only of this group; may be given several times.
+        /// Only events of the group with this external id; may be given several times.
         #[arg(long = "external-entity-id", value_name = "ID")]
         external_entity_ids: Vec<String>,
-        /// One JSON object a line, as the events API gives them, or CSV with a header line.
+        /// One JSON object per line, as in the events API, or CSV with a header line.
         #[arg(long, value_enum, default_value_t)]
         format: commands::Format,
         #[command(flatten)]
@@ -90,19 +91,19 @@ struct Place {
 
 #[derive(Args)]
 struct Serve {
-    /// Where customers call [env: TOLLGATE_LISTEN] [default: 127.0.0.1:8080].
+    /// The address that customers call [env: TOLLGATE_LISTEN] [default: 127.0.0.1:8080].
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
-    /// Where operators call [env: TOLLGATE_ADMIN_LISTEN] [default: 127.0.0.1:8081].
+    /// The address of the admin API and web UI [env: TOLLGATE_ADMIN_LISTEN] [default: 127.0.0.1:8081].
     #[arg(long, value_name = "ADDRESS")]
     admin_listen: Option<String>,
-    /// Where everything durable lies; one process at a time [env: TOLLGATE_DATA_DIR] [default: ./data].
+    /// The data directory; only one process can use it at a time [env: TOLLGATE_DATA_DIR] [default: ./data].
     #[arg(long, value_name = "DIRECTORY")]
     data_dir: Option<String>,
     /// A TOML file with settings.
     #[arg(long, value_name = "FILE", env = "TOLLGATE_CONFIG")]
     config: Option<PathBuf>,
-    /// Also sets up an endpoint, a group and a key to try it with, when the data directory is empty.
+    /// If the data directory is empty, also creates an endpoint, a group and a key to try the gateway with.
     #[arg(long)]
     demo: bool,
 }
@@ -111,7 +112,7 @@ fn main() -> ExitCode {
     match run(Cli::parse().command) {
         Ok(code) => code,
         Err(error) => {
-            // A standard error that is closed or full must not turn the exit code into a panic's.
+            // Not `eprintln!`: it panics if standard error is closed or full, which would change the exit code.
             let _ = writeln!(std::io::stderr(), "tollgate: {error}");
             ExitCode::FAILURE
         }
@@ -152,7 +153,7 @@ fn load<const N: usize>(
         name.to_str().is_some_and(|name| name.starts_with("TOLLGATE_")) && value.to_str().is_none()
     };
     if let Some((name, _)) = std::env::vars_os().find(unreadable) {
-        return Err(format!("{}: its value is not UTF-8", name.display()).into());
+        return Err(format!("{}: the value is not UTF-8", name.display()).into());
     }
     Ok(Config::load(file.as_deref(), |name: &str| std::env::var(name).ok(), &flags)?)
 }

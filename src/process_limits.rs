@@ -1,17 +1,17 @@
-//! The operating system's limits for this process, and how the gateway divides them.
+//! The operating system's limits for this process, and how the gateway divides them between its parts.
 
 use std::{fs, path::Path};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// The files that are kept for the journal, the store, webhooks and the runtime. If fewer than twice as many may be open,
-/// half of them, but no fewer than [`LEAST_OWN_FILES`] and [`WORKER_FILES`] for each worker.
+/// The open files that are reserved for the journal, the store, webhooks and the runtime. The reserve is at most half
+/// of the limit, but never below [`LEAST_OWN_FILES`] plus [`WORKER_FILES`] per worker.
 const OWN_FILES: u64 = 256;
 
-/// 30 are open while nothing is asked; the others are for backups, reports and webhooks.
+/// The smallest reserve: an idle gateway has 30 files open; the other 10 are for backups, reports and webhooks.
 const LEAST_OWN_FILES: u64 = 40;
 
-/// The files that a worker of the inference listener has open.
+/// The number of files that each worker of the inference listener has open.
 const WORKER_FILES: u64 = 4;
 
 /// The most connections of the admin listener.
@@ -20,50 +20,51 @@ const MAX_ADMIN: u64 = 1024;
 /// The most connections of the inference listener.
 const MAX_INFERENCE: u64 = 1 << 20;
 
-/// How many connections each listener may have at a time. Neither listener can take the other's, nor the files that
-/// everything else needs.
+/// The maximum number of simultaneous connections of each listener. Neither listener can use up the other's
+/// connections, or the files that are reserved for the rest of the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Connections {
-    /// Customers'. Each may need a connection to an upstream, for which another file is kept.
+    /// Connections of customers. A second file is reserved for each, since it may need a connection to an upstream.
     pub inference: usize,
-    /// Operators'.
+    /// Connections of operators.
     pub admin: usize,
 }
 
 impl Connections {
-    /// The bounds for a process that may open `files` files and whose inference listener has `workers` workers.
+    /// The maximums for a process that may open `files` files and whose inference listener has `workers` workers.
     pub fn within(files: u64, workers: usize) -> Self {
         let least = LEAST_OWN_FILES.saturating_add(WORKER_FILES.saturating_mul(workers as u64));
         let rest = files.saturating_sub(OWN_FILES.min(files / 2).max(least));
         let admin = (rest / 8).clamp(1, MAX_ADMIN);
         let inference = (rest.saturating_sub(admin) / 2).clamp(1, MAX_INFERENCE);
-        // Both fit: they are bounded above.
+        // The casts are lossless: both values were clamped.
         Self { inference: inference as usize, admin: admin as usize }
     }
 }
 
-/// How many files may be open at a time.
+/// The number of files that this process may have open at a time (the soft limit).
 pub fn open_files() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
-/// Takes as many open files as we may have: the usual soft limit of 1,024 is a few hundred streams.
+/// Raises the soft limit of open files to the hard limit. The usual soft limit of 1,024 allows only a few hundred
+/// streams.
 pub fn raise_open_files() {
     let maximum = getrlimit(Resource::Nofile).maximum;
-    // If it fails, what there is has to do.
+    // If this fails, the current limit stays.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
 }
 
-/// How much memory this process may use, in bytes: the least of its own limits (`ulimit -v`, `-d`) and those of its control
-/// groups. `None` without a limit.
+/// The memory that this process may use, in bytes: the smallest of its own limits (`ulimit -v`, `-d`) and the limits of
+/// its control groups. `None` if there is no limit.
 pub fn memory() -> Option<u64> {
     let own = [Resource::As, Resource::Data].into_iter().filter_map(|resource| getrlimit(resource).current);
     let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     own.chain(group_memory(&groups, Path::new("/sys/fs/cgroup"))).min()
 }
 
-/// The least memory limit of the control groups in `/proc/self/cgroup` and of those above them. A container may not see
-/// its own path; its limit then stands at the root.
+/// The smallest memory limit of the control groups in `/proc/self/cgroup` and of their ancestors. In a container, the
+/// path may not exist under `root`; the container's limit is then in `root` itself.
 fn group_memory(groups: &str, root: &Path) -> Option<u64> {
     let of_line = |line: &str| {
         let mut parts = line.splitn(3, ':').skip(1);
@@ -74,7 +75,7 @@ fn group_memory(groups: &str, root: &Path) -> Option<u64> {
             _ => return None,
         };
         let lineage = Path::new(path.trim_start_matches('/')).ancestors();
-        // "max" is no number.
+        // "max" (no limit) does not parse as a number.
         lineage.filter_map(|group| fs::read_to_string(mount.join(group).join(file)).ok()?.trim().parse().ok()).min()
     };
     groups.lines().filter_map(of_line).min()
@@ -85,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn memory_is_what_the_narrowest_control_group_allows() {
+    fn memory_is_the_smallest_limit_of_the_control_groups() {
         let root = tempfile::tempdir().unwrap();
         let write = |file: &str, text: &str| {
             let path = root.path().join(file);
@@ -112,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn connections_and_upstreams_fit_beside_what_else_needs_files() {
+    fn connections_to_clients_and_upstreams_leave_the_reserved_files_free() {
         for (files, inference, admin) in [
             (64, 7, 2),
             (128, 28, 8),

@@ -64,5 +64,5 @@ def test_one_customer_with_many_slow_bodies_keeps_nobody_waiting():
 
 
 def test_the_default_is_a_quarter_of_what_the_process_may_use(small):
-    line = small.process.wait_line(lambda line: "bounds of bodies" in line)
+    line = small.process.wait_line(lambda line: "limits of request bodies" in line)
     assert f"{ALLOWED // 4}" in line

@@ -125,7 +125,7 @@ def test_old_segments_are_gone_and_totals_are_not(aged):
     assert aged.attention == []
     answer = gateway.admin_answer("GET", "/v1/gateway/usage_report", query={"start_time": aged.events[1]["timestamp"]})
     assert answer.status == 400 and "start_time" in answer.json()["error"], "a part of an hour whose events are gone"
-    assert "All is well." in run("verify", "--data-dir", gateway.data_dir)
+    assert "No problems found." in run("verify", "--data-dir", gateway.data_dir)
     for _ in range(2):
         gateway.kill9()
         gateway.start()

@@ -161,7 +161,7 @@ def test_the_address_that_customers_call_is_shown(settings, url):
     try:
         gateway = Gateway(**settings)
     except DidNotStart as failure:
-        if "[::" in settings.get("listen", "") and "cannot be listened on" in failure.output:
+        if "[::" in settings.get("listen", "") and "cannot listen on" in failure.output:
             pytest.skip("this machine has no IPv6")
         raise
     with gateway:

@@ -104,5 +104,5 @@ def test_connections_that_ask_for_nothing_keep_nobody_out(with_few_files, upstre
 
 
 def test_a_start_with_few_files_says_so(with_few_files):
-    line = with_few_files.process.wait_line(lambda line: "few files may be open" in line)
+    line = with_few_files.process.wait_line(lambda line: "limit of open files is low" in line)
     assert "128" in line

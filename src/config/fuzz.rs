@@ -2,7 +2,7 @@
 
 use super::{Config, FIELDS, parse, set, variable};
 
-/// Takes the text of a file, whose first line is also tried as the value of each variable. It is accepted, or the error
+/// Takes the text of a file; its first line is also used as the value of each variable. Each is accepted, or the error
 /// names the field.
 pub(crate) fn config(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };

@@ -1,8 +1,8 @@
-//! The origins whose web pages may call the inference listener: the setting `cors_origins`.
+//! The setting `cors_origins`: the origins whose web pages may call the inference listener.
 
 use serde::{Deserialize, Deserializer, de::Error as _};
 
-/// Origins as browsers write them: `https://app.example.com`.
+/// A set of origins, written as browsers send them: `https://app.example.com`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Origins {
     /// No page of another origin.
@@ -25,7 +25,7 @@ impl Origins {
     }
 }
 
-/// A list, or one text with commas between its items, as in the environment.
+/// A list, or one text with commas between the items (for the environment).
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum List {
@@ -46,13 +46,13 @@ impl<'de> Deserialize<'de> for Origins {
             [] => Ok(Self::None),
             [any] if any == "*" => Ok(Self::Any),
             _ if items.iter().any(|item| item == "*") => {
-                Err(D::Error::custom(format!("{FORM}: \"*\" must stand alone")))
+                Err(D::Error::custom(format!("{FORM}: \"*\" must be the only item")))
             }
             _ => {
                 let origin = |item: &String| {
                     origin(item).ok_or_else(|| {
                         D::Error::custom(format!(
-                            "{FORM}: {item:?} is no origin (scheme, host and port, without a path)"
+                            "{FORM}: {item:?} is not an origin (scheme, host and port, without a path)"
                         ))
                     })
                 };
@@ -62,8 +62,8 @@ impl<'de> Deserialize<'de> for Origins {
     }
 }
 
-/// An origin as browsers send it: in lower case, without the scheme's own port. `None` if it is more or less than an
-/// origin.
+/// Normalizes an origin as browsers send it: in lower case, without the scheme's default port. `None` if the text is
+/// not exactly an origin.
 fn origin(text: &str) -> Option<String> {
     let (scheme, authority) = text.split_once("://")?;
     if authority.is_empty() || authority.contains(['/', '\\', '?', '#', '@', '*']) || text.contains(char::is_whitespace)
@@ -73,7 +73,8 @@ fn origin(text: &str) -> Option<String> {
     let url = url::Url::parse(text).ok().filter(url::Url::has_host)?;
     match url.origin() {
         origin @ url::Origin::Tuple(..) => Some(origin.ascii_serialization()),
-        // Of apps that show pages of their own, such as `tauri://localhost`: the URL standard leaves these to browsers.
+        // Apps with their own scheme, such as `tauri://localhost`: the URL standard leaves the form of these to
+        // browsers.
         url::Origin::Opaque(_) => {
             Some(format!("{scheme}://{authority}").to_ascii_lowercase()).filter(|text| text.is_ascii())
         }
@@ -94,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn origins_are_read_from_a_list_or_a_text_with_commas_and_written_as_browsers_do() {
+    fn origins_are_read_from_a_list_or_a_text_with_commas_and_normalized_as_browsers_send_them() {
         for (toml, origins) in [
             ("[]", Origins::None),
             ("''", Origins::None),
@@ -113,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_origin_is_named() {
+    fn an_error_names_the_item_that_is_not_an_origin() {
         for bad in [
             "",
             "null",
@@ -140,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn an_origin_is_allowed_to_the_letter() {
+    fn an_origin_is_allowed_only_if_it_matches_exactly() {
         let origins = listed(&["https://a.example"]);
         assert!(origins.allow(b"https://a.example") && Origins::Any.allow(b"null"));
         for other in [&b"http://a.example"[..], b"https://a.example.evil", b"https://A.example", b"null", b""] {

@@ -1,4 +1,4 @@
-//! Runs a target on its corpus and on mutations of it, which are the same in each run.
+//! Runs a target on its corpus and on mutations of it. The mutations are the same in each run.
 
 use std::{
     env, fs,
@@ -15,7 +15,7 @@ const MAX_INPUT: usize = 64 << 10;
 /// The seed of the random numbers.
 const SEED: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// Bytes with a meaning for one of the parsers.
+/// Bytes that have a meaning in at least one of the parsers.
 const SPECIAL: &[u8] = b"\0\t\n\r \"#,.0189:;<=[\\]aefu{}\x7f\x80\xbf\xef\xf8\xff";
 
 pub(super) fn run(name: &str, target: Target, rounds: usize) {
