@@ -1,5 +1,5 @@
-//! Reading a request's body, on both listeners: bounded alone, bounded together with all others, and never for longer than
-//! it moves.
+//! Reads request bodies, on both listeners. The size of each body and of all bodies together is bounded, and so is the
+//! time for reading one.
 
 use std::{
     future::poll_fn,
@@ -17,24 +17,24 @@ use futures_core::Stream;
 
 use crate::service::bodies::{Bodies, Holder, Room, SMALL};
 
-/// How long a body may stand still.
+/// The longest time between two pieces of a body.
 pub(super) const IDLE: Duration = Duration::from_secs(30);
 
-/// How slowly a body may come on the whole, in bytes a second, once it has been coming for a minute: memory that all
-/// share must not be held by trickling.
-const SLOWEST: u64 = 16 << 10;
-const TO_BEGIN: Duration = Duration::from_secs(60);
+/// The minimum average rate of a body, in bytes per second. A body may take [`START_ALLOWANCE`] longer than this rate
+/// demands. Without a minimum, a slow client could hold memory that all clients share.
+const MIN_RATE: u64 = 16 << 10;
+const START_ALLOWANCE: Duration = Duration::from_secs(60);
 
 /// Why a body was not read to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Unread {
-    /// It is larger than its bound.
+    /// It is larger than the maximum.
     TooLarge,
-    /// It stood still, or came too slowly.
+    /// It stopped for longer than [`IDLE`], or its average rate is too low.
     TooSlow,
-    /// It ended before all of it had come.
+    /// It ended before it was complete.
     Broken,
-    /// All bodies together leave no room for it.
+    /// The memory for all bodies is in use.
     NoRoom,
 }
 
@@ -43,10 +43,10 @@ pub(super) fn declared_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok())
 }
 
-/// Reads a whole body of at most `max` bytes, and takes the memory that it needs from `bodies`, in its holder's name.
+/// Reads a whole body of at most `max` bytes. Its memory is reserved from `bodies` and attributed to `holder`.
 ///
-/// A body that comes in pieces has room for [`SMALL`] bytes at first. When that is full, it gets room for the length that it
-/// declared; without one, room doubles as it fills.
+/// A body that arrives in several pieces first gets room for [`SMALL`] bytes. When that is full, it gets room for its
+/// declared length, or, if it declared none, the room doubles each time it is full.
 pub(super) async fn read(
     bodies: &Bodies,
     holder: Holder,
@@ -66,11 +66,11 @@ pub(super) async fn read(
         if length > max {
             return Err(Unread::TooLarge);
         }
-        if begun.elapsed() > TO_BEGIN + Duration::from_secs(length / SLOWEST) {
+        if begun.elapsed() > START_ALLOWANCE + Duration::from_secs(length / MIN_RATE) {
             return Err(Unread::TooSlow);
         }
         if first.is_empty() {
-            // Most bodies are one piece, which is passed on without a copy.
+            // Most bodies arrive in one piece, which is returned without a copy.
             cover(bodies, &mut room, length).await?;
             first = piece;
             continue;
@@ -79,9 +79,9 @@ pub(super) async fn read(
             let most = declared.unwrap_or(max);
             let wanted = if length <= SMALL { SMALL } else { declared.unwrap_or(2 * length) };
             let wanted = wanted.min(most).max(length);
-            // Until it has moved, a buffer takes its old place and its new one.
+            // While a buffer is reallocated, the old and the new allocation exist together.
             cover(bodies, &mut room, joined.capacity() as u64 + wanted).await?;
-            // Exactly what was taken: a vector that grows by itself may double.
+            // Exactly the reserved size: a vector that grows by itself may double.
             let more = usize::try_from(wanted).unwrap_or(usize::MAX).saturating_sub(joined.len());
             joined.try_reserve_exact(more).map_err(|_| Unread::NoRoom)?;
             room.shrink(wanted);
@@ -94,14 +94,14 @@ pub(super) async fn read(
     Ok((if joined.is_empty() { first } else { Bytes::from(joined) }, room))
 }
 
-/// Makes `room` cover so many bytes.
+/// Extends the reservation `room` to `bytes` bytes. Waits for memory; fails if none becomes free.
 pub(super) async fn cover(bodies: &Bodies, room: &mut Room, bytes: u64) -> Result<(), Unread> {
     bodies.cover(room, bytes).await.map_err(|_| Unread::NoRoom)
 }
 
 async fn next(payload: &mut Payload) -> Result<Option<Bytes>, Unread> {
     let mut poll = |cx: &mut std::task::Context<'_>| Pin::new(&mut *payload).poll_next(cx);
-    // Most bodies are there with their head: a timer is set only for one that is not.
+    // Most bodies arrive with their head, so a timer is armed only if nothing is ready.
     let piece = match poll_fn(|cx| Poll::Ready(poll(cx))).await {
         Poll::Ready(piece) => piece,
         Poll::Pending => tokio::time::timeout(IDLE, poll_fn(poll)).await.map_err(|_| Unread::TooSlow)?,

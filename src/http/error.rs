@@ -1,4 +1,4 @@
-//! What an operator's request fails with: the only place that knows which status each failure has. An answer is
+//! Errors of the admin API. Only this file maps an error to a status. The body of an error response is
 //! `{"error": "Sentence for a person.", "code": "snake_case_code"}`.
 
 use std::fmt;
@@ -15,53 +15,53 @@ use tracing::{error, info};
 use super::connection::{Fault, refusal};
 use crate::{crypto::random, service::error::Error};
 
-/// How long somebody who guessed too often is told to wait, in seconds.
-const GUESS_AGAIN_AFTER_S: u64 = 60;
+/// The `Retry-After` of a client that sent too many wrong keys, in seconds.
+const WRONG_KEYS_RETRY_AFTER_S: u64 = 60;
 
-/// Why an operator's request failed. Unless it is pending, nothing was changed.
+/// Why an operator's request failed. The request changed nothing, unless the error is [`Error::Pending`].
 #[derive(Debug)]
 pub(super) enum AdminError {
-    /// The service, or a rule that is checked before it is asked.
+    /// The service, or a validation rule before it, refused the request.
     Refused(Error),
-    /// Neither a key nor a session that is still good.
+    /// The request has neither a key nor a valid session.
     NoKey,
-    /// A key that nobody has.
+    /// The key is unknown.
     WrongKey,
-    /// One wrong key too many.
+    /// The key is unknown, and too many wrong keys came from this address.
     TooManyWrongKeys,
-    /// A customer's key.
+    /// The key is a customer's.
     CustomerKey,
-    /// An operator's key whose type may not do this; these may.
+    /// The operator key is not of one of these types, which the route requires.
     WrongType(Vec<&'static str>),
-    /// A name of this listener that nobody gave it.
+    /// The Host header is not one of this listener's names.
     ForeignHost,
-    /// A browser's request that does not prove that it comes from our own pages.
+    /// A browser's request does not prove that it comes from Tollgate's own pages; the reason.
     ForeignOrigin(&'static str),
-    /// No such route.
+    /// There is no such route.
     NoRoute,
-    /// No such method on this route; these there are.
+    /// The route does not have this method; it has these.
     WrongMethod(Vec<Method>),
-    /// Nothing can be metered now; what is wrong is told to operators only.
+    /// Requests cannot be metered. The response does not say why: only operators may see that.
     NotReady,
-    /// So many look on already with this key.
+    /// The key already has this many live viewers, the maximum.
     TooManyViewers(usize),
-    /// A body that did not come.
+    /// The body did not arrive in time.
     BodyTimeout,
-    /// A body over this many bytes.
+    /// The body is larger than this many bytes.
     BodyTooLarge(u64),
-    /// The memory for bodies is in use.
+    /// The memory for request bodies is in use.
     Overloaded,
-    /// A request that cannot be read.
+    /// The request is not valid HTTP.
     Malformed(Fault),
 }
 
-/// The body of every answer that is not a success.
+/// The body of every error response.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Error")]
 pub(super) struct ErrorBody {
-    /// What is wrong, for a person.
+    /// The error message: a sentence for a person.
     error: String,
-    /// What is wrong, for a program.
+    /// The error code, for programs.
     code: &'static str,
 }
 
@@ -72,8 +72,8 @@ impl From<Error> for AdminError {
 }
 
 impl AdminError {
-    /// Status, code and sentence.
-    fn told(&self) -> (StatusCode, &'static str, String) {
+    /// The status, the code and the message.
+    fn parts(&self) -> (StatusCode, &'static str, String) {
         let (status, code, message) = match self {
             Self::Refused(Error::Invalid { code, message }) => (StatusCode::BAD_REQUEST, *code, sentence(message)),
             Self::Refused(Error::Published { code, message }) => {
@@ -85,8 +85,8 @@ impl AdminError {
             Self::Refused(Error::Pending) => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "change_pending",
-                "The change could not be written to the disk in time. It is queued, and comes into force once the \
-                 journal can be written again."
+                "The change could not be written to disk in time. It is queued and takes effect when the journal can \
+                 be written again."
                     .to_owned(),
             ),
             Self::Refused(Error::Unavailable(why)) => {
@@ -96,23 +96,23 @@ impl AdminError {
             Self::NoKey => (
                 StatusCode::UNAUTHORIZED,
                 "missing_api_key",
-                "An operator key is needed: \"Authorization: Bearer KEY\".".to_owned(),
+                "An operator key is required. Send it as \"Authorization: Bearer KEY\".".to_owned(),
             ),
-            Self::WrongKey => (StatusCode::UNAUTHORIZED, "invalid_api_key", "This key is not known.".to_owned()),
+            Self::WrongKey => (StatusCode::UNAUTHORIZED, "invalid_api_key", "This key is unknown.".to_owned()),
             Self::TooManyWrongKeys => (
                 StatusCode::TOO_MANY_REQUESTS,
                 "too_many_wrong_keys",
-                "This key is not known, and too many wrong ones came from this address. Wait a minute.".to_owned(),
+                "This key is unknown, and too many wrong keys came from this address. Wait a minute.".to_owned(),
             ),
             Self::CustomerKey => (
                 StatusCode::FORBIDDEN,
                 "customer_key",
-                "This is a customer's key; the admin API takes operator keys.".to_owned(),
+                "This is a customer's key. The admin API accepts only operator keys.".to_owned(),
             ),
             Self::WrongType(types) => (
                 StatusCode::FORBIDDEN,
                 "insufficient_scope",
-                format!("This takes an operator key of type {}.", types.join(" or ")),
+                format!("This request requires an operator key of type {}.", types.join(" or ")),
             ),
             Self::ForeignHost => (
                 StatusCode::FORBIDDEN,
@@ -123,23 +123,23 @@ impl AdminError {
             Self::NoRoute => (
                 StatusCode::NOT_FOUND,
                 "unknown_url",
-                "There is nothing at this address; GET /v1/spec lists what there is.".to_owned(),
+                "There is no such URL. GET /v1/spec lists all routes.".to_owned(),
             ),
             Self::WrongMethod(methods) => (
                 StatusCode::METHOD_NOT_ALLOWED,
                 "method_not_allowed",
-                format!("This address takes {}.", names(methods)),
+                format!("This URL accepts only {}.", names(methods)),
             ),
             Self::NotReady => {
-                (StatusCode::SERVICE_UNAVAILABLE, "not_ready", "Requests cannot be metered now.".to_owned())
+                (StatusCode::SERVICE_UNAVAILABLE, "not_ready", "Requests cannot be metered at the moment.".to_owned())
             }
             Self::TooManyViewers(most) => (
                 StatusCode::TOO_MANY_REQUESTS,
                 "too_many_viewers",
-                format!("This key has {most} live viewers already; close one of them first."),
+                format!("This key already has {most} live viewers. Close one of them first."),
             ),
             Self::BodyTimeout => {
-                (StatusCode::REQUEST_TIMEOUT, "request_timeout", "The body did not come in time.".to_owned())
+                (StatusCode::REQUEST_TIMEOUT, "request_timeout", "The request body did not arrive in time.".to_owned())
             }
             Self::BodyTooLarge(most) => {
                 (StatusCode::PAYLOAD_TOO_LARGE, "request_too_large", format!("The body must be at most {most} bytes."))
@@ -147,7 +147,7 @@ impl AdminError {
             Self::Overloaded => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "overloaded",
-                "Too many requests are being read just now; try again in a few seconds.".to_owned(),
+                "Too many request bodies are being read at the moment. Try again in a few seconds.".to_owned(),
             ),
             Self::Malformed(fault) if fault.is_size() => {
                 (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, fault.code(), fault.message().to_owned())
@@ -163,7 +163,7 @@ impl AdminError {
                 answer.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
             }
             Self::TooManyWrongKeys => {
-                answer.insert_header((header::RETRY_AFTER, GUESS_AGAIN_AFTER_S));
+                answer.insert_header((header::RETRY_AFTER, WRONG_KEYS_RETRY_AFTER_S));
             }
             Self::Overloaded => {
                 answer.insert_header((header::RETRY_AFTER, "5"));
@@ -176,10 +176,11 @@ impl AdminError {
     }
 }
 
-/// The answer to a request whose head cannot be read, with these headers. It never becomes a request; its connection ends.
+/// The complete response to a request whose head is malformed, with these extra headers. The connection is closed after
+/// it.
 pub(super) fn refuse(fault: Fault, headers: &[(&str, &str)]) -> Bytes {
-    let (status, code, error) = AdminError::Malformed(fault).told();
-    info!(status = status.as_u16(), code, "admin request that cannot be read");
+    let (status, code, error) = AdminError::Malformed(fault).parts();
+    info!(status = status.as_u16(), code, "malformed admin request refused");
     let body = serde_json::to_string(&ErrorBody { error, code }).unwrap_or_default();
     refusal(status, headers, &body)
 }
@@ -192,7 +193,7 @@ impl fmt::Display for AdminError {
 
 impl ResponseError for AdminError {
     fn error_response(&self) -> HttpResponse {
-        let (status, code, error) = self.told();
+        let (status, code, error) = self.parts();
         let mut answer = HttpResponse::build(status);
         self.add_headers(&mut answer);
         answer.json(ErrorBody { error, code })
@@ -203,14 +204,14 @@ fn names(methods: &[Method]) -> String {
     methods.iter().map(Method::as_str).collect::<Vec<_>>().join(", ")
 }
 
-/// What is told about a defect: where to find it in the log.
+/// Logs the cause of an internal error under a new id. Returns the message for the operator, which names only the id.
 fn logged(cause: &str) -> String {
     let id = random::uuid().unwrap_or_default();
-    error!(%id, cause, "an admin request failed");
-    format!("Something went wrong inside; the log says more under {id}.")
+    error!(%id, cause, "an admin request failed with an internal error");
+    format!("An internal error occurred. The log has the details under the id {id}.")
 }
 
-/// A rule as a sentence: the path of a field in front of it is set apart, `models[0].slug: must…` becomes
+/// Formats a validation error as a sentence, with the field's path in backticks: `models[0].slug: must…` becomes
 /// `` `models[0].slug`: must… ``.
 fn sentence(rule: &str) -> String {
     let end = if rule.ends_with(['.', '!', '?']) { "" } else { "." };
@@ -227,15 +228,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_broken_rule_is_a_sentence_with_the_fields_path_set_apart() {
+    fn a_validation_error_is_a_sentence_with_the_fields_path_in_backticks() {
         assert_eq!(sentence("models[0].slug: no endpoint has it"), "`models[0].slug`: no endpoint has it.");
         assert_eq!(sentence("Child group exceeds parent group limit."), "Child group exceeds parent group limit.");
         assert_eq!(sentence("The journal: failed"), "The journal: failed.");
     }
 
     #[test]
-    fn a_defect_is_told_by_its_id_alone() {
-        let (status, _, message) = AdminError::from(Error::internal("/data/journal is gone")).told();
+    fn an_internal_error_shows_only_its_id() {
+        let (status, _, message) = AdminError::from(Error::internal("/data/journal is gone")).parts();
         assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
         assert!(!message.contains("journal"));
     }

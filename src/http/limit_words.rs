@@ -1,4 +1,4 @@
-//! How limits are called, on both listeners.
+//! The names of limit types, units and kinds in JSON, on both listeners.
 
 use crate::domain::limit::{LimitKind, LimitType, Unit};
 

@@ -1,5 +1,5 @@
-//! HTTP: routes, credentials, bodies and errors. No route of one listener answers on the other; they share the code that
-//! reads requests from connections.
+//! The HTTP listeners: routes, credentials, bodies and errors. The listeners share the code that reads requests from
+//! connections, but no route of one is available on the other.
 
 pub mod admin;
 mod body;

@@ -1,4 +1,5 @@
-//! A customer's body: not encoded, of at most `max_body` bytes, in the memory that all bodies share.
+//! Reads a customer's request body. The body must not be encoded and must be at most `max_body` bytes. Its memory
+//! counts towards `max_bodies`.
 
 use actix_http::{
     Payload,
@@ -16,7 +17,11 @@ use crate::{
     },
 };
 
-/// The length that a body is said to have, in bytes; a refusal if its head says that it cannot be accepted.
+/// The declared length of the body, in bytes.
+///
+/// # Errors
+///
+/// The head declares an encoding or a length that is not accepted.
 pub(super) fn declared_length(gateway: &Gateway, headers: &HeaderMap) -> Result<Option<u64>, Problem> {
     let encoding = headers.get(header::CONTENT_ENCODING);
     if encoding.is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
@@ -27,7 +32,7 @@ pub(super) fn declared_length(gateway: &Gateway, headers: &HeaderMap) -> Result<
     if declared.is_some_and(|declared| declared > max) { Err(Problem::request_too_large(max)) } else { Ok(declared) }
 }
 
-/// Reads the whole body, and takes the memory that it needs from the common room.
+/// Reads the whole body and reserves its memory.
 pub(super) async fn read_body(
     gateway: &Gateway,
     key: &KeyEntry,
@@ -39,7 +44,7 @@ pub(super) async fn read_body(
     read.map_err(|unread| problem(gateway, unread))
 }
 
-/// Takes the memory of a body that has come already from the common room, under the same bounds.
+/// Reserves the memory of a body that has already been read, under the same limits.
 pub(super) async fn admit_body(gateway: &Gateway, key: &KeyEntry, body: &Bytes) -> Result<Room, Problem> {
     let length = body.len() as u64;
     let mut room = gateway.bodies.room(holder(key));
@@ -50,7 +55,7 @@ pub(super) async fn admit_body(gateway: &Gateway, key: &KeyEntry, body: &Bytes) 
     admitted.map(|()| room).map_err(|unread| problem(gateway, unread))
 }
 
-/// A customer is a whole tree of groups.
+/// The holder of a customer's bodies: the root of the key's group, so a whole tree of groups counts as one customer.
 fn holder(key: &KeyEntry) -> Holder {
     Holder::Customer(key.group.root())
 }

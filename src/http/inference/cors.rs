@@ -1,7 +1,8 @@
-//! The headers that let pages of other origins call and read answers (CORS, the Fetch standard).
+//! CORS (the Fetch standard): the headers that let web pages of other origins call this listener and read the
+//! responses.
 //!
-//! A key travels in a header that the page sets itself, never in a cookie, so no credentials are allowed, and any header
-//! may be sent: one that we do not know has no effect.
+//! A page sends its key in a header that it sets itself, never in a cookie, so credentials are not allowed. Any request
+//! header is allowed, since unknown headers have no effect.
 
 use actix_http::{
     Method, RequestHead,
@@ -10,7 +11,7 @@ use actix_http::{
 
 use crate::config::Origins;
 
-/// How long a browser may remember a preflight, in seconds. None remembers it for longer than a day, Chromium two hours.
+/// How long a browser may cache a preflight, in seconds. Browsers cap this at one day; Chromium at two hours.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("7200");
 
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST");
@@ -20,15 +21,15 @@ const EXPOSED: HeaderValue = HeaderValue::from_static(
      x-ratelimit-reset-requests, x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens",
 );
 
-/// How a request stands to the setting `cors_origins`.
+/// A request's kind with regard to the setting `cors_origins`.
 pub(super) enum Cors {
-    /// No page of another origin may call.
+    /// `cors_origins` is empty: no page of another origin may call.
     Off,
-    /// No page calls, or none of an allowed origin.
-    Elsewhere,
-    /// A page of this origin calls.
+    /// The request does not come from a page of an allowed origin.
+    NotAllowed,
+    /// A call by a page of this origin.
     Call(HeaderValue),
-    /// A browser asks whether a page of this origin may call, with these headers.
+    /// A preflight for a page of this origin, which asks to send these headers.
     Preflight(HeaderValue, Option<HeaderValue>),
 }
 
@@ -40,7 +41,7 @@ impl Cors {
         let headers = &request.headers;
         let Some(origin) = headers.get(header::ORIGIN).filter(|origin| origins.allow(origin.as_bytes())).cloned()
         else {
-            return Self::Elsewhere;
+            return Self::NotAllowed;
         };
         if request.method == Method::OPTIONS && headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD) {
             Self::Preflight(origin, headers.get(header::ACCESS_CONTROL_REQUEST_HEADERS).cloned())
@@ -53,15 +54,15 @@ impl Cors {
         matches!(self, Self::Preflight(..))
     }
 
-    /// Adds what the browser must hear to an answer, whatever its status.
+    /// Adds the CORS headers to a response of any status.
     pub(super) fn write(self, headers: &mut HeaderMap) {
         if matches!(self, Self::Off) {
             return;
         }
-        // Also where there is no origin: a cache must not give that answer to a page.
+        // Also on responses to requests without an origin: a cache must not return them to a page.
         headers.insert(header::VARY, HeaderValue::from_static("origin"));
         match self {
-            Self::Off | Self::Elsewhere => {}
+            Self::Off | Self::NotAllowed => {}
             Self::Call(origin) => {
                 headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
                 headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
@@ -71,7 +72,7 @@ impl Cors {
                 headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, METHODS);
                 headers.insert(header::ACCESS_CONTROL_MAX_AGE, MAX_AGE);
                 if let Some(requested) = requested {
-                    // By name: `*` would not cover Authorization.
+                    // The headers are listed by name, since `*` would not include Authorization.
                     headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, requested);
                 }
             }

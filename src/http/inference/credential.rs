@@ -1,5 +1,6 @@
-//! Where a customer's key stands: `Authorization: Bearer`, `Authorization: Api-Key` or `x-api-key`. Authorization wins,
-//! also when it is malformed: a request must not be let in by a header that its sender did not mean.
+//! Finds a customer's key in `Authorization: Bearer`, `Authorization: Api-Key` or `x-api-key`. If there is an
+//! Authorization header, even a malformed one, `x-api-key` is ignored: a header that the client did not mean must not
+//! authenticate it.
 
 use actix_http::header::{AUTHORIZATION, HeaderMap, HeaderName};
 
@@ -8,7 +9,7 @@ pub(crate) mod fuzz;
 
 const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
-/// The key that a request presents.
+/// The key of a request, if it has one.
 pub(super) fn credential(headers: &HeaderMap) -> Option<&str> {
     match headers.get(AUTHORIZATION) {
         Some(value) => {
@@ -27,7 +28,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_is_read_from_three_places_and_authorization_wins() {
+    fn a_key_is_read_from_either_header_and_authorization_wins() {
         let read = |pairs: &[(HeaderName, &'static str)]| {
             let mut headers = HeaderMap::new();
             pairs.iter().for_each(|(name, value)| drop(headers.insert(name.clone(), HeaderValue::from_static(value))));

@@ -1,4 +1,4 @@
-//! Errors as OpenAI's SDKs expect them. This file alone knows which status each refusal becomes on this listener.
+//! Errors in the shape that OpenAI's SDKs expect. On this listener, only this file maps a refusal to a status.
 
 use actix_http::{Method, StatusCode};
 use bytes::Bytes;
@@ -12,13 +12,13 @@ use crate::{
     service::inference::{Failure, Refused},
 };
 
-/// The most characters of a method that an answer repeats.
+/// The maximum number of characters of a method that an error message repeats.
 const METHOD_SHOWN: usize = 16;
 
-/// The most characters of a path that an answer repeats.
+/// The maximum number of characters of a path that an error message repeats.
 const PATH_SHOWN: usize = 64;
 
-/// An answer that is not what the customer wanted.
+/// An error response.
 pub(super) struct Problem {
     pub(super) status: u16,
     code: Code,
@@ -26,28 +26,28 @@ pub(super) struct Problem {
     param: Option<Box<str>>,
     retry: Retry,
     standings: Option<Box<Standings>>,
-    /// The methods that the URL takes.
+    /// The methods that the URL accepts.
     allow: Option<Methods>,
     closes: bool,
 }
 
 /// The code of an error.
 enum Code {
-    Ours(&'static str),
-    /// Of a refusal that is passed on, if the upstream gave one.
-    Theirs(Option<Box<str>>),
+    Own(&'static str),
+    /// The code of an upstream's refusal that is passed on, if the upstream gave one.
+    Upstream(Option<Box<str>>),
 }
 
-/// The methods that a URL takes.
+/// The methods that a URL accepts.
 #[derive(Clone, Copy)]
 pub(super) enum Methods {
-    /// GET, and with it HEAD.
+    /// GET and HEAD.
     Get,
     Post,
 }
 
 impl Methods {
-    /// The value of `Allow`.
+    /// The value of the `Allow` header.
     fn header(self) -> &'static str {
         match self {
             Self::Get => "GET, HEAD",
@@ -56,23 +56,23 @@ impl Methods {
     }
 }
 
-/// The advice about trying again.
+/// The advice about a retry.
 enum Retry {
     Nothing,
-    /// A value of `Retry-After`: ours, or as the upstream said.
+    /// The value of `Retry-After`: our own, or the upstream's.
     After(Bytes),
-    /// Of a limit that stops the request.
+    /// The wait for the limit that stopped the request.
     Limit(Wait),
 }
 
-/// Try again in five seconds.
+/// Advises a retry after five seconds.
 const SOON: Retry = Retry::After(Bytes::from_static(b"5"));
 
 impl Problem {
     fn new(status: StatusCode, code: &'static str, message: impl Into<Box<str>>) -> Self {
         Self {
             status: status.as_u16(),
-            code: Code::Ours(code),
+            code: Code::Own(code),
             message: message.into(),
             param: None,
             retry: Retry::Nothing,
@@ -86,7 +86,7 @@ impl Problem {
         Self::from_refused(Refused::Internal("the operating system gave no random numbers".to_owned()))
     }
 
-    /// A request that cannot be read; its connection ends.
+    /// The error for a request that is not valid HTTP. The connection is closed after it.
     pub(super) fn malformed(fault: Fault) -> Self {
         let status = match fault.is_size() {
             true => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
@@ -96,12 +96,12 @@ impl Problem {
     }
 
     pub(super) fn method_not_allowed(method: &Method, allow: Methods) -> Self {
-        let takes = allow.header().replace(", ", " and ");
+        let accepted = allow.header().replace(", ", " and ");
         let message = match *method {
             Method::OPTIONS => {
-                format!("This URL takes {takes}. OPTIONS is answered only where web pages may call it (CORS).")
+                format!("This URL accepts {accepted}. OPTIONS is only for CORS preflights from allowed origins.")
             }
-            _ => format!("This URL takes {takes}, not {}.", excerpt(method.as_str(), METHOD_SHOWN)),
+            _ => format!("This URL accepts {accepted}, not {}.", excerpt(method.as_str(), METHOD_SHOWN)),
         };
         Self { allow: Some(allow), ..Self::new(StatusCode::METHOD_NOT_ALLOWED, "unknown_url", message) }
     }
@@ -109,12 +109,12 @@ impl Problem {
     pub(super) fn unknown_url(method: &Method, path: &str) -> Self {
         let (method, shown) = (excerpt(method.as_str(), METHOD_SHOWN), excerpt(path, PATH_SHOWN));
         let meant = suggestion(path).map(|path| format!(" Did you mean {path}?")).unwrap_or_default();
-        let message = format!("There is no such URL here: {method} {shown}.{meant}");
+        let message = format!("Unknown URL: {method} {shown}.{meant}");
         Self::new(StatusCode::NOT_FOUND, "unknown_url", message)
     }
 
     pub(super) fn upgrade_required() -> Self {
-        let message = "WebSockets are not supported here; use POST /v1/responses.";
+        let message = "WebSockets are not supported. Use POST /v1/responses instead.";
         Self::new(StatusCode::UPGRADE_REQUIRED, "unknown_url", message)
     }
 
@@ -134,29 +134,29 @@ impl Problem {
     }
 
     pub(super) fn unsupported_encoding() -> Self {
-        let message = "The body must not be encoded: send it without Content-Encoding.";
+        let message = "Encoded request bodies are not supported. Send the body without Content-Encoding.";
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_encoding", message)
     }
 
     pub(super) fn request_too_large(max: u64) -> Self {
-        let message = format!("The body is larger than the {max} bytes that are accepted here.");
+        let message = format!("The request body must be at most {max} bytes.");
         Self { closes: true, ..Self::new(StatusCode::PAYLOAD_TOO_LARGE, "request_too_large", message) }
     }
 
     pub(super) fn request_timeout() -> Self {
-        let message = "The body stood still for 30 seconds, or came too slowly.";
+        let message = "The request body stopped for 30 seconds, or arrived too slowly.";
         Self { closes: true, ..Self::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", message) }
     }
 
     pub(super) fn broken_body() -> Self {
-        let message = "The body ended before all of it had come.";
+        let message = "The request body ended before it was complete.";
         Self { closes: true, ..Self::new(StatusCode::BAD_REQUEST, "invalid_json", message) }
     }
 
     pub(super) fn overloaded() -> Self {
         Self {
             retry: SOON,
-            ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", "Too many requests are being served just now.")
+            ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", "Too many requests are running at the moment.")
         }
     }
 
@@ -180,17 +180,17 @@ impl Problem {
                 }
             }
             Refused::CannotMeter(why) => {
-                // The upkeep thread says it once; here it would be a line for every customer who tries.
-                debug!(why, "nothing can be billed");
-                let message = "Requests cannot be accepted for the moment.";
+                // The upkeep thread logs this once. A line per refused request would flood the log.
+                debug!(why, "requests cannot be metered");
+                let message = "Requests cannot be accepted at the moment.";
                 Self { retry: SOON, ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "metering_unavailable", message) }
             }
             Refused::NoUpstream => {
                 let message = "No model server is available for this model.";
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "no_upstream", message)
             }
-            Refused::Upstream(words) => {
-                let message = words.unwrap_or_else(|| "The model server did not give an answer.".to_owned());
+            Refused::Upstream(message) => {
+                let message = message.unwrap_or_else(|| "The model server did not return a valid answer.".to_owned());
                 Self::new(StatusCode::BAD_GATEWAY, "upstream_error", message)
             }
             Refused::UpstreamTimeout => {
@@ -200,27 +200,27 @@ impl Problem {
             Refused::Overloaded => Self::overloaded(),
             Refused::UpstreamRefused(refusal) => Self {
                 status: refusal.status,
-                code: Code::Theirs(refusal.code.map(Box::from)),
+                code: Code::Upstream(refusal.code.map(Box::from)),
                 param: refusal.param.map(Box::from),
                 retry: refusal.retry_after.map_or(Retry::Nothing, Retry::After),
                 ..Self::new(StatusCode::BAD_REQUEST, "upstream_refused", refusal.message)
             },
             Refused::Internal(cause) => {
-                error!(cause, "a request failed inside");
-                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", "Something went wrong here.")
+                error!(cause, "a request failed with an internal error");
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", "An internal error occurred.")
             }
         }
     }
 
-    /// The code as it is logged: never a text of an upstream's.
+    /// The code for the log. It never contains text from an upstream.
     pub(super) fn logged_code(&self) -> &'static str {
         match self.code {
-            Code::Ours(code) => code,
-            Code::Theirs(_) => "upstream_refused",
+            Code::Own(code) => code,
+            Code::Upstream(_) => "upstream_refused",
         }
     }
 
-    /// The body of the answer.
+    /// The body of the response.
     pub(super) fn body(&self) -> Value {
         let error_type = match self.status {
             429 => "rate_limit_error",
@@ -228,8 +228,8 @@ impl Problem {
             _ => "server_error",
         };
         let code = match &self.code {
-            Code::Ours(code) => Some(*code),
-            Code::Theirs(code) => code.as_deref(),
+            Code::Own(code) => Some(*code),
+            Code::Upstream(code) => code.as_deref(),
         };
         let mut error = json!({ "message": self.message, "type": error_type, "param": self.param, "code": code });
         if let Retry::Limit(Wait(seconds)) = self.retry {
@@ -262,7 +262,7 @@ impl From<Failure> for Problem {
     }
 }
 
-/// The beginning of a text that a stranger sent; what is not visible ASCII is shown as `?`.
+/// The first `most` characters of a text from a client. Characters that are not visible ASCII become `?`.
 fn excerpt(text: &str, most: usize) -> String {
     let visible = |c: char| if c.is_ascii_graphic() { c } else { '?' };
     let mut excerpt: String = text.chars().take(most).map(visible).collect();
@@ -277,14 +277,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_unknown_url_is_repeated_in_part_and_only_as_visible_characters() {
+    fn an_error_repeats_only_the_start_of_an_unknown_url_and_only_visible_characters() {
         let message = |method: &[u8], path: &str| {
             Problem::unknown_url(&Method::from_bytes(method).unwrap(), path).message.into_string()
         };
-        assert_eq!(message(b"GET", "/nothing"), "There is no such URL here: GET /nothing.");
-        let told = message(b"POST", "/chat/completions");
-        assert_eq!(told, "There is no such URL here: POST /chat/completions. Did you mean /v1/chat/completions?");
-        assert_eq!(message(b"GET", "/a\u{202e}b\u{7f}c d"), "There is no such URL here: GET /a?b?c?d.");
+        assert_eq!(message(b"GET", "/nothing"), "Unknown URL: GET /nothing.");
+        let with_suggestion = message(b"POST", "/chat/completions");
+        assert_eq!(with_suggestion, "Unknown URL: POST /chat/completions. Did you mean /v1/chat/completions?");
+        assert_eq!(message(b"GET", "/a\u{202e}b\u{7f}c d"), "Unknown URL: GET /a?b?c?d.");
         let long = message(&[b'M'; 500], &format!("/{}", "x".repeat(60_000)));
         assert!(long.len() < 150 && long.ends_with("xx\u{2026}."), "{long}");
     }

@@ -1,11 +1,11 @@
-//! Headers: which of a customer's an upstream sees, and how values of ours are written.
+//! Headers: selects those of a customer's request that are passed on to the upstream, and makes values for responses.
 
 use actix_http::header::{HeaderMap, HeaderValue};
 use bytes::Bytes;
 
 const PASSED_ON: [&str; 4] = ["accept", "anthropic-version", "anthropic-beta", "openai-beta"];
 
-/// The headers to pass on; a body without a content type is JSON.
+/// The headers of a request that are passed on to the upstream. A body without a content type is treated as JSON.
 pub(super) fn passed_on(headers: &HeaderMap) -> Vec<(&'static str, Bytes)> {
     let value = |name: &str| headers.get(name).map(|value| Bytes::copy_from_slice(value.as_bytes()));
     let content_type = value("content-type").unwrap_or_else(|| Bytes::from_static(b"application/json"));
@@ -13,12 +13,12 @@ pub(super) fn passed_on(headers: &HeaderMap) -> Vec<(&'static str, Bytes)> {
     std::iter::once(("content-type", content_type)).chain(others).collect()
 }
 
-/// Bytes as a header's value, if they can be one.
+/// Makes a header value of bytes. `None` if they are not a valid value.
 pub(super) fn value(bytes: Bytes) -> Option<HeaderValue> {
     HeaderValue::from_maybe_shared(bytes).ok()
 }
 
-/// A text as a header's value; it is made of digits and letters.
+/// Makes a header value of a text of letters and digits.
 pub(super) fn text(display: impl std::fmt::Display) -> HeaderValue {
     value(display.to_string().into()).unwrap_or_else(|| HeaderValue::from_static(""))
 }

@@ -1,4 +1,4 @@
-//! The answer to a request whose head cannot be read. It never becomes a request; its connection ends.
+//! The response to a request whose head is malformed. The connection is closed after it.
 
 use actix_http::StatusCode;
 use bytes::Bytes;

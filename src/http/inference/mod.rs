@@ -1,7 +1,7 @@
-//! The inference listener: what customers call with the SDK they already have.
+//! The inference listener: the OpenAI-compatible API that customers call.
 //!
-//! It runs on actix-http, one layer below actix-web: a dozen fixed paths need no routing table. Every answer carries an
-//! `x-request-id` of ours; every error is shaped as OpenAI's.
+//! It runs on actix-http, one layer below actix-web, because a dozen fixed paths need no routing table. Every response
+//! carries our own `x-request-id`. Errors have OpenAI's shape.
 
 mod body;
 mod cors;
@@ -45,10 +45,10 @@ use crate::{
     },
 };
 
-/// The paths that are read with GET or HEAD, beside [`ONE_MODEL`].
+/// The paths that accept GET and HEAD, in addition to [`ONE_MODEL`].
 const PATHS: [&str; 4] = ["/v1/models", "/v1/usage", "/healthz", "/readyz"];
 
-/// The path of a model, up to its slug.
+/// The path of one model, without its slug.
 const ONE_MODEL: &str = "/v1/models/";
 
 /// Opens the inference listener.
@@ -60,7 +60,7 @@ pub fn listen(serving: Serving, listener: TcpListener, gateway: Arc<Gateway>) ->
             let worker = worker.clone();
             async move { Ok::<_, Infallible>(answer(&worker, request).await) }
         });
-        // A request with `Expect: 100-continue` whose body would not be read is answered at once.
+        // If the body of a request with `Expect: 100-continue` would not be read, the request is answered immediately.
         let continues = fn_service(move |request: Request| {
             let worker = expecting.clone();
             async move {
@@ -74,7 +74,7 @@ pub fn listen(serving: Serving, listener: TcpListener, gateway: Arc<Gateway>) ->
     })
 }
 
-/// Answers one request, whatever comes.
+/// Answers one request. Every failure becomes an error response.
 async fn answer(worker: &Worker, request: Request) -> Response<Answered<ReplyBody>> {
     let answering = Answering::begin(&request);
     let cors = Cors::of(&worker.gateway.config.cors_origins, request.head());
@@ -95,24 +95,24 @@ async fn reply(worker: &Worker, mut request: Request, answering: &Answering, cor
         true => Ok(Reply::no_content()),
         false => route(worker, request, &mut payload, id.as_u128(), at).await,
     };
-    // If the body ended early because of a fault, that is the reason to give.
+    // If a fault in the request's framing ended the body early, report that fault instead.
     let answered = answered.map_err(|problem| answering.fault().map_or(problem, Problem::malformed));
     if let (Err(Problem { status: 401, .. }), Some(peer)) = (&answered, peer) {
         worker.gateway.count_refused_customer(peer.ip());
     }
-    told(answered, id, name, at).into_response(id, version, payload)
+    log_outcome(answered, id, name, at).into_response(id, version, payload)
 }
 
 async fn metered(worker: &Worker, call: Call) -> Result<Reply, Problem> {
     serve(worker, call).await.map(Reply::from).map_err(Problem::from)
 }
 
-/// The reply to a request, and what the log says of it.
-fn told(answered: Result<Reply, Problem>, id: Uuid, name: &'static str, at: Instant) -> Reply {
+/// Logs the outcome of a request and returns its reply.
+fn log_outcome(answered: Result<Reply, Problem>, id: Uuid, name: &'static str, at: Instant) -> Reply {
     let duration_ms = || u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX);
     match answered {
         Ok(reply) => {
-            // What is billed is logged as it is settled, and what probes ask for all day is not.
+            // Billed requests are logged at settlement. Health probes are frequent and are not logged.
             if name.starts_with("/v1/models") || name == "/v1/usage" {
                 info!(target: "tollgate::request", %id, route = name, status = reply.status, duration_ms = duration_ms(), "answered");
             }
@@ -126,7 +126,7 @@ fn told(answered: Result<Reply, Problem>, id: Uuid, name: &'static str, at: Inst
     }
 }
 
-/// A path as it is logged: a customer's own text is not.
+/// The path for the log. It never contains text that a customer sent.
 fn route_name(path: &str) -> &'static str {
     match path {
         "/v1/models" => "/v1/models",
@@ -146,7 +146,7 @@ async fn route(
     at: Instant,
 ) -> Result<Reply, Problem> {
     let gateway = &worker.gateway;
-    // The head of an answer to HEAD is that of GET; actix-http leaves out the body.
+    // HEAD is answered as GET; actix-http leaves out the body.
     let method = Some(request.method()).filter(|method| **method != Method::HEAD).unwrap_or(&Method::GET);
     let path = request.path();
     if let Some(route) = Route::from_path(path) {
@@ -156,7 +156,7 @@ async fn route(
         let key = caller(gateway, &request)?;
         let passed_on = headers::passed_on(request.headers());
         let (body, room) = read_body(gateway, &key, request.headers(), payload).await?;
-        // A body can take its time, and the key may have been revoked meanwhile.
+        // Reading the body can take long, and the key may have been revoked in the meantime.
         let key = may_call(gateway.customer_again(&key))?;
         let call = Call { arrived: Arrived { id, key, route, at }, body, room, passed_on };
         return metered(worker, call).await;
@@ -174,18 +174,19 @@ async fn route(
     }
 }
 
-/// The slug in the path of one model.
+/// The slug in a path `/v1/models/{slug}`.
 fn slug(path: &str) -> Option<&str> {
     path.strip_prefix(ONE_MODEL).filter(|slug| !slug.is_empty())
 }
 
-/// Whether a client that waits for it may send its body: nothing in the head of the request speaks against reading it.
+/// Whether a client that sent `Expect: 100-continue` may send its body: the request's head gives no reason to refuse
+/// it.
 fn may_continue(gateway: &Gateway, request: &Request) -> bool {
     let has_body = Route::from_path(request.path()).is_some() && request.method() == Method::POST;
     has_body && caller(gateway, request).is_ok() && declared_length(gateway, request.headers()).is_ok()
 }
 
-/// The customer who calls, by a key that is good now. Whatever is wrong with it, the answer is the same.
+/// The entry of the request's key, if the key is valid now. The error is the same for every kind of invalid key.
 fn caller(gateway: &Gateway, request: &Request) -> Result<Arc<KeyEntry>, Problem> {
     may_call(credential(request.headers()).and_then(|key| gateway.customer(key)))
 }

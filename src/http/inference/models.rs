@@ -1,4 +1,4 @@
-//! The models that a key may call, in one shape that both SDK families read.
+//! The models that a key may call, in one shape that both OpenAI's and Anthropic's SDKs can read.
 
 use std::sync::Arc;
 
@@ -64,7 +64,7 @@ pub(super) fn list(gateway: &Gateway, key: &KeyEntry) -> Reply {
     })
 }
 
-/// `GET /v1/models/{slug}`, the slash plain or as `%2F`.
+/// `GET /v1/models/{slug}`. The slug's slash may be written as `%2F`.
 pub(super) fn one(gateway: &Gateway, key: &KeyEntry, path: &str) -> Result<Reply, Problem> {
     let slug = percent_encoding::percent_decode_str(path).decode_utf8_lossy();
     let model = callable(gateway, key, &slug).ok_or_else(|| Problem::model_not_found(&slug))?;

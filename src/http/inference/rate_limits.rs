@@ -1,4 +1,4 @@
-//! Limits in a customer's words: the `x-ratelimit-*` headers on every answer, and the message of a refusal.
+//! Limits as customers see them: the `x-ratelimit-*` headers of every response, and the message of a refusal.
 
 use std::{fmt, time::Duration};
 
@@ -28,7 +28,7 @@ const TOKENS: Names = Names {
     reset: HeaderName::from_static("x-ratelimit-reset-tokens"),
 };
 
-/// Writes the headers for the tightest limit of each type. A shared limit's size is not the customer's to know.
+/// Writes the headers for the tightest limit of each type. The threshold of a shared limit is not shown.
 pub(super) fn write(standings: &Standings, headers: &mut HeaderMap) {
     let mut write = |names: Names, standing: &Standing| {
         if !standing.is_shared() {
@@ -45,7 +45,7 @@ pub(super) fn write(standings: &Standings, headers: &mut HeaderMap) {
     }
 }
 
-/// A duration as OpenAI writes it: `120ms`, `1s`, `6m0s`.
+/// A duration in OpenAI's format: `120ms`, `1s`, `6m0s`.
 struct Reset(Duration);
 
 impl fmt::Display for Reset {
@@ -64,7 +64,7 @@ impl fmt::Display for Reset {
     }
 }
 
-/// The code and the sentence of a refusal. Of a limit that others draw on, no figures are told.
+/// The code and the message of a refusal. For a limit that is shared with other groups, the message has no figures.
 pub(super) fn words(slug: &str, refusal: &Refusal) -> (&'static str, String) {
     let limit = refusal.limit.limit;
     let (code, name) = match limit.kind() {
@@ -84,7 +84,7 @@ pub(super) fn words(slug: &str, refusal: &Refusal) -> (&'static str, String) {
     let what = match refusal.limit.counted_at {
         0 => format!(
             "{name} reached for {slug}: {threshold} {counted} per {unit}. Used: {used}, held by running requests: \
-             {held}, asked: {asked}."
+             {held}, requested: {asked}."
         ),
         _ => format!("{name} reached for {slug}: {counted} per {unit}, a limit that is shared with others."),
     };

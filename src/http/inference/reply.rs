@@ -1,4 +1,4 @@
-//! An answer's head and body, as they leave: only headers of ours, and of the upstream's its content type.
+//! The head and body of a response. Its headers are our own; only the content type comes from the upstream.
 
 use std::{
     pin::Pin,
@@ -24,15 +24,15 @@ const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const X_SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
-/// An answer, before it has a request's id.
+/// A response that does not have its request id yet.
 pub(super) struct Reply {
     pub(super) status: u16,
     pub(super) retry_after: Option<Bytes>,
     pub(super) should_retry: Option<bool>,
     pub(super) standings: Option<Box<Standings>>,
-    /// The methods that the URL takes.
+    /// The methods that the URL accepts.
     pub(super) allow: Option<&'static str>,
-    /// The connection cannot be used again.
+    /// Whether the connection is closed after this response.
     pub(super) closes: bool,
     content_type: Option<Bytes>,
     body: AnswerBody,
@@ -58,12 +58,12 @@ impl Reply {
         Self { status: 204, body: AnswerBody::Whole(Bytes::new()), ..Self::json(&()) }
     }
 
-    /// With what was not read of the request: as long as that is held, actix knows that the connection cannot be used
-    /// again, and does not read a body that nobody wants to its end.
+    /// Makes the HTTP response. It holds `unread`, the unread part of the request. This way actix knows that the
+    /// connection cannot be used again, and does not read the rest of a body that is not needed.
     pub(super) fn into_response(self, id: Uuid, version: Version, unread: Payload) -> Response<ReplyBody> {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::BAD_GATEWAY);
         let is_stream = matches!(&self.body, AnswerBody::Stream(stream) if stream.is_event_stream());
-        // Before HTTP/1.1 there are no chunks: such a stream ends with its connection.
+        // HTTP/1.0 has no chunked encoding, so a stream ends with its connection.
         let is_unframed = version < Version::HTTP_11 && matches!(&self.body, AnswerBody::Stream(_));
         let mut response = Response::with_body(status, ReplyBody { body: self.body, _unread: unread });
         response.head_mut().no_chunking(is_unframed);
@@ -117,14 +117,14 @@ fn insert(headers: &mut header::HeaderMap, name: HeaderName, value: Option<Heade
     }
 }
 
-/// What goes out as the body.
+/// The body of a response.
 pub(super) struct ReplyBody {
     body: AnswerBody,
     _unread: Payload,
 }
 
 impl ReplyBody {
-    /// Whether the answer broke off, and says so at its end.
+    /// Whether the stream broke off, so that its last event is an error.
     pub(super) fn is_broken(&self) -> bool {
         matches!(&self.body, AnswerBody::Stream(stream) if stream.is_broken())
     }

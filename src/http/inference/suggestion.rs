@@ -1,32 +1,33 @@
-//! The URL that somebody probably meant who called one that does not exist.
+//! Suggests the route that a client probably meant when it called an unknown URL.
 //!
-//! Paths are compared in lower case and without empty segments, versions and the prefixes of other services' base URLs, so
-//! that a missing or doubled `/v1` and stray slashes do not count. A path that ends in a route means that route, whatever
-//! precedes it. Only routes of this build are proposed.
+//! Paths are compared in lower case, without empty segments, versions and the prefixes of other services' base URLs. So
+//! a missing or doubled `/v1` and extra slashes make no difference. A path that ends with a route means that route,
+//! whatever comes before it. Only existing routes are suggested.
 
 use percent_encoding::percent_decode_str;
 
 use super::PATHS;
 use crate::domain::route::Route;
 
-/// Longer paths are no typing error. It also bounds the work that a stranger can ask for.
-const LONGEST: usize = 64;
+/// The longest path that is compared, in bytes. A longer one is not a typing error. This also bounds the work per
+/// request.
+const MAX_PATH: usize = 64;
 
 /// Segments at the beginning of a path that say nothing about the route.
 const PREFIXES: [&str; 2] = ["api", "openai"];
 
 const ONE_MODEL: &str = "/v1/models/{slug}";
 
-/// The nearest route, if one is near.
+/// The most similar route, if one is similar enough.
 pub(super) fn suggestion(path: &str) -> Option<&'static str> {
-    if path.len() > LONGEST {
+    if path.len() > MAX_PATH {
         return None;
     }
-    let called = essence(path);
+    let called = normalized(path);
     if called.starts_with("models/") {
         return Some(ONE_MODEL);
     }
-    let known = || Route::ALL.into_iter().map(Route::path).chain(PATHS).map(|path| (essence(path), path));
+    let known = || Route::ALL.into_iter().map(Route::path).chain(PATHS).map(|path| (normalized(path), path));
     let ending = known().filter(|(meant, _)| is_end(&called, meant)).max_by_key(|(meant, _)| meant.len());
     let start = || known().find(|(meant, _)| is_start(meant, &called));
     if let Some((_, path)) = ending.or_else(start) {
@@ -34,7 +35,7 @@ pub(super) fn suggestion(path: &str) -> Option<&'static str> {
     }
     let near = known().filter_map(|(meant, path)| {
         let errors = distance(&called, &meant);
-        // One wrong letter in four could be another word.
+        // At one error per four letters, it could be another word.
         (errors <= 2 && errors * 4 < meant.len()).then_some((errors, path))
     });
     near.min_by_key(|(errors, _)| *errors).map(|(_, path)| path)
@@ -45,13 +46,13 @@ fn is_end(path: &str, end: &str) -> bool {
     path.strip_suffix(end).is_some_and(|before| before.is_empty() || before.ends_with('/'))
 }
 
-/// Whether the first segments of `path` are `start`, with others behind them.
+/// Whether the first segments of `path` are `start`, and more segments follow.
 fn is_start(path: &str, start: &str) -> bool {
-    !start.is_empty() && path.strip_prefix(start).is_some_and(|behind| behind.starts_with('/'))
+    !start.is_empty() && path.strip_prefix(start).is_some_and(|rest| rest.starts_with('/'))
 }
 
-/// A path as it is compared.
-fn essence(path: &str) -> String {
+/// Normalizes a path for comparison.
+fn normalized(path: &str) -> String {
     let path = percent_decode_str(path).decode_utf8_lossy().to_ascii_lowercase();
     let is_version = |segment: &str| {
         let number = segment.strip_prefix('v');
@@ -63,8 +64,8 @@ fn essence(path: &str) -> String {
     segments.join("/")
 }
 
-/// Letters to insert, delete, replace or swap with their neighbor to make one text the other: the optimal string
-/// alignment distance, in bytes.
+/// The optimal string alignment distance of two texts, in bytes: the number of insertions, deletions, replacements and
+/// swaps of neighbors that turn one into the other.
 fn distance(one: &str, other: &str) -> usize {
     let (one, other) = (one.as_bytes(), other.as_bytes());
     let first: Vec<usize> = (0..=other.len()).collect();
@@ -89,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn common_mistakes_lead_to_the_route_that_was_meant() {
+    fn common_mistakes_suggest_the_route_that_was_meant() {
         const CHAT: &str = "/v1/chat/completions";
         for (called, meant) in [
             ("/chat/completions", CHAT),
@@ -126,14 +127,14 @@ mod tests {
         ] {
             assert_eq!(suggestion(called), Some(meant), "{called}");
         }
-        let long = format!("/v1/chat/completions{}", "/".repeat(LONGEST));
+        let long = format!("/v1/chat/completions{}", "/".repeat(MAX_PATH));
         for nothing in ["/", "", "/v1", "/v1/", "/favicon.ico", "/v1/gateway/groups", "/metrics", "/v1/spec", &long] {
             assert_eq!(suggestion(nothing), None, "{nothing}");
         }
     }
 
     #[test]
-    fn an_error_is_an_insertion_a_deletion_a_replacement_or_a_swap() {
+    fn insertions_deletions_replacements_and_swaps_count_as_one_error_each() {
         for (one, other, errors) in
             [("", "", 0), ("", "abc", 3), ("abc", "abc", 0), ("abc", "abd", 1), ("abc", "acb", 1), ("ab", "abcd", 2)]
         {
@@ -143,7 +144,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_path_is_compared(path in "\\PC{0,80}") {
+        fn no_path_causes_a_panic(path in "\\PC{0,80}") {
             suggestion(&path);
         }
     }

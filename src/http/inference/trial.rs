@@ -1,5 +1,5 @@
-//! A call that an operator makes as a customer of a group. It is read on the admin listener; from the check of its key on
-//! it is answered as this listener answers customers, by the same steps.
+//! A call that an operator makes as a customer of a group. The admin listener reads it; after that, it takes the same
+//! steps as a customer's call on this listener, from the check of the key on.
 
 use std::{sync::Arc, time::Instant};
 
@@ -7,7 +7,7 @@ use actix_http::{Payload, Response, Version, body::BoxBody, header::HeaderMap};
 use bytes::Bytes;
 use uuid::Uuid;
 
-use super::{body::admit_body, error::Problem, headers, may_call, metered, told};
+use super::{body::admit_body, error::Problem, headers, log_outcome, may_call, metered};
 use crate::{
     crypto::random,
     domain::route::Route,
@@ -18,20 +18,20 @@ use crate::{
     },
 };
 
-/// What is tried out.
+/// A trial call.
 pub(in crate::http) struct Trial<'a> {
-    /// Of the group that is billed; no customer has it.
+    /// An internal key of the group that is billed. No customer has it.
     pub(in crate::http) key: Arc<KeyEntry>,
-    /// What is called.
+    /// The route that is called.
     pub(in crate::http) route: Route,
-    /// The headers that it is called with.
+    /// The headers of the call.
     pub(in crate::http) headers: &'a HeaderMap,
-    /// The whole body.
+    /// The whole body of the call.
     pub(in crate::http) body: Bytes,
 }
 
 impl Trial<'_> {
-    /// The answer that the customer would have got.
+    /// Makes the call. Returns the response that a customer would get.
     pub(in crate::http) async fn answer(self, worker: &Worker, version: Version) -> Response<BoxBody> {
         let at = Instant::now();
         let Self { key, route, headers, body } = self;
@@ -45,7 +45,7 @@ impl Trial<'_> {
                     let passed_on = headers::passed_on(headers);
                     metered(worker, Call { arrived, body, room, passed_on }).await
                 };
-                (id, told(answered.await, id, route.path(), at))
+                (id, log_outcome(answered.await, id, route.path(), at))
             }
         };
         reply.into_response(id, version, Payload::None).map_into_boxed_body()

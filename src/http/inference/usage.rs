@@ -1,4 +1,5 @@
-//! `GET /v1/usage`: how a key's own group stands. Of limits that others draw on too, only what is left is told.
+//! `GET /v1/usage`: the limits of the key's own group and their use. For a limit that is shared with other groups, the
+//! only figure is what is left.
 
 use std::collections::BTreeMap;
 
@@ -48,7 +49,7 @@ fn view(standing: &Standing, now: Now) -> LimitView {
     }
 }
 
-/// The view of a key's group.
+/// The response for a key's group.
 pub(super) fn of_key(gateway: &Gateway, key: &KeyEntry) -> Reply {
     let catalog = gateway.catalog.load();
     let group = key.group.group();

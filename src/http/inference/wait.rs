@@ -1,4 +1,4 @@
-//! How long a customer who was refused by a limit has to wait, as headers, error object and message say it.
+//! The wait after a refusal by a limit, as it is shown in headers, in the error object and in the message.
 
 use std::fmt;
 
@@ -6,40 +6,41 @@ use bytes::Bytes;
 
 use crate::domain::ledger::Refusal;
 
-/// Clients may sleep for as long as `Retry-After` says; beyond so many seconds it is not sent.
+/// The longest `Retry-After` that is sent, in seconds. Some clients sleep as long as it says, even for hours.
 const LONGEST_RETRY_AFTER_S: u64 = 300;
 
-/// Beyond so many seconds an SDK should give up instead of retrying.
+/// The longest wait, in seconds, after which an SDK should retry by itself instead of giving up.
 const LONGEST_RETRY_S: u64 = 60;
 
-/// A wait in whole seconds, at least 1; `None` if room never comes.
+/// A wait in whole seconds, at least 1; `None` if the limit can never admit the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Wait(pub(super) Option<u64>);
 
 impl Wait {
-    /// The wait that a refusal names.
+    /// The wait after this refusal.
     pub(super) fn of(refusal: &Refusal) -> Self {
         Self(refusal.retry_after_s())
     }
 
-    /// The value of `Retry-After`, if it is sent.
+    /// The value of `Retry-After`; `None` if the header is not sent.
     pub(super) fn retry_after(self) -> Option<Bytes> {
         self.0.filter(|seconds| *seconds <= LONGEST_RETRY_AFTER_S).map(|seconds| seconds.to_string().into())
     }
 
-    /// Whether a client should retry by itself; `None` leaves that to the client.
+    /// Whether a client should retry by itself; `None` leaves the decision to the client.
     pub(super) fn should_retry(self) -> Option<bool> {
         self.0.is_none_or(|seconds| seconds > LONGEST_RETRY_S).then_some(false)
     }
 }
 
-/// `Try again in 3 min 5 s.`, from an hour on in minutes, from two days on in hours, rounded up so that it is enough.
+/// Writes `Try again in 3 min 5 s.` From one hour, the precision is minutes; above two days, hours. The wait is rounded
+/// up.
 impl fmt::Display for Wait {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const MINUTE: u64 = 60;
         const HOUR: u64 = 60 * MINUTE;
         const DAY: u64 = 24 * HOUR;
-        let Some(seconds) = self.0 else { return f.write_str("This request can never pass it.") };
+        let Some(seconds) = self.0 else { return f.write_str("This request can never pass this limit.") };
         let ((large, name), (small, small_name)) = match seconds {
             0..HOUR => ((MINUTE, "min"), (1, "s")),
             HOUR..=172_800 => ((HOUR, "h"), (MINUTE, "min")),
@@ -60,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_wait_is_told_in_words_and_never_too_short() {
+    fn a_wait_is_written_in_words_and_never_too_short() {
         for (seconds, words) in [
             (1, "1 s"),
             (42, "42 s"),
@@ -78,16 +79,16 @@ mod tests {
         ] {
             assert_eq!(Wait(Some(seconds)).to_string(), format!("Try again in {words}."));
         }
-        assert_eq!(Wait(None).to_string(), "This request can never pass it.");
+        assert_eq!(Wait(None).to_string(), "This request can never pass this limit.");
     }
 
     #[test]
-    fn no_client_is_told_to_sleep_for_hours() {
-        let told = |seconds| (Wait(seconds).retry_after(), Wait(seconds).should_retry());
-        assert_eq!(told(Some(60)), (Some("60".into()), None));
-        assert_eq!(told(Some(61)), (Some("61".into()), Some(false)));
-        assert_eq!(told(Some(300)), (Some("300".into()), Some(false)));
-        assert_eq!(told(Some(301)), (None, Some(false)));
-        assert_eq!(told(None), (None, Some(false)));
+    fn a_long_wait_is_not_sent_as_retry_after() {
+        let headers = |seconds| (Wait(seconds).retry_after(), Wait(seconds).should_retry());
+        assert_eq!(headers(Some(60)), (Some("60".into()), None));
+        assert_eq!(headers(Some(61)), (Some("61".into()), Some(false)));
+        assert_eq!(headers(Some(300)), (Some("300".into()), Some(false)));
+        assert_eq!(headers(Some(301)), (None, Some(false)));
+        assert_eq!(headers(None), (None, Some(false)));
     }
 }

@@ -5,7 +5,8 @@ use actix_http::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use super::{X_API_KEY, credential as credential_of};
 use crate::domain::registered;
 
-/// Takes the value of a header. A key found in it is a part of it, and a key that may be registered can also be sent.
+/// Takes the value of a header. A key found in it is a part of it, and every key that may be registered can also be
+/// sent.
 pub(crate) fn credential(input: &[u8]) {
     let Ok(value) = HeaderValue::from_bytes(input) else { return };
     for name in [AUTHORIZATION, X_API_KEY] {
