@@ -323,8 +323,8 @@ fn with_unit(text: &str, units: &[(&str, u64)]) -> Option<u64> {
 
 fn key_brand<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     let text = String::deserialize(deserializer)?;
-    let holds = matches!(text.len(), 1..=16) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
-    holds.then_some(text).ok_or_else(|| D::Error::custom("must be 1 to 16 letters, digits and '-'"))
+    let is_valid = matches!(text.len(), 1..=16) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+    is_valid.then_some(text).ok_or_else(|| D::Error::custom("must be 1 to 16 letters, digits or '-'"))
 }
 
 fn optional_url<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<url::Url>, D::Error> {

@@ -54,7 +54,7 @@ def test_every_operation_says_what_it_answers_and_how_it_fails(operations):
         assert set(operation["responses"]) == {"200", "4XX", "5XX"}, name
         assert operation["responses"]["200"]["content"], name
         is_open = operation["security"] == []
-        assert is_open != operation.get("description", "").startswith("For operator keys of type "), name
+        assert is_open != operation.get("description", "").startswith("Requires an operator key of type "), name
     media_types = {name: set(operation["responses"]["200"]["content"]) for name, operation in operations.items()}
     others = {name: found for name, found in media_types.items() if found != {"application/json"}}
     assert others == {

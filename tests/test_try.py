@@ -339,7 +339,7 @@ def test_a_stop_lets_a_try_end_but_does_not_wait_for_it_forever(upstream, ends):
         stream.next()
         gate.reached()
         gateway.terminate()
-        gateway.process.wait_line(lambda line: "stopping: running requests" in line)
+        gateway.process.wait_line(lambda line: "stopping: waiting up to" in line)
         if ends:
             gate.release()
             assert stream.chunks()[-1]["choices"][0]["finish_reason"] == "stop"
@@ -362,7 +362,7 @@ def test_a_second_signal_stops_at_once(upstream):
             connections.append(caller.stream_chat(slug)[0])
             gate.reached()
         gateway.terminate()
-        gateway.process.wait_line(lambda line: "stopping: running requests" in line)
+        gateway.process.wait_line(lambda line: "stopping: waiting up to" in line)
         gateway.stop()
         for connection in connections:
             connection.close()

@@ -1,4 +1,4 @@
-//! `/v1/gateway/activity`: what went on in each minute of the last day.
+//! `/v1/gateway/activity`: figures for each minute of the last day.
 
 use actix_web::web::{Data, Json};
 use schemars::JsonSchema;
@@ -13,21 +13,21 @@ use crate::{
     service::Gateway,
 };
 
-/// The last day, a figure a minute, the oldest first and up to the latest minute that is complete. Null where the gateway
-/// was not running.
+/// Figures for each minute of the last day, oldest first, up to the latest complete minute. A figure is null if the
+/// gateway was not running in that minute.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct Activity {
-    /// From one figure to the next, in seconds.
+    /// The time between two figures, in seconds.
     step_s: u64,
-    /// When the first minute began.
+    /// The start of the first minute.
     first_at: Timestamp,
-    /// Billed.
+    /// Billed requests.
     requests: Vec<Option<u64>>,
-    /// Input and output tokens of them.
+    /// Input and output tokens of the billed requests.
     tokens: Vec<Option<u64>>,
-    /// Stopped by a limit.
+    /// Requests refused by a limit.
     refused: Vec<Option<u64>>,
-    /// Answered with a 5xx, or broken off by an upstream.
+    /// Requests that were answered with a 5xx or broken off by an upstream.
     errors: Vec<Option<u64>>,
 }
 

@@ -1,7 +1,7 @@
-//! The files of the web UI, compiled in: `/` is `index.html`, every other one is below `/assets/`.
+//! The files of the web UI, compiled into the binary: `/` is `index.html`, all others are below `/assets/`.
 //!
-//! Code goes out without the lines that are comment alone, and compressed to whoever takes that. Each file is made ready
-//! when it is first asked for.
+//! Code is served without the lines that contain only a comment, and compressed if the client accepts gzip. Each file
+//! is prepared on its first request.
 
 use std::{
     borrow::Cow,
@@ -26,7 +26,7 @@ use flate2::{Compression, write::GzEncoder};
 use super::table::only;
 
 struct Asset {
-    /// Below `assets/`.
+    /// The path below `assets/`.
     path: &'static str,
     source: &'static str,
     served: OnceLock<Served>,
@@ -185,8 +185,8 @@ impl Asset {
     }
 }
 
-/// Code without the lines that are comment alone: those are for who reads the source, and a fifth of what would be sent.
-/// They stay as empty lines, so that an error's place is its place in the source. What is between backticks stays.
+/// Removes the text of lines that contain only a comment, about a fifth of the code. The empty lines stay, so that line
+/// numbers in errors match the source. Text between backticks is not changed.
 fn without_comments(source: &str) -> String {
     let (mut is_comment, mut is_text) = (false, false);
     let mut code = String::with_capacity(source.len());
@@ -210,17 +210,17 @@ fn compressed(content: &[u8]) -> io::Result<Bytes> {
     encoder.finish().map(Bytes::from)
 }
 
-/// A file in one of its encodings, and what names exactly that.
+/// A file in one encoding, and the ETag of exactly that form.
 struct Form {
     content: Bytes,
     etag: String,
 }
 
-/// A file as it is served.
+/// A file, ready to be served.
 struct Served {
     content_type: &'static str,
     plain: Form,
-    /// Absent if that makes it no smaller.
+    /// The compressed form, if it is smaller.
     gzip: Option<Form>,
 }
 
@@ -236,7 +236,7 @@ impl Served {
         }
     }
 
-    /// Browsers keep a file, and ask each time whether it is still the same.
+    /// The response to a request. Browsers cache the file and revalidate it each time.
     fn answer(&self, request: &HttpRequest) -> HttpResponse {
         let gzip = self.gzip.as_ref().filter(|_| takes_gzip(request));
         let Form { content, etag } = gzip.unwrap_or(&self.plain);
@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn browsers_know_every_type() {
+    fn every_file_has_a_known_content_type() {
         for asset in &ASSETS {
             assert_ne!(asset.content_type(), "application/octet-stream", "{}", asset.path);
         }
@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_of_comment_are_not_sent_and_no_other_is_touched() {
+    fn lines_that_contain_only_a_comment_are_removed_and_others_are_not_changed() {
         let source = r#"
 // Says what it is.
 import { h } from "./dom.js"; // stays
@@ -354,7 +354,7 @@ const text = `
     }
 
     #[test]
-    fn who_takes_gzip_gets_gzip() {
+    fn a_client_that_accepts_gzip_gets_gzip() {
         let takes = |accepted: &str| {
             takes_gzip(&TestRequest::get().insert_header((ACCEPT_ENCODING, accepted)).to_http_request())
         };

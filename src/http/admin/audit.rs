@@ -1,4 +1,4 @@
-//! `/v1/audit_logs`: who changed what.
+//! `/v1/audit_logs`: all changes and their actors.
 
 use actix_web::web::{Data, Json};
 use schemars::JsonSchema;
@@ -26,13 +26,13 @@ use crate::{
 
 const LIST: &str = "audit_logs";
 
-/// A page of changes, the newest first.
+/// A page of changes, newest first.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "AuditLogPage")]
 pub(super) struct AuditPage {
     #[serde(flatten)]
     page: Page<AuditLog>,
-    /// What may be missing from this page since it cannot be read any more; left out when nothing is.
+    /// Records that can no longer be read and may be missing from this page. Absent if nothing is missing.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     incomplete: Vec<Gap>,
 }
@@ -43,32 +43,32 @@ pub(super) struct AuditLog {
     /// A ULID.
     id: String,
     created: Timestamp,
-    /// What was done, as `noun.verb`: `group.created`.
+    /// The kind of change, as `noun.verb`: `group.created`.
     event_type: String,
     actor: Actor,
     event_data: EventData,
 }
 
-/// Who made a change.
+/// The actor of a change.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "AuditActor")]
 struct Actor {
-    /// SYSTEM is Tollgate itself, at a start.
+    /// How the actor was authenticated. SYSTEM is Tollgate itself, at a start.
     #[serde(rename = "type")]
     actor_type: ActorTypeWord,
-    /// Of the operator key, also in a session.
+    /// The prefix of the operator key, also for a session.
     api_key_prefix: Option<String>,
     api_key_name: Option<String>,
 }
 
-/// What was changed.
+/// The objects of a change.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "AuditEventData")]
 struct EventData {
-    /// In one step.
+    /// The objects that were changed in one step.
     changes: Vec<RowChange>,
-    /// Whether it was recorded what was there before. An earlier version did not, nor is it where more than 10,000
-    /// things were changed at once; every `before` is null then.
+    /// Whether the previous states were recorded; if not, every `before` is null. They are missing from changes by
+    /// earlier versions and from changes of more than 10,000 objects.
     before_known: bool,
 }
 
@@ -93,26 +93,27 @@ impl AuditLog {
     }
 }
 
-/// Which changes.
+/// The parameters of a list of changes.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct AuditQuery {
-    /// Inclusive.
+    /// The start of the time range (inclusive).
     start_time: Option<Moment>,
-    /// Exclusive.
+    /// The end of the time range (exclusive).
     end_time: Option<Moment>,
-    /// Only changes of exactly this kind, such as `group.created`.
+    /// Return only changes of this kind, such as `group.created`.
     event_type: Option<EventType>,
-    /// Items on a page; 100 when left out. A page of large changes may have fewer, and more may follow it.
+    /// The maximum number of items on a page. Default: 100. A page of large changes may have fewer, even if more
+    /// follow.
     limit: Option<PageLimit>,
-    /// `pagination.cursor` of the page before. It holds the window and the filter.
+    /// The `pagination.cursor` of the previous page. It includes the time range and the filter.
     cursor: Option<String>,
 }
 
-/// What a cursor of this list holds.
+/// The content of this list's cursors.
 #[derive(Serialize, Deserialize)]
 struct Position {
-    /// The record of the last change that was passed.
+    /// The sequence number of the last change of the previous page.
     before: u64,
     start_ms: u64,
     end_ms: Option<u64>,
@@ -132,9 +133,9 @@ impl AuditQuery {
             return Ok(service::AuditQuery { start_ms, end_ms, event_type, before: None, limit });
         };
         let Position { before, start_ms, end_ms, event_type } = page::decode(LIST, &cursor)?;
-        // A client may repeat its filter beside the cursor; another one would make another list.
+        // A client may repeat the filter of the cursor, but not change it.
         if self.event_type.is_some_and(|wanted| Some(wanted.0) != event_type.as_deref()) {
-            return Err(Error::invalid("invalid_parameter", "cursor: belongs to a list with another event_type"));
+            return Err(Error::invalid("invalid_parameter", "cursor: is from a list with another event_type"));
         }
         Ok(service::AuditQuery { start_ms, end_ms, event_type, before: Some(before), limit })
     }

@@ -1,5 +1,5 @@
-//! Rows of a change as the audit log shows them, before it and after it: in the admin API's own names, and of what is
-//! secret only that it is there.
+//! The objects of a change, before and after it, as the audit log shows them: with the names of the admin API, and with
+//! secrets masked.
 
 use std::collections::HashMap;
 
@@ -24,22 +24,22 @@ use crate::{
     service::catalog::Catalog,
 };
 
-/// What stands in the place of a secret.
+/// The text that replaces a secret.
 const MASK: &str = "***";
 
-/// One thing that a change made, changed or ended.
+/// One object that a change created, modified or deleted.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "AuditChange")]
 pub(super) struct RowChange {
     object: Object,
     id: String,
-    /// Null if it was made.
+    /// The state before the change; null if the object was created.
     before: Option<State>,
-    /// Null if it was ended.
+    /// The state after the change; null if the object was deleted.
     after: Option<State>,
 }
 
-/// What kind of thing.
+/// The kind of an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(rename = "AuditObject")]
@@ -55,7 +55,7 @@ enum Object {
     SigningKey,
 }
 
-/// As it was or is.
+/// The state of an object.
 #[derive(Serialize, JsonSchema)]
 #[serde(untagged)]
 #[schemars(rename = "AuditState")]
@@ -68,7 +68,7 @@ enum State {
     Webhook(Webhook),
     DeadLetter(DeadLetter),
     SigningKey(SigningKey),
-    // After the endpoint, which has a slug too: some clients take the first that fits.
+    // After the endpoint, which also has a slug: some clients take the first variant that matches.
     Slug(Slug),
 }
 
@@ -79,7 +79,7 @@ struct Slug {
     slug: String,
 }
 
-/// A group as it was written.
+/// A group, with its own models and limits only.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "AuditedGroup")]
 struct Group {
@@ -120,7 +120,7 @@ struct OperatorKey {
 struct Secret {
     id: String,
     name: String,
-    /// Stars, also if another value was written.
+    /// Always masked, also when the value was replaced.
     value: &'static str,
     created_at: Timestamp,
 }
@@ -130,19 +130,19 @@ struct Secret {
 #[schemars(rename = "AuditedWebhook")]
 struct Webhook {
     id: String,
-    /// Stars for its query, which may hold a credential.
+    /// The query is masked, since it may contain a credential.
     url: String,
     description: Option<String>,
     enabled: bool,
-    /// Stars.
+    /// Always masked.
     secret: &'static str,
-    /// Until when the secret before signs too; null if there is none.
+    /// Until then, deliveries are also signed with the previous secret; null if there is none.
     previous_secret_until: Option<Timestamp>,
     created_at: Timestamp,
     updated_at: Timestamp,
 }
 
-/// A dead letter that is to be delivered again.
+/// A dead letter that was queued for redelivery.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "AuditedDeadLetter")]
 struct DeadLetter {
@@ -151,7 +151,7 @@ struct DeadLetter {
     redeliver: bool,
 }
 
-/// What a change's rows were and are. `before` has those that were there.
+/// The objects of a change, before and after it. `before` has the rows that existed before the change.
 pub(super) fn row_changes(catalog: &Catalog, before: &[Row], rows: &[Row]) -> Vec<RowChange> {
     let (names_before, names_after) = (Names::new(catalog, before), Names::new(catalog, rows));
     let mut before: HashMap<_, _> = before.iter().map(|row| (identity(row), row)).collect();
@@ -163,7 +163,7 @@ pub(super) fn row_changes(catalog: &Catalog, before: &[Row], rows: &[Row]) -> Ve
     rows.iter().map(change).collect()
 }
 
-/// Slugs' names: as the change itself gives them, else as they are now.
+/// The names of slugs: those in the change itself, else the current ones.
 struct Names<'a> {
     catalog: &'a Catalog,
     own: Vec<(SlugId, &'a str)>,
@@ -184,7 +184,7 @@ impl<'a> Names<'a> {
     }
 }
 
-/// What a row is about.
+/// The object that a row describes.
 fn identity(row: &Row) -> (Object, String) {
     match row {
         Row::Slug(id, _) | Row::SlugGone(id) => (Object::Slug, id.0.to_string()),
@@ -206,7 +206,7 @@ fn identity(row: &Row) -> (Object, String) {
     }
 }
 
-/// `None` for an end.
+/// The state that a row describes; `None` for a deletion.
 fn state(names: &Names<'_>, row: &Row) -> Option<State> {
     Some(match row {
         Row::Slug(_, name) => State::Slug(Slug { slug: name.clone() }),

@@ -1,4 +1,4 @@
-//! `/v1/gateway/backup`: everything durable as one file, while we serve.
+//! `/v1/gateway/backup`: all durable data as one file, made while the gateway serves.
 
 use std::io::{self, BufWriter, Write};
 
@@ -27,11 +27,11 @@ use crate::{
 
 const TAR: &str = "application/x-tar";
 
-/// Pieces of so many bytes are on their way to the client, and so many of them at most.
+/// The size of a piece of the file, in bytes, and the maximum number of pieces that wait to be sent.
 const PIECE: usize = 256 << 10;
 const PIECES: usize = 4;
 
-/// The file, as it is being read.
+/// The response: the backup file, read while it is sent.
 pub(super) struct BackupFile {
     backup: Backup,
     name: String,
@@ -44,13 +44,13 @@ impl Responder for BackupFile {
         let Self { backup, name } = self;
         let bytes = backup.bytes();
         let (pieces, read) = mpsc::channel(PIECES);
-        // A client who hangs up ends the thread: there is nobody left to send to.
+        // If the client hangs up, sending fails and the thread ends.
         tokio::task::spawn_blocking(move || {
             match backup.write(BufWriter::with_capacity(PIECE, Pieces(pieces.clone())), |_| {}) {
                 Ok(()) => info!(bytes, "a backup was sent"),
                 Err(error) => {
-                    warn!(%error, "a backup was not sent to its end");
-                    // The connection is cut: nobody takes what came for the whole.
+                    warn!(%error, "a backup was not sent completely");
+                    // The error closes the connection, so the client does not treat the file as complete.
                     let _ = pieces.blocking_send(Err(error));
                 }
             }
@@ -69,7 +69,7 @@ impl Describe for BackupFile {
     }
 }
 
-/// What is written goes to the client.
+/// A writer that sends its bytes to the client.
 struct Pieces(mpsc::Sender<io::Result<Bytes>>);
 
 impl Write for Pieces {
@@ -88,7 +88,7 @@ pub(super) async fn create(
     gateway: Data<Gateway>,
     _: OptionalBody<Nothing>,
 ) -> Result<BackupFile, AdminError> {
-    // The record that says so is in the backup too.
+    // This audit record is committed first, so it is in the backup too.
     gateway.change().await?.commit(operator.actor(), action::BACKUP_CREATED, Vec::new()).await?;
     let data_dir = gateway.config.data_dir.clone();
     let opened = tokio::task::spawn_blocking(move || Backup::open(&data_dir)).await.map_err(Error::internal)?;

@@ -1,5 +1,5 @@
-//! Request bodies: JSON objects of at most 4 MiB, and without a key of at most 4 KiB. They are read in two passes: the first
-//! asks whether it is JSON at all, so that the second can say of anything else which field is wrong.
+//! Request bodies: JSON objects of at most 4 MiB, or at most 4 KiB if the request has no key. A body is parsed in two
+//! passes. The first checks that it is JSON, so every error of the second can name the field that is wrong.
 
 use std::{borrow::Cow, future::Future, marker::PhantomData, pin::Pin};
 
@@ -16,7 +16,7 @@ use serde::{
     forward_to_deserialize_any,
 };
 
-use super::operator::{SeenPrefix, gateway};
+use super::operator::{CallerPrefix, gateway};
 use crate::{
     http::{
         body::{self, IDLE, Unread},
@@ -30,10 +30,10 @@ use crate::{
 
 const MAX_BODY: u64 = 4 << 20;
 
-/// The largest body of a request that has shown no key, in bytes. It must be whole within [`IDLE`].
+/// The largest body of a request without a valid key, in bytes. The whole body must arrive within [`IDLE`].
 const MAX_KEYLESS_BODY: u64 = 4 << 10;
 
-/// Where a body's signature stands, in base64; the first that is there is read.
+/// The headers for a body's signature, in base64. If both are present, the first one is used.
 pub(super) const SIGNATURE_HEADERS: [&str; 2] = ["x-tollgate-signature", "x-baseten-signature"];
 
 /// A request's body.
@@ -52,7 +52,7 @@ impl<T: DeserializeOwned> FromRequest for Body<T> {
     }
 }
 
-/// A request's body that is read only once its signature was found good: what nobody signed is not looked into.
+/// A request's body that is parsed only after its signature has been verified.
 pub(super) struct SignedBody<T> {
     bytes: Bytes,
     _room: Room,
@@ -61,7 +61,8 @@ pub(super) struct SignedBody<T> {
 }
 
 impl<T: DeserializeOwned> SignedBody<T> {
-    /// What the body holds, if `check`, which is given its bytes and the header, takes the signature.
+    /// Parses the body after `check` has accepted its signature. `check` gets the body's bytes and the signature
+    /// header.
     pub(super) fn read(self, check: impl FnOnce(&[u8], &[u8]) -> Result<(), Error>) -> Result<T, Error> {
         check(&self.bytes, &self.signature)?;
         parse(&self.bytes)
@@ -83,20 +84,21 @@ impl<T> FromRequest for SignedBody<T> {
     }
 }
 
-/// A browser sends JSON across origins only after asking; what else it sends may come from anybody's page. A key in a
-/// header shows that no browser's cookie is at work, so its body may call itself what it likes.
+/// Whether the body may be read as JSON. A browser sends JSON to another origin only after a preflight, but other
+/// content types may come from any web page. A request with an Authorization header does not rely on a cookie, so its
+/// content type does not matter.
 fn may_be_json(request: &HttpRequest) -> bool {
     request.headers().contains_key(AUTHORIZATION) || is_json(request)
 }
 
-/// Whether a request says that its body is JSON.
+/// Whether the request's content type is JSON.
 pub(super) fn is_json(request: &HttpRequest) -> bool {
     let content_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = content_type.split(';').next().unwrap_or_default();
     essence.trim().eq_ignore_ascii_case("application/json")
 }
 
-/// A request's body of fields that can all be left out, and so can the body.
+/// A request's body that may be absent, since all of its fields are optional.
 pub(super) struct OptionalBody<T>(pub(super) T);
 
 impl<T: DeserializeOwned + Default> FromRequest for OptionalBody<T> {
@@ -112,26 +114,26 @@ impl<T: DeserializeOwned + Default> FromRequest for OptionalBody<T> {
     }
 }
 
-/// What a body holds that has nothing to say.
+/// A body without fields.
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Nothing {}
 
-/// Reads a body of JSON. The memory of all of them is bounded together.
+/// Reads the bytes of a JSON body. The memory of all bodies together is bounded.
 fn collect_json(
     request: &HttpRequest,
     payload: &mut Payload,
 ) -> impl Future<Output = Result<(Bytes, Room), AdminError>> + use<> {
     let (may_be_json, declared) = (may_be_json(request), body::declared_length(request.headers()));
-    // A handler's first argument says who calls, and has been looked at by now.
-    let seen = request.extensions().get::<SeenPrefix>().map(|prefix| prefix.0.as_str().into());
-    let has_key = seen.is_some();
-    let holder = seen.map_or(Holder::Stranger, Holder::Operator);
+    // A handler's first argument authenticates the caller, so the caller is known here.
+    let prefix = request.extensions().get::<CallerPrefix>().map(|prefix| prefix.0.as_str().into());
+    let has_key = prefix.is_some();
+    let holder = prefix.map_or(Holder::Stranger, Holder::Operator);
     let max = if has_key { MAX_BODY } else { MAX_KEYLESS_BODY };
     let (gateway, mut payload) = (gateway(request).cloned(), payload.take());
     async move {
         if !may_be_json {
-            let message = "Content-Type must be application/json where there is no Authorization header.";
+            let message = "Content-Type must be application/json unless there is an Authorization header.";
             return Err(Error::invalid("invalid_content_type", message).into());
         }
         let gateway = gateway?;
@@ -143,7 +145,7 @@ fn collect_json(
         read.map_err(|unread| match unread {
             Unread::TooLarge => AdminError::BodyTooLarge(max),
             Unread::TooSlow => AdminError::BodyTimeout,
-            Unread::Broken => Error::invalid("invalid_body", "The body broke off.").into(),
+            Unread::Broken => Error::invalid("invalid_body", "The request body ended before it was complete.").into(),
             Unread::NoRoom => AdminError::Overloaded,
         })
     }
@@ -159,15 +161,15 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
     serde_path_to_error::deserialize(MapsOnly(&mut deserializer)).map_err(|error| {
         let path = error.path().to_string();
         let why = error.into_inner().to_string();
-        // Where in the text it is helps nobody who knows the field.
+        // The field is named, so its line and column are not needed.
         let why = why.rsplit_once(" at line ").map_or(why.as_str(), |(why, _)| why);
         invalid_field("invalid_field", &path, why)
     })
 }
 
-/// What is wrong with a field. `path` is serde's: "." is the whole.
+/// Makes the error for a field. `path` is serde's path; "." is the whole body.
 pub(super) fn invalid_field(code: &'static str, path: &str, why: &str) -> Error {
-    // serde names what is unknown in its words as well as in the path.
+    // serde names an unknown field both in its message and in the path.
     let parent = || path.rsplit_once('.').map_or(".", |(parent, _)| parent);
     let path = if why.starts_with("unknown ") { parent() } else { path };
     let why = plain(why);
@@ -181,7 +183,7 @@ pub(super) fn invalid_field(code: &'static str, path: &str, why: &str) -> Error 
     Error::invalid(code, format!("{}{rest}", first.to_ascii_uppercase()))
 }
 
-/// serde's words about a wrong type or value, without Rust's names.
+/// Rewrites serde's message about a wrong type or value without the names of Rust types.
 fn plain(why: &str) -> Cow<'_, str> {
     let wrong = why.strip_prefix("invalid type: ").or_else(|| why.strip_prefix("invalid value: "));
     match wrong.and_then(|wrong| wrong.rsplit_once(", expected ")) {
@@ -193,7 +195,7 @@ fn plain(why: &str) -> Cow<'_, str> {
     }
 }
 
-/// A JSON object inside a body. (serde alone would also read a struct from a list of its fields' values.)
+/// A JSON object inside a body. serde alone would also accept a list of the field values for a struct.
 #[derive(Debug)]
 pub(super) struct Object<T>(pub(super) T);
 
@@ -221,7 +223,7 @@ impl<T: JsonSchema> JsonSchema for Object<T> {
     }
 }
 
-/// Reads structs from maps only.
+/// A deserializer that reads structs from maps only.
 struct MapsOnly<D>(D);
 
 impl<'de, D: Deserializer<'de>> Deserializer<'de> for MapsOnly<D> {
@@ -237,7 +239,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for MapsOnly<D> {
     }
 }
 
-/// For an optional field of a PATCH that `null` clears: absent is `None`, `null` is `Some(None)`.
+/// Deserializes an optional field of a PATCH that `null` clears: `None` if it is absent, `Some(None)` if it is `null`.
 pub(super) fn clearable<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Option<T>>, D::Error> {
@@ -272,28 +274,28 @@ mod tests {
     }
 
     #[test]
-    fn a_field_is_named_by_its_path() {
+    fn an_error_names_the_field_by_its_path() {
         for (body, message) in [
             (r#"{"items": [{"word": "a"}, {"word": 5}]}"#, "items[1].word: must be a string"),
             (r#"{"items": [{}]}"#, "items[0]: missing field `word`"),
             (r#"{"items": [{"word": "a", "x": 1}]}"#, "items[0]: unknown field `x`, expected `word`"),
             (r#"{"x": 1}"#, "Unknown field `x`, expected `items` or `name`"),
             (r#"{"name": "a", "name": "b"}"#, "Duplicate field `name`"),
-            (r#"{"name": "a\u0000b"}"#, "name: must be at most 255 characters, none of them a control character"),
+            (r#"{"name": "a\u0000b"}"#, "name: must be at most 255 characters, without control characters"),
         ] {
             assert_eq!(read(body).unwrap_err(), message);
         }
     }
 
     #[test]
-    fn a_list_is_no_object_at_any_depth() {
+    fn a_list_is_not_accepted_as_an_object_at_any_depth() {
         assert_eq!(read("[]").unwrap_err(), "The body must be an object");
         assert_eq!(read(r#"{"items": [["a"]]}"#).unwrap_err(), "items[0]: must be an object");
         assert_eq!(read(r#"{"items": {}}"#).unwrap_err(), "items: must be a list");
     }
 
     #[test]
-    fn what_is_not_json_is_told_from_what_is_wrong() {
+    fn invalid_json_and_invalid_fields_have_different_errors() {
         let deep = "[".repeat(100_000);
         assert!(read("").unwrap_err().starts_with("The body is empty"));
         for body in ["{", "{}{}", "\u{feff}{}", "{\"name\": tru}", &deep] {
@@ -304,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn null_clears_where_a_field_can_be_cleared_and_is_nothing_elsewhere() {
+    fn null_clears_a_clearable_field_and_equals_absence_for_others() {
         let cleared = read(r#"{"name": null, "items": null}"#).unwrap();
         assert!(matches!(cleared.name, Some(None)) && cleared.items.is_none());
         assert!(read("{}").unwrap().name.is_none());

@@ -1,4 +1,4 @@
-//! `/v1/gateway/endpoints/check`: what a new endpoint's targets would do, asked before customers ask them.
+//! `/v1/gateway/endpoints/check`: tests the targets of an endpoint before customers use it.
 
 use actix_web::web::{Data, Json};
 use schemars::JsonSchema;
@@ -17,43 +17,43 @@ use crate::{
     },
 };
 
-/// What each target did.
+/// The results for each target of an endpoint.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "EndpointCheck")]
 pub(super) struct Checked {
     targets: Vec<CheckedTarget>,
 }
 
-/// What a target did.
+/// The results for one target.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "TargetCheck")]
 struct CheckedTarget {
-    /// Its place among the targets.
+    /// The index of the target.
     index: usize,
-    /// Always these four, in this order.
+    /// Always these four checks, in this order.
     checks: [Check; 4],
 }
 
-/// One thing that customers need of a target.
+/// The result of one check.
 #[derive(Serialize, JsonSchema)]
 struct Check {
     name: CheckName,
-    /// `null` if it could not be found out.
+    /// Whether the check passed; `null` if that could not be determined.
     ok: Option<bool>,
-    /// What was seen, and if that is not good, what to do.
+    /// The finding, and if it is a problem, what to do about it.
     detail: String,
 }
 
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 enum CheckName {
-    /// It answers at all.
+    /// The target answers.
     Reachable,
-    /// It has the model.
+    /// The target has the model.
     Model,
-    /// It streams.
+    /// The target streams.
     Stream,
-    /// It reports what an answer used.
+    /// The target reports the tokens that an answer used.
     Usage,
 }
 

@@ -1,5 +1,5 @@
-//! What a handler's signature says of its route: who may call it, its parameters, its body and its answer. `/v1/spec` is
-//! made of this alone, so it says what the code does.
+//! Describes a route from its handler's signature: who may call it, its parameters, its body and its response.
+//! `/v1/spec` is made only from these descriptions, so it always matches the code.
 
 use actix_web::{
     CustomizeResponder,
@@ -23,7 +23,7 @@ use crate::{
     service::Gateway,
 };
 
-/// The media type of bodies, errors and most answers.
+/// The media type of bodies, errors and most responses.
 pub(super) const JSON: &str = "application/json";
 
 /// The media type of server-sent events.
@@ -45,47 +45,47 @@ impl Schemas {
         Self { read: settings.clone().into_generator(), written: settings.for_serialize().into_generator() }
     }
 
-    /// What an answer is, or carries.
+    /// The schema of a type that is part of a response.
     pub(super) fn of_answer<T: JsonSchema>(&mut self) -> Schema {
         self.written.subschema_for::<T>()
     }
 
-    /// What every failure answers with.
+    /// The schema of the admin API's errors.
     pub(super) fn error(&mut self) -> Schema {
         self.of_answer::<ErrorBody>()
     }
 
-    /// All of them, by name. What is both read and written has one schema.
+    /// All schemas, by name. A type that is used in both requests and responses has one schema.
     pub(super) fn into_definitions(mut self) -> Map<String, Value> {
         let mut all = self.read.take_definitions(true);
         for (name, schema) in self.written.take_definitions(true) {
-            debug_assert!(all.get(&name).is_none_or(|known| *known == schema), "two schemas are called {name}");
+            debug_assert!(all.get(&name).is_none_or(|known| *known == schema), "two different schemas have the name {name}");
             all.insert(name, schema);
         }
         all
     }
 }
 
-/// One operation, as far as it has been described.
+/// The description of one operation, while it is being built.
 #[derive(Default)]
 pub(super) struct Operation {
-    /// The types of key that may call it; `None` if it needs no key.
+    /// The types of operator key that may call it; `None` if it needs no key.
     pub(super) types: Option<Vec<&'static str>>,
     /// OpenAPI's parameter objects.
     pub(super) parameters: Vec<Value>,
-    /// The body that it reads.
+    /// The schema of the request body.
     pub(super) body: Option<Schema>,
-    /// Whether the body may be left out.
+    /// Whether the body may be absent.
     pub(super) is_body_optional: bool,
-    /// The schemas of a success, by media type.
+    /// The schemas of successful responses, by media type.
     pub(super) answers: Vec<(&'static str, Schema)>,
-    /// The schema of a failure, if it is not always the admin API's own error.
+    /// The schema of error responses, if they are not always the admin API's own errors.
     pub(super) failure: Option<Schema>,
 }
 
-/// Writes a schema as generators of clients understand it. schemars makes a closed list whose words have docs a `oneOf`
-/// of `const`, which they take for a union of types: it becomes an `enum`, and the docs go into the description.
-/// Unsigned integers get a format that OpenAPI knows.
+/// Rewrites a schema for client generators. For an enum with documented values, schemars writes a `oneOf` of `const`,
+/// which generators treat as a union of types. It becomes an `enum`, and the values' docs move into the description.
+/// Unsigned integers get a format that OpenAPI defines.
 fn plain(schema: &mut Schema) {
     if schema.get("format").and_then(Value::as_str).is_some_and(|format| format.starts_with("uint")) {
         schema.insert("format".to_owned(), "int64".into());
@@ -109,7 +109,7 @@ fn plain(schema: &mut Schema) {
     schema.insert("description".to_owned(), lines.join("\n").into());
 }
 
-/// The schema of a parameter that may be left out. It is not null then, it is not there.
+/// Removes `null` from the schema of an optional parameter: a query parameter can be absent, but never null.
 fn without_null(mut schema: Value) -> Value {
     if let Some(types) = schema.get_mut("type").and_then(Value::as_array_mut) {
         types.retain(|one| one != "null");
@@ -129,13 +129,13 @@ fn without_null(mut schema: Value) -> Value {
     schema
 }
 
-/// The type of a handler's argument or answer.
+/// A handler's argument or response that can describe itself.
 pub(super) trait Describe {
-    /// Adds what it means for the operation.
+    /// Adds this type's part to the operation.
     fn describe(operation: &mut Operation, schemas: &mut Schemas);
 }
 
-/// The first argument of a handler: it says who may call.
+/// The first argument of a handler, which states who may call it.
 pub(super) trait Caller: Describe {}
 
 impl<S: Scope> Caller for Operator<S> {}
@@ -203,7 +203,8 @@ impl<T: JsonSchema> Describe for OptionalBody<T> {
 impl<T: JsonSchema> Describe for SignedBody<T> {
     fn describe(operation: &mut Operation, schemas: &mut Schemas) {
         Body::<T>::describe(operation, schemas);
-        let description = "Ed25519 over the exact bytes of the body, in base64. One of the two is needed.";
+        let description =
+            "The base64 Ed25519 signature of the exact bytes of the body. One of the two headers is required.";
         let schema = json!({ "type": "string" });
         operation.parameters.extend(SIGNATURE_HEADERS.map(|name| {
             json!({ "name": name, "in": "header", "required": false, "description": description, "schema": schema })
@@ -231,7 +232,7 @@ impl<R: Describe> Describe for Result<R, AdminError> {
 
 /// All arguments of a handler.
 pub(super) trait Arguments {
-    /// Adds what they mean for the operation.
+    /// Adds all arguments to the operation.
     fn describe(operation: &mut Operation, schemas: &mut Schemas);
 }
 
@@ -263,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_list_is_an_enum_whatever_docs_its_words_have() {
+    fn an_enum_with_documented_values_becomes_a_plain_enum() {
         let word = |word: &str| json!({ "type": "string", "const": word, "description": format!("It is {word}.") });
         let listed = json!({
             "description": "How it is.",
@@ -281,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn a_parameter_that_may_be_left_out_is_never_null() {
+    fn an_optional_parameter_is_never_null() {
         for (optional, parameter) in [
             (json!({ "type": ["string", "null"] }), json!({ "type": "string" })),
             (json!({ "type": ["string", "null"], "enum": ["a", null] }), json!({ "type": "string", "enum": ["a"] })),

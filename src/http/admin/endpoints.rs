@@ -1,4 +1,4 @@
-//! `/v1/gateway/endpoints`: a slug and the upstreams that answer for it.
+//! `/v1/gateway/endpoints`: slugs and the upstream targets that serve them.
 
 use std::{ops::Bound, sync::Arc};
 
@@ -39,7 +39,7 @@ pub(super) struct Endpoint {
     region: RegionWord,
     created_at: Timestamp,
     updated_at: Timestamp,
-    /// In order of priority.
+    /// The targets, in order of priority.
     targets: Vec<Target>,
     pricing: Option<Pricing>,
 }
@@ -69,13 +69,13 @@ impl Endpoint {
 pub(super) struct Create {
     slug: SlugText,
     region: Option<RegionWord>,
-    /// 1 to 8, in order of priority.
+    /// 1 to 8 targets, in order of priority.
     targets: Vec<Object<NewTarget>>,
     pricing: Option<Object<NewPricing>>,
 }
 
 impl Create {
-    /// What it says, if it keeps the rules that need no look at what there is.
+    /// Validates the body by the rules that do not depend on stored data.
     pub(super) fn read(self) -> Result<NewEndpoint, Error> {
         Ok(NewEndpoint {
             slug: self.slug.0,
@@ -86,15 +86,15 @@ impl Create {
     }
 }
 
-/// What is to change on an endpoint.
+/// The changes to an endpoint.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "EndpointPatch")]
 pub(super) struct Patch {
     slug: Option<SlugText>,
-    /// The whole list.
+    /// The whole new list of targets.
     targets: Option<Vec<Object<NewTarget>>>,
-    /// `null` clears it.
+    /// `null` clears the pricing.
     #[serde(default, deserialize_with = "clearable")]
     pricing: Option<Option<Object<NewPricing>>>,
 }

@@ -1,5 +1,4 @@
-//! What every request passes on its way in, and every answer on its way out: bounds, the Host check, security headers,
-//! a log line.
+//! The middleware around all routes: the Host check, security headers, and one log line per request.
 
 use std::{rc::Rc, time::Instant};
 
@@ -15,7 +14,7 @@ use bytes::Bytes;
 use tracing::info;
 
 use super::{
-    operator::{SeenPrefix, gateway},
+    operator::{CallerPrefix, gateway},
     origin,
 };
 use crate::http::{
@@ -44,7 +43,7 @@ pub(super) async fn envelope(
         Err(error) => request.into_response(error.error_response()),
     };
     if let Some(fault) = fault(&answer) {
-        // The handler was refused a body that cannot be read, and does not know why.
+        // The handler saw only that the body ended early. Respond with the fault that ended it.
         let mut refusal = AdminError::Malformed(fault).error_response();
         refusal.head_mut().set_connection_type(ConnectionType::Close);
         answer = answer.into_response(refusal);
@@ -52,14 +51,14 @@ pub(super) async fn envelope(
     add_headers(answer.response_mut());
     let request = answer.request();
     if is_probe(request) {
-        // One every few seconds would bury everything else.
+        // Probes are frequent; they would flood the log.
         return Ok(answer);
     }
     info!(
         method = %request.method(),
         path = request.uri().path(),
         status = answer.status().as_u16(),
-        operator = request.extensions().get::<SeenPrefix>().map(|prefix| prefix.0.as_str()),
+        operator = request.extensions().get::<CallerPrefix>().map(|prefix| prefix.0.as_str()),
         duration_ms = started.elapsed().as_millis() as u64,
         "admin request"
     );
@@ -68,7 +67,7 @@ pub(super) async fn envelope(
 
 fn check(request: &HttpRequest) -> Result<(), AdminError> {
     if is_probe(request) {
-        // It is called under any name that leads here, and tells nothing.
+        // Probes may use any host name, and their responses reveal nothing.
         return Ok(());
     }
     origin::check_host(request.headers(), gateway(request)?.config.admin_url.as_ref())
@@ -78,13 +77,13 @@ fn is_probe(request: &HttpRequest) -> bool {
     matches!(request.path(), "/healthz" | "/readyz")
 }
 
-/// Why a request that was refused could not be read to its end.
+/// The fault because of which a refused request could not be read completely.
 fn fault(answer: &ServiceResponse) -> Option<Fault> {
     let connection = answer.request().conn_data::<Rc<Activity>>()?;
     connection.fault().filter(|_| answer.status().is_client_error())
 }
 
-/// The answer to a request whose head cannot be read.
+/// The complete response to a request whose head is malformed.
 pub(super) fn refuse(fault: Fault) -> Bytes {
     let mut headers = vec![(header::CACHE_CONTROL.as_str(), NO_STORE)];
     headers.extend(HEADERS.iter().map(|(name, value)| (name.as_str(), *value)));
@@ -96,7 +95,7 @@ fn add_headers(answer: &mut HttpResponse) {
     for (name, value) in HEADERS {
         headers.insert(name, HeaderValue::from_static(value));
     }
-    // What an answer says is true now; only the page's files say otherwise.
+    // Responses must not be cached, except the files of the web UI, which set their own header.
     if !headers.contains_key(header::CACHE_CONTROL) {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(NO_STORE));
     }

@@ -1,4 +1,4 @@
-//! `/v1/gateway/events`: what was billed.
+//! `/v1/gateway/events`: billing events.
 
 use std::sync::Arc;
 
@@ -32,47 +32,50 @@ const LIST: &str = "events";
 pub(super) struct EventPage {
     #[serde(flatten)]
     page: Page<Event>,
-    /// What is not on this page since it cannot be read any more; left out when nothing is missing.
+    /// Records that can no longer be read and are missing from this page. Absent if nothing is missing.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     incomplete: Vec<Gap>,
 }
 
-/// Which events.
+/// The parameters of a list of events.
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct EventsQuery {
-    /// Inclusive; needed without a cursor, but for `order=desc`, which then goes back to the first event.
+    /// The start of the time range (inclusive). Required without a cursor, except with `order=desc`, which then goes
+    /// back to the first event.
     start_time: Option<Moment>,
-    /// Exclusive; now when left out.
+    /// The end of the time range (exclusive). Default: now.
     end_time: Option<Moment>,
-    /// `asc`, the oldest first, when left out.
+    /// The order by time. Default: `asc`, the oldest first.
     order: Option<OrderWord>,
-    /// Items on a page; 100 when left out. As CSV the rows of the file at most; all when left out.
+    /// The maximum number of items on a page. Default: 100. In CSV, the maximum number of rows; default: all.
     limit: Option<PageLimit>,
-    /// `pagination.cursor` of the page before. It holds the window, the order and the filters. A CSV file takes none.
+    /// The `pagination.cursor` of the previous page. It includes the time range, the order and the filters. Not allowed
+    /// with `format=csv`.
     cursor: Option<String>,
-    /// `json` when left out. `csv` is the whole window in one file.
+    /// The format of the answer. Default: `json`. `csv` returns the whole time range in one file.
     format: Option<FormatName>,
-    /// Only of these keys, by prefix.
+    /// Return only events of the keys with these prefixes.
     #[serde(default)]
     api_keys: Vec<String>,
-    /// Only of these groups.
+    /// Return only events of the groups with these external entity ids.
     #[serde(default)]
     external_entity_ids: Vec<String>,
-    /// Only of these models, by the slug that was called.
+    /// Return only events of these models, by the slug that was called.
     #[serde(default)]
     model_slugs: Vec<String>,
-    /// Only of these groups, by id.
+    /// Return only events of the groups with these ids.
     #[serde(default)]
     group_ids: Vec<GroupIdText>,
 }
 
-/// What a cursor of this list holds. One that an earlier version gave has no more than the end and two filters.
+/// The content of this list's cursors. A cursor from an earlier version has only `seq`, `end_ms` and the first two
+/// filters.
 #[derive(Serialize, Deserialize)]
 struct Position {
-    /// The last event of the page before.
+    /// The sequence number of the last event of the previous page.
     seq: u64,
-    /// The window, as far as it is still to be read.
+    /// The rest of the time range.
     #[serde(default)]
     start_ms: u64,
     end_ms: u64,
@@ -90,7 +93,7 @@ impl Position {
     fn new(query: &service::EventsQuery, (seq, end_ms): (u64, u64)) -> Self {
         let EventFilter { api_keys, external_entity_ids, model_slugs, group_ids } = query.filter.clone();
         let is_descending = query.order == Order::Descending;
-        // What a walk upwards has begun after lies behind it.
+        // An ascending walk is already past the start.
         let start_ms = query.start_ms.filter(|_| is_descending).unwrap_or(0);
         Self { seq, start_ms, end_ms, is_descending, api_keys, external_entity_ids, model_slugs, group_ids }
     }
@@ -113,7 +116,7 @@ impl EventsQuery {
             let order = self.order.map_or_else(Order::default, |order| order.0);
             let start_ms = self.start_time.map(|moment| moment.0);
             if start_ms.is_none() && order == Order::Ascending {
-                return Err(invalid("start_time: must be given where there is no cursor"));
+                return Err(invalid("start_time: is required without a cursor"));
             }
             let end_ms = self.end_time.map(|moment| moment.0);
             if end_ms.zip(start_ms).is_some_and(|(end_ms, start_ms)| end_ms < start_ms) {
@@ -122,10 +125,10 @@ impl EventsQuery {
             return Ok(service::EventsQuery { start_ms, end_ms, after: None, order, limit, filter: given });
         };
         let position: Position = page::decode(LIST, &cursor)?;
-        // A client may repeat its order and its filters beside the cursor; other ones would make another list.
+        // A client may repeat the order and the filters of the cursor, but not change them.
         let order = position.order();
         if self.order.is_some_and(|given| given.0 != order) {
-            return Err(invalid("cursor: belongs to a list in the other order"));
+            return Err(invalid("cursor: is from a list in the other order"));
         }
         let Position { seq, start_ms, end_ms, api_keys, external_entity_ids, model_slugs, group_ids, .. } = position;
         let held = EventFilter { api_keys, external_entity_ids, model_slugs, group_ids };
@@ -134,14 +137,14 @@ impl EventsQuery {
             || is_other(&given.model_slugs, &held.model_slugs)
             || is_other(&given.group_ids, &held.group_ids)
         {
-            return Err(invalid("cursor: belongs to a list with other filters"));
+            return Err(invalid("cursor: is from a list with other filters"));
         }
         let (start_ms, after) = (Some(start_ms), Some((seq, end_ms)));
         Ok(service::EventsQuery { start_ms, end_ms: None, after, order, limit, filter: held })
     }
 }
 
-/// Whether a filter was given beside the cursor that is not the cursor's.
+/// Whether a filter was given that differs from the cursor's.
 fn is_other<T: PartialEq>(given: &[T], held: &[T]) -> bool {
     !given.is_empty() && given != held
 }
@@ -184,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_has_a_start_unless_it_is_read_backwards_and_does_not_end_before_it() {
+    fn a_time_range_needs_a_start_in_ascending_order_and_must_not_end_before_it() {
         let newest = Some(OrderWord(Order::Descending));
         assert!(query(None, None).resolve().is_err());
         assert!(EventsQuery { order: newest, ..query(None, None) }.resolve().is_ok());
@@ -194,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cursor_pins_the_window_the_order_and_the_filters() {
+    fn a_cursor_fixes_the_time_range_the_order_and_the_filters() {
         let filter = EventFilter {
             api_keys: vec!["sk_a".to_owned()],
             external_entity_ids: vec!["cust_1".to_owned()],
@@ -232,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cursor_of_a_version_that_had_no_order_is_still_good() {
+    fn a_cursor_from_a_version_without_an_order_is_still_valid() {
         #[derive(Serialize)]
         struct Earlier {
             seq: u64,

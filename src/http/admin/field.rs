@@ -1,5 +1,5 @@
-//! The values that requests are made of. Each is read from JSON, or from a query parameter, by its own rule: what exists
-//! is valid, and an error says what would be. Each describes itself for `/v1/spec` beside its rule.
+//! The types of fields and query parameters. Each type validates its value when it is parsed, so every existing value
+//! is valid, and errors say what would be valid. The schema for `/v1/spec` is next to each rule.
 
 use std::{borrow::Cow, fmt};
 
@@ -28,7 +28,7 @@ use crate::{
     upstream::{address::parse_http_url, provider::parse_base_url},
 };
 
-/// Reads a text by a rule.
+/// Parses a text with the given function.
 fn text<'de, T, E: fmt::Display, D: Deserializer<'de>>(
     deserializer: D,
     parse: impl Fn(&str) -> Result<T, E>,
@@ -64,9 +64,9 @@ macro_rules! texts {
     )+};
 }
 
-/// The text itself, if it keeps the rule.
-fn keeps(text: &str, holds: bool, rule: &'static str) -> Result<String, &'static str> {
-    holds.then(|| text.to_owned()).ok_or(rule)
+/// Returns the text if it is valid, else the rule as the error.
+fn checked(text: &str, is_valid: bool, rule: &'static str) -> Result<String, &'static str> {
+    is_valid.then(|| text.to_owned()).ok_or(rule)
 }
 
 fn is_id_word(text: &str, also: &[u8]) -> bool {
@@ -75,7 +75,7 @@ fn is_id_word(text: &str, also: &[u8]) -> bool {
 
 fn whole_number(text: &str, least: u64, most: u64) -> Result<u64, String> {
     let number = text.parse().ok().filter(|number| (least..=most).contains(number));
-    // `parse` would take a plus sign.
+    // `parse` would accept a plus sign.
     let number = number.filter(|_| text.bytes().all(|b| b.is_ascii_digit()));
     number.ok_or_else(|| format!("must be a whole number from {least} to {most}"))
 }
@@ -83,21 +83,21 @@ fn whole_number(text: &str, least: u64, most: u64) -> Result<u64, String> {
 texts! {
     /// A name for people.
     Name(String): { "type": "string", "maxLength": 255 }, |text| {
-        let holds = text.chars().count() <= 255 && !text.contains(char::is_control);
-        keeps(text, holds, "must be at most 255 characters, none of them a control character")
+        let is_valid = text.chars().count() <= 255 && !text.contains(char::is_control);
+        checked(text, is_valid, "must be at most 255 characters, without control characters")
     };
 
     /// The operator's own name for a customer.
     EntityId(String): { "type": "string", "minLength": 1, "maxLength": 255 }, |text| {
-        let holds = matches!(text.chars().count(), 1..=255) && !text.contains(char::is_control);
-        keeps(text, holds, "must be 1 to 255 characters, none of them a control character")
+        let is_valid = matches!(text.chars().count(), 1..=255) && !text.contains(char::is_control);
+        checked(text, is_valid, "must be 1 to 255 characters, without control characters")
     };
 
-    /// The name that customers call a model by.
+    /// The name by which customers call a model.
     SlugText(Slug): { "type": "string", "maxLength": 255, "pattern": "^[A-Za-z0-9._~-]+/[A-Za-z0-9._~-]+$" },
         |text| -> Result<Slug, InvalidSlug> { Slug::parse(text) };
 
-    /// An upstream's address.
+    /// The base URL of an upstream.
     BaseUrl(String): { "type": "string", "format": "uri", "maxLength": 2048 },
         |text| parse_base_url(text).map(|_| text.to_owned());
 
@@ -106,7 +106,7 @@ texts! {
         Route::from_path(text).ok_or_else(|| format!("must be one of {}", Route::ALL.map(Route::path).join(", ")))
     };
 
-    /// A webhook receiver's address.
+    /// The URL of a webhook's receiver.
     WebhookUrl(String): { "type": "string", "format": "uri", "maxLength": 2048 }, |text| {
         parse_http_url(text, "must be a URL such as https://billing.example/hook").map(|_| text.to_owned())
     };
@@ -115,19 +115,19 @@ texts! {
     DeadLetterIdText(DeadLetterId): { "type": "string" },
         |text| text.parse::<DeadLetterId>().map_err(|_| "no dead letter has this id");
 
-    /// A model's name upstream.
+    /// The name of a model on its upstream.
     TargetModel(String): { "type": "string", "minLength": 1, "maxLength": 255 }, |text| {
         let visible = !text.contains(|c: char| c.is_control() || c.is_whitespace());
-        let holds = visible && matches!(text.chars().count(), 1..=255);
-        keeps(text, holds, "must be 1 to 255 visible characters")
+        let is_valid = visible && matches!(text.chars().count(), 1..=255);
+        checked(text, is_valid, "must be 1 to 255 visible characters")
     };
 
-    /// A name of Baseten's, which becomes part of a URL.
+    /// A name from Baseten, which becomes part of a URL.
     BasetenName(String): { "type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$" },
-        |text| keeps(text, is_id_word(text, b"_-"), "must be 1 to 64 letters, digits, '_' and '-'");
+        |text| checked(text, is_id_word(text, b"_-"), "must be 1 to 64 letters, digits, '_' or '-'");
 
-    /// The id of a group, which may be gone.
-    GroupIdText(GroupId): { "type": "string" }, |text| text.parse::<GroupId>().map_err(|_| "must be a group's id");
+    /// The id of a group, which may have been deleted.
+    GroupIdText(GroupId): { "type": "string" }, |text| text.parse::<GroupId>().map_err(|_| "must be the id of a group");
 
     /// The id of a stored credential.
     SecretIdText(SecretId): { "type": "string" },
@@ -135,25 +135,25 @@ texts! {
 
     /// The name of a provider credential.
     SecretName(String): { "type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$" },
-        |text| keeps(text, is_id_word(text, b"._-"), "must be 1 to 64 letters, digits, '.', '_' and '-'");
+        |text| checked(text, is_id_word(text, b"._-"), "must be 1 to 64 letters, digits, '.', '_' or '-'");
 
-    /// The value of a provider credential; it is sent in a header.
+    /// The value of a provider credential, which is sent in a header.
     SecretValue(Secret): { "type": "string", "minLength": 1, "maxLength": 4096, "format": "password" }, |text| {
-        let holds = matches!(text.len(), 1..=4096) && text.bytes().all(|b| b.is_ascii_graphic());
-        keeps(text, holds, "must be 1 to 4096 visible ASCII characters").map(Secret::new)
+        let is_valid = matches!(text.len(), 1..=4096) && text.bytes().all(|b| b.is_ascii_graphic());
+        checked(text, is_valid, "must be 1 to 4096 visible ASCII characters").map(Secret::new)
     };
 
-    /// A whole key, right or wrong.
+    /// A whole key, which may be wrong.
     KeyText(Secret): { "type": "string", "format": "password" },
         |text| -> Result<Secret, &'static str> { Ok(Secret::new(text.to_owned())) };
 
-    /// What to search for; it may be a whole key.
+    /// A search text, which may be a whole key.
     SearchText(Secret): { "type": "string", "minLength": 1, "maxLength": 256 }, |text| {
-        let holds = matches!(text.chars().count(), 1..=256) && !text.trim().is_empty();
-        keeps(text, holds, "must be 1 to 256 characters, not all of them spaces").map(Secret::new)
+        let is_valid = matches!(text.chars().count(), 1..=256) && !text.trim().is_empty();
+        checked(text, is_valid, "must be 1 to 256 characters and not only spaces").map(Secret::new)
     };
 
-    /// A key that a customer has already.
+    /// A customer's existing key, to be registered.
     RegisteredKey(Secret): {
         "type": "string", "minLength": registered::MIN_CHARS, "maxLength": registered::MAX_CHARS, "format": "password"
     }, |text| registered::check(text).map(|()| Secret::new(text.to_owned()));
@@ -169,27 +169,27 @@ texts! {
     CurrencyCode(Currency): { "type": "string", "pattern": "^[A-Z]{3}$" },
         |text| Currency::parse(text).ok_or("must be three capital letters, such as \"EUR\"");
 
-    /// A moment, in Unix ms.
+    /// A time, in Unix milliseconds.
     Moment(u64): { "type": "string", "format": "date-time" },
         |text| time::parse(text).ok_or("must be a time such as \"2026-11-23T10:00:00Z\"");
 
-    /// A kind of change.
+    /// The kind of a change.
     EventType(&'static str): { "type": "string", "enum": action::ALL }, |text| {
         let known = action::ALL.iter().find(|word| **word == text).copied();
         known.ok_or_else(|| format!("must be one of {}", action::ALL.join(", ")))
     };
 
-    /// A report's columns.
+    /// The columns of a report.
     GroupBy(Columns): { "type": "string", "examples": ["group,model,day"] }, parse_columns;
 
-    /// An answer's form.
+    /// The format of an answer.
     FormatName(Format): { "type": "string", "enum": ["json", "csv"] }, Format::parse;
 
-    /// How many rows a report has at most.
+    /// The maximum number of rows of a report.
     ReportTop(usize): { "type": "integer", "minimum": 1, "maximum": 1000 },
         |text| whole_number(text, 1, 1000).map(|rows| rows as usize);
 
-    /// How many items a page has at most.
+    /// The maximum number of items on a page.
     PageLimit(usize): { "type": "integer", "minimum": 1, "maximum": 1000, "default": 100 },
         |text| whole_number(text, 1, 1000).map(|limit| limit as usize);
 
@@ -197,7 +197,7 @@ texts! {
     TokenCount(u64): { "type": "integer", "minimum": 0, "maximum": 9_007_199_254_740_991_u64, "default": 0 },
         |text| whole_number(text, 0, Threshold::MAX);
 
-    /// A provider that is supported; of the others that clients may know, it is said that they are not.
+    /// A supported provider. For published providers that are not supported, the error says so.
     ProviderName(Provider): { "type": "string", "enum": ["OPENAI_COMPATIBLE", "OPENAI", "BASETEN", "DEMO"] },
         |text| match (text, ProviderWord::find(text)) {
             ("ANTHROPIC", _) => Err("ANTHROPIC is not supported yet".to_owned()),
@@ -255,29 +255,29 @@ macro_rules! words {
 }
 
 words! {
-    /// What a limit counts.
+    /// The measure that a limit counts.
     LimitTypeWord(LimitType) = limit_words::limit_type, [LimitType::Token, LimitType::Request];
-    /// A rolling window.
+    /// The length of a rolling window.
     RateUnitWord(Unit) = limit_words::unit, [Unit::Second, Unit::Minute];
-    /// A calendar window.
+    /// The length of a calendar window.
     UsageUnitWord(Unit) = limit_words::unit, [Unit::Day];
-    /// Any window.
+    /// The length of a rolling or calendar window.
     UnitWord(Unit) = limit_words::unit, [Unit::Second, Unit::Minute, Unit::Day];
-    /// The family of a limit.
+    /// The kind of a limit.
     LimitKindWord(LimitKind) = limit_words::kind, [LimitKind::Rate, LimitKind::Usage];
-    /// How a tree's limits work together.
+    /// How the limits of a tree of groups work together.
     EnforcementWord(Enforcement) = enforcement, [Enforcement::Independent, Enforcement::Cascading];
     /// Where an endpoint's requests may be processed.
     RegionWord(Region) = region, [Region::Unrestricted, Region::Eu];
-    /// Who speaks at the other end.
+    /// The provider of a target.
     ProviderWord(Provider) = provider, [
         Provider::OpenAiCompatible, Provider::OpenAi, Provider::Anthropic, Provider::Baseten, Provider::Demo
     ];
-    /// In which order.
+    /// The order of a list.
     OrderWord(Order) = order, [Order::Ascending, Order::Descending];
-    /// By what way a change was made.
+    /// How the actor of a change was authenticated.
     ActorTypeWord(ActorKind) = actor_type, [ActorKind::ApiKey, ActorKind::Session, ActorKind::System];
-    /// What an operator key may do.
+    /// The type of an operator key, which decides what it may do.
     OperatorTypeWord(OperatorType) = operator_type, [
         OperatorType::ManageApiKeys, OperatorType::ExportMetrics, OperatorType::ManageAll
     ];
@@ -330,7 +330,7 @@ fn operator_type(operator_type: OperatorType) -> &'static str {
     }
 }
 
-/// A limit's threshold, a JSON integer.
+/// The threshold of a limit, a JSON integer.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ThresholdNumber(pub(super) Threshold);
 
@@ -374,7 +374,7 @@ impl JsonSchema for ThresholdNumber {
     }
 }
 
-/// A moment in an answer, from Unix ms.
+/// A time in a response, from Unix milliseconds.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Timestamp(pub(super) u64);
 

@@ -1,4 +1,4 @@
-//! Answers that can be had as JSON or as CSV.
+//! Answers that are available as JSON and as CSV.
 
 use actix_web::{
     HttpRequest, HttpResponse, Responder,
@@ -13,7 +13,7 @@ use super::describe::{Describe, Operation, Schemas};
 
 const CSV: &str = "text/csv";
 
-/// In which form an answer is wanted.
+/// The format of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Format {
     Json,
@@ -30,7 +30,7 @@ impl Format {
     }
 }
 
-/// The same content in either form.
+/// An answer in one of its formats.
 pub(super) enum Answer<T> {
     Json(T),
     Csv(CsvFile),
@@ -38,11 +38,11 @@ pub(super) enum Answer<T> {
 
 /// A CSV file to save.
 pub(super) struct CsvFile {
-    /// The name that a browser saves it under.
+    /// The name under which a browser saves it.
     pub(super) name: String,
     /// A header line, then the rows.
     pub(super) content: BoxBody,
-    /// Whether it has every row that was asked for. If not, the header `x-tollgate-incomplete` says so.
+    /// Whether it contains all requested rows. If not, the header `x-tollgate-incomplete` says so.
     pub(super) is_complete: bool,
 }
 
@@ -68,7 +68,7 @@ impl<T: Serialize> Responder for Answer<T> {
 impl<T: JsonSchema> Describe for Answer<T> {
     fn describe(operation: &mut Operation, schemas: &mut Schemas) {
         Json::<T>::describe(operation, schemas);
-        let description = "A header line, then a row for each item.";
+        let description = "A header line, then one row per item.";
         operation.answers.push((CSV, json_schema!({ "type": "string", "description": description })));
     }
 }

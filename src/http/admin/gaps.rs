@@ -1,4 +1,4 @@
-//! What a list or a sum does not contain, since it cannot be read any more.
+//! Gaps in a list or a total: records that can no longer be read.
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -10,17 +10,17 @@ use crate::{
     service::{Gateway, reports::Report},
 };
 
-/// Records that cannot be read.
+/// Records that can no longer be read.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct Gap {
-    /// The first missing record; `null` if it is not known.
+    /// The first missing record; `null` if unknown.
     first_sequence: Option<u64>,
     last_sequence: Option<u64>,
-    /// When the last record before them was written; `null` if it is not known.
+    /// The time of the last record before the gap; `null` if unknown.
     after: Option<Timestamp>,
-    /// When the first record after them was written; `null` if it is not known.
+    /// The time of the first record after the gap; `null` if unknown.
     before: Option<Timestamp>,
-    /// Where, in a sentence.
+    /// A sentence that says what is missing and where.
     detail: String,
 }
 
@@ -29,7 +29,7 @@ impl Gap {
         let (first, last) = (*damage.missing.start(), *damage.missing.end());
         let place = match damage.file.file_name() {
             Some(file) => {
-                format!(" ({}, {} bytes from byte {} on)", file.to_string_lossy(), damage.bytes, damage.offset)
+                format!(" ({}, {} bytes at offset {})", file.to_string_lossy(), damage.bytes, damage.offset)
             }
             None => String::new(),
         };
@@ -39,13 +39,13 @@ impl Gap {
             after: (damage.from_ms > 0).then_some(Timestamp(damage.from_ms)),
             before: (damage.to_ms < u64::MAX).then_some(Timestamp(damage.to_ms)),
             detail: match last.saturating_sub(first) {
-                0 => format!("A record of the journal cannot be read{place}."),
-                more => format!("{} records of the journal cannot be read{place}.", more + 1),
+                0 => format!("A journal record cannot be read{place}."),
+                more => format!("{} journal records cannot be read{place}.", more + 1),
             },
         }
     }
 
-    /// What the sums of the day of `now` do not contain.
+    /// The gaps in the totals of the current day.
     pub(super) fn of_day(gateway: &Gateway, now: Now) -> Vec<Self> {
         let missing = gateway.missing_from_totals();
         missing.iter().filter(|missing| missing.to_ms >= now.day().start_unix_ms()).map(Self::new).collect()

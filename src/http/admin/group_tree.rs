@@ -1,4 +1,4 @@
-//! `/v1/gateway/group_tree`: every group in a few words, for a page that shows them all.
+//! `/v1/gateway/group_tree`: a summary of every group, for a page that shows all of them.
 
 use std::ops::Bound;
 
@@ -24,18 +24,18 @@ use crate::{
 
 const LIST: &str = "group_tree";
 
-/// A page of groups, in the order of `/v1/gateway/groups`.
+/// A page of groups, in the same order as `/v1/gateway/groups`.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "GroupTreePage")]
 pub(super) struct TreePage {
     #[serde(flatten)]
     page: Page<GroupTreeItem>,
-    /// What today's figures do not contain since it cannot be read any more; left out when they contain everything.
+    /// Records that can no longer be read and are missing from today's figures. Absent if the figures are complete.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     incomplete: Vec<Gap>,
 }
 
-/// A group in a few words.
+/// The summary of a group.
 #[derive(Serialize, JsonSchema)]
 struct GroupTreeItem {
     id: String,
@@ -46,13 +46,13 @@ struct GroupTreeItem {
     disabled: bool,
     /// The slugs that it carries.
     models: Vec<String>,
-    /// How many API keys it has.
+    /// The number of its API keys.
     keys: usize,
-    /// Of all its limits on a day the one with the smallest part left; `null` without one.
+    /// The daily limit that has the smallest share left; `null` if the group has no daily limit.
     today: Option<TightestOfDay>,
 }
 
-/// How a limit on a day stands.
+/// The use of a daily limit.
 #[derive(Serialize, JsonSchema)]
 struct TightestOfDay {
     slug: String,
@@ -61,7 +61,7 @@ struct TightestOfDay {
     unit: UsageUnitWord,
     threshold: ThresholdNumber,
     used: u64,
-    /// By running requests.
+    /// The amount that running requests hold.
     held: u64,
     left: u64,
     source_group: String,

@@ -1,4 +1,4 @@
-//! `/v1/gateway/groups`: customers, the models that they may call, and the limits on each.
+//! `/v1/gateway/groups`: customers, the models that they may call, and the limits on each model.
 
 use std::{ops::Bound, sync::Arc};
 
@@ -33,16 +33,16 @@ const LIST: &str = "groups";
 pub(super) struct Group {
     id: String,
     metadata: Metadata,
-    /// As they were written.
+    /// The group's own models and limits.
     models: Vec<Model>,
-    /// The limits that requests meet, inherited ones included.
+    /// The group's models with all limits that apply, including inherited ones.
     effective_models: Vec<EffectiveModel>,
     hierarchy: Hierarchy,
     created_at: Timestamp,
     disabled: bool,
 }
 
-/// How a group is called.
+/// The names of a group.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "GroupMetadata")]
 pub(super) struct Metadata {
@@ -50,7 +50,7 @@ pub(super) struct Metadata {
     external_entity_id: String,
 }
 
-/// Where a group stands.
+/// The place of a group in the tree.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "GroupHierarchy")]
 pub(super) struct Hierarchy {
@@ -94,50 +94,50 @@ impl Group {
 #[schemars(rename = "NewGroup")]
 pub(super) struct Create {
     metadata: Object<NewMetadata>,
-    /// Not empty; slugs are distinct.
+    /// At least one model; the slugs must be distinct.
     models: Vec<Object<NewModel>>,
-    /// A root when left out.
+    /// The place of the group in the tree. Default: a root.
     hierarchy: Option<Object<NewHierarchy>>,
 }
 
-/// How a group is to be called.
+/// The names of a group to be created.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "NewGroupMetadata")]
 struct NewMetadata {
-    /// Unique; it never changes.
+    /// The operator's own id for the customer. It is unique and cannot be changed.
     external_entity_id: EntityId,
     name: Option<Name>,
 }
 
-/// Where a group is to stand. It never changes.
+/// The place of a new group in the tree. It cannot be changed.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "NewGroupHierarchy")]
 struct NewHierarchy {
-    /// The parent's, or INDEPENDENT for a root, when left out.
+    /// How limits work in this tree. Default: the parent's mode, or INDEPENDENT for a root.
     limit_enforcement: Option<EnforcementWord>,
     parent_group_id: Option<String>,
 }
 
-/// What is to change on a group.
+/// The changes to a group.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "GroupPatch")]
 pub(super) struct Patch {
     metadata: Option<Object<MetadataPatch>>,
-    /// The whole set.
+    /// The whole new set of models.
     models: Option<Vec<Object<NewModel>>>,
-    /// No call passes from the group or from any below it.
+    /// Whether all calls from the group and its descendants are refused.
     disabled: Option<bool>,
 }
 
-/// What is to change on a group's metadata.
+/// The changes to a group's metadata.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "GroupMetadataPatch")]
 struct MetadataPatch {
-    /// `null` clears it.
+    /// `null` clears the name.
     #[serde(default, deserialize_with = "clearable")]
     name: Option<Option<Name>>,
 }
@@ -150,22 +150,23 @@ pub(super) struct DeletedGroup {
     deleted_at: Timestamp,
 }
 
-/// Which groups.
+/// The parameters of a list of groups.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct GroupsQuery {
-    /// Items on a page; 100 when left out.
+    /// The maximum number of items on a page. Default: 100.
     limit: Option<PageLimit>,
-    /// `pagination.cursor` of the page before.
+    /// The `pagination.cursor` of the previous page.
     cursor: Option<String>,
-    /// Only the group with exactly this one.
+    /// Return only the group with exactly this external entity id.
     external_entity_id: Option<String>,
-    /// Only the children of this group.
+    /// Return only the children of this group.
     parent_group_id: Option<String>,
 }
 
 impl GroupsQuery {
-    /// The groups after `after`, in order of their ids, among which the wanted ones are, found by the narrower filter.
+    /// The groups after `after`, in order of their ids, selected by the narrowest given filter.
+    /// [`GroupsQuery::matches`] checks the rest.
     fn candidates<'a>(
         &self,
         catalog: &'a Catalog,
@@ -184,7 +185,7 @@ impl GroupsQuery {
         Box::new(children.filter_map(|id| catalog.groups().get(id)))
     }
 
-    fn takes(&self, node: &GroupNode) -> bool {
+    fn matches(&self, node: &GroupNode) -> bool {
         let wanted = self.parent_group_id.as_deref().map(str::parse::<GroupId>);
         wanted.is_none_or(|wanted| node.parent.as_ref().map(|parent| parent.id) == wanted.ok() && wanted.is_ok())
     }
@@ -202,7 +203,7 @@ pub(super) async fn list(
     let after: Option<String> = query.cursor.as_deref().map(|cursor| page::decode(LIST, cursor)).transpose()?;
     let after = after.and_then(|id| id.parse().ok());
     let catalog = gateway.catalog.load();
-    let rest = query.candidates(&catalog, after).filter(|node| query.takes(node));
+    let rest = query.candidates(&catalog, after).filter(|node| query.matches(node));
     let size = page::size(query.limit.clone());
     let view = |node: &Arc<GroupNode>| Group::new(&catalog, node);
     Ok(Json(Page::of(LIST, rest, size, |node| node.id.to_string(), view)?))

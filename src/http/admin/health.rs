@@ -1,4 +1,4 @@
-//! `/healthz` and `/readyz`: for whoever watches the process. They need no key and say nothing else.
+//! `/healthz` and `/readyz`: probes for monitoring. They need no key and reveal nothing else.
 
 use actix_web::web::{Data, Json};
 use schemars::JsonSchema;

@@ -24,7 +24,7 @@ pub(super) struct ApiKey {
     prefix: String,
     name: Option<String>,
     created_at: Timestamp,
-    /// When its last event was billed.
+    /// The time of its last billing event.
     last_used_at: Option<Timestamp>,
     disabled: bool,
     expires_at: Option<Timestamp>,
@@ -49,45 +49,46 @@ impl ApiKey {
 #[schemars(rename = "NewApiKey")]
 pub(super) struct Mint {
     name: Option<Name>,
-    /// In the future.
+    /// When the key expires. It must be in the future.
     expires_at: Option<Moment>,
 }
 
 /// A minted key.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct MintedApiKey {
-    /// The whole key, shown this once.
+    /// The whole key. It is shown only this once.
     api_key: String,
     prefix: String,
     name: Option<String>,
 }
 
-/// A key that a customer has already, to be taken in.
+/// A customer's existing key, to be registered.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "ApiKeyRegistration")]
 pub(super) struct Register {
-    /// Visible ASCII, with at least 3.0 bits of Shannon entropy per character. Its first 16 characters become the prefix.
+    /// The key: visible ASCII, with at least 3.0 bits of Shannon entropy per character. Its first 16 characters become
+    /// the prefix.
     key: RegisteredKey,
     name: Option<Name>,
 }
 
-/// A key that was taken in.
+/// A registered key.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct RegisteredApiKey {
     ok: bool,
 }
 
-/// What is to change on a key.
+/// The changes to a key.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "ApiKeyPatch")]
 pub(super) struct Patch {
-    /// `null` clears it.
+    /// `null` clears the name.
     #[serde(default, deserialize_with = "clearable")]
     name: Option<Option<Name>>,
     disabled: Option<bool>,
-    /// `null` clears it.
+    /// `null` removes the expiry.
     #[serde(default, deserialize_with = "clearable")]
     expires_at: Option<Option<Moment>>,
 }
@@ -128,7 +129,7 @@ pub(super) async fn mint(
     Ok(Json(MintedApiKey { api_key: minted.key.expose().to_owned(), prefix: minted.prefix, name }))
 }
 
-/// The group is looked for first, then the signature checked, and only then the body read.
+/// Registers a key. The group is looked up first; then the signature is verified; only then is the body parsed.
 pub(super) async fn register(
     operator: Operator<ManageApiKeys>,
     gateway: Data<Gateway>,

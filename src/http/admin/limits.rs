@@ -1,4 +1,4 @@
-//! What stands against a group's limits: `/usage` in the published shape, `/limits` for a request that might come.
+//! The use of a group's limits: `/usage` in the published shape, and `/limits` for a hypothetical request.
 
 use std::collections::BTreeMap;
 
@@ -19,26 +19,26 @@ use crate::{
     service::Gateway,
 };
 
-/// What stands against a group's usage limits.
+/// The use of a group's usage limits.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct GroupUsage {
-    /// Its external entity id.
+    /// The group's external entity id.
     customer_id: String,
-    /// By slug.
+    /// The use of each usage limit, by slug.
     usage: BTreeMap<String, Vec<LimitUsage>>,
-    /// What today's figures do not contain since it cannot be read any more; left out when they contain everything.
+    /// Records that can no longer be read and are missing from today's figures. Absent if the figures are complete.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     incomplete: Vec<Gap>,
 }
 
-/// What stands against one usage limit.
+/// The use of one usage limit.
 #[derive(Serialize, JsonSchema)]
 struct LimitUsage {
     #[serde(rename = "type")]
     limit_type: LimitTypeWord,
     unit: UsageUnitWord,
     threshold: ThresholdNumber,
-    /// `null` until the first request of the window.
+    /// The amount used in the current window; `null` until the first request of the window.
     current_usage: Option<u64>,
     reset_at: Option<Timestamp>,
     source_group: String,
@@ -58,30 +58,30 @@ impl LimitUsage {
     }
 }
 
-/// A request that might come.
+/// A hypothetical request.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct LimitsQuery {
-    /// A model that the group carries.
+    /// The slug of a model that the group carries.
     slug: String,
-    /// How many tokens the request would hold.
+    /// The number of tokens that the request would hold. Default: 0.
     tokens: Option<TokenCount>,
 }
 
-/// Whether a request would pass now.
+/// Whether the request would be admitted now.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct WouldPass {
     slug: String,
     tokens: u64,
     admitted: bool,
-    /// Whole seconds; `null` if it is admitted or never would be.
+    /// The wait in whole seconds; `null` if the request is admitted or can never be.
     retry_after_s: Option<u64>,
-    /// The limit that stops it, as an index into `limits`.
+    /// The limit that stops the request, as an index into `limits`.
     stopped_by: Option<usize>,
     limits: Vec<LimitStanding>,
 }
 
-/// How one limit stands.
+/// The use of one limit.
 #[derive(Serialize, JsonSchema)]
 struct LimitStanding {
     kind: LimitKindWord,
@@ -90,10 +90,11 @@ struct LimitStanding {
     unit: UnitWord,
     threshold: ThresholdNumber,
     used: u64,
-    /// By running requests.
+    /// The amount that running requests hold.
     held: u64,
     left: u64,
-    /// Midnight UTC for DAY; else when the window would be empty, `null` if it is.
+    /// For DAY, the next midnight UTC. For a rolling window, when it will be empty if nothing more is used; `null` if
+    /// it is empty now.
     reset_at: Option<Timestamp>,
     source_group: String,
 }

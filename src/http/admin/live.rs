@@ -1,9 +1,8 @@
-//! `/v1/gateway/live`: how the gateway is, as server-sent events: one at once and then one a second, for as long as
-//! somebody looks.
+//! `/v1/gateway/live`: the status of the gateway as server-sent events: one immediately, then one per second.
 //!
-//! Each viewer has a task that ends when he is gone, when his session or key ends, and when the process is asked to stop.
-//! What one viewer is shown is made once for all who look in that second. A viewer who does not read (a laptop that
-//! sleeps) is cut off, so that he holds neither a place nor a stop.
+//! Each viewer has a task. It ends when the viewer hangs up, when their session or key ends, and when the process is
+//! asked to stop. An event is made once for all viewers of that second. A viewer that does not read, such as a sleeping
+//! laptop, is disconnected, so it neither occupies a place nor delays a stop.
 
 use std::{
     collections::HashMap,
@@ -43,24 +42,24 @@ use crate::{
     service::{Gateway, activity::Minute, error::Error},
 };
 
-/// So many may look at a time with one key. All together are bounded by the listener's connections.
+/// The maximum number of simultaneous viewers per key. The total is bounded by the listener's connections.
 const MAX_VIEWERS: usize = 64;
 
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// For so long what one viewer was shown is shown to others.
-const FRESH: Duration = Duration::from_millis(500);
+/// How long an event is reused for other viewers.
+const MAX_EVENT_AGE: Duration = Duration::from_millis(500);
 
-/// For so long a viewer may leave an event unread.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a viewer may leave an event unread.
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// For so long the end of the stream may be on its way to him.
+/// How long the end of the stream may take to reach the viewer.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// Who looks, and what they are shown.
+/// The current viewers and their latest event.
 #[derive(Default)]
 pub(super) struct Viewers {
-    /// How many look with each key, by its prefix.
+    /// The number of viewers per key, by the key's prefix.
     counts: Mutex<HashMap<String, usize>>,
     latest: Mutex<Option<(Instant, Bytes)>>,
 }
@@ -68,7 +67,7 @@ pub(super) struct Viewers {
 impl Viewers {
     fn event(&self, gateway: &Gateway) -> Result<Bytes, serde_json::Error> {
         let mut latest = self.latest.lock();
-        let fresh = latest.as_ref().filter(|(made, _)| made.elapsed() < FRESH).map(|(_, event)| event.clone());
+        let fresh = latest.as_ref().filter(|(made, _)| made.elapsed() < MAX_EVENT_AGE).map(|(_, event)| event.clone());
         if let Some(event) = fresh {
             return Ok(event);
         }
@@ -79,7 +78,7 @@ impl Viewers {
     }
 }
 
-/// Somebody who looks, until it is dropped.
+/// The registration of one viewer. Dropping it ends the registration.
 struct Viewer {
     viewers: Data<Viewers>,
     key: String,
@@ -117,29 +116,29 @@ impl Drop for Viewer {
 #[derive(Serialize, JsonSchema)]
 struct Live {
     status: Status,
-    /// Sums of the last 60 seconds.
+    /// Totals of the last 60 seconds.
     now: Sums,
-    /// The latest complete minute; null if nothing is known of it.
+    /// Totals of the latest complete minute; null if they are unknown.
     minute: Option<MinuteSums>,
 }
 
-/// What went on in some time.
+/// Totals of a time range.
 #[derive(Serialize, JsonSchema)]
 struct Sums {
-    /// Billed.
+    /// Billed requests.
     requests: u64,
-    /// Input and output tokens of them.
+    /// Input and output tokens of the billed requests.
     tokens: u64,
-    /// Stopped by a limit.
+    /// Requests refused by a limit.
     refused: u64,
-    /// Answered with a 5xx, or broken off by an upstream.
+    /// Requests that were answered with a 5xx or broken off by an upstream.
     errors: u64,
 }
 
-/// What went on in a minute.
+/// Totals of one minute.
 #[derive(Serialize, JsonSchema)]
 struct MinuteSums {
-    /// When it began.
+    /// The start of the minute.
     at: Timestamp,
     #[serde(flatten)]
     sums: Sums,
@@ -160,7 +159,7 @@ impl Live {
     }
 }
 
-/// Events, as they come; none for whoever asks for the head alone.
+/// The response: a stream of events, or no body for a HEAD request.
 pub(super) struct Events(Option<mpsc::Receiver<std::io::Result<Bytes>>>);
 
 impl Responder for Events {
@@ -169,10 +168,10 @@ impl Responder for Events {
     fn respond_to(self, _: &HttpRequest) -> HttpResponse {
         let mut answer = HttpResponse::Ok();
         answer.insert_header((CONTENT_TYPE, EVENT_STREAM)).insert_header((CACHE_CONTROL, "no-cache"));
-        // A reverse proxy in front of us would gather events for a while.
+        // Without this header, a reverse proxy might buffer the events.
         answer.insert_header(("x-accel-buffering", "no"));
         match self.0 {
-            // The connection is for this alone: nobody else's answer is cut with it.
+            // The connection is used only for this stream, so aborting it later cannot cut another response.
             Some(events) => answer.force_close().streaming(Received(events)),
             None => answer.finish(),
         }
@@ -182,7 +181,7 @@ impl Responder for Events {
 impl Describe for Events {
     fn describe(operation: &mut Operation, schemas: &mut Schemas) {
         let data = schemas.of_answer::<Live>();
-        let description = "Events called `live`; the data of each is JSON.";
+        let description = "Server-sent events named `live`. The data of each event is JSON.";
         let events = json_schema!({
             "type": "string",
             "contentMediaType": EVENT_STREAM,
@@ -207,14 +206,14 @@ pub(super) async fn live(
         return Ok(Events(None));
     }
     let viewer = Viewer::enter(viewers, operator.actor().api_key_prefix)?;
-    // One event is on its way, and the next one waits for it.
+    // At most one event waits to be sent.
     let (events, received) = mpsc::channel(1);
     let first = viewer.viewers.event(&gateway).map_err(Error::internal)?;
     let _ = events.try_send(Ok(first));
     let connection = request.conn_data::<Rc<Activity>>().cloned();
     rt::spawn(async move {
         tokio::select! {
-            () = show(&operator, &gateway, &viewer, &events) => {}
+            () = send_events(&operator, &gateway, &viewer, &events) => {}
             () = gateway.asked_to_stop() => {}
             () = events.closed() => return,
         }
@@ -227,8 +226,8 @@ pub(super) async fn live(
     Ok(Events(Some(received)))
 }
 
-/// Sends an event each second while it may be seen.
-async fn show(
+/// Sends an event each second until the operator's key or session ends, or the viewer stops reading.
+async fn send_events(
     operator: &Operator<ExportMetrics>,
     gateway: &Gateway,
     viewer: &Viewer,
@@ -239,12 +238,12 @@ async fn show(
     ticks.tick().await;
     loop {
         ticks.tick().await;
-        // Before the event is made: a viewer who is slow is shown how it is, not how it was.
-        let Ok(Ok(place)) = timeout(PATIENCE, events.reserve()).await else { return };
-        if !operator.is_still(gateway) {
+        // Wait for the channel before making the event, so that a slow viewer gets the current status.
+        let Ok(Ok(permit)) = timeout(READ_TIMEOUT, events.reserve()).await else { return };
+        if !operator.is_still_valid(gateway) {
             return;
         }
         let Ok(event) = viewer.viewers.event(gateway) else { return };
-        place.send(Ok(event));
+        permit.send(Ok(event));
     }
 }

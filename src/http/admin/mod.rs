@@ -1,10 +1,10 @@
-//! The admin listener: the management API and, at `/`, a page for people.
+//! The admin listener: the management API and, at `/`, the web UI.
 //!
-//! * A route is declared once, in `table`; routing and the specification are both made from it.
-//! * A handler's signature says everything about its route: who may call it (`operator`), what it reads (`path`, `query`,
-//!   `body`, made of the values in `field`) and what it answers with. A handler that does not say who may call it does
-//!   not compile into the table.
-//! * Handlers translate; the rules that need to know what there is are the services'.
+//! * Every route is declared once, in `table`. Routing and the specification are both made from it.
+//! * A handler's signature describes its route: who may call it (`operator`), its input (`path`, `query` and `body`,
+//!   with values from `field`) and its response. A handler without a caller argument cannot be put into the table: that
+//!   is a compile error.
+//! * Handlers only translate between HTTP and the services. Rules that depend on stored data are in the services.
 
 mod activity;
 mod assets;
@@ -69,7 +69,7 @@ use crate::service::Gateway;
 pub fn listen(serving: Serving, listener: TcpListener, gateway: Arc<Gateway>) -> io::Result<ServerBuilder> {
     connection::listen(serving, "admin", listener, envelope::refuse, move || {
         let app = App::new().configure(routes(gateway.clone())).into_factory();
-        // The default says another host and port than ours, which nothing here asks for.
+        // The default config has another host and port than this listener's, but nothing here uses them.
         let answers = apply_fn_factory(map_config(app, |()| AppConfig::default()), |request: Request, app| {
             let answering = Answering::begin(&request);
             let answer = app.call(request);
@@ -79,7 +79,7 @@ pub fn listen(serving: Serving, listener: TcpListener, gateway: Arc<Gateway>) ->
     })
 }
 
-/// Mounts everything that the admin listener answers.
+/// Mounts all routes of the admin listener.
 fn routes(gateway: Arc<Gateway>) -> impl FnOnce(&mut ServiceConfig) {
     move |services| {
         let table = table::table();

@@ -1,4 +1,4 @@
-//! Models and limits as groups show and take them.
+//! The models and limits of groups, in requests and responses.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -21,7 +21,7 @@ use crate::{
 
 const MAX_MODELS: usize = 1000;
 
-/// A limit on a rolling window.
+/// A limit for a rolling window.
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RateLimit {
@@ -31,7 +31,7 @@ pub(super) struct RateLimit {
     threshold: ThresholdNumber,
 }
 
-/// A limit on a calendar day, UTC.
+/// A limit for a calendar day (UTC).
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct UsageLimit {
@@ -69,7 +69,7 @@ impl UsageLimit {
     }
 }
 
-/// A model that a group carries, as it was written.
+/// A model that a group carries, with its own limits only.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct Model {
     slug: String,
@@ -91,7 +91,7 @@ impl Model {
     }
 }
 
-/// A limit as it applies, with the group that declared it.
+/// A limit that applies to a group, with the group that declared it.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Effective{L}")]
 pub(super) struct Effective<L> {
@@ -100,7 +100,7 @@ pub(super) struct Effective<L> {
     source_group: String,
 }
 
-/// A model with the limits that its requests meet.
+/// A model with all limits that apply to its requests.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct EffectiveModel {
     slug: String,
@@ -124,27 +124,27 @@ fn effective<L>(limits: &[EffectiveLimit], kind: LimitKind, view: impl Fn(&Limit
     of_kind.map(|one| Effective { limit: view(&one.limit), source_group: one.source.to_string() }).collect()
 }
 
-/// A model for a group to carry.
+/// A model to be carried by a group.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NewModel {
     slug: SlugText,
-    /// At most one of each type.
+    /// At most one limit of each type.
     rate_limits: Option<Vec<Object<RateLimit>>>,
-    /// At most one of each type and unit.
+    /// At most one limit of each type and unit.
     usage_limits: Option<Vec<Object<UsageLimit>>>,
 }
 
-/// Checks a whole set of models: distinct slugs, distinct limits.
+/// Validates a whole set of models: slugs must be distinct, and so must each model's limits.
 pub(super) fn check_models(models: Vec<Object<NewModel>>) -> Result<Vec<ServiceModel>, Error> {
     if models.len() > MAX_MODELS {
-        return Err(Error::invalid("too_many_models", format!("models: must be at most {MAX_MODELS} models")));
+        return Err(Error::invalid("too_many_models", format!("models: must have at most {MAX_MODELS} models")));
     }
     let mut checked: Vec<ServiceModel> = Vec::with_capacity(models.len());
     for (index, Object(model)) in models.into_iter().enumerate() {
         let slug = model.slug.0.into_string();
         if checked.iter().any(|known| known.slug == slug) {
-            let message = format!("models[{index}].slug: {slug:?} is there already");
+            let message = format!("models[{index}].slug: {slug:?} is listed twice");
             return Err(Error::invalid("duplicate_slug", message));
         }
         let rate = model.rate_limits.unwrap_or_default().iter().map(|limit| limit.0.limit()).collect();
@@ -156,12 +156,12 @@ pub(super) fn check_models(models: Vec<Object<NewModel>>) -> Result<Vec<ServiceM
     Ok(checked)
 }
 
-/// One limit of each type. (The only unit of usage limits is DAY, so there too a type has one.)
+/// Checks that there is at most one limit of each type. That is also enough for usage limits, whose only unit is DAY.
 fn distinct(limits: Vec<Limit>, path: &str) -> Result<Vec<Limit>, Error> {
     for (index, limit) in limits.iter().enumerate() {
         if limits[..index].iter().any(|known| known.limit_type == limit.limit_type) {
             let word = LimitTypeWord(limit.limit_type).word();
-            let message = format!("{path}[{index}]: there is one of type {word} already");
+            let message = format!("{path}[{index}]: there is already a limit of type {word}");
             return Err(Error::invalid("duplicate_limit", message));
         }
     }
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn thresholds_are_whole_numbers_up_to_the_largest_exact_one() {
+    fn thresholds_are_whole_numbers_from_0_to_2_to_the_53_minus_1() {
         for good in ["0", "1", "9007199254740991"] {
             assert!(check(&limited(good)).is_ok(), "{good}");
         }

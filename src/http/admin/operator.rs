@@ -1,5 +1,6 @@
-//! Who asks, as the first argument of every handler: `Operator<Scope>` for those whose key's type may do it, `Anyone`
-//! for the few routes that need no key. A handler without either does not fit the table of routes.
+//! The caller of a route, which is the first argument of every handler: `Operator<Scope>` for operators whose key has
+//! the scope, `Anyone` for the few routes that need no key. A handler without either cannot be put into the table of
+//! routes.
 
 use std::{
     future::{Ready, ready},
@@ -21,20 +22,20 @@ use crate::{
     service::{Gateway, auth::KeyOwner, catalog::OperatorEntry, error::Error},
 };
 
-/// The cookie that a session is kept in.
+/// The name of the session cookie.
 pub(super) const SESSION_COOKIE: &str = "tollgate_session";
 
-/// What may be done by whom. `WORKSPACE_MANAGE_ALL` may do everything.
+/// A set of permitted actions. Keys of type `WORKSPACE_MANAGE_ALL` have every scope.
 pub(super) trait Scope: 'static {
-    /// The types of key that may do it besides.
+    /// The other types of key that have this scope.
     const ALSO: &'static [OperatorType];
 
-    /// Whether a key of this type may do it.
+    /// Whether keys of this type have this scope.
     fn includes(held: OperatorType) -> bool {
         held == OperatorType::ManageAll || Self::ALSO.contains(&held)
     }
 
-    /// Every type of key that may do it.
+    /// All types of key that have this scope.
     fn types() -> Vec<&'static str> {
         Self::ALSO.iter().chain(&[OperatorType::ManageAll]).map(|one| OperatorTypeWord(*one).word()).collect()
     }
@@ -58,37 +59,37 @@ scopes! {
     ManageApiKeys = [ManageApiKeys];
     /// Reading events, reports and status.
     ExportMetrics = [ExportMetrics];
-    /// For every operator: groups' usage and limits, and the specification.
+    /// Reading groups' usage and limits, and the specification: permitted for every operator.
     AnyOperator = [ManageApiKeys, ExportMetrics];
 }
 
-/// An operator who may do what `S` says.
+/// An operator whose key has the scope `S`.
 pub(super) struct Operator<S> {
-    asking: Asking,
+    caller: Authenticated,
     scope: PhantomData<S>,
 }
 
 impl<S: Scope> Operator<S> {
-    /// Whether he may also do what `T` says.
-    pub(super) fn may<T: Scope>(&self) -> bool {
-        T::includes(self.asking.operator.key.operator_type)
+    /// Whether the operator's key also has the scope `T`.
+    pub(super) fn has_scope<T: Scope>(&self) -> bool {
+        T::includes(self.caller.operator.key.operator_type)
     }
 
-    /// As changes are recorded under.
+    /// The operator as the actor of a recorded change.
     pub(super) fn actor(&self) -> Actor {
-        let Asking { operator, shown } = &self.asking;
-        let kind = match shown {
-            Shown::Key => ActorKind::ApiKey,
-            Shown::Session(_) => ActorKind::Session,
+        let Authenticated { operator, credential } = &self.caller;
+        let kind = match credential {
+            Credential::Key => ActorKind::ApiKey,
+            Credential::Session(_) => ActorKind::Session,
         };
         Actor { kind, api_key_prefix: operator.key.prefix.clone(), api_key_name: operator.key.name.clone() }
     }
 
-    /// Whether what was shown is still good.
-    pub(super) fn is_still(&self, gateway: &Gateway) -> bool {
-        match &self.asking.shown {
-            Shown::Key => gateway.is_operator_still(&self.asking.operator),
-            Shown::Session(token) => gateway.is_session_still(token.expose()),
+    /// Whether the key or session of the request is still valid.
+    pub(super) fn is_still_valid(&self, gateway: &Gateway) -> bool {
+        match &self.caller.credential {
+            Credential::Key => gateway.is_operator_still(&self.caller.operator),
+            Credential::Session(token) => gateway.is_session_still(token.expose()),
         }
     }
 }
@@ -98,9 +99,9 @@ impl<S: Scope> FromRequest for Operator<S> {
     type Future = Ready<Result<Self, AdminError>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(authenticate(request).and_then(|asking| {
-            if S::includes(asking.operator.key.operator_type) {
-                Ok(Self { asking, scope: PhantomData })
+        ready(authenticate(request).and_then(|caller| {
+            if S::includes(caller.operator.key.operator_type) {
+                Ok(Self { caller, scope: PhantomData })
             } else {
                 Err(AdminError::WrongType(S::types()))
             }
@@ -108,7 +109,7 @@ impl<S: Scope> FromRequest for Operator<S> {
     }
 }
 
-/// Anyone at all.
+/// Any caller, with or without a key.
 pub(super) struct Anyone;
 
 impl FromRequest for Anyone {
@@ -120,35 +121,36 @@ impl FromRequest for Anyone {
     }
 }
 
-/// The prefix of the key that a request came with, for its log line.
-pub(super) struct SeenPrefix(pub(super) String);
+/// The prefix of the authenticated key of a request, also for a session. A valid key has been shown if this is present.
+pub(super) struct CallerPrefix(pub(super) String);
 
-struct Asking {
+/// An authenticated operator.
+struct Authenticated {
     operator: Arc<OperatorEntry>,
-    shown: Shown,
+    credential: Credential,
 }
 
-/// What shows who asks.
-enum Shown {
+/// The credential that authenticated an operator.
+enum Credential {
     Key,
-    /// Its token.
+    /// A session, by its token.
     Session(Secret),
 }
 
-/// A key in the Authorization header, else a session's cookie.
-fn authenticate(request: &HttpRequest) -> Result<Asking, AdminError> {
+/// Authenticates a request by the key in the Authorization header, else by the session cookie.
+fn authenticate(request: &HttpRequest) -> Result<Authenticated, AdminError> {
     let gateway = gateway(request)?;
-    let asking = match (key(request), request.cookie(SESSION_COOKIE)) {
-        (Some(key), _) => Asking { operator: with_key(gateway, request, key)?, shown: Shown::Key },
+    let caller = match (key(request), request.cookie(SESSION_COOKIE)) {
+        (Some(key), _) => Authenticated { operator: with_key(gateway, request, key)?, credential: Credential::Key },
         (None, Some(cookie)) => {
             let operator = gateway.session(cookie.value()).ok_or(AdminError::NoKey)?.operator;
             origin::check_session_use(request, gateway.config.admin_url.as_ref())?;
-            Asking { operator, shown: Shown::Session(Secret::new(cookie.value().to_owned())) }
+            Authenticated { operator, credential: Credential::Session(Secret::new(cookie.value().to_owned())) }
         }
         (None, None) => return Err(AdminError::NoKey),
     };
-    request.extensions_mut().insert(SeenPrefix(asking.operator.key.prefix.clone()));
-    Ok(asking)
+    request.extensions_mut().insert(CallerPrefix(caller.operator.key.prefix.clone()));
+    Ok(caller)
 }
 
 /// The gateway that a request is for.
@@ -157,23 +159,24 @@ pub(super) fn gateway(request: &HttpRequest) -> Result<&Arc<Gateway>, AdminError
     gateway.ok_or_else(|| Error::internal("the admin routes have no gateway").into())
 }
 
-/// `Authorization: Bearer KEY` or `Api-Key KEY`. Another scheme is for somebody else, such as a proxy in front of us.
+/// The key in `Authorization: Bearer KEY` or `Authorization: Api-Key KEY`. Other schemes are ignored: they may be meant
+/// for a proxy in front of this listener.
 fn key(request: &HttpRequest) -> Option<&[u8]> {
     let value = request.headers().get(AUTHORIZATION)?.as_bytes();
     let (scheme, key) = value.split_at(value.iter().position(|byte| *byte == b' ')?);
-    let is_ours = scheme.eq_ignore_ascii_case(b"bearer") || scheme.eq_ignore_ascii_case(b"api-key");
-    is_ours.then(|| key.trim_ascii())
+    let is_known = scheme.eq_ignore_ascii_case(b"bearer") || scheme.eq_ignore_ascii_case(b"api-key");
+    is_known.then(|| key.trim_ascii())
 }
 
-/// The operator whose key this is. Wrong keys are counted by the address that they come from, and only they are refused
-/// when there were too many: nobody can lock an operator out.
+/// The operator with this key. Wrong keys are counted per client address. If there are too many, only wrong keys get
+/// the "too many" error, so nobody can lock an operator out.
 pub(super) fn with_key(gateway: &Gateway, request: &HttpRequest, key: &[u8]) -> Result<Arc<OperatorEntry>, AdminError> {
     let owner = std::str::from_utf8(key).map_or(KeyOwner::Nobody, |key| gateway.key_owner(key));
     match owner {
         KeyOwner::Operator(operator) => Ok(operator),
         KeyOwner::Customer => Err(AdminError::CustomerKey),
         KeyOwner::Nobody => {
-            // The socket's address: whatever a header says of it, anybody can write.
+            // The address of the socket: a header such as X-Forwarded-For can be forged.
             let address = request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
             let may_guess = gateway.may_guess_again(address);
             Err(if may_guess { AdminError::WrongKey } else { AdminError::TooManyWrongKeys })
@@ -188,7 +191,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_stands_behind_a_scheme_of_ours_in_any_case() {
+    fn a_key_is_read_after_a_known_scheme_in_any_case() {
         let found = |value: &str| {
             let request = TestRequest::get().insert_header((AUTHORIZATION, value)).to_http_request();
             key(&request).map(|key| String::from_utf8_lossy(key).into_owned())

@@ -1,4 +1,4 @@
-//! `/v1/api_keys`: operators' keys.
+//! `/v1/api_keys`: operator keys.
 
 use actix_web::web::{Data, Json};
 use schemars::JsonSchema;
@@ -18,7 +18,7 @@ use crate::{
 /// An operator key.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct OperatorKey {
-    /// `env` for the key in `TOLLGATE_ADMIN_KEY`.
+    /// The prefix; `env` for the key in `TOLLGATE_ADMIN_KEY`.
     prefix: String,
     name: Option<String>,
     #[serde(rename = "type")]
@@ -58,7 +58,7 @@ pub(super) struct Create {
 /// A new operator key.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct CreatedOperatorKey {
-    /// The whole key, shown this once.
+    /// The whole key. It is shown only this once.
     api_key: String,
 }
 

@@ -1,5 +1,6 @@
-//! Whom a browser may speak for. A page on a foreign site can make a browser send requests here, even under a name that
-//! it has pointed at us; so names are checked on every request, and origins where a cookie is all that shows who asks.
+//! Protection against web pages of other sites, which can make an operator's browser send requests here, even under a
+//! host name that they have pointed at this listener (DNS rebinding). So every request's Host header is checked, and
+//! also the Origin header of requests that are authenticated only by a cookie.
 
 use std::net::IpAddr;
 
@@ -18,7 +19,7 @@ use crate::http::error::AdminError;
 
 const CSRF_HEADER: &str = "x-tollgate-csrf";
 
-/// The Host header must be an IP address, `localhost` or the host of `admin_url`.
+/// Checks that the Host header is an IP address, `localhost` or the host of `admin_url`.
 pub(super) fn check_host(headers: &HeaderMap, admin_url: Option<&Url>) -> Result<(), AdminError> {
     let authority = single(headers, HOST.as_str()).and_then(|host| host.parse::<Authority>().ok());
     let known = authority.is_some_and(|authority| {
@@ -30,35 +31,35 @@ pub(super) fn check_host(headers: &HeaderMap, admin_url: Option<&Url>) -> Result
     if known { Ok(()) } else { Err(AdminError::ForeignHost) }
 }
 
-/// A request that a session's cookie speaks for must come from our own pages, unless it only reads.
+/// Checks that a request with a session cookie comes from Tollgate's own pages, unless it only reads (GET, HEAD).
 pub(super) fn check_session_use(request: &HttpRequest, admin_url: Option<&Url>) -> Result<(), AdminError> {
     if matches!(*request.method(), Method::GET | Method::HEAD) {
         return Ok(());
     }
     if !is_json(request) {
-        return Err(AdminError::ForeignOrigin("With a session, Content-Type must be application/json."));
+        return Err(AdminError::ForeignOrigin("With a session cookie, Content-Type must be application/json."));
     }
     if single(request.headers(), CSRF_HEADER) != Some("1") {
-        return Err(AdminError::ForeignOrigin("With a session, the header X-Tollgate-CSRF must be 1."));
+        return Err(AdminError::ForeignOrigin("With a session cookie, the header X-Tollgate-CSRF must be 1."));
     }
     check_origin(request, admin_url)
 }
 
-/// The Origin header must be there and be the admin origin.
+/// Checks that there is an Origin header and that it is the admin origin.
 pub(super) fn check_origin(request: &HttpRequest, admin_url: Option<&Url>) -> Result<(), AdminError> {
     let headers = request.headers();
-    let ours = match admin_url {
+    let expected = match admin_url {
         Some(url) => Some(url.origin().ascii_serialization()),
         None => single(headers, HOST.as_str()).map(|host| format!("http://{host}")),
     };
-    let theirs = single(headers, ORIGIN.as_str());
-    if ours.zip(theirs).is_some_and(|(ours, theirs)| ours.eq_ignore_ascii_case(theirs)) {
+    let origin = single(headers, ORIGIN.as_str());
+    if expected.zip(origin).is_some_and(|(expected, origin)| expected.eq_ignore_ascii_case(origin)) {
         return Ok(());
     }
-    Err(AdminError::ForeignOrigin("The Origin header must be the address of this admin listener."))
+    Err(AdminError::ForeignOrigin("The Origin header must be the origin of this admin UI."))
 }
 
-/// The value of a header that is there once.
+/// The value of a header; `None` if it is missing or given more than once.
 fn single<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     let mut values = headers.get_all(name);
     let value = values.next()?;
@@ -72,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_names_of_ours_are_answered() {
+    fn only_hosts_of_this_listener_are_accepted() {
         let admin_url = Url::parse("https://Tollgate.example:8443/").unwrap();
         let passes = |host: &str| {
             let request = TestRequest::get().insert_header((HOST, host)).to_http_request();
@@ -105,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_changes_things_only_from_our_own_pages() {
+    fn a_session_can_make_changes_only_from_our_own_pages() {
         let good = [
             ("content-type", "application/json; charset=utf-8"),
             ("x-tollgate-csrf", "1"),

@@ -1,5 +1,5 @@
-//! Lists, page by page. A page is the items after a position; positions are unique and ordered, so a walk meets every
-//! item that was there throughout exactly once, whatever is written meanwhile.
+//! Pagination of lists. A page has the items after a position. Positions are unique and ordered, so a walk through the
+//! pages returns every item that exists throughout the walk exactly once, even during concurrent writes.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use schemars::JsonSchema;
@@ -15,16 +15,16 @@ pub(crate) mod fuzz;
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct PageQuery {
-    /// Items on a page; 100 when left out.
+    /// The maximum number of items on a page. Default: 100.
     pub(super) limit: Option<PageLimit>,
-    /// `pagination.cursor` of the page before.
+    /// The `pagination.cursor` of the previous page.
     pub(super) cursor: Option<String>,
 }
 
-/// How many items a page has when nobody says.
+/// The default number of items on a page.
 const DEFAULT_LIMIT: usize = 100;
 
-/// The page's size that was asked for.
+/// The requested page size, or the default.
 pub(super) fn size(limit: Option<PageLimit>) -> usize {
     limit.map_or(DEFAULT_LIMIT, |limit| limit.0)
 }
@@ -37,7 +37,7 @@ pub(super) struct Page<T> {
     pagination: Pagination,
 }
 
-/// Whether there is more, and where.
+/// Whether more items follow, and the cursor of the next page.
 #[derive(Serialize, JsonSchema)]
 struct Pagination {
     has_more: bool,
@@ -45,13 +45,14 @@ struct Pagination {
 }
 
 impl<T> Page<T> {
-    /// A page that goes on at `next`, if there is more.
+    /// Makes a page. `next` is the position after which the next page starts, if more items follow.
     pub(super) fn new<P: Serialize>(list: &str, items: Vec<T>, next: Option<P>) -> Result<Self, Error> {
         let cursor = next.map(|position| encode(list, &position)).transpose()?;
         Ok(Self { items, pagination: Pagination { has_more: cursor.is_some(), cursor } })
     }
 
-    /// The first `size` of `rest`, which is everything after the page before, shown by `view`.
+    /// Makes a page of the first `size` items of `rest`, which has all items after the previous page. `view` makes the
+    /// shown item.
     pub(super) fn of<I: Clone, P: Serialize>(
         list: &str,
         rest: impl Iterator<Item = I>,
@@ -67,18 +68,18 @@ impl<T> Page<T> {
     }
 }
 
-/// A cursor: opaque to clients, and good for one list only.
+/// Encodes a cursor. It is opaque to clients and valid for one list only.
 fn encode<P: Serialize>(list: &str, position: &P) -> Result<String, Error> {
     let text = serde_json::to_vec(&(list, position)).map_err(Error::internal)?;
     Ok(URL_SAFE_NO_PAD.encode(text))
 }
 
-/// The position that a cursor of this list holds.
+/// Decodes the position in a cursor of this list.
 pub(super) fn decode<P: DeserializeOwned>(list: &str, cursor: &str) -> Result<P, Error> {
     let text = URL_SAFE_NO_PAD.decode(cursor).ok();
     let decoded = text.and_then(|text| serde_json::from_slice::<(String, P)>(&text).ok());
     let position = decoded.filter(|(found, _)| found == list).map(|(_, position)| position);
-    position.ok_or_else(|| Error::invalid("invalid_cursor", "cursor: must be a cursor that this list gave"))
+    position.ok_or_else(|| Error::invalid("invalid_cursor", "cursor: must be a cursor from a page of this list"))
 }
 
 #[cfg(test)]
@@ -86,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_walk_sees_everything_once_and_ends() {
+    fn a_walk_returns_every_item_once_and_ends() {
         let (mut seen, mut after) = (Vec::new(), None);
         loop {
             let rest = (0..10_u64).filter(|item| after.is_none_or(|after| *item > after));
@@ -100,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cursor_is_good_for_its_own_list_only() {
+    fn a_cursor_is_valid_for_its_own_list_only() {
         let cursor = encode("numbers", &7_u64).unwrap();
         assert_eq!(decode::<u64>("numbers", &cursor).unwrap(), 7);
         assert!(decode::<u64>("letters", &cursor).is_err());

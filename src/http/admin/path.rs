@@ -1,4 +1,4 @@
-//! Path parameters. What does not look like an id names nothing, so it is a 404 like an id that nobody has.
+//! Path parameters. A text that is not a valid id is a 404, like the id of an object that does not exist.
 
 use std::future::{Ready, ready};
 
@@ -11,17 +11,17 @@ use crate::{
     service::error::Error,
 };
 
-/// A path parameter of this kind.
+/// The path parameter of kind `P`.
 pub(super) struct Path<P>(pub(super) P);
 
 /// A kind of path parameter.
 pub(super) trait Parameter: Sized {
-    /// As it is called in a route's path.
+    /// The name of the parameter in a route's path.
     const NAME: &'static str;
-    /// What it names, for people.
+    /// The noun for the object in error messages.
     const NOUN: &'static str;
 
-    /// `None` if the text names nothing.
+    /// Parses the parameter. `None` if the text is not valid.
     fn parse(text: &str) -> Option<Self>;
 }
 
@@ -73,9 +73,9 @@ macro_rules! names {
 }
 
 names! {
-    /// The public part of a customer's key.
+    /// The prefix of a customer's key.
     KeyPrefix = "api_key_prefix", "API key";
-    /// The public part of an operator's key.
+    /// The prefix of an operator key.
     OperatorPrefix = "operator_key_prefix", "operator key";
     /// The name of a provider credential.
     SecretParameter = "name", "secret";

@@ -1,9 +1,10 @@
-//! `/v1/gateway/groups/{group_id}/try`: a call as a customer of the group would make it.
+//! `/v1/gateway/groups/{group_id}/try`: a call by an operator as a customer of the group.
 //!
-//! * What is wrong with the group, the route or the form of the body is told as on every admin route. From there on the
-//!   call takes the customers' path and the answer is theirs: status, headers, errors, the stream as it comes.
-//! * It is limited and billed like any call. Its event names no key: its prefix is `playground`.
-//! * An operator who hangs up drops the handler's future or the answer's body, which cancels as a customer's hang-up.
+//! * If the group, the route or the form of the body is wrong, the response is an admin API error. After that, the call
+//!   takes the same path as a customer's, and so does the response: status, headers, errors and stream.
+//! * The call is limited and billed like any other. Its event has the key prefix `playground`.
+//! * If the operator hangs up, the handler's future or the response body is dropped. That cancels the call, as a
+//!   customer's hang-up does.
 
 use std::{borrow::Cow, cell::OnceCell, rc::Rc};
 
@@ -31,28 +32,28 @@ use crate::{
     service::{Gateway, error::Error, inference::Worker},
 };
 
-/// This thread's way to the upstreams, made when it is first wanted.
+/// This thread's inference worker, started on first use.
 #[derive(Clone, Default)]
 pub(super) struct Playground(Rc<OnceCell<Worker>>);
 
-/// What is to be tried.
+/// A call to be tried.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Try {
-    /// Of the inference API.
+    /// The route of the inference API.
     route: RoutePath,
-    /// As a customer would send it; its `model` is the slug.
+    /// The body of the call, as a customer would send it. Its `model` is the slug.
     body: JsonObject,
 }
 
-/// A JSON object as it was written: it goes on byte for byte.
+/// A JSON object that is passed on byte for byte.
 struct JsonObject(Box<RawValue>);
 
 impl<'de> Deserialize<'de> for JsonObject {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let written = Box::<RawValue>::deserialize(deserializer)?;
-        let is_object = written.get().starts_with('{');
-        is_object.then_some(Self(written)).ok_or_else(|| de::Error::custom("must be an object"))
+        let raw = Box::<RawValue>::deserialize(deserializer)?;
+        let is_object = raw.get().starts_with('{');
+        is_object.then_some(Self(raw)).ok_or_else(|| de::Error::custom("must be an object"))
     }
 }
 
@@ -70,7 +71,7 @@ impl JsonSchema for JsonObject {
     }
 }
 
-/// What the customer would have got.
+/// The response that a customer would get.
 pub(super) struct Tried(HttpResponse);
 
 impl Responder for Tried {
@@ -86,7 +87,7 @@ impl Describe for Tried {
         let whole = json_schema!({
             "type": "object",
             "additionalProperties": true,
-            "description": "The answer that a customer of the group would get.",
+            "description": "The response that a customer of the group would get.",
         });
         let streamed = json_schema!({
             "type": "string",
@@ -114,7 +115,7 @@ pub(super) async fn try_out(
     let playground = request.app_data::<Playground>().cloned();
     let playground = playground.ok_or_else(|| Error::internal("the admin routes have no playground"))?;
     let worker = playground.0.get_or_init(|| Worker::start(gateway.into_inner()));
-    // Whatever the operator's own request called itself, what it holds is JSON.
+    // The body is JSON, whatever content type the operator's own request has.
     let mut headers = request.headers().clone();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     let Try { route, body } = body;

@@ -1,4 +1,4 @@
-//! Query parameters: known ones only, each once unless it is a list, all of them texts.
+//! Query parameters. Unknown ones are refused, and so are repeated ones, except for lists. All values are texts.
 
 use std::future::{Ready, ready};
 
@@ -12,8 +12,9 @@ use serde::{
 use super::body::invalid_field;
 use crate::{http::error::AdminError, service::error::Error};
 
-/// No address takes so many parameters: of so many names one at least is refused, and the rest need not be looked at.
-/// Otherwise a long query of short names, which nobody needs a key for, would keep everybody waiting.
+/// The number of parameter names after which parsing stops. No route has this many parameters, so at least one of these
+/// names is unknown and the query is refused. Without this bound, a long query of short names could block the worker,
+/// even without a key.
 const MAX_NAMES: usize = 64;
 
 /// A request's query parameters.
@@ -116,13 +117,13 @@ mod tests {
     }
 
     #[test]
-    fn more_parameters_than_there_are_cost_no_more() {
+    fn parsing_stops_after_the_maximum_number_of_names() {
         let query: String = (0..2 * MAX_NAMES).map(|name| format!("keys=a&n{name}&")).collect();
         assert_eq!(read(&query).unwrap_err(), "Unknown parameter `n0`, expected one of `limit`, `keys`, `slug`");
     }
 
     #[test]
-    fn a_wrong_parameter_is_named() {
+    fn an_error_names_the_wrong_parameter() {
         for (query, message) in [
             ("", "Missing parameter `slug`"),
             ("slug=a&slug=b", "slug: may be given only once"),

@@ -1,4 +1,4 @@
-//! An answer's body that somebody else makes, piece by piece.
+//! A response body that another task or thread produces piece by piece.
 
 use std::{
     io,
@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures_core::Stream;
 use tokio::sync::mpsc;
 
-/// What comes through a channel; an error cuts the connection.
+/// The pieces that arrive through a channel. An error closes the connection.
 pub(super) struct Received(pub(super) mpsc::Receiver<io::Result<Bytes>>);
 
 impl Stream for Received {

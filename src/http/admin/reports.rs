@@ -1,4 +1,4 @@
-//! `/v1/gateway/usage_report`: sums of what was billed, as JSON or CSV.
+//! `/v1/gateway/usage_report`: totals of billed usage, as JSON or CSV.
 
 use std::collections::BTreeMap;
 
@@ -25,45 +25,45 @@ use crate::{
     },
 };
 
-/// Which report.
+/// The parameters of a report.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct UsageReportQuery {
-    /// Inclusive.
+    /// The start of the time range (inclusive).
     start_time: Moment,
-    /// Exclusive; now when left out.
+    /// The end of the time range (exclusive). Default: now.
     end_time: Option<Moment>,
-    /// The report's columns, with commas between them; the sum of all without any.
+    /// The columns to group by, separated by commas. Default: none, which gives one total.
     group_by: Option<GroupBy>,
-    /// `json` when left out.
+    /// The format of the answer. Default: `json`.
     format: Option<FormatName>,
-    /// Only so many rows: those with the most input and output tokens, the most first. All when left out.
+    /// Return only this many rows: those with the most input and output tokens, in descending order. Default: all rows.
     top: Option<ReportTop>,
-    /// Only of these keys, by prefix.
+    /// Include only usage of the keys with these prefixes.
     #[serde(default)]
     api_keys: Vec<String>,
-    /// Only of these groups.
+    /// Include only usage of the groups with these external entity ids.
     #[serde(default)]
     external_entity_ids: Vec<String>,
-    /// Only of these models, by the slug that was called.
+    /// Include only usage of these models, by the slug that was called.
     #[serde(default)]
     model_slugs: Vec<String>,
-    /// Only of these groups, by id.
+    /// Include only usage of the groups with these ids.
     #[serde(default)]
     group_ids: Vec<GroupIdText>,
 }
 
-/// Sums of what was billed.
+/// Totals of billed usage.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct UsageReport {
-    /// In order of time, then of the other columns; with `top` those with the most tokens first.
+    /// The rows, in order of time, then of the other columns. With `top`, the row with the most tokens is first.
     items: Vec<UsageReportItem>,
-    /// What the sums do not contain since it cannot be read any more; left out when they contain everything.
+    /// Records that can no longer be read and are missing from the totals. Absent if the totals are complete.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     incomplete: Vec<Gap>,
 }
 
-/// A row; it has the columns that the report is grouped by.
+/// A row of the report. It has the columns that the report is grouped by.
 #[derive(Serialize, JsonSchema)]
 struct UsageReportItem {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -74,10 +74,10 @@ struct UsageReportItem {
     model_slug: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     api_key_prefix: Option<String>,
-    /// `2026-11-23`, UTC.
+    /// The UTC day: `2026-11-23`.
     #[serde(skip_serializing_if = "Option::is_none")]
     day: Option<String>,
-    /// `2026-11-23T10:00:00Z`, the hour's start.
+    /// The start of the hour: `2026-11-23T10:00:00Z`.
     #[serde(skip_serializing_if = "Option::is_none")]
     hour: Option<String>,
     requests: u64,
@@ -108,7 +108,8 @@ impl UsageReportItem {
     }
 }
 
-/// A header line, then the rows. The cost is one column, JSON as in the other form.
+/// Writes the report as CSV: a header line, then the rows. The cost is one column, with the same JSON as in the JSON
+/// format.
 fn csv(report: &Report) -> Result<Vec<u8>, csv::Error> {
     let Columns { group, model, key, day, hour } = report.by;
     let given = [group, group, model, key, day, hour];
@@ -157,7 +158,7 @@ pub(super) async fn get(
     Ok(Answer::Json(UsageReport { items, incomplete }))
 }
 
-/// Reads `group,model`.
+/// Parses a list of columns such as `group,model`.
 pub(super) fn parse_columns(text: &str) -> Result<Columns, &'static str> {
     let mut columns = Columns::default();
     for word in text.split(',').filter(|_| !text.is_empty()) {
@@ -167,10 +168,10 @@ pub(super) fn parse_columns(text: &str) -> Result<Columns, &'static str> {
             "key" => &mut columns.key,
             "day" => &mut columns.day,
             "hour" => &mut columns.hour,
-            _ => return Err("must be some of group, model, key, day and hour, with commas between them"),
+            _ => return Err("must be a comma-separated list of group, model, key, day and hour"),
         };
         if std::mem::replace(column, true) {
-            return Err("names a column twice");
+            return Err("must not name a column twice");
         }
     }
     Ok(columns)
@@ -181,7 +182,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn columns_are_words_with_commas_between_them() {
+    fn columns_are_separated_by_commas() {
         assert_eq!(parse_columns("").unwrap(), Columns::default());
         let all = Columns { group: true, model: true, key: true, day: true, hour: true };
         assert_eq!(parse_columns("hour,day,group,key,model").unwrap(), all);

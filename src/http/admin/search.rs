@@ -1,4 +1,4 @@
-//! `/v1/gateway/search`: finding by a part of a name.
+//! `/v1/gateway/search`: finds groups, endpoints and API keys by part of a name.
 
 use actix_web::web::{Data, Json};
 use schemars::JsonSchema;
@@ -14,40 +14,40 @@ use crate::{
     service::{Gateway, catalog::GroupNode, search as service},
 };
 
-/// What to look for.
+/// The parameters of a search.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SearchQuery {
-    /// A part of a group's name, external entity id or id, of an endpoint's slug, or of an API key's prefix or name, in
-    /// any case. It may be a whole API key: only its prefix matters, and it is kept nowhere.
+    /// Part of a group's name, external entity id or id, of an endpoint's slug, or of an API key's prefix or name. Case
+    /// is ignored. It may be a whole API key: only its prefix is used, and the key is not stored.
     q: SearchText,
 }
 
-/// What was found.
+/// The results of a search.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct SearchResult {
-    /// At most 20, the best first: what is the text itself, what begins with it, what has it
-    /// somewhere in a name, then in an id.
+    /// At most 20 results, best first: exact matches, then those that begin with the text, then those that contain it
+    /// in a name, then in an id.
     items: Vec<SearchItem>,
-    /// Whether there is more.
+    /// Whether there are more results.
     more: bool,
 }
 
-/// Something that was found.
+/// A search result.
 #[derive(Serialize, JsonSchema)]
 struct SearchItem {
     kind: SearchKind,
-    /// The group's or endpoint's id; the API key's prefix.
+    /// The id of the group or endpoint, or the prefix of the API key.
     id: String,
-    /// Whose API key it is; `null` for anything else.
+    /// The group that owns the API key; `null` for other kinds.
     group_id: Option<String>,
-    /// Its name, or what else it is called by.
+    /// The name, or, if it has none, the external entity id, slug or prefix.
     title: String,
-    /// What tells it from others of that name.
+    /// A second text that distinguishes it from others with the same title.
     detail: String,
 }
 
-/// What it is.
+/// The kind of a search result.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 enum SearchKind {
@@ -92,6 +92,6 @@ pub(super) async fn get(
     gateway: Data<Gateway>,
     Query(query): Query<SearchQuery>,
 ) -> Result<Json<SearchResult>, AdminError> {
-    let service::SearchResult { found, more } = gateway.search(query.q.0, operator.may::<ManageAll>()).await?;
+    let service::SearchResult { found, more } = gateway.search(query.q.0, operator.has_scope::<ManageAll>()).await?;
     Ok(Json(SearchResult { items: found.into_iter().map(SearchItem::new).collect(), more }))
 }

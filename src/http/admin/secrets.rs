@@ -1,4 +1,4 @@
-//! `/v1/secrets`: provider credentials. Their values come in and never go out.
+//! `/v1/secrets`: provider credentials. Their values can be written but never read.
 
 use actix_web::web::{Data, Json};
 use schemars::JsonSchema;
@@ -18,7 +18,7 @@ pub(super) struct Secret {
     id: String,
     name: String,
     created_at: Timestamp,
-    /// Always null: there are no teams here.
+    /// Always null: Tollgate has no teams.
     team_name: Option<String>,
 }
 
@@ -39,7 +39,7 @@ pub(super) struct Secrets {
     secrets: Vec<Secret>,
 }
 
-/// A provider credential to be stored, or another value for the one with this name.
+/// A provider credential to be stored. If one with this name exists, its value is replaced.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "NewSecret")]

@@ -1,4 +1,4 @@
-//! `/v1/session`: an operator key traded for a cookie, so that a browser need not keep the key.
+//! `/v1/session`: exchanges an operator key for a session cookie, so that a browser does not have to keep the key.
 
 use actix_web::{
     CustomizeResponder, HttpRequest, Responder,
@@ -21,7 +21,7 @@ use crate::{
     service::{Gateway, auth::SESSION, error::Error},
 };
 
-/// Whoever wants a session.
+/// A request for a session.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NewSession {
@@ -29,7 +29,7 @@ pub(super) struct NewSession {
     key: KeyText,
 }
 
-/// A session that has begun.
+/// A new session.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct Session {
     prefix: String,
@@ -38,30 +38,30 @@ pub(super) struct Session {
     expires_at: Timestamp,
 }
 
-/// The session that a request's cookie is of.
+/// The session of a request's cookie.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct CurrentSession {
-    /// Null without a cookie that is still good.
+    /// The session; null without a valid session cookie.
     session: Option<SessionView>,
-    /// Only with a session.
+    /// Facts about the gateway. Absent without a session.
     #[serde(skip_serializing_if = "Option::is_none")]
     gateway: Option<GatewayView>,
 }
 
-/// A session that is good.
+/// A valid session.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "CurrentSessionDetails")]
 struct SessionView {
-    /// Of its key.
+    /// The prefix of the operator key.
     prefix: String,
-    /// Of its key.
+    /// The name of the operator key.
     name: Option<String>,
     #[serde(rename = "type")]
     operator_type: OperatorTypeWord,
     expires_at: Timestamp,
 }
 
-/// What a page needs to know of the gateway before anything else.
+/// The facts about the gateway that the web UI needs first.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "CurrentSessionGateway")]
 struct GatewayView {
@@ -78,7 +78,8 @@ pub(super) struct EndedSession {
 
 type WithCookie<T> = CustomizeResponder<Json<T>>;
 
-/// No foreign page may log a browser in here: it could not send JSON without asking, and its origin would show.
+/// Begins a session. A page of another site cannot sign a browser in: it cannot send JSON without a preflight, and its
+/// Origin header is refused.
 pub(super) async fn begin(
     _: Anyone,
     gateway: Data<Gateway>,
@@ -98,11 +99,12 @@ pub(super) async fn begin(
         operator_type: OperatorTypeWord(operator.key.operator_type),
         expires_at: Timestamp(session.expires_at_ms),
     };
-    let lasts = Duration::seconds(SESSION.as_secs().cast_signed());
-    Ok(with_cookie(answer, cookie(&gateway.config, session.token.expose(), lasts)))
+    let max_age = Duration::seconds(SESSION.as_secs().cast_signed());
+    Ok(with_cookie(answer, cookie(&gateway.config, session.token.expose(), max_age)))
 }
 
-/// Whether a browser has a session: it cannot see its cookie itself. Nobody else is told anything.
+/// Reports whether the browser has a session, since a page cannot read its own HttpOnly cookie. Without a valid cookie,
+/// the response has no other information.
 pub(super) async fn current(_: Anyone, gateway: Data<Gateway>, request: HttpRequest) -> Json<CurrentSession> {
     let session = request.cookie(SESSION_COOKIE).and_then(|cookie| gateway.session(cookie.value()));
     let version = env!("CARGO_PKG_VERSION");
@@ -131,11 +133,11 @@ fn with_cookie<T: Serialize>(answer: T, cookie: Cookie<'_>) -> WithCookie<T> {
     Json(answer).customize().insert_header((SET_COOKIE, cookie.to_string()))
 }
 
-fn cookie<'a>(config: &Config, token: &'a str, lasts: Duration) -> Cookie<'a> {
+fn cookie<'a>(config: &Config, token: &'a str, max_age: Duration) -> Cookie<'a> {
     let is_https = config.admin_url.as_ref().is_some_and(|url| url.scheme() == "https");
     Cookie::build(SESSION_COOKIE, token)
         .path("/")
-        .max_age(lasts)
+        .max_age(max_age)
         .http_only(true)
         .same_site(SameSite::Strict)
         .secure(is_https)

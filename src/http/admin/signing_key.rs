@@ -1,4 +1,4 @@
-//! `/v1/gateway/signing_key`: what registrations of customers' keys are signed with.
+//! `/v1/gateway/signing_key`: the public key that verifies registrations of customers' keys.
 
 use actix_web::web::{Data, Json};
 use schemars::JsonSchema;
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{crypto::ed25519::public_key_text, domain::key::PublicKey, http::error::AdminError, service::Gateway};
 
-/// The public key of the system that registers customers' keys.
+/// The public key of the system that signs registrations of customers' keys.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct SigningKey {
     /// 32 bytes in base64.
@@ -24,7 +24,7 @@ impl SigningKey {
     }
 }
 
-/// A public key to be written.
+/// A public key to be set.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "NewSigningKey")]

@@ -1,4 +1,4 @@
-//! `GET /v1/spec`: OpenAPI 3.1 of the admin API, made from the table of routes.
+//! `GET /v1/spec`: the OpenAPI 3.1 specification of the admin API, made from the table of routes.
 
 use actix_web::{HttpRequest, HttpResponse, Responder, body::BoxBody, http::header, web::Data};
 use schemars::{Schema, json_schema};
@@ -10,7 +10,7 @@ use super::{
     table::{Entry, Section},
 };
 
-/// The specification, written once at the start.
+/// The specification, generated once at the start.
 #[derive(Clone)]
 pub(super) struct Spec(String);
 
@@ -18,7 +18,7 @@ impl Spec {
     pub(super) fn of(table: &[Section]) -> Self {
         let mut schemas = Schemas::new();
         let mut paths = Map::new();
-        let failure = failure("Nothing was changed; the body says what is wrong.", schemas.error());
+        let failure = failure("The request failed and changed nothing. The body has the reason.", schemas.error());
         for section in table {
             for entry in &section.entries {
                 let method = entry.method.as_str().to_ascii_lowercase();
@@ -47,32 +47,33 @@ impl Spec {
 }
 
 fn operation(section: &Section, entry: &Entry, schemas: &mut Schemas) -> Value {
-    let mut said = Operation::default();
-    (entry.describe)(&mut said, schemas);
-    let answers = said.answers.into_iter().map(|(media_type, schema)| (media_type.to_owned(), content(schema)));
-    let failed = match said.failure {
+    let mut described = Operation::default();
+    (entry.describe)(&mut described, schemas);
+    let answers = described.answers.into_iter().map(|(media_type, schema)| (media_type.to_owned(), content(schema)));
+    let failed = match described.failure {
         None => json!({ "$ref": "#/components/responses/Failure" }),
-        Some(schema) => failure("The body says what is wrong.", schema),
+        Some(schema) => failure("The request failed. The body has the reason.", schema),
     };
     let mut operation = json!({
         "operationId": entry.operation_id,
         "tags": [section.name],
         "summary": entry.summary,
-        "parameters": said.parameters,
+        "parameters": described.parameters,
         "responses": {
-            "200": { "description": "Done.", "content": answers.collect::<Map<_, _>>() },
-            // Not `default`: generators take that for answers of a media type that they do not know, too.
+            "200": { "description": "Success.", "content": answers.collect::<Map<_, _>>() },
+            // Not `default`: client generators also use that for successes with an unknown media type.
             "4XX": failed,
             "5XX": failed,
         },
         "security": [],
     });
-    if let Some(types) = said.types {
-        operation["description"] = format!("For operator keys of type {}.", types.join(" or ")).into();
+    if let Some(types) = described.types {
+        operation["description"] = format!("Requires an operator key of type {}.", types.join(" or ")).into();
         operation["security"] = json!([{ "operatorKey": [] }]);
     }
-    if let Some(schema) = said.body {
-        operation["requestBody"] = json!({ "required": !said.is_body_optional, "content": { JSON: content(schema) } });
+    if let Some(schema) = described.body {
+        let is_required = !described.is_body_optional;
+        operation["requestBody"] = json!({ "required": is_required, "content": { JSON: content(schema) } });
     }
     operation
 }
@@ -113,7 +114,7 @@ mod tests {
     use crate::http::admin::table::table;
 
     #[test]
-    fn every_reference_in_the_specification_leads_somewhere() {
+    fn every_reference_in_the_specification_has_a_target() {
         let Spec(text) = Spec::of(&table());
         let document: Value = serde_json::from_str(&text).unwrap();
         let mut references = text.split("\"$ref\":\"").skip(1).map(|rest| rest.split('"').next().unwrap()).peekable();

@@ -1,4 +1,4 @@
-//! `/v1/gateway/status`: how the gateway is, and what needs attention.
+//! `/v1/gateway/status`: the state of the gateway, and what needs attention.
 
 use actix_web::web::{Data, Json};
 use schemars::JsonSchema;
@@ -23,10 +23,10 @@ use crate::{
     store::snapshot,
 };
 
-/// So many addresses that refused keys came from are shown.
+/// The maximum number of addresses that are shown with their refused keys.
 const REFUSED_SHOWN: usize = 20;
 
-/// How the gateway is. More may be added.
+/// The state of the gateway. More fields may be added.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct Status {
     version: &'static str,
@@ -38,30 +38,30 @@ pub(super) struct Status {
     requests: Requests,
     in_flight_at_last_stop: InFlight,
     webhooks: Vec<Webhook>,
-    /// Every endpoint's targets, and how each has fared.
+    /// The targets of all endpoints, with their health.
     upstreams: Vec<Upstream>,
-    /// Where keys that were refused came from since the start: the 20 latest addresses, the latest first.
+    /// The addresses from which refused keys came since the start: the latest 20, latest first.
     refused_keys: Vec<RefusedKeys>,
-    /// What an operator should know; empty while all is well.
+    /// Problems that an operator should know about. Empty if there are none.
     notices: Vec<Notice>,
-    /// Their messages.
+    /// The messages of the notices.
     attention: Vec<String>,
 }
 
-/// What an operator should know.
+/// A problem that an operator should know about.
 #[derive(Serialize, JsonSchema)]
 struct Notice {
-    /// A sentence.
+    /// A sentence that describes the problem.
     message: String,
     about: Subject,
 }
 
-/// What a notice is about. More kinds may be added.
+/// The subject of a notice. More kinds may be added.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "NoticeSubject")]
 struct Subject {
     kind: &'static str,
-    /// Which one, where there are many.
+    /// The id of the webhook or endpoint; null for other kinds.
     id: Option<String>,
 }
 
@@ -80,59 +80,59 @@ impl Notice {
     }
 }
 
-/// The log of everything billed and changed.
+/// The journal: the log of everything that was billed or changed.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "JournalStatus")]
 struct Journal {
-    /// The first record that is still kept.
+    /// The sequence number of the first record that is still kept.
     first_sequence: u64,
     first_at: Option<Timestamp>,
     last_sequence: u64,
     durable_sequence: u64,
-    /// Bytes that are not durable yet.
+    /// The number of bytes that are not durable yet.
     pending_bytes: u64,
     /// `disk` or `process`.
     durability: &'static str,
     segments: usize,
     bytes: u64,
-    /// Records written since the start.
+    /// The number of records written since the start.
     records: u64,
-    /// Writes since the start, each of one or more records.
+    /// The number of writes since the start. A write has one or more records.
     syncs: u64,
-    /// How many records shared a write, on average.
+    /// The average number of records per write.
     records_per_sync: Option<f64>,
-    /// What a write took, with its sync.
+    /// The median time of a write and its sync, in microseconds.
     sync_p50_us: u64,
     sync_p99_us: u64,
-    /// How long the first record of a write waited to be durable.
+    /// The median time until the first record of a write was durable, in microseconds.
     wait_p50_us: u64,
     wait_p99_us: u64,
-    /// What cannot be read any more, in order.
+    /// The records that can no longer be read, in order.
     damage: Vec<Gap>,
-    /// Why the last write failed, until one succeeds.
+    /// Why the last write failed; null if it succeeded.
     last_error: Option<String>,
 }
 
-/// What was computed from the log.
+/// The store: the tables that are computed from the journal.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "StoreStatus")]
 struct Store {
-    /// The last record that it contains.
+    /// The sequence number of the last record that the store includes.
     applied_sequence: Option<u64>,
     bytes: u64,
-    /// The newest first.
+    /// The snapshots, newest first.
     snapshots: Vec<Snapshot>,
-    /// Files of closed days' rollups.
+    /// The number of closed days with a rollup file.
     rollup_days: usize,
     rollup_bytes: u64,
-    /// What totals do not contain since it was missing from the journal.
+    /// The records that are missing from totals because they were missing from the journal.
     missing: Vec<Gap>,
 }
 
-/// All tables in one file, to build the store from.
+/// A snapshot: a file with all tables, from which the store can be rebuilt.
 #[derive(Serialize, JsonSchema)]
 struct Snapshot {
-    /// The last record that it contains.
+    /// The sequence number of the last record that the snapshot includes.
     sequence: u64,
     bytes: u64,
 }
@@ -153,7 +153,7 @@ impl Store {
     }
 }
 
-/// The file system under the data directory.
+/// The file system of the data directory.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "DiskStatus")]
 struct Disk {
@@ -167,37 +167,37 @@ struct Disk {
 struct Requests {
     running: u64,
     admitted: u64,
-    /// Stopped by a limit.
+    /// Requests refused by a limit.
     refused: u64,
-    /// Answered with a 5xx, or broken off by an upstream.
+    /// Requests that were answered with a 5xx or broken off by an upstream.
     errors: u64,
     billed: u64,
-    /// Times that a target was passed over.
+    /// The number of times that a target failed and the next one was tried.
     target_failures: u64,
     input_tokens: u64,
     output_tokens: u64,
 }
 
-/// Requests that were running when Tollgate last ended without being asked to, so that their upstreams' own logs can be
-/// compared: they have no event and count nowhere. Nothing is listed after a clean stop, nor once started anew.
+/// The requests that were running when Tollgate last ended unexpectedly, for comparison with the upstreams' own logs.
+/// They have no event and are not counted. The list is of the latest run only; after a clean stop it is empty.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "InFlightStatus")]
 struct InFlight {
-    /// Whether it is known which ones. It is not after a loss of power.
+    /// Whether these requests are known. They are not after a loss of power.
     known: bool,
-    /// How many there were; null if that is not known.
+    /// The number of these requests; null if unknown.
     count: Option<u64>,
-    /// The first thousand of them, those that had been admitted first at the front.
+    /// The first 1,000 of these requests, in order of admission.
     requests: Vec<UnfinishedRequest>,
 }
 
-/// A request that was running.
+/// A request that was running when Tollgate ended.
 #[derive(Serialize, JsonSchema)]
 struct UnfinishedRequest {
-    /// The `x-request-id` of its answer.
+    /// The `x-request-id` of its response.
     request_id: String,
     group_id: String,
-    /// The name that the model had by then; null if another model has taken it.
+    /// The model's slug at that time; null if another model has it now.
     model_slug: Option<String>,
     admitted_at: Timestamp,
 }
@@ -218,12 +218,12 @@ impl InFlight {
     }
 }
 
-/// A webhook, and how far it is behind.
+/// A webhook and the state of its deliveries.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "WebhookStatus")]
 struct Webhook {
     id: String,
-    /// Scheme, host and port of its address.
+    /// The scheme, host and port of its URL.
     origin: String,
     enabled: bool,
     delivery: DeliveryStatus,
@@ -237,36 +237,36 @@ impl Webhook {
     }
 }
 
-/// A target of an endpoint, and how it has fared since the start or since the endpoint changed.
+/// A target of an endpoint, and its health since the start or since the endpoint was changed.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "UpstreamStatus")]
 struct Upstream {
     endpoint_id: String,
     slug: String,
-    /// Among the endpoint's targets.
+    /// The index of the target in the endpoint.
     index: usize,
     provider: ProviderWord,
-    /// Scheme, host and port; null for one that is not reached over the network.
+    /// The scheme, host and port; null for a target that is not reached over the network.
     origin: Option<String>,
     state: UpstreamState,
-    /// Since it last answered.
+    /// The number of failures since its last success.
     failures_in_a_row: u64,
-    /// It stays when it answers again.
+    /// The last error. It is kept when the target answers again.
     last_error: Option<String>,
     last_failure_at: Option<Timestamp>,
-    /// To the second.
+    /// The time of the last success, with a precision of one second.
     last_success_at: Option<Timestamp>,
 }
 
-/// How a target is.
+/// The state of a target.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 enum UpstreamState {
     /// It answered the last call.
     Ok,
-    /// It did not.
+    /// It did not answer the last call.
     Failing,
-    /// Nothing was sent to it.
+    /// No call has been sent to it.
     Unused,
 }
 
@@ -295,14 +295,14 @@ impl Upstream {
     }
 }
 
-/// Keys that were refused, of one address.
+/// The number of keys that were refused from one address.
 #[derive(Serialize, JsonSchema)]
 struct RefusedKeys {
-    /// Of IPv6 the first half, as `2001:db8:1:2::/64`.
+    /// The IPv4 address, or the /64 network of an IPv6 address, such as `2001:db8:1:2::/64`.
     address: String,
-    /// Wrong operator keys on the admin listener.
+    /// The number of wrong operator keys on the admin listener.
     admin: u64,
-    /// Requests on the inference listener without a key that is good.
+    /// The number of requests without a valid key on the inference listener.
     inference: u64,
     first_at: Timestamp,
     last_at: Timestamp,
@@ -349,7 +349,7 @@ impl Journal {
 }
 
 impl Status {
-    /// As it is now.
+    /// The current state.
     pub(super) fn new(gateway: &Gateway) -> Self {
         let counted = gateway.counts.read();
         let notices = gateway.notices();

@@ -1,4 +1,4 @@
-//! The one table of routes. Routing and `/v1/spec` are both made from it.
+//! The table of all routes. Routing and `/v1/spec` are both made from it.
 
 use actix_web::{FromRequest, Handler, Responder, guard, http::Method, web};
 
@@ -10,10 +10,10 @@ use super::{
 };
 use crate::http::error::AdminError;
 
-/// Routes that belong together: a tag of the specification.
+/// A group of related routes, which becomes a tag of the specification.
 pub(super) struct Section {
     pub(super) name: &'static str,
-    /// Their purpose, in a sentence.
+    /// The description of the tag: one sentence.
     pub(super) about: &'static str,
     pub(super) entries: Vec<Entry>,
 }
@@ -21,13 +21,13 @@ pub(super) struct Section {
 /// One method on one path.
 pub(super) struct Entry {
     pub(super) method: Method,
-    /// As OpenAPI writes it, which is as actix reads it.
+    /// The path, in the syntax that OpenAPI and actix share.
     pub(super) path: &'static str,
-    /// How clients that are generated from the specification call it. It never changes.
+    /// The name of the operation in generated clients. It must never change.
     pub(super) operation_id: &'static str,
-    /// What it does, in a few words.
+    /// A short summary of the operation.
     pub(super) summary: &'static str,
-    /// What its handler's signature says.
+    /// Describes the operation from its handler's signature.
     pub(super) describe: fn(&mut Operation, &mut Schemas),
     route: actix_web::Route,
 }
@@ -52,7 +52,7 @@ where
         A::describe(operation, schemas);
         F::Output::describe(operation, schemas);
     };
-    // Whoever may GET may ask for the head alone.
+    // A GET route also answers HEAD.
     let guard = match method {
         Method::GET => guard::Any(guard::Get()).or(guard::Head()),
         _ => guard::Any(guard::Method(method.clone())),
@@ -105,72 +105,72 @@ pub(super) fn table() -> Vec<Section> {
     const SECRETS: &str = "/v1/secrets";
     const SECRET: &str = "/v1/secrets/{name}";
     vec![
-        section("Endpoints", "The models that customers may be given, and the servers that answer for them.", vec![
+        section("Endpoints", "The models that customers can call, and the upstream servers behind them.", vec![
             entry(GET,    ENDPOINTS,     "listEndpoints",        "List endpoints", endpoints::list),
             entry(POST,   ENDPOINTS,     "createEndpoint",       "Create an endpoint", endpoints::create),
-            entry(POST,   CHECK,         "checkEndpoint",        "Would an endpoint work?", check::check),
+            entry(POST,   CHECK,         "checkEndpoint",        "Check an endpoint before use", check::check),
             entry(GET,    ENDPOINT,      "getEndpoint",          "Get an endpoint", endpoints::get),
             entry(PATCH,  ENDPOINT,      "updateEndpoint",       "Change an endpoint", endpoints::update),
             entry(DELETE, ENDPOINT,      "deleteEndpoint",       "Delete an endpoint", endpoints::delete),
         ]),
-        section("Groups", "Customers as a tree of groups, the models that each may call, and the limits on them.", vec![
+        section("Groups", "Customers as a tree of groups, the models that each group may call, and their limits.", vec![
             entry(GET,    GROUPS,        "listGroups",           "List groups", groups::list),
             entry(POST,   GROUPS,        "createGroup",          "Create a group", groups::create),
             entry(GET,    GROUP,         "getGroup",             "Get a group", groups::get),
             entry(PATCH,  GROUP,         "updateGroup",          "Change a group", groups::update),
             entry(DELETE, GROUP,         "deleteGroup",          "Delete a group and its subtree", groups::delete),
-            entry(GET,    GROUP_TREE,    "getGroupTree",         "Every group in a few words", group_tree::list),
-            entry(GET,    GROUP_USAGE,   "getGroupUsage",        "What was used of a group's limits", limits::usage),
-            entry(GET,    GROUP_LIMITS,  "getGroupLimits",       "Would a request pass now?", limits::limits),
-            entry(POST,   TRY,           "tryModel",             "Call a model as a group's customer", playground::try_out),
-            entry(GET,    SEARCH,        "search",               "Find by a part of a name", search::get),
+            entry(GET,    GROUP_TREE,    "getGroupTree",         "List a summary of every group", group_tree::list),
+            entry(GET,    GROUP_USAGE,   "getGroupUsage",        "Get the use of a group's limits", limits::usage),
+            entry(GET,    GROUP_LIMITS,  "getGroupLimits",       "Check whether a request would pass", limits::limits),
+            entry(POST,   TRY,           "tryModel",             "Try a model as a group's customer", playground::try_out),
+            entry(GET,    SEARCH,        "search",               "Search by part of a name", search::get),
         ]),
-        section("API keys", "Customers' keys, those that Tollgate mints and those that customers have already.", vec![
+        section("API keys", "Customers' keys: minted by Tollgate, or registered by the customer's own system.", vec![
             entry(GET,    KEYS,          "listApiKeys",          "List a group's API keys", keys::list),
             entry(POST,   KEYS,          "mintApiKey",           "Mint an API key", keys::mint),
-            entry(POST,   REGISTER,      "registerApiKey",       "Take in a customer's own API key", keys::register),
+            entry(POST,   REGISTER,      "registerApiKey",       "Register an existing API key", keys::register),
             entry(GET,    KEY,           "getApiKey",            "Get an API key", keys::get),
             entry(PATCH,  KEY,           "updateApiKey",         "Change an API key", keys::update),
             entry(DELETE, KEY,           "revokeApiKey",         "Revoke an API key", keys::revoke),
-            entry(GET,    SIGNING_KEY,   "getSigningKey",        "Get the registrations' public key", signing_key::get),
-            entry(PUT,    SIGNING_KEY,   "setSigningKey",        "Set the registrations' public key", signing_key::put),
-            entry(DELETE, SIGNING_KEY,   "deleteSigningKey",     "Delete that public key", signing_key::delete),
+            entry(GET,    SIGNING_KEY,   "getSigningKey",        "Get the registration public key", signing_key::get),
+            entry(PUT,    SIGNING_KEY,   "setSigningKey",        "Set the registration public key", signing_key::put),
+            entry(DELETE, SIGNING_KEY,   "deleteSigningKey",     "Delete the registration public key", signing_key::delete),
         ]),
-        section("Billing", "Billing events and their sums.", vec![
-            entry(GET,    EVENTS,        "listEvents",           "Read billing events", events::list),
-            entry(GET,    USAGE_REPORT,  "getUsageReport",       "Sums of what was billed", reports::get),
+        section("Billing", "Billing events and usage reports.", vec![
+            entry(GET,    EVENTS,        "listEvents",           "List billing events", events::list),
+            entry(GET,    USAGE_REPORT,  "getUsageReport",       "Get a usage report", reports::get),
         ]),
-        section("Webhooks", "Receivers of billing events, and the deliveries that failed.", vec![
+        section("Webhooks", "Receivers of billing events, and failed deliveries.", vec![
             entry(GET,    WEBHOOKS,      "listWebhooks",         "List webhooks", webhooks::list),
             entry(POST,   WEBHOOKS,      "createWebhook",        "Create a webhook", webhooks::create),
             entry(GET,    WEBHOOK,       "getWebhook",           "Get a webhook", webhooks::get),
             entry(PATCH,  WEBHOOK,       "updateWebhook",        "Change a webhook", webhooks::update),
             entry(DELETE, WEBHOOK,       "deleteWebhook",        "Delete a webhook", webhooks::delete),
-            entry(POST,   WEBHOOK_TEST,  "testWebhook",          "Make a test delivery", webhooks::test),
-            entry(POST,   ROTATE_SECRET, "rotateWebhookSecret",  "Give a webhook another secret", webhooks::rotate_secret),
-            entry(GET,    DELIVERIES,    "listDeliveries",       "List the latest delivery attempts", webhooks::deliveries),
-            entry(GET,    DEAD_LETTERS,  "listDeadLetters",      "List deliveries that were given up", webhooks::dead_letters),
-            entry(POST,   REDELIVER,     "redeliverDeadLetters", "Deliver dead letters again", webhooks::redeliver),
+            entry(POST,   WEBHOOK_TEST,  "testWebhook",          "Send a test delivery", webhooks::test),
+            entry(POST,   ROTATE_SECRET, "rotateWebhookSecret",  "Rotate a webhook's secret", webhooks::rotate_secret),
+            entry(GET,    DELIVERIES,    "listDeliveries",       "List recent delivery attempts", webhooks::deliveries),
+            entry(GET,    DEAD_LETTERS,  "listDeadLetters",      "List dead letters", webhooks::dead_letters),
+            entry(POST,   REDELIVER,     "redeliverDeadLetters", "Redeliver dead letters", webhooks::redeliver),
         ]),
-        section("Gateway", "How the gateway is, and its backups.", vec![
-            entry(POST,   BACKUP,        "createBackup",         "Everything durable as one file", backup::create),
-            entry(GET,    STATUS,        "getStatus",            "How the gateway is", status::status),
-            entry(GET,    ACTIVITY,      "getActivity",          "What went on each minute", activity::activity),
-            entry(GET,    LIVE,          "watchStatus",          "How it is, every second", live::live),
-            entry(GET,    SPEC,          "getSpec",              "This specification", spec::get),
-            entry(GET,    HEALTHZ,       "checkHealth",          "Is the process up?", health::healthz),
-            entry(GET,    READYZ,        "checkReadiness",       "Can requests be metered?", health::readyz),
+        section("Gateway", "The state of the gateway, and its backups.", vec![
+            entry(POST,   BACKUP,        "createBackup",         "Download a backup of all data", backup::create),
+            entry(GET,    STATUS,        "getStatus",            "Get the gateway's status", status::status),
+            entry(GET,    ACTIVITY,      "getActivity",          "Get the last day by the minute", activity::activity),
+            entry(GET,    LIVE,          "watchStatus",          "Stream the status every second", live::live),
+            entry(GET,    SPEC,          "getSpec",              "Get this specification", spec::get),
+            entry(GET,    HEALTHZ,       "checkHealth",          "Check whether the process is up", health::healthz),
+            entry(GET,    READYZ,        "checkReadiness",       "Check whether metering works", health::readyz),
         ]),
-        section("Operators", "Operators' keys and sessions, and what was changed by whom.", vec![
+        section("Operators", "Operator keys and sessions, and the audit log.", vec![
             entry(GET,    OPERATORS,     "listOperatorKeys",     "List operator keys", operators::list),
             entry(POST,   OPERATORS,     "createOperatorKey",    "Create an operator key", operators::create),
             entry(DELETE, OPERATOR,      "deleteOperatorKey",    "Delete an operator key", operators::delete),
-            entry(GET,    AUDIT_LOGS,    "listAuditLogs",        "Who changed what", audit::list),
-            entry(GET,    SESSION,       "getSession",           "The session of a cookie", session::current),
-            entry(POST,   SESSION,       "beginSession",         "Begin a session", session::begin),
-            entry(DELETE, SESSION,       "endSession",           "End a session", session::end),
+            entry(GET,    AUDIT_LOGS,    "listAuditLogs",        "List audit log entries", audit::list),
+            entry(GET,    SESSION,       "getSession",           "Get the session of the cookie", session::current),
+            entry(POST,   SESSION,       "beginSession",         "Sign in: begin a session", session::begin),
+            entry(DELETE, SESSION,       "endSession",           "Sign out: end the session", session::end),
         ]),
-        section("Secrets", "Credentials that requests to providers carry.", vec![
+        section("Secrets", "Credentials for requests to providers.", vec![
             entry(GET,    SECRETS,       "listSecrets",          "List provider credentials", secrets::list),
             entry(POST,   SECRETS,       "storeSecret",          "Store a provider credential", secrets::put),
             entry(DELETE, SECRET,        "deleteSecret",         "Delete a provider credential", secrets::delete),
@@ -178,7 +178,7 @@ pub(super) fn table() -> Vec<Section> {
     ]
 }
 
-/// Mounts the table: every path takes its methods and answers any other with a 405.
+/// Mounts the table. Each path accepts its own methods and answers all others with a 405.
 pub(super) fn mount(table: Vec<Section>, services: &mut web::ServiceConfig) {
     let mut table = table.into_iter().flat_map(|section| section.entries).peekable();
     while let Some(Entry { method, path, route, .. }) = table.next() {
@@ -191,7 +191,7 @@ pub(super) fn mount(table: Vec<Section>, services: &mut web::ServiceConfig) {
     }
 }
 
-/// What a path that takes these methods says to any other.
+/// The route that answers all other methods of a path with a 405 that lists these.
 pub(super) fn only(methods: Vec<Method>) -> actix_web::Route {
     web::to(move || std::future::ready(Err::<String, _>(AdminError::WrongMethod(methods.clone()))))
 }
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn methods_of_a_path_stand_together_and_once() {
+    fn entries_of_one_path_are_adjacent_and_have_distinct_methods() {
         let table = entries();
         let paths: Vec<_> = table.iter().map(|entry| entry.path).collect();
         for (at, entry) in table.iter().enumerate() {
@@ -216,12 +216,12 @@ mod tests {
                 entry.path
             );
             let run = paths[at..].iter().take_while(|path| **path == entry.path).count();
-            assert!(!paths[at + run..].contains(&entry.path), "{} stands in two places", entry.path);
+            assert!(!paths[at + run..].contains(&entry.path), "{} is listed in two places", entry.path);
         }
     }
 
     #[test]
-    fn handlers_take_the_parameters_that_their_paths_name() {
+    fn handlers_have_the_parameters_that_their_paths_name() {
         for entry in entries() {
             let mut operation = Operation::default();
             (entry.describe)(&mut operation, &mut Schemas::new());

@@ -1,4 +1,5 @@
-//! Targets and prices as endpoints show and take them. Which fields a provider takes is one table, here.
+//! The targets and prices of endpoints, in requests and responses. One table here states which fields each provider
+//! has.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::IgnoredAny};
@@ -27,7 +28,7 @@ pub(super) struct Target {
     secret_id: Option<String>,
     model_id: Option<String>,
     environment_name: Option<String>,
-    /// Always null: its provider is not supported.
+    /// Always null: the provider VERTEX is not supported.
     #[schemars(with = "Option<Map<String, Value>>")]
     vertex_config: Option<()>,
 }
@@ -46,22 +47,22 @@ impl Target {
     }
 }
 
-/// One upstream of an endpoint, to be written.
+/// One upstream of an endpoint, to be created or replaced.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NewTarget {
     provider: ProviderName,
-    /// As one would give it to an OpenAI SDK.
+    /// The base URL, as for an OpenAI SDK.
     base_url: Option<BaseUrl>,
-    /// The model's name upstream; the slug when left out.
+    /// The name of the model on the upstream. Default: the slug.
     target_model: Option<TargetModel>,
-    /// The credential.
+    /// The id of the credential.
     secret_id: Option<SecretIdText>,
-    /// For BASETEN.
+    /// Only for BASETEN.
     model_id: Option<BasetenName>,
-    /// For BASETEN.
+    /// Only for BASETEN.
     environment_name: Option<BasetenName>,
-    /// Of a provider that is not supported.
+    /// For the provider VERTEX, which is not supported.
     #[schemars(with = "Option<Map<String, Value>>")]
     vertex_config: Option<IgnoredAny>,
 }
@@ -96,13 +97,13 @@ impl NewTarget {
             ("vertex_config", self.vertex_config.is_some(), Use::Refused),
         ];
         for (field, is_given, usage) in fields {
-            let why = match (usage, is_given) {
-                (Use::Required, false) => "must be given for",
-                (Use::Refused, true) => "is not taken by",
+            let rule = match (usage, is_given) {
+                (Use::Required, false) => "is required for",
+                (Use::Refused, true) => "is not supported for",
                 _ => continue,
             };
             let provider = ProviderWord(provider).word();
-            return Err(Error::invalid("invalid_target", format!("targets[{index}].{field}: {why} {provider}")));
+            return Err(Error::invalid("invalid_target", format!("targets[{index}].{field}: {rule} {provider}")));
         }
         Ok(domain::Target {
             provider,
@@ -115,15 +116,15 @@ impl NewTarget {
     }
 }
 
-/// Checks a whole list of targets.
+/// Validates a whole list of targets.
 pub(super) fn check_targets(targets: Vec<Object<NewTarget>>) -> Result<Vec<domain::Target>, Error> {
     if !matches!(targets.len(), 1..=MAX_TARGETS) {
-        return Err(Error::invalid("invalid_targets", format!("targets: must be 1 to {MAX_TARGETS} targets")));
+        return Err(Error::invalid("invalid_targets", format!("targets: must have 1 to {MAX_TARGETS} targets")));
     }
     targets.into_iter().enumerate().map(|(index, target)| target.0.check(index)).collect()
 }
 
-/// What an endpoint's tokens cost, per million.
+/// The prices of an endpoint's tokens, per million.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct Pricing {
     currency: String,
@@ -143,16 +144,16 @@ impl Pricing {
     }
 }
 
-/// What an endpoint's tokens are to cost, per million.
+/// The prices of an endpoint's tokens, per million, to be set.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NewPricing {
     currency: CurrencyCode,
-    /// For prompt tokens.
+    /// The price of prompt tokens.
     input: PriceText,
-    /// For generated tokens.
+    /// The price of generated tokens.
     output: PriceText,
-    /// For prompt tokens from cache; `input` when left out.
+    /// The price of prompt tokens from the cache. Default: the `input` price.
     cached: Option<PriceText>,
 }
 
@@ -173,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn a_provider_takes_its_own_fields_and_no_others() {
+    fn a_target_accepts_only_the_fields_of_its_provider() {
         let secret = "01J9X7Y0Z3K4M5N6P7Q8R9S0T1";
         for good in [
             r#"{"provider": "OPENAI_COMPATIBLE", "base_url": "http://10.0.0.7:8000", "vertex_config": null}"#
@@ -185,12 +186,12 @@ mod tests {
             assert!(check(&good).is_ok(), "{good}");
         }
         for (bad, named) in [
-            (r#"{"provider": "OPENAI_COMPATIBLE"}"#, "base_url: must be given"),
-            (r#"{"provider": "OPENAI"}"#, "secret_id: must be given"),
-            (r#"{"provider": "BASETEN"}"#, "model_id: must be given"),
-            (r#"{"provider": "BASETEN", "model_id": "a", "base_url": "http://x"}"#, "base_url: is not taken"),
-            (r#"{"provider": "DEMO", "model_id": "a"}"#, "model_id: is not taken"),
-            (r#"{"provider": "DEMO", "vertex_config": {}}"#, "vertex_config: is not taken"),
+            (r#"{"provider": "OPENAI_COMPATIBLE"}"#, "base_url: is required"),
+            (r#"{"provider": "OPENAI"}"#, "secret_id: is required"),
+            (r#"{"provider": "BASETEN"}"#, "model_id: is required"),
+            (r#"{"provider": "BASETEN", "model_id": "a", "base_url": "http://x"}"#, "base_url: is not supported"),
+            (r#"{"provider": "DEMO", "model_id": "a"}"#, "model_id: is not supported"),
+            (r#"{"provider": "DEMO", "vertex_config": {}}"#, "vertex_config: is not supported"),
             (r#"{"provider": "BASETEN", "model_id": "../x"}"#, "must be 1 to 64 letters"),
             (r#"{"provider": "VERTEX"}"#, "VERTEX is not supported"),
             (r#"{"provider": "ANTHROPIC"}"#, "not supported yet"),
@@ -203,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn there_are_one_to_eight_targets() {
+    fn an_endpoint_has_one_to_eight_targets() {
         let demo = r#"{"provider": "DEMO"}"#;
         assert!(check("").is_err());
         assert!(check(&[demo; 8].join(",")).is_ok());

@@ -1,4 +1,4 @@
-//! `/v1/gateway/webhooks`: who is told of billing events, and what could not be delivered.
+//! `/v1/gateway/webhooks`: the receivers of billing events, and the deliveries that failed.
 
 use actix_web::web::{Data, Json};
 use schemars::JsonSchema;
@@ -31,52 +31,52 @@ pub(super) struct Webhook {
     id: String,
     url: String,
     description: Option<String>,
-    /// While it is not, nothing is delivered and its events wait.
+    /// Whether events are delivered. While it is false, they wait.
     enabled: bool,
     created_at: Timestamp,
     updated_at: Timestamp,
-    /// Until then deliveries carry the signature of the replaced secret as well.
+    /// Until then, deliveries are also signed with the previous secret; null if there is none.
     previous_secret_until: Option<Timestamp>,
     delivery: DeliveryStatus,
 }
 
-/// How a webhook is doing. Counters are since the start.
+/// The state of a webhook's deliveries. Counters start at zero when the gateway starts.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct DeliveryStatus {
     state: DeliveryState,
-    /// Records of the journal that it has not come to; not all of them are events.
+    /// The number of journal records that it has not processed yet. Not all of them are events.
     records_behind: u64,
-    /// When the oldest event that waits was billed, if one is known.
+    /// The time of the oldest event that waits to be delivered, if known.
     oldest_waiting_at: Option<Timestamp>,
     last_success_at: Option<Timestamp>,
-    /// It stays when deliveries succeed again.
+    /// The last error. It is kept when deliveries succeed again.
     last_error: Option<DeliveryError>,
-    /// Deliveries that were taken.
+    /// The number of successful deliveries.
     deliveries: u64,
-    /// Events in them.
+    /// The number of events in successful deliveries.
     events: u64,
     failed_attempts: u64,
-    /// Deliveries that were given up and whose events are kept.
+    /// The number of deliveries that were given up. Their events are kept.
     dead_letters: u64,
 }
 
-/// What a webhook is about.
+/// The state of a webhook's deliveries.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 enum DeliveryState {
     Ok,
-    /// A delivery failed and is tried again.
+    /// A delivery failed and is being retried.
     Retrying,
-    /// A delivery was given up; the next one is tried every 30 seconds.
+    /// A delivery was given up. The next one is tried every 30 seconds.
     Failing,
     Disabled,
 }
 
-/// The last thing that went wrong with a delivery.
+/// The last error of a delivery.
 #[derive(Serialize, JsonSchema)]
 struct DeliveryError {
     at: Timestamp,
-    /// What was answered, if anything was.
+    /// The status of the receiver's response, if there was one.
     status: Option<u16>,
     message: String,
 }
@@ -132,13 +132,13 @@ impl Webhook {
 pub(super) struct WebhookWithSecret {
     #[serde(flatten)]
     webhook: Webhook,
-    /// What deliveries are signed with, shown this once.
+    /// The secret that signs deliveries. It is shown only this once.
     secret: String,
 }
 
 impl WebhookWithSecret {
-    fn new(gateway: &Gateway, made: &service::WithSecret) -> Self {
-        Self { webhook: Webhook::new(gateway, &made.view), secret: made.secret.expose().to_owned() }
+    fn new(gateway: &Gateway, created: &service::WithSecret) -> Self {
+        Self { webhook: Webhook::new(gateway, &created.view), secret: created.secret.expose().to_owned() }
     }
 }
 
@@ -149,17 +149,17 @@ impl WebhookWithSecret {
 pub(super) struct Create {
     url: WebhookUrl,
     description: Option<Name>,
-    /// True when left out.
+    /// Whether events are delivered. Default: true.
     enabled: Option<bool>,
 }
 
-/// What is to change on a webhook.
+/// The changes to a webhook.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "WebhookPatch")]
 pub(super) struct Patch {
     url: Option<WebhookUrl>,
-    /// `null` clears it.
+    /// `null` clears the description.
     #[serde(default, deserialize_with = "clearable")]
     description: Option<Option<Name>>,
     enabled: Option<bool>,
@@ -172,69 +172,69 @@ pub(super) struct DeletedWebhook {
     url: String,
 }
 
-/// What came of a test delivery.
+/// The result of a test delivery.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct TestedWebhook {
-    /// Whether it was taken.
+    /// Whether the receiver accepted it.
     ok: bool,
-    /// As in its header.
+    /// The request id in the delivery's header.
     request_id: String,
-    /// What was answered, if anything was.
+    /// The status of the receiver's response, if there was one.
     status: Option<u16>,
     error: Option<String>,
     duration_ms: u64,
 }
 
-/// The latest attempts at deliveries, the newest first: at most 100, of those since the start.
+/// The latest delivery attempts since the gateway started: at most 100, newest first.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct DeliveryAttempts {
     items: Vec<DeliveryAttempt>,
 }
 
-/// An attempt at a delivery.
+/// A delivery attempt.
 #[derive(Serialize, JsonSchema)]
 struct DeliveryAttempt {
-    /// Of the delivery, as in its header: the same in all its attempts.
+    /// The request id in the delivery's header. It is the same for all attempts of one delivery.
     request_id: String,
-    /// When it began.
+    /// When the attempt began.
     at: Timestamp,
-    /// Which one of its delivery, from 1.
+    /// The number of the attempt within its delivery, from 1.
     attempt: u32,
     kind: DeliveryKind,
-    /// How many events it has.
+    /// The number of events in the delivery.
     events: usize,
-    /// What was answered, if anything was.
+    /// The status of the receiver's response, if there was one.
     status: Option<u16>,
     error: Option<String>,
     duration_ms: u64,
     outcome: DeliveryOutcome,
 }
 
-/// What was to be delivered.
+/// The kind of a delivery.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 enum DeliveryKind {
     /// New events.
     Events,
-    /// An event that is not billed.
+    /// A test event, which is not billed.
     Test,
-    /// A dead letter's events.
+    /// The events of a dead letter.
     Redelivery,
 }
 
-/// What came of an attempt.
+/// The outcome of a delivery attempt.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 enum DeliveryOutcome {
-    /// It was taken.
+    /// The receiver accepted the delivery.
     Delivered,
-    /// It is tried again soon.
+    /// The delivery will be retried soon.
     Retrying,
-    /// It was given up, and its events are kept.
+    /// The delivery was given up. Its events are kept as a dead letter.
     DeadLetter,
-    /// The receiver has failed for some time, and is tried again every 30 seconds.
+    /// The receiver has been failing for some time. The delivery is tried every 30 seconds.
     Waiting,
-    /// A test that was not taken.
+    /// The receiver did not accept a test.
     Failed,
 }
 
@@ -270,10 +270,10 @@ pub(super) struct DeadLetter {
     id: String,
     failed_at: Timestamp,
     attempts: u32,
-    /// What was answered last, if anything was.
+    /// The status of the receiver's last response, if there was one.
     last_status: Option<u16>,
     last_error: String,
-    /// Whether it waits to be delivered again.
+    /// Whether it is queued for redelivery.
     redelivering: bool,
     events: Vec<Event>,
 }
@@ -293,15 +293,15 @@ impl DeadLetter {
     }
 }
 
-/// Which dead letters are to be delivered again.
+/// The dead letters to redeliver.
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Redeliver {
-    /// All of them when left out.
+    /// The ids of the dead letters. Default: all of them.
     ids: Option<Vec<DeadLetterIdText>>,
 }
 
-/// How many dead letters will be delivered again.
+/// The number of dead letters that were queued for redelivery.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct Redelivering {
     queued: usize,
@@ -325,8 +325,8 @@ pub(super) async fn create(
     Body(body): Body<Create>,
 ) -> Result<Json<WebhookWithSecret>, AdminError> {
     let (description, enabled) = (body.description.map(|text| text.0), body.enabled.unwrap_or(true));
-    let made = gateway.create_webhook(operator.actor(), body.url.0, description, enabled).await?;
-    Ok(Json(WebhookWithSecret::new(&gateway, &made)))
+    let created = gateway.create_webhook(operator.actor(), body.url.0, description, enabled).await?;
+    Ok(Json(WebhookWithSecret::new(&gateway, &created)))
 }
 
 pub(super) async fn get(
@@ -361,8 +361,8 @@ pub(super) async fn delete(
     gateway: Data<Gateway>,
     Path(id): Path<WebhookId>,
 ) -> Result<Json<DeletedWebhook>, AdminError> {
-    let gone = gateway.delete_webhook(operator.actor(), id).await?;
-    Ok(Json(DeletedWebhook { id: gone.id.to_string(), url: gone.url }))
+    let deleted = gateway.delete_webhook(operator.actor(), id).await?;
+    Ok(Json(DeletedWebhook { id: deleted.id.to_string(), url: deleted.url }))
 }
 
 pub(super) async fn rotate_secret(
@@ -371,8 +371,8 @@ pub(super) async fn rotate_secret(
     Path(id): Path<WebhookId>,
     _: OptionalBody<Nothing>,
 ) -> Result<Json<WebhookWithSecret>, AdminError> {
-    let made = gateway.rotate_webhook_secret(operator.actor(), id).await?;
-    Ok(Json(WebhookWithSecret::new(&gateway, &made)))
+    let rotated = gateway.rotate_webhook_secret(operator.actor(), id).await?;
+    Ok(Json(WebhookWithSecret::new(&gateway, &rotated)))
 }
 
 pub(super) async fn test(
@@ -421,7 +421,8 @@ pub(super) async fn redeliver(
 ) -> Result<Json<Redelivering>, AdminError> {
     let ids = body.ids.map(|ids| ids.into_iter().map(|id| id.0).collect::<Vec<_>>());
     if ids.as_ref().is_some_and(Vec::is_empty) {
-        return Err(Error::invalid("invalid_field", "ids: must not be empty; leave it out for all").into());
+        let message = "ids: must not be empty; leave it out to redeliver all dead letters";
+        return Err(Error::invalid("invalid_field", message).into());
     }
     let queued = gateway.redeliver(operator.actor(), id, ids).await?;
     Ok(Json(Redelivering { queued }))

@@ -6,7 +6,7 @@ use super::{decode, encode};
 
 const LIST: &str = "list";
 
-/// An accepted cursor gives a position, and encoding that position gives a cursor to the same position.
+/// If a cursor is accepted, encoding its position gives a cursor for the same position.
 pub(crate) fn cursor(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
     walk::<String>(text);
