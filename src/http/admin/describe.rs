@@ -59,7 +59,7 @@ impl Schemas {
     pub(super) fn into_definitions(mut self) -> Map<String, Value> {
         let mut all = self.read.take_definitions(true);
         for (name, schema) in self.written.take_definitions(true) {
-            debug_assert!(all.get(&name).is_none_or(|known| *known == schema), "two different schemas have the name {name}");
+            debug_assert!(all.get(&name).is_none_or(|known| *known == schema), "two schemas have the name {name}");
             all.insert(name, schema);
         }
         all

@@ -122,7 +122,7 @@ pub(super) fn table() -> Vec<Section> {
             entry(GET,    GROUP_TREE,    "getGroupTree",         "List a summary of every group", group_tree::list),
             entry(GET,    GROUP_USAGE,   "getGroupUsage",        "Get the use of a group's limits", limits::usage),
             entry(GET,    GROUP_LIMITS,  "getGroupLimits",       "Check whether a request would pass", limits::limits),
-            entry(POST,   TRY,           "tryModel",             "Try a model as a group's customer", playground::try_out),
+            entry(POST,   TRY,           "tryModel",             "Call a model as a customer", playground::try_out),
             entry(GET,    SEARCH,        "search",               "Search by part of a name", search::get),
         ]),
         section("API keys", "Customers' keys: minted by Tollgate, or registered by the customer's own system.", vec![
@@ -132,9 +132,9 @@ pub(super) fn table() -> Vec<Section> {
             entry(GET,    KEY,           "getApiKey",            "Get an API key", keys::get),
             entry(PATCH,  KEY,           "updateApiKey",         "Change an API key", keys::update),
             entry(DELETE, KEY,           "revokeApiKey",         "Revoke an API key", keys::revoke),
-            entry(GET,    SIGNING_KEY,   "getSigningKey",        "Get the registration public key", signing_key::get),
-            entry(PUT,    SIGNING_KEY,   "setSigningKey",        "Set the registration public key", signing_key::put),
-            entry(DELETE, SIGNING_KEY,   "deleteSigningKey",     "Delete the registration public key", signing_key::delete),
+            entry(GET,    SIGNING_KEY,   "getSigningKey",        "Get the registration key", signing_key::get),
+            entry(PUT,    SIGNING_KEY,   "setSigningKey",        "Set the registration key", signing_key::put),
+            entry(DELETE, SIGNING_KEY,   "deleteSigningKey",     "Delete the registration key", signing_key::delete),
         ]),
         section("Billing", "Billing events and usage reports.", vec![
             entry(GET,    EVENTS,        "listEvents",           "List billing events", events::list),
