@@ -30,7 +30,7 @@ use crate::{
 
 const MAX_BODY: u64 = 4 << 20;
 
-/// The largest body of a request without a valid key, in bytes. The whole body must arrive within [`IDLE`].
+/// The largest body of a request without a valid key or session, in bytes. The whole body must arrive within [`IDLE`].
 const MAX_KEYLESS_BODY: u64 = 4 << 10;
 
 /// The headers for a body's signature, in base64. If both are present, the first one is used.
@@ -167,7 +167,7 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
     })
 }
 
-/// Makes the error for a field. `path` is serde's path; "." is the whole body.
+/// Makes the error for a field or query parameter. `path` is serde's path; "." is the whole body or query.
 pub(super) fn invalid_field(code: &'static str, path: &str, why: &str) -> Error {
     // serde names an unknown field both in its message and in the path.
     let parent = || path.rsplit_once('.').map_or(".", |(parent, _)| parent);

@@ -16,21 +16,21 @@ use tokio::time::Instant;
 
 use super::framing::Fault;
 
-/// The state of one connection; requests find it as an `Rc<Activity>` in their connection data.
+/// The state of one connection. Requests have it as an `Rc<Activity>` in their connection data.
 pub(in crate::http) struct Activity {
-    /// The head of a request has been passed on, and its answer has not ended.
+    /// Whether the head of a request has been passed on and its response has not ended.
     is_answering: Cell<bool>,
-    /// All of that request has been passed on.
+    /// Whether all of that request has been passed on.
     is_complete: Cell<bool>,
-    /// The connection ends with that request: no further one is read.
+    /// Whether the connection ends with that request, so that no further one is read.
     is_last: Cell<bool>,
-    /// When the connection began, or the latest answer ended.
+    /// When the connection began or the latest response ended.
     idle_since: Cell<Instant>,
-    /// Why the request cannot be read to its end.
+    /// Why the rest of the request cannot be read.
     fault: Cell<Option<Fault>>,
     is_cut: Cell<bool>,
     is_displaced: Cell<bool>,
-    /// The task that reads the connection, and whether it waits for the answer's end.
+    /// The task that reads the connection, and whether it waits for the end of the response.
     reader: RefCell<Option<Waker>>,
     awaits_end: Cell<bool>,
 }
@@ -50,14 +50,14 @@ impl Activity {
         }
     }
 
-    /// The head of a request is passed on.
+    /// Notes that the head of a request is passed on. `is_last` is true if no other request may follow it.
     pub(super) fn begin_answer(&self, is_last: bool) {
         self.is_answering.set(true);
         self.is_displaced.set(false);
         self.is_last.set(is_last);
     }
 
-    /// Some of the request is passed on, its last byte if it `is_complete`.
+    /// Notes that a part of the request is passed on; `is_complete` says whether it includes the last byte.
     pub(super) fn set_complete(&self, is_complete: bool) {
         self.is_complete.set(is_complete);
     }
@@ -78,12 +78,12 @@ impl Activity {
         self.fault.set(Some(fault));
     }
 
-    /// Why the request that is being answered cannot be read to its end, if that is known.
+    /// The fault because of which the rest of the current request cannot be read, if there is one.
     pub(in crate::http) fn fault(&self) -> Option<Fault> {
         self.fault.get()
     }
 
-    /// Ends the connection at once, even if the client does not read.
+    /// Ends the connection immediately, even if the client does not read.
     pub(in crate::http) fn cut(&self) {
         self.is_cut.set(true);
         self.wake();
@@ -93,7 +93,7 @@ impl Activity {
         self.is_cut.get()
     }
 
-    /// Ends the connection to make room for another, unless a request has come whose bytes have not been read yet.
+    /// Ends the connection to make room for another, unless bytes of a new request have arrived and are still unread.
     pub(super) fn displace(&self) {
         self.is_displaced.set(true);
         self.wake();
@@ -103,7 +103,8 @@ impl Activity {
         self.is_displaced.get()
     }
 
-    /// The reader waits. If it `has_more` bytes, it is woken when the answer has ended and the next request may begin.
+    /// Registers the waiting reader. If it `has_more` bytes, it is woken when the response has ended and the next
+    /// request may begin.
     pub(super) fn wait(&self, cx: &Context<'_>, has_more: bool) {
         self.awaits_end.set(has_more);
         let mut reader = self.reader.borrow_mut();
@@ -112,7 +113,7 @@ impl Activity {
         }
     }
 
-    /// Wakes the reader if something is left to do for it now that an answer has ended, or has been written.
+    /// Wakes the reader after a response has ended or has been written, if the reader has something to do.
     pub(super) fn wake_at_end(&self) {
         if self.awaits_end.take() || self.is_last() {
             self.wake();
@@ -126,10 +127,10 @@ impl Activity {
     }
 }
 
-/// A request that is being answered. Until this is dropped, no byte of the next request is passed on.
+/// A guard for a request that is being answered. Until it is dropped, no byte of the next request is passed on.
 pub(in crate::http) struct Answering {
     connection: Option<Rc<Activity>>,
-    /// Whether the connection ends with this request, as it does unless there is an answer that keeps it alive.
+    /// Whether the connection ends with this request. It does unless a response keeps it alive.
     is_last: bool,
 }
 
@@ -144,13 +145,14 @@ impl Answering {
         Self { connection, is_last: true }
     }
 
-    /// Why the request cannot be read to its end, if that is known.
+    /// The fault because of which the rest of the request cannot be read, if there is one.
     pub(in crate::http) fn fault(&self) -> Option<Fault> {
         self.connection.as_ref()?.fault()
     }
 
-    /// The same answer; the request is being answered until its body ends. An answer to a request that has not been read
-    /// to its end closes the connection, and so does one whose body `is_broken` at its end.
+    /// Ties this guard to the body of the response, so the request counts as being answered until the body ends. The
+    /// connection is closed after the response if the request was not read completely, or if the body `is_broken` at
+    /// its end.
     pub(in crate::http) fn until_end_of<B>(
         mut self,
         mut answer: Response<B>,
@@ -175,7 +177,7 @@ impl Drop for Answering {
     }
 }
 
-/// The body of an answer.
+/// The body of a response, with the guard of its request.
 pub(in crate::http) struct Answered<B> {
     body: B,
     is_broken: fn(&B) -> bool,

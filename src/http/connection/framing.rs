@@ -1,15 +1,16 @@
-//! Finds where each HTTP/1.1 request ends, strictly by RFC 9112.
+//! Finds the end of each HTTP/1.1 request, strictly by RFC 9112.
 //!
-//! Request smuggling needs two parsers that disagree about where a request ends. [`Framing`] is the only one here that
-//! decides it. The HTTP library behind it is given bytes of a request only once their line was read and found valid here,
-//! and nothing of a request until its whole head was.
+//! Request smuggling needs two parsers that disagree about the end of a request. Here, only [`Framing`] decides it. The
+//! HTTP library gets no byte of a head until the whole head has been validated here, and no size line or trailer of a
+//! chunked body until that line has been validated.
 //!
-//! * A line ends with CRLF. No other CR or LF, and no control character but the tab, may stand in a head, a chunk's size
-//!   line or a trailer.
-//! * A body has one `Content-Length` of digits, or is `Transfer-Encoding: chunked` on HTTP/1.1, never both, never twice.
-//! * Everything that RFC 9112 lets a server accept or refuse (white space around a chunk's extensions, folded header
-//!   lines, other transfer codings) is refused, since parsers differ there. So is a request for a WebSocket that has a
-//!   body: to actix-http that body has no end.
+//! * A line ends with CRLF. A head, a chunk's size line and a trailer must not contain any other CR or LF, or a control
+//!   character other than a tab.
+//! * A body has one `Content-Length` of digits, or, on HTTP/1.1, `Transfer-Encoding: chunked`. Both together, or one of
+//!   them twice, are refused.
+//! * Everything that RFC 9112 allows a server to accept or refuse (white space around a chunk's extensions, folded
+//!   header lines, other transfer codings) is refused, since parsers differ there. A WebSocket request with a body is
+//!   also refused, since actix-http would read that body without an end.
 
 use actix_http::Uri;
 use memchr::memchr;
@@ -17,16 +18,17 @@ use memchr::memchr;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 
-/// The largest head of a request, in bytes. The extensions and trailers of a chunked body may have as many again.
+/// The largest head of a request, in bytes. The same limit applies to all extensions and trailers of a chunked body
+/// together.
 pub(in crate::http) const MAX_HEAD: usize = 64 << 10;
 
-/// The most header lines in a head: actix-http has room for no more.
+/// The maximum number of header lines in a head, which is actix-http's own maximum.
 const MAX_FIELDS: usize = 96;
 
-/// The most digits of a chunk's size.
+/// The maximum number of digits of a chunk's size.
 const MAX_SIZE_DIGITS: usize = 16;
 
-/// Why a request cannot be read. After a fault nothing more is read from its connection.
+/// The reason why a request is not valid HTTP. After a fault, nothing more is read from the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::http) enum Fault {
     BareLineFeed,
@@ -56,7 +58,7 @@ impl Fault {
         if self.is_size() { "header_too_large" } else { "malformed_http" }
     }
 
-    /// A sentence for the client.
+    /// The error message for the client.
     pub(in crate::http) fn message(self) -> &'static str {
         match self {
             Self::BareLineFeed => "The request is not valid HTTP/1.1: a line ends with LF instead of CRLF.",
@@ -67,28 +69,30 @@ impl Fault {
             Self::FieldLine => "The request is not valid HTTP/1.1: a header line must be a name, a colon and a value.",
             Self::Host => "The request is not valid HTTP/1.1: it must have exactly one Host header.",
             Self::ContentLength => {
-                "The request is not valid HTTP/1.1: Content-Length must be one decimal number, given once (on HTTP/1.0 a POST \
-                 needs it)."
+                "The request is not valid HTTP/1.1: Content-Length must be given once, as one decimal number. On \
+                 HTTP/1.0, POST requires it."
             }
             Self::TransferEncoding => {
-                "The request is not valid HTTP/1.1: Transfer-Encoding must be chunked, given once, on HTTP/1.1."
+                "The request is not valid HTTP/1.1: Transfer-Encoding must be chunked, given once, on HTTP/1.1 only."
             }
             Self::LengthBesideChunks => {
                 "The request is not valid HTTP/1.1: it has both Content-Length and Transfer-Encoding."
             }
             Self::UpgradeWithBody => {
-                "The request is not valid HTTP/1.1 here: one that asks for a WebSocket must not have a body."
+                "The request is not valid HTTP/1.1 here: a WebSocket request must not have a body."
             }
             Self::ChunkSize => "The request is not valid HTTP/1.1: a chunk's size line is malformed.",
-            Self::ChunkEnd => "The request is not valid HTTP/1.1: a chunk is longer than its size, or lacks its CRLF.",
+            Self::ChunkEnd => {
+                "The request is not valid HTTP/1.1: a chunk is longer than its size or does not end with CRLF."
+            }
             Self::Trailer => "The request is not valid HTTP/1.1: a trailer is malformed or not allowed.",
-            Self::HeadTooLarge => "The request's head is larger than 64 KiB.",
+            Self::HeadTooLarge => "The request's head (request line and headers) is larger than 64 KiB.",
             Self::TooManyFields => "The request has more than 96 header lines.",
         }
     }
 }
 
-/// Reads one request. See the module's documentation for its rules.
+/// Finds the end of one request. See the module's documentation for the rules.
 pub(super) struct Framing {
     next: Part,
     is_tunnel: bool,
@@ -97,7 +101,7 @@ pub(super) struct Framing {
 /// The part of a request that comes next.
 enum Part {
     Head(Head),
-    /// A body of a known length; the bytes that are left of it.
+    /// A body of a known length, with the number of bytes that are left of it.
     Sized(u64),
     Chunked(Chunks),
     /// Nothing: the request is complete.
@@ -105,7 +109,7 @@ enum Part {
 }
 
 impl Framing {
-    /// Before the first byte of a request.
+    /// The state before the first byte of a request.
     pub(super) fn start() -> Self {
         Self { next: Part::Head(Head::default()), is_tunnel: false }
     }
@@ -115,18 +119,18 @@ impl Framing {
         matches!(self.next, Part::End)
     }
 
-    /// Whether the request asks for a tunnel or a WebSocket: then its connection is of no use for another request.
+    /// Whether the request asks for a tunnel or a WebSocket. Its connection cannot be used for another request.
     pub(super) fn is_tunnel(&self) -> bool {
         self.is_tunnel
     }
 
-    /// The number of bytes at the front of `bytes` that belong to this request and are valid. `bytes` begins with the first
-    /// byte that has not been passed yet. Bytes behind the passed ones are the next request's if this one is complete, and
-    /// otherwise a line, or a head, that more bytes must complete.
+    /// The number of bytes at the front of `bytes` that belong to this request and are valid. `bytes` must begin with
+    /// the first byte that has not been passed yet. If the request is complete, the remaining bytes belong to the next
+    /// request. Otherwise they are an incomplete line or head.
     ///
     /// # Errors
     ///
-    /// The first rule that the request breaks. The framing must not be used afterwards.
+    /// The first rule that the request breaks. After an error, the framing must not be used again.
     pub(super) fn pass(&mut self, bytes: &[u8]) -> Result<usize, Fault> {
         let mut passed = 0;
         loop {
@@ -156,10 +160,10 @@ impl Framing {
     }
 }
 
-/// A request's head, as far as it has been read.
+/// The state of a request's head while it is being read.
 #[derive(Default)]
 struct Head {
-    /// The length of the lines that have been read.
+    /// The length of the lines that have been read, in bytes.
     length: usize,
     /// The request line, once it has been read.
     request: Option<(Method, Version)>,
@@ -170,7 +174,7 @@ struct Head {
     is_websocket: bool,
 }
 
-/// The methods that matter here.
+/// The methods that affect the framing.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Method {
     Post,
@@ -185,7 +189,8 @@ enum Version {
 }
 
 impl Head {
-    /// Reads on. `bytes` is the head from its beginning. Gives the body that follows once the head is complete.
+    /// Reads more lines. `bytes` is the head from its beginning. Once the head is complete, returns the body that
+    /// follows.
     fn read(&mut self, bytes: &[u8]) -> Result<Option<Part>, Fault> {
         loop {
             let line = line(&bytes[self.length..])?;
@@ -197,7 +202,7 @@ impl Head {
             let is_first = self.length == 0;
             self.length = length;
             match self.request {
-                // RFC 9112, 2.2: an empty line before the request is passed over.
+                // RFC 9112, 2.2: an empty line before the request is ignored.
                 None if line.is_empty() && is_first => {}
                 None => self.request = Some(request_line(line)?),
                 Some((method, version)) if line.is_empty() => return self.body(method, version).map(Some),
@@ -251,11 +256,11 @@ impl Head {
     }
 }
 
-/// A chunked body, as far as it has been passed.
+/// The state of a chunked body while it is being passed.
 #[derive(Default)]
 struct Chunks {
     next: Chunk,
-    /// Bytes of extensions and trailers so far.
+    /// The number of bytes of extensions and trailers so far.
     overhead: usize,
 }
 
@@ -264,16 +269,16 @@ struct Chunks {
 enum Chunk {
     #[default]
     Size,
-    /// The bytes that are left of a chunk's data.
+    /// A chunk's data, with the number of bytes that are left of it.
     Data(u64),
-    /// The CRLF behind a chunk's data.
+    /// The CRLF after a chunk's data.
     DataEnd,
     Trailers,
     End,
 }
 
 impl Chunks {
-    /// The number of bytes at the front of `bytes` that are the next part; 0 if more bytes must complete it.
+    /// The number of bytes at the front of `bytes` that are the next part; 0 if it is incomplete.
     fn pass(&mut self, bytes: &[u8]) -> Result<usize, Fault> {
         match &mut self.next {
             Chunk::Size => {
@@ -317,7 +322,7 @@ impl Chunks {
         }
     }
 
-    /// The next line, within the bound of all extensions and trailers together.
+    /// The next line, or `too_long` if all extensions and trailers together exceed [`MAX_HEAD`].
     fn line<'a>(&self, bytes: &'a [u8], too_long: Fault) -> Result<Option<&'a [u8]>, Fault> {
         let line = line(bytes)?;
         let length = line.map_or(bytes.len(), <[u8]>::len);
@@ -327,17 +332,17 @@ impl Chunks {
 
 const CRLF: &[u8] = b"\r\n";
 
-/// The line that `bytes` begins with, without its CRLF; none if it is not complete.
+/// The first line of `bytes`, without its CRLF; `None` if it is incomplete.
 fn line(bytes: &[u8]) -> Result<Option<&[u8]>, Fault> {
     let Some(end) = memchr(b'\n', bytes) else { return Ok(None) };
     let line = bytes[..end].strip_suffix(b"\r").ok_or(Fault::BareLineFeed)?;
     let is_control = |byte: u8| (byte < b' ' && byte != b'\t') || byte == 0x7f;
-    // A fold looks at every byte without a branch, which is quicker than stopping at the first one.
+    // A fold checks every byte without a branch, which is faster than stopping at the first match.
     let has_control = line.iter().fold(false, |has_control, &byte| has_control | is_control(byte));
     if has_control { Err(Fault::ControlCharacter) } else { Ok(Some(line)) }
 }
 
-/// `method SP target SP version`.
+/// Parses `method SP target SP version`.
 fn request_line(line: &[u8]) -> Result<(Method, Version), Fault> {
     let mut parts = line.split(|&byte| byte == b' ');
     let (Some(method), Some(target), Some(version), None) = (parts.next(), parts.next(), parts.next(), parts.next())
@@ -360,23 +365,23 @@ fn request_line(line: &[u8]) -> Result<(Method, Version), Fault> {
     Ok((method, version))
 }
 
-/// Whether actix-http will take this target. Almost all are plain paths, which need no parser.
+/// Whether actix-http accepts this request target. Almost all targets are plain paths, which need no URI parser.
 fn is_target(target: &[u8]) -> bool {
     let is_plain = |&byte: &u8| byte.is_ascii_alphanumeric() || b"/-._~%?&=+:,;@!$'()*".contains(&byte);
     (target.starts_with(b"/") && target.iter().all(is_plain))
         || (target.iter().all(u8::is_ascii_graphic) && Uri::try_from(target).is_ok())
 }
 
-/// `name: value`, the value without the white space around it.
+/// Parses `name: value`. The value is returned without surrounding white space.
 fn field(line: &[u8]) -> Option<(&[u8], &[u8])> {
     let end = line.iter().position(|&byte| !is_token(byte))?;
     let (name, rest) = line.split_at(end);
     let value = rest.strip_prefix(b":").filter(|_| !name.is_empty())?;
-    // Of white space only spaces and tabs can be in a line.
+    // A line has no other white space than spaces and tabs, so `trim_ascii` removes nothing else.
     Some((name, value.trim_ascii()))
 }
 
-/// `*( ";" name [ "=" ( token / quoted-string ) ] )`, without white space between the parts.
+/// Whether the bytes are `*( ";" name [ "=" ( token / quoted-string ) ] )`, without white space between the parts.
 fn are_extensions(mut bytes: &[u8]) -> bool {
     fn after_token(bytes: &[u8]) -> Option<&[u8]> {
         let length = bytes.iter().take_while(|&&byte| is_token(byte)).count();
@@ -410,7 +415,7 @@ fn are_extensions(mut bytes: &[u8]) -> bool {
     true
 }
 
-/// A `tchar` of RFC 9110, 5.6.2.
+/// Whether the byte is a `tchar` of RFC 9110, 5.6.2.
 fn is_token(byte: u8) -> bool {
     const TOKEN: [bool; 256] = {
         let mut table = [false; 256];
@@ -430,7 +435,7 @@ fn is_token(byte: u8) -> bool {
     TOKEN[usize::from(byte)]
 }
 
-/// A number of digits alone; none if there is no digit, or if it is too large.
+/// Parses a number that consists only of digits; `None` if there is no digit, or if the number is too large.
 fn number(digits: &[u8], radix: u32) -> Option<u64> {
     if digits.is_empty() {
         return None;
@@ -440,7 +445,7 @@ fn number(digits: &[u8], radix: u32) -> Option<u64> {
     })
 }
 
-/// Takes as many bytes from what is left as there are.
+/// Subtracts from `left` the number of `bytes` that belong to it, and returns that number.
 fn take(left: &mut u64, bytes: &[u8]) -> usize {
     let taken = usize::try_from(*left).map_or(bytes.len(), |left| left.min(bytes.len()));
     *left -= taken as u64;

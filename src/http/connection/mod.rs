@@ -1,13 +1,15 @@
-//! A client's connection, on both listeners.
+//! A client's connection, on both listeners. It lies between the socket and actix-http.
 //!
-//! * actix-http is given only valid bytes ([`framing`]), and one request at a time: the next request's bytes wait here
-//!   until the answer before it has ended and has been written. After an answer that closes the connection, which every
-//!   answer does to a request that was not read to its end, nothing more is passed on.
-//! * A request whose head cannot be read is answered here, by the listener's own [`Refuse`]. If a later part of it cannot be
-//!   read, its body ends early for its handler, which refuses it. Either way the connection ends.
-//! * A client that has ended its side is taken to be gone, also if requests of it wait here.
-//! * Nothing is waited for without end ([`patience`]). Both listeners have the same patience.
-//! * Memory is bounded: at most [`MAX_HELD`] and one read of bytes are held. So is the number of connections ([`open`]).
+//! * actix-http gets only valid bytes ([`framing`]) and one request at a time: the bytes of the next request wait here
+//!   until the response to the previous one has been written. After a response that closes the connection, nothing more
+//!   is passed on. Every response to a request that was not read completely closes the connection.
+//! * A request with a malformed head is answered here, by the listener's own [`Refuse`]. If a later part of a request
+//!   is malformed, its handler sees a body that ends early, and refuses the request. In both cases the connection is
+//!   closed.
+//! * A client that has closed its sending side is treated as gone, even if requests from it wait here.
+//! * Every wait for a client has a timeout ([`patience`]). The timeouts are the same on both listeners.
+//! * Memory is bounded: a connection holds at most [`MAX_HELD`] bytes plus one read. The number of connections is
+//!   bounded too ([`open`]).
 
 mod activity;
 pub(crate) mod framing;
@@ -50,25 +52,26 @@ use self::{
     patience::{FIRST_HEAD, KEEP_ALIVE, LINGER, Patience},
 };
 
-/// The most bytes of the next request that are read ahead while a request is being answered. As long as no more have come,
-/// a client that hangs up is noticed.
+/// The maximum number of bytes of the next request that are read ahead while a request is being answered. A hang-up is
+/// noticed unless the client has sent more than this.
 const MAX_HELD: usize = MAX_HEAD;
 
-/// Makes the whole answer, head and body, to a request whose head cannot be read.
+/// Makes the complete response, head and body, to a request whose head is malformed.
 pub(in crate::http) type Refuse = fn(Fault) -> Bytes;
 
-/// How a listener is served. Each has a server of its own: no connection of one takes a place of the other.
+/// The settings of a listener's server. Each listener has its own server, so the connections of one do not count
+/// against the other's maximum.
 pub struct Serving {
-    /// Threads, at least one.
+    /// The number of threads, at least one.
     pub workers: usize,
-    /// The most connections at a time; each worker has an equal part of them, and at least one.
+    /// The maximum number of simultaneous connections. Each worker gets an equal share, and at least one.
     pub connections: usize,
-    /// How long running requests may go on when the server is stopped.
+    /// How long running requests may continue when the server is stopped.
     pub grace: Duration,
 }
 
-/// Opens a listener. Each worker has services of its own, made by `services`: one that answers requests, and
-/// one that is asked before it about requests with `Expect: 100-continue` and gives back those that are to go on.
+/// Opens a listener. `services` makes the two services of each worker: one that answers requests, and one that first
+/// gets the requests with `Expect: 100-continue` and returns those whose body may be sent.
 pub(in crate::http) fn listen<S, B, X>(
     serving: Serving,
     name: &str,
@@ -101,7 +104,7 @@ where
             .keep_alive(KeepAlive::Timeout(KEEP_ALIVE))
             .client_request_timeout(FIRST_HEAD)
             .client_disconnect_timeout(LINGER)
-            // A client that is gone must be noticed.
+            // Otherwise a hang-up would not be noticed.
             .h1_allow_half_closed(false)
             .on_connect_ext(|connection: &Connection, data| drop(data.insert(connection.activity.clone())))
             .graceful_shutdown_signal(move || {
@@ -111,7 +114,7 @@ where
             .expect(continues)
             .h1(answers);
         fn_service(move |stream: TcpStream| {
-            // The pieces of a stream must not wait for each other.
+            // Otherwise Nagle's algorithm would delay the pieces of a stream.
             let _ = stream.set_nodelay(true);
             let peer = stream.peer_addr().ok();
             future::ready(Ok::<_, DispatchError>((Connection::new(stream, refuse, &open), peer)))
@@ -123,16 +126,17 @@ where
 /// A client's connection. See the module's documentation.
 struct Connection {
     io: TcpStream,
-    /// Of the request that is being read.
+    /// The framing of the request that is being read.
     framing: Framing,
     /// Whether bytes of that request have been passed on.
     has_begun: bool,
-    /// Bytes that were read and not passed on yet.
+    /// Bytes that were read and have not been passed on yet.
     held: BytesMut,
-    /// How many of these may be passed on.
+    /// The number of held bytes that may be passed on.
     passable: usize,
     reading: Reading,
-    /// The request's handler goes first: it may refuse a request whose body has not come.
+    /// Whether the next read returns `Pending` once, so that the handler runs first: it may refuse the request before
+    /// its body arrives.
     yields: bool,
     refuse: Refuse,
     patience: Patience,
@@ -140,12 +144,13 @@ struct Connection {
     _place: Place,
 }
 
-/// Whether requests are read from a connection.
+/// The state of reading from a connection.
 enum Reading {
+    /// Requests are being read.
     Requests,
-    /// No more: a refusal is being written, of which this is left.
+    /// A refusal is being written, and no further request is read. This is the unwritten rest.
     Refusing(Bytes),
-    /// No more: to actix-http the connection has ended.
+    /// No further request is read: for actix-http, the connection has ended.
     Ended,
 }
 
@@ -167,8 +172,8 @@ impl Connection {
         }
     }
 
-    /// Whether bytes that come now may be passed on: they belong to the request that is being read, or the next one may
-    /// begin.
+    /// Whether bytes that arrive now may be passed on, because they belong to the request that is being read, or
+    /// because the next request may begin.
     fn may_pass(&mut self) -> bool {
         if !self.framing.is_complete() {
             return true;
@@ -186,7 +191,7 @@ impl Connection {
         !self.activity.is_answering() && !self.patience.is_write_blocked()
     }
 
-    /// How many of these bytes may be passed on; 0 if the request cannot be read.
+    /// The number of these bytes that may be passed on; 0 if the request is malformed.
     fn pass(&mut self, bytes: &[u8]) -> usize {
         match self.framing.pass(bytes) {
             Ok(0) => 0,
@@ -206,7 +211,7 @@ impl Connection {
         }
     }
 
-    /// Passes on what is held of it.
+    /// Passes on the held bytes that may be passed on.
     fn pass_held(&mut self, buffer: &mut ReadBuf<'_>) {
         let length = self.passable.min(buffer.remaining());
         buffer.put_slice(&self.held[..length]);
@@ -217,7 +222,8 @@ impl Connection {
         }
     }
 
-    /// Reads requests into the buffer until some bytes are passed on, the client has ended, or there is a fault.
+    /// Reads requests into the buffer until bytes have been passed on, the client has closed its side, or there is a
+    /// fault.
     fn poll_requests(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if self.activity.is_last() && self.has_ended_answer() {
             self.reading = Reading::Ended;
@@ -256,7 +262,7 @@ impl Connection {
         Poll::Ready(Ok(()))
     }
 
-    /// Nothing can be passed on now.
+    /// Waits until bytes can be passed on, with the timeout for the connection's current state.
     fn wait(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.activity.is_displaced() && !self.has_unread() {
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
@@ -286,8 +292,8 @@ impl Connection {
         }
     }
 
-    /// Reads and discards what the client still sends, so that the answer reaches it: closing a connection with unread
-    /// bytes resets it.
+    /// Reads and discards the rest of the client's bytes. Closing a connection with unread bytes would reset it, and
+    /// the client might lose the response.
     fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let mut scratch = [0; 4096];
         while self.patience.linger(cx).is_pending() {
@@ -300,8 +306,8 @@ impl Connection {
         Poll::Ready(())
     }
 
-    /// Whether bytes have come that were not read. The kernel is asked, since the runtime does not know yet of the first
-    /// bytes on a new connection.
+    /// Whether unread bytes have arrived. This asks the kernel, since the runtime may not have noticed the first bytes
+    /// of a new connection yet.
     fn has_unread(&self) -> bool {
         let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
         recv(&self.io, &mut [0], flags).is_ok_and(|(length, _)| length > 0)
@@ -322,7 +328,7 @@ impl AsyncRead for Connection {
         let this = self.get_mut();
         this.check_not_cut()?;
         if std::mem::take(&mut this.yields) {
-            // actix-http would read on for as long as bytes are there, up to a bound of 128 KiB.
+            // Otherwise actix-http would keep reading while there are bytes, up to 128 KiB.
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }

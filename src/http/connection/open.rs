@@ -1,8 +1,8 @@
 //! The open connections of one worker.
 //!
-//! actix-server accepts no more than a worker may have; beyond that, clients wait in the listener's backlog. When the last
-//! place is taken, the connection that has been without a request the longest is closed, unless its next request has come
-//! and was not read yet. So nobody can keep others out by holding connections open.
+//! actix-server accepts at most a worker's maximum; further clients wait in the listener's backlog. When the last place
+//! is taken, the connection that has been idle the longest is closed, unless its next request has arrived and is still
+//! unread. So nobody can keep others out by holding connections open.
 
 use std::{
     cell::{Cell, RefCell},
@@ -12,14 +12,14 @@ use std::{
 
 use super::Activity;
 
-/// The open connections of one worker, by their arrival.
+/// The open connections of one worker, in order of arrival.
 pub(super) struct Open {
     most: usize,
     next: Cell<u64>,
     connections: RefCell<BTreeMap<u64, Rc<Activity>>>,
 }
 
-/// A connection that is open until this is dropped.
+/// The place of one open connection. Dropping it frees the place.
 pub(super) struct Place {
     open: Rc<Open>,
     number: u64,
@@ -30,7 +30,7 @@ impl Open {
         Rc::new(Self { most, next: Cell::new(0), connections: RefCell::default() })
     }
 
-    /// A connection begins.
+    /// Adds a connection. If it takes the last place, the connection that has been idle the longest is closed.
     pub(super) fn enter(self: &Rc<Self>, activity: Rc<Activity>) -> Place {
         let number = self.next.replace(self.next.get() + 1);
         let mut connections = self.connections.borrow_mut();
@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_longest_idle_connection_makes_room_when_the_last_place_is_taken() {
+    fn the_longest_idle_connection_is_closed_when_the_last_place_is_taken() {
         let open = Open::at_most(4);
         let activities: Vec<_> = (0..5).map(|_| Rc::new(Activity::new())).collect();
         let displaced = || activities.iter().map(|activity| activity.is_displaced()).collect::<Vec<_>>();

@@ -1,4 +1,4 @@
-//! An answer in bytes, for a request that actix-http never sees.
+//! Writes a complete response as bytes, for a request that is not passed on to actix-http.
 
 use std::fmt::Write;
 
@@ -6,7 +6,7 @@ use actix_http::StatusCode;
 use bytes::Bytes;
 use jiff::{Timestamp, fmt::rfc2822::DateTimePrinter};
 
-/// A whole HTTP/1.1 answer with a JSON body, after which the connection ends.
+/// A complete HTTP/1.1 response with a JSON body, which closes the connection.
 pub(in crate::http) fn refusal(status: StatusCode, headers: &[(&str, &str)], body: &str) -> Bytes {
     let mut answer = format!(
         "HTTP/1.1 {status}\r\ncontent-length: {}\r\ncontent-type: application/json\r\nconnection: close\r\n",

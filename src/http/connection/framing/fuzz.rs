@@ -1,22 +1,22 @@
-//! Untrusted requests, as bytes on the wire.
+//! Untrusted requests, as raw bytes.
 
 use httparse::{EMPTY_HEADER, Status, parse_chunk_size, parse_headers};
 
 use super::{Fault, Framing, MAX_FIELDS};
 use crate::fuzz::pieces::cut;
 
-/// A request ends where httparse says that it ends, and wherever it is cut.
+/// A request ends where httparse finds its end, no matter how its bytes are split into pieces.
 pub(crate) fn framing(input: &[u8]) {
     let whole = passed(vec![input]);
     for pieces in [cut(input), input.chunks(1).collect()] {
         let found = passed(pieces);
-        // An incomplete line is not checked, so two readers may see different faults, and one of them none yet.
-        assert!(whole == found || whole.is_err() || found.is_err(), "it matters where a request is cut");
-        assert_eq!(is_whole(&whole), is_whole(&found), "only one of them is a request");
+        // An incomplete line is not checked, so the two may find different faults, and one of them none yet.
+        assert!(whole == found || whole.is_err() || found.is_err(), "the result depends on the pieces");
+        assert_eq!(is_whole(&whole), is_whole(&found), "only one of the two found a complete request");
     }
     if let Ok((length, true)) = whole {
         let end = end(&input[..length]);
-        assert_eq!(end, Some(length), "two readers disagree on where this request ends");
+        assert_eq!(end, Some(length), "two parsers disagree about the end of this request");
     }
 }
 
@@ -24,7 +24,7 @@ fn is_whole(outcome: &Result<(usize, bool), Fault>) -> bool {
     matches!(outcome, Ok((_, true)))
 }
 
-/// The number of bytes that are passed on, and whether they are a whole request.
+/// The number of bytes that are passed on, and whether they are a complete request.
 fn passed(pieces: Vec<&[u8]>) -> Result<(usize, bool), Fault> {
     let (mut framing, mut held, mut passed) = (Framing::start(), Vec::new(), 0);
     for piece in pieces {

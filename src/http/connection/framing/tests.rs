@@ -2,7 +2,8 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// Passes bytes that arrive in these pieces. Gives how many were passed, and whether they are a whole request.
+/// Passes bytes that arrive in these pieces. Returns the number of passed bytes, and whether they are a complete
+/// request.
 fn pass<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Result<(usize, bool), Fault> {
     let (mut framing, mut held, mut passed) = (Framing::start(), Vec::new(), 0);
     for piece in pieces {
@@ -211,8 +212,8 @@ fn heads_extensions_and_trailers_are_bounded() {
     assert_eq!(pass_whole(&[CHUNKED, &vec![b'0'; MAX_HEAD + 1]].concat()), Err(Fault::ChunkSize));
 }
 
-/// The same rules for a whole request, written down again as simply as can be. Gives the length of the request, none if
-/// it is not complete.
+/// A second, simple implementation of the same rules for a whole request. Returns the length of the request; `None` if
+/// it is incomplete.
 fn naive(bytes: &[u8]) -> Result<Option<usize>, ()> {
     let mut at = 0;
     let Some(mut head) = lines_to_empty(bytes, &mut at)? else { return Ok(None) };
@@ -271,7 +272,7 @@ fn naive_chunks(bytes: &[u8], mut at: usize) -> Result<Option<usize>, ()> {
     }
 }
 
-/// The line at a place, without its CRLF; none if it does not end. Moves the place behind it.
+/// The line at `at`, without its CRLF; `None` if it is incomplete. Moves `at` past the line.
 fn line_at(bytes: &[u8], at: &mut usize) -> Result<Option<String>, ()> {
     let Some(length) = bytes[*at..].iter().position(|&byte| byte == b'\n') else { return Ok(None) };
     let line: String = bytes[*at..*at + length].iter().map(|&byte| char::from(byte)).collect();
@@ -335,7 +336,7 @@ fn request() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
-/// A request with some bytes taken out, put in or exchanged.
+/// A request with some bytes removed, inserted or replaced.
 fn broken_request() -> impl Strategy<Value = Vec<u8>> {
     let change = (any::<prop::sample::Index>(), 0..3_u8, prop::sample::select(b"\r\n \t;:=,0f\x00\x7fx".to_vec()));
     (request(), prop::collection::vec(change, 0..3)).prop_map(|(mut bytes, changes)| {
@@ -355,18 +356,18 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(4096))]
 
     #[test]
-    fn a_request_ends_where_the_simple_reading_says(bytes in broken_request()) {
+    fn a_request_ends_where_the_simple_implementation_finds_its_end(bytes in broken_request()) {
         match (naive(&bytes), pass_whole(&bytes)) {
             (Ok(Some(length)), passed) => prop_assert_eq!(passed, Ok((length, true)), "{}", bytes.escape_ascii()),
             (Err(()), passed) => prop_assert!(passed.is_err(), "{}", bytes.escape_ascii()),
-            // The framing may know already that a head which is not complete has a fault in one of its lines.
+            // The framing may already have found a fault in a line of an incomplete head.
             (Ok(None), Ok((_, is_complete))) => prop_assert!(!is_complete),
             (Ok(None), Err(_)) => {}
         }
     }
 
     #[test]
-    fn it_makes_no_difference_how_the_bytes_arrive(bytes in broken_request(), cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..6)) {
+    fn the_result_does_not_depend_on_the_pieces(bytes in broken_request(), cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..6)) {
         let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
         cuts.extend([0, bytes.len()]);
         cuts.sort_unstable();
