@@ -2,7 +2,7 @@
 //!
 //! Each target is in a `fuzz` module beside the code that it tests. Its corpus, a set of real inputs, is in
 //! `tests/fuzz/corpus/TARGET`. Unit tests run each target on its corpus and on a fixed number of mutations of it.
-//! `tests/fuzz/run` searches for more with libFuzzer, guided by coverage, for as long as you like.
+//! `tests/fuzz/run` continues the search with libFuzzer, guided by coverage.
 
 #[cfg(test)]
 mod mutate;

@@ -14,10 +14,10 @@ const LEAST_OWN_FILES: u64 = 40;
 /// The number of files that each worker of the inference listener has open.
 const WORKER_FILES: u64 = 4;
 
-/// The most connections of the admin listener.
+/// The maximum number of connections of the admin listener.
 const MAX_ADMIN: u64 = 1024;
 
-/// The most connections of the inference listener.
+/// The maximum number of connections of the inference listener.
 const MAX_INFERENCE: u64 = 1 << 20;
 
 /// The maximum number of simultaneous connections of each listener. Neither listener can use up the other's

@@ -20,12 +20,12 @@ use crate::service::bodies::{Bodies, Holder, Room, SMALL};
 /// The longest time between two pieces of a body.
 pub(super) const IDLE: Duration = Duration::from_secs(30);
 
-/// The minimum average rate of a body, in bytes per second. A body may take [`START_ALLOWANCE`] longer than this rate
-/// demands. Without a minimum, a slow client could hold memory that all clients share.
+/// The minimum average rate of a body, in bytes per second, not counting the first [`START_ALLOWANCE`]. Without a
+/// minimum, a slow client could hold memory that all clients share.
 const MIN_RATE: u64 = 16 << 10;
 const START_ALLOWANCE: Duration = Duration::from_secs(60);
 
-/// Why a body was not read to its end.
+/// Why a body could not be read completely.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Unread {
     /// It is larger than the maximum.

@@ -72,7 +72,7 @@ enum State {
     Slug(Slug),
 }
 
-/// The name that customers call a model by.
+/// The name by which customers call a model.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "AuditedSlug")]
 struct Slug {
@@ -201,7 +201,7 @@ fn identity(row: &Row) -> (Object, String) {
         Row::Webhook(webhook) => (Object::Webhook, webhook.id.to_string()),
         Row::WebhookGone(id) => (Object::Webhook, id.to_string()),
         Row::Redeliver(_, id) => (Object::DeadLetter, id.to_string()),
-        // There is only one.
+        // There is only one signing key.
         Row::SigningKey(_) => (Object::SigningKey, "signing_key".to_owned()),
     }
 }

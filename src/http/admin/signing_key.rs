@@ -14,7 +14,7 @@ use crate::{crypto::ed25519::public_key_text, domain::key::PublicKey, http::erro
 /// The public key of the system that signs registrations of customers' keys.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct SigningKey {
-    /// 32 bytes in base64.
+    /// The key: 32 bytes in base64.
     public_key: String,
 }
 
@@ -29,7 +29,7 @@ impl SigningKey {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "NewSigningKey")]
 pub(super) struct Put {
-    /// 32 bytes in base64.
+    /// The key: 32 bytes in base64.
     public_key: PublicKeyText,
 }
 

@@ -186,7 +186,7 @@ impl Connection {
         may_begin
     }
 
-    /// Whether no request is being answered, and the latest answer has been written.
+    /// Whether no request is being answered and the latest response has been written.
     fn has_ended_answer(&self) -> bool {
         !self.activity.is_answering() && !self.patience.is_write_blocked()
     }

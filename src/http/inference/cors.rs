@@ -11,7 +11,8 @@ use actix_http::{
 
 use crate::config::Origins;
 
-/// How long a browser may cache a preflight, in seconds. Browsers cap this at one day; Chromium at two hours.
+/// How long a browser may cache a preflight, in seconds. No browser caches it for more than a day, Chromium for two
+/// hours.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("7200");
 
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST");
