@@ -74,9 +74,9 @@ fn group_memory(groups: &str, root: &Path) -> Option<u64> {
             _ if controllers.split(',').any(|one| one == "memory") => (root.join("memory"), "memory.limit_in_bytes"),
             _ => return None,
         };
-        let lineage = Path::new(path.trim_start_matches('/')).ancestors();
+        let ancestors = Path::new(path.trim_start_matches('/')).ancestors();
         // "max" (no limit) does not parse as a number.
-        lineage.filter_map(|group| fs::read_to_string(mount.join(group).join(file)).ok()?.trim().parse().ok()).min()
+        ancestors.filter_map(|group| fs::read_to_string(mount.join(group).join(file)).ok()?.trim().parse().ok()).min()
     };
     groups.lines().filter_map(of_line).min()
 }

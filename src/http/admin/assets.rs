@@ -238,7 +238,7 @@ impl Served {
 
     /// The response to a request. Browsers cache the file and revalidate it each time.
     fn answer(&self, request: &HttpRequest) -> HttpResponse {
-        let gzip = self.gzip.as_ref().filter(|_| takes_gzip(request));
+        let gzip = self.gzip.as_ref().filter(|_| accepts_gzip(request));
         let Form { content, etag } = gzip.unwrap_or(&self.plain);
         let known = request.headers().get(IF_NONE_MATCH).and_then(|known| known.to_str().ok());
         let is_known = known.is_some_and(|known| known.contains(etag));
@@ -255,7 +255,7 @@ impl Served {
     }
 }
 
-fn takes_gzip(request: &HttpRequest) -> bool {
+fn accepts_gzip(request: &HttpRequest) -> bool {
     let forms = [Encoding::gzip(), Encoding::identity()];
     let accepted = AcceptEncoding::parse(request).ok();
     accepted.and_then(|accepted| accepted.negotiate(forms.iter())) == Some(Encoding::gzip())
@@ -355,15 +355,15 @@ const text = `
 
     #[test]
     fn a_client_that_accepts_gzip_gets_gzip() {
-        let takes = |accepted: &str| {
-            takes_gzip(&TestRequest::get().insert_header((ACCEPT_ENCODING, accepted)).to_http_request())
+        let accepts = |accepted: &str| {
+            accepts_gzip(&TestRequest::get().insert_header((ACCEPT_ENCODING, accepted)).to_http_request())
         };
         for accepted in ["gzip", "gzip, deflate, br, zstd", "br;q=1.0, gzip;q=0.5", "identity;q=0.5, gzip;q=0.8"] {
-            assert!(takes(accepted), "{accepted}");
+            assert!(accepts(accepted), "{accepted}");
         }
         for accepted in ["", "br", "gzip;q=0", "gzip;q=0.0, br", "identity, gzip;q=0", "*;q=0", "nonsense;;"] {
-            assert!(!takes(accepted), "{accepted}");
+            assert!(!accepts(accepted), "{accepted}");
         }
-        assert!(!takes_gzip(&TestRequest::get().to_http_request()));
+        assert!(!accepts_gzip(&TestRequest::get().to_http_request()));
     }
 }

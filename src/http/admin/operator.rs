@@ -121,7 +121,7 @@ impl FromRequest for Anyone {
     }
 }
 
-/// The prefix of the authenticated key of a request, also for a session. A valid key has been shown if this is present.
+/// The prefix of the operator key of an authenticated request, also for a session. Absent if it is not authenticated.
 pub(super) struct CallerPrefix(pub(super) String);
 
 /// An authenticated operator.

@@ -105,7 +105,7 @@ pub(super) fn table() -> Vec<Section> {
     const SECRETS: &str = "/v1/secrets";
     const SECRET: &str = "/v1/secrets/{name}";
     vec![
-        section("Endpoints", "The models that customers can call, and the upstream servers behind them.", vec![
+        section("Endpoints", "The models that customers can call, and the servers that provide them.", vec![
             entry(GET,    ENDPOINTS,     "listEndpoints",        "List endpoints", endpoints::list),
             entry(POST,   ENDPOINTS,     "createEndpoint",       "Create an endpoint", endpoints::create),
             entry(POST,   CHECK,         "checkEndpoint",        "Check an endpoint before use", check::check),

@@ -81,14 +81,14 @@ pub(super) fn words(slug: &str, refusal: &Refusal) -> (&'static str, String) {
         Unit::Day => "day (UTC)",
     };
     let (threshold, used, held, asked) = (limit.threshold.get(), refusal.used, refusal.held, refusal.asked);
-    let what = match refusal.limit.counted_at {
+    let limit_text = match refusal.limit.counted_at {
         0 => format!(
             "{name} reached for {slug}: {threshold} {counted} per {unit}. Used: {used}, held by running requests: \
              {held}, requested: {asked}."
         ),
         _ => format!("{name} reached for {slug}: {counted} per {unit}, a limit that is shared with others."),
     };
-    (code, format!("{what} {}", Wait::of(refusal)))
+    (code, format!("{limit_text} {}", Wait::of(refusal)))
 }
 
 #[cfg(test)]
