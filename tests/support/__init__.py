@@ -1,1 +1,1 @@
-"""Real parts for the integration tests, spoken to in verbs, all on free loopback ports."""
+"""Building blocks for the integration tests: real servers on free loopback ports, driven by methods named as verbs."""

@@ -1,4 +1,4 @@
-"""What the books must say, by exact sums over the billing events: counters, `usage` and reports."""
+"""Checks that counters, `usage` and reports equal exact sums over the billing events."""
 
 import collections
 import csv
@@ -11,7 +11,7 @@ from .gateway import EPOCH, prefix_of
 
 TOKENS = {"input_tokens": "inputTokens", "output_tokens": "outputTokens", "cached_input_tokens": "cachedInputTokens"}
 
-# What each way of grouping adds to a row.
+# The columns that each grouping adds to a row.
 COLUMNS = {
     "group": lambda event: {"group_id": event["groupId"], "external_entity_id": event["externalEntityId"]},
     "model": lambda event: {"model_slug": event["modelSlug"]},
@@ -23,32 +23,33 @@ GROUPINGS = [[], ["group"], ["model"], ["day"], ["group", "model"], ["key", "hou
 
 
 def tokens_of(event):
-    """As limits count them."""
+    """The tokens of an event as limits count them."""
     return event["tokens"]["inputTokens"] + event["tokens"]["outputTokens"]
 
 
 def call_of(event):
-    """The name that a `Load` gave the request; none, if a test called by hand."""
+    """The name that a `Load` gave the request, or None if a test sent it directly."""
     return (event["requestMetadata"] or {}).get("call")
 
 
 def answered(*upstreams):
-    """The names of all calls that one of these answered 2xx."""
+    """The names of all calls that one of these upstreams answered 2xx."""
     received = itertools.chain.from_iterable(list(upstream.requests) for upstream in upstreams)
     return {one.json.get("metadata", {}).get("call") for one in received if one.answered and one.answered < 300}
 
 
 def check_events(events, loads, upstreams):
-    """One event for each whole answer, none for what no upstream answered, nothing twice, in the order of time."""
+    """Checks that each complete answer has exactly one event, that each event has an upstream's answer, and that events
+    are in order of time."""
     assert len({event["idempotencyKey"] for event in events}) == len(events)
     by_call = {call_of(event): event for event in events}
-    assert len(by_call) == len(events) == len({event["requestId"] for event in events}), "something was billed twice"
+    assert len(by_call) == len(events) == len({event["requestId"] for event in events}), "a request was billed twice"
     times = [event["timestamp"] for event in events]
     assert times == sorted(times)
     unanswered = by_call.keys() - answered(*upstreams)
     assert not unanswered, f"billed without an upstream's 2xx: {unanswered}"
     for load in loads:
-        # An answer that waited too long for its record is cut, and billed: no other refusal is.
+        # An answer that waits too long for its record is cut and billed. No other refused request is billed.
         billed = {load.refused[call][1]["error"]["code"] for call in by_call.keys() & load.refused.keys()}
         assert billed <= {"metering_unavailable"}
         for whole in load.whole:
@@ -61,7 +62,7 @@ def check_events(events, loads, upstreams):
 
 
 def check_counters(gateway, group, slug, events):
-    """The group's own limits on a slug, both on the DAY, stand at the sum of these events, and nothing is held."""
+    """Checks that the group's own DAY limits on a slug show the sums of these events and hold nothing."""
     expected = {"REQUEST": len(events), "TOKEN": sum(map(tokens_of, events))}
     own = [limit for limit in gateway.limits(group, slug)["limits"] if limit["source_group"] == group["id"]]
     assert {limit["type"]: (limit["used"], limit["held"]) for limit in own} == {
@@ -69,12 +70,12 @@ def check_counters(gateway, group, slug, events):
     }, f"{group['id']} {slug}: used and held"
     entries = gateway.admin("GET", f"/v1/gateway/groups/{group['id']}/usage")["usage"][slug]
     current = {entry["type"]: entry["current_usage"] for entry in entries if entry["source_group"] == group["id"]}
-    # Before the first request of a window there is none to tell of.
+    # Before the first request of a window, `current_usage` is null.
     assert current == (expected if events else dict.fromkeys(expected)), f"{group['id']} {slug}: current_usage"
 
 
 def check_reports(gateway, events, groupings=GROUPINGS):
-    """Every report, in both formats, has one row for each combination that occurs, with its exact sums."""
+    """Checks that every report, in both formats, has one row with exact sums for each combination that occurs."""
     windows = [(events, {"start_time": EPOCH})]
     if events:
         start, end = (events[len(events) * part // 3]["timestamp"] for part in (1, 2))
@@ -90,7 +91,7 @@ def check_reports(gateway, events, groupings=GROUPINGS):
 
 
 def from_csv(text):
-    """A report's rows as the other format has them."""
+    """The rows of a CSV report as the JSON format shows them."""
     rows = list(csv.DictReader(io.StringIO(text)))
     for row in rows:
         row |= {name: int(row[name]) for name in ("requests", *TOKENS)} | {"cost": json.loads(row["cost"])}
@@ -98,7 +99,7 @@ def from_csv(text):
 
 
 def report_of(events, group_by):
-    """`{the columns of a row: its figures}`."""
+    """The expected report: `{the columns of a row: its figures}`."""
     report = {}
     for event in events:
         columns = {}
@@ -115,7 +116,7 @@ def report_of(events, group_by):
 
 
 def keyed(rows):
-    """A report's rows in the same form."""
+    """A report's rows in the form of `report_of`."""
     report = {}
     for row in rows:
         figures = {name: row[name] for name in ("requests", *TOKENS)}

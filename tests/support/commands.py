@@ -1,4 +1,4 @@
-"""The binary's other commands, run to their end."""
+"""Runs the binary's other commands to completion."""
 
 import json
 import subprocess
@@ -7,14 +7,14 @@ from .gateway import binary, clean_environment
 
 
 def run(*arguments, **options):
-    """Standard output, after an exit with 0."""
+    """Runs a command that must exit with 0; returns its standard output."""
     ended = attempt(*arguments, **options)
     assert ended.returncode == 0, ended
     return ended.stdout
 
 
 def attempt(*arguments, **options):
-    """How the command ended: `returncode`, `stdout`, `stderr`."""
+    """Runs a command; returns its `returncode`, `stdout` and `stderr`."""
     arguments = [str(argument) for argument in arguments]
     environment = clean_environment() | options.pop("env", {})
     ended = subprocess.run(

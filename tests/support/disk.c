@@ -1,4 +1,4 @@
-/* Preloaded into a gateway: what it asks of the disk fails or waits as the file says that TESTS_DISK names. */
+/* Preloaded into a gateway: makes its disk calls fail or wait, as the file named by TESTS_DISK says. */
 
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -12,7 +12,8 @@
 
 enum { SYNC = 1, WRITE = 2, TEAR = 4 };
 
-/* Bits of what fails and of what waits, as the test sets them; what has failed and what is waiting, as it is told. */
+/* The test sets `failing` and `waiting`: the kinds of call, as bits, that fail and that wait. It reads `failed` and
+ * `waiters`: how many calls have failed and how many are waiting. */
 static struct { _Atomic int32_t failing, waiting, failed, waiters; } *disk;
 
 __attribute__((constructor)) static void map_disk(void) {
@@ -46,7 +47,7 @@ int sync_file_range(int file, off64_t from, off64_t count, unsigned flags) {
 
 int ftruncate64(int file, off64_t length) { return fails(WRITE) ? -1 : REAL(ftruncate64)(file, length); }
 
-/* A write that tears: the first half arrives, and then the disk fails altogether. */
+/* A torn write: the first half is written, then every write and sync fails. */
 ssize_t pwrite64(int file, const void *bytes, size_t count, off64_t at) {
     if (disk->failing & TEAR && count > 1) {
         disk->failing = WRITE | SYNC;

@@ -1,4 +1,4 @@
-"""Disks that make trouble, for a real gateway.
+"""Disks that run full, fail or stall, for a real gateway.
 
     disk = SmallDisk("8m")                       # a real file system, at disk.path
     disk.fill(), disk.free()
@@ -21,11 +21,11 @@ SOURCE = pathlib.Path(__file__).with_name("disk.c")
 
 
 class NoDisk(Exception):
-    """This machine lets us mount nothing."""
+    """This machine does not let us mount a file system."""
 
 
 class SmallDisk:
-    """A tmpfs of `size`. Where only an administrator may mount, it lies in a namespace that a process of ours holds."""
+    """A tmpfs of `size`. Without the right to mount, it lies in a namespace that a process of ours keeps alive."""
 
     def __init__(self, size):
         self.scratch = tempfile.TemporaryDirectory(prefix="tollgate-disk-")
@@ -49,7 +49,7 @@ class SmallDisk:
         self.path = pathlib.Path(f"/proc/{self.holder.pid}/root{self.scratch.name}")
 
     def fill(self, leave=0):
-        """Another program takes all room that there is, but for so many bytes."""
+        """Uses up the free space, as another program would, except for `leave` bytes."""
         with self.filler.open("ab", buffering=0) as file:
             try:
                 while self.room > leave:
@@ -74,8 +74,9 @@ class SmallDisk:
 
 
 class FaultyDisk:
-    """What fails or stalls is "sync" or "write"; a failure may also be "tear": half of the next write arrives, and from
-    then on both fail. Every gateway on it sees a change at once; calls that wait go on when it heals."""
+    """A disk whose "sync" or "write" calls fail or stall on command. With "tear", only half of the next write is done,
+    and from then on writes and syncs fail. Every gateway on the disk sees a change at once; stalled calls continue when
+    the disk heals."""
 
     BITS = {"sync": 1, "write": 2, "tear": 4}
 
@@ -121,7 +122,7 @@ class FaultyDisk:
 
 
 class FaultyGateway(Gateway):
-    """A gateway on a `FaultyDisk`, over restarts too."""
+    """A gateway that stays on a `FaultyDisk` when it restarts."""
 
     def __init__(self, disk, **settings):
         self.disk = disk

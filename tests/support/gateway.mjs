@@ -1,4 +1,4 @@
-// A real gateway process on free ports. It says in its log (one JSON object a line, on standard error) where it listens.
+// A real gateway process on free ports. Its log, one JSON object per line on standard error, says where it listens.
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -13,7 +13,7 @@ const BINARY = process.env.TOLLGATE_BIN ?? resolve(import.meta.dirname, "../../t
 let unique = 0;
 
 export class Gateway {
-  // `settings` are `TOLLGATE_` ones, by their field's name: `Gateway.start({ max_body: "1KiB" })`.
+  // `settings` become `TOLLGATE_` variables; they are named as config fields: `Gateway.start({ max_body: "1KiB" })`.
   static async start(settings = {}) {
     const gateway = new Gateway();
     gateway.adminKey = settings.admin_key ?? ADMIN_KEY;
@@ -46,7 +46,7 @@ export class Gateway {
     return gateway;
   }
 
-  // Asks the process to stop, and expects that it does so well.
+  // Asks the process to stop and expects exit code 0.
   async stop() {
     this.process.kill("SIGTERM");
     const [code] = await this.ended;
@@ -84,7 +84,7 @@ export class Gateway {
     return (await this.admin("GET", `/v1/gateway/events?${query}`)).items;
   }
 
-  // Events of requests whose end a test cannot see.
+  // Waits for `count` events, for requests whose end a test cannot see.
   async waitEvents(count, key) {
     const limit = Date.now() + 20_000;
     for (;;) {
@@ -96,7 +96,7 @@ export class Gateway {
   }
 }
 
-// The machine's environment with these settings of the gateway's and no others.
+// The machine's environment with these gateway settings and no others.
 function environment(settings) {
   const others = Object.entries(process.env).filter(([name]) => !name.startsWith("TOLLGATE_"));
   const ours = Object.entries(settings).map(([name, value]) => [`TOLLGATE_${name.toUpperCase()}`, String(value)]);

@@ -1,7 +1,7 @@
-"""A real gateway process on free ports, spoken to in verbs.
+"""A real gateway process on free ports, driven by methods named as verbs.
 
-`Gateway()` starts the binary on a data directory of its own and returns once both listeners have said in the log where
-they are. The admin verbs assert success; `admin_answer` is for tests that expect something else.
+`Gateway()` starts the binary on its own data directory and returns once both listeners have logged their addresses. The
+admin methods assert success; `admin_answer` is for tests that expect something else.
 """
 
 import datetime
@@ -29,7 +29,7 @@ unique = itertools.count(1)
 
 def binary():
     path = pathlib.Path(os.environ.get("TOLLGATE_BIN") or REPO / "target/debug/tollgate")
-    assert path.exists(), f"{path} is not there: build it first, or set TOLLGATE_BIN"
+    assert path.exists(), f"{path} does not exist: build it first, or set TOLLGATE_BIN"
     return str(path)
 
 
@@ -55,7 +55,7 @@ def message(text):
 
 
 class DidNotStart(Exception):
-    """The process ended before both listeners were open. `output` is all it wrote, `status` its exit code."""
+    """The process ended before both listeners were open. `output` is everything it wrote, `status` its exit code."""
 
     def __init__(self, status, output):
         super().__init__(f"exit {status}:\n{output}")
@@ -63,7 +63,7 @@ class DidNotStart(Exception):
 
 
 class Process:
-    """One run of the binary. Collects its standard error line by line and learns the two addresses from it."""
+    """One run of the binary. Collects its output line by line and finds the two listeners' addresses in it."""
 
     def __init__(self, arguments, environment, umask=-1, rlimits=None):
         def limit():
@@ -124,7 +124,7 @@ class Process:
             found = self.changed.wait_for(
                 lambda: next((line for line in self.lines if condition(line)), None), wire.DEADLINE
             )
-        assert found, f"no such log line; last ones: {self.lines[-5:]}"
+        assert found, f"no matching log line; the last ones: {self.lines[-5:]}"
         return found
 
     @property
@@ -140,8 +140,8 @@ class Process:
 
 
 class Gateway:
-    """`env` holds further `TOLLGATE_` settings, by their field's name: `Gateway(max_body="1KiB")`. `rlimits` is what the
-    process may use: `{resource.RLIMIT_NOFILE: 64}`."""
+    """A gateway process. `env` holds further `TOLLGATE_` settings, named as config fields: `Gateway(max_body="1KiB")`.
+    `rlimits` are the process's resource limits: `{resource.RLIMIT_NOFILE: 64}`."""
 
     def __init__(
         self,
@@ -185,7 +185,7 @@ class Gateway:
     # The process
 
     def begin(self):
-        """Starts it, and waits for nothing."""
+        """Starts the process without waiting for it to listen."""
         self.process = Process(self.arguments, self.environment, self.umask, self.rlimits)
 
     def start(self):
@@ -199,7 +199,7 @@ class Gateway:
         self.process.child.send_signal(signal.SIGTERM)
 
     def stop(self):
-        """Asks the process to stop, and expects that it does so well."""
+        """Asks the process to stop and expects exit code 0."""
         self.terminate()
         status = self.process.wait()
         assert status == 0, f"exit {status} after SIGTERM:\n{self.process.output[-4000:]}"
@@ -209,7 +209,7 @@ class Gateway:
         self.process.wait()
 
     def restart(self):
-        """Starts again on the same data directory; the ports are new ones."""
+        """Starts again on the same data directory, with new ports."""
         if self.process.child.poll() is None:
             self.stop()
         self.start()
@@ -224,7 +224,7 @@ class Gateway:
 
     def __exit__(self, kind, *_):
         if kind is not None and self.process.child.poll() is None:
-            self.kill9()  # do not hide the test's own failure behind a slow stop
+            self.kill9()  # a slow stop could hide the test's own failure
         self.close()
 
     @property
@@ -234,7 +234,7 @@ class Gateway:
     # The operator
 
     def admin_answer(self, method, path, body=None, key=..., headers=(), query=None, source=None):
-        """One admin request as it is answered. `key=None` sends none; a `bytes` body goes out as it is."""
+        """Sends one admin request; returns its answer. `key=None` sends no key; a `bytes` body is sent unchanged."""
         key = self.admin_key if key is ... else key
         headers = list(headers)
         if key is not None:
@@ -249,7 +249,8 @@ class Gateway:
         return answer.json()
 
     def create_endpoint(self, upstream, slug=None, **fields):
-        """An endpoint with an OPENAI_COMPATIBLE target on `upstream` (one of ours, or a base URL), or on each of a list."""
+        """Creates an endpoint with an OPENAI_COMPATIBLE target for `upstream` (a scripted one or a base URL), or for
+        each upstream of a list."""
         upstreams = upstream if isinstance(upstream, list) else [upstream]
         target = {"provider": "OPENAI_COMPATIBLE", "target_model": fields.pop("target_model", "upstream-model")}
         targets = [{**target, "base_url": one if isinstance(one, str) else one.base_url} for one in upstreams]
@@ -258,7 +259,7 @@ class Gateway:
         )
 
     def create_group(self, *models, parent=None, mode=None, entity=None, name=None):
-        """A group that carries `models` (slugs, or what `model(...)` makes), below `parent` if one is given."""
+        """Creates a group that carries `models` (slugs or results of `model(...)`), below `parent` if one is given."""
         hierarchy = {}
         if parent is not None:
             hierarchy["parent_group_id"] = parent["id"]
@@ -277,7 +278,7 @@ class Gateway:
         return self.admin("PATCH", f"/v1/gateway/groups/{group['id']}", fields)
 
     def mint_key(self, group, **fields):
-        """The whole key, as its customer gets it."""
+        """Mints a key; returns all of it, as its customer gets it."""
         return self.admin("POST", f"/v1/gateway/groups/{group['id']}/api_keys", fields)["api_key"]
 
     def mint_operator(self, kind):
@@ -291,7 +292,7 @@ class Gateway:
         return self.walk("/v1/gateway/events", query)
 
     def audit_logs(self, **query):
-        """All changes, the newest first, walking every page."""
+        """All changes, newest first, walking every page."""
         return self.walk("/v1/audit_logs", {"limit": 1000, **query})
 
     def walk(self, path, query):
@@ -304,7 +305,7 @@ class Gateway:
             query = {"cursor": page["pagination"]["cursor"], "limit": query["limit"]}
 
     def wait_events(self, count, *keys):
-        """Waits until there are at least so many events; for requests whose end a test cannot see."""
+        """Waits until there are at least `count` events; for requests whose end a test cannot see."""
         return self.eventually(lambda: self.events(*keys), lambda events: len(events) >= count)
 
     def limits(self, group, slug, **query):
@@ -322,10 +323,10 @@ class Gateway:
 
     @staticmethod
     def eventually(read, condition):
-        """Reads until the condition holds; what it read last is in the failure."""
+        """Reads until the condition holds; a failure shows the last value."""
         limit = time.monotonic() + wire.DEADLINE
         while not condition(value := read()):
-            assert time.monotonic() < limit, f"it never came to be; last seen: {value!r}"
+            assert time.monotonic() < limit, f"the condition never held; the last value: {value!r}"
             time.sleep(0.02)
         return value
 
@@ -341,7 +342,7 @@ class Gateway:
 
 
 class Customer:
-    """A customer who speaks HTTP by hand. Bodies that are not bytes go out as JSON."""
+    """A customer who sends plain HTTP. Bodies that are not bytes are sent as JSON."""
 
     def __init__(self, gateway, key):
         self.gateway, self.key = gateway, key
@@ -359,7 +360,7 @@ class Customer:
         return self.post("/v1/chat/completions", {"model": slug, "messages": message(text), **fields})
 
     def begin(self, path, body, headers=()):
-        """Sends a request and returns the connection, nothing read yet."""
+        """Sends a request and returns the connection before anything is read from it."""
         connection = wire.Connection(self.gateway.address)
         connection.request("POST", path, self.headers(headers), body)
         return connection
@@ -368,7 +369,7 @@ class Customer:
         return self.begin("/v1/chat/completions", {"model": slug, "messages": message(text), **fields})
 
     def stream_chat(self, slug, text="hello there", **fields):
-        """A streamed chat whose head has been read: `(connection, headers, Stream)`."""
+        """Starts a streamed chat and reads its head; returns `(connection, headers, Stream)`."""
         connection = self.begin_chat(slug, text, stream=True, **fields)
         status, header_list = connection.read_head()
         assert status == 200, (status, connection.read_body())
@@ -376,7 +377,7 @@ class Customer:
 
 
 def clean_environment():
-    """The machine's environment without any setting of the gateway's."""
+    """The machine's environment without any gateway setting."""
     return {name: value for name, value in os.environ.items() if not name.startswith("TOLLGATE_")} | {
         "RUST_BACKTRACE": "1"
     }

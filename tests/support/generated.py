@@ -1,5 +1,5 @@
-"""Clients that other people's generators make from `/v1/spec`: one of openapi-python-client, which is called by operation
-ids, and the models of datamodel-codegen, which its answers are held against."""
+"""Code that third-party generators make from `/v1/spec`: a client by openapi-python-client, called by operation ids,
+and models by datamodel-codegen, against which the client's answers are validated."""
 
 import dataclasses
 import importlib
@@ -12,12 +12,12 @@ import types
 
 from .wire import DEADLINE
 
-# The client's own formatter changes nothing that it does.
+# Skips the generator's formatter, which does not change how the client behaves.
 CONFIG = "post_hooks: []\n"
 
 
 def generate(generator, *arguments):
-    """Runs a generator; returns what it said."""
+    """Runs a generator; returns its output."""
     done = subprocess.run(
         [sys.executable, "-m", generator, *map(str, arguments)], text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
@@ -26,7 +26,7 @@ def generate(generator, *arguments):
 
 
 def make_client(specification, folder):
-    """The package that openapi-python-client makes, and its warnings."""
+    """Generates a package with openapi-python-client; returns it and the generator's output."""
     (folder / "config.yml").write_text(CONFIG)
     warnings = generate(
         "openapi_python_client",
@@ -41,7 +41,7 @@ def make_client(specification, folder):
 
 
 def make_models(specification, folder):
-    """The module that datamodel-codegen makes; its models refuse members that they do not know."""
+    """Generates a module with datamodel-codegen; its models refuse unknown members."""
     path = folder / "tollgate_models.py"
     generate(
         "datamodel_code_generator",
@@ -63,13 +63,13 @@ def operations_of(specification):
 
 
 def reference_name(schema):
-    """The name of the schema that is referred to; None if it is written out."""
+    """The name of the schema that this one refers to; None for an inline schema."""
     return schema["$ref"].rpartition("/")[2] if "$ref" in schema else None
 
 
 @dataclasses.dataclass
 class Answer:
-    """One answer: what it answered, and what the client made of it."""
+    """One answer to an operation, and the value that the client parsed from it."""
 
     operation: str
     status: int
@@ -79,7 +79,7 @@ class Answer:
 
 
 class Client:
-    """The generated client with an operator key. Every answer that it got is in `answers`."""
+    """The generated client with an operator key. `answers` holds every answer that it received."""
 
     def __init__(self, package, specification, gateway, key):
         self.package, self.specification = package, specification
@@ -95,33 +95,33 @@ class Client:
         return importlib.import_module(f"{self.package.__name__}.api.{tag}.{name}")
 
     def body(self, operation_id, body):
-        """A request's body as the generated model of its schema."""
+        """A request body as the generated model of its schema."""
         schema = self.operations[operation_id]["requestBody"]["content"]["application/json"]["schema"]
         return getattr(self.models, reference_name(schema)).from_dict(body)
 
     def call(self, operation_id, *path, body=None, expect=200, **parameters):
-        """Calls an operation; returns what the client made of its answer."""
+        """Calls an operation; returns the client's parsed answer."""
         if body is not None:
             parameters["body"] = self.body(operation_id, body)
-        told = self.function(operation_id).sync_detailed(*path, client=self.http, **parameters)
-        return self.keep(operation_id, told, expect, told.parsed)
+        response = self.function(operation_id).sync_detailed(*path, client=self.http, **parameters)
+        return self.keep(operation_id, response, expect, response.parsed)
 
     def call_raw(self, operation_id, *path, body=None, **parameters):
-        """Calls an operation for an answer of its other media type: the generated client knows one for each status."""
+        """Calls an operation for an answer in its other media type: the generated client reads one per status."""
         if body is not None:
             parameters["body"] = self.body(operation_id, body)
         request = self.function(operation_id)._get_kwargs(*path, **parameters)
-        told = self.http.get_httpx_client().request(**request)
-        return self.keep(operation_id, told, 200, told.text)
+        response = self.http.get_httpx_client().request(**request)
+        return self.keep(operation_id, response, 200, response.text)
 
-    def keep(self, operation_id, told, expect, parsed):
-        media_type = told.headers["content-type"].split(";")[0]
-        self.answers.append(Answer(operation_id, int(told.status_code), media_type, told.content, parsed))
-        assert told.status_code == expect, (operation_id, told.status_code, told.content[:400])
+    def keep(self, operation_id, response, expect, parsed):
+        media_type = response.headers["content-type"].split(";")[0]
+        self.answers.append(Answer(operation_id, int(response.status_code), media_type, response.content, parsed))
+        assert response.status_code == expect, (operation_id, response.status_code, response.content[:400])
         return parsed
 
     def declared(self, answer):
-        """What the specification says of an answer: media types and their schemas."""
+        """The media types that the specification declares for an answer, with their schemas."""
         responses = self.operations[answer.operation]["responses"]
         response = responses.get(str(answer.status)) or responses[f"{answer.status // 100}XX"]
         if name := reference_name(response):
@@ -130,7 +130,7 @@ class Client:
 
 
 def validate(models: types.ModuleType, name, text):
-    """Holds a JSON text against a model: no member too many or too few, none of another type."""
+    """Validates a JSON text against a model: no extra or missing member, none of another type."""
     return getattr(models, name).model_validate_json(text, strict=True)
 
 

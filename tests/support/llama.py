@@ -1,8 +1,8 @@
-"""A real llama.cpp server on a model of random weights.
+"""A real llama.cpp server with a model of random weights.
 
-The model knows a few hundred words and says them in no order, but everything around it is llama.cpp's own: tokenizer,
-sampling, streaming, usage. It is made once (a few hundred kilobytes) and kept under `tests/.cache`. The server runs in
-a process of its own, since a library that ends badly must not take the test run with it:
+The model writes a few hundred words in random order, but tokenizer, sampling, streaming and usage are llama.cpp's own.
+The model is made once (a few hundred kilobytes) and kept under `tests/.cache`. The server runs in its own process, so
+that a crash of the library cannot end the test run:
 
     python -m support.llama MODEL.gguf [--embeddings]
 
@@ -16,9 +16,9 @@ import sys
 import urllib.request
 
 CACHE = pathlib.Path(__file__).resolve().parent.parent / ".cache"
-MODEL_VERSION = 2  # a part of the file's name: raise it when the model changes
+MODEL_VERSION = 2  # part of the file's name: raise it when the model changes
 
-# Dimensions: small enough that a token costs microseconds, large enough that llama.cpp takes them for a model.
+# Dimensions: small enough that a token costs microseconds, large enough that llama.cpp accepts the model.
 WIDTH, LAYERS, HEADS, FEED_FORWARD, CONTEXT = 64, 2, 4, 128, 4096
 
 CHAT_TEMPLATE = (
@@ -42,7 +42,7 @@ def vocabulary():
     for onset in ONSETS:
         for rhyme in RHYMES:
             yield f"\u2581{onset}{rhyme}", TokenType.NORMAL
-    # SentencePiece merges pairs of known pieces, so every prefix of a word that is to be found must be a piece too.
+    # SentencePiece merges pairs of known pieces, so every prefix of a word must be a piece too.
     prefixes = {f"\u2581{o}{r}"[:n] for o in ONSETS for r in RHYMES for n in range(1, len(o + r) + 1)}
     words = {f"\u2581{o}{r}" for o in ONSETS for r in RHYMES}
     letters = {letter for piece in prefixes | words for letter in piece}
@@ -51,7 +51,8 @@ def vocabulary():
 
 
 def write_model(path):
-    """A llama with random weights whose head can only say words: control tokens and raw bytes have no weight there."""
+    """Writes a llama model with random weights that emits only words: its head has zero weights for control tokens and
+    raw bytes."""
     import numpy
     from gguf import GGUFWriter, TokenType
 
@@ -102,7 +103,8 @@ def write_model(path):
 
 
 def tiny_model():
-    """The cached model's path. A missing one is made under another name first: a half-written one is never used."""
+    """The cached model's path. A missing model is written under another name and then renamed, so that no half-written
+    model is used."""
     path = CACHE / f"tiny-random-{MODEL_VERSION}.gguf"
     if not path.exists():
         CACHE.mkdir(exist_ok=True)
@@ -113,7 +115,7 @@ def tiny_model():
 
 
 class LlamaServer:
-    """A running llama.cpp server; `base_url` is what one would give an OpenAI SDK."""
+    """A running llama.cpp server; `base_url` is the base URL for an OpenAI SDK."""
 
     def __init__(self, embeddings=False):
         model = str(tiny_model())
@@ -126,7 +128,7 @@ class LlamaServer:
             stderr=self.log,
             text=True,
         )
-        # llama.cpp may log on the same pipe; our line is the one that begins so.
+        # llama.cpp may log to the same pipe, so look for our own line.
         for line in self.process.stdout:
             if line.startswith("serving "):
                 self.address = line.split()[1]

@@ -1,4 +1,4 @@
-"""Customers who call all the time, each on a connection of its own, and note what they have of each answer."""
+"""Customers who call without pause, each on their own connection, and record how each call ended."""
 
 import collections
 import concurrent.futures
@@ -17,8 +17,8 @@ loads = itertools.count(1)
 
 @dataclasses.dataclass
 class Asked:
-    """A request to be made; `words` are those of its prompt. Its customer hangs up after the answer's first piece, or,
-    where that comes in one, before it."""
+    """A request to send; `words` is the number of words in its prompt. With `hang_up`, the customer hangs up after the
+    first piece of a stream, or before an answer that is not streamed."""
 
     customer: Customer
     path: str
@@ -29,7 +29,7 @@ class Asked:
 
 @dataclasses.dataclass
 class Whole:
-    """An answer whose last byte its customer has, and what it must be billed as."""
+    """An answer whose last byte has reached its customer, with the fields that its event must have."""
 
     call: str
     request_id: str
@@ -39,8 +39,9 @@ class Whole:
 
 
 class Load:
-    """`ask(random numbers)` says what to call next. Every request has a name of its own, its `metadata.call`, which its
-    event has too and the upstream sees. `besides` are others who are at work, each called with this load."""
+    """Runs `clients` customers at once. `ask(random numbers)` returns the next request to send. Every request has a
+    unique name in its `metadata.call`, which the upstream sees and the event repeats. `besides` are functions that run
+    at the same time; each is called with this load."""
 
     def __init__(self, gateway, ask, clients=8, seed=0, besides=()):
         self.gateway, self.ask = gateway, ask
@@ -53,10 +54,10 @@ class Load:
         self.parts = [self.pool.submit(self.run, random.Random(f"{seed}-{number}")) for number in range(clients)]
         self.parts += [self.pool.submit(other, self) for other in besides]
 
-    # What a test says
+    # For tests
 
     def wait_whole(self, more):
-        """Waits for so many more whole answers."""
+        """Waits for `more` further complete answers."""
         wanted = len(self.whole) + more
         self.wait(lambda: len(self.whole) >= wanted or self.failed)
 
@@ -64,18 +65,18 @@ class Load:
         self.wait(lambda: any(found == status for found, _ in self.refused.values()) or self.failed)
 
     def end(self):
-        """Lets every customer finish what they are at."""
+        """Lets every customer finish the current request."""
         self.over = True
         self.join()
 
     def join(self):
-        """Waits until all have ended, after `end` or once the gateway has gone."""
+        """Waits until all customers have ended, after `end` or once the gateway is gone."""
         for part in self.parts:
             part.result(3 * DEADLINE)
         self.pool.shutdown()
 
     def gateway_is_to_end(self):
-        """From now on a connection that breaks ends its customer's part."""
+        """From now on, a broken connection ends its customer's run."""
         self.gateway_ends = True
 
     def statuses(self):
@@ -83,11 +84,11 @@ class Load:
         found[200] = len(self.whole)
         return dict(found)
 
-    # How it is done
+    # Implementation
 
     def wait(self, condition):
         with self.changed:
-            assert self.changed.wait_for(condition, 3 * DEADLINE), f"it never came to be: {self.statuses()}"
+            assert self.changed.wait_for(condition, 3 * DEADLINE), f"never held; statuses: {self.statuses()}"
         if self.failed:
             self.join()
 
@@ -105,7 +106,7 @@ class Load:
             except (Broken, ConnectionError):
                 if self.gateway_ends:
                     return
-                assert connection, "the gateway takes no connection"
+                assert connection, "the gateway accepts no connection"
                 connection = connection.close()
             except BaseException:
                 with self.changed:
@@ -113,7 +114,7 @@ class Load:
                 raise
 
     def one(self, connection, asked):
-        """Whether the connection can be used again."""
+        """Makes one call; returns whether the connection can be used again."""
         call = f"{self.name}-{next(self.numbers)}"
         body = {**asked.body, "metadata": {"call": call, **asked.body.get("metadata", {})}}
         if asked.hang_up:
@@ -126,7 +127,7 @@ class Load:
         if status != 200:
             self.refuse(call, status, json.loads(connection.read_body()))
             if status == 503:
-                time.sleep(0.02)  # whoever is told to come back later does not hammer
+                time.sleep(0.02)  # back off briefly, as a 503 asks
             return headers.get("connection") != "close"
         self.begun.add(call)
         if not body.get("stream"):
@@ -140,7 +141,7 @@ class Load:
                     return connection.reset()
                 if data == "[DONE]":
                     break
-                choices = json.loads(data).get("choices", [])  # none in the error that stands in for the rest
+                choices = json.loads(data).get("choices", [])  # an error that replaces the rest has no choices
                 written += sum(bool(c.get("text") or c.get("delta", {}).get("content")) for c in choices)
             else:
                 raise Broken("a stream without an end")

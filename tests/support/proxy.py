@@ -1,11 +1,11 @@
-"""A reverse proxy of the worst kind: it sends the requests of different customers over one connection, one behind the
-other without waiting, and hands the answers out in the order of the requests."""
+"""The riskiest kind of reverse proxy: it pipelines the requests of different customers over one connection and hands
+out the answers in the order of the requests."""
 
 from .wire import Broken, Connection
 
 
 class SharingProxy:
-    """A test is its parser: it forwards what the test takes for one request."""
+    """Has no parser: it forwards what the test treats as one request."""
 
     def __init__(self, address):
         self.connection = Connection(address)
@@ -18,16 +18,16 @@ class SharingProxy:
         self.connection.close()
 
     def forward(self, request):
-        """Sends a request on; its place in the order is its customer's, who gets the answer at that place."""
+        """Forwards a request; returns its position, which is also the position of its customer's answer."""
         try:
             self.connection.send(request)
         except ConnectionError:
-            pass  # the answers that came until then are still there to be read
+            pass  # the answers that arrived before can still be read
         place, self.forwarded = self.forwarded, self.forwarded + 1
         return place
 
     def answers(self):
-        """All answers until every request has one, or the connection ends."""
+        """Reads answers until every request has one or the connection ends."""
         answers = []
         try:
             while len(answers) < self.forwarded:

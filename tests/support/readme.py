@@ -1,4 +1,4 @@
-"""The README's commands, run as they stand: only the addresses are a test's own."""
+"""Runs the README's commands unchanged except for the addresses."""
 
 import json
 import os
@@ -21,7 +21,7 @@ def sections():
 
 
 def run_commands(gateway, heading, cwd, **variables):
-    """Runs a section's shell commands and gives the JSON documents that they print."""
+    """Runs a section's shell commands; returns the JSON documents that they print."""
     found = sections()
     admin = next(line for blocks in found.values() for _, text in blocks for line in text.splitlines() if line.startswith("admin() "))
     commands = [text for language, text in found[heading] if language == "bash"]

@@ -1,12 +1,11 @@
-"""A receiver of webhooks that records every delivery as it came, checks nothing, and takes all of them until a test
-scripts what else it answers:
+"""A webhook receiver that records every delivery unchecked and answers 2xx until a test scripts other answers:
 
     receiver.fail_next(2, 503)
-    gate = receiver.hang_next()                  # it has the delivery, and says nothing until gate.release()
+    gate = receiver.hang_next()                  # reads the delivery, then sends nothing until gate.release()
     receiver.always(endless(500))
     receiver.refuse_connections()
 
-What it *has* is what it answered 2xx: `events()`, `keys()`, `wait_events()`.
+`events()`, `keys()` and `wait_events()` cover the deliveries that it answered 2xx.
 """
 
 import functools
@@ -19,7 +18,7 @@ from .wire import DEADLINE
 
 
 class Delivery(Received):
-    """One attempt at a delivery; `at` is when it had come, in monotonic seconds."""
+    """One attempt of a delivery; `at` is its time of arrival in monotonic seconds."""
 
     def __init__(self, *request):
         super().__init__(*request)
@@ -43,7 +42,7 @@ class Delivery(Received):
 
     @property
     def is_taken(self):
-        """Whether it was answered 2xx, and holds billing events."""
+        """Whether it was answered 2xx and holds billing events."""
         return self.answered in range(200, 300) and self.json["type"] == "API_BILLING_USAGE"
 
     def __repr__(self):
@@ -57,26 +56,26 @@ class Receiver(ScriptedServer):
     def url(self):
         return f"{self.origin}/billing"
 
-    # What a test says
+    # Scripting
 
     def fail_next(self, times, status, body=b"scripted"):
         self.reply_next(text(status, body), times)
 
-    # What it has
+    # Accepted deliveries
 
     @property
     def taken(self):
         return [delivery for delivery in list(self.requests) if delivery.is_taken]
 
     def events(self):
-        """Every event of every delivery that it took, in the order in which they came."""
+        """Every event of every accepted delivery, in order of arrival."""
         return [event for delivery in self.taken for event in delivery.events]
 
     def keys(self):
         return {event["idempotencyKey"] for event in self.events()}
 
     def wait_events(self, count, within=DEADLINE):
-        """Waits until it has so many different events; returns all."""
+        """Waits until it has `count` distinct events; returns all events."""
         self.wait(lambda: len(self.keys()) >= count, lambda: f"has {len(self.keys())} of {count} events", within)
         return self.events()
 
@@ -93,7 +92,7 @@ def redirect(to, status=302):
 
 
 def closed():
-    """It takes the request and closes the connection without a word."""
+    """Reads the request and closes the connection without an answer."""
     return Reply(before_head=BreakOff())
 
 
@@ -102,22 +101,22 @@ def reset():
 
 
 def endless(status):
-    """A body that never ends, as fast as it is read."""
+    """An endless body, sent as fast as it is read."""
     return Reply(status, steps=itertools.repeat(b"and so on, " * 1000))
 
 
 def slow_head():
-    """A head that comes a byte a second."""
+    """A head at one byte per second."""
     return Reply(None, steps=Drops(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"))
 
 
 def slow_body(status, body=b"one byte a second is still an answer"):
-    """A body that comes a byte a second."""
+    """A body at one byte per second."""
     return Reply(status, [("content-length", str(len(body)))], Drops(body))
 
 
 class Drops:
-    """A byte and a pause in turn; as often as it is asked for."""
+    """The steps of a slow answer: each byte, then a pause of one second. Can be iterated more than once."""
 
     def __init__(self, data):
         self.data = data

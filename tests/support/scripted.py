@@ -1,7 +1,7 @@
-"""A server that does exactly what a test tells it to, on plain sockets so that it can also misbehave: what the upstream
-(`upstream.py`) and the receiver of webhooks (`receiver.py`) share.
+"""A server that a test scripts in every detail, on plain sockets so that it can also misbehave. It is the base of the
+upstream (`upstream.py`) and the webhook receiver (`receiver.py`).
 
-A test scripts the next answers; each of them is used once, in order, and after them the one that `always` was told.
+A test scripts the next answers. Each is used once, in order; after them comes the one that `always` was given.
 """
 
 import collections
@@ -16,36 +16,36 @@ from .wire import DEADLINE
 
 
 class Gate:
-    """A point in an answer where the server waits. `reached` tells that it is there; `release` lets it go on."""
+    """A point in an answer where the server waits. `reached` waits until it gets there; `release` lets it continue."""
 
     def __init__(self):
         self.arrived = threading.Event()
         self.released = threading.Event()
 
     def reached(self):
-        assert self.arrived.wait(DEADLINE), "the server never came to this point"
+        assert self.arrived.wait(DEADLINE), "the server never reached this gate"
 
     def release(self):
         self.released.set()
 
 
 class Pause:
-    """A point in an answer where the server waits for so many seconds."""
+    """A point in an answer where the server waits for `seconds`."""
 
     def __init__(self, seconds):
         self.seconds = seconds
 
 
 class BreakOff:
-    """A point in an answer where the server drops the connection; with `reset`, the hard way."""
+    """A point in an answer where the server closes the connection; with `reset`, by a TCP reset."""
 
     def __init__(self, reset=False):
         self.reset = reset
 
 
 class Received:
-    """One request as it came, header names in lower case; `hung_up` is set when its client left early, `answered` to
-    the status as soon as its client may know it."""
+    """One request as received, with header names in lower case. `hung_up` is set when the client disconnects early;
+    `answered` becomes the status just before the head is sent."""
 
     def __init__(self, method, path, headers, body):
         self.method, self.path, self.header_list, self.body = method, path, headers, body
@@ -62,10 +62,10 @@ class Received:
 
 
 class Reply:
-    """One answer: a status, headers, and steps in order: bytes to send, a `Gate` or a `Pause` to wait at, a `BreakOff`.
+    """One answer: a status, headers, and steps: bytes to send, a `Gate` or `Pause` to wait at, or a `BreakOff`.
 
-    `before_head` is such a step before all others. Steps that are no list are sent chunk by chunk, and may be endless.
-    Without a status they are sent as they are, and are all that is sent.
+    `before_head` is a step that runs before the head is sent. Steps that are not a list are sent as chunks and may be
+    endless. Without a status, only the steps are sent, unchanged and without a head.
     """
 
     def __init__(self, status=200, headers=(), steps=None, json_body=None, before_head=None):
@@ -78,7 +78,7 @@ class ScriptedServer:
     default_reply, received = Reply, Received
 
     def __init__(self, tls=None, host="127.0.0.1"):
-        """With `tls`, an `ssl.SSLContext`, it speaks HTTPS, under whatever name of this machine its certificate has."""
+        """With `tls`, an `ssl.SSLContext`, the server speaks HTTPS; `host` is then the name in its certificate."""
         self.tls = tls
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=512)
         self.port = self.listener.getsockname()[1]
@@ -92,7 +92,7 @@ class ScriptedServer:
         self.connections = 0
         self.accept_from(self.listener)
 
-    # What a test says
+    # For tests
 
     def reply_next(self, reply, times=1):
         with self.changed:
@@ -113,7 +113,7 @@ class ScriptedServer:
         return gate
 
     def wait_requests(self, count):
-        """Waits until so many requests have come since the start; returns the last of them."""
+        """Waits until `count` requests have arrived since the start; returns the last of them."""
         self.wait(lambda: len(self.requests) >= count, lambda: f"only {len(self.requests)} requests")
         return self.requests[count - 1]
 
@@ -122,7 +122,7 @@ class ScriptedServer:
         return len(self.requests)
 
     def drop_connections(self):
-        """Closes every connection that is open, as a server does with those that were idle for long."""
+        """Closes every open connection, as a server does with connections that have been idle for long."""
         with self.changed:
             for connection in self.open:
                 try:
@@ -131,7 +131,7 @@ class ScriptedServer:
                     pass  # already gone
 
     def refuse_connections(self):
-        """From now on nobody gets a connection, and nobody else the port, until `accept_connections`."""
+        """Refuses new connections but keeps the port reserved, until `accept_connections`."""
         self.close_listener()
         self.listener = socket.socket()
         self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -148,19 +148,20 @@ class ScriptedServer:
         self.close_listener()
         self.drop_connections()
 
-    # How it is done
+    # Implementation
 
     def wait(self, condition, seen, within=DEADLINE):
-        """Waits until the condition holds; `seen` tells in the failure what there was instead."""
+        """Waits until the condition holds; `seen` returns the failure message."""
         with self.changed:
             assert self.changed.wait_for(condition, within), seen()
 
     def close_listener(self):
-        # Closed only, it would leave its thread waiting on a number that the next socket gets, with that one's clients.
+        # Without the shutdown, the accepting thread would keep waiting on the descriptor. The next socket may get that
+        # descriptor, and the thread would take its clients.
         try:
             self.listener.shutdown(socket.SHUT_RDWR)
         except OSError:
-            pass  # it has been closed already, or nobody was to connect
+            pass  # already closed, or never listening
         self.listener.close()
 
     def accept_from(self, listener):
@@ -173,7 +174,7 @@ class ScriptedServer:
             except OSError:
                 return
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            # Fixed and small, or the system takes a megabyte in before the gateway has read a byte of it.
+            # Fixed and small; otherwise the kernel buffers a megabyte before the gateway has read any of it.
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 16)
             with self.changed:
                 self.open.add(connection)
@@ -185,7 +186,7 @@ class ScriptedServer:
             try:
                 connection = self.tls.wrap_socket(connection, server_side=True)
             except OSError:
-                return connection.close()  # no handshake: the client did not trust us
+                return connection.close()  # the handshake failed: the client did not trust us
         reader = connection.makefile("rb")
         try:
             while (received := self.read_request(reader)) is not None:
@@ -224,15 +225,15 @@ class ScriptedServer:
             length = int(fields.get("content-length", 0))
             body = reader.read(length)
             if len(body) < length:
-                return None  # the client left before its request was whole
+                return None  # the client disconnected before its request was complete
         return self.received(method, path, headers, body)
 
     def content(self, received, reply):
-        """The headers of an answer, which the reply's own go before, and its steps."""
+        """The default headers of an answer, which the reply's own headers override, and its steps."""
         return {"content-type": "application/json"}, reply.steps or []
 
     def answer(self, connection, received, reply):
-        """Whether the connection can be used again."""
+        """Sends an answer; returns whether the connection can be used again."""
         try:
             if reply.before_head is not None and not self.step(connection, received, reply.before_head):
                 return False
@@ -267,7 +268,7 @@ class ScriptedServer:
             return False
 
     def step(self, connection, received, step):
-        """Does what is not sent; whether the answer goes on after it."""
+        """Runs a step that is not bytes; returns whether the answer continues after it."""
         if isinstance(step, BreakOff):
             return self.break_off(connection, step)
         if isinstance(step, Pause):
@@ -283,22 +284,22 @@ class ScriptedServer:
         return False
 
     def pause(self, connection, received, pause):
-        """False if the client hung up meanwhile."""
+        """Waits; returns False if the client hung up meanwhile."""
         return not select.select([connection], [], [], pause.seconds)[0] or not self.has_hung_up(connection, received)
 
     def wait_at(self, gate, connection, received):
-        """Waits until the gate opens; false if the client hung up first."""
+        """Waits until the gate opens; returns False if the client hung up first."""
         gate.arrived.set()
         limit = time.monotonic() + 3 * DEADLINE
         while not gate.released.wait(0.005):
-            assert time.monotonic() < limit, "a test forgot its gate"
+            assert time.monotonic() < limit, "a test did not release its gate"
             if select.select([connection], [], [], 0)[0] and self.has_hung_up(connection, received):
                 return False
         return True
 
     @staticmethod
     def has_hung_up(connection, received):
-        """Whether what there is to read is the end."""
+        """Whether the client has closed the connection."""
         try:
             gone = connection.recv(1, socket.MSG_PEEK) == b""
         except OSError:

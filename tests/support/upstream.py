@@ -1,15 +1,15 @@
-"""A model server that does exactly what a test tells it to.
+"""A model server that a test scripts in every detail.
 
-Left alone it answers OpenAI's chat completions, completions and embeddings with deterministic words and an exact usage,
-as JSON or as server-sent events (with a usage chunk only when it is asked for one, as real servers do). A test scripts
-the next answers with verbs; each of them is used once, in order:
+By default it answers OpenAI's chat completions, completions and embeddings with deterministic words and an exact usage,
+as JSON or as server-sent events (with a usage chunk only on request, as real servers do). A test scripts the next
+answers by method calls; each answer is used once, in order:
 
     upstream.fail_next(3, 503)
     gate = upstream.stall_next(after=2)          # two chunks, then silence until gate.release()
     upstream.break_off_next(after=2)
     upstream.reply_next(Reply(...))
 
-Every request is recorded as it came (`requests`), and each knows when its client has hung up (`hung_up`).
+Every request is recorded unchanged in `requests`; its `hung_up` is set when the client hangs up.
 """
 
 import json
@@ -17,16 +17,16 @@ import json
 from . import scripted
 from .scripted import BreakOff, ScriptedServer
 
-MODEL = "upstream-7b-instruct-q4"  # what it calls itself: never what a customer may see
+MODEL = "upstream-7b-instruct-q4"  # its own name for its model, which a customer must never see
 CREATED = 1_700_000_000
 
 
 class Reply(scripted.Reply):
     """One answer of a model server.
 
-    Without steps it is made from the request: `words` (a count or a list) of text per choice, `usage` (None leaves it
-    out, a dict replaces it, `...` is the true one), `cached` prompt tokens, `continuous` usage in every chunk; `insert`
-    puts a `Gate` or a `BreakOff` among its frames.
+    Without steps it is generated from the request: `words` (a count or a list) of text per choice, `usage` (None omits
+    it, a dict replaces it, `...` is the true usage), `cached` prompt tokens, `continuous` usage in every chunk.
+    `insert` puts a `Gate` or a `BreakOff` among its frames.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ def frame(data, crlf=False):
 
 
 def choices_of(request):
-    """How many choices are wanted; a real server has a limit, too."""
+    """The number of requested choices, at most 128: real servers have a limit too."""
     return int(min(request.get("n") or 1, 128))
 
 
@@ -185,7 +185,7 @@ class ScriptedUpstream(ScriptedServer):
     def base_url(self):
         return f"{self.origin}/v1"
 
-    # What a test says
+    # Scripting
 
     def fail_next(self, times, status, headers=(), error=None):
         error = error or {
@@ -197,7 +197,7 @@ class ScriptedUpstream(ScriptedServer):
         self.reply_next(Reply(status, headers, json_body={"error": error}), times)
 
     def stall_next(self, after, **reply):
-        """The next stream stops after so many frames (negative: so many before its end) until the gate is released."""
+        """The next stream stops after `after` frames (if negative, before its last ones) until the gate is released."""
         gate = self.gate()
         self.reply_next(Reply(insert={after: gate}, **reply))
         return gate
@@ -205,7 +205,7 @@ class ScriptedUpstream(ScriptedServer):
     def break_off_next(self, after, reset=False, **reply):
         self.reply_next(Reply(insert={after: BreakOff(reset)}, **reply))
 
-    # How it is done
+    # Implementation
 
     def content(self, received, reply):
         streamed = False
@@ -231,7 +231,7 @@ class ScriptedUpstream(ScriptedServer):
 
 
 def chunk(delta=None, finish=None, index=0, **more):
-    """The data of one event of a streamed chat; without a delta and a finish reason it has no choices."""
+    """The data of one event of a streamed chat. Without a delta and a finish reason it has no choices."""
     choices = [] if delta is finish is None else [{"index": index, "delta": delta or {}, "finish_reason": finish}]
     return {"id": "x", "object": "chat.completion.chunk", "created": CREATED, "model": MODEL, "choices": choices, **more}
 
@@ -240,6 +240,6 @@ ROLE = chunk({"role": "assistant", "content": ""})
 
 
 def stream_of(*steps, content_type="text/event-stream", **reply):
-    """A stream of these steps: data of events, or bytes, gates, pauses and breaks as they are."""
+    """A stream of these steps: texts and dicts become events; bytes, gates, pauses and breaks stay as they are."""
     frames = [frame(step) if isinstance(step, (dict, str)) else step for step in steps]
     return Reply(steps=frames, headers=[("content-type", content_type)], **reply)

@@ -1,5 +1,5 @@
-/* Preloaded into a gateway: its wall clock is the machine's plus an offset in nanoseconds, which lies in the first
- * eight bytes of the file that TESTS_WALL_CLOCK names. Every other clock stays as it is. */
+/* Preloaded into a gateway: adds an offset in nanoseconds to its wall clock. The first eight bytes of the file named by
+ * TESTS_WALL_CLOCK hold the offset. Other clocks are unchanged. */
 
 #define _GNU_SOURCE
 #include <fcntl.h>

@@ -1,4 +1,4 @@
-"""A wall clock that a test sets, for a real gateway, by `wall_clock.c`. The monotonic clock stays the machine's.
+"""A wall clock that a test sets for a real gateway, through `wall_clock.c`. The monotonic clock stays the machine's.
 
     with WallClock("2027-03-14T23:59:30Z") as clock, clock.gateway() as gateway:
         clock.jump(hours=3)
@@ -18,7 +18,7 @@ SOURCE = pathlib.Path(__file__).with_name("wall_clock.c")
 
 
 class WallClock:
-    """Goes on at the machine's pace from the moment that it is set to; every gateway under it sees a change at once."""
+    """A clock that runs at the machine's pace from the time it is set to. Every gateway on it sees a change at once."""
 
     def __init__(self, at):
         self.scratch = tempfile.TemporaryDirectory(prefix="tollgate-clock-")
@@ -27,11 +27,11 @@ class WallClock:
         self.path = pathlib.Path(self.scratch.name) / "offset"
         self.path.write_bytes(bytes(8))
         with self.path.open("r+b") as file:
-            self.offset = ctypes.c_int64.from_buffer(mmap.mmap(file.fileno(), 8))  # written in one piece
+            self.offset = ctypes.c_int64.from_buffer(mmap.mmap(file.fileno(), 8))  # written atomically
         self.set(at)
 
     def set(self, at):
-        """`at` is a moment, or a text such as `2027-03-14T23:59:30Z`."""
+        """Sets the clock to `at`, a `datetime` or a text like `2027-03-14T23:59:30Z`."""
         at = parse_time(at) if isinstance(at, str) else at
         self.offset.value = int(at.timestamp() * 10**9) - time.time_ns()
 
@@ -53,7 +53,7 @@ class WallClock:
 
 
 class TimedGateway(Gateway):
-    """A gateway that lives by a `WallClock`, over restarts too."""
+    """A gateway that stays on a `WallClock` when it restarts."""
 
     def __init__(self, clock, **settings):
         self.clock = clock

@@ -1,4 +1,4 @@
-"""Webhooks as an operator handles them, and what their receivers check a delivery by."""
+"""Webhooks as an operator manages them, and the signature that receivers check."""
 
 import hashlib
 import hmac
@@ -10,12 +10,12 @@ ROOT = "/v1/gateway/webhooks"
 
 
 def signature(body, *secrets):
-    """What `X-Tollgate-Signature` must be under these secrets, the new one first."""
+    """The expected `X-Tollgate-Signature` under these secrets, the new one first."""
     return ",".join("v1=" + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest() for secret in secrets)
 
 
 class Webhook:
-    """A webhook that is created with it, to a receiver or a URL."""
+    """A webhook to a receiver or a URL. The constructor creates it in the gateway."""
 
     def __init__(self, gateway, to, **fields):
         self.gateway = gateway
@@ -41,7 +41,7 @@ class Webhook:
         return self.gateway.admin("DELETE", self.path)
 
     def rotate_secret(self):
-        """Returns the answer; the new secret is the webhook's from now on."""
+        """Rotates the secret and stores the new one in `secret`; returns the answer."""
         answer = self.gateway.admin("POST", f"{self.path}/rotate_secret")
         self.secret = answer["secret"]
         return answer
@@ -50,7 +50,7 @@ class Webhook:
         return self.gateway.admin("POST", f"{self.path}/test")
 
     def dead_letters(self, **query):
-        """All of them, walking every page."""
+        """All dead letters, walking every page."""
         items = []
         while True:
             page = self.gateway.admin("GET", f"{self.path}/dead_letters", query=query)
@@ -61,7 +61,7 @@ class Webhook:
             query = {**query, "cursor": page["pagination"]["cursor"]}
 
     def redeliver(self, *dead_letters):
-        """These, or all; returns how many are queued."""
+        """Redelivers these dead letters, or all; returns how many are queued."""
         body = {"ids": [one["id"] for one in dead_letters]} if dead_letters else {}
         return self.gateway.admin("POST", f"{self.path}/dead_letters/redeliver", body)["queued"]
 
@@ -69,7 +69,7 @@ class Webhook:
         """Waits until its `delivery` satisfies the condition; returns it."""
         limit = time.monotonic() + within
         while not condition(delivery := self.delivery):
-            assert time.monotonic() < limit, f"it never came to be; last seen: {delivery}"
+            assert time.monotonic() < limit, f"the condition never held; the last value: {delivery}"
             time.sleep(0.02)
         return delivery
 
@@ -77,7 +77,7 @@ class Webhook:
         return self.wait(lambda delivery: delivery["state"] == state, within)
 
     def wait_caught_up(self):
-        """Waits until nothing is left to deliver but dead letters."""
+        """Waits until only dead letters are undelivered."""
         return self.wait(lambda delivery: delivery["records_behind"] == 0)
 
     def wait_dead_letters(self, count, within=DEADLINE):

@@ -1,6 +1,6 @@
-"""HTTP/1.1 by hand: what a polite client library would not let a test send, and where exactly it stops reading.
+"""HTTP/1.1 on plain sockets: a test can send requests that client libraries refuse to send, and stop reading anywhere.
 
-A `Connection` is one socket. Every wait has a deadline; running into it is a test failure, never a hang.
+A `Connection` is one socket. Every wait has a deadline; a missed deadline fails the test, so no test hangs.
 """
 
 import json
@@ -8,7 +8,7 @@ import select
 import socket
 import struct
 
-DEADLINE = 20.0  # seconds; generous, because it only ever passes when something is wrong
+DEADLINE = 20.0  # seconds; generous, because it passes only if something is wrong
 
 
 class Broken(Exception):
@@ -29,7 +29,7 @@ class Answer:
 
     @property
     def error(self):
-        """The inside of an OpenAI-shaped error."""
+        """The `error` object of an OpenAI-shaped error."""
         return self.json()["error"]
 
     def __repr__(self):
@@ -37,7 +37,7 @@ class Answer:
 
 
 class Connection:
-    """`source` is another address of this machine to come from, such as 127.0.0.2."""
+    """One socket to the gateway. `source` is another local address to connect from, for example 127.0.0.2."""
 
     def __init__(self, address, timeout=DEADLINE, source=None):
         host, port = address.rsplit(":", 1)
@@ -62,7 +62,7 @@ class Connection:
         self.socket.sendall(data)
 
     def send_head(self, method, path, headers=()):
-        """`headers` are (name, value) pairs of text or bytes; they go out as they are, in this order."""
+        """Sends a head. `headers` are (name, value) pairs of text or bytes, sent unchanged and in this order."""
         self.is_head = method == "HEAD"
         lines = [f"{method} {path} HTTP/1.1".encode(), b"host: " + self.address.encode()]
         for name, value in headers:
@@ -84,7 +84,7 @@ class Connection:
         try:
             self.send(body or b"")
         except ConnectionError:
-            pass  # refused before it was whole: the answer, which can still be read, says why
+            pass  # refused before it was complete; the answer can still be read and says why
 
     def end_sending(self):
         try:
@@ -122,7 +122,8 @@ class Connection:
         return data[:count]
 
     def read_head(self):
-        """`(status, header list)` of the next answer; its body is read with `read_some`, `read_body` or a `Stream`."""
+        """Reads the head of the next answer; returns `(status, header list)`. The body is read with `read_some`,
+        `read_body` or a `Stream`."""
         first, *lines = self.until(b"\r\n\r\n").decode("latin-1").split("\r\n")
         status = int(first.split(" ", 2)[1])
         header_list = [(name.strip().lower(), value.strip()) for name, value in (line.split(":", 1) for line in lines)]
@@ -132,7 +133,7 @@ class Connection:
         return status, header_list
 
     def read_some(self):
-        """The next piece of the body, `b""` at its proper end; `Broken` if the connection ends before that."""
+        """The next piece of the body, or `b""` at its end. Raises `Broken` if the connection ends before that."""
         if self.chunked:
             size = int(self.until(b"\r\n").split(b";")[0], 16)
             data = self.exactly(size)
@@ -169,7 +170,7 @@ class Connection:
         return Answer(status, header_list, self.read_body())
 
     def is_closed_by_peer(self, timeout=DEADLINE):
-        """Whether the peer has closed (or reset) and sent nothing more; waits for it up to `timeout`."""
+        """Whether the peer closes or resets within `timeout` seconds and sends nothing more."""
         if self.buffer:
             return False
         if not select.select([self.socket], [], [], timeout)[0]:
@@ -185,13 +186,13 @@ class Connection:
         self.socket.close()
 
     def reset(self):
-        """Hangs up the hard way: the peer sees a reset, not an orderly end."""
+        """Closes the connection with a TCP reset."""
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.socket.close()
 
 
 class Stream:
-    """Server-sent events of one answer, frame by frame. `data` is what follows `data: `, joined over its lines."""
+    """The server-sent events of one answer, frame by frame. The data lines of one event are joined."""
 
     def __init__(self, connection):
         self.connection = connection
@@ -199,7 +200,7 @@ class Stream:
         self.raw = b""
 
     def next(self):
-        """The next event's data as text, None at the body's proper end; `Broken` if the connection ends before that."""
+        """The next event's data as text, or None at the body's end. Raises `Broken` if the connection ends early."""
         while True:
             frame, mark, rest = self.pending.partition(b"\n\n")
             crlf_frame, crlf_mark, crlf_rest = self.pending.partition(b"\r\n\r\n")
@@ -224,7 +225,7 @@ class Stream:
             yield data
 
     def chunks(self):
-        """The JSON of every event up to `[DONE]`, then the rest of the body, which must be empty."""
+        """The JSON of every event up to `[DONE]`, which must be the last event."""
         found = []
         for data in self:
             if data == "[DONE]":
@@ -235,7 +236,7 @@ class Stream:
 
 
 def call(address, method, path, headers=(), body=None, source=None):
-    """One request on a connection of its own."""
+    """Sends one request on its own connection; returns the answer."""
     with Connection(address, source=source) as connection:
         connection.request(method, path, headers, body)
         return connection.read_answer()
