@@ -1,4 +1,4 @@
-"""One gateway a module, one upstream a test: what tests share is the process, never a group, a key or a script."""
+"""Fixtures. Each module has one gateway and each test its own upstream: tests share no group, key or script."""
 
 import pytest
 
@@ -17,7 +17,7 @@ def gateway():
 
 @pytest.fixture
 def own():
-    """A gateway of the test's own, which it may kill."""
+    """A gateway for one test, which may kill it."""
     gateway = Gateway()
     yield gateway
     if gateway.process.child.poll() is None:
@@ -49,7 +49,7 @@ def receiver():
 
 @pytest.fixture
 def webhook_to(gateway):
-    """Makes a webhook that ends with the test: `webhook = webhook_to(receiver, enabled=False)`."""
+    """Makes a webhook that is deleted after the test: `webhook = webhook_to(receiver, enabled=False)`."""
     made = []
 
     def make(to, **fields):
@@ -90,7 +90,7 @@ def customer(gateway, key):
 
 @pytest.fixture
 def call(gateway, customer, slug, key):
-    """Calls so many times; gives all events of this test's key as the events API has them."""
+    """Sends `times` chats; returns all events of this test's key."""
 
     def call(times=1):
         for _ in range(times):
@@ -102,7 +102,7 @@ def call(gateway, customer, slug, key):
 
 @pytest.fixture
 def limited(gateway, slug):
-    """Makes a root group with these limits and a customer of it: `group, customer = limited(rate_limits=[...])`."""
+    """Makes a root group with these limits and a customer in it: `group, customer = limited(rate_limits=[...])`."""
 
     def make(rate_limits=(), usage_limits=(), **fields):
         made = gateway.create_group(model(slug, rate_limits, usage_limits), **fields)

@@ -1,4 +1,4 @@
-"""`/v1/gateway/activity`: what went on in each minute of the last day, over restarts and with their gaps."""
+"""`/v1/gateway/activity`: figures for each minute of the last day, across restarts and with gaps."""
 
 import json
 import stat
@@ -21,7 +21,7 @@ def clock():
 
 @pytest.fixture
 def gateway(clock):
-    """Twenty seconds past noon, and a gateway that has just begun."""
+    """A gateway that has just started, at twenty seconds past noon."""
     clock.set(f"{DAY}T12:00:20Z")
     with clock.gateway() as running:
         yield running
@@ -45,7 +45,7 @@ def at(time):
 
 
 def set_clock(clock, gateway, time):
-    """What was counted until now belongs to the minute that it was counted in."""
+    """Sets the clock. Reads the activity first, so that earlier counts stay in their minute."""
     activity(gateway)
     clock.set(f"{DAY}T{time}Z")
 
@@ -73,7 +73,7 @@ def test_each_minute_has_its_figures_once_it_is_complete(clock, gateway, upstrea
     assert activity(gateway) == first | both
 
 
-def test_who_looks_on_is_shown_the_latest_complete_minute(clock, gateway, slug, customer):
+def test_the_live_view_shows_the_latest_complete_minute(clock, gateway, slug, customer):
     with Connection(gateway.admin_address) as connection:
         connection.request("GET", "/v1/gateway/live", [("authorization", f"Bearer {gateway.admin_key}")])
         connection.read_head()
@@ -85,7 +85,7 @@ def test_who_looks_on_is_shown_the_latest_complete_minute(clock, gateway, slug, 
         assert shown == {"at": at("12:00"), "requests": 1, "tokens": 11, "refused": 0, "errors": 0}
 
 
-def test_a_restart_goes_on_and_shows_its_gap(clock, gateway, slug, customer):
+def test_the_history_continues_after_a_restart_and_shows_the_gap(clock, gateway, slug, customer):
     assert customer.chat(slug).status == 200
     set_clock(clock, gateway, "12:01:05")
     assert customer.chat(slug).status == 200
@@ -94,7 +94,7 @@ def test_a_restart_goes_on_and_shows_its_gap(clock, gateway, slug, customer):
     gateway.start()
     assert Customer(gateway, customer.key).chat(slug).status == 200
     set_clock(clock, gateway, "12:02:05")
-    assert activity(gateway)["requests"] == [1, 2], "a minute with a restart in it has both halves"
+    assert activity(gateway)["requests"] == [1, 2], "a minute with a restart must count both halves"
     gateway.stop()
     clock.set(f"{DAY}T12:05:10Z")
     gateway.start()
@@ -103,7 +103,7 @@ def test_a_restart_goes_on_and_shows_its_gap(clock, gateway, slug, customer):
     assert (shown["first_at"], shown["requests"]) == (at("12:00"), [1, 2, 0, None, None, 0])
 
 
-def test_a_kill_loses_no_minute_that_was_complete(clock, gateway, slug, customer):
+def test_a_kill_loses_no_complete_minute(clock, gateway, slug, customer):
     assert customer.chat(slug).status == 200
     set_clock(clock, gateway, "12:01:05")
     gateway.eventually(kept(gateway).exists, bool)
@@ -115,7 +115,7 @@ def test_a_kill_loses_no_minute_that_was_complete(clock, gateway, slug, customer
     assert shown["requests"][0] == 1 and shown["requests"][2] is None and shown["requests"][1] in (0, 1)
 
 
-def test_a_day_later_it_is_forgotten(clock, gateway, slug, customer):
+def test_the_history_is_forgotten_after_a_day(clock, gateway, slug, customer):
     assert customer.chat(slug).status == 200
     set_clock(clock, gateway, "12:01:05")
     gateway.stop()
@@ -125,7 +125,7 @@ def test_a_day_later_it_is_forgotten(clock, gateway, slug, customer):
 
 
 @pytest.mark.parametrize("damage", ["a bit", "cut off", "empty", "longer", "missing"])
-def test_a_damaged_history_begins_anew_and_says_so(clock, gateway, slug, customer, damage):
+def test_a_damaged_history_starts_empty_and_is_logged(clock, gateway, slug, customer, damage):
     assert customer.chat(slug).status == 200
     set_clock(clock, gateway, "12:01:05")
     gateway.stop()
@@ -150,11 +150,11 @@ def test_a_damaged_history_begins_anew_and_says_so(clock, gateway, slug, custome
     assert activity(gateway)["requests"] == [1]
 
 
-def test_a_first_start_has_nothing_to_say_of_a_history(gateway):
+def test_a_first_start_logs_nothing_about_the_history(gateway):
     assert "history of activity" not in gateway.log
 
 
-def test_a_clock_that_is_set_back_and_forth_counts_nothing_twice(clock, gateway, slug, customer):
+def test_setting_the_clock_back_and_forth_counts_nothing_twice(clock, gateway, slug, customer):
     sent = 0
     for time in ("12:01:10", "14:00:10", "12:01:40", "12:03:00", "11:58:00", "12:02:00", "12:02:30"):
         set_clock(clock, gateway, time)
@@ -167,7 +167,7 @@ def test_a_clock_that_is_set_back_and_forth_counts_nothing_twice(clock, gateway,
     assert shown["requests"][-1] == 2 and len(gateway.events(customer.key)) == sent
 
 
-def test_a_disk_that_does_not_take_it_is_no_trouble(clock, gateway, slug, customer):
+def test_a_history_that_cannot_be_written_disturbs_nothing(clock, gateway, slug, customer):
     (gateway.data_dir / "activity.new").mkdir()
     set_clock(clock, gateway, "12:01:05")
     gateway.process.wait_line(lambda line: "history of activity could not be written" in line)

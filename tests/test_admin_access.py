@@ -1,4 +1,4 @@
-"""Who reaches the admin listener, and that the two listeners share nothing."""
+"""Access to the admin listener, and the separation of the two listeners."""
 
 import json
 
@@ -15,18 +15,18 @@ def get(gateway, *headers, path=GROUPS):
 
 
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER", "Api-Key", "api-key"])
-def test_both_schemes_are_read_whatever_their_case(gateway, scheme):
+def test_both_schemes_are_accepted_in_any_case(gateway, scheme):
     assert get(gateway, ("authorization", f"{scheme} {ADMIN_KEY}")).status == 200
 
 
-def test_no_other_place_is_read(gateway):
+def test_a_key_is_read_from_the_authorization_header_only(gateway):
     assert get(gateway, ("x-api-key", ADMIN_KEY)).status == 401
     assert get(gateway, path=f"{GROUPS}?api_key={ADMIN_KEY}").status == 401
     assert get(gateway, ("cookie", f"session={ADMIN_KEY}")).status == 401
     assert get(gateway, ("authorization", ADMIN_KEY)).status == 401
 
 
-def test_the_wrong_keys_answer_says_nothing(gateway):
+def test_the_answer_to_a_wrong_key_reveals_nothing(gateway):
     answer = get(gateway, ("authorization", "Bearer guessed-4711"))
     assert answer.status == 401 and set(answer.json()) == {"error", "code"} and b"guessed-4711" not in answer.body
 
@@ -39,7 +39,7 @@ def host(gateway, value):
         return connection.read_answer().status
 
 
-def test_a_page_elsewhere_cannot_reach_us_under_its_own_name(gateway):
+def test_a_foreign_host_name_is_refused(gateway):
     port = gateway.admin_address.split(":")[1]
     for value in (
         "127.0.0.1",
@@ -62,7 +62,7 @@ def test_a_page_elsewhere_cannot_reach_us_under_its_own_name(gateway):
         assert host(gateway, value) == 403, value
 
 
-def test_the_host_of_admin_url_is_ours():
+def test_the_host_of_admin_url_is_accepted():
     with Gateway(admin_url="https://gateway.internal:8443") as gateway:
         assert host(gateway, "gateway.internal:8443") == 200 and host(gateway, "gateway.internal") == 200
         assert host(gateway, "other.internal") == 403
@@ -91,19 +91,19 @@ def test_a_body_is_read_as_json_whatever_its_content_type(gateway, upstream):
         assert gateway.admin_answer("POST", GROUPS, body, headers=headers).status == 200
 
 
-def test_guessing_is_slowed_down_and_only_guessing():
+def test_only_wrong_keys_are_throttled():
     with Gateway() as gateway:
         statuses = [
             get(gateway, ("authorization", f"Bearer guess-{number}"), ("x-forwarded-for", f"10.0.0.{number}")).status
             for number in range(14)
         ]
         assert statuses[:10] == [401] * 10, statuses
-        assert statuses[10:] == [429] * 4, "another X-Forwarded-For is not another address"
+        assert statuses[10:] == [429] * 4, "X-Forwarded-For must not count as the address"
         for _ in range(20):
             assert get(gateway, ("authorization", f"Bearer {ADMIN_KEY}")).status == 200
 
 
-def test_right_keys_are_never_counted_as_guesses():
+def test_valid_keys_are_never_counted_as_guesses():
     with Gateway() as gateway:
         for _ in range(30):
             assert get(gateway, ("authorization", f"Bearer {ADMIN_KEY}")).status == 200
@@ -124,7 +124,7 @@ def test_the_listeners_share_nothing(gateway, slug, key):
             assert call(gateway.address, "GET", path, headers).status == 404, path
 
 
-def test_an_operators_key_opens_no_inference(gateway, slug):
+def test_an_operator_key_cannot_call_models(gateway, slug):
     assert (
         call(
             gateway.address,
@@ -137,6 +137,6 @@ def test_an_operators_key_opens_no_inference(gateway, slug):
     )
 
 
-def test_status_tells_what_an_operator_needs_and_no_secret(gateway):
+def test_status_shows_the_version_and_no_secret(gateway):
     status = gateway.admin("GET", "/v1/gateway/status")
     assert status["version"] and ADMIN_KEY not in str(status)

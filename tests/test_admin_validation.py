@@ -1,4 +1,4 @@
-"""Whatever is wrong with an admin request: a documented 4xx that names it, and nothing has changed after it."""
+"""Every invalid admin request gets a documented 4xx that names the fault, and changes nothing."""
 
 import json
 import re
@@ -15,7 +15,7 @@ EXCEEDS = "Child group exceeds parent group limit."
 
 
 class Scene:
-    """What the cases are about: endpoints, families of groups, a key, a secret. Every case must leave it as it was."""
+    """The objects that the cases use: endpoints, group trees, keys, a secret, a webhook. No case may change them."""
 
     def __init__(self, gateway):
         self.gateway = gateway
@@ -64,7 +64,7 @@ def scene(gateway):
 
 @pytest.fixture
 def refused(gateway, scene):
-    """Sends a request that must be refused, naming `says`, and checks that nothing has changed."""
+    """Sends a request that must be refused with an error that names `says`; checks that nothing has changed."""
 
     def request(method, path, body=None, says=(), status=400, **more):
         before = scene.state()
@@ -89,7 +89,7 @@ def endpoint(**changes):
 
 
 def group(**changes):
-    """A body that would be taken, with dotted changes; `...` removes a field."""
+    """A valid body with these changes; `...` removes a field."""
     body = {
         "metadata": {"external_entity_id": fresh("scene-new")},
         "models": [model("scene/one")],
@@ -102,7 +102,7 @@ def limits(rate_limits=(), usage_limits=()):
     return group(models=[{"slug": "scene/one", "rate_limits": list(rate_limits), "usage_limits": list(usage_limits)}])
 
 
-# Not even JSON, or not the JSON that it should be: the same on every route that takes a body.
+# Bodies that are not the expected JSON, on every route that takes a body.
 
 BODIES = {
     "POST endpoint": ("POST", lambda s: ENDPOINTS),
@@ -164,7 +164,7 @@ def test_a_body_cut_off_in_the_middle_changes_nothing(gateway, scene, route):
         try:
             assert 400 <= connection.read_answer().status < 500
         except Broken:
-            pass  # a closed connection is an answer, too, to who has closed it first
+            pass  # the gateway may close the connection, since the client has already ended its side
     assert scene.state() == before
 
 
@@ -174,7 +174,7 @@ def test_a_body_over_four_mebibytes_is_a_413(scene, refused, route):
     refused(method, path(scene), b'{"name": "' + b"x" * (4 << 20) + b'"}', status=413)
 
 
-# Fields, one by one.
+# Fields
 
 
 @pytest.mark.parametrize(
@@ -367,7 +367,7 @@ def test_no_cascading_limit_may_exceed_an_ancestors(gateway, scene, refused):
     assert refused("PATCH", f"{GROUPS}/{scene.child['id']}", raised)["error"] == EXCEEDS
     lowered = {"models": [model("scene/one", [rate("TOKEN", "MINUTE", 79)])]}
     assert refused("PATCH", f"{GROUPS}/{scene.cascading['id']}", lowered)["error"] == EXCEEDS
-    # Another unit or type is another limit, and equal is not above.
+    # A different unit or type is a different limit, and an equal threshold is not above.
     for limit in (rate("TOKEN", "SECOND", 1000), rate("REQUEST", "MINUTE", 1000), rate("TOKEN", "MINUTE", 100)):
         made = gateway.admin(
             "POST",
@@ -497,7 +497,7 @@ BAD_URLS = [
 
 
 @pytest.mark.parametrize("url", BAD_URLS, ids=lambda url: ascii(url)[:50])
-def test_a_webhook_to_what_cannot_be_called_is_refused(scene, refused, url):
+def test_a_webhook_url_that_cannot_be_called_is_refused(scene, refused, url):
     refused("POST", WEBHOOKS, {"url": url}, says="url")
     refused("PATCH", scene.webhook.path, {"url": url}, says="url")
 
@@ -559,7 +559,7 @@ def test_a_change_of_a_webhook_that_breaks_a_rule_is_refused(scene, refused, bod
     ],
     ids=str,
 )
-def test_a_redelivery_of_what_is_no_dead_letter_is_refused(scene, refused, ids):
+def test_a_redelivery_without_ids_of_dead_letters_is_refused(scene, refused, ids):
     refused("POST", f"{scene.webhook.path}/dead_letters/redeliver", {"ids": ids}, says="ids")
 
 
@@ -585,7 +585,7 @@ LISTS = [ENDPOINTS, GROUPS, "keys", "/v1/gateway/events", WEBHOOKS, "dead letter
     ],
     ids=str,
 )
-def test_a_list_that_is_asked_wrongly_is_refused(scene, refused, path, query, says):
+def test_a_list_with_a_bad_query_is_refused(scene, refused, path, query, says):
     path = {
         "keys": f"{GROUPS}/{scene.group['id']}/api_keys",
         "dead letters": f"{scene.webhook.path}/dead_letters",
@@ -617,11 +617,11 @@ def test_a_cursor_from_another_list_is_refused(gateway, scene, refused):
     ],
     ids=str,
 )
-def test_events_that_are_asked_for_wrongly_are_refused(refused, query, says):
+def test_events_with_a_bad_query_are_refused(refused, query, says):
     refused("GET", "/v1/gateway/events", says=says, query=query)
 
 
-def test_limits_that_are_asked_for_wrongly_are_refused(scene, refused):
+def test_limits_with_a_bad_query_are_refused(scene, refused):
     path = f"{GROUPS}/{scene.group['id']}/limits"
     refused("GET", path, says="slug")
     refused("GET", path, says="scene/two", query={"slug": "scene/two"})
@@ -649,7 +649,7 @@ def test_limits_that_are_asked_for_wrongly_are_refused(scene, refused):
     ],
     ids=lambda text: urllib.parse.quote(text)[:20],
 )
-def test_an_id_that_names_nothing_is_a_404(gateway, scene, refused, odd):
+def test_an_unknown_id_is_a_404(gateway, scene, refused, odd):
     odd = urllib.parse.quote(odd, safe="%")
     refused("GET", f"{ENDPOINTS}/{odd}", status=404)
     refused("PATCH", f"{ENDPOINTS}/{odd}", {"slug": "scene/renamed"}, status=404)
@@ -717,7 +717,7 @@ def test_a_head_of_100_kilobytes_is_refused(gateway, scene):
                 )
                 status = connection.read_head()[0]
             except (Broken, ConnectionError):
-                continue  # it may close while we still write
+                continue  # the gateway may close the connection while we still write
             assert status in (400, 431), status
     assert scene.state() == before
 

@@ -1,4 +1,4 @@
-"""The files of the web UI, as a browser gets them."""
+"""The files of the web UI, as a browser receives them."""
 
 import gzip
 import pathlib
@@ -28,7 +28,7 @@ def test_each_file_is_served_plain_and_compressed(gateway, url):
     assert plain.status == 200 and "content-encoding" not in plain.headers
     source = path.read_text()
     if path.suffix in (".js", ".css"):
-        # Lines that are comment alone are sent empty: line by line it is the source, or nothing.
+        # Comment lines are sent empty; every other line is sent unchanged.
         sent = plain.body.decode().splitlines()
         assert len(sent) == len(source.splitlines()) and {*sent} <= {*source.splitlines(), ""}
     else:
@@ -48,7 +48,7 @@ def test_each_file_is_served_plain_and_compressed(gateway, url):
 
 
 @pytest.mark.parametrize("encoding", ["identity", "gzip"])
-def test_a_browser_that_has_a_file_is_not_sent_it_again(gateway, encoding):
+def test_a_cached_file_is_not_sent_again(gateway, encoding):
     first = get(gateway, "/", ("accept-encoding", encoding))
     again = get(gateway, "/", ("accept-encoding", encoding), ("if-none-match", first.headers["etag"]))
     assert (again.status, again.body) == (304, b"") and again.headers["etag"] == first.headers["etag"]
@@ -67,7 +67,7 @@ def test_nothing_else_is_served(gateway):
     assert (refused.status, refused.headers["allow"]) == (405, "GET")
 
 
-def test_the_page_asks_nobody_else_for_anything():
+def test_the_page_loads_nothing_from_other_hosts():
     for path in FILES.values():
         text = path.read_text()
         assert not re.search(r"""<(?:script|link|img)[^>]*(?:src|href)=["'](?:https?:)?//""", text), path

@@ -1,4 +1,4 @@
-"""Who changed what, and what it was before: every change is one entry of the audit log, and no entry tells a secret."""
+"""The audit log: every change is one entry with its actor, before and after, and no entry shows a secret."""
 
 import datetime
 import json
@@ -25,19 +25,19 @@ def newest(gateway, **query):
 
 
 class Operator:
-    """Does things, and finds each in the audit log the moment it was answered."""
+    """An operator with their own key. Each of their changes must be in the audit log as soon as it is answered."""
 
     def __init__(self, gateway):
         self.gateway = gateway
         self.key = gateway.admin("POST", "/v1/api_keys", {"type": MANAGE_ALL, "name": "Ada"})["api_key"]
         self.actor = {"type": "API_KEY", "api_key_prefix": prefix_of(self.key), "api_key_name": "Ada"}
 
-    def does(self, method, path, body=None, **more):
-        """The answer, and the entry's type with its changes as `{object: (id, before, after)}`."""
+    def edit(self, method, path, body=None, **more):
+        """Makes a change; returns the answer, the entry's type and its changes as `{object: (id, before, after)}`."""
         seen = newest(self.gateway)["id"]
         answer = self.gateway.admin(method, path, body, key=self.key, **more)
         entry, earlier = self.gateway.admin("GET", AUDIT, query={"limit": 2})["items"]
-        assert earlier["id"] == seen, "one change is one entry"
+        assert earlier["id"] == seen, "one change must be one entry"
         assert set(entry) == {"id", "created", "event_type", "actor", "event_data"} and ULID.fullmatch(entry["id"])
         assert abs(parse_time(entry["created"]) - datetime.datetime.now(datetime.timezone.utc)).total_seconds() < 20
         assert entry["actor"] == self.actor
@@ -61,26 +61,26 @@ def test_changes_of_an_endpoint(operator):
     root = "/v1/gateway/endpoints"
     target = {"provider": "OPENAI_COMPATIBLE", "base_url": "http://127.0.0.1:9/v1", "target_model": "one"}
     pricing = {"currency": "EUR", "input": "0.20", "output": "0.60", "cached": "0.05"}
-    made, event_type, changes = operator.does("POST", root, {"slug": "audit/one", "targets": [target]})
+    made, event_type, changes = operator.edit("POST", root, {"slug": "audit/one", "targets": [target]})
     path = f"{root}/{made['id']}"
     assert event_type == "endpoint.created" and set(changes) == {"slug", "endpoint"}
     assert changes["slug"][1:] == (None, {"slug": "audit/one"})
     assert changes["endpoint"] == (made["id"], None, made)
 
-    priced, event_type, changes = operator.does("PATCH", path, {"pricing": pricing})
+    priced, event_type, changes = operator.edit("PATCH", path, {"pricing": pricing})
     assert event_type == "endpoint.updated" and changes == {"endpoint": (made["id"], made, priced)}
     assert priced["pricing"] and made["pricing"] is None
 
-    renamed, _, changes = operator.does("PATCH", path, {"slug": "audit/two"})
+    renamed, _, changes = operator.edit("PATCH", path, {"slug": "audit/two"})
     assert changes["slug"][1:] == ({"slug": "audit/one"}, {"slug": "audit/two"})
     assert changes["endpoint"] == (made["id"], priced, renamed)
 
-    _, event_type, changes = operator.does("DELETE", path)
+    _, event_type, changes = operator.edit("DELETE", path)
     assert event_type == "endpoint.deleted" and changes == {"endpoint": (made["id"], renamed, None)}
 
 
 def written(group):
-    """A group as the audit log has it: without what it inherits."""
+    """A group as the audit log shows it: without inherited limits."""
     return {name: value for name, value in group.items() if name != "effective_models"}
 
 
@@ -88,7 +88,7 @@ def test_changes_of_a_group(operator, slug):
     root = "/v1/gateway/groups"
     models = [model(slug, [rate("TOKEN", "MINUTE", 1000)], [rate("REQUEST", "DAY", 50)])]
     body = {"metadata": {"external_entity_id": "audit-parent", "name": "Parent"}, "models": models}
-    parent, event_type, changes = operator.does("POST", root, body | {"hierarchy": {"limit_enforcement": "CASCADING"}})
+    parent, event_type, changes = operator.edit("POST", root, body | {"hierarchy": {"limit_enforcement": "CASCADING"}})
     assert event_type == "group.created" and changes == {"group": (parent["id"], None, written(parent))}
     assert changes["group"][2]["models"] == models and changes["group"][2]["hierarchy"]["limit_enforcement"] == "CASCADING"
     path = f"{root}/{parent['id']}"
@@ -99,12 +99,12 @@ def test_changes_of_a_group(operator, slug):
         {"models": [], "disabled": False},
     ):
         before = operator.gateway.admin("GET", path)
-        after, event_type, changes = operator.does("PATCH", path, patch)
+        after, event_type, changes = operator.edit("PATCH", path, patch)
         assert event_type == "group.updated" and changes == {"group": (parent["id"], written(before), written(after))}
         assert before != after
 
 
-def test_the_end_of_a_subtree_tells_everything_that_it_took_along(operator, slug):
+def test_deleting_a_group_logs_every_group_and_key_below_it(operator, slug):
     gateway = operator.gateway
     parent = gateway.create_group(slug)
     child = gateway.create_group(slug, parent=parent)
@@ -128,15 +128,15 @@ def key_as_listed(gateway, group, prefix):
 
 def test_changes_of_a_customers_key(operator, group):
     gateway, root = operator.gateway, f"/v1/gateway/groups/{group['id']}/api_keys"
-    minted, event_type, changes = operator.does("POST", root, {"name": "first", "expires_at": "2099-01-01T00:00:00Z"})
+    minted, event_type, changes = operator.edit("POST", root, {"name": "first", "expires_at": "2099-01-01T00:00:00Z"})
     prefix = minted["prefix"]
     first = key_as_listed(gateway, group, prefix)
     assert event_type == "api_key.created" and changes == {"api_key": (prefix, None, first)}
     assert first["expires_at"] == "2099-01-01T00:00:00.000Z"
-    _, event_type, changes = operator.does("PATCH", f"{root}/{prefix}", {"disabled": True, "expires_at": None})
+    _, event_type, changes = operator.edit("PATCH", f"{root}/{prefix}", {"disabled": True, "expires_at": None})
     second = key_as_listed(gateway, group, prefix)
     assert event_type == "api_key.updated" and changes == {"api_key": (prefix, first, second)} and first != second
-    _, event_type, changes = operator.does("DELETE", f"{root}/{prefix}")
+    _, event_type, changes = operator.edit("DELETE", f"{root}/{prefix}")
     assert event_type == "api_key.revoked" and changes == {"api_key": (prefix, second, None)}
 
 
@@ -149,44 +149,44 @@ def test_changes_of_registration(operator, group):
     key = own_key()
     body = json.dumps({"key": key, "name": "theirs"}).encode()
     headers = [("x-tollgate-signature", key_system.sign(body))]
-    _, event_type, changes = operator.does("POST", f"/v1/gateway/groups/{group['id']}/api_keys/register", body, headers=headers)
+    _, event_type, changes = operator.edit("POST", f"/v1/gateway/groups/{group['id']}/api_keys/register", body, headers=headers)
     assert event_type == "api_key.registered"
     assert changes == {"api_key": (key[:16], None, key_as_listed(gateway, group, key[:16]))}
     assert key not in json.dumps(gateway.audit_logs())
     second = {"public_key": "11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="}
-    _, event_type, changes = operator.does("PUT", path, second)
+    _, event_type, changes = operator.edit("PUT", path, second)
     assert event_type == "signing_key.written" and changes == {"signing_key": ("signing_key", first, second)}
-    _, event_type, changes = operator.does("DELETE", path)
+    _, event_type, changes = operator.edit("DELETE", path)
     assert event_type == "signing_key.deleted" and changes == {"signing_key": ("signing_key", second, None)}
-    _, _, changes = operator.does("PUT", path, first)
+    _, _, changes = operator.edit("PUT", path, first)
     assert changes == {"signing_key": ("signing_key", None, first)}
 
 
 def test_changes_of_operator_keys(operator):
     gateway = operator.gateway
-    made, event_type, changes = operator.does("POST", "/v1/api_keys", {"type": "WORKSPACE_EXPORT_METRICS", "name": "p"})
+    made, event_type, changes = operator.edit("POST", "/v1/api_keys", {"type": "WORKSPACE_EXPORT_METRICS", "name": "p"})
     prefix, secret = made["api_key"].split(".")
     [listed] = [item for item in gateway.admin("GET", "/v1/api_keys")["keys"] if item["prefix"] == prefix]
     del listed["last_used_at"]
     assert event_type == "operator_key.created" and changes == {"operator_key": (prefix, None, listed)}
-    _, event_type, changes = operator.does("DELETE", f"/v1/api_keys/{prefix}")
+    _, event_type, changes = operator.edit("DELETE", f"/v1/api_keys/{prefix}")
     assert event_type == "operator_key.deleted" and changes == {"operator_key": (prefix, listed, None)}
     assert secret not in json.dumps(gateway.audit_logs())
 
 
-def test_changes_of_a_secret_show_stars(operator):
+def test_changes_of_a_secret_are_masked(operator):
     gateway = operator.gateway
-    made, event_type, changes = operator.does("POST", "/v1/secrets", {"name": "audited", "value": "provider-value-1"})
+    made, event_type, changes = operator.edit("POST", "/v1/secrets", {"name": "audited", "value": "provider-value-1"})
     masked = {"id": made["id"], "name": "audited", "value": "***", "created_at": made["created_at"]}
     assert event_type == "secret.written" and changes == {"secret": (made["id"], None, masked)}
-    _, event_type, changes = operator.does("POST", "/v1/secrets", {"name": "audited", "value": "provider-value-2"})
+    _, event_type, changes = operator.edit("POST", "/v1/secrets", {"name": "audited", "value": "provider-value-2"})
     assert event_type == "secret.written" and changes == {"secret": (made["id"], masked, masked)}
-    _, event_type, changes = operator.does("DELETE", "/v1/secrets/audited")
+    _, event_type, changes = operator.edit("DELETE", "/v1/secrets/audited")
     assert event_type == "secret.deleted" and changes == {"secret": (made["id"], masked, None)}
     assert "provider-value" not in json.dumps(gateway.audit_logs())
 
 
-def test_changes_of_a_webhook_show_stars_for_its_secrets(operator):
+def test_changes_of_a_webhook_mask_its_secrets(operator):
     gateway, root = operator.gateway, "/v1/gateway/webhooks"
 
     def audited(webhook):
@@ -194,46 +194,46 @@ def test_changes_of_a_webhook_show_stars_for_its_secrets(operator):
         return {name: webhook[name] for name in names} | {"secret": "***", "url": "http://127.0.0.1:9/hook?***"}
 
     body = {"url": "http://127.0.0.1:9/hook?token=a-receivers-token", "description": "books", "enabled": False}
-    made, event_type, changes = operator.does("POST", root, body)
+    made, event_type, changes = operator.edit("POST", root, body)
     path = f"{root}/{made['id']}"
     first = gateway.admin("GET", path)
     assert event_type == "webhook.created" and changes == {"webhook": (made["id"], None, audited(first))}
-    second, event_type, changes = operator.does("PATCH", path, {"description": None})
+    second, event_type, changes = operator.edit("PATCH", path, {"description": None})
     assert event_type == "webhook.updated" and changes == {"webhook": (made["id"], audited(first), audited(second))}
-    rotated, event_type, changes = operator.does("POST", f"{path}/rotate_secret")
+    rotated, event_type, changes = operator.edit("POST", f"{path}/rotate_secret")
     third = gateway.admin("GET", path)
     assert event_type == "webhook.secret_rotated" and changes == {"webhook": (made["id"], audited(second), audited(third))}
     assert third["previous_secret_until"] and second["previous_secret_until"] is None
-    _, event_type, changes = operator.does("DELETE", path)
+    _, event_type, changes = operator.edit("DELETE", path)
     assert event_type == "webhook.deleted" and changes == {"webhook": (made["id"], audited(third), None)}
-    told = json.dumps(gateway.audit_logs())
+    logged = json.dumps(gateway.audit_logs())
     for secret in (made["secret"], rotated["secret"], "a-receivers-token"):
-        assert secret not in told and secret not in gateway.log
+        assert secret not in logged and secret not in gateway.log
 
 
 @pytest.fixture
 def refusing():
-    """A receiver that takes nothing."""
+    """A receiver that refuses every delivery."""
     receiver = ScriptedUpstream()
     receiver.always(Reply(status=400, json_body={}))
     yield receiver
     receiver.stop()
 
 
-def test_a_redelivery_that_was_asked_for_names_its_dead_letters(operator, refusing, customer, slug):
+def test_a_requested_redelivery_names_its_dead_letters(operator, refusing, customer, slug):
     gateway = operator.gateway
     webhook = gateway.admin("POST", "/v1/gateway/webhooks", {"url": f"http://127.0.0.1:{refusing.port}/"})
     path = f"/v1/gateway/webhooks/{webhook['id']}"
     assert customer.chat(slug).status == 200
     [letter] = gateway.eventually(lambda: gateway.admin("GET", f"{path}/dead_letters")["items"], len)
     gateway.admin("PATCH", path, {"enabled": False})
-    _, event_type, changes = operator.does("POST", f"{path}/dead_letters/redeliver", {"ids": [letter["id"]]})
+    _, event_type, changes = operator.edit("POST", f"{path}/dead_letters/redeliver", {"ids": [letter["id"]]})
     assert event_type == "webhook.redelivery_requested"
     assert changes == {"dead_letter": (letter["id"], None, {"webhook_id": webhook["id"], "redeliver": True})}
     gateway.admin("DELETE", path)
 
 
-def test_a_backup_is_in_the_log_and_in_itself(operator):
+def test_a_backup_is_logged_and_contains_its_own_entry(operator):
     seen = newest(operator.gateway)["id"]
     answer = operator.gateway.admin_answer("POST", "/v1/gateway/backup", key=operator.key)
     assert answer.status == 200
@@ -243,7 +243,7 @@ def test_a_backup_is_in_the_log_and_in_itself(operator):
     assert b"backup.created" in answer.body
 
 
-def test_what_was_refused_or_only_read_is_not_in_the_log(operator, group, slug):
+def test_refused_changes_and_reads_are_not_logged(operator, group, slug):
     gateway = operator.gateway
     newest_id = newest(gateway)["id"]
     for method, path, body in (
@@ -258,16 +258,16 @@ def test_what_was_refused_or_only_read_is_not_in_the_log(operator, group, slug):
     assert newest(gateway)["id"] == newest_id
 
 
-# Who
+# Actors
 
 
-def test_the_environments_key_is_named_as_it_is_listed(gateway):
+def test_the_environment_key_is_named_as_in_the_key_list(gateway):
     gateway.admin("POST", "/v1/secrets", {"name": "by-env", "value": "v"})
     actor = {"type": "API_KEY", "api_key_prefix": "env", "api_key_name": "TOLLGATE_ADMIN_KEY"}
     assert newest(gateway)["actor"] == actor
 
 
-def test_a_session_is_told_from_a_key(operator, group):
+def test_a_session_is_distinguished_from_a_key(operator, group):
     gateway = operator.gateway
     cookie = cookie_of(sign_in(gateway, operator.key)).split(";")[0]
     headers = [("cookie", cookie), ("content-type", "application/json"), ("x-tollgate-csrf", "1")]
@@ -279,21 +279,21 @@ def test_a_session_is_told_from_a_key(operator, group):
     assert entry["event_data"]["changes"][0]["after"]["metadata"]["name"] == "by session"
 
 
-def test_what_tollgate_does_by_itself_is_done_by_the_system():
+def test_tollgates_own_changes_have_the_system_as_actor():
     system = {"type": "SYSTEM", "api_key_prefix": None, "api_key_name": None}
     with Gateway(arguments=["--demo"], admin_key=None) as gateway:
         gateway.eventually(lambda: (gateway.data_dir / "admin.key").exists(), bool)
         gateway.admin_key = (gateway.data_dir / "admin.key").read_text().strip()
         entries = gateway.eventually(gateway.audit_logs, lambda entries: len(entries) == 4)
-        told = [entry["event_type"] for entry in entries]
-        assert told == ["api_key.created", "group.created", "endpoint.created", "operator_key.created"]
+        types = [entry["event_type"] for entry in entries]
+        assert types == ["api_key.created", "group.created", "endpoint.created", "operator_key.created"]
         assert all(entry["actor"] == system for entry in entries)
         assert entries[-1]["event_data"]["changes"][0]["after"]["name"] == "made at the first start"
         gateway.restart()
         assert gateway.audit_logs() == entries
 
 
-# Finding
+# Queries
 
 
 def patched(gateway, group):
@@ -303,7 +303,7 @@ def patched(gateway, group):
 
 @pytest.fixture(scope="module")
 def busy():
-    """A gateway with some changes, none of them in the same millisecond."""
+    """A gateway with changes in different milliseconds."""
     with Gateway() as gateway:
         slug = gateway.create_endpoint("http://127.0.0.1:9/v1")["slug"]
         for number in range(12):
@@ -320,7 +320,7 @@ def test_entries_are_newest_first_and_their_ids_in_order(busy):
     assert ids == sorted(set(ids), reverse=True) and times == sorted(times, reverse=True)
 
 
-def test_a_window_holds_its_start_and_not_its_end(busy):
+def test_a_window_includes_its_start_and_excludes_its_end(busy):
     entries = busy.audit_logs()
     times = [entry["created"] for entry in entries]
     for start, end in ((times[-1], times[0]), (times[8], times[2]), (times[5], times[5])):
@@ -332,7 +332,7 @@ def test_a_window_holds_its_start_and_not_its_end(busy):
     assert busy.audit_logs(end_time="2000-01-01T00:00:00Z") == []
 
 
-def test_one_kind_of_change_is_found_by_its_name(busy):
+def test_entries_are_filtered_by_event_type(busy):
     entries = busy.audit_logs()
     for event_type in ("group.updated", "endpoint.created", "signing_key.deleted"):
         wanted = [entry for entry in entries if entry["event_type"] == event_type]
@@ -363,7 +363,7 @@ def test_pages_of_any_size_have_the_same_entries(busy, limit):
         ({"event_type": ["a", "b"]}, "event_type"),
     ],
 )
-def test_a_log_that_is_asked_wrongly_is_refused(busy, query, says):
+def test_a_bad_query_is_refused(busy, query, says):
     answer = busy.admin_answer("GET", AUDIT, query=query)
     assert answer.status == 400 and says in answer.json()["error"]
 
@@ -377,12 +377,12 @@ def test_a_cursor_keeps_its_filter(busy):
     assert events.status == 400
 
 
-def test_a_walk_meets_every_change_once_whatever_is_changed_meanwhile(gateway, slug):
+def test_a_page_walk_shows_every_entry_once_during_concurrent_changes(gateway, slug):
     there = [gateway.create_group(slug)["id"] for _ in range(30)]
-    going_on, made = threading.Event(), []
+    stop, made = threading.Event(), []
 
     def change():
-        while not going_on.is_set():
+        while not stop.is_set():
             made.append(gateway.create_group(slug)["id"])
 
     threads = [threading.Thread(target=change) for _ in range(3)]
@@ -392,7 +392,7 @@ def test_a_walk_meets_every_change_once_whatever_is_changed_meanwhile(gateway, s
         gateway.eventually(lambda: len(made), lambda count: count > 5)
         entries = gateway.audit_logs(limit=4, event_type="group.created")
     finally:
-        going_on.set()
+        stop.set()
         for thread in threads:
             thread.join()
     ids = [entry["id"] for entry in entries]
@@ -403,22 +403,22 @@ def test_a_walk_meets_every_change_once_whatever_is_changed_meanwhile(gateway, s
     assert set(made) <= set(everything) and everything[-len(found):] == found
 
 
-def test_the_readmes_commands_show_it(busy, tmp_path):
+def test_the_readmes_commands_show_the_log(busy, tmp_path):
     latest, updates = run_commands(busy, "Who changed what", tmp_path)
     assert latest["items"] == busy.audit_logs()[:20] and updates["items"] == busy.audit_logs(event_type="group.updated")
 
 
-# For good
+# Durability
 
 
-def test_it_is_the_same_after_a_crash_and_with_a_store_built_anew(own, upstream):
+def test_the_log_is_the_same_after_a_crash_and_a_rebuild_of_the_store(own, upstream):
     operator = Operator(own)
     slug = own.create_endpoint(upstream)["slug"]
     group = own.create_group(slug)
     customer = Customer(own, own.mint_key(group))
     assert customer.chat(slug).status == 200
     own.patch_group(group, disabled=True)
-    operator.does("POST", "/v1/secrets", {"name": "s", "value": "v"})
+    operator.edit("POST", "/v1/secrets", {"name": "s", "value": "v"})
     entries = own.audit_logs()
     assert len(entries) == 6
     own.kill9()
@@ -434,7 +434,7 @@ def test_it_is_the_same_after_a_crash_and_with_a_store_built_anew(own, upstream)
         assert own.audit_logs() == entries, lost
 
 
-def test_changes_that_were_answered_survive_kill_9(own):
+def test_answered_changes_survive_kill_9(own):
     made = []
 
     def change():
@@ -442,7 +442,7 @@ def test_changes_that_were_answered_survive_kill_9(own):
             while True:
                 made.append(own.admin("POST", "/v1/secrets", {"name": f"n{len(made)}", "value": "v"})["id"])
         except (OSError, Broken):
-            pass  # it was killed
+            pass  # the gateway was killed
 
     thread = threading.Thread(target=change)
     thread.start()
@@ -454,7 +454,7 @@ def test_changes_that_were_answered_survive_kill_9(own):
     assert logged[: len(made)] == made and len(logged) <= len(made) + 1
 
 
-def test_a_change_that_cannot_be_read_any_more_is_named(own):
+def test_a_damaged_entry_is_reported_as_incomplete(own):
     for name in ("one", "two-is-damaged", "three"):
         own.admin("POST", "/v1/secrets", {"name": name, "value": "v"})
     own.stop()

@@ -1,4 +1,4 @@
-"""Backup, restore, verify and export: while the gateway serves, while it does not, and when something is wrong."""
+"""Backup, restore, verify and export: with a running gateway, with a stopped one, and with damaged files."""
 
 import csv
 import hashlib
@@ -24,7 +24,7 @@ REPORT = "/v1/gateway/usage_report"
 
 @pytest.fixture(scope="module")
 def source():
-    """A gateway with something of everything in it, and with traffic when a test asks for it."""
+    """A gateway with an endpoint, a group, a key, a secret and billing events."""
     upstream = ScriptedUpstream()
     with Gateway() as gateway:
         gateway.upstream = upstream
@@ -40,7 +40,7 @@ def source():
 
 
 def state(gateway):
-    """What must be the same wherever a backup is restored."""
+    """The state that a restored backup must have."""
     report = gateway.admin("GET", REPORT, query={"start_time": EPOCH, "group_by": "group,model,key,hour"})
     return {
         "groups": gateway.admin("GET", "/v1/gateway/groups")["items"],
@@ -60,7 +60,7 @@ def restored(source, archive, tmp_path):
     return gateway
 
 
-def test_a_backup_taken_while_serving_is_the_gateway_as_it_was(source, tmp_path):
+def test_a_backup_taken_while_serving_restores_the_same_state(source, tmp_path):
     archive = tmp_path / "backup.tar"
     before = state(source)
     assert "record" in run("backup", archive, "--data-dir", source.data_dir)
@@ -69,14 +69,14 @@ def test_a_backup_taken_while_serving_is_the_gateway_as_it_was(source, tmp_path)
     run("restore", archive, "--data-dir", again, umask=0)
     modes = {stat.S_IMODE(path.stat().st_mode) for path in again.rglob("*") if path.is_file()}
     directories = {stat.S_IMODE(path.stat().st_mode) for path in [again, *again.rglob("*")] if path.is_dir()}
-    assert (modes, directories) == ({0o600}, {0o700}), "whatever the umask"
+    assert (modes, directories) == ({0o600}, {0o700}), "modes must not depend on the umask"
     with restored(source, archive, tmp_path) as again:
         assert state(again) == before
         assert Customer(again, source.key).chat(source.slug).status == 200
         assert not any("damaged" in sentence for sentence in again.admin("GET", "/v1/gateway/status")["attention"])
 
 
-def test_a_backup_over_http_has_the_keys_and_not_the_operators_key(source, tmp_path):
+def test_a_backup_over_http_has_the_hash_and_seal_keys_but_not_admin_key(source, tmp_path):
     answer = source.admin_answer("POST", "/v1/gateway/backup")
     assert answer.status == 200 and answer.headers["content-type"] == "application/x-tar"
     assert int(answer.headers["content-length"]) == len(answer.body)
@@ -96,7 +96,7 @@ def test_a_backup_over_http_has_the_keys_and_not_the_operators_key(source, tmp_p
 
 
 def test_a_backup_under_load_is_consistent(source, tmp_path):
-    """Every event in it, and every total, is one moment's: what verify finds in the restored directory is nothing."""
+    """All events and totals in a backup are of one moment, so verify finds no fault in the restored directory."""
     stop = threading.Event()
 
     def load():
@@ -123,7 +123,7 @@ def test_a_backup_under_load_is_consistent(source, tmp_path):
             thread.join()
 
 
-def test_a_backup_is_not_written_over_another_file(source, tmp_path):
+def test_a_backup_does_not_overwrite_a_file(source, tmp_path):
     (tmp_path / "there").write_text("mine")
     ended = attempt("backup", tmp_path / "there", "--data-dir", source.data_dir)
     assert ended.returncode == 1 and "already exists" in ended.stderr
@@ -135,7 +135,7 @@ def test_a_backup_is_not_written_over_another_file(source, tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["there"]
 
 
-def test_a_directory_that_is_not_empty_is_not_restored_into(source, tmp_path):
+def test_restore_refuses_a_directory_that_is_not_empty(source, tmp_path):
     archive = tmp_path / "backup.tar"
     run("backup", archive, "--data-dir", source.data_dir)
     ended = attempt("restore", archive, "--data-dir", tmp_path)
@@ -144,7 +144,7 @@ def test_a_directory_that_is_not_empty_is_not_restored_into(source, tmp_path):
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_a_damaged_backup_is_refused_and_nothing_is_left(source, tmp_path, seed):
+def test_a_damaged_backup_is_refused_and_leaves_no_files(source, tmp_path, seed):
     archive, chance = tmp_path / "backup.tar", random.Random(seed)
     run("backup", archive, "--data-dir", source.data_dir)
     whole = archive.read_bytes()
@@ -163,7 +163,7 @@ def test_a_damaged_backup_is_refused_and_nothing_is_left(source, tmp_path, seed)
 
 
 @pytest.mark.parametrize("name", ["../evil", "/tmp/evil", "journal/../../evil", "admin.key", "journal/x.log"])
-def test_a_backup_with_a_foreign_name_is_refused(source, tmp_path, name):
+def test_a_backup_with_an_unexpected_file_name_is_refused(source, tmp_path, name):
     archive = tmp_path / "backup.tar"
     with tarfile.open(archive, "w") as out:
         for member in (name, "hash.key"):
@@ -175,7 +175,7 @@ def test_a_backup_with_a_foreign_name_is_refused(source, tmp_path, name):
     assert os.listdir(tmp_path) == ["backup.tar"]
 
 
-def test_verify_names_what_is_damaged_and_changes_nothing(source, tmp_path):
+def test_verify_names_the_damage_and_changes_nothing(source, tmp_path):
     archive = tmp_path / "backup.tar"
     run("backup", archive, "--data-dir", source.data_dir)
     whole = tmp_path / "whole"
@@ -203,7 +203,7 @@ def test_verify_names_what_is_damaged_and_changes_nothing(source, tmp_path):
 
     lines = found(journal)
     assert any("cannot be read" in line for line in lines) and any("daily counters" in line for line in lines), lines
-    assert any("rollups of 20" in line for line in lines), "the store's totals have what the journal has lost"
+    assert any("rollups of 20" in line for line in lines), "the store's totals still include the lost record"
     lines = found(lambda copy: [path.write_bytes(b"x" * 500) for path in (copy / "store").rglob("db")])
     assert [line for line in lines if line.startswith("FOUND: store:")] == lines, lines
     lines = found(lambda copy: (copy / "snapshots" / f"{1:020}").write_bytes(b"TOLLGATE"))
@@ -216,14 +216,14 @@ def test_verify_works_while_the_gateway_serves(source):
     assert "No problems found." in run("verify", "--data-dir", source.data_dir)
 
 
-def test_commands_say_what_is_wrong_with_a_directory(tmp_path):
+def test_commands_name_a_missing_directory(tmp_path):
     for command in (["verify"], ["export", "--events"], ["backup", str(tmp_path / "b")]):
         ended = attempt(*command, "--data-dir", tmp_path / "nowhere")
         assert ended.returncode == 1 and "nowhere" in ended.stderr, ended
     assert os.listdir(tmp_path) == []
 
 
-def test_exported_events_are_those_of_the_api(source):
+def test_exported_events_equal_those_of_the_api(source):
     other = source.mint_key(source.group)
     assert Customer(source, other).chat(source.slug, metadata={"a": "ü,\"\n"}).status == 200
     events = source.events()
@@ -240,10 +240,10 @@ def test_exported_events_are_those_of_the_api(source):
     assert int(last["inputTokens"]) == events[-1]["tokens"]["inputTokens"]
     ended = attempt("export", "--events", "--start-time", "yesterday", "--data-dir", source.data_dir)
     assert ended.returncode == 1 and "--start-time" in ended.stderr
-    assert attempt("export", "--data-dir", source.data_dir).returncode == 2, "of what?"
+    assert attempt("export", "--data-dir", source.data_dir).returncode == 2, "--events is required"
 
 
-def test_an_export_that_nobody_reads_to_its_end_is_no_error(source):
+def test_an_export_into_a_closed_pipe_is_not_an_error(source):
     reader, writer = os.pipe()
     os.close(reader)
     from support.gateway import binary

@@ -1,4 +1,4 @@
-"""Web pages of other origins: with `cors_origins` a browser lets them call and read answers, without it none."""
+"""CORS: pages of the origins in `cors_origins` may call the inference listener and read its answers; others may not."""
 
 import pytest
 
@@ -68,24 +68,24 @@ def test_every_answer_to_an_allowed_page_can_be_read(open_gateway, upstream):
         may_read(answer)
 
 
-def test_a_page_of_another_origin_can_neither_ask_nor_read(open_gateway):
+def test_a_page_of_another_origin_can_neither_call_nor_read(open_gateway):
     for origin in (OTHER, "null", PAGE.upper(), f"{PAGE}.evil.example", f"{PAGE}/"):
         asked = preflight(open_gateway.address, origin)
         assert asked.status == 405 and asked.headers["allow"] == "POST" and not cors(asked), origin
-        assert asked.headers["vary"].lower() == "origin", "a cache must not give it to the page"
+        assert asked.headers["vary"].lower() == "origin", "a cache must not serve this answer to the allowed page"
         answer = call(open_gateway.address, "GET", "/v1/models", [("origin", origin)])
         assert answer.status == 401 and not cors(answer)
     plain = call(open_gateway.address, "GET", "/healthz")
     assert plain.headers["vary"].lower() == "origin" and not cors(plain)
 
 
-def test_no_page_calls_the_admin_listener(open_gateway):
+def test_no_page_may_call_the_admin_listener(open_gateway):
     asked = preflight(open_gateway.admin_address, path="/v1/gateway/groups")
     answer = open_gateway.admin_answer("GET", "/v1/gateway/groups", headers=[("origin", PAGE)])
     assert asked.status >= 400 and answer.status == 200 and not cors(asked) and not cors(answer)
 
 
-def test_without_the_setting_options_is_refused_in_words(gateway):
+def test_without_cors_origins_options_is_refused_with_an_explanation(gateway):
     for path, allow in ((CHAT, "POST"), ("/v1/models", "GET, HEAD"), ("/healthz", "GET, HEAD")):
         answer = preflight(gateway.address, path=path)
         assert (answer.status, answer.headers["allow"], answer.error["code"]) == (405, allow, "unknown_url")

@@ -1,4 +1,4 @@
-"""Checking an endpoint before customers find out: what is told of servers of every kind, in sentences that help."""
+"""The endpoint check: its results for servers of every kind, with sentences that help the operator."""
 
 import json
 import os
@@ -24,7 +24,7 @@ def target(upstream, **fields):
 
 
 def checks(gateway, *targets):
-    """For each target its checks by name: `(ok, detail)`."""
+    """Checks an endpoint; returns a dict `{name: (ok, detail)}` for each target."""
     answer = gateway.admin("POST", PATH, {"slug": fresh("acme/checked"), "targets": list(targets)})
     assert set(answer) == {"targets"}
     assert [one["index"] for one in answer["targets"]] == list(range(len(targets)))
@@ -61,7 +61,7 @@ def secret(gateway):
     return gateway.admin("POST", "/v1/secrets", {"name": fresh("secret"), "value": CREDENTIAL})["id"]
 
 
-def test_a_good_server_is_asked_as_customers_will_ask_it(gateway, upstream, secret):
+def test_a_good_server_gets_the_same_requests_as_from_customers(gateway, upstream, secret):
     upstream.reply_next(listing("another", MODEL))
     found = check(gateway, upstream, secret_id=secret)
     assert oks(found) == [True, True, True, True], found
@@ -73,7 +73,7 @@ def test_a_good_server_is_asked_as_customers_will_ask_it(gateway, upstream, secr
         assert request.headers["authorization"] == f"Bearer {CREDENTIAL}"
     assert called.json["model"] == MODEL and called.json["stream"] is True and 1 <= called.json["max_tokens"] <= 64
     assert called.json["stream_options"] == {"include_usage": True}
-    # A customer's call looks the same to the server, but for what he wrote himself.
+    # A customer's call has the same headers, except for the length.
     slug = gateway.admin(
         "POST", "/v1/gateway/endpoints", {"slug": fresh("a/b"), "targets": [target(upstream, secret_id=secret)]}
     )["slug"]
@@ -104,13 +104,13 @@ def test_nothing_is_stored_billed_or_counted(gateway, upstream):
     upstream.reply_next(listing(MODEL))
     taken = {"slug": slug, "targets": [target(upstream)]}
     first = gateway.admin("POST", PATH, taken)
-    assert [one["ok"] for one in first["targets"][0]["checks"]] == [True] * 4, "that the slug is taken is no error"
+    assert [one["ok"] for one in first["targets"][0]["checks"]] == [True] * 4, "a slug in use must not be an error"
     upstream.stop()
     assert oks(check(gateway, upstream)) == [False, None, None, None]
     assert everything() == before
 
 
-def test_a_port_that_refuses(gateway, upstream):
+def test_a_refused_connection_is_reported(gateway, upstream):
     upstream.refuse_connections()
     found = check(gateway, upstream)
     assert oks(found) == [False, None, None, None]
@@ -118,21 +118,21 @@ def test_a_port_that_refuses(gateway, upstream):
     assert upstream.origin in detail and "refused" in detail and "running" in detail
 
 
-def test_a_name_that_is_not_known(gateway):
+def test_an_unknown_host_name_is_reported(gateway):
     found = check(gateway, "http://model-server.invalid:8000")
     assert oks(found) == [False, None, None, None]
     assert "model-server.invalid" in found["reachable"][1] and "DNS" in found["reachable"][1]
 
 
 def begin(gateway, *targets):
-    """Asks for a check and returns the connection, nothing read yet."""
+    """Requests a check; returns the connection before anything is read from it."""
     connection = Connection(gateway.admin_address, timeout=30)
     headers = [("authorization", f"Bearer {gateway.admin_key}")]
     connection.request("POST", PATH, headers, {"slug": "a/b", "targets": list(targets)})
     return connection
 
 
-def test_tls_where_there_is_none(gateway):
+def test_https_to_a_server_without_tls_is_reported(gateway):
     with socket.create_server(("127.0.0.1", 0)) as plain:
         connection = begin(gateway, target(f"https://127.0.0.1:{plain.getsockname()[1]}"))
         plain.settimeout(DEADLINE)
@@ -145,7 +145,7 @@ def test_tls_where_there_is_none(gateway):
     assert reachable["ok"] is False and "TLS" in reachable["detail"] and "http://" in reachable["detail"]
 
 
-def test_a_server_that_closes_or_speaks_something_else(gateway, upstream):
+def test_a_server_that_closes_or_does_not_speak_http_is_reported(gateway, upstream):
     upstream.reply_next(Reply(status=None, steps=[b"SSH-2.0-OpenSSH_9.6\r\n"]))
     found = check(gateway, upstream)
     assert oks(found) == [False, None, None, None] and "port" in found["reachable"][1]
@@ -167,7 +167,7 @@ def test_our_own_listeners_are_refused(gateway):
             assert oks(found) == [False, None, None, None] and "our own listener" in found["reachable"][1]
 
 
-def test_a_model_that_is_not_listed_and_some_that_are(gateway, upstream):
+def test_a_model_that_is_not_listed_is_reported_with_those_that_are(gateway, upstream):
     names = [f"m{index}" for index in range(7)]
     upstream.reply_next(listing(*names))
     upstream.reply_next(error(404, f"The model `{MODEL}` does not exist.", code=404, param="model"))
@@ -179,7 +179,7 @@ def test_a_model_that_is_not_listed_and_some_that_are(gateway, upstream):
     assert "m5" not in detail and "all the same" not in detail
 
 
-def test_a_server_that_answers_under_any_name(gateway, upstream):
+def test_a_server_that_ignores_the_model_name_is_reported(gateway, upstream):
     upstream.reply_next(listing("its-own"))
     found = check(gateway, upstream)
     assert oks(found) == [True, False, True, True]
@@ -197,7 +197,7 @@ NO_LISTS = {
 
 
 @pytest.mark.parametrize("reply", NO_LISTS.values(), ids=NO_LISTS)
-def test_a_server_without_a_list_of_models(gateway, upstream, reply):
+def test_without_a_model_list_the_model_check_is_undecided(gateway, upstream, reply):
     upstream.reply_next(reply)
     found = check(gateway, upstream)
     assert oks(found) == [True, None, True, True], found
@@ -212,7 +212,7 @@ def test_a_server_without_a_list_of_models(gateway, upstream, reply):
         Reply(404, json_body={"object": "error", "message": f"The model `{MODEL}` does not exist.", "code": 404}),
     ],
 )
-def test_without_a_list_the_call_says_whether_the_model_is_there(gateway, upstream, said):
+def test_without_a_model_list_the_call_shows_that_the_model_is_missing(gateway, upstream, said):
     upstream.reply_next(NO_ROUTE)
     upstream.reply_next(said, times=2)
     found = check(gateway, upstream)
@@ -220,7 +220,7 @@ def test_without_a_list_the_call_says_whether_the_model_is_there(gateway, upstre
     assert MODEL in found["model"][1] and "target_model" in found["model"][1]
 
 
-def test_a_path_where_there_is_nothing(gateway, upstream):
+def test_a_path_that_does_not_exist_is_reported(gateway, upstream):
     upstream.reply_next(NO_ROUTE, times=3)
     found = check(gateway, upstream)
     assert oks(found) == [True, None, False, None]
@@ -229,17 +229,17 @@ def test_a_path_where_there_is_nothing(gateway, upstream):
 
 @pytest.mark.parametrize("status", [401, 402, 403])
 @pytest.mark.parametrize("lists", [True, False])
-def test_a_credential_that_is_refused(gateway, upstream, secret, status, lists):
+def test_a_refused_credential_is_reported(gateway, upstream, secret, status, lists):
     refusal = error(status, f"Incorrect API key provided: {CREDENTIAL}", code="invalid_api_key")
     upstream.reply_next(listing(MODEL) if lists else refusal)
     upstream.reply_next(refusal)
     found = check(gateway, upstream, secret_id=secret)
     assert oks(found) == [True, True if lists else None, False, None]
     assert "credential" in found["stream"][1] and "secret" in found["stream"][1]
-    assert upstream.count == 2, "it is not asked again with what it refuses"
+    assert upstream.count == 2, "a refused credential must not be sent again"
 
 
-def test_what_the_server_says_never_shows_the_credential(gateway, upstream):
+def test_details_never_show_the_credential(gateway, upstream):
     value = "plain-credential-without-a-mark"
     secret = gateway.admin("POST", "/v1/secrets", {"name": fresh("secret"), "value": value})["id"]
     says = f"you sent Bearer {value}"
@@ -258,7 +258,7 @@ def test_what_the_server_says_never_shows_the_credential(gateway, upstream):
         assert value not in said and "[…]" in said, found
 
 
-def test_a_server_that_reports_no_usage(gateway, upstream):
+def test_missing_usage_is_reported(gateway, upstream):
     upstream.reply_next(listing(MODEL))
     upstream.reply_next(Reply(usage=None))
     found = check(gateway, upstream)
@@ -267,7 +267,7 @@ def test_a_server_that_reports_no_usage(gateway, upstream):
 
 
 @pytest.mark.parametrize("usage", [..., None])
-def test_a_server_that_does_not_stream(gateway, upstream, usage):
+def test_an_answer_in_one_piece_is_reported(gateway, upstream, usage):
     body = {"id": "x", "object": "chat.completion", "choices": [{"index": 0, "message": {"content": "OK."}}]}
     if usage is ...:
         body["usage"] = {"prompt_tokens": 3, "completion_tokens": 1, "total_tokens": 4}
@@ -279,7 +279,7 @@ def test_a_server_that_does_not_stream(gateway, upstream, usage):
 
 
 @pytest.mark.parametrize("content_type", ["text/html", "application/json"])
-def test_something_that_is_no_model_server(gateway, upstream, content_type):
+def test_a_server_that_is_not_a_model_server_is_reported(gateway, upstream, content_type):
     page = Reply(steps=[b"<html>Welcome</html>"], headers=[("content-type", content_type)])
     upstream.reply_next(page, times=2)
     found = check(gateway, upstream)
@@ -288,7 +288,7 @@ def test_something_that_is_no_model_server(gateway, upstream, content_type):
 
 
 @pytest.mark.parametrize("status", [400, 404, 405, 501])
-def test_a_server_that_only_makes_embeddings(gateway, upstream, status):
+def test_an_embeddings_server_passes(gateway, upstream, status):
     upstream.reply_next(listing(MODEL))
     upstream.reply_next(error(status, "this server does not chat"))
     found = check(gateway, upstream)
@@ -299,7 +299,7 @@ def test_a_server_that_only_makes_embeddings(gateway, upstream, status):
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
 @pytest.mark.parametrize("first", [True, False])
-def test_redirects_are_not_followed_but_told(gateway, upstream, status, first):
+def test_redirects_are_reported_and_not_followed(gateway, upstream, status, first):
     elsewhere, path = ScriptedUpstream(), "/models" if first else "/chat/completions"
     if not first:
         upstream.reply_next(listing(MODEL))
@@ -312,7 +312,7 @@ def test_redirects_are_not_followed_but_told(gateway, upstream, status, first):
 
 
 @pytest.mark.parametrize("status, ok", [(500, False), (503, False), (429, None), (422, False)])
-def test_a_server_that_fails(gateway, upstream, status, ok):
+def test_a_server_error_is_reported(gateway, upstream, status, ok):
     upstream.reply_next(listing(MODEL))
     upstream.reply_next(error(status, "out of memory on the second card"), times=2)
     found = check(gateway, upstream)
@@ -320,7 +320,7 @@ def test_a_server_that_fails(gateway, upstream, status, ok):
     assert str(status) in found["stream"][1] and "out of memory on the second card" in found["stream"][1]
 
 
-def test_a_stream_that_breaks_off_or_is_encoded_or_empty(gateway, upstream):
+def test_a_broken_encoded_or_empty_stream_is_reported(gateway, upstream):
     for reply, word in (
         (Reply(insert={2: BreakOff(reset=True)}), "broke off"),
         (Reply(steps=[b"\x1f\x8b"], headers=[("content-encoding", "gzip")]), "cannot be decoded"),
@@ -339,8 +339,8 @@ def impatient():
         yield running
 
 
-def test_a_silent_server_is_not_waited_for(impatient, upstream):
-    with socket.create_server(("127.0.0.1", 0)) as silent:  # the system takes connections, and nobody says anything
+def test_a_silent_server_is_reported_after_the_timeout(impatient, upstream):
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # the kernel accepts connections, but nothing answers
         found = check(impatient, f"http://127.0.0.1:{silent.getsockname()[1]}/v1")
     assert oks(found) == [False, None, None, None]
     assert "in time" in found["reachable"][1] and "loading" in found["reachable"][1]
@@ -351,7 +351,7 @@ def test_a_silent_server_is_not_waited_for(impatient, upstream):
 
 
 @pytest.mark.skipif("TOLLGATE_SLOW_TESTS" not in os.environ, reason="takes half a minute: set TOLLGATE_SLOW_TESTS")
-def test_whatever_a_server_does_it_takes_twenty_seconds_at_most(gateway):
+def test_a_check_takes_at_most_twenty_seconds(gateway):
     def drip(head):
         yield head
         for _ in range(60):
@@ -370,7 +370,7 @@ def test_whatever_a_server_does_it_takes_twenty_seconds_at_most(gateway):
     upstream.stop()
 
 
-def test_an_operator_who_hangs_up_ends_the_check(gateway, upstream):
+def test_a_hang_up_ends_the_check(gateway, upstream):
     gate = upstream.hang_next()
     connection = begin(gateway, target(upstream))
     gate.reached()
@@ -378,7 +378,7 @@ def test_an_operator_who_hangs_up_ends_the_check(gateway, upstream):
     upstream.requests[0].wait_hung_up()
 
 
-def test_targets_are_asked_at_the_same_time_and_told_in_order(gateway, upstream):
+def test_targets_are_checked_concurrently_and_reported_in_order(gateway, upstream):
     second = ScriptedUpstream()
     gate, other_gate = upstream.gate(), second.gate()
     upstream.reply_next(listing(MODEL, before_head=gate))
@@ -395,21 +395,21 @@ def test_targets_are_asked_at_the_same_time_and_told_in_order(gateway, upstream)
     connection.close(), second.stop()
 
 
-def test_without_a_target_model_the_slug_is_what_is_asked_for(gateway, upstream):
+def test_without_a_target_model_the_slug_is_checked(gateway, upstream):
     upstream.reply_next(listing("acme/chat"))
     body = {"slug": "acme/chat", "targets": [{"provider": "OPENAI_COMPATIBLE", "base_url": upstream.base_url}]}
     [one] = gateway.admin("POST", PATH, body)["targets"]
     assert one["checks"][1]["ok"] is True and upstream.requests[1].json["model"] == "acme/chat"
 
 
-def test_openais_own_parameter_is_sent_to_openai(gateway, upstream, secret):
+def test_openai_gets_max_completion_tokens(gateway, upstream, secret):
     upstream.reply_next(listing(MODEL))
     [found] = checks(gateway, target(upstream, provider="OPENAI", secret_id=secret))
     assert oks(found) == [True, True, True, True]
     assert "max_completion_tokens" in upstream.requests[1].json and "max_tokens" not in upstream.requests[1].json
 
 
-def test_the_rules_are_those_of_a_new_endpoint(gateway, upstream):
+def test_a_check_has_the_same_rules_as_a_new_endpoint(gateway, upstream):
     good = {"slug": fresh("acme/model"), "targets": [target(upstream)]}
     for wrong in (
         {**good, "slug": "no slash"},
@@ -426,20 +426,20 @@ def test_the_rules_are_those_of_a_new_endpoint(gateway, upstream):
         [],
         b"{",
     ):
-        told = [gateway.admin_answer("POST", path, wrong) for path in (PATH, "/v1/gateway/endpoints")]
-        assert told[0].status == 400 and told[0].body == told[1].body, wrong
+        answers = [gateway.admin_answer("POST", path, wrong) for path in (PATH, "/v1/gateway/endpoints")]
+        assert answers[0].status == 400 and answers[0].body == answers[1].body, wrong
     full = {**good, "region": "EU", "pricing": {"currency": "EUR", "input": "1", "output": "2"}}
     upstream.reply_next(listing(MODEL))
     assert gateway.admin_answer("POST", PATH, full).status == 200
     assert upstream.count == 2
 
 
-def test_the_path_takes_nothing_but_post(gateway):
+def test_only_post_is_allowed(gateway):
     for method in ("GET", "DELETE"):
         assert gateway.admin_answer(method, PATH).status == 405
 
 
-def test_a_real_server(gateway, llama):
+def test_a_real_llama_cpp_server_passes(gateway, llama):
     found = check(gateway, llama.base_url, target_model="tiny-random")
     assert oks(found) == [True, True, True, True], found
     found = check(gateway, llama.base_url, target_model="not-there")

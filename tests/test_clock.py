@@ -1,4 +1,4 @@
-"""The day turns at midnight UTC, also under load; and no jump of the wall clock lifts a limit or blocks anybody."""
+"""The day changes at midnight UTC, also under load. No jump of the wall clock lifts a limit or blocks a customer."""
 
 import datetime
 import threading
@@ -22,7 +22,7 @@ def clock():
 
 @pytest.fixture
 def gateway(clock):
-    """Noon of the first day, and a gateway of the test's own: a journal's time never steps back."""
+    """A gateway at noon of the first day. Each test has its own, since a journal's time never steps back."""
     clock.set(f"{TODAY}T12:00:00Z")
     with clock.gateway() as running:
         yield running
@@ -58,7 +58,7 @@ def test_a_request_counts_on_the_day_on_which_it_ends(clock, gateway, upstream, 
     assert customer.chat(slug).status == 429
 
     clock.set(f"{TOMORROW}T00:00:01Z")
-    assert standing(gateway, group, slug) == (0, 1, 2), "what still runs will count today; yesterday's does not"
+    assert standing(gateway, group, slug) == (0, 1, 2), "running requests count today, yesterday's do not"
     assert standing(gateway, group, slug, "TOKEN")[0] == 0
     assert gateway.limit(group, slug)["reset_at"] == midnight_before(DAY_AFTER)
     assert [customer.chat(slug, "one two three").status for _ in range(3)] == [200, 200, 429]
@@ -86,7 +86,7 @@ def test_usage_is_null_again_on_a_new_day(clock, gateway, slug, limited):
     assert usage() == (None, None)
 
 
-def test_the_day_turns_while_sixteen_customers_call(clock, gateway, upstream, slug):
+def test_the_day_changes_while_sixteen_customers_call(clock, gateway, upstream, slug):
     threshold = 60
     root = gateway.create_group(model(slug, (), [rate("REQUEST", "DAY", threshold)]), mode="CASCADING")
     children = [gateway.create_group(slug, parent=root) for _ in range(4)]
@@ -130,24 +130,24 @@ def test_the_day_turns_while_sixteen_customers_call(clock, gateway, upstream, sl
 
 
 @pytest.mark.parametrize("left", [30, 600])
-def test_a_refusal_before_midnight_says_truly_when_the_day_is_over(clock, gateway, slug, limited, left):
+def test_a_refusal_before_midnight_names_the_right_wait(clock, gateway, slug, limited, left):
     _, customer = limited((), [rate("REQUEST", "DAY", 1)])
     clock.set(parse_time(midnight_before(TOMORROW)) - datetime.timedelta(seconds=left))
     assert customer.chat(slug).status == 200
     refused = customer.chat(slug)
-    heard = clock.now
+    received_at = clock.now
     wait = refused.error["retry_after_s"]
     assert refused.status == 429 and 1 <= wait <= left
-    assert wait >= (parse_time(midnight_before(TOMORROW)) - heard).total_seconds()
+    assert wait >= (parse_time(midnight_before(TOMORROW)) - received_at).total_seconds()
     assert refused.headers.get("x-should-retry") == ("false" if wait > 60 else None)
-    clock.set(heard + datetime.timedelta(seconds=wait))
-    assert customer.chat(slug).status == 200, "the wait that a refusal names is enough"
+    clock.set(received_at + datetime.timedelta(seconds=wait))
+    assert customer.chat(slug).status == 200, "the wait in a refusal must be enough"
 
 
 # Jumps
 
 
-def test_a_jump_frees_nothing_of_a_full_window_and_takes_nothing_of_an_empty_one(clock, gateway, slug, limited):
+def test_a_clock_jump_changes_neither_a_full_window_nor_an_empty_one(clock, gateway, slug, limited):
     begun = time.monotonic()
     limits = [rate("REQUEST", "MINUTE", 2)], [rate("REQUEST", "DAY", 100), rate("TOKEN", "DAY", 1000)]
     full, spender = limited(*limits)
@@ -161,19 +161,19 @@ def test_a_jump_frees_nothing_of_a_full_window_and_takes_nothing_of_an_empty_one
         for customer in (spender, token_spender):
             refused = customer.chat(slug)
             if time.monotonic() - begun > 60:
-                pytest.skip("the machine was so slow that the minute is over")
+                pytest.skip("the machine was too slow: the minute is over")
             assert refused.status == 429 and 1 <= refused.error["retry_after_s"] <= 60
         assert standing(gateway, full, slug, unit="MINUTE") == (2, 0, 0)
         assert standing(gateway, tokens, slug, "TOKEN", "MINUTE") == (11, 0, 0)
         assert standing(gateway, empty, slug, unit="MINUTE") == (0, 0, 2)
         assert gateway.limit(empty, slug, unit="MINUTE")["reset_at"] is None
-        # Noon and three hours to either side are one day.
+        # Three hours before and after noon are the same day.
         assert standing(gateway, full, slug)[0] == 2 and standing(gateway, full, slug, "TOKEN")[0] == 22
         assert gateway.limit(full, slug, unit="DAY")["reset_at"] == midnight_before(TOMORROW)
     assert [other.chat(slug).status for _ in range(3)] == [200, 200, 429]
 
 
-def test_no_second_admits_more_than_its_threshold_while_the_clock_jumps_about(clock, gateway, slug, limited):
+def test_no_second_admits_more_than_its_threshold_while_the_clock_jumps(clock, gateway, slug, limited):
     _, customer = limited([rate("REQUEST", "SECOND", 5)])
     admitted, refused, over = [], 0, threading.Event()
 
@@ -194,17 +194,17 @@ def test_no_second_admits_more_than_its_threshold_while_the_clock_jumps_about(cl
             else:
                 refused += 1
                 if len(admitted) >= 5:
-                    assert sent < admitted[-5][1] + 1 + 1 / 60, "room that has rolled out was lost"
+                    assert sent < admitted[-5][1] + 1 + 1 / 60, "room that became free was not available"
     over.set()
     jumping.join()
     for (first_sent, _), (_, sixth_answered) in zip(admitted, admitted[5:]):
         assert sixth_answered - first_sent >= 1.0
 
 
-# Corrections over midnight
+# Corrections across midnight
 
 
-def test_a_clock_that_was_a_day_ahead_for_a_moment_finds_its_days_figures(clock, gateway, slug, limited):
+def test_a_clock_that_was_briefly_a_day_ahead_keeps_the_days_figures(clock, gateway, slug, limited):
     group, customer = limited((), [rate("REQUEST", "DAY", 2)])
     for _ in range(2):
         assert customer.chat(slug).status == 200
@@ -216,8 +216,8 @@ def test_a_clock_that_was_a_day_ahead_for_a_moment_finds_its_days_figures(clock,
 
 
 @pytest.mark.parametrize("ends", ["stop", "kill9"])
-def test_a_clock_that_is_set_back_over_midnight_lifts_no_limit(clock, gateway, slug, limited, ends):
-    """A day that was billed on goes on until the clock is there again: neither day gets more than it may."""
+def test_a_clock_that_is_set_back_across_midnight_lifts_no_limit(clock, gateway, slug, limited, ends):
+    """A day with billed requests stays current until the clock reaches it again, so neither day exceeds its limit."""
     group, customer = limited((), [rate("REQUEST", "DAY", 2)])
     clock.set(f"{TODAY}T23:55:00Z")
     assert customer.chat(slug).status == 200
@@ -238,8 +238,8 @@ def test_a_clock_that_is_set_back_over_midnight_lifts_no_limit(clock, gateway, s
 
 
 @pytest.mark.parametrize("ends", ["stop", "kill9"])
-def test_a_day_that_nothing_was_billed_on_is_forgotten_by_a_restart(clock, gateway, slug, limited, ends):
-    """A poller who read the events of tomorrow holds the running gateway to it; the next start knows records alone."""
+def test_a_day_without_billed_requests_is_forgotten_by_a_restart(clock, gateway, slug, limited, ends):
+    """Reading tomorrow's events keeps the running gateway on that day; the next start reads only the records."""
     group, customer = limited((), [rate("REQUEST", "DAY", 2)])
     for _ in range(2):
         assert customer.chat(slug).status == 200
@@ -253,7 +253,7 @@ def test_a_day_that_nothing_was_billed_on_is_forgotten_by_a_restart(clock, gatew
 
 
 @pytest.mark.parametrize("ends", ["stop", "kill9"])
-def test_a_machine_that_boots_with_a_dead_clock_keeps_its_day(clock, gateway, slug, limited, ends):
+def test_a_start_with_a_reset_clock_keeps_the_day(clock, gateway, slug, limited, ends):
     group, customer = limited((), [rate("REQUEST", "DAY", 2), rate("TOKEN", "DAY", 1000)])
     for _ in range(2):
         assert customer.chat(slug, "one two three").status == 200
@@ -268,7 +268,7 @@ def test_a_machine_that_boots_with_a_dead_clock_keeps_its_day(clock, gateway, sl
     assert customer.chat(slug).status == 200
 
 
-def test_a_refusal_under_a_clock_that_was_set_back_is_true_as_well(clock, gateway, slug, limited):
+def test_a_refusal_after_the_clock_was_set_back_names_the_right_wait(clock, gateway, slug, limited):
     _, customer = limited((), [rate("REQUEST", "DAY", 1)])
     clock.jump(hours=3)
     assert customer.chat(slug).status == 200
@@ -276,4 +276,4 @@ def test_a_refusal_under_a_clock_that_was_set_back_is_true_as_well(clock, gatewa
     refused = customer.chat(slug)
     assert refused.status == 429
     clock.jump(seconds=refused.error["retry_after_s"])
-    assert customer.chat(slug).status == 200, "the wait that a refusal names is enough"
+    assert customer.chat(slug).status == 200, "the wait in a refusal must be enough"

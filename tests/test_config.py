@@ -1,4 +1,4 @@
-"""Settings: what is wrong is named before any port opens, and who wins over whom."""
+"""Settings: a bad one is named before any port opens; flag beats environment beats file beats default."""
 
 import json
 import pathlib
@@ -14,7 +14,7 @@ from support.wire import call
 
 
 def refused(**settings):
-    """Starts with these settings and returns what the process wrote before it gave up."""
+    """Starts with these settings, which must fail; returns the output of the process."""
     with pytest.raises(DidNotStart) as caught:
         Gateway(**settings).close()
     assert caught.value.status > 0
@@ -73,7 +73,7 @@ def test_an_unknown_field_in_the_file_is_refused_by_its_name():
     assert "nothing" in refused(config="[nothing]\n")
 
 
-def test_a_file_that_is_not_toml_or_not_there_is_refused_by_its_path(tmp_path):
+def test_a_missing_or_invalid_file_is_refused_by_its_path(tmp_path):
     assert "tollgate.toml" in refused(config="listen = = 1\n")
     missing = tmp_path / "missing.toml"
     with pytest.raises(DidNotStart) as caught:
@@ -96,7 +96,7 @@ def test_a_directory_that_cannot_be_used_is_refused_by_its_path(tmp_path):
         assert str(path) in output
 
 
-def test_an_address_that_is_taken_is_refused_by_its_name():
+def test_an_address_in_use_is_refused_by_its_name():
     with Gateway() as running:
         with pytest.raises(DidNotStart) as caught:
             Gateway(listen=running.address).close()
@@ -165,7 +165,7 @@ def test_sizes_and_times_are_read_from_the_file(upstream):
         ("events_retention", "1d"),
     ],
 )
-def test_every_unit_of_size_and_time_is_understood(name, value):
+def test_every_unit_of_size_and_time_is_accepted(name, value):
     Gateway(**{name: value}).close()
 
 
@@ -231,10 +231,10 @@ def test_every_request_is_one_line_in_the_log(gateway, customer, slug):
         assert gateway.log.count(request_id) == 1
 
 
-# The first minutes
+# First start
 
 
-def test_a_first_start_makes_a_key_and_says_only_where_it_is():
+def test_a_first_start_makes_a_key_and_logs_only_its_path():
     with Gateway(admin_key=None) as gateway:
         path = gateway.data_dir / "admin.key"
         key = path.read_text().strip()
@@ -245,17 +245,17 @@ def test_a_first_start_makes_a_key_and_says_only_where_it_is():
         assert (listed["type"], listed["prefix"]) == ("WORKSPACE_MANAGE_ALL", prefix_of(key))
         gateway.restart()
         assert path.read_text().strip() == key and len(gateway.admin("GET", "/v1/api_keys")["keys"]) == 1
-        # A lost key: set the variable, restart.
+        # Recovery of a lost key: set the variable and restart.
         gateway.environment["TOLLGATE_ADMIN_KEY"] = "recovery-key-0123456789"
         gateway.restart()
         gateway.admin_key = "recovery-key-0123456789"
         assert {item["prefix"] for item in gateway.admin("GET", "/v1/api_keys")["keys"]} == {"env", prefix_of(key)}
         del gateway.environment["TOLLGATE_ADMIN_KEY"]
         gateway.restart()
-        assert gateway.admin_answer("GET", "/v1/gateway/groups").status == 401, "it is never stored"
+        assert gateway.admin_answer("GET", "/v1/gateway/groups").status == 401, "it must never be stored"
 
 
-def test_the_demo_prints_a_line_that_works():
+def test_the_demo_prints_a_curl_line_that_works():
     with Gateway(["--demo"]) as gateway:
         command = gateway.eventually(lambda: curl_line(gateway), bool)
         ran = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=30)
@@ -272,7 +272,7 @@ def test_the_demo_prints_a_line_that_works():
         [group] = gateway.admin("GET", "/v1/gateway/groups")["items"]
         gateway.restart()
         assert [item["id"] for item in gateway.admin("GET", "/v1/gateway/groups")["items"]] == [group["id"]], (
-            "seeded only when empty"
+            "only an empty store is seeded"
         )
 
 
@@ -281,12 +281,12 @@ def curl_line(gateway):
     return found.group(0) if found and "/v1/" in found.group(0) else None
 
 
-def test_health_is_told_without_a_key_on_both_listeners(gateway):
+def test_health_needs_no_key_on_either_listener(gateway):
     for address in (gateway.address, gateway.admin_address):
         for path in ("/healthz", "/readyz"):
             answer = call(address, "GET", path)
             assert answer.status == 200 and len(answer.body) < 100, answer
-            assert b"0.1" not in answer.body, "it says nothing else, not even its version"
+            assert b"0.1" not in answer.body, "the answer must not show the version"
 
 
 def test_the_help_names_every_setting():

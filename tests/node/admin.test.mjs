@@ -1,4 +1,4 @@
-// Types that openapi-typescript makes from /v1/spec, and openapi-fetch as the client that is checked against them.
+// openapi-typescript makes types from /v1/spec; the client openapi-fetch is checked against them.
 
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
@@ -28,15 +28,15 @@ test("a program compiles against the types of the admin API", async () => {
   const types = astToString(await openapiTS(await gateway.admin("GET", "/v1/spec")));
   await mkdir(GENERATED, { recursive: true });
   await writeFile(join(GENERATED, "admin.ts"), types);
-  // openapi-typescript is written against TypeScript 5; 7 compiles the same in an eighth of the time.
+  // openapi-typescript depends on TypeScript 5; TypeScript 7 compiles the same program in an eighth of the time.
   const compiler = join(import.meta.dirname, "node_modules/typescript-7/bin/tsc");
-  const said = await new Promise((resolve) => {
+  const output = await new Promise((resolve) => {
     execFile(process.execPath, [compiler, "--project", import.meta.dirname], (_, stdout, stderr) => resolve(stdout + stderr));
   });
-  assert.equal(said, "");
+  assert.equal(output, "");
 });
 
-test("and finds what its types say", async () => {
+test("the compiled program gets the answers that its types describe", async () => {
   const found = await operate(gateway.adminURL, gateway.adminKey, `${mock.url}/v1`);
   assert.deepEqual(found.checks, ["reachable", "model", "stream", "usage"]);
   assert.equal(found.name, null);

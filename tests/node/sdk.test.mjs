@@ -18,7 +18,7 @@ async function collect(stream) {
 
 const textOf = (chunks) => chunks.map((chunk) => chunk.choices[0]?.delta.content ?? "").join("");
 
-test("aimock answers the SDK directly, so that what fails below is ours", async () => {
+test("aimock answers the SDK directly, so failures below are the gateway's", async () => {
   const mock = await startAimock();
   try {
     const sdk = new OpenAI({ baseURL: `${mock.url}/v1`, apiKey: "any", maxRetries: 0 });
@@ -68,7 +68,7 @@ describe("through the gateway", () => {
     assert.equal(mock.getLastRequest().body.user, "u-1");
   });
 
-  test("a stream arrives in its pieces, without a usage that nobody asked for", async () => {
+  test("a stream arrives in pieces, without usage unless the customer asks for it", async () => {
     const chunks = await collect(await sdk.chat.completions.create({ model: slug, messages: hello, stream: true }));
     assert.equal(textOf(chunks), GREETING);
     assert.ok(chunks.length > 5);
@@ -79,7 +79,7 @@ describe("through the gateway", () => {
     assert.equal(event.tokens.outputTokens, 7);
   });
 
-  test("a stream shows its usage to who asked for it", async () => {
+  test("a stream reports its usage to a customer who asks for it", async () => {
     const stream = await sdk.chat.completions.create({ model: slug, messages: hello, stream: true, stream_options: { include_usage: true } });
     const chunks = await collect(stream);
     assert.deepEqual(chunks.at(-1).choices, []);
@@ -87,7 +87,7 @@ describe("through the gateway", () => {
     assert.equal((await billed()).tokens.inputTokens, 11);
   });
 
-  test("tool calls arrive whole, streamed and not", async () => {
+  test("tool calls arrive complete, streamed or not", async () => {
     const chat = await sdk.chat.completions.create({ model: slug, messages: weather, tools });
     assert.deepEqual(JSON.parse(chat.choices[0].message.tool_calls[0].function.arguments), { city: "Oslo" });
     assert.equal(chat.choices[0].finish_reason, "tool_calls");
@@ -98,13 +98,13 @@ describe("through the gateway", () => {
     assert.equal((await gateway.events(key)).length, 2);
   });
 
-  test("the SDK's stream helper works on what it gets", async () => {
+  test("the SDK's stream helper works", async () => {
     const runner = sdk.chat.completions.stream({ model: slug, messages: hello });
     assert.equal(await runner.finalContent(), GREETING);
     assert.equal((await runner.finalChatCompletion()).model, slug);
   });
 
-  test("embeddings", async () => {
+  test("embeddings are answered and billed", async () => {
     const answer = await sdk.embeddings.create({ model: slug, input: "fish", encoding_format: "float" });
     assert.deepEqual(answer.data[0].embedding, [0.1, 0.2, 0.3]);
     assert.equal(answer.model, slug);
@@ -117,7 +117,7 @@ describe("through the gateway", () => {
     assert.equal((await sdk.models.retrieve(slug)).owned_by, "mock");
   });
 
-  test("errors are of the SDK's own classes", async () => {
+  test("errors are instances of the SDK's own classes", async () => {
     const wrong = new OpenAI({ baseURL: gateway.baseURL, apiKey: "sk_000000000000.wrong", maxRetries: 0 });
     await assert.rejects(wrong.models.list(), (error) => error instanceof OpenAI.AuthenticationError && error.code === "invalid_api_key");
     await assert.rejects(
@@ -131,7 +131,7 @@ describe("through the gateway", () => {
     assert.deepEqual(await gateway.events(key), []);
   });
 
-  test("a limit is a RateLimitError that says when to come back", async () => {
+  test("a refusal by a limit is a RateLimitError with a Retry-After", async () => {
     const limits = { rate_limits: [{ type: "REQUEST", unit: "MINUTE", threshold: 1 }] };
     const limited = await gateway.customer(`${mock.url}/v1`, { limits });
     const other = new OpenAI({ baseURL: gateway.baseURL, apiKey: limited.key, maxRetries: 0 });
@@ -142,51 +142,51 @@ describe("through the gateway", () => {
     );
   });
 
-  // An SDK that retries, for a new customer with these limits; `heard` has every answer, those that it did not tell of too.
-  async function listening(limits, maxRetries) {
+  // An SDK that retries, for a new customer with these limits. `answers` holds every answer, also the retried ones.
+  async function recordingSdk(limits, maxRetries) {
     const { slug, key } = await gateway.customer(`${mock.url}/v1`, { limits });
-    const heard = [];
-    const listen = async (url, init) => {
+    const answers = [];
+    const record = async (url, init) => {
       const response = await fetch(url, init);
-      heard.push({ at: performance.now(), status: response.status, headers: response.headers });
+      answers.push({ at: performance.now(), status: response.status, headers: response.headers });
       return response;
     };
-    const sdk = new OpenAI({ baseURL: gateway.baseURL, apiKey: key, maxRetries, fetch: listen, timeout: 20_000 });
-    return { heard, chat: (options) => sdk.chat.completions.create({ model: slug, messages: hello, ...options }) };
+    const sdk = new OpenAI({ baseURL: gateway.baseURL, apiKey: key, maxRetries, fetch: record, timeout: 20_000 });
+    return { answers, chat: (options) => sdk.chat.completions.create({ model: slug, messages: hello, ...options }) };
   }
 
   for (const [type, threshold, stream] of [["REQUEST", 1, false], ["TOKEN", 15, true]]) {
-    test(`the SDK waits as a refusal by a ${type} limit says and then succeeds`, async () => {
-      const { heard, chat } = await listening({ rate_limits: [{ type, unit: "SECOND", threshold }] }, 1);
-      while (!heard.some(({ status }) => status === 429)) {
-        assert.ok(heard.length < 100, "it is never refused");
+    test(`the SDK waits as long as a refusal by a ${type} limit says and then succeeds`, async () => {
+      const { answers, chat } = await recordingSdk({ rate_limits: [{ type, unit: "SECOND", threshold }] }, 1);
+      while (!answers.some(({ status }) => status === 429)) {
+        assert.ok(answers.length < 100, "no request is ever refused");
         const answer = await chat({ stream });
         assert.ok(stream ? (await collect(answer)).length : answer.choices.length);
       }
-      const [refused, answered] = heard.slice(-2);
+      const [refused, answered] = answers.slice(-2);
       assert.equal(answered.status, 200, "one retry was enough");
       const wait = Number(refused.headers.get("retry-after"));
       assert.ok(wait === 1 || wait === 2);
       assert.equal(refused.headers.get("x-should-retry"), null);
-      // Left to itself the SDK comes back after half a second. Its timer may be early by what it rounds off.
+      // By default the SDK retries after half a second. Its timer may fire early by its rounding.
       assert.ok(answered.at - refused.at >= wait * 1000 - 2);
     });
   }
 
   for (const [name, limits, answered] of [
-    ["hours", { usage_limits: [{ type: "REQUEST", unit: "DAY", threshold: 2 }] }, 2],
-    ["what never comes", { usage_limits: [{ type: "REQUEST", unit: "DAY", threshold: 0 }] }, 0],
-    ["room that a prompt will never have", { rate_limits: [{ type: "TOKEN", unit: "SECOND", threshold: 1 }] }, 0],
+    ["the hours until a limit resets", { usage_limits: [{ type: "REQUEST", unit: "DAY", threshold: 2 }] }, 2],
+    ["a limit that admits nothing", { usage_limits: [{ type: "REQUEST", unit: "DAY", threshold: 0 }] }, 0],
+    ["a prompt that exceeds its limit", { rate_limits: [{ type: "TOKEN", unit: "SECOND", threshold: 1 }] }, 0],
   ]) {
     test(`the SDK does not sleep for ${name}`, async (t) => {
       const toMidnight = 86_400_000 - (Date.now() % 86_400_000);
-      if (toMidnight < 90_000) return t.skip("the day is about to be over, which is worth waiting for");
-      const { heard, chat } = await listening(limits, 5);
+      if (toMidnight < 90_000) return t.skip("the day is about to end, so the SDK would be right to wait");
+      const { answers, chat } = await recordingSdk(limits, 5);
       for (let i = 0; i < answered; i++) await chat();
       const begun = performance.now();
       await assert.rejects(chat(), (error) => error instanceof OpenAI.RateLimitError && error.headers.get("x-should-retry") === "false");
-      // It tried once, and the SDK sleeps only to try again; five tries of its own would take fifteen seconds.
-      assert.deepEqual(heard.map(({ status }) => status), [...Array(answered).fill(200), 429]);
+      // It tried once, and the SDK sleeps only before a retry. Five retries would take fifteen seconds.
+      assert.deepEqual(answers.map(({ status }) => status), [...Array(answered).fill(200), 429]);
       assert.ok(performance.now() - begun < 5000);
     });
   }
@@ -200,7 +200,7 @@ describe("through the gateway", () => {
     assert.deepEqual(await gateway.events(key), []);
   });
 
-  test("the upstream's 500 names nobody", async () => {
+  test("the upstream's 500 shows neither its address nor its model", async () => {
     mock.nextRequestError(500, { message: `mock-model at ${mock.url} fell over` });
     await assert.rejects(
       sdk.chat.completions.create({ model: slug, messages: hello }),

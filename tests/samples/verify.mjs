@@ -2,7 +2,7 @@
 
 import { readFileSync } from "node:fs";
 
-// ---- what a receiver needs
+// ---- the code for a receiver
 
 import { createHmac, timingSafeEqual } from "node:crypto";
 
@@ -14,7 +14,7 @@ export function verify(body, signature, secret) {
   });
 }
 
-// ---- for trying it out
+// ---- a command that runs it
 
 const [secret, signature] = process.argv.slice(2);
 process.exit(verify(readFileSync(0), signature, secret) ? 0 : 1);

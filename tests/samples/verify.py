@@ -2,7 +2,7 @@
 
 import sys
 
-# ---- what a receiver needs
+# ---- the code for a receiver
 
 import hashlib
 import hmac
@@ -13,7 +13,7 @@ def verify(body: bytes, signature: str, secret: str) -> bool:
     return any(hmac.compare_digest(expected, part.strip().encode()) for part in signature.split(","))
 
 
-# ---- for trying it out
+# ---- a command that runs it
 
 if __name__ == "__main__":
     secret, signature = sys.argv[1:]

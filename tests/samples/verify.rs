@@ -6,7 +6,7 @@ use std::{
     process::ExitCode,
 };
 
-// ---- what a receiver needs
+// ---- the code for a receiver
 
 use ring::hmac;
 
@@ -20,7 +20,7 @@ fn from_hex(hex: &str) -> Option<Vec<u8>> {
     (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(hex.get(at..at + 2)?, 16).ok()).collect()
 }
 
-// ---- for trying it out
+// ---- a command that runs it
 
 fn main() -> io::Result<ExitCode> {
     let mut arguments = env::args().skip(1);

@@ -88,7 +88,7 @@ class Load:
 
     def wait(self, condition):
         with self.changed:
-            assert self.changed.wait_for(condition, 3 * DEADLINE), f"never held; statuses: {self.statuses()}"
+            assert self.changed.wait_for(condition, 3 * DEADLINE), f"the condition never held: {self.statuses()}"
         if self.failed:
             self.join()
 

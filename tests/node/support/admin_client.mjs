@@ -1,5 +1,5 @@
-// A program as an operator would write it with openapi-fetch: every path, parameter, body and answer is checked against the
-// types that openapi-typescript makes of /v1/spec, which admin.test.mjs writes before it compiles this file.
+// A program that an operator could write with openapi-fetch. Every path, parameter, body and answer is checked against
+// the types that openapi-typescript makes from /v1/spec; admin.test.mjs writes them before it compiles this file.
 
 import createClient from "openapi-fetch";
 
@@ -8,11 +8,11 @@ import createClient from "openapi-fetch";
 
 const EPOCH = "2000-01-01T00:00:00Z";
 
-/** @type {typeof createClient<paths, "application/json">} Answers are JSON where `parseAs` does not say otherwise. */
+/** @type {typeof createClient<paths, "application/json">} Answers are JSON unless `parseAs` says otherwise. */
 const connect = createClient;
 
 /**
- * What a call answered, unless it failed.
+ * Returns the data of an answer. Throws if the call failed.
  *
  * @template T
  * @param {{ data?: T, error?: unknown, response: Response }} answer
@@ -24,7 +24,7 @@ function good({ data, error, response }) {
 }
 
 /**
- * Serves the model at `upstream` to a customer, calls it and one that is not there, and reads what came of it.
+ * Creates an endpoint for the model at `upstream` and one that cannot be reached, calls both and reads the results.
  *
  * @param {string} baseUrl
  * @param {string} key

@@ -1,4 +1,4 @@
-// aimock, an OpenAI server that others wrote and test against the real one: an upstream that knows nothing of us.
+// aimock is a third-party mock of the OpenAI API. Its authors test it against the real one.
 
 import { LLMock } from "@copilotkit/aimock";
 
