@@ -1,10 +1,10 @@
-"""Killed at any moment, under all that customers, upstreams and operators do at once: nothing billed is lost.
+"""Kills the gateway at random moments while customers, upstreams and operators are at work: nothing billed is lost.
 
-Each life of a gateway is a row of rounds: a load begins, the process is killed (in the middle of it, or while it stops
-as it was told to), the next starts are killed too, and one lives. Then what customers have, what upstreams answered,
-what operators were told and every figure of the books are compared.
+One gateway goes through several rounds. In each round a load starts, the process is killed (in mid-load or during an
+orderly stop), up to two of the next starts are killed as well, and one start succeeds. Then the customers' answers, the
+upstreams' answers, the acknowledged changes, and every counter and report are compared.
 
-`TOLLGATE_KILL_ROUNDS` sets how many rounds there are for each durability (6 by default; hundreds for a real proof).
+`TOLLGATE_KILL_ROUNDS` sets the number of rounds for each durability (default 6; use hundreds for a thorough test).
 """
 
 import datetime
@@ -22,7 +22,7 @@ from support.upstream import BreakOff, Reply, ScriptedUpstream
 from support.wire import Broken
 
 ROUNDS = int(os.environ.get("TOLLGATE_KILL_ROUNDS", "6"))
-ROUNDS_A_LIFE = 25  # all events are compared after each round
+ROUNDS_A_LIFE = 25  # rounds per gateway; each round compares all of its events
 ROOMY = [rate("REQUEST", "DAY", 10**9), rate("TOKEN", "DAY", 10**12)]
 ANSWERS = {200, 400, 401, 404, 429, 502, 503}
 ENDS = ["killed", "killed while it stops", "killed and its store lost"]
@@ -43,7 +43,7 @@ def price(currency, *each):
 
 
 class World:
-    """Two trees on one gateway, what was ever done to them, and what an operator may rely on."""
+    """Two group trees on one gateway, their history, and the changes that the admin API has acknowledged."""
 
     def __init__(self, gateway):
         self.gateway = gateway
@@ -52,13 +52,13 @@ class World:
         self.embed = gateway.create_endpoint(self.rough)["slug"]
         self.spared = gateway.create_endpoint(self.rough, pricing=price("USD", "0.15", "0.6", "0.075"))["slug"]
         self.add_second_target(self.spared)
-        self.chat_names = {self.chat["slug"]}  # all that it ever had
-        self.groups, self.customers, self.keys = {}, {}, {}  # by place; of the latter the names
-        self.above = {}  # group id -> its parent's, the deleted ones' too
+        self.chat_names = {self.chat["slug"]}  # every slug that it has had
+        self.groups, self.customers, self.keys = {}, {}, {}  # by place; `keys` holds the keys' names
+        self.above = {}  # group id -> its parent's id, deleted groups included
         for place, parent in PARENTS.items():
             self.put(place, self.create(place, fresh("cust")))
-        self.told = self.state()
-        self.changing = {}  # what an operator was not told: fact -> the value that it may have as well
+        self.acknowledged = self.state()
+        self.changing = {}  # the change that is not acknowledged yet: fact -> its possible new value
         self.events, self.loads, self.polled = [], [], []
         self.polled_to = EPOCH
         self.start_s = 0.1
@@ -74,7 +74,7 @@ class World:
             self.gateway.kill9()
         self.gateway.close()
 
-    # Its trees
+    # Group trees
 
     @property
     def slugs(self):
@@ -87,7 +87,7 @@ class World:
         return self.gateway.create_group(*models, parent=parent and self.groups[parent], mode=mode, entity=entity)
 
     def put(self, place, group):
-        """From now on this group, and a key of its own, are in this place."""
+        """Puts this group, with a new key, in this place."""
         parent = PARENTS[place]
         self.above[group["id"]] = parent and self.groups[parent]["id"]
         self.keys[place] = fresh("key")
@@ -95,13 +95,13 @@ class World:
         self.groups[place] = group
 
     def counts_for(self, group, event):
-        """Whether an event counts against the limits of a group: its own, or in CASCADING of one below."""
+        """Whether an event counts against a group's limits: its own event or, in CASCADING, a descendant's."""
         at = event["groupId"]
         while at != group["id"] and group["hierarchy"]["limit_enforcement"] == "CASCADING" and self.above[at]:
             at = self.above[at]
         return at == group["id"]
 
-    # Its customers and upstreams
+    # Customers and upstreams
 
     def ask(self, rng):
         customer, choice = self.customers[rng.choice(list(self.customers))], rng.random()
@@ -118,7 +118,7 @@ class World:
         return Asked(customer, "/v1/chat/completions", body, 3, hang_up)
 
     def script_rough(self, rng):
-        """Mostly well; some refuse, some fail, some break off before the head, in the middle or before the end."""
+        """Mostly good answers; some refusals, failures, and breaks before the head, in the middle or before the end."""
         error = {"message": "scripted", "type": "scripted", "param": None, "code": None}
         replies = [Reply(status, json_body={"error": error}) for status in (500, 400, 429) for _ in range(20)]
         replies += [Reply(insert={at: BreakOff(reset)}) for at in (1, 2, -1) for reset in (True, False)] * 5
@@ -129,10 +129,10 @@ class World:
             self.rough.script.clear()
             self.rough.script.extend(replies)
 
-    # Its operators
+    # Operators
 
     def state(self):
-        """Every fact that an operator was told, as the gateway has it."""
+        """The gateway's current value of every fact that operators change."""
         endpoints = self.gateway.admin("GET", "/v1/gateway/endpoints")["items"]
         groups = self.gateway.admin("GET", "/v1/gateway/groups", query={"limit": 1000})["items"]
         keys = self.gateway.admin("GET", f"/v1/gateway/groups/{self.groups['left']['id']}/api_keys")["items"]
@@ -140,10 +140,10 @@ class World:
         return facts | {("group", one["metadata"]["external_entity_id"]): one["metadata"].get("name") for one in groups}
 
     def change(self, fact, value, do):
-        """`do` makes the fact so. While it runs, a crash may leave the fact as it was or as it is to be."""
+        """Runs `do`, which sets the fact to the value. A crash meanwhile may leave the old or the new value."""
         self.changing = {fact: value}
         done = do()
-        self.told[fact] = value
+        self.acknowledged[fact] = value
         self.changing = {}
         return done
 
@@ -176,7 +176,7 @@ class World:
         self.change(("key", old_name), GONE, lambda: self.gateway.admin("DELETE", path))
 
     def replace_mortal(self):
-        """What the old one used stays with its ancestors."""
+        """Replaces the group. The old group's usage stays with its ancestors."""
         old, entity = self.groups["mortal"], fresh("cust")
         self.put("mortal", self.change(("group", entity), None, lambda: self.create("mortal", entity)))
         path = f"/v1/gateway/groups/{old['id']}"
@@ -184,7 +184,7 @@ class World:
         self.change(fact, GONE, lambda: self.gateway.admin("DELETE", path))
 
     def poll(self, load=None):
-        """Reads on from where the last read ended, as whoever writes invoices does, until the load ends."""
+        """Reads events from the end of the last read, as an invoicing job does, until the load ends."""
         try:
             while load is None or not (load.over or load.gateway_ends):
                 end = now()
@@ -195,17 +195,17 @@ class World:
         except (Broken, OSError):
             assert load and load.gateway_ends
 
-    # What must be true
+    # Checks
 
     def check(self):
-        self.check_what_operators_were_told()
+        self.check_acknowledged_changes()
         attention = self.gateway.admin("GET", "/v1/gateway/status")["attention"]
         assert not any("cannot be read" in sentence or "incomplete" in sentence for sentence in attention), attention
         events = self.gateway.events()
-        assert events[: len(self.events)] == self.events, "an event that could be read is gone, or another one"
+        assert events[: len(self.events)] == self.events, "an event that was readable is gone or has changed"
         self.events = events
         self.poll()
-        assert self.polled == events, "who reads on from the last end has not everything once"
+        assert self.polled == events, "a poller must get every event exactly once"
         check_events(events, self.loads, (self.rough, self.steady))
         for group in self.groups.values():
             own = [event for event in events if self.counts_for(group, event)]
@@ -213,12 +213,12 @@ class World:
                 check_counters(self.gateway, group, slug, [event for event in own if event["modelSlug"] in names])
         check_reports(self.gateway, events)
 
-    def check_what_operators_were_told(self):
+    def check_acknowledged_changes(self):
         found = self.state()
-        known = self.told, self.told | self.changing
-        may_be = [{fact: value for fact, value in facts.items() if value is not GONE} for facts in known]
-        assert found in may_be, f"found {found}, told {self.told}, being changed {self.changing}"
-        self.told, self.changing = found, {}
+        possible = self.acknowledged, self.acknowledged | self.changing
+        expected = [{fact: value for fact, value in facts.items() if value is not GONE} for facts in possible]
+        assert found in expected, f"{found=}, acknowledged={self.acknowledged}, changing={self.changing}"
+        self.acknowledged, self.changing = found, {}
         self.chat["slug"] = found["slug", self.chat["id"]]
         assert {customer.get("/v1/models").status for customer in self.customers.values()} == {200}
 
@@ -252,7 +252,7 @@ def crash(world, rng, how):
 
 
 def live_on(world, rng):
-    """Without a crash it is known of each answer what became of it."""
+    """Runs a load without a crash, so that the outcome of every answer is known."""
     world.script_rough(rng)
     load = Load(world.gateway, world.ask, seed=rng.random(), besides=[world.operate, world.poll])
     world.loads.append(load)
@@ -262,14 +262,14 @@ def live_on(world, rng):
     world.gateway.eventually(status, lambda requests: requests["running"] == 0)
     world.check()
     billed = {call for call in map(call_of, world.events) if call.startswith(f"{load.name}-")}
-    assert billed - load.hung_up == load.begun - load.hung_up, "one event for each answer that began, and no other"
+    assert billed - load.hung_up == load.begun - load.hung_up, "each answer that began must have one event"
     assert load.begun & load.hung_up <= billed
     world.gateway.restart()
     world.check()
 
 
 @pytest.mark.parametrize("durability", ["disk", "process"])
-def test_killed_at_any_moment_it_loses_nothing_and_counts_nothing_twice(durability):
+def test_a_kill_at_any_moment_loses_nothing_and_counts_nothing_twice(durability):
     rng = random.Random(durability)
     events = answers = 0
     for first in range(0, ROUNDS, ROUNDS_A_LIFE):
@@ -282,10 +282,10 @@ def test_killed_at_any_moment_it_loses_nothing_and_counts_nothing_twice(durabili
             events, answers = events + len(world.events), answers + sum(len(load.whole) for load in world.loads)
         finally:
             world.close()
-    print(f"{durability}: {ROUNDS} rounds, {answers} whole answers, {events} events")
+    print(f"{durability}: {ROUNDS} rounds, {answers} complete answers, {events} events")
 
 
-def test_a_first_start_that_is_killed_leaves_nothing_in_the_way_of_the_next():
+def test_a_killed_first_start_does_not_block_the_next_start():
     with Gateway(admin_key=None) as gateway:
         for moment in range(15):
             gateway.stop()

@@ -1,6 +1,6 @@
-"""Disks that are full, fail or stall: nothing is served unmetered, nothing acknowledged is lost, and it recovers alone.
+"""Disks that are full, fail or stall: nothing is served unmetered, nothing acknowledged is lost, recovery is automatic.
 
-The minute-long stall runs with `TOLLGATE_SLOW_TESTS`.
+The tests of long stalls run only with `TOLLGATE_SLOW_TESTS`.
 """
 
 import os
@@ -17,7 +17,7 @@ from support.load import Asked, Load
 from support.wire import Broken, call
 
 CLIENTS = 8
-LARGE = {"text": "x" * 15_000}  # metadata that fill a disk
+LARGE = {"text": "x" * 15_000}  # metadata that fills a small disk quickly
 ROOMY = [rate("REQUEST", "DAY", 10**9), rate("TOKEN", "DAY", 10**12)]
 slow = pytest.mark.skipif(
     "TOLLGATE_SLOW_TESTS" not in os.environ, reason="takes more than a minute: set TOLLGATE_SLOW_TESTS"
@@ -49,7 +49,7 @@ def faulty_disk():
 
 @pytest.fixture
 def open_shop(upstream):
-    """Makes the one group that a test needs on a gateway of its own; for tests that name their disk first."""
+    """Makes a `Shop` on the test's own gateway. A test names its disk fixture first, so that the gateway ends first."""
     opened = []
 
     def open_on(gateway):
@@ -62,7 +62,7 @@ def open_shop(upstream):
 
 
 class Shop:
-    """A group that calls one model, and everything that must be true of it."""
+    """A group that calls one model, and the checks that must hold for it."""
 
     def __init__(self, gateway, upstream):
         self.gateway, self.upstream = gateway, upstream
@@ -90,29 +90,29 @@ class Shop:
         return self.gateway.admin("GET", "/v1/gateway/status")
 
     def unwritten(self):
-        """Records that are not durable."""
+        """The number of records that are not durable yet."""
         journal = self.status()["journal"]
         return journal["last_sequence"] - journal["durable_sequence"]
 
     def store_lag(self):
-        """Records that the store has not taken in."""
+        """The number of records that the store has not applied yet; None while it has no figure."""
         status = self.status()
-        applied = status["store"]["applied_sequence"]  # none while a store that has failed is being built anew
+        applied = status["store"]["applied_sequence"]  # null while a failed store is rebuilt
         return None if applied is None else status["journal"]["last_sequence"] - applied
 
     def wait_refused(self):
-        # Not by calling: who is admitted meanwhile waits for a record that is not written.
+        # Poll /readyz: an admitted call would wait for a record that is not written.
         ready = lambda: call(self.gateway.address, "GET", "/readyz").status  # noqa: E731
         self.gateway.eventually(ready, lambda status: status == 503)
         name = fresh("refused")
         answer = self.customer.chat(self.slug, metadata={"call": name})
         assert (answer.status, answer.error["code"]) == (503, "metering_unavailable")
-        assert name not in answered(self.upstream), "an upstream was asked for what cannot be billed"
+        assert name not in answered(self.upstream), "an upstream got a request that cannot be billed"
         assert answer.error["message"].endswith(".") and int(answer.headers["retry-after"]) > 0
         return answer
 
     def fails_closed(self, why):
-        """Customers are refused; operators read on, hear why, and can change nothing."""
+        """Checks that customers are refused, and that operators can read, see the reason and change nothing."""
         gateway = self.gateway
         self.wait_refused()
         begun = time.monotonic()
@@ -148,7 +148,7 @@ class Shop:
         self.gateway.patch_group(self.group, metadata={"name": "reopened"})
 
     def check_books(self):
-        """Of the loads; what tests called besides has no name, and is counted."""
+        """Checks the events of the loads. Requests that a test sends directly have no name and are only counted."""
         events = self.gateway.events()
         named = [event for event in events if event["requestMetadata"]]
         check_events(named, self.loads, [self.upstream])
@@ -165,9 +165,9 @@ class Shop:
         self.check_journal_is_whole()
 
     def check_journal_is_whole(self):
-        """The store may have been built anew from it."""
-        told = self.status()["attention"]
-        assert not any(re.search("cannot be read|incomplete", sentence) for sentence in told), told
+        """Checks that no record is damaged or missing. The store may have been rebuilt."""
+        attention = self.status()["attention"]
+        assert not any(re.search("cannot be read|incomplete", sentence) for sentence in attention), attention
 
 
 # Full
@@ -195,9 +195,9 @@ def test_a_full_disk_refuses_until_there_is_room_again(small_disk, open_shop, fi
 
 
 @pytest.mark.parametrize("killed", [False, True])
-def test_what_was_running_when_the_disk_filled_ends_when_its_record_is_written(small_disk, open_shop, killed):
+def test_requests_running_when_the_disk_fills_end_once_their_record_is_written(small_disk, open_shop, killed):
     shop = open_shop(Gateway(data_dir=small_disk.path / "data"))
-    # More than the first segment takes, which is all that there is room for.
+    # More records than fit into the first segment, the only one that the disk has room for.
     streams = [Held(shop, number) for number in range(80)]
     small_disk.fill()
     for stream in streams:
@@ -224,7 +224,7 @@ def test_what_was_running_when_the_disk_filled_ends_when_its_record_is_written(s
 
 
 class Held:
-    """A stream whose upstream has said everything but the last word."""
+    """A stream whose upstream has sent everything except the terminal event."""
 
     def __init__(self, shop, number):
         self.gate = shop.upstream.stall_next(after=-1)
@@ -237,7 +237,7 @@ class Held:
         self.last = None
 
     def has_ended(self):
-        """Whether its customer has the last word; does not wait."""
+        """Whether the customer has the terminal event. Does not wait."""
         while self.last is None and select.select([self.connection.socket], [], [], 0)[0]:
             self.last = self.stream.next()
             assert self.last == "[DONE]" and self.stream.next() is None
@@ -248,7 +248,7 @@ class Held:
 
 
 @pytest.mark.parametrize("what", ["sync", "write", "tear"])
-def test_a_disk_that_fails_loses_nothing_that_was_acknowledged(faulty_disk, open_shop, what):
+def test_a_failing_disk_loses_no_acknowledged_record(faulty_disk, open_shop, what):
     shop = open_shop(faulty_disk.gateway())
     before = shop.status()["journal"]["durable_sequence"]
 
@@ -258,7 +258,7 @@ def test_a_disk_that_fails_loses_nothing_that_was_acknowledged(faulty_disk, open
         assert "Input/output error" in error
         shop.gateway.eventually(shop.unwritten, lambda count: count == CLIENTS)
         durable = shop.status()["journal"]["durable_sequence"]
-        assert durable - before == len(load.whole), "acknowledged is what is durable"
+        assert durable - before == len(load.whole), "exactly the durable records must be acknowledged"
 
     load = shop.load({})
     load.wait_whole(100)
@@ -277,7 +277,7 @@ def test_a_disk_that_fails_loses_nothing_that_was_acknowledged(faulty_disk, open
     shop.check_books_after_a_crash()
 
 
-def test_a_disk_that_fails_for_long_refuses_until_it_is_well(faulty_disk, open_shop):
+def test_requests_are_refused_while_a_disk_keeps_failing(faulty_disk, open_shop):
     shop = open_shop(faulty_disk.gateway())
     load = shop.load({})
     load.wait_whole(50)
@@ -291,16 +291,16 @@ def test_a_disk_that_fails_for_long_refuses_until_it_is_well(faulty_disk, open_s
 
 
 @pytest.mark.parametrize("disk", ["full", "failing"])
-def test_the_store_follows_the_journal_again_when_the_disk_is_well(small_disk, faulty_disk, open_shop, disk):
+def test_the_store_catches_up_with_the_journal_once_the_disk_recovers(small_disk, faulty_disk, open_shop, disk):
     shop = open_shop(faulty_disk.gateway(data_dir=small_disk.path / "data"))
     assert shop.customer.chat(shop.slug).status == 200
     small_disk.fill() if disk == "full" else faulty_disk.fail("write")
     waiting = shop.customer.begin_chat(shop.slug)
-    if disk == "full":  # there is room in the journal's own file, but none for the store
+    if disk == "full":  # the journal's preallocated file has room, the store has none
         shop.gateway.eventually(shop.store_lag, lambda lag: lag == 0 or shop.status()["attention"])
         small_disk.free()
     else:
-        shop.gateway.eventually(lambda: faulty_disk.failed, lambda count: count > 10)  # the journal's and the store's
+        shop.gateway.eventually(lambda: faulty_disk.failed, lambda count: count > 10)  # the journal and the store
         faulty_disk.heal()
     assert waiting.read_answer().status == 200
     assert shop.customer.chat(shop.slug).status == 200
@@ -311,7 +311,7 @@ def test_the_store_follows_the_journal_again_when_the_disk_is_well(small_disk, f
 # Stalling
 
 
-def test_a_disk_that_stalls_holds_back_last_words_only_and_refuses_after_five_seconds(faulty_disk, open_shop):
+def test_a_stalled_disk_delays_only_terminal_events_and_refuses_requests_after_five_seconds(faulty_disk, open_shop):
     shop = open_shop(faulty_disk.gateway())
     assert shop.customer.chat(shop.slug).status == 200
     talking = shop.upstream.stall_next(after=3)
@@ -329,7 +329,7 @@ def test_a_disk_that_stalls_holds_back_last_words_only_and_refuses_after_five_se
     shop.fails_closed("the disk does not answer")
     talking.release()
     words = [stream.next() for _ in range(10)]
-    assert '"finish_reason":"stop"' in words[-1], "a running stream goes on"
+    assert '"finish_reason":"stop"' in words[-1], "a running stream must continue"
     refuses_without_growing(shop, requests=200)
     silent = [connection.socket, *(one.socket for one in waiting)]
     assert not ending.has_ended() and not select.select(silent, [], [], 0)[0]
@@ -343,7 +343,7 @@ def test_a_disk_that_stalls_holds_back_last_words_only_and_refuses_after_five_se
     shop.check_books_after_a_crash()
 
 
-def test_events_that_are_durable_can_be_read_while_later_ones_wait_for_the_disk(faulty_disk, open_shop):
+def test_durable_events_can_be_read_while_later_ones_wait_for_the_disk(faulty_disk, open_shop):
     shop = open_shop(faulty_disk.gateway())
     for _ in range(3):
         assert shop.customer.chat(shop.slug).status == 200
@@ -359,7 +359,7 @@ def test_events_that_are_durable_can_be_read_while_later_ones_wait_for_the_disk(
 
 
 def refuses_without_growing(shop, requests):
-    """What large requests take while they are refused is given back."""
+    """Checks that refused large requests give their memory back."""
 
     def refuse(times):
         for _ in range(times):
@@ -372,13 +372,13 @@ def refuses_without_growing(shop, requests):
 
 
 def resident(gateway):
-    """Bytes of memory that the process has."""
+    """The process's resident memory in bytes."""
     with open(f"/proc/{gateway.process.child.pid}/status") as lines:
         [kilobytes] = [line.split()[1] for line in lines if line.startswith("VmRSS:")]
     return int(kilobytes) << 10
 
 
-def test_with_durability_process_a_stalled_sync_holds_nothing_back(faulty_disk, open_shop):
+def test_with_durability_process_a_stalled_sync_delays_nothing(faulty_disk, open_shop):
     shop = open_shop(faulty_disk.gateway(durability="process"))
     faulty_disk.stall("sync")
     load = shop.load({})
@@ -412,12 +412,12 @@ def test_answers_are_cut_after_thirty_seconds_of_a_stall_and_billed(faulty_disk,
     faulty_disk.heal()
     shop.recovers()
     calls = {call_of(event) for event in shop.check_books() if event["requestMetadata"]}
-    assert calls == {"held-0", "waiting"}, "what was cut is billed"
+    assert calls == {"held-0", "waiting"}, "answers that were cut must be billed"
     shop.check_books_after_a_crash()
 
 
 @slow
-def test_a_stop_on_a_disk_that_hangs_ends_and_says_what_is_not_written(faulty_disk, open_shop):
+def test_a_stop_on_a_stalled_disk_ends_and_reports_the_unwritten_journal(faulty_disk, open_shop):
     shop = open_shop(faulty_disk.gateway(shutdown_grace="1s"))
     before = shop.check_books()
     faulty_disk.stall("sync", "write")

@@ -1,4 +1,4 @@
-"""An upstream that encodes its answers although identity was asked for is decoded, as its pieces come."""
+"""Answers that an upstream encodes, although identity was requested, are decoded piece by piece."""
 
 import gzip
 import json
@@ -88,7 +88,7 @@ def test_a_json_answer_is_decoded(gateway, upstream, customer, slug, key, name):
 
 
 @encoded
-def test_a_stream_is_decoded_as_it_comes(gateway, upstream, customer, slug, key, name):
+def test_a_stream_is_decoded_as_it_arrives(gateway, upstream, customer, slug, key, name):
     encoder = ENCODERS[name][1]()
     first = encoder.compress(frame(chunk({"content": "abcd"}))) + encoder.flush()
     rest = encoder.compress(frame(chunk(finish="stop")) + frame("[DONE]")) + encoder.finish()
@@ -110,7 +110,7 @@ def test_a_refusal_is_decoded(upstream, customer, slug, name):
     assert customer.chat(slug).error["message"] == "Too long."
 
 
-def test_several_members_of_gzip_are_one_answer(upstream, customer, slug):
+def test_several_gzip_members_are_one_answer(upstream, customer, slug):
     body = json.dumps(ANSWER).encode()
     steps = [gzip.compress(body[:50]), gzip.compress(body[50:])]
     upstream.reply_next(Reply(steps=steps, headers=headers("gzip")))
@@ -119,7 +119,7 @@ def test_several_members_of_gzip_are_one_answer(upstream, customer, slug):
 
 @pytest.mark.parametrize("streamed", [False, True])
 @encoded
-def test_what_cannot_be_decoded_is_no_answer(gateway, upstream, customer, slug, key, name, streamed):
+def test_an_answer_that_cannot_be_decoded_is_a_502(gateway, upstream, customer, slug, key, name, streamed):
     half = whole(name, json.dumps(ANSWER).encode())[:-5]
     for body in (b"plain text", half, b""):
         upstream.reply_next(Reply(steps=[body], headers=headers(name)))
@@ -128,7 +128,7 @@ def test_what_cannot_be_decoded_is_no_answer(gateway, upstream, customer, slug, 
     assert gateway.events(key) == []
 
 
-def test_an_unknown_encoding_is_no_answer(gateway, upstream, customer, slug, key):
+def test_an_unknown_encoding_is_a_502(gateway, upstream, customer, slug, key):
     for encoding in ("compress", "gzip, br"):
         upstream.reply_next(Reply(json_body=ANSWER, headers=[("content-encoding", encoding)]))
         assert customer.chat(slug).status == 502
@@ -136,7 +136,7 @@ def test_an_unknown_encoding_is_no_answer(gateway, upstream, customer, slug, key
 
 
 @encoded
-def test_a_few_bytes_that_stand_for_many_come_out_in_pieces(upstream, customer, slug, name):
+def test_a_highly_compressed_answer_is_decoded_in_small_pieces(upstream, customer, slug, name):
     encoder = ENCODERS[name][1]()
     spaces = b" " * (1 << 20)
     steps = [encoder.compress(b'{"choices":[],'), *(encoder.compress(spaces) for _ in range(20)), encoder.compress(b'"x":1}')]
@@ -147,5 +147,5 @@ def test_a_few_bytes_that_stand_for_many_come_out_in_pieces(upstream, customer, 
     while piece := connection.read_some():
         pieces.append(len(piece))
     connection.close()
-    # The first one is what is read before an answer counts as a large one.
+    # The first piece is the part that is buffered until an answer counts as large.
     assert sum(pieces) > 20 << 20 and max(pieces[1:]) <= 16 << 10

@@ -1,4 +1,4 @@
-"""Billing events: their shape to the letter, the order they come in, and the windows they are read in."""
+"""Billing events: their exact shape, their order and the windows in which they are read."""
 
 import base64
 import datetime
@@ -73,7 +73,7 @@ def test_an_event_has_exactly_the_documented_shape(gateway, upstream, group, cus
     assert event["cost"] is None
 
 
-def test_the_time_to_the_first_token_is_that_of_the_first_token(gateway, upstream, customer, slug, key):
+def test_the_time_to_first_token_ends_at_the_first_token(gateway, upstream, customer, slug, key):
     gate = upstream.stall_next(after=2)
     connection, _, stream = customer.stream_chat(slug)
     stream.next(), stream.next()
@@ -88,7 +88,7 @@ def test_the_time_to_the_first_token_is_that_of_the_first_token(gateway, upstrea
     assert event["durationMs"] >= 300 and event["durationMs"] - event["ttftMs"] >= 250
 
 
-def test_an_event_is_readable_the_moment_its_answer_ended(gateway, customer, slug, key):
+def test_an_event_is_readable_as_soon_as_its_answer_ends(gateway, customer, slug, key):
     for count in range(1, 31):
         if count % 2:
             assert customer.chat(slug).status == 200
@@ -113,10 +113,10 @@ def test_an_event_is_readable_the_moment_its_answer_ended(gateway, customer, slu
 def test_the_requests_metadata_is_kept_up_to_16_kib(gateway, upstream, customer, slug, key, metadata, kept):
     assert customer.chat(slug, metadata=metadata).status == 200
     assert gateway.events(key)[0]["requestMetadata"] == kept
-    assert upstream.requests[0].json["metadata"] == metadata, "it is passed on whatever becomes of ours"
+    assert upstream.requests[0].json["metadata"] == metadata, "the upstream must always get it"
 
 
-def test_without_metadata_it_is_null(gateway, customer, slug, key):
+def test_missing_metadata_is_null(gateway, customer, slug, key):
     assert customer.chat(slug).status == 200
     assert gateway.events(key)[0]["requestMetadata"] is None
 
@@ -159,7 +159,7 @@ def test_the_cost_is_exact(gateway, upstream, pricing, usage, amount):
     assert decimal.Decimal(cost["amount"]) == decimal.Decimal(amount)
 
 
-def test_pricing_is_that_of_the_settlement(gateway, upstream):
+def test_a_request_is_priced_at_its_settlement(gateway, upstream):
     endpoint = gateway.create_endpoint(upstream)
     key = gateway.mint_key(gateway.create_group(endpoint["slug"]))
     gate = upstream.hang_next()
@@ -193,7 +193,7 @@ def three(gateway, slug):
     return made
 
 
-def test_events_come_in_order_and_no_two_have_the_same_key(gateway, three):
+def test_events_are_in_order_and_have_unique_idempotency_keys(gateway, three):
     events = gateway.events()
     stamps = [event["timestamp"] for event in events]
     assert stamps == sorted(stamps)
@@ -231,7 +231,7 @@ def test_the_window_includes_its_start_and_excludes_its_end(gateway, three):
     assert page(gateway, start_time="2100-01-01T00:00:00Z")["items"] == []
 
 
-def test_a_time_may_carry_an_offset(gateway, three):
+def test_a_time_may_have_an_offset(gateway, three):
     events = gateway.events()
     moment = parse_time(events[3]["timestamp"]).astimezone(datetime.timezone(datetime.timedelta(hours=5, minutes=30)))
     found = page(gateway, start_time=moment.isoformat(), limit=1000)["items"]
@@ -247,13 +247,13 @@ def test_a_cursor_pins_the_window_and_the_filter(gateway, three, slug):
         assert len(found["items"]) <= 2
         if not found["pagination"]["has_more"]:
             break
-        for key in keys:  # what comes later is not in the window that the first page opened
+        for key in keys:  # later events are not in the window of the first page
             assert Customer(gateway, key).chat(slug).status == 200
         query = {"limit": 2, "cursor": found["pagination"]["cursor"]}
     assert len(seen) == 6 and seen == gateway.events(*keys)[:6]
 
 
-def test_a_poller_that_goes_on_from_its_last_end_misses_nothing(gateway, slug, key, customer):
+def test_a_poller_that_continues_from_its_last_end_misses_nothing(gateway, slug, key, customer):
     done = threading.Event()
 
     def work():
@@ -280,10 +280,10 @@ def test_a_poller_that_goes_on_from_its_last_end_misses_nothing(gateway, slug, k
     assert len(seen) == len(set(seen)) == 60
 
 
-# The newest first
+# Newest first
 
 
-def test_the_newest_come_first_as_far_back_as_there_are_events(gateway, three):
+def test_descending_order_lists_all_events_from_the_newest(gateway, three):
     everything = gateway.events()
     assert page(gateway, order="desc", limit=1000)["items"] == everything[::-1]
     assert page(gateway, order="desc", start_time=everything[2]["timestamp"], limit=1000)["items"] == [
@@ -296,7 +296,7 @@ def test_the_newest_come_first_as_far_back_as_there_are_events(gateway, three):
     assert page(gateway, order="desc", start_time="2100-01-01T00:00:00Z")["items"] == []
 
 
-def test_a_walk_from_the_newest_is_pinned_too(gateway, three, slug):
+def test_a_descending_cursor_pins_its_window_too(gateway, three, slug):
     keys = [key for _, key in three]
     known = gateway.events(*keys)
     seen, query = [], {"order": "desc", "limit": 2, "api_keys": [prefix_of(key) for key in keys]}
@@ -312,7 +312,7 @@ def test_a_walk_from_the_newest_is_pinned_too(gateway, three, slug):
     assert seen == [event for event in known[::-1] if event["timestamp"] >= known[1]["timestamp"]]
 
 
-def test_an_event_is_the_newest_the_moment_its_answer_ended(gateway, customer, slug, key):
+def test_an_event_is_the_newest_as_soon_as_its_answer_ends(gateway, customer, slug, key):
     for _ in range(20):
         connection = customer.begin_chat(slug)
         request_id = dict(connection.read_head()[1])["x-request-id"]
@@ -322,7 +322,7 @@ def test_an_event_is_the_newest_the_moment_its_answer_ended(gateway, customer, s
         assert newest["requestId"] == request_id
 
 
-def test_a_cursor_is_of_one_order(gateway, three):
+def test_a_cursor_is_valid_for_its_own_order_only(gateway, three):
     for order, other in (("asc", "desc"), ("desc", "asc")):
         cursor = page(gateway, start_time=EPOCH, order=order, limit=2)["pagination"]["cursor"]
         assert page(gateway, cursor=cursor, order=order, limit=2) == page(gateway, cursor=cursor, limit=2)
@@ -330,8 +330,8 @@ def test_a_cursor_is_of_one_order(gateway, three):
         assert answer.status == 400 and "order" in answer.json()["error"]
 
 
-def test_a_cursor_of_an_earlier_version_goes_on(gateway, three):
-    """What a cursor held before there were an order and further filters."""
+def test_a_cursor_of_an_earlier_version_still_works(gateway, three):
+    """Earlier cursors hold no order and fewer filters."""
     keys = [prefix_of(key) for _, key in three]
     given = page(gateway, start_time=EPOCH, limit=2, api_keys=keys)
     cursor = given["pagination"]["cursor"]
@@ -341,7 +341,7 @@ def test_a_cursor_of_an_earlier_version_goes_on(gateway, three):
     assert page(gateway, cursor=earlier) == page(gateway, cursor=cursor)
 
 
-def test_events_of_models_and_of_groups(gateway, upstream, slug):
+def test_events_are_filtered_by_model_and_group(gateway, upstream, slug):
     other = gateway.create_endpoint(upstream)["slug"]
     root = gateway.create_group(slug, other)
     child = gateway.create_group(slug, other, parent=root)
@@ -357,7 +357,7 @@ def test_events_of_models_and_of_groups(gateway, upstream, slug):
 
         everything = sorted((is_root, called) for is_root in (True, False) for called in (slug, other, other))
         assert found(group_ids=[root["id"], child["id"]]) == everything == found(model_slugs=[slug, other])
-        assert found(group_ids=root["id"]) == [one for one in everything if one[0]], "not of the groups below it"
+        assert found(group_ids=root["id"]) == [one for one in everything if one[0]], "only its own events"
         assert found(model_slugs=other) == [one for one in everything if one[1] == other]
         assert found(model_slugs=slug, group_ids=child["id"]) == [(False, slug)]
         assert found(model_slugs="acme/unknown") == [] == found(group_ids="01J9X7Y0Z3K4M5N6P7Q8R9S0T1")
@@ -366,7 +366,7 @@ def test_events_of_models_and_of_groups(gateway, upstream, slug):
         answer = gateway.admin_answer("GET", "/v1/gateway/events", query={"cursor": cursor, **more})
         assert answer.status == 400 and "filters" in answer.json()["error"]
     gateway.admin("DELETE", f"/v1/gateway/groups/{root['id']}")
-    assert len(page(gateway, start_time=EPOCH, group_ids=root["id"])["items"]) == 3, "also once it is deleted"
+    assert len(page(gateway, start_time=EPOCH, group_ids=root["id"])["items"]) == 3, "also after its deletion"
 
 
 @pytest.mark.parametrize(

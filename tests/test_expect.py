@@ -1,4 +1,4 @@
-"""`Expect: 100-continue`: a client is asked for its body only once everything in its head is good."""
+"""`Expect: 100-continue`: the gateway asks for a body only after a valid head."""
 
 import json
 
@@ -12,12 +12,12 @@ EXPECT = ("expect", "100-continue")
 
 
 def begin(connection, headers, length=100, path=CHAT, method="POST"):
-    """Sends the head alone, and returns the first status."""
+    """Sends only the head; returns the status and headers of the first answer."""
     connection.send_head(method, path, [*headers, EXPECT, ("content-length", length)])
     return connection.read_head()
 
 
-def test_a_good_key_gets_its_100_and_then_its_answer(gateway, customer, slug):
+def test_a_valid_key_gets_a_100_and_then_the_answer(gateway, customer, slug):
     body = json.dumps({"model": slug, "messages": message("hi")}).encode()
     with Connection(gateway.address) as connection:
         for _ in range(2):
@@ -26,7 +26,7 @@ def test_a_good_key_gets_its_100_and_then_its_answer(gateway, customer, slug):
             assert connection.read_answer().status == 200
 
 
-def test_a_client_that_does_not_wait_is_answered(gateway, customer, slug):
+def test_a_client_that_does_not_wait_for_the_100_is_answered(gateway, customer, slug):
     with Connection(gateway.address) as connection:
         body = {"model": slug, "messages": message("hi")}
         connection.request("POST", CHAT, customer.headers([EXPECT]), body)
@@ -44,7 +44,7 @@ def test_a_wrong_key_gets_a_401_and_no_100(gateway, upstream, key):
 
 
 @pytest.mark.parametrize("path, method, status", [("/v1/nothing", "POST", 404), (CHAT, "PUT", 405), ("/v1/models", "GET", 200)])
-def test_a_body_that_would_not_be_read_is_not_asked_for(gateway, customer, path, method, status):
+def test_no_100_is_sent_for_a_body_that_would_not_be_read(gateway, customer, path, method, status):
     with Connection(gateway.address) as connection:
         assert begin(connection, customer.headers(), path=path, method=method)[0] == status
 

@@ -1,5 +1,5 @@
-"""Requests whose end two parsers could find in different places: RFC 9112 is kept to the letter on both listeners, and
-nothing that was sent behind such a request is ever run (request smuggling)."""
+"""Request smuggling: requests whose end two parsers could see in different places. Both listeners follow RFC 9112
+strictly, and nothing that is sent after such a request runs."""
 
 import json
 import re
@@ -15,7 +15,7 @@ GROUPS = "/v1/gateway/groups"
 
 
 def request(path, key, body, *fields):
-    """A whole POST in bytes."""
+    """A complete POST in bytes."""
     fields = [f"authorization: Bearer {key}", "content-type: application/json", *fields]
     return f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\n".encode() + "\r\n".join([*fields, "", ""]).encode() + body
 
@@ -70,7 +70,7 @@ def listener(request, gateway, upstream, slug, key):
 
 
 def check_refused(listener, connection, code="malformed_http", status=400):
-    """One refusal, the end of the connection, and nothing that was run."""
+    """Checks that one refusal ends the connection and that nothing has run; returns the error message."""
     answer = connection.read_answer()
     assert answer.status == status, answer
     assert answer.headers["connection"] == "close" and answer.headers["content-type"] == "application/json"
@@ -114,14 +114,14 @@ ENDINGS = [
 
 
 @pytest.mark.parametrize("ending", ENDINGS, ids=repr)
-def test_chunks_that_end_in_two_ways_run_nothing(listener, ending):
-    """As it was found: the request is malformed, and a hidden one stands behind it."""
+def test_chunks_with_an_ambiguous_end_run_nothing(listener, ending):
+    """The known attack: a malformed request, followed by a hidden one."""
     hidden = request(listener.path, listener.key, listener.body, f"content-length: {len(listener.body)}")
     malformed = request(listener.path, listener.key, chunk(listener.body) + ending, CHUNKED)
     with Connection(listener.address) as connection:
         connection.send(malformed + hidden + hidden)
         check_refused(listener, connection)
-    # It makes no difference when the handler waits for the body already.
+    # The same applies if the handler already waits for the body.
     head = request(listener.path, listener.key, b"", CHUNKED, "expect: 100-continue")
     with Connection(listener.address) as connection:
         connection.send(head)
@@ -131,7 +131,7 @@ def test_chunks_that_end_in_two_ways_run_nothing(listener, ending):
 
 
 @pytest.mark.parametrize("ending", [b"0\r\n\n", b"0\r\nx: y\n\r\n", b"0 \r\n\r\n"], ids=repr)
-def test_it_makes_no_difference_how_the_bytes_arrive(listener, ending):
+def test_malformed_chunks_that_arrive_byte_by_byte_run_nothing(listener, ending):
     hidden = request(listener.path, listener.key, listener.body, f"content-length: {len(listener.body)}")
     malformed = request(listener.path, listener.key, chunk(listener.body) + ending, CHUNKED)
     with Connection(listener.address) as connection:
@@ -199,7 +199,7 @@ LENGTHS = [
 
 
 @pytest.mark.parametrize("fields", LENGTHS, ids=repr)
-def test_a_head_that_ends_in_two_ways_runs_nothing(listener, fields):
+def test_a_head_with_ambiguous_framing_runs_nothing(listener, fields):
     hidden = request(listener.path, listener.key, listener.body, f"content-length: {len(listener.body)}")
     fields = [field.format(len(listener.body)) for field in fields]
     for body in (listener.body, chunk(listener.body) + b"0\r\n\r\n", b""):
@@ -230,7 +230,7 @@ def test_a_head_that_ends_in_two_ways_runs_nothing(listener, fields):
     ],
     ids=repr,
 )
-def test_a_head_that_is_not_http_is_refused_in_words(listener, head):
+def test_a_head_that_is_not_http_is_refused_with_an_explanation(listener, head):
     hidden = request(listener.path, listener.key, listener.body, f"content-length: {len(listener.body)}")
     with Connection(listener.address) as connection:
         connection.send(head + hidden)
@@ -238,19 +238,19 @@ def test_a_head_that_is_not_http_is_refused_in_words(listener, head):
 
 
 @pytest.mark.parametrize("field", ["x: " + "y" * (64 << 10), "\r\n".join(["x: y"] * 100)], ids=["long", "many"])
-def test_a_head_that_is_too_large_is_a_431_in_words(listener, field):
+def test_a_head_that_is_too_large_is_a_431(listener, field):
     with Connection(listener.address) as connection:
         connection.send(request(listener.path, listener.key, listener.body, field))
         check_refused(listener, connection, "header_too_large", 431)
 
 
-def test_a_target_that_is_too_large_is_a_431_too(listener):
+def test_a_request_target_that_is_too_large_is_a_431(listener):
     with Connection(listener.address) as connection:
         connection.send(b"GET /" + b"x" * (65 << 10) + b" HTTP/1.1\r\nhost: x\r\n\r\n")
         check_refused(listener, connection, "header_too_large", 431)
 
 
-def test_the_largest_head_and_one_empty_line_before_it_are_read(listener):
+def test_the_largest_head_and_an_empty_line_before_it_are_accepted(listener):
     fields = [f"content-length: {len(listener.body)}", *[f"x-{n}: y" for n in range(90)]]
     head = request(listener.path, listener.key, b"", *fields)
     padding = (64 << 10) - len(head) - len("\r\nx: \r\n")
@@ -260,10 +260,10 @@ def test_the_largest_head_and_one_empty_line_before_it_are_read(listener):
     assert listener.runs == 1
 
 
-# Requests one behind the other
+# Pipelined requests
 
 
-def test_an_answer_that_runs_is_not_harmed_by_a_malformed_request_behind_it(gateway, upstream, customer, slug, key):
+def test_a_running_answer_is_not_harmed_by_a_malformed_request_after_it(gateway, upstream, customer, slug, key):
     listener = Inference(gateway, upstream, key, slug)
     gate = upstream.stall_next(after=2)
     connection, _, stream = customer.stream_chat(slug)
@@ -279,7 +279,7 @@ def test_an_answer_that_runs_is_not_harmed_by_a_malformed_request_behind_it(gate
     assert upstream.count == 1 and len(gateway.wait_events(1, key)) == 1
 
 
-def test_a_client_that_hangs_up_is_noticed_with_requests_behind(gateway, upstream, customer, slug, key):
+def test_a_hang_up_is_noticed_despite_pipelined_requests(gateway, upstream, customer, slug, key):
     upstream.stall_next(after=2)
     connection, _, stream = customer.stream_chat(slug)
     assert stream.next()
@@ -291,8 +291,8 @@ def test_a_client_that_hangs_up_is_noticed_with_requests_behind(gateway, upstrea
 
 
 @pytest.mark.parametrize("framing", ["content-length", "chunks"])
-def test_nothing_runs_behind_a_refusal_that_closes(listener, framing):
-    """A refusal that leaves its body unread says that the connection closes: a proxy sends the next request again."""
+def test_nothing_runs_after_a_refusal_that_closes(listener, framing):
+    """A refusal that leaves the body unread announces the close, so that a proxy sends the next request again."""
     if framing == "chunks":
         refused = request(listener.path, "wrong", chunk(listener.body) + b"0\r\n\r\n", CHUNKED)
     else:
@@ -311,8 +311,8 @@ def test_nothing_runs_behind_a_refusal_that_closes(listener, framing):
 
 @pytest.mark.parametrize("framing", ["content-length", "chunks"])
 @pytest.mark.parametrize("behind", ["request", "garbage"])
-def test_nothing_runs_behind_the_rest_of_a_request_that_was_answered_early(listener, framing, behind):
-    """An answer that does not wait for the whole request says that the connection closes, and it does."""
+def test_nothing_runs_after_the_rest_of_a_request_that_was_answered_early(listener, framing, behind):
+    """An answer that comes before the end of its request announces the close, and the connection does close."""
     if framing == "chunks":
         head, rest = request("/nowhere", "wrong", b"5\r\nhello\r\n", CHUNKED), b"0\r\n\r\n"
     else:
@@ -323,11 +323,11 @@ def test_nothing_runs_behind_the_rest_of_a_request_that_was_answered_early(liste
         assert answer.status == 404 and answer.headers["connection"] == "close", answer
         good = request(listener.path, listener.key, listener.body, f"content-length: {len(listener.body)}")
         connection.send(rest + (b"GARBAGE\r\n\r\n" if behind == "garbage" else good))
-        assert connection.is_closed_by_peer(), "a second answer came"
+        assert connection.is_closed_by_peer(), "a second answer arrived"
     assert listener.runs == 0
 
 
-def test_the_rest_of_a_request_that_was_answered_early_is_not_waited_for(listener):
+def test_an_early_answer_closes_without_waiting_for_the_rest_of_the_request(listener):
     with Connection(listener.address) as connection:
         connection.send(request("/nowhere", "wrong", b"3\r\nabc", CHUNKED))
         assert connection.read_answer().status == 404
@@ -346,7 +346,7 @@ def test_pipelined_requests_are_each_answered_once_and_in_order(listener):
 
 
 def test_a_client_that_reads_late_gets_the_answers_to_all_its_requests(gateway, customer, upstream, slug):
-    """Answers that do not fit into the buffers between us hold the next request back, and do not lose it."""
+    """Answers that do not fit into the socket buffers delay the next request but do not lose it."""
     words = ["a" * 100_000] * 60
     upstream.always(upstream.default_reply(words=words))
     with Connection(gateway.address) as connection:
@@ -360,8 +360,8 @@ def test_a_client_that_reads_late_gets_the_answers_to_all_its_requests(gateway, 
 
 
 def test_customers_who_share_a_connection_through_a_proxy_get_their_own_answers(gateway, upstream, slug, group):
-    """A proxy that takes a bare LF for a line's end and sends everybody's requests over one connection. The attacker's
-    first request ends early for it; to a lenient parser the hidden request in the second one's body is a request."""
+    """The proxy accepts a bare LF as the end of a line and sends all requests over one connection. For the proxy the
+    attacker's first request ends early; a lenient gateway would run the request hidden in the second one's body."""
     attacker, victim = gateway.mint_key(group), gateway.mint_key(group)
     body = json.dumps({"model": slug, "messages": message("for the victim")}).encode()
     hidden_body = json.dumps({"model": slug, "messages": message("hidden")}).encode()
@@ -374,7 +374,7 @@ def test_customers_who_share_a_connection_through_a_proxy_get_their_own_answers(
             victims = proxy.forward(request(CHAT, victim, body, f"content-length: {len(body)}"))
             answers = proxy.answers()
         assert [answer.status for answer in answers] == [400], (ending, answers)
-        assert len(answers) <= victims, "the victim got an answer that was not theirs"
+        assert len(answers) <= victims, "the victim got somebody else's answer"
         assert upstream.count == before
     assert gateway.events(attacker) == gateway.events(victim) == []
 
@@ -387,8 +387,8 @@ def test_customers_who_share_a_connection_through_a_proxy_get_their_own_answers(
     ],
     ids=["upgrade", "tunnel"],
 )
-def test_an_upgrade_or_a_tunnel_that_is_not_made_ends_the_connection(gateway, upstream, slug, key, head):
-    """Behind such a request one parser may see a body without end, and another one the next request."""
+def test_a_refused_upgrade_or_tunnel_ends_the_connection(gateway, upstream, slug, key, head):
+    """After such a request one parser may see an endless body and another one the next request."""
     good = Inference(gateway, upstream, key, slug)
     with Connection(gateway.address) as connection:
         connection.send(head + request(CHAT, key, good.body, f"content-length: {len(good.body)}"))
@@ -398,6 +398,6 @@ def test_an_upgrade_or_a_tunnel_that_is_not_made_ends_the_connection(gateway, up
     assert upstream.count == 0
 
 
-def test_the_gateway_is_well_after_all_this(gateway, customer, slug):
+def test_the_gateway_is_still_healthy_afterwards(gateway, customer, slug):
     assert customer.chat(slug).status == 200
     assert "panicked" not in gateway.log and '"level":"ERROR"' not in gateway.log

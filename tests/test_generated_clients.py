@@ -1,5 +1,5 @@
-"""A client that openapi-python-client makes from `/v1/spec` drives every operation, also while an upstream and a webhook's
-receiver fail; all that it is answered is what the specification says, down to the models of datamodel-codegen."""
+"""A client that openapi-python-client makes from `/v1/spec` calls every operation, also while an upstream and a webhook
+receiver fail. Every answer must match the specification and the models of datamodel-codegen."""
 
 import base64
 import concurrent.futures
@@ -47,7 +47,7 @@ def models(folder):
 
 @pytest.fixture(scope="module")
 def client(made, specification, gateway):
-    """The client, which has driven everything."""
+    """The client, after it has called every operation."""
     client = generated.Client(made[0], specification, gateway, gateway.admin_key)
     good, bad, receiver = ScriptedUpstream(), ScriptedUpstream(), Receiver()
     bad.always(Reply(500))
@@ -73,7 +73,7 @@ def drive_operators(client):
     assert client.call("listOperatorKeys").keys[-1].name == "prometheus"
     assert client.call("deleteOperatorKey", prefix_of(made.api_key)).prefix == prefix_of(made.api_key)
     began = client.call("beginSession", body={"key": client.http.token})
-    # The cookie is the HTTP client's from now on.
+    # From now on the HTTP client sends the cookie.
     assert client.call("getSession").session.expires_at == began.expires_at
     assert client.call("endSession").ok and client.call("getSession").session is None
     client.call("storeSecret", body={"name": "generated", "value": "the-value"})
@@ -120,7 +120,7 @@ def drive_groups(client):
 
 
 def drive_keys(client, group):
-    """Returns the whole key of the group."""
+    """Returns the group's complete key."""
     next_year = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(days=365)
     made = client.call("mintApiKey", group.id, body={"name": "laptop", "expires_at": next_year.isoformat()})
     assert client.call("getApiKey", group.id, made.prefix).expires_at.year == next_year.year
@@ -132,7 +132,7 @@ def drive_keys(client, group):
     client.call("setSigningKey", body={"public_key": public})
     assert client.call("getSigningKey").public_key == public
     theirs = {"key": "=theirs-" + string.ascii_letters, "name": "theirs"}
-    # What is signed are the bytes that the client's HTTP library makes of the body.
+    # The signature covers the body as the client's HTTP library encodes it.
     sent = httpx.Request("POST", "http://tollgate", json=client.body("registerApiKey", theirs).to_dict()).content
     signature = base64.b64encode(private.sign(sent)).decode()
     assert client.call("registerApiKey", group.id, body=theirs, x_tollgate_signature=signature).ok
@@ -144,7 +144,7 @@ def drive_keys(client, group):
 
 
 def drive_failing_webhook(client, customer, receiver):
-    """Leaves a webhook that has a dead letter and whose receiver goes on failing."""
+    """Leaves a webhook that has a dead letter and whose receiver keeps failing."""
     webhook = client.call("createWebhook", body={"url": receiver.url, "description": "Invoices"})
     assert webhook.secret and client.call("testWebhook", webhook.id).ok
     receiver.always(text(410, b"gone"))
@@ -163,7 +163,7 @@ def drive_failing_webhook(client, customer, receiver):
 
 
 def drive_calls(client, group, customer):
-    """Leaves an upstream that fails."""
+    """Leaves a failing upstream."""
     assert customer.chat(BAD).status == 502
     tried = {"route": "/v1/chat/completions", "body": {"model": GOOD, "messages": message("hello")}}
     assert client.call("tryModel", group.id, body=tried)["usage"]["prompt_tokens"] > 0
@@ -191,7 +191,7 @@ def drive_gateway(client, gateway):
 
 
 def watch_status(client, gateway):
-    """A generated function answers once all has come: the events end with the key of who watches."""
+    """The generated function returns at the end of the stream, which ends when the watcher's key is deleted."""
     key = client.call("createOperatorKey", body={"type": "WORKSPACE_EXPORT_METRICS"}).api_key
     watcher = generated.Client(client.package, client.specification, gateway, key)
     with concurrent.futures.ThreadPoolExecutor() as threads:
@@ -245,12 +245,12 @@ def drive_removal(client, group, webhook):
     assert {change.object_ for entry in changes for change in entry.event_data.changes} == set(client.models.AuditObject)
 
 
-def test_the_generator_understands_everything_but_a_tar_file(made):
+def test_the_generator_supports_every_media_type_except_tar(made):
     _, warnings = made
     assert warnings.count("WARNING") == 1 and "Unsupported content_type application/x-tar" in warnings
 
 
-def test_the_client_drives_every_operation_and_every_media_type(client, specification):
+def test_the_client_covers_every_operation_and_media_type(client, specification):
     declared = {
         (operation_id, media_type)
         for operation_id, operation in generated.operations_of(specification).items()
@@ -260,7 +260,7 @@ def test_the_client_drives_every_operation_and_every_media_type(client, specific
     assert driven == declared
 
 
-def test_every_answer_is_of_the_type_that_the_specification_gives_it(client):
+def test_every_answer_has_its_specified_type(client):
     for answer in client.answers:
         schema = client.declared(answer).get(answer.media_type)
         assert schema is not None, answer
@@ -269,13 +269,13 @@ def test_every_answer_is_of_the_type_that_the_specification_gives_it(client):
 
 
 def test_every_answer_is_valid_under_the_models_of_datamodel_codegen(client, models):
-    held = set()
+    validated = set()
     for answer in client.answers:
         if name := generated.reference_name(client.declared(answer)[answer.media_type]):
             generated.validate(models, name, answer.content)
-            held.add(name)
+            validated.add(name)
         elif answer.operation == "watchStatus":
             for event in generated.events_of(answer.parsed):
                 generated.validate(models, "Live", json.dumps(event))
-            held.add("Live")
-    assert {"Live", "Status", "Error", "AuditLogPage", "EventPage", "DeadLetterPage", "EndpointCheck"} <= held
+            validated.add("Live")
+    assert {"Live", "Status", "Error", "AuditLogPage", "EventPage", "DeadLetterPage", "EndpointCheck"} <= validated

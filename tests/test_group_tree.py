@@ -1,4 +1,4 @@
-"""Every group in a few words: in the order of the list of groups, with its keys and its tightest limit of the day."""
+"""The group tree: a summary of each group with its key count and tightest DAY limit, in the order of the group list."""
 
 import threading
 
@@ -33,14 +33,14 @@ def day(kind, threshold):
     return rate(kind, "DAY", threshold)
 
 
-def test_a_group_is_told_in_a_few_words(gateway, upstream):
+def test_a_group_has_a_short_summary(gateway, upstream):
     slugs = [gateway.create_endpoint(upstream)["slug"] for _ in range(2)]
     root = gateway.create_group(*slugs, mode="CASCADING", name="Zürich \u2014 東京 🚀")
     child = gateway.create_group(slugs[1], parent=root)
     keys = [gateway.mint_key(child) for _ in range(3)]
-    told, below = item(gateway, root), item(gateway, child)
-    assert set(told) == FIELDS
-    assert told == {
+    summary, below = item(gateway, root), item(gateway, child)
+    assert set(summary) == FIELDS
+    assert summary == {
         "id": root["id"],
         "parent_group_id": None,
         "name": "Zürich \u2014 東京 🚀",
@@ -55,10 +55,10 @@ def test_a_group_is_told_in_a_few_words(gateway, upstream):
     gateway.admin("DELETE", f"/v1/gateway/groups/{child['id']}/api_keys/{prefix_of(keys[0])}")
     gateway.patch_group(root, disabled=True)
     assert item(gateway, child)["keys"] == 2
-    assert item(gateway, root)["disabled"] and not item(gateway, child)["disabled"], "each says what was written"
+    assert item(gateway, root)["disabled"] and not item(gateway, child)["disabled"], "each group shows its own setting"
 
 
-def test_it_is_in_the_order_of_the_list_of_groups(gateway, slug):
+def test_groups_are_in_the_order_of_the_group_list(gateway, slug):
     root = gateway.create_group(slug)
     for _ in range(7):
         gateway.create_group(slug, parent=root)
@@ -66,7 +66,7 @@ def test_it_is_in_the_order_of_the_list_of_groups(gateway, slug):
     assert [item["id"] for item in gateway.walk(PATH, {"limit": 2})] == listed == [item["id"] for item in tree(gateway)]
 
 
-def test_a_deleted_subtree_is_not_in_it(gateway, slug):
+def test_a_deleted_subtree_is_not_listed(gateway, slug):
     root = gateway.create_group(slug)
     child = gateway.create_group(slug, parent=root)
     gateway.admin("DELETE", f"/v1/gateway/groups/{root['id']}")
@@ -76,7 +76,7 @@ def test_a_deleted_subtree_is_not_in_it(gateway, slug):
 # Today
 
 
-def test_today_is_the_limit_with_the_smallest_part_left_over_all_models(gateway, upstream):
+def test_today_is_the_limit_with_the_smallest_share_left_of_all_models(gateway, upstream):
     one, other = (gateway.create_endpoint(upstream)["slug"] for _ in range(2))
     group = gateway.create_group(
         model(one, [rate("REQUEST", "MINUTE", 3)], [day("REQUEST", 10), day("TOKEN", 1_000_000)]),
@@ -92,7 +92,7 @@ def test_today_is_the_limit_with_the_smallest_part_left_over_all_models(gateway,
         "held": 0,
         "left": 10,
         "source_group": group["id"],
-    }, "of equals the first"
+    }, "the first of several equal limits"
     assert customer.chat(other).status == 200
     for slug in (one, one):
         assert customer.chat(slug).status == 200
@@ -105,7 +105,7 @@ def test_today_is_the_limit_with_the_smallest_part_left_over_all_models(gateway,
         assert today[key] == gateway.limit(group, one, "REQUEST", "DAY")[key]
 
 
-def test_today_counts_what_runs(gateway, upstream, slug, limited):
+def test_today_counts_running_requests(gateway, upstream, slug, limited):
     group, customer = limited(usage_limits=[day("REQUEST", 3)])
     gate = upstream.hang_next()
     connection = customer.begin_chat(slug)
@@ -119,7 +119,7 @@ def test_today_counts_what_runs(gateway, upstream, slug, limited):
     assert (today["used"], today["held"], today["left"]) == (1, 0, 2)
 
 
-def test_a_shared_limit_is_told_as_it_stands_for_the_whole_subtree(gateway, slug):
+def test_a_shared_limit_shows_the_use_of_the_whole_subtree(gateway, slug):
     root = gateway.create_group(model(slug, [], [day("REQUEST", 10)]), mode="CASCADING")
     children = [gateway.create_group(model(slug, [], [day("REQUEST", 8)]), parent=root) for _ in range(2)]
     customers = [Customer(gateway, gateway.mint_key(child)) for child in children]
@@ -130,7 +130,7 @@ def test_a_shared_limit_is_told_as_it_stands_for_the_whole_subtree(gateway, slug
     assert (second["source_group"], second["used"], second["left"]) == (root["id"], 4, 6)
 
 
-def test_an_inherited_limit_is_each_groups_own_where_they_are_independent(gateway, slug):
+def test_an_inherited_limit_counts_each_independent_group_separately(gateway, slug):
     root = gateway.create_group(model(slug, [], [day("REQUEST", 10)]))
     child = gateway.create_group(slug, parent=root)
     assert Customer(gateway, gateway.mint_key(root)).chat(slug).status == 200
@@ -138,20 +138,20 @@ def test_an_inherited_limit_is_each_groups_own_where_they_are_independent(gatewa
     assert (today["source_group"], today["used"]) == (root["id"], 0)
 
 
-def test_a_threshold_of_nothing_has_nothing_left(gateway, limited, slug):
+def test_a_threshold_of_zero_has_nothing_left(gateway, limited, slug):
     group, _ = limited(usage_limits=[day("REQUEST", 0), day("TOKEN", 5)])
     today = item(gateway, group)["today"]
     assert (today["type"], today["threshold"], today["left"]) == ("REQUEST", 0, 0)
 
 
-def test_usage_is_for_who_may_read_it(gateway, limited):
+def test_a_metrics_key_cannot_read_the_tree(gateway, limited):
     group, _ = limited(usage_limits=[day("REQUEST", 5)])
     assert item(gateway, group)["today"] is not None
     assert item(gateway, group, key=gateway.mint_operator(MANAGE_KEYS)) == item(gateway, group)
     assert gateway.admin_answer("GET", PATH, key=gateway.mint_operator(METRICS)).status == 403
 
 
-# Asking
+# Queries
 
 
 @pytest.mark.parametrize(
@@ -168,14 +168,14 @@ def test_a_wrong_parameter_is_named(gateway, query, named):
     assert answer.status == 400 and named in answer.json()["error"]
 
 
-def test_a_cursor_of_the_list_of_groups_is_none_of_the_tree(gateway, slug):
+def test_a_cursor_of_the_group_list_is_refused(gateway, slug):
     for _ in range(2):
         gateway.create_group(slug)
     cursor = gateway.admin("GET", "/v1/gateway/groups", query={"limit": 1})["pagination"]["cursor"]
     assert gateway.admin_answer("GET", PATH, query={"cursor": cursor}).status == 400
 
 
-def test_a_walk_over_many_groups_shows_each_once_whatever_is_written_meanwhile(upstream):
+def test_a_page_walk_shows_each_group_once_during_concurrent_changes(upstream):
     with Gateway() as gateway:
         slug = gateway.create_endpoint(upstream)["slug"]
         root = gateway.create_group(slug)

@@ -1,4 +1,4 @@
-"""Who hangs up when: one event for every answer that an upstream began, none for the others, and nothing stays held."""
+"""Hang-ups of customers and upstreams: each answer that an upstream began has one event, and nothing stays held."""
 
 import json
 import math
@@ -15,7 +15,7 @@ PROMPT = "some words of a prompt " * 20  # 460 bytes: an estimate of 115 tokens
 
 @pytest.fixture
 def metered(gateway, slug, limited):
-    """A customer whose group has a limit of every kind, so that what stays held or used can be read."""
+    """A customer whose group has a limit of every kind, which show what is held and used."""
     group, customer = limited(
         [rate("REQUEST", "MINUTE", 1000), rate("TOKEN", "MINUTE", 1_000_000)],
         [rate("REQUEST", "DAY", 1000), rate("TOKEN", "DAY", 1_000_000)],
@@ -24,7 +24,7 @@ def metered(gateway, slug, limited):
 
 
 def settled(gateway, group, slug):
-    """The group's limits once nothing is held any more: {(type, unit): used}."""
+    """Waits until the group's limits hold nothing; returns `{(type, unit): used}`."""
     limits = gateway.eventually(
         lambda: gateway.limits(group, slug)["limits"], lambda limits: all(limit["held"] == 0 for limit in limits)
     )
@@ -32,7 +32,7 @@ def settled(gateway, group, slug):
 
 
 def only_event(gateway, customer, slug):
-    """The one event of what was done so far. A whole request after it shows that no second one was still under way."""
+    """The only event so far. A complete request after it shows that no second event was pending."""
     [event] = gateway.wait_events(1, customer.key)
     assert customer.chat(slug).status == 200
     events = gateway.wait_events(2, customer.key)
@@ -47,7 +47,7 @@ def no_event(gateway, customer, slug):
 
 
 def is_counted(event, text):
-    """The event was counted by us: the prompt's estimate, and a token for every four bytes of the text passed on."""
+    """Checks that we counted the event: the prompt's estimate, and one token per four bytes of the text passed on."""
     assert event["usageSource"] == "counted"
     assert event["tokens"]["outputTokens"] == math.ceil(len(text.encode()) / 4)
     assert len(PROMPT) / 4 - 2 <= event["tokens"]["inputTokens"] <= len(PROMPT) / 4 + 8
@@ -67,7 +67,7 @@ both_ways = pytest.mark.parametrize("how", ["close", "reset"])
 
 @both_ways
 @pytest.mark.parametrize("streamed", [False, True])
-def test_before_the_head_of_the_answer(gateway, upstream, metered, slug, how, streamed):
+def test_a_hang_up_before_the_head_makes_no_event(gateway, upstream, metered, slug, how, streamed):
     group, customer = metered
     gate = upstream.hang_next()
     connection = customer.begin_chat(slug, PROMPT, stream=streamed)
@@ -77,12 +77,12 @@ def test_before_the_head_of_the_answer(gateway, upstream, metered, slug, how, st
     upstream.requests[0].wait_hung_up()
     used = settled(gateway, group, slug)
     assert used["REQUEST", "DAY"] == 0 and used["TOKEN", "DAY"] == 0 and used["TOKEN", "MINUTE"] == 0
-    assert used["REQUEST", "MINUTE"] == 1, "who hangs up on purpose must not get round a request rate"
+    assert used["REQUEST", "MINUTE"] == 1, "a hang-up must not bypass the request rate"
     no_event(gateway, customer, slug)
 
 
 @both_ways
-def test_in_the_middle_of_a_stream(gateway, upstream, metered, slug, how):
+def test_a_hang_up_in_mid_stream_is_billed_for_the_text_passed_on(gateway, upstream, metered, slug, how):
     group, customer = metered
     gate = upstream.stall_next(after=4, words=["alpha ", "b\u00e9ta ", "gamma ", "delta "])
     connection, headers, stream = customer.stream_chat(slug, PROMPT)
@@ -97,7 +97,7 @@ def test_in_the_middle_of_a_stream(gateway, upstream, metered, slug, how):
     assert used["REQUEST", "DAY"] == 2
 
 
-def test_in_the_middle_of_a_stream_with_running_usage(gateway, upstream, metered, slug):
+def test_a_hang_up_in_mid_stream_is_billed_by_the_running_usage(gateway, upstream, metered, slug):
     group, customer = metered
     gate = upstream.stall_next(after=6, continuous=True)
     connection, _, stream = customer.stream_chat(slug, "one two three")
@@ -111,8 +111,8 @@ def test_in_the_middle_of_a_stream_with_running_usage(gateway, upstream, metered
     assert event["tokens"] == {"inputTokens": 3, "outputTokens": 5, "cachedInputTokens": 0}
 
 
-def test_what_comes_after_the_latest_usage_is_counted(gateway, upstream, metered, slug):
-    """Some servers report in the first chunk, before there is anything to report."""
+def test_text_after_the_latest_usage_report_is_counted(gateway, upstream, metered, slug):
+    """Some servers report in the first chunk, before there is any output."""
     group, customer = metered
     chunk = {"id": "x", "object": "chat.completion.chunk", "model": MODEL}
 
@@ -135,21 +135,21 @@ def test_what_comes_after_the_latest_usage_is_counted(gateway, upstream, metered
     assert event["tokens"] == {"inputTokens": 5, "outputTokens": 2000, "cachedInputTokens": 0}
 
 
-def test_after_the_finish_reason_the_usage_is_waited_for(gateway, upstream, metered, slug):
+def test_a_hang_up_after_the_finish_reason_waits_for_the_usage(gateway, upstream, metered, slug):
     group, customer = metered
     gate = upstream.stall_next(after=-2)  # all but the usage and [DONE]
     connection, _, stream = customer.stream_chat(slug, "one two three")
     while json.loads(stream.next())["choices"][0]["finish_reason"] is None:
         pass
     connection.reset()
-    time.sleep(0.3)  # nothing tells from outside that the gateway has noticed; it waits up to 2 s from then on
+    time.sleep(0.3)  # until the gateway has noticed, which cannot be seen; from then on it waits up to 2 s
     gate.release()
     event = only_event(gateway, customer, slug)
     assert event["usageSource"] == "upstream"
     assert event["tokens"] == {"inputTokens": 3, "outputTokens": 8, "cachedInputTokens": 0}
 
 
-def test_after_the_finish_reason_the_usage_is_not_waited_for_for_ever(gateway, upstream, metered, slug):
+def test_the_wait_for_the_usage_after_a_hang_up_is_limited(gateway, upstream, metered, slug):
     group, customer = metered
     gate = upstream.stall_next(after=-2)
     connection, _, stream = customer.stream_chat(slug, PROMPT)
@@ -163,7 +163,7 @@ def test_after_the_finish_reason_the_usage_is_not_waited_for_for_ever(gateway, u
 
 
 @both_ways
-def test_after_the_last_token_before_the_finish_reason(gateway, upstream, metered, slug, how):
+def test_a_hang_up_before_the_finish_reason_does_not_wait_for_the_usage(gateway, upstream, metered, slug, how):
     _, customer = metered
     gate = upstream.stall_next(after=-3)
     connection, _, stream = customer.stream_chat(slug, PROMPT)
@@ -175,7 +175,7 @@ def test_after_the_last_token_before_the_finish_reason(gateway, upstream, metere
 
 
 @both_ways
-def test_after_done(gateway, upstream, metered, slug, how):
+def test_a_close_after_done_is_not_a_hang_up(gateway, upstream, metered, slug, how):
     _, customer = metered
     connection, _, stream = customer.stream_chat(slug, "one two three")
     while stream.next() != "[DONE]":
@@ -186,7 +186,7 @@ def test_after_done(gateway, upstream, metered, slug, how):
     assert event["tokens"] == {"inputTokens": 3, "outputTokens": 8, "cachedInputTokens": 0}
 
 
-def test_after_done_while_the_upstream_still_holds_its_connection(gateway, upstream, metered, slug):
+def test_a_close_after_done_is_billed_while_the_upstream_stays_connected(gateway, upstream, metered, slug):
     _, customer = metered
     upstream.reply_next(Reply(insert={100: upstream.gate()}))  # after everything, before the body's end
     connection, _, stream = customer.stream_chat(slug, "one two three")
@@ -198,8 +198,8 @@ def test_after_done_while_the_upstream_still_holds_its_connection(gateway, upstr
 
 
 @pytest.mark.parametrize("rest_comes", [True, False])
-def test_while_a_json_answer_is_being_written(gateway, upstream, metered, slug, rest_comes):
-    """More than the system's buffers hold comes before the gate, so once it is reached the gateway has seen the head."""
+def test_a_hang_up_during_a_json_answer_is_billed(gateway, upstream, metered, slug, rest_comes):
+    """The part before the gate exceeds the socket buffers, so once it is sent the gateway has read the head."""
     group, customer = metered
     choice = {"index": 0, "message": {"role": "assistant", "content": "x" * 800_000}, "finish_reason": "stop"}
     usage = {"prompt_tokens": 5, "completion_tokens": 6, "total_tokens": 11}
@@ -219,8 +219,8 @@ def test_while_a_json_answer_is_being_written(gateway, upstream, metered, slug, 
     settled(gateway, group, slug)
 
 
-def test_while_a_large_answer_is_being_read(gateway, upstream, metered, slug):
-    """The customer has the head and a part of a 3 MB answer: the upstream answered, so it is billed."""
+def test_a_hang_up_while_reading_a_large_answer_is_billed(gateway, upstream, metered, slug):
+    """The customer has the head and part of a 3 MB answer. The upstream answered, so the request is billed."""
     group, customer = metered
     vector = [0.123456] * 300_000
     upstream.reply_next(
@@ -242,21 +242,21 @@ def test_while_a_large_answer_is_being_read(gateway, upstream, metered, slug):
     settled(gateway, group, slug)
 
 
-def test_while_the_body_is_still_being_sent(gateway, upstream, metered, slug):
+def test_a_hang_up_while_sending_the_body_takes_nothing(gateway, upstream, metered, slug):
     group, customer = metered
     with Connection(gateway.address) as connection:
         connection.send_head("POST", "/v1/chat/completions", customer.headers([("content-length", 1000)]))
         connection.send(b'{"model":"' + slug.encode())
         connection.reset()
     no_event(gateway, customer, slug)
-    assert settled(gateway, group, slug)["REQUEST", "MINUTE"] == 1, "only the one that shows that all is well"
+    assert settled(gateway, group, slug)["REQUEST", "MINUTE"] == 1, "only the request of `no_event` may count"
 
 
 # The upstream hangs up
 
 
 @pytest.mark.parametrize("reset", [False, True])
-def test_an_upstream_that_breaks_off_in_mid_stream(gateway, upstream, metered, slug, reset):
+def test_a_stream_that_the_upstream_breaks_off_ends_in_an_error_and_is_billed(gateway, upstream, metered, slug, reset):
     group, customer = metered
     gate = upstream.gate()
     upstream.reply_next(Reply(insert={4: gate, 5: BreakOff(reset)}))
@@ -276,8 +276,8 @@ def test_an_upstream_that_breaks_off_in_mid_stream(gateway, upstream, metered, s
     is_counted(only_event(gateway, customer, slug), text_of(frames))
 
 
-def test_a_stream_that_ends_without_done_was_broken_off(gateway, upstream, metered, slug):
-    """Ended properly as HTTP, but without its terminal event: the customer must not take it for a whole answer."""
+def test_a_stream_that_ends_without_done_counts_as_broken_off(gateway, upstream, metered, slug):
+    """The body ends properly but without a terminal event: the customer must not take it for a complete answer."""
     _, customer = metered
     chunk = {
         "id": "c",
@@ -305,7 +305,7 @@ def test_a_json_answer_that_breaks_before_anything_was_sent_makes_no_event(gatew
     assert settled(gateway, group, slug)["REQUEST", "DAY"] == 1
 
 
-def test_an_answer_that_is_no_json_makes_no_event(gateway, upstream, metered, slug):
+def test_an_answer_that_is_not_json_makes_no_event(gateway, upstream, metered, slug):
     group, customer = metered
     upstream.reply_next(Reply(steps=[b"<html>busy</html>"]))
     answer = customer.chat(slug, PROMPT)
@@ -313,7 +313,7 @@ def test_an_answer_that_is_no_json_makes_no_event(gateway, upstream, metered, sl
     no_event(gateway, customer, slug)
 
 
-def test_an_upstream_that_closes_before_the_head(gateway, upstream, metered, slug):
+def test_an_upstream_that_closes_before_the_head_takes_nothing(gateway, upstream, metered, slug):
     group, customer = metered
     upstream.always(Reply(before_head=BreakOff()))
     answer = customer.chat(slug, PROMPT)
@@ -323,7 +323,7 @@ def test_an_upstream_that_closes_before_the_head(gateway, upstream, metered, slu
     assert gateway.events(customer.key) == []
 
 
-def test_an_idle_connection_that_the_upstream_has_closed_costs_no_request(gateway, upstream, metered, slug):
+def test_an_idle_connection_that_the_upstream_closed_loses_no_request(gateway, upstream, metered, slug):
     _, customer = metered
     for _ in range(20):
         assert customer.chat(slug).status == 200
@@ -342,8 +342,8 @@ def test_an_answer_without_usage_is_counted(gateway, upstream, metered, slug):
         is_counted(event, "alpha b\u00e9ta")
 
 
-def test_nothing_is_left_behind(gateway, upstream, metered, slug):
-    """Forty customers leave at once, in the middle of their streams; forty events, and nothing held."""
+def test_forty_hang_ups_at_once_leave_nothing_held(gateway, upstream, metered, slug):
+    """Forty customers hang up at once in mid-stream: there are forty events, and nothing is held."""
     group, customer = metered
     gates = [upstream.stall_next(after=3) for _ in range(40)]
     running = [customer.stream_chat(slug, PROMPT) for _ in range(40)]

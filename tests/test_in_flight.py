@@ -1,4 +1,4 @@
-"""What was running when the gateway was killed has no event; the status and the log of the next start say what it was."""
+"""Requests that are in flight at a kill have no event; the status and the log of the next start list them."""
 
 import json
 import random
@@ -31,18 +31,18 @@ def left(gateway):
 
 
 def logged(gateway):
-    """The ids in the log lines about requests that were running, and those lines."""
+    """The log lines about requests that were running at the last stop, by request id."""
     lines = [json.loads(line) for line in gateway.log.splitlines() if line.startswith("{")]
     lines = [line for line in lines if line.get("message") == "was running at the last stop"]
     return {line["id"]: line for line in lines}
 
 
-def test_a_new_gateway_has_nothing_to_tell(own):
+def test_a_new_gateway_lists_nothing(own):
     assert left(own) == NOTHING and status(own)["attention"] == []
     assert (own.data_dir / "inflight").stat().st_mode & 0o777 == 0o600
 
 
-def test_what_was_running_at_a_kill_is_listed_and_what_had_ended_is_not(scene, upstream):
+def test_after_a_kill_running_requests_are_listed_and_ended_ones_are_not(scene, upstream):
     gateway, slug, group, customer = scene
     began = gateway.admin_answer("GET", "/v1/gateway/status").json()["started_at"]
     ended = [customer.chat(slug).headers["x-request-id"] for _ in range(3)]
@@ -61,13 +61,13 @@ def test_what_was_running_at_a_kill_is_listed_and_what_had_ended_is_not(scene, u
     connection.close(), waiting.close()
 
     gateway.start()
-    told = left(gateway)
-    assert told["known"] and told["count"] == 2
-    # The oldest comes first, but both may have come in one millisecond.
-    first, second = sorted(told["requests"], key=lambda request: request["request_id"] != headers["x-request-id"])
+    report = left(gateway)
+    assert report["known"] and report["count"] == 2
+    # The oldest comes first, but both may have the same millisecond.
+    first, second = sorted(report["requests"], key=lambda request: request["request_id"] != headers["x-request-id"])
     assert first["request_id"] == headers["x-request-id"]
     assert second["request_id"] not in [*ended, first["request_id"]] and second["admitted_at"] >= first["admitted_at"]
-    for request in told["requests"]:
+    for request in report["requests"]:
         assert request["group_id"] == group["id"] and request["model_slug"] == slug
         assert parse_time(began) <= parse_time(request["admitted_at"]) <= parse_time(status(gateway)["started_at"])
     [sentence] = status(gateway)["attention"]
@@ -80,7 +80,7 @@ def test_what_was_running_at_a_kill_is_listed_and_what_had_ended_is_not(scene, u
 
 
 @pytest.mark.parametrize("durability", ["disk", "process"])
-def test_under_load_what_had_begun_has_either_an_event_or_is_listed(upstream, durability):
+def test_under_load_every_request_that_began_has_an_event_or_is_listed(upstream, durability):
     with Gateway(durability=durability) as gateway:
         slug = gateway.create_endpoint(upstream)["slug"]
         key = gateway.mint_key(gateway.create_group(slug))
@@ -98,12 +98,12 @@ def test_under_load_what_had_begun_has_either_an_event_or_is_listed(upstream, du
             billed = {event["requestId"] for event in gateway.events()}
             assert left(gateway)["count"] == len(listed) <= len(load)
             assert not listed & billed
-            assert begun - billed <= listed, "it had begun and nobody knows of it"
+            assert begun - billed <= listed, "a request that began has no event and is not listed"
             begun &= billed
 
 
 def stream_on(customer, slug, begun):
-    """Streams one answer after the other, noting each as it begins, until the gateway is gone."""
+    """Streams one answer after another, recording each as it begins, until the gateway is gone."""
     try:
         while True:
             connection, headers, stream = customer.stream_chat(slug)
@@ -114,7 +114,7 @@ def stream_on(customer, slug, begun):
         return
 
 
-def test_a_crash_is_told_until_the_next_stop_and_not_twice(scene, upstream):
+def test_a_crash_is_reported_only_until_the_next_stop(scene, upstream):
     gateway, slug, _, customer = scene
     gate = upstream.hang_next()
     waiting = customer.begin_chat(slug)
@@ -131,7 +131,7 @@ def test_a_crash_is_told_until_the_next_stop_and_not_twice(scene, upstream):
     assert left(gateway) == NOTHING and status(gateway)["attention"] == []
 
 
-def test_a_start_that_fails_leaves_it_to_the_next_one_to_tell(scene, upstream):
+def test_a_failed_start_leaves_the_report_to_the_next_one(scene, upstream):
     gateway, slug, _, customer = scene
     gate = upstream.hang_next()
     waiting = customer.begin_chat(slug)
@@ -144,7 +144,7 @@ def test_a_start_that_fails_leaves_it_to_the_next_one_to_tell(scene, upstream):
     assert left(gateway)["count"] == 1
 
 
-def test_an_orderly_stop_leaves_nothing(upstream):
+def test_an_orderly_stop_lists_nothing(upstream):
     with Gateway(shutdown_grace="1s") as gateway:
         slug = gateway.create_endpoint(upstream)["slug"]
         customer = Customer(gateway, gateway.mint_key(gateway.create_group(slug)))
@@ -154,7 +154,7 @@ def test_an_orderly_stop_leaves_nothing(upstream):
         waiting = customer.begin_chat(slug)
         for gate in gates:
             gate.reached()
-        gateway.stop()  # both are cut: the stream is billed as it was, the other one came to nothing
+        gateway.stop()  # both are cut: the stream is billed for its part, the other request makes no event
         connection.close(), waiting.close()
         gateway.start()
         assert left(gateway) == NOTHING and len(gateway.events()) == 1
@@ -176,7 +176,7 @@ def test_a_customer_who_hung_up_is_not_listed(scene, upstream):
     assert left(gateway) == NOTHING
 
 
-def test_a_renamed_model_is_listed_by_the_name_that_it_had_last(scene, upstream):
+def test_a_renamed_model_is_listed_by_its_name_at_the_kill(scene, upstream):
     gateway, slug, _, customer = scene
     endpoint = next(e for e in gateway.admin("GET", "/v1/gateway/endpoints")["items"] if e["slug"] == slug)
     gate = upstream.hang_next()
@@ -202,7 +202,7 @@ def killed(scene, upstream):
 
 
 def lose_power(gateway):
-    """The file as another boot of the machine finds it: its fifth word is about the boot that it was written under."""
+    """Makes the file look as if another boot had written it: its fifth word identifies the boot."""
     path = gateway.data_dir / "inflight"
     content = bytearray(path.read_bytes())
     content[4 * 8] ^= 1
@@ -210,7 +210,7 @@ def lose_power(gateway):
 
 
 @pytest.mark.parametrize("damage", [lose_power, lambda gateway: (gateway.data_dir / "inflight").write_bytes(b"x" * 9999)])
-def test_what_cannot_be_known_is_said_to_be_unknown(killed, damage):
+def test_a_lost_or_damaged_list_is_reported_as_unknown(killed, damage):
     damage(killed)
     killed.start()
     assert left(killed) == {"known": False, "count": None, "requests": []}
@@ -227,7 +227,7 @@ def test_after_an_orderly_stop_a_loss_of_power_changes_nothing(own):
     assert left(own) == NOTHING
 
 
-def test_a_gateway_that_cannot_track_requests_serves_and_says_so(scene):
+def test_a_gateway_that_cannot_track_requests_serves_and_warns(scene):
     gateway, slug, _, customer = scene
     gateway.stop()
     path = gateway.data_dir / "inflight"
@@ -240,6 +240,6 @@ def test_a_gateway_that_cannot_track_requests_serves_and_says_so(scene):
     gateway.stop()
     shutil.rmtree(path)
     gateway.start()
-    assert not left(gateway)["known"], "nobody kept count"
+    assert not left(gateway)["known"], "the requests were not tracked"
     gateway.restart()
     assert left(gateway) == NOTHING and status(gateway)["attention"] == []

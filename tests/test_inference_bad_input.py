@@ -1,4 +1,4 @@
-"""Requests that are wrong, or try to slip past the meter: a documented 4xx, no upstream touched, no event."""
+"""Invalid requests and attempts to bypass the meter get a documented 4xx, reach no upstream and make no event."""
 
 import gzip
 import json
@@ -15,7 +15,7 @@ CHAT = "/v1/chat/completions"
 
 @pytest.fixture
 def refused(gateway, upstream, customer, key):
-    """Sends a body that must be refused with this status and code; nothing may have been forwarded or billed."""
+    """Sends a body that must be refused with this status and code; nothing may be forwarded or billed."""
 
     def request(body, status=400, code=None, param=None, headers=(), path=CHAT):
         answer = customer.post(path, body, headers)
@@ -49,7 +49,7 @@ def check_error(answer, code=None, param=None):
 
 
 def raw(slug, *fields, messages='[{"role":"user","content":"hi"}]'):
-    """A chat body with fields in the given text form, so that it can say what a JSON library would not."""
+    """A chat body with fields given as text, so that it can hold JSON that a library would not write."""
     return "{{{}}}".format(",".join([f'"model":"{slug}"', f'"messages":{messages}', *fields])).encode()
 
 
@@ -76,7 +76,7 @@ def raw(slug, *fields, messages='[{"role":"user","content":"hi"}]'):
     ],
     ids=repr,
 )
-def test_what_is_not_a_json_object_is_invalid_json(refused, body):
+def test_a_body_that_is_not_a_json_object_is_invalid_json(refused, body):
     refused(body, code="invalid_json")
 
 
@@ -112,8 +112,8 @@ def test_a_key_that_we_read_given_twice_is_refused(refused, slug, field, twice):
 @pytest.mark.parametrize(
     "field, written", [("model", "Model"), ("model", "MO\\u0044EL"), ("max_tokens", "Max_Tokens"), ("stream", "\u017ftream")]
 )
-def test_a_key_that_a_server_would_take_for_one_that_we_read_is_refused(refused, slug, field, written):
-    """Go's reader heeds no capitals and takes the last: so a customer would choose another model on the same server."""
+def test_a_key_that_differs_only_in_case_from_one_that_we_read_is_refused(refused, slug, field, written):
+    """Go's JSON reader ignores case and takes the last key, so a customer could choose another model on the server."""
     refused(raw(slug, f'"{written}":"other/one"'), param=field, code="invalid_key")
 
 
@@ -126,7 +126,7 @@ def test_a_key_that_we_do_not_read_given_twice_passes(upstream, customer, slug):
 
 
 @pytest.mark.parametrize("written", ["\\u006dodel", "mode\\u006c", "\\u006D\\u006f\\u0064\\u0065\\u006c"])
-def test_an_escaped_key_is_the_key(gateway, upstream, customer, slug, written):
+def test_an_escaped_key_is_recognized(gateway, upstream, customer, slug, written):
     body = '{{"{}":"{}","messages":[{{"role":"user","content":"one two"}}]}}'.format(
         written, slug.replace("/", "\\/")
     ).encode()
@@ -170,7 +170,7 @@ def test_only_the_model_name_is_changed_in_a_forwarded_body(upstream, customer, 
         ('"metadata":[1]', "metadata"),
     ],
 )
-def test_the_wrong_type_of_what_we_read_is_refused_by_its_name(refused, slug, fields, param):
+def test_a_wrong_type_of_a_field_that_we_read_is_refused_by_its_name(refused, slug, fields, param):
     refused(raw(slug, fields), param=param)
 
 
@@ -198,22 +198,22 @@ def test_a_missing_model_is_refused(refused, path):
         "acme/\u202emodel",
     ],
 )
-def test_a_model_that_nobody_has_is_not_found(refused, model):
+def test_an_unknown_model_is_not_found(refused, model):
     refused({"model": model, "messages": []}, 404, "model_not_found")
 
 
 @pytest.mark.parametrize("model", ["", "\\ud800", "a/b\\udc00\\ud800"])
-def test_a_model_that_cannot_be_one_is_refused(gateway, upstream, customer, model):
+def test_an_invalid_model_name_is_refused(gateway, upstream, customer, model):
     answer = customer.post(CHAT, f'{{"model":"{model}","messages":[]}}'.encode())
     assert answer.status in (400, 404)
     check_error(answer)
     assert upstream.count == 0
 
 
-# Tricks that bypass metering elsewhere.
+# Attempts to bypass the meter
 
 
-def test_stream_options_null_is_no_way_around_the_meter(gateway, upstream, customer, slug, key):
+def test_stream_options_null_does_not_bypass_the_meter(gateway, upstream, customer, slug, key):
     connection = customer.begin(CHAT, raw(slug, '"stream":true', '"stream_options":null'))
     assert connection.read_head()[0] == 200
     assert all(chunk["choices"] for chunk in Stream(connection).chunks())
@@ -234,15 +234,15 @@ def test_stream_options_null_is_no_way_around_the_meter(gateway, upstream, custo
         '{"include_usage":"no"}',
     ],
 )
-def test_usage_is_asked_for_whatever_the_customer_wrote(gateway, upstream, customer, slug, key, options):
+def test_usage_is_requested_whatever_the_stream_options_say(gateway, upstream, customer, slug, key, options):
     connection = customer.begin(CHAT, raw(slug, '"stream":true', f'"stream_options":{options}'))
     status, _ = connection.read_head()
-    if status == 400:  # a clear refusal is as good
+    if status == 400:  # a clear refusal is acceptable too
         assert upstream.count == 0
         return
     assert Stream(connection).chunks()
     connection.close()
-    pairs = json.loads(upstream.requests[0].body, object_pairs_hook=list)  # keeps what is given twice
+    pairs = json.loads(upstream.requests[0].body, object_pairs_hook=list)  # keeps duplicate keys
     options = dict(pairs)["stream_options"]
     assert [value for name, value in options if name == "include_usage"] == [True]
     assert gateway.events(key)[0]["usageSource"] == "upstream"
@@ -273,7 +273,7 @@ def test_a_hundred_choices_are_held_and_billed_a_hundredfold(gateway, upstream, 
         '"max_tokens":' + "9" * 5000,
     ],
 )
-def test_numbers_beyond_reason_do_no_harm(gateway, limited, slug, fields):
+def test_absurdly_large_numbers_do_no_harm(gateway, limited, slug, fields):
     group, customer = limited([rate("TOKEN", "MINUTE", 1000)])
     connection = customer.begin(CHAT, raw(slug, fields))
     status, _ = connection.read_head()
@@ -283,7 +283,7 @@ def test_numbers_beyond_reason_do_no_harm(gateway, limited, slug, fields):
     assert gateway.limit(group, slug, "TOKEN")["used"] >= 0
 
 
-def test_json_as_deep_as_a_body_can_be_does_no_harm(gateway, customer, slug):
+def test_deeply_nested_json_does_no_harm(gateway, customer, slug):
     deep = "[" * 500_000 + "]" * 500_000
     connection = customer.begin(CHAT, raw(slug, f'"deep":{deep}'))
     assert connection.read_head()[0] in (200, 400)
@@ -291,7 +291,7 @@ def test_json_as_deep_as_a_body_can_be_does_no_harm(gateway, customer, slug):
     assert customer.chat(slug).status == 200
 
 
-# The wire
+# HTTP
 
 
 @pytest.mark.parametrize("chunked", [False, True])
@@ -320,7 +320,7 @@ def test_a_head_of_100_kilobytes_is_refused(gateway, upstream, customer, slug):
                 connection.send_head("POST", CHAT, customer.headers([*headers, ("content-length", 0)]))
                 status = connection.read_head()[0]
             except (Broken, ConnectionError):
-                continue  # it may close while we still write
+                continue  # the gateway may close the connection while we still write
             assert status in (400, 431)
     assert upstream.count == 0
     assert customer.chat(slug).status == 200
@@ -370,11 +370,11 @@ def test_an_encoded_body_is_a_415(refused, slug, encoding):
     refused(gzip.compress(raw(slug)), 415, "unsupported_encoding", headers=[("content-encoding", encoding)])
 
 
-def test_the_identity_encoding_is_none(customer, slug):
+def test_the_identity_encoding_is_accepted(customer, slug):
     assert customer.post(CHAT, raw(slug), [("content-encoding", "identity")]).status == 200
 
 
-def test_the_content_type_is_not_what_decides(customer, slug):
+def test_the_content_type_of_a_body_is_ignored(customer, slug):
     for value in ("text/plain", "application/json; charset=utf-8", "application/x-www-form-urlencoded"):
         assert customer.post(CHAT, raw(slug), [("content-type", value)]).status == 200
 
@@ -400,7 +400,7 @@ def test_the_content_type_is_not_what_decides(customer, slug):
         ("BREW", CHAT, 405),
     ],
 )
-def test_an_unknown_url_or_method_says_so(gateway, upstream, customer, method, path, status):
+def test_an_unknown_url_or_method_is_refused(gateway, upstream, customer, method, path, status):
     answer = call(gateway.address, method, path, customer.headers())
     assert answer.status == status, answer
     check_error(answer, "unknown_url")
@@ -441,7 +441,7 @@ def test_an_upgrade_of_responses_is_a_426(gateway, customer):
     ],
     ids=repr,
 )
-def test_what_is_not_http_does_no_harm(gateway, customer, slug, line):
+def test_bytes_that_are_not_http_do_no_harm(gateway, customer, slug, line):
     with Connection(gateway.address) as connection:
         connection.send(line)
         connection.end_sending()
@@ -452,7 +452,7 @@ def test_what_is_not_http_does_no_harm(gateway, customer, slug, line):
     assert customer.chat(slug).status == 200
 
 
-def test_who_expects_100_continue_gets_it(gateway, customer, slug):
+def test_expect_100_continue_is_answered(gateway, customer, slug):
     body = raw(slug)
     with Connection(gateway.address) as connection:
         connection.send_head(
@@ -463,8 +463,8 @@ def test_who_expects_100_continue_gets_it(gateway, customer, slug):
         assert connection.read_answer().status == 200
 
 
-def test_a_head_that_is_not_finished_is_given_up(gateway):
-    """Within ten seconds, with a 408 or without a word."""
+def test_an_unfinished_head_times_out(gateway):
+    """Within ten seconds the gateway answers 408 or closes the connection."""
     with Connection(gateway.address, timeout=15) as connection:
         connection.send(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nx-slow: ")
         try:
@@ -474,7 +474,7 @@ def test_a_head_that_is_not_finished_is_given_up(gateway):
 
 
 @pytest.mark.skipif("TOLLGATE_SLOW_TESTS" not in os.environ, reason="takes half a minute: set TOLLGATE_SLOW_TESTS")
-def test_a_body_that_stands_still_is_given_up(gateway, upstream, customer, slug):
+def test_a_stalled_body_times_out(gateway, upstream, customer, slug):
     with Connection(gateway.address, timeout=40) as connection:
         connection.send_head("POST", CHAT, customer.headers([("content-length", 1000)]))
         connection.send(raw(slug)[:-5])
@@ -504,7 +504,7 @@ def test_pipelined_requests_are_answered_in_order(gateway, customer, slug):
 
 
 class TestSmallBodies:
-    """A gateway that takes bodies of up to 2 KiB."""
+    """A gateway that accepts bodies of up to 2 KiB."""
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -526,7 +526,7 @@ class TestSmallBodies:
         check_error(answer, "request_too_large")
         assert upstream.count == 0
 
-    def test_a_body_that_turns_out_longer_is_a_413(self, gateway, upstream, customer):
+    def test_a_chunked_body_that_grows_too_long_is_a_413(self, gateway, upstream, customer):
         with Connection(gateway.address) as connection:
             connection.send_head("POST", CHAT, customer.headers([("transfer-encoding", "chunked")]))
             connection.send(b"801\r\n" + b" " * 0x801 + b"\r\n")
@@ -535,7 +535,7 @@ class TestSmallBodies:
         check_error(answer, "request_too_large")
         assert upstream.count == 0
 
-    def test_a_limit_is_not_charged_for_it(self, gateway, slug, limited):
+    def test_a_body_that_is_too_long_takes_nothing_from_a_limit(self, gateway, slug, limited):
         group, customer = limited([rate("REQUEST", "MINUTE", 5)])
         assert customer.chat(slug, "x" * 3000).status == 413
         limit = gateway.limit(group, slug)
@@ -564,6 +564,6 @@ def test_an_upstream_on_our_own_listeners_or_a_link_local_address_is_refused(gat
             assert gateway.events(customer.key) == []
 
 
-def test_the_gateway_is_well_after_all_this(gateway):
+def test_the_gateway_is_still_healthy_afterwards(gateway):
     assert "panicked" not in gateway.log
     assert call(gateway.address, "GET", "/readyz").status == 200

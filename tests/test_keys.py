@@ -1,4 +1,4 @@
-"""Customers' and operators' keys: shown once, in force until they are not, good for exactly what their type says."""
+"""Customer and operator keys: shown once, valid until they are revoked or expire, limited to what their type allows."""
 
 import datetime
 import json
@@ -30,7 +30,7 @@ def test_a_key_is_shown_once(gateway, group):
     assert set(minted) == {"api_key", "prefix", "name"} and minted["name"] == "build server"
     prefix, secret = minted["api_key"].split(".")
     assert prefix == minted["prefix"] and re.fullmatch("sk_[0-9A-Za-z]{12}", prefix)
-    assert len(secret) >= 43, "fewer than 256 bits even in base64"
+    assert len(secret) >= 43, "the secret has fewer than 256 bits"
     for document in (gateway.admin("GET", keys_path(group)), gateway.admin("GET", keys_path(group, minted["api_key"]))):
         assert secret not in json.dumps(document)
     assert secret not in gateway.log
@@ -39,7 +39,7 @@ def test_a_key_is_shown_once(gateway, group):
             assert secret.encode() not in path.read_bytes(), path
 
 
-def test_keys_are_listed_with_what_is_known_of_them(gateway, group, customer, slug, key):
+def test_keys_are_listed_with_their_state_and_last_use(gateway, group, customer, slug, key):
     [item] = gateway.admin("GET", keys_path(group))["items"]
     assert item == gateway.admin("GET", keys_path(group, key))
     assert item["prefix"] == prefix_of(key) and item["name"] is None and item["last_used_at"] is None
@@ -65,7 +65,7 @@ def test_an_expiry_can_be_set_and_cleared(gateway, group, customer, slug, key):
 
 
 def test_every_key_that_does_not_work_gets_the_same_answer(gateway, upstream, group, slug):
-    """None, malformed, unknown, disabled, expired, revoked, of a deleted group: not a byte tells which."""
+    """A missing, malformed, unknown, disabled, expired or revoked key and one of a deleted group look the same."""
     keys = {name: gateway.mint_key(group) for name in ("disabled", "revoked", "right")}
     keys["expired"] = gateway.mint_key(group, expires_at=in_seconds(1))
     doomed = gateway.create_group(slug)
@@ -152,13 +152,13 @@ def test_deleting_a_group_deletes_its_subtree_and_frees_the_names(gateway, slug)
 # Operators
 
 
-def test_the_environments_key_is_listed_and_cannot_be_deleted(gateway):
+def test_the_environment_key_is_listed_and_cannot_be_deleted(gateway):
     [env] = [item for item in gateway.admin("GET", "/v1/api_keys")["keys"] if item["prefix"] == "env"]
     assert env["type"] == MANAGE_ALL
     assert gateway.admin_answer("DELETE", "/v1/api_keys/env").status == 400
 
 
-def test_the_last_stored_key_that_can_do_everything_cannot_be_deleted():
+def test_the_last_stored_manage_all_key_cannot_be_deleted():
     with Gateway() as gateway:
         first, second = gateway.mint_operator(MANAGE_ALL), gateway.mint_operator(MANAGE_ALL)
         gateway.mint_operator(METRICS)
@@ -223,17 +223,17 @@ ROUTES = [
     ("GET", "/v1/spec", (MANAGE_KEYS, METRICS)),
 ]
 
-# What a route answers to who may use it. Nothing comes of it: what is to be deleted is not there (404), what is to be
-# written is wrong (400). But for this.
+# The status that an allowed caller gets. No request changes anything: deletions name an unknown id (404) and bodies are
+# invalid (400). ALLOWED_AT lists the exceptions.
 ALLOWED = {"GET": 200, "DELETE": 404, "POST": 400, "PATCH": 400, "PUT": 400}
 ALLOWED_AT = {"GET /v1/gateway/signing_key": 404}
 
 
-ENDLESS = "/v1/gateway/live"  # where a GET is answered for as long as somebody looks
+ENDLESS = "/v1/gateway/live"  # the answer to its GET never ends
 
 
 class Callers:
-    """Somebody of every kind: the headers that each sends, and what he is told who may not."""
+    """Callers of every kind: the headers that each sends, and the refusal that those without access get."""
 
     def __init__(self, gateway, upstream):
         self.gateway = gateway
@@ -269,7 +269,7 @@ class Callers:
             "a revoked key's session": (of_revoked, 401, "missing_api_key"),
             "a customer": (self.bearer(minted), 403, "customer_key"),
             "a customer whose key is disabled": (self.bearer(disabled), 403, "customer_key"),
-            "a customer with a key of his own": (self.bearer(registered), 403, "customer_key"),
+            "a customer with a registered key": (self.bearer(registered), 403, "customer_key"),
         }
 
     @staticmethod
@@ -290,7 +290,7 @@ def callers(gateway):
 
 
 def begin(gateway, path, headers, source):
-    """The answer to a GET; of one that has no end, its head."""
+    """The answer to a GET. The body of a 200 is not read, since it may be endless."""
     with Connection(gateway.admin_address, source=source) as connection:
         connection.request("GET", path, headers)
         status, head = connection.read_head()
@@ -298,11 +298,11 @@ def begin(gateway, path, headers, source):
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: " ".join(route[:2]))
-def test_a_key_is_good_for_what_its_type_says(gateway, callers, route):
-    """Every route with every kind of caller, and the same for the head alone of what can be read."""
+def test_a_key_is_allowed_what_its_type_says(gateway, callers, route):
+    """Calls every route as every kind of caller, and every GET route with HEAD too."""
     method, path, also = route
     allowed = ALLOWED_AT.get(f"{method} {path}", ALLOWED[method])
-    source = f"127.1.0.{ROUTES.index(route) + 1}"  # wrong keys are counted by the address that they come from
+    source = f"127.1.0.{ROUTES.index(route) + 1}"  # wrong keys are counted per address
 
     def answer(headers, method=method):
         body = {"nonsense": 1} if method in ("POST", "PATCH", "PUT") else None
@@ -318,14 +318,14 @@ def test_a_key_is_good_for_what_its_type_says(gateway, callers, route):
             assert answer(headers, "HEAD").status == status, name
     for kind, ways in callers.operators.items():
         for headers in ways:
-            told = answer(headers)
+            answered = answer(headers)
             if kind == MANAGE_ALL or kind in also:
-                assert told.status == allowed, (kind, told)
+                assert answered.status == allowed, (kind, answered)
             else:
-                assert (told.status, told.json()["code"]) == (403, "insufficient_scope"), (kind, told)
-                assert MANAGE_ALL in told.json()["error"], "it says what would be needed"
+                assert (answered.status, answered.json()["code"]) == (403, "insufficient_scope"), (kind, answered)
+                assert MANAGE_ALL in answered.json()["error"], "the error must name a type that is allowed"
             if method == "GET":
-                assert answer(headers, "HEAD").status == told.status
+                assert answer(headers, "HEAD").status == answered.status
 
 
 def test_the_table_of_routes_is_complete(gateway):

@@ -1,4 +1,4 @@
-"""What a request holds while it runs: by rule of thumb, then by what its slug was seen to need, over restarts too."""
+"""The tokens that a running request holds: a default estimate, then learned figures, which survive restarts."""
 
 import pytest
 
@@ -6,25 +6,25 @@ from support.gateway import Customer, Gateway, message, model, rate
 from support.upstream import Reply
 
 ENOUGH = 25  # answered requests, after which a group's own figures are used
-PROMPT = "x" * 796  # of 800 bytes: the role's name counts too
+PROMPT = "x" * 796  # 800 bytes with the role's name, which counts too
 START_RATIO, START_OUTPUT = 1 / 4, 256
 CHAT, COMPLETIONS, EMBEDDINGS = "/v1/chat/completions", "/v1/completions", "/v1/embeddings"
 
 
 @pytest.fixture(params=["stop", "kill9"])
-def begin_anew(request, gateway):
-    """Ends the gateway in one of two ways and starts it again."""
+def restart(request, gateway):
+    """Stops or kills the gateway and starts it again."""
 
-    def end_and_start():
+    def stop_and_start():
         getattr(gateway, request.param)()
         gateway.start()
 
-    return end_and_start
+    return stop_and_start
 
 
 @pytest.fixture
 def gateway():
-    """One of the test's own, which it may kill."""
+    """A gateway for one test, which may kill it."""
     with Gateway() as own:
         yield own
 
@@ -40,7 +40,7 @@ def new_customer(gateway, slug):
 
 @pytest.fixture
 def held(gateway, upstream, slug):
-    """What one request of a customer's holds while it waits for its upstream, which then fails: nothing is learned."""
+    """Returns the tokens that one request holds. Its upstream then fails, so that nothing is learned from it."""
 
     def ask(group, customer, path=CHAT, called=slug, **fields):
         prompt = {CHAT: {"messages": message(PROMPT)}, COMPLETIONS: {"prompt": PROMPT}, EMBEDDINGS: {"input": PROMPT}}
@@ -58,7 +58,7 @@ def held(gateway, upstream, slug):
 
 
 def teach(upstream, customer, slug, ratio, output, times=ENOUGH, path=CHAT):
-    """Answers that report so many tokens a byte of prompt, and so many of output."""
+    """Sends requests whose answers report `ratio` tokens per byte of prompt and `output` tokens of output."""
     prompt = int(bytes_of(path) * ratio)
     usage = {"prompt_tokens": prompt, "completion_tokens": output, "total_tokens": prompt + output}
     upstream.reply_next(Reply(usage=usage), times)
@@ -75,7 +75,7 @@ def expected(ratio, output, path=CHAT):
     return bytes_of(path) * ratio + output
 
 
-def test_a_slug_nobody_called_is_estimated_by_rule_of_thumb(new_customer, held):
+def test_a_slug_without_samples_has_the_default_estimate(new_customer, held):
     customer = new_customer()
     assert held(*customer) == expected(START_RATIO, START_OUTPUT)
     assert held(*customer, path=COMPLETIONS) == expected(START_RATIO, START_OUTPUT, COMPLETIONS)
@@ -84,25 +84,25 @@ def test_a_slug_nobody_called_is_estimated_by_rule_of_thumb(new_customer, held):
     assert held(*customer, max_tokens=9) == expected(START_RATIO, 9)
 
 
-def test_what_was_learned_outlives_the_process(upstream, slug, new_customer, held, begin_anew):
+def test_learned_figures_survive_a_restart(upstream, slug, new_customer, held, restart):
     group, customer = new_customer()
     teach(upstream, customer, slug, 1 / 2, 40)
 
-    def check(*of_whom):
-        assert held(*of_whom) == expected(1 / 2, 40)
-        assert held(*of_whom, n=3) == expected(1 / 2, 120)
-        assert held(*of_whom, max_tokens=9) == expected(1 / 2, 9)
-        assert held(*of_whom, max_tokens=32_000) == expected(1 / 2, 40), "a declared maximum is no estimate"
-        assert held(*of_whom, path=EMBEDDINGS) == expected(1 / 2, 0, EMBEDDINGS)
+    def check(*caller):
+        assert held(*caller) == expected(1 / 2, 40)
+        assert held(*caller, n=3) == expected(1 / 2, 120)
+        assert held(*caller, max_tokens=9) == expected(1 / 2, 9)
+        assert held(*caller, max_tokens=32_000) == expected(1 / 2, 40), "a declared maximum is not an estimate"
+        assert held(*caller, path=EMBEDDINGS) == expected(1 / 2, 0, EMBEDDINGS)
 
     check(group, customer)
-    check(*new_customer())  # who never called is expected to need what the slug needs
-    begin_anew()
+    check(*new_customer())  # a new customer is estimated by the slug's figures
+    restart()
     check(group, customer)
     check(*new_customer())
 
 
-def test_each_route_has_its_own_output(upstream, slug, new_customer, held, begin_anew):
+def test_each_route_has_its_own_output_estimate(upstream, slug, new_customer, held, restart):
     group, customer = new_customer()
     teach(upstream, customer, slug, 1 / 4, 40)
     assert held(group, customer, path=COMPLETIONS) == expected(1 / 4, START_OUTPUT, COMPLETIONS)
@@ -110,11 +110,11 @@ def test_each_route_has_its_own_output(upstream, slug, new_customer, held, begin
     for _ in range(2):
         assert held(group, customer) == expected(1 / 4, 40)
         assert held(group, customer, path=COMPLETIONS) == expected(1 / 4, 500, COMPLETIONS)
-        begin_anew()
+        restart()
 
 
-def test_a_groups_own_prompts_count_more_than_the_slugs(upstream, slug, new_customer, held, begin_anew):
-    """Of two customers' figures the slug has the lower: neither makes a third one hold more than the other would."""
+def test_a_groups_own_figures_take_precedence_over_the_slugs(upstream, slug, new_customer, held, restart):
+    """The slug uses the lower of two customers' figures, so that neither can raise what a third one holds."""
     dense, sparse = new_customer(), new_customer()
     teach(upstream, dense[1], slug, 1 / 2, 40)
     teach(upstream, sparse[1], slug, 1 / 8, 40)
@@ -122,19 +122,19 @@ def test_a_groups_own_prompts_count_more_than_the_slugs(upstream, slug, new_cust
         assert held(*dense) == expected(1 / 2, 40)
         assert held(*sparse) == expected(1 / 8, 40)
         assert held(*new_customer()) == expected(1 / 8, 40)
-        begin_anew()
+        restart()
 
 
-def test_a_few_requests_do_not_make_a_group_its_own_judge(upstream, slug, new_customer, held):
+def test_a_few_requests_do_not_give_a_group_its_own_figures(upstream, slug, new_customer, held):
     for _ in range(2):
         teach(upstream, new_customer()[1], slug, 1 / 4, 40)
     few = new_customer()
     teach(upstream, few[1], slug, 1 / 2, 90, times=3)
-    assert held(*few) == expected(1 / 4, 40), "the slug's, in which it has one voice of three"
+    assert held(*few) == expected(1 / 4, 40), "the slug's figure, where this group is one of three"
 
 
-def test_short_prompts_do_not_shut_out_a_document(gateway, upstream, slug):
-    """What a chat template adds to a short question, or an image beside it, says nothing about long texts."""
+def test_short_prompts_do_not_raise_the_estimate_of_a_document(gateway, upstream, slug):
+    """The tokens that a chat template or an image adds to a short question say nothing about long texts."""
     limit = model(slug, [rate("TOKEN", "MINUTE", 100_000)])
     image = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 1000}}
     for content, prompt_tokens in (("hi", 30), ([{"type": "text", "text": "What is this?"}, image], 1100)):
@@ -149,8 +149,8 @@ def test_short_prompts_do_not_shut_out_a_document(gateway, upstream, slug):
         assert [customer.chat(slug, document).status, newcomer.chat(slug, document).status] == [200, 200]
 
 
-def test_each_customer_of_a_plan_has_a_voice_of_its_own(gateway, upstream, slug, held):
-    """Two of three answer shortly; the third, with endless answers, is not the whole plan."""
+def test_each_customer_of_a_plan_has_the_same_weight(gateway, upstream, slug, held):
+    """Two of three customers get short answers. The long answers of the third do not set the plan's estimate."""
     plan = gateway.create_group(model(slug, (), [rate("TOKEN", "DAY", 10**9)]), mode="INDEPENDENT")
     customers = [(group, Customer(gateway, gateway.mint_key(group))) for group in
                  [gateway.create_group(slug, parent=plan) for _ in range(4)]]
@@ -159,7 +159,7 @@ def test_each_customer_of_a_plan_has_a_voice_of_its_own(gateway, upstream, slug,
     assert held(*customers[3]) == expected(1 / 4, 50)
 
 
-def test_figures_of_our_own_teach_nothing(gateway, upstream, slug, new_customer, held, begin_anew):
+def test_counted_usage_teaches_nothing(gateway, upstream, slug, new_customer, held, restart):
     group, customer = new_customer()
     upstream.reply_next(Reply(usage=None, words=3), ENOUGH)
     for _ in range(ENOUGH):
@@ -167,10 +167,10 @@ def test_figures_of_our_own_teach_nothing(gateway, upstream, slug, new_customer,
     assert {event["usageSource"] for event in gateway.events(customer.key)} == {"counted"}
     for _ in range(2):
         assert held(group, customer) == expected(START_RATIO, START_OUTPUT)
-        begin_anew()
+        restart()
 
 
-def test_another_slug_learns_nothing_from_it(gateway, upstream, slug, new_customer, held):
+def test_another_slug_is_not_affected(gateway, upstream, slug, new_customer, held):
     teach(upstream, new_customer()[1], slug, 1 / 2, 40)
     other = gateway.create_endpoint(upstream)["slug"]
     group = gateway.create_group(model(other, (), [rate("TOKEN", "DAY", 10**9)]))
@@ -178,7 +178,7 @@ def test_another_slug_learns_nothing_from_it(gateway, upstream, slug, new_custom
     assert held(group, customer, called=other) == expected(START_RATIO, START_OUTPUT)
 
 
-def test_what_was_learned_follows_a_renamed_slug(gateway, upstream, held):
+def test_learned_figures_follow_a_renamed_slug(gateway, upstream, held):
     endpoint = gateway.create_endpoint(upstream)
     group = gateway.create_group(model(endpoint["slug"], (), [rate("TOKEN", "DAY", 10**9)]))
     customer = Customer(gateway, gateway.mint_key(group))
