@@ -1,4 +1,4 @@
-"""Asking how limits stand takes nothing, shows a customer nobody else, and is answered in words where it is wrong."""
+"""Reading limits takes nothing and shows a customer nothing of others; a bad query gets an explanation."""
 
 import concurrent.futures
 import json
@@ -26,11 +26,11 @@ def figures(gateway, group, slug):
     return [(limit["used"], limit["held"], limit["left"]) for limit in gateway.limits(group, slug)["limits"]]
 
 
-# It takes nothing
+# Reads take nothing
 
 
 class Askers:
-    """Four threads that ask for all that can be asked, for as long as a `with` lasts."""
+    """Four threads that read every view of the limits for the duration of a `with` block."""
 
     def __init__(self, gateway, group, slug, customer):
         path = f"/v1/gateway/groups/{group['id']}"
@@ -62,7 +62,7 @@ class Askers:
 
 
 def storm(customer, slug, threads, each, **body):
-    """How many of `threads` × `each` requests were let in."""
+    """Sends `each` requests from each of `threads` threads; returns how many were admitted."""
     body = {"model": slug, "messages": message("one two three"), "max_tokens": 1, **body}
 
     def call(_):
@@ -80,7 +80,7 @@ def storm(customer, slug, threads, each, **body):
 
 
 @pytest.mark.parametrize("mode", ["INDEPENDENT", "CASCADING"])
-def test_as_many_are_admitted_as_if_nobody_asked(gateway, upstream, limited, slug, mode):
+def test_concurrent_reads_do_not_change_how_many_requests_are_admitted(gateway, upstream, limited, slug, mode):
     group, customer = limited(*LIMITS, mode=mode)
     with Askers(gateway, group, slug, customer):
         assert storm(customer, slug, 16, 4) == 20
@@ -88,7 +88,7 @@ def test_as_many_are_admitted_as_if_nobody_asked(gateway, upstream, limited, slu
     assert figures(gateway, group, slug) == [(20, 0, 0), (80, 0, 9_920), (20, 0, 0), (80, 0, 99_920)]
 
 
-def test_at_a_full_limit_nothing_moves_however_often_it_is_asked(gateway, upstream, limited, slug):
+def test_reads_and_refusals_change_nothing_at_a_full_limit(gateway, upstream, limited, slug):
     group, customer = limited(*LIMITS)
     assert storm(customer, slug, 4, 6) == 20
     before = figures(gateway, group, slug), customer.get("/v1/usage").json()["models"][slug]
@@ -101,7 +101,7 @@ def test_at_a_full_limit_nothing_moves_however_often_it_is_asked(gateway, upstre
     assert before[1] == after[1]
 
 
-def test_nothing_is_made_by_asking_about_a_group_that_nobody_called(gateway, limited, slug):
+def test_reading_the_limits_of_an_unused_group_creates_no_counters(gateway, limited, slug):
     group, customer = limited(*LIMITS)
     for _ in range(50):
         assert gateway.limits(group, slug, tokens=10_001)["admitted"] is False
@@ -111,14 +111,14 @@ def test_nothing_is_made_by_asking_about_a_group_that_nobody_called(gateway, lim
     assert all(entry["current_usage"] is None and entry["reset_at"] is None for entry in usage)
 
 
-# It shows nobody else
+# Privacy
 
 
 class Family:
-    """Three levels in CASCADING, every figure of which is told apart from all others when it is seen."""
+    """Three CASCADING levels whose figures and names are all distinct, so that a leak can be recognized."""
 
     def __init__(self, gateway, upstream, slug, stops):
-        """`stops`: on which level the limit on requests is almost full: `top`, `middle` or `own`."""
+        """`stops` is the level whose REQUEST limit is almost full: `top`, `middle` or `own`."""
         self.thresholds = {"top": 777_001, "middle": 666_002, "own": 555_003}
         levels = list(self.thresholds)
         requests = {"top": 7_003, "middle": 6_005} | {stops: 4}
@@ -139,7 +139,7 @@ class Family:
         upstream.reply_next(Reply(usage={"prompt_tokens": 31_000, "completion_tokens": 337, "total_tokens": 31_337}))
         assert Customer(gateway, gateway.mint_key(self.sibling)).chat(slug).status == 200
 
-    def shows_nobody_else(self, text):
+    def check_private(self, text):
         for group in (self.top, self.middle, self.sibling):
             metadata = group["metadata"]
             for private in (group["id"], metadata["external_entity_id"], metadata["name"]):
@@ -160,7 +160,7 @@ def test_a_customer_of_a_tree_never_sees_the_others(gateway, upstream, slug, sto
     assert answer.status == 429
     answers += [answer, customer.chat(slug, stream=True), customer.get("/v1/usage")]
     for seen in answers:
-        family.shows_nobody_else(f"{seen.header_list} {seen.body.decode()}")
+        family.check_private(f"{seen.header_list} {seen.body.decode()}")
     text = answer.error["message"]
     if stops == "own":
         assert "Used: 4" in text and "4 requests per day" in text
@@ -171,7 +171,7 @@ def test_a_customer_of_a_tree_never_sees_the_others(gateway, upstream, slug, sto
         assert answer.headers["x-ratelimit-remaining-requests"] == "0"
         assert "used" not in text.lower() and "held" not in text.lower()
     assert answer.error["retry_after_s"] > 0
-    # The same through the view of it all: what others share in has no figures but what is left.
+    # The same in `/v1/usage`: of a shared limit's figures, only `left` is shown.
     limits = customer.get("/v1/usage").json()["models"][slug]
     assert [limit["shared"] for limit in limits if limit["type"] == "TOKEN"] == [False, True, True]
     for limit in limits:
@@ -179,7 +179,7 @@ def test_a_customer_of_a_tree_never_sees_the_others(gateway, upstream, slug, sto
         assert limit["left"] >= 0 and limit["reset_at"]
 
 
-def test_a_customer_sees_its_own_group_alone_where_groups_count_for_themselves(gateway, slug):
+def test_a_customer_of_an_independent_group_sees_only_their_own_group(gateway, slug):
     parent = gateway.create_group(
         model(slug, (), [rate("REQUEST", "DAY", 9)]), mode="INDEPENDENT", entity=fresh("parent-entity")
     )
@@ -195,17 +195,17 @@ def test_a_customer_sees_its_own_group_alone_where_groups_count_for_themselves(g
         assert "parent-entity" not in json.dumps(document) and parent["id"] not in json.dumps(document)
 
 
-def test_the_query_of_a_customers_question_changes_nothing(gateway, limited, slug):
+def test_query_parameters_do_not_change_a_customers_view(gateway, limited, slug):
     other, _ = limited(*LIMITS)
     group, customer = limited(*LIMITS)
     plain = customer.get("/v1/usage").json()
     entity = other["metadata"]["external_entity_id"]
     for query in (f"group_id={other['id']}", f"external_entity_id={entity}", "slug=%00"):
         assert customer.get(f"/v1/usage?{query}").json() == plain
-    assert customer.get(f"/v1/gateway/groups/{group['id']}/limits?slug={slug}").status == 404, "that is for operators"
+    assert customer.get(f"/v1/gateway/groups/{group['id']}/limits?slug={slug}").status == 404, "an admin route"
 
 
-# Bad questions
+# Bad queries
 
 
 @pytest.mark.parametrize(
@@ -234,7 +234,7 @@ def test_the_query_of_a_customers_question_changes_nothing(gateway, limited, slu
         ("slug=SLUG&=1", "parameter"),
     ],
 )
-def test_a_bad_question_names_what_is_wrong(gateway, group, slug, query, names):
+def test_a_bad_query_names_the_fault(gateway, group, slug, query, names):
     path = f"/v1/gateway/groups/{group['id']}/limits?{query.replace('SLUG', slug)}"
     answer = gateway.admin_answer("GET", path)
     assert answer.status == 400, answer
@@ -250,7 +250,7 @@ def test_a_slug_that_another_group_carries_is_unknown_to_this_one(gateway, upstr
     assert answer.status == 400 and "slug" in answer.json()["error"] and other in answer.json()["error"]
 
 
-def test_a_group_that_is_not_there_is_a_404(gateway, limited, slug):
+def test_an_unknown_group_is_a_404(gateway, limited, slug):
     group, customer = limited(*LIMITS)
     gateway.admin("DELETE", f"/v1/gateway/groups/{group['id']}")
     for unknown in (group["id"], "01ARZ3NDEKTSV4RRFFQ69G5FAV"):
@@ -259,7 +259,7 @@ def test_a_group_that_is_not_there_is_a_404(gateway, limited, slug):
     assert customer.get("/v1/usage").status == 401
 
 
-def test_numbers_at_the_edge_are_answered(gateway, limited, slug):
+def test_the_largest_and_smallest_token_counts_are_accepted(gateway, limited, slug):
     most = 2**53 - 1
     group, _ = limited([rate("TOKEN", "MINUTE", most)], [rate("TOKEN", "DAY", most)])
     for text, tokens in (("0", 0), ("00", 0), ("1", 1), (f"{most}", most), (f"000{most}", most)):
@@ -268,6 +268,6 @@ def test_numbers_at_the_edge_are_answered(gateway, limited, slug):
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
-def test_nothing_but_get_is_taken(gateway, group, slug, method):
+def test_only_get_is_allowed(gateway, group, slug, method):
     answer = gateway.admin_answer(method, f"/v1/gateway/groups/{group['id']}/limits?slug={slug}", {})
     assert answer.status == 405

@@ -1,8 +1,8 @@
-"""Sixty-four customers and an operator at once, each with a will of its own: then every figure is a sum of events.
+"""Sixty-four customers and an operator act at random at the same time. Then every figure must be the sum of its events.
 
 Two trees, one of each mode, carry two models. On `rough` anything may happen: the upstream fails and refuses, customers
-hang up, thresholds go up and down, the slug is renamed, taken away and given back. On `steady` the limits stay as they
-are, and just as many requests are admitted as they say.
+hang up, thresholds change, and the slug is renamed, removed and added again. On `steady` the limits do not change, and
+exactly as many requests are admitted as they allow.
 """
 
 import collections
@@ -34,7 +34,7 @@ def not_over_midnight():
 
 @dataclasses.dataclass
 class Member:
-    """A place in a tree, and who fills it. No two levels of a tree vary one limit, so no change breaks a parent's."""
+    """A place in a tree, with its current group. No two levels vary the same limit, so no change exceeds a parent's."""
 
     parent: str | None
     varied: tuple  # (type, unit, thresholds) on `rough`
@@ -60,7 +60,7 @@ INDEPENDENT = {
 
 
 class Trees:
-    """Both trees on one gateway, all that was ever done to them, and who was whose child."""
+    """Both trees on one gateway, with their history and the parent of every group."""
 
     def __init__(self, gateway, rough_upstream, steady_upstream):
         self.gateway = gateway
@@ -69,7 +69,7 @@ class Trees:
         self.rough = self.endpoint["slug"]
         self.rough_names = {self.rough}
         self.members = {name: dataclasses.replace(member) for name, member in (CASCADING | INDEPENDENT).items()}
-        self.parents = {}  # group id -> its parent's, the deleted ones' too
+        self.parents = {}  # group id -> its parent's id, deleted groups included
         self.deleted = []
         for name in self.members:
             self.make(name)
@@ -83,7 +83,7 @@ class Trees:
         self.parents[member.group["id"]] = parent and parent["id"]
 
     def models(self, name, choice, rough=True):
-        """What a member declares, with one of the thresholds that it may have on `rough`."""
+        """The models that a member declares, with one of its possible thresholds on `rough`."""
         member = self.members[name]
         kind, unit, thresholds = member.varied
         found = [declare(self.steady, member.steady)]
@@ -103,8 +103,8 @@ class Trees:
     def disable(self, name, disabled):
         self.gateway.patch_group(self.members[name].group, disabled=disabled)
 
-    def make_anew(self, name):
-        """What the old one used stays with its ancestors."""
+    def replace(self, name):
+        """Replaces the group. The old group's usage stays with its ancestors."""
         group = self.members[name].group
         self.gateway.admin("DELETE", f"/v1/gateway/groups/{group['id']}")
         self.deleted.append(group)
@@ -118,7 +118,7 @@ class Trees:
         return {self.steady} if slug == self.steady else self.rough_names
 
     def counted_for(self, name):
-        """The ids of the groups whose events a member's counters are the sum of."""
+        """The ids of the groups whose events count in a member's counters."""
         top = self.members[name].group["id"]
         return {group for group in self.parents if group == top or (name in CASCADING and top in self.above(group))}
 
@@ -133,7 +133,7 @@ def declare(slug, limits):
 
 
 class Operator:
-    """Changes something all the time, and puts everything back at the end."""
+    """Makes changes without pause and restores everything at the end."""
 
     def __init__(self, trees):
         self.trees, self.rng = trees, random.Random("operator")
@@ -155,7 +155,7 @@ class Operator:
         if what == "threshold":
             self.trees.change(name, self.rng.choice([0, 1, -1]))
         elif what == "slug":
-            # Not where others draw on its limit on requests: without the slug there is none for a moment.
+            # Only members whose REQUEST limit nobody shares: without the slug the limit is gone for a moment.
             name = self.rng.choice(["left leaf", "left twig", "right leaf", "mortal", "heir", "owner"])
             self.trees.change(name, rough=False)
             self.trees.change(name)
@@ -165,11 +165,11 @@ class Operator:
             self.trees.disable(name, True)
             self.trees.disable(name, False)
         else:
-            self.trees.make_anew("mortal")
+            self.trees.replace("mortal")
 
 
 class Client:
-    """Calls on one connection for as long as the gateway keeps that alive."""
+    """Calls on one connection and reconnects when it ends."""
 
     def __init__(self, trees, place, number):
         self.trees, self.place, self.rng = trees, place, random.Random(number)
@@ -206,21 +206,21 @@ class Client:
         if status == 200:
             self.whole.append(headers["x-request-id"])
         if headers.get("connection") == "close":
-            self.connect_anew()
+            self.reconnect()
         return status
 
     def hang_up(self):
         self.hung_up += 1
         self.connection.reset()
-        self.connect_anew()
+        self.reconnect()
 
-    def connect_anew(self):
+    def reconnect(self):
         self.connection.close()
         self.connection = Connection(self.trees.gateway.address)
 
 
 def rough_answers():
-    """What the upstream of `rough` does, mixed: most is well."""
+    """The answers of the upstream of `rough`, shuffled. Most are good."""
     error = {"message": "scripted", "type": "scripted", "param": None, "code": None}
     failures = [Reply(status, json_body={"error": error}) for status in (500, 503, 400, 404) for _ in range(40)]
     answers = failures + [Reply() for _ in range(1000)]
@@ -228,7 +228,7 @@ def rough_answers():
     return answers
 
 
-def test_whatever_happens_at_once_every_counter_is_the_sum_of_its_events():
+def test_after_concurrent_calls_and_changes_every_counter_is_the_sum_of_its_events():
     rough, steady = ScriptedUpstream(), ScriptedUpstream()
     rough.script.extend(rough_answers())
     try:
@@ -264,7 +264,7 @@ def storm(trees):
         finally:
             operator.over.set()
         operating.result()
-        # The lowest first: whoever stands higher would take what is left of the limits that they share.
+        # The lowest level first: a higher one would use up the limits that they share.
         for depth in (3, 2, 1, 0):
             list(pool.map(Client.use_up_steady, [client for client in clients if trees.depth(client.place) == depth]))
     for client in clients:
@@ -284,7 +284,7 @@ def figures(trees, name, slug):
 
 
 def nothing_is_held(trees):
-    """Whoever hung up after the last word was written is waited for up to two seconds."""
+    """Waits until nothing is held: after a hang-up the gateway may wait up to two seconds for the usage."""
     for name in trees.members:
         for slug in (trees.rough, trees.steady):
             held = lambda: [limit["held"] for limit in figures(trees, name, slug).values()]  # noqa: E731
@@ -296,7 +296,7 @@ def check_events(events, clients):
     by_request = collections.Counter(event["requestId"] for event in events)
     assert all(by_request[request] == 1 for client in clients for request in client.whole)
     begun = sum(client.statuses[200] for client in clients)
-    # Of a JSON answer the customer who hung up saw no head, and the upstream may have answered all the same.
+    # A customer who hung up on a JSON answer saw no head, but the upstream may have answered.
     assert begun <= len(events) <= begun + sum(client.hung_up for client in clients)
 
 
@@ -313,18 +313,18 @@ def check_thresholds(trees, events, begun):
             limit = figures(trees, name, trees.rough)[kind, unit]
             assert limit["used"] <= max(thresholds), name
             assert sums(trees, events, name, trees.rough)[0] <= max(thresholds), name
-    # What nobody changed is used up to the last request.
+    # Limits that nobody changed are used up exactly.
     for name, threshold in (("root", 700), ("left", 300), ("right", 250), ("firm", 80), ("heir", 80)):
         assert sums(trees, events, name, trees.steady)[0] == threshold, name
         assert figures(trees, name, trees.steady)["REQUEST", "DAY"]["left"] == 0
     for name, threshold in (("left leaf", 150), ("left twig", 25), ("owner", 30)):
         used = figures(trees, name, trees.steady)["REQUEST", "MINUTE"]["used"]
-        if time.monotonic() - begun < 60:  # later there is room again
+        if time.monotonic() - begun < 60:  # after a minute the window has room again
             assert sums(trees, events, name, trees.steady)[0] == used == threshold, name
 
 
 def check_counters(trees, events):
-    """A limit that is set now has seen all that came before: so every member gets one of each type."""
+    """Gives every member a limit of each type and checks it: a new limit counts all earlier requests of its day."""
     for name, member in trees.members.items():
         models = [model(slug, (), ROOMY) for slug in (trees.rough, trees.steady)]
         trees.gateway.patch_group(member.group, models=models)

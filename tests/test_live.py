@@ -1,4 +1,4 @@
-"""`/v1/gateway/live`: how the gateway is, every second, for as long as somebody may look."""
+"""`/v1/gateway/live`: a stream with the gateway's state every second, until the viewer's access ends."""
 
 import json
 import socket
@@ -15,7 +15,7 @@ MOST = 64
 
 
 class Viewer:
-    """Somebody who looks: by key or by cookie."""
+    """A viewer of the stream, by key or by cookie."""
 
     def __init__(self, gateway, key=..., headers=()):
         key = gateway.admin_key if key is ... else key
@@ -27,19 +27,19 @@ class Viewer:
         self.stream = Stream(self.connection)
 
     def next(self):
-        """The next event's data; None at the end."""
+        """The next event's data, or None at the end."""
         data = self.stream.next()
         return data and json.loads(data)
 
     def until(self, condition):
-        """Reads on until an event satisfies the condition; returns it."""
+        """Reads until an event satisfies the condition; returns it."""
         limit = time.monotonic() + DEADLINE
         while not condition(event := self.next()):
-            assert event is not None and time.monotonic() < limit, f"it never came to be; last seen: {event}"
+            assert event is not None and time.monotonic() < limit, f"the condition never held; the last event: {event}"
         return event
 
     def until_end(self):
-        """Reads to the proper end, which must come; returns how many events came until then."""
+        """Reads to the stream's proper end; returns the number of events until then."""
         count = 0
         while self.next() is not None:
             count += 1
@@ -68,7 +68,7 @@ def sign_in(gateway, key):
     return [("cookie", answer.headers["set-cookie"].split(";")[0])]
 
 
-def test_the_first_event_comes_at_once_and_then_one_a_second(gateway, viewer_of):
+def test_the_first_event_arrives_at_once_and_then_one_per_second(gateway, viewer_of):
     key = gateway.mint_operator(METRICS)
 
     def first_after():
@@ -76,12 +76,12 @@ def test_the_first_event_comes_at_once_and_then_one_a_second(gateway, viewer_of)
         assert viewer_of(gateway, key).next()
         return time.monotonic() - began
 
-    assert any(first_after() < 0.5 for _ in range(5)), "it does not wait for a second to pass"
+    assert any(first_after() < 0.5 for _ in range(5)), "the first event must not wait for a full second"
     began = time.monotonic()
     viewer = viewer_of(gateway, key)
     assert viewer.status == 200
     assert viewer.headers["content-type"] == "text/event-stream" and viewer.headers["cache-control"] == "no-cache"
-    assert viewer.headers["x-accel-buffering"] == "no", "no proxy in front holds events back"
+    assert viewer.headers["x-accel-buffering"] == "no", "a proxy must not buffer events"
     first, second, third = viewer.next(), viewer.next(), viewer.next()
     assert time.monotonic() - began > 1.5
     assert third["status"]["uptime_s"] > first["status"]["uptime_s"]
@@ -92,7 +92,7 @@ def test_the_first_event_comes_at_once_and_then_one_a_second(gateway, viewer_of)
         assert event["status"].keys() == gateway.admin("GET", "/v1/gateway/status").keys()
 
 
-def test_now_is_what_went_on_in_the_last_60_seconds(own, upstream, viewer_of):
+def test_now_covers_the_last_60_seconds(own, upstream, viewer_of):
     slug = own.create_endpoint(upstream)["slug"]
     viewer = viewer_of(own)
     assert viewer.next()["now"] == {"requests": 0, "tokens": 0, "refused": 0, "errors": 0}
@@ -108,10 +108,10 @@ def test_now_is_what_went_on_in_the_last_60_seconds(own, upstream, viewer_of):
 
     own.kill9()
     own.start()
-    assert viewer_of(own).next()["now"] == {"requests": 0, "tokens": 0, "refused": 0, "errors": 0}, "it is not billing"
+    assert viewer_of(own).next()["now"] == {"requests": 0, "tokens": 0, "refused": 0, "errors": 0}, "not durable"
 
 
-def test_errors_are_what_a_good_key_got_through_no_fault_of_its_own(own, upstream):
+def test_errors_count_failures_that_are_not_the_customers_fault(own, upstream):
     slug = own.create_endpoint(upstream)["slug"]
     customer = Customer(own, own.mint_key(own.create_group(slug)))
 
@@ -125,13 +125,13 @@ def test_errors_are_what_a_good_key_got_through_no_fault_of_its_own(own, upstrea
     connection, _, stream = customer.stream_chat(slug)
     assert "upstream_error" in list(stream)[-1]
     own.eventually(errors, lambda count: count == 2)
-    # His own faults, a stranger's, and what the upstream says of his request.
+    # The customer's own faults, a stranger's request, and a 4xx of the upstream.
     assert customer.post("/v1/chat/completions", b"{").status == 400
     assert customer.chat("acme/nothing").status == 404
     assert Customer(own, "sk_unknown.0").chat(slug).status == 401
     upstream.fail_next(1, 400)
     assert customer.chat(slug).status == 400
-    # He hangs up.
+    # A hang-up.
     gate = upstream.stall_next(after=2)
     connection, _, stream = customer.stream_chat(slug)
     gate.reached()
@@ -141,7 +141,7 @@ def test_errors_are_what_a_good_key_got_through_no_fault_of_its_own(own, upstrea
     assert errors() == 2
 
 
-def test_a_viewer_is_shown_no_more_once_the_key_is_revoked(gateway, viewer_of):
+def test_a_stream_ends_when_its_key_is_revoked(gateway, viewer_of):
     key = gateway.mint_operator(METRICS)
     viewer, of_session = viewer_of(gateway, key), viewer_of(gateway, None, sign_in(gateway, key))
     assert viewer.next() and of_session.next()
@@ -150,17 +150,17 @@ def test_a_viewer_is_shown_no_more_once_the_key_is_revoked(gateway, viewer_of):
     of_session.until_end()
 
 
-def test_a_viewer_is_shown_no_more_once_the_session_has_ended(gateway, viewer_of):
+def test_a_stream_ends_when_its_session_ends(gateway, viewer_of):
     cookie = sign_in(gateway, gateway.admin_key)
     viewer, other = viewer_of(gateway, None, cookie), viewer_of(gateway, None, sign_in(gateway, gateway.admin_key))
     assert viewer.status == 200 and viewer.next()
     headers = [*cookie, ("x-tollgate-csrf", "1"), ("origin", f"http://{gateway.admin_address}")]
     assert call(gateway.admin_address, "DELETE", "/v1/session", headers, {}).status == 200
     viewer.until_end()
-    assert other.next() and other.next(), "another session goes on"
+    assert other.next() and other.next(), "another session must continue"
 
 
-def test_looking_on_is_not_using_the_key(gateway, viewer_of):
+def test_a_running_stream_does_not_count_as_use_of_the_key(gateway, viewer_of):
     key = gateway.mint_operator(METRICS)
 
     def last_used():
@@ -173,7 +173,7 @@ def test_looking_on_is_not_using_the_key(gateway, viewer_of):
     assert [bool(viewer.next()) for _ in range(3)] == [True] * 3 and last_used() == began is not None
 
 
-def test_a_stop_waits_for_no_viewer(viewer_of):
+def test_a_stop_does_not_wait_for_viewers(viewer_of):
     with Gateway(shutdown_grace="60s") as gateway:
         viewers = [viewer_of(gateway) for _ in range(3)]
         assert all(viewer.next() for viewer in viewers)
@@ -184,8 +184,8 @@ def test_a_stop_waits_for_no_viewer(viewer_of):
             viewer.until_end()
 
 
-def test_a_stop_waits_for_no_viewer_who_does_not_read():
-    """More than a connection takes in is on its way to him, and he sleeps."""
+def test_a_stop_does_not_wait_for_a_viewer_who_does_not_read():
+    """The events exceed the socket buffers, and the viewer reads nothing."""
     target = {"provider": "OPENAI_COMPATIBLE", "base_url": "http://127.0.0.1:9", "target_model": "m"}
     with Gateway(shutdown_grace="60s") as gateway:
         for _ in range(1000):
@@ -203,7 +203,7 @@ def test_a_stop_waits_for_no_viewer_who_does_not_read():
             assert time.monotonic() - began < 15
 
 
-def test_who_looks_sees_the_last_requests_end_by_asking_again(own, upstream, viewer_of):
+def test_during_a_stop_a_new_stream_shows_the_state_once_and_ends(own, upstream, viewer_of):
     slug = own.create_endpoint(upstream)["slug"]
     gate = upstream.stall_next(after=2)
     connection, _, stream = Customer(own, own.mint_key(own.create_group(slug))).stream_chat(slug)
@@ -224,25 +224,25 @@ def test_a_key_has_64_viewers_at_most(own, viewer_of):
     assert all(viewer.status == 200 for viewer in viewers)
     refused = own.admin_answer("GET", LIVE)
     assert (refused.status, refused.json()["code"]) == (429, "too_many_viewers")
-    assert viewer_of(own, own.mint_operator(METRICS)).status == 200, "another key has places of its own"
+    assert viewer_of(own, own.mint_operator(METRICS)).status == 200, "another key has its own limit"
     assert set(refused.json()) == {"error", "code"}
-    assert own.admin_answer("HEAD", LIVE).status == 200, "who asks for the head alone takes no place"
+    assert own.admin_answer("HEAD", LIVE).status == 200, "a HEAD request does not count as a viewer"
     assert all(viewer.next() for viewer in viewers)
     viewers[0].connection.reset()
     viewers[1].close()
 
-    def come_again():
+    def view_again():
         viewer = viewer_of(own)
         if viewer.status != 200:
             viewer.close()
         return viewer.status
 
     for _ in range(2):
-        own.eventually(come_again, lambda status: status == 200)
-    assert come_again() == 429
+        own.eventually(view_again, lambda status: status == 200)
+    assert view_again() == 429
 
 
-def test_the_head_alone_is_an_answer_of_its_own(gateway):
+def test_a_head_request_is_answered_and_leaves_the_connection_open(gateway):
     with Connection(gateway.admin_address) as connection:
         for _ in range(2):
             connection.request("HEAD", LIVE, [("authorization", f"Bearer {gateway.admin_key}")])
@@ -250,13 +250,13 @@ def test_the_head_alone_is_an_answer_of_its_own(gateway):
             assert status == 200 and dict(head)["content-type"] == "text/event-stream"
 
 
-def test_no_foreign_page_can_read_what_is_shown(gateway, viewer_of):
+def test_a_foreign_page_cannot_read_the_stream(gateway, viewer_of):
     viewer = viewer_of(gateway, headers=[("origin", "http://evil.example")])
     assert viewer.status == 200 and not any(name.startswith("access-control") for name in viewer.headers)
     assert viewer.headers["content-security-policy"].startswith("default-src 'self'")
 
 
-def test_upstreams_show_how_each_target_has_fared(own, upstream, viewer_of):
+def test_status_shows_the_state_of_each_target(own, upstream, viewer_of):
     endpoint = own.create_endpoint(upstream)
     slug = endpoint["slug"]
     customer = Customer(own, own.mint_key(own.create_group(slug)))
@@ -285,14 +285,14 @@ def test_upstreams_show_how_each_target_has_fared(own, upstream, viewer_of):
     failing = seen()
     assert (failing["state"], failing["failures_in_a_row"]) == ("failing", 2)
     assert "500" in failing["last_error"] and parse_time(failing["last_failure_at"])
-    told = viewer.until(lambda event: event["status"]["notices"])["status"]
-    [notice] = told["notices"]
+    shown = viewer.until(lambda event: event["status"]["notices"])["status"]
+    [notice] = shown["notices"]
     assert notice["about"] == {"kind": "endpoint", "id": endpoint["id"]} and slug in notice["message"]
-    assert told["attention"] == [notice["message"]]
+    assert shown["attention"] == [notice["message"]]
     assert customer.chat(slug).status == 200
     well = seen()
     assert (well["state"], well["failures_in_a_row"]) == ("ok", 0) and parse_time(well["last_success_at"])
     assert (well["last_error"], well["last_failure_at"]) == (failing["last_error"], failing["last_failure_at"])
     viewer.until(lambda event: event["status"]["notices"] == [])
     own.admin("PATCH", f"/v1/gateway/endpoints/{endpoint['id']}", {"pricing": None, "targets": endpoint["targets"]})
-    assert seen() == unused, "a changed endpoint starts anew"
+    assert seen() == unused, "a changed endpoint starts without a history"

@@ -39,14 +39,14 @@ def as_billed(usage):
     }
 
 
-def test_a_chat_is_billed_with_the_servers_own_usage(gateway, sdk, key):
+def test_a_chat_is_billed_by_the_servers_own_usage(gateway, sdk, key):
     chat = sdk.chat.completions.create(model="house/tiny", messages=message("tell me of the sea"), max_tokens=12)
     assert chat.usage.completion_tokens == 12 and len(chat.choices[0].message.content.split()) >= 2
     assert chat.model == "house/tiny"
     assert billed(gateway, key) == as_billed(chat.usage)
 
 
-def test_a_streamed_chat_is_billed_with_the_usage_that_its_customer_did_not_ask_for(gateway, sdk, key):
+def test_a_streamed_chat_is_billed_by_usage_that_the_customer_did_not_ask_for(gateway, sdk, key):
     chunks = list(
         sdk.chat.completions.create(
             model="house/tiny", messages=message("tell me of the sea"), max_tokens=12, stream=True
@@ -58,7 +58,7 @@ def test_a_streamed_chat_is_billed_with_the_usage_that_its_customer_did_not_ask_
     assert billed(gateway, key)["outputTokens"] == 12
 
 
-def test_a_streamed_chat_with_usage_is_billed_what_its_customer_saw(gateway, sdk, key):
+def test_a_streamed_chat_with_usage_is_billed_as_the_customer_saw(gateway, sdk, key):
     chunks = list(
         sdk.chat.completions.create(
             model="house/tiny",
@@ -71,7 +71,7 @@ def test_a_streamed_chat_with_usage_is_billed_what_its_customer_saw(gateway, sdk
     assert billed(gateway, key) == as_billed(chunks[-1].usage)
 
 
-def test_the_same_seed_says_the_same_streamed_and_not(gateway, sdk):
+def test_a_fixed_seed_gives_the_same_text_streamed_or_not(gateway, sdk):
     options = {"model": "house/tiny", "messages": message("again"), "max_tokens": 10, "temperature": 0, "seed": 3}
     whole = sdk.chat.completions.create(**options).choices[0].message.content
     parts = [chunk.choices[0].delta.content or "" for chunk in sdk.chat.completions.create(**options, stream=True)]
@@ -87,13 +87,13 @@ def test_a_prompt_served_from_cache_is_billed_as_cached(gateway, endpoint, sdk, 
     assert 0 < last["cachedInputTokens"] <= last["inputTokens"]
 
 
-def test_completions(gateway, sdk, key):
+def test_completions_are_billed_by_the_servers_own_usage(gateway, sdk, key):
     answer = sdk.completions.create(model="house/tiny", prompt="once upon", max_tokens=6)
     assert answer.choices[0].text
     assert billed(gateway, key) == as_billed(answer.usage)
 
 
-def test_embeddings(gateway, llama_embeddings):
+def test_embeddings_are_billed_by_the_servers_own_usage(gateway, llama_embeddings):
     gateway.create_endpoint(llama_embeddings.base_url, slug="house/vectors", target_model=REAL_NAME)
     key = gateway.mint_key(gateway.create_group("house/vectors"))
     answer = gateway.sdk(key).embeddings.create(model="house/vectors", input=["the sea", "the shore"])
@@ -105,7 +105,7 @@ def test_embeddings(gateway, llama_embeddings):
     }
 
 
-def test_its_own_error_is_passed_on(gateway, sdk, key):
+def test_the_servers_own_error_is_passed_on(gateway, sdk, key):
     with pytest.raises(openai.APIStatusError) as caught:
         sdk.chat.completions.create(model="house/tiny", messages=message("word " * 3000), max_tokens=5)
     assert caught.value.status_code == 400
@@ -113,7 +113,7 @@ def test_its_own_error_is_passed_on(gateway, sdk, key):
     assert gateway.events(key) == []
 
 
-def test_a_customer_who_leaves_is_billed_for_what_came(gateway, sdk, key):
+def test_a_hang_up_is_billed_for_the_text_that_arrived(gateway, sdk, key):
     stream = sdk.chat.completions.create(model="house/tiny", messages=message("forever"), max_tokens=900, stream=True)
     for _, _ in zip(range(5), stream):
         pass

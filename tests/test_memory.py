@@ -1,4 +1,4 @@
-"""A process with little memory: what bodies may take follows from it, and nobody's bodies end it."""
+"""A process with little memory: it limits the memory of request bodies accordingly, and no bodies can end it."""
 
 import contextlib
 import resource
@@ -38,13 +38,13 @@ def test_many_large_bodies_at_once_do_not_end_the_process(small):
         assert tiny.chat(slug).status == 200
     for sender in senders:
         sender.join()
-    told = sorted({(answer.status, None if answer.status == 200 else answer.error["code"]) for answer in answers})
-    assert len(answers) == 8 and set(told) <= {(200, None), (503, "overloaded")} and (200, None) in told, told
+    outcomes = sorted({(answer.status, None if answer.status == 200 else answer.error["code"]) for answer in answers})
+    assert len(answers) == 8 and set(outcomes) <= {(200, None), (503, "overloaded")} and (200, None) in outcomes, outcomes
     assert small.process.child.poll() is None
     upstream.stop()
 
 
-def test_one_customer_with_many_slow_bodies_keeps_nobody_waiting():
+def test_one_customer_with_many_slow_bodies_delays_nobody_else():
     upstream = ScriptedUpstream()
     with Gateway(max_body="10MiB", max_bodies="16MiB") as gateway, contextlib.ExitStack() as slow_ones:
         slug = gateway.create_endpoint(upstream)["slug"]
@@ -59,10 +59,10 @@ def test_one_customer_with_many_slow_bodies_keeps_nobody_waiting():
             begun = time.monotonic()
             assert quick.chat(slug, text).status == 200
             assert time.monotonic() - begun < 5
-        gateway.kill9()  # its stop would wait for those that wait
+        gateway.kill9()  # a stop would wait for the slow requests
     upstream.stop()
 
 
-def test_the_default_is_a_quarter_of_what_the_process_may_use(small):
+def test_the_default_is_a_quarter_of_the_memory_that_the_process_may_use(small):
     line = small.process.wait_line(lambda line: "limits of request bodies" in line)
     assert f"{ALLOWED // 4}" in line

@@ -1,4 +1,4 @@
-"""A process that may open no more files: nobody's fault but its limit's, and told as that."""
+"""A process that cannot open more files reports its own limit as the cause and does not blame targets."""
 
 import contextlib
 import os
@@ -15,7 +15,7 @@ STATUS = "/v1/gateway/status"
 
 @contextlib.contextmanager
 def no_file_left(gateway):
-    """The process can open nothing more; gives the limit that it has."""
+    """Lowers the process's limit so that it can open no more files; yields the limit."""
     pid = gateway.process.child.pid
     used = {int(name) for name in os.listdir(f"/proc/{pid}/fd")}
     limit = min(set(range(len(used) + 1)) - used)
@@ -28,7 +28,7 @@ def no_file_left(gateway):
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
-def test_it_is_no_fault_of_the_target(own, upstream, host):
+def test_a_lack_of_files_does_not_count_as_a_failure_of_the_target(own, upstream, host):
     other = ScriptedUpstream()
     base_urls = [one.base_url.replace("127.0.0.1", host) for one in (upstream, other)]
     targets = [{"provider": "OPENAI_COMPATIBLE", "base_url": url, "target_model": "m"} for url in base_urls]
@@ -53,8 +53,8 @@ def test_it_is_no_fault_of_the_target(own, upstream, host):
         assert notice["about"] == {"kind": "process", "id": None}
         assert notice["message"].startswith("3 requests were refused") and f" {limit} files" in notice["message"]
         assert status["requests"]["errors"] == 3
-        told = [line for line in own.log.splitlines() if "files open" in line]
-        assert len(told) == 1, "once a minute at most"
+        logged = [line for line in own.log.splitlines() if "files open" in line]
+        assert len(logged) == 1, "at most one line per minute"
         assert "passed over" not in own.log
         assert (upstream.count, other.count) == (0, 0)
 
@@ -80,6 +80,6 @@ def test_streams_leave_files_for_operators():
             assert gateway.admin("GET", STATUS)["notices"] == []
         for gate in gates:
             gate.release()
-        # The others waited for a place.
+        # The other requests waited for a file to become free.
         assert [stream.read_answer().status for stream in streams] == [200] * len(streams)
     upstream.stop()

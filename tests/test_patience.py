@@ -1,4 +1,4 @@
-"""Strangers who keep us waiting: every wait has an end, and what is refused is not read on."""
+"""Slow clients: every wait has a limit, and the rest of a refused body is not read."""
 
 import threading
 import time
@@ -19,7 +19,7 @@ def seconds_until_closed(connection):
     return time.monotonic() - begun
 
 
-def test_a_head_takes_ten_seconds_at_most_whichever_request_it_is(gateway):
+def test_every_head_times_out_after_ten_seconds(gateway):
     health = b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n"
     waits = {}
 
@@ -40,7 +40,7 @@ def test_a_head_takes_ten_seconds_at_most_whichever_request_it_is(gateway):
     assert set(waits) == set(slow) and all(5 < seconds < 20 for seconds in waits.values()), waits
 
 
-def test_a_refused_body_is_not_read_on(gateway):
+def test_the_rest_of_a_refused_body_is_not_read(gateway):
     chunk = b"10000\r\n" + b"x" * 0x10000 + b"\r\n"
     with Connection(gateway.address) as connection:
         connection.send_head("POST", CHAT, [("transfer-encoding", "chunked")])
@@ -49,12 +49,12 @@ def test_a_refused_body_is_not_read_on(gateway):
         try:
             while time.monotonic() < begun + 10:
                 connection.send(chunk)
-            raise AssertionError("it is still being read")
+            raise AssertionError("the body is still being read")
         except OSError:
             pass
 
 
-def test_a_key_that_is_revoked_while_its_body_comes_is_refused(gateway, upstream, group, slug, key):
+def test_a_key_that_is_revoked_while_the_body_arrives_is_refused(gateway, upstream, group, slug, key):
     customer = Customer(gateway, key)
     body = b'{"model":"%b","messages":[]}' % slug.encode()
     with Connection(gateway.address) as connection:
@@ -67,7 +67,7 @@ def test_a_key_that_is_revoked_while_its_body_comes_is_refused(gateway, upstream
     assert upstream.count == 0
 
 
-def test_an_old_client_gets_a_stream_that_ends_with_its_connection(customer, gateway, slug):
+def test_an_http_1_0_client_gets_a_stream_that_ends_with_its_connection(customer, gateway, slug):
     body = b'{"model":"%b","stream":true,"messages":[{"role":"user","content":"hi"}]}' % slug.encode()
     with Connection(gateway.address) as connection:
         lines = [f"POST {CHAT} HTTP/1.0", *(f"{name}: {value}" for name, value in customer.headers()), f"content-length: {len(body)}"]

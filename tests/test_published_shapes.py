@@ -1,4 +1,4 @@
-"""Clients written for the published management API find the shapes that it documents."""
+"""Requests and answers have the shapes of the published management API, for which other clients are written."""
 
 import base64
 import json
@@ -21,7 +21,7 @@ def parameterless(path):
 
 
 def schemas_of(specification):
-    """(method, path without parameter names) -> (request schema, answer schema), either may be None."""
+    """`{(method, path without parameter names): (request schema, answer schema)}`; either schema may be None."""
     found = {}
 
     def schema(holder):
@@ -47,15 +47,15 @@ def resolve(specification, reference):
 
 
 def validate(specification, schema, value):
-    """Validates with the whole specification in reach of the schema's references."""
+    """Validates a value; the schema's references resolve within the whole specification."""
     root = {**specification, **schema, "$schema": "https://json-schema.org/draft/2020-12/schema"}
     jsonschema.Draft202012Validator(root, format_checker=jsonschema.Draft202012Validator.FORMAT_CHECKER).validate(value)
 
 
-def test_our_copy_is_the_projects_own():
+def test_our_copy_equals_the_projects_original():
     original = REPO.parent / "shared/published/gateway-openapi.json"
     if not original.exists():
-        pytest.skip("a clone on its own has only the copy")
+        pytest.skip("this clone has only the copy")
     assert json.loads(original.read_text()) == PUBLISHED
 
 
@@ -66,7 +66,7 @@ def own(gateway):
 
 @pytest.fixture
 def operator(gateway, own):
-    """Makes admin requests whose body and answer are held against the published and our own specification."""
+    """Makes admin requests; validates body and answer against the published specification and our own."""
     published, ours = schemas_of(PUBLISHED), schemas_of(own)
 
     def request(method, path, template, body=None, **more):
@@ -84,7 +84,7 @@ def operator(gateway, own):
     return request
 
 
-def test_endpoints(operator, upstream):
+def test_endpoints_have_the_published_shapes(operator, upstream):
     root, one = "/v1/gateway/endpoints", "/v1/gateway/endpoints/{}"
     target = {
         "provider": "OPENAI_COMPATIBLE",
@@ -104,7 +104,7 @@ def test_endpoints(operator, upstream):
     assert operator("DELETE", f"{root}/{made['id']}", one) == {"id": made["id"], "slug": "shapes/one"}
 
 
-def test_groups(operator, gateway, upstream):
+def test_groups_have_the_published_shapes(operator, gateway, upstream):
     root, one = "/v1/gateway/groups", "/v1/gateway/groups/{}"
     slug = gateway.create_endpoint(upstream)["slug"]
     made = operator(
@@ -155,7 +155,7 @@ def test_groups(operator, gateway, upstream):
     assert gateway.admin_answer("GET", f"{root}/{child['id']}").status == 404
 
 
-def test_customer_keys(operator, group):
+def test_customer_keys_have_the_published_shapes(operator, group):
     root = f"/v1/gateway/groups/{group['id']}/api_keys"
     template, one = "/v1/gateway/groups/{}/api_keys", "/v1/gateway/groups/{}/api_keys/{}"
     made = operator("POST", root, template, {"name": None})
@@ -169,7 +169,7 @@ def test_customer_keys(operator, group):
     assert operator("DELETE", f"{root}/{made['prefix']}", one) == {"prefix": prefix_of(made["api_key"])}
 
 
-def test_registered_keys(operator, group):
+def test_registered_keys_have_the_published_shapes(operator, group):
     private = Ed25519PrivateKey.generate()
     public = {"public_key": base64.b64encode(private.public_key().public_bytes_raw()).decode()}
     for method, body in (("PUT", public), ("GET", None)):
@@ -182,7 +182,7 @@ def test_registered_keys(operator, group):
     assert operator("DELETE", "/v1/gateway/signing_key", "/v1/gateway/signing_key") == public
 
 
-def test_operators_and_secrets(operator):
+def test_operators_and_secrets_have_the_published_shapes(operator):
     key = operator("POST", "/v1/api_keys", "/v1/api_keys", {"type": "WORKSPACE_EXPORT_METRICS", "name": "prometheus"})
     assert set(key) == {"api_key"}
     listed = operator("GET", "/v1/api_keys", "/v1/api_keys")["keys"]
@@ -194,13 +194,13 @@ def test_operators_and_secrets(operator):
     secret = operator("POST", "/v1/secrets", "/v1/secrets", {"name": "shapes", "value": "the-value"})
     assert set(secret) == {"id", "name", "created_at", "team_name"}
     again = operator("POST", "/v1/secrets", "/v1/secrets", {"name": "shapes", "value": "another"})
-    assert again["id"] == secret["id"], "a secret is upserted by its name"
+    assert again["id"] == secret["id"], "a secret must be upserted by its name"
     listing = operator("GET", "/v1/secrets", "/v1/secrets")
     assert "the-value" not in json.dumps(listing) and "another" not in json.dumps(listing)
     assert operator("DELETE", "/v1/secrets/shapes", "/v1/secrets/{}") == {"name": "shapes"}
 
 
-def test_events_and_status(operator, customer, slug):
+def test_events_and_status_have_the_published_shapes(operator, customer, slug):
     assert customer.chat(slug).status == 200
     events = operator("GET", "/v1/gateway/events", "/v1/gateway/events", query={"start_time": "2000-01-01T00:00:00Z"})
     assert events["items"]
@@ -210,7 +210,7 @@ def test_events_and_status(operator, customer, slug):
     assert status["version"]
 
 
-def test_webhooks(operator, receiver, customer, slug):
+def test_webhooks_have_the_published_shapes(operator, receiver, customer, slug):
     root, one = "/v1/gateway/webhooks", "/v1/gateway/webhooks/{}"
     made = operator("POST", root, root, {"url": receiver.url, "description": None, "enabled": None})
     path = f"{root}/{made['id']}"
@@ -240,7 +240,7 @@ def test_a_client_that_walks_pages_as_published_sees_every_group_once(operator, 
             assert page["pagination"]["cursor"] is None
             break
         assert len(page["items"]) == 3
-        if len(seen) == 3:  # what happens between two pages must not shift them
+        if len(seen) == 3:  # changes between two pages must not shift them
             gateway.admin("DELETE", f"/v1/gateway/groups/{seen[0]}")
             gateway.create_group(slug)
         query = {"limit": 3, "cursor": page["pagination"]["cursor"]}
@@ -254,7 +254,7 @@ def test_our_specification_covers_the_published_paths(own):
     assert not missing
 
 
-def test_errors_have_their_own_shape(gateway):
+def test_errors_have_an_error_and_a_code(gateway):
     for path in ("/v1/gateway/groups/nothing", "/v1/gateway/endpoints/nothing", "/v1/nothing"):
         answer = gateway.admin_answer("GET", path)
         assert answer.status == 404

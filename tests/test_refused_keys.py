@@ -1,4 +1,4 @@
-"""Keys that are refused are counted by the address that they came from, and the operator sees who is guessing."""
+"""Refused keys are counted by address, and the status names addresses that guess."""
 
 import json
 
@@ -12,7 +12,7 @@ GROUPS = "/v1/gateway/groups"
 
 @pytest.fixture
 def quiet():
-    """A gateway that has refused nobody yet."""
+    """A gateway that has not refused any key yet."""
     with Gateway() as gateway:
         yield gateway
 
@@ -41,7 +41,7 @@ def ask(gateway, source, key):
 def test_refused_keys_of_both_listeners_are_counted_by_address(quiet, upstream):
     slug = quiet.create_endpoint(upstream)["slug"]
     key = quiet.mint_key(quiet.create_group(slug))
-    assert status(quiet)["refused_keys"] == [], "good keys are not counted"
+    assert status(quiet)["refused_keys"] == [], "valid keys must not be counted"
     for _ in range(3):
         assert guess(quiet, "127.0.0.2") == 401
     assert sign_in(quiet, "127.0.0.2").status == 401
@@ -59,7 +59,7 @@ def test_refused_keys_of_both_listeners_are_counted_by_address(quiet, upstream):
     assert parse_time(earlier["first_at"]) <= parse_time(earlier["last_at"])
 
 
-def test_a_key_revoked_or_disabled_is_counted_when_it_is_refused(quiet, upstream):
+def test_a_revoked_key_is_counted_when_it_is_refused(quiet, upstream):
     slug = quiet.create_endpoint(upstream)["slug"]
     group = quiet.create_group(slug)
     key = quiet.mint_key(group)
@@ -71,7 +71,7 @@ def test_a_key_revoked_or_disabled_is_counted_when_it_is_refused(quiet, upstream
     assert refused(quiet) == {"127.0.0.2": (0, 1)}
 
 
-def test_no_header_makes_another_address(quiet):
+def test_headers_do_not_change_the_counted_address(quiet):
     for number in range(5):
         forwarded = [("x-forwarded-for", f"10.0.0.{number}"), ("forwarded", f"for=10.0.0.{number}")]
         quiet.admin_answer("GET", GROUPS, key="wrong", headers=forwarded, source="127.0.0.2")
@@ -79,7 +79,7 @@ def test_no_header_makes_another_address(quiet):
     assert refused(quiet) == {"127.0.0.2": (5, 5)}
 
 
-def test_a_customers_key_is_no_guess(quiet):
+def test_a_customers_key_does_not_count_as_a_guess(quiet):
     key = quiet.mint_key(quiet.create_group(quiet.create_endpoint("http://127.0.0.1:9/v1")["slug"]))
     for _ in range(15):
         assert guess(quiet, "127.0.0.2", key) == 403
@@ -87,21 +87,21 @@ def test_a_customers_key_is_no_guess(quiet):
     assert refused(quiet) == {}
 
 
-def test_who_guesses_is_slowed_down_named_and_logged_once(quiet):
-    def told():
+def test_an_address_that_guesses_is_throttled_named_and_logged_once(quiet):
+    def notices():
         return [sentence for sentence in status(quiet)["attention"] if "wrong operator keys" in sentence]
 
     for number in range(9):
         assert guess(quiet, "127.0.0.2", f"guess-{number}") == 401
-    assert told() == [] and refused(quiet) == {"127.0.0.2": (9, 0)}
+    assert notices() == [] and refused(quiet) == {"127.0.0.2": (9, 0)}
     assert sign_in(quiet, "127.0.0.2").status == 401
-    assert told() == ["10 or more wrong operator keys came from 127.0.0.2 within the last hour."]
+    assert notices() == ["10 or more wrong operator keys came from 127.0.0.2 within the last hour."]
     for number in range(30):
         assert guess(quiet, "127.0.0.2", f"guess-{number}") == 429
     slowed = sign_in(quiet, "127.0.0.2")
     assert slowed.status == 429 and slowed.headers["retry-after"]
-    assert guess(quiet, "127.0.0.2", ADMIN_KEY) == 200, "a right key is not held up"
-    assert guess(quiet, "127.0.0.3") == 401, "nor is another address"
+    assert guess(quiet, "127.0.0.2", ADMIN_KEY) == 200, "a valid key must not be throttled"
+    assert guess(quiet, "127.0.0.3") == 401, "another address must not be throttled"
     assert refused(quiet)["127.0.0.2"] == (41, 0)
     lines = [json.loads(line) for line in quiet.log.splitlines()]
     [warning] = [line for line in lines if "slowed down" in json.dumps(line)]
@@ -109,8 +109,8 @@ def test_who_guesses_is_slowed_down_named_and_logged_once(quiet):
     assert "guess-" not in quiet.log and "wrong-operator-key" not in quiet.log
 
 
-def test_customers_are_counted_and_never_slowed_down(quiet):
-    """One answer for all 401s, however many came."""
+def test_wrong_customer_keys_are_counted_and_never_throttled(quiet):
+    """Every 401 is the same, however many there were before."""
     answers = {(answer.status, answer.body) for answer in (ask(quiet, "127.0.0.2", f"wrong-{n}") for n in range(60))}
     assert len(answers) == 1
     assert refused(quiet) == {"127.0.0.2": (0, 60)} and status(quiet)["attention"] == []

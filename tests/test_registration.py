@@ -1,4 +1,4 @@
-"""Keys that customers have already are taken in, if the operator's own key system signed for them with Ed25519."""
+"""Registration of keys that customers already have, with an Ed25519 signature by the operator's key system."""
 
 import base64
 import concurrent.futures
@@ -23,7 +23,7 @@ def base64_of(data):
 
 
 class KeySystem:
-    """The operator's own: it holds the private key and signs what it sends."""
+    """The operator's key system: it holds the private key and signs its requests."""
 
     def __init__(self, gateway):
         self.gateway = gateway
@@ -54,7 +54,7 @@ def key_path(group, key):
 
 
 def own_key(begin="", length=40):
-    """A key that a customer might have, distinct within its first 16 characters; `begin` has up to nine."""
+    """A customer's own key, unique in its first 16 characters; `begin` has at most nine characters."""
     begin = (begin + fresh("k")).ljust(16, "_")
     assert len(begin) == 16, begin
     return (begin + string.ascii_letters + string.digits + string.ascii_letters + string.digits)[:length]
@@ -72,7 +72,7 @@ def register(key_system, group):
 
 @pytest.fixture
 def refused(gateway, key_system, group):
-    """A registration that must be refused; it names `says`, and no key is there after it."""
+    """Sends a registration that must be refused with an error that names `says`; checks that no key was added."""
 
     def request(body, says, **more):
         listed = gateway.admin("GET", register_path(group).removesuffix("/register"))
@@ -123,13 +123,13 @@ def test_the_public_key_is_written_read_replaced_and_deleted():
         (5, "must be a string"),
     ],
 )
-def test_what_is_no_public_key_is_refused_with_the_reason(gateway, key_system, public_key, says):
+def test_an_invalid_public_key_is_refused_with_the_reason(gateway, key_system, public_key, says):
     answer = gateway.admin_answer("PUT", SIGNING_KEY, {"public_key": public_key})
     assert answer.status == 400 and says in answer.json()["error"], answer
     assert gateway.admin("GET", SIGNING_KEY) == {"public_key": key_system.public_text}
 
 
-# The order of things: scope, group, public key, signature, JSON, rules
+# The order of the checks: scope, group, public key, signature, JSON, rules
 
 
 def test_without_a_public_key_nothing_can_be_registered():
@@ -145,7 +145,7 @@ def test_without_a_public_key_nothing_can_be_registered():
         assert (answer.status, answer.json()) == (400, NO_PUBLIC_KEY)
 
 
-def test_who_may_not_is_told_so_before_anything_else(gateway, key_system, key):
+def test_the_scope_is_checked_before_anything_else(gateway, key_system, key):
     nowhere = {"id": "01J9X7Y0Z3K4M5N6P7Q8R9S0T1"}
     metrics = gateway.mint_operator("WORKSPACE_EXPORT_METRICS")
     assert key_system.answer(nowhere, b"{", key=None).status == 401
@@ -156,19 +156,19 @@ def test_who_may_not_is_told_so_before_anything_else(gateway, key_system, key):
             assert key_system.answer(unknown, b"{", header=header).status == 404
 
 
-def test_a_key_system_needs_no_more_than_its_own_scope(gateway, key_system, group):
+def test_a_key_system_needs_only_the_manage_keys_scope(gateway, key_system, group):
     operator = gateway.mint_operator("WORKSPACE_MANAGE_API_KEYS")
     assert key_system.answer(group, {"key": own_key()}, key=operator).status == 200
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"\xff", b'{"key": "short"}', b'{"nonsense": 1}'])
-def test_what_nobody_signed_is_not_looked_into(gateway, key_system, group, body):
+def test_a_body_without_a_signature_is_not_parsed(gateway, key_system, group, body):
     answer = gateway.admin_answer("POST", register_path(group), body)
     assert (answer.status, answer.json()) == (400, UNSIGNED)
     assert key_system.answer(group, body).json()["code"] in ("invalid_json", "invalid_field")
 
 
-def test_only_a_signature_over_these_very_bytes_is_good(gateway, key_system, group):
+def test_only_a_signature_over_the_exact_bytes_is_accepted(gateway, key_system, group):
     body = json.dumps({"key": own_key()}).encode()
     right, other = key_system.sign(body), base64_of(Ed25519PrivateKey.generate().sign(body))
     raw = base64.b64decode(right)
@@ -184,35 +184,35 @@ def test_only_a_signature_over_these_very_bytes_is_good(gateway, key_system, gro
         "of another key": [("x-tollgate-signature", other)],
         "of other bytes": [("x-tollgate-signature", key_system.sign(body + b" "))],
         "all zero": [("x-tollgate-signature", base64_of(bytes(64)))],
-        "behind a wrong one": [("x-tollgate-signature", other), ("x-baseten-signature", right)],
-        "behind an empty one": [("x-tollgate-signature", ""), ("x-baseten-signature", right)],
+        "after a wrong one": [("x-tollgate-signature", other), ("x-baseten-signature", right)],
+        "after an empty one": [("x-tollgate-signature", ""), ("x-baseten-signature", right)],
         "in another header": [("x-signature", right)],
     }
     for name, headers in wrong.items():
         answer = gateway.admin_answer("POST", register_path(group), body, headers=headers)
         assert (answer.status, answer.json()) == (400, UNSIGNED), name
     for position in range(len(body)):
-        bent = body[:position] + bytes([body[position] ^ 1]) + body[position + 1 :]
+        changed = body[:position] + bytes([body[position] ^ 1]) + body[position + 1 :]
         headers = [("x-tollgate-signature", right)]
-        assert gateway.admin_answer("POST", register_path(group), bent, headers=headers).json() == UNSIGNED, position
+        assert gateway.admin_answer("POST", register_path(group), changed, headers=headers).json() == UNSIGNED, position
     assert gateway.admin("GET", register_path(group).removesuffix("/register"))["items"] == []
     headers = [("x-tollgate-signature", right), ("x-baseten-signature", other)]
     assert gateway.admin_answer("POST", register_path(group), body, headers=headers).json() == {"ok": True}
 
 
 @pytest.mark.parametrize("header", ["X-Tollgate-Signature", "x-tollgate-signature", "X-Baseten-Signature"])
-def test_both_headers_are_read(key_system, group, header):
+def test_both_signature_headers_are_accepted(key_system, group, header):
     assert key_system.answer(group, {"key": own_key()}, header=header).json() == {"ok": True}
 
 
-def test_the_bytes_count_and_not_the_json(key_system, group, customer):
+def test_the_signature_covers_the_bytes_as_sent(key_system, group, customer):
     key = own_key()
     body = b' \r\n{ "name" : "caf\\u00e9 \xe2\x98\x95" ,\t"key":"' + key.encode() + b'"}\n\n'
     assert key_system.answer(group, body).json() == {"ok": True}
     assert key_system.gateway.admin("GET", key_path(group, key))["name"] == "café ☕"
 
 
-def test_a_replaced_public_key_is_good_for_nothing_from_the_next_request_on():
+def test_a_replaced_public_key_is_invalid_from_the_next_request_on():
     with Gateway() as gateway:
         group = gateway.create_group(gateway.create_endpoint("http://127.0.0.1:9/v1")["slug"])
         first, second = KeySystem(gateway), KeySystem(gateway)
@@ -239,7 +239,7 @@ def test_a_replaced_public_key_is_good_for_nothing_from_the_next_request_on():
         (["k" * 40], "must be a string"),
     ],
 )
-def test_a_key_that_breaks_a_rule_is_refused_by_it(refused, key, says):
+def test_a_key_that_breaks_a_rule_is_refused_with_that_rule(refused, key, says):
     refused({"key": key}, says)
 
 
@@ -251,7 +251,7 @@ def test_a_body_with_other_fields_is_refused_by_their_names(refused):
 
 
 @pytest.mark.parametrize("length", [32, 128])
-def test_keys_at_both_ends_of_what_is_allowed_are_taken(gateway, register, slug, length):
+def test_the_shortest_and_the_longest_keys_are_accepted(gateway, register, slug, length):
     key = register(own_key(length=length))
     assert Customer(gateway, key).chat(slug).status == 200
 
@@ -260,26 +260,26 @@ def test_exactly_three_bits_are_enough(register):
     register("hgfedcba" * 4)
 
 
-def test_the_first_sixteen_characters_are_taken_once(gateway, register, refused, key):
+def test_the_first_sixteen_characters_must_be_unique(gateway, register, refused, key):
     first = register(own_key())
     refused({"key": first[:16] + first[:15:-1]}, "the same first 16 characters")
     refused({"key": first + "x"}, "the same first 16 characters")
     register(own_key())
 
 
-def test_a_key_that_is_known_is_refused_whoever_has_it(gateway, register, refused, group, key):
-    """An operator's or the environment's key included: nobody learns here whose a key is."""
+def test_a_known_key_is_refused_whoever_owns_it(gateway, register, refused, group, key):
+    """The refusal is the same for customer, operator and environment keys, so it does not reveal the owner."""
     known = [register(own_key()), key, gateway.mint_operator("WORKSPACE_EXPORT_METRICS")]
-    told = [refused({"key": one}, "known already") for one in known]
+    refusals = [refused({"key": one}, "known already") for one in known]
     with Gateway(admin_key=own_key(length=64)) as other:
         other_group = other.create_group(other.create_endpoint("http://127.0.0.1:9/v1")["slug"])
         answer = KeySystem(other).answer(other_group, {"key": other.admin_key})
         assert answer.status == 400
-        told.append(answer.json())
-    assert all(one == told[0] for one in told)
+        refusals.append(answer.json())
+    assert all(one == refusals[0] for one in refusals)
 
 
-def test_a_known_key_is_known_in_every_group(gateway, key_system, group, slug):
+def test_a_registered_key_cannot_be_registered_in_another_group(gateway, key_system, group, slug):
     key = key_system.register(group, own_key())
     other = gateway.create_group(slug)
     assert "known already" in key_system.answer(other, {"key": key}).json()["error"]
@@ -289,8 +289,8 @@ def test_a_known_key_is_known_in_every_group(gateway, key_system, group, slug):
     key_system.register(group, key)
 
 
-def test_a_minted_keys_prefix_can_be_neither_taken_nor_imitated(gateway, group, key, slug, refused, key_system):
-    """A key that begins like a minted one is another key, with a prefix of its own, and opens what its own group may."""
+def test_a_minted_keys_prefix_cannot_be_taken_or_imitated(gateway, group, key, slug, refused, key_system):
+    """A key that begins like a minted one is a different key, with its own prefix and its own group's rights."""
     prefix, secret = key.split(".")
     imitation = f"{prefix}.{secret[::-1]}"
     poor = gateway.create_group(slug)
@@ -299,7 +299,7 @@ def test_a_minted_keys_prefix_can_be_neither_taken_nor_imitated(gateway, group, 
     for used, owner in ((key, group), (imitation, poor)):
         answer = Customer(gateway, used).get("/v1/usage")
         assert answer.json()["external_entity_id"] == owner["metadata"]["external_entity_id"]
-    with Gateway(key_brand="abc") as other:  # there a minted prefix has 16 characters too
+    with Gateway(key_brand="abc") as other:  # with this brand, minted prefixes have 16 characters too
         slug = other.create_endpoint("http://127.0.0.1:9/v1")["slug"]
         group = other.create_group(slug)
         minted = other.mint_key(group)
@@ -307,7 +307,7 @@ def test_a_minted_keys_prefix_can_be_neither_taken_nor_imitated(gateway, group, 
         assert "the same first 16 characters" in answer.json()["error"]
 
 
-def test_of_many_registrations_at_once_one_gets_the_prefix(gateway, key_system, group, slug):
+def test_one_of_many_concurrent_registrations_gets_the_prefix(gateway, key_system, group, slug):
     begin = own_key()[:16]
     keys = [begin + "".join(string.ascii_letters[(i + j) % 52] for j in range(30)) for i in range(12)]
     with concurrent.futures.ThreadPoolExecutor(12) as pool:
@@ -317,11 +317,11 @@ def test_of_many_registrations_at_once_one_gets_the_prefix(gateway, key_system, 
     assert works == [200 if status == 200 else 401 for status in statuses]
 
 
-# As an operator does it
+# The README's commands
 
 
 def test_the_readmes_commands_register_a_key(own, upstream, tmp_path):
-    """With openssl and curl."""
+    """The commands use openssl and curl."""
     slug = own.create_endpoint(upstream)["slug"]
     group = own.create_group(slug)
     heading = "Keys that your customers have already"
@@ -333,14 +333,14 @@ def test_the_readmes_commands_register_a_key(own, upstream, tmp_path):
     assert not (tmp_path / "registration.json").exists()
 
 
-# In use
+# Use
 
 
 ODD = ["with.dots", "/sla/../", "per%ct%2F", "plus++", "ask?me#it", '"quo\\t\'&', "~.~", "@host:80"]
 
 
 @pytest.mark.parametrize("begin", ODD)
-def test_a_registered_key_is_a_key_like_any_other_whatever_is_in_it(gateway, key_system, group, slug, begin):
+def test_a_registered_key_works_like_any_other_whatever_characters_it_has(gateway, key_system, group, slug, begin):
     key = own_key(begin, length=50) + ".a/b%2Bc+d?e"
     key_system.register(group, key, name="theirs")
     customer = Customer(gateway, key)
@@ -377,6 +377,6 @@ def test_a_registered_key_is_never_shown_and_never_stored(own, upstream):
             assert key[16:].encode() not in path.read_bytes(), path
 
 
-def test_a_registered_key_is_no_operators(gateway, key_system, group):
+def test_a_registered_key_is_not_an_operator_key(gateway, key_system, group):
     key = key_system.register(group, own_key())
     assert gateway.admin_answer("GET", "/v1/gateway/groups", key=key).status == 403

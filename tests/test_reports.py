@@ -1,4 +1,4 @@
-"""Usage reports: exact to the event, by any columns, as JSON and as CSV, for any window."""
+"""Usage reports: exact to the event, for any columns and any window, as JSON and as CSV."""
 
 import csv
 import io
@@ -48,7 +48,7 @@ def billed(gateway):
 @pytest.mark.parametrize(
     "columns", [columns for count in range(6) for columns in itertools.combinations(COLUMNS, count)], ids="-".join
 )
-def test_sums_are_those_of_the_events_by_any_columns(gateway, billed, columns):
+def test_sums_equal_those_of_the_events_for_any_columns(gateway, billed, columns):
     assert report(gateway, columns) == report_of(gateway.events(), columns)
 
 
@@ -62,7 +62,7 @@ def test_a_window_is_exact_to_the_event(gateway, billed):
     assert report(gateway, ("key",), start_time="2999-01-01T00:00:00Z") == {}
 
 
-def test_an_event_is_in_the_report_as_soon_as_its_answer_ended(gateway, upstream):
+def test_an_event_is_in_the_report_as_soon_as_its_answer_ends(gateway, upstream):
     slug = gateway.create_endpoint(upstream)["slug"]
     key = gateway.mint_key(gateway.create_group(slug))
     for count in range(1, 6):
@@ -83,7 +83,7 @@ def test_csv_has_the_same_columns_and_the_same_rows(gateway, billed):
     assert keyed(from_csv(text)) == report(gateway, ("hour", "group", "key"))
 
 
-def test_csv_has_nothing_that_a_spreadsheet_would_compute(gateway, upstream):
+def test_csv_holds_no_spreadsheet_formulas(gateway, upstream):
     slug = gateway.create_endpoint(upstream, slug="-acme/chat")["slug"]
     group = gateway.create_group(slug, entity="=cmd|' /C calc'!A0")
     assert Customer(gateway, gateway.mint_key(group)).chat(slug, max_tokens=2).status == 200
@@ -98,10 +98,10 @@ def test_csv_has_nothing_that_a_spreadsheet_would_compute(gateway, upstream):
     assert last["externalEntityId"] == "'=cmd|' /C calc'!A0" and last["modelSlug"] == "'-acme/chat"
 
 
-# Some of it
+# Filters
 
 
-def test_sums_are_of_the_events_that_were_chosen(gateway, billed):
+def test_filtered_sums_equal_those_of_the_matching_events(gateway, billed):
     events, keys = billed
     values = {
         "api_keys": ("apiKeyPrefix", [prefix_of(key) for key in keys[:2]]),
@@ -124,7 +124,7 @@ def test_sums_are_of_the_events_that_were_chosen(gateway, billed):
     assert report(gateway, ("key",), group_ids="01J9X7Y0Z3K4M5N6P7Q8R9S0T1") == {}
 
 
-def test_the_top_are_the_rows_with_the_most_tokens(gateway, upstream):
+def test_top_selects_the_rows_with_the_most_tokens(gateway, upstream):
     slug = gateway.create_endpoint(upstream)["slug"]
     groups = [gateway.create_group(slug) for _ in range(4)]
     ids = [group["id"] for group in groups]
@@ -144,7 +144,7 @@ def test_the_top_are_the_rows_with_the_most_tokens(gateway, upstream):
         assert [row["group_id"] for row in top(count)] == in_order[:count]
     everything = gateway.admin("GET", PATH, query={"start_time": EPOCH, "group_by": "group", "group_ids": ids})["items"]
     assert sorted(top(4), key=lambda row: row["group_id"]) == everything, "the same rows in another order"
-    assert [row["input_tokens"] + row["output_tokens"] for row in top(9, "model")] == [50], "after grouping"
+    assert [row["input_tokens"] + row["output_tokens"] for row in top(9, "model")] == [50], "after the grouping"
     answer = gateway.admin_answer(
         "GET", PATH, query={"start_time": EPOCH, "group_by": "group", "top": 2, "group_ids": ids, "format": "csv"}
     )
@@ -186,7 +186,7 @@ def test_deleted_groups_and_renamed_models_are_still_named(gateway, upstream):
     assert {row["external_entity_id"] for row in mine} == {group["metadata"]["external_entity_id"]}
 
 
-def test_days_are_closed_and_outlive_a_store_that_is_lost(upstream):
+def test_days_are_closed_and_reports_stay_the_same_after_a_kill(upstream):
     with WallClock("2026-03-01T22:30:00Z") as clock, clock.gateway() as gateway:
         slug = gateway.create_endpoint(upstream, pricing={"currency": "EUR", "input": "1", "output": "2", "cached": "0"})["slug"]
         customer = Customer(gateway, gateway.mint_key(gateway.create_group(slug)))
@@ -201,7 +201,7 @@ def test_days_are_closed_and_outlive_a_store_that_is_lost(upstream):
         assert before[0] == report_of(events, ("day",)) and len(before[0]) == 3
         assert before[1] == report_of(events, ("hour", "key"))
         cut = events[1]["timestamp"]
-        assert report(gateway, ("day",), start_time=cut) == report_of(events[1:], ("day",)), "from the middle of a closed day"
+        assert report(gateway, ("day",), start_time=cut) == report_of(events[1:], ("day",)), "from mid-day"
         gateway.kill9()
         gateway.start()
         assert [report(gateway, columns) for columns in (("day",), ("hour", "key"), ("day", "model"), ())] == before

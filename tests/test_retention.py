@@ -1,5 +1,5 @@
-"""What is past its retention goes, in whole segments, and only when nobody needs it: totals stay, and a lost store can
-still be built."""
+"""Retention: journal segments that are past it are deleted whole and only when nothing needs them. Totals stay, and a
+lost store can still be rebuilt."""
 
 import datetime
 import shutil
@@ -11,12 +11,12 @@ from support.commands import attempt, run
 from support.gateway import EPOCH, Customer, DidNotStart, model, parse_time, rate
 from support.wall_clock import WallClock
 
-LARGE = {f"k{number}": "x" * 500 for number in range(30)}  # some 15 KiB: a few hundred events fill segments
+LARGE = {f"k{number}": "x" * 500 for number in range(30)}  # about 15 KiB: a few hundred events fill a segment
 DAY = [rate("REQUEST", "DAY", 100_000)]
 
 
 class Aged:
-    """A gateway that has lived for four days with a retention of two and a half, a segment a day."""
+    """A gateway after four days with a retention of two and a half days and one segment per day."""
 
     def __init__(self, clock, upstream):
         self.clock = clock
@@ -26,33 +26,33 @@ class Aged:
         self.customer = Customer(self.gateway, self.gateway.mint_key(self.group))
         self.events, self.all_snapshots = [], {}
         for _ in range(3):
-            self.live()
+            self.fill_a_day()
         for _ in range(20):
             assert self.customer.chat(self.slug).status == 200
-        self.note_events()
+        self.record_events()
 
-    def live(self):
-        """A day that fills a segment."""
+    def fill_a_day(self):
+        """Fills a segment with events, then advances the clock by a day."""
         filled = self.segments[-1]
         while self.segments[-1] == filled:
             for _ in range(20):
                 assert self.customer.chat(self.slug, metadata=LARGE).status == 200
-        self.note_events()
+        self.record_events()
         last = self.segments[-1]
         self.gateway.eventually(lambda: self.snapshots, lambda found: found and int(found[-1].name) + 1 >= int(last.stem))
         self.all_snapshots |= {snapshot.name: snapshot.read_bytes() for snapshot in self.snapshots}
         self.clock.jump(days=1)
 
-    def note_events(self):
+    def record_events(self):
         seen = self.events[-1]["timestamp"] if self.events else EPOCH
         known = {event["idempotencyKey"] for event in self.events}
         self.events += [e for e in self.gateway.events(start_time=seen) if e["idempotencyKey"] not in known]
 
     def wait_removed(self):
-        """Waits until what may go has gone; gives the first record that is left."""
+        """Waits until every segment that may be deleted is gone; returns the first remaining sequence number."""
 
         def begun(segment):
-            return parse_time(self.events[int(segment.stem) - 4]["timestamp"])  # three records came before the first event
+            return parse_time(self.events[int(segment.stem) - 4]["timestamp"])  # three records precede the first event
 
         def is_done(segments):
             cut = self.clock.now - datetime.timedelta(hours=60)
@@ -73,7 +73,7 @@ class Aged:
         query = {"start_time": EPOCH, "group_by": ",".join(columns)}
         return keyed(self.gateway.admin("GET", "/v1/gateway/usage_report", query=query)["items"])
 
-    def totals_are_whole(self):
+    def check_totals(self):
         for columns in (("day",), ("group", "model", "key"), ("hour",)):
             assert self.report(*columns) == report_of(self.events, columns)
 
@@ -84,7 +84,7 @@ class Aged:
 
 @pytest.fixture(scope="module")
 def lived(tmp_path_factory):
-    """The data directory of such a gateway, stopped."""
+    """A stopped `Aged` gateway and a copy of its data directory."""
     from support.upstream import ScriptedUpstream
 
     upstream = ScriptedUpstream()
@@ -102,7 +102,7 @@ def lived(tmp_path_factory):
 
 @pytest.fixture
 def aged(lived):
-    """That gateway, serving, with its directory as it then was."""
+    """The gateway, running again on a fresh copy of that directory."""
     aged, kept = lived
     if aged.gateway.process.child.poll() is None:
         aged.gateway.kill9()
@@ -112,28 +112,28 @@ def aged(lived):
     return aged
 
 
-def test_old_segments_are_gone_and_totals_are_not(aged):
+def test_old_segments_are_deleted_and_totals_stay(aged):
     gateway = aged.gateway
     first = aged.wait_removed()
     kept = gateway.events()
     assert kept == aged.events[-len(kept) :] and len(kept) < len(aged.events)
     now = aged.clock.now
     young = [e for e in aged.events if (now - parse_time(e["timestamp"])).total_seconds() < 60 * 3600]
-    assert len(kept) >= len(young), "nothing went before its time"
-    assert first <= int(aged.snapshots[0].name) + 1, "the older snapshot has the rest"
-    aged.totals_are_whole()
+    assert len(kept) >= len(young), "an event was deleted too early"
+    assert first <= int(aged.snapshots[0].name) + 1, "the older snapshot must cover the deleted segments"
+    aged.check_totals()
     assert aged.attention == []
     answer = gateway.admin_answer("GET", "/v1/gateway/usage_report", query={"start_time": aged.events[1]["timestamp"]})
-    assert answer.status == 400 and "start_time" in answer.json()["error"], "a part of an hour whose events are gone"
+    assert answer.status == 400 and "start_time" in answer.json()["error"], "the events of that hour are gone"
     assert "No problems found." in run("verify", "--data-dir", gateway.data_dir)
     for _ in range(2):
         gateway.kill9()
         gateway.start()
-        aged.totals_are_whole()
+        aged.check_totals()
         assert gateway.events() == kept and aged.attention == []
 
 
-def test_changes_go_with_the_events_of_their_time(aged):
+def test_audit_entries_are_deleted_with_the_events_of_their_time(aged):
     gateway = aged.gateway
     aged.wait_removed()
     assert gateway.admin("GET", "/v1/audit_logs") == {"items": [], "pagination": {"has_more": False, "cursor": None}}
@@ -148,7 +148,7 @@ def test_changes_go_with_the_events_of_their_time(aged):
         assert gateway.audit_logs() == [entry]
 
 
-def test_a_store_that_is_lost_is_built_without_what_is_gone(aged, tmp_path):
+def test_a_lost_store_is_rebuilt_without_the_deleted_segments(aged, tmp_path):
     gateway = aged.gateway
     aged.wait_removed()
     archive = tmp_path / "backup.tar"
@@ -161,11 +161,11 @@ def test_a_store_that_is_lost_is_built_without_what_is_gone(aged, tmp_path):
             damaged.write_bytes(data)
         shutil.rmtree(gateway.data_dir / "store")
         gateway.start()
-        aged.totals_are_whole()
+        aged.check_totals()
         assert any("rebuilt from a snapshot" in sentence for sentence in aged.attention)
         assert any(".unused" in sentence for sentence in aged.attention) == bool(damaged)
         gateway.kill9()
-    # Without any snapshot there is nothing to build from: no start, and certainly no empty one.
+    # Without a snapshot the store cannot be rebuilt, so the gateway must not start.
     shutil.rmtree(gateway.data_dir / "store")
     for snapshot in aged.snapshots:
         snapshot.write_bytes(b"TOLLGATE")
@@ -175,22 +175,22 @@ def test_a_store_that_is_lost_is_built_without_what_is_gone(aged, tmp_path):
         with pytest.raises(DidNotStart) as caught:
             gateway.start()
         assert "nothing is left" in caught.value.output and "backup" in caught.value.output
-    # As the message says.
+    # The message says to restore a backup.
     shutil.rmtree(gateway.data_dir)
     run("restore", archive, "--data-dir", gateway.data_dir)
     gateway.start()
-    aged.totals_are_whole()
+    aged.check_totals()
 
 
-def test_days_files_that_are_lost_are_made_anew_or_missed_with_words(aged):
+def test_lost_rollup_files_are_rebuilt_or_reported_as_missing(aged):
     gateway = aged.gateway
     aged.wait_removed()
     files = sorted((gateway.data_dir / "rollups").iterdir())
     assert [file.name for file in files] == ["2026-03-01", "2026-03-02", "2026-03-03"]
     files[-1].unlink()
-    aged.totals_are_whole()
+    aged.check_totals()
     assert files[-1].exists()
-    files[0].write_bytes(b"TOLLGATE")  # a day that the journal has forgotten
+    files[0].write_bytes(b"TOLLGATE")  # a day whose events the journal has deleted
     answer = gateway.admin("GET", "/v1/gateway/usage_report", query={"start_time": EPOCH, "group_by": "day"})
     assert [item["day"] for item in answer["items"]] == ["2026-03-02", "2026-03-03", "2026-03-04"]
     assert "2026-03-01" in answer["incomplete"][0]["detail"]
@@ -198,8 +198,8 @@ def test_days_files_that_are_lost_are_made_anew_or_missed_with_words(aged):
     assert csv.headers["x-tollgate-incomplete"] == "true"
 
 
-@pytest.mark.parametrize("what", ["missing", "empty", "garbage behind it"])
-def test_a_segment_in_the_middle(aged, what):
+@pytest.mark.parametrize("what", ["missing", "empty", "garbage after it"])
+def test_a_damaged_segment_in_the_middle_is_reported(aged, what):
     gateway = aged.gateway
     aged.wait_removed()
     before = gateway.events()
@@ -214,8 +214,8 @@ def test_a_segment_in_the_middle(aged, what):
         victim.write_bytes(victim.read_bytes() + b"\xf8\xff\xc1\xfe garbage" * 1000)
     gateway.start()
     page = gateway.admin("GET", "/v1/gateway/events", query={"start_time": EPOCH, "limit": 1000})
-    aged.totals_are_whole()
-    if what == "garbage behind it":
+    aged.check_totals()
+    if what == "garbage after it":
         assert gateway.events() == before and aged.attention == [] and "incomplete" not in page
     else:
         [sentence] = aged.attention
@@ -225,7 +225,7 @@ def test_a_segment_in_the_middle(aged, what):
         assert len(gateway.events()) < len(before)
         file = gateway.admin_answer("GET", "/v1/gateway/events", query={"start_time": EPOCH, "format": "csv"})
         assert file.headers["x-tollgate-incomplete"] == "true"
-        # A store that is built without them says that its totals miss them.
+        # The totals of a store that is rebuilt without these records are reported as incomplete.
         gateway.kill9()
         shutil.rmtree(gateway.data_dir / "store")
         shutil.rmtree(gateway.data_dir / "snapshots")

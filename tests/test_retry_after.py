@@ -1,8 +1,8 @@
-"""When a refusal says to come back: late enough to be let in, at most 1/60 of the window too late, and never later than a
-whole window.
+"""Retry-After: the wait is long enough to be admitted, at most 1/60 of the window too long, and never longer than the
+window.
 
-An admission lies between a request's sending and its answer, and so does a refusal; every bound below is drawn from the
-end of that span that favours nobody, on the monotonic clock, so that a slow machine proves less and never fails.
+An admission or refusal happens between the sending of a request and its answer. Every bound below uses the safe end of
+that span, on the monotonic clock, so that a slow machine makes the tests weaker but never makes them fail.
 """
 
 import concurrent.futures
@@ -20,9 +20,9 @@ from support.wire import Connection
 
 MODES = pytest.mark.parametrize("mode", ["INDEPENDENT", "CASCADING"])
 RESET = re.compile(r"\d{1,3}ms|(\d+h)?(\d{1,2}m)?\d{1,2}s")
-ROUNDING = 0.001  # resets are told in milliseconds, rounded up
+ROUNDING = 0.001  # resets are given in milliseconds, rounded up
 NAMES = {f"x-ratelimit-{what}-{kind}" for what in ("limit", "remaining", "reset") for kind in ("requests", "tokens")}
-# Type, threshold, tokens a call, and how many calls fill it; also with answers longer than what was left.
+# Type, threshold, tokens per call, and the number of calls that fill the limit. Some answers exceed what is left.
 FILLED = [
     ("REQUEST", 1, 2, 1),
     ("REQUEST", 2, 2, 2),
@@ -40,15 +40,15 @@ LIMITS = (
 
 @dataclasses.dataclass
 class Call:
-    """One request and when it was: the gateway decided between `sent` and `heard`."""
+    """One request with its times: the gateway decided between `sent` and `received`."""
 
     sent: float
-    heard: float
+    received: float
     answer: object
 
 
 class Caller:
-    """Asks again and again for answers of so many tokens, on a connection that is kept alive."""
+    """Sends requests for answers of `tokens` tokens, one after another, on one connection."""
 
     def __init__(self, customer, slug, tokens=2):
         self.customer, self.slug, self.tokens = customer, slug, tokens
@@ -70,7 +70,7 @@ class Caller:
 
     def until_refused(self):
         while (call := self.call()).answer.status == 200:
-            assert len(self.admitted) < 1000, "it is never refused"
+            assert len(self.admitted) < 1000, "no request is ever refused"
         return call
 
 
@@ -82,12 +82,12 @@ def seconds(reset):
 
 
 def bounds(first, refused, window):
-    """How long after `refused` what `first` took is free again: at least, and at most by what is promised."""
-    return first.sent + window - refused.heard, first.heard + window * (1 + 1 / 60) - refused.sent
+    """The least and the most time, after `refused`, until the room that `first` took is free again."""
+    return first.sent + window - refused.received, first.received + window * (1 + 1 / 60) - refused.sent
 
 
-def is_true(caller, fit, kind, window):
-    """`fit` calls fill the limit: the first of the last so many must roll out before another one is let in."""
+def check_wait(caller, fit, kind, window):
+    """Checks a refusal's wait. `fit` calls fill the limit: the oldest of the last `fit` must leave the window first."""
     refused = caller.until_refused()
     first, last = caller.admitted[-fit], caller.admitted[-1]
     wait = int(refused.answer.headers["retry-after"])
@@ -95,32 +95,32 @@ def is_true(caller, fit, kind, window):
     assert max(1, math.ceil(least)) <= wait <= max(1, math.ceil(min(most, window))), (least, wait, most)
     assert refused.answer.error["retry_after_s"] == wait
     assert f"Try again in {'1 min' if wait == 60 else f'{wait} s'}." in refused.answer.error["message"]
-    # The reset, which is told to the millisecond while it is below a second, is exactly that of the last call.
+    # The reset, given to the millisecond below a second, is exactly that of the last call.
     reset = seconds(refused.answer.headers[f"x-ratelimit-reset-{kind.lower()}s"])
-    least, most = last.sent + window - refused.heard, last.heard + window - refused.sent
+    least, most = last.sent + window - refused.received, last.received + window - refused.sent
     assert least <= reset <= (most + ROUNDING if reset < 1 else math.ceil(most)), (least, reset, most)
-    time.sleep(max(0.0, refused.heard + wait - time.monotonic()))
-    assert caller.call().answer.status == 200, "the wait that a refusal names is enough"
+    time.sleep(max(0.0, refused.received + wait - time.monotonic()))
+    assert caller.call().answer.status == 200, "the wait in a refusal must be enough"
 
 
-def comes_back_in_time(caller, fit, window):
-    """Knocks without pause: nobody is let in before the window is over, or kept out a bucket after it."""
+def check_admission_time(caller, fit, window):
+    """Calls without pause: the next admission comes neither before the window ends nor more than a bucket later."""
     caller.until_refused()
     first = caller.admitted[-fit]
     while (call := caller.call()).answer.status == 429:
-        assert call.sent < first.heard + window * (1 + 1 / 60), "room that has rolled out is kept back"
-    assert call.heard >= first.sent + window, "it was let in though the window was full"
+        assert call.sent < first.received + window * (1 + 1 / 60), "room that became free was not available"
+    assert call.received >= first.sent + window, "a request was admitted although the window was full"
 
 
-def each_at_once(gateway, upstream, slug, unit, prove):
-    """Every case of `FILLED` in both modes, each with a customer and a thread of its own."""
-    upstream.always(Reply(words=1000))  # as many as are asked for
+def run_all(gateway, upstream, slug, unit, check):
+    """Runs every case of `FILLED` in both modes, each with its own customer and thread."""
+    upstream.always(Reply(words=1000))  # as many as `max_tokens` allows
 
     def one(mode, kind, threshold, tokens, fit):
         group = gateway.create_group(model(slug, [rate(kind, unit, threshold)]), mode=mode)
         caller = Caller(Customer(gateway, gateway.mint_key(group)), slug, tokens)
         with caller.connection:
-            prove(caller, fit, kind)
+            check(caller, fit, kind)
 
     cases = [(mode, *filled) for mode in ("INDEPENDENT", "CASCADING") for filled in FILLED]
     with concurrent.futures.ThreadPoolExecutor(len(cases)) as pool:
@@ -135,24 +135,24 @@ def each_at_once(gateway, upstream, slug, unit, prove):
 # Rolling windows
 
 
-def test_in_a_second(gateway, upstream, slug):
-    def prove(caller, fit, kind):
-        is_true(caller, fit, kind, 1.0)
-        comes_back_in_time(caller, fit, 1.0)
+def test_the_wait_for_a_second_limit_is_exact(gateway, upstream, slug):
+    def check(caller, fit, kind):
+        check_wait(caller, fit, kind, 1.0)
+        check_admission_time(caller, fit, 1.0)
 
-    each_at_once(gateway, upstream, slug, "SECOND", prove)
+    run_all(gateway, upstream, slug, "SECOND", check)
 
 
 @pytest.mark.skipif("TOLLGATE_SLOW_TESTS" not in os.environ, reason="takes two minutes: set TOLLGATE_SLOW_TESTS")
-def test_in_a_minute(gateway, upstream, slug):
-    def prove(caller, fit, kind):
-        is_true(caller, fit, kind, 60.0)
-        comes_back_in_time(caller, fit, 60.0)
+def test_the_wait_for_a_minute_limit_is_exact(gateway, upstream, slug):
+    def check(caller, fit, kind):
+        check_wait(caller, fit, kind, 60.0)
+        check_admission_time(caller, fit, 60.0)
 
-    each_at_once(gateway, upstream, slug, "MINUTE", prove)
+    run_all(gateway, upstream, slug, "MINUTE", check)
 
 
-def test_of_two_limits_that_stop_a_request_the_longer_wait_is_told(limited, slug):
+def test_a_request_that_two_limits_refuse_gets_the_longer_wait(limited, slug):
     _, customer = limited([rate("REQUEST", "SECOND", 1), rate("TOKEN", "MINUTE", 10)])
     assert customer.chat(slug).status == 200
     refused = customer.chat(slug)
@@ -160,8 +160,8 @@ def test_of_two_limits_that_stop_a_request_the_longer_wait_is_told(limited, slug
     assert "token" in refused.error["message"]
 
 
-def test_what_runs_is_expected_to_end_now(gateway, upstream, limited, slug):
-    """A refusal while another request holds what is left names a whole window: as if that ended at this moment."""
+def test_running_requests_are_assumed_to_end_now(gateway, upstream, limited, slug):
+    """While another request holds the rest of the limit, the wait is a whole window, as if that request ended now."""
     _, customer = limited([rate("TOKEN", "SECOND", 50)])
     gate = upstream.hang_next()
     running = customer.begin_chat(slug, "hi")
@@ -173,19 +173,19 @@ def test_what_runs_is_expected_to_end_now(gateway, upstream, limited, slug):
     running.close()
 
 
-def test_a_refusal_of_one_request_a_minute_is_one_that_sdks_wait_for(limited, slug):
+def test_the_wait_for_a_minute_limit_is_short_enough_for_sdks(limited, slug):
     _, customer = limited([rate("REQUEST", "MINUTE", 1)])
     assert customer.chat(slug).status == 200
     refused = customer.chat(slug)
-    assert refused.status == 429 and 55 < int(refused.headers["retry-after"]) <= 60, "SDKs take no more than 60"
+    assert refused.status == 429 and 55 < int(refused.headers["retry-after"]) <= 60, "SDKs accept at most 60"
     assert refused.error["retry_after_s"] == int(refused.headers["retry-after"])
     assert "x-should-retry" not in refused.headers
 
 
-def test_a_wait_for_the_day_to_end_is_told_in_words_and_not_as_retry_after(limited, slug):
+def test_a_wait_for_the_end_of_the_day_is_in_the_message_and_not_in_retry_after(limited, slug):
     _, customer = limited([], [rate("REQUEST", "DAY", 1)])
     if (left := seconds_to_midnight()) < 7300:
-        pytest.skip("the day is about to be over")
+        pytest.skip("the day is about to end")
     assert customer.chat(slug).status == 200
     refused = customer.chat(slug)
     assert refused.status == 429 and "retry-after" not in refused.headers and refused.headers["x-should-retry"] == "false"
@@ -196,7 +196,7 @@ def test_a_wait_for_the_day_to_end_is_told_in_words_and_not_as_retry_after(limit
     assert refused.error["message"].endswith(f"Try again in {words}.")
 
 
-# What can never pass
+# Requests that can never pass
 
 
 @MODES
@@ -211,7 +211,7 @@ def test_a_wait_for_the_day_to_end_is_told_in_words_and_not_as_retry_after(limit
     ],
 )
 @pytest.mark.parametrize("shared", [False, True])
-def test_what_never_fits_is_told_so_and_not_to_come_back(gateway, upstream, slug, mode, where, limit, shared):
+def test_a_request_that_never_fits_is_told_not_to_retry(gateway, upstream, slug, mode, where, limit, shared):
     group = gateway.create_group(model(slug, **{where: [limit]}), mode=mode)
     if shared:
         group = gateway.create_group(slug, parent=group)
@@ -221,8 +221,8 @@ def test_what_never_fits_is_told_so_and_not_to_come_back(gateway, upstream, slug
     assert "never" in answer.error["message"] and "Try again" not in answer.error["message"]
     assert answer.error["retry_after_s"] is None
     assert upstream.count == 0
-    told = gateway.limits(group, slug, tokens=100)
-    assert told["admitted"] is False and told["retry_after_s"] is None and told["stopped_by"] == 0
+    limits = gateway.limits(group, slug, tokens=100)
+    assert limits["admitted"] is False and limits["retry_after_s"] is None and limits["stopped_by"] == 0
 
 
 def test_a_shorter_prompt_passes_where_a_long_one_never_does(limited, slug):
@@ -230,14 +230,14 @@ def test_a_shorter_prompt_passes_where_a_long_one_never_does(limited, slug):
     assert customer.chat(slug, "y" * 400).headers["x-should-retry"] == "false"
     assert customer.chat(slug, "y").status == 200
     later = customer.chat(slug, "y")
-    assert later.status == 429 and 1 <= int(later.headers["retry-after"]) <= 60, "this one fits when the minute is over"
+    assert later.status == 429 and 1 <= int(later.headers["retry-after"]) <= 60, "this one fits after the minute"
 
 
 # Headers
 
 
-def has_rate_limit_headers(headers, requests_left):
-    """Those of the tightest limits of `LIMITS`, in OpenAI's formats."""
+def check_rate_limit_headers(headers, requests_left):
+    """Checks that the headers show the tightest limits of `LIMITS` in OpenAI's formats."""
     assert {name for name in headers if name.startswith("x-ratelimit")} == NAMES
     assert (headers["x-ratelimit-limit-requests"], headers["x-ratelimit-limit-tokens"]) == ("40", "4000")
     assert headers["x-ratelimit-remaining-requests"] == str(requests_left)
@@ -253,7 +253,7 @@ def test_answers_to_an_upstreams_error_carry_the_limits(upstream, limited, slug,
         upstream.fail_next(1, status)
         answer = customer.chat(slug, stream=streamed)
         assert answer.status == seen
-        has_rate_limit_headers(answer.headers, 40)
+        check_rate_limit_headers(answer.headers, 40)
 
 
 def test_answers_of_every_route_carry_the_limits(limited, slug):
@@ -267,9 +267,9 @@ def test_answers_of_every_route_carry_the_limits(limited, slug):
     ):
         answer = customer.post(path, {"model": slug, **body})
         assert answer.status == 200
-        has_rate_limit_headers(answer.headers, 39 - number)
+        check_rate_limit_headers(answer.headers, 39 - number)
     connection, headers, stream = customer.stream_chat(slug)
-    has_rate_limit_headers(headers, 36)
+    check_rate_limit_headers(headers, 36)
     stream.chunks()
     connection.close()
 
@@ -282,10 +282,10 @@ def test_refusals_carry_the_limits(limited, slug):
     assert refused.headers["x-ratelimit-limit-requests"] == "1"
     assert refused.headers["x-ratelimit-remaining-requests"] == "0"
     reset, wait = seconds(refused.headers["x-ratelimit-reset-requests"]), int(refused.headers["retry-after"])
-    assert wait == reset, "of one request the window is empty when there is room again"
+    assert wait == reset, "with one request in it, the window has room when it is empty"
 
 
-def test_an_answer_that_came_too_late_carries_the_limits(upstream):
+def test_an_upstream_timeout_carries_the_limits(upstream):
     with Gateway(upstream_first_byte_timeout="200ms") as impatient:
         slug = impatient.create_endpoint(upstream)["slug"]
         customer = Customer(impatient, impatient.mint_key(impatient.create_group(model(slug, *LIMITS))))
@@ -293,15 +293,15 @@ def test_an_answer_that_came_too_late_carries_the_limits(upstream):
         answer = customer.chat(slug)
         gate.release()
         assert answer.status == 504
-        has_rate_limit_headers(answer.headers, 40)
+        check_rate_limit_headers(answer.headers, 40)
 
 
-def test_an_upstream_that_is_not_there_does_not_hide_the_limits(gateway):
+def test_an_unreachable_upstream_does_not_hide_the_limits(gateway):
     slug = gateway.create_endpoint("http://127.0.0.1:9", fresh("acme/nowhere"))["slug"]
     customer = Customer(gateway, gateway.mint_key(gateway.create_group(model(slug, *LIMITS))))
     answer = customer.chat(slug)
     assert answer.status in (502, 503)
-    has_rate_limit_headers(answer.headers, 40)
+    check_rate_limit_headers(answer.headers, 40)
 
 
 def test_a_model_without_limits_has_no_limit_headers(customer, slug):

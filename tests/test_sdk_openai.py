@@ -1,4 +1,4 @@
-"""The OpenAI Python SDK, unchanged, against the gateway: what it sends arrives, what it gets it understands."""
+"""The unmodified OpenAI Python SDK with the gateway: its requests reach the upstream, and it can parse every answer."""
 
 import re
 import time
@@ -42,7 +42,7 @@ def test_a_chat_is_answered_under_the_customers_model_name(gateway, upstream, sd
     assert event["tokens"] == {"inputTokens": 3, "outputTokens": 4, "cachedInputTokens": 0}
 
 
-def test_a_stream_shows_no_usage_to_who_did_not_ask_and_is_metered_all_the_same(gateway, upstream, sdk, slug, key):
+def test_a_stream_without_requested_usage_shows_none_and_is_metered(gateway, upstream, sdk, slug, key):
     chunks = list(sdk.chat.completions.create(model=slug, messages=message("one two three"), stream=True))
     assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == "w0 w1 w2 w3 w4 w5 w6 w7 "
     assert chunks[-1].choices[0].finish_reason == "stop"
@@ -54,7 +54,7 @@ def test_a_stream_shows_no_usage_to_who_did_not_ask_and_is_metered_all_the_same(
     assert event["usageSource"] == "upstream" and event["streamed"] is True
 
 
-def test_a_stream_shows_its_usage_to_who_asked(gateway, sdk, slug, key):
+def test_a_stream_with_requested_usage_shows_it(gateway, sdk, slug, key):
     chunks = list(
         sdk.chat.completions.create(
             model=slug, messages=message("one two three"), stream=True, stream_options={"include_usage": True}
@@ -113,7 +113,7 @@ def test_tool_calls_pass_both_ways(upstream, sdk, slug):
     assert sent["tools"] == TOOLS and sent["tool_choice"] == "auto" and sent["parallel_tool_calls"] is False
 
 
-def test_fields_that_the_gateway_does_not_know_pass_both_ways(upstream, sdk, slug):
+def test_unknown_fields_pass_both_ways(upstream, sdk, slug):
     upstream.always(Reply(extra={"timings": {"prompt_ms": 1.250}, "x_new_field": [1, {"model": "inner"}]}))
     image = [
         {"type": "text", "text": "what is it"},
@@ -128,7 +128,7 @@ def test_fields_that_the_gateway_does_not_know_pass_both_ways(upstream, sdk, slu
     )
     assert chat.model_extra["timings"] == {"prompt_ms": 1.25}
     assert chat.model_extra["x_new_field"] == [1, {"model": "inner"}], (
-        "only the answer's own model name is ours to change"
+        "only the answer's own model name may change"
     )
     sent = upstream.requests[0].json
     assert (
@@ -136,7 +136,7 @@ def test_fields_that_the_gateway_does_not_know_pass_both_ways(upstream, sdk, slu
     )
 
 
-def test_completions(gateway, upstream, sdk, slug, key):
+def test_completions_are_passed_on_and_billed(gateway, upstream, sdk, slug, key):
     answer = sdk.completions.create(model=slug, prompt="one two", max_tokens=3)
     assert (answer.choices[0].text, answer.model) == ("w0 w1 w2 ", slug)
     chunks = list(sdk.completions.create(model=slug, prompt="one two", max_tokens=3, stream=True))
@@ -148,7 +148,7 @@ def test_completions(gateway, upstream, sdk, slug, key):
     assert [event["tokens"]["inputTokens"] for event in events] == [2, 2]
 
 
-def test_embeddings(gateway, upstream, sdk, slug, key):
+def test_embeddings_are_passed_on_and_billed(gateway, upstream, sdk, slug, key):
     answer = sdk.embeddings.create(model=slug, input=["one two", "three"], encoding_format="float", dimensions=3)
     assert [item.embedding for item in answer.data] == [[0.25, -0.5, 0], [0.25, -0.5, 1]]
     assert answer.model == slug
@@ -175,7 +175,7 @@ def test_a_three_megabyte_answer_arrives_whole(gateway, upstream, sdk, slug, key
     assert gateway.events(key)[0]["tokens"]["inputTokens"] == 5
 
 
-def test_models_are_those_that_the_key_may_call(gateway, upstream, sdk, slug, group):
+def test_the_model_list_holds_the_models_that_the_key_may_call(gateway, upstream, sdk, slug, group):
     other = gateway.create_endpoint(upstream)["slug"]
     listed = sdk.models.list()
     assert [item.id for item in listed] == [slug]
@@ -198,7 +198,7 @@ def test_a_model_can_be_retrieved_plain_and_escaped(customer, slug):
     assert listed == {"object": "list", "data": [plain.json()], "has_more": False, "first_id": slug, "last_id": slug}
 
 
-def test_a_model_whose_endpoint_is_gone_is_not_listed_and_not_found(gateway, upstream, sdk, slug):
+def test_a_model_without_an_endpoint_is_not_listed_and_not_found(gateway, upstream, sdk, slug):
     [endpoint] = [
         item
         for item in gateway.admin("GET", "/v1/gateway/endpoints", query={"limit": 1000})["items"]
@@ -212,7 +212,7 @@ def test_a_model_whose_endpoint_is_gone_is_not_listed_and_not_found(gateway, ups
     assert upstream.count == 0
 
 
-# Errors: the SDK maps them to its own classes, and applications rely on that.
+# Errors: the SDK maps them to its own classes, and applications rely on this.
 
 
 def test_a_wrong_key_is_an_authentication_error(gateway, slug):
@@ -224,7 +224,7 @@ def test_a_wrong_key_is_an_authentication_error(gateway, slug):
     assert caught.value.request_id
 
 
-def test_an_unknown_model_is_not_found_in_the_same_words_as_a_forbidden_one(gateway, upstream, sdk, slug):
+def test_an_unknown_and_a_forbidden_model_get_the_same_answer(gateway, upstream, sdk, slug):
     forbidden = gateway.create_endpoint(upstream)["slug"]
     texts = []
     for name in ("acme/nothing", forbidden):
@@ -248,30 +248,30 @@ def test_a_limit_is_a_rate_limit_error_with_a_retry_after(gateway, limited, slug
 
 
 @pytest.fixture
-def listening_sdk(gateway):
-    """An SDK for a key, and `(when, status, headers)` of each answer that it heard, also of those it hid."""
-    heard = []
+def recording_sdk(gateway):
+    """Makes an SDK for a key; records `(time, status, headers)` of each answer, also of those that it retried."""
+    answers = []
 
-    def hear(response):
-        heard.append((time.monotonic(), response.status_code, dict(response.headers)))
+    def record(response):
+        answers.append((time.monotonic(), response.status_code, dict(response.headers)))
 
-    with openai.DefaultHttpxClient(event_hooks={"response": [hear]}) as client:
-        yield lambda key, **options: (gateway.sdk(key, http_client=client, **options), heard)
+    with openai.DefaultHttpxClient(event_hooks={"response": [record]}) as client:
+        yield lambda key, **options: (gateway.sdk(key, http_client=client, **options), answers)
 
 
 @pytest.mark.parametrize("kind, threshold, streamed", [("REQUEST", 1, False), ("TOKEN", 9, True)])
-def test_the_sdk_waits_as_a_refusal_says_and_then_succeeds(listening_sdk, limited, slug, kind, threshold, streamed):
+def test_the_sdk_waits_as_a_refusal_says_and_then_succeeds(recording_sdk, limited, slug, kind, threshold, streamed):
     _, customer = limited([rate(kind, "SECOND", threshold)])
-    sdk, heard = listening_sdk(customer.key, max_retries=1)
-    while 429 not in [status for _, status, _ in heard]:
-        assert len(heard) < 100, "it is never refused"
+    sdk, answers = recording_sdk(customer.key, max_retries=1)
+    while 429 not in [status for _, status, _ in answers]:
+        assert len(answers) < 100, "no request is ever refused"
         answer = sdk.chat.completions.create(model=slug, messages=message("hi"), stream=streamed)
         assert list(answer) if streamed else answer.choices
-    (refused_at, _, headers), (answered_at, status, _) = heard[-2:]
+    (refused_at, _, headers), (answered_at, status, _) = answers[-2:]
     assert status == 200, "one retry was enough"
     wait = int(headers["retry-after"])
     assert wait == 1 and "x-should-retry" not in headers
-    assert answered_at - refused_at >= wait, "left to itself the SDK comes back after half a second"
+    assert answered_at - refused_at >= wait, "by default the SDK retries after half a second"
 
 
 @pytest.mark.parametrize(
@@ -284,18 +284,18 @@ def test_the_sdk_waits_as_a_refusal_says_and_then_succeeds(listening_sdk, limite
         ("rate_limits", rate("TOKEN", "SECOND", 1), 0),
     ],
 )
-def test_the_sdk_does_not_sleep_for_hours_or_for_what_never_comes(listening_sdk, limited, slug, where, limit, answered):
+def test_the_sdk_does_not_wait_for_hours_or_without_end(recording_sdk, limited, slug, where, limit, answered):
     if seconds_to_midnight() < 400:
-        pytest.skip("the day is about to be over, which is worth waiting for")
+        pytest.skip("the day is about to end, so the SDK would be right to wait")
     _, customer = limited(**{where: [limit]})
-    sdk, heard = listening_sdk(customer.key, max_retries=5)
+    sdk, answers = recording_sdk(customer.key, max_retries=5)
     for _ in range(answered):
         sdk.chat.completions.create(model=slug, messages=message("hi"))
     begun = time.monotonic()
     with pytest.raises(openai.RateLimitError) as caught:
         sdk.chat.completions.create(model=slug, messages=message("hi"))
-    assert [status for _, status, _ in heard] == [200] * answered + [429], "the SDK sleeps only to try again"
-    assert time.monotonic() - begun < 5, "five tries of its own take fifteen seconds"
+    assert [status for _, status, _ in answers] == [200] * answered + [429], "the SDK must not retry"
+    assert time.monotonic() - begun < 5, "five retries would take fifteen seconds"
     headers, wait = caught.value.response.headers, caught.value.body["retry_after_s"]
     assert headers["x-should-retry"] == "false" and "retry-after" not in headers
     if answered:
@@ -339,14 +339,14 @@ def test_the_upstreams_model_name_becomes_the_slug_in_its_errors(upstream, sdk, 
 
 
 @pytest.mark.parametrize("status", [401, 402, 403, 500, 502, 503, 529, 302])
-def test_what_is_the_operators_trouble_is_a_502_to_the_customer(gateway, upstream, sdk, slug, key, status):
+def test_the_operators_problem_is_a_502_to_the_customer(gateway, upstream, sdk, slug, key, status):
     upstream.fail_next(1, status, headers=[("location", "http://127.0.0.1:1/")])
     with pytest.raises(openai.InternalServerError) as caught:
         sdk.chat.completions.create(model=slug, messages=message("hi"))
     assert caught.value.status_code == 502
     assert (caught.value.code, caught.value.body["type"]) == ("upstream_error", "server_error")
     assert "10.1.2.3" not in str(caught.value.body)
-    assert ("scripted" in caught.value.body["message"]) is (status >= 500), "only what a server says of its own failure"
+    assert ("scripted" in caught.value.body["message"]) is (status >= 500), "only a 5xx of the server shows its own message"
     assert gateway.events(key) == []
     assert upstream.count == 1, "a redirect was followed"
     [sentence] = [one for one in attention(gateway) if slug in one]
@@ -377,7 +377,7 @@ def test_an_upstream_that_is_not_there_is_a_502_that_names_no_host(gateway):
     assert "127.0.0.1" not in str(caught.value.body)
 
 
-# What passes between customer and upstream besides the body.
+# Headers and framing
 
 
 def test_the_upstream_sees_the_operators_credential_and_nothing_of_the_customers(gateway, upstream):
@@ -432,7 +432,7 @@ def test_answers_carry_an_id_and_only_allowed_headers(upstream, customer, slug):
         assert "x-upstream-secret-header" not in seen and seen.get("server") != "scripted/1.0"
 
 
-def test_a_customers_own_request_id_is_not_taken_over(customer, slug):
+def test_a_customers_own_request_id_is_not_used(customer, slug):
     answer = customer.post(
         "/v1/chat/completions", {"model": slug, "messages": message("hi")}, [("x-request-id", "mine")]
     )
@@ -452,17 +452,17 @@ def test_the_key_is_read_from_every_documented_place(gateway, slug, key, scheme)
     assert listed(("Authorization", scheme.format(key)), ("x-api-key", "sk_wrong")) == 200
 
 
-def test_chunks_are_passed_on_as_they_come(upstream, customer, slug):
+def test_chunks_are_passed_on_as_they_arrive(upstream, customer, slug):
     gate = upstream.stall_next(after=3)
     connection, _, stream = customer.stream_chat(slug)
-    seen = [stream.next() for _ in range(3)]  # would wait in vain if anything held them back
+    seen = [stream.next() for _ in range(3)]  # would time out if the gateway buffered them
     assert '"content":"w1 "' in seen[2]
     gate.release()
     assert stream.chunks()
     connection.close()
 
 
-def test_an_upstream_that_writes_crlf_comments_and_split_frames_is_understood(gateway, upstream, customer, slug, key):
+def test_crlf_comments_and_split_frames_of_an_upstream_are_handled(gateway, upstream, customer, slug, key):
     from support.upstream import frame
 
     text = {
@@ -497,7 +497,7 @@ def test_an_upstream_that_writes_crlf_comments_and_split_frames_is_understood(ga
     assert event["tokens"]["inputTokens"] == 21 and event["usageSource"] == "upstream"
 
 
-def test_a_connection_is_used_again(gateway, customer, slug):
+def test_a_connection_is_reused(gateway, customer, slug):
     from support.wire import Connection, Stream
 
     connection = Connection(gateway.address)

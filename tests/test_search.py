@@ -1,4 +1,4 @@
-"""Finding by a part of a name: groups, endpoints and customers' keys, the best first, and never a word of a secret."""
+"""Search for groups, endpoints and customer keys by part of a name: best matches first, and never a secret."""
 
 import pytest
 
@@ -25,7 +25,7 @@ def found(gateway, text, **more):
 
 @pytest.fixture(scope="module")
 def names(gateway):
-    """Things to be found: a group with two keys, one of them named, and an endpoint."""
+    """Objects to find: a group with two keys, one of them named, and an endpoint."""
     endpoint = gateway.create_endpoint("http://127.0.0.1:9/v1", slug="wonder/land-7b")
     group = gateway.create_group("wonder/land-7b", entity="wl_00042", name="Alice's Looking-Glass")
     named, plain = gateway.mint_key(group, name="white rabbit"), gateway.mint_key(group)
@@ -45,7 +45,7 @@ def test_a_group_is_found_by_name_entity_and_id(gateway, names):
         }, text
 
 
-def test_a_group_without_a_name_is_told_by_its_entity(gateway, slug):
+def test_a_group_without_a_name_is_shown_by_its_entity(gateway, slug):
     group = gateway.create_group(slug, entity="nameless-one")
     [item] = search(gateway, "NAMELESS")["items"]
     assert (item["title"], item["detail"]) == ("nameless-one", group["id"])
@@ -58,7 +58,7 @@ def test_an_endpoint_is_found_by_a_part_of_its_slug(gateway, names):
         assert (item["kind"], item["id"], item["title"]) == ("endpoint", endpoint["id"], "wonder/land-7b")
 
 
-def test_a_key_is_found_by_prefix_and_name_and_says_whose_it_is(gateway, names):
+def test_a_key_is_found_by_prefix_and_name_and_shows_its_group(gateway, names):
     _, group, named, plain = names
     for text, key, title in (
         (prefix_of(plain), plain, prefix_of(plain)),
@@ -76,7 +76,7 @@ def test_a_key_is_found_by_prefix_and_name_and_says_whose_it_is(gateway, names):
         }
 
 
-def test_a_whole_key_is_found_by_its_prefix_and_its_secret_is_told_nowhere(names, gateway):
+def test_a_complete_key_is_found_by_its_prefix_and_its_secret_appears_nowhere(names, gateway):
     _, _, _, plain = names
     secret = plain.split(".")[1]
     for text in (plain, f"  {plain}\n", prefix_of(plain) + ".wrong"):
@@ -90,14 +90,14 @@ def test_a_whole_key_is_found_by_its_prefix_and_its_secret_is_told_nowhere(names
     assert secret not in gateway.log
 
 
-def test_a_whole_key_that_was_registered_is_found_too(gateway, slug):
+def test_a_complete_registered_key_is_found_too(gateway, slug):
     group = gateway.create_group(slug)
     key = KeySystem(gateway).register(group, own_key())
     assert found(gateway, key) == [("api_key", key[:16])]
     assert key[16:] not in gateway.log
 
 
-def test_the_best_come_first(gateway, slug):
+def test_the_best_matches_come_first(gateway, slug):
     for name in ("a cheshire cat", "Cheshire Cat", "cheshire cats", "my cheshire cat", "CHESHIRE CAT"):
         gateway.create_group(slug, name=name)
     titles = [item["title"] for item in search(gateway, "cheshire cat")["items"]]
@@ -110,7 +110,7 @@ def test_names_of_any_script_are_found_in_any_case(gateway, slug, name, text):
     assert found(gateway, text) == [("group", group["id"])]
 
 
-def test_what_was_renamed_or_deleted_is_found_as_it_is_now(gateway, upstream):
+def test_renamed_and_deleted_objects_are_found_by_their_current_state(gateway, upstream):
     endpoint = gateway.create_endpoint(upstream, slug="march/hare")
     root = gateway.create_group("march/hare", name="mock turtle")
     child = gateway.create_group("march/hare", parent=root, entity="gryphon")
@@ -126,13 +126,13 @@ def test_what_was_renamed_or_deleted_is_found_as_it_is_now(gateway, upstream):
         assert search(gateway, text) == {"items": [], "more": False}, text
 
 
-def test_there_are_twenty_at_most_and_it_is_said_that_there_are_more(upstream):
+def test_at_most_twenty_matches_are_shown_and_more_are_announced(upstream):
     with Gateway() as gateway:
         gateway.create_endpoint(upstream, slug="dodo/chat")
         groups = [gateway.create_group("dodo/chat", name=f"the dodo {number:02}") for number in range(19)]
         answer = search(gateway, "dodo")
         assert len(answer["items"]) == 20 and not answer["more"]
-        assert answer["items"][0]["kind"] == "endpoint", "it begins so"
+        assert answer["items"][0]["kind"] == "endpoint", "its slug begins with the text"
         gateway.create_group("dodo/chat", name="Dodo")
         answer = search(gateway, "dodo")
         assert len(answer["items"]) == 20 and answer["more"] and answer["items"][0]["title"] == "Dodo"
@@ -160,8 +160,8 @@ def test_a_wrong_parameter_is_named(gateway, query, named):
     assert gateway.admin_answer("GET", PATH, query={"q": "é" * 256}).status == 200
 
 
-def test_it_is_for_who_manages_keys(gateway, names):
+def test_search_needs_the_manage_keys_scope(gateway, names):
     managing, reading = gateway.mint_operator(MANAGE_KEYS), gateway.mint_operator(METRICS)
     assert found(gateway, "wl_00042", key=managing)
-    assert found(gateway, "wonder/land-7b") and not found(gateway, "wonder/land-7b", key=managing), "endpoints are not his"
+    assert found(gateway, "wonder/land-7b") and not found(gateway, "wonder/land-7b", key=managing), "no endpoints"
     assert gateway.admin_answer("GET", PATH, query={"q": "x"}, key=reading).status == 403

@@ -1,4 +1,4 @@
-"""The web UI's sessions: a cookie instead of a key, with what keeps other pages from using it."""
+"""The web UI's sessions: a cookie instead of a key, protected against use by other pages."""
 
 import json
 
@@ -30,7 +30,7 @@ def cookie_of(answer):
     return cookie
 
 
-def test_a_session_reads_with_its_cookie_alone(gateway):
+def test_a_session_needs_only_its_cookie_to_read(gateway):
     answer = sign_in(gateway, gateway.admin_key)
     assert answer.status == 200, answer
     assert set(answer.json()) == {"prefix", "type", "expires_at"} and answer.json()["prefix"] == "env"
@@ -41,7 +41,7 @@ def test_a_session_reads_with_its_cookie_alone(gateway):
     assert call(gateway.admin_address, "GET", GROUPS, [("cookie", cookie.split(";")[0])]).status == 200
 
 
-def test_a_session_changes_only_from_our_own_page(gateway, origin, slug):
+def test_a_session_can_make_changes_only_from_our_own_page(gateway, origin, slug):
     cookie = cookie_of(sign_in(gateway, gateway.admin_key)).split(";")[0]
     whole = {"cookie": cookie, "content-type": "application/json", "x-tollgate-csrf": "1", "origin": origin}
 
@@ -59,7 +59,7 @@ def test_a_session_changes_only_from_our_own_page(gateway, origin, slug):
     assert create({**whole, "content-type": "text/plain"}) == 403
 
 
-def test_a_session_ends_when_it_is_ended_and_with_its_key(gateway, origin):
+def test_a_session_ends_by_request_and_with_its_key(gateway, origin):
     key = gateway.mint_operator("WORKSPACE_MANAGE_ALL")
     gateway.mint_operator("WORKSPACE_MANAGE_ALL")
     first, second = (cookie_of(sign_in(gateway, key)).split(";")[0] for _ in range(2))
@@ -71,7 +71,7 @@ def test_a_session_ends_when_it_is_ended_and_with_its_key(gateway, origin):
     assert call(gateway.admin_address, "GET", GROUPS, [("cookie", second)]).status == 401
 
 
-def test_a_key_with_many_sessions_ends_its_own_oldest_and_nobody_elses(gateway):
+def test_a_key_with_too_many_sessions_loses_only_its_own_oldest(gateway):
     key, other = (gateway.mint_operator("WORKSPACE_EXPORT_METRICS") for _ in range(2))
     of_other = cookie_of(sign_in(gateway, other)).split(";")[0]
     with Connection(gateway.admin_address) as connection:
@@ -105,7 +105,7 @@ def current(gateway, *headers, method="GET"):
     return call(gateway.admin_address, method, "/v1/session", headers)
 
 
-def test_a_browser_learns_of_its_session_and_nobody_else_of_anything(gateway):
+def test_only_the_session_cookie_shows_the_current_session(gateway):
     key = gateway.mint_operator("WORKSPACE_MANAGE_API_KEYS")
     begun = sign_in(gateway, key)
     cookie = ("cookie", cookie_of(begun).split(";")[0])
@@ -123,7 +123,7 @@ def test_a_browser_learns_of_its_session_and_nobody_else_of_anything(gateway):
     for headers in nothing:
         answer = current(gateway, *headers)
         assert (answer.status, answer.json()) == (200, {"session": None}), "only the cookie counts"
-    assert current(gateway, cookie, ("authorization", "Bearer wrong")).json()["session"], "and nothing else"
+    assert current(gateway, cookie, ("authorization", "Bearer wrong")).json()["session"], "a wrong key must not matter"
 
     gateway.admin("DELETE", f"/v1/api_keys/{prefix_of(key)}")
     assert current(gateway, cookie).json() == {"session": None}
@@ -136,7 +136,7 @@ def test_the_session_of_a_named_key_has_its_name(gateway):
     assert (session["name"], session["type"]) == ("Dashboard", "WORKSPACE_EXPORT_METRICS")
 
 
-def test_a_foreign_host_learns_nothing_of_a_session(gateway):
+def test_a_foreign_host_name_gets_no_session(gateway):
     cookie = cookie_of(sign_in(gateway, gateway.admin_key)).split(";")[0]
     with Connection(gateway.admin_address) as connection:
         connection.send(f"GET /v1/session HTTP/1.1\r\nhost: evil.example\r\ncookie: {cookie}\r\n\r\n".encode())

@@ -1,4 +1,4 @@
-"""`/v1/spec` is OpenAPI 3.1 that generators of clients understand, and says of the routes exactly what there is."""
+"""`/v1/spec` is OpenAPI 3.1 that client generators support, and lists exactly the routes that exist."""
 
 import json
 import re
@@ -16,7 +16,7 @@ def specification(gateway):
 
 @pytest.fixture(scope="module")
 def operations(specification):
-    """`GET /v1/gateway/groups` and its operation, for each."""
+    """`{"GET /v1/gateway/groups": its operation}` for every operation."""
     return {
         f"{method.upper()} {path}": operation
         for path, item in specification["paths"].items()
@@ -25,19 +25,19 @@ def operations(specification):
 
 
 def schemas_in(node):
-    """Every object of the specification, with its place."""
+    """Every JSON object in the specification."""
     if isinstance(node, dict):
         yield node
     for child in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
         yield from schemas_in(child)
 
 
-def test_it_is_valid_openapi_of_version_3_1(specification):
+def test_the_specification_is_valid_openapi_3_1(specification):
     assert specification["openapi"].startswith("3.1.")
     validate(specification)
 
 
-def test_every_operation_has_an_id_of_its_own_a_tag_and_a_summary(specification, operations):
+def test_every_operation_has_a_unique_id_a_tag_and_a_summary(specification, operations):
     ids = [operation["operationId"] for operation in operations.values()]
     assert len(set(ids)) == len(ids)
     assert [name for name in ids if not re.fullmatch("[a-z]+([A-Z][a-z]+)*", name)] == []
@@ -49,7 +49,7 @@ def test_every_operation_has_an_id_of_its_own_a_tag_and_a_summary(specification,
     assert {"listGroups", "mintApiKey", "getStatus"} <= set(ids)
 
 
-def test_every_operation_says_what_it_answers_and_how_it_fails(operations):
+def test_every_operation_declares_its_answers_and_errors(operations):
     for name, operation in operations.items():
         assert set(operation["responses"]) == {"200", "4XX", "5XX"}, name
         assert operation["responses"]["200"]["content"], name
@@ -78,14 +78,14 @@ def test_closed_lists_are_plain_enums(specification):
             assert (None in schema["enum"]) == ("null" in schema["type"]), schema
 
 
-def test_parameters_are_never_null_and_say_whether_they_are_needed(operations):
-    needed = {
+def test_parameters_are_never_null_and_required_ones_are_marked(operations):
+    required = {
         (name, parameter["name"])
         for name, operation in operations.items()
         for parameter in operation["parameters"]
         if parameter["required"] and parameter["in"] != "path"
     }
-    assert needed == {
+    assert required == {
         ("GET /v1/gateway/groups/{group_id}/limits", "slug"),
         ("GET /v1/gateway/search", "q"),
         ("GET /v1/gateway/usage_report", "start_time"),
@@ -96,18 +96,18 @@ def test_parameters_are_never_null_and_say_whether_they_are_needed(operations):
             assert isinstance(parameter["schema"].get("type", ""), str), (name, parameter)
 
 
-def test_objects_say_which_members_they_have_or_that_they_may_have_any(specification):
+def test_objects_declare_their_members_or_allow_any(specification):
     for schema in schemas_in(specification):
         if "object" in (kinds := schema.get("type", ())) and isinstance(kinds, str | list):
             assert "properties" in schema or "additionalProperties" in schema, schema
 
 
-def test_formats_are_those_that_openapi_knows(specification):
+def test_only_formats_of_openapi_are_used(specification):
     found = {schema["format"] for schema in schemas_in(specification) if isinstance(schema.get("format"), str)}
     assert found <= {"int32", "int64", "double", "date-time", "uri", "password", "binary"}
 
 
-def test_the_server_answers_what_the_specification_lists_and_nothing_else_there(gateway, specification):
+def test_the_server_answers_exactly_the_methods_that_the_specification_lists(gateway, specification):
     for path, item in specification["paths"].items():
         there = {method.upper() for method in item}
         place = re.sub("{[^}]*}", "nothing", path)

@@ -1,4 +1,4 @@
-"""Strangers on one listener do not stop the other: places, descriptors and memory are bounded before a key is shown."""
+"""Strangers on one listener cannot block the other: connections, descriptors and memory without a key are bounded."""
 
 import contextlib
 import json
@@ -17,7 +17,7 @@ KEYLESS = 4 << 10
 
 
 def resident(gateway):
-    """The process's memory, in bytes."""
+    """The process's resident memory in bytes."""
     with open(f"/proc/{gateway.process.child.pid}/status") as status:
         [line] = [line for line in status if line.startswith("VmRSS:")]
     return int(line.split()[1]) << 10
@@ -33,7 +33,7 @@ def test_a_body_without_a_key_is_at_most_four_kibibytes(gateway):
     with Connection(gateway.admin_address) as connection:
         connection.send_head("POST", SESSION, [JSON, ("content-length", KEYLESS + 1)])
         answer = connection.read_answer()
-        assert (answer.status, answer.json()["code"]) == (413, "request_too_large"), "before it has come"
+        assert (answer.status, answer.json()["code"]) == (413, "request_too_large"), "before the body has arrived"
         assert connection.is_closed_by_peer()
     with Connection(gateway.admin_address) as connection:
         connection.send_head("POST", SESSION, [JSON, ("transfer-encoding", "chunked")])
@@ -43,7 +43,7 @@ def test_a_body_without_a_key_is_at_most_four_kibibytes(gateway):
 
 
 @pytest.mark.skipif("TOLLGATE_SLOW_TESTS" not in os.environ, reason="takes half a minute: set TOLLGATE_SLOW_TESTS")
-def test_a_body_without_a_key_is_whole_within_half_a_minute(gateway):
+def test_a_body_without_a_key_must_arrive_within_half_a_minute(gateway):
     answered = threading.Event()
     with Connection(gateway.admin_address, timeout=60) as connection:
 
@@ -89,7 +89,7 @@ def with_few_files():
 
 
 @pytest.mark.parametrize("crowded", ["admin", "inference"])
-def test_connections_that_ask_for_nothing_keep_nobody_out(with_few_files, upstream, crowded):
+def test_idle_connections_keep_nobody_out(with_few_files, upstream, crowded):
     gateway = with_few_files
     slug = gateway.create_endpoint(upstream)["slug"]
     customer = Customer(gateway, gateway.mint_key(gateway.create_group(slug)))
@@ -103,6 +103,6 @@ def test_connections_that_ask_for_nothing_keep_nobody_out(with_few_files, upstre
             assert gateway.admin("GET", "/v1/gateway/status")
 
 
-def test_a_start_with_few_files_says_so(with_few_files):
+def test_a_start_with_few_files_is_logged(with_few_files):
     line = with_few_files.process.wait_line(lambda line: "limit of open files is low" in line)
     assert "128" in line

@@ -1,4 +1,4 @@
-"""The fakes themselves: a test that trusts its upstream must know that the upstream does what it says."""
+"""Tests of the test servers: other tests rely on them to behave as scripted."""
 
 import json
 import time
@@ -26,7 +26,7 @@ def begin(upstream, **fields):
     return connection
 
 
-def test_the_usage_of_a_json_answer_is_the_words_in_and_out(upstream):
+def test_the_usage_of_a_json_answer_counts_the_words_in_and_out(upstream):
     answer = call(address(upstream), "POST", "/v1/chat/completions", HEADERS, chat(max_tokens=5, n=2))
     assert answer.json()["usage"] == {"prompt_tokens": 3, "completion_tokens": 10, "total_tokens": 13}
     assert answer.json()["model"] == MODEL
@@ -48,7 +48,7 @@ def test_a_stream_reports_its_usage_only_when_asked(upstream, crlf):
     assert upstream.connections == 1
 
 
-def test_a_stalled_stream_goes_on_when_it_is_released(upstream):
+def test_a_stalled_stream_continues_when_it_is_released(upstream):
     gate = upstream.stall_next(after=2)
     connection = begin(upstream, stream=True)
     connection.read_head()
@@ -108,11 +108,11 @@ def test_a_large_embeddings_answer_arrives_whole(upstream):
     assert len(answer.body) > 3_000_000 and answer.json()["data"][0]["embedding"] == vector
 
 
-# The receiver of webhooks
+# The webhook receiver
 
 
 def deliver(receiver, *keys, kind="API_BILLING_USAGE", **options):
-    """Begins a delivery of these events, nothing read yet."""
+    """Sends a delivery of these events; returns the connection before anything is read from it."""
     connection = Connection(address(receiver), **options)
     body = {"type": kind, "data": {"events": [{"idempotencyKey": key} for key in keys]}}
     connection.request("POST", "/billing", [("X-Tollgate-Request-ID", "r")], body)
@@ -124,7 +124,7 @@ def delivered(receiver, *keys, **options):
         return connection.read_answer()
 
 
-def test_a_receiver_has_what_it_answered_2xx(receiver):
+def test_a_receiver_has_the_events_that_it_answered_2xx(receiver):
     receiver.fail_next(2, 503, b"not now")
     answers = [delivered(receiver, key) for key in "abcb"] + [delivered(receiver, "t", kind="TEST")]
     assert [(answer.status, answer.body) for answer in answers] == [(503, b"not now")] * 2 + [(200, b"")] * 3
@@ -132,7 +132,7 @@ def test_a_receiver_has_what_it_answered_2xx(receiver):
     assert receiver.count == 5 and receiver.requests[0].request_id == "r" and receiver.requests[0].path == "/billing"
 
 
-def test_what_its_client_never_heard_of_a_receiver_does_not_have(receiver):
+def test_a_receiver_does_not_have_events_whose_client_got_no_answer(receiver):
     gate = receiver.hang_next()
     connection = deliver(receiver, "a")
     gate.reached()
@@ -142,7 +142,7 @@ def test_what_its_client_never_heard_of_a_receiver_does_not_have(receiver):
 
 
 @pytest.mark.parametrize("how", [closed, reset])
-def test_a_receiver_can_close_without_a_word(receiver, how):
+def test_a_receiver_can_close_without_an_answer(receiver, how):
     receiver.reply_next(how())
     with deliver(receiver, "a") as connection, pytest.raises(Broken):
         connection.read_head()
@@ -160,7 +160,7 @@ def test_a_receiver_can_be_slow(receiver):
         receiver.requests[-1].wait_hung_up()
 
 
-def test_a_receiver_can_answer_without_end_more_than_once(receiver):
+def test_a_receiver_can_send_an_endless_answer_more_than_once(receiver):
     receiver.always(endless(500))
     for _ in range(2):
         with deliver(receiver, "a") as connection:
@@ -169,7 +169,7 @@ def test_a_receiver_can_answer_without_end_more_than_once(receiver):
         receiver.requests[-1].wait_hung_up()
 
 
-def test_a_receiver_can_refuse_connections_and_take_them_again(receiver):
+def test_a_receiver_can_refuse_connections_and_accept_them_again(receiver):
     kept = deliver(receiver, "a")
     kept.read_answer()
     for _ in range(2):
@@ -183,7 +183,7 @@ def test_a_receiver_can_refuse_connections_and_take_them_again(receiver):
     receiver.refuse_connections()
 
 
-def test_a_receiver_can_send_elsewhere(receiver):
+def test_a_receiver_can_redirect(receiver):
     receiver.reply_next(redirect("http://127.0.0.1:9/"))
     receiver.reply_next(text(418, b"a teapot"))
     answers = [delivered(receiver, "a") for _ in range(2)]
