@@ -346,7 +346,7 @@ def test_the_operators_problem_is_a_502_to_the_customer(gateway, upstream, sdk, 
     assert caught.value.status_code == 502
     assert (caught.value.code, caught.value.body["type"]) == ("upstream_error", "server_error")
     assert "10.1.2.3" not in str(caught.value.body)
-    assert ("scripted" in caught.value.body["message"]) is (status >= 500), "only a 5xx of the server shows its own message"
+    assert ("scripted" in caught.value.body["message"]) is (status >= 500), "only a 5xx shows its own message"
     assert gateway.events(key) == []
     assert upstream.count == 1, "a redirect was followed"
     [sentence] = [one for one in attention(gateway) if slug in one]

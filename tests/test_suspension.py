@@ -1,4 +1,4 @@
-"""Suspending a group or a key, and a key's end: in force for the next request, and never for one that is running."""
+"""Suspension of a group or key, and expiry of a key: in force for the next request, without effect on running ones."""
 
 import datetime
 import json
@@ -20,7 +20,7 @@ def patch_key(gateway, group, key, **fields):
     return gateway.admin("PATCH", f"/v1/gateway/groups/{group['id']}/api_keys/{key.split('.')[0]}", fields)
 
 
-class Family:
+class Tree:
     """A group, its parent and grandparent, a sibling of the parent, and a customer of each."""
 
     def __init__(self, gateway, slug, mode):
@@ -33,37 +33,37 @@ class Family:
         self.customers = {name: Customer(gateway, key) for name, key in self.keys.items()}
 
     def suspended(self, slug):
-        """Whose calls are refused: the same ones on every route."""
+        """The names of the groups whose calls are refused. Every route must give the same result."""
         found = set()
         for name, customer in self.customers.items():
             answers = [customer.chat(slug), customer.chat(slug, stream=True)]
             answers += [customer.get(path) for path in ("/v1/models", f"/v1/models/{slug}", "/v1/usage")]
-            told = {(answer.status, answer.error["code"] if answer.status != 200 else None) for answer in answers}
-            assert told in ({(200, None)}, {(403, "access_disabled")}), (name, told)
-            if told != {(200, None)}:
+            outcomes = {(answer.status, answer.error["code"] if answer.status != 200 else None) for answer in answers}
+            assert outcomes in ({(200, None)}, {(403, "access_disabled")}), (name, outcomes)
+            if outcomes != {(200, None)}:
                 found.add(name)
         return found
 
 
 @pytest.mark.parametrize("mode", ["INDEPENDENT", "CASCADING"])
-def test_a_disabled_group_suspends_its_whole_subtree_at_once_and_nobody_else(gateway, upstream, slug, mode):
-    family = Family(gateway, slug, mode)
-    assert family.suspended(slug) == set()
+def test_a_disabled_group_suspends_exactly_its_own_subtree_at_once(gateway, upstream, slug, mode):
+    tree = Tree(gateway, slug, mode)
+    assert tree.suspended(slug) == set()
     for group, below in (
-        (family.child, {"child"}),
-        (family.parent, {"parent", "child"}),
-        (family.root, {"root", "parent", "sibling", "child"}),
+        (tree.child, {"child"}),
+        (tree.parent, {"parent", "child"}),
+        (tree.root, {"root", "parent", "sibling", "child"}),
     ):
         disable(gateway, group)
         calls = upstream.count
-        assert family.suspended(slug) == below
-        assert upstream.count == calls + 2 * (4 - len(below)), "no upstream is called for them"
+        assert tree.suspended(slug) == below
+        assert upstream.count == calls + 2 * (4 - len(below)), "no upstream may be called for a suspended group"
         disable(gateway, group, False)
-        assert family.suspended(slug) == set()
-    disable(gateway, family.child)
-    disable(gateway, family.root)
-    disable(gateway, family.root, False)
-    assert family.suspended(slug) == {"child"}, "each group is for itself"
+        assert tree.suspended(slug) == set()
+    disable(gateway, tree.child)
+    disable(gateway, tree.root)
+    disable(gateway, tree.root, False)
+    assert tree.suspended(slug) == {"child"}, "each group has its own setting"
 
 
 def test_a_new_group_below_a_disabled_one_is_suspended_too(gateway, slug):
@@ -73,7 +73,7 @@ def test_a_new_group_below_a_disabled_one_is_suspended_too(gateway, slug):
     assert Customer(gateway, gateway.mint_key(child)).chat(slug).error["code"] == "access_disabled"
 
 
-def test_it_is_in_force_on_a_connection_that_is_open_already(gateway, group, customer, slug):
+def test_a_suspension_is_in_force_on_an_open_connection(gateway, group, customer, slug):
     with Connection(gateway.address) as connection:
         for disabled, status in ((False, 200), (True, 403), (False, 200)):
             disable(gateway, group, disabled)
@@ -81,7 +81,7 @@ def test_it_is_in_force_on_a_connection_that_is_open_already(gateway, group, cus
             assert connection.read_answer().status == status
 
 
-def test_a_disabled_group_stays_so_over_a_crash(own, upstream):
+def test_a_disabled_group_stays_disabled_after_a_crash(own, upstream):
     slug = own.create_endpoint(upstream)["slug"]
     group = own.create_group(slug)
     key = own.mint_key(group)
@@ -129,8 +129,8 @@ def test_a_running_stream_ends_normally_and_is_billed(gateway, upstream, slug, s
 
 
 @each_way
-def test_a_request_whose_body_is_still_coming_is_refused(gateway, upstream, slug, suspend, status):
-    """It has not begun to run: nothing was admitted, and nothing goes to the upstream."""
+def test_a_request_whose_body_is_still_arriving_is_refused(gateway, upstream, slug, suspend, status):
+    """The request is not admitted yet, and nothing goes to the upstream."""
     group = gateway.create_group(slug, parent=gateway.create_group(slug))
     key = gateway.mint_key(group)
     body = json.dumps({"model": slug, "messages": message("hi")}).encode()
@@ -145,13 +145,13 @@ def test_a_request_whose_body_is_still_coming_is_refused(gateway, upstream, slug
 
 
 @pytest.mark.parametrize("never", ["9999-12-31T23:59:59Z", "9999-12-30T22:30:00Z", "9999-12-29T23:59:59Z"])
-def test_the_last_days_that_can_be_written_are_kept_as_they_are(gateway, group, never):
+def test_the_last_representable_days_are_kept_unchanged(gateway, group, never):
     key = gateway.mint_key(group, expires_at=never)
     path = f"/v1/gateway/groups/{group['id']}/api_keys/{prefix_of(key)}"
     assert gateway.admin("GET", path)["expires_at"] == never.replace("Z", ".000Z")
 
 
-def test_a_key_ends_exactly_at_its_time(upstream):
+def test_a_key_expires_exactly_at_its_time(upstream):
     with WallClock("2027-05-01T11:00:00Z") as clock, clock.gateway() as gateway:
         slug = gateway.create_endpoint(upstream)["slug"]
         group = gateway.create_group(slug)
@@ -180,7 +180,7 @@ def test_a_key_ends_exactly_at_its_time(upstream):
         assert [Customer(gateway, key).chat(slug).status for key in keys] == [401, 200]
 
 
-def test_a_key_cannot_be_minted_that_has_ended_already(gateway, group):
+def test_a_key_cannot_be_minted_with_an_expiry_in_the_past(gateway, group):
     answer = gateway.admin_answer(
         "POST", f"/v1/gateway/groups/{group['id']}/api_keys", {"expires_at": "2020-01-01T00:00:00Z"}
     )

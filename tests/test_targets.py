@@ -1,4 +1,4 @@
-"""Several targets behind one slug: the first one that can answer does."""
+"""Several targets for one slug: the first one that can answer does."""
 
 import pytest
 
@@ -21,7 +21,7 @@ def test_the_first_target_answers_while_it_can(customer, upstream, second, slug)
 
 
 @pytest.mark.parametrize("status", [302, 401, 402, 403, 429, 500, 503])
-def test_a_target_that_fails_is_passed_over_and_the_request_is_billed_once(
+def test_a_failing_target_is_skipped_and_the_request_is_billed_once(
     gateway, upstream, second, customer, slug, key, status
 ):
     upstream.fail_next(1, status)
@@ -31,7 +31,7 @@ def test_a_target_that_fails_is_passed_over_and_the_request_is_billed_once(
     assert event["status"] == 200
 
 
-def test_a_target_that_is_not_there_is_passed_over(gateway, upstream, second, customer, slug, key):
+def test_an_unreachable_target_is_skipped(gateway, upstream, second, customer, slug, key):
     upstream.stop()
     connection, _, stream = customer.stream_chat(slug)
     assert stream.chunks()
@@ -39,13 +39,13 @@ def test_a_target_that_is_not_there_is_passed_over(gateway, upstream, second, cu
     assert len(gateway.events(key)) == 1
 
 
-def test_what_is_the_customers_fault_is_not_tried_elsewhere(gateway, upstream, second, customer, slug, key):
+def test_a_request_with_a_fault_of_the_customers_is_not_tried_elsewhere(gateway, upstream, second, customer, slug, key):
     upstream.fail_next(1, 422)
     assert customer.chat(slug).status == 422
     assert second.count == 0 and gateway.events(key) == []
 
 
-def test_a_429_of_all_targets_is_passed_on_and_of_one_is_not(upstream, second, customer, slug):
+def test_a_429_is_passed_on_only_if_all_targets_answered_429(upstream, second, customer, slug):
     upstream.fail_next(1, 429, headers=[("retry-after", "3")])
     second.fail_next(1, 429, headers=[("retry-after", "9")])
     answer = customer.chat(slug)
@@ -56,19 +56,19 @@ def test_a_429_of_all_targets_is_passed_on_and_of_one_is_not(upstream, second, c
     assert customer.chat(slug).status == 502
 
 
-def test_no_customer_is_shown_the_credential_that_a_server_repeats(gateway, upstream):
+def test_a_credential_that_a_server_repeats_is_hidden_from_customers(gateway, upstream):
     value = "plain-credential-without-a-mark"
     secret = gateway.admin("POST", "/v1/secrets", {"name": fresh("secret"), "value": value})
     target = {"provider": "OPENAI_COMPATIBLE", "base_url": upstream.base_url, "secret_id": secret["id"]}
     slug = gateway.admin("POST", "/v1/gateway/endpoints", {"slug": fresh("acme/model"), "targets": [target]})["slug"]
     customer = Customer(gateway, gateway.mint_key(gateway.create_group(slug)))
-    said = {"message": f"bad header 'authorization=Bearer {value}'", "param": value, "code": f"x-{value}"}
-    upstream.fail_next(1, 400, error=said)
+    error = {"message": f"bad header 'authorization=Bearer {value}'", "param": value, "code": f"x-{value}"}
+    upstream.fail_next(1, 400, error=error)
     answer = customer.chat(slug)
     assert answer.status == 400 and answer.error["message"].startswith("bad header")
     as_stream = [("content-type", "text/event-stream")]
     text = {"choices": [{"index": 0, "delta": {"content": "a"}}]}
-    upstream.reply_next(Reply(headers=as_stream, steps=[frame(text), frame({"error": said})]))
+    upstream.reply_next(Reply(headers=as_stream, steps=[frame(text), frame({"error": error})]))
     connection, _, stream = customer.stream_chat(slug)
     [_, cut] = list(stream)
     connection.close()
@@ -76,7 +76,7 @@ def test_no_customer_is_shown_the_credential_that_a_server_repeats(gateway, upst
     assert value not in answer.body.decode() + cut + gateway.log
 
 
-def test_a_stream_that_broke_off_is_not_begun_again(gateway, upstream, second, customer, slug, key):
+def test_a_stream_that_broke_off_is_not_restarted(gateway, upstream, second, customer, slug, key):
     upstream.break_off_next(after=3)
     connection, _, stream = customer.stream_chat(slug)
     while not stream.next().startswith('{"error"'):
@@ -85,12 +85,12 @@ def test_a_stream_that_broke_off_is_not_begun_again(gateway, upstream, second, c
     assert second.count == 0 and len(gateway.events(key)) == 1
 
 
-@pytest.mark.parametrize("statuses, given_back", [((500, 401), True), ((429, 429), False), ((422,), False)])
-def test_rate_counts_are_given_back_if_no_target_answered(gateway, upstream, second, slug, limited, statuses, given_back):
+@pytest.mark.parametrize("statuses, returned", [((500, 401), True), ((429, 429), False), ((422,), False)])
+def test_rate_counts_are_returned_if_no_target_answered(gateway, upstream, second, slug, limited, statuses, returned):
     rate = [{"type": "REQUEST", "unit": "MINUTE", "threshold": 5}]
     day = [{"type": "REQUEST", "unit": "DAY", "threshold": 5}]
     group, customer = limited(rate, day)
     for target, status in zip((upstream, second), statuses):
         target.fail_next(1, status)
     assert customer.chat(slug).status >= 400
-    assert used(gateway, group, slug) == {"rate": 0 if given_back else 1, "usage": 0}
+    assert used(gateway, group, slug) == {"rate": 0 if returned else 1, "usage": 0}

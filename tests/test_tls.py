@@ -1,4 +1,4 @@
-"""Upstreams over TLS: verified against this machine's certificates, by name or by address."""
+"""Upstreams over TLS: certificates are verified against this machine's authorities, by name or by address."""
 
 import ssl
 
@@ -22,7 +22,7 @@ def authority():
 
 @pytest.fixture(scope="module")
 def gateway(authority, tmp_path_factory):
-    """A gateway on a machine that trusts the authority, and nobody else."""
+    """A gateway on a machine that trusts only this authority."""
     certificates = tmp_path_factory.mktemp("certificates")
     authority.cert_pem.write_to_path(certificates / "ca.pem")
     with pytest.MonkeyPatch.context() as patch:
@@ -38,7 +38,7 @@ def customer_of(gateway, upstream):
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
-def test_a_trusted_upstream_answers_whole_and_streamed(gateway, authority, host):
+def test_a_trusted_upstream_answers_json_and_streams(gateway, authority, host):
     upstream = ScriptedUpstream(serve_tls(authority, host), host)
     slug, customer = customer_of(gateway, upstream)
     assert customer.chat(slug).status == 200
@@ -50,7 +50,7 @@ def test_a_trusted_upstream_answers_whole_and_streamed(gateway, authority, host)
 
 
 @pytest.mark.parametrize("mistrust", ["another authority", "another name"])
-def test_an_upstream_that_cannot_prove_its_name_gets_no_request(gateway, authority, mistrust):
+def test_an_upstream_without_a_valid_certificate_gets_no_request(gateway, authority, mistrust):
     context = serve_tls(trustme.CA(), "localhost") if mistrust == "another authority" else serve_tls(authority, "model.example")
     upstream = ScriptedUpstream(context, "localhost")
     slug, customer = customer_of(gateway, upstream)

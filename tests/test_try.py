@@ -1,4 +1,4 @@
-"""Calls that an operator makes as a group's customer: the customers' own path, and a bill that says `playground`."""
+"""Calls that an operator makes in a group's name: they take the customers' path and are billed to key `playground`."""
 
 import json
 
@@ -13,9 +13,9 @@ CHAT = "/v1/chat/completions"
 ROUTES = (CHAT, "/v1/completions", "/v1/embeddings")
 PLAYGROUND = "playground"
 
-# What the admin listener says of all its answers, and what is another in each.
+# Headers that only the admin listener sends, and headers that differ in every answer.
 ENVELOPE = {"content-security-policy", "x-content-type-options", "referrer-policy"}
-EACH_ITS_OWN = {"date", "x-request-id", "x-ratelimit-reset-requests", "x-ratelimit-reset-tokens"}
+VARYING = {"date", "x-request-id", "x-ratelimit-reset-requests", "x-ratelimit-reset-tokens"}
 
 
 class Operator:
@@ -77,7 +77,7 @@ def test_every_route_is_answered_and_billed_to_the_group(gateway, upstream, oper
     assert sent.path == route and gateway.admin_key not in str(sent.header_list) + sent.body.decode()
 
 
-def test_the_body_goes_on_as_it_was_written(upstream, operator, slug):
+def test_the_body_is_passed_on_as_written(upstream, operator, slug):
     written = '{ "messages":[{"role":"user","content":"\\u00e9  \u00e9"}], "x-own" : 1.0e0, "model":"%s" }' % slug
     answer = operator.send(b'{"route":"%b","body": %b }' % (CHAT.encode(), written.encode()))
     assert answer.status == 200
@@ -85,7 +85,7 @@ def test_the_body_goes_on_as_it_was_written(upstream, operator, slug):
     assert upstream.requests[0].headers["content-type"] == "application/json"
 
 
-def test_a_stream_comes_piece_by_piece(gateway, upstream, operator, group, slug):
+def test_a_stream_arrives_piece_by_piece(gateway, upstream, operator, group, slug):
     gate = upstream.stall_next(after=3)
     connection, headers, stream = operator.stream_chat(slug)
     assert headers["content-type"] == "text/event-stream"
@@ -110,7 +110,7 @@ FREE = model("", [rate("REQUEST", "MINUTE", 1000)], [rate("TOKEN", "DAY", 10**9)
 @pytest.mark.parametrize("limits", [NOTHING_PASSES, FULL, FREE], ids=["rate", "day", "free"])
 @pytest.mark.parametrize("body", ["good", "streamed", "other model", "no model", "twice", "wrong type"])
 @pytest.mark.parametrize("reply", [200, 400, 404, 429, 500, 401])
-def test_the_answer_is_the_one_that_a_customer_gets(gateway, upstream, slug, limits, body, reply):
+def test_the_answer_equals_the_one_that_a_customer_gets(gateway, upstream, slug, limits, body, reply):
     group = gateway.create_group({**limits, "slug": slug})
     customer, operator = Customer(gateway, gateway.mint_key(group)), Operator(gateway, group)
     good = {"model": slug, "messages": message("hello")}
@@ -125,12 +125,12 @@ def test_the_answer_is_the_one_that_a_customer_gets(gateway, upstream, slug, lim
     text = sent if isinstance(sent, bytes) else json.dumps(sent).encode()
 
     def shown(answer):
-        headers = {name: value for name, value in answer.headers.items() if name not in EACH_ITS_OWN | ENVELOPE}
+        headers = {name: value for name, value in answer.headers.items() if name not in VARYING | ENVELOPE}
         if headers.get("cache-control") == "no-store":
             del headers["cache-control"]
-        names = {name for name in EACH_ITS_OWN if name in answer.headers}
+        names = {name for name in VARYING if name in answer.headers}
         for name in ("x-ratelimit-remaining-requests", "x-ratelimit-remaining-tokens"):
-            headers[name] = headers.get(name) and "some"  # the first of the two calls has taken its part
+            headers[name] = headers.get(name) and "some"  # the first of the two calls has used up some
         return answer.status, headers, names, answer.body
 
     answers = []
@@ -158,19 +158,19 @@ def test_a_limit_counts_a_try_and_a_customers_call_together(gateway, slug):
     assert gateway.limit(group, slug, "REQUEST", "DAY")["used"] == 2
 
 
-def test_a_body_over_max_body_is_what_it_is_to_a_customer(upstream):
+def test_a_body_over_max_body_is_a_413_as_for_a_customer(upstream):
     with Gateway(max_body="1KiB") as gateway:
         slug = gateway.create_endpoint(upstream)["slug"]
         group = gateway.create_group(slug)
         answer = Operator(gateway, group).chat(slug, "word " * 300)
         assert (answer.status, answer.error["code"]) == (413, "request_too_large")
         answer = Operator(gateway, group).chat(slug, "word " * 1_000_000)
-        assert (answer.status, answer.json()["code"]) == (413, "request_too_large"), "the admin API's own bound"
+        assert (answer.status, answer.json()["code"]) == (413, "request_too_large"), "the admin API's own limit"
         assert upstream.count == 0
 
 
 @pytest.mark.parametrize("above", [False, True])
-def test_a_disabled_group_is_refused_as_its_customers_are(gateway, upstream, slug, above):
+def test_a_disabled_group_is_refused_like_its_customers(gateway, upstream, slug, above):
     parent = gateway.create_group(slug)
     group = gateway.create_group(slug, parent=parent)
     gateway.patch_group(parent if above else group, disabled=True)
@@ -181,11 +181,11 @@ def test_a_disabled_group_is_refused_as_its_customers_are(gateway, upstream, slu
     assert Operator(gateway, group).chat(slug).status == 200
 
 
-def test_keys_have_no_say(gateway, group, operator, key, slug):
+def test_a_try_needs_no_customer_key_and_creates_none(gateway, group, operator, key, slug):
     gateway.admin("DELETE", f"/v1/gateway/groups/{group['id']}/api_keys/{key.split('.')[0]}")
     assert operator.chat(slug).status == 200
     keys = gateway.admin("GET", f"/v1/gateway/groups/{group['id']}/api_keys")["items"]
-    assert keys == [], "a playground key is stored nowhere"
+    assert keys == [], "no playground key may be stored"
     for whole in (PLAYGROUND, f"{PLAYGROUND}.{'0' * 43}"):
         assert Customer(gateway, whole).chat(slug).status == 401
 
@@ -213,14 +213,14 @@ def test_an_unknown_group_is_a_404(gateway, group, slug):
         ([], "object"),
     ],
 )
-def test_what_is_wrong_with_the_request_itself_is_told_by_the_admin_api(upstream, operator, body, named):
+def test_an_invalid_try_request_is_refused_by_the_admin_api(upstream, operator, body, named):
     answer = operator.send(body)
     assert answer.status == 400 and set(answer.json()) == {"error", "code"}
     assert named in answer.json()["error"], answer
     assert "x-request-id" not in answer.headers and upstream.count == 0
 
 
-def test_only_who_may_do_everything_may_try(gateway, upstream, operator, key, slug):
+def test_a_try_needs_the_manage_all_scope(gateway, upstream, operator, key, slug):
     for kind in ("WORKSPACE_MANAGE_API_KEYS", "WORKSPACE_EXPORT_METRICS"):
         answer = operator.send({"route": CHAT, "body": {"model": slug}}, key=gateway.mint_operator(kind))
         assert (answer.status, answer.json()["code"]) == (403, "insufficient_scope")
@@ -229,7 +229,7 @@ def test_only_who_may_do_everything_may_try(gateway, upstream, operator, key, sl
     assert upstream.count == 0
 
 
-def test_a_session_tries_from_our_own_page_only(gateway, upstream, operator, slug):
+def test_a_session_can_try_from_our_own_page_only(gateway, upstream, operator, slug):
     origin = f"http://{gateway.admin_address}"
     own = {"x-tollgate-csrf": "1", "origin": origin, "content-type": "application/json"}
     opened = gateway.admin_answer(
@@ -252,7 +252,7 @@ both_ways = pytest.mark.parametrize("how", ["close", "reset"])
 
 
 @both_ways
-def test_hanging_up_before_the_answer_cancels_it(gateway, upstream, slug, how):
+def test_a_hang_up_before_the_answer_cancels_the_request(gateway, upstream, slug, how):
     group = gateway.create_group(model(slug, [rate("REQUEST", "MINUTE", 9)], [rate("REQUEST", "DAY", 9)]))
     gate = upstream.hang_next()
     connection = Operator(gateway, group).begin_chat(slug)
@@ -267,7 +267,7 @@ def test_hanging_up_before_the_answer_cancels_it(gateway, upstream, slug, how):
 
 
 @both_ways
-def test_hanging_up_in_the_middle_cancels_it_and_bills_what_came(gateway, upstream, operator, group, slug, how):
+def test_a_hang_up_in_mid_stream_cancels_the_request_and_bills_the_part(gateway, upstream, operator, group, slug, how):
     gate = upstream.stall_next(after=4, words=["alpha ", "beta ", "gamma ", "delta "])
     connection, headers, stream = operator.stream_chat(slug)
     for _ in range(4):
@@ -288,7 +288,7 @@ def test_an_upstream_that_breaks_off_ends_the_stream_with_an_error(upstream, ope
     connection.close()
 
 
-def test_what_was_tried_counts_after_a_restart_and_is_told_apart(own, upstream):
+def test_tries_count_after_a_restart_and_are_distinguished(own, upstream):
     slug = own.create_endpoint(upstream)["slug"]
     group = own.create_group(model(slug, [rate("REQUEST", "MINUTE", 100)], [rate("REQUEST", "DAY", 100)]))
     key = own.mint_key(group)
@@ -298,12 +298,12 @@ def test_what_was_tried_counts_after_a_restart_and_is_told_apart(own, upstream):
     assert Customer(own, key).chat(slug).status == 200
     own.admin("DELETE", f"/v1/gateway/groups/{gone['id']}")
 
-    def told():
+    def state():
         keys = own.admin("GET", f"/v1/gateway/groups/{group['id']}/api_keys")["items"]
         used = [own.limit(group, slug, "REQUEST", unit)["used"] for unit in ("MINUTE", "DAY")]
         return own.events(), own.events(PLAYGROUND), keys, used, report_by_key(own, group), report_by_key(own, gone)
 
-    before = told()
+    before = state()
     events, playground, keys, used, of_group, of_gone = before
     assert len(events) == 4 and {event["apiKeyPrefix"] for event in playground} == {PLAYGROUND} and len(playground) == 3
     assert used == [3, 3] and of_group == {PLAYGROUND: 2, key.split(".")[0]: 1} and of_gone == {PLAYGROUND: 1}
@@ -312,11 +312,11 @@ def test_what_was_tried_counts_after_a_restart_and_is_told_apart(own, upstream):
         stop()
         run("verify", "--data-dir", own.data_dir)
         own.start()
-        assert told() == before
+        assert state() == before
     assert Operator(own, group).chat(slug).status == 200 and report_by_key(own, group)[PLAYGROUND] == 3
 
 
-def test_a_try_that_was_running_when_the_process_was_killed_is_told(own, upstream):
+def test_a_try_that_was_running_at_a_kill_is_listed(own, upstream):
     slug = own.create_endpoint(upstream)["slug"]
     group = own.create_group(slug)
     gate = upstream.stall_next(after=3)
@@ -330,7 +330,7 @@ def test_a_try_that_was_running_when_the_process_was_killed_is_told(own, upstrea
 
 
 @pytest.mark.parametrize("ends", [True, False])
-def test_a_stop_lets_a_try_end_but_does_not_wait_for_it_forever(upstream, ends):
+def test_a_stop_waits_for_a_try_until_the_grace_ends(upstream, ends):
     with Gateway(shutdown_grace="1s" if not ends else "30s") as gateway:
         slug = gateway.create_endpoint(upstream)["slug"]
         operator = Operator(gateway, gateway.create_group(slug))
@@ -367,4 +367,4 @@ def test_a_second_signal_stops_at_once(upstream):
         for connection in connections:
             connection.close()
         gateway.start()
-        assert len(gateway.events()) == 2, "what had come is billed"
+        assert len(gateway.events()) == 2, "the parts of both streams must be billed"

@@ -1,4 +1,4 @@
-"""Data written by every released format are opened by this version, whole; those of a newer one are left alone."""
+"""This version opens complete data directories of every released format, and leaves those of newer ones untouched."""
 
 import json
 import pathlib
@@ -14,30 +14,30 @@ from support.gateway import EPOCH, Customer, DidNotStart, Gateway
 FIXTURES = pathlib.Path(__file__).resolve().parent / "fixtures"
 sys.path.insert(0, str(FIXTURES))
 
-from make import said  # noqa: E402
+from make import answers_of  # noqa: E402
 
 
-# What fixtures/make.py changes, in this order.
+# The changes that fixtures/make.py makes, in this order.
 CHANGES = (
     ["secret.written", "endpoint.created", "endpoint.created", "group.created", "group.created", "group.created"]
     + ["api_key.created", "api_key.created", "api_key.created", "operator_key.created"]
     + ["endpoint.updated", "group.deleted", "api_key.updated"]
 )
-# What it changes from format 3 on, which tells of each change what was there before.
+# Its further changes since format 3. That format also stores the state before each change.
 LATER_CHANGES = ["signing_key.written", "api_key.registered", "webhook.created", "webhook.secret_rotated", "webhook.updated"]
 WITHOUT_BEFORE = ("format-1.tar.xz", "format-2.tar.xz")
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in FIXTURES.glob("*.tar.xz")))
-def test_what_an_earlier_version_wrote_is_all_there(tmp_path, name):
+def test_data_of_an_earlier_version_is_complete(tmp_path, name):
     with tarfile.open(FIXTURES / name) as archive:
         archive.extractall(tmp_path, filter="data")
-    told = json.loads((tmp_path / "told.json").read_text())
+    recorded = json.loads((tmp_path / "told.json").read_text())
     with Gateway(data_dir=tmp_path / "data") as gateway:
         for _ in range(2):
-            now = said(gateway, told["groups"])
-            assert {what: now[what] for what in told["said"]} == told["said"]
-            events = told["said"]["events"]
+            now = answers_of(gateway, recorded["groups"])
+            assert {name: now[name] for name in recorded["said"]} == recorded["said"]
+            events = recorded["said"]["events"]
             query = {"start_time": EPOCH, "group_by": "group,model,key,hour"}
             items = gateway.admin("GET", "/v1/gateway/usage_report", query=query)["items"]
             assert keyed(items) == report_of(events, ("group", "model", "key", "hour"))
@@ -50,9 +50,9 @@ def test_what_an_earlier_version_wrote_is_all_there(tmp_path, name):
                 if name in WITHOUT_BEFORE:
                     assert all(row["before"] is None for row in change["event_data"]["changes"])
             assert "a-provider-credential" not in json.dumps(changes)
-            off, *on = (Customer(gateway, key).get("/v1/models").status for key in told["keys"])
+            off, *on = (Customer(gateway, key).get("/v1/models").status for key in recorded["keys"])
             assert off == 401 and set(on) == {200}
-            assert gateway.admin_answer("GET", "/v1/gateway/status", key=told["operator"]).status == 200
+            assert gateway.admin_answer("GET", "/v1/gateway/status", key=recorded["operator"]).status == 200
             gateway.kill9()
             gateway.start()
         assert "No problems found." in run("verify", "--data-dir", gateway.data_dir)
@@ -76,7 +76,7 @@ def crc32c(data):
     return crc ^ 0xFFFFFFFF
 
 
-def test_a_newer_versions_journal_is_refused_with_words_and_left_alone(tmp_path):
+def test_a_newer_versions_journal_is_refused_and_left_unchanged(tmp_path):
     gateway = Gateway(data_dir=tmp_path)
     gateway.mint_operator("WORKSPACE_MANAGE_ALL")
     gateway.stop()
@@ -92,7 +92,7 @@ def test_a_newer_versions_journal_is_refused_with_words_and_left_alone(tmp_path)
     assert segment.read_bytes() == data
 
 
-def test_a_newer_versions_snapshot_is_refused_with_words_and_left_alone(tmp_path):
+def test_a_newer_versions_snapshot_is_refused_and_left_unchanged(tmp_path):
     gateway = Gateway(data_dir=tmp_path)
     gateway.mint_operator("WORKSPACE_MANAGE_ALL")
     gateway.stop()

@@ -1,8 +1,8 @@
-"""Killed at any moment, a gateway owes its webhooks nothing that it does not deliver after the next start.
+"""Kills the gateway at any moment of a webhook's delivery: after the next start no event is lost.
 
-Each round brings the webhook into some state, kills the process, and starts it again: then what the receiver has and
-what the dead letters hold are together exactly the billing events. `TOLLGATE_KILL_ROUNDS` sets how many rounds there
-are, as for `test_crashes.py`: one of each kind by default.
+Each round brings the webhook into a state, kills the process and starts it again. Then the events that the receiver has
+and those in dead letters are together exactly the billing events. `TOLLGATE_KILL_ROUNDS` sets the number of rounds, as
+for `test_crashes.py`; the default is one of each kind.
 """
 
 import os
@@ -34,7 +34,7 @@ def not_over_midnight():
 
 
 class Shop:
-    """A gateway with a webhook, whoever calls it, and everything that must be true of the two."""
+    """A gateway with a webhook and customers who call, and the checks that must hold for them."""
 
     def __init__(self, gateway):
         self.gateway, self.upstream, self.receiver = gateway, ScriptedUpstream(), Receiver()
@@ -55,7 +55,7 @@ class Shop:
             assert self.customer.chat(self.slug).status == 200
 
     def keep_calling(self, customers=4):
-        """Until the gateway is gone."""
+        """Lets customers call until the gateway is gone."""
 
         def call():
             while self.calling:
@@ -79,7 +79,7 @@ class Shop:
         self.stop_calling()
 
     def bury(self, times=1):
-        """An event that is refused at once; gives its dead letter."""
+        """Makes `times` dead letters, each of an event that is refused at once; returns them."""
         before = self.webhook.dead_letters()
         for number in range(times):
             self.receiver.fail_next(1, 410)
@@ -89,20 +89,20 @@ class Shop:
         return [letter for letter in self.webhook.dead_letters() if letter not in before]
 
     def check(self):
-        """All is well from here on: everything comes, as it was billed, and nothing that was not billed."""
+        """Repairs the receiver; checks that every billing event arrives or is in a dead letter, unchanged."""
         with self.receiver.changed:
             self.receiver.script.clear()
         self.receiver.always(text(200))
-        self.webhook.point_to(f"{self.receiver.url}?{random.random()}")  # the receiver may have failed
+        self.webhook.point_to(f"{self.receiver.url}?{random.random()}")  # ends the wait after a failure
         self.webhook.wait_caught_up()
         events = {event["idempotencyKey"]: event for event in self.gateway.events()}
         buried = [event for letter in self.webhook.dead_letters() for event in letter["events"]]
         for event in [*self.receiver.events(), *buried]:
-            assert events[event["idempotencyKey"]] == event, "an event that was not billed so"
+            assert events[event["idempotencyKey"]] == event, "an event differs from the billing event"
         missing = events.keys() - self.receiver.keys() - {event["idempotencyKey"] for event in buried}
         assert not missing, f"{len(missing)} of {len(events)} events are lost"
 
-    def check_all_came(self):
+    def check_all_arrived(self):
         self.check()
         self.webhook.redeliver()
         self.webhook.wait_dead_letters(0)
@@ -116,11 +116,11 @@ def shop(request):
     shop.close()
 
 
-# How the webhook is when the process ends; each leaves the gateway dead.
+# The states of the webhook when the process ends. Each function leaves the gateway killed.
 
 
 def at_any_moment(shop, rng):
-    """Some deliveries are taken, some fail, some are refused, while customers call."""
+    """Some deliveries succeed, some fail and some are refused while customers call."""
     replies = [text(200)] * 12 + [text(500)] * 2 + [text(410), Reply(200, steps=[])]
     shop.receiver.reply_next(text(200))
     for _ in range(40):
@@ -140,7 +140,7 @@ def before_the_receiver_answered(shop, rng):
 
 
 def while_the_receiver_answers(shop, rng):
-    """What it answered it has; whether the gateway knows is a matter of microseconds."""
+    """The receiver has answered 200. Whether the gateway has seen it is a matter of microseconds."""
     gate = shop.receiver.gate()
     shop.receiver.reply_next(Reply(200, before_head=gate))
     shop.call(3)
@@ -183,7 +183,7 @@ def as_a_delivery_is_refused(shop, rng):
     shop.kill9()
 
 
-def after_a_redelivery_was_asked_for(shop, rng):
+def after_a_redelivery_request(shop, rng):
     shop.bury(2)
     shop.webhook.redeliver()
     time.sleep(rng.uniform(0, 0.02))
@@ -218,7 +218,7 @@ MOMENTS = [
     between_two_attempts,
     after_a_dead_letter,
     as_a_delivery_is_refused,
-    after_a_redelivery_was_asked_for,
+    after_a_redelivery_request,
     in_the_middle_of_a_redelivery,
     while_it_stops,
 ]
@@ -231,7 +231,7 @@ MOMENTS = [
     ids=["disk", "disk-and-tables-lost", "process"],
 )
 @pytest.mark.parametrize("moment", MOMENTS, ids=lambda moment: moment.__name__)
-def test_killed_at_any_moment_every_event_comes(shop, moment, lost):
+def test_after_a_kill_at_any_moment_every_event_arrives(shop, moment, lost):
     rng = random.Random(moment.__name__)
     for _ in range(ROUNDS):
         moment(shop, rng)
@@ -239,10 +239,10 @@ def test_killed_at_any_moment_every_event_comes(shop, moment, lost):
             shutil.rmtree(shop.gateway.data_dir / name, ignore_errors=True)
         shop.gateway.start()
         shop.check()
-    shop.check_all_came()
+    shop.check_all_arrived()
 
 
-def test_a_delivery_that_a_kill_cut_off_comes_again(shop):
+def test_a_delivery_that_a_kill_cut_off_is_repeated(shop):
     gate = shop.receiver.hang_next()
     shop.call()
     gate.reached()
@@ -254,8 +254,8 @@ def test_a_delivery_that_a_kill_cut_off_comes_again(shop):
     gate.release()
 
 
-def test_what_was_taken_before_a_kill_does_not_all_come_again(shop):
-    """At least once, but nobody gets the month again for it."""
+def test_after_a_kill_at_most_the_last_delivery_is_repeated(shop):
+    """Delivery is at least once, but a kill must not repeat a long history."""
     shop.webhook.patch(enabled=False)
     shop.call(250)
     shop.webhook.patch(enabled=True)
@@ -266,11 +266,11 @@ def test_what_was_taken_before_a_kill_does_not_all_come_again(shop):
     shop.call()
     shop.receiver.wait_events(251)
     shop.webhook.wait_caught_up()
-    assert len(shop.receiver.events()) <= 351, "more than the last delivery came again"
+    assert len(shop.receiver.events()) <= 351, "more than the last delivery was repeated"
 
 
-def test_starts_while_a_receiver_fails_give_nothing_up(shop):
-    """Each start tries once; a row of them burns no dead letters."""
+def test_starts_while_a_receiver_fails_make_no_dead_letters(shop):
+    """Each start tries once. Several starts in a row make no dead letters."""
     letters = shop.bury()
     shop.receiver.always(text(500))
     shop.call(2)
@@ -282,12 +282,12 @@ def test_starts_while_a_receiver_fails_give_nothing_up(shop):
         shop.receiver.wait_requests(before + 1)
         shop.webhook.wait(lambda delivery: delivery["failed_attempts"])
         assert shop.webhook.dead_letters() == letters
-    shop.check_all_came()
+    shop.check_all_arrived()
 
 
 @pytest.mark.parametrize("what", ["sync", "write"])
-def test_a_delivery_that_cannot_be_noted_is_not_forgotten(what):
-    """The receiver has it, and the disk fails before that is written: it may come again, and everything comes."""
+def test_a_delivery_that_cannot_be_recorded_is_not_lost(what):
+    """The disk fails before a successful delivery is recorded. It may be repeated, but every event arrives."""
     with FaultyDisk() as disk:
         shop = Shop(disk.gateway())
         gate = shop.receiver.hang_next()
@@ -299,10 +299,10 @@ def test_a_delivery_that_cannot_be_noted_is_not_forgotten(what):
         shop.gateway.eventually(lambda: disk.failed, bool)
         disk.heal()
         shop.gateway.eventually(lambda: shop.customer.chat(shop.slug).status, lambda status: status == 200)
-        shop.check_all_came()
+        shop.check_all_arrived()
         shop.kill9()
         shop.gateway.start()
-        shop.check_all_came()
+        shop.check_all_arrived()
         shop.close()
 
 
@@ -325,14 +325,14 @@ def test_a_stop_does_not_wait_for_a_receiver(shop):
         shop.receiver.wait_requests(before + 1)
         begun = time.monotonic()
         shop.gateway.stop()
-        assert time.monotonic() - begun < 8, "it waited for an attempt's ten seconds"
+        assert time.monotonic() - begun < 8, "the stop waited for the attempt's timeout"
         shop.gateway.start()
-    shop.check_all_came()
+    shop.check_all_arrived()
 
 
 @pytest.mark.parametrize("lost", [["store"], TABLES], ids=["store", "store and snapshots"])
 @pytest.mark.parametrize("moved", [True, False], ids=["moved away", "removed"])
-def test_webhooks_and_dead_letters_outlive_the_store(shop, lost, moved):
+def test_webhooks_and_dead_letters_survive_the_loss_of_the_store(shop, lost, moved):
     letters = shop.bury(2)
     old = shop.webhook.secret
     shop.webhook.rotate_secret()
@@ -354,16 +354,16 @@ def test_webhooks_and_dead_letters_outlive_the_store(shop, lost, moved):
     disabled.patch(enabled=True)
     shop.receiver.wait_requests(before + 1)
     disabled.wait_caught_up()
-    assert shop.receiver.requests[-1].events == shop.gateway.events()[2:], "it starts where it was created"
+    assert shop.receiver.requests[-1].events == shop.gateway.events()[2:], "it starts at its creation"
     shop.call()
     shop.receiver.wait_requests(before + 3)
     signatures = [len(delivery.signature.split(",")) for delivery in shop.receiver.requests[-2:]]
-    assert sorted(signatures) == [1, 2], "a rotation is not forgotten"
+    assert sorted(signatures) == [1, 2], "the rotation must be kept"
     assert old not in shop.gateway.log
-    shop.check_all_came()
+    shop.check_all_arrived()
 
 
-def test_a_redelivery_that_was_done_is_not_done_again_after_a_lost_store(shop):
+def test_a_finished_redelivery_is_not_repeated_after_the_loss_of_the_store(shop):
     shop.bury(2)
     shop.webhook.redeliver()
     shop.webhook.wait_dead_letters(0)
@@ -378,8 +378,8 @@ def test_a_redelivery_that_was_done_is_not_done_again_after_a_lost_store(shop):
     assert len(shop.receiver.events()) == 3
 
 
-def test_a_damaged_event_holds_up_no_other(shop):
-    """It is named where totals are; what can be read is delivered."""
+def test_a_damaged_event_does_not_delay_others(shop):
+    """Every readable event is delivered."""
     shop.webhook.patch(enabled=False)
     shop.call(6)
     shop.gateway.stop()
@@ -400,7 +400,7 @@ def test_verify_computes_the_same_webhooks_and_dead_letters(shop):
     shop.receiver.reply_next(Reply(410, before_head=gate), times=2)
     shop.call()
     gate.reached()
-    gone.delete()  # what comes of its delivery is nobody's
+    gone.delete()  # the outcome of its delivery no longer matters
     gate.release()
     shop.webhook.wait_dead_letters(3)
     shop.webhook.rotate_secret()
@@ -412,10 +412,10 @@ def test_verify_computes_the_same_webhooks_and_dead_letters(shop):
     shop.gateway.stop()
     run("verify", "--data-dir", shop.gateway.data_dir)
     shop.gateway.start()
-    shop.check_all_came()
+    shop.check_all_arrived()
 
 
-def test_a_backup_takes_webhooks_and_dead_letters_along(shop, tmp_path):
+def test_a_backup_contains_webhooks_and_dead_letters(shop, tmp_path):
     letters = shop.bury(1)
     answer = shop.gateway.admin_answer("POST", "/v1/gateway/backup")
     assert answer.status == 200

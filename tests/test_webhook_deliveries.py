@@ -1,4 +1,4 @@
-"""The latest attempts at a webhook's deliveries, as its operator sees them."""
+"""The list of a webhook's latest delivery attempts."""
 
 import time
 
@@ -11,7 +11,7 @@ FIELDS = {"request_id", "at", "attempt", "kind", "events", "status", "error", "d
 
 
 def deliveries(webhook):
-    """The newest first."""
+    """The listed attempts, newest first."""
     answer = webhook.gateway.admin("GET", f"{webhook.path}/deliveries")
     assert set(answer) == {"items"}
     for item in answer["items"]:
@@ -24,7 +24,7 @@ def deliveries(webhook):
 def wait(webhook, condition, within=DEADLINE):
     limit = time.monotonic() + within
     while not condition(items := deliveries(webhook)):
-        assert time.monotonic() < limit, f"it never came to be; last seen: {items}"
+        assert time.monotonic() < limit, f"the condition never held; the last value: {items}"
         time.sleep(0.02)
     return items
 
@@ -33,21 +33,21 @@ def shown(item):
     return tuple(item[name] for name in ("kind", "attempt", "events", "status", "outcome"))
 
 
-def test_nothing_was_delivered_yet(webhook):
+def test_a_new_webhook_lists_no_attempts(webhook):
     assert deliveries(webhook) == []
 
 
-def test_a_delivery_that_was_taken(receiver, webhook, call):
+def test_a_successful_delivery_is_listed(receiver, webhook, call):
     call(2)
     receiver.wait_events(2)
     items = wait(webhook, lambda items: sum(item["events"] for item in items) == 2)
     assert [(item["kind"], item["attempt"], item["status"], item["error"], item["outcome"]) for item in items] == [
         ("events", 1, 200, None, "delivered")
     ] * len(items)
-    assert [item["request_id"] for item in items] == [taken.request_id for taken in reversed(receiver.requests)]
+    assert [item["request_id"] for item in items] == [request.request_id for request in reversed(receiver.requests)]
 
 
-def test_each_attempt_of_a_delivery_is_shown(receiver, webhook, call):
+def test_each_attempt_of_a_delivery_is_listed(receiver, webhook, call):
     receiver.reply_next(closed())
     receiver.fail_next(1, 503)
     call()
@@ -61,7 +61,7 @@ def test_each_attempt_of_a_delivery_is_shown(receiver, webhook, call):
     assert items[0]["error"] is None and "503" in items[1]["error"] and items[2]["error"]
 
 
-def test_what_is_given_up_what_waits_and_what_is_delivered_again(receiver, webhook, call):
+def test_dead_letters_waiting_deliveries_and_redeliveries_are_listed(receiver, webhook, call):
     receiver.fail_next(1, 410)
     call()
     webhook.wait_dead_letters(1)
@@ -82,7 +82,7 @@ def test_what_is_given_up_what_waits_and_what_is_delivered_again(receiver, webho
     ]
 
 
-def test_a_test_is_shown_with_the_others(receiver, webhook):
+def test_test_deliveries_are_listed_too(receiver, webhook):
     tested = webhook.test()
     receiver.fail_next(1, 500)
     failed = webhook.test()
@@ -92,12 +92,12 @@ def test_a_test_is_shown_with_the_others(receiver, webhook):
     assert items[0]["error"] == failed["error"] and items[1]["error"] is None
 
 
-def test_the_latest_hundred_are_known(receiver, webhook):
+def test_the_latest_hundred_attempts_are_listed(receiver, webhook):
     tested = [webhook.test()["request_id"] for _ in range(105)]
     assert [item["request_id"] for item in deliveries(webhook)] == tested[:4:-1]
 
 
-def test_what_a_receiver_says_is_shown_as_a_short_text_without_its_addresss_secret(gateway, receiver, webhook_to):
+def test_a_receivers_answer_is_shown_shortened_and_without_secrets_of_its_url(gateway, receiver, webhook_to):
     webhook = webhook_to(f"{receiver.url}?token=hush-hush")
     receiver.always(text(500, b"token=hush-hush \x1b[31m" + b"x" * 5000))
     webhook.test()
@@ -105,7 +105,7 @@ def test_what_a_receiver_says_is_shown_as_a_short_text_without_its_addresss_secr
     assert "hush" not in item["error"] and "\x1b" not in item["error"] and len(item["error"]) <= 256
 
 
-def test_they_are_of_one_webhook_and_go_with_it_and_with_the_process(own, receiver):
+def test_attempts_belong_to_one_webhook_and_are_lost_with_it_or_the_process(own, receiver):
     one, other = Webhook(own, receiver), Webhook(own, receiver)
     one.test()
     assert len(deliveries(one)) == 1 and deliveries(other) == []

@@ -1,4 +1,4 @@
-"""What is past its retention waits for webhooks that are enabled, for as long again; then they are told of it no more."""
+"""Events past their retention are kept for enabled webhooks up to twice the retention, then deleted undelivered."""
 
 import pytest
 
@@ -10,7 +10,7 @@ from test_retention import LARGE
 
 
 class Behind:
-    """A gateway with a retention of two days and a half. Its webhook has had one dead letter, and then nothing more."""
+    """A gateway with a retention of two and a half days. Its webhook has one dead letter and got nothing since."""
 
     def __init__(self, clock, upstream, receiver):
         self.clock, self.receiver = clock, receiver
@@ -23,7 +23,7 @@ class Behind:
         self.call(1)
         self.webhook.wait_dead_letters(1)
         for _ in range(3):
-            self.live()
+            self.fill_a_day()
 
     def call(self, times):
         for _ in range(times):
@@ -33,8 +33,8 @@ class Behind:
     def segments(self):
         return sorted((self.gateway.data_dir / "journal").glob("*.log"))
 
-    def live(self):
-        """A day that fills a segment."""
+    def fill_a_day(self):
+        """Fills a segment with events, then advances the clock by a day."""
         filled = self.segments[-1]
         while self.segments[-1] == filled:
             self.call(20)
@@ -49,7 +49,7 @@ class Behind:
         return int(self.segments[0].stem) == 1
 
     def wait_removed(self):
-        self.gateway.restart()  # it is looked what may go at the start, and each minute
+        self.gateway.restart()  # old segments are deleted at the start and every minute
         self.gateway.eventually(lambda: self.has_all, lambda has_all: not has_all)
 
     @property
@@ -81,13 +81,13 @@ def test_events_are_kept_until_an_enabled_webhook_has_them(behind):
     behind.wait_removed()
     assert events[-len(behind.gateway.events()) :] == behind.gateway.events()
     [letter] = behind.webhook.dead_letters()
-    assert letter["events"] == begun[:1], "a dead letter is kept whatever its age"
+    assert letter["events"] == begun[:1], "a dead letter must be kept whatever its age"
     behind.webhook.redeliver()
     behind.webhook.wait_dead_letters(0)
     assert behind.receiver.events()[-1] == begun[0]
 
 
-def test_a_disabled_webhook_keeps_nothing(behind):
+def test_a_disabled_webhook_keeps_no_events(behind):
     behind.webhook.patch(enabled=False)
     behind.wait_removed()
     left = behind.gateway.events()
@@ -98,7 +98,7 @@ def test_a_disabled_webhook_keeps_nothing(behind):
     assert any("were not" in one or "was not" in one for one in behind.attention), behind.attention
 
 
-def test_after_twice_the_retention_a_webhook_misses_what_is_removed_and_that_is_told(behind):
+def test_after_twice_the_retention_a_webhook_misses_deleted_events_and_the_status_says_so(behind):
     behind.clock.jump(days=3)
     behind.call(1)
     behind.wait_removed()

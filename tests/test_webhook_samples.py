@@ -1,4 +1,4 @@
-"""The verification samples that the README shows: right about real deliveries, and never fooled by changed ones."""
+"""The verification samples of the README: they accept genuine deliveries and refuse changed ones."""
 
 import os
 import pathlib
@@ -19,7 +19,7 @@ FENCES = {"python": "verify.py", "js": "verify.mjs", "rust": "verify.rs"}
 
 
 class Captured:
-    """Real deliveries: `before` a rotation, and `during` the day after it, with both signatures."""
+    """Real deliveries: one `before` a rotation, and one `during` the day after it, with both signatures."""
 
     def __init__(self, gateway, receiver, upstream):
         endpoint = gateway.create_endpoint(upstream)["slug"]
@@ -43,7 +43,7 @@ def captured(gateway):
 
 @pytest.fixture(scope="module")
 def rust():
-    """The sample as the package's example; `tests/run` has built it already."""
+    """The path of the Rust sample, which is an example of the package; `tests/run` has already built it."""
     subprocess.run(["cargo", "build", "--locked", "--quiet", "--example", "verify_webhook"], cwd=REPO, check=True)
     return REPO / os.environ.get("CARGO_TARGET_DIR", "target") / "debug/examples/verify_webhook"
 
@@ -65,12 +65,12 @@ GENUINE = {
     "during one, by the old secret": lambda c: (c.during.body, c.during.signature, c.old),
     "by the other header": lambda c: (c.during.body, c.during.headers["x-baseten-signature"], c.old),
     "spaces between signatures": lambda c: (c.during.body, c.during.signature.replace(",", " , "), c.old),
-    "beside a scheme to come": lambda c: (c.before.body, f"v2=00,{c.before.signature}", c.old),
+    "beside a future scheme": lambda c: (c.before.body, f"v2=00,{c.before.signature}", c.old),
 }
 
 
 @pytest.mark.parametrize("case", GENUINE)
-def test_a_genuine_delivery_is_taken(sample, captured, case):
+def test_a_genuine_delivery_is_accepted(sample, captured, case):
     assert is_genuine(sample, *GENUINE[case](captured))
 
 
@@ -80,10 +80,10 @@ def flipped(data, at):
 
 CHANGED = {
     "first byte": lambda body: flipped(body, 0),
-    "a byte within": lambda body: flipped(body, len(body) // 2),
+    "a byte in the middle": lambda body: flipped(body, len(body) // 2),
     "last byte": lambda body: flipped(body, len(body) - 1),
     "cut short": lambda body: body[:-1],
-    "a line's end after it": lambda body: body + b"\n",
+    "an extra line feed": lambda body: body + b"\n",
     "nothing": lambda body: b"",
 }
 
@@ -117,7 +117,7 @@ HEADERS = {
     "a wrong digit": lambda right: right[:-1] + ("0" if right[-1] != "0" else "1"),
     "not hex": lambda right: "v1=" + "zz" * 32,
     "beyond ASCII": lambda right: "v1=" + "\u00e4" * 64,
-    "many bytes a character": lambda right: "v1=" + "a\u20ac" * 16,
+    "multi-byte characters": lambda right: "v1=" + "a\u20ac" * 16,
     "long": lambda right: "v1=00," * 5000,
     "two wrong ones": lambda right: f"v1={'0' * 64},v1={'f' * 64}",
 }
@@ -128,7 +128,7 @@ def test_a_header_that_does_not_match_is_refused(sample, captured, header):
     assert not is_genuine(sample, captured.before.body, HEADERS[header](captured.before.signature), captured.old)
 
 
-def test_the_readme_shows_what_is_tested_here():
+def test_the_readme_shows_the_tested_samples():
     [section] = re.findall(r"^## Webhooks$(.*?)(?=^## |\Z)", (REPO / "README.md").read_text(), re.M | re.S)
     for language, name in FENCES.items():
         blocks = re.findall(rf"^```{language}\n(.*?)^```$", section, re.M | re.S)

@@ -1,6 +1,6 @@
-"""Receivers in trouble: what is tried again and how often, what becomes a dead letter, and what waits.
+"""Failing receivers: retries and their number, dead letters, and events that wait.
 
-The outage at the end is one for many receivers at once, each in another way: it takes a minute, and is waited for once.
+In the outage at the end, many receivers fail at once, each in a different way. It takes a minute and runs only once.
 """
 
 import concurrent.futures
@@ -24,13 +24,13 @@ REFUSED = b"no tenant of that name"
 
 @pytest.fixture
 def bury(receiver, webhook, call):
-    """Makes so many dead letters of one event each, and gives them. The receiver is well after it."""
+    """Makes `count` dead letters of one event each; returns them. The receiver works again afterwards."""
 
     def bury(count):
         for number in range(count):
             receiver.fail_next(1, 410, REFUSED)
             call()
-            webhook.point_to(f"{receiver.url}?{number}")  # or the next one would wait for half a minute
+            webhook.point_to(f"{receiver.url}?{number}")  # otherwise the next delivery would wait for half a minute
             webhook.wait_dead_letters(number + 1)
         return webhook.dead_letters()
 
@@ -38,14 +38,14 @@ def bury(receiver, webhook, call):
 
 
 def attention(gateway, webhook):
-    """The sentences about this webhook."""
+    """The status sentences about this webhook."""
     return [one for one in gateway.admin("GET", "/v1/gateway/status")["attention"] if webhook.id in one]
 
 
-# Tried again
+# Retries
 
 
-def test_a_delivery_is_tried_again_as_it_was(receiver, webhook, call):
+def test_a_retry_repeats_the_delivery_unchanged(receiver, webhook, call):
     receiver.reply_next(closed())
     receiver.fail_next(1, 500)
     events = call()
@@ -53,16 +53,16 @@ def test_a_delivery_is_tried_again_as_it_was(receiver, webhook, call):
     first, second, third = receiver.requests
     for again in (second, third):
         assert again.body == first.body and again.path == first.path
-        assert {**again.headers, "connection": ""} == {**first.headers, "connection": ""}, "the id and the signature, too"
-    assert 0.5 < second.at - first.at < 4 and 1 < third.at - second.at < 6, "from a second on, and longer each time"
+        assert {**again.headers, "connection": ""} == {**first.headers, "connection": ""}, "also id and signature"
+    assert 0.5 < second.at - first.at < 4 and 1 < third.at - second.at < 6, "the pause must start at a second and grow"
     delivery = webhook.wait_caught_up()
     assert (delivery["state"], delivery["deliveries"], delivery["failed_attempts"]) == ("ok", 1, 2)
-    assert set(delivery["last_error"]) == {"at", "status", "message"}, "kept after the success"
+    assert set(delivery["last_error"]) == {"at", "status", "message"}, "the last error must be kept after a success"
     assert delivery["last_error"]["status"] == 500 and delivery["last_error"]["message"]
     assert webhook.dead_letters() == []
 
 
-def test_while_it_is_tried_again_the_webhook_says_so(gateway, receiver, webhook, call):
+def test_the_webhook_shows_that_a_delivery_is_retried(gateway, receiver, webhook, call):
     receiver.always(text(503, b"down for maintenance"))
     [event] = call()
     receiver.wait_requests(2)
@@ -108,10 +108,10 @@ def test_a_disabled_webhook_makes_no_further_attempt(receiver, webhook, webhook_
     webhook.patch(enabled=False)
     witness.wait_events(1)
     attempts = receiver.count
-    for count in (2, 3, 4):  # some seconds
+    for count in (2, 3, 4):  # this takes some seconds
         call()
         witness.wait_events(count)
-    assert receiver.count <= attempts + 1, "one may have been on its way"
+    assert receiver.count <= attempts + 1, "at most one attempt may have been in flight"
     assert webhook.delivery["state"] == "disabled" and webhook.dead_letters() == []
     receiver.always(text(200))
     webhook.patch(enabled=True)
@@ -148,7 +148,7 @@ def test_a_2xx_is_a_success(receiver, webhook, call, status):
     ],
     ids=["1.0", "no reason", "until the end", "chunked", "100 first", "103 first"],
 )
-def test_every_way_to_say_yes_is_understood(receiver, webhook, call, answer):
+def test_every_form_of_a_2xx_answer_is_accepted(receiver, webhook, call, answer):
     receiver.always(Reply(None, steps=[answer]))
     call()
     delivery = webhook.wait(lambda delivery: delivery["deliveries"] + delivery["failed_attempts"])
@@ -172,7 +172,7 @@ def test_no_sentence_and_no_log_line_shows_a_urls_query(gateway, receiver, webho
     assert webhook.id in status
 
 
-def test_inference_is_as_fast_with_every_receiver_stalled(gateway, receiver, webhook_to, customer, slug):
+def test_stalled_receivers_do_not_slow_inference(gateway, receiver, webhook_to, customer, slug):
     receiver.always(Reply(before_head=receiver.gate()))
     for _ in range(20):
         webhook_to(receiver)
@@ -186,13 +186,13 @@ def test_inference_is_as_fast_with_every_receiver_stalled(gateway, receiver, web
 
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         took = sorted(pool.map(seconds, range(400)))
-    assert took[len(took) // 2] < 0.5 and took[-1] < 5, "a receiver has ten seconds: no customer waits for one"
+    assert took[len(took) // 2] < 0.5 and took[-1] < 5, "an attempt has ten seconds, which no customer may wait for"
 
 
 # Dead letters
 
 
-def test_a_dead_letter_tells_what_happened(gateway, receiver, webhook, bury):
+def test_a_dead_letter_shows_what_happened(gateway, receiver, webhook, bury):
     [letter] = bury(1)
     assert set(letter) == DEAD_LETTER and ULID.fullmatch(letter["id"]) and TIMESTAMP.fullmatch(letter["failed_at"])
     assert (letter["attempts"], letter["last_status"], letter["redelivering"]) == (1, 410, False)
@@ -202,7 +202,7 @@ def test_a_dead_letter_tells_what_happened(gateway, receiver, webhook, bury):
     assert (delivery["dead_letters"], delivery["failed_attempts"], delivery["state"]) == (1, 1, "failing")
     sentences = attention(gateway, webhook)
     assert any("1 delivery given up" in one for one in sentences)
-    assert all(one.endswith(".") and "?" not in one for one in sentences), "a URL's query may hold a secret"
+    assert all(one.endswith(".") and "?" not in one for one in sentences), "a URL's query may contain a secret"
 
 
 def test_dead_letters_are_listed_in_pages_oldest_first(gateway, receiver, webhook, bury):
@@ -239,19 +239,19 @@ def test_dead_letters_are_listed_oldest_first_whatever_the_clock_does(upstream, 
         b"<html><script>alert(1)</script>",
         b"",
     ],
-    ids=["long", "many bytes a character", "binary", "html", "empty"],
+    ids=["long", "multi-byte characters", "binary", "html", "empty"],
 )
-def test_an_errors_words_hold_a_kibibyte_of_the_answer_at_most(gateway, receiver, webhook, call, body):
+def test_an_error_message_quotes_at_most_a_kibibyte_of_the_answer(gateway, receiver, webhook, call, body):
     receiver.fail_next(1, 422, body)
     call()
     [letter] = webhook.wait_dead_letters(1)
     for message in (letter["last_error"], webhook.delivery["last_error"]["message"]):
         assert "422" in message and len(message.encode()) < 1024 + 200
-        assert not re.search("[\x00-\x08\x0b-\x1f\x7f]", message), "no control characters on somebody's terminal"
+        assert not re.search("[\x00-\x08\x0b-\x1f\x7f]", message), "control characters could reach a terminal"
     assert "\x1b" not in gateway.log
 
 
-def test_a_redelivered_dead_letter_is_gone(receiver, webhook, bury):
+def test_a_redelivered_dead_letter_is_removed(receiver, webhook, bury):
     letters = bury(3)
     assert webhook.redeliver(letters[1]) == 1
     receiver.wait_events(1)
@@ -264,7 +264,7 @@ def test_a_redelivered_dead_letter_is_gone(receiver, webhook, bury):
     assert webhook.delivery["state"] == "ok"
 
 
-def test_a_redelivery_that_is_under_way_is_shown_and_not_queued_twice(receiver, webhook, bury):
+def test_a_redelivery_in_flight_is_shown_and_not_queued_twice(receiver, webhook, bury):
     [letter] = bury(1)
     gate = receiver.hang_next()
     assert webhook.redeliver(letter) == 1
@@ -303,7 +303,7 @@ def test_a_disabled_webhook_redelivers_when_it_is_enabled(receiver, webhook, bur
     webhook.wait_dead_letters(0)
 
 
-def test_one_unknown_id_and_nothing_is_redelivered(gateway, receiver, webhook, bury):
+def test_with_an_unknown_id_nothing_is_redelivered(gateway, receiver, webhook, bury):
     letters = bury(2)
     path = f"{webhook.path}/dead_letters/redeliver"
     for ids in ([letters[0]["id"], "01J9X7Y0Z3K4M5N6P7Q8R9S0T1"], [letters[0]["id"], ""]):
@@ -322,7 +322,7 @@ def test_a_dead_letter_of_another_webhook_is_unknown(gateway, webhook_to, bury, 
     assert answer.status == 400 and other.dead_letters() == [] and webhook.dead_letters() == [letter]
 
 
-def test_no_body_and_no_ids_are_all(gateway, receiver, webhook, bury):
+def test_without_a_body_or_ids_all_dead_letters_are_redelivered(gateway, receiver, webhook, bury):
     path = f"{webhook.path}/dead_letters/redeliver"
     for number, body in enumerate((None, {}, {"ids": None})):
         bury(1)
@@ -331,8 +331,8 @@ def test_no_body_and_no_ids_are_all(gateway, receiver, webhook, bury):
         webhook.wait_dead_letters(0)
 
 
-def test_large_events_are_kept_whole_and_listed_in_pages(gateway, receiver, webhook_to, customer, slug, key):
-    """Of 16 KiB each: a delivery takes fewer of them, and a page of dead letters, too."""
+def test_large_events_are_kept_complete_and_listed_in_pages(gateway, receiver, webhook_to, customer, slug, key):
+    """Events of 16 KiB: a delivery and a page of dead letters hold fewer of them."""
     webhook = webhook_to(receiver, enabled=False)
     for number in range(320):
         assert customer.chat(slug, metadata={"n": number, "text": "x" * 16_000}).status == 200
@@ -365,10 +365,10 @@ def test_new_events_and_redeliveries_take_turns(receiver, webhook, bury, call):
     webhook.wait_dead_letters(0)
     order = [delivery.events for delivery in receiver.taken]
     assert sorted(map(repr, order)) == sorted(map(repr, [one["events"] for one in letters] + [events[6:]]))
-    assert 0 < order.index(events[6:]) < 6, "neither waits for all of the other"
+    assert 0 < order.index(events[6:]) < 6, "neither may wait for all of the other"
 
 
-def test_a_change_of_the_url_ends_the_wait_of_a_receiver_that_failed(receiver, webhook, call):
+def test_a_change_of_the_url_ends_the_wait_after_a_failure(receiver, webhook, call):
     receiver.fail_next(1, 410)
     call()
     webhook.wait_dead_letters(1)
@@ -393,7 +393,7 @@ def test_disabling_and_enabling_ends_the_wait_too(receiver, webhook, call):
 
 
 DELIVERIES = [100, 100, 50]
-# How each receiver fails, the status that it is known by, and what the error's words must tell.
+# How each receiver fails, the status of its dead letter, and a pattern for its error message.
 FAILING = {
     "answers 500": (lambda r: text(500, b"tenant store is down"), 500, "500.*tenant store is down"),
     "answers 503": (lambda r: text(503), 503, "503"),
@@ -407,18 +407,18 @@ FAILING = {
     "fails without end": (lambda r: endless(500), 500, "500"),
     "fails slowly": (lambda r: slow_body(500), 500, "500"),
 }
-# Whose status is a success, whatever follows it.
+# Receivers whose status is a success, whatever follows it.
 TAKING = {
     "takes without end": lambda r: endless(200),
     "takes slowly": lambda r: slow_body(200),
     "takes and breaks off": lambda r: Reply(200, [("content-length", "50")], [b"x", BreakOff()]),
 }
-# What the others do once their first delivery was given up.
+# What three of the failing receivers do after the first dead letter.
 RECOVERS, REFUSES, STAYS = "answers 500", "answers 503", "sends elsewhere"
 
 
 class Outage:
-    """A gateway with 250 events for each receiver, told when the first delivery to each that fails was given up."""
+    """A gateway with 250 events per receiver. Records the state once each failing one has its first dead letter."""
 
     def __init__(self):
         self.gateway, self.upstream = Gateway(), ScriptedUpstream()
@@ -472,7 +472,7 @@ def test_a_delivery_that_keeps_failing_becomes_one_dead_letter(outage, name):
 
 
 @pytest.mark.parametrize("name", [name for name in FAILING if name != "refuses connections"])
-def test_all_its_attempts_are_of_one_delivery_within_fifteen_seconds(outage, name):
+def test_the_attempts_of_a_delivery_take_at_most_fifteen_seconds(outage, name):
     attempts, [letter] = outage.attempts[name], outage.letters[name]
     assert len(attempts) == letter["attempts"]
     assert len({(attempt.request_id, attempt.body) for attempt in attempts}) == 1
@@ -489,20 +489,20 @@ def test_the_pauses_between_attempts_grow_from_one_second_to_five(outage, name):
 
 
 @pytest.mark.parametrize("name", ["says nothing", "talks slowly"])
-def test_an_attempt_has_ten_seconds(outage, name):
+def test_an_attempt_times_out_after_ten_seconds(outage, name):
     first, second = outage.attempts[name][:2]
     assert first.hung_up.is_set() and 10 < second.at - first.at < 14
 
 
 @pytest.mark.parametrize("name", FAILING)
-def test_the_status_tells_of_it_in_sentences(outage, name):
+def test_the_status_describes_a_failing_webhook_in_sentences(outage, name):
     assert len(outage.attention[name]) == 2
     for sentence in outage.attention[name]:
         assert sentence[0].isupper() and sentence.endswith(".")
 
 
 @pytest.mark.parametrize("name", TAKING)
-def test_a_2xx_is_a_success_whatever_becomes_of_its_body(outage, name):
+def test_a_2xx_is_a_success_whatever_happens_to_its_body(outage, name):
     receiver, webhook = outage.receivers[name], outage.webhooks[name]
     assert receiver.wait_events(sum(DELIVERIES), within=40) == outage.events
     webhook.wait_caught_up()
@@ -512,7 +512,7 @@ def test_a_2xx_is_a_success_whatever_becomes_of_its_body(outage, name):
 
 @pytest.fixture(scope="module")
 def probed(outage):
-    """The outage half a minute later, when each receiver was tried once more."""
+    """The outage half a minute later, when three receivers have been tried once more."""
     outage.receivers[RECOVERS].always(text(200))
     outage.receivers[REFUSES].always(text(410, REFUSED))
     for name in (RECOVERS, REFUSES, STAYS):
@@ -531,11 +531,11 @@ def test_after_half_a_minute_the_next_delivery_is_tried_once(probed, name):
     assert 25 < probe.at - attempts[-1].at < 36
 
 
-def test_a_receiver_that_is_back_gets_all_that_waited(probed):
+def test_a_receiver_that_recovers_gets_all_waiting_events(probed):
     receiver, webhook = probed.receivers[RECOVERS], probed.webhooks[RECOVERS]
     assert receiver.wait_events(150) == probed.events[100:]
     assert webhook.wait_caught_up()["state"] == "ok"
-    assert webhook.dead_letters() == probed.letters[RECOVERS], "a dead letter stays until it is asked for"
+    assert webhook.dead_letters() == probed.letters[RECOVERS], "a dead letter must stay until it is redelivered"
     [sentence] = attention(probed.gateway, webhook)
     assert "1" in sentence and "dead letter" in sentence
     webhook.redeliver()
@@ -544,20 +544,20 @@ def test_a_receiver_that_is_back_gets_all_that_waited(probed):
     assert receiver.keys() == {one["idempotencyKey"] for one in probed.events}
 
 
-def test_a_probe_that_fails_leaves_all_waiting(probed):
+def test_a_failed_probe_leaves_all_events_waiting(probed):
     receiver, webhook = probed.receivers[STAYS], probed.webhooks[STAYS]
     webhook.wait(lambda delivery: delivery["failed_attempts"] > len(probed.attempts[STAYS]))
     assert webhook.dead_letters() == probed.letters[STAYS]
     delivery = webhook.delivery
     assert (delivery["state"], delivery["oldest_waiting_at"]) == ("failing", probed.events[100]["timestamp"])
-    assert receiver.count == len(probed.attempts[STAYS]) + 1, "tried once, not again and again"
+    assert receiver.count == len(probed.attempts[STAYS]) + 1, "there must be only one probe"
     receiver.always(text(200))
     begun = time.monotonic()
     webhook.point_to(receiver.url + "?mended")
     assert receiver.wait_events(150) == probed.events[100:] and time.monotonic() - begun < 15
 
 
-def test_a_probe_that_is_refused_becomes_a_dead_letter(probed):
+def test_a_refused_probe_becomes_a_dead_letter(probed):
     receiver, webhook = probed.receivers[REFUSES], probed.webhooks[REFUSES]
     first, second = webhook.wait_dead_letters(2)
     assert [first] == probed.letters[REFUSES]
@@ -570,8 +570,8 @@ def test_a_probe_that_is_refused_becomes_a_dead_letter(probed):
     assert webhook.wait_dead_letters(0) == [] and webhook.wait_caught_up()["state"] == "ok"
 
 
-def test_every_receiver_that_comes_back_gets_everything(probed):
-    """At the latest now, whatever was wrong with it."""
+def test_every_receiver_that_recovers_gets_every_event(probed):
+    """This holds for every kind of failure."""
     for name in FAILING:
         receiver, webhook = probed.receivers[name], probed.webhooks[name]
         receiver.always(text(200))
@@ -587,7 +587,7 @@ def test_every_receiver_that_comes_back_gets_everything(probed):
         webhook.wait_state("ok")
 
 
-def test_nothing_of_it_was_a_panic(probed):
+def test_the_outage_causes_no_panic(probed):
     assert "panicked" not in probed.gateway.log
     newest = probed.webhooks[RECOVERS].read()["delivery"]
     assert parse_time(newest["last_success_at"]) > parse_time(newest["last_error"]["at"])

@@ -1,4 +1,4 @@
-"""Webhooks while all is well: how operators handle them, and what their receivers get."""
+"""Webhooks without failures: how operators manage them, and what receivers get."""
 
 import concurrent.futures
 import datetime
@@ -41,12 +41,12 @@ def other():
 
 
 def as_written(webhook):
-    """Without how it is doing."""
+    """A webhook without its delivery state and secret."""
     return {name: value for name, value in webhook.items() if name not in ("delivery", "secret")}
 
 
 def listed(gateway):
-    """All of them, as they were written."""
+    """All webhooks, without their delivery state."""
     items, query = [], {"limit": 3}
     while True:
         page = gateway.admin("GET", ROOT, query=query)
@@ -72,7 +72,7 @@ def test_a_webhook_is_shown_as_it_was_created(gateway, receiver, webhook_to):
     assert webhook.read() == made and as_written(made) in listed(gateway)
 
 
-def test_what_is_left_out_or_null_has_a_default(receiver, webhook_to):
+def test_omitted_and_null_fields_have_defaults(receiver, webhook_to):
     for fields in ({}, {"description": None, "enabled": None}):
         made = webhook_to(receiver, **fields).created
         assert made["description"] is None and made["enabled"] is True
@@ -117,13 +117,13 @@ def test_the_list_has_every_webhook_once(gateway, receiver, webhook_to):
     ],
     ids=lambda url: ascii(url)[:40],
 )
-def test_whatever_can_be_called_is_taken(webhook_to, url):
+def test_any_url_that_can_be_called_is_accepted(webhook_to, url):
     webhook = webhook_to(url, enabled=False)
     assert webhook.patch(url="http://127.0.0.1:9/")["url"] == "http://127.0.0.1:9/"
     assert webhook.patch(url=url)["url"] == webhook.created["url"] == webhook.read()["url"]
 
 
-def test_there_are_a_hundred_webhooks_at_most(own):
+def test_at_most_a_hundred_webhooks_can_exist(own):
     made = [Webhook(own, "http://127.0.0.1:9/", enabled=False) for _ in range(100)]
     answer = own.admin_answer("POST", ROOT, {"url": "http://127.0.0.1:9/"})
     assert (answer.status, answer.json()["code"]) == (400, "too_many_webhooks") and "100" in answer.json()["error"]
@@ -145,7 +145,7 @@ def routes(webhook):
 
 
 @pytest.mark.parametrize("kind", ["WORKSPACE_MANAGE_API_KEYS", "WORKSPACE_EXPORT_METRICS", "customer"])
-def test_webhooks_are_for_operators_who_manage_everything(gateway, webhook, receiver, key, kind):
+def test_webhooks_need_the_manage_all_scope(gateway, webhook, receiver, key, kind):
     before = listed(gateway)
     credential = key if kind == "customer" else gateway.mint_operator(kind)
     for method, path, body in routes(webhook):
@@ -154,7 +154,7 @@ def test_webhooks_are_for_operators_who_manage_everything(gateway, webhook, rece
     assert listed(gateway) == before and receiver.count == 0
 
 
-def test_no_secret_leaves_after_it_was_shown(upstream, receiver):
+def test_a_secret_is_shown_only_once(upstream, receiver):
     with Gateway(log="trace") as gateway:
         slug = gateway.create_endpoint(upstream)["slug"]
         customer = Customer(gateway, gateway.mint_key(gateway.create_group(slug)))
@@ -193,7 +193,7 @@ def test_a_webhook_is_the_same_after_a_restart(own, upstream, receiver):
     assert delivery.signature == signature(delivery.body, webhook.secret, old)
 
 
-def test_the_status_tells_how_far_each_webhook_is(gateway, receiver, webhook_to, call):
+def test_the_status_shows_the_progress_of_each_webhook(gateway, receiver, webhook_to, call):
     webhook = webhook_to(receiver.origin + "/hooks/hush?token=hush")
     call()
     receiver.wait_events(1)
@@ -229,7 +229,7 @@ def test_a_delivery_is_exactly_as_documented(gateway, receiver, webhook_to, call
     names = [name for name, _ in delivery.header_list]
     harmless = {"accept", "accept-encoding", "connection"} & set(names)
     assert delivery.headers == expected | {name: delivery.headers[name] for name in harmless}
-    assert len(names) == len(set(names)), "a header came twice"
+    assert len(names) == len(set(names)), "a header was sent twice"
     delivered = webhook.wait(lambda delivery: delivery["deliveries"])
     assert (delivered["deliveries"], delivered["events"], delivered["failed_attempts"]) == (1, 1, 0)
     assert TIMESTAMP.fullmatch(delivered["last_success_at"]) and delivered["state"] == "ok"
@@ -264,7 +264,7 @@ def test_a_webhook_starts_with_the_events_after_its_creation(receiver, webhook_t
     assert receiver.wait_events(1) == events[1:]
 
 
-def test_a_lone_event_comes_soon(receiver, webhook, call):
+def test_a_single_event_is_delivered_soon(receiver, webhook, call):
     call()
     delivery = receiver.wait_requests(1)
     [event] = delivery.events
@@ -272,14 +272,14 @@ def test_a_lone_event_comes_soon(receiver, webhook, call):
     assert late < datetime.timedelta(seconds=5)
 
 
-def test_events_of_one_second_come_together(receiver, webhook, call):
+def test_events_of_one_second_are_delivered_together(receiver, webhook, call):
     events = call(5)
     assert receiver.wait_events(5) == events
     seconds = (parse_time(events[-1]["timestamp"]) - parse_time(events[0]["timestamp"])).total_seconds()
-    assert receiver.count <= 1 + int(seconds), "a delivery waits a second for what follows its first event"
+    assert receiver.count <= 1 + int(seconds), "a delivery waits a second after its first event"
 
 
-def test_a_backlog_comes_in_hundreds_and_in_order(receiver, webhook_to, call):
+def test_a_backlog_is_delivered_in_hundreds_and_in_order(receiver, webhook_to, call):
     webhook = webhook_to(receiver, enabled=False)
     events = call(250)
     webhook.patch(enabled=True)
@@ -290,7 +290,7 @@ def test_a_backlog_comes_in_hundreds_and_in_order(receiver, webhook_to, call):
     assert webhook.delivery["events"] == 250 and webhook.delivery["oldest_waiting_at"] is None
 
 
-def test_what_many_customers_call_at_once_comes_once_and_in_order(gateway, receiver, webhook, customer, slug, key):
+def test_events_of_concurrent_calls_are_delivered_once_and_in_order(gateway, receiver, webhook, customer, slug, key):
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda _: customer.chat(slug), range(320)))
     assert {answer.status for answer in answers} == {200}
@@ -312,7 +312,7 @@ def test_a_webhook_has_one_delivery_in_flight(receiver, other, webhook_to, call)
     assert receiver.wait_events(151) == other.events()
 
 
-def test_a_stalled_receiver_holds_up_no_other(receiver, other, webhook_to, call):
+def test_a_stalled_receiver_does_not_delay_others(receiver, other, webhook_to, call):
     gate = receiver.hang_next()
     webhook_to(receiver), webhook_to(other)
     for count in (1, 2, 3):
@@ -323,7 +323,7 @@ def test_a_stalled_receiver_holds_up_no_other(receiver, other, webhook_to, call)
     assert receiver.wait_events(3) == other.events()
 
 
-def test_a_disabled_webhook_waits_and_goes_on(own, upstream, receiver, other):
+def test_a_disabled_webhook_waits_and_continues_later(own, upstream, receiver, other):
     slug = own.create_endpoint(upstream)["slug"]
     customer = Customer(own, own.mint_key(own.create_group(slug)))
     webhook, _witness = Webhook(own, receiver), Webhook(own, other)
@@ -348,7 +348,7 @@ def test_a_new_url_is_in_force_for_the_next_delivery(receiver, other, webhook_to
     assert other.wait_events(1) == events[1:] and receiver.count == 1
 
 
-def test_a_deleted_webhook_delivers_no_more(receiver, other, webhook_to, call):
+def test_a_deleted_webhook_delivers_nothing_more(receiver, other, webhook_to, call):
     webhook, _witness = webhook_to(receiver), webhook_to(other)
     call()
     receiver.wait_events(1)
@@ -358,7 +358,7 @@ def test_a_deleted_webhook_delivers_no_more(receiver, other, webhook_to, call):
     assert receiver.count == 1
 
 
-def test_a_webhook_that_is_deleted_with_a_delivery_on_its_way_retries_nothing(receiver, other, webhook_to, call):
+def test_a_webhook_that_is_deleted_during_a_delivery_retries_nothing(receiver, other, webhook_to, call):
     gate = receiver.gate()
     receiver.reply_next(Reply(503, before_head=gate))
     webhook, _witness = webhook_to(receiver), webhook_to(other)
@@ -380,7 +380,7 @@ def test_a_rotated_secret_signs_beside_the_new_one(receiver, webhook, call):
     for count in (1, 2, 3):
         call()
         delivery = receiver.wait_requests(count)
-        assert delivery.signature == signature(delivery.body, *secrets[:2]), "the newest one and the one before it"
+        assert delivery.signature == signature(delivery.body, *secrets[:2]), "the newest secret and the one before it"
         assert delivery.headers["x-baseten-signature"] == delivery.signature
         before = datetime.datetime.now(datetime.timezone.utc)
         answer = webhook.rotate_secret()
@@ -420,7 +420,7 @@ def test_a_stop_waits_for_a_test_delivery_that_has_begun(own, receiver):
     assert own.process.wait() == 0 and answers[0]["ok"] is True
 
 
-def test_a_test_delivery_that_is_taken_ends_the_failing_of_a_receiver_for_which_nothing_waits(
+def test_a_successful_test_delivery_ends_the_failing_state_if_nothing_waits(
     gateway, receiver, webhook, call
 ):
     receiver.fail_next(1, 410)
@@ -430,7 +430,7 @@ def test_a_test_delivery_that_is_taken_ends_the_failing_of_a_receiver_for_which_
     assert webhook.test()["ok"] is True and webhook.delivery["state"] == "ok"
     receiver.fail_next(1, 500)
     events = call()
-    assert receiver.wait_events(1) == events[1:], "tried again in seconds, not probed in half a minute"
+    assert receiver.wait_events(1) == events[1:], "it must be retried in seconds, not in half a minute"
 
 
 def report(gateway):
@@ -464,7 +464,7 @@ def test_a_test_delivery_is_recognisable_and_bills_nothing(gateway, receiver, we
 
 
 @pytest.mark.parametrize("status", [302, 404, 500])
-def test_a_test_delivery_that_is_refused_is_tried_once_and_says_so(receiver, webhook, status):
+def test_a_refused_test_delivery_is_tried_once_and_reported(receiver, webhook, status):
     receiver.always(text(status, b"no tenant of that name"))
     answer = webhook.test()
     assert (answer["ok"], answer["status"]) == (False, status)
@@ -472,7 +472,7 @@ def test_a_test_delivery_that_is_refused_is_tried_once_and_says_so(receiver, web
     assert receiver.count == 1 and webhook.dead_letters() == [] and webhook.delivery["state"] == "ok"
 
 
-def test_a_test_delivery_that_reaches_nobody_says_why(receiver, webhook):
+def test_a_test_delivery_that_cannot_connect_says_why(receiver, webhook):
     receiver.refuse_connections()
     answer = webhook.test()
     assert (answer["ok"], answer["status"]) == (False, None) and "refused" in answer["error"].lower()
@@ -486,7 +486,7 @@ def test_a_test_delivery_shows_both_signatures_after_a_rotation(receiver, webhoo
     assert delivery.signature == signature(delivery.body, new, old)
 
 
-# Where deliveries do not go
+# Forbidden destinations
 
 
 def test_a_redirect_is_not_followed(receiver, other, webhook, call):
@@ -494,7 +494,7 @@ def test_a_redirect_is_not_followed(receiver, other, webhook, call):
     receiver.reply_next(redirect(other.url, 307))
     assert webhook.test()["status"] == 302
     events = call()
-    assert receiver.wait_events(1) == events and receiver.count == 4, "it is a failure, and tried again"
+    assert receiver.wait_events(1) == events and receiver.count == 4, "a redirect is a failure and is retried"
     assert other.count == 0
 
 
@@ -526,7 +526,7 @@ def test_our_own_listeners_are_not_called(gateway, webhook_to):
 # TLS
 
 
-def test_a_delivery_over_tls_goes_only_to_who_can_prove_the_name(upstream, tmp_path, monkeypatch):
+def test_a_delivery_over_tls_needs_a_valid_certificate(upstream, tmp_path, monkeypatch):
     authority = trustme.CA()
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
