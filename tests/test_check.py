@@ -102,8 +102,8 @@ def test_nothing_is_stored_billed_or_counted(gateway, upstream):
     slug = gateway.create_endpoint(upstream)["slug"]
     before = everything()
     upstream.reply_next(listing(MODEL))
-    taken = {"slug": slug, "targets": [target(upstream)]}
-    first = gateway.admin("POST", PATH, taken)
+    body = {"slug": slug, "targets": [target(upstream)]}
+    first = gateway.admin("POST", PATH, body)
     assert [one["ok"] for one in first["targets"][0]["checks"]] == [True] * 4, "a slug in use must not be an error"
     upstream.stop()
     assert oks(check(gateway, upstream)) == [False, None, None, None]

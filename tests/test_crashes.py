@@ -17,7 +17,7 @@ import pytest
 
 from support.books import call_of, check_counters, check_events, check_reports
 from support.gateway import EPOCH, Customer, Gateway, fresh, message, model, prefix_of, rate, seconds_to_midnight
-from support.load import Asked, Load
+from support.load import Load, Request
 from support.upstream import BreakOff, Reply, ScriptedUpstream
 from support.wire import Broken
 
@@ -109,13 +109,13 @@ class World:
         hang_up = rng.random() < 0.05
         if choice < 0.15:
             body = {"model": self.embed, "input": "one two three"}
-            return Asked(customer, "/v1/embeddings", body, 3, hang_up)
+            return Request(customer, "/v1/embeddings", body, 3, hang_up)
         if choice < 0.3:
             body = {"model": self.spared, "prompt": "one two", **more}
-            return Asked(customer, "/v1/completions", body, 2, hang_up)
+            return Request(customer, "/v1/completions", body, 2, hang_up)
         slug = self.spared if choice < 0.6 else self.chat["slug"]
         body = {"model": slug, "messages": message("one two three"), **more}
-        return Asked(customer, "/v1/chat/completions", body, 3, hang_up)
+        return Request(customer, "/v1/chat/completions", body, 3, hang_up)
 
     def script_rough(self, rng):
         """Mostly good answers; some refusals, failures, and breaks before the head, in the middle or before the end."""
@@ -230,9 +230,9 @@ def now():
 def crash(world, rng, how):
     gateway = world.gateway
     world.script_rough(rng)
-    load = Load(gateway, world.ask, seed=rng.random(), besides=[world.operate, world.poll])
+    load = Load(gateway, world.ask, seed=rng.random(), alongside=[world.operate, world.poll])
     world.loads.append(load)
-    load.wait_whole(rng.randrange(20, 150))
+    load.wait_completed(rng.randrange(20, 150))
     load.gateway_is_to_end()
     if how == "killed while it stops":
         gateway.terminate()
@@ -254,9 +254,9 @@ def crash(world, rng, how):
 def live_on(world, rng):
     """Runs a load without a crash, so that the outcome of every answer is known."""
     world.script_rough(rng)
-    load = Load(world.gateway, world.ask, seed=rng.random(), besides=[world.operate, world.poll])
+    load = Load(world.gateway, world.ask, seed=rng.random(), alongside=[world.operate, world.poll])
     world.loads.append(load)
-    load.wait_whole(100)
+    load.wait_completed(100)
     load.end()
     status = lambda: world.gateway.admin("GET", "/v1/gateway/status")["requests"]  # noqa: E731
     world.gateway.eventually(status, lambda requests: requests["running"] == 0)
@@ -279,7 +279,7 @@ def test_a_kill_at_any_moment_loses_nothing_and_counts_nothing_twice(durability)
                 crash(world, rng, ENDS[number % len(ENDS)])
                 world.check()
             live_on(world, rng)
-            events, answers = events + len(world.events), answers + sum(len(load.whole) for load in world.loads)
+            events, answers = events + len(world.events), answers + sum(len(load.completed) for load in world.loads)
         finally:
             world.close()
     print(f"{durability}: {ROUNDS} rounds, {answers} complete answers, {events} events")

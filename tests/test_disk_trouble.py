@@ -13,7 +13,7 @@ import pytest
 from support.books import answered, call_of, check_counters, check_events, check_reports
 from support.disk import FaultyDisk, NoDisk, SmallDisk
 from support.gateway import EPOCH, Customer, Gateway, fresh, message, model, rate, seconds_to_midnight
-from support.load import Asked, Load
+from support.load import Load, Request
 from support.wire import Broken, call
 
 CLIENTS = 8
@@ -74,7 +74,7 @@ class Shop:
     def load(self, metadata):
         def ask(rng):
             body = {"model": self.slug, "messages": message("one two"), "metadata": metadata}
-            return Asked(self.customer, "/v1/chat/completions", body | {"stream": rng.random() < 0.5}, 2)
+            return Request(self.customer, "/v1/chat/completions", body | {"stream": rng.random() < 0.5}, 2)
 
         self.loads.append(Load(self.gateway, ask, CLIENTS))
         return self.loads[-1]
@@ -95,7 +95,7 @@ class Shop:
         return journal["last_sequence"] - journal["durable_sequence"]
 
     def store_lag(self):
-        """The number of records that the store has not applied yet; None while it has no figure."""
+        """The number of records that the store has not applied yet, or None while it is rebuilt."""
         status = self.status()
         applied = status["store"]["applied_sequence"]  # null while a failed store is rebuilt
         return None if applied is None else status["journal"]["last_sequence"] - applied
@@ -179,15 +179,15 @@ def test_a_full_disk_refuses_until_there_is_room_again(small_disk, open_shop, fi
     if filled_by == "its own events":
         small_disk.fill(leave=4 << 20)
     load = shop.load(LARGE)
-    load.wait_whole(100)
+    load.wait_completed(100)
     if filled_by == "another program":
         small_disk.fill()
     load.wait_refused(503)
     shop.fails_closed("No space left")
-    had = {whole.call for whole in list(load.whole)}
+    had = {answer.call for answer in list(load.completed)}
     assert had <= {call_of(event) for event in shop.gateway.events()}
     small_disk.free()
-    load.wait_whole(100)
+    load.wait_completed(100)
     load.end()
     shop.recovers()
     assert set(load.statuses()) == {200, 503}
@@ -258,13 +258,13 @@ def test_a_failing_disk_loses_no_acknowledged_record(faulty_disk, open_shop, wha
         assert "Input/output error" in error
         shop.gateway.eventually(shop.unwritten, lambda count: count == CLIENTS)
         durable = shop.status()["journal"]["durable_sequence"]
-        assert durable - before == len(load.whole), "exactly the durable records must be acknowledged"
+        assert durable - before == len(load.completed), "exactly the durable records must be acknowledged"
 
     load = shop.load({})
-    load.wait_whole(100)
+    load.wait_completed(100)
     fail()
     faulty_disk.heal()
-    load.wait_whole(100)
+    load.wait_completed(100)
     fail()
     load.gateway_is_to_end()
     shop.gateway.kill9()
@@ -280,11 +280,11 @@ def test_a_failing_disk_loses_no_acknowledged_record(faulty_disk, open_shop, wha
 def test_requests_are_refused_while_a_disk_keeps_failing(faulty_disk, open_shop):
     shop = open_shop(faulty_disk.gateway())
     load = shop.load({})
-    load.wait_whole(50)
+    load.wait_completed(50)
     faulty_disk.fail("sync", "write")
     shop.fails_closed("Input/output error")
     faulty_disk.heal()
-    load.wait_whole(50)
+    load.wait_completed(50)
     load.end()
     shop.recovers()
     shop.check_books_after_a_crash()
@@ -383,7 +383,7 @@ def test_with_durability_process_a_stalled_sync_delays_nothing(faulty_disk, open
     faulty_disk.stall("sync")
     load = shop.load({})
     shop.gateway.eventually(lambda: faulty_disk.waiters, bool)
-    load.wait_whole(100)
+    load.wait_completed(100)
     load.end()
     assert set(load.statuses()) == {200}
     faulty_disk.heal()

@@ -144,7 +144,7 @@ def test_a_threshold_of_zero_has_nothing_left(gateway, limited, slug):
     assert (today["type"], today["threshold"], today["left"]) == ("REQUEST", 0, 0)
 
 
-def test_a_metrics_key_cannot_read_the_tree(gateway, limited):
+def test_the_tree_needs_the_manage_keys_scope(gateway, limited):
     group, _ = limited(usage_limits=[day("REQUEST", 5)])
     assert item(gateway, group)["today"] is not None
     assert item(gateway, group, key=gateway.mint_operator(MANAGE_KEYS)) == item(gateway, group)

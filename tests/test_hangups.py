@@ -277,7 +277,7 @@ def test_a_stream_that_the_upstream_breaks_off_ends_in_an_error_and_is_billed(ga
 
 
 def test_a_stream_that_ends_without_done_counts_as_broken_off(gateway, upstream, metered, slug):
-    """The body ends properly but without a terminal event: the customer must not take it for a complete answer."""
+    """The body ends properly but without a terminal event: the customer must not treat it as a complete answer."""
     _, customer = metered
     chunk = {
         "id": "c",

@@ -13,7 +13,7 @@ from support.wire import Broken
 
 @pytest.fixture
 def scene(own, upstream):
-    """`gateway, slug, group, customer`"""
+    """Returns `(gateway, slug, group, customer)`."""
     slug = own.create_endpoint(upstream)["slug"]
     group = own.create_group(slug)
     return own, slug, group, Customer(own, own.mint_key(group))

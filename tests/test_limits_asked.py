@@ -114,7 +114,7 @@ def test_reading_the_limits_of_an_unused_group_creates_no_counters(gateway, limi
 # Privacy
 
 
-class Family:
+class Tree:
     """Three CASCADING levels whose figures and names are all distinct, so that a leak can be recognized."""
 
     def __init__(self, gateway, upstream, slug, stops):
@@ -150,8 +150,8 @@ class Family:
 
 @pytest.mark.parametrize("stops", ["top", "middle", "own"])
 def test_a_customer_of_a_tree_never_sees_the_others(gateway, upstream, slug, stops):
-    family = Family(gateway, upstream, slug, stops)
-    customer = family.customer
+    tree = Tree(gateway, upstream, slug, stops)
+    customer = tree.customer
     answers = [customer.get(path) for path in ("/v1/usage", "/v1/models")]
     answers += [customer.chat("acme/unknown"), customer.chat(slug, n=0), customer.chat(slug, "z" * 4_000_000)]
     answers += [customer.chat(slug, stream=True)]
@@ -160,7 +160,7 @@ def test_a_customer_of_a_tree_never_sees_the_others(gateway, upstream, slug, sto
     assert answer.status == 429
     answers += [answer, customer.chat(slug, stream=True), customer.get("/v1/usage")]
     for seen in answers:
-        family.check_private(f"{seen.header_list} {seen.body.decode()}")
+        tree.check_private(f"{seen.header_list} {seen.body.decode()}")
     text = answer.error["message"]
     if stops == "own":
         assert "Used: 4" in text and "4 requests per day" in text

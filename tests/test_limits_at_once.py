@@ -174,7 +174,7 @@ class Client:
     def __init__(self, trees, place, number):
         self.trees, self.place, self.rng = trees, place, random.Random(number)
         self.connection = Connection(trees.gateway.address)
-        self.statuses, self.whole, self.hung_up = collections.Counter(), [], 0
+        self.statuses, self.completed, self.hung_up = collections.Counter(), [], 0
 
     def call_both(self):
         for _ in range(REQUESTS_EACH):
@@ -204,7 +204,7 @@ class Client:
         else:
             assert ("error" in json.loads(self.connection.read_body())) == (status != 200)
         if status == 200:
-            self.whole.append(headers["x-request-id"])
+            self.completed.append(headers["x-request-id"])
         if headers.get("connection") == "close":
             self.reconnect()
         return status
@@ -294,7 +294,7 @@ def nothing_is_held(trees):
 def check_events(events, clients):
     assert len({event["idempotencyKey"] for event in events}) == len(events)
     by_request = collections.Counter(event["requestId"] for event in events)
-    assert all(by_request[request] == 1 for client in clients for request in client.whole)
+    assert all(by_request[request] == 1 for client in clients for request in client.completed)
     begun = sum(client.statuses[200] for client in clients)
     # A customer who hung up on a JSON answer saw no head, but the upstream may have answered.
     assert begun <= len(events) <= begun + sum(client.hung_up for client in clients)

@@ -279,7 +279,7 @@ def test_a_known_key_is_refused_whoever_owns_it(gateway, register, refused, grou
     assert all(one == refusals[0] for one in refusals)
 
 
-def test_a_registered_key_cannot_be_registered_in_another_group(gateway, key_system, group, slug):
+def test_a_key_can_be_registered_again_only_after_its_deletion(gateway, key_system, group, slug):
     key = key_system.register(group, own_key())
     other = gateway.create_group(slug)
     assert "known already" in key_system.answer(other, {"key": key}).json()["error"]

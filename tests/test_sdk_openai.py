@@ -416,7 +416,7 @@ def test_the_upstream_sees_the_operators_credential_and_nothing_of_the_customers
             "connection",
             "transfer-encoding",
         }
-        assert set(headers) <= allowed, f"sent on: {set(headers) - allowed}"
+        assert set(headers) <= allowed, f"passed on: {set(headers) - allowed}"
         assert "OpenAI" not in headers.get("user-agent", "") and key.split(".")[1] not in str(received.header_list)
 
 

@@ -78,7 +78,7 @@ class Shop:
         self.gateway.kill9()
         self.stop_calling()
 
-    def bury(self, times=1):
+    def make_letters(self, times=1):
         """Makes `times` dead letters, each of an event that is refused at once; returns them."""
         before = self.webhook.dead_letters()
         for number in range(times):
@@ -96,10 +96,10 @@ class Shop:
         self.webhook.point_to(f"{self.receiver.url}?{random.random()}")  # ends the wait after a failure
         self.webhook.wait_caught_up()
         events = {event["idempotencyKey"]: event for event in self.gateway.events()}
-        buried = [event for letter in self.webhook.dead_letters() for event in letter["events"]]
-        for event in [*self.receiver.events(), *buried]:
+        dead = [event for letter in self.webhook.dead_letters() for event in letter["events"]]
+        for event in [*self.receiver.events(), *dead]:
             assert events[event["idempotencyKey"]] == event, "an event differs from the billing event"
-        missing = events.keys() - self.receiver.keys() - {event["idempotencyKey"] for event in buried}
+        missing = events.keys() - self.receiver.keys() - {event["idempotencyKey"] for event in dead}
         assert not missing, f"{len(missing)} of {len(events)} events are lost"
 
     def check_all_arrived(self):
@@ -166,7 +166,7 @@ def between_two_attempts(shop, rng):
 
 
 def after_a_dead_letter(shop, rng):
-    [letter] = shop.bury()
+    [letter] = shop.make_letters()
     shop.call()
     shop.kill9()
     shop.gateway.start()
@@ -184,14 +184,14 @@ def as_a_delivery_is_refused(shop, rng):
 
 
 def after_a_redelivery_request(shop, rng):
-    shop.bury(2)
+    shop.make_letters(2)
     shop.webhook.redeliver()
     time.sleep(rng.uniform(0, 0.02))
     shop.kill9()
 
 
 def in_the_middle_of_a_redelivery(shop, rng):
-    shop.bury()
+    shop.make_letters()
     gate = shop.receiver.hang_next()
     shop.webhook.redeliver()
     gate.reached()
@@ -271,7 +271,7 @@ def test_after_a_kill_at_most_the_last_delivery_is_repeated(shop):
 
 def test_starts_while_a_receiver_fails_make_no_dead_letters(shop):
     """Each start tries once. Several starts in a row make no dead letters."""
-    letters = shop.bury()
+    letters = shop.make_letters()
     shop.receiver.always(text(500))
     shop.call(2)
     for _ in range(4):
@@ -333,7 +333,7 @@ def test_a_stop_does_not_wait_for_a_receiver(shop):
 @pytest.mark.parametrize("lost", [["store"], TABLES], ids=["store", "store and snapshots"])
 @pytest.mark.parametrize("moved", [True, False], ids=["moved away", "removed"])
 def test_webhooks_and_dead_letters_survive_the_loss_of_the_store(shop, lost, moved):
-    letters = shop.bury(2)
+    letters = shop.make_letters(2)
     old = shop.webhook.secret
     shop.webhook.rotate_secret()
     gone = Webhook(shop.gateway, "http://127.0.0.1:9/", enabled=False)
@@ -364,7 +364,7 @@ def test_webhooks_and_dead_letters_survive_the_loss_of_the_store(shop, lost, mov
 
 
 def test_a_finished_redelivery_is_not_repeated_after_the_loss_of_the_store(shop):
-    shop.bury(2)
+    shop.make_letters(2)
     shop.webhook.redeliver()
     shop.webhook.wait_dead_letters(0)
     shop.webhook.wait_caught_up()
@@ -392,7 +392,7 @@ def test_a_damaged_event_does_not_delay_others(shop):
 
 
 def test_verify_computes_the_same_webhooks_and_dead_letters(shop):
-    shop.bury(3)
+    shop.make_letters(3)
     shop.webhook.redeliver(shop.webhook.dead_letters()[1])
     shop.webhook.wait_dead_letters(2)
     gone = Webhook(shop.gateway, shop.receiver)
@@ -416,7 +416,7 @@ def test_verify_computes_the_same_webhooks_and_dead_letters(shop):
 
 
 def test_a_backup_contains_webhooks_and_dead_letters(shop, tmp_path):
-    letters = shop.bury(1)
+    letters = shop.make_letters(1)
     answer = shop.gateway.admin_answer("POST", "/v1/gateway/backup")
     assert answer.status == 200
     (tmp_path / "backup.tar").write_bytes(answer.body)

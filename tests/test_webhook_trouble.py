@@ -23,10 +23,10 @@ REFUSED = b"no tenant of that name"
 
 
 @pytest.fixture
-def bury(receiver, webhook, call):
+def make_letters(receiver, webhook, call):
     """Makes `count` dead letters of one event each; returns them. The receiver works again afterwards."""
 
-    def bury(count):
+    def make_letters(count):
         for number in range(count):
             receiver.fail_next(1, 410, REFUSED)
             call()
@@ -34,7 +34,7 @@ def bury(receiver, webhook, call):
             webhook.wait_dead_letters(number + 1)
         return webhook.dead_letters()
 
-    return bury
+    return make_letters
 
 
 def attention(gateway, webhook):
@@ -192,8 +192,8 @@ def test_stalled_receivers_do_not_slow_inference(gateway, receiver, webhook_to, 
 # Dead letters
 
 
-def test_a_dead_letter_shows_what_happened(gateway, receiver, webhook, bury):
-    [letter] = bury(1)
+def test_a_dead_letter_shows_what_happened(gateway, receiver, webhook, make_letters):
+    [letter] = make_letters(1)
     assert set(letter) == DEAD_LETTER and ULID.fullmatch(letter["id"]) and TIMESTAMP.fullmatch(letter["failed_at"])
     assert (letter["attempts"], letter["last_status"], letter["redelivering"]) == (1, 410, False)
     assert "410" in letter["last_error"] and REFUSED.decode() in letter["last_error"]
@@ -205,8 +205,8 @@ def test_a_dead_letter_shows_what_happened(gateway, receiver, webhook, bury):
     assert all(one.endswith(".") and "?" not in one for one in sentences), "a URL's query may contain a secret"
 
 
-def test_dead_letters_are_listed_in_pages_oldest_first(gateway, receiver, webhook, bury):
-    letters = bury(5)
+def test_dead_letters_are_listed_in_pages_oldest_first(gateway, receiver, webhook, make_letters):
+    letters = make_letters(5)
     assert [one["events"] for one in letters] == [delivery.events for delivery in receiver.requests]
     times = [one["failed_at"] for one in letters]
     assert times == sorted(times) and len({one["id"] for one in letters}) == 5
@@ -251,21 +251,21 @@ def test_an_error_message_quotes_at_most_a_kibibyte_of_the_answer(gateway, recei
     assert "\x1b" not in gateway.log
 
 
-def test_a_redelivered_dead_letter_is_removed(receiver, webhook, bury):
-    letters = bury(3)
+def test_a_redelivered_dead_letter_is_removed(receiver, webhook, make_letters):
+    letters = make_letters(3)
     assert webhook.redeliver(letters[1]) == 1
     receiver.wait_events(1)
-    assert receiver.taken[0].events == letters[1]["events"]
+    assert receiver.accepted[0].events == letters[1]["events"]
     assert webhook.wait_dead_letters(2) == [letters[0], letters[2]]
     assert webhook.redeliver() == 2
     receiver.wait_events(3)
     assert webhook.wait_dead_letters(0) == [] and webhook.redeliver() == 0
-    assert [one.events for one in receiver.taken] == [letters[at]["events"] for at in (1, 0, 2)]
+    assert [one.events for one in receiver.accepted] == [letters[at]["events"] for at in (1, 0, 2)]
     assert webhook.delivery["state"] == "ok"
 
 
-def test_a_redelivery_in_flight_is_shown_and_not_queued_twice(receiver, webhook, bury):
-    [letter] = bury(1)
+def test_a_redelivery_in_flight_is_shown_and_not_queued_twice(receiver, webhook, make_letters):
+    [letter] = make_letters(1)
     gate = receiver.hang_next()
     assert webhook.redeliver(letter) == 1
     gate.reached()
@@ -274,11 +274,11 @@ def test_a_redelivery_in_flight_is_shown_and_not_queued_twice(receiver, webhook,
     gate.release()
     webhook.wait_dead_letters(0)
     webhook.wait_caught_up()
-    assert len(receiver.taken) == 1
+    assert len(receiver.accepted) == 1
 
 
-def test_a_redelivery_that_fails_is_kept_and_counted(receiver, webhook, bury):
-    first, second = bury(2)
+def test_a_redelivery_that_fails_is_kept_and_counted(receiver, webhook, make_letters):
+    first, second = make_letters(2)
     receiver.fail_next(1, 404, b"still unknown")
     assert webhook.redeliver(first) == 1
     webhook.wait(lambda delivery: delivery["failed_attempts"] == 3)
@@ -292,19 +292,19 @@ def test_a_redelivery_that_fails_is_kept_and_counted(receiver, webhook, bury):
     webhook.wait_dead_letters(0)
 
 
-def test_a_disabled_webhook_redelivers_when_it_is_enabled(receiver, webhook, bury):
-    [letter] = bury(1)
+def test_a_disabled_webhook_redelivers_when_it_is_enabled(receiver, webhook, make_letters):
+    [letter] = make_letters(1)
     webhook.patch(enabled=False)
     assert webhook.redeliver(letter) == 1
-    assert webhook.test()["ok"] and receiver.taken == []
+    assert webhook.test()["ok"] and receiver.accepted == []
     assert webhook.dead_letters() == [{**letter, "redelivering": True}]
     webhook.patch(enabled=True)
     assert receiver.wait_events(1) == letter["events"]
     webhook.wait_dead_letters(0)
 
 
-def test_with_an_unknown_id_nothing_is_redelivered(gateway, receiver, webhook, bury):
-    letters = bury(2)
+def test_with_an_unknown_id_nothing_is_redelivered(gateway, receiver, webhook, make_letters):
+    letters = make_letters(2)
     path = f"{webhook.path}/dead_letters/redeliver"
     for ids in ([letters[0]["id"], "01J9X7Y0Z3K4M5N6P7Q8R9S0T1"], [letters[0]["id"], ""]):
         answer = gateway.admin_answer("POST", path, {"ids": ids})
@@ -315,17 +315,17 @@ def test_with_an_unknown_id_nothing_is_redelivered(gateway, receiver, webhook, b
     webhook.wait_dead_letters(1)
 
 
-def test_a_dead_letter_of_another_webhook_is_unknown(gateway, webhook_to, bury, webhook):
-    [letter] = bury(1)
+def test_a_dead_letter_of_another_webhook_is_unknown(gateway, webhook_to, make_letters, webhook):
+    [letter] = make_letters(1)
     other = webhook_to("http://127.0.0.1:9/", enabled=False)
     answer = gateway.admin_answer("POST", f"{other.path}/dead_letters/redeliver", {"ids": [letter["id"]]})
     assert answer.status == 400 and other.dead_letters() == [] and webhook.dead_letters() == [letter]
 
 
-def test_without_a_body_or_ids_all_dead_letters_are_redelivered(gateway, receiver, webhook, bury):
+def test_without_a_body_or_ids_all_dead_letters_are_redelivered(gateway, receiver, webhook, make_letters):
     path = f"{webhook.path}/dead_letters/redeliver"
     for number, body in enumerate((None, {}, {"ids": None})):
-        bury(1)
+        make_letters(1)
         assert gateway.admin("POST", path, body) == {"queued": 1}
         receiver.wait_events(number + 1)
         webhook.wait_dead_letters(0)
@@ -354,8 +354,8 @@ def test_large_events_are_kept_complete_and_listed_in_pages(gateway, receiver, w
     webhook.wait_dead_letters(0)
 
 
-def test_new_events_and_redeliveries_take_turns(receiver, webhook, bury, call):
-    letters = bury(6)
+def test_new_events_and_redeliveries_take_turns(receiver, webhook, make_letters, call):
+    letters = make_letters(6)
     gate = receiver.hang_next()
     assert webhook.redeliver() == 6
     gate.reached()
@@ -363,7 +363,7 @@ def test_new_events_and_redeliveries_take_turns(receiver, webhook, bury, call):
     gate.release()
     receiver.wait_events(9)
     webhook.wait_dead_letters(0)
-    order = [delivery.events for delivery in receiver.taken]
+    order = [delivery.events for delivery in receiver.accepted]
     assert sorted(map(repr, order)) == sorted(map(repr, [one["events"] for one in letters] + [events[6:]]))
     assert 0 < order.index(events[6:]) < 6, "neither may wait for all of the other"
 
@@ -397,24 +397,24 @@ DELIVERIES = [100, 100, 50]
 FAILING = {
     "answers 500": (lambda r: text(500, b"tenant store is down"), 500, "500.*tenant store is down"),
     "answers 503": (lambda r: text(503), 503, "503"),
-    "sends elsewhere": (lambda r: redirect("http://127.0.0.1:9/"), 302, "302"),
+    "redirects": (lambda r: redirect("http://127.0.0.1:9/"), 302, "302"),
     "refuses connections": (None, None, "refused"),
     "closes": (lambda r: closed(), None, "clos"),
     "resets": (lambda r: reset(), None, "reset|clos"),
-    "says nothing": (lambda r: Reply(before_head=r.gate()), None, "10|time"),
-    "talks slowly": (lambda r: slow_head(), None, "10|time"),
-    "speaks no HTTP": (lambda r: Reply(None, steps=[b"220 mail.example ESMTP\r\n\r\n"]), None, "."),
-    "fails without end": (lambda r: endless(500), 500, "500"),
-    "fails slowly": (lambda r: slow_body(500), 500, "500"),
+    "is silent": (lambda r: Reply(before_head=r.gate()), None, "10|time"),
+    "sends a slow head": (lambda r: slow_head(), None, "10|time"),
+    "does not speak HTTP": (lambda r: Reply(None, steps=[b"220 mail.example ESMTP\r\n\r\n"]), None, "."),
+    "fails with an endless body": (lambda r: endless(500), 500, "500"),
+    "fails with a slow body": (lambda r: slow_body(500), 500, "500"),
 }
 # Receivers whose status is a success, whatever follows it.
-TAKING = {
-    "takes without end": lambda r: endless(200),
-    "takes slowly": lambda r: slow_body(200),
-    "takes and breaks off": lambda r: Reply(200, [("content-length", "50")], [b"x", BreakOff()]),
+ACCEPTING = {
+    "accepts with an endless body": lambda r: endless(200),
+    "accepts with a slow body": lambda r: slow_body(200),
+    "accepts and breaks off": lambda r: Reply(200, [("content-length", "50")], [b"x", BreakOff()]),
 }
 # What three of the failing receivers do after the first dead letter.
-RECOVERS, REFUSES, STAYS = "answers 500", "answers 503", "sends elsewhere"
+RECOVERS, REFUSES, STAYS = "answers 500", "answers 503", "redirects"
 
 
 class Outage:
@@ -422,7 +422,7 @@ class Outage:
 
     def __init__(self):
         self.gateway, self.upstream = Gateway(), ScriptedUpstream()
-        self.receivers = {name: Receiver() for name in [*FAILING, *TAKING]}
+        self.receivers = {name: Receiver() for name in [*FAILING, *ACCEPTING]}
         slug = self.gateway.create_endpoint(self.upstream)["slug"]
         customer = Customer(self.gateway, self.gateway.mint_key(self.gateway.create_group(slug)))
         self.webhooks = {name: Webhook(self.gateway, to, enabled=False) for name, to in self.receivers.items()}
@@ -430,7 +430,7 @@ class Outage:
             assert customer.chat(slug).status == 200
         self.events = self.gateway.events()
         for name, receiver in self.receivers.items():
-            reply = TAKING.get(name) or FAILING[name][0]
+            reply = ACCEPTING.get(name) or FAILING[name][0]
             receiver.always(reply(receiver)) if reply else receiver.refuse_connections()
             self.webhooks[name].patch(enabled=True)
         self.letters = {name: self.webhooks[name].wait_dead_letters(1, within=45) for name in FAILING}
@@ -488,7 +488,7 @@ def test_the_pauses_between_attempts_grow_from_one_second_to_five(outage, name):
     assert all(later > earlier - 0.7 for earlier, later in zip(pauses, pauses[1:])), pauses
 
 
-@pytest.mark.parametrize("name", ["says nothing", "talks slowly"])
+@pytest.mark.parametrize("name", ["is silent", "sends a slow head"])
 def test_an_attempt_times_out_after_ten_seconds(outage, name):
     first, second = outage.attempts[name][:2]
     assert first.hung_up.is_set() and 10 < second.at - first.at < 14
@@ -501,7 +501,7 @@ def test_the_status_describes_a_failing_webhook_in_sentences(outage, name):
         assert sentence[0].isupper() and sentence.endswith(".")
 
 
-@pytest.mark.parametrize("name", TAKING)
+@pytest.mark.parametrize("name", ACCEPTING)
 def test_a_2xx_is_a_success_whatever_happens_to_its_body(outage, name):
     receiver, webhook = outage.receivers[name], outage.webhooks[name]
     assert receiver.wait_events(sum(DELIVERIES), within=40) == outage.events

@@ -52,12 +52,12 @@ def check_events(events, loads, upstreams):
         # An answer that waits too long for its record is cut and billed. No other refused request is billed.
         billed = {load.refused[call][1]["error"]["code"] for call in by_call.keys() & load.refused.keys()}
         assert billed <= {"metering_unavailable"}
-        for whole in load.whole:
-            event = by_call.get(whole.call)
-            assert event, f"{whole} has no event"
+        for answer in load.completed:
+            event = by_call.get(answer.call)
+            assert event, f"{answer} has no event"
             tokens = event["tokens"]["inputTokens"], event["tokens"]["outputTokens"]
             billed = event["requestId"], event["modelSlug"], event["apiKeyPrefix"], tokens
-            assert billed == (whole.request_id, whole.slug, prefix_of(whole.key), whole.tokens)
+            assert billed == (answer.request_id, answer.slug, prefix_of(answer.key), answer.tokens)
             assert event["usageSource"] == "upstream"
 
 

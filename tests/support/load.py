@@ -16,7 +16,7 @@ loads = itertools.count(1)
 
 
 @dataclasses.dataclass
-class Asked:
+class Request:
     """A request to send; `words` is the number of words in its prompt. With `hang_up`, the customer hangs up after the
     first piece of a stream, or before an answer that is not streamed."""
 
@@ -28,7 +28,7 @@ class Asked:
 
 
 @dataclasses.dataclass
-class Whole:
+class Completed:
     """An answer whose last byte has reached its customer, with the fields that its event must have."""
 
     call: str
@@ -40,26 +40,26 @@ class Whole:
 
 class Load:
     """Runs `clients` customers at once. `ask(random numbers)` returns the next request to send. Every request has a
-    unique name in its `metadata.call`, which the upstream sees and the event repeats. `besides` are functions that run
-    at the same time; each is called with this load."""
+    unique name in its `metadata.call`, which the upstream sees and the event repeats. `alongside` holds functions that
+    run at the same time; each is called with this load."""
 
-    def __init__(self, gateway, ask, clients=8, seed=0, besides=()):
+    def __init__(self, gateway, ask, clients=8, seed=0, alongside=()):
         self.gateway, self.ask = gateway, ask
         self.name, self.numbers = f"load-{next(loads)}", itertools.count()
-        self.whole, self.begun, self.hung_up = [], set(), set()  # the latter two: names of calls
+        self.completed, self.begun, self.hung_up = [], set(), set()  # `begun` and `hung_up` hold names of calls
         self.refused = {}  # name of a call: its answer's status and body
         self.changed = threading.Condition()
         self.over = self.gateway_ends = False
-        self.pool = concurrent.futures.ThreadPoolExecutor(clients + len(besides))
+        self.pool = concurrent.futures.ThreadPoolExecutor(clients + len(alongside))
         self.parts = [self.pool.submit(self.run, random.Random(f"{seed}-{number}")) for number in range(clients)]
-        self.parts += [self.pool.submit(other, self) for other in besides]
+        self.parts += [self.pool.submit(other, self) for other in alongside]
 
     # For tests
 
-    def wait_whole(self, more):
+    def wait_completed(self, more):
         """Waits for `more` further complete answers."""
-        wanted = len(self.whole) + more
-        self.wait(lambda: len(self.whole) >= wanted or self.failed)
+        wanted = len(self.completed) + more
+        self.wait(lambda: len(self.completed) >= wanted or self.failed)
 
     def wait_refused(self, status):
         self.wait(lambda: any(found == status for found, _ in self.refused.values()) or self.failed)
@@ -81,7 +81,7 @@ class Load:
 
     def statuses(self):
         found = collections.Counter(status for status, _ in list(self.refused.values()))
-        found[200] = len(self.whole)
+        found[200] = len(self.completed)
         return dict(found)
 
     # Implementation
@@ -113,14 +113,14 @@ class Load:
                     self.changed.notify_all()
                 raise
 
-    def one(self, connection, asked):
+    def one(self, connection, request):
         """Makes one call; returns whether the connection can be used again."""
         call = f"{self.name}-{next(self.numbers)}"
-        body = {**asked.body, "metadata": {"call": call, **asked.body.get("metadata", {})}}
-        if asked.hang_up:
+        body = {**request.body, "metadata": {"call": call, **request.body.get("metadata", {})}}
+        if request.hang_up:
             self.hung_up.add(call)
-        connection.request("POST", asked.path, asked.customer.headers(), body)
-        if asked.hang_up and not body.get("stream"):
+        connection.request("POST", request.path, request.customer.headers(), body)
+        if request.hang_up and not body.get("stream"):
             return connection.reset()
         status, header_list = connection.read_head()
         headers = dict(header_list)
@@ -132,12 +132,12 @@ class Load:
         self.begun.add(call)
         if not body.get("stream"):
             usage = json.loads(connection.read_body())["usage"]
-            assert usage["prompt_tokens"] == asked.words
+            assert usage["prompt_tokens"] == request.words
             written = usage.get("completion_tokens", 0)
         else:
             written = 0
             for data in (stream := Stream(connection)):
-                if asked.hang_up:
+                if request.hang_up:
                     return connection.reset()
                 if data == "[DONE]":
                     break
@@ -145,7 +145,8 @@ class Load:
                 written += sum(bool(c.get("text") or c.get("delta", {}).get("content")) for c in choices)
             else:
                 raise Broken("a stream without an end")
-        self.have(Whole(call, headers["x-request-id"], asked.customer.key, body["model"], (asked.words, written)))
+        tokens = request.words, written
+        self.add_completed(Completed(call, headers["x-request-id"], request.customer.key, body["model"], tokens))
         if body.get("stream"):
             assert stream.next() is None, "something followed [DONE]"
         return headers.get("connection") != "close"
@@ -155,7 +156,7 @@ class Load:
             self.refused[call] = status, body
             self.changed.notify_all()
 
-    def have(self, whole):
+    def add_completed(self, answer):
         with self.changed:
-            self.whole.append(whole)
+            self.completed.append(answer)
             self.changed.notify_all()

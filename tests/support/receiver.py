@@ -41,7 +41,7 @@ class Delivery(Received):
         return self.headers["x-tollgate-signature"]
 
     @property
-    def is_taken(self):
+    def is_accepted(self):
         """Whether it was answered 2xx and holds billing events."""
         return self.answered in range(200, 300) and self.json["type"] == "API_BILLING_USAGE"
 
@@ -64,12 +64,12 @@ class Receiver(ScriptedServer):
     # Accepted deliveries
 
     @property
-    def taken(self):
-        return [delivery for delivery in list(self.requests) if delivery.is_taken]
+    def accepted(self):
+        return [delivery for delivery in list(self.requests) if delivery.is_accepted]
 
     def events(self):
         """Every event of every accepted delivery, in order of arrival."""
-        return [event for delivery in self.taken for event in delivery.events]
+        return [event for delivery in self.accepted for event in delivery.events]
 
     def keys(self):
         return {event["idempotencyKey"] for event in self.events()}
