@@ -1,39 +1,39 @@
-//! Why a service refused. `http::error` is the only place that knows which status each becomes.
+//! The errors of the admin services. `http::error` is the only place that maps them to a status.
 
 use std::fmt;
 
-/// Why an operator's request failed. Unless it is `Pending`, nothing was changed.
+/// Why an operator's request failed. Nothing was changed, except for `Pending`.
 #[derive(Debug)]
 pub enum Error {
-    /// The request breaks a rule; the sentence names the field and says what would be right.
+    /// The request breaks a rule. The message names the field and says what is allowed.
     Invalid {
-        /// Which rule, for programs.
+        /// The rule, for programs.
         code: &'static str,
-        /// Which rule, for people.
+        /// The rule, for people.
         message: String,
     },
-    /// Likewise, in the words of the published API, which clients compare: they are told as they are.
+    /// The same, with the published API's exact message, since clients compare it.
     Published {
-        /// Which rule, for programs.
+        /// The rule, for programs.
         code: &'static str,
-        /// Which rule, as published.
+        /// The message as published.
         message: &'static str,
     },
-    /// What the path names does not exist: `"group"`.
+    /// The thing that the path names does not exist. Holds its kind, for example `"group"`.
     NotFound(&'static str),
-    /// The change is written down but not durable yet: it comes into force once the journal can be written again.
+    /// The change is recorded but not durable yet. It takes effect once the journal can be written again.
     Pending,
-    /// The journal cannot be written; the words say why.
+    /// The journal cannot be written. The text says why.
     Unavailable(String),
-    /// A defect or a broken machine: logged, never shown.
+    /// A bug or a machine fault: logged, never shown.
     Internal(String),
 }
 
-/// Characters of a message: nobody is thrown back at length what they sent.
+/// The most characters of a message, so that a long value from the request is not sent back in full.
 const MAX_MESSAGE: usize = 500;
 
 impl Error {
-    /// A broken rule. What the request holds may be named in the message: a long one is cut.
+    /// A broken rule. The message may quote the request, so it is cut after [`MAX_MESSAGE`] characters.
     pub fn invalid(code: &'static str, message: impl Into<String>) -> Self {
         let mut message = message.into();
         if let Some((cut, _)) = message.char_indices().nth(MAX_MESSAGE) {
@@ -43,7 +43,7 @@ impl Error {
         Self::Invalid { code, message }
     }
 
-    /// A broken machine.
+    /// A bug or a machine fault.
     pub fn internal(cause: impl fmt::Display) -> Self {
         Self::Internal(cause.to_string())
     }

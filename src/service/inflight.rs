@@ -1,19 +1,21 @@
-//! Which requests are in flight, in memory that outlives the process: what was running at a crash has no event, and an
-//! operator who compares with the upstream's own log must be able to tell which requests those were.
+//! The requests in flight, in memory that outlives the process. A request that was running at a crash has no event, and
+//! an operator who compares our events with the upstream's log needs the ids of those requests.
 //!
-//! A running request holds a slot of the file `DATA_DIR/inflight`, which is mapped. Its pages are the operating system's,
-//! so what was stored into them is still there after `kill -9`, and a store is no system call. What a next start makes of
-//! them is in `last_stop`.
+//! A running request holds a slot of the mapped file `DATA_DIR/inflight`. The pages belong to the operating system, so
+//! a value stored in them survives `kill -9`, and storing it takes no system call. The next start reads them in
+//! `last_stop`.
 //!
-//! * A slot's state is stored last when the slot is taken, and until then it says that nothing runs there: a slot in the
-//!   middle of being filled is nobody's, and its request has not been sent upstream.
-//! * A settled request's event is in the journal's memory only, and a crash may lose it. So its slot keeps the event's
-//!   sequence number, and is not used anew before that is durable.
-//! * Between an event's append and that number in the slot there are a few instructions. Before them the slot says which
-//!   record the event can only follow, so that a start knows where to look for it.
-//! * After a loss of power nobody knows which pages had reached the disk. So the file names the boot of the machine that
-//!   it was written under, and a later one believes it only if it was closed, which syncs it.
-//! * It never stands in a request's way. Without a slot left a request is counted; without a file it is not.
+//! * When a slot is taken, its state is stored last. Until then the state is `Free`, so a half-written slot is ignored.
+//!   Its request has not been sent upstream yet.
+//! * The event of a settled request may exist only in the journal's memory, and a crash may lose it. So its slot keeps
+//!   the event's sequence number and is not reused until that number is durable.
+//! * A crash can happen between the append of an event and the store of its sequence number in the slot. So before the
+//!   append the slot gets the number of a record that the event must come after, and the next start searches the
+//!   journal from there.
+//! * After a power loss it is unknown which pages had reached the disk. So the file names the machine's boot that it
+//!   was written under. After another boot the file is trusted only if it was closed, which syncs it.
+//! * Tracking never delays or refuses a request. If no slot is free, the request is only counted; if there is no file,
+//!   it is not counted either.
 
 mod last_stop;
 
@@ -40,10 +42,10 @@ pub use self::last_stop::{LastStop, Unfinished};
 use super::installation::write_private;
 use crate::domain::id::{GroupId, SlugId};
 
-/// In the data directory.
+/// The file's name in the data directory.
 const FILE: &str = "inflight";
 
-/// The file is an array of cells of eight native words: its head, a cell of counts, and the slots.
+/// The file is an array of cells of eight native-endian words: a head, a cell of counts, then the slots.
 const WORDS: usize = 8;
 const CELL: usize = WORDS * size_of::<u64>();
 const HEAD_CELLS: usize = 2;
@@ -53,18 +55,18 @@ const MAGIC: u64 = u64::from_le_bytes(*b"tollgate");
 const VERSION: u64 = 1;
 const CLOSED: usize = 3;
 
-/// Each thread takes its slots from a share of its own, as long as there are some in it.
+/// Each thread takes slots from its own share first, and from the others when that one is empty.
 const SHARES: usize = 16;
 const SLOTS_OF_A_SHARE: usize = 2048;
 const SLOTS: usize = SHARES * SLOTS_OF_A_SHARE;
 
-/// `f_type` of file systems that write to a new place each time (btrfs, ZFS, bcachefs): on a full disk a store into a
-/// page of theirs ends the process.
+/// The `f_type` of the copy-on-write file systems (btrfs, ZFS, bcachefs). On a full disk, a store into one of their
+/// mapped pages kills the process.
 const COPY_ON_WRITE: [u64; 3] = [0x9123_683e, 0x2fc1_2fc1, 0xca45_1a4e];
 
 type Cell = [AtomicU64; WORDS];
 
-/// What a slot says of its request.
+/// The request that a slot records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Request {
     id: u128,
@@ -100,13 +102,13 @@ fn whole([high, low]: [u64; 2]) -> u128 {
 /// A slot's last word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// Nothing runs here.
+    /// The slot is not in use.
     Free,
-    /// A request was admitted and has not ended.
+    /// Its request was admitted and has not ended.
     Running,
-    /// Its event is being appended, after the record of this sequence number.
+    /// Its event is being appended, and comes after the record with this sequence number.
     Settling { after: u64 },
-    /// Its event is the record of this sequence number.
+    /// Its event is the record with this sequence number.
     Settled { seq: u64 },
 }
 
@@ -134,7 +136,7 @@ impl State {
     }
 }
 
-/// The requests in flight. Nothing is tracked before [`InFlight::track`].
+/// The requests in flight. Nothing is tracked until [`InFlight::track`] is called.
 #[derive(Default)]
 pub struct InFlight(OnceLock<Tracking>);
 
@@ -144,7 +146,7 @@ struct Tracking {
 }
 
 impl InFlight {
-    /// Tracks requests from now on in `directory`, which is locked. What the last run left there is gone.
+    /// Starts to track requests in `directory`, which must be locked. Overwrites the file of the previous run.
     pub fn track(&self, directory: &Path) {
         let tracking = Tracking::begin(directory);
         if let Err(why) = &tracking.table {
@@ -153,7 +155,7 @@ impl InFlight {
         let _ = self.0.set(tracking);
     }
 
-    /// Everything has ended: a next start may believe the file, whatever happens to the machine until then.
+    /// Marks the file as closed after all requests have ended. The next start then trusts it even after a power loss.
     pub(super) fn close(&self) {
         let Some(file) = self.0.get().and_then(|tracking| tracking.file.as_ref()) else { return };
         if let Err(error) = set_closed(file) {
@@ -161,13 +163,13 @@ impl InFlight {
         }
     }
 
-    /// Why requests are not tracked, in a sentence; `None` while they are.
+    /// A sentence that says why requests are not tracked; `None` if they are.
     pub(super) fn trouble(&self) -> Option<String> {
         let why = self.0.get()?.table.as_ref().err()?;
-        Some(format!("Requests in flight are not tracked: {why}. After a crash it will not be known what was running."))
+        Some(format!("Requests in flight are not tracked: {why}. After a crash it will not be known which requests were running."))
     }
 
-    /// A request was admitted; everything up to the record `durable` is durable.
+    /// Records an admitted request. All records up to `durable` are durable.
     pub(super) fn begin(
         &self,
         durable: u64,
@@ -190,7 +192,8 @@ impl Tracking {
         };
         match place {
             Ok((table, file)) => Self { file: Some(file), table: Ok(Box::leak(Box::new(table))) },
-            // Without slots the file still tells a clean stop from a crash. What the last run left is told only once.
+            // Even without slots the file distinguishes a clean stop from a crash. If it cannot be written, the old
+            // file is removed, so that its requests are not reported again at the next start.
             Err(why) => {
                 let file = Self::open(directory, 0).ok();
                 if file.is_none() {
@@ -201,7 +204,7 @@ impl Tracking {
         }
     }
 
-    /// A new file. Its blocks are written and on the disk, so that a store into one never needs a new block.
+    /// Creates the file. Its blocks are written and synced, so that a store never needs a new block.
     fn open(directory: &Path, slots: usize) -> io::Result<File> {
         let mut bytes = vec![0; (HEAD_CELLS + slots) * CELL];
         let [boot_high, boot_low] = halves(boot_id().unwrap_or(0));
@@ -214,13 +217,13 @@ impl Tracking {
 }
 
 fn set_closed(file: &File) -> io::Result<()> {
-    // First what the slots say, then that it can be believed.
+    // Sync the slots before the mark that makes them trusted.
     file.sync_all()?;
     file.write_all_at(&1_u64.to_ne_bytes(), (CLOSED * size_of::<u64>()) as u64)?;
     file.sync_all()
 }
 
-/// The machine's boot: another one after each loss of power.
+/// The id of the machine's boot, which changes with each restart.
 fn boot_id() -> Option<u128> {
     let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
     uuid::Uuid::parse_str(text.trim()).ok().map(|id| id.as_u128())
@@ -231,14 +234,14 @@ fn copies_on_write(directory: &Path) -> bool {
     kind.is_ok_and(|kind| COPY_ON_WRITE.contains(&kind))
 }
 
-/// The whole file as cells, for as long as the process runs: slots are given back up to its last moment.
+/// Maps the whole file as cells until the process ends, since slots are returned until then.
 fn map(file: &File) -> io::Result<&'static [Cell]> {
     let mut options = MmapOptions::new();
     options.len((HEAD_CELLS + SLOTS) * CELL);
-    // SAFETY: mapped memory must not change but through its atomics, and must not go away. The file is ours, in a
-    // directory that is locked and nobody else's to enter; it was made in this length a moment ago and is never
-    // truncated; its blocks have been written, so a store needs no new one. It is seen as atomics alone, and of its
-    // head, which is written through the file, nothing is read here.
+    // SAFETY: mapped memory must change only through its atomics and must stay mapped. The file is in a directory that
+    // is locked and private to us. It was just created at this length and is never truncated. Its blocks have been
+    // written, so a store needs no new block. The memory is accessed only as atomics. The head is written through the
+    // file and never read through the map.
     #[expect(unsafe_code, reason = "there is no safe way to map a file")]
     let map = unsafe { options.map_mut(file) }?;
     match <[Cell]>::mut_from_bytes(&mut Box::leak(Box::new(map))[..]) {
@@ -247,27 +250,27 @@ fn map(file: &File) -> io::Result<&'static [Cell]> {
     }
 }
 
-/// The mapped slots, and which of them can be taken.
+/// The mapped slots and the lists of unused ones.
 struct Table {
-    /// How many requests run for which there was no slot.
+    /// The number of running requests without a slot.
     beyond: &'static AtomicU64,
     slots: &'static [Cell],
     shares: [Share; SHARES],
 }
 
-/// On cache lines of its own: threads do not slow each other down.
+/// One share of the slots, on cache lines of its own so that threads do not slow each other down.
 #[repr(align(128))]
 struct Share(Mutex<Unused>);
 
 struct Unused {
     fresh: Range<usize>,
     free: Vec<usize>,
-    /// Settled, by the sequence number that must be durable first; nearly in its order.
+    /// Settled slots with the sequence number that must be durable before reuse, roughly in ascending order.
     settled: VecDeque<(u64, usize)>,
 }
 
 impl Unused {
-    /// What has been used comes before what is fresh: few requests touch few pages.
+    /// Takes a used slot before a fresh one, so that few concurrent requests touch few pages.
     fn take(&mut self, durable: u64) -> Option<usize> {
         let settled = self.settled.pop_front_if(|(seq, _)| *seq <= durable).map(|(_, slot)| slot);
         settled.or_else(|| self.free.pop()).or_else(|| self.fresh.next())
@@ -298,13 +301,13 @@ impl Table {
         Slot { table: self, index, seq: None }
     }
 
-    fn say(&self, index: usize, state: State) {
+    fn set_state(&self, index: usize, state: State) {
         let [.., word] = &self.slots[index];
         word.store(state.to_word(), Ordering::Release);
     }
 }
 
-/// The share that this thread takes from first.
+/// The index of the share that this thread takes from first.
 fn own_share() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     thread_local! {
@@ -318,19 +321,19 @@ pub(super) struct Slot {
     table: &'static Table,
     /// `None` if there was no slot left.
     index: Option<usize>,
-    /// Of its event.
+    /// The sequence number of the request's event.
     seq: Option<u64>,
 }
 
 impl Slot {
-    /// Its event is about to be appended, after the record `after`.
+    /// Records that the request's event is about to be appended and comes after the record `after`.
     pub(super) fn settling(&self, after: u64) {
         if let Some(index) = self.index {
-            self.table.say(index, State::Settling { after });
+            self.table.set_state(index, State::Settling { after });
         }
     }
 
-    /// It has ended, and its event is the record `seq`. Dropped otherwise, it has ended without one.
+    /// Ends the request, whose event is the record `seq`. A slot that is dropped instead has ended without an event.
     pub(super) fn settled(mut self, seq: u64) {
         self.seq = Some(seq);
     }
@@ -342,7 +345,7 @@ impl Drop for Slot {
             self.table.beyond.fetch_sub(1, Ordering::Relaxed);
             return;
         };
-        self.table.say(index, self.seq.map_or(State::Free, |seq| State::Settled { seq }));
+        self.table.set_state(index, self.seq.map_or(State::Free, |seq| State::Settled { seq }));
         let mut unused = self.table.shares[index / SLOTS_OF_A_SHARE].0.lock();
         match self.seq {
             Some(seq) => unused.settled.push_back((seq, index)),

@@ -1,7 +1,8 @@
-//! The meter beside an answer, from the first sight of an upstream's 2xx on.
+//! The meter of an answer. It exists from the moment when an upstream's 2xx arrives.
 //!
-//! It ends in exactly one event: `settle` writes it, and dropping the meter settles by what was seen until then. Only an
-//! answer that said nothing makes none: its reservation is given back for the next target, or released.
+//! A meter writes exactly one event: `settle` writes it, or the drop of an unsettled meter writes it from what has been
+//! seen so far. The only exception is an answer without content, which makes no event: its reservation is given back
+//! for the next target, or released.
 
 use std::fmt;
 
@@ -21,17 +22,17 @@ use crate::{
 
 /// A reservation whose upstream has answered 2xx.
 pub struct Meter {
-    /// Absent once it is settled, released or given back.
+    /// `None` once settled, released or given back.
     reservation: Option<Reservation>,
     request: Metered,
     status: u16,
     ttft_ms: Option<u64>,
     observer: Observer,
     form: Form,
-    /// The observer's share of the memory for events that have not ended.
+    /// The observer's share of the memory for incomplete events.
     unfinished: Share,
-    /// What has come of an answer that is read whole, or whose form is not known yet. It lies here so that a hang-up in
-    /// its middle bills what had come.
+    /// The pieces read so far of an answer that is read whole or whose form is not known yet. They are kept here so
+    /// that a hang-up bills what has arrived.
     collected: Collected,
 }
 
@@ -44,7 +45,7 @@ struct Metered {
     most: Most,
 }
 
-/// Pieces that are to be one; a single one is not copied.
+/// Pieces to be joined. A single piece is not copied.
 #[derive(Default)]
 struct Collected {
     first: Bytes,
@@ -73,18 +74,18 @@ impl Collected {
     }
 }
 
-/// In what form an answer comes: what the customer asked for and what an upstream does are not always the same.
+/// The form of an answer. It is not always the form that the customer asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
     /// A stream of events.
     Events,
     /// A JSON answer that is read whole.
     Whole,
-    /// A JSON answer that is too large for that.
+    /// A JSON answer that is too large to be read whole.
     Pieces,
 }
 
-/// An event is longer than one may be, or than there is room for.
+/// The error for an event that exceeds the size limit or the memory left for incomplete events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TooLong;
 
@@ -95,8 +96,8 @@ impl fmt::Display for TooLong {
 }
 
 impl Meter {
-    /// An upstream has answered, in this form as far as its head tells. `hide_usage`: we asked for usage that the customer
-    /// did not ask for.
+    /// Creates the meter of an upstream's answer. `form` is the form by the answer's content type; `hide_usage` says
+    /// that we asked for usage and the customer did not.
     pub fn new(reservation: Reservation, status: u16, form: Form, hide_usage: bool) -> Self {
         let request = Metered {
             id: reservation.id(),
@@ -110,33 +111,35 @@ impl Meter {
         Self { reservation, request, status, ttft_ms: None, observer, form, unfinished, collected }
     }
 
-    /// The model as the customer calls it.
+    /// The slug that the customer called.
     pub fn slug(&self) -> &str {
         self.reservation.as_ref().map_or("", Reservation::slug)
     }
 
-    /// The request's id, as the customer knows it.
+    /// The request's id, which the customer gets as `x-request-id`.
     pub fn request_id(&self) -> Uuid {
         self.request.id
     }
 
-    /// In what form the answer comes.
+    /// The form of the answer.
     pub fn form(&self) -> Form {
         self.form
     }
 
-    /// The form as the answer's first bytes tell it. Gives what was collected if it is to be fed.
+    /// Sets the form, as determined from the answer's first bytes. Returns the collected bytes, to be fed, unless the
+    /// answer is read whole.
     pub fn set_form(&mut self, form: Form) -> Bytes {
         self.form = form;
         match form {
-            // The first byte of a stream is that of its first content.
+            // The time to the first byte of a stream is the time to its first content.
             Form::Events => self.ttft_ms = None,
             Form::Whole | Form::Pieces => self.first_byte(),
         }
         if form == Form::Whole { Bytes::new() } else { self.collected.take() }
     }
 
-    /// Takes in a piece of an answer that is read whole, or whose form is not known yet. Gives how many bytes have come.
+    /// Takes in a piece of an answer that is read whole or whose form is not known yet. Returns the number of bytes
+    /// collected so far.
     pub fn collect(&mut self, piece: Bytes) -> usize {
         if self.form != Form::Events {
             self.first_byte();
@@ -145,12 +148,12 @@ impl Meter {
         self.collected.len()
     }
 
-    /// The first bytes of what was collected.
+    /// The bytes collected so far.
     pub fn collected(&self) -> &[u8] {
         if self.collected.first.is_empty() { &self.collected.joined } else { &self.collected.first }
     }
 
-    /// Takes in a piece of an answer that is not read whole; gives what the customer gets of it.
+    /// Takes in a piece of an answer that is not read whole. Returns what the customer gets of it.
     pub fn feed(&mut self, piece: Bytes) -> Result<Fed, TooLong> {
         let fed = match self.form {
             Form::Events => {
@@ -172,12 +175,12 @@ impl Meter {
         Ok(fed)
     }
 
-    /// What is left of an answer that is not read whole, at its end.
+    /// Ends an answer that is not read whole. Returns what is left of it.
     pub fn finish(&mut self) -> Fed {
         self.observer.finish()
     }
 
-    /// An answer that is read whole has ended; gives what the customer gets.
+    /// Ends an answer that is read whole. Returns what the customer gets.
     pub fn whole(&mut self) -> Bytes {
         self.observer.whole(self.collected.take())
     }
@@ -188,38 +191,39 @@ impl Meter {
         }
     }
 
-    /// A quarter of the text passed on, rounded up; or what the upstream has reported so far, if that is more.
+    /// The output tokens so far: the bytes of text passed on / 4, rounded up, or the upstream's latest report if that
+    /// is more.
     fn output_so_far(&self) -> u64 {
         let report = self.observer.report().within(self.request.most, self.request.route);
         self.observer.text_bytes().div_ceil(4).max(report.output_so_far())
     }
 
-    /// Whether the answer has said anything yet.
+    /// Whether the answer has had any content yet.
     pub fn has_content(&self) -> bool {
         self.observer.saw_content()
     }
 
-    /// Whether a document that was read whole is JSON that holds what the route answers with.
+    /// Whether a document that was read whole is JSON with the members that the route's answers have.
     pub fn has_answer(&self) -> bool {
         self.observer.saw_answer()
     }
 
-    /// Whether the answer says that it is an error.
+    /// Whether the upstream reported an error in the answer.
     pub fn has_error(&self) -> bool {
         self.observer.saw_error()
     }
 
-    /// Whether a stream that ends here is whole.
+    /// Whether a stream that ends now is complete.
     pub fn is_whole(&self) -> bool {
         self.observer.is_whole()
     }
 
-    /// Whether a stream has said all that it will, its terminal event aside: every choice has ended and its usage is known.
+    /// Whether a stream is complete except for its terminal event: every choice has ended and the usage is known.
     pub fn is_complete(&self) -> bool {
         self.has_generated() && !self.lacks_usage()
     }
 
-    /// Whether the generation is over and only the usage is still to come: worth a short wait if the customer goes.
+    /// Whether generation has ended and only the usage is missing. A hang-up then waits for the usage for a short time.
     pub fn awaits_usage(&self) -> bool {
         self.has_generated() && self.lacks_usage()
     }
@@ -228,30 +232,32 @@ impl Meter {
         self.form != Form::Events || self.observer.has_finished(self.request.choices)
     }
 
-    /// Whether there is no usage yet, or a stream has said more than its latest usage tells of and has not come to its end.
+    /// Whether there is no usage yet, or a stream without its terminal event has passed on text after its latest usage
+    /// report.
     fn lacks_usage(&self) -> bool {
         let is_ahead = !self.observer.saw_terminal() && self.unreported_bytes() > 0;
         is_ahead || self.observer.report().usage(self.request.route).is_none()
     }
 
-    /// In a document it does not matter where the usage stands.
+    /// The bytes of text after the latest usage report; 0 for a document, where the position of the usage does not
+    /// matter.
     fn unreported_bytes(&self) -> u64 {
         if self.form == Form::Events { self.observer.unreported_bytes() } else { 0 }
     }
 
-    /// Writes the event, once. Gives its place in the journal.
+    /// Writes the event. Returns its sequence number in the journal.
     pub fn settle(mut self) -> Option<u64> {
         self.write()
     }
 
-    /// The upstream has said nothing: no event.
+    /// Releases the reservation of an answer without content. No event is written.
     pub fn forget(mut self) {
         if let Some(reservation) = self.reservation.take() {
             reservation.release(false);
         }
     }
 
-    /// The upstream has said nothing: the reservation, for another one.
+    /// Returns the reservation of an answer without content, for another target.
     pub fn give_back(mut self) -> Option<Reservation> {
         self.reservation.take()
     }
@@ -270,7 +276,7 @@ impl Meter {
             unreported_bytes: self.unreported_bytes(),
         });
         if bill.is_implausible {
-            warn!(%id, model = reservation.slug(), "a server reported more tokens than the request can have taken");
+            warn!(%id, model = reservation.slug(), "a server reported more tokens than the request can have used");
         }
         reservation.settle(self.status, self.ttft_ms, self.form == Form::Events, bill.usage, bill.source)
     }
@@ -278,7 +284,7 @@ impl Meter {
 
 impl Drop for Meter {
     fn drop(&mut self) {
-        // After `settle`, `forget` or `give_back` there is no reservation any more and this does nothing.
+        // Does nothing after `settle`, `forget` or `give_back`, which take the reservation.
         self.write();
     }
 }

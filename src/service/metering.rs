@@ -1,10 +1,10 @@
-//! Admission and settlement: from what a request wants to the one event that it becomes.
+//! Admission and settlement: from a request's reservation to its one billing event.
 //!
-//! * [`Reservation`] is what an admitted request holds. Whoever drops it unsettled has heard of no answer, so it is
-//!   given back as the contract says for a customer who hung up: the day's count, not the rate's.
-//! * Once an upstream has answered 2xx the reservation belongs to a [`super::meter::Meter`], which settles it, once.
-//! * The event's timestamp is the journal's, and the ledger's DAY is that timestamp's: used is the sum over the day's
-//!   events, exactly.
+//! * A [`Reservation`] holds an admitted request's share of its limits. If it is dropped before it is settled, no
+//!   upstream has answered: the DAY count is returned, the rate count is not (as the contract requires for a hang-up).
+//! * Once an upstream has answered 2xx, the reservation belongs to a [`super::meter::Meter`], which settles it once.
+//! * The event's timestamp comes from the journal, and the ledger counts the event for the day of that timestamp. So a
+//!   day's usage is exactly the sum over its events.
 
 use std::{cell::RefCell, sync::Arc, time::Instant};
 
@@ -38,48 +38,49 @@ pub struct Arrived {
     pub key: Arc<KeyEntry>,
     /// The route that was called.
     pub route: Route,
-    /// When its head had been read.
+    /// The time when the request's head had been read.
     pub at: Instant,
 }
 
-/// What an admitted request holds until its upstream answers.
+/// An admitted request's hold on its limits, until it is settled or released.
 pub struct Reservation {
     gateway: Arc<Gateway>,
     arrived: Arrived,
     model: Arc<Model>,
     counted_for: Path,
-    /// Drawn at admission: a settlement must not fail for want of random numbers.
+    /// The random part of the event's idempotency key. Drawn at admission, so that a settlement cannot fail for lack of
+    /// random numbers.
     key_random: u128,
     prompt_bytes: u64,
     choices: u64,
     metadata: Option<Box<str>>,
     most: Most,
-    /// Absent once settled or released.
+    /// `None` once settled or released.
     hold: Option<Hold>,
-    /// Tells a next start of this request, should it not end in this run.
+    /// Records the request for the next start, in case the process is killed before the request ends.
     slot: Option<Slot>,
 }
 
 /// Why a request was not admitted.
 pub enum NotAdmitted {
-    /// By a limit.
+    /// A limit refused it.
     Limit(Box<Refusal>),
-    /// For want of random numbers.
+    /// No random numbers were available.
     NoRandom(NoRandom),
 }
 
-/// What admission says besides the reservation.
+/// The result of a successful admission.
 pub struct Admission {
-    /// What the request holds.
+    /// The request's hold on its limits.
     pub reservation: Reservation,
-    /// In strict admission the output maximum to send upstream.
+    /// The output maximum to send upstream, in strict admission.
     pub output_max: Option<u64>,
     /// The tightest limits, for the answer's headers.
     pub standings: Standings,
 }
 
 impl Gateway {
-    /// Takes what a request needs from all limits on its path at once, or nothing.
+    /// Takes what a request needs from all limits on its path in one step, or takes nothing.
     pub fn admit(
         self: &Arc<Self>,
         arrived: Arrived,
@@ -131,7 +132,7 @@ impl Reservation {
         self.arrived.route
     }
 
-    /// Of the memory for events that have not ended: nothing yet.
+    /// An empty share of the memory for incomplete events.
     pub(super) fn share_of_unfinished(&self) -> Share {
         Share::of(&self.gateway.unfinished)
     }
@@ -141,32 +142,32 @@ impl Reservation {
         Uuid::from_u128(self.arrived.id)
     }
 
-    /// Choices to be answered.
+    /// The number of choices that the request asks for.
     pub(super) fn choices(&self) -> u64 {
         self.choices
     }
 
-    /// More tokens than this the request cannot take.
+    /// The most tokens that the request can use.
     pub(super) fn most(&self) -> Most {
         self.most
     }
 
-    /// The model as the customer calls it.
+    /// The slug that the customer called.
     pub(super) fn slug(&self) -> &str {
         &self.model.slug
     }
 
-    /// Since the request's arrival.
+    /// Milliseconds since the request's arrival.
     pub(super) fn age_ms(&self) -> u64 {
         millis(self.arrived.at)
     }
 
-    /// The prompt's estimate.
+    /// The estimated tokens of the prompt.
     pub(super) fn prompt_tokens(&self) -> u64 {
         self.hold.as_ref().map_or(0, Hold::prompt_tokens)
     }
 
-    /// The request ended without an event. Its rate counts are given back if no target answered.
+    /// Ends the request without an event. Its rate counts are returned if no target answered.
     pub fn release(mut self, a_target_answered: bool) {
         self.end(!a_target_answered);
     }
@@ -180,7 +181,7 @@ impl Reservation {
         }
     }
 
-    /// A stream never holds less than it has produced so far.
+    /// Raises the hold to the output that a stream has produced so far, if it is larger.
     pub(super) fn streamed(&mut self, output_tokens: u64) {
         if let Some(hold) = self.hold.as_mut().filter(|hold| hold.is_due(output_tokens)) {
             let (slug, route) = (self.model.slug_id, self.arrived.route);
@@ -189,7 +190,8 @@ impl Reservation {
         }
     }
 
-    /// Writes the event and replaces what was held by what is billed. Gives the event's place in the journal.
+    /// Writes the event and replaces the held amounts by the billed ones. Returns the event's sequence number in the
+    /// journal, or `None` if the event could not be appended.
     pub(super) fn settle(
         &mut self,
         status: u16,
@@ -202,7 +204,7 @@ impl Reservation {
         let (gateway, key) = (&self.gateway, &self.arrived.key);
         let group = key.group.group();
         let duration_ms = millis(self.arrived.at);
-        // The price is that of the settlement; of an endpoint that has gone since, the last one known.
+        // The price at settlement applies. If the endpoint has been deleted since, its last known price does.
         let now_called = gateway.catalog.load().model_of(self.model.slug_id).cloned();
         let pricing = now_called.as_ref().unwrap_or(&self.model).pricing;
         let record = Record::Settled(Settled {
@@ -263,8 +265,8 @@ impl Drop for Reservation {
     }
 }
 
-/// Appends an event. Its size is bounded by what a request may carry, so the journal takes it; should it not, the
-/// answer is not acknowledged as billed and the operator hears of it.
+/// Appends an event. The journal accepts it, since its size is bounded by the limits on a request. If the append fails
+/// anyway, the answer is not acknowledged as billed and an error is logged.
 fn append(gateway: &Gateway, record: &Record<'_>) -> Option<(u64, u64)> {
     thread_local! {
         static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };

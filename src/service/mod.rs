@@ -1,7 +1,7 @@
-//! What Tollgate does, above what it is made of and below HTTP.
+//! The services: everything that Tollgate does between HTTP and the layers below (store, journal, upstream, crypto).
 //!
-//! [`Gateway`] is everything that requests share. Two stories run through it: an operator's change (`change`) and a
-//! customer's request (`inference`); each reads top to bottom in its file.
+//! [`Gateway`] holds the state that all requests share. The two main paths are an operator's change (`change`) and a
+//! customer's request (`inference`); each reads from top to bottom in its file.
 
 pub mod activity;
 pub mod audit;
@@ -71,45 +71,45 @@ use crate::{
     store::Store,
 };
 
-/// Everything that requests share.
+/// The state that all requests share.
 pub struct Gateway {
-    /// As it was started.
+    /// The configuration that the process was started with.
     pub config: Config,
-    /// Both clocks.
+    /// The wall clock and the monotonic clock.
     pub clock: Clock,
-    /// What operators have written, as of now.
+    /// The current snapshot of what operators have configured.
     pub catalog: ArcSwap<Catalog>,
-    /// Every durable fact.
+    /// The log of every durable fact.
     pub journal: Journal,
-    /// What was computed from it.
+    /// The tables computed from the journal.
     pub store: Arc<Store>,
-    /// What is known about slugs.
+    /// Learned estimates of prompt and output sizes, by slug.
     pub estimates: Mutex<Estimates>,
-    /// Memory for request bodies.
+    /// The memory budget of inference request bodies.
     pub bodies: Bodies,
-    /// The same for the admin listener, whose bodies must not take the customers' room.
+    /// The memory budget of admin request bodies, separate so that they cannot use up the customers' budget.
     pub admin_bodies: Bodies,
-    /// Memory for events of streams that have not ended.
+    /// The memory budget of incomplete server-sent events in running streams.
     pub unfinished: Arc<Unfinished>,
-    /// Sessions and refused keys.
+    /// Operator sessions and the count of wrong keys.
     pub auth: Auth,
-    /// What happened since the start, for the status page.
+    /// Counts since the start, for the status page.
     pub counts: Counts,
     out_of_files: OutOfFiles,
     activity: activity::Recorder,
-    /// What was admitted and has not ended.
+    /// The requests that were admitted and have not ended.
     pub in_flight: InFlight,
-    /// What had not ended when the last run did.
+    /// The requests that were in flight when the previous run ended.
     pub last_stop: LastStop,
     listeners: OnceLock<Arc<[SocketAddr]>>,
-    /// What was found at the start that an operator should know.
+    /// Notices for the operator that were raised at the start.
     findings: Vec<Notice>,
     hasher: KeyHasher,
     sealer: Arc<Sealer>,
     env_operator: Option<Arc<OperatorEntry>>,
-    /// Why the store does not follow the journal, while it does not.
+    /// Why the store has stopped following the journal; `None` while it follows.
     fold_error: Mutex<Option<String>>,
-    /// Why days are not closed, snapshots not written or old events not removed, while that is so.
+    /// Why days cannot be closed, snapshots written or old events removed; `None` while they can.
     housekeeping_error: Mutex<Option<String>>,
     changes: Arc<tokio::sync::Mutex<()>>,
     webhooks: webhooks::Webhooks,
@@ -119,18 +119,20 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Unix ms, as the wall clock has it.
+    /// The wall clock's time in Unix ms.
     pub fn now_ms(&self) -> u64 {
         self.clock.now().unix_ms
     }
 
-    /// Both clocks, as limits see them. Days follow the records' time, which never steps back: were an admission to ask
-    /// about another day than its settlement is recorded on, a clock that was set back would lift every DAY limit.
+    /// Both clocks, for limits. The wall time is never before the last record's, so it does not step back. Otherwise,
+    /// after the clock is set back, an admission would check an earlier day than its settlement is recorded on, and no
+    /// DAY limit would hold.
     pub fn now(&self) -> Now {
         self.clock.now().not_before(self.journal.last_ms())
     }
 
-    /// Tells where we listen: no upstream may be there. The ports open after the data directory.
+    /// Sets our listening addresses, which no upstream may use. Separate from the constructor because the ports open
+    /// after the data directory.
     pub fn set_listeners(&self, listeners: [SocketAddr; 2]) {
         let _ = self.listeners.set(listeners.into());
     }
@@ -139,7 +141,7 @@ impl Gateway {
         self.listeners.get().cloned().unwrap_or_default()
     }
 
-    /// The address that customers call, as people see it: without a slash at its end and without `/v1`.
+    /// The URL that customers call, for display: without a trailing slash and without `/v1`.
     pub fn inference_url(&self) -> String {
         if let Some(url) = &self.config.public_url {
             let url = url.as_str().trim_end_matches('/');
@@ -152,7 +154,8 @@ impl Gateway {
         format!("http://{address}")
     }
 
-    /// The process has been asked to stop: what would go on for as long as somebody looks ends.
+    /// Signals that the process is stopping, which ends responses that would otherwise stay open while a client
+    /// watches.
     pub fn begin_stop(&self) {
         self.stopping.send_replace(true);
     }
@@ -160,7 +163,7 @@ impl Gateway {
     /// Waits until the process is asked to stop.
     pub async fn asked_to_stop(&self) {
         let mut stopping = self.stopping.subscribe();
-        // The sender is there as long as we are.
+        // The sender lives as long as `self`.
         let _ = stopping.wait_for(|is_stopping| *is_stopping).await;
     }
 

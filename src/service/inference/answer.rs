@@ -1,9 +1,10 @@
-//! Passing an upstream's answer on.
+//! Passes an upstream's answer on to the customer.
 //!
-//! * A JSON answer up to `WHOLE` has been read whole and goes out when its event is durable.
-//! * A stream of events, and a larger JSON answer, go out as they come (`stream`).
-//! * From the first sight of a 2xx on there is exactly one event, whatever happens: the customer hangs up, the upstream
-//!   breaks off. Only an answer that said nothing makes none (`beginning`).
+//! * A JSON answer of up to `WHOLE` bytes has been read completely and is sent when its event
+//!   is durable.
+//! * A stream of events, or a larger JSON answer, is sent piece by piece as it arrives (`stream`).
+//! * Once an upstream has answered 2xx, exactly one event is written, even if the customer hangs up or the upstream
+//!   breaks off. The only exception is an answer without content, which makes no event (`beginning`).
 
 use std::{sync::Arc, time::Duration};
 
@@ -18,18 +19,18 @@ use super::{
 };
 use crate::service::Gateway;
 
-/// How long an answer waits for its record before it is cut.
+/// How long an answer waits for its record to become durable before it is cut.
 const LOG_PATIENCE: Duration = Duration::from_secs(30);
 
-/// What the customer gets of an answer.
+/// The body of an answer for the customer.
 pub enum AnswerBody {
-    /// All of it.
+    /// The complete body.
     Whole(Bytes),
-    /// As it comes.
+    /// A body that is sent piece by piece as it arrives.
     Stream(Box<AnswerStream>),
 }
 
-/// Hands an answer over that has begun. Gives status, content type and body.
+/// Turns an answer that has begun into what HTTP sends. Returns status, content type and body.
 pub(super) async fn hand_over(
     worker: &Worker,
     begun: Begun,
@@ -41,7 +42,7 @@ pub(super) async fn hand_over(
         First::Part(fed) => AnswerBody::Stream(Box::new(AnswerStream::new(gateway.clone(), answering, fed, origin))),
         First::Whole(whole) => match answering.running.take().and_then(|running| running.meter.settle()) {
             Some(seq) if gateway.is_durable_in_time(seq).await => AnswerBody::Whole(whole),
-            _ => return Err(Refused::CannotMeter("an answer waited too long for its record".to_owned())),
+            _ => return Err(Refused::CannotMeter("an answer waited too long for its record to be written".to_owned())),
         },
     };
     Ok((status, content_type, body))
@@ -53,7 +54,7 @@ pub(super) fn error_object(message: &str) -> Value {
 }
 
 impl Gateway {
-    /// Whether a record became durable while its customer could still be kept waiting.
+    /// Waits for a record to become durable. Returns whether it did so within [`LOG_PATIENCE`].
     pub(super) async fn is_durable_in_time(&self, seq: u64) -> bool {
         let durable = self.journal.durable(seq);
         self.journal.durable_seq() >= seq || tokio::time::timeout(LOG_PATIENCE, durable).await.is_ok()

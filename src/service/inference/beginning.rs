@@ -1,10 +1,13 @@
-//! The beginning of an upstream's answer: what is read before the customer gets anything, so that another target can
-//! still be asked.
+//! Reads the beginning of an upstream's answer before the customer gets any of it, so that another target can still be
+//! tried.
 //!
-//! A 2xx that says nothing is not an answer: a stream that ends, or reports an error, before its first event with
-//! content, a JSON answer that holds only an error or nothing that the route answers with, an answer that is neither. The
-//! form of an answer is told from its first bytes, since content types are not always right. What a stream sends ahead of
-//! its content (comments, empty roles) is held back for [`HOLD`] at most.
+//! A 2xx without content does not count as an answer. It is one of:
+//! * a stream that ends or reports an error before its first event with content,
+//! * a JSON answer that holds only an error, or nothing that the route answers with,
+//! * an answer that is neither JSON nor a stream of events.
+//!
+//! The form of an answer is determined by its first bytes, since content types are not always right. Whatever a stream
+//! sends ahead of its content (comments, empty role chunks) is held back for at most [`HOLD`].
 
 use std::{ops::Range, time::Duration};
 
@@ -33,14 +36,14 @@ use crate::{
     },
 };
 
-/// How long, and how much of it in bytes, what comes before the content of a stream is held back.
+/// The longest time, and the most bytes, for which a stream's pieces ahead of its first content are held back.
 const HOLD: Duration = Duration::from_secs(1);
 const MAX_HELD: usize = 64 << 10;
 
-/// The most white space in front of an answer, in bytes.
+/// The most leading white space of an answer, in bytes.
 const MAX_SPACE: usize = 64 << 10;
 
-/// An answer that has said something, or of which a part is already on its way.
+/// An answer that has content, or whose held-back beginning is being sent because it was held long enough.
 pub(super) struct Begun {
     pub(super) status: u16,
     pub(super) content_type: Bytes,
@@ -50,19 +53,19 @@ pub(super) struct Begun {
 
 /// The part of an answer that has been read.
 pub(super) enum First {
-    /// All of a JSON answer, as the customer gets it.
+    /// A complete JSON answer, as the customer gets it.
     Whole(Bytes),
-    /// The beginning of one that goes out as it comes.
+    /// The beginning of an answer that is sent piece by piece.
     Part(Fed),
 }
 
-/// An attempt that came to nothing, and what is still held for the next one.
+/// A failed attempt, with the reservation for the next one.
 pub(super) struct Silent {
     pub(super) passed: Passed,
     pub(super) reservation: Option<Reservation>,
 }
 
-/// Reads the beginning of a 2xx. A stream must have content by `first_byte_by`, or be passed over.
+/// Reads the beginning of a 2xx. A stream without content by `first_byte_by` is passed over.
 pub(super) async fn begin(
     worker: &Worker,
     target: &Target,
@@ -73,7 +76,7 @@ pub(super) async fn begin(
 ) -> Result<Begun, Silent> {
     let Response { status, content_type, body, is_encoded, .. } = response;
     if is_encoded {
-        let passed = Passed::failed("its answer is in an encoding that cannot be decoded");
+        let passed = Passed::failed("its answer has an encoding that cannot be decoded");
         return Err(Silent { passed, reservation: Some(reservation) });
     }
     let says_events = says_events(content_type.as_deref());
@@ -103,11 +106,12 @@ pub(super) struct Asked<'a> {
     /// The request's body.
     pub(super) body: &'a [u8],
     pub(super) stream: bool,
-    /// We asked for the usage in the stream, the customer did not.
+    /// Whether we asked for usage in the stream and the customer did not.
     pub(super) hides_usage: bool,
 }
 
-/// An answer whose beginning is being read. It is part of its `Answering` all the time: a hang-up finds it there.
+/// An answer whose beginning is being read. What has been read stays in `answering`, so that it is billed if the
+/// customer hangs up.
 struct Reading<'a> {
     answering: &'a mut Answering,
     target: &'a Target,
@@ -117,10 +121,10 @@ struct Reading<'a> {
 
 impl Reading<'_> {
     fn running(&mut self) -> Result<&mut Running, Passed> {
-        self.answering.running.as_mut().ok_or_else(|| Passed::failed("it has been given up"))
+        self.answering.running.as_mut().ok_or_else(|| Passed::failed("it was already given up"))
     }
 
-    /// The next piece, `None` at the end.
+    /// Reads the next piece; `None` at the end. Fails as too slow if nothing has come by `until`.
     async fn next(&mut self, until: Option<Instant>) -> Result<Option<Bytes>, Passed> {
         let chunk = self.running()?.body.chunk();
         let piece = match until {
@@ -135,7 +139,7 @@ impl Reading<'_> {
         })
     }
 
-    /// The form of the answer, by its first bytes, which stay collected.
+    /// Determines the form of the answer from its first bytes, which stay in the meter's collected bytes.
     async fn form(&mut self, asked_stream: bool, says_events: bool) -> Result<Form, Passed> {
         loop {
             let begins = self.running()?.meter.collected();
@@ -147,12 +151,12 @@ impl Reading<'_> {
             }
             match self.next(Some(self.first_byte_by)).await? {
                 Some(piece) => self.running()?.meter.collect(piece),
-                None => return Err(Passed::failed("it ended its answer before it said anything")),
+                None => return Err(Passed::failed("it ended its answer before any content")),
             };
         }
     }
 
-    /// Reads a stream up to its first content, or as long as what comes before that may be held back.
+    /// Reads a stream up to its first content, or until [`HOLD`] or [`MAX_HELD`] is reached.
     async fn events(&mut self) -> Result<Fed, Passed> {
         let held_until = Instant::now() + HOLD;
         let mut held = BytesMut::new();
@@ -160,41 +164,41 @@ impl Reading<'_> {
         loop {
             let fed = self.running()?.meter.feed(piece).map_err(|error| Passed::failed(error.to_string()))?;
             if self.running()?.meter.has_content() {
-                return Ok(behind(held, fed));
+                return Ok(joined(held, fed));
             }
             if let Some(error) = fed.error {
                 return Err(self.error(&error));
             }
             if fed.terminal.is_some() {
-                return Err(Passed::failed("it ended its stream before it said anything"));
+                return Err(Passed::failed("it ended its stream before any content"));
             }
             held.extend_from_slice(&fed.pass);
             if held.len() > MAX_HELD {
-                return Ok(behind(held, Fed::default()));
+                return Ok(joined(held, Fed::default()));
             }
             let until = if held.is_empty() { self.first_byte_by } else { held_until.min(self.first_byte_by) };
             piece = match self.next(Some(until)).await {
                 Ok(Some(piece)) => piece,
                 Ok(None) => return self.last_event(held),
                 Err(passed) if passed.is_slow() && !held.is_empty() && Instant::now() < self.first_byte_by => {
-                    return Ok(behind(held, Fed::default()));
+                    return Ok(joined(held, Fed::default()));
                 }
                 Err(passed) => return Err(passed),
             };
         }
     }
 
-    /// A stream has ended: its last frame may lack its end.
+    /// Reads the last frame of a stream that has ended. It may lack the blank line that ends a frame.
     fn last_event(&mut self, held: BytesMut) -> Result<Fed, Passed> {
         let fed = self.running()?.meter.finish();
         match fed.error {
             Some(error) => Err(self.error(&error)),
-            None if self.running()?.meter.has_content() => Ok(behind(held, fed)),
-            None => Err(Passed::failed("it ended its stream before it said anything")),
+            None if self.running()?.meter.has_content() => Ok(joined(held, fed)),
+            None => Err(Passed::failed("it ended its stream before any content")),
         }
     }
 
-    /// Reads a JSON answer to its end, or as far as it is kept whole.
+    /// Reads a JSON answer to its end, or until it is larger than [`WHOLE`].
     async fn whole(&mut self) -> Result<First, Passed> {
         self.running()?.meter.set_form(Form::Whole);
         while let Some(piece) = self.next(None).await? {
@@ -239,8 +243,8 @@ impl Reading<'_> {
     }
 }
 
-/// The bytes that were held back, and the next ones behind them.
-fn behind(mut held: BytesMut, fed: Fed) -> Fed {
+/// Joins the bytes that were held back and the ones that follow them.
+fn joined(mut held: BytesMut, fed: Fed) -> Fed {
     if held.is_empty() {
         return fed;
     }
@@ -248,7 +252,7 @@ fn behind(mut held: BytesMut, fed: Fed) -> Fed {
     Fed { pass: held.freeze(), ..fed }
 }
 
-/// The upstream's content type if it is one of this form, else the right one.
+/// The upstream's content type if it matches the form, else the right one for the form.
 fn content_type_of(form: Form, content_type: Option<Bytes>) -> Bytes {
     let right = if form == Form::Events { "text/event-stream" } else { "application/json" };
     content_type.filter(|text| is_type(text, right)).unwrap_or_else(|| Bytes::from_static(right.as_bytes()))

@@ -1,4 +1,4 @@
-//! Why a customer gets no answer. `http::inference::error` knows which status each becomes.
+//! The reasons why a customer gets no answer. `http::inference::error` maps each to a status.
 
 use std::sync::Arc;
 
@@ -7,40 +7,40 @@ use crate::{
     upstream::{refusal::UpstreamRefusal, request::BadRequest},
 };
 
-/// A request that got no answer.
+/// The failure of a request.
 pub struct Failure {
-    /// Why.
+    /// The reason.
     pub refused: Refused,
-    /// The tightest limits, if it came so far.
+    /// The tightest limits, if the model was identified.
     pub standings: Option<Box<Standings>>,
 }
 
 /// Why a request got no answer.
 pub enum Refused {
-    /// Its body breaks a rule.
+    /// The request's body breaks a rule.
     Invalid(Box<BadRequest>),
-    /// Its key may not call this slug, or nobody may: the same answer.
+    /// The key may not call this slug, or the slug does not exist. Both get the same answer.
     ModelNotFound(String),
-    /// A limit on this slug stops it.
+    /// A limit on this slug refused the request.
     Limit(Arc<str>, Box<Refusal>),
-    /// Nothing could be billed now; the words say why, for the operator.
+    /// Requests cannot be billed at present. The text says why, for the operator.
     CannotMeter(String),
     /// No target can be used.
     NoUpstream,
-    /// No target answered; in the last one's words, if it said any.
+    /// No target answered. Holds the last one's error message, if it gave one.
     Upstream(Option<String>),
     /// No target answered in time.
     UpstreamTimeout,
-    /// This process can open no connection to a target.
+    /// The process cannot open a connection to a target.
     Overloaded,
-    /// A target refused the request as the customer's fault, or all of them are at their own limits.
+    /// A target refused the request as the customer's fault, or all targets are at their own limits.
     UpstreamRefused(Box<UpstreamRefusal>),
-    /// A defect or a broken machine: logged, never shown.
+    /// A bug or a machine fault: logged, never shown to the customer.
     Internal(String),
 }
 
 impl Refused {
-    /// Whether something is broken here or upstream; otherwise it is the customer who has to do something.
+    /// Whether the fault is ours or the upstream's rather than the customer's.
     pub(super) fn is_failure(&self) -> bool {
         match self {
             Self::Invalid(_) | Self::ModelNotFound(_) | Self::Limit(..) | Self::UpstreamRefused(_) => false,

@@ -1,7 +1,8 @@
-//! The story of one inference request: read it, admit it, find a target that answers, pass the answer on.
+//! One inference request from start to end: read it, admit it, find a target that answers, pass the answer on.
 //!
-//! Everything here runs on the worker thread that accepted the connection, in the future of its handler; there is no
-//! task besides. Dropping that future is how a hang-up arrives: what it owns gives itself back (see `metering`).
+//! All of this runs on the worker thread that accepted the connection, in the handler's future and in no other task.
+//! When the customer hangs up, that future is dropped, and the drop of its values releases or settles what the request
+//! held (see `metering`).
 
 mod answer;
 mod beginning;
@@ -35,19 +36,19 @@ use crate::{
     },
 };
 
-/// How long a customer's hang-up waits for the usage of an answer that was already generated.
+/// How long we keep reading after a hang-up, for the usage of an answer that has been generated.
 const USAGE_PATIENCE: Duration = Duration::from_secs(2);
 
-/// What a worker thread has of its own.
+/// The state of one worker thread.
 pub struct Worker {
-    /// Shared by all.
+    /// The state that all workers share.
     pub gateway: Arc<Gateway>,
     client: Client,
     left_behind: mpsc::UnboundedSender<Running>,
 }
 
 impl Worker {
-    /// Starts a worker's share of the work on the current thread.
+    /// Creates the worker of the current thread and starts its background tasks.
     pub fn start(gateway: Arc<Gateway>) -> Self {
         let upstream = &gateway.config.upstream;
         let timeouts = Timeouts {
@@ -67,27 +68,27 @@ impl Worker {
     }
 }
 
-/// A request as it comes from HTTP.
+/// A request as HTTP hands it over.
 pub struct Call {
-    /// Who calls what.
+    /// The request's id, key, route and time of arrival.
     pub arrived: Arrived,
     /// The whole body.
     pub body: Bytes,
-    /// The memory that it takes; given back when a target has answered.
+    /// The memory reserved for the body, freed when a target has answered.
     pub room: Room,
-    /// Headers that the upstream may see.
+    /// The headers that are forwarded to the upstream.
     pub passed_on: Vec<(&'static str, Bytes)>,
 }
 
-/// What the customer gets.
+/// The answer for the customer.
 pub struct Answer {
-    /// The upstream's.
+    /// The upstream's status.
     pub status: u16,
-    /// The upstream's where it fits the answer, else the right one.
+    /// The upstream's content type if it matches the answer's form, else the right one for the form.
     pub content_type: Bytes,
-    /// For the headers.
+    /// The tightest limits, for the `x-ratelimit-*` headers.
     pub standings: Standings,
-    /// Whole, or as it comes.
+    /// The body, whole or as a stream.
     pub body: AnswerBody,
 }
 
@@ -104,7 +105,7 @@ async fn answer(worker: &Worker, call: Call) -> Result<Answer, Failure> {
     let gateway = &worker.gateway;
     let Call { arrived, body, room, passed_on } = call;
     let key = arrived.key.clone();
-    // As they are then: what a request held that came to nothing has been given back.
+    // The limits are read when the error is made, so they no longer include what the failed request held.
     let refuse = |model: Option<&Model>, refused| {
         let standings = model.map(|model| Box::new(gateway.tightest(&key.group, model.slug_id)));
         Failure { refused, standings }
@@ -129,7 +130,7 @@ async fn answer(worker: &Worker, call: Call) -> Result<Answer, Failure> {
     Ok(Answer { status, content_type, standings, body })
 }
 
-/// The model under this slug, if the key's group carries it and an endpoint answers for it.
+/// The model of this slug, if the key's group carries the slug and an endpoint has it.
 pub fn callable(gateway: &Gateway, key: &KeyEntry, slug: &str) -> Option<Arc<Model>> {
     let catalog = gateway.catalog.load();
     let model = catalog.model(slug)?;

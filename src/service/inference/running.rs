@@ -1,5 +1,4 @@
-//! An answer that is being read: the upstream's body, the meter beside it, and what becomes of both when the customer
-//! goes.
+//! An answer that is being read: the upstream's body, its meter, and how both are ended when the customer hangs up.
 
 use tokio::sync::mpsc;
 
@@ -8,17 +7,18 @@ use crate::{
     upstream::Body,
 };
 
-/// The largest JSON answer that is read whole, in bytes.
+/// The largest JSON answer that is read completely before it is sent, in bytes.
 pub(super) const WHOLE: usize = 1 << 20;
 
-/// The upstream's body and the meter beside it.
+/// The upstream's body and its meter.
 pub(super) struct Running {
     pub(super) body: Body,
     pub(super) meter: Meter,
 }
 
 impl Running {
-    /// Reads on without a customer until the usage is known or the answer ends; then it is settled by being dropped.
+    /// Reads on after a hang-up until the usage is known or the answer ends. Dropping the meter then settles the
+    /// request.
     pub(super) async fn read_on(mut self) {
         while self.meter.awaits_usage() {
             let Some(Ok(piece)) = self.body.chunk().await else { return };
@@ -34,7 +34,7 @@ impl Running {
 
 /// An answer that is being passed on.
 pub(super) struct Answering {
-    /// Absent when it has ended.
+    /// `None` once the answer has ended.
     pub(super) running: Option<Running>,
     left_behind: mpsc::UnboundedSender<Running>,
 }
@@ -46,8 +46,9 @@ impl Answering {
 }
 
 impl Drop for Answering {
-    /// The customer hung up. If only the usage is missing it is waited for; else the upstream is cancelled. A worker
-    /// that is stopping takes nothing in any more: what it refuses is settled by being dropped.
+    /// Runs when the customer has hung up. If only the usage is missing, the worker reads on for it; otherwise the
+    /// upstream request is cancelled. A worker that is stopping accepts no more answers; one that it does not accept is
+    /// dropped, which settles it.
     fn drop(&mut self) {
         if let Some(running) = self.running.take().filter(|running| running.meter.awaits_usage()) {
             let _ = self.left_behind.send(running);

@@ -1,10 +1,10 @@
-//! An answer that goes out piece by piece: a stream of events, or a JSON answer too large to be read whole.
+//! An answer that is sent piece by piece: a stream of events, or a JSON answer too large to be read whole.
 //!
-//! * Earlier pieces never wait for the log. What ends the answer does: the terminal event of a stream, the last piece of
-//!   a JSON answer, and the body's end.
-//! * A stream that breaks off says so in an event of its own and then ends as HTTP wants it: a client that sees its
-//!   connection cut would report that, and not the error. A JSON answer that breaks off is cut.
-//! * A stream that has said all but its terminal event is ended [`QUIET`] after that, whatever heartbeats still come.
+//! * The end of an answer waits for the log: the terminal event of a stream, the last piece of a JSON answer, and the
+//!   end of the body. Earlier pieces never wait.
+//! * When a stream breaks off, the customer gets an error event and then a proper end of the HTTP body. If the
+//!   connection were cut, clients would report that instead of the error. A JSON answer that breaks off is cut.
+//! * A stream that is complete except for its terminal event is ended after [`QUIET`], even if heartbeats still arrive.
 
 use std::{
     future::Future,
@@ -31,26 +31,26 @@ use crate::{
     upstream::{Body, observe::Fed, refusal, target::Target},
 };
 
-/// How long a stream that has said everything may stay open without its terminal event.
+/// How long a stream may stay open without its terminal event when it is complete otherwise.
 const QUIET: Duration = Duration::from_secs(5);
 
-/// Where an answer comes from.
+/// The target that an answer comes from.
 pub(super) struct Origin {
     pub(super) target: Arc<Target>,
-    /// Its place among the targets of the model.
+    /// The target's index among the targets of the model.
     pub(super) index: usize,
-    /// When its first content is due.
+    /// The deadline of its first content.
     pub(super) first_byte_by: Instant,
 }
 
-/// An answer that goes out piece by piece. It ends only when its event is durable.
+/// An answer that is sent piece by piece. It ends only when its event is durable.
 pub struct AnswerStream {
     gateway: Arc<Gateway>,
-    /// Who answers: its names are kept out of what it says of its errors.
+    /// The target that answers. Its names are removed from its error messages.
     origin: Origin,
-    /// The part that has been read already.
+    /// The part that was read by `beginning`.
     first: Option<Fed>,
-    /// The latest piece of a JSON answer: it may be the last one.
+    /// The latest piece of a JSON answer, held back because it may be the last one.
     held: Bytes,
     form: Form,
     patience: Patience,
@@ -62,24 +62,24 @@ pub struct AnswerStream {
 enum State {
     Passing(Answering),
     Closing(Closing),
-    /// All that the customer gets has been handed over; the connection is cut when it has been sent.
+    /// The last piece has been handed over to HTTP. The connection is cut after that piece has been sent.
     Cutting {
         handed_over: bool,
     },
     Ended,
 }
 
-/// Settled; what ends the answer waits for the log.
+/// A settled answer whose end waits for the log.
 struct Closing {
     durable: Pin<Box<dyn Future<Output = bool>>>,
     last: Bytes,
-    /// Otherwise the connection is cut behind `last`.
+    /// Whether the body ends properly. Otherwise the connection is cut after `last`.
     ends: bool,
-    /// Kept until its end is read, so that its connection can be used again.
+    /// The upstream's body, kept until its end is read so that the connection can be reused.
     body: Option<Body>,
 }
 
-/// The answer cannot go on: its connection is cut.
+/// The error that cuts the customer's connection because the answer cannot be completed.
 #[derive(Debug)]
 pub struct Cut;
 
@@ -106,7 +106,7 @@ impl AnswerStream {
         }
     }
 
-    /// Whether it broke off: the connection is to end with it.
+    /// Whether the answer broke off. The connection is then closed after it.
     pub fn is_broken(&self) -> bool {
         self.is_broken
     }
@@ -138,7 +138,7 @@ impl AnswerStream {
                     }
                     continue;
                 }
-                // An error drops what is not sent yet, so it comes one turn after the last piece.
+                // An error discards bytes that are not sent yet, so it is returned one poll after the last piece.
                 State::Cutting { handed_over: handed_over @ false } => {
                     *handed_over = true;
                     cx.waker().wake_by_ref();
@@ -165,7 +165,7 @@ impl AnswerStream {
         }
     }
 
-    /// What goes out now of what was observed.
+    /// Takes in an observed piece and returns the bytes to send now.
     fn pass(&mut self, fed: Fed) -> Bytes {
         if let Some(error) = fed.error {
             let slug = self.meter().map_or("", Meter::slug);
@@ -182,7 +182,7 @@ impl AnswerStream {
         }
     }
 
-    /// The upstream's body has ended, `last` being the last of it; gives what of it goes out now.
+    /// Handles the end of the upstream's body, whose last piece is `last`. Returns the bytes to send now.
     fn end(&mut self, last: Bytes) -> Bytes {
         let Some(meter) = self.meter() else { return last };
         if self.form != Form::Events || meter.is_whole() {
@@ -194,7 +194,7 @@ impl AnswerStream {
         Bytes::new()
     }
 
-    /// Settles; `last` goes out when the event is durable. An answer without anything in it makes none.
+    /// Settles the request; `last` is sent when the event is durable. A stream without content makes no event.
     fn close(&mut self, last: Bytes, ends: bool) {
         let State::Passing(answering) = &mut self.state else { return };
         let Some(Running { body, meter }) = answering.running.take() else { return };
@@ -216,7 +216,7 @@ impl AnswerStream {
         self.state = State::Closing(Closing { durable, last, ends, body: Some(body) });
     }
 
-    /// The answer ends too early: a stream says so in an event of its own, behind `last`.
+    /// Ends an answer that is incomplete. A stream gets an error event after `last`; a JSON answer is cut.
     fn break_off(&mut self, message: &str, last: Bytes) {
         self.gateway.counts.failed();
         self.is_broken = true;
@@ -242,10 +242,10 @@ impl AnswerStream {
     }
 }
 
-/// The customer's message when a stream breaks off.
+/// The error message for the customer when a stream breaks off.
 const BROKE_OFF: &str = "The model server broke off in the middle of its answer.";
 
-/// What comes next of an upstream's answer.
+/// The next step of an upstream's answer.
 enum Next {
     Piece(Fed),
     End(Fed),
@@ -276,7 +276,7 @@ fn poll_fed(answering: &mut Answering, cx: &mut Context<'_>) -> Poll<Next> {
     })
 }
 
-/// How long a silent stream is waited for: until its first content is due, and once it is complete.
+/// The timer of a silent stream. It limits the wait for the first content, and for the end of a complete stream.
 #[derive(Default)]
 struct Patience {
     timer: Option<Pin<Box<Sleep>>>,
@@ -284,7 +284,7 @@ struct Patience {
 }
 
 impl Patience {
-    /// Nothing is there to be read. Ready when the stream has been silent for too long.
+    /// Called when there is nothing to read. Ready when the stream has been silent for too long.
     fn poll(&mut self, answering: &Answering, first_byte_by: Instant, cx: &mut Context<'_>) -> Poll<Next> {
         let Some(Running { meter, .. }) = &answering.running else { return Poll::Pending };
         let has_begun = meter.has_content();
@@ -301,7 +301,7 @@ impl Patience {
         Poll::Ready(match has_begun {
             true => Next::End(Fed::default()),
             false => Next::Broken {
-                why: "its first content did not come in time".to_owned(),
+                why: "its first content did not arrive in time".to_owned(),
                 message: "The model server did not answer in time.",
             },
         })
@@ -309,7 +309,7 @@ impl Patience {
 }
 
 impl Closing {
-    /// Whether the event became durable in time.
+    /// Ready when the wait for the log is over, with whether the event became durable in time.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
         if let Some(body) = &mut self.body
             && let Poll::Ready(None | Some(Err(_))) = body.poll_chunk(cx)

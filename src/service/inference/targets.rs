@@ -1,9 +1,9 @@
-//! Which target answers: they are tried in order of priority until one does.
+//! Finds the target that answers: targets are tried in order of priority until one does.
 //!
-//! A target is passed over when it cannot be reached, is too slow with its first byte, refuses our credential or account,
-//! is at its own limit, fails (3xx, 5xx) or says nothing in its answer. What it refuses otherwise is the customer's to
-//! hear: a second target would say the same. One exception: what it refuses of what we added ourselves is left out, and
-//! it is asked again.
+//! A target is passed over when it cannot be reached, is too slow with its first byte, refuses our credential or
+//! account, is at its own limit, fails (3xx, 5xx) or answers without content. Any other refusal goes to the customer,
+//! since a second target would refuse the request too. One exception: if a target refuses a parameter that we added, it
+//! is asked again without that parameter.
 
 use bytes::Bytes;
 use tracing::warn;
@@ -27,39 +27,39 @@ use crate::{
     },
 };
 
-/// The call that the targets get, one after the other.
+/// The call that each target gets in turn.
 pub(super) struct Call<'a> {
     pub(super) model: &'a Model,
     pub(super) request: &'a Request,
     pub(super) body: &'a Bytes,
     pub(super) passed_on: &'a [(&'static str, Bytes)],
-    /// In strict admission.
+    /// The output maximum to send upstream, in strict admission.
     pub(super) output_max: Option<u64>,
 }
 
-/// What one target did.
+/// The outcome of one attempt.
 enum Outcome {
     Answered(Response),
     Refused(Box<Said>),
     Passed(Passed),
-    /// It was not asked: no file was left for a connection.
+    /// The target was not asked, because no file descriptor was free for a connection.
     NoFiles,
 }
 
-/// A target was passed over.
+/// The reason why a target was passed over.
 pub(super) struct Passed {
     why: Why,
-    /// For the operator.
+    /// The reason in words, for the operator.
     words: String,
-    /// It is at its own limit, and said this.
+    /// The target's 429, if it is at its own limit.
     limited: Option<Box<UpstreamRefusal>>,
 }
 
-/// What the customer is told if no other target answers either.
+/// The kind of failure, for the customer's error if no other target answers either.
 enum Why {
     Unusable,
     TooSlow,
-    /// In these words, if the server said any.
+    /// The target failed, with the server's error message if it gave one.
     Failed(Option<String>),
 }
 
@@ -76,7 +76,7 @@ impl Passed {
         Self::new(Why::TooSlow, words)
     }
 
-    /// It said so itself.
+    /// A failure that the target itself reported. `did` says what it did, for the operator.
     pub(super) fn said(said: &Said, did: &str, body: &[u8]) -> Self {
         Self::new(Why::Failed(Some(said.as_failure())), said.for_operator(did, body))
     }
@@ -86,7 +86,7 @@ impl Passed {
     }
 }
 
-/// Finds a target that answers. What is held is released if there is none.
+/// Finds a target that answers. Releases the reservation if there is none.
 pub(super) async fn find_answer(
     worker: &Worker,
     call: &Call<'_>,
@@ -129,11 +129,11 @@ pub(super) async fn find_answer(
         warn!(%id, model, target_index = index, why = passed.words, "a target was passed over");
         target.health.failed(passed.words, gateway.now_ms());
         gateway.counts.target_failed();
-        // What is passed on is the last one's, and only if every target is at its own limit.
+        // Return the last target's 429, but only if every target answered 429.
         limited = passed.limited.filter(|_| index == 0 || limited.is_some());
         last = passed.why;
     }
-    // A 429 that is passed on is an answer; a target that failed, was silent or refused our credential gave none.
+    // A 429 that is passed on counts as an answer. A failure, silence or a refused credential does not.
     reservation.release(limited.is_some());
     Err(match (limited, last) {
         (Some(limited), _) => Refused::UpstreamRefused(limited),
@@ -143,7 +143,7 @@ pub(super) async fn find_answer(
     })
 }
 
-/// Asks one target; once more if it refuses what we added to the request, without that.
+/// Asks one target. If it refuses a parameter that we added, asks it again without that parameter.
 async fn ask(worker: &Worker, call: &Call<'_>, target: &Target, route: Route) -> Outcome {
     let now_ms = worker.gateway.now_ms();
     let cap = call.output_max.map(|tokens| OutputCap { parameter: target.output_parameter(route), tokens });
@@ -204,7 +204,7 @@ async fn judge(call: &Call<'_>, target: &Target, response: Response) -> Outcome 
     match said.meaning() {
         Meaning::Customer => Outcome::Refused(Box::new(said)),
         Meaning::Failed => Outcome::Passed(passed("it failed")),
-        // The customer hears nothing of the operator's account.
+        // The customer gets no details of the operator's account.
         Meaning::Account => {
             let words = said.for_operator("it refused our credential or account", call.body);
             Outcome::Passed(Passed::failed(words))

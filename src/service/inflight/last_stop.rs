@@ -1,4 +1,4 @@
-//! What was in flight when the last run ended, from the file that it left and the journal.
+//! The requests that were in flight when the previous run ended, found from its file and the journal.
 
 use std::{collections::HashMap, fs, io, path::Path};
 
@@ -15,37 +15,37 @@ use crate::{
     journal::{self, Journal, codec},
 };
 
-/// How many requests are kept for the status, and how many of them are logged.
+/// The most requests that are listed in the status, and the most that are logged.
 const LISTED: usize = 1000;
 const LOGGED: usize = 100;
 
-/// What was in flight when the last run ended, and so has no event.
+/// The requests that were in flight when the previous run ended, and so have no event.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct LastStop {
-    /// How many requests; `None` if that is not known.
+    /// The number of requests; `None` if unknown.
     pub count: Option<u64>,
-    /// Which ones, as far as they are listed: the oldest ones.
+    /// The oldest requests, at most [`LISTED`].
     pub requests: Vec<Unfinished>,
-    /// Why it is not known.
+    /// Why the number is unknown.
     unknown: Option<String>,
 }
 
 /// A request that was in flight.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Unfinished {
-    /// The `x-request-id` that the customer got, or would have got.
+    /// The request's `x-request-id`, which the customer may not have received yet.
     pub request_id: u128,
     /// The group of its key.
     pub group: GroupId,
-    /// The name that the model had by then; `None` if another model has taken it.
+    /// The slug that the model had at that time; `None` if another model has taken it since.
     pub model_slug: Option<String>,
-    /// Unix ms, as records see it.
+    /// The time of admission, in Unix ms of the journal's clock.
     pub admitted_at_ms: u64,
 }
 
 impl LastStop {
-    /// Reads what the last run left in `directory`. `journal` is as that run left it; `slug_name` gives the names of
-    /// that time, empty for none.
+    /// Reads the file that the previous run left in `directory`. `journal` must be unchanged since that run;
+    /// `slug_name` returns a slug of that time, or an empty string.
     pub fn read<'a>(
         directory: &Path,
         journal: &Journal,
@@ -75,7 +75,7 @@ impl LastStop {
         Ok(Self { count: Some(count), requests, unknown: None })
     }
 
-    /// What an operator should know, in a sentence; `None` if nothing was in flight.
+    /// A sentence for the operator; `None` if nothing was in flight.
     pub fn finding(&self) -> Option<String> {
         if let Some(why) = &self.unknown {
             return Some(format!("It is not known which requests were running when Tollgate last stopped: {why}."));
@@ -92,7 +92,7 @@ impl LastStop {
         }
     }
 
-    /// Writes the requests to the log, up to a bound.
+    /// Writes up to [`LOGGED`] requests to the log.
     pub(in crate::service) fn log(&self) {
         for request in self.requests.iter().take(LOGGED) {
             warn!(
@@ -111,17 +111,17 @@ impl LastStop {
     }
 }
 
-/// What the file says.
+/// The contents of the file.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Left {
     /// The requests of the slots that are in use, or whose events may be lost.
     slots: Vec<(State, Request)>,
-    /// Requests that had no slot.
+    /// The number of requests that had no slot.
     beyond: u64,
 }
 
 impl Left {
-    /// Or why it cannot be told from `bytes` under this boot of the machine.
+    /// Reads the file's bytes. `boot` is the machine's current boot; an error says why the requests are unknown.
     pub(super) fn read(bytes: &[u8], boot: Option<u128>) -> Result<Self, String> {
         let (cells, rest) = bytes.as_chunks::<CELL>();
         let mut cells = cells.iter().map(|cell| -> [u64; WORDS] { zerocopy::transmute!(*cell) });

@@ -31,7 +31,7 @@ impl Run {
             .unwrap()
     }
 
-    /// Appends the event of a request; it is durable.
+    /// Appends the event of a request and waits until it is durable.
     fn bill(&self, id: u128) -> u64 {
         let settled = Settled { request_id: id, ..settled() };
         let mut bytes = Vec::new();
@@ -45,7 +45,7 @@ impl Run {
         fs::read(self.directory.path().join(FILE)).unwrap()
     }
 
-    /// What a start would find after a crash at this moment.
+    /// The result that the next start would find after a crash at this moment.
     fn crash(&self) -> LastStop {
         LastStop::read(self.directory.path(), &self.journal, |_| "acme/chat").unwrap()
     }
@@ -65,7 +65,7 @@ fn a_state_is_read_as_it_was_written() {
 }
 
 #[test]
-fn what_is_running_at_a_crash_is_known_to_the_next_start_in_order_of_admission() {
+fn requests_running_at_a_crash_are_listed_at_the_next_start_in_order_of_admission() {
     let run = Run::start();
     let _running = [2, u128::MAX >> 65, 1].map(|id| run.begin(id));
     assert_eq!(run.listed(), [1, 2, u128::MAX >> 65]);
@@ -79,7 +79,7 @@ fn what_is_running_at_a_crash_is_known_to_the_next_start_in_order_of_admission()
 }
 
 #[test]
-fn what_ended_without_an_event_is_not_listed() {
+fn a_request_that_ended_without_an_event_is_not_listed() {
     let run = Run::start();
     let (released, running) = (run.begin(1), run.begin(2));
     drop(released);
@@ -89,7 +89,7 @@ fn what_ended_without_an_event_is_not_listed() {
 }
 
 #[test]
-fn a_settled_request_was_in_flight_if_its_event_is_lost() {
+fn a_settled_request_counts_as_in_flight_if_its_event_is_lost() {
     let run = Run::start();
     run.begin(1).settled(run.bill(1));
     run.begin(2).settled(run.journal.last_seq() + 1);
@@ -97,7 +97,7 @@ fn a_settled_request_was_in_flight_if_its_event_is_lost() {
 }
 
 #[test]
-fn a_request_between_its_event_and_saying_so_is_looked_up_in_the_journal() {
+fn a_request_that_was_settling_at_a_crash_is_looked_up_in_the_journal() {
     let run = Run::start();
     run.bill(99);
     let settling = [1, 2, 3].map(|id| {
@@ -113,7 +113,7 @@ fn a_request_between_its_event_and_saying_so_is_looked_up_in_the_journal() {
 }
 
 #[test]
-fn a_slot_is_used_anew_once_its_event_is_durable_and_not_before() {
+fn a_slot_is_reused_only_after_its_event_is_durable() {
     let run = Run::start();
     let first = run.begin(1);
     let index = first.index;
@@ -126,7 +126,7 @@ fn a_slot_is_used_anew_once_its_event_is_durable_and_not_before() {
 }
 
 #[test]
-fn requests_beyond_the_slots_are_served_and_counted() {
+fn requests_without_a_slot_are_served_and_counted() {
     let run = Run::start();
     let running: Vec<_> = (0..SLOTS as u128 + 2).map(|id| run.begin(id)).collect();
     let last_stop = run.crash();
@@ -139,7 +139,7 @@ fn requests_beyond_the_slots_are_served_and_counted() {
 }
 
 #[test]
-fn threads_give_back_what_they_took() {
+fn threads_return_the_slots_that_they_took() {
     let run = Run::start();
     std::thread::scope(|scope| {
         for thread in 0..4 {
@@ -154,11 +154,11 @@ fn threads_give_back_what_they_took() {
     });
     assert!(run.listed().is_empty());
     let all: Vec<_> = (0..SLOTS as u128).map(|id| run.begin(id)).collect();
-    assert!(all.iter().all(|slot| slot.index.is_some()), "none got lost");
+    assert!(all.iter().all(|slot| slot.index.is_some()), "a slot was lost");
 }
 
 #[test]
-fn after_a_restart_of_the_machine_only_a_file_that_was_closed_is_believed() {
+fn after_a_restart_of_the_machine_only_a_closed_file_is_trusted() {
     let run = Run::start();
     let running = run.begin(1);
     let other = boot_id().map(|id| id ^ 1);
@@ -170,7 +170,7 @@ fn after_a_restart_of_the_machine_only_a_file_that_was_closed_is_believed() {
 }
 
 #[test]
-fn a_file_without_slots_still_tells_a_clean_stop_from_a_crash() {
+fn a_file_without_slots_still_distinguishes_a_clean_stop_from_a_crash() {
     let directory = tempfile::tempdir().unwrap();
     let file = Tracking::open(directory.path(), 0).unwrap();
     let read = || Left::read(&fs::read(directory.path().join(FILE)).unwrap(), boot_id());
@@ -180,7 +180,7 @@ fn a_file_without_slots_still_tells_a_clean_stop_from_a_crash() {
 }
 
 #[test]
-fn what_is_not_a_whole_file_of_ours_is_not_believed() {
+fn a_truncated_or_corrupted_file_is_rejected() {
     let run = Run::start();
     let _running = run.begin(1);
     let whole = run.file();
@@ -196,7 +196,7 @@ fn what_is_not_a_whole_file_of_ours_is_not_believed() {
 }
 
 #[test]
-fn a_new_directory_has_nothing_to_tell_and_one_that_lost_its_file_says_so() {
+fn a_missing_file_is_reported_unless_the_directory_is_new() {
     let run = Run::start();
     fs::remove_file(run.directory.path().join(FILE)).unwrap();
     assert_eq!((run.crash().count, run.crash().finding()), (Some(0), None));
@@ -206,7 +206,7 @@ fn a_new_directory_has_nothing_to_tell_and_one_that_lost_its_file_says_so() {
 }
 
 #[test]
-fn a_directory_that_cannot_be_written_is_said_and_stops_no_request() {
+fn an_unwritable_directory_is_reported_and_stops_no_request() {
     let in_flight = InFlight::default();
     in_flight.track(Path::new("/nowhere"));
     assert!(in_flight.begin(0, 1, GroupId(1), SlugId(1), 1).is_none());
