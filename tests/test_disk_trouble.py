@@ -425,7 +425,7 @@ def test_a_stop_on_a_stalled_disk_ends_and_reports_the_unwritten_journal(faulty_
     shop.gateway.eventually(lambda: faulty_disk.waiters, bool)
     shop.gateway.terminate()
     assert shop.gateway.process.child.wait(60) == 1
-    assert "could not be written to its end" in shop.gateway.log
+    assert "could not be written completely" in shop.gateway.log
     waiting.close()
     faulty_disk.heal()
     shop.gateway.start()

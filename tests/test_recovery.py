@@ -111,7 +111,7 @@ def test_a_damaged_record_is_skipped_and_reported(used):
     gateway.start()
     assert len(gateway.events(customer.key)) == 4
     assert gateway.limit(group, slug)["used"] == 5, "the store had already counted it"
-    assert any("cannot be read. Totals contain them." in sentence for sentence in attention(gateway))
+    assert any("cannot be read. Totals include them." in sentence for sentence in attention(gateway))
     assert customer.chat(slug).status == 200
 
 

@@ -219,7 +219,7 @@ def test_a_damaged_segment_in_the_middle_is_reported(aged, what):
         assert gateway.events() == before and aged.attention == [] and "incomplete" not in page
     else:
         [sentence] = aged.attention
-        assert f"records {first} to {following - 1}" in sentence and "Totals contain them" in sentence
+        assert f"records {first} to {following - 1}" in sentence and "Totals include them" in sentence
         [gap] = page["incomplete"]
         assert (gap["first_sequence"], gap["last_sequence"]) == (first, following - 1)
         assert len(gateway.events()) < len(before)

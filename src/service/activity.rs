@@ -1,8 +1,9 @@
-//! What went on lately, for the pages that people look at: the counters are read twice a second by the upkeep thread, so
-//! that requests pay for nothing but the counting.
+//! The recent activity, for the web UI. The upkeep thread reads the counters twice a second, so a request only pays for
+//! incrementing them.
 //!
-//! The minutes are kept in a file, written each minute and at the end. It is a convenience, not a record: what was billed
-//! is in the journal. So a file that is missing or damaged is said in the log, and the history begins anew.
+//! The figures of each minute are kept in a file, which is written each minute and at shutdown. The file is a
+//! convenience, since all billing events are in the journal. If it is missing or damaged, a log line says so and the
+//! history starts empty.
 
 use std::{fs, io, path::Path};
 
@@ -16,36 +17,36 @@ use crate::domain::{
     day::Now,
 };
 
-/// Below the data directory.
+/// The file's name in the data directory.
 const FILE: &str = "activity";
 
-/// What the file begins with; its last byte is the format's version. Then come the minutes, and a CRC-32C of them.
+/// The start of the file; its last byte is the format version. The minutes follow, then their CRC-32C.
 const MAGIC: &[u8; 8] = b"TGTACTV\x01";
 
-/// More than a day's minutes take in the file.
+/// The largest file that is read, in bytes: more than a day's minutes need.
 const MAX_FILE: u64 = 1 << 20;
 
-/// What went on lately.
+/// The recorded activity.
 pub(super) struct Recorder(Mutex<Activity>);
 
-/// A minute that is complete.
+/// A complete minute.
 pub struct Minute {
-    /// When it began, Unix ms.
+    /// The start of the minute, in Unix ms.
     pub at_ms: u64,
-    /// What went on.
+    /// The figures of the minute.
     pub figures: Figures,
 }
 
 impl Recorder {
-    /// Goes on from what the last run left. `is_new`: there was none.
+    /// Resumes the history of the previous run. `is_new` says that there was no previous run.
     pub(super) fn open(data_dir: &Path, is_new: bool) -> Self {
         let activity = match read(&data_dir.join(FILE)) {
             Ok(minutes) => Activity::resume(minutes),
             Err(error) => {
                 match error.kind() {
                     io::ErrorKind::NotFound if is_new => {}
-                    io::ErrorKind::NotFound => info!("there is no history of activity; it begins now"),
-                    _ => warn!("the history of activity cannot be read and begins anew: {error}"),
+                    io::ErrorKind::NotFound => info!("there is no history of activity; it starts empty"),
+                    _ => warn!("the history of activity cannot be read and starts empty: {error}"),
                 }
                 Activity::default()
             }
@@ -89,9 +90,9 @@ impl Counts {
     }
 }
 
-/// Has the counters read, and their history kept.
+/// Reads the counters regularly and writes their history.
 pub(super) struct Reading {
-    /// The minute that was written last.
+    /// The minute of the last write.
     written: u64,
     is_written: bool,
 }
@@ -102,7 +103,7 @@ impl Reading {
         Self { written: unix_ms / MINUTE_MS, is_written: true }
     }
 
-    /// Reads the counters. With `may_write` the history is written if a minute has passed.
+    /// Reads the counters. Writes the history if a minute has passed and `may_write` is true.
     pub(super) fn round(&mut self, gateway: &Gateway, may_write: bool) {
         let minute = gateway.read_counters().unix_ms / MINUTE_MS;
         if may_write && minute != self.written {
@@ -111,7 +112,7 @@ impl Reading {
         }
     }
 
-    /// Writes the history, and says in the log when that begins to fail.
+    /// Writes the history. Logs the first of several failures in a row.
     pub(super) fn write(&mut self, gateway: &Gateway) {
         let written = gateway.activity.write(&gateway.config.data_dir);
         if let Err(error) = &written
@@ -131,7 +132,7 @@ impl Gateway {
         now
     }
 
-    /// The sums over the last 60 seconds, and the last minute if it is known.
+    /// The sums over the last 60 seconds, and the last complete minute if known.
     pub fn activity_now(&self) -> (Figures, Option<Minute>) {
         let now = self.read_counters();
         let activity = self.activity.0.lock();
@@ -139,7 +140,7 @@ impl Gateway {
         (activity.last_60_s(now, self.counts.figures()), minute)
     }
 
-    /// The last day's minutes.
+    /// The minutes of the last 24 hours.
     pub fn activity_of_last_day(&self) -> Series {
         let now = self.read_counters();
         self.activity.0.lock().last_day(now)
@@ -151,7 +152,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_damaged_or_a_missing_file_is_no_history() {
+    fn the_history_is_empty_if_its_file_is_missing_or_damaged() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join(FILE);
         let minutes = || (5..800).map(|minute| (minute, Figures { requests: minute, ..Figures::default() }));

@@ -1,7 +1,7 @@
-//! Who calls: customers' keys, operators' keys, sessions of the web UI.
+//! Authentication: customers' keys, operators' keys and sessions of the web UI.
 //!
-//! A key is found by its fingerprint, so every key costs one hash and one lookup, whether it exists or not. A session
-//! holds its key's fingerprint and nothing else: it ends with the key, since each use looks the key up again.
+//! A key is looked up by its fingerprint, so an existing key and an unknown key both cost one hash and one lookup. A
+//! session stores its key's fingerprint and looks the key up on each use, so it ends with the key.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -19,10 +19,10 @@ use crate::crypto::{hash::Fingerprint, random, secret::Secret};
 /// How long a session lasts.
 pub const SESSION: Duration = Duration::from_secs(12 * 60 * 60);
 
-/// Sessions of one key at a time; a further one ends the oldest of them, and never another key's.
+/// The most sessions of one key. A further session ends the oldest one of the same key.
 const MAX_SESSIONS: usize = 100;
 
-/// Sessions and refused keys.
+/// The sessions and the counts of wrong keys.
 #[derive(Default)]
 pub struct Auth {
     sessions: Mutex<BTreeMap<u64, Session>>,
@@ -36,39 +36,39 @@ struct Session {
     expires_at_ms: u64,
 }
 
-/// A session that was just begun.
+/// A new session.
 pub struct NewSession {
-    /// For the cookie.
+    /// The value of the cookie.
     pub token: Secret,
-    /// Unix ms.
+    /// The end of the session, in Unix ms.
     pub expires_at_ms: u64,
 }
 
-/// A session that is still good.
+/// A valid session.
 pub struct OpenSession {
-    /// Whose.
+    /// The operator key that the session belongs to.
     pub operator: Arc<OperatorEntry>,
-    /// Unix ms.
+    /// The end of the session, in Unix ms.
     pub expires_at_ms: u64,
 }
 
-/// Whose key it is.
+/// The owner of a key.
 pub enum KeyOwner {
-    /// An operator's.
+    /// An operator.
     Operator(Arc<OperatorEntry>),
-    /// A customer's: known, but of no use here.
+    /// A customer. Their keys are not accepted by the admin API.
     Customer,
-    /// Nobody's.
+    /// Nobody: the key is unknown.
     Nobody,
 }
 
 impl Gateway {
-    /// The customer whose key this is, unless it is disabled or has expired.
+    /// The entry of a customer's key, unless the key is unknown, disabled or expired.
     pub fn customer(&self, key: &str) -> Option<Arc<KeyEntry>> {
         self.customer_with(&self.hasher.fingerprint(key))
     }
 
-    /// The same customer, if the key is still good.
+    /// The current entry of the same key, if it is still valid.
     pub fn customer_again(&self, entry: &KeyEntry) -> Option<Arc<KeyEntry>> {
         self.customer_with(&Fingerprint::from_stored(entry.key.hash))
     }
@@ -79,15 +79,15 @@ impl Gateway {
         (!entry.key.disabled && !expired).then_some(entry)
     }
 
-    /// Whether anybody has this key.
+    /// Whether this key exists, as a customer's or an operator's.
     pub(super) fn knows(&self, catalog: &Catalog, fingerprint: &Fingerprint) -> bool {
-        let is_environments = |entry: &Arc<OperatorEntry>| Fingerprint::from_stored(entry.key.hash) == *fingerprint;
+        let is_env_key = |entry: &Arc<OperatorEntry>| Fingerprint::from_stored(entry.key.hash) == *fingerprint;
         catalog.key(fingerprint).is_some()
             || catalog.operator(fingerprint).is_some()
-            || self.env_operator.as_ref().is_some_and(is_environments)
+            || self.env_operator.as_ref().is_some_and(is_env_key)
     }
 
-    /// Whose key this is on the admin API.
+    /// The owner of a key that was presented to the admin API.
     pub fn key_owner(&self, key: &str) -> KeyOwner {
         let fingerprint = self.hasher.fingerprint(key);
         match self.operator_with(&fingerprint) {
@@ -107,7 +107,7 @@ impl Gateway {
         of_environment.cloned().or_else(|| self.catalog.load().operator(fingerprint).cloned())
     }
 
-    /// Whether the operator's key is still good. To ask is not to use it.
+    /// Whether the operator's key is still valid. Does not count as a use of the key.
     pub fn is_operator_still(&self, operator: &OperatorEntry) -> bool {
         self.find_operator(&Fingerprint::from_stored(operator.key.hash)).is_some()
     }
@@ -138,14 +138,14 @@ impl Gateway {
         Ok(NewSession { token: Secret::new(token), expires_at_ms })
     }
 
-    /// The session with this token, if it and its key are still good.
+    /// The session with this token, if the session and its key are still valid.
     pub fn session(&self, token: &str) -> Option<OpenSession> {
         let Session { key, expires_at_ms, .. } = self.find_session(token)?;
         let operator = self.operator_with(&key)?;
         Some(OpenSession { operator, expires_at_ms })
     }
 
-    /// Whether the session with this token, and its key, are still good. To ask is not to use them.
+    /// Whether the session with this token and its key are still valid. Does not count as a use of them.
     pub fn is_session_still(&self, token: &str) -> bool {
         self.find_session(token).is_some_and(|session| self.find_operator(&session.key).is_some())
     }
@@ -153,7 +153,7 @@ impl Gateway {
     fn find_session(&self, token: &str) -> Option<Session> {
         let token = blake3::hash(token.as_bytes());
         let sessions = self.auth.sessions.lock();
-        // Hashes are compared in constant time, and a hash of the token tells nothing about it.
+        // Hashes are compared in constant time, and a hash reveals nothing about the token.
         let session = sessions.values().find(|session| session.token == token);
         session.filter(|session| session.expires_at_ms > self.now_ms()).cloned()
     }

@@ -1,12 +1,13 @@
-//! Memory for request bodies, bounded for all requests together: what a stranger sends must not be able to fill the
-//! machine. A request that finds no room waits a while for others to end.
+//! The memory of request bodies, bounded for all requests together, so that requests cannot use up the machine's
+//! memory. A request that finds no room waits up to [`PATIENCE`] for others to end.
 //!
-//! * Bodies up to [`SMALL`] have an eighth of the memory to themselves, so they never wait for large ones. When it is full,
-//!   they share the rest.
-//! * The rest is given out fairly: of all that wait, the first is a body whose holder (a customer) holds least, and among
-//!   equals the one that has waited longest. A holder gets no more than half of it, except for a single body.
-//! * A body that is larger than the rest takes all of the rest. So what is held exceeds the bound by an eighth at most, and
-//!   only by one such body.
+//! * An eighth of the memory is reserved for small bodies (up to [`SMALL`]), so they do not wait for large ones. When
+//!   it is full, small bodies use the common part too.
+//! * The common part is allocated fairly. The next to get room is the waiting body whose holder holds the fewest bytes;
+//!   among equals, the one that has waited longest. A holder gets at most half of the common part, except for a single
+//!   body.
+//! * A body larger than the common part takes all of it. So the bodies in memory exceed the bound by at most an eighth,
+//!   and only because of one such body.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -15,39 +16,39 @@ use tokio::sync::oneshot;
 
 use crate::domain::id::GroupId;
 
-/// How long a request waits for room.
+/// The longest wait of a request for room.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The largest body that is small, in bytes.
+/// The largest small body, in bytes.
 pub const SMALL: u64 = 64 << 10;
 
-/// Whose body it is.
+/// The holder of a body's memory.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Holder {
-    /// A customer's, by the root of the group's tree.
+    /// A customer, by the root of the group's tree.
     Customer(GroupId),
-    /// An operator's, by the prefix of the key.
+    /// An operator, by the prefix of the key.
     Operator(Box<str>),
-    /// Of somebody who has shown no key.
+    /// A client without a valid key.
     Stranger,
 }
 
-/// Memory for bodies.
+/// The memory of request bodies.
 pub struct Bodies {
-    /// The part that large bodies may use, in bytes.
+    /// The size of the common part, in bytes.
     common: u64,
     state: Arc<Mutex<State>>,
 }
 
 struct State {
     common: u64,
-    /// Bytes that are left of the part for small bodies.
+    /// Free bytes of the part for small bodies.
     small_left: u64,
-    /// Bytes that are left of the common part.
+    /// Free bytes of the common part.
     left: u64,
-    /// Bytes of the common part that each holder has.
+    /// Bytes of the common part that each holder holds.
     held: HashMap<Holder, u64>,
-    /// In the order of arrival.
+    /// The waiting bodies, in order of arrival.
     waiting: Vec<Waiting>,
     arrivals: u64,
 }
@@ -55,13 +56,13 @@ struct State {
 struct Waiting {
     number: u64,
     holder: Holder,
-    /// Bytes that the body has already, and those that it asks for.
+    /// The common bytes that the body holds already, and those that it asks for.
     has: u64,
     bytes: u64,
     granted: oneshot::Sender<()>,
 }
 
-/// Room for one body; given back when dropped.
+/// The memory reserved for one body. Returned when dropped.
 pub struct Room {
     state: Arc<Mutex<State>>,
     holder: Holder,
@@ -69,12 +70,12 @@ pub struct Room {
     common: u64,
 }
 
-/// There was no room in time.
+/// The error for a body that got no room in time.
 #[derive(Debug)]
 pub struct NoRoom;
 
 impl Bodies {
-    /// Room for `max_bodies` bytes.
+    /// Creates memory of `max_bodies` bytes, an eighth of it for small bodies.
     pub fn new(max_bodies: u64) -> Self {
         let small_left = max_bodies / 8;
         let common = max_bodies - small_left;
@@ -83,7 +84,7 @@ impl Bodies {
         Self { common, state: Arc::new(Mutex::new(state)) }
     }
 
-    /// Room for a body of this holder; none yet.
+    /// An empty room for a body of this holder.
     pub fn room(&self, holder: Holder) -> Room {
         Room { state: self.state.clone(), holder, small: 0, common: 0 }
     }
@@ -98,7 +99,7 @@ impl Bodies {
             return Ok(());
         }
         let (number, granted) = room.state.lock().ask(room.holder.clone(), room.common, more);
-        // Dropped early, it takes the question back.
+        // If this is dropped early, the request for room is withdrawn.
         let mut asked = Asked { room: &*room, number, bytes: more, is_over: false };
         if !matches!(tokio::time::timeout(PATIENCE, granted).await, Ok(Ok(()))) {
             return Err(NoRoom);
@@ -112,7 +113,8 @@ impl Bodies {
 }
 
 impl State {
-    /// Asks for bytes of the common part.
+    /// Asks for bytes of the common part. Returns the number of the request and a receiver that fires when they are
+    /// granted.
     fn ask(&mut self, holder: Holder, has: u64, bytes: u64) -> (u64, oneshot::Receiver<()>) {
         let (granted, is_granted) = oneshot::channel();
         let number = self.arrivals;
@@ -122,8 +124,8 @@ impl State {
         (number, is_granted)
     }
 
-    /// Gives what is left to those who wait, in their order. The first of them is waited for, however much it needs:
-    /// otherwise large bodies would never get room.
+    /// Grants free bytes to the waiting bodies in order. Stops at the first one that does not fit, even if later ones
+    /// would; otherwise large bodies would never get room.
     fn grant(&mut self) {
         while let Some(first) = self.first() {
             if self.waiting[first].bytes > self.left {
@@ -132,7 +134,7 @@ impl State {
             let Waiting { holder, bytes, granted, .. } = self.waiting.remove(first);
             self.left -= bytes;
             *self.held.entry(holder).or_default() += bytes;
-            // If nobody waits for it any more, `Asked` gives it back.
+            // If the body no longer waits, `Asked` returns the bytes.
             let _ = granted.send(());
         }
     }
@@ -160,7 +162,7 @@ impl State {
 }
 
 impl Room {
-    /// Covers a small body from the part for small ones, if that has room.
+    /// Covers a small body from the part for small bodies, if that has room.
     fn take_small(&mut self, bytes: u64) -> bool {
         let more = bytes.saturating_sub(self.small);
         let mut state = self.state.lock();
@@ -172,7 +174,7 @@ impl Room {
         fits
     }
 
-    /// Gives back what it has beyond `bytes`.
+    /// Returns the common bytes in excess of `bytes`.
     pub fn shrink(&mut self, bytes: u64) {
         let less = self.common.saturating_sub(bytes);
         if less > 0 {
@@ -193,7 +195,7 @@ impl Drop for Room {
     }
 }
 
-/// A question for room, until it is over.
+/// A pending request for room. It is withdrawn when dropped, unless it is over.
 struct Asked<'a> {
     room: &'a Room,
     number: u64,
@@ -212,7 +214,7 @@ impl Drop for Asked<'_> {
                 state.waiting.remove(at);
                 state.grant();
             }
-            // It was granted at that very moment.
+            // It has been granted meanwhile.
             None => state.give_back(&self.room.holder, self.bytes),
         }
     }
@@ -229,7 +231,7 @@ mod tests {
 
     const MIB: u64 = 1 << 20;
 
-    /// 8 MiB, of which 7 are common.
+    /// A memory of 8 MiB, 7 MiB of it common.
     fn bodies() -> Bodies {
         Bodies::new(8 * MIB)
     }
@@ -238,7 +240,7 @@ mod tests {
         bodies.room(Holder::Customer(GroupId(customer)))
     }
 
-    /// A body that must not have to wait.
+    /// Covers a body that must not have to wait.
     async fn at_once(bodies: &Bodies, customer: u128, bytes: u64) -> Room {
         let mut room = room(bodies, customer);
         let covered = pin!(bodies.cover(&mut room, bytes)).poll(&mut Context::from_waker(Waker::noop()));
@@ -250,20 +252,20 @@ mod tests {
         pin!(covered).poll(&mut Context::from_waker(Waker::noop())).is_pending()
     }
 
-    /// Of the common part, and of the part for small bodies.
+    /// The free bytes of the common part and of the part for small bodies.
     fn left(bodies: &Bodies) -> (u64, u64) {
         let state = bodies.state.lock();
         (state.left, state.small_left)
     }
 
-    fn assert_all_is_given_back(bodies: &Bodies) {
+    fn assert_all_is_free(bodies: &Bodies) {
         assert_eq!(left(bodies), (7 * MIB, MIB));
         let state = bodies.state.lock();
         assert!(state.held.is_empty() && state.waiting.is_empty());
     }
 
     #[tokio::test]
-    async fn a_body_waits_for_room_and_gets_it_when_another_ends() {
+    async fn a_waiting_body_gets_room_when_another_ends() {
         let bodies = bodies();
         let (first, mut second) = (at_once(&bodies, 1, 5 * MIB).await, room(&bodies, 2));
         let mut waiting = Box::pin(bodies.cover(&mut second, 3 * MIB));
@@ -271,7 +273,7 @@ mod tests {
         drop(first);
         waiting.await.unwrap();
         drop(second);
-        assert_all_is_given_back(&bodies);
+        assert_all_is_free(&bodies);
     }
 
     #[tokio::test]
@@ -291,7 +293,7 @@ mod tests {
         waiting.await.unwrap();
         waits_for_large.await.unwrap();
         drop((small, other, one_more));
-        assert_all_is_given_back(&bodies);
+        assert_all_is_free(&bodies);
     }
 
     #[tokio::test]
@@ -305,11 +307,11 @@ mod tests {
         room.shrink(MIB);
         assert_eq!(left(&bodies), (6 * MIB, MIB));
         drop(room);
-        assert_all_is_given_back(&bodies);
+        assert_all_is_free(&bodies);
     }
 
     #[tokio::test]
-    async fn who_holds_much_waits_behind_who_holds_little() {
+    async fn the_holder_of_the_fewest_bytes_gets_room_first() {
         let bodies = bodies();
         let full = at_once(&bodies, 1, 5 * MIB).await;
         let _held = at_once(&bodies, 2, MIB).await;
@@ -327,7 +329,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_holder_has_half_of_the_room_or_one_body() {
+    async fn a_holder_gets_at_most_half_of_the_room_or_a_single_body() {
         let bodies = bodies();
         let first = at_once(&bodies, 1, 3 * MIB).await;
         let mut second = room(&bodies, 1);
@@ -342,11 +344,11 @@ mod tests {
         bodies.cover(&mut second, 100 * MIB).await.unwrap();
         assert_eq!(left(&bodies), (0, MIB), "a single body may have everything");
         drop(second);
-        assert_all_is_given_back(&bodies);
+        assert_all_is_free(&bodies);
     }
 
     #[tokio::test]
-    async fn a_request_that_ends_while_it_waits_holds_nothing_and_nobody_up() {
+    async fn a_request_that_ends_while_it_waits_holds_no_memory_and_delays_no_other() {
         let bodies = bodies();
         let first = at_once(&bodies, 1, 4 * MIB).await;
         let (mut second, mut third) = (room(&bodies, 2), room(&bodies, 3));
@@ -360,10 +362,10 @@ mod tests {
             let mut hung_up = Box::pin(bodies.cover(&mut second, 6 * MIB));
             assert!(is_waiting(&mut hung_up));
             drop(first);
-            // It was granted its room, and does not take it.
+            // Its room has been granted but is never used.
             drop(hung_up);
         }
         drop((second, third));
-        assert_all_is_given_back(&bodies);
+        assert_all_is_free(&bodies);
     }
 }

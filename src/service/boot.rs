@@ -1,7 +1,7 @@
-//! From a data directory to a gateway that can serve: open, replay, refill.
+//! Start-up: makes a gateway from a data directory (open, replay, refill).
 //!
-//! The catalog and the ledgers are made from the store after it has caught up with the log, so a start after `kill -9`
-//! and one after a clean stop are the same start.
+//! The catalog and the ledgers are built from the store after it has caught up with the log, so a start after `kill -9`
+//! works like a start after a clean stop.
 
 use std::{
     fmt,
@@ -46,30 +46,31 @@ use crate::{
     store::{self, FoldError, Opened, Rows},
 };
 
-/// Memory for the bodies of operators' requests together, in bytes.
+/// The memory of all admin request bodies together, in bytes.
 const MAX_ADMIN_BODIES: u64 = 64 << 20;
 
-/// How long a stop waits for the disk.
+/// The longest wait for the disk at shutdown.
 const LAST_WRITE: Duration = Duration::from_secs(10);
 
-/// How far back rolling windows reach.
+/// The length of the longest rolling window.
 const LONGEST_WINDOW_MS: u64 = 60_000;
 
-/// Records that estimates are learned from again after a start: many times what their means remember.
+/// The number of latest records from which estimates are learned again at the start, many times more than their means
+/// take into account.
 const LEARN_FROM: u64 = 50_000;
 
-/// Why Tollgate cannot start. The words name what is wrong and what to do.
+/// Why Tollgate cannot start. The message says what is wrong and what to do.
 #[derive(Debug)]
 pub enum BootError {
-    /// The data directory.
+    /// The data directory cannot be used.
     Installation(InstallationError),
-    /// The journal.
+    /// The journal cannot be opened.
     Journal(String),
-    /// The store in this data directory, even a new one.
+    /// The store in this data directory cannot be opened or rebuilt.
     Store(PathBuf, FoldError),
-    /// `TOLLGATE_ADMIN_KEY`.
+    /// `TOLLGATE_ADMIN_KEY` is not a valid key.
     AdminKey,
-    /// Anything else.
+    /// Any other error.
     Other(String),
 }
 
@@ -96,14 +97,15 @@ pub struct Booted {
 }
 
 impl Booted {
-    /// Makes everything durable and lets go of the data directory. Requests have ended by now. False if the journal could
-    /// not be written to its end: what was lost with it no customer had been given.
+    /// Makes everything durable and unlocks the data directory. All requests must have ended. Returns false if the
+    /// journal could not be written completely. No customer has received the end of an answer whose event was lost by
+    /// that.
     pub fn close(self) -> bool {
         let is_written = self.gateway.journal.close(LAST_WRITE);
         if !is_written {
-            error!("the journal could not be written to its end");
+            error!("the journal could not be written completely");
         }
-        // A disk that did not take that is not asked for more.
+        // If the journal could not be written, the disk is not written to again.
         if self.upkeep.stop(LAST_WRITE) && is_written {
             self.gateway.in_flight.close();
         }
@@ -111,7 +113,7 @@ impl Booted {
     }
 }
 
-/// Opens the data directory and makes a gateway of what is in it.
+/// Opens the data directory and builds the gateway from it.
 pub fn boot(config: Config, admin_key: Option<Secret>) -> Result<Booted, BootError> {
     let clock = Clock::start();
     let installation = Installation::open(&config.data_dir).map_err(BootError::Installation)?;
@@ -128,7 +130,7 @@ pub fn boot(config: Config, admin_key: Option<Secret>) -> Result<Booted, BootErr
     let cut = format!("An unfinished write of {} bytes at the end of the journal was cut off.", report.cut_bytes);
     let mut findings = Vec::from_iter((report.cut_bytes > 0).then(|| About::Journal.says(cut)));
     let now = clock.now().not_before(journal.last_ms());
-    // Three days, so that a clock that was set back finds its day.
+    // Three days, so that the current day is still found after the clock is set back.
     let first = Day(now.day().0.saturating_sub(2));
     let opened = store::open(&config.data_dir, &journal, first)
         .map_err(|error| BootError::Store(config.data_dir.clone(), error))?;
@@ -222,14 +224,15 @@ fn load_catalog(rows: Rows, sealer: &Arc<Sealer>, now: Now) -> Catalog {
     catalog
 }
 
-/// Rolling windows from the last minute of events; estimates from the last of them all.
+/// Refills the rolling windows from the last minute of events, and the estimates from the latest [`LEARN_FROM`]
+/// records.
 fn refill(journal: &Journal, catalog: &Catalog, estimates: &mut Estimates, now: Now) -> Result<(), journal::Error> {
-    let living = |groups: &[GroupId]| groups.iter().find_map(|group| catalog.groups().get(group));
+    let existing = |groups: &[GroupId]| groups.iter().find_map(|group| catalog.groups().get(group));
     let mut windows = journal.reader_from_time(now.unix_ms.saturating_sub(LONGEST_WINDOW_MS));
     while let Some(frame) = windows.next()? {
         let Ok(Record::Settled(settled)) = codec::decode(frame.body) else { continue };
-        // Its own group may be gone; what it used still counts for the ancestors that live.
-        let Some(node) = living(&settled.counted_for) else { continue };
+        // The event's own group may have been deleted; its use still counts for the ancestors that exist.
+        let Some(node) = existing(&settled.counted_for) else { continue };
         let settled_ago = Duration::from_millis(now.unix_ms.saturating_sub(frame.at_ms));
         let admitted_ago = settled_ago + Duration::from_millis(settled.duration_ms);
         let past = Past { admitted_ago, settled_ago, usage: settled.usage };
@@ -253,8 +256,8 @@ fn sample(settled: &Settled<'_>) -> Option<Sample> {
 }
 
 impl Gateway {
-    /// Sees to it that somebody can manage this installation: without any key that may do everything, one is made and
-    /// written to `admin.key`. Gives the file's path and the key.
+    /// Ensures that the installation has a MANAGE_ALL key. If there is none, makes one and writes it to `admin.key`.
+    /// Returns the file's path and the new key.
     pub async fn ensure_operator(self: &Arc<Self>) -> Result<Option<(PathBuf, Secret)>, String> {
         let has_manager = {
             let catalog = self.catalog.load();
@@ -265,7 +268,8 @@ impl Gateway {
         }
         let name = Some("made at the first start".to_owned());
         let minted = self.prepare_operator(OperatorType::ManageAll, name).map_err(|error| format!("{error:?}"))?;
-        // The file comes first: a key in the journal that nobody has would lock everybody out.
+        // The file is written first. If only the journal had the key, no one could ever use it and no other key would
+        // be made.
         let path = self.config.data_dir.join("admin.key");
         write_private(&path, format!("{}\n", minted.key.expose()).as_bytes())
             .map_err(|error| format!("{} cannot be written: {error}", path.display()))?;

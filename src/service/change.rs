@@ -1,11 +1,12 @@
-//! How an operator's change happens: one at a time, against a catalog that holds still, as one journal record.
+//! Operators' changes. They run one at a time, each against a catalog that does not change meanwhile, and each writes
+//! one journal record.
 //!
-//! * The rules are checked and the record is written under one turn, so two changes can never both pass a check that
+//! * The rules are checked and the record is written under one lock. So two changes can never both pass a check that
 //!   only one of them may pass (a name that must be unique, the last MANAGE_ALL key).
-//! * The catalog changes when the record is durable, not before: what an operator was told is never lost, and what was
-//!   refused has changed nothing.
-//! * Once the record is written, the change goes through even if the operator hangs up: a record in the journal that
-//!   is not in force would come to life at the next start.
+//! * The catalog changes only when the record is durable. So a change that was reported as done is never lost, and a
+//!   change that was refused has had no effect.
+//! * Once the record is written, the change is applied even if the operator hangs up. Otherwise it would take effect at
+//!   the next start, when the record is replayed.
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,38 +18,38 @@ use crate::{
     journal::codec,
 };
 
-/// How long an operator waits for a record to become durable before being told what is wrong.
+/// How long a change waits for the lock, and then for its record to become durable, before it fails.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The most rows that a record tells the state before of.
+/// The most changed rows whose previous versions a record contains.
 const MAX_ROWS_BEFORE: usize = 10_000;
 
-/// The turn to make one change.
+/// The lock for one change, with the catalog to change.
 pub struct Change {
     gateway: Arc<Gateway>,
-    /// What there is now.
+    /// The current catalog. It does not change while the lock is held.
     pub catalog: Arc<Catalog>,
-    turn: OwnedMutexGuard<()>,
+    lock: OwnedMutexGuard<()>,
 }
 
 impl Gateway {
-    /// Waits for the turn to make a change.
+    /// Waits for the lock to make a change.
     pub async fn change(self: &Arc<Self>) -> Result<Change, Error> {
         if let Some(why) = self.cannot_meter() {
             return Err(Error::Unavailable(why));
         }
-        let turn = tokio::time::timeout(PATIENCE, self.changes.clone().lock_owned()).await;
-        let turn = turn.map_err(|_| Error::Unavailable("An earlier change is still being written.".to_owned()))?;
-        Ok(Change { gateway: self.clone(), catalog: self.catalog.load_full(), turn })
+        let lock = tokio::time::timeout(PATIENCE, self.changes.clone().lock_owned()).await;
+        let lock = lock.map_err(|_| Error::Unavailable("An earlier change is still being written.".to_owned()))?;
+        Ok(Change { gateway: self.clone(), catalog: self.catalog.load_full(), lock })
     }
 }
 
 impl Change {
-    /// Makes `rows` durable and puts them in force, in one step.
+    /// Makes `rows` durable and then applies them, all in one step.
     pub async fn commit(self, actor: Actor, action: &str, rows: Vec<Row>) -> Result<(), Error> {
-        let Self { gateway, catalog, turn } = self;
+        let Self { gateway, catalog, lock } = self;
         let rows_before: Vec<_> = rows.iter().filter_map(|row| catalog.before(row)).collect();
-        // The end of a hundred thousand groups is told without all that they were.
+        // A deletion of a hundred thousand groups is recorded without their previous versions.
         let before = (rows_before.len() <= MAX_ROWS_BEFORE).then_some(rows_before);
         let record = Record::Changed(Changed { actor, action: action.to_owned(), before, rows });
         let mut bytes = Vec::new();
@@ -56,8 +57,8 @@ impl Change {
         let appended = gateway.journal.append(&bytes).map_err(Error::internal)?;
         let Record::Changed(Changed { rows, .. }) = record else { return Ok(()) };
         let apply = async move {
-            // An async block takes only what it names: the turn stays taken until the change is in force.
-            let _turn = turn;
+            // An async block captures only what it names. This keeps the lock until the change is applied.
+            let _lock = lock;
             gateway.journal.durable(appended.seq).await;
             let mut catalog = Catalog::clone(&catalog);
             let now = gateway.now();
@@ -97,7 +98,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_change_whose_operator_hung_up_keeps_its_turn_until_it_is_in_force() {
+    async fn a_change_whose_operator_hung_up_keeps_its_lock_until_it_is_applied() {
         let directory = tempfile::tempdir().unwrap();
         let booted = boot(Config { data_dir: directory.path().to_owned(), ..Config::default() }, None).unwrap();
         let gateway = booted.gateway.clone();
@@ -110,11 +111,11 @@ mod tests {
                 {
                     let mut first = pin!(gateway.create_group(actor.clone(), group("same")));
                     assert!(first.as_mut().poll(poll_once).is_pending());
-                    assert_eq!(gateway.journal.last_seq(), 1, "it is written down");
+                    assert_eq!(gateway.journal.last_seq(), 1, "the record is written");
                 }
                 let mut second = pin!(gateway.create_group(actor.clone(), group("same")));
                 assert!(second.as_mut().poll(poll_once).is_pending());
-                assert_eq!(gateway.journal.last_seq(), 1, "another one waits for its turn");
+                assert_eq!(gateway.journal.last_seq(), 1, "the second change waits for the lock");
                 heal(&journal);
                 let refused = second.await.err();
                 assert!(matches!(refused, Some(Error::Invalid { code: "duplicate_external_entity_id", .. })));

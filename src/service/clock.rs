@@ -1,17 +1,17 @@
-//! The one place that reads clocks for limits and records.
+//! The only place that reads the clocks for limits and records.
 
 use std::time::Instant;
 
 use crate::{domain::day::Now, journal::system_clock};
 
-/// Both clocks.
+/// The wall clock and the monotonic clock.
 pub struct Clock {
     started: Instant,
     started_unix_ms: u64,
 }
 
 impl Clock {
-    /// Starts to count.
+    /// Starts the monotonic clock at 0.
     pub fn start() -> Self {
         Self { started: Instant::now(), started_unix_ms: system_clock() }
     }
@@ -25,7 +25,7 @@ impl Clock {
         }
     }
 
-    /// When the process started, Unix ms.
+    /// The time when the process started, in Unix ms.
     pub fn started_unix_ms(&self) -> u64 {
         self.started_unix_ms
     }

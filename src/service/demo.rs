@@ -1,4 +1,5 @@
-//! What `serve --demo` sets up in an empty installation: an endpoint on the built-in upstream, a group and a key.
+//! Sets up the demo of `serve --demo` in an empty installation: an endpoint on the built-in upstream, a group and a
+//! key.
 
 use std::sync::Arc;
 
@@ -18,18 +19,18 @@ use crate::{
     },
 };
 
-/// The demo's model.
+/// The slug of the demo's model.
 pub const SLUG: &str = "demo/echo";
 
-/// What became of the demo.
+/// The result of setting up the demo.
 pub enum Seeded {
-    /// It is set up; this is its key.
+    /// The demo was set up. Holds its key.
     Demo(Secret),
-    /// The installation has endpoints or groups already, and was left as it is.
+    /// The installation already has endpoints or groups and was left unchanged.
     NotEmpty,
 }
 
-/// Sets the demo up, if the installation is empty.
+/// Sets up the demo if the installation is empty.
 pub async fn seed(gateway: &Arc<Gateway>) -> Result<Seeded, Error> {
     {
         let catalog = gateway.catalog.load();

@@ -1,10 +1,12 @@
-//! What is done now and then so that a start is quick and the disk does not fill: days are closed, snapshots written,
-//! and what is past its retention removed.
+//! Periodic work that keeps starts fast and the disk from filling up: it closes days, writes snapshots and removes
+//! segments past their retention.
 //!
-//! Whole segments of the journal go, oldest first, and only those that nobody needs any more: all of their events are
-//! older than `events_retention`, the rollups of their days are in files, a store can be built without them from either
-//! of two snapshots, and enabled webhooks have delivered them. Those are waited for up to twice the retention; a disabled
-//! one keeps nothing.
+//! The journal is removed in whole segments, oldest first. A segment is removed when all of these hold:
+//! * all of its events are older than `events_retention`,
+//! * the rollups of its days are in files,
+//! * a store can be built without it from either of the two snapshots,
+//! * all enabled webhooks have delivered it, or its events are older than twice the retention. Disabled webhooks keep
+//!   no segment.
 
 use std::time::{Duration, Instant};
 
@@ -16,13 +18,14 @@ use crate::{
     store::{FoldError, StoreError, snapshot},
 };
 
-/// A snapshot takes at most this part of the time: the larger the store, the rarer they are.
+/// The pause after a snapshot is this many times the time that the snapshot took, so a larger store is snapshotted less
+/// often.
 const BETWEEN_SNAPSHOTS: u32 = 20;
 
-/// How often it is looked what is past its retention.
+/// How often segments past their retention are looked for.
 const RETENTION_INTERVAL: Duration = Duration::from_secs(60);
 
-/// What is due when.
+/// The schedule of the periodic work.
 pub(super) struct Housekeeping {
     /// The last record that the newest snapshot contains.
     newest_snapshot: u64,
@@ -41,7 +44,7 @@ impl Housekeeping {
         }
     }
 
-    /// Does what is due. The store has just taken in what was durable.
+    /// Does the work that is due. Called after the store has applied all durable records.
     pub(super) fn round(&mut self, gateway: &Gateway) -> Result<(), FoldError> {
         gateway.close_days()?;
         let has_turned = gateway.journal.newest_segment() > self.newest_snapshot.saturating_add(1);
@@ -55,14 +58,14 @@ impl Housekeeping {
         Ok(())
     }
 
-    /// Writes a snapshot if there is anything new to keep.
+    /// Writes a snapshot unless the newest one is up to date.
     pub(super) fn snapshot(&mut self, gateway: &Gateway) -> Result<(), StoreError> {
         if gateway.store.applied()? == self.newest_snapshot {
             return Ok(());
         }
         let began = Instant::now();
         let written = gateway.store.write_snapshot();
-        // One that failed is not tried again at once either.
+        // The pause also applies after a failed attempt.
         self.no_snapshot_before = Instant::now() + began.elapsed() * BETWEEN_SNAPSHOTS + Duration::from_secs(1);
         let snapshot = written?;
         self.newest_snapshot = snapshot.applied;
@@ -73,7 +76,7 @@ impl Housekeeping {
 }
 
 impl Gateway {
-    /// Puts the rollups of days that have ended into files, once all their records have been taken in.
+    /// Writes the rollups of ended days to files, once the store has applied all of their records.
     fn close_days(&self) -> Result<(), StoreError> {
         let today = self.now().day();
         if self.store.first_open_day()?.is_none_or(|first| first >= today) {
@@ -117,24 +120,24 @@ impl Gateway {
     }
 }
 
-/// What keeps a segment of the journal. Times are Unix ms.
+/// The conditions that keep a segment of the journal. Times are Unix ms.
 struct Retention {
-    /// Younger events are kept.
+    /// Events from this time on are kept.
     before_ms: u64,
-    /// So are those of the first day whose rollups are not in a file, and of later ones.
+    /// The start of the first day whose rollups are not in a file. Events from this time on are kept.
     open_day_ms: u64,
-    /// The last record that the older snapshot contains.
+    /// The last record that the older snapshot contains. Later records are kept.
     base: u64,
     /// The first record that an enabled webhook has not delivered.
     webhooks_from: u64,
-    /// Older events are not kept for webhooks any more.
+    /// Events before this time are not kept for webhooks.
     webhooks_before_ms: u64,
 }
 
 impl Retention {
-    /// The first record that is to be kept; `None` if all of them are.
+    /// The first record to keep; `None` if all segments are kept.
     fn first_kept(&self, segments: &[SegmentInfo]) -> Option<u64> {
-        // A segment is old if the one after it begins with a record that is.
+        // A segment can be removed if the first record of the next one is old enough.
         let may_begin_with = |next: &&SegmentInfo| {
             let is_before = |end_ms| next.first_at_ms.is_some_and(|at_ms| at_ms <= end_ms);
             let is_delivered = next.first_seq <= self.webhooks_from || is_before(self.webhooks_before_ms);
@@ -168,7 +171,7 @@ mod tests {
     };
 
     #[test]
-    fn what_is_old_and_needed_by_nobody_goes() {
+    fn old_segments_that_are_no_longer_needed_are_removed() {
         assert_eq!(OLD.first_kept(&segments()), Some(501));
         assert_eq!(Retention { before_ms: 99, ..OLD }.first_kept(&segments()), None);
         assert_eq!(Retention { before_ms: u64::MAX, ..OLD }.first_kept(&segments()), Some(901), "the last one stays");
@@ -178,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_webhook_that_is_behind_keeps_its_events_for_as_long_again() {
+    fn a_webhook_with_a_backlog_keeps_its_events_for_twice_the_retention() {
         for (webhooks_from, first_kept) in [(1, None), (200, Some(101)), (201, Some(201)), (9000, Some(501))] {
             assert_eq!(Retention { webhooks_from, ..OLD }.first_kept(&segments()), first_kept, "{webhooks_from}");
         }

@@ -1,4 +1,4 @@
-//! What stands against a group's limits: views for operators and customers. None of them takes anything.
+//! The state of a group's limits, for operators and customers. All of this is read-only.
 
 use std::cmp::Ordering;
 
@@ -10,21 +10,21 @@ use crate::domain::{
     limit::{LimitType, Unit},
 };
 
-/// Whether a request would pass now, and how every limit that it meets stands.
+/// Whether a request would be admitted now, with the state of each limit that applies to it.
 pub struct WouldPass {
-    /// Each limit that it meets.
+    /// The state of each limit that applies.
     pub standings: Vec<Standing>,
-    /// What would stop it.
+    /// The refusal; `None` if the request would be admitted.
     pub refusal: Option<Box<Refusal>>,
 }
 
 impl Gateway {
-    /// How each limit of a group's model stands at `now`.
+    /// The state at `now` of each limit on a group's model.
     pub fn standings(&self, now: Now, node: &GroupNode, slug: SlugId) -> Vec<Standing> {
         node.tree.ledger.lock().standing(now, &node.counted_for(), slug, &node.limits(slug))
     }
 
-    /// Of all the limits on a day that a group's models have, the one with the smallest part left, the first of equals.
+    /// The DAY limit of a group's models with the smallest share left; the first one of equals.
     pub fn tightest_of_day(&self, now: Now, node: &GroupNode) -> Option<(SlugId, Standing)> {
         let group = node.group();
         let of_day = group.models.iter().map(|model| {
@@ -45,7 +45,7 @@ impl Gateway {
         standings.min_by(|(_, one), (_, other)| by_part_left(one, other))
     }
 
-    /// The limit of each type with the least left, the nearest of equals.
+    /// The limit of each type with the least left; the nearest one of equals.
     pub(super) fn tightest(&self, node: &GroupNode, slug: SlugId) -> Standings {
         let standings = self.standings(self.now(), node, slug);
         let of = |limit_type| {
@@ -55,7 +55,7 @@ impl Gateway {
         Standings { requests: of(LimitType::Request), tokens: of(LimitType::Token) }
     }
 
-    /// Whether a request of `tokens` tokens for `slug` would pass at `now`.
+    /// Reports whether a request of `tokens` tokens for `slug` would be admitted at `now`. Takes nothing.
     pub fn would_pass(&self, now: Now, node: &GroupNode, slug: &str, tokens: u64) -> Result<WouldPass, Error> {
         let carried = self.catalog.load().slug_id(slug).filter(|id| node.group().model(*id).is_some());
         let Some(id) = carried else {
@@ -69,7 +69,7 @@ impl Gateway {
     }
 }
 
-/// By the part of its threshold that is left, in whole numbers. A threshold of 0 leaves nothing.
+/// Compares the shares of the thresholds that are left, in exact integers. A threshold of 0 has nothing left.
 fn by_part_left(one: &Standing, other: &Standing) -> Ordering {
     let part =
         |standing: &Standing| (u128::from(standing.left()), u128::from(standing.limit.limit.threshold.get().max(1)));

@@ -1,6 +1,6 @@
-//! What another server says, fit to be shown to an operator.
+//! Text of other servers, made safe to show to an operator.
 
-/// In one line, without what would change how the line looks.
+/// The text in one line, without control characters and invisible characters that would change how it is displayed.
 pub(super) fn one_line(text: &str) -> String {
     let is_invisible = |c: char| {
         c.is_control()
@@ -15,7 +15,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_is_left_that_moves_what_stands_around_it() {
+    fn characters_that_change_the_display_are_removed() {
         assert_eq!(one_line(" not\r\n\tnow \x1b[31m!\x00"), "not now [31m!");
         assert_eq!(one_line("a\u{202e}b\u{feff}"), "a b");
         assert_eq!(one_line("ما é 大"), "ما é 大");

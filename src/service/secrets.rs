@@ -1,4 +1,4 @@
-//! Provider credentials: upserted by name, sealed, never shown again, and not deleted under a target.
+//! Provider credentials: upserted by name, sealed, never shown again, and not deleted while a target uses them.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::{
 };
 
 impl Gateway {
-    /// Stores a provider credential, or another value for the one with this name.
+    /// Stores a provider credential. Replaces the value of an existing one with this name.
     pub async fn put_secret(
         self: &Arc<Self>,
         actor: Actor,

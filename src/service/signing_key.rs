@@ -1,5 +1,5 @@
-//! The key that registrations of customers' keys are signed with: it shows that they come from the operator's own key
-//! system, whoever has got hold of an operator key.
+//! The public key that verifies registrations of customers' keys. A signature proves that a registration comes from the
+//! operator's own key system, even if an operator key has leaked.
 
 use std::sync::Arc;
 
@@ -19,12 +19,12 @@ impl Gateway {
         self.catalog.load().signing_key().ok_or(Error::NotFound("signing key"))
     }
 
-    /// Writes the public key, over the one before.
+    /// Stores the public key, replacing the previous one.
     pub async fn put_signing_key(self: &Arc<Self>, actor: Actor, key: PublicKey) -> Result<(), Error> {
         self.change().await?.commit(actor, action::SIGNING_KEY_WRITTEN, vec![Row::SigningKey(Some(key))]).await
     }
 
-    /// Deletes the public key and gives it: no key can be registered any more.
+    /// Deletes the public key and returns it. Without it, no customer's key can be registered.
     pub async fn delete_signing_key(self: &Arc<Self>, actor: Actor) -> Result<PublicKey, Error> {
         let change = self.change().await?;
         let key = change.catalog.signing_key().ok_or(Error::NotFound("signing key"))?;
@@ -32,7 +32,7 @@ impl Gateway {
         Ok(key)
     }
 
-    /// Whether a body, byte by byte as it came, was signed by the operator's key system. `signature` is base64.
+    /// Checks that the exact bytes of a body were signed by the operator's key system. `signature` is base64.
     pub fn check_signature(&self, body: &[u8], signature: &[u8]) -> Result<(), Error> {
         let key = self.catalog.load().signing_key().ok_or(Error::Published {
             code: "no_public_key",

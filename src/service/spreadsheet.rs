@@ -1,6 +1,7 @@
-//! Texts of others in CSV files, which are often opened as spreadsheets.
+//! Protects CSV cells with customers' text, since CSV files are often opened as spreadsheets.
 
-/// A text as a cell. An apostrophe goes before what a spreadsheet would take for a formula (OWASP, "CSV Injection").
+/// A cell with this text. A text that a spreadsheet would treat as a formula gets a leading apostrophe (OWASP, "CSV
+/// Injection").
 pub fn cell(text: String) -> String {
     if text.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{text}") } else { text }
 }
@@ -10,7 +11,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_spreadsheet_would_compute_is_a_text() {
+    fn formulas_get_a_leading_apostrophe() {
         for formula in ["=cmd|' /C calc'!A0", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "-acme/chat"] {
             assert_eq!(cell(formula.to_owned()), format!("'{formula}"));
         }

@@ -191,12 +191,12 @@ impl Gateway {
         let mut tell = |about: About, sentences: Vec<String>| {
             notices.extend(sentences.into_iter().map(|sentence| about.says(sentence)));
         };
-        tell(About::Journal, self.damage_told());
+        tell(About::Journal, self.damage_notices());
         tell(About::Journal, Vec::from_iter(self.cannot_meter()));
         tell(About::Store, behind.into_iter().flatten().collect());
         tell(About::LastStop, Vec::from_iter(self.in_flight.trouble()));
         tell(About::Keys, self.guessing_told());
-        tell(About::Process, Vec::from_iter(self.out_of_files.told(self.now_ms())));
+        tell(About::Process, Vec::from_iter(self.out_of_files.notice(self.now_ms())));
         notices.extend(self.trouble_with_webhooks());
         let trouble = |TargetView { endpoint, slug, index, target }| {
             let Failure { why, times, .. } = target.health.trouble()?;

@@ -1,24 +1,24 @@
-//! Memory for events of streams that have begun and not ended, bounded for all streams together: upstreams that never
-//! end an event must not be able to fill the machine.
+//! The memory of incomplete server-sent events, bounded for all streams together, so that upstreams that never end an
+//! event cannot use up the machine's memory.
 
 use std::sync::{
     Arc,
     atomic::{AtomicU64, Ordering},
 };
 
-/// The most that is held for all streams, in bytes. One stream may hold an event of 16 MiB.
+/// The most bytes held for all streams. One stream may hold an event of 16 MiB.
 const MOST: u64 = 64 << 20;
 
-/// A stream may hold so many bytes without being counted: every event is in pieces for a moment.
+/// The bytes that each stream may hold without being counted, since any event may arrive in several pieces.
 const UNCOUNTED: u64 = 64 << 10;
 
-/// Bytes that are held for all streams, beyond what each may hold without being counted.
+/// The bytes held for all streams, excluding [`UNCOUNTED`] bytes of each.
 #[derive(Debug, Default)]
 pub struct Unfinished {
     held: AtomicU64,
 }
 
-/// Of which one stream holds these; given back when dropped.
+/// One stream's share of the held bytes. Returned when dropped.
 #[derive(Debug)]
 pub struct Share {
     of: Arc<Unfinished>,
@@ -26,12 +26,12 @@ pub struct Share {
 }
 
 impl Share {
-    /// Nothing, for a stream that begins.
+    /// An empty share, for a new stream.
     pub fn of(unfinished: &Arc<Unfinished>) -> Self {
         Self { of: unfinished.clone(), held: 0 }
     }
 
-    /// The stream now holds `bytes`. Whether there is room for that; without it nothing changes.
+    /// Sets the bytes that the stream holds. Returns false and changes nothing if there is no room for them.
     pub fn hold(&mut self, bytes: u64) -> bool {
         let wanted = bytes.saturating_sub(UNCOUNTED);
         if wanted <= self.held {
@@ -66,7 +66,7 @@ mod tests {
         let (mut one, mut other) = (Share::of(&all), Share::of(&all));
         assert!(one.hold(UNCOUNTED) && all.held.load(Ordering::Relaxed) == 0);
         assert!(one.hold(MOST));
-        assert!(other.hold(2 * UNCOUNTED) && !other.hold(3 * UNCOUNTED), "there is room for this much");
+        assert!(other.hold(2 * UNCOUNTED) && !other.hold(3 * UNCOUNTED), "there is room for the first only");
         assert!(one.hold(10) && other.hold(3 * UNCOUNTED));
         drop((one, other));
         assert_eq!(all.held.load(Ordering::Relaxed), 0);

@@ -1,6 +1,6 @@
-//! The thread that works behind the requests: it keeps the store up to date with the journal and the data directory in
-//! order (`housekeeping`), reads the counters (`activity`), frees what has run empty in the ledgers, and says in the log
-//! when billing stops and when it goes on.
+//! The background thread. It applies new journal records to the store, does the periodic work on the data directory
+//! (`housekeeping`), reads the counters (`activity`), frees empty cells of the ledgers, and logs when billing stops and
+//! resumes.
 
 use std::{
     sync::{Arc, mpsc},
@@ -15,16 +15,16 @@ use tracing::{error, info};
 use super::{Gateway, activity::Reading, error::Error, housekeeping::Housekeeping};
 use crate::store::{FoldError, Folder, StoreError};
 
-/// How often the store takes in what has become durable.
+/// How often the store applies new durable records.
 const FOLD_INTERVAL: Duration = Duration::from_millis(500);
 
-/// How long is waited for the store to catch up.
+/// The longest wait for the store to catch up.
 const CATCH_UP: Duration = Duration::from_secs(30);
 
-/// How often a store that has failed is built anew at most.
+/// The shortest time between two attempts to rebuild a failed store.
 const BUILD_INTERVAL: Duration = Duration::from_secs(2);
 
-/// How often the ledgers are looked through, and how many cells at a time: an admission waits no longer than for those.
+/// How often the ledgers are swept, and how many cells are swept under one lock, which bounds the wait of an admission.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
 const SWEEP_CELLS: usize = 256;
 
@@ -32,22 +32,22 @@ const SWEEP_CELLS: usize = 256;
 pub(super) struct Upkeep {
     gateway: Arc<Gateway>,
     thread: thread::JoinHandle<()>,
-    /// Hung up when the thread ends.
+    /// Disconnected when the thread ends.
     running: mpsc::Receiver<()>,
 }
 
-/// Why the thread is woken before its time.
+/// The reason for waking the thread early.
 pub(super) enum Wake {
-    /// Somebody waits for the store to take in what is durable.
+    /// A reader waits for the store to apply the durable records.
     Fold,
-    /// The last round is due.
+    /// The process is stopping; do the last round.
     Stop,
 }
 
-/// How the thread is reached.
+/// The channels to and from the thread.
 pub(super) struct Handle {
     wake: mpsc::Sender<Wake>,
-    /// The last record that the store has taken in.
+    /// The last record that the store has applied.
     applied: watch::Sender<u64>,
 }
 
@@ -57,7 +57,7 @@ impl Handle {
         (Self { wake, applied: watch::Sender::new(0) }, woken)
     }
 
-    /// Waits until the store has taken in the record `seq`, which is durable.
+    /// Waits until the store has applied the record `seq`, which must be durable.
     pub(super) async fn folded(&self, seq: u64) {
         let mut applied = self.applied.subscribe();
         if *applied.borrow() < seq {
@@ -79,11 +79,12 @@ impl Upkeep {
         Ok(Self { gateway: gateway.clone(), thread, running })
     }
 
-    /// Takes in the rest and ends. False if that took longer than `timeout`: a disk that hangs keeps nobody here.
+    /// Applies the remaining records and ends the thread. Returns false after `timeout`, so that a hanging disk cannot
+    /// block the shutdown.
     pub(super) fn stop(self, timeout: Duration) -> bool {
         let _ = self.gateway.upkeep.wake.send(Wake::Stop);
         if self.running.recv_timeout(timeout) == Err(mpsc::RecvTimeoutError::Timeout) {
-            error!("the store could not be written to its end; the next start goes on from the journal");
+            error!("the store could not be written completely; the next start catches up from the journal");
             return false;
         }
         if self.thread.join().is_err() {
@@ -94,7 +95,7 @@ impl Upkeep {
 }
 
 impl Gateway {
-    /// Waits until the store has taken in the record `seq`, which is durable.
+    /// Waits until the store has applied the record `seq`, which must be durable.
     pub(super) async fn folded(&self, seq: u64) -> Result<(), Error> {
         tokio::time::timeout(CATCH_UP, self.upkeep.folded(seq)).await.map_err(|_| {
             let why = self.fold_error.lock().clone();
@@ -102,7 +103,7 @@ impl Gateway {
         })
     }
 
-    /// Waits until the store has taken in everything that was recorded before.
+    /// Waits until the store has applied every record that exists now.
     pub(super) async fn folded_by_now(&self) -> Result<(), Error> {
         let window = self.close_window(None).await?;
         self.folded(window.seq).await
@@ -124,7 +125,7 @@ impl Gateway {
             self.note_fold(self.give_up_on_failure(folded));
             could_meter = self.note_metering(could_meter);
             reading.round(self, could_meter);
-            // On a full disk the journal needs every byte itself.
+            // On a full disk, leave the free space to the journal.
             if kept_up && could_meter {
                 let done = housekeeping.round(self);
                 self.note_housekeeping(self.give_up_on_failure(done));
@@ -140,17 +141,17 @@ impl Gateway {
         }
     }
 
-    /// After an error the store is not believed any more.
+    /// Gives up the store after an error of sled or damage, since it can no longer be trusted.
     fn give_up_on_failure(&self, done: Result<(), FoldError>) -> Result<(), FoldError> {
         if let Err(FoldError::Store(StoreError::Sled(_) | StoreError::Damaged(_))) = &done {
-            // Reports wait until another one has come as far.
+            // Reports wait until a new store has caught up.
             self.upkeep.applied.send_replace(0);
             self.store.give_up()?;
         }
         done
     }
 
-    /// Builds the store anew if it was given up, every now and then until it works.
+    /// Rebuilds the store if it was given up. After a failure this is tried again every [`BUILD_INTERVAL`].
     fn build_failed_store(&self, built: &mut Option<Instant>) -> Result<(), FoldError> {
         if !self.store.is_closed() {
             return Ok(());
@@ -160,7 +161,7 @@ impl Gateway {
         }
         *built = Some(Instant::now());
         self.store.build_anew(&self.journal)?;
-        info!("the store was built anew after it had failed");
+        info!("the store was rebuilt after it had failed");
         Ok(())
     }
 
@@ -172,40 +173,40 @@ impl Gateway {
         if records > 0 || is_news { Ok(self.store.flush()?) } else { Ok(()) }
     }
 
-    /// Tells a trouble when it begins and when it ends, and not twice a second in between.
+    /// Logs when the store stops following the journal and when it follows again, but not each failed round in between.
     fn note_fold(&self, folded: Result<(), FoldError>) {
         if matches!(folded, Err(FoldError::Store(StoreError::Closed))) && self.fold_error.lock().is_some() {
-            return; // why it is closed is known
+            return; // the reason has been logged
         }
         let now = folded.err().map(|error| format!("The store does not follow the journal: {error}."));
         match note(&self.fold_error, now) {
-            Some(Some(error)) => error!("{error} It is tried again; nothing is lost, the journal has it all."),
+            Some(Some(error)) => error!("{error} Tollgate is retrying. Nothing is lost: the journal has every record."),
             Some(None) => info!("the store follows the journal again"),
             None => {}
         }
     }
 
     fn note_housekeeping(&self, done: Result<(), FoldError>) {
-        let now = done.err().map(|error| format!("Rollups, snapshots or retention are behind: {error}."));
+        let now = done.err().map(|error| format!("Rollups, snapshots or retention are delayed: {error}."));
         match note(&self.housekeeping_error, now) {
-            Some(Some(error)) => error!("{error} It is tried again."),
+            Some(Some(error)) => error!("{error} Tollgate is retrying."),
             Some(None) => info!("rollups, snapshots and retention are up to date again"),
             None => {}
         }
     }
 
-    /// Tells when requests begin to be refused since nothing can be billed, and when that ends.
+    /// Logs when requests begin to be refused because they cannot be billed, and when that ends.
     fn note_metering(&self, could_meter: bool) -> bool {
         let trouble = self.cannot_meter();
         match &trouble {
-            Some(why) if could_meter => error!("requests are refused, since they could not be billed: {why}"),
+            Some(why) if could_meter => error!("requests are refused because they cannot be billed: {why}"),
             None if !could_meter => info!("requests are accepted again"),
             _ => {}
         }
         trouble.is_none()
     }
 
-    /// Frees what has run empty in the ledgers.
+    /// Frees empty cells of the ledgers.
     fn sweep_ledgers(&self) {
         let now = self.now();
         for node in self.catalog.load().groups().values().filter(|node| node.parent.is_none()) {
@@ -216,7 +217,7 @@ impl Gateway {
     }
 }
 
-/// Keeps a trouble, or that there is none; gives it if it is news.
+/// Stores the current error, or that there is none. Returns it if it has changed.
 fn note(known: &Mutex<Option<String>>, now: Option<String>) -> Option<Option<String>> {
     let mut known = known.lock();
     (*known != now).then(|| {

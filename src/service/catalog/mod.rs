@@ -1,11 +1,11 @@
-//! The catalog: everything that operators have written, in memory, as one snapshot.
+//! The catalog: all configuration that operators have written, in memory, as one snapshot.
 //!
-//! * A snapshot is replaced by one pointer swap, so what a change adds, renames or removes is seen whole or not at all.
-//!   Its maps share structure with the snapshot before, so replacing one costs a few nodes and not the catalog's size.
-//!   What changes within a group is swapped in its node (`node`).
-//! * `apply` is the only way in, the same for a change just made, a row loaded from the store and a record replayed.
-//!   It trusts its rows: the rules were checked before the record was written.
-//! * What a request needs is precomputed here: a key leads to its group's node, a slug to its compiled targets.
+//! * A change replaces the snapshot by one pointer swap, so readers see either all of it or none of it. The maps share
+//!   structure with the previous snapshot, so a change copies a few nodes instead of the whole catalog. Changes within
+//!   a group are swapped in its node (`node`).
+//! * `apply` is the only way to change a catalog. New changes, rows loaded from the store and replayed records all use
+//!   it. It does not validate rows: the rules were checked before the record was written.
+//! * Lookups that a request needs are precomputed: a key points to its group's node, a slug to its compiled targets.
 
 mod model;
 mod node;
@@ -37,27 +37,27 @@ use crate::{
     },
 };
 
-/// A customer's key with the group that it belongs to.
+/// A customer's key and its group.
 pub struct KeyEntry {
-    /// As stored.
+    /// The key as stored.
     pub key: ApiKey,
-    /// Whose.
+    /// The group that the key belongs to.
     pub group: Arc<GroupNode>,
-    /// Unix ms of the last event; shared by all versions of the entry.
+    /// The time of the key's last event, shared by all versions of the entry.
     pub last_used_ms: Arc<LastUsed>,
 }
 
-/// When something was last used: Unix ms, 0 for never.
+/// The time when something was last used: Unix ms, 0 for never.
 #[derive(Default)]
 pub struct LastUsed(AtomicU64);
 
 impl LastUsed {
-    /// It was used at `at_ms`.
+    /// Records a use at `at_ms`. Earlier times than the stored one are ignored.
     pub fn touch(&self, at_ms: u64) {
         self.0.fetch_max(at_ms, Ordering::Relaxed);
     }
 
-    /// `None` for never.
+    /// The time of the last use in Unix ms; `None` for never.
     pub fn get(&self) -> Option<u64> {
         Some(self.0.load(Ordering::Relaxed)).filter(|&at_ms| at_ms > 0)
     }
@@ -65,13 +65,13 @@ impl LastUsed {
 
 /// An operator key.
 pub struct OperatorEntry {
-    /// As stored.
+    /// The key as stored.
     pub key: OperatorKey,
-    /// Unix ms of its last request; shared by all versions of the entry.
+    /// The time of the key's last request, shared by all versions of the entry.
     pub last_used_ms: Arc<LastUsed>,
 }
 
-/// All that operators have written.
+/// One snapshot of all configuration that operators have written.
 #[derive(Clone)]
 pub struct Catalog {
     sealer: Arc<Sealer>,
@@ -82,7 +82,7 @@ pub struct Catalog {
     endpoints: OrdMap<EndpointId, Arc<Endpoint>>,
     groups: OrdMap<GroupId, Arc<GroupNode>>,
     groups_by_entity: OrdMap<Arc<str>, GroupId>,
-    /// Parent and child.
+    /// Pairs of parent and child.
     children: OrdSet<(GroupId, GroupId)>,
     keys: HashMap<Fingerprint, Arc<KeyEntry>>,
     keys_by_prefix: HashMap<Arc<str>, Arc<KeyEntry>>,
@@ -96,7 +96,7 @@ pub struct Catalog {
 }
 
 impl Catalog {
-    /// Nothing yet.
+    /// An empty catalog.
     pub fn new(sealer: Arc<Sealer>) -> Self {
         Self {
             sealer,
@@ -119,7 +119,7 @@ impl Catalog {
         }
     }
 
-    /// Writes one row.
+    /// Applies one row.
     pub fn apply(&mut self, row: Row, now: Now) {
         match row {
             Row::Slug(id, name) => self.name_slug(id, name.into()),
@@ -161,13 +161,13 @@ impl Catalog {
             }
             Row::Webhook(webhook) => drop(self.webhooks.insert(webhook.id, Arc::new(webhook))),
             Row::WebhookGone(id) => drop(self.webhooks.remove(&id)),
-            // It is the store that knows of dead letters.
+            // Dead letters are in the store, not in the catalog.
             Row::Redeliver(..) => {}
             Row::SigningKey(key) => self.signing_key = key,
         }
     }
 
-    /// What is there now of the row that `row` is about to replace or to end.
+    /// The current version of the row that `row` is about to replace or remove.
     pub fn before(&self, row: &Row) -> Option<Row> {
         let endpoint = |id| self.endpoints.get(id).map(|endpoint| Row::Endpoint(Endpoint::clone(endpoint)));
         let group = |id| self.groups.get(id).map(|node| Row::Group(Group::clone(&node.group())));
@@ -210,7 +210,8 @@ impl Catalog {
         self.endpoints.insert(endpoint.id, endpoint);
     }
 
-    /// Makes an endpoint callable under its slug's name, or anew after something that it stands on has changed.
+    /// Compiles an endpoint into the model under its slug's name. Called again after its slug, targets or secrets have
+    /// changed.
     fn compile(&mut self, endpoint: &Arc<Endpoint>) {
         let Some(slug) = self.slug_names.get(&endpoint.slug).cloned() else { return };
         let model = Model::compile(slug.clone(), endpoint, |id| self.open_secret(id));
@@ -267,7 +268,7 @@ impl Catalog {
         self.keys_by_prefix.get(prefix)
     }
 
-    /// A group's keys whose prefix is beyond `after`, in order of prefix.
+    /// A group's keys with a prefix greater than `after`, in order of prefix.
     pub fn keys_of(&self, group: GroupId, after: Option<&str>) -> impl Iterator<Item = &Arc<KeyEntry>> {
         let first = match after {
             Some(after) => Bound::Excluded((group, Arc::from(after))),
@@ -292,38 +293,38 @@ impl Catalog {
         &self.operators
     }
 
-    /// When each operator key was last used, Unix ms.
+    /// The prefix of each operator key that has been used, with the time of its last use in Unix ms.
     pub fn operators_used(&self) -> Vec<(String, u64)> {
         let used = |entry: &Arc<OperatorEntry>| Some((entry.key.prefix.clone(), entry.last_used_ms.get()?));
         self.operators.values().filter_map(used).collect()
     }
 
-    /// What can be called under a slug.
+    /// The model that can be called under a slug.
     pub fn model(&self, slug: &str) -> Option<&Arc<Model>> {
         self.models.get(slug)
     }
 
-    /// What can be called under a slug, whatever its name is now.
+    /// The model of a slug's id, under the slug's current name.
     pub fn model_of(&self, id: SlugId) -> Option<&Arc<Model>> {
         self.slug_names.get(&id).and_then(|name| self.models.get(name))
     }
 
-    /// Everything that can be called.
+    /// All models that can be called.
     pub fn models(&self) -> impl Iterator<Item = &Arc<Model>> {
         self.models.values()
     }
 
-    /// The id that a slug's counters hang on; it may have no endpoint any more.
+    /// The id of a slug, to which its counters belong. The slug may no longer have an endpoint.
     pub fn slug_id(&self, slug: &str) -> Option<SlugId> {
         self.slug_ids.get(slug).copied()
     }
 
-    /// The name of a slug.
+    /// The name of a slug, or an empty string if the id is unknown.
     pub fn slug_name(&self, id: SlugId) -> &str {
         self.slug_names.get(&id).map_or("", |name| name)
     }
 
-    /// An id for a slug that has none.
+    /// The id for the next new slug.
     pub fn next_slug_id(&self) -> SlugId {
         SlugId(self.next_slug)
     }
@@ -333,7 +334,7 @@ impl Catalog {
         &self.endpoints
     }
 
-    /// The endpoint that answers for a slug.
+    /// The endpoint of a slug.
     pub fn endpoint_of(&self, slug: SlugId) -> Option<&Arc<Endpoint>> {
         self.endpoints.values().find(|endpoint| endpoint.slug == slug)
     }
@@ -344,7 +345,7 @@ impl Catalog {
         self.endpoints.values().filter(move |endpoint| uses(endpoint))
     }
 
-    /// The groups, by id: in order of their creation, as far as the clock tells.
+    /// The groups, by id. Ids ascend in order of creation, unless the clock was set back.
     pub fn groups(&self) -> &OrdMap<GroupId, Arc<GroupNode>> {
         &self.groups
     }
@@ -354,7 +355,7 @@ impl Catalog {
         self.groups_by_entity.get(external_entity_id).and_then(|id| self.groups.get(id))
     }
 
-    /// A group and everything below it, itself first.
+    /// A group and all its descendants, the group itself first.
     pub fn subtree(&self, root: GroupId) -> Vec<Arc<GroupNode>> {
         let mut nodes: Vec<_> = self.groups.get(&root).cloned().into_iter().collect();
         let mut seen = 0;
@@ -365,14 +366,14 @@ impl Catalog {
         nodes
     }
 
-    /// The ids of a group's children beyond `after`.
+    /// The ids of a group's children that are greater than `after`.
     pub fn children(&self, id: GroupId, after: Option<GroupId>) -> impl Iterator<Item = &GroupId> {
         let first = after.map_or(Bound::Included((id, GroupId(0))), |after| Bound::Excluded((id, after)));
         let beyond = self.children.range((first, Bound::Unbounded)).take_while(move |(parent, _)| *parent == id);
         beyond.map(|(_, child)| child)
     }
 
-    /// A credential itself; `None` without it, or if this installation's key does not open it.
+    /// The value of a credential; `None` if it does not exist or cannot be opened with this installation's key.
     pub fn open_secret(&self, id: SecretId) -> Option<Secret> {
         self.secrets.get(&id).and_then(|stored| self.sealer.open(id.0, &stored.sealed).ok())
     }
@@ -387,7 +388,7 @@ impl Catalog {
         &self.webhooks
     }
 
-    /// What the registration of customers' keys is signed with.
+    /// The public key that verifies signed registrations of customers' keys.
     pub fn signing_key(&self) -> Option<PublicKey> {
         self.signing_key
     }

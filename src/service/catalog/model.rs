@@ -1,4 +1,4 @@
-//! A slug as a request needs it: its targets compiled, and its prices.
+//! A slug prepared for requests: its compiled targets and its prices.
 
 use std::sync::Arc;
 
@@ -14,17 +14,17 @@ use crate::{
 
 /// A callable model.
 pub struct Model {
-    /// What customers call it.
+    /// The name that customers call.
     pub slug: Arc<str>,
-    /// What its counters hang on.
+    /// The id to which its counters belong.
     pub slug_id: SlugId,
-    /// The endpoint behind it.
+    /// The id of its endpoint.
     pub endpoint: EndpointId,
-    /// In order of priority; never empty.
+    /// The targets in order of priority; never empty.
     pub targets: Vec<Arc<Target>>,
-    /// What its tokens cost.
+    /// The price of its tokens; `None` if it has none.
     pub pricing: Option<Pricing>,
-    /// Unix ms.
+    /// The time of the endpoint's creation, in Unix ms.
     pub created_at_ms: u64,
 }
 

@@ -1,8 +1,8 @@
-//! A living group in memory.
+//! An existing group in memory.
 //!
-//! Hierarchy is for life, so a node points to its parent and to its tree's ledger once and for all; what an operator
-//! can change (`Group`'s models, name, `disabled`) is swapped in place. A change to a plan with a hundred thousand
-//! customers below it therefore costs one pointer, and a request walks up its path without a lookup.
+//! A group's place in the hierarchy never changes, so a node points directly to its parent and to its tree's ledger.
+//! The parts that an operator can change (`Group`'s models, name, `disabled`) are swapped in place. So a change to a
+//! group with a hundred thousand descendants swaps one pointer, and a request walks up its path without lookups.
 
 use std::sync::Arc;
 
@@ -16,26 +16,26 @@ use crate::domain::{
     ledger::Ledger,
 };
 
-/// One root group with everything below it: the unit that is locked for an admission.
+/// A root group with all its descendants. An admission locks one tree.
 pub struct Tree {
-    /// What has been consumed and what is running.
+    /// The consumption and the holds of running requests.
     pub ledger: Mutex<Ledger>,
-    /// How its limits work together.
+    /// How limits are inherited and pooled.
     pub enforcement: Enforcement,
 }
 
-/// A living group.
+/// An existing group.
 pub struct GroupNode {
     /// Its id.
     pub id: GroupId,
-    /// Absent for a root.
+    /// `None` for a root.
     pub parent: Option<Arc<GroupNode>>,
     /// The tree that it belongs to.
     pub tree: Arc<Tree>,
     group: ArcSwap<Group>,
 }
 
-/// Group ids from a group up to its root.
+/// The group ids from a group up to its root.
 pub type Path = ArrayVec<GroupId, MAX_LEVELS>;
 
 impl GroupNode {
@@ -51,7 +51,7 @@ impl GroupNode {
         self.group.store(Arc::new(group));
     }
 
-    /// The group as it is now.
+    /// The current version of the group.
     pub fn group(&self) -> Guard<Arc<Group>> {
         self.group.load()
     }
@@ -66,7 +66,7 @@ impl GroupNode {
         self.lineage().last().map_or(self.id, |root| root.id)
     }
 
-    /// How deep it stands; a root is 1.
+    /// The depth in the tree; a root is 1.
     pub fn level(&self) -> usize {
         self.lineage().count()
     }
@@ -84,7 +84,7 @@ impl GroupNode {
         }
     }
 
-    /// The limits that its requests for `slug` meet.
+    /// The limits that apply to its requests for `slug`.
     pub fn limits(&self, slug: SlugId) -> EffectiveLimits {
         let groups: ArrayVec<_, MAX_LEVELS> = self.lineage().take(MAX_LEVELS).map(Self::group).collect();
         effective_limits(self.tree.enforcement, slug, groups.iter().map(|group| &***group))
