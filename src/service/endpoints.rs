@@ -1,4 +1,4 @@
-//! The rules that endpoints keep: unique slugs, renames that no group has to follow, credentials that exist.
+//! Changes to endpoints, and their rules: unique slugs, renames that apply to all groups at once, existing credentials.
 
 use std::sync::Arc;
 
@@ -15,26 +15,26 @@ use crate::{
     },
 };
 
-/// An endpoint to be made.
+/// The fields of a new endpoint.
 pub struct NewEndpoint {
-    /// Unique.
+    /// The slug; unique.
     pub slug: Slug,
-    /// Where it may be processed.
+    /// The region in which requests may be processed.
     pub region: Region,
-    /// 1 to 8, in order of priority.
+    /// The targets, 1 to 8, in order of priority.
     pub targets: Vec<Target>,
-    /// What its tokens cost.
+    /// The price of its tokens.
     pub pricing: Option<Pricing>,
 }
 
-/// What changes on an endpoint; `None` leaves a field as it is.
+/// The changes to an endpoint. `None` leaves a field unchanged.
 #[derive(Default)]
 pub struct EndpointPatch {
-    /// Another name, for every group that carries it too.
+    /// A new slug, which also renames it in every group that carries it.
     pub slug: Option<Slug>,
-    /// The whole list.
+    /// The whole new list of targets.
     pub targets: Option<Vec<Target>>,
-    /// `Some(None)` clears it.
+    /// The pricing; `Some(None)` clears it.
     pub pricing: Option<Option<Pricing>>,
 }
 
@@ -44,7 +44,7 @@ impl Gateway {
         self.catalog.load().endpoints().get(&id).cloned().ok_or(Error::NotFound("endpoint"))
     }
 
-    /// Makes an endpoint.
+    /// Creates an endpoint.
     pub async fn create_endpoint(self: &Arc<Self>, actor: Actor, new: NewEndpoint) -> Result<Arc<Endpoint>, Error> {
         let change = self.change().await?;
         let catalog = &change.catalog;
@@ -95,8 +95,8 @@ impl Gateway {
         self.endpoint(id)
     }
 
-    /// Deletes an endpoint and gives its slug's name. Groups keep the slug: should an endpoint take it again, its
-    /// counters go on.
+    /// Deletes an endpoint and returns its slug's name. Groups keep the slug; if a new endpoint takes it, its counters
+    /// continue.
     pub async fn delete_endpoint(self: &Arc<Self>, actor: Actor, id: EndpointId) -> Result<String, Error> {
         let change = self.change().await?;
         let endpoint = change.catalog.endpoints().get(&id).ok_or(Error::NotFound("endpoint"))?;
@@ -110,8 +110,8 @@ fn duplicate(slug: &str) -> Error {
     Error::invalid("duplicate_slug", format!("slug: another endpoint has {slug:?} already."))
 }
 
-/// The counters hang on the slug's id, so a rename is one row: the id's new name. A name that some group carries
-/// without an endpoint keeps its own counters and cannot be taken.
+/// Makes the rows of a rename. Counters belong to the slug's id, so a rename only gives the id a new name. A name that
+/// a group carries without an endpoint has counters of its own and cannot be taken.
 fn rename(catalog: &Catalog, slug: SlugId, name: Slug) -> Result<Vec<Row>, Error> {
     if catalog.model(&name).is_some() {
         return Err(duplicate(&name));
@@ -128,7 +128,7 @@ fn rename(catalog: &Catalog, slug: SlugId, name: Slug) -> Result<Vec<Row>, Error
     Ok(rows)
 }
 
-/// Every credential that a target names must exist.
+/// Checks that every credential that a target names exists.
 pub(super) fn known_secrets(catalog: &Catalog, targets: &[Target]) -> Result<(), Error> {
     for (index, secret) in targets.iter().enumerate().filter_map(|(index, target)| Some((index, target.secret?))) {
         if !catalog.secrets().contains_key(&secret) {

@@ -1,5 +1,5 @@
-//! The rules that groups keep: unique external ids, models that exist, one mode a tree, five levels, and in CASCADING
-//! no threshold above an ancestor's.
+//! Changes to groups, and their rules: unique external ids, existing models, one enforcement mode per tree, at most
+//! five levels, and in CASCADING no threshold above an ancestor's.
 
 use std::sync::Arc;
 
@@ -19,46 +19,46 @@ use crate::{
     },
 };
 
-/// A group to be made.
+/// The fields of a new group.
 pub struct NewGroup {
-    /// 1 to 255 characters.
+    /// The external id, 1 to 255 characters.
     pub external_entity_id: String,
-    /// Up to 255 characters.
+    /// The name, up to 255 characters.
     pub name: Option<String>,
-    /// Not empty; slugs are distinct.
+    /// The models; not empty, with distinct slugs.
     pub models: Vec<NewModel>,
-    /// The parent's, or INDEPENDENT, when absent.
+    /// The enforcement mode. Defaults to the parent's, or to INDEPENDENT for a root.
     pub enforcement: Option<Enforcement>,
-    /// Absent for a root.
+    /// The parent; `None` for a root.
     pub parent: Option<GroupId>,
 }
 
-/// A model to be carried.
+/// A model that a group carries.
 pub struct NewModel {
-    /// By name.
+    /// The slug's name.
     pub slug: String,
-    /// As written.
+    /// The limits that the group declares.
     pub limits: Vec<Limit>,
 }
 
-/// What changes on a group; `None` leaves a field as it is.
+/// The changes to a group. `None` leaves a field unchanged.
 #[derive(Default)]
 pub struct GroupPatch {
-    /// `Some(None)` clears it.
+    /// The name; `Some(None)` clears it.
     pub name: Option<Option<String>>,
-    /// The whole set.
+    /// The whole new set of models.
     pub models: Option<Vec<NewModel>>,
-    /// Suspends the whole subtree.
+    /// Whether the group is disabled, which suspends its whole subtree.
     pub disabled: Option<bool>,
 }
 
 impl Gateway {
-    /// The living group with this id.
+    /// The existing group with this id.
     pub fn group(&self, id: GroupId) -> Result<Arc<GroupNode>, Error> {
         self.catalog.load().groups().get(&id).cloned().ok_or(Error::NotFound("group"))
     }
 
-    /// Makes a group.
+    /// Creates a group.
     pub async fn create_group(self: &Arc<Self>, actor: Actor, new: NewGroup) -> Result<Arc<GroupNode>, Error> {
         let change = self.change().await?;
         let catalog = &change.catalog;
@@ -117,7 +117,7 @@ impl Gateway {
         Ok(node)
     }
 
-    /// Deletes a group, everything below it and all their keys. Gives the group as it was.
+    /// Deletes a group, all its descendants and all their keys. Returns the deleted group.
     pub async fn delete_group(self: &Arc<Self>, actor: Actor, id: GroupId) -> Result<Arc<GroupNode>, Error> {
         let change = self.change().await?;
         let nodes = change.catalog.subtree(id);
@@ -137,7 +137,7 @@ fn parent(catalog: &Catalog, id: GroupId) -> Result<Arc<GroupNode>, Error> {
     if parent.level() >= MAX_LEVELS {
         return Err(Error::invalid(
             "too_many_levels",
-            "hierarchy.parent_group_id: this parent stands on the fifth level, and a tree has at most five levels.",
+            "hierarchy.parent_group_id: this parent is on the fifth level, and a tree has at most five levels.",
         ));
     }
     Ok(parent)
@@ -148,13 +148,13 @@ fn enforcement(wanted: Option<Enforcement>, parent: Option<&GroupNode>) -> Resul
     match wanted {
         Some(wanted) if wanted != parent.tree.enforcement => Err(Error::invalid(
             "limit_enforcement_mismatch",
-            "hierarchy.limit_enforcement: a child's mode must be its parent's; leave it out to take the parent's.",
+            "hierarchy.limit_enforcement: a child's mode must be its parent's; leave it out to use the parent's.",
         )),
         _ => Ok(parent.tree.enforcement),
     }
 }
 
-/// Names become slug ids. A slug without an endpoint is refused unless the group carries it already.
+/// Resolves slug names to ids. A slug without an endpoint is refused, unless the group already carries it.
 fn resolve_models(catalog: &Catalog, models: Vec<NewModel>, carried: &[GroupModel]) -> Result<Vec<GroupModel>, Error> {
     let resolve = |(index, model): (usize, NewModel)| {
         let known = catalog

@@ -1,5 +1,5 @@
-//! The data directory: one process at a time, readable by its owner alone, with the two keys that everything secret in
-//! it stands on.
+//! The data directory: it is locked by one process at a time, readable only by its owner, and holds the two keys that
+//! protect API keys and secrets.
 
 use std::{
     fmt, fs,
@@ -20,15 +20,15 @@ pub(super) struct Installation {
 /// Why the data directory cannot be used.
 #[derive(Debug)]
 pub enum InstallationError {
-    /// It cannot be made, read or written.
+    /// It cannot be created, read or written.
     Io(PathBuf, io::Error),
-    /// Another process has it.
+    /// Another process has locked it.
     InUse(PathBuf),
-    /// There are data but not the key that their secrets were made with.
+    /// It holds data, but the key that protects its secrets is missing.
     KeyMissing(PathBuf),
     /// A key file does not hold a key.
     KeyDamaged(PathBuf),
-    /// No random numbers for a key.
+    /// No random numbers were available for a new key.
     NoRandom(random::NoRandom),
 }
 
@@ -39,18 +39,18 @@ impl fmt::Display for InstallationError {
             Self::InUse(path) => {
                 write!(
                     f,
-                    "data_dir: {} is in use by another Tollgate; one directory serves one process",
+                    "data_dir: {} is in use by another Tollgate process; each process needs its own directory",
                     path.display()
                 )
             }
             Self::KeyMissing(path) => write!(
                 f,
-                "data_dir: {} is missing beside data; without it no key and no secret in this directory can be \
-                 used. Put it back from a backup",
+                "data_dir: {} is missing, but the directory holds data; without this file no API key and no secret in \
+                 it can be used. Restore the file from a backup",
                 path.display()
             ),
             Self::KeyDamaged(path) => {
-                write!(f, "data_dir: {} is damaged; put it back from a backup", path.display())
+                write!(f, "data_dir: {} is damaged; restore it from a backup", path.display())
             }
             Self::NoRandom(error) => error.fmt(f),
         }
@@ -61,7 +61,7 @@ impl std::error::Error for InstallationError {}
 
 impl Installation {
     pub(super) fn open(directory: &Path) -> Result<Self, InstallationError> {
-        // Whatever umask we were started with: nothing in the data directory is for others.
+        // Override the umask, so that nothing in the data directory is accessible to others.
         rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
         let failed = |error| InstallationError::Io(directory.to_owned(), error);
         fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed)?;
@@ -77,7 +77,7 @@ impl Installation {
     }
 }
 
-/// Locks a data directory that is only looked at, if nobody has it. Nothing is made.
+/// Locks an existing data directory for reading. Returns `None` if another process has locked it. Creates nothing.
 pub(super) fn lock_existing(directory: &Path) -> Result<Option<fs::File>, InstallationError> {
     let path = directory.join("lock");
     let lock = fs::File::open(&path).map_err(|error| InstallationError::Io(path, error))?;
@@ -101,7 +101,7 @@ fn private() -> fs::OpenOptions {
     options
 }
 
-/// Reads a key, or makes it if the installation is new.
+/// Reads a key, or creates it if the installation is new.
 fn key(path: &Path, is_new: bool) -> Result<[u8; 32], InstallationError> {
     match fs::read(path) {
         Ok(bytes) => read_key(path, &bytes).ok_or_else(|| InstallationError::KeyDamaged(path.to_owned())),
@@ -117,25 +117,25 @@ fn key(path: &Path, is_new: bool) -> Result<[u8; 32], InstallationError> {
     }
 }
 
-/// What is wrong with the keys of a data directory that is only looked at.
+/// The errors of the key files of a data directory. Creates nothing.
 pub(super) fn damaged_keys(directory: &Path) -> impl Iterator<Item = InstallationError> {
     let read = |name| key(&directory.join(name), false).err();
     ["hash.key", "seal.key"].into_iter().filter_map(read)
 }
 
-/// A key file is the key and a checksum; one of an earlier version is the key alone.
+/// Parses a key file: a key and a checksum, or only a key in files of earlier versions.
 fn read_key(path: &Path, bytes: &[u8]) -> Option<[u8; 32]> {
     let (key, rest) = bytes.split_first_chunk::<32>()?;
     (rest.is_empty() || rest == checksum(path, key)).then_some(*key)
 }
 
-/// Of a key and the name of its file, so that the one is not taken for the other.
+/// The checksum of a key and its file's name, which detects swapped key files.
 fn checksum(path: &Path, key: &[u8; 32]) -> [u8; 4] {
     let name = path.file_name().unwrap_or_default().as_encoded_bytes();
     crc32c::crc32c_append(crc32c::crc32c(name), key).to_le_bytes()
 }
 
-/// Writes a file that only its owner can read: whole and on the disk, or not at all.
+/// Writes a file that only its owner can read, atomically, and syncs it.
 pub(super) fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let temporary = path.with_extension("new");
     let mut file = private().write(true).create(true).truncate(true).open(&temporary)?;

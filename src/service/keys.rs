@@ -17,14 +17,14 @@ use crate::{
     },
 };
 
-/// What changes on a key; `None` leaves a field as it is, `Some(None)` clears it.
+/// The changes to a key. `None` leaves a field unchanged, `Some(None)` clears it.
 #[derive(Default)]
 pub struct KeyPatch {
-    /// For people.
+    /// The name, for people.
     pub name: Option<Option<String>>,
-    /// Refused while set.
+    /// Whether the key is disabled. A disabled key is refused.
     pub disabled: Option<bool>,
-    /// Unix ms.
+    /// The time of expiry, in Unix ms.
     pub expires_at_ms: Option<Option<u64>>,
 }
 
@@ -37,7 +37,8 @@ impl Gateway {
         entry.cloned().ok_or(Error::NotFound("API key"))
     }
 
-    /// A key of the group for one call that an operator makes in its name. It is stored nowhere, and nobody can present it.
+    /// A temporary key for one call that an operator makes in the group's name. It is never stored, and no client can
+    /// present it.
     pub fn playground_key(&self, group: GroupId) -> Result<Arc<KeyEntry>, Error> {
         let key = ApiKey {
             prefix: PLAYGROUND.to_owned(),
@@ -51,7 +52,7 @@ impl Gateway {
         Ok(Arc::new(KeyEntry { group: self.group(group)?, key, last_used_ms: Arc::default() }))
     }
 
-    /// Makes a key.
+    /// Creates a key.
     pub async fn mint_key(
         self: &Arc<Self>,
         actor: Actor,
@@ -82,7 +83,7 @@ impl Gateway {
         Ok(minted)
     }
 
-    /// Takes in a key that a customer has already. Whose key it is, if it is known, is nobody's business.
+    /// Registers a key that a customer already has. If the key exists, the error does not say whose it is.
     pub async fn register_key(
         self: &Arc<Self>,
         actor: Actor,
@@ -96,7 +97,7 @@ impl Gateway {
         }
         let (key, fingerprint) = (key.expose(), self.hasher.fingerprint(key.expose()));
         if self.knows(&change.catalog, &fingerprint) {
-            return Err(Error::invalid("duplicate_key", "key: is known already"));
+            return Err(Error::invalid("duplicate_key", "key: this key exists already"));
         }
         let prefix = registered::prefix(key).to_owned();
         if change.catalog.key_by_prefix(&prefix).is_some() {

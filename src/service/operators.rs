@@ -1,4 +1,4 @@
-//! Operators' keys, and the rule that there is always one that may do everything.
+//! Operator keys, and the rule that the last stored MANAGE_ALL key cannot be deleted.
 
 use std::sync::Arc;
 
@@ -15,20 +15,20 @@ use crate::{
     },
 };
 
-/// Operators' keys begin with it, so that one is never mistaken for a customer's.
+/// The start of every operator key, so that none is mistaken for a customer's key.
 const OPERATOR_BRAND: &str = "tgo";
 
 /// The prefix shown for the key in `TOLLGATE_ADMIN_KEY`.
 pub const ENV_PREFIX: &str = "env";
 
-/// An operator key that is not in force yet.
+/// A new operator key that is not stored yet.
 pub(super) struct NewOperator {
     pub(super) row: OperatorKey,
     pub(super) key: Secret,
 }
 
 impl Gateway {
-    /// Makes an operator key.
+    /// Creates an operator key.
     pub async fn create_operator(
         self: &Arc<Self>,
         actor: Actor,
@@ -54,12 +54,13 @@ impl Gateway {
         self.change().await?.commit(actor, action::OPERATOR_KEY_CREATED, vec![Row::Operator(row)]).await
     }
 
-    /// Deletes an operator key. The last stored one that may do everything stays: without it nobody could make another.
+    /// Deletes an operator key. The last stored MANAGE_ALL key cannot be deleted, since no one could create another
+    /// one.
     pub async fn delete_operator(self: &Arc<Self>, actor: Actor, prefix: &str) -> Result<(), Error> {
         if prefix == ENV_PREFIX && self.env_operator.is_some() {
             return Err(Error::invalid(
                 "env_key",
-                "The key `env` is set by TOLLGATE_ADMIN_KEY; it ends when Tollgate is started without that variable.",
+                "The key `env` is set by TOLLGATE_ADMIN_KEY. To remove it, start Tollgate without that variable.",
             ));
         }
         let change = self.change().await?;

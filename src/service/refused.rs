@@ -1,7 +1,7 @@
-//! Keys that were refused, counted by the address that they came from, and the throttle on guessing operators' keys.
+//! Counts refused keys by client address, and throttles guesses of operator keys.
 //!
-//! Only wrong keys are counted, and on the admin listener only they are slowed down: nobody can lock an operator out.
-//! On the inference listener they are counted and nothing else, since all that are refused there get one answer.
+//! Only wrong keys are counted, and on the admin listener only wrong keys are throttled, so no one can lock an operator
+//! out. On the inference listener they are only counted, since all refused keys get the same answer there.
 
 use std::{
     cmp::Reverse,
@@ -17,31 +17,32 @@ use tracing::warn;
 
 use super::Gateway;
 
-/// Wrong operator keys from one address in a minute.
+/// The wrong operator keys that are accepted from one address in a minute before it is throttled.
 const WRONG_KEYS: usize = 10;
 
-/// So many of them in this time are told to the operator.
+/// The operator gets a notice if this many wrong operator keys come from one address within this time.
 const MANY: usize = 10;
-const LATELY_MS: u64 = 60 * 60 * 1000;
+const RECENT_MS: u64 = 60 * 60 * 1000;
 
-/// So many addresses are told in sentences.
-const TOLD: usize = 5;
+/// The most addresses that get a sentence each.
+const DESCRIBED: usize = 5;
 
-/// Addresses known at once. Beyond it the older half is forgotten: an attacker with so many is not held by this.
+/// The most addresses that are stored. When there are more, the older half is dropped. The throttle does not stop an
+/// attacker with so many addresses anyway.
 const MAX_SOURCES: usize = 10_000;
 
-/// Where refused keys came from.
+/// The refused keys, by address.
 #[derive(Default)]
 pub(super) struct RefusedKeys(Mutex<Sources>);
 
 #[derive(Default)]
 struct Sources {
     by_network: HashMap<Network, Source>,
-    /// Keys that were refused, from wherever.
+    /// The number of refused keys from all addresses.
     refused: u64,
 }
 
-/// An IPv4 address, or the /64 of an IPv6 address: whoever has one of those has all of them.
+/// An IPv4 address, or the /64 of an IPv6 address, since one client usually controls a whole /64.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Network(IpAddr);
 
@@ -63,35 +64,35 @@ impl fmt::Display for Network {
     }
 }
 
-/// What was refused from one address.
+/// The refused keys of one address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RefusedFrom {
     /// The address.
     pub network: Network,
-    /// Wrong operator keys.
+    /// The number of wrong operator keys.
     pub admin: u64,
-    /// Requests of customers without a key that is good.
+    /// The number of inference requests without a valid key.
     pub inference: u64,
-    /// Unix ms.
+    /// The time of the first one, in Unix ms.
     pub first_at_ms: u64,
-    /// Unix ms.
+    /// The time of the last one, in Unix ms.
     pub last_at_ms: u64,
 }
 
 struct Source {
     counted: RefusedFrom,
-    /// Which refused key its last one was, of all: a millisecond can have many.
+    /// The number of its last refused key, counted over all addresses. It orders addresses within a millisecond.
     last: u64,
     guesses: Option<Box<Guesses>>,
 }
 
-/// What is known of who sends wrong operator keys.
+/// The state of an address that sent wrong operator keys.
 struct Guesses {
     limiter: RateLimiter,
-    /// When the last [`MANY`] came, Unix ms.
+    /// The times of the last [`MANY`] wrong keys, in Unix ms.
     latest: VecDeque<u64>,
-    /// When it was last told that there were too many, Unix ms.
-    told_at_ms: Option<u64>,
+    /// The time of the last log line about this address, in Unix ms.
+    logged_at_ms: Option<u64>,
 }
 
 impl Guesses {
@@ -102,26 +103,26 @@ impl Guesses {
             .refill(WRONG_KEYS)
             .interval(Duration::from_secs(60))
             .build();
-        Self { limiter, latest: VecDeque::with_capacity(MANY), told_at_ms: None }
+        Self { limiter, latest: VecDeque::with_capacity(MANY), logged_at_ms: None }
     }
 
     fn are_many(&self, now_ms: u64) -> bool {
-        self.latest.len() == MANY && self.latest.front().is_some_and(|&first_ms| is_lately(first_ms, now_ms))
+        self.latest.len() == MANY && self.latest.front().is_some_and(|&first_ms| is_recent(first_ms, now_ms))
     }
 }
 
-fn is_lately(at_ms: u64, now_ms: u64) -> bool {
-    now_ms.saturating_sub(at_ms) < LATELY_MS
+fn is_recent(at_ms: u64, now_ms: u64) -> bool {
+    now_ms.saturating_sub(at_ms) < RECENT_MS
 }
 
-/// What becomes of a wrong operator key.
+/// The outcome of a wrong operator key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Guess {
-    /// It is told to be wrong.
+    /// It gets the answer that the key is wrong.
     Answered,
-    /// It was one too many.
+    /// It exceeded the limit.
     Throttled,
-    /// Likewise, and nobody has been told for a while.
+    /// It exceeded the limit and is due for a log line.
     ThrottledAnew,
 }
 
@@ -154,15 +155,15 @@ impl RefusedKeys {
             if guesses.limiter.try_acquire(1) {
                 return Guess::Answered;
             }
-            if guesses.told_at_ms.is_some_and(|told_ms| is_lately(told_ms, now_ms)) {
+            if guesses.logged_at_ms.is_some_and(|logged_ms| is_recent(logged_ms, now_ms)) {
                 return Guess::Throttled;
             }
-            guesses.told_at_ms = Some(now_ms);
+            guesses.logged_at_ms = Some(now_ms);
             Guess::ThrottledAnew
         })
     }
 
-    /// Of those that `are` wanted, what was refused from them, the latest first.
+    /// The refused keys of the addresses that `are` selects, the latest address first.
     fn latest(&self, are: impl Fn(&Source) -> bool) -> Vec<RefusedFrom> {
         let sources = self.0.lock();
         let mut found: Vec<_> = sources.by_network.values().filter(|source| are(source)).collect();
@@ -170,44 +171,44 @@ impl RefusedKeys {
         found.into_iter().map(|source| source.counted.clone()).collect()
     }
 
-    /// Who has sent many wrong operator keys lately, in sentences.
-    fn told(&self, now_ms: u64) -> Vec<String> {
+    /// Sentences about the addresses that have recently sent many wrong operator keys.
+    fn notices(&self, now_ms: u64) -> Vec<String> {
         let guessers = self.latest(|source| source.guesses.as_ref().is_some_and(|guesses| guesses.are_many(now_ms)));
-        let more = guessers.len().saturating_sub(TOLD);
-        let more = (more > 0).then(|| format!("So did {more} more addresses."));
-        let tell = |from: &RefusedFrom| {
+        let more = guessers.len().saturating_sub(DESCRIBED);
+        let more = (more > 0).then(|| format!("{MANY} or more came from each of {more} more addresses."));
+        let describe = |from: &RefusedFrom| {
             format!("{MANY} or more wrong operator keys came from {} within the last hour.", from.network)
         };
-        guessers.iter().take(TOLD).map(tell).chain(more).collect()
+        guessers.iter().take(DESCRIBED).map(describe).chain(more).collect()
     }
 }
 
 impl Gateway {
-    /// Counts a wrong key on the admin listener. `false` if there were too many from there.
+    /// Counts a wrong key on the admin listener. Returns false if the address has sent too many.
     pub fn may_guess_again(&self, address: IpAddr) -> bool {
         let network = Network::of(address);
         let guess = self.auth.refused.guess(network, self.now_ms());
         if guess == Guess::ThrottledAnew {
-            warn!(address = %network, "too many wrong operator keys come from this address; they are slowed down");
+            warn!(address = %network, "too many wrong operator keys from this address; more are refused for now");
         }
         guess == Guess::Answered
     }
 
-    /// Counts a request on the inference listener whose key, if it had one, is not good.
+    /// Counts a request on the inference listener without a valid key.
     pub fn count_refused_customer(&self, address: IpAddr) {
         self.auth.refused.count(Network::of(address), self.now_ms(), |source| source.counted.inference += 1);
     }
 
-    /// Where refused keys came from since the start: the `most` latest addresses, the latest first.
+    /// The refused keys since the start, of the `most` latest addresses, the latest first.
     pub fn refused_keys(&self, most: usize) -> Vec<RefusedFrom> {
         let mut latest = self.auth.refused.latest(|_| true);
         latest.truncate(most);
         latest
     }
 
-    /// Who has sent many wrong operator keys lately, in sentences.
-    pub(super) fn guessing_told(&self) -> Vec<String> {
-        self.auth.refused.told(self.now_ms())
+    /// Sentences about the addresses that have recently sent many wrong operator keys.
+    pub(super) fn guessing_notices(&self) -> Vec<String> {
+        self.auth.refused.notices(self.now_ms())
     }
 }
 
@@ -220,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ipv6_address_counts_as_its_64() {
+    fn all_ipv6_addresses_of_a_64_count_as_one() {
         let of = |text: &str| Network::of(text.parse().unwrap()).to_string();
         assert_eq!(of("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::/64");
         assert_eq!(of("2001:db8:1:2::1"), of("2001:db8:1:2:ffff::"));
@@ -229,38 +230,41 @@ mod tests {
     }
 
     #[test]
-    fn the_first_ten_guesses_are_answered_and_the_rest_is_told_once() {
+    fn the_first_ten_guesses_are_answered_and_the_rest_are_logged_once() {
         let refused = RefusedKeys::default();
         let guesses: Vec<_> = (0..20).map(|_| refused.guess(network(1), 5)).collect();
         assert_eq!(guesses[..10], [Guess::Answered; 10]);
         assert_eq!((guesses[10], &guesses[11..]), (Guess::ThrottledAnew, &[Guess::Throttled; 9][..]));
-        assert_eq!(refused.guess(network(1), 5 + LATELY_MS), Guess::ThrottledAnew, "it goes on an hour later");
-        assert_eq!(refused.guess(network(2), 5), Guess::Answered, "others are not held");
+        assert_eq!(refused.guess(network(1), 5 + RECENT_MS), Guess::ThrottledAnew, "it is logged again an hour later");
+        assert_eq!(refused.guess(network(2), 5), Guess::Answered, "other addresses are not throttled");
     }
 
     #[test]
-    fn many_guesses_within_an_hour_are_told_and_few_are_not() {
+    fn many_guesses_within_an_hour_make_a_notice_and_few_do_not() {
         let refused = RefusedKeys::default();
-        let now_ms = 10 * LATELY_MS;
+        let now_ms = 10 * RECENT_MS;
         for number in (0..30).rev() {
-            refused.guess(network(1), now_ms - number * LATELY_MS / 9);
-            refused.guess(network(2), now_ms - number * LATELY_MS / 10);
+            refused.guess(network(1), now_ms - number * RECENT_MS / 9);
+            refused.guess(network(2), now_ms - number * RECENT_MS / 10);
             refused.count(network(3), now_ms - number, |source| source.counted.inference += 1);
         }
-        let told = refused.told(now_ms);
+        let told = refused.notices(now_ms);
         assert_eq!(told, ["10 or more wrong operator keys came from 0.0.0.2 within the last hour."]);
-        assert!(refused.told(now_ms + LATELY_MS).is_empty());
+        assert!(refused.notices(now_ms + RECENT_MS).is_empty());
         for source in 10..20 {
             for _ in 0..10 {
-                refused.guess(network(source), 100 * LATELY_MS);
+                refused.guess(network(source), 100 * RECENT_MS);
             }
         }
-        let told = refused.told(100 * LATELY_MS);
-        assert_eq!((told.len(), told[TOLD].as_str()), (TOLD + 1, "So did 5 more addresses."));
+        let told = refused.notices(100 * RECENT_MS);
+        assert_eq!(
+            (told.len(), told[DESCRIBED].as_str()),
+            (DESCRIBED + 1, "10 or more came from each of 5 more addresses.")
+        );
     }
 
     #[test]
-    fn memory_is_bounded_and_the_latest_stay() {
+    fn memory_is_bounded_and_the_latest_addresses_are_kept() {
         let refused = RefusedKeys::default();
         let all = 3 * MAX_SOURCES as u32;
         for number in 0..all {

@@ -1,4 +1,4 @@
-//! How Tollgate is: what the status page and the health checks are made of.
+//! The data of the status page and the health checks.
 
 use std::{
     sync::{
@@ -22,7 +22,7 @@ use crate::{
 /// How long a record may wait before new requests are refused.
 const STALL: Duration = Duration::from_secs(5);
 
-/// What happened since the start.
+/// Counters since the start.
 #[derive(Default)]
 pub struct Counts {
     admitted: AtomicU64,
@@ -33,24 +33,24 @@ pub struct Counts {
     billed: AtomicU64,
     input_tokens: AtomicU64,
     output_tokens: AtomicU64,
-    /// Standing when the last running request ends while somebody waits for that.
+    /// Notified when the last running request ends during a drain.
     idle: Notify,
     is_draining: AtomicBool,
 }
 
-/// [`Counts`], read.
+/// The values of [`Counts`] at one moment.
 pub struct Counted {
     /// Requests that are running.
     pub running: u64,
     /// Requests that passed their limits.
     pub admitted: u64,
-    /// Requests that a limit stopped.
+    /// Requests that a limit refused.
     pub refused: u64,
-    /// Requests that failed through us or an upstream, before their answer or in its middle.
+    /// Requests that failed because of us or an upstream, before or during their answer.
     pub errors: u64,
     /// Times that a target was passed over.
     pub target_failures: u64,
-    /// Events.
+    /// Billing events.
     pub billed: u64,
     /// Prompt tokens billed.
     pub input_tokens: u64,
@@ -68,7 +68,8 @@ impl Counts {
     }
 
     pub(super) fn ended(&self) {
-        // Sequentially consistent with `is_draining`: either this sees that somebody waits, or he sees that it ended.
+        // Sequentially consistent with `is_draining`: either this sees the drain, or the drain sees that the request
+        // has ended.
         self.ended.fetch_add(1, Ordering::SeqCst);
         if self.is_draining.load(Ordering::SeqCst) && self.running() == 0 {
             self.idle.notify_one();
@@ -80,7 +81,7 @@ impl Counts {
         self.admitted.load(Ordering::SeqCst).saturating_sub(ended)
     }
 
-    /// Waits until no admitted request is running; no new one is admitted any more.
+    /// Waits until no admitted request is running. No new requests may be admitted by then.
     pub async fn drained(&self) {
         self.is_draining.store(true, Ordering::SeqCst);
         while self.running() > 0 {
@@ -92,7 +93,7 @@ impl Counts {
         add(&self.refused, 1);
     }
 
-    /// A request of somebody with a good key failed, and not through him.
+    /// Counts a request with a valid key that failed through no fault of the customer.
     pub fn failed(&self) {
         add(&self.errors, 1);
     }
@@ -107,7 +108,7 @@ impl Counts {
         add(&self.output_tokens, usage.output);
     }
 
-    /// All of them.
+    /// Reads all counters.
     pub fn read(&self) -> Counted {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Counted {
@@ -123,55 +124,55 @@ impl Counts {
     }
 }
 
-/// What needs an operator's attention.
+/// Something that needs an operator's attention.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notice {
-    /// Where to look.
+    /// The part of the gateway that it concerns.
     pub about: About,
-    /// A sentence.
+    /// The notice, as a sentence.
     pub message: String,
 }
 
-/// What a notice is about.
+/// The part of the gateway that a notice concerns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum About {
     /// The log of everything billed and changed.
     Journal,
-    /// What is computed from it.
+    /// The tables computed from the journal.
     Store,
-    /// What was in flight when the process ended, or will not be known of when it ends.
+    /// The requests that were in flight when the previous run ended, or the tracking of those in flight now.
     LastStop,
-    /// Operators' keys.
+    /// Operator keys.
     Keys,
     /// The limits of this process.
     Process,
-    /// This webhook.
+    /// A webhook.
     Webhook(WebhookId),
     /// A target of this endpoint.
     Endpoint(EndpointId),
 }
 
 impl About {
-    /// A notice about it.
+    /// Makes a notice about it.
     pub(super) fn says(self, message: String) -> Notice {
         Notice { about: self, message }
     }
 }
 
-/// A target of an endpoint, and how it has fared.
+/// A target of an endpoint.
 pub struct TargetView {
-    /// Its endpoint.
+    /// The endpoint's id.
     pub endpoint: EndpointId,
-    /// The endpoint's.
+    /// The endpoint's slug.
     pub slug: Arc<str>,
-    /// Its place among the endpoint's targets.
+    /// The target's index among the endpoint's targets.
     pub index: usize,
     /// The target.
     pub target: Arc<Target>,
 }
 
 impl Gateway {
-    /// Why nothing can be billed now, in words for the operator; `None` while all is well.
+    /// A sentence for the operator that says why requests cannot be billed now; `None` if they can.
     pub fn cannot_meter(&self) -> Option<String> {
         let stalled = self.journal.stalled(Instant::now()).filter(|waited| *waited > STALL);
         if stalled.is_none() && !self.journal.running_out() {
@@ -180,23 +181,23 @@ impl Gateway {
         let cause = self.journal.last_error().unwrap_or_else(|| "the disk does not answer".to_owned());
         Some(match stalled {
             Some(waited) => format!("The journal has not been written for {} s: {cause}.", waited.as_secs()),
-            None => format!("The journal's next file cannot be made: {cause}."),
+            None => format!("The journal's next file cannot be created: {cause}."),
         })
     }
 
-    /// What needs an operator's attention.
+    /// Everything that needs an operator's attention.
     pub fn notices(&self) -> Vec<Notice> {
         let behind = [&self.fold_error, &self.housekeeping_error].map(|error| error.lock().clone());
         let mut notices = self.findings.clone();
-        let mut tell = |about: About, sentences: Vec<String>| {
+        let mut add = |about: About, sentences: Vec<String>| {
             notices.extend(sentences.into_iter().map(|sentence| about.says(sentence)));
         };
-        tell(About::Journal, self.damage_notices());
-        tell(About::Journal, Vec::from_iter(self.cannot_meter()));
-        tell(About::Store, behind.into_iter().flatten().collect());
-        tell(About::LastStop, Vec::from_iter(self.in_flight.trouble()));
-        tell(About::Keys, self.guessing_told());
-        tell(About::Process, Vec::from_iter(self.out_of_files.notice(self.now_ms())));
+        add(About::Journal, self.damage_notices());
+        add(About::Journal, Vec::from_iter(self.cannot_meter()));
+        add(About::Store, behind.into_iter().flatten().collect());
+        add(About::LastStop, Vec::from_iter(self.in_flight.trouble()));
+        add(About::Keys, self.guessing_notices());
+        add(About::Process, Vec::from_iter(self.out_of_files.notice(self.now_ms())));
         notices.extend(self.trouble_with_webhooks());
         let trouble = |TargetView { endpoint, slug, index, target }| {
             let Failure { why, times, .. } = target.health.trouble()?;

@@ -1,9 +1,10 @@
-//! `tollgate verify`: is everything durable as it was written, and are the totals those of the events?
+//! `tollgate verify`: checks that all durable data are intact and that the totals equal the sums of the events.
 //!
-//! Nothing in the data directory is changed, and a gateway may be serving from it. Every frame of the journal, every
-//! snapshot and every file of rollups is read; then the journal is folded into a scratch store, from its first record
-//! or, once retention has removed that, from the older snapshot, and compared with the snapshots and the store on the
-//! way. The store of a running gateway cannot be opened; its snapshots are compared all the same.
+//! It changes nothing in the data directory, and a gateway may be serving from it. It reads every frame of the journal,
+//! every snapshot and every rollup file. Then it folds the journal into a scratch store and compares that store with
+//! the snapshots and the live store at their positions. The fold starts at the first record or, if retention has
+//! removed it, at the older snapshot. The store of a running gateway cannot be opened, so only its snapshots are
+//! compared.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,31 +19,32 @@ use crate::{
     store::{self, Folder, Store, StoreError, snapshot},
 };
 
-/// What was checked, and what is wrong with it.
+/// The result of a check.
 #[derive(Default)]
 pub struct Verified {
-    /// A sentence each; none if all is well.
+    /// The problems found, a sentence each; empty if there are none.
     pub findings: Vec<String>,
-    /// What was looked at, in a sentence each.
+    /// The data that were checked, a sentence each.
     pub seen: Vec<String>,
 }
 
-/// How far the work has come: steps done and steps in all.
+/// A callback for progress: steps done and steps in total.
 pub type Progress<'a> = &'a dyn Fn(u64, u64);
 
-/// Checks a data directory. An error is about the checking itself, in words.
+/// Checks a data directory. An error says why the check itself could not be done.
 pub fn verify(data_dir: &Path, progress: Progress<'_>) -> Result<Verified, String> {
     let mut verified = Verified::default();
     let lock = lock_existing(data_dir).map_err(|error| error.to_string())?;
     verified.findings.extend(damaged_keys(data_dir).map(|error| format!("{error}.")));
-    // Listed before the journal is opened: what a gateway adds meanwhile would know records that we do not.
+    // Listed before the journal is opened: a snapshot that a running gateway adds later could contain records that are
+    // not in our view of the journal.
     let snapshots = snapshot::list(data_dir).map_err(|error| error.to_string())?;
     let opened = Journal::open_read_only(&data_dir.join("journal"));
     let (journal, report) = opened.map_err(|error| format!("the journal cannot be opened: {error}"))?;
     check_journal(&journal, &report, progress, &mut verified)?;
     let bases = check_snapshots(snapshots, &mut verified);
     for (path, error) in store::unreadable_rollups(data_dir).map_err(|error| error.to_string())? {
-        verified.findings.push(format!("{}: {error}. It is made anew when a report needs it.", path.display()));
+        verified.findings.push(format!("{}: {error}. It is rebuilt when a report needs it.", path.display()));
     }
     compare(data_dir, &journal, &bases, lock.is_some(), progress, &mut verified)?;
     Ok(verified)
@@ -81,12 +83,12 @@ fn check_journal(
         let torn = report.cut_bytes;
         verified
             .seen
-            .push(format!("journal: {torn} bytes of an unfinished write at its end; the next start cuts them"));
+            .push(format!("journal: {torn} bytes of an unfinished write at its end; the next start removes them"));
     }
     Ok(())
 }
 
-/// Reads every snapshot. Gives the good ones, the oldest first.
+/// Reads every snapshot. Returns the intact ones, the oldest first.
 fn check_snapshots(mut good: Vec<snapshot::Snapshot>, verified: &mut Verified) -> Vec<snapshot::Snapshot> {
     good.reverse();
     good.retain(|snapshot| match snapshot::check(&snapshot.path) {
@@ -94,7 +96,7 @@ fn check_snapshots(mut good: Vec<snapshot::Snapshot>, verified: &mut Verified) -
             verified.seen.push(format!("snapshot of record {}: {} bytes", snapshot.applied, snapshot.bytes));
             true
         }
-        // Newer ones have taken its place.
+        // It has been replaced by a newer one meanwhile.
         Err(_) if !snapshot.path.exists() => false,
         Err(error) => {
             verified.findings.push(format!("{}: {error}.", snapshot.path.display()));
@@ -104,7 +106,7 @@ fn check_snapshots(mut good: Vec<snapshot::Snapshot>, verified: &mut Verified) -
     good
 }
 
-/// Folds the journal anew and compares.
+/// Folds the journal into a scratch store and compares it with the snapshots and the store.
 fn compare(
     data_dir: &Path,
     journal: &Journal,
@@ -113,13 +115,13 @@ fn compare(
     progress: Progress<'_>,
     verified: &mut Verified,
 ) -> Result<(), String> {
-    let failed = |error: &dyn std::fmt::Display| format!("the journal could not be folded anew: {error}");
+    let failed = |error: &dyn std::fmt::Display| format!("the totals could not be computed from the journal: {error}");
     let scratch = tempfile::tempdir().map_err(|error| failed(&error))?;
     let rollups = data_dir.join("rollups");
     let base = if journal.first_seq() > 1 { snapshots.first() } else { None };
     if journal.first_seq() > 1 && base.is_none() {
         verified.findings.push(
-            "the totals cannot be compared: the journal's beginning is gone, and no snapshot is whole".to_owned(),
+            "the totals cannot be compared: the journal's start has been removed, and no snapshot is intact".to_owned(),
         );
         return Ok(());
     }
@@ -131,7 +133,7 @@ fn compare(
         match store::load_copy(&snapshot.path, &directory, &rollups) {
             Ok(loaded) => copies.entry(snapshot.applied).or_default().push((name, loaded)),
             Err(error @ StoreError::Older { .. }) => verified.seen.push(format!("{name}: not compared, since {error}")),
-            Err(_) if !snapshot.path.exists() => {} // newer ones have taken its place
+            Err(_) if !snapshot.path.exists() => {} // replaced by a newer one meanwhile
             Err(error) => return Err(failed(&error)),
         }
     }
@@ -144,7 +146,7 @@ fn compare(
                 copies.entry(applied).or_default().push(("store".to_owned(), live));
             }
             Err(error @ StoreError::Older { .. }) => verified.seen.push(format!("store: not compared, since {error}")),
-            Err(error) => verified.findings.push(format!("store: {error}; the next start builds it anew.")),
+            Err(error) => verified.findings.push(format!("store: {error}; the next start rebuilds it.")),
         }
     }
     let directory = scratch.path().join("anew");
@@ -159,7 +161,7 @@ fn compare(
     verified.findings.extend(lost_rollups.iter().map(|name| {
         let path = rollups.join(name);
         format!(
-            "{}: it is gone. It is made anew when a report needs it, if the journal still has its day.",
+            "{}: the file is missing. It is rebuilt when a report needs it, if the journal still has that day.",
             path.display()
         )
     }));
@@ -170,7 +172,7 @@ fn compare(
             let lost = format!("the journal ends with record {last}");
             verified
                 .findings
-                .extend(copies.iter().map(|(name, _)| format!("{name}: it knows record {applied}, and {lost}.")));
+                .extend(copies.iter().map(|(name, _)| format!("{name}: it contains record {applied}, but {lost}.")));
             continue;
         }
         folder.catch_up_to(applied).map_err(|error| failed(&error))?;
@@ -178,7 +180,7 @@ fn compare(
         for (name, copy) in copies {
             let differences = anew.differences(&copy).map_err(|error| failed(&error))?;
             if differences.is_empty() {
-                verified.seen.push(format!("{name}: all tables and totals are as the journal says"));
+                verified.seen.push(format!("{name}: all tables and totals match the journal"));
             }
             verified.findings.extend(differences.into_iter().map(|difference| format!("{name}: {difference}.")));
         }
