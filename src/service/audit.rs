@@ -1,7 +1,7 @@
-//! The audit log: every change that was made, the newest first.
+//! The audit log: every change, newest first.
 //!
-//! The store knows which records are changes, when they were made and of what kind; who made one and what it was is read
-//! from its record. A page goes on before a record's number, so changes made meanwhile do not move it.
+//! The store indexes the records that are changes, with time and action. Actor and details are read from the record
+//! itself. A page continues before a record number, so changes made meanwhile do not shift it.
 
 use std::{
     sync::Arc,
@@ -15,44 +15,45 @@ use crate::{
     store::{IndexedChange, StoreError},
 };
 
-/// How long a page is gathered: a filter that few changes pass must not make one request walk all of them.
+/// The longest time for gathering one page, so that a filter that matches few changes does not make one request walk
+/// all of them.
 const PAGE_TIME: Duration = Duration::from_secs(1);
 
-/// A page ends after so many bytes of records; as JSON they may be thirty times as many.
+/// The bytes of records after which a page ends. Their JSON may be thirty times as large.
 const PAGE_BYTES: usize = 1 << 20;
 
-/// Which changes.
+/// A query for a page of changes.
 pub struct AuditQuery {
-    /// Unix ms, inclusive.
+    /// The start of the window: Unix ms, inclusive.
     pub start_ms: u64,
-    /// Unix ms, exclusive; no end when absent.
+    /// The end of the window: Unix ms, exclusive. `None` for no end.
     pub end_ms: Option<u64>,
-    /// What was done, as `noun.verb`.
+    /// The action, as `noun.verb`.
     pub event_type: Option<String>,
-    /// Where the page before stopped: changes before this record.
+    /// The end of the previous page: only changes before this record are returned.
     pub before: Option<u64>,
-    /// At most so many.
+    /// The most changes on the page.
     pub limit: usize,
 }
 
-/// A change that was made.
+/// A change in the audit log.
 pub struct AuditEntry {
     /// The number of its record.
     pub seq: u64,
-    /// Unix ms.
+    /// The time of the change, in Unix ms.
     pub at_ms: u64,
-    /// Who, what, and what was there before.
+    /// The actor, the action, and the rows before and after.
     pub changed: Changed,
 }
 
-/// A page of changes, descending.
+/// A page of changes, newest first.
 pub struct AuditPage {
     /// The changes.
     pub entries: Vec<AuditEntry>,
-    /// Where the next page begins, as [`AuditQuery::before`]; absent at the end. A page may have less than the limit, or
-    /// nothing, before the end.
+    /// The start of the next page, for [`AuditQuery::before`]; `None` on the last page. Earlier pages may also have
+    /// fewer changes than the limit, or none.
     pub next: Option<u64>,
-    /// Records of the page's stretch of the journal that cannot be read any more.
+    /// The unreadable records in the page's part of the journal.
     pub missing: Vec<Damage>,
 }
 
@@ -64,7 +65,7 @@ impl AuditQuery {
 }
 
 impl Gateway {
-    /// Reads a page of the audit log. A change is in it the moment that its request was answered.
+    /// Reads a page of the audit log. It includes every change whose request has been answered.
     pub async fn read_audit(self: &Arc<Self>, query: AuditQuery) -> Result<AuditPage, Error> {
         match query.before {
             Some(before) => self.folded(before.saturating_sub(1).min(self.journal.durable_seq())).await?,
@@ -105,7 +106,7 @@ impl Gateway {
         Ok(AuditPage { entries, next, missing })
     }
 
-    /// A change with the bytes of its record; `None` if that cannot be read any more.
+    /// Reads a change. Returns it with its record's size in bytes; `None` if the record cannot be read.
     fn read_change(&self, seq: u64) -> Result<Option<(AuditEntry, usize)>, Error> {
         let mut reader = self.journal.reader(seq.saturating_sub(1));
         let frame = reader.next().map_err(Error::internal)?;
@@ -150,7 +151,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn pages_that_run_out_of_time_meet_every_change_once() {
+    async fn pages_that_run_out_of_time_return_every_change_once() {
         on_a_gateway(async |gateway| {
             for number in 0..20 {
                 change(&gateway, if number % 7 == 0 { "a.rare" } else { "an.often" }, slugs(1, "a")).await;
@@ -172,25 +173,25 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_page_of_large_changes_is_a_short_one() {
+    async fn a_page_of_large_changes_has_few_entries() {
         on_a_gateway(async |gateway| {
             let rows = || vec![Row::Slug(SlugId(1), "x".repeat(PAGE_BYTES / 4))];
             for _ in 0..7 {
                 change(&gateway, "large.change", rows()).await;
             }
             let first = gateway.read_audit(query(None)).await.unwrap();
-            // But for the first one, each has its own before, too.
+            // Every record except the first also contains the row's previous version.
             assert_eq!((first.entries.len(), first.next), (2, Some(6)));
             let huge = vec![Row::Slug(SlugId(2), "x".repeat(2 * PAGE_BYTES))];
             change(&gateway, "huge.change", huge).await;
             let page = gateway.read_audit(query(None)).await.unwrap();
-            assert_eq!((page.entries.len(), page.next), (1, Some(8)), "one at least");
+            assert_eq!((page.entries.len(), page.next), (1, Some(8)), "a page has at least one entry");
         })
         .await;
     }
 
     #[tokio::test]
-    async fn of_very_many_rows_it_is_not_known_what_they_were() {
+    async fn a_change_of_very_many_rows_is_recorded_without_their_previous_versions() {
         on_a_gateway(async |gateway| {
             for (count, is_known) in [(10_000, true), (10_001, false)] {
                 change(&gateway, "slug.made", slugs(count, "a")).await;

@@ -1,4 +1,4 @@
-//! A billing event as everybody outside sees it: in the events API, in exports and in webhooks.
+//! The public form of a billing event, as the events API, exports and webhooks return it.
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -9,13 +9,13 @@ use uuid::Uuid;
 use super::spreadsheet::cell;
 use crate::domain::{money, record::Settled, time::rfc3339, usage};
 
-/// A billed request.
+/// The billing event of a request.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Event {
-    /// A ULID; it never names two events.
+    /// A ULID that is unique to this event.
     idempotency_key: String,
-    /// Of the settlement.
+    /// The time of the settlement.
     #[schemars(extend("format" = "date-time"))]
     timestamp: String,
     /// The `x-request-id` that the customer got.
@@ -48,7 +48,7 @@ struct Tokens {
     cached_input_tokens: u64,
 }
 
-/// Where the tokens' figures come from.
+/// The source of the token counts: the upstream's report, or our own count.
 #[derive(Debug, Clone, Copy, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 enum UsageSource {
@@ -100,7 +100,7 @@ impl Event {
         }
     }
 
-    /// The columns of an event in a table.
+    /// The columns of an event in a CSV file.
     pub const COLUMNS: [&str; 19] = [
         "idempotencyKey",
         "timestamp",
@@ -123,7 +123,7 @@ impl Event {
         "costAmount",
     ];
 
-    /// Its row in such a table; what is null is empty.
+    /// The event's row in a CSV file. Null values are empty strings.
     pub fn values(&self) -> [String; 19] {
         let (currency, amount) = self.cost.as_ref().map(|cost| (&*cost.currency, &*cost.amount)).unwrap_or_default();
         let source = match self.usage_source {

@@ -1,8 +1,9 @@
-//! Reading billing events back from the journal.
+//! Reads billing events from the journal.
 //!
-//! A window is closed before it is read: every later event is stamped at or after its end, and everything stamped
-//! before is waited for. So a poller that goes on from its last `end_time` misses nothing and sees nothing twice. An end
-//! that lies a little ahead, as another machine's clock has it, is waited for; one far ahead means now.
+//! A window is closed before it is read: all events stamped before its end are durable, and every later event is
+//! stamped at or after its end. So a poller that continues from its last `end_time` misses nothing and reads nothing
+//! twice. If the end is up to [`AHEAD`] in the future, because another machine's clock is ahead, the read waits for it.
+//! A later end means now.
 
 use std::{
     ops::Range,
@@ -25,72 +26,74 @@ use crate::{
     journal::{self, BackwardReader, Barrier, Damage, Frame, Journal, Reader, codec},
 };
 
-/// How far ahead an end may lie to be waited for.
+/// The longest time in the future of an end that a read waits for.
 const AHEAD: Duration = Duration::from_secs(5);
 
-/// How long a read waits for what is not durable yet.
+/// The longest wait of a read for records that are not durable yet.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long a page is gathered: a filter that few events pass must not make one request read the whole log.
+/// The longest time for gathering one page, so that a filter that matches few events does not make one request read the
+/// whole log.
 const PAGE_TIME: Duration = Duration::from_secs(1);
 
-/// Readers take turns, so that together they keep one processor busy at most, and a short page waits for no long one.
+/// Readers take turns. So together they keep at most one processor busy, and a short page does not wait for a long one.
 static TURN: Mutex<()> = Mutex::new(());
 
-/// Records of one turn, about a millisecond. Much shorter ones would wake so many threads that requests suffer.
+/// The records of one turn, about a millisecond. With much shorter turns, waking the readers' threads would slow
+/// requests down.
 const TURN_RECORDS: usize = 4096;
 
-/// After so many records whatever else wants the processor goes first: requests do not queue behind an export.
+/// The number of records after which a reader yields the processor, so that requests do not wait for an export.
 const YIELD_RECORDS: usize = 256;
 
-/// In which order events are read.
+/// The order in which events are read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Order {
-    /// The oldest first.
+    /// Oldest first.
     #[default]
     Ascending,
-    /// The newest first.
+    /// Newest first.
     Descending,
 }
 
-/// Which events.
+/// A query for a page of events.
 #[derive(Clone)]
 pub struct EventsQuery {
-    /// Unix ms, inclusive; from the first event on when absent.
+    /// The start of the window: Unix ms, inclusive. Defaults to the first event.
     pub start_ms: Option<u64>,
-    /// Unix ms, exclusive; now when absent.
+    /// The end of the window: Unix ms, exclusive. Defaults to now.
     pub end_ms: Option<u64>,
-    /// Where the page before stopped: the last sequence number, and the end of its window in Unix ms.
+    /// The end of the previous page: its last sequence number, and the end of its window in Unix ms.
     pub after: Option<(u64, u64)>,
-    /// In which order.
+    /// The order of the events.
     pub order: Order,
-    /// At most so many.
+    /// The most events on the page.
     pub limit: usize,
-    /// Which of them.
+    /// The events to include.
     pub filter: EventFilter,
 }
 
 /// A page of events.
 pub struct EventPage {
-    /// The events, in the order that was asked for.
+    /// The events, in the requested order.
     pub events: Vec<Event>,
-    /// Where the next page begins, as `EventsQuery::after`; absent at the end. A page may have less than the limit, or
-    /// nothing, before the end.
+    /// The start of the next page, for `EventsQuery::after`; `None` on the last page. Earlier pages may also have fewer
+    /// events than the limit, or none.
     pub next: Option<(u64, u64)>,
-    /// Records between the page's start and its end that cannot be read any more.
+    /// The unreadable records between the page's start and its end.
     pub missing: Vec<Damage>,
 }
 
-/// Which events, or sums of them; all if nothing is named.
+/// A filter for events or their sums. An empty list matches everything.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EventFilter {
-    /// Of these keys only, by prefix.
+    /// Only events of these keys, by prefix.
     pub api_keys: Vec<String>,
-    /// Of these groups only.
+    /// Only events of these groups, by external id.
     pub external_entity_ids: Vec<String>,
-    /// Of these models only, by the slug that was called.
+    /// Only events of these models, by the slug that was called.
     pub model_slugs: Vec<String>,
-    /// Of these groups only, by id; no groups below them.
+    /// Only events of these groups, by id, without their descendants.
     pub group_ids: Vec<GroupId>,
 }
 
@@ -120,7 +123,7 @@ enum Walk {
 }
 
 impl Walk {
-    /// From where the page before stopped, else from the window's near end.
+    /// Starts where the previous page stopped, or at the window's first event in the query's order.
     fn begin(journal: &Journal, query: &EventsQuery, window: &Range<u64>) -> Self {
         match (query.order, query.after) {
             (Order::Ascending, Some((seq, _))) => Self::Ascending(journal.reader(seq)),
@@ -137,7 +140,7 @@ impl Walk {
         }
     }
 
-    /// The records between which it has looked at all, when `last` is the last one that it met.
+    /// The range of records that it has covered, both bounds exclusive, when `last` is the last record that it read.
     fn stretch(&self, after: Option<u64>, last: Option<u64>) -> (u64, u64) {
         match self {
             Self::Ascending(_) => (after.unwrap_or(0), last.or(after).unwrap_or(0)),
@@ -156,7 +159,7 @@ impl Gateway {
         page.map_err(Error::internal)?
     }
 
-    /// Closes a window that ends at `end_ms`, or now: everything in it can be read, and nothing will be added to it.
+    /// Closes a window that ends at `end_ms`, or now. Afterwards all of its events are readable and no more are added.
     pub(super) async fn close_window(&self, end_ms: Option<u64>) -> Result<Barrier, Error> {
         let wanted_end = end_ms.unwrap_or(u64::MAX);
         let ahead = Duration::from_millis(wanted_end.saturating_sub(self.journal.now_ms()));
@@ -166,7 +169,7 @@ impl Gateway {
         let window = self.journal.barrier(wanted_end);
         if tokio::time::timeout(PATIENCE, self.journal.durable(window.seq)).await.is_err() {
             let why = self.cannot_meter();
-            return Err(Error::Unavailable(why.unwrap_or_else(|| "The journal is slow to be written.".to_owned())));
+            return Err(Error::Unavailable(why.unwrap_or_else(|| "The journal is slow. Try again later.".to_owned())));
         }
         Ok(window)
     }
@@ -177,7 +180,7 @@ impl Gateway {
         let after = query.after.map(|(seq, _)| seq);
         let mut walk = Walk::begin(&self.journal, query, &window);
         let (mut events, mut next, mut scanned) = (Vec::new(), None, 0_usize);
-        // The last record that was met; none again at the journal's far end.
+        // The last record that was read; `None` again after the walk has reached the first record of the journal.
         let mut last = after;
         loop {
             let Some(frame) = walk.next().map_err(Error::internal)? else {
@@ -203,7 +206,7 @@ impl Gateway {
                 && query.filter.takes(&settled)
             {
                 if events.len() == query.limit {
-                    // There is at least one more.
+                    // There is at least one more event.
                     next = last;
                     break;
                 }
@@ -220,8 +223,9 @@ impl Gateway {
     }
 }
 
-/// Gives `each` the events of a data directory in a window of Unix ms, until it says false. A gateway may be writing
-/// there. Gives what could not be read, in words. `progress` is told records read and records in all.
+/// Calls `each` with the events of a data directory in a window of Unix ms, until it returns false. A gateway may be
+/// writing to the directory. Returns sentences about unreadable records. `progress` gets the number of records read and
+/// of all records.
 pub fn export_events(
     data_dir: &Path,
     window: Range<u64>,
@@ -245,11 +249,10 @@ pub fn export_events(
             break;
         }
     }
-    let tell = |damage: Damage| {
-        format!("Records {} to {} cannot be read any more.", damage.missing.start(), damage.missing.end())
-    };
+    let describe =
+        |damage: Damage| format!("Records {} to {} cannot be read.", damage.missing.start(), damage.missing.end());
     let in_window = |damage: &Damage| damage.to_ms >= window.start && damage.from_ms < window.end;
-    Ok(journal.damage().into_iter().filter(in_window).map(tell).collect())
+    Ok(journal.damage().into_iter().filter(in_window).map(describe).collect())
 }
 
 #[cfg(test)]
@@ -265,7 +268,7 @@ mod tests {
         service::{Booted, boot},
     };
 
-    /// The random part of its key, which the test gave out in order.
+    /// The random part of the event's key, which the test assigns in order.
     fn number(event: &Event) -> u128 {
         let event = serde_json::to_value(event).unwrap();
         ulid::Ulid::from_string(event["idempotencyKey"].as_str().unwrap()).unwrap().random()
@@ -276,7 +279,8 @@ mod tests {
         time::parse(event["timestamp"].as_str().unwrap()).unwrap()
     }
 
-    /// Walks every page; gives the events' numbers and what the pages said to be missing, and how many pages they were.
+    /// Walks all pages. Returns the events' numbers, the missing records that the pages report, and the number of
+    /// pages.
     fn walk(
         gateway: &Gateway,
         mut query: EventsQuery,
@@ -320,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn a_walk_whose_pages_run_out_of_time_meets_every_event_once() {
+    fn a_walk_whose_pages_run_out_of_time_returns_every_event_once() {
         const RECORDS: u128 = 10 * TURN_RECORDS as u128;
         let directory = tempfile::tempdir().unwrap();
         let booted = start(&directory);
@@ -344,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_first_is_the_oldest_first_in_reverse() {
+    fn descending_order_is_the_reverse_of_ascending_order() {
         const RECORDS: u128 = 9000;
         const KEYS: [&str; 3] = ["sk_a", "sk_b", "sk_c"];
         const METADATA: &str = r#"{"purpose": "to make records long enough for the journal to begin another segment"}"#;
@@ -367,7 +371,7 @@ mod tests {
         let segments = booted.gateway.journal.segments().unwrap();
         assert!(segments.len() >= 2, "{segments:?}");
         booted.close();
-        // In the middle of the first one, some records are lost.
+        // Destroy some records in the middle of the first segment.
         let first = fs::OpenOptions::new().write(true).open(&segments[0].path).unwrap();
         first.write_all_at(&[0; 3000], segments[0].bytes / 2).unwrap();
 

@@ -68,8 +68,8 @@ mod tests {
         assert_eq!(out.notice(0), None);
         let logged: Vec<bool> = [5, 6, 59_999, 60_005, 60_006].map(|at_ms| out.count(at_ms).is_some()).to_vec();
         assert_eq!(logged, [true, false, false, true, false]);
-        let told = out.notice(60_007).unwrap();
-        assert!(told.starts_with("5 requests were") && told.contains(&open_files().to_string()), "{told}");
+        let notice = out.notice(60_007).unwrap();
+        assert!(notice.starts_with("5 requests were") && notice.contains(&open_files().to_string()), "{notice}");
         assert!(out.notice(60_006 + SHOWN_FOR_MS - 1).is_some());
         assert_eq!(out.notice(60_006 + SHOWN_FOR_MS), None);
         assert!(out.count(60_006 + SHOWN_FOR_MS).is_some_and(|said| said.starts_with("1 request was")));

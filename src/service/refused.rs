@@ -248,17 +248,17 @@ mod tests {
             refused.guess(network(2), now_ms - number * RECENT_MS / 10);
             refused.count(network(3), now_ms - number, |source| source.counted.inference += 1);
         }
-        let told = refused.notices(now_ms);
-        assert_eq!(told, ["10 or more wrong operator keys came from 0.0.0.2 within the last hour."]);
+        let notices = refused.notices(now_ms);
+        assert_eq!(notices, ["10 or more wrong operator keys came from 0.0.0.2 within the last hour."]);
         assert!(refused.notices(now_ms + RECENT_MS).is_empty());
         for source in 10..20 {
             for _ in 0..10 {
                 refused.guess(network(source), 100 * RECENT_MS);
             }
         }
-        let told = refused.notices(100 * RECENT_MS);
+        let notices = refused.notices(100 * RECENT_MS);
         assert_eq!(
-            (told.len(), told[DESCRIBED].as_str()),
+            (notices.len(), notices[DESCRIBED].as_str()),
             (DESCRIBED + 1, "10 or more came from each of 5 more addresses.")
         );
     }

@@ -1,8 +1,8 @@
-//! Usage reports: sums of what was billed, by whatever an operator asks for.
+//! Usage reports: sums over billing events, grouped by the columns that an operator chooses.
 //!
-//! Whole hours come from the rollups, which outlive the events. What a window has besides whole hours is read from the
-//! journal. A window is closed before it is read (see `events`), and the rollups of its hours do not change any more
-//! once the store has taken in the last record of it: so a report is exact to the event, whatever goes on meanwhile.
+//! Whole hours come from the rollups, which outlive the events. The parts of hours at the ends of a window are read
+//! from the journal. A window is closed before it is read (see `events`), and the rollups of its hours no longer change
+//! once the store has applied the last record in it. So a report is exact to the event, even while requests are served.
 
 use std::{
     cmp::Reverse,
@@ -23,10 +23,10 @@ use crate::{
     store::Grain,
 };
 
-/// Rows of a report: more would fill the memory.
+/// The most rows of a report, which bounds its memory.
 const MAX_ROWS: usize = 500_000;
 
-/// What a report is grouped by.
+/// The columns that a report is grouped by.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Columns {
     /// The key's own group.
@@ -35,31 +35,31 @@ pub struct Columns {
     pub model: bool,
     /// The key.
     pub key: bool,
-    /// The day, UTC.
+    /// The day in UTC.
     pub day: bool,
-    /// The hour, UTC.
+    /// The hour in UTC.
     pub hour: bool,
 }
 
-/// Which report.
+/// A query for a report.
 #[derive(Debug, Clone)]
 pub struct ReportQuery {
-    /// Unix ms, inclusive.
+    /// The start of the window: Unix ms, inclusive.
     pub start_ms: u64,
-    /// Unix ms, exclusive; now when absent.
+    /// The end of the window: Unix ms, exclusive. Defaults to now.
     pub end_ms: Option<u64>,
     /// Its columns.
     pub by: Columns,
-    /// The sums of which events.
+    /// The events to sum.
     pub filter: EventFilter,
-    /// Only so many rows: those with the most tokens, the most first.
+    /// The most rows to return. They are the rows with the most tokens, in descending order.
     pub top: Option<usize>,
 }
 
-/// What a row's sums are of; what the report is not grouped by is absent. Rows are in this order.
+/// The values of a row's columns; `None` for columns that the report is not grouped by. Rows are sorted by it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RowKey {
-    /// The hour, or the first one of the day.
+    /// The hour, or the first hour of the day.
     pub hour: Option<Hour>,
     /// The key's own group.
     pub group: Option<GroupId>,
@@ -73,13 +73,13 @@ pub struct RowKey {
 pub struct Report {
     /// Its columns.
     pub by: Columns,
-    /// The sums, in order.
+    /// The rows, in order.
     pub rows: Vec<(RowKey, Sums)>,
-    /// External entity ids of the groups in it.
+    /// The external entity ids of the groups in it.
     pub entities: HashMap<GroupId, String>,
-    /// Records of the window that are in none of the sums.
+    /// The records of the window that the sums do not include.
     pub missing: Vec<Damage>,
-    /// What else the sums do not contain, in sentences.
+    /// Sentences about other data that the sums do not include.
     pub troubles: Vec<String>,
 }
 
@@ -121,12 +121,12 @@ impl<'a> Summary<'a> {
         self.rows.entry(row_key).or_default().add(&row.sums);
     }
 
-    /// The rows that were asked for.
+    /// The requested rows.
     fn rows(self) -> (Vec<(RowKey, Sums)>, HashMap<GroupId, String>) {
         let mut rows = Vec::from_iter(self.rows);
         if let Some(top) = self.query.top {
             let size = |sums: &Sums| (sums.usage.total(), sums.requests);
-            // Stable: equals stay in their order.
+            // A stable sort keeps equal rows in order.
             rows.sort_by_key(|(_, sums)| Reverse(size(sums)));
             rows.truncate(top);
         }
@@ -135,11 +135,11 @@ impl<'a> Summary<'a> {
 }
 
 impl Gateway {
-    /// Makes a report.
+    /// Computes a report.
     pub async fn report(self: &Arc<Self>, query: ReportQuery) -> Result<Report, Error> {
         let window = self.close_window(query.end_ms).await?;
         self.folded(window.seq).await?;
-        // The present hour is not over, but what it has can be taken as it is.
+        // The current hour is not over, but its rollups contain all of its events up to now.
         let is_open = query.end_ms.is_none_or(|end_ms| end_ms > window.end_ms);
         let end_ms =
             if is_open { Hour(Hour::from_unix_ms(window.end_ms).0 + 1).start_unix_ms() } else { window.end_ms };
@@ -152,7 +152,7 @@ impl Gateway {
         let (mut summary, mut troubles) = (Summary::new(query), Vec::new());
         let first = Hour(u32::try_from(window.start.div_ceil(HOUR_MS)).unwrap_or(u32::MAX));
         let last = Hour::from_unix_ms(window.end);
-        // What is read from the journal misses what cannot be read there today; the rollups may have it.
+        // The parts read from the journal lack its unreadable records. The rollups may include those.
         let from_journal = if first <= last {
             let grain = if query.by.hour { Grain::Hour } else { Grain::Day };
             let read = self.store.rollups(Some(&self.journal), first..last, grain, |row| summary.add(row));
@@ -177,8 +177,8 @@ impl Gateway {
         let mut missing = self.missing_from_totals();
         missing.retain(|damage| touches(damage, &window));
         for damage in self.journal.damage() {
-            let is_told = missing.iter().any(|told| told.overlaps(&damage));
-            if !is_told && from_journal.iter().any(|part| touches(&damage, part)) {
+            let is_listed = missing.iter().any(|listed| listed.overlaps(&damage));
+            if !is_listed && from_journal.iter().any(|part| touches(&damage, part)) {
                 missing.push(damage);
             }
         }
@@ -187,14 +187,14 @@ impl Gateway {
         Ok(Report { by: query.by, rows, entities, missing, troubles })
     }
 
-    /// Adds the events of a part of an hour, which `bound` made one.
+    /// Adds the events of a part of an hour. `bound` names the parameter that is not a whole hour.
     fn add_events(&self, summary: &mut Summary<'_>, window: Range<u64>, bound: &str) -> Result<(), Error> {
         if window.is_empty() {
             return Ok(());
         }
         let stats = self.journal.stats();
         if stats.first_seq > 1 && stats.first_at_ms.is_none_or(|first_at_ms| window.start < first_at_ms) {
-            let message = format!("{bound}: must be a whole hour, since the events of that time are not kept any more");
+            let message = format!("{bound}: must be a whole hour, since the events of that hour are no longer stored");
             return Err(Error::invalid("invalid_parameter", message));
         }
         let mut reader = self.journal.reader_from_time(window.start);

@@ -1,7 +1,6 @@
-//! Finding what an operator has a part of: a name, a slug, the prefix of a key, or the key itself.
+//! Searches for groups, keys and endpoints by part of a name, slug or key prefix, or by a whole key.
 //!
-//! Everything in the catalog is looked at, which is memory: a search needs no index of its own that would have to be
-//! kept right.
+//! A search scans the whole catalog, which is in memory. So it needs no index.
 
 use std::sync::Arc;
 
@@ -17,33 +16,34 @@ use crate::{
     domain::{id::EndpointId, registered},
 };
 
-/// What is shown at most.
+/// The most results.
 const MAX_FOUND: usize = 20;
 
-/// Something that was found.
+/// A result.
 pub enum Found {
-    /// By its slug, which is told too.
+    /// An endpoint with its slug, found by the slug.
     Endpoint(EndpointId, String),
-    /// By its name, its external entity id or its id.
+    /// A group, found by its name, its external entity id or its id.
     Group(Arc<GroupNode>),
-    /// By its prefix or its name.
+    /// A key, found by its prefix or its name.
     ApiKey(Arc<KeyEntry>),
 }
 
-/// What a search found.
+/// The results of a search.
 pub struct SearchResult {
-    /// The best first: what is the text itself, what begins with it, what has it somewhere in a name, then in an id.
+    /// The results, best first: those that equal the text, that begin with it, that contain it in a name, that contain
+    /// it in an id.
     pub found: Vec<Found>,
-    /// Whether there is more than that.
+    /// Whether there are more results.
     pub more: bool,
 }
 
 impl Gateway {
-    /// Searches groups and keys, and endpoints if they are asked for. The text may be a whole key: it is neither kept nor
-    /// told to anybody.
+    /// Searches groups and keys, and endpoints if `with_endpoints`. The text may be a whole key, so it is neither
+    /// stored nor logged.
     pub async fn search(&self, text: Secret, with_endpoints: bool) -> Result<SearchResult, Error> {
         let catalog = self.catalog.load_full();
-        // With many groups it takes longer than others should have to wait for.
+        // With many groups the search takes too long for a worker thread, which other requests wait for.
         tokio::task::spawn_blocking(move || search(&catalog, text.expose(), with_endpoints))
             .await
             .map_err(Error::internal)
@@ -54,7 +54,7 @@ fn search(catalog: &Catalog, text: &str, with_endpoints: bool) -> SearchResult {
     let text = text.trim();
     let mut search = Search::new(text);
     let whole_key = key_of(catalog, text);
-    // What there are few of comes first: among thousands of customers it would not be seen.
+    // Endpoints come first. There are few of them, and they would be hard to find among thousands of customers.
     for endpoint in catalog.endpoints().values().filter(|_| with_endpoints) {
         let slug = catalog.slug_name(endpoint.slug);
         let rank = search.rank([Some(slug)], None);
@@ -80,20 +80,20 @@ fn search(catalog: &Catalog, text: &str, with_endpoints: bool) -> SearchResult {
     search.result()
 }
 
-/// The key that a text is, by its prefix: what stands before the dot of one of ours, or what a registered one begins
-/// with. Whether the rest is right does not matter to a search.
+/// Returns the key that the text is, by its prefix: the part before the dot of a minted key, or the first characters of
+/// a registered key. The rest of the text is not checked.
 fn key_of(catalog: &Catalog, text: &str) -> Option<Arc<KeyEntry>> {
     let minted = text.split_once('.').map(|(prefix, _)| prefix);
     let registered = text.get(..registered::PREFIX_CHARS).filter(|_| text.len() >= registered::MIN_CHARS);
     minted.into_iter().chain(registered).find_map(|prefix| catalog.key_by_prefix(prefix)).cloned()
 }
 
-/// A search in progress. Ranks are: the text itself, its beginning, somewhere in a name; and somewhere in an id, where
-/// any short text is by chance.
+/// A search in progress. Ranks: 0 for an equal text, 1 for one that begins with the search text, 2 for a name that
+/// contains it, 3 for an id that contains it. The last is the worst, since an id may contain a short text by chance.
 struct Search<'a> {
     finder: Finder<'a>,
     length: usize,
-    /// The text that is looked at, in lower case.
+    /// The text that is being compared, in lower case.
     lower: String,
     found: [Vec<Found>; 4],
     more: bool,
@@ -111,7 +111,7 @@ impl Search<'_> {
         }
     }
 
-    /// How well the best of these texts matches, if one does.
+    /// The best rank of these texts; `None` if no text matches.
     fn rank<const N: usize>(&mut self, names: [Option<&str>; N], id: Option<&str>) -> Option<usize> {
         let by_name = names.into_iter().flatten().filter_map(|name| self.rank_of(name)).min();
         let by_id = id.and_then(|id| self.rank_of(id)).map(|rank| if rank == 2 { 3 } else { rank });
@@ -145,7 +145,7 @@ impl Search<'_> {
         }
     }
 
-    /// Whether nothing can change any more.
+    /// Whether further matches cannot change the results.
     fn is_over(&self) -> bool {
         self.more && self.found[0].len() == MAX_FOUND
     }
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn the_whole_beats_the_beginning_beats_a_part_of_a_name_beats_a_part_of_an_id() {
+    fn matches_rank_by_whole_then_beginning_then_part_of_a_name_then_part_of_an_id() {
         let names = [Some("Acme Prod"), Some("cust_acme")];
         for (text, expected) in [
             ("acme prod", Some(0)),
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn case_is_that_of_the_script() {
+    fn case_is_ignored_in_every_script() {
         for (text, name) in [("STRASSE", "Hauptstrasse"), ("ÉTÉ", "L'été"), ("ёлк", "ЁЛКА"), ("大学", "東京大学")]
         {
             assert!(rank(text, [None, Some(name)], None).is_some(), "{text} in {name}");

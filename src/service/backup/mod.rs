@@ -1,12 +1,12 @@
-//! Backups: one file from which a data directory can be made again, taken while the gateway serves or while it does not.
+//! Backups: one file from which a data directory can be restored. A backup can be made while the gateway is serving.
 //!
-//! A backup is a tar file with the data directory's own names: the two keys, the rollups of closed days, the snapshots
-//! and the journal up to its durable end. What it leaves out can be made from that (`store/`) or must not leave the
-//! machine (`admin.key`). `SHA256SUMS` at its end makes it checkable, by us and by `sha256sum -c`.
+//! A backup is a tar file with the same file names as the data directory: the two keys, the rollups of closed days, the
+//! snapshots, and the journal up to its durable end. It leaves out `store/`, which can be rebuilt, and `admin.key`,
+//! which must not leave the machine. `SHA256SUMS` at its end allows checking it, by `restore` or by `sha256sum -c`.
 //!
-//! Everything in it is written once and never changed, and open before the first byte is read, so neither the running
-//! gateway nor its retention is in the way. What is listed earlier never knows more than what is listed later: a
-//! snapshot is of records that the journal has.
+//! All files are opened before the first byte is read, and no byte that a backup contains ever changes. So neither the
+//! running gateway nor its retention affects a backup. Snapshots are listed before the journal, so the journal contains
+//! every record that a snapshot contains.
 
 mod restore;
 
@@ -35,37 +35,38 @@ const KEYS: [&str; 2] = ["hash.key", "seal.key"];
 /// The format that this version writes.
 const FORMAT: u32 = 1;
 
-/// Retention may remove a file between its listing and its opening; then all is listed again.
+/// The most attempts to open all files. Retention may remove a file after it was listed; then all files are listed
+/// again.
 const ATTEMPTS: usize = 5;
 
-/// A tar file is made of blocks of so many bytes, and ends with two empty ones.
+/// The bytes of a tar block. A tar file ends with two empty blocks.
 const BLOCK: u64 = 512;
 
-/// What a backup says about itself.
+/// The manifest of a backup.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Manifest {
     format: u32,
-    /// Of Tollgate.
+    /// The version of Tollgate that wrote it.
     version: String,
     created_at: String,
-    /// Of the journal.
+    /// The last record of the journal in it.
     last_record: u64,
 }
 
-/// Why there is no backup, or nothing could be made of it.
+/// Why a backup could not be written or restored.
 #[derive(Debug)]
 pub enum BackupError {
-    /// The operating system refused.
+    /// An error of the operating system.
     Io(PathBuf, io::Error),
     /// The journal cannot be read.
     Journal(journal::Error),
-    /// It is not as it was written.
+    /// The backup is damaged.
     Damaged(String),
-    /// A newer version wrote it.
+    /// A newer version of Tollgate wrote the backup.
     Newer(String),
-    /// There is something where the data directory is to be.
+    /// The directory to restore into is not empty.
     NotEmpty(PathBuf),
-    /// What was restored cannot be opened.
+    /// The restored data directory cannot be opened.
     Boot(BootError),
 }
 
@@ -79,14 +80,14 @@ impl fmt::Display for BackupError {
             Self::NotEmpty(path) => {
                 write!(f, "{} is not empty; a backup is restored into an empty directory", path.display())
             }
-            Self::Boot(error) => write!(f, "the backup is whole, but what is in it cannot be opened: {error}"),
+            Self::Boot(error) => write!(f, "the backup is intact, but its data cannot be opened: {error}"),
         }
     }
 }
 
 impl std::error::Error for BackupError {}
 
-/// A backup that is about to be written.
+/// A backup that is ready to be written.
 pub struct Backup {
     files: Vec<(String, File, u64)>,
     manifest: Vec<u8>,
@@ -95,7 +96,7 @@ pub struct Backup {
 }
 
 impl Backup {
-    /// Takes hold of everything in `data_dir` that belongs into a backup.
+    /// Opens all files of `data_dir` that belong to a backup.
     pub fn open(data_dir: &Path) -> Result<Self, BackupError> {
         let mut attempts = 0;
         loop {
@@ -124,7 +125,8 @@ impl Backup {
         let (journal, report) = Journal::open_read_only(&data_dir.join("journal")).map_err(BackupError::Journal)?;
         let first = journal.first_seq();
         if first > 0 && !bases.iter().any(|applied| applied.saturating_add(1) >= first) {
-            // Both snapshots and the records after them have gone since they were listed, or long ago.
+            // No listed snapshot reaches the journal's first record: they were replaced after they were listed, or they
+            // are missing.
             return Err(BackupError::Io(data_dir.join("snapshots"), io::ErrorKind::NotFound.into()));
         }
         for segment in journal.segments().map_err(BackupError::Journal)? {
@@ -140,7 +142,7 @@ impl Backup {
         Ok(Self { files, manifest, last_record: report.last_seq })
     }
 
-    /// Bytes of the file that will be written.
+    /// The size of the backup, in bytes.
     pub fn bytes(&self) -> u64 {
         let member = |len: u64| BLOCK + len.next_multiple_of(BLOCK);
         let sum_line = |name: &str| (digest::SHA256_OUTPUT_LEN * 2 + 3 + name.len()) as u64;
@@ -149,7 +151,7 @@ impl Backup {
         member(self.manifest.len() as u64) + files + member(names.map(sum_line).sum()) + 2 * BLOCK
     }
 
-    /// Writes it; `progress` is told of every piece of bytes.
+    /// Writes the backup. `progress` gets the size of each piece in bytes.
     pub fn write(self, out: impl Write, progress: impl Fn(u64)) -> io::Result<()> {
         let mut tar = tar::Builder::new(out);
         let mut sums = String::new();
@@ -172,7 +174,7 @@ fn open(data_dir: &Path, name: String, len: Option<u64>) -> Result<(String, File
     Ok((name, file, len))
 }
 
-/// Names of the files of closed days.
+/// The names of the rollup files of closed days.
 fn rollups(data_dir: &Path) -> io::Result<Vec<String>> {
     let entries = match fs::read_dir(data_dir.join("rollups")) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -185,7 +187,8 @@ fn rollups(data_dir: &Path) -> io::Result<Vec<String>> {
     Ok(names)
 }
 
-/// Whether a backup has files of this name: nothing else is written or unpacked, wherever a name may point to.
+/// Whether this is the name of a file in a backup. No other name is written or unpacked, so a name cannot point outside
+/// the data directory.
 fn is_ours(name: &str) -> bool {
     let is_number = |text: &str| text.len() == 20 && text.bytes().all(|b| b.is_ascii_digit());
     match name.split_once('/') {
@@ -231,7 +234,7 @@ fn sum_line(sum: digest::Context, name: &str) -> String {
     format!("{hex}  {name}\n")
 }
 
-/// A file that is read: its sum is computed, and somebody watches it go by.
+/// A reader that computes the checksum of its content and reports progress.
 struct Watched<'a, R, P> {
     content: R,
     sum: digest::Context,

@@ -1,4 +1,4 @@
-//! From a backup to a data directory: checked first, whole or not at all.
+//! Restores a data directory from a backup. The backup is checked first, and it is restored completely or not at all.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
@@ -20,25 +20,25 @@ use crate::{
     store,
 };
 
-/// The manifest and the sums are read into memory, up to so many bytes.
+/// The most bytes of the manifest, the checksums or a key that are read into memory.
 const MAX_TEXT: u64 = 64 << 20;
 
-/// What was restored.
+/// The result of a restore.
 pub struct Restored {
-    /// When the backup was made.
+    /// The time when the backup was made.
     pub created_at: String,
     /// The last record in it.
     pub last_record: u64,
-    /// How many groups there are.
+    /// The number of groups.
     pub groups: usize,
-    /// How many customers' keys.
+    /// The number of customers' keys.
     pub api_keys: usize,
-    /// How many webhooks that deliver as soon as somebody serves from it.
+    /// The number of enabled webhooks, which deliver as soon as a gateway serves from the directory.
     pub webhooks: usize,
 }
 
-/// Makes a data directory in `data_dir` from the backup `file`. `progress` is told of every piece of the file's bytes,
-/// which is read twice.
+/// Restores the backup `file` into `data_dir`, which must be empty or missing. `progress` gets the size of each piece
+/// read in bytes; the file is read twice.
 pub fn restore(file: &Path, data_dir: &Path, progress: impl Fn(u64)) -> Result<Restored, BackupError> {
     let existed = match fs::read_dir(data_dir).map(|mut entries| entries.next().is_none()) {
         Ok(true) => true,
@@ -49,7 +49,7 @@ pub fn restore(file: &Path, data_dir: &Path, progress: impl Fn(u64)) -> Result<R
     let manifest = check(file, &progress)?;
     let unpacked = unpack(file, data_dir, &progress).and_then(|()| open(data_dir, manifest));
     if unpacked.is_err() {
-        // As it was before. What cannot be removed is in nobody's way but ours, and the error is the better news.
+        // Undo the restore. If that fails too, the first error is the one to report.
         let _ = if existed { clear(data_dir) } else { fs::remove_dir_all(data_dir) };
     }
     unpacked
@@ -64,18 +64,18 @@ fn clear(directory: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Reads the whole backup and compares it with its sums.
+/// Reads the whole backup and compares it with its checksums.
 fn check(file: &Path, progress: &impl Fn(u64)) -> Result<Manifest, BackupError> {
-    let (mut sums, mut told, mut manifest) = (String::new(), None, None);
+    let (mut sums, mut recorded, mut manifest) = (String::new(), None, None);
     let mut names = Vec::new();
     each_file(file, |name, content| {
-        if told.is_some() {
-            return Err(damaged(format!("{name} stands behind {SUMS}")));
+        if recorded.is_some() {
+            return Err(damaged(format!("{name} comes after {SUMS}")));
         }
         if name == SUMS {
             let mut text = String::new();
             content.take(MAX_TEXT).read_to_string(&mut text).map_err(|error| unreadable(file, error))?;
-            told = Some(text);
+            recorded = Some(text);
             return Ok(());
         }
         let mut watched = Watched { content, sum: digest::Context::new(&digest::SHA256), read: 0, progress };
@@ -89,14 +89,14 @@ fn check(file: &Path, progress: &impl Fn(u64)) -> Result<Manifest, BackupError> 
         names.push(name.to_owned());
         Ok(())
     })?;
-    let told = told.ok_or_else(|| damaged("it ends too early".to_owned()))?;
-    if let Some((_, told)) = sums.lines().zip(told.lines()).find(|(found, told)| found != told) {
-        let name = told.split_once("  ").map_or(told, |(_, name)| name);
+    let recorded = recorded.ok_or_else(|| damaged("it is truncated".to_owned()))?;
+    if let Some((_, recorded)) = sums.lines().zip(recorded.lines()).find(|(found, recorded)| found != recorded) {
+        let name = recorded.split_once("  ").map_or(recorded, |(_, name)| name);
         return Err(damaged(format!("the checksum of {name} is wrong")));
     }
     let missing = |name: &&str| !names.iter().any(|found| found == name);
-    if sums != told || KEYS.iter().any(missing) {
-        return Err(damaged("files are missing in it".to_owned()));
+    if sums != recorded || KEYS.iter().any(missing) {
+        return Err(damaged("files are missing from it".to_owned()));
     }
     let manifest = manifest.ok_or_else(|| damaged(format!("{MANIFEST} cannot be read")))?;
     if manifest.format > FORMAT {
@@ -105,7 +105,8 @@ fn check(file: &Path, progress: &impl Fn(u64)) -> Result<Manifest, BackupError> 
     Ok(manifest)
 }
 
-/// The keys come last: a start refuses data without them, so nobody serves what a kill left half unpacked.
+/// Unpacks the backup. The keys come last: a start refuses data without them, so a restore that was killed halfway is
+/// never served.
 fn unpack(file: &Path, data_dir: &Path, progress: &impl Fn(u64)) -> Result<(), BackupError> {
     let failed = |path: &Path| {
         let path = path.to_owned();
@@ -150,7 +151,7 @@ fn unpack(file: &Path, data_dir: &Path, progress: &impl Fn(u64)) -> Result<(), B
     Ok(())
 }
 
-/// Opens what was unpacked as a start would, so that the store is there and everything is known to be readable.
+/// Opens the unpacked directory as a start would, which builds the store and checks that everything is readable.
 fn open(data_dir: &Path, manifest: Manifest) -> Result<Restored, BackupError> {
     let installation =
         Installation::open(data_dir).map_err(|error| BackupError::Boot(BootError::Installation(error)))?;
@@ -161,8 +162,8 @@ fn open(data_dir: &Path, manifest: Manifest) -> Result<Restored, BackupError> {
     let flushed = opened.store.flush();
     flushed.map_err(|error| BackupError::Boot(BootError::Store(data_dir.to_owned(), error.into())))?;
     if journal.last_seq() != manifest.last_record {
-        let (found, told) = (journal.last_seq(), manifest.last_record);
-        return Err(damaged(format!("its journal ends with record {found}, and should end with {told}")));
+        let (found, expected) = (journal.last_seq(), manifest.last_record);
+        return Err(damaged(format!("its journal ends with record {found} and should end with {expected}")));
     }
     let count = |is_one: fn(&Row) -> bool| opened.rows.rows.iter().filter(|row| is_one(row)).count();
     let restored = Restored {
@@ -176,7 +177,7 @@ fn open(data_dir: &Path, manifest: Manifest) -> Result<Restored, BackupError> {
     Ok(restored)
 }
 
-/// Goes through the files of a backup in order.
+/// Calls `each` for the files of a backup, in order.
 fn each_file(
     file: &Path,
     mut each: impl FnMut(&str, &mut dyn Read) -> Result<(), BackupError>,
@@ -198,7 +199,7 @@ fn damaged(what: String) -> BackupError {
     BackupError::Damaged(what)
 }
 
-/// What the library says of bytes that are no tar file is no trouble of the operating system.
+/// Maps a read error. The tar library's own errors, for bytes that are not a tar file, mean a damaged backup.
 fn unreadable(file: &Path, error: io::Error) -> BackupError {
     match error.raw_os_error() {
         Some(_) => BackupError::Io(file.to_owned(), error),
