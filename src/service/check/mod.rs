@@ -1,11 +1,12 @@
-//! Whether an endpoint would work, before customers find out: each target is called as a customer's request would call
-//! it, and what was seen is told in sentences.
+//! Checks whether an endpoint would work, before customers use it. Each target is called like a customer's request
+//! would call it, and the findings are sentences.
 //!
-//! * Nothing is stored, billed or counted, the targets' health included.
-//! * What is sent goes through the same code as customers' requests: addresses, credentials, the rewritten body, the
-//!   reading of usage. So what is found holds for them.
-//! * A target takes at most [`PATIENCE`], whatever it does, and all are asked at the same time. Who hangs up cancels.
-//! * No sentence holds a credential, not even if the server says it.
+//! * Nothing is stored, billed or counted, not even in the targets' health.
+//! * The calls use the same code as customers' requests: addresses, credentials, the rewritten body, the reading of
+//!   usage. So the findings also hold for customers' requests.
+//! * The check of a target takes at most [`PATIENCE`]. All targets are checked at the same time. A hang-up cancels the
+//!   check.
+//! * No sentence contains a credential, even if the server echoes it.
 
 mod probe;
 mod words;
@@ -22,26 +23,26 @@ use super::{
 };
 use crate::upstream::client::{Client, Timeouts};
 
-/// How long a target is given for all that is asked of it.
+/// The longest duration of all checks of a target.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// What was found out about a target.
+/// The findings about a target.
 pub struct Checks {
-    /// It answers HTTP at all.
+    /// Whether it answers HTTP.
     pub reachable: Finding,
-    /// It has the model.
+    /// Whether it has the model.
     pub model: Finding,
-    /// It streams.
+    /// Whether it streams.
     pub stream: Finding,
-    /// It reports the usage of an answer.
+    /// Whether it reports the usage of an answer.
     pub usage: Finding,
 }
 
-/// What was found out.
+/// The finding of one check.
 pub struct Finding {
-    /// `None`: it could not be found out.
+    /// Whether the check passed; `None` if it could not be done.
     pub ok: Option<bool>,
-    /// What was seen, and what to do if that is not good.
+    /// The observation, and advice if there is a problem.
     pub detail: String,
 }
 
@@ -60,7 +61,7 @@ impl Finding {
 }
 
 impl Gateway {
-    /// Tries the targets of an endpoint that need not be there; gives what each of them did, in their order.
+    /// Checks the targets of an endpoint, which need not be stored. Returns the findings in the order of the targets.
     pub async fn check_endpoint(&self, new: NewEndpoint) -> Result<Vec<Checks>, Error> {
         let catalog = self.catalog.load_full();
         known_secrets(&catalog, &new.targets)?;
@@ -74,7 +75,8 @@ impl Gateway {
         let deadline = Instant::now() + PATIENCE;
         let mut running = JoinSet::new();
         for (index, target) in new.targets.into_iter().enumerate() {
-            // A client of its own: it meets the server as a first request does, without a connection that is open.
+            // Each target gets a client of its own, so that it is called without an open connection, like a first
+            // request.
             let client = Client::new(timeouts, self.listeners());
             let secret = target.secret.and_then(|id| catalog.open_secret(id));
             let probe = Probe::new(client, &target, slug.clone(), secret, deadline);

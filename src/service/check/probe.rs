@@ -1,4 +1,4 @@
-//! What is asked of a target: the list of its models, a streamed chat of a few words, and, if it does not chat, an
+//! The calls to a target: a list of its models, a streamed chat of a few words and, if it refuses the chat, an
 //! embedding.
 
 use std::sync::Arc;
@@ -25,17 +25,17 @@ use crate::{
     },
 };
 
-/// A server that is silent when it is asked for its models has had its chance.
+/// The longest wait for the list of models. It leaves time for the other calls.
 const LIST_PATIENCE: Duration = Duration::from_secs(10);
 
-/// So much is read of a list, and of an answer; more would be neither.
+/// The most bytes read of a list of models, and of an answer. Anything larger is neither.
 const MAX_LIST: usize = 4 << 20;
 const MAX_ANSWER: usize = 1 << 20;
 
-/// Tokens asked for: enough for the answer, and what the strictest servers take as a minimum.
+/// The output maximum of the calls: enough for the answer, and the minimum that the strictest servers accept.
 const OUTPUT_TOKENS: u64 = 16;
 
-/// One target, about to be tried.
+/// One target to check.
 pub(super) struct Probe {
     client: Client,
     target: Target,
@@ -45,50 +45,50 @@ pub(super) struct Probe {
     deadline: Instant,
 }
 
-/// Why there was no answer.
+/// The reason why there was no answer.
 pub(super) enum NoAnswer {
-    /// The request failed at some step.
+    /// The request could not be sent, or its answer could not be read.
     Failed(SendError),
-    /// None came within our patience.
+    /// No answer came in time.
     Late,
 }
 
-/// What the server says of its models.
+/// The server's list of models.
 pub(super) enum Models {
     /// Their names, at least one, and whether ours is one of them.
     Listed { has_ours: bool, names: Vec<String> },
-    /// Nothing that could be read: it answered with this status.
+    /// The server gave no readable list. Holds the status.
     Unlisted(u16),
 }
 
-/// What came of a call.
+/// The result of a call.
 pub(super) enum Called {
-    /// Pieces came one by one.
+    /// The answer was streamed.
     Streamed {
-        /// From the request to the first of them.
+        /// The time from the request to the first content.
         first_after: Duration,
-        /// As reported.
+        /// The reported usage.
         usage: Option<Usage>,
-        /// Whether it came to its end in time.
+        /// Whether the stream ended in time.
         is_whole: bool,
     },
-    /// One JSON answer came, with this usage.
+    /// One JSON answer, with its reported usage.
     Whole(Option<Usage>),
-    /// It does not do that.
+    /// The server refused the call.
     Refused(Refusal),
     /// Another failure, in a sentence.
     Failed(String),
 }
 
-/// What a server says that refuses a call.
+/// A server's refusal of a call.
 pub(super) struct Refusal {
-    /// 4xx, or 501.
+    /// The status: 4xx, or 501.
     pub(super) status: u16,
-    /// In its words; may be empty.
+    /// The server's message; may be empty.
     pub(super) message: String,
-    /// What it is about, in a word that programs know.
+    /// The machine-readable code.
     pub(super) code: Option<String>,
-    /// Which parameter it is about.
+    /// The parameter that it concerns.
     pub(super) param: Option<String>,
 }
 
@@ -105,7 +105,7 @@ impl Probe {
         Self { client, list, base, target: Target::compile(target, &slug, open), slug, deadline }
     }
 
-    /// Asks all that is to be asked.
+    /// Makes all calls.
     pub(super) async fn run(self) -> Checks {
         let (list, routes) = match (&self.list, &self.target.reach) {
             (_, Reach::Demo) => return words::of_demo(),
@@ -141,7 +141,7 @@ impl Probe {
         body: Vec<Bytes>,
         deadline: Instant,
     ) -> Result<client::Response, NoAnswer> {
-        // What a template takes it has taken before: these headers are ours.
+        // This cannot fail: the headers are our own, and the template has accepted them before.
         let request = template.request(headers, body).map_err(|_| NoAnswer::Late)?;
         match timeout_at(deadline, self.client.send(request)).await {
             Ok(sent) => sent.map_err(NoAnswer::Failed),
@@ -149,7 +149,8 @@ impl Probe {
         }
     }
 
-    /// Which base URL a redirect of a `path` below ours leads to, as far as it can be shown; empty if it does not say.
+    /// The base URL that a redirect of `path` leads to, without its secret parts; empty if the answer does not give it.
+    /// `None` if the answer is not a redirect.
     fn redirect(&self, response: &client::Response, path: &str) -> Option<String> {
         if !(300..400).contains(&response.status) {
             return None;
@@ -157,7 +158,7 @@ impl Probe {
         let location = response.headers.get("location").and_then(|value| std::str::from_utf8(value).ok());
         let to = self.base.as_ref().zip(location).and_then(|(base, location)| base.join(location).ok());
         let shown = to.map(|mut to| {
-            // The rest may be anything, credentials too.
+            // The other parts may contain credentials.
             let _ = to.set_username("").and_then(|()| to.set_password(None));
             to.set_query(None);
             to.set_fragment(None);
@@ -316,7 +317,7 @@ impl Probe {
         Called::Whole(observer.report().usage(route))
     }
 
-    /// Some servers say what they were sent.
+    /// Masks our credential, since some servers echo the request.
     fn without_secret(&self, text: &str) -> String {
         refusal::without_credential(text, self.target.credential())
     }

@@ -1,4 +1,4 @@
-//! What was seen of a target, in sentences for somebody who runs the server beside other work.
+//! The findings about a target, as sentences for people who are not experts in model servers.
 
 use super::{
     Checks, Finding,
@@ -13,38 +13,38 @@ use crate::{
     },
 };
 
-/// So many of the models that a server has are named.
+/// The most models of a server that are named.
 const NAMED: usize = 5;
 
 /// The longest name or message that is shown, in characters.
 const MAX_SHOWN: usize = 300;
 
-pub(super) const ENCODED: &str = "It answers with an encoded body, although none was asked for, and requests to it will \
-                                  fail: switch compression off on the server or on the proxy in front of it.";
+pub(super) const ENCODED: &str = "It sends an encoded body although it was asked not to, and requests to it will \
+                                  fail: switch off compression on the server or on the proxy in front of it.";
 
-pub(super) const ANOTHER_ANSWER: &str = "It answers with something that is no completion: base_url seems to lead to \
-                                         another server, or to another path of it than that of its OpenAI routes.";
+pub(super) const ANOTHER_ANSWER: &str = "Its answer is not a completion: base_url seems to lead to another server, or \
+                                         to a path other than that of its OpenAI routes.";
 
-pub(super) const NO_ROUTE: &str = "Tollgate cannot call this route of it.";
+pub(super) const NO_ROUTE: &str = "Tollgate cannot call this route of the server.";
 
-const NOT_ASKED: &str = "Not found out, since the server was not reached.";
+const NOT_ASKED: &str = "Not checked, since the server was not reached.";
 
-/// Nothing is asked of the demo upstream.
+/// The findings about the demo upstream, which is not called.
 pub(super) fn of_demo() -> Checks {
     Checks {
         reachable: Finding::good("The demo upstream is built in and needs no network."),
-        model: Finding::good("The demo upstream answers under every name."),
+        model: Finding::good("The demo upstream accepts every model name."),
         stream: Finding::good("The demo upstream streams."),
         usage: Finding::good("The demo upstream reports exact usage."),
     }
 }
 
-/// What is to be stored could not be used.
+/// The findings about a target that cannot be used as configured.
 pub(super) fn of_broken(why: &str) -> Checks {
     not_reached(Finding::bad(format!("It cannot be called: {why}.")))
 }
 
-/// No HTTP answer at all.
+/// The findings about a server that gave no HTTP answer.
 pub(super) fn of_unreachable(origin: &str, why: &NoAnswer) -> Checks {
     not_reached(Finding::bad(match why {
         NoAnswer::Failed(_) => no_answer(why),
@@ -61,81 +61,81 @@ pub(super) fn reached(origin: &Origin, status: u16) -> Finding {
     Finding::good(format!("{origin} answers (status {status})."))
 }
 
-/// Everything that is asked of it would be redirected.
+/// The findings about a server that redirects every call.
 pub(super) fn of_redirect(reachable: Finding, status: u16, to: &str) -> Checks {
-    let open = || Finding::open("Not found out, since redirects are not followed.");
+    let open = || Finding::open("Not checked, since redirects are not followed.");
     Checks { reachable, model: open(), stream: Finding::bad(redirect(status, to)), usage: open() }
 }
 
-/// `to` is the base URL that it leads to, if it says so.
+/// The sentence about a redirect. `to` is the base URL that it leads to; empty if unknown.
 pub(super) fn redirect(status: u16, to: &str) -> String {
-    let redirected = format!("It answers with a redirect (status {status}), and redirects are not followed: give");
+    let redirected = format!("It answers with a redirect (status {status}). Tollgate follows no redirects: give");
     match to {
         "" => format!("{redirected} the address that it leads to as base_url."),
-        to => format!("{redirected} {} as base_url, if that is the server that is meant.", shown(to)),
+        to => format!("{redirected} {} as base_url, if that is the right server.", shown(to)),
     }
 }
 
-/// Why there was no answer, and what to look at.
+/// The sentences about a missing answer, with advice.
 pub(super) fn no_answer(why: &NoAnswer) -> String {
     let NoAnswer::Failed(error) = why else {
-        return "No answer in time. The server may still be loading its model, or be busy: look into its log, and try \
-                again."
+        return "There was no answer in time. The server may still be loading its model, or be busy: check its log, and \
+                try again."
             .to_owned();
     };
     let advice = match error.kind {
-        SendErrorKind::Resolve => "Is the host in base_url spelled right, and does this machine's DNS know it?",
+        SendErrorKind::Resolve => "Is the host in base_url spelled correctly, and can this machine's DNS resolve it?",
         SendErrorKind::Forbidden => {
-            "Tollgate calls neither link-local addresses nor itself: give the address of the model server."
+            "Tollgate does not call link-local addresses or its own: give the address of the model server."
         }
         SendErrorKind::Connect => {
-            "Is the server running, and are host and port in base_url its own? In a container, 127.0.0.1 is the \
+            "Is the server running, and are host and port in base_url correct? In a container, 127.0.0.1 is the \
              container itself."
         }
-        SendErrorKind::NoFiles => "Raise the limit of open files of this process (ulimit -n).",
+        SendErrorKind::NoFiles => "Raise this process's limit on open files (ulimit -n).",
         SendErrorKind::ConnectTimeout => {
-            "Are host and port in base_url right, is no firewall between, and, if base_url begins with https://, does the \
-             server speak TLS?"
+            "Are host and port in base_url correct? Does a firewall block the connection? If base_url begins with \
+             https://, does the server speak TLS?"
         }
         SendErrorKind::Tls => {
-            "If the server speaks plain HTTP, base_url must begin with http://. If its certificate is from an authority \
-             of your own, point SSL_CERT_FILE at that authority's certificate and restart Tollgate."
+            "If the server speaks plain HTTP, base_url must begin with http://. If your own certificate authority \
+             issued its certificate, set SSL_CERT_FILE to that authority's certificate and restart Tollgate."
         }
         SendErrorKind::FirstByteTimeout => {
-            "The server takes connections but says nothing: it may still be loading its model, or be busy. Look into its \
-             log, and try again."
+            "The server accepts connections but does not answer. It may still be loading its model, or be busy: check \
+             its log, and try again."
         }
         SendErrorKind::Closed => "If the server speaks TLS, base_url must begin with https://.",
-        SendErrorKind::Protocol => "Is the port in base_url that of the model server?",
+        SendErrorKind::Protocol => "Is the port in base_url the model server's port?",
     };
     format!("{error}. {advice}")
 }
 
 pub(super) fn failed(status: u16, message: &str) -> String {
-    format!("It failed (status {status}): {} Its own log should say why.", sentence(message))
+    format!("It failed (status {status}): {} Check its log for the cause.", sentence(message))
 }
 
 pub(super) fn broken_off(error: &BodyError) -> String {
-    format!("It broke off in the middle of its answer: {error}. Its own log should say why.")
+    format!("It broke off in the middle of its answer: {error}. Check its log for the cause.")
 }
 
 pub(super) fn error_within(message: &str) -> String {
     format!("It reported an error in the middle of its answer: {}", sentence(message))
 }
 
-/// A stream was begun, and nothing was in it.
+/// The sentence about an answer without content.
 pub(super) fn no_piece(content_type: Option<&str>) -> String {
     let content_type = content_type.map(shown);
     match content_type.filter(|content_type| !content_type.starts_with("text/event-stream")) {
         Some(content_type) => format!(
-            "It answered with {content_type} when a stream was asked for: base_url seems to lead to another server, or to \
-             another path of it than that of its OpenAI routes."
+            "It answered with {content_type} when a stream was requested: base_url seems to lead to another server, or \
+             to a path other than that of its OpenAI routes."
         ),
-        None => "It began a stream, and no piece of an answer came in time.".to_owned(),
+        None => "It began a stream, but no piece of an answer arrived in time.".to_owned(),
     }
 }
 
-/// Whether a server that refuses to chat like this may be one that makes embeddings.
+/// Whether a server that refuses a chat with this status may be an embeddings server.
 pub(super) fn may_embed(status: u16) -> bool {
     !is_credential(status) && status != 429
 }
@@ -144,7 +144,7 @@ fn is_credential(status: u16) -> bool {
     matches!(status, 401..=403)
 }
 
-/// What the answers say together.
+/// The findings from the answers to all calls.
 pub(super) fn of_answers(
     reachable: Finding,
     model: &str,
@@ -173,15 +173,15 @@ pub(super) fn of_answers(
             (Some(usage), _) => of_usage(usage),
             (None, Called::Whole(usage)) => of_usage(*usage),
             (None, Called::Streamed { usage: None, is_whole: false, .. }) => {
-                Finding::open("Not found out, since the stream did not end in time.")
+                Finding::open("Not checked, since the stream did not end in time.")
             }
             (None, Called::Streamed { usage, .. }) => of_usage(*usage),
-            (None, _) => Finding::open("Not found out, since there was no answer."),
+            (None, _) => Finding::open("Not checked, since there was no answer."),
         },
     }
 }
 
-/// Whether a 404 is about the model and not about the route.
+/// Whether a 404 is about the model rather than the route.
 fn is_about_model(refusal: &Refusal, model: &str) -> bool {
     let names = |text: &Option<String>| text.as_deref().is_some_and(|text| text.contains("model"));
     refusal.status == 404
@@ -200,22 +200,23 @@ fn of_model(model: &str, models: &Models, has_answered: bool, missing: Option<&R
             let more = names.len().saturating_sub(NAMED);
             let more = if more == 0 { String::new() } else { format!(" and {more} more") };
             let answered =
-                if has_answered { " It answered under that name all the same, maybe with another model." } else { "" };
+                if has_answered { " It answered under that name anyway, maybe with another model." } else { "" };
             Finding::bad(format!(
-                "The server does not list {model}; it has {}{more}. Set target_model to the one that is meant.{answered}",
+                "The server does not list {model}; it has {}{more}. Set target_model to the right one.{answered}",
                 named.join(", ")
             ))
         }
         (Models::Unlisted(_), Some(refusal)) => Finding::bad(format!(
-            "The server says that it does not have {model}: {} Set target_model to the name that it has there.",
+            "The server says that it does not have {model}: {} Set target_model to the model's name on the server.",
             sentence(&refusal.message)
         )),
         (Models::Unlisted(status), None) if is_credential(*status) => {
-            Finding::open("Not found out, since the server refuses the credential.")
+            Finding::open("Not checked, since the server refuses the credential.")
         }
         (Models::Unlisted(status), None) => {
-            let answered = if has_answered { format!(" It answers under the name {model}.") } else { String::new() };
-            Finding::open(format!("The server does not tell which models it has (status {status}).{answered}"))
+            let answered =
+                if has_answered { format!(" It does answer under the name {model}.") } else { String::new() };
+            Finding::open(format!("The server gives no list of its models (status {status}).{answered}"))
         }
     }
 }
@@ -223,25 +224,27 @@ fn of_model(model: &str, models: &Models, has_answered: bool, missing: Option<&R
 fn of_stream(called: &Called, model_is_missing: bool) -> Finding {
     match called {
         Called::Streamed { first_after, .. } => {
-            Finding::good(format!("It streams; the first piece came after {} ms.", first_after.as_millis()))
+            Finding::good(format!("It streams; the first piece arrived after {} ms.", first_after.as_millis()))
         }
         Called::Whole(_) => Finding::bad(
-            "It answers in one piece although a stream is asked for, and so it will answer customers who ask for one: \
-             switch streaming on in the server, or use one that streams.",
+            "It answers in one piece although a stream is requested, and customers who request a stream will get the \
+             same: switch on streaming in the server, or use one that streams.",
         ),
-        Called::Refused(_) if model_is_missing => Finding::open("Not found out, since the model is not there."),
+        Called::Refused(_) if model_is_missing => {
+            Finding::open("Not checked, since the server does not have the model.")
+        }
         Called::Refused(refusal) if is_credential(refusal.status) => Finding::bad(format!(
-            "The server refuses the credential (status {}): check the secret that secret_id names, or give one if there \
-             is none.",
+            "The server refuses the credential (status {}): check the secret that secret_id names, or set secret_id if \
+             it is not set.",
             refusal.status
         )),
         Called::Refused(refusal) if refusal.status == 429 => Finding::open(format!(
-            "Not found out, since the server is at its own limit (status 429): {} Try again later.",
+            "Not checked, since the server is at its own limit (status 429): {} Try again later.",
             sentence(&refusal.message)
         )),
         Called::Refused(Refusal { status, message, .. }) => {
             let advice = match status {
-                404 | 405 => " If its routes are below another path, give that path in base_url.",
+                404 | 405 => " If its routes are under another path, give that path in base_url.",
                 _ => "",
             };
             Finding::bad(format!("It refuses a chat (status {status}): {}{advice}", sentence(message)))
@@ -256,13 +259,13 @@ fn of_usage(usage: Option<Usage>) -> Finding {
             Finding::good(format!("It reports usage: {input} prompt and {output} output tokens."))
         }
         None => Finding::bad(
-            "It reports no usage, so tokens will be counted from the text, at four bytes a token (usageSource \"counted\"). \
-             Switch the reporting of usage on in the server if it can.",
+            "It reports no usage, so tokens will be counted from the text, at four bytes per token (usageSource \
+             \"counted\"). Switch on usage reports in the server if it has them.",
         ),
     }
 }
 
-/// What a server said, as a sentence of ours.
+/// A server's message as a sentence.
 fn sentence(said: &str) -> String {
     let said = shown(said);
     if said.is_empty() {
@@ -271,7 +274,7 @@ fn sentence(said: &str) -> String {
     if said.ends_with(['.', '!', '?']) { said } else { format!("{said}.") }
 }
 
-/// In one line of bounded length.
+/// The text in one line of bounded length.
 fn shown(text: &str) -> String {
     one_line(text).chars().take(MAX_SHOWN).collect()
 }

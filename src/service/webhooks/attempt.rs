@@ -1,7 +1,7 @@
-//! One attempt at a delivery: sign, send, look at the answer.
+//! One attempt at a delivery: sign it, send it, check the answer.
 //!
-//! What a receiver can do to us is bounded: an attempt ends after ten seconds, an answer is read to 64 KiB, and of what it
-//! says at most 1 KiB is kept. No redirect is followed.
+//! A receiver can cost us only a bounded amount: an attempt ends after ten seconds, at most 64 KiB of an answer are
+//! read, and at most 1 KiB of it is kept. Redirects are not followed.
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,13 +17,13 @@ use crate::{
     upstream::client::{Body, Client, Method, Origin, Request, SendError, Template, Timeouts},
 };
 
-/// An answer is read so far, so that its connection can be used again.
+/// The most bytes of an answer that are read. Reading it to its end lets the connection be reused.
 const MAX_ANSWER: usize = 64 << 10;
 
-/// For so long an answer is read whose status is good: it was taken, whatever comes after.
+/// How long the body of a 2xx answer is read. The delivery is accepted whatever the body is.
 const LEFTOVER: Duration = Duration::from_secs(1);
 
-/// So much of an answer is kept to be shown.
+/// The most bytes of an answer that are kept for display.
 const MAX_SHOWN: usize = 1 << 10;
 
 const USER_AGENT: &str = concat!("tollgate/", env!("CARGO_PKG_VERSION"));
@@ -34,22 +34,22 @@ pub(super) fn client(gateway: &Gateway) -> Client {
     Client::new(Timeouts { connect, first_byte: ATTEMPT_TIMEOUT, idle: ATTEMPT_TIMEOUT }, gateway.listeners())
 }
 
-/// What is to be sent.
+/// An attempt to be sent.
 pub(super) struct Attempt<'a> {
-    /// To whom.
+    /// The webhook that gets it.
     pub(super) webhook: &'a Arc<Webhook>,
-    /// Of the delivery.
+    /// The id of the delivery.
     pub(super) request_id: Uuid,
     pub(super) body: Bytes,
-    /// Unix ms.
+    /// The current time, in Unix ms.
     pub(super) now_ms: u64,
 }
 
-/// It was not taken.
+/// A failed attempt.
 pub(super) struct Failed {
-    /// What was answered, if anything was.
+    /// The status of the answer; `None` without an answer.
     pub(super) status: Option<u16>,
-    /// What was wrong, in words.
+    /// The failure, in words.
     pub(super) error: String,
 }
 
@@ -60,11 +60,11 @@ impl From<SendError> for Failed {
 }
 
 impl Attempt<'_> {
-    /// Signs it. An error is our own, in words.
+    /// Signs the attempt. An error is a failure on our side, in words.
     pub(super) fn sign(self, sealer: &Sealer) -> Result<Signed, String> {
         let url = Url::parse(&self.webhook.url).map_err(|error| error.to_string())?;
         let id = self.request_id.to_string();
-        let signature = self.signature(sealer).ok_or("the webhook's secret cannot be opened; give it another one")?;
+        let signature = self.signature(sealer).ok_or("the webhook's secret cannot be decrypted; rotate it")?;
         let headers: [(&str, &[u8]); 6] = [
             ("content-type", b"application/json"),
             ("user-agent", USER_AGENT.as_bytes()),
@@ -88,7 +88,7 @@ impl Attempt<'_> {
     }
 }
 
-/// An attempt that is ready to be made.
+/// A signed attempt.
 pub(super) struct Signed {
     origin: Origin,
     query: Option<String>,
@@ -96,7 +96,7 @@ pub(super) struct Signed {
 }
 
 impl Signed {
-    /// Sends it. Gives the status of an answer that says that it was taken.
+    /// Sends the attempt. Returns the status if the receiver accepted it (2xx).
     pub(super) async fn send(self, client: &Client) -> Result<u16, Failed> {
         let Self { origin, query, request } = self;
         let deadline = Instant::now() + ATTEMPT_TIMEOUT;
@@ -109,11 +109,15 @@ impl Signed {
         let failed = |error| Failed { status: Some(status), error };
         if (200..300).contains(&status) {
             read(&mut response.body, Instant::now() + LEFTOVER).await;
-            // What it was not sent it has not taken, whatever it says.
+            // A receiver that answered before the whole request was sent has not accepted it.
             let is_taken = response.body.is_request_sent();
-            return if is_taken { Ok(status) } else { Err(failed(format!("{origin} answered {status} too early"))) };
+            return if is_taken {
+                Ok(status)
+            } else {
+                Err(failed(format!("{origin} answered {status} before it had read the whole request")))
+            };
         }
-        // Some send back what they were sent.
+        // Some servers echo the request's URL.
         let hidden = query.as_deref().unwrap_or_default();
         let said = shown(&read(&mut response.body, deadline).await, hidden);
         let hint = if (300..400).contains(&status) { " (redirects are not followed)" } else { "" };
@@ -122,7 +126,7 @@ impl Signed {
     }
 }
 
-/// Reads an answer as far as it is of use. Gives the beginning of it.
+/// Reads up to [`MAX_ANSWER`] bytes of an answer. Returns its first [`MAX_SHOWN`] bytes.
 async fn read(body: &mut Body, deadline: Instant) -> Vec<u8> {
     let (mut kept, mut seen) = (Vec::new(), 0);
     while seen < MAX_ANSWER
@@ -134,7 +138,7 @@ async fn read(body: &mut Body, deadline: Instant) -> Vec<u8> {
     kept
 }
 
-/// As a text in one line, without `hidden`.
+/// The bytes as text in one line, with `hidden` masked.
 fn shown(bytes: &[u8], hidden: &str) -> String {
     let mut text = String::from_utf8_lossy(bytes).into_owned();
     if !hidden.is_empty() {
@@ -149,7 +153,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_receiver_says_is_shown_in_one_short_line() {
+    fn an_answer_is_shown_in_one_short_line() {
         assert_eq!(shown(b" not\r\n\tnow!", ""), "not now!");
         assert!(shown(&[0xff; MAX_SHOWN], "").len() <= MAX_SHOWN);
         assert_eq!(shown(b"POST /hook?token=hush", "token=hush"), "POST /hook?***");

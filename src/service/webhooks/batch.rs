@@ -1,4 +1,4 @@
-//! What goes out in one delivery.
+//! The content of one delivery.
 
 use std::time::Duration;
 
@@ -17,17 +17,17 @@ use crate::{
     service::event::Event,
 };
 
-/// A batch is full with so many bytes of records as well. As JSON they stay below the 100 kB that some servers take by
-/// default: a large one would be refused for good.
+/// The bytes of records at which a batch is full, even with few events. Their JSON stays below 100 kB, the default
+/// limit of some servers; a larger delivery would be refused every time.
 const BATCH_BYTES: usize = 64 << 10;
 
-/// What a delivery is about.
+/// The type of a delivery.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub(super) enum Kind {
-    /// Billed requests.
+    /// Billing events.
     #[serde(rename = "API_BILLING_USAGE")]
     Usage,
-    /// Nothing: somebody wants to see whether deliveries arrive.
+    /// A test delivery, which bills nothing.
     #[serde(rename = "TEST")]
     Test,
 }
@@ -49,10 +49,10 @@ pub(super) fn body(kind: Kind, events: &[Event]) -> serde_json::Result<Bytes> {
     serde_json::to_vec(&Envelope { kind, data: Data { events } }).map(Bytes::from)
 }
 
-/// Events of the journal, as their records, on their way to be one delivery.
+/// Events for the next delivery, as journal records.
 #[derive(Default)]
 pub(super) struct Batch {
-    /// Unix ms and body of each record, in order.
+    /// The time (Unix ms) and the body of each record, in order.
     records: Vec<(u64, Vec<u8>)>,
     bytes: usize,
     /// The last record in it.
@@ -75,12 +75,12 @@ impl Batch {
         self.room() == 0 || self.bytes >= BATCH_BYTES
     }
 
-    /// How many events it still takes.
+    /// The number of events that still fit.
     pub(super) fn room(&self) -> usize {
         BATCH_EVENTS.saturating_sub(self.records.len())
     }
 
-    /// Unix ms of its first event.
+    /// The time of its first event, in Unix ms.
     pub(super) fn since_ms(&self) -> Option<u64> {
         self.records.first().map(|(at_ms, _)| *at_ms)
     }
@@ -90,9 +90,9 @@ impl Batch {
         self.through
     }
 
-    /// Its events, to be kept.
+    /// Its events, for the body or for a dead letter.
     pub(super) fn events(&self) -> Vec<DatedEvent<'_>> {
-        // Each was read as an event before it was pushed.
+        // Each record was decoded as an event before it was pushed.
         let records = self.records.iter();
         records
             .filter_map(|(at_ms, record)| {
@@ -102,16 +102,16 @@ impl Batch {
     }
 }
 
-/// Where a delivery's events come from.
+/// The source of a delivery's events.
 pub(super) enum Source {
-    /// From the journal, in their turn.
+    /// New events from the journal.
     Journal(Batch),
-    /// From a dead letter.
+    /// A dead letter.
     DeadLetter(DeadLetterId),
 }
 
 impl Source {
-    /// The last record of new events.
+    /// The last record of new events; `None` for a dead letter.
     pub(super) fn through(&self) -> Option<u64> {
         match self {
             Self::Journal(batch) => Some(batch.through()),
@@ -120,24 +120,24 @@ impl Source {
     }
 }
 
-/// A delivery: the same id and the same bytes in every attempt.
+/// A delivery. All its attempts have the same id and the same bytes.
 pub(super) struct Delivery {
     pub(super) source: Source,
     pub(super) request_id: Uuid,
     pub(super) body: Bytes,
-    /// How many events it has.
+    /// The number of events in it.
     pub(super) events: usize,
     pub(super) attempts: Attempts,
 }
 
 impl Delivery {
-    /// Of new events.
+    /// A delivery of new events.
     pub(super) fn of_batch(batch: Batch, request_id: Uuid) -> serde_json::Result<Self> {
         let (events, body) = (batch.records.len(), usage_body(&batch.events())?);
         Ok(Self { source: Source::Journal(batch), request_id, body, events, attempts: Attempts::default() })
     }
 
-    /// Of a dead letter's events.
+    /// A delivery of a dead letter's events.
     pub(super) fn of_dead_letter(
         id: DeadLetterId,
         events: &[DatedEvent<'_>],
@@ -148,7 +148,7 @@ impl Delivery {
         Ok(Self { source, request_id, body, events: events.len(), attempts: Attempts::default() })
     }
 
-    /// What is to be told of an attempt that was taken: it began at `at_ms`, Unix ms.
+    /// The history entry of a successful attempt that began at `at_ms` (Unix ms).
     pub(super) fn attempted(&self, at_ms: u64, took: Duration) -> Attempted {
         Attempted {
             request_id: self.request_id,

@@ -1,4 +1,4 @@
-//! Deliveries that were given up, as operators see them: what is in them, and that they be made again.
+//! Dead letters for operators: listing them and redelivering them.
 
 use std::sync::Arc;
 
@@ -13,31 +13,31 @@ use crate::{
     store::DeadLetterRow,
 };
 
-/// A page of dead letters ends with so many bytes of events.
+/// The bytes of events after which a page of dead letters ends.
 const MAX_PAGE: usize = 4 << 20;
 
 /// A dead letter with its events.
 pub struct DeadLetterView {
     /// Its id.
     pub id: DeadLetterId,
-    /// How it failed.
+    /// The failure.
     pub row: DeadLetterRow,
-    /// Whether it is to be delivered again.
+    /// Whether it is queued for redelivery.
     pub is_queued: bool,
-    /// What was to be delivered.
+    /// The undelivered events.
     pub events: Vec<Event>,
 }
 
-/// Some of a webhook's dead letters, in the order in which they were given up.
+/// A page of a webhook's dead letters, in the order in which they were given up.
 pub struct DeadLetterPage {
     /// The dead letters.
     pub letters: Vec<DeadLetterView>,
-    /// The last one, if there are more.
+    /// The last one on the page; `None` if there are no more.
     pub next: Option<DeadLetterId>,
 }
 
 impl Gateway {
-    /// A page of a webhook's dead letters with their events, in the order in which they were given up.
+    /// Reads a page of a webhook's dead letters with their events, in the order in which they were given up.
     pub async fn dead_letters(
         self: &Arc<Self>,
         webhook: WebhookId,
@@ -64,7 +64,7 @@ impl Gateway {
                 return Ok(DeadLetterPage { letters, next: Some(last) });
             }
             last = id;
-            // It was delivered just now, and has none any more.
+            // It has just been delivered, so its events are gone.
             let Some(events) = self.store.dead_events(webhook, id).map_err(Error::internal)? else { continue };
             bytes += events.size();
             let events = events.read().map_err(Error::internal)?;
@@ -74,7 +74,7 @@ impl Gateway {
         Ok(DeadLetterPage { letters, next: None })
     }
 
-    /// Has dead letters delivered again: these, or all. Gives how many.
+    /// Queues these dead letters, or all of them, for redelivery. Returns their number.
     pub async fn redeliver(
         self: &Arc<Self>,
         actor: Actor,

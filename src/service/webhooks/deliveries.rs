@@ -22,20 +22,21 @@ use tracing::error;
 use super::{attempt::client, worker::Worker};
 use crate::{domain::id::WebhookId, service::Gateway};
 
-/// How long a stop waits for attempts that have begun; what they bring is brought again after the next start.
+/// How long a stop waits for attempts that have begun. Deliveries that have not ended by then are made again after the
+/// next start.
 const LAST_ATTEMPTS: Duration = Duration::from_secs(5);
 
-/// A worker that panicked is not started again at once.
+/// The pause before a worker that panicked is started again.
 const AFTER_PANIC: Duration = Duration::from_secs(5);
 
-/// Whether deliveries are to end.
+/// The signal that ends the deliveries.
 #[derive(Clone, Default)]
 pub(super) struct Stop(Arc<Stopping>);
 
 #[derive(Default)]
 struct Stopping {
     is_stopping: AtomicBool,
-    told: Notify,
+    wake: Notify,
 }
 
 impl Stop {
@@ -51,31 +52,31 @@ pub struct Deliveries {
 }
 
 impl Deliveries {
-    /// Begins with them. The addresses that we listen on are known by now: none of them is to be delivered to.
+    /// Starts the thread. Our listening addresses must be set by then, since no delivery may go to one of them.
     pub fn start(gateway: &Arc<Gateway>) -> io::Result<Self> {
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
         let stop = Stop::default();
         let (own_gateway, own_stop) = (gateway.clone(), stop.clone());
         let work = move || {
             LocalSet::new().block_on(&runtime, supervise(&own_gateway, &own_stop));
-            // A name that is still being resolved keeps nobody here.
+            // Do not wait for a name that is still being resolved.
             runtime.shutdown_background();
         };
         let thread = thread::Builder::new().name("webhooks".to_owned()).spawn(work)?;
         Ok(Self { stop, thread })
     }
 
-    /// Ends them. What was not delivered is delivered after the next start.
+    /// Ends the deliveries. Undelivered events are delivered after the next start.
     pub fn stop(self) {
         self.stop.0.is_stopping.store(true, Ordering::SeqCst);
-        self.stop.0.told.notify_one();
+        self.stop.0.wake.notify_one();
         if self.thread.join().is_err() {
-            error!("the webhooks' thread panicked");
+            error!("the webhook thread panicked");
         }
     }
 }
 
-/// Sees to it that each webhook has its worker.
+/// Keeps one worker running for each webhook.
 async fn supervise(gateway: &Arc<Gateway>, stop: &Stop) {
     let client = client(gateway);
     task::spawn_local(client.sweep_idle());
@@ -89,13 +90,13 @@ async fn supervise(gateway: &Arc<Gateway>, stop: &Stop) {
         }
         tokio::select! {
             () = gateway.webhooks.changed.notified() => {}
-            () = stop.0.told.notified() => {}
+            () = stop.0.wake.notified() => {}
             Some(ended) = workers.join_next_with_id() => {
                 let (task, has_panicked) = ended.map_or_else(|panicked| (panicked.id(), true), |(task, ())| (task, false));
                 let Some(id) = running.remove(&task) else { continue };
                 if has_panicked {
                     error!(webhook = %id, "a webhook's worker panicked");
-                    gateway.webhooks.trouble(id, "there is a defect; the log says more");
+                    gateway.webhooks.trouble(id, "an internal error occurred; see the log");
                     running.insert(workers.spawn_local(sleep(AFTER_PANIC)).id(), id);
                 } else if !gateway.catalog.load().webhooks().contains_key(&id) {
                     gateway.webhooks.forget(id);

@@ -1,67 +1,67 @@
-//! The latest attempts at deliveries, in memory, for whoever sets a receiver up and wants to see what becomes of them.
+//! The latest delivery attempts, in memory, for people who set up a receiver.
 
 use std::collections::VecDeque;
 
 use parking_lot::Mutex;
 use uuid::Uuid;
 
-/// So many attempts of each webhook are known.
+/// The most attempts that are kept for each webhook.
 const KEPT: usize = 100;
 
-/// So much of what was wrong is kept of each, in bytes; the webhook's last error has more of it. All webhooks' attempts
-/// together take a few MiB at most.
+/// The most bytes of each attempt's error that are kept, so that all webhooks' attempts take at most a few MiB. The
+/// webhook's last error is kept at greater length.
 const MAX_ERROR: usize = 256;
 
 /// An attempt that has ended.
 #[derive(Debug, Clone)]
 pub struct Attempted {
-    /// Of the delivery: the same in all its attempts.
+    /// The id of the delivery, the same in all its attempts.
     pub request_id: Uuid,
-    /// When it began, Unix ms.
+    /// The time when it began, in Unix ms.
     pub at_ms: u64,
-    /// Which one of its delivery, from 1.
+    /// The number of the attempt within its delivery, from 1.
     pub attempt: u32,
-    /// What was to be delivered.
+    /// The kind of content.
     pub content: Content,
-    /// Events in it.
+    /// The number of events in it.
     pub events: usize,
-    /// What was answered, if anything was.
+    /// The status of the answer; `None` without an answer.
     pub status: Option<u16>,
-    /// What was wrong, in words.
+    /// The failure, in words; `None` if there was none.
     pub error: Option<String>,
-    /// How long it took.
+    /// The duration of the attempt.
     pub duration_ms: u64,
     /// What came of it.
     pub outcome: Outcome,
 }
 
-/// What was to be delivered.
+/// The content of a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Content {
     /// New events.
     Events,
     /// A dead letter's events.
     DeadLetter,
-    /// An event that is not billed.
+    /// A test event, which is not billed.
     Test,
 }
 
 /// What came of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// It was taken.
+    /// The receiver accepted it.
     Delivered,
-    /// It is tried again soon.
+    /// It failed and is retried soon.
     Retrying,
-    /// It waits, since the receiver has failed for some time.
+    /// It failed and waits, since the receiver has been failing for some time.
     Waiting,
-    /// It was given up: its events are a dead letter.
+    /// It was given up, and its events are a dead letter.
     DeadLetter,
-    /// It was not taken, and that is all.
+    /// It failed and is not retried (a test).
     Failed,
 }
 
-/// The latest attempts, the newest at the end.
+/// The latest attempts, newest last.
 #[derive(Default)]
 pub(super) struct History(Mutex<VecDeque<Attempted>>);
 
@@ -81,7 +81,7 @@ impl History {
         attempts.push_back(attempted);
     }
 
-    /// All of them, the newest first.
+    /// All attempts, newest first.
     pub(super) fn newest_first(&self) -> Vec<Attempted> {
         self.0.lock().iter().rev().cloned().collect()
     }
@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_latest_hundred_are_known_and_little_of_each() {
+    fn the_latest_hundred_attempts_are_kept_with_short_errors() {
         let history = History::default();
         for attempt in 1..=250 {
             history.note(Attempted {

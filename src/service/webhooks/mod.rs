@@ -1,9 +1,9 @@
 //! Webhooks: operators' changes to them, and the deliveries.
 //!
-//! There is no queue. Each enabled webhook follows the journal from its own cursor (`worker`), so what it delivers is what
-//! was billed, and a backlog costs no memory. What moves a cursor, or keeps events that could not be delivered, is a
-//! record in that same journal; so is a request to deliver them again. One thread delivers for all (`deliveries`): a slow
-//! receiver holds up nothing but its own webhook.
+//! There is no queue. Each enabled webhook follows the journal from its own cursor (`worker`), so it delivers exactly
+//! the billed events, and a backlog costs no memory. Cursor moves, dead letters and requests to redeliver them are
+//! records in the same journal. One thread makes the deliveries of all webhooks (`deliveries`); a slow receiver delays
+//! only its own webhook.
 
 mod attempt;
 mod batch;
@@ -46,21 +46,21 @@ use crate::{
     store::{Cursor, WebhookProgress},
 };
 
-/// So many there may be: each follows the whole journal.
+/// The most webhooks. Each of them reads the whole journal.
 const MAX_WEBHOOKS: usize = 100;
 
-/// What signing secrets begin with.
+/// The start of every signing secret.
 const SECRET_BRAND: &str = "whsec";
 
-/// How all webhooks are doing.
+/// The states of all webhooks.
 pub(super) struct Webhooks {
     states: Mutex<BTreeMap<WebhookId, Arc<State>>>,
-    /// Told when there may be another webhook, or one less.
+    /// Notified when a webhook may have been added or removed.
     changed: Notify,
 }
 
 impl Webhooks {
-    /// As the store has it.
+    /// Makes the states from the store's progress.
     pub(super) fn new(progress: Vec<(WebhookId, WebhookProgress)>) -> Self {
         let states = progress.into_iter().map(|(id, progress)| (id, Arc::new(State::new(progress)))).collect();
         Self { states: Mutex::new(states), changed: Notify::new() }
@@ -74,7 +74,7 @@ impl Webhooks {
         self.states.lock().entry(webhook.id).or_insert_with(begins).clone()
     }
 
-    /// Has the workers of these webhooks look at what has changed.
+    /// Wakes the workers of these webhooks, so that they see the change.
     pub(super) fn wake(&self, touched: Vec<WebhookId>) {
         if touched.is_empty() {
             return;
@@ -84,20 +84,20 @@ impl Webhooks {
         self.changed.notify_one();
     }
 
-    /// Notes what keeps us from delivering.
+    /// Stores why deliveries are paused.
     fn trouble(&self, id: WebhookId, why: &str) {
         if let Some(state) = self.states.lock().get(&id) {
             state.trouble(why);
         }
     }
 
-    /// Forgets a webhook that is gone.
+    /// Removes the state of a deleted webhook.
     fn forget(&self, id: WebhookId) {
         self.states.lock().remove(&id);
     }
 }
 
-/// The webhooks that a change is about.
+/// The webhooks that a change concerns.
 pub(super) fn touched(rows: &[Row]) -> Vec<WebhookId> {
     let webhook = |row: &Row| match row {
         Row::Webhook(Webhook { id, .. }) | Row::WebhookGone(id) | Row::Redeliver(id, _) => Some(*id),
@@ -108,17 +108,17 @@ pub(super) fn touched(rows: &[Row]) -> Vec<WebhookId> {
     touched
 }
 
-/// A webhook, and how it is doing.
+/// A webhook with its state.
 pub struct WebhookView {
-    /// As written.
+    /// The webhook as configured.
     pub webhook: Arc<Webhook>,
-    /// How it is doing.
+    /// The state of its deliveries.
     pub standing: Standing,
-    /// Records of the journal that it has not come to.
+    /// The number of journal records after its cursor.
     pub records_behind: u64,
 }
 
-/// A webhook whose new secret is to be shown, once.
+/// A webhook with its new secret, which is shown once.
 pub struct WithSecret {
     /// The webhook.
     pub view: WebhookView,
@@ -126,14 +126,14 @@ pub struct WithSecret {
     pub secret: Secret,
 }
 
-/// What changes on a webhook; `None` leaves a field as it is, `Some(None)` clears it.
+/// The changes to a webhook. `None` leaves a field unchanged, `Some(None)` clears it.
 #[derive(Default)]
 pub struct WebhookPatch {
-    /// Where deliveries go.
+    /// The URL that deliveries go to.
     pub url: Option<String>,
-    /// For people.
+    /// The description, for people.
     pub description: Option<Option<String>>,
-    /// While it is not, its cursor waits.
+    /// Whether it is enabled. The cursor of a disabled webhook waits.
     pub enabled: Option<bool>,
 }
 
@@ -152,7 +152,7 @@ impl Gateway {
         Ok(self.view(webhook))
     }
 
-    /// The latest attempts at deliveries since the start, the newest first.
+    /// The latest delivery attempts since the start, newest first.
     pub fn webhook_attempts(&self, id: WebhookId) -> Result<Vec<Attempted>, Error> {
         let webhook = self.webhook(id)?.webhook;
         Ok(self.webhooks.state(&webhook).history.newest_first())
@@ -164,7 +164,7 @@ impl Gateway {
         WebhookView { webhook: webhook.clone(), standing, records_behind }
     }
 
-    /// Makes a webhook. It starts with the events after this.
+    /// Creates a webhook. It gets the events after its creation.
     pub async fn create_webhook(
         self: &Arc<Self>,
         actor: Actor,
@@ -174,7 +174,7 @@ impl Gateway {
     ) -> Result<WithSecret, Error> {
         let change = self.change().await?;
         if change.catalog.webhooks().len() >= MAX_WEBHOOKS {
-            let message = format!("There are {MAX_WEBHOOKS} webhooks, and there can be no more; delete one first.");
+            let message = format!("There are {MAX_WEBHOOKS} webhooks already, which is the maximum; delete one first.");
             return Err(Error::invalid("too_many_webhooks", message));
         }
         let now_ms = self.now().unix_ms;
@@ -216,8 +216,8 @@ impl Gateway {
         self.write_webhook(change, actor, action::WEBHOOK_UPDATED, webhook).await
     }
 
-    /// Gives a webhook another secret. The one before signs deliveries as well for a day, so that its receiver has the
-    /// time to change over.
+    /// Replaces a webhook's secret. The old secret also signs deliveries for another day, so that the receiver has time
+    /// to switch.
     pub async fn rotate_webhook_secret(self: &Arc<Self>, actor: Actor, id: WebhookId) -> Result<WithSecret, Error> {
         let change = self.change().await?;
         let mut webhook = found(&change, id)?;
@@ -242,7 +242,7 @@ impl Gateway {
         self.webhook(id)
     }
 
-    /// Deletes a webhook and its dead letters. Gives it as it was.
+    /// Deletes a webhook and its dead letters. Returns the deleted webhook.
     pub async fn delete_webhook(self: &Arc<Self>, actor: Actor, id: WebhookId) -> Result<Webhook, Error> {
         let change = self.change().await?;
         let webhook = found(&change, id)?;
@@ -250,25 +250,25 @@ impl Gateway {
         Ok(webhook)
     }
 
-    /// Where the journal is still needed from by enabled webhooks, and by which.
+    /// The enabled webhooks, each with the first record that it still needs.
     pub(super) fn needed_by_webhooks(&self) -> Vec<(Arc<Webhook>, u64)> {
         let catalog = self.catalog.load();
         let enabled = catalog.webhooks().values().filter(|webhook| webhook.enabled);
         enabled.map(|webhook| (webhook.clone(), self.webhooks.state(webhook).standing().passed + 1)).collect()
     }
 
-    /// Lets go of what a webhook has not delivered before the record `first`: it is too old to be kept for it.
+    /// Moves a webhook's cursor to the record `first`. Undelivered events before it are too old to be kept.
     pub(super) fn skip_for_webhook(&self, webhook: &Webhook, first: u64) {
         self.webhooks.state(webhook).skip_to(first, webhook);
     }
 
-    /// What is wrong with webhooks.
+    /// Notices about webhooks with problems.
     pub(super) fn trouble_with_webhooks(&self) -> Vec<Notice> {
-        let told = |view: &WebhookView| {
+        let notices = |view: &WebhookView| {
             let about = About::Webhook(view.webhook.id);
             state::sentences(view).into_iter().map(move |sentence| about.says(sentence))
         };
-        self.webhooks(None).iter().flat_map(told).collect()
+        self.webhooks(None).iter().flat_map(notices).collect()
     }
 }
 

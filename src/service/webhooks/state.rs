@@ -1,4 +1,4 @@
-//! How a webhook is doing: written by its worker, read by the admin API.
+//! The state of a webhook, written by its worker and read by the admin API.
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -10,62 +10,62 @@ use crate::{
     store::{Cursor, WebhookProgress},
 };
 
-/// What a worker is about.
+/// The phase of a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Phase {
-    /// All is delivered, or on its way.
+    /// Everything is delivered or being delivered.
     #[default]
     Ok,
-    /// A delivery failed and is tried again.
+    /// A delivery failed and is being retried.
     Retrying,
-    /// A delivery was given up; the next one is tried every now and then.
+    /// A delivery was given up. The next one is tried periodically.
     Failing,
 }
 
-/// The last thing that went wrong.
+/// The last failed attempt.
 #[derive(Debug, Clone)]
 pub struct LastError {
-    /// Unix ms.
+    /// The time of the failure, in Unix ms.
     pub at_ms: u64,
-    /// What was answered, if anything was.
+    /// The status of the answer; `None` without an answer.
     pub status: Option<u16>,
-    /// In words.
+    /// The failure, in words.
     pub message: String,
 }
 
-/// How a webhook is doing.
+/// The state of a webhook's deliveries.
 #[derive(Debug, Clone, Default)]
 pub struct Standing {
-    /// What its worker is about.
+    /// The phase of its worker.
     pub phase: Phase,
-    /// The last record that it need not deliver.
+    /// The cursor: this record and all before it need no delivery.
     pub passed: u64,
-    /// Unix ms of the oldest event that waits, if one is known.
+    /// The time of the oldest waiting event in Unix ms, if known.
     pub oldest_waiting_ms: Option<u64>,
-    /// Unix ms.
+    /// The time of the last successful delivery, in Unix ms.
     pub last_success_ms: Option<u64>,
-    /// Since the start.
+    /// The last error since the start.
     pub last_error: Option<LastError>,
-    /// Deliveries that were taken since the start.
+    /// The number of successful deliveries since the start.
     pub deliveries: u64,
-    /// Events in them.
+    /// The number of events in them.
     pub events: u64,
-    /// Attempts that failed since the start.
+    /// The number of failed attempts since the start.
     pub failed_attempts: u64,
-    /// How many dead letters there are.
+    /// The number of dead letters.
     pub dead_letters: u64,
-    /// What keeps us from delivering, in words; it is not the receiver's fault.
+    /// Why deliveries are paused, in words. The cause is on our side.
     pub trouble: Option<String>,
-    /// The last records that could not be read, since the start: events in them were not delivered.
+    /// The last range of unreadable records since the start. Events in them were not delivered.
     pub unreadable: Option<(u64, u64)>,
-    /// Up to which record retention has taken events away before they were delivered, since the start.
+    /// The last record up to which retention has removed undelivered events since the start.
     pub skipped_to: Option<u64>,
 }
 
-/// How a webhook is doing, and what wakes its worker.
+/// The state of a webhook, and the signal that wakes its worker.
 pub(super) struct State {
     standing: Mutex<Standing>,
-    /// What came of the latest attempts.
+    /// The latest attempts.
     pub(super) history: History,
     wake: Notify,
 }
@@ -86,7 +86,7 @@ impl State {
         write(&mut self.standing.lock());
     }
 
-    /// Notes what keeps us from delivering. Gives whether that is news.
+    /// Stores why deliveries are paused. Returns whether the reason is new.
     pub(super) fn trouble(&self, why: &str) -> bool {
         let mut standing = self.standing.lock();
         let is_news = standing.trouble.as_deref() != Some(why);
@@ -94,12 +94,13 @@ impl State {
         is_news
     }
 
-    /// Something has changed that the worker should look at.
+    /// Wakes the worker after a change.
     pub(super) fn wake(&self) {
         self.wake.notify_one();
     }
 
-    /// A receiver that had failed has taken something else: what waits is tried at once, and if nothing waits, it is well.
+    /// Called when a failing receiver has accepted a test delivery. Waiting events are tried at once; if none wait, the
+    /// phase becomes `Ok`.
     pub(super) fn is_back(&self) {
         let mut standing = self.standing.lock();
         if standing.phase == Phase::Failing && standing.oldest_waiting_ms.is_none() {
@@ -108,12 +109,12 @@ impl State {
         self.wake();
     }
 
-    /// Waits to be woken.
+    /// Waits for [`Self::wake`].
     pub(super) async fn woken(&self) {
         self.wake.notified().await;
     }
 
-    /// Notes that the journal has nothing before the record `first` any more.
+    /// Moves the cursor to the record `first`, because earlier records are no longer in the journal.
     pub(super) fn skip_to(&self, first: u64, webhook: &Webhook) {
         let mut standing = self.standing.lock();
         if standing.passed + 1 < first {
@@ -124,20 +125,20 @@ impl State {
     }
 }
 
-/// What an operator should know of a webhook, in sentences.
+/// The notices about a webhook, as sentences.
 pub(super) fn sentences(view: &WebhookView) -> Vec<String> {
     let WebhookView { webhook, standing, records_behind } = view;
     let name = format!("{} ({})", webhook.id, webhook.description.as_deref().unwrap_or_else(|| webhook.origin()));
     let mut sentences = Vec::new();
     if let Some(why) = &standing.trouble {
-        sentences.push(format!("Deliveries of the webhook {name} pause: {why}."));
+        sentences.push(format!("Deliveries of the webhook {name} are paused: {why}."));
     }
-    // If nothing waits, the dead letter says it all.
+    // If nothing waits, the notice about dead letters is enough.
     let may_wait = standing.oldest_waiting_ms.is_some() || *records_behind > 0;
     if standing.phase == Phase::Failing && webhook.enabled && may_wait {
         let since = standing.last_success_ms.map_or_else(String::new, |at| format!(" since {}", rfc3339(at)));
         let why = standing.last_error.as_ref().map_or_else(String::new, |error| format!(": {}", error.message));
-        sentences.push(format!("The webhook {name} has taken nothing{since}{why}."));
+        sentences.push(format!("The webhook {name} has accepted no delivery{since}{why}."));
     }
     if standing.dead_letters > 0 {
         let (letters, them) = if standing.dead_letters == 1 { ("delivery", "it") } else { ("deliveries", "them") };
@@ -146,12 +147,12 @@ pub(super) fn sentences(view: &WebhookView) -> Vec<String> {
     }
     if let Some((first, last)) = standing.unreadable {
         sentences.push(format!(
-            "The webhook {name} was not told of events in records {first} to {last}: they cannot be read any more."
+            "Events in records {first} to {last} were not delivered to the webhook {name}: the records cannot be read."
         ));
     }
     if let Some(last) = standing.skipped_to {
         sentences.push(format!(
-            "The webhook {name} was not told of events up to record {last}: they were past their retention."
+            "Events up to record {last} were not delivered to the webhook {name}: they were past their retention."
         ));
     }
     sentences

@@ -22,14 +22,14 @@ use crate::{
     service::{Booted, boot},
 };
 
-/// Nobody listens there.
+/// A URL on which no server listens.
 const NOWHERE: &str = "http://127.0.0.1:9/";
 
 fn booted(data_dir: &Path) -> Booted {
     boot(Config { data_dir: data_dir.to_owned(), ..Config::default() }, None).unwrap()
 }
 
-/// Bills a request; gives the number of its record.
+/// Bills a request. Returns the sequence number of its record.
 fn bill(gateway: &Gateway) -> u64 {
     let mut body = Vec::new();
     codec::encode(&Record::Settled(settled()), &mut body).unwrap();
@@ -46,14 +46,14 @@ async fn eventually(condition: impl Fn() -> bool) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), met).await.expect("it never came to be");
+    tokio::time::timeout(Duration::from_secs(20), met).await.expect("the condition was not met in time");
 }
 
-/// Lets a webhook's worker work until it stands so.
+/// Runs a webhook's worker until the condition holds for its state.
 async fn work_until(gateway: &Arc<Gateway>, webhook: &Webhook, condition: impl Fn(&Standing) -> bool) {
     let worker = Worker::new(gateway, webhook, &client(gateway), &Stop::default());
     tokio::select! {
-        () = worker.run() => panic!("it ended"),
+        () = worker.run() => panic!("the worker ended"),
         () = eventually(|| condition(&gateway.webhook(webhook.id).unwrap().standing)) => {}
     }
 }
@@ -66,7 +66,7 @@ fn rot_last_record(gateway: &Gateway) {
 }
 
 #[tokio::test]
-async fn an_enabled_webhook_needs_what_it_has_not_delivered_until_that_is_let_go() {
+async fn an_enabled_webhook_needs_its_undelivered_events_until_they_are_skipped() {
     let directory = tempfile::tempdir().unwrap();
     let booted = booted(directory.path());
     let gateway = booted.gateway.clone();
@@ -83,8 +83,8 @@ async fn an_enabled_webhook_needs_what_it_has_not_delivered_until_that_is_let_go
             gateway.skip_for_webhook(webhook, 8);
             assert_eq!(gateway.needed_by_webhooks()[0].1, 8);
             assert_eq!(gateway.webhook(webhook.id).unwrap().records_behind, last - 7);
-            let [told] = &gateway.trouble_with_webhooks()[..] else { panic!("one sentence") };
-            assert!(told.message.contains("up to record 7"), "{told:?}");
+            let [notice] = &gateway.trouble_with_webhooks()[..] else { panic!("one sentence") };
+            assert!(notice.message.contains("up to record 7"), "{notice:?}");
         })
         .await;
     drop(gateway);
@@ -92,7 +92,7 @@ async fn an_enabled_webhook_needs_what_it_has_not_delivered_until_that_is_let_go
 }
 
 #[tokio::test]
-async fn a_webhook_that_comes_into_force_after_its_operator_hung_up_is_delivered_to() {
+async fn a_webhook_whose_operator_hung_up_before_it_was_durable_still_gets_deliveries() {
     for was_there in [false, true] {
         let directory = tempfile::tempdir().unwrap();
         let booted = booted(directory.path());
@@ -123,7 +123,7 @@ async fn a_webhook_that_comes_into_force_after_its_operator_hung_up_is_delivered
 }
 
 #[test]
-fn an_end_of_the_journal_that_cannot_be_read_keeps_no_thread_busy() {
+fn an_unreadable_end_of_the_journal_keeps_no_thread_busy() {
     let directory = tempfile::tempdir().unwrap();
     let booted = booted(directory.path());
     let gateway = booted.gateway.clone();
@@ -140,12 +140,12 @@ fn an_end_of_the_journal_that_cannot_be_read_keeps_no_thread_busy() {
         });
         ends.send(()).unwrap();
     });
-    assert!(ended.recv_timeout(Duration::from_secs(20)).is_ok(), "it looks again and again");
+    assert!(ended.recv_timeout(Duration::from_secs(20)).is_ok(), "the worker is in a busy loop");
     booted.close();
 }
 
 #[test]
-fn events_that_cannot_be_read_are_told_of() {
+fn unreadable_events_are_reported() {
     let directory = tempfile::tempdir().unwrap();
     let booted = booted(directory.path());
     let gateway = booted.gateway.clone();
@@ -162,8 +162,8 @@ fn events_that_cannot_be_read_are_told_of() {
     bill();
     runtime.block_on(work_until(&gateway, &webhook, |standing| standing.unreadable.is_some()));
     assert_eq!(gateway.webhook(webhook.id).unwrap().standing.unreadable, Some((damaged, damaged)));
-    let [told] = &gateway.trouble_with_webhooks()[..] else { panic!("one sentence") };
-    assert!(told.message.contains(&format!("records {damaged} to {damaged}")), "{told:?}");
+    let [notice] = &gateway.trouble_with_webhooks()[..] else { panic!("one sentence") };
+    assert!(notice.message.contains(&format!("records {damaged} to {damaged}")), "{notice:?}");
     drop(gateway);
     booted.close();
 }

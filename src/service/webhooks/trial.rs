@@ -1,4 +1,4 @@
-//! A test delivery: one attempt with an event that nobody can take for a billed one.
+//! Test deliveries: one attempt with an event that cannot be mistaken for a billed one.
 
 use std::time::Instant;
 
@@ -20,23 +20,24 @@ use crate::{
     service::{Gateway, error::Error, event::Event},
 };
 
-/// What came of a test delivery.
+/// The result of a test delivery.
 pub struct Tested {
-    /// Of the delivery.
+    /// The id of the delivery.
     pub request_id: Uuid,
-    /// What was answered, if anything was.
+    /// The status of the answer; `None` without an answer.
     pub status: Option<u16>,
-    /// What was wrong, in words.
+    /// The failure, in words; `None` if there was none.
     pub error: Option<String>,
-    /// From the first byte sent to the answer.
+    /// The duration of the attempt, up to its answer.
     pub duration_ms: u64,
 }
 
 impl Gateway {
-    /// Sends a webhook's receiver an event that can be recognised and is not billed, once.
+    /// Sends a recognizable test event, which is not billed, to a webhook's receiver once.
     pub async fn test_webhook(&self, id: WebhookId) -> Result<Tested, Error> {
         let webhook = self.webhook(id)?.webhook;
-        // Before it is deleted: a state that is looked for later would be made anew, and nobody would forget it.
+        // Taken now: if the webhook is deleted meanwhile, a later lookup would create a new state that is never
+        // removed.
         let state = self.webhooks.state(&webhook);
         let event = Event::new(self.now().unix_ms, &test_event()?);
         let body = batch::body(Kind::Test, &[event]).map_err(Error::internal)?;
@@ -71,7 +72,7 @@ impl Gateway {
     }
 }
 
-/// An event that nobody can take for a customer's.
+/// An event that cannot be mistaken for a customer's.
 fn test_event() -> Result<Settled<'static>, Error> {
     Ok(Settled {
         key_random: random::id().map_err(Error::internal)?,

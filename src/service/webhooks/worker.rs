@@ -1,10 +1,10 @@
-//! One webhook's deliveries: one after the other, in the journal's order.
+//! The worker of one webhook. It makes one delivery at a time, in the journal's order.
 //!
-//! * A delivery ends in one of three ways, each of which is a record: its events were taken, it was given up and its events
-//!   are kept as a dead letter, or a dead letter was tried again. The next one begins when that record is durable. So a
-//!   crash repeats one delivery at most, and loses none.
-//! * While a receiver fails, the delivery that is due is kept and the rest waits in the journal.
-//! * Dead letters that are to be delivered again and new events take turns.
+//! * A delivery ends in one of three ways, and each writes a record: the receiver accepted the events; the delivery was
+//!   given up and its events are kept as a dead letter; or a dead letter was redelivered. The next delivery begins when
+//!   that record is durable. So a crash repeats at most one delivery and loses none.
+//! * While a receiver fails, the current delivery is kept and later events wait in the journal.
+//! * Redeliveries of dead letters alternate with new events.
 
 mod outcome;
 
@@ -34,21 +34,21 @@ use crate::{
     upstream::client::Client,
 };
 
-/// How long is waited when our own side fails: the disk, the store.
+/// The pause after a failure on our side (the disk or the store).
 const OWN_TROUBLE: Duration = Duration::from_secs(5);
 
-/// How long the store may take to catch up with what was just recorded, before new events go first.
+/// How long a redelivery waits for the store to catch up with the latest record, before new events go first.
 const STORE_PATIENCE: Duration = Duration::from_secs(2);
 
-/// After so many records that are no events others get their turn.
+/// The number of records after which a worker yields to the other tasks.
 const YIELD_RECORDS: usize = 1024;
 
-/// Why there is no delivery to be made.
+/// Why no delivery can be made.
 #[derive(Debug)]
 enum Trouble {
-    /// Of the journal or the store, in words.
+    /// An error of the journal or the store, in words.
     Own(String),
-    /// Tollgate is stopping, or the webhook is gone.
+    /// Tollgate is stopping, or the webhook was deleted.
     End,
 }
 
@@ -56,7 +56,7 @@ fn own(error: impl std::fmt::Display) -> Trouble {
     Trouble::Own(error.to_string())
 }
 
-/// A webhook at work.
+/// The worker of one webhook.
 pub(super) struct Worker {
     gateway: Arc<Gateway>,
     client: Client,
@@ -64,19 +64,20 @@ pub(super) struct Worker {
     id: WebhookId,
     state: Arc<State>,
     reader: Reader,
-    /// What was read and has not become a delivery.
+    /// Events that were read and are not part of a delivery yet.
     batch: Batch,
-    /// A delivery of new events that has not ended.
+    /// An unfinished delivery of new events.
     delivery: Option<Delivery>,
-    /// A dead letter's that has not ended.
+    /// An unfinished redelivery of a dead letter.
     redelivery: Option<Delivery>,
-    /// New events are next, if there are any and a dead letter waits as well.
+    /// Whether new events go before a waiting dead letter the next time.
     events_are_next: bool,
-    /// The last record that may be about a redelivery: until the store has it, it is not asked for the next one.
+    /// The last record that may concern a redelivery. The store must have applied it before it is asked for the next
+    /// one.
     redelivered: u64,
-    /// The store failed; it is asked for dead letters again from then on.
+    /// After a failure of the store: the time from which it is asked for dead letters again.
     redeliveries_after: Option<Instant>,
-    /// When a receiver that failed is tried again.
+    /// The time of the next attempt at a failing receiver.
     probe_at: Option<Instant>,
     pace: Pace,
     limiter: RateLimiter,
@@ -117,7 +118,7 @@ impl Worker {
                 Err(Trouble::End) => return,
                 Err(Trouble::Own(why)) => {
                     if self.state.trouble(&why) {
-                        error!(webhook = %self.id, "deliveries pause: {why}");
+                        error!(webhook = %self.id, "deliveries are paused: {why}");
                     }
                     if self.delivery.is_none() {
                         self.begin_again();
@@ -128,13 +129,13 @@ impl Worker {
         }
     }
 
-    /// Reads from the cursor on, so that nothing is passed over that was read and did not become a delivery.
+    /// Resets the reader to the cursor, so that events that were read but not delivered are read again.
     fn begin_again(&mut self) {
         self.batch = Batch::default();
         self.reader = self.gateway.journal.reader(self.state.standing().passed);
     }
 
-    /// The webhook as it is now, if it is enabled.
+    /// The current version of the webhook, if it is enabled.
     fn enabled(&self) -> Result<Option<Arc<Webhook>>, Trouble> {
         if self.stop.is_stopping() {
             return Err(Trouble::End);
@@ -143,14 +144,14 @@ impl Worker {
         Ok(Some(webhook).filter(|webhook| webhook.enabled))
     }
 
-    /// Waits until `deadline`, or until somebody changed something.
+    /// Waits until `deadline`, or until the worker is woken by a change.
     async fn rest(&mut self, deadline: Instant) {
         if timeout_at(deadline, self.state.woken()).await.is_ok() {
             self.note_change();
         }
     }
 
-    /// Somebody changed something: perhaps there is a dead letter to be delivered again.
+    /// Handles a change, which may be a request to redeliver a dead letter.
     fn note_change(&mut self) {
         self.redelivered = self.gateway.journal.durable_seq();
     }
@@ -166,7 +167,7 @@ impl Worker {
             };
             if let Some(at) = self.probe_at.take() {
                 if self.delivery.is_none() {
-                    // So that it is known since when events wait.
+                    // Sets the time since when events have been waiting.
                     self.read(&webhook).await?;
                 }
                 self.rest(at).await;
@@ -187,7 +188,7 @@ impl Worker {
         }
     }
 
-    /// A dead letter that is to be delivered again.
+    /// The next dead letter to redeliver.
     async fn next_redelivery(&mut self) -> Option<Delivery> {
         if let Some(known) = self.redelivery.take() {
             return Some(known);
@@ -199,9 +200,9 @@ impl Worker {
         let folded = tokio::time::timeout(STORE_PATIENCE, self.gateway.upkeep.folded(self.redelivered)).await;
         match folded.map_err(own).and_then(|()| self.read_redelivery()) {
             Ok(redelivery) => redelivery,
-            // A store that has failed is built anew; new events do not wait for that.
+            // A store that has failed is rebuilt. New events do not wait for that.
             Err(trouble) => {
-                debug!(webhook = %self.id, "dead letters cannot be delivered again now: {trouble:?}");
+                debug!(webhook = %self.id, "dead letters cannot be redelivered now: {trouble:?}");
                 self.redeliveries_after = Some(Instant::now() + OWN_TROUBLE);
                 None
             }
@@ -220,21 +221,21 @@ impl Worker {
         random::uuid().map_err(own)
     }
 
-    /// The next new events. Waits for them, and for a batch to fill, if `may_wait`; `None` if somebody changed something
-    /// meanwhile, or there are none yet.
+    /// The next delivery of new events. With `may_wait`, waits for events and for a full batch. `None` if there are no
+    /// events yet, or if a change woke the worker.
     async fn next_events(&mut self, webhook: &Webhook, may_wait: bool) -> Result<Option<Delivery>, Trouble> {
         if let Some(known) = self.delivery.take() {
             return Ok(Some(known));
         }
         let mut full_at = None;
         loop {
-            // What is durable by now and is not read cannot be: that must not be waited for.
+            // A durable record that is not read now is unreadable, so only wait for later ones.
             let next = self.gateway.journal.durable_seq() + 1;
             self.read(webhook).await?;
             let now = Instant::now();
             let (deadline, wanted) = match self.batch.is_empty() {
                 true => (None, next),
-                // One wake for all that is missing, not one for each.
+                // Wake once for all missing records instead of once for each.
                 false => {
                     let full = self.reader.position() + self.batch.room() as u64;
                     (Some(*full_at.get_or_insert(now + BATCH_TIME)), next.max(full))
@@ -259,7 +260,7 @@ impl Worker {
         }
     }
 
-    /// Reads what there is, as far as the batch takes it.
+    /// Reads the available records until the batch is full.
     async fn read(&mut self, webhook: &Webhook) -> Result<(), Trouble> {
         self.state.skip_to(self.gateway.journal.first_seq(), webhook);
         let mut seen: usize = 0;
@@ -268,7 +269,7 @@ impl Worker {
             let Some(frame) = self.reader.next().map_err(own)? else { break };
             if frame.seq > expected {
                 let gap = (expected, frame.seq - 1);
-                error!(webhook = %self.id, from = gap.0, to = gap.1, "records that cannot be read were passed over");
+                error!(webhook = %self.id, from = gap.0, to = gap.1, "unreadable records were skipped");
                 self.state.update(|standing| standing.unreadable = Some(gap));
             }
             match codec::decode_settled(frame.body) {
@@ -286,14 +287,14 @@ impl Worker {
             standing.trouble = None;
             standing.oldest_waiting_ms = since_ms;
             if since_ms.is_none() {
-                // Nothing of what was read is to be delivered.
+                // None of the records read is an event to deliver.
                 standing.passed = standing.passed.max(position);
             }
         });
         Ok(())
     }
 
-    /// Makes a delivery: tries until it is taken, given up, or to wait.
+    /// Makes a delivery: tries until it is accepted or given up, or until it has to wait.
     async fn deliver(&mut self, mut delivery: Delivery) -> Result<(), Trouble> {
         let began = Instant::now();
         loop {
@@ -370,7 +371,7 @@ impl Worker {
     }
 }
 
-/// Sixteen times a second at most it is looked whether there is room.
+/// The most refills of the limiter in a second.
 const REFILLS_PER_SECOND: usize = 16;
 
 fn limiter(pace: Pace) -> RateLimiter {

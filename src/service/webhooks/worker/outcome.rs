@@ -1,4 +1,4 @@
-//! How a delivery ends: as a record, and then in what is told of the webhook.
+//! The end of a delivery: its record, and the update of the webhook's state.
 
 use tokio::time::Instant;
 use tracing::{info, warn};
@@ -20,7 +20,7 @@ use crate::{
 };
 
 impl Worker {
-    /// Notes that a delivery was taken.
+    /// Records a successful delivery.
     pub(super) async fn taken(&mut self, webhook: &Webhook, delivery: Delivery) -> Result<(), Trouble> {
         let events = delivery.events as u64;
         let through = delivery.source.through();
@@ -31,7 +31,7 @@ impl Worker {
         let at_ms = match self.write(&record).await {
             Ok(at_ms) => at_ms,
             Err(trouble) => {
-                // It will be delivered again, rather than be forgotten.
+                // Deliver it again rather than lose its record.
                 self.put_back(delivery);
                 return Err(trouble);
             }
@@ -52,7 +52,7 @@ impl Worker {
             }
         });
         if was_failing {
-            info!(webhook = %self.id, origin = webhook.origin(), "the webhook's receiver takes deliveries again");
+            info!(webhook = %self.id, origin = webhook.origin(), "the webhook's receiver accepts deliveries again");
             self.set_pace(Pace::default());
         }
         if self.pace.taken() {
@@ -61,7 +61,7 @@ impl Worker {
         Ok(())
     }
 
-    /// Gives a delivery up: its events become a dead letter, or go on being one.
+    /// Gives up a delivery. Its events become a dead letter, or remain one.
     pub(super) async fn give_up(
         &mut self,
         webhook: &Webhook,
@@ -70,11 +70,12 @@ impl Worker {
     ) -> Result<(), Trouble> {
         let (attempts, error) = (failure.attempts, failure.last_error.clone());
         let through = delivery.source.through();
-        // A receiver that is well and refuses a dead letter again does not fail.
+        // A working receiver that refuses a dead letter again is not a failing receiver.
         let refuses = through.is_none() && failure.is_final() && self.state.standing().phase != Phase::Failing;
         let written = match &delivery.source {
             Source::Journal(batch) => {
-                // Of the journal's time, which never steps back: dead letters are listed in the order of their ids.
+                // Dead letters are listed in the order of their ids, so the id uses the journal's time, which never
+                // steps back.
                 let id = DeadLetterId(random::ulid(self.gateway.now().unix_ms).map_err(own)?);
                 let (through, events) = (batch.through(), batch.events());
                 let letter = DeadLetter { webhook: self.id, id, through, failure, events };
@@ -110,7 +111,7 @@ impl Worker {
         Ok(())
     }
 
-    /// Writes a record, and waits until it is durable. Gives its time, Unix ms.
+    /// Writes a record and waits until it is durable. Returns its time in Unix ms.
     async fn write(&mut self, record: &Record<'_>) -> Result<u64, Trouble> {
         let mut bytes = Vec::new();
         codec::encode(record, &mut bytes).map_err(own)?;
