@@ -58,7 +58,7 @@ pub struct AuditPage {
 }
 
 impl AuditQuery {
-    fn takes(&self, change: &IndexedChange) -> bool {
+    fn matches(&self, change: &IndexedChange) -> bool {
         self.end_ms.is_none_or(|end_ms| change.at_ms < end_ms)
             && self.event_type.as_ref().is_none_or(|wanted| *wanted == change.action)
     }
@@ -86,7 +86,7 @@ impl Gateway {
             if change.seq < first_kept || change.at_ms < query.start_ms {
                 break;
             }
-            let is_wanted = query.takes(&change);
+            let is_wanted = query.matches(&change);
             let is_full = is_wanted && (entries.len() == query.limit || bytes >= PAGE_BYTES);
             if is_full || (passed < begin && Instant::now() >= deadline) {
                 next = Some(passed);

@@ -80,7 +80,7 @@ impl Gateway {
     }
 
     /// Whether this key exists, as a customer's or an operator's.
-    pub(super) fn knows(&self, catalog: &Catalog, fingerprint: &Fingerprint) -> bool {
+    pub(super) fn key_exists(&self, catalog: &Catalog, fingerprint: &Fingerprint) -> bool {
         let is_env_key = |entry: &Arc<OperatorEntry>| Fingerprint::from_stored(entry.key.hash) == *fingerprint;
         catalog.key(fingerprint).is_some()
             || catalog.operator(fingerprint).is_some()

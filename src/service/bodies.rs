@@ -100,12 +100,12 @@ impl Bodies {
         }
         let (number, granted) = room.state.lock().ask(room.holder.clone(), room.common, more);
         // If this is dropped early, the request for room is withdrawn.
-        let mut asked = Asked { room: &*room, number, bytes: more, is_over: false };
+        let mut pending = Pending { room: &*room, number, bytes: more, is_over: false };
         if !matches!(tokio::time::timeout(PATIENCE, granted).await, Ok(Ok(()))) {
             return Err(NoRoom);
         }
-        asked.is_over = true;
-        drop(asked);
+        pending.is_over = true;
+        drop(pending);
         room.common += more;
         room.give_back_small();
         Ok(())
@@ -134,7 +134,7 @@ impl State {
             let Waiting { holder, bytes, granted, .. } = self.waiting.remove(first);
             self.left -= bytes;
             *self.held.entry(holder).or_default() += bytes;
-            // If the body no longer waits, `Asked` returns the bytes.
+            // If the body no longer waits, `Pending` returns the bytes.
             let _ = granted.send(());
         }
     }
@@ -196,14 +196,14 @@ impl Drop for Room {
 }
 
 /// A pending request for room. It is withdrawn when dropped, unless it is over.
-struct Asked<'a> {
+struct Pending<'a> {
     room: &'a Room,
     number: u64,
     bytes: u64,
     is_over: bool,
 }
 
-impl Drop for Asked<'_> {
+impl Drop for Pending<'_> {
     fn drop(&mut self) {
         if self.is_over {
             return;

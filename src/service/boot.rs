@@ -128,19 +128,19 @@ pub fn boot(config: Config, admin_key: Option<Secret>) -> Result<Booted, BootErr
     let (journal, report) = Journal::open(&config.data_dir.join("journal"), durability)
         .map_err(|error| BootError::Journal(error.to_string()))?;
     let cut = format!("An unfinished write of {} bytes at the end of the journal was cut off.", report.cut_bytes);
-    let mut findings = Vec::from_iter((report.cut_bytes > 0).then(|| About::Journal.says(cut)));
+    let mut findings = Vec::from_iter((report.cut_bytes > 0).then(|| About::Journal.notice(cut)));
     let now = clock.now().not_before(journal.last_ms());
     // Three days, so that the current day is still found after the clock is set back.
     let first = Day(now.day().0.saturating_sub(2));
     let opened = store::open(&config.data_dir, &journal, first)
         .map_err(|error| BootError::Store(config.data_dir.clone(), error))?;
     let Opened { store, rows, counters, replayed, findings: healed } = opened;
-    findings.extend(healed.into_iter().map(|finding| About::Store.says(finding)));
+    findings.extend(healed.into_iter().map(|finding| About::Store.notice(finding)));
     let webhooks = Webhooks::new(rows.webhooks.clone());
     let catalog = load_catalog(rows, &sealer, now);
     let last_stop = LastStop::read(&config.data_dir, &journal, |slug| catalog.slug_name(slug))
         .map_err(|error| BootError::Journal(error.to_string()))?;
-    findings.extend(last_stop.finding().map(|finding| About::LastStop.says(finding)));
+    findings.extend(last_stop.finding().map(|finding| About::LastStop.notice(finding)));
     findings.iter().for_each(|finding| warn!("{}", finding.message));
     last_stop.log();
 

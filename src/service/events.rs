@@ -98,16 +98,16 @@ pub struct EventFilter {
 }
 
 impl EventFilter {
-    fn takes(&self, settled: &Settled<'_>) -> bool {
+    fn matches(&self, settled: &Settled<'_>) -> bool {
         let Settled { api_key_prefix, external_entity_id, model_slug, .. } = settled;
-        self.takes_all(api_key_prefix, external_entity_id, model_slug, settled.group())
+        self.matches_all(api_key_prefix, external_entity_id, model_slug, settled.group())
     }
 
-    pub(super) fn takes_sums(&self, row: &Rollup) -> bool {
-        self.takes_all(&row.api_key_prefix, &row.external_entity_id, &row.model_slug, row.group)
+    pub(super) fn matches_sums(&self, row: &Rollup) -> bool {
+        self.matches_all(&row.api_key_prefix, &row.external_entity_id, &row.model_slug, row.group)
     }
 
-    fn takes_all(&self, api_key: &str, external_entity_id: &str, model_slug: &str, group: GroupId) -> bool {
+    fn matches_all(&self, api_key: &str, external_entity_id: &str, model_slug: &str, group: GroupId) -> bool {
         let is_in = |wanted: &[String], found: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == found);
         is_in(&self.api_keys, api_key)
             && is_in(&self.external_entity_ids, external_entity_id)
@@ -141,7 +141,7 @@ impl Walk {
     }
 
     /// The range of records that it has covered, both bounds exclusive, when `last` is the last record that it read.
-    fn stretch(&self, after: Option<u64>, last: Option<u64>) -> (u64, u64) {
+    fn covered(&self, after: Option<u64>, last: Option<u64>) -> (u64, u64) {
         match self {
             Self::Ascending(_) => (after.unwrap_or(0), last.or(after).unwrap_or(0)),
             Self::Descending(reader) => (last.unwrap_or(0), after.unwrap_or(reader.bound())),
@@ -203,7 +203,7 @@ impl Gateway {
                 MutexGuard::bump(&mut turn);
             }
             if let Record::Settled(settled) = codec::decode(frame.body).map_err(Error::internal)?
-                && query.filter.takes(&settled)
+                && query.filter.matches(&settled)
             {
                 if events.len() == query.limit {
                     // There is at least one more event.
@@ -214,7 +214,7 @@ impl Gateway {
             }
             last = Some(frame.seq);
         }
-        let (low, high) = walk.stretch(after, last);
+        let (low, high) = walk.covered(after, last);
         let mut missing = self.unreadable();
         missing.retain(|damage| {
             *damage.missing.start() > low && *damage.missing.end() < high && damage.to_ms >= window.start
@@ -243,7 +243,7 @@ pub fn export_events(
         let record = codec::decode(frame.body);
         let record = record.map_err(|error| format!("record {} cannot be decoded: {error}", frame.seq))?;
         if let Record::Settled(settled) = record
-            && filter.takes(&settled)
+            && filter.matches(&settled)
             && !each(Event::new(frame.at_ms, &settled))?
         {
             break;

@@ -253,7 +253,7 @@ fn map(file: &File) -> io::Result<&'static [Cell]> {
 /// The mapped slots and the lists of unused ones.
 struct Table {
     /// The number of running requests without a slot.
-    beyond: &'static AtomicU64,
+    without_slot: &'static AtomicU64,
     slots: &'static [Cell],
     shares: [Share; SHARES],
 }
@@ -284,7 +284,7 @@ impl Table {
             let fresh = index * SLOTS_OF_A_SHARE..(index + 1) * SLOTS_OF_A_SHARE;
             Share(Mutex::new(Unused { fresh, free: Vec::new(), settled: VecDeque::new() }))
         };
-        Self { beyond: &head[1][0], slots, shares: array::from_fn(share) }
+        Self { without_slot: &head[1][0], slots, shares: array::from_fn(share) }
     }
 
     fn take(&'static self, request: &Request, durable: u64) -> Slot {
@@ -296,7 +296,7 @@ impl Table {
                 words.iter().zip(request.to_words()).for_each(|(word, of)| word.store(of, Ordering::Relaxed));
                 state.store(State::Running.to_word(), Ordering::Release);
             }
-            None => _ = self.beyond.fetch_add(1, Ordering::Relaxed),
+            None => _ = self.without_slot.fetch_add(1, Ordering::Relaxed),
         }
         Slot { table: self, index, seq: None }
     }
@@ -342,7 +342,7 @@ impl Slot {
 impl Drop for Slot {
     fn drop(&mut self) {
         let Some(index) = self.index else {
-            self.table.beyond.fetch_sub(1, Ordering::Relaxed);
+            self.table.without_slot.fetch_sub(1, Ordering::Relaxed);
             return;
         };
         self.table.set_state(index, self.seq.map_or(State::Free, |seq| State::Settled { seq }));

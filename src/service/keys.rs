@@ -96,7 +96,7 @@ impl Gateway {
             return Err(Error::NotFound("group"));
         }
         let (key, fingerprint) = (key.expose(), self.hasher.fingerprint(key.expose()));
-        if self.knows(&change.catalog, &fingerprint) {
+        if self.key_exists(&change.catalog, &fingerprint) {
             return Err(Error::invalid("duplicate_key", "key: this key exists already"));
         }
         let prefix = registered::prefix(key).to_owned();

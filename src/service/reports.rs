@@ -100,7 +100,7 @@ impl<'a> Summary<'a> {
     }
 
     fn add(&mut self, row: Rollup) {
-        if self.is_too_large() || !self.query.filter.takes_sums(&row) {
+        if self.is_too_large() || !self.query.filter.matches_sums(&row) {
             return;
         }
         let Columns { group, model, key, day, hour } = self.query.by;

@@ -154,7 +154,7 @@ pub enum About {
 
 impl About {
     /// Makes a notice about it.
-    pub(super) fn says(self, message: String) -> Notice {
+    pub(super) fn notice(self, message: String) -> Notice {
         Notice { about: self, message }
     }
 }
@@ -190,7 +190,7 @@ impl Gateway {
         let behind = [&self.fold_error, &self.housekeeping_error].map(|error| error.lock().clone());
         let mut notices = self.findings.clone();
         let mut add = |about: About, sentences: Vec<String>| {
-            notices.extend(sentences.into_iter().map(|sentence| about.says(sentence)));
+            notices.extend(sentences.into_iter().map(|sentence| about.notice(sentence)));
         };
         add(About::Journal, self.damage_notices());
         add(About::Journal, Vec::from_iter(self.cannot_meter()));
@@ -198,13 +198,13 @@ impl Gateway {
         add(About::LastStop, Vec::from_iter(self.in_flight.trouble()));
         add(About::Keys, self.guessing_notices());
         add(About::Process, Vec::from_iter(self.out_of_files.notice(self.now_ms())));
-        notices.extend(self.trouble_with_webhooks());
+        notices.extend(self.webhook_notices());
         let trouble = |TargetView { endpoint, slug, index, target }| {
             let Failure { why, times, .. } = target.health.trouble()?;
             let calls = if times == 1 { "last call".to_owned() } else { format!("last {times} calls") };
             let why = why.trim_end_matches('.');
             let sentence = format!("Target {index} of {slug} did not serve the {calls}: {why}.");
-            Some(About::Endpoint(endpoint).says(sentence))
+            Some(About::Endpoint(endpoint).notice(sentence))
         };
         notices.extend(self.targets().into_iter().filter_map(trouble));
         notices

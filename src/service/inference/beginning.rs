@@ -19,7 +19,7 @@ use super::{
     Worker,
     answer::error_object,
     running::{Answering, Running, WHOLE},
-    targets::Passed,
+    targets::PassedOver,
 };
 use crate::{
     service::{
@@ -60,8 +60,8 @@ pub(super) enum First {
 }
 
 /// A failed attempt, with the reservation for the next one.
-pub(super) struct Silent {
-    pub(super) passed: Passed,
+pub(super) struct NoAnswer {
+    pub(super) passed: PassedOver,
     pub(super) reservation: Option<Reservation>,
 }
 
@@ -73,16 +73,16 @@ pub(super) async fn begin(
     reservation: Reservation,
     asked: Asked<'_>,
     first_byte_by: Instant,
-) -> Result<Begun, Silent> {
+) -> Result<Begun, NoAnswer> {
     let Response { status, content_type, body, is_encoded, .. } = response;
     if is_encoded {
-        let passed = Passed::failed("its answer has an encoding that cannot be decoded");
-        return Err(Silent { passed, reservation: Some(reservation) });
+        let passed = PassedOver::failed("its answer has an encoding that cannot be decoded");
+        return Err(NoAnswer { passed, reservation: Some(reservation) });
     }
     let says_events = says_events(content_type.as_deref());
     let form = if says_events { Form::Events } else { Form::Whole };
     let meter = Meter::new(reservation, status, form, asked.hides_usage);
-    let mut answering = Answering::begin(Running { body, meter }, worker.left_behind.clone());
+    let mut answering = Answering::begin(Running { body, meter }, worker.abandoned.clone());
     let mut reading = Reading { answering: &mut answering, target, request: asked.body, first_byte_by };
     let first = match reading.form(asked.stream, says_events).await {
         Ok(Form::Events) => reading.events().await.map(First::Part),
@@ -96,7 +96,7 @@ pub(super) async fn begin(
         }
         Err(passed) => {
             let reservation = answering.running.take().and_then(|running| running.meter.give_back());
-            Err(Silent { passed, reservation })
+            Err(NoAnswer { passed, reservation })
         }
     }
 }
@@ -120,49 +120,49 @@ struct Reading<'a> {
 }
 
 impl Reading<'_> {
-    fn running(&mut self) -> Result<&mut Running, Passed> {
-        self.answering.running.as_mut().ok_or_else(|| Passed::failed("it was already given up"))
+    fn running(&mut self) -> Result<&mut Running, PassedOver> {
+        self.answering.running.as_mut().ok_or_else(|| PassedOver::failed("it was already given up"))
     }
 
     /// Reads the next piece; `None` at the end. Fails as too slow if nothing has come by `until`.
-    async fn next(&mut self, until: Option<Instant>) -> Result<Option<Bytes>, Passed> {
+    async fn next(&mut self, until: Option<Instant>) -> Result<Option<Bytes>, PassedOver> {
         let chunk = self.running()?.body.chunk();
         let piece = match until {
             Some(until) => {
-                timeout_at(until, chunk).await.map_err(|_| Passed::too_slow("it was silent for too long"))?
+                timeout_at(until, chunk).await.map_err(|_| PassedOver::too_slow("it was silent for too long"))?
             }
             None => chunk.await,
         };
         piece.transpose().map_err(|error| match error.is_timeout() {
-            true => Passed::too_slow(error.to_string()),
-            false => Passed::failed(error.to_string()),
+            true => PassedOver::too_slow(error.to_string()),
+            false => PassedOver::failed(error.to_string()),
         })
     }
 
     /// Determines the form of the answer from its first bytes, which stay in the meter's collected bytes.
-    async fn form(&mut self, asked_stream: bool, says_events: bool) -> Result<Form, Passed> {
+    async fn form(&mut self, asked_stream: bool, says_events: bool) -> Result<Form, PassedOver> {
         loop {
             let begins = self.running()?.meter.collected();
             match Begins::with(begins, says_events) {
                 Some(Begins::Json) => return Ok(Form::Whole),
                 Some(Begins::Events) if asked_stream || says_events => return Ok(Form::Events),
                 None if begins.len() <= MAX_SPACE => {}
-                _ => return Err(Passed::failed("its answer is neither JSON nor a stream of events")),
+                _ => return Err(PassedOver::failed("its answer is neither JSON nor a stream of events")),
             }
             match self.next(Some(self.first_byte_by)).await? {
                 Some(piece) => self.running()?.meter.collect(piece),
-                None => return Err(Passed::failed("it ended its answer before any content")),
+                None => return Err(PassedOver::failed("it ended its answer before any content")),
             };
         }
     }
 
     /// Reads a stream up to its first content, or until [`HOLD`] or [`MAX_HELD`] is reached.
-    async fn events(&mut self) -> Result<Fed, Passed> {
+    async fn events(&mut self) -> Result<Fed, PassedOver> {
         let held_until = Instant::now() + HOLD;
         let mut held = BytesMut::new();
         let mut piece = self.running()?.meter.set_form(Form::Events);
         loop {
-            let fed = self.running()?.meter.feed(piece).map_err(|error| Passed::failed(error.to_string()))?;
+            let fed = self.running()?.meter.feed(piece).map_err(|error| PassedOver::failed(error.to_string()))?;
             if self.running()?.meter.has_content() {
                 return Ok(joined(held, fed));
             }
@@ -170,7 +170,7 @@ impl Reading<'_> {
                 return Err(self.error(&error));
             }
             if fed.terminal.is_some() {
-                return Err(Passed::failed("it ended its stream before any content"));
+                return Err(PassedOver::failed("it ended its stream before any content"));
             }
             held.extend_from_slice(&fed.pass);
             if held.len() > MAX_HELD {
@@ -189,23 +189,23 @@ impl Reading<'_> {
     }
 
     /// Reads the last frame of a stream that has ended. It may lack the blank line that ends a frame.
-    fn last_event(&mut self, held: BytesMut) -> Result<Fed, Passed> {
+    fn last_event(&mut self, held: BytesMut) -> Result<Fed, PassedOver> {
         let fed = self.running()?.meter.finish();
         match fed.error {
             Some(error) => Err(self.error(&error)),
             None if self.running()?.meter.has_content() => Ok(joined(held, fed)),
-            None => Err(Passed::failed("it ended its stream before any content")),
+            None => Err(PassedOver::failed("it ended its stream before any content")),
         }
     }
 
     /// Reads a JSON answer to its end, or until it is larger than [`WHOLE`].
-    async fn whole(&mut self) -> Result<First, Passed> {
+    async fn whole(&mut self) -> Result<First, PassedOver> {
         self.running()?.meter.set_form(Form::Whole);
         while let Some(piece) = self.next(None).await? {
             let meter = &mut self.running()?.meter;
             if meter.collect(piece) > WHOLE {
                 let read = meter.set_form(Form::Pieces);
-                let fed = meter.feed(read).map_err(|error| Passed::failed(error.to_string()))?;
+                let fed = meter.feed(read).map_err(|error| PassedOver::failed(error.to_string()))?;
                 return Ok(First::Part(fed));
             }
         }
@@ -213,27 +213,27 @@ impl Reading<'_> {
         let whole = meter.whole();
         match (meter.has_content(), meter.has_error()) {
             (false, true) => Err(self.error(&whole)),
-            _ if !meter.has_answer() => Err(Passed::failed("its answer is broken JSON, or holds no answer")),
-            (_, true) => Ok(First::Whole(self.with_errors_reworded(&whole))),
+            _ if !meter.has_answer() => Err(PassedOver::failed("its answer is broken JSON, or holds no answer")),
+            (_, true) => Ok(First::Whole(self.with_clean_errors(&whole))),
             _ => Ok(First::Whole(whole)),
         }
     }
 
-    fn error(&self, data: &[u8]) -> Passed {
-        Passed::said(&self.read_error(data), "it answered with an error", self.request)
+    fn error(&self, data: &[u8]) -> PassedOver {
+        PassedOver::reported(&self.read_error(data), "it answered with an error", self.request)
     }
 
-    /// An answer that holds content and errors. The content is for the customer, but the errors may name the upstream.
-    fn with_errors_reworded(&self, whole: &Bytes) -> Bytes {
-        let reword = |at: Range<usize>| {
-            let said = self.read_error(&whole[at.clone()]);
+    /// Replaces the errors in an answer that also holds content, since they may name the upstream.
+    fn with_clean_errors(&self, whole: &Bytes) -> Bytes {
+        let replace = |at: Range<usize>| {
+            let error = self.read_error(&whole[at.clone()]);
             let meter = self.answering.running.as_ref().map(|running| &running.meter);
             let (id, model) = meter.map_or(Default::default(), |meter| (meter.request_id(), meter.slug()));
-            let why = said.for_operator("it reported an error beside its answer", self.request);
+            let why = error.for_operator("it reported an error beside its answer", self.request);
             warn!(%id, model, why, "an answer holds an error");
-            Splice { at, with: error_object(&said.in_answer()).to_string().into() }
+            Splice { at, with: error_object(&error.in_answer()).to_string().into() }
         };
-        let splices: Vec<Splice> = observe::errors(whole).into_iter().map(reword).collect();
+        let splices: Vec<Splice> = observe::errors(whole).into_iter().map(replace).collect();
         splice(whole, &splices)
     }
 

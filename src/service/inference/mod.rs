@@ -44,7 +44,7 @@ pub struct Worker {
     /// The state that all workers share.
     pub gateway: Arc<Gateway>,
     client: Client,
-    left_behind: mpsc::UnboundedSender<Running>,
+    abandoned: mpsc::UnboundedSender<Running>,
 }
 
 impl Worker {
@@ -58,13 +58,13 @@ impl Worker {
         };
         let client = Client::new(timeouts, gateway.listeners());
         tokio::task::spawn_local(client.sweep_idle());
-        let (left_behind, mut received) = mpsc::unbounded_channel::<Running>();
+        let (abandoned, mut received) = mpsc::unbounded_channel::<Running>();
         tokio::task::spawn_local(async move {
             while let Some(running) = received.recv().await {
                 tokio::task::spawn_local(tokio::time::timeout(USAGE_PATIENCE, running.read_on()));
             }
         });
-        Self { gateway, client, left_behind }
+        Self { gateway, client, abandoned }
     }
 }
 

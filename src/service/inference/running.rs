@@ -36,12 +36,12 @@ impl Running {
 pub(super) struct Answering {
     /// `None` once the answer has ended.
     pub(super) running: Option<Running>,
-    left_behind: mpsc::UnboundedSender<Running>,
+    abandoned: mpsc::UnboundedSender<Running>,
 }
 
 impl Answering {
-    pub(super) fn begin(running: Running, left_behind: mpsc::UnboundedSender<Running>) -> Self {
-        Self { running: Some(running), left_behind }
+    pub(super) fn begin(running: Running, abandoned: mpsc::UnboundedSender<Running>) -> Self {
+        Self { running: Some(running), abandoned }
     }
 }
 
@@ -51,7 +51,7 @@ impl Drop for Answering {
     /// dropped, which settles it.
     fn drop(&mut self) {
         if let Some(running) = self.running.take().filter(|running| running.meter.awaits_usage()) {
-            let _ = self.left_behind.send(running);
+            let _ = self.abandoned.send(running);
         }
     }
 }

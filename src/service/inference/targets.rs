@@ -10,7 +10,7 @@ use tracing::warn;
 
 use super::{
     Worker,
-    beginning::{self, Asked, Begun, Silent},
+    beginning::{self, Asked, Begun, NoAnswer},
     failure::Refused,
     stream::Origin,
 };
@@ -41,13 +41,13 @@ pub(super) struct Call<'a> {
 enum Outcome {
     Answered(Response),
     Refused(Box<Said>),
-    Passed(Passed),
+    PassedOver(PassedOver),
     /// The target was not asked, because no file descriptor was free for a connection.
     NoFiles,
 }
 
 /// The reason why a target was passed over.
-pub(super) struct Passed {
+pub(super) struct PassedOver {
     why: Why,
     /// The reason in words, for the operator.
     words: String,
@@ -63,7 +63,7 @@ enum Why {
     Failed(Option<String>),
 }
 
-impl Passed {
+impl PassedOver {
     fn new(why: Why, words: impl Into<String>) -> Self {
         Self { why, words: words.into(), limited: None }
     }
@@ -77,7 +77,7 @@ impl Passed {
     }
 
     /// A failure that the target itself reported. `did` says what it did, for the operator.
-    pub(super) fn said(said: &Said, did: &str, body: &[u8]) -> Self {
+    pub(super) fn reported(said: &Said, did: &str, body: &[u8]) -> Self {
         Self::new(Why::Failed(Some(said.as_failure())), said.for_operator(did, body))
     }
 
@@ -106,7 +106,7 @@ pub(super) async fn find_answer(
                         target.health.succeeded(gateway.now_ms());
                         return Ok((begun, Origin { target: target.clone(), index, first_byte_by }));
                     }
-                    Err(Silent { passed, reservation: held }) => {
+                    Err(NoAnswer { passed, reservation: held }) => {
                         let Some(held) = held else { return Err(Refused::Upstream(None)) };
                         reservation = held;
                         passed
@@ -123,7 +123,7 @@ pub(super) async fn find_answer(
                 reservation.release(false);
                 return Err(Refused::Overloaded);
             }
-            Outcome::Passed(passed) => passed,
+            Outcome::PassedOver(passed) => passed,
         };
         let (id, model) = (reservation.id(), &*call.model.slug);
         warn!(%id, model, target_index = index, why = passed.words, "a target was passed over");
@@ -176,22 +176,22 @@ async fn attempt(worker: &Worker, call: &Call<'_>, target: &Target, route: Route
     let template = match &target.reach {
         Reach::Http(templates) => templates.get(route as usize),
         Reach::Demo => return Outcome::Answered(demo::answer(route, &body.concat())),
-        Reach::Broken(why) => return Outcome::Passed(Passed::new(Why::Unusable, *why)),
+        Reach::Broken(why) => return Outcome::PassedOver(PassedOver::new(Why::Unusable, *why)),
     };
     let Some(template) = template else {
-        return Outcome::Passed(Passed::new(Why::Unusable, "it does not have this route"));
+        return Outcome::PassedOver(PassedOver::new(Why::Unusable, "it does not have this route"));
     };
     let headers: arrayvec::ArrayVec<(&str, &[u8]), 8> =
         call.passed_on.iter().take(8).map(|(name, value)| (*name, value.as_ref())).collect();
     let request = match template.request(&headers, body) {
         Ok(request) => request,
-        Err(error) => return Outcome::Passed(Passed::failed(error.to_string())),
+        Err(error) => return Outcome::PassedOver(PassedOver::failed(error.to_string())),
     };
     match worker.client.send(request).await {
         Ok(response) => judge(call, target, Response::from_http(response)).await,
         Err(error) if error.kind == SendErrorKind::NoFiles => Outcome::NoFiles,
-        Err(error) if error.kind.is_timeout() => Outcome::Passed(Passed::too_slow(error.to_string())),
-        Err(error) => Outcome::Passed(Passed::failed(error.to_string())),
+        Err(error) if error.kind.is_timeout() => Outcome::PassedOver(PassedOver::too_slow(error.to_string())),
+        Err(error) => Outcome::PassedOver(PassedOver::failed(error.to_string())),
     }
 }
 
@@ -200,20 +200,20 @@ async fn judge(call: &Call<'_>, target: &Target, response: Response) -> Outcome 
         return Outcome::Answered(response);
     }
     let said = refusal::read(response, target, &call.model.slug).await;
-    let passed = |did| Passed::said(&said, did, call.body);
+    let passed = |did| PassedOver::reported(&said, did, call.body);
     match said.meaning() {
         Meaning::Customer => Outcome::Refused(Box::new(said)),
-        Meaning::Failed => Outcome::Passed(passed("it failed")),
+        Meaning::Failed => Outcome::PassedOver(passed("it failed")),
         // The customer gets no details of the operator's account.
         Meaning::Account => {
             let words = said.for_operator("it refused our credential or account", call.body);
-            Outcome::Passed(Passed::failed(words))
+            Outcome::PassedOver(PassedOver::failed(words))
         }
         Meaning::Limited => {
             let passed = passed("it is at its own limit");
             let code = Some("upstream_rate_limited".to_owned());
             let limited = Some(Box::new(UpstreamRefusal { code, ..said.into_refusal() }));
-            Outcome::Passed(Passed { limited, ..passed })
+            Outcome::PassedOver(PassedOver { limited, ..passed })
         }
     }
 }

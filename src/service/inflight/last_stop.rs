@@ -52,8 +52,10 @@ impl LastStop {
         slug_name: impl Fn(SlugId) -> &'a str,
     ) -> Result<Self, journal::Error> {
         let left = match fs::read(directory.join(FILE)) {
-            Ok(bytes) => Left::read(&bytes, boot_id()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound && journal.last_seq() == 0 => Ok(Left::default()),
+            Ok(bytes) => FileContents::read(&bytes, boot_id()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && journal.last_seq() == 0 => {
+                Ok(FileContents::default())
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Err("there is no record of them".to_owned()),
             Err(error) => Err(format!("their file cannot be read: {error}")),
         };
@@ -61,10 +63,10 @@ impl LastStop {
             Ok(left) => left,
             Err(why) => return Ok(Self { unknown: Some(why), ..Self::default() }),
         };
-        let beyond = left.beyond;
+        let without_slot = left.without_slot;
         let mut requests = left.without_event(journal)?;
         requests.sort_unstable_by_key(|request| (request.admitted_at_ms, request.id));
-        let count = beyond.saturating_add(requests.len() as u64);
+        let count = without_slot.saturating_add(requests.len() as u64);
         let unfinished = |request: Request| Unfinished {
             request_id: request.id,
             group: request.group,
@@ -113,14 +115,14 @@ impl LastStop {
 
 /// The contents of the file.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Left {
+pub(super) struct FileContents {
     /// The requests of the slots that are in use, or whose events may be lost.
     slots: Vec<(State, Request)>,
     /// The number of requests that had no slot.
-    beyond: u64,
+    without_slot: u64,
 }
 
-impl Left {
+impl FileContents {
     /// Reads the file's bytes. `boot` is the machine's current boot; an error says why the requests are unknown.
     pub(super) fn read(bytes: &[u8], boot: Option<u128>) -> Result<Self, String> {
         let (cells, rest) = bytes.as_chunks::<CELL>();
@@ -141,7 +143,7 @@ impl Left {
             State::Free => None,
             state => Some((state, Request::from_words(request))),
         };
-        Ok(Self { slots: cells.filter_map(in_use).collect(), beyond: counts[0] })
+        Ok(Self { slots: cells.filter_map(in_use).collect(), without_slot: counts[0] })
     }
 
     /// The requests whose events are not in `journal`.

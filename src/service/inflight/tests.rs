@@ -1,6 +1,6 @@
 use tempfile::TempDir;
 
-use super::{last_stop::Left, *};
+use super::{last_stop::FileContents, *};
 use crate::{
     domain::{
         record::{Record, Settled},
@@ -162,21 +162,21 @@ fn after_a_restart_of_the_machine_only_a_closed_file_is_trusted() {
     let run = Run::start();
     let running = run.begin(1);
     let other = boot_id().map(|id| id ^ 1);
-    assert!(Left::read(&run.file(), other).is_err());
-    assert!(Left::read(&run.file(), None).is_err());
+    assert!(FileContents::read(&run.file(), other).is_err());
+    assert!(FileContents::read(&run.file(), None).is_err());
     drop(running);
     run.in_flight.close();
-    assert_eq!(Left::read(&run.file(), other).unwrap(), Left::default());
+    assert_eq!(FileContents::read(&run.file(), other).unwrap(), FileContents::default());
 }
 
 #[test]
 fn a_file_without_slots_still_distinguishes_a_clean_stop_from_a_crash() {
     let directory = tempfile::tempdir().unwrap();
     let file = Tracking::open(directory.path(), 0).unwrap();
-    let read = || Left::read(&fs::read(directory.path().join(FILE)).unwrap(), boot_id());
+    let read = || FileContents::read(&fs::read(directory.path().join(FILE)).unwrap(), boot_id());
     assert!(read().is_err());
     set_closed(&file).unwrap();
-    assert_eq!(read().unwrap(), Left::default());
+    assert_eq!(read().unwrap(), FileContents::default());
 }
 
 #[test]
@@ -184,14 +184,14 @@ fn a_truncated_or_corrupted_file_is_rejected() {
     let run = Run::start();
     let _running = run.begin(1);
     let whole = run.file();
-    assert!(Left::read(&whole, boot_id()).is_ok());
+    assert!(FileContents::read(&whole, boot_id()).is_ok());
     for length in [0, 1, CELL, HEAD_CELLS * CELL, whole.len() - CELL, whole.len() - 1] {
-        assert!(Left::read(&whole[..length], boot_id()).is_err(), "{length}");
+        assert!(FileContents::read(&whole[..length], boot_id()).is_err(), "{length}");
     }
     for word in 0..3 {
         let mut changed = whole.clone();
         changed[word * size_of::<u64>()] ^= 1;
-        assert!(Left::read(&changed, boot_id()).is_err(), "{word}");
+        assert!(FileContents::read(&changed, boot_id()).is_err(), "{word}");
     }
 }
 

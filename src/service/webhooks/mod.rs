@@ -263,10 +263,10 @@ impl Gateway {
     }
 
     /// Notices about webhooks with problems.
-    pub(super) fn trouble_with_webhooks(&self) -> Vec<Notice> {
+    pub(super) fn webhook_notices(&self) -> Vec<Notice> {
         let notices = |view: &WebhookView| {
             let about = About::Webhook(view.webhook.id);
-            state::sentences(view).into_iter().map(move |sentence| about.says(sentence))
+            state::sentences(view).into_iter().map(move |sentence| about.notice(sentence))
         };
         self.webhooks(None).iter().flat_map(notices).collect()
     }

@@ -79,11 +79,11 @@ async fn an_enabled_webhook_needs_its_undelivered_events_until_they_are_skipped(
 
             let [(webhook, first)] = &gateway.needed_by_webhooks()[..] else { panic!("one is enabled") };
             assert_eq!(*first, 1);
-            assert!(gateway.trouble_with_webhooks().is_empty());
+            assert!(gateway.webhook_notices().is_empty());
             gateway.skip_for_webhook(webhook, 8);
             assert_eq!(gateway.needed_by_webhooks()[0].1, 8);
             assert_eq!(gateway.webhook(webhook.id).unwrap().records_behind, last - 7);
-            let [notice] = &gateway.trouble_with_webhooks()[..] else { panic!("one sentence") };
+            let [notice] = &gateway.webhook_notices()[..] else { panic!("one sentence") };
             assert!(notice.message.contains("up to record 7"), "{notice:?}");
         })
         .await;
@@ -162,7 +162,7 @@ fn unreadable_events_are_reported() {
     bill();
     runtime.block_on(work_until(&gateway, &webhook, |standing| standing.unreadable.is_some()));
     assert_eq!(gateway.webhook(webhook.id).unwrap().standing.unreadable, Some((damaged, damaged)));
-    let [notice] = &gateway.trouble_with_webhooks()[..] else { panic!("one sentence") };
+    let [notice] = &gateway.webhook_notices()[..] else { panic!("one sentence") };
     assert!(notice.message.contains(&format!("records {damaged} to {damaged}")), "{notice:?}");
     drop(gateway);
     booted.close();

@@ -318,7 +318,7 @@ impl Worker {
             let Failed { status, error } = match sent {
                 Ok(status) => {
                     self.state.history.note(Attempted { status: Some(status), ..attempted });
-                    return self.taken(&webhook, delivery).await;
+                    return self.accepted(&webhook, delivery).await;
                 }
                 Err(failed) => failed,
             };

@@ -21,7 +21,7 @@ use crate::{
 
 impl Worker {
     /// Records a successful delivery.
-    pub(super) async fn taken(&mut self, webhook: &Webhook, delivery: Delivery) -> Result<(), Trouble> {
+    pub(super) async fn accepted(&mut self, webhook: &Webhook, delivery: Delivery) -> Result<(), Trouble> {
         let events = delivery.events as u64;
         let through = delivery.source.through();
         let record = match &delivery.source {
