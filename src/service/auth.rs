@@ -58,7 +58,7 @@ pub enum KeyOwner {
     Operator(Arc<OperatorEntry>),
     /// A customer. Their keys are not accepted by the admin API.
     Customer,
-    /// Nobody: the key is unknown.
+    /// No one: the key is unknown.
     Nobody,
 }
 

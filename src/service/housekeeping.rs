@@ -1,5 +1,5 @@
-//! Periodic work that keeps starts fast and the disk from filling up: it closes days, writes snapshots and removes
-//! segments past their retention.
+//! Periodic work that keeps starts fast and keeps the disk from filling up: it closes days, writes snapshots and
+//! removes segments past their retention.
 //!
 //! The journal is removed in whole segments, oldest first. A segment is removed when all of these hold:
 //! * all of its events are older than `events_retention`,

@@ -319,7 +319,7 @@ fn own_share() -> usize {
 /// A request in flight, until it is dropped.
 pub(super) struct Slot {
     table: &'static Table,
-    /// `None` if there was no slot left.
+    /// The index of the slot; `None` if no slot was free.
     index: Option<usize>,
     /// The sequence number of the request's event.
     seq: Option<u64>,

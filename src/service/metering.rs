@@ -190,7 +190,7 @@ impl Reservation {
         }
     }
 
-    /// Writes the event and replaces the held amounts by the billed ones. Returns the event's sequence number in the
+    /// Writes the event and replaces the held amounts with the billed ones. Returns the event's sequence number in the
     /// journal, or `None` if the event could not be appended.
     pub(super) fn settle(
         &mut self,

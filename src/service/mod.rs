@@ -124,9 +124,9 @@ impl Gateway {
         self.clock.now().unix_ms
     }
 
-    /// Both clocks, for limits. The wall time is never before the last record's, so it does not step back. Otherwise,
-    /// after the clock is set back, an admission would check an earlier day than its settlement is recorded on, and no
-    /// DAY limit would hold.
+    /// Both clocks, for limits. The wall time is never earlier than the last record's, so it does not step back.
+    /// Otherwise, after the clock was set back, admissions would check an earlier day than the one that settlements are
+    /// recorded on, and DAY limits would have no effect.
     pub fn now(&self) -> Now {
         self.clock.now().not_before(self.journal.last_ms())
     }

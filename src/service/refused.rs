@@ -17,7 +17,7 @@ use tracing::warn;
 
 use super::Gateway;
 
-/// The wrong operator keys that are accepted from one address in a minute before it is throttled.
+/// The most wrong operator keys from one address in a minute that get an answer; further ones are throttled.
 const WRONG_KEYS: usize = 10;
 
 /// The operator gets a notice if this many wrong operator keys come from one address within this time.
@@ -163,10 +163,10 @@ impl RefusedKeys {
         })
     }
 
-    /// The refused keys of the addresses that `are` selects, the latest address first.
-    fn latest(&self, are: impl Fn(&Source) -> bool) -> Vec<RefusedFrom> {
+    /// The refused keys of the addresses that `is_wanted` selects, the latest address first.
+    fn latest(&self, is_wanted: impl Fn(&Source) -> bool) -> Vec<RefusedFrom> {
         let sources = self.0.lock();
-        let mut found: Vec<_> = sources.by_network.values().filter(|source| are(source)).collect();
+        let mut found: Vec<_> = sources.by_network.values().filter(|source| is_wanted(source)).collect();
         found.sort_unstable_by_key(|source| Reverse(source.last));
         found.into_iter().map(|source| source.counted.clone()).collect()
     }

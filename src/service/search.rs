@@ -43,7 +43,7 @@ impl Gateway {
     /// stored nor logged.
     pub async fn search(&self, text: Secret, with_endpoints: bool) -> Result<SearchResult, Error> {
         let catalog = self.catalog.load_full();
-        // With many groups the search takes too long for a worker thread, which other requests wait for.
+        // With many groups, a search would block a worker thread and its other requests for too long.
         tokio::task::spawn_blocking(move || search(&catalog, text.expose(), with_endpoints))
             .await
             .map_err(Error::internal)

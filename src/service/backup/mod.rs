@@ -4,9 +4,9 @@
 //! snapshots, and the journal up to its durable end. It leaves out `store/`, which can be rebuilt, and `admin.key`,
 //! which must not leave the machine. `SHA256SUMS` at its end allows checking it, by `restore` or by `sha256sum -c`.
 //!
-//! All files are opened before the first byte is read, and no byte that a backup contains ever changes. So neither the
-//! running gateway nor its retention affects a backup. Snapshots are listed before the journal, so the journal contains
-//! every record that a snapshot contains.
+//! All files are opened before the first byte is read, and the bytes that a backup contains never change. So neither
+//! the running gateway nor its retention affects a backup. Snapshots are listed before the journal, so the journal
+//! contains every record that a snapshot contains.
 
 mod restore;
 

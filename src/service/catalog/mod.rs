@@ -86,7 +86,7 @@ pub struct Catalog {
     children: OrdSet<(GroupId, GroupId)>,
     keys: HashMap<Fingerprint, Arc<KeyEntry>>,
     keys_by_prefix: HashMap<Arc<str>, Arc<KeyEntry>>,
-    /// By group and prefix.
+    /// The keys by group and prefix.
     keys_of: OrdMap<(GroupId, Arc<str>), Arc<KeyEntry>>,
     operators: OrdMap<String, Arc<OperatorEntry>>,
     operators_by_hash: HashMap<Fingerprint, Arc<OperatorEntry>>,

@@ -1,5 +1,5 @@
-//! Checks whether an endpoint would work, before customers use it. Each target is called like a customer's request
-//! would call it, and the findings are sentences.
+//! Checks whether an endpoint would work, before customers use it. Each target is called as a customer's request would
+//! call it, and the findings are sentences.
 //!
 //! * Nothing is stored, billed or counted, not even in the targets' health.
 //! * The calls use the same code as customers' requests: addresses, credentials, the rewritten body, the reading of

@@ -1,7 +1,6 @@
 //! Passes an upstream's answer on to the customer.
 //!
-//! * A JSON answer of up to `WHOLE` bytes has been read completely and is sent when its event
-//!   is durable.
+//! * A JSON answer of up to `WHOLE` bytes has been read completely and is sent when its event is durable.
 //! * A stream of events, or a larger JSON answer, is sent piece by piece as it arrives (`stream`).
 //! * Once an upstream has answered 2xx, exactly one event is written, even if the customer hangs up or the upstream
 //!   breaks off. The only exception is an answer without content, which makes no event (`beginning`).

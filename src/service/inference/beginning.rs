@@ -6,8 +6,8 @@
 //! * a JSON answer that holds only an error, or nothing that the route answers with,
 //! * an answer that is neither JSON nor a stream of events.
 //!
-//! The form of an answer is determined by its first bytes, since content types are not always right. Whatever a stream
-//! sends ahead of its content (comments, empty role chunks) is held back for at most [`HOLD`].
+//! The form of an answer is determined by its first bytes, since content types are not always right. Anything that a
+//! stream sends ahead of its content (comments, empty role chunks) is held back for at most [`HOLD`].
 
 use std::{ops::Range, time::Duration};
 
@@ -36,14 +36,14 @@ use crate::{
     },
 };
 
-/// The longest time, and the most bytes, for which a stream's pieces ahead of its first content are held back.
+/// The longest time and the most bytes for which a stream is held back ahead of its first content.
 const HOLD: Duration = Duration::from_secs(1);
 const MAX_HELD: usize = 64 << 10;
 
 /// The most leading white space of an answer, in bytes.
 const MAX_SPACE: usize = 64 << 10;
 
-/// An answer that has content, or whose held-back beginning is being sent because it was held long enough.
+/// An answer that has content, or whose beginning can no longer be held back.
 pub(super) struct Begun {
     pub(super) status: u16,
     pub(super) content_type: Bytes,

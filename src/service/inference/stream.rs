@@ -250,9 +250,9 @@ enum Next {
     Piece(Fed),
     End(Fed),
     Broken {
-        /// For the operator.
+        /// The reason, for the operator.
         why: String,
-        /// For the customer.
+        /// The error message, for the customer.
         message: &'static str,
     },
 }
@@ -276,7 +276,8 @@ fn poll_fed(answering: &mut Answering, cx: &mut Context<'_>) -> Poll<Next> {
     })
 }
 
-/// The timer of a silent stream. It limits the wait for the first content, and for the end of a complete stream.
+/// The timer of a silent stream. It limits the wait for the first content and the wait for the end of a complete
+/// stream.
 #[derive(Default)]
 struct Patience {
     timer: Option<Pin<Box<Sleep>>>,

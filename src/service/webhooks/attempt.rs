@@ -20,7 +20,7 @@ use crate::{
 /// The most bytes of an answer that are read. Reading it to its end lets the connection be reused.
 const MAX_ANSWER: usize = 64 << 10;
 
-/// How long the body of a 2xx answer is read. The delivery is accepted whatever the body is.
+/// How long the body of a 2xx answer is read. The delivery counts as accepted even if the body is bad.
 const LEFTOVER: Duration = Duration::from_secs(1);
 
 /// The most bytes of an answer that are kept for display.

@@ -31,7 +31,7 @@ pub struct Attempted {
     pub error: Option<String>,
     /// The duration of the attempt.
     pub duration_ms: u64,
-    /// What came of it.
+    /// The outcome.
     pub outcome: Outcome,
 }
 
@@ -46,7 +46,7 @@ pub enum Content {
     Test,
 }
 
-/// What came of an attempt.
+/// The outcome of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// The receiver accepted it.

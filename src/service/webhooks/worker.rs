@@ -1,8 +1,8 @@
 //! The worker of one webhook. It makes one delivery at a time, in the journal's order.
 //!
 //! * A delivery ends in one of three ways, and each writes a record: the receiver accepted the events; the delivery was
-//!   given up and its events are kept as a dead letter; or a dead letter was redelivered. The next delivery begins when
-//!   that record is durable. So a crash repeats at most one delivery and loses none.
+//!   given up and its events are kept as a dead letter; or a redelivery of a dead letter succeeded or failed. The next
+//!   delivery begins when that record is durable. So a crash repeats at most one delivery and loses none.
 //! * While a receiver fails, the current delivery is kept and later events wait in the journal.
 //! * Redeliveries of dead letters alternate with new events.
 
