@@ -86,7 +86,7 @@ pub(super) fn no_answer(why: &NoAnswer) -> String {
     let advice = match error.kind {
         SendErrorKind::Resolve => "Is the host in base_url spelled correctly, and can this machine's DNS resolve it?",
         SendErrorKind::Forbidden => {
-            "Tollgate does not call link-local addresses or its own: give the address of the model server."
+            "Tollgate does not call link-local addresses or its own addresses: give the address of the model server."
         }
         SendErrorKind::Connect => {
             "Is the server running, and are host and port in base_url correct? In a container, 127.0.0.1 is the \
