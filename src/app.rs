@@ -138,7 +138,7 @@ async fn run(booted: Booted, with_demo: bool) -> Result<(), AppError> {
 
     let deliveries = Deliveries::start(&gateway)?;
     stop.received().await;
-    gateway.begin_stop();
+    gateway.start_drain();
     info!("stopping: waiting up to {} s for running requests", config.shutdown_grace.as_secs());
     let deadline = Instant::now() + config.shutdown_grace;
     // The admin listener serves until the last customer's request has ended. Operators' requests that still run then,

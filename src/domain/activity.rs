@@ -28,7 +28,7 @@ const SECOND_NS: u64 = 1_000_000_000;
 
 /// Counts over some period, or since the start of the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Figures {
+pub struct ActivityCounts {
     /// Events settled.
     pub requests: u64,
     /// Their input and output tokens.
@@ -39,7 +39,7 @@ pub struct Figures {
     pub errors: u64,
 }
 
-impl Figures {
+impl ActivityCounts {
     fn with(self, other: Self, each: impl Fn(u64, u64) -> u64) -> Self {
         Self {
             requests: each(self.requests, other.requests),
@@ -62,13 +62,13 @@ impl Figures {
 #[derive(Debug, Default)]
 pub struct Activity {
     /// By the number of the minute since 1970. A gap has no entry.
-    minutes: BTreeMap<u64, Figures>,
+    minutes: BTreeMap<u64, ActivityCounts>,
     /// The time of the latest reading, Unix ms.
     until_ms: u64,
     /// Readings of the counters with their times (monotonic ns): one from at least 60 seconds ago, and all since.
-    read: VecDeque<(u64, Figures)>,
+    read: VecDeque<(u64, ActivityCounts)>,
     /// The latest reading of the counters.
-    last: Figures,
+    last: ActivityCounts,
 }
 
 /// The complete minutes of the last day, from the first one with figures on.
@@ -77,24 +77,24 @@ pub struct Series {
     /// When the first minute began, Unix ms.
     pub first_ms: u64,
     /// `None` is a gap.
-    pub minutes: Vec<Option<Figures>>,
+    pub minutes: Vec<Option<ActivityCounts>>,
 }
 
 impl Activity {
     /// Continues from stored figures, each with the number of its minute.
-    pub fn resume(minutes: impl IntoIterator<Item = (u64, Figures)>) -> Self {
+    pub fn resume(minutes: impl IntoIterator<Item = (u64, ActivityCounts)>) -> Self {
         let minutes: BTreeMap<_, _> = minutes.into_iter().collect();
         let until_ms = minutes.last_key_value().map_or(0, |(last, _)| last.saturating_mul(MINUTE_MS));
         Self { minutes, until_ms, ..Self::default() }
     }
 
     /// The figures to store, in order.
-    pub fn minutes(&self) -> impl Iterator<Item = (u64, Figures)> {
+    pub fn minutes(&self) -> impl Iterator<Item = (u64, ActivityCounts)> {
         self.minutes.iter().map(|(minute, figures)| (*minute, *figures))
     }
 
     /// Records a reading of the counters. They start at zero with the process.
-    pub fn read(&mut self, now: Now, counters: Figures) {
+    pub fn read(&mut self, now: Now, counters: ActivityCounts) {
         let minute = self.turn_to(now.unix_ms);
         let more = counters.since(std::mem::replace(&mut self.last, counters));
         let figures = self.minutes.entry(minute).or_default();
@@ -123,14 +123,14 @@ impl Activity {
     }
 
     /// The sums over the last 60 seconds, given the current counters.
-    pub fn last_60_s(&self, now: Now, counters: Figures) -> Figures {
+    pub fn last_60_s(&self, now: Now, counters: ActivityCounts) -> ActivityCounts {
         let earlier = self.read.iter().take_while(|(at_ns, _)| at_ns + NOW_NS <= now.monotonic_ns).last();
         // If the process is younger than 60 seconds, its counters started at zero.
         counters.since(earlier.map(|(_, figures)| *figures).unwrap_or_default())
     }
 
     /// The last complete minute: its start, Unix ms, and its figures.
-    pub fn last_minute(&self, now: Now) -> Option<(u64, Figures)> {
+    pub fn last_minute(&self, now: Now) -> Option<(u64, ActivityCounts)> {
         let minute = (now.unix_ms / MINUTE_MS).checked_sub(1)?;
         self.minutes.get(&minute).map(|figures| (minute * MINUTE_MS, *figures))
     }
@@ -160,8 +160,8 @@ mod tests {
         Now { unix_ms: now.unix_ms.saturating_add_signed(by_s * 1000), ..now }
     }
 
-    fn requests(requests: u64) -> Figures {
-        Figures { requests, tokens: 3 * requests, ..Figures::default() }
+    fn requests(requests: u64) -> ActivityCounts {
+        ActivityCounts { requests, tokens: 3 * requests, ..ActivityCounts::default() }
     }
 
     fn day(activity: &Activity, now: Now) -> Vec<Option<u64>> {

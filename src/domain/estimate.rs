@@ -169,8 +169,8 @@ impl Learned {
 /// The estimates of all slugs, shared by all customers. The caller keeps this behind its own lock.
 #[derive(Debug, Default)]
 pub struct Estimates {
-    ratios: Figures<(SlugId, Size), Mean>,
-    outputs: Figures<(SlugId, Route), Lengths>,
+    ratios: EstimateMap<(SlugId, Size), Mean>,
+    outputs: EstimateMap<(SlugId, Route), Lengths>,
 }
 
 impl Estimates {
@@ -257,7 +257,7 @@ fn median(values: impl Iterator<Item = u64>) -> Option<u64> {
 
 /// The median over some of the customers that report.
 #[derive(Debug, Default)]
-struct Figure<V> {
+struct CustomerMedian<V> {
     /// In order of their latest report.
     customers: ArrayVec<(GroupId, V), MAX_CUSTOMERS>,
     /// Reports from other customers since one of them was last added.
@@ -265,7 +265,7 @@ struct Figure<V> {
     median: u64,
 }
 
-impl<V: Average> Figure<V> {
+impl<V: Average> CustomerMedian<V> {
     fn learn(&mut self, customer: GroupId, figure: u64) {
         let known = self.customers.iter().position(|(group, _)| *group == customer);
         if known.is_none() && self.customers.is_full() {
@@ -285,21 +285,21 @@ impl<V: Average> Figure<V> {
 
 /// A bounded map of estimates. When `young` is full it becomes `old`, and the previous `old` is dropped.
 #[derive(Debug)]
-struct Figures<K, V> {
-    young: IdMap<K, Figure<V>>,
-    old: IdMap<K, Figure<V>>,
+struct EstimateMap<K, V> {
+    young: IdMap<K, CustomerMedian<V>>,
+    old: IdMap<K, CustomerMedian<V>>,
 }
 
-impl<K, V> Default for Figures<K, V> {
+impl<K, V> Default for EstimateMap<K, V> {
     fn default() -> Self {
         Self { young: IdMap::default(), old: IdMap::default() }
     }
 }
 
-impl<K: Copy + Eq + Hash, V: Average> Figures<K, V> {
+impl<K: Copy + Eq + Hash, V: Average> EstimateMap<K, V> {
     const GENERATION: usize = 2048;
 
-    fn get(&self, key: &K) -> Option<&Figure<V>> {
+    fn get(&self, key: &K) -> Option<&CustomerMedian<V>> {
         self.young.get(key).or_else(|| self.old.get(key))
     }
 
@@ -450,7 +450,7 @@ mod tests {
             estimates.learn(GroupId(1), &sample(1000, 500, 10));
             estimates.learn(GroupId(1), &Sample { slug: SlugId(slug + 2), ..sample(1000, 500, 10) });
             let kept = estimates.ratios.young.len() + estimates.ratios.old.len();
-            assert!(kept <= 2 * Figures::<(SlugId, Size), Mean>::GENERATION);
+            assert!(kept <= 2 * EstimateMap::<(SlugId, Size), Mean>::GENERATION);
         }
         assert_eq!(estimates.get(SLUG, CHAT, 1000).mean_output, 10);
         assert_eq!(estimates.get(SlugId(2), CHAT, 1000).mean_output, 256);

@@ -8,7 +8,7 @@
 //! ```text
 //! admit ──► Hold ──► review* ──► settle   the billed amount replaces the held amount
 //!   │                      └───► release  nothing is billed
-//!   └─────► Refusal                       nothing was taken
+//!   └─────► LimitRefusal                       nothing was taken
 //! ```
 //!
 //! | | at admission | while it runs | settled | released |
@@ -31,9 +31,9 @@ use std::time::Duration;
 
 use arrayvec::ArrayVec;
 
-pub use self::ask::{Admitted, Ask, Hold, Refusal, Standing, Standings, TokenAdmission};
+pub use self::ask::{Admitted, Ask, Hold, LimitRefusal, Standing, Standings, TokenAdmission};
 use self::{
-    cell::{Cell, Figures, Moment},
+    cell::{Cell, Consumption, Moment},
     cells::{Cells, Places},
 };
 use super::{
@@ -82,7 +82,7 @@ impl Ledger {
         slug: SlugId,
         limits: &[EffectiveLimit],
         ask: &Ask,
-    ) -> Result<Admitted, Box<Refusal>> {
+    ) -> Result<Admitted, Box<LimitRefusal>> {
         let at = self.moment(now);
         self.cells.sweep(at.ns, SWEEP_STEP);
         let found = self.find(path, slug);
@@ -168,7 +168,7 @@ impl Ledger {
         slug: SlugId,
         limits: &[EffectiveLimit],
         tokens: u64,
-    ) -> Result<(), Box<Refusal>> {
+    ) -> Result<(), Box<LimitRefusal>> {
         let at = self.moment(now);
         let found = self.find(path, slug);
         let asked = tokens.max(1);
@@ -279,30 +279,30 @@ impl Ledger {
         limits: &[EffectiveLimit],
         tokens: u64,
         survey: &Survey,
-    ) -> Option<Box<Refusal>> {
+    ) -> Option<Box<LimitRefusal>> {
         let standings = self.standings(at, found, limits, survey);
-        let mut longest: Option<Refusal> = None;
+        let mut longest: Option<LimitRefusal> = None;
         for (index, limit) in limits.iter().enumerate() {
             let asked = match limit.limit.limit_type {
                 LimitType::Request => 1,
                 LimitType::Token => tokens,
             };
-            let Figures { used, held } = self.figures(at, found, limit);
+            let Consumption { used, held } = self.figures(at, found, limit);
             if used.saturating_add(held).saturating_add(asked) <= limit.limit.threshold.get() {
                 continue;
             }
             let retry_after = self.counted_cell(found, limit).and_then(|cell| cell.wait(limit, asked, at));
             let wait = |retry_after: Option<Duration>| retry_after.unwrap_or(Duration::MAX);
             if longest.is_none_or(|other| wait(retry_after) > wait(other.retry_after)) {
-                longest = Some(Refusal { index, limit: *limit, used, held, asked, retry_after, standings });
+                longest = Some(LimitRefusal { index, limit: *limit, used, held, asked, retry_after, standings });
             }
         }
         longest.map(Box::new)
     }
 
-    fn figures(&mut self, at: &Moment, found: &Path, limit: &EffectiveLimit) -> Figures {
+    fn figures(&mut self, at: &Moment, found: &Path, limit: &EffectiveLimit) -> Consumption {
         let (what, unit) = (limit.limit.limit_type, limit.limit.unit);
-        self.counted_cell(found, limit).map_or_else(Figures::default, |cell| cell.figures(what, unit, at))
+        self.counted_cell(found, limit).map_or_else(Consumption::default, |cell| cell.figures(what, unit, at))
     }
 
     fn stand(&mut self, at: &Moment, found: &Path, limit: &EffectiveLimit) -> Standing {

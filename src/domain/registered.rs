@@ -16,7 +16,7 @@ const MIN_ENTROPY: f64 = 3.0;
 
 /// Why a key cannot be registered. The message does not reveal the key.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Unfit {
+pub enum InvalidKey {
     /// Its length, in characters, is out of range.
     Length(usize),
     /// It has a character that cannot be sent in a header or that looks like another one.
@@ -25,7 +25,7 @@ pub enum Unfit {
     Entropy(f64),
 }
 
-impl fmt::Display for Unfit {
+impl fmt::Display for InvalidKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Length(found) => {
@@ -42,18 +42,18 @@ impl fmt::Display for Unfit {
     }
 }
 
-impl std::error::Error for Unfit {}
+impl std::error::Error for InvalidKey {}
 
 /// Checks that a key may be registered.
-pub fn check(key: &str) -> Result<(), Unfit> {
+pub fn check(key: &str) -> Result<(), InvalidKey> {
     if !key.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(Unfit::Character);
+        return Err(InvalidKey::Character);
     }
     if !(MIN_CHARS..=MAX_CHARS).contains(&key.len()) {
-        return Err(Unfit::Length(key.len()));
+        return Err(InvalidKey::Length(key.len()));
     }
     let entropy = entropy(key.as_bytes());
-    if entropy < MIN_ENTROPY { Err(Unfit::Entropy(entropy)) } else { Ok(()) }
+    if entropy < MIN_ENTROPY { Err(InvalidKey::Entropy(entropy)) } else { Ok(()) }
 }
 
 /// The prefix of a key that passed [`check`].
@@ -93,14 +93,14 @@ mod tests {
             assert_eq!(of_length(good), Ok(()));
         }
         for bad in [0, 1, 31, 129] {
-            assert_eq!(of_length(bad), Err(Unfit::Length(bad)));
+            assert_eq!(of_length(bad), Err(InvalidKey::Length(bad)));
         }
     }
 
     #[test]
     fn a_key_is_visible_ascii() {
         for bad in [' ', '\t', '\n', '\0', '\u{7f}', 'é', '🔑', '\u{a0}'] {
-            assert_eq!(check(&format!("{GOOD}{bad}")), Err(Unfit::Character), "{bad:?}");
+            assert_eq!(check(&format!("{GOOD}{bad}")), Err(InvalidKey::Character), "{bad:?}");
         }
         for good in ['.', '/', '%', '+', '?', '#', '"', '\\', '!', '~'] {
             assert_eq!(check(&format!("{GOOD}{good}")), Ok(()), "{good}");
@@ -110,7 +110,7 @@ mod tests {
     #[test]
     fn a_key_needs_three_bits_of_entropy_per_character() {
         assert_eq!(check(&"abcdefgh".repeat(4)), Ok(()), "exactly three bits");
-        assert_eq!(check(&"a".repeat(32)), Err(Unfit::Entropy(0.0)));
+        assert_eq!(check(&"a".repeat(32)), Err(InvalidKey::Entropy(0.0)));
         let nearly = check(&format!("{}a", "abcdefgh".repeat(4))).unwrap_err();
         assert!(nearly.to_string().ends_with("this one has 2.9"), "{nearly}");
     }

@@ -78,7 +78,7 @@ pub struct DeadLetter<'a> {
     /// The cursor continues after this record.
     pub through: u64,
     /// Why it was given up.
-    pub failure: Failure,
+    pub failure: DeliveryFailure,
     /// The events, in order.
     #[serde(borrow)]
     pub events: Vec<DatedEvent<'a>>,
@@ -92,7 +92,7 @@ pub struct Redelivered {
     /// The dead letter.
     pub id: DeadLetterId,
     /// `None` if its events were accepted.
-    pub failure: Option<Failure>,
+    pub failure: Option<DeliveryFailure>,
 }
 
 /// A billed request with the time of its record.
@@ -107,7 +107,7 @@ pub struct DatedEvent<'a> {
 
 /// How a delivery failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Failure {
+pub struct DeliveryFailure {
     /// The number of attempts.
     pub attempts: u32,
     /// The HTTP status of the last answer, if there was one.
@@ -119,7 +119,7 @@ pub struct Failure {
 /// How long a replaced secret still signs.
 pub const REPLACED_SIGNS_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 
-impl Failure {
+impl DeliveryFailure {
     /// Whether an answer ended the delivery without further attempts.
     pub fn is_final(&self) -> bool {
         delivery::is_final(self.last_status)

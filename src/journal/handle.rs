@@ -212,12 +212,12 @@ impl Journal {
     }
 
     /// A backward reader of the records before `seq`.
-    pub fn reader_before(&self, seq: u64) -> BackwardReader {
+    pub fn backward_reader(&self, seq: u64) -> BackwardReader {
         BackwardReader::new(self.shared.clone(), Start { seq, at_ms: 0 })
     }
 
     /// A backward reader of the records stamped before `at_ms`.
-    pub fn reader_before_time(&self, at_ms: u64) -> BackwardReader {
+    pub fn backward_reader_before_time(&self, at_ms: u64) -> BackwardReader {
         BackwardReader::new(self.shared.clone(), Start { seq: 1, at_ms })
     }
 

@@ -1,6 +1,6 @@
 //! Tasks and threads that wait for records to become durable.
 //!
-//! Each thread that runs a tokio runtime has a [`Worker`] with its waiters, in order of sequence number, and one
+//! Each thread that runs a tokio runtime has a [`WakerThread`] with its waiters, in order of sequence number, and one
 //! `Notify`. After a sync, the writer notifies each worker that has a waiter to wake; a task of the worker's own
 //! runtime then wakes the waiters. So the writer pays for one cross-thread wake per worker and sync, not one per
 //! waiter, and each waiting task is woken cheaply by its own thread.
@@ -35,11 +35,11 @@ pub(super) struct Progress {
     /// Distinguishes this journal's workers from those of other journals on the same thread.
     id: u64,
     durable: AtomicU64,
-    workers: Mutex<Vec<Arc<Worker>>>,
+    workers: Mutex<Vec<Arc<WakerThread>>>,
     /// Nothing more will become durable.
     closed: AtomicBool,
     /// Waiters outside any tokio runtime. The writer wakes them itself.
-    outside: Arc<Worker>,
+    outside: Arc<WakerThread>,
     /// Blocked threads wait here.
     blocked: Mutex<()>,
     unblock: Condvar,
@@ -114,24 +114,24 @@ impl Progress {
     }
 
     /// The worker of the current runtime.
-    fn worker(self: &Arc<Self>) -> Arc<Worker> {
+    fn worker(self: &Arc<Self>) -> Arc<WakerThread> {
         thread_local! {
             /// A list, because a test may have several journals, and several runtimes in turn, on one thread.
-            static WORKERS: RefCell<Vec<(u64, runtime::Id, Arc<Worker>)>> = const { RefCell::new(Vec::new()) };
+            static WORKERS: RefCell<Vec<(u64, runtime::Id, Arc<WakerThread>)>> = const { RefCell::new(Vec::new()) };
         }
         let Ok(runtime) = Handle::try_current() else { return self.outside.clone() };
         if self.closed.load(Ordering::SeqCst) {
             return self.outside.clone();
         }
         WORKERS.with_borrow_mut(|workers| {
-            let ours = |(id, on, worker): &&(u64, runtime::Id, Arc<Worker>)| {
+            let ours = |(id, on, worker): &&(u64, runtime::Id, Arc<WakerThread>)| {
                 *id == self.id && *on == runtime.id() && worker.is_alive()
             };
             if let Some((_, _, worker)) = workers.iter().find(ours) {
                 return worker.clone();
             }
             workers.retain(|(_, _, worker)| worker.is_alive());
-            let worker = Arc::new(Worker::default());
+            let worker = Arc::new(WakerThread::default());
             self.workers.lock().push(worker.clone());
             let guard = DispatchGuard { progress: self.clone(), worker: worker.clone() };
             runtime.spawn(dispatch(guard));
@@ -143,7 +143,7 @@ impl Progress {
 
 /// The waiters of one thread.
 #[derive(Debug)]
-struct Worker {
+struct WakerThread {
     notify: Notify,
     /// The lowest sequence number that is waited for here.
     wanted: AtomicU64,
@@ -161,7 +161,7 @@ struct Waiters {
     due: Vec<Waker>,
 }
 
-impl Default for Worker {
+impl Default for WakerThread {
     fn default() -> Self {
         Self {
             notify: Notify::new(),
@@ -172,7 +172,7 @@ impl Default for Worker {
     }
 }
 
-impl Worker {
+impl WakerThread {
     fn is_due(&self, durable: u64) -> bool {
         self.wanted.load(Ordering::SeqCst) <= durable
     }
@@ -232,7 +232,7 @@ async fn dispatch(guard: DispatchGuard) {
 #[derive(Debug)]
 struct DispatchGuard {
     progress: Arc<Progress>,
-    worker: Arc<Worker>,
+    worker: Arc<WakerThread>,
 }
 
 impl Drop for DispatchGuard {
@@ -252,7 +252,7 @@ pub struct Durable {
     progress: Arc<Progress>,
     seq: u64,
     /// The worker that it waits in, and its arrival number there.
-    place: Option<(Arc<Worker>, u64)>,
+    place: Option<(Arc<WakerThread>, u64)>,
 }
 
 impl Durable {

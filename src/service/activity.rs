@@ -13,7 +13,7 @@ use tracing::{info, warn};
 
 use super::{Gateway, installation::write_private, status::Counts};
 use crate::domain::{
-    activity::{Activity, Figures, MINUTE_MS, Series},
+    activity::{Activity, ActivityCounts, MINUTE_MS, Series},
     day::Now,
 };
 
@@ -34,7 +34,7 @@ pub struct Minute {
     /// The start of the minute, in Unix ms.
     pub at_ms: u64,
     /// The figures of the minute.
-    pub figures: Figures,
+    pub figures: ActivityCounts,
 }
 
 impl Recorder {
@@ -64,7 +64,7 @@ impl Recorder {
     }
 }
 
-fn read(path: &Path) -> io::Result<Vec<(u64, Figures)>> {
+fn read(path: &Path) -> io::Result<Vec<(u64, ActivityCounts)>> {
     let damaged = || io::Error::new(io::ErrorKind::InvalidData, format!("{} is damaged", path.display()));
     if fs::metadata(path)?.len() > MAX_FILE {
         return Err(damaged());
@@ -79,9 +79,9 @@ fn read(path: &Path) -> io::Result<Vec<(u64, Figures)>> {
 }
 
 impl Counts {
-    fn figures(&self) -> Figures {
+    fn figures(&self) -> ActivityCounts {
         let counted = self.read();
-        Figures {
+        ActivityCounts {
             requests: counted.billed,
             tokens: counted.input_tokens.saturating_add(counted.output_tokens),
             refused: counted.refused,
@@ -133,7 +133,7 @@ impl Gateway {
     }
 
     /// The sums over the last 60 seconds, and the last complete minute if known.
-    pub fn activity_now(&self) -> (Figures, Option<Minute>) {
+    pub fn activity_now(&self) -> (ActivityCounts, Option<Minute>) {
         let now = self.read_counters();
         let activity = self.activity.0.lock();
         let minute = activity.last_minute(now).map(|(at_ms, figures)| Minute { at_ms, figures });
@@ -155,7 +155,7 @@ mod tests {
     fn the_history_is_empty_if_its_file_is_missing_or_damaged() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join(FILE);
-        let minutes = || (5..800).map(|minute| (minute, Figures { requests: minute, ..Figures::default() }));
+        let minutes = || (5..800).map(|minute| (minute, ActivityCounts { requests: minute, ..ActivityCounts::default() }));
         let kept = |recorder: &Recorder| recorder.0.lock().minutes().collect::<Vec<_>>();
         assert!(kept(&Recorder::open(directory.path(), true)).is_empty());
         Recorder(Mutex::new(Activity::resume(minutes()))).write(directory.path()).unwrap();

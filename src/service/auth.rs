@@ -59,7 +59,7 @@ pub enum KeyOwner {
     /// A customer. Their keys are not accepted by the admin API.
     Customer,
     /// No one: the key is unknown.
-    Nobody,
+    Unknown,
 }
 
 impl Gateway {
@@ -69,7 +69,7 @@ impl Gateway {
     }
 
     /// The current entry of the same key, if it is still valid.
-    pub fn customer_again(&self, entry: &KeyEntry) -> Option<Arc<KeyEntry>> {
+    pub fn revalidate_customer(&self, entry: &KeyEntry) -> Option<Arc<KeyEntry>> {
         self.customer_with(&Fingerprint::from_stored(entry.key.hash))
     }
 
@@ -93,7 +93,7 @@ impl Gateway {
         match self.operator_with(&fingerprint) {
             Some(operator) => KeyOwner::Operator(operator),
             None if self.catalog.load().key(&fingerprint).is_some() => KeyOwner::Customer,
-            None => KeyOwner::Nobody,
+            None => KeyOwner::Unknown,
         }
     }
 
@@ -108,7 +108,7 @@ impl Gateway {
     }
 
     /// Whether the operator's key is still valid. Does not count as a use of the key.
-    pub fn is_operator_still(&self, operator: &OperatorEntry) -> bool {
+    pub fn is_operator_valid(&self, operator: &OperatorEntry) -> bool {
         self.find_operator(&Fingerprint::from_stored(operator.key.hash)).is_some()
     }
 
@@ -146,7 +146,7 @@ impl Gateway {
     }
 
     /// Whether the session with this token and its key are still valid. Does not count as a use of them.
-    pub fn is_session_still(&self, token: &str) -> bool {
+    pub fn is_session_valid(&self, token: &str) -> bool {
         self.find_session(token).is_some_and(|session| self.find_operator(&session.key).is_some())
     }
 

@@ -30,7 +30,7 @@ pub enum Holder {
     /// An operator, by the prefix of the key.
     Operator(Box<str>),
     /// A client without a valid key.
-    Stranger,
+    Unauthenticated,
 }
 
 /// The memory of request bodies.

@@ -35,7 +35,7 @@ pub struct Change {
 impl Gateway {
     /// Waits for the lock to make a change.
     pub async fn change(self: &Arc<Self>) -> Result<Change, Error> {
-        if let Some(why) = self.cannot_meter() {
+        if let Some(why) = self.metering_error() {
             return Err(Error::Unavailable(why));
         }
         let lock = tokio::time::timeout(PATIENCE, self.changes.clone().lock_owned()).await;

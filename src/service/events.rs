@@ -128,8 +128,8 @@ impl Walk {
         match (query.order, query.after) {
             (Order::Ascending, Some((seq, _))) => Self::Ascending(journal.reader(seq)),
             (Order::Ascending, None) => Self::Ascending(journal.reader_from_time(window.start)),
-            (Order::Descending, Some((seq, _))) => Self::Descending(journal.reader_before(seq)),
-            (Order::Descending, None) => Self::Descending(journal.reader_before_time(window.end)),
+            (Order::Descending, Some((seq, _))) => Self::Descending(journal.backward_reader(seq)),
+            (Order::Descending, None) => Self::Descending(journal.backward_reader_before_time(window.end)),
         }
     }
 
@@ -168,7 +168,7 @@ impl Gateway {
         }
         let window = self.journal.barrier(wanted_end);
         if tokio::time::timeout(PATIENCE, self.journal.durable(window.seq)).await.is_err() {
-            let why = self.cannot_meter();
+            let why = self.metering_error();
             return Err(Error::Unavailable(why.unwrap_or_else(|| "The journal is slow. Try again later.".to_owned())));
         }
         Ok(window)

@@ -164,7 +164,7 @@ impl InFlight {
     }
 
     /// A sentence that says why requests are not tracked; `None` if they are.
-    pub(super) fn trouble(&self) -> Option<String> {
+    pub(super) fn problem(&self) -> Option<String> {
         let why = self.0.get()?.table.as_ref().err()?;
         Some(format!("Requests in flight are not tracked: {why}. After a crash, the lost requests cannot be listed."))
     }

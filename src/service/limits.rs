@@ -6,7 +6,7 @@ use super::{Gateway, catalog::GroupNode, error::Error};
 use crate::domain::{
     day::Now,
     id::SlugId,
-    ledger::{Refusal, Standing, Standings},
+    ledger::{LimitRefusal, Standing, Standings},
     limit::{LimitType, Unit},
 };
 
@@ -15,7 +15,7 @@ pub struct WouldPass {
     /// The state of each limit that applies.
     pub standings: Vec<Standing>,
     /// The refusal; `None` if the request would be admitted.
-    pub refusal: Option<Box<Refusal>>,
+    pub refusal: Option<Box<LimitRefusal>>,
 }
 
 impl Gateway {

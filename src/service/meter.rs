@@ -14,9 +14,9 @@ use super::{metering::Reservation, unfinished::Share};
 use crate::{
     domain::route::Route,
     upstream::{
-        observe::{Fed, Observer},
+        observe::{ObservedChunk, Observer},
         sse::FrameTooLong,
-        usage::{Most, Seen},
+        usage::{TokenBounds, BillingFacts},
     },
 };
 
@@ -42,7 +42,7 @@ struct Metered {
     id: Uuid,
     route: Route,
     choices: u64,
-    most: Most,
+    most: TokenBounds,
 }
 
 /// Pieces to be joined. A single piece is not copied.
@@ -154,7 +154,7 @@ impl Meter {
     }
 
     /// Takes in a piece of an answer that is not read whole. Returns what the customer gets of it.
-    pub fn feed(&mut self, piece: Bytes) -> Result<Fed, TooLong> {
+    pub fn feed(&mut self, piece: Bytes) -> Result<ObservedChunk, TooLong> {
         let fed = match self.form {
             Form::Events => {
                 let fed = self.observer.feed(piece).map_err(|FrameTooLong| TooLong)?;
@@ -163,7 +163,7 @@ impl Meter {
                 }
                 fed
             }
-            Form::Whole | Form::Pieces => Fed { pass: self.observer.piece(piece), ..Fed::default() },
+            Form::Whole | Form::Pieces => ObservedChunk { pass: self.observer.piece(piece), ..ObservedChunk::default() },
         };
         if self.form != Form::Events || self.has_content() {
             self.first_byte();
@@ -176,7 +176,7 @@ impl Meter {
     }
 
     /// Ends an answer that is not read whole. Returns what is left of it.
-    pub fn finish(&mut self) -> Fed {
+    pub fn finish(&mut self) -> ObservedChunk {
         self.observer.finish()
     }
 
@@ -200,17 +200,17 @@ impl Meter {
 
     /// Whether the answer has had any content yet.
     pub fn has_content(&self) -> bool {
-        self.observer.saw_content()
+        self.observer.has_content()
     }
 
     /// Whether a document that was read whole is JSON with the members that the route's answers have.
     pub fn has_answer(&self) -> bool {
-        self.observer.saw_answer()
+        self.observer.has_answer()
     }
 
     /// Whether the upstream reported an error in the answer.
     pub fn has_error(&self) -> bool {
-        self.observer.saw_error()
+        self.observer.has_error()
     }
 
     /// Whether a stream that ends now is complete.
@@ -235,7 +235,7 @@ impl Meter {
     /// Whether there is no usage yet, or a stream without its terminal event has passed on text after its latest usage
     /// report.
     fn lacks_usage(&self) -> bool {
-        let is_ahead = !self.observer.saw_terminal() && self.unreported_bytes() > 0;
+        let is_ahead = !self.observer.has_terminal() && self.unreported_bytes() > 0;
         is_ahead || self.observer.report().usage(self.request.route).is_none()
     }
 
@@ -268,7 +268,7 @@ impl Meter {
             self.whole();
         }
         let Metered { id, route, most, .. } = self.request;
-        let bill = self.observer.report().bill(&Seen {
+        let bill = self.observer.report().bill(&BillingFacts {
             route,
             prompt_tokens: reservation.prompt_tokens(),
             most,

@@ -21,13 +21,13 @@ use crate::{
     crypto::random::{self, NoRandom},
     domain::{
         day::Now,
-        ledger::{Admitted, Ask, Hold, Refusal, Standings},
+        ledger::{Admitted, Ask, Hold, LimitRefusal, Standings},
         record::{Record, Settled},
         route::Route,
         usage::{Usage, UsageSource},
     },
     journal::codec,
-    upstream::{request::Request, usage::Most},
+    upstream::{request::Request, usage::TokenBounds},
 };
 
 /// A request that has been authenticated and is about to be admitted.
@@ -54,7 +54,7 @@ pub struct Reservation {
     prompt_bytes: u64,
     choices: u64,
     metadata: Option<Box<str>>,
-    most: Most,
+    most: TokenBounds,
     /// `None` once settled or released.
     hold: Option<Hold>,
     /// Records the request for the next start, in case the process is killed before the request ends.
@@ -64,7 +64,7 @@ pub struct Reservation {
 /// Why a request was not admitted.
 pub enum NotAdmitted {
     /// A limit refused it.
-    Limit(Box<Refusal>),
+    Limit(Box<LimitRefusal>),
     /// No random numbers were available.
     NoRandom(NoRandom),
 }
@@ -115,7 +115,7 @@ impl Gateway {
             model: model.clone(),
             counted_for,
             key_random,
-            prompt_bytes: ask.taught_bytes(),
+            prompt_bytes: ask.learnable_bytes(),
             choices: ask.n,
             metadata: metadata.map(Box::from),
             most: request.most_tokens(),
@@ -148,7 +148,7 @@ impl Reservation {
     }
 
     /// The most tokens that the request can use.
-    pub(super) fn most(&self) -> Most {
+    pub(super) fn most(&self) -> TokenBounds {
         self.most
     }
 

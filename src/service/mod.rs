@@ -156,12 +156,12 @@ impl Gateway {
 
     /// Signals that the process is stopping, which ends responses that would otherwise stay open while a client
     /// watches.
-    pub fn begin_stop(&self) {
+    pub fn start_drain(&self) {
         self.stopping.send_replace(true);
     }
 
     /// Waits until the process is asked to stop.
-    pub async fn asked_to_stop(&self) {
+    pub async fn drain_started(&self) {
         let mut stopping = self.stopping.subscribe();
         // The sender lives as long as `self`.
         let _ = stopping.wait_for(|is_stopping| *is_stopping).await;

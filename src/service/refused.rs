@@ -185,7 +185,7 @@ impl RefusedKeys {
 
 impl Gateway {
     /// Counts a wrong key on the admin listener. Returns false if the address has sent too many.
-    pub fn may_guess_again(&self, address: IpAddr) -> bool {
+    pub fn allows_another_wrong_key(&self, address: IpAddr) -> bool {
         let network = Network::of(address);
         let guess = self.auth.refused.guess(network, self.now_ms());
         if guess == Guess::ThrottledAnew {

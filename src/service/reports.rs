@@ -80,7 +80,7 @@ pub struct Report {
     /// The records of the window that the sums do not include.
     pub missing: Vec<Damage>,
     /// Sentences about other data that the sums do not include.
-    pub troubles: Vec<String>,
+    pub problems: Vec<String>,
 }
 
 /// The sums of a report while they are gathered.
@@ -149,14 +149,14 @@ impl Gateway {
     }
 
     fn sum_up(&self, window: Range<u64>, query: &ReportQuery) -> Result<Report, Error> {
-        let (mut summary, mut troubles) = (Summary::new(query), Vec::new());
+        let (mut summary, mut problems) = (Summary::new(query), Vec::new());
         let first = Hour(u32::try_from(window.start.div_ceil(HOUR_MS)).unwrap_or(u32::MAX));
         let last = Hour::from_unix_ms(window.end);
         // The parts read from the journal lack its unreadable records. The rollups may include those.
         let from_journal = if first <= last {
             let grain = if query.by.hour { Grain::Hour } else { Grain::Day };
             let read = self.store.rollups(Some(&self.journal), first..last, grain, |row| summary.add(row));
-            troubles = read.map_err(|error| Error::Unavailable(error.to_string()))?;
+            problems = read.map_err(|error| Error::Unavailable(error.to_string()))?;
             let parts = [window.start..first.start_unix_ms(), last.start_unix_ms()..window.end];
             self.add_events(&mut summary, parts[0].clone(), "start_time")?;
             self.add_events(&mut summary, parts[1].clone(), "end_time")?;
@@ -184,7 +184,7 @@ impl Gateway {
         }
         missing.sort_by_key(|damage| *damage.missing.start());
         let (rows, entities) = summary.rows();
-        Ok(Report { by: query.by, rows, entities, missing, troubles })
+        Ok(Report { by: query.by, rows, entities, missing, problems })
     }
 
     /// Adds the events of a part of an hour. `bound` names the parameter that is not a whole hour.

@@ -16,7 +16,7 @@ use crate::{
         id::{EndpointId, WebhookId},
         usage::Usage,
     },
-    upstream::{health::Failure, target::Target},
+    upstream::{health::TargetFailure, target::Target},
 };
 
 /// How long a record may wait before new requests are refused.
@@ -173,7 +173,7 @@ pub struct TargetView {
 
 impl Gateway {
     /// A sentence for the operator that says why requests cannot be billed now; `None` if they can.
-    pub fn cannot_meter(&self) -> Option<String> {
+    pub fn metering_error(&self) -> Option<String> {
         let stalled = self.journal.stalled(Instant::now()).filter(|waited| *waited > STALL);
         if stalled.is_none() && !self.journal.running_out() {
             return None;
@@ -193,20 +193,20 @@ impl Gateway {
             notices.extend(sentences.into_iter().map(|sentence| about.notice(sentence)));
         };
         add(About::Journal, self.damage_notices());
-        add(About::Journal, Vec::from_iter(self.cannot_meter()));
+        add(About::Journal, Vec::from_iter(self.metering_error()));
         add(About::Store, behind.into_iter().flatten().collect());
-        add(About::LastStop, Vec::from_iter(self.in_flight.trouble()));
+        add(About::LastStop, Vec::from_iter(self.in_flight.problem()));
         add(About::Keys, self.guessing_notices());
         add(About::Process, Vec::from_iter(self.out_of_files.notice(self.now_ms())));
         notices.extend(self.webhook_notices());
-        let trouble = |TargetView { endpoint, slug, index, target }| {
-            let Failure { why, times, .. } = target.health.trouble()?;
+        let problem = |TargetView { endpoint, slug, index, target }| {
+            let TargetFailure { reason: why, count: times, .. } = target.health.current_failure()?;
             let calls = if times == 1 { "last call".to_owned() } else { format!("last {times} calls") };
             let why = why.trim_end_matches('.');
             let sentence = format!("Target {index} of {slug} did not serve the {calls}: {why}.");
             Some(About::Endpoint(endpoint).notice(sentence))
         };
-        notices.extend(self.targets().into_iter().filter_map(trouble));
+        notices.extend(self.targets().into_iter().filter_map(problem));
         notices
     }
 

@@ -160,7 +160,7 @@ impl Gateway {
             return Err(StoreError::Closed.into());
         }
         *built = Some(Instant::now());
-        self.store.build_anew(&self.journal)?;
+        self.store.rebuild(&self.journal)?;
         info!("the store was rebuilt after it had failed");
         Ok(())
     }
@@ -169,8 +169,8 @@ impl Gateway {
         let records = folder.catch_up()?;
         self.upkeep.applied.send_replace(self.store.applied()?);
         let used = self.catalog.load().operators_used();
-        let is_news = self.store.note_operators_used(&used)?;
-        if records > 0 || is_news { Ok(self.store.flush()?) } else { Ok(()) }
+        let is_new = self.store.note_operators_used(&used)?;
+        if records > 0 || is_new { Ok(self.store.flush()?) } else { Ok(()) }
     }
 
     /// Logs when the store stops following the journal and when it follows again, but not each failed round in between.
@@ -197,13 +197,13 @@ impl Gateway {
 
     /// Logs when requests begin to be refused because they cannot be billed, and when that ends.
     fn note_metering(&self, could_meter: bool) -> bool {
-        let trouble = self.cannot_meter();
-        match &trouble {
+        let problem = self.metering_error();
+        match &problem {
             Some(why) if could_meter => error!("requests are refused because they cannot be billed: {why}"),
             None if !could_meter => info!("requests are accepted again"),
             _ => {}
         }
-        trouble.is_none()
+        problem.is_none()
     }
 
     /// Frees empty cells of the ledgers.

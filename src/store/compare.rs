@@ -156,7 +156,7 @@ impl Store {
         let add = |row: Rollup| {
             sums.entry((row.hour, row.group, row.model_slug, row.api_key_prefix)).or_default().add(&row.sums);
         };
-        let troubles = self.rollups(None, day.hours(), Grain::Hour, add)?;
-        Ok(troubles.is_empty().then_some(sums))
+        let problems = self.rollups(None, day.hours(), Grain::Hour, add)?;
+        Ok(problems.is_empty().then_some(sums))
     }
 }

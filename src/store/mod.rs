@@ -42,7 +42,7 @@ pub use self::{
     open::{Opened, open},
     rollups::file::Grain,
     table::Rows,
-    webhooks::{BuriedEvents, Cursor, DeadLetterRow, WebhookProgress},
+    webhooks::{DeadLetterEvents, Cursor, DeadLetterRow, WebhookProgress},
 };
 use self::{
     migrate::FORMAT,

@@ -190,7 +190,7 @@ impl Store {
 
     /// Rebuilds a store that was closed by [`Self::give_up`], as a start does. The fold then adds the remaining
     /// records.
-    pub fn build_anew(&self, journal: &Journal) -> Result<(), StoreError> {
+    pub fn rebuild(&self, journal: &Journal) -> Result<(), StoreError> {
         self.give_up()?;
         let mut skipped = Vec::new();
         build_base(&self.directory, journal, &StoreError::Closed, &mut skipped)?;

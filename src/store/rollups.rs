@@ -37,14 +37,14 @@ impl Store {
         mut each: impl FnMut(Rollup),
     ) -> Result<Vec<String>, FoldError> {
         let _no_closing = self.closing.read();
-        let (mut troubles, mut being_removed) = (Vec::new(), Vec::new());
+        let (mut problems, mut being_removed) = (Vec::new(), Vec::new());
         for (day, files) in self.files(hours.start.day()..Day(hours.end.0.div_ceil(24)))? {
             let is_whole = hours.start <= day.hours().start && day.hours().end <= hours.end;
             let grain = if is_whole { grain } else { Grain::Hour };
             for part in 0..files.parts.len() {
                 match self.read_or_rebuild(rebuild_from, day, part, grain) {
                     Ok(rows) => rows.into_iter().filter(|row| hours.contains(&row.hour)).for_each(&mut each),
-                    Err(trouble) => troubles.push(trouble),
+                    Err(problem) => problems.push(problem),
                 }
             }
             being_removed.extend((!files.rows_are_gone).then_some(day));
@@ -55,6 +55,6 @@ impl Store {
                 each(row);
             }
         }
-        Ok(troubles)
+        Ok(problems)
     }
 }

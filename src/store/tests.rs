@@ -97,8 +97,8 @@ fn of_journal(journal: &Journal) -> Totals {
 fn of_store(store: &Store, journal: &Journal, grain: Grain) -> Totals {
     let mut totals = Totals::new();
     let all = Hour(0)..Hour(u32::MAX);
-    let troubles = store.rollups(Some(journal), all, grain, |row| totals.entry(key(&row)).or_default().add(&row.sums));
-    assert_eq!(troubles.unwrap(), Vec::<String>::new());
+    let problems = store.rollups(Some(journal), all, grain, |row| totals.entry(key(&row)).or_default().add(&row.sums));
+    assert_eq!(problems.unwrap(), Vec::<String>::new());
     totals
 }
 
@@ -276,8 +276,8 @@ fn an_unfinished_rollup_file_is_ignored() {
     copy(&before.path().join("store"), &directory.path().join("store"));
     let store = open(directory.path(), &first, Day(0)).unwrap().store;
     assert_eq!(store.rollup_files().0, 0);
-    let troubles = store.rollups(None, Hour(0)..Hour(u32::MAX), Grain::Hour, |_| ()).unwrap();
-    assert_eq!(troubles, Vec::<String>::new(), "its rows are in the table");
+    let problems = store.rollups(None, Hour(0)..Hour(u32::MAX), Grain::Hour, |_| ()).unwrap();
+    assert_eq!(problems, Vec::<String>::new(), "its rows are in the table");
 }
 
 #[test]
@@ -292,8 +292,8 @@ fn concurrent_reports_can_rebuild_the_same_damaged_rollup_file() {
             for _ in 0..4 {
                 scope.spawn(|| {
                     let all = Hour(0)..Hour(u32::MAX);
-                    let troubles = store.rollups(Some(&journal), all, Grain::Hour, |_| ()).unwrap();
-                    assert_eq!(troubles, Vec::<String>::new());
+                    let problems = store.rollups(Some(&journal), all, Grain::Hour, |_| ()).unwrap();
+                    assert_eq!(problems, Vec::<String>::new());
                 });
             }
         });

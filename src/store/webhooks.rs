@@ -11,7 +11,7 @@ use super::{
 };
 use crate::domain::{
     id::{DeadLetterId, WebhookId},
-    webhook::{DatedEvent, DeadLetter, Delivered, Failure, Redelivered, Webhook},
+    webhook::{DatedEvent, DeadLetter, Delivered, DeliveryFailure, Redelivered, Webhook},
 };
 
 /// The cursor of a webhook.
@@ -40,13 +40,13 @@ pub struct DeadLetterRow {
     /// Unix ms of the last attempt.
     pub failed_at_ms: u64,
     /// How it failed, counting all attempts.
-    pub failure: Failure,
+    pub failure: DeliveryFailure,
 }
 
 /// The events of a dead letter, in stored form.
-pub struct BuriedEvents(sled::IVec);
+pub struct DeadLetterEvents(sled::IVec);
 
-impl BuriedEvents {
+impl DeadLetterEvents {
     /// The size in bytes.
     pub fn size(&self) -> usize {
         self.0.len()
@@ -132,7 +132,7 @@ impl Store {
         };
         let has_given_up = cursor.has_given_up || !failure.is_final();
         let attempts = known.failure.attempts.saturating_add(failure.attempts);
-        let row = DeadLetterRow { failed_at_ms: at_ms, failure: Failure { attempts, ..failure } };
+        let row = DeadLetterRow { failed_at_ms: at_ms, failure: DeliveryFailure { attempts, ..failure } };
         batch.write(Table::DeadLetters, &key, Some(encode(&row)?));
         batch.write(Table::Redeliveries, &key, None);
         Self::move_cursor(batch, webhook, Cursor { has_given_up, ..cursor })
@@ -206,8 +206,8 @@ impl Store {
     }
 
     /// The events of a dead letter, if there is one with this id.
-    pub fn dead_events(&self, webhook: WebhookId, id: DeadLetterId) -> Result<Option<BuriedEvents>, StoreError> {
-        Ok(self.tables()?.of(Table::DeadEvents).get(letter_key(webhook, id))?.map(BuriedEvents))
+    pub fn dead_events(&self, webhook: WebhookId, id: DeadLetterId) -> Result<Option<DeadLetterEvents>, StoreError> {
+        Ok(self.tables()?.of(Table::DeadEvents).get(letter_key(webhook, id))?.map(DeadLetterEvents))
     }
 
     /// The first of a webhook's dead letters that is to be redelivered.
@@ -251,8 +251,8 @@ mod tests {
         Record::Changed(Changed { actor, action, before: None, rows: vec![row] })
     }
 
-    fn failure(attempts: u32, last_error: &str) -> Failure {
-        Failure { attempts, last_status: Some(500), last_error: last_error.to_owned() }
+    fn failure(attempts: u32, last_error: &str) -> DeliveryFailure {
+        DeliveryFailure { attempts, last_status: Some(500), last_error: last_error.to_owned() }
     }
 
     fn letter(id: u128, through: u64) -> Record<'static> {
@@ -261,7 +261,7 @@ mod tests {
         Record::DeadLettered(DeadLetter { webhook: HOOK, id, through, failure, events })
     }
 
-    fn redelivered(id: u128, failure: Option<Failure>) -> Record<'static> {
+    fn redelivered(id: u128, failure: Option<DeliveryFailure>) -> Record<'static> {
         Record::Redelivered(Redelivered { webhook: HOOK, id: DeadLetterId(id), failure })
     }
 

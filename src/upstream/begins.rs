@@ -3,19 +3,19 @@
 
 /// The form of an answer, recognized by its first bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Begins {
+pub enum BodyForm {
     /// A JSON object.
     Json,
     /// A stream of events.
     Events,
     /// Anything else.
-    Otherwise,
+    Other,
 }
 
-impl Begins {
-    /// Returns the form of an answer that begins with `bytes`, or `None` if more bytes are needed. `says_events` is
+impl BodyForm {
+    /// Returns the form of an answer that begins with `bytes`, or `None` if more bytes are needed. `is_event_stream` is
     /// whether its content type is that of a stream of events.
-    pub fn with(bytes: &[u8], says_events: bool) -> Option<Self> {
+    pub fn with(bytes: &[u8], is_event_stream: bool) -> Option<Self> {
         const MARK: &[u8] = b"\xEF\xBB\xBF";
         if MARK.starts_with(bytes) {
             return None;
@@ -24,8 +24,8 @@ impl Begins {
         match bytes.first()? {
             b'{' => return Some(Self::Json),
             b':' => return Some(Self::Events),
-            b'<' | b'[' | b'"' => return Some(Self::Otherwise),
-            _ if says_events => return Some(Self::Events),
+            b'<' | b'[' | b'"' => return Some(Self::Other),
+            _ if is_event_stream => return Some(Self::Events),
             _ => {}
         }
         for field in [&b"data"[..], b"event", b"id", b"retry"] {
@@ -36,7 +36,7 @@ impl Begins {
                 return Some(Self::Events);
             }
         }
-        Some(Self::Otherwise)
+        Some(Self::Other)
     }
 }
 
@@ -46,7 +46,7 @@ pub fn is_type(content_type: &[u8], wanted: &str) -> bool {
 }
 
 /// Whether a content type is that of a stream of events.
-pub fn says_events(content_type: Option<&[u8]>) -> bool {
+pub fn is_event_stream(content_type: Option<&[u8]>) -> bool {
     content_type.is_some_and(|text| is_type(text, "text/event-stream"))
 }
 
@@ -57,43 +57,43 @@ mod tests {
     #[test]
     fn an_answer_is_recognized_by_its_first_bytes() {
         for (bytes, expected) in [
-            ("{\"id\":1}", Some(Begins::Json)),
-            ("\u{feff} \r\n{", Some(Begins::Json)),
-            ("data: {}\n\n", Some(Begins::Events)),
-            ("\n\n: hi\n", Some(Begins::Events)),
-            ("event: message_start\n", Some(Begins::Events)),
-            ("id\n", Some(Begins::Events)),
-            ("retry:1\n", Some(Begins::Events)),
+            ("{\"id\":1}", Some(BodyForm::Json)),
+            ("\u{feff} \r\n{", Some(BodyForm::Json)),
+            ("data: {}\n\n", Some(BodyForm::Events)),
+            ("\n\n: hi\n", Some(BodyForm::Events)),
+            ("event: message_start\n", Some(BodyForm::Events)),
+            ("id\n", Some(BodyForm::Events)),
+            ("retry:1\n", Some(BodyForm::Events)),
             ("", None),
             (" \n", None),
             ("dat", None),
             ("data", None),
-            ("dates", Some(Begins::Otherwise)),
-            ("<html>", Some(Begins::Otherwise)),
-            ("[1]", Some(Begins::Otherwise)),
-            ("identity", Some(Begins::Otherwise)),
-            ("foo: bar\n", Some(Begins::Otherwise)),
+            ("dates", Some(BodyForm::Other)),
+            ("<html>", Some(BodyForm::Other)),
+            ("[1]", Some(BodyForm::Other)),
+            ("identity", Some(BodyForm::Other)),
+            ("foo: bar\n", Some(BodyForm::Other)),
         ] {
-            assert_eq!(Begins::with(bytes.as_bytes(), false), expected, "{bytes:?}");
+            assert_eq!(BodyForm::with(bytes.as_bytes(), false), expected, "{bytes:?}");
         }
         for whole in ["\u{feff}data: {}", "\u{feff}{}"] {
-            assert_eq!([1, 2, 3].map(|cut| Begins::with(&whole.as_bytes()[..cut], false)), [None; 3], "{whole:?}");
+            assert_eq!([1, 2, 3].map(|cut| BodyForm::with(&whole.as_bytes()[..cut], false)), [None; 3], "{whole:?}");
         }
-        assert_eq!(Begins::with(b"\xEF{", false), Some(Begins::Otherwise));
+        assert_eq!(BodyForm::with(b"\xEF{", false), Some(BodyForm::Other));
     }
 
     #[test]
     fn the_content_type_decides_if_the_bytes_do_not() {
         for (bytes, expected) in [
-            ("foo: bar\n", Some(Begins::Events)),
-            ("identity", Some(Begins::Events)),
-            ("{\"id\":1}", Some(Begins::Json)),
-            ("<html>", Some(Begins::Otherwise)),
-            ("[1]", Some(Begins::Otherwise)),
+            ("foo: bar\n", Some(BodyForm::Events)),
+            ("identity", Some(BodyForm::Events)),
+            ("{\"id\":1}", Some(BodyForm::Json)),
+            ("<html>", Some(BodyForm::Other)),
+            ("[1]", Some(BodyForm::Other)),
             ("", None),
             (" \n", None),
         ] {
-            assert_eq!(Begins::with(bytes.as_bytes(), true), expected, "{bytes:?}");
+            assert_eq!(BodyForm::with(bytes.as_bytes(), true), expected, "{bytes:?}");
         }
     }
 }

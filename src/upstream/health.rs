@@ -14,18 +14,18 @@ pub struct Health {
     /// The time of the last answer in Unix seconds, 0 for never.
     last_success_s: AtomicU64,
     /// The last failure.
-    last_failure: Mutex<Option<Failure>>,
+    last_failure: Mutex<Option<TargetFailure>>,
 }
 
 /// A failure of a target to answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failure {
+pub struct TargetFailure {
     /// The reason, as a text for the operator.
-    pub why: String,
+    pub reason: String,
     /// The time of the failure in Unix milliseconds.
     pub at_ms: u64,
     /// The number of failures since the last answer, 0 if the target has answered after this failure.
-    pub times: u64,
+    pub count: u64,
 }
 
 impl Health {
@@ -37,17 +37,17 @@ impl Health {
         }
         if self.is_failing.load(Ordering::Relaxed) {
             if let Some(failure) = &mut *self.last_failure.lock() {
-                failure.times = 0;
+                failure.count = 0;
             }
             self.is_failing.store(false, Ordering::Relaxed);
         }
     }
 
     /// Records a failure.
-    pub fn failed(&self, why: String, at_ms: u64) {
+    pub fn failed(&self, reason: String, at_ms: u64) {
         let mut last = self.last_failure.lock();
-        let times = last.as_ref().map_or(0, |before| before.times).saturating_add(1);
-        *last = Some(Failure { why, at_ms, times });
+        let count = last.as_ref().map_or(0, |before| before.count).saturating_add(1);
+        *last = Some(TargetFailure { reason, at_ms, count });
         self.is_failing.store(true, Ordering::Relaxed);
     }
 
@@ -57,13 +57,13 @@ impl Health {
     }
 
     /// The last failure, even if the target has answered since.
-    pub fn last_failure(&self) -> Option<Failure> {
+    pub fn last_failure(&self) -> Option<TargetFailure> {
         self.last_failure.lock().clone()
     }
 
     /// The last failure, if the target has not answered since.
-    pub fn trouble(&self) -> Option<Failure> {
-        self.last_failure().filter(|failure| failure.times > 0)
+    pub fn current_failure(&self) -> Option<TargetFailure> {
+        self.last_failure().filter(|failure| failure.count > 0)
     }
 }
 
@@ -74,16 +74,16 @@ mod tests {
     #[test]
     fn failures_are_counted_until_the_target_answers() {
         let health = Health::default();
-        assert_eq!((health.trouble(), health.last_success_ms()), (None, None));
+        assert_eq!((health.current_failure(), health.last_success_ms()), (None, None));
         health.failed("no connection".to_owned(), 1);
         health.failed("status 500".to_owned(), 2);
-        let last = |times| Some(Failure { why: "status 500".to_owned(), at_ms: 2, times });
-        assert_eq!((health.trouble(), health.last_success_ms()), (last(2), None));
+        let last = |count| Some(TargetFailure { reason: "status 500".to_owned(), at_ms: 2, count });
+        assert_eq!((health.current_failure(), health.last_success_ms()), (last(2), None));
         health.succeeded(3_999);
-        assert_eq!((health.trouble(), health.last_failure()), (None, last(0)), "the failure itself is kept");
+        assert_eq!((health.current_failure(), health.last_failure()), (None, last(0)), "the failure itself is kept");
         assert_eq!(health.last_success_ms(), Some(3_000));
         health.failed("no connection".to_owned(), 5_000);
-        assert_eq!(health.trouble().map(|trouble| trouble.times), Some(1));
+        assert_eq!(health.current_failure().map(|current_failure| current_failure.count), Some(1));
         assert_eq!(health.last_success_ms(), Some(3_000));
     }
 }

@@ -1,8 +1,8 @@
 //! Refusals and errors of model servers, read in the many shapes that servers give them.
 //!
-//! A [`Said`] is shown to customers and to operators. Customers get [`Said::into_refusal`], or the message within one
+//! A [`UpstreamError`] is shown to customers and to operators. Customers get [`UpstreamError::into_refusal`], or the message within one
 //! of our own sentences. Hosts, paths and credentials are removed from it, and the slug replaces the model's name
-//! ([`clean`]). Operators get [`Said::for_operator`]: the server's message without the credential and without quotes
+//! ([`clean`]). Operators get [`UpstreamError::for_operator`]: the server's message without the credential and without quotes
 //! from the customer's request ([`echo`]).
 
 use std::time::Duration;
@@ -78,7 +78,7 @@ const TOO_LONG_PHRASES: [&str; 12] = [
 ];
 
 /// A server's refusal or error.
-pub struct Said {
+pub struct UpstreamError {
     status: u16,
     /// The message for the customer. Empty if the server gave none that can be shown.
     pub message: String,
@@ -124,7 +124,7 @@ pub struct UpstreamRefusal {
 
 /// Reads the body of an answer with a status other than 2xx. If the body takes too long, only the part that has arrived
 /// is used.
-pub async fn read(mut response: Response, target: &Target, slug: &str) -> Said {
+pub async fn read(mut response: Response, target: &Target, slug: &str) -> UpstreamError {
     let mut body = Vec::new();
     let reading = async {
         while let Some(Ok(piece)) = response.body.chunk().await {
@@ -136,15 +136,15 @@ pub async fn read(mut response: Response, target: &Target, slug: &str) -> Said {
     };
     let limit = if response.status < 500 { BODY_TIMEOUT } else { FAILURE_BODY_TIMEOUT };
     let _ = tokio::time::timeout(limit, reading).await;
-    Said::read(response.status, response.retry_after, &body, &Names::of(target, slug))
+    UpstreamError::read(response.status, response.retry_after, &body, &Names::of(target, slug))
 }
 
 /// Reads an error inside an answer whose status was a success.
-pub fn read_error(data: &[u8], target: &Target, slug: &str) -> Said {
-    Said::read(200, None, data, &Names::of(target, slug))
+pub fn read_error(data: &[u8], target: &Target, slug: &str) -> UpstreamError {
+    UpstreamError::read(200, None, data, &Names::of(target, slug))
 }
 
-impl Said {
+impl UpstreamError {
     fn read(status: u16, retry_after: Option<Bytes>, body: &[u8], names: &Names<'_>) -> Self {
         let Body { message, codes, kinds, param, places, texts } = Body::read(body);
         let raw_message = names.without_credential(clean::head(&message));
@@ -239,8 +239,8 @@ fn is_code(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn said(status: u16, body: &str) -> Said {
-        Said::read(status, None, body.as_bytes(), &Names::of_model("meta/llama-70b", "acme/chat"))
+    fn said(status: u16, body: &str) -> UpstreamError {
+        UpstreamError::read(status, None, body.as_bytes(), &Names::of_model("meta/llama-70b", "acme/chat"))
     }
 
     #[test]

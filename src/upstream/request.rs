@@ -12,7 +12,7 @@ pub use self::{
     rewrite::{Changes, OutputCap},
     scan::{scan, slug_of},
 };
-use super::{json::Invalid, usage::Most};
+use super::{json::Invalid, usage::TokenBounds};
 
 mod field;
 #[cfg(any(test, fuzzing))]
@@ -107,11 +107,11 @@ struct Maximum {
 impl Request {
     /// The most tokens that a server can honestly report. A text has at most one token a byte; four times that, and no
     /// less than [`PROMPT_BOUND`], leaves room for templates, pictures and text that servers add.
-    pub fn most_tokens(&self) -> Most {
+    pub fn most_tokens(&self) -> TokenBounds {
         let input = self.prompt_bytes.saturating_add(self.prompt_ids).saturating_mul(4).max(PROMPT_BOUND);
         let choices = self.n.max(self.best_of.unwrap_or(0)).saturating_mul(self.prompts);
         let each = self.max_output.unwrap_or(0).max(OUTPUT_BOUND);
-        Most { input, output: each.saturating_mul(choices) }
+        TokenBounds { input, output: each.saturating_mul(choices) }
     }
 
     /// The `metadata` object as written in `body`, which must be the body that was scanned. `None` if there is none or if

@@ -33,7 +33,7 @@ pub struct Target {
     /// The operator's credential. It must never be shown.
     credential: Option<Secret>,
     /// The way to call it.
-    pub reach: Reach,
+    pub reach: Transport,
     /// Its last success and failure.
     pub health: Health,
     /// The parameters added by Tollgate that it has refused.
@@ -41,7 +41,7 @@ pub struct Target {
 }
 
 /// The way to call a target.
-pub enum Reach {
+pub enum Transport {
     /// Over HTTP, with one template for each route in the order of `Route::ALL`.
     Http(Vec<Template>),
     /// In this process: the demo upstream.
@@ -56,9 +56,9 @@ impl Target {
     pub fn compile(target: &endpoint::Target, slug: &Arc<str>, secret: impl Fn(SecretId) -> Option<Secret>) -> Self {
         let model = target.target_model.as_deref().map_or_else(|| slug.clone(), Arc::from);
         let reach = match target.provider {
-            Provider::Demo => Reach::Demo,
-            Provider::Anthropic => Reach::Broken("the provider ANTHROPIC is not supported yet"),
-            _ => templates(target, &secret).map_or_else(Reach::Broken, Reach::Http),
+            Provider::Demo => Transport::Demo,
+            Provider::Anthropic => Transport::Broken("the provider ANTHROPIC is not supported yet"),
+            _ => templates(target, &secret).map_or_else(Transport::Broken, Transport::Http),
         };
         let (base_url, credential) = (provider::base_url(target), target.secret.and_then(secret));
         Self {

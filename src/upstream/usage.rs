@@ -56,13 +56,13 @@ pub struct Report {
 
 /// The facts about a request and its answer that billing needs in addition to the reports.
 #[derive(Debug, Clone, Copy)]
-pub struct Seen {
+pub struct BillingFacts {
     /// The route that was called.
     pub route: Route,
     /// The estimated prompt, in tokens.
     pub prompt_tokens: u64,
     /// The most tokens that the request can have used.
-    pub most: Most,
+    pub most: TokenBounds,
     /// The text of the answer that was passed on, in UTF-8 bytes.
     pub text_bytes: u64,
     /// The part of `text_bytes` that came after the last report with an output figure.
@@ -72,7 +72,7 @@ pub struct Seen {
 /// A generous upper bound of the tokens that a request can use. A figure above it is a defect of the server and counts
 /// as not reported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Most {
+pub struct TokenBounds {
     /// Bound of the prompt tokens.
     pub input: u64,
     /// Bound of the output tokens of all choices together.
@@ -86,7 +86,7 @@ pub struct Bill {
     pub usage: Usage,
     /// [`UsageSource::Upstream`] only if all of `usage` is as reported.
     pub source: UsageSource,
-    /// Whether a reported figure was above [`Most`], so that it is not billed.
+    /// Whether a reported figure was above [`TokenBounds`], so that it is not billed.
     pub is_implausible: bool,
 }
 
@@ -167,7 +167,7 @@ impl Report {
     }
 
     /// The report without the figures that are implausible for a request on `route`.
-    pub fn within(&self, most: Most, route: Route) -> Self {
+    pub fn within(&self, most: TokenBounds, route: Route) -> Self {
         let input = self.input.filter(|input| *input <= most.input);
         // The part of a total that exceeds the prompt is output.
         let most_in_all = match route.generates() {
@@ -190,7 +190,7 @@ impl Report {
     /// Computes the bill. A figure that is not reported is counted instead: the prompt by its estimate, the output as
     /// one token per four bytes of text, rounded up. A reported output of 0 for an answer with text counts as not
     /// reported. Text that came after the last report is counted and added.
-    pub fn bill(&self, seen: &Seen) -> Bill {
+    pub fn bill(&self, seen: &BillingFacts) -> Bill {
         let generates = seen.route.generates();
         let plausible = self.within(seen.most, seen.route);
         let is_implausible = plausible != *self;

@@ -58,7 +58,7 @@ impl Ask {
 
     /// The prompt's bytes, for learning the ratio. 0 if the prompt has numeric ids, because its tokens then do not all
     /// come from its text.
-    pub fn taught_bytes(&self) -> u64 {
+    pub fn learnable_bytes(&self) -> u64 {
         if self.prompt_ids == 0 { self.prompt_bytes } else { 0 }
     }
 
@@ -163,7 +163,7 @@ impl Hold {
     ) -> Self {
         let Output { held, most, .. } = output;
         let (tokens, review_above) = (prompt_tokens.saturating_add(held), held.min(Self::STEP));
-        let (route, prompt_bytes, n) = (ask.route, ask.taught_bytes(), ask.n);
+        let (route, prompt_bytes, n) = (ask.route, ask.learnable_bytes(), ask.n);
         Self { places, tokens, admitted_ns, route, prompt_tokens, most, review_above, slug, prompt_bytes, n }
     }
 
@@ -260,7 +260,7 @@ pub struct Standings {
 /// If several limits refuse it, the one with the longest wait is reported, so that `retry_after` is enough for all of
 /// them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Refusal {
+pub struct LimitRefusal {
     /// The limit's index in the list that was checked.
     pub index: usize,
     /// The limit.
@@ -278,7 +278,7 @@ pub struct Refusal {
     pub standings: Standings,
 }
 
-impl Refusal {
+impl LimitRefusal {
     /// The wait in whole seconds, rounded up so that it is enough, and at least 1. `None` if there never will be room.
     pub fn retry_after_s(&self) -> Option<u64> {
         self.retry_after.map(|wait| wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0)).max(1))

@@ -43,12 +43,12 @@ impl Moment {
 
 /// The amounts that count against one limit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Figures {
+pub(super) struct Consumption {
     pub(super) used: u64,
     pub(super) held: u64,
 }
 
-impl Figures {
+impl Consumption {
     pub(super) fn sum(self) -> u64 {
         self.used.saturating_add(self.held)
     }
@@ -136,7 +136,7 @@ impl Cell {
         *self.days.slot(day) = Sum { day, requests, tokens };
     }
 
-    pub(super) fn figures(&mut self, what: LimitType, unit: Unit, at: &Moment) -> Figures {
+    pub(super) fn figures(&mut self, what: LimitType, unit: Unit, at: &Moment) -> Consumption {
         let used = match span(unit) {
             Some(span) => self.window(what, span, at).map_or(0, |window| window.sum()),
             None => self.days.get(at.day).of(what),
@@ -147,7 +147,7 @@ impl Cell {
             // It was recorded at admission.
             (LimitType::Request, _) => 0,
         };
-        Figures { used, held }
+        Consumption { used, held }
     }
 
     /// Time until this limit could admit `asked`, assuming that running requests end now at their held amounts and no

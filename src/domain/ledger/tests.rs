@@ -148,7 +148,7 @@ fn prompt_tokens_given_as_ids_count_one_each() {
     assert_eq!(held(Ask { prompt_ids: 1000, ..chat(0) }), 1000);
     assert_eq!(held(Ask { prompt_ids: 1000, ..chat(10) }), 1010);
     assert_eq!(held(Ask { prompt_ids: u64::MAX, ..chat(10) }), MAX_HOLD);
-    assert_eq!(Ask { prompt_ids: 1, ..chat(10) }.taught_bytes(), 0);
+    assert_eq!(Ask { prompt_ids: 1, ..chat(10) }.learnable_bytes(), 0);
 }
 
 #[test]

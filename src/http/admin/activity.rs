@@ -9,7 +9,7 @@ use super::{
     operator::{ExportMetrics, Operator},
 };
 use crate::{
-    domain::activity::{Figures, MINUTE_MS},
+    domain::activity::{ActivityCounts, MINUTE_MS},
     service::Gateway,
 };
 
@@ -33,7 +33,7 @@ pub(super) struct Activity {
 
 pub(super) async fn activity(_: Operator<ExportMetrics>, gateway: Data<Gateway>) -> Json<Activity> {
     let day = gateway.activity_of_last_day();
-    let column = |of: fn(Figures) -> u64| day.minutes.iter().map(|minute| minute.map(of)).collect();
+    let column = |of: fn(ActivityCounts) -> u64| day.minutes.iter().map(|minute| minute.map(of)).collect();
     Json(Activity {
         step_s: MINUTE_MS / 1000,
         first_at: Timestamp(day.first_ms),

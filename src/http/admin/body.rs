@@ -128,7 +128,7 @@ fn collect_json(
     // A handler's first argument authenticates the caller, so the caller is known here.
     let prefix = request.extensions().get::<CallerPrefix>().map(|prefix| prefix.0.as_str().into());
     let has_key = prefix.is_some();
-    let holder = prefix.map_or(Holder::Stranger, Holder::Operator);
+    let holder = prefix.map_or(Holder::Unauthenticated, Holder::Operator);
     let max = if has_key { MAX_BODY } else { MAX_KEYLESS_BODY };
     let (gateway, mut payload) = (gateway(request).cloned(), payload.take());
     async move {

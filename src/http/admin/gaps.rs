@@ -52,13 +52,13 @@ impl Gap {
     }
 
     pub(super) fn of_report(report: &Report) -> Vec<Self> {
-        let of_trouble = |trouble: &String| Self {
+        let of_trouble = |problem: &String| Self {
             first_sequence: None,
             last_sequence: None,
             after: None,
             before: None,
-            detail: trouble.clone(),
+            detail: problem.clone(),
         };
-        report.missing.iter().map(Self::new).chain(report.troubles.iter().map(of_trouble)).collect()
+        report.missing.iter().map(Self::new).chain(report.problems.iter().map(of_trouble)).collect()
     }
 }

@@ -37,7 +37,7 @@ use super::{
     status::Status,
 };
 use crate::{
-    domain::activity::Figures,
+    domain::activity::ActivityCounts,
     http::{connection::Activity, error::AdminError},
     service::{Gateway, activity::Minute, error::Error},
 };
@@ -145,7 +145,7 @@ struct MinuteSums {
 }
 
 impl Sums {
-    fn new(Figures { requests, tokens, refused, errors }: Figures) -> Self {
+    fn new(ActivityCounts { requests, tokens, refused, errors }: ActivityCounts) -> Self {
         Self { requests, tokens, refused, errors }
     }
 }
@@ -214,7 +214,7 @@ pub(super) async fn live(
     rt::spawn(async move {
         tokio::select! {
             () = send_events(&operator, &gateway, &viewer, &events) => {}
-            () = gateway.asked_to_stop() => {}
+            () = gateway.drain_started() => {}
             () = events.closed() => return,
         }
         drop((events, viewer));

@@ -60,7 +60,7 @@ use actix_web::{
 };
 
 use super::{
-    connection::{self, Answering, Serving},
+    connection::{self, AnswerGuard, Serving},
     error::AdminError,
 };
 use crate::service::Gateway;
@@ -71,7 +71,7 @@ pub fn listen(serving: Serving, listener: TcpListener, gateway: Arc<Gateway>) ->
         let app = App::new().configure(routes(gateway.clone())).into_factory();
         // The default config has another host and port than this listener's, but nothing here uses them.
         let answers = apply_fn_factory(map_config(app, |()| AppConfig::default()), |request: Request, app| {
-            let answering = Answering::begin(&request);
+            let answering = AnswerGuard::begin(&request);
             let answer = app.call(request);
             async move { Ok::<_, Error>(answering.until_end_of(Response::<BoxBody>::from(answer.await?), |_| false)) }
         });

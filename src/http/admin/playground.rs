@@ -29,12 +29,12 @@ use super::{
 use crate::{
     domain::id::GroupId,
     http::{error::AdminError, inference::Trial},
-    service::{Gateway, error::Error, inference::Worker},
+    service::{Gateway, error::Error, inference::InferenceWorker},
 };
 
 /// This thread's inference worker, started on first use.
 #[derive(Clone, Default)]
-pub(super) struct Playground(Rc<OnceCell<Worker>>);
+pub(super) struct Playground(Rc<OnceCell<InferenceWorker>>);
 
 /// A call to be tried.
 #[derive(Deserialize, JsonSchema)]
@@ -114,7 +114,7 @@ pub(super) async fn try_out(
     let key = gateway.playground_key(id)?;
     let playground = request.app_data::<Playground>().cloned();
     let playground = playground.ok_or_else(|| Error::internal("the admin routes have no playground"))?;
-    let worker = playground.0.get_or_init(|| Worker::start(gateway.into_inner()));
+    let worker = playground.0.get_or_init(|| InferenceWorker::start(gateway.into_inner()));
     // The body is JSON, whatever content type the operator's own request has.
     let mut headers = request.headers().clone();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

@@ -274,7 +274,7 @@ impl Upstream {
     fn new(view: &TargetView) -> Self {
         let TargetView { endpoint, slug, index, target } = view;
         let (failure, last_success) = (target.health.last_failure(), target.health.last_success_ms());
-        let failures_in_a_row = failure.as_ref().map_or(0, |failure| failure.times);
+        let failures_in_a_row = failure.as_ref().map_or(0, |failure| failure.count);
         let state = match (failures_in_a_row, last_success) {
             (0, None) => UpstreamState::Unused,
             (0, Some(_)) => UpstreamState::Ok,
@@ -289,7 +289,7 @@ impl Upstream {
             state,
             failures_in_a_row,
             last_failure_at: failure.as_ref().map(|failure| Timestamp(failure.at_ms)),
-            last_error: failure.map(|failure| failure.why),
+            last_error: failure.map(|failure| failure.reason),
             last_success_at: last_success.map(Timestamp),
         }
     }

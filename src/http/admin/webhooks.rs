@@ -19,7 +19,7 @@ use crate::{
         Gateway,
         error::Error,
         events::Event,
-        webhooks::{self as service, Content, Outcome, Phase, WebhookView},
+        webhooks::{self as service, Content, AttemptOutcome, Phase, WebhookView},
     },
 };
 
@@ -254,11 +254,11 @@ impl DeliveryAttempt {
             error: attempted.error,
             duration_ms: attempted.duration_ms,
             outcome: match attempted.outcome {
-                Outcome::Delivered => DeliveryOutcome::Delivered,
-                Outcome::Retrying => DeliveryOutcome::Retrying,
-                Outcome::DeadLetter => DeliveryOutcome::DeadLetter,
-                Outcome::Waiting => DeliveryOutcome::Waiting,
-                Outcome::Failed => DeliveryOutcome::Failed,
+                AttemptOutcome::Delivered => DeliveryOutcome::Delivered,
+                AttemptOutcome::Retrying => DeliveryOutcome::Retrying,
+                AttemptOutcome::DeadLetter => DeliveryOutcome::DeadLetter,
+                AttemptOutcome::Waiting => DeliveryOutcome::Waiting,
+                AttemptOutcome::Failed => DeliveryOutcome::Failed,
             },
         }
     }

@@ -128,13 +128,13 @@ impl Activity {
 }
 
 /// A guard for a request that is being answered. Until it is dropped, no byte of the next request is passed on.
-pub(in crate::http) struct Answering {
+pub(in crate::http) struct AnswerGuard {
     connection: Option<Rc<Activity>>,
     /// Whether the connection ends with this request. It does unless a response keeps it alive.
     is_last: bool,
 }
 
-impl Answering {
+impl AnswerGuard {
     pub(in crate::http) fn begin(request: &Request) -> Self {
         let connection = request.conn_data::<Rc<Activity>>().cloned();
         if let Some(connection) = &connection
@@ -166,7 +166,7 @@ impl Answering {
     }
 }
 
-impl Drop for Answering {
+impl Drop for AnswerGuard {
     fn drop(&mut self) {
         if let Some(connection) = &self.connection {
             connection.is_answering.set(false);
@@ -181,7 +181,7 @@ impl Drop for Answering {
 pub(in crate::http) struct Answered<B> {
     body: B,
     is_broken: fn(&B) -> bool,
-    answering: Answering,
+    answering: AnswerGuard,
 }
 
 impl<B: MessageBody + Unpin> MessageBody for Answered<B> {

@@ -42,7 +42,7 @@ use tokio::{
 };
 
 pub(in crate::http) use self::{
-    activity::{Activity, Answered, Answering},
+    activity::{Activity, Answered, AnswerGuard},
     framing::Fault,
     refusal::refusal,
 };

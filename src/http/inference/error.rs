@@ -9,7 +9,7 @@ use super::{rate_limits, reply::Reply, suggestion::suggestion, wait::Wait};
 use crate::{
     domain::ledger::Standings,
     http::connection::Fault,
-    service::inference::{Failure, Refused},
+    service::inference::{RequestFailure, Refused},
 };
 
 /// The maximum number of characters of a method that an error message repeats.
@@ -256,8 +256,8 @@ impl Problem {
     }
 }
 
-impl From<Failure> for Problem {
-    fn from(failure: Failure) -> Self {
+impl From<RequestFailure> for Problem {
+    fn from(failure: RequestFailure) -> Self {
         Self { standings: failure.standings, ..Self::from_refused(failure.refused) }
     }
 }

@@ -33,14 +33,14 @@ use self::{
     error::{Methods, Problem},
     reply::{Reply, ReplyBody},
 };
-use super::connection::{self, Answered, Answering, Serving};
+use super::connection::{self, Answered, AnswerGuard, Serving};
 use crate::{
     crypto::random,
     domain::route::Route,
     service::{
         Gateway,
         catalog::KeyEntry,
-        inference::{Call, Worker, serve},
+        inference::{Call, InferenceWorker, serve},
         metering::Arrived,
     },
 };
@@ -54,7 +54,7 @@ const ONE_MODEL: &str = "/v1/models/";
 /// Opens the inference listener.
 pub fn listen(serving: Serving, listener: TcpListener, gateway: Arc<Gateway>) -> std::io::Result<ServerBuilder> {
     connection::listen(serving, "inference", listener, malformed::refuse, move || {
-        let worker = Rc::new(Worker::start(gateway.clone()));
+        let worker = Rc::new(InferenceWorker::start(gateway.clone()));
         let expecting = worker.clone();
         let answers = fn_service(move |request: Request| {
             let worker = worker.clone();
@@ -75,15 +75,15 @@ pub fn listen(serving: Serving, listener: TcpListener, gateway: Arc<Gateway>) ->
 }
 
 /// Answers one request. Every failure becomes an error response.
-async fn answer(worker: &Worker, request: Request) -> Response<Answered<ReplyBody>> {
-    let answering = Answering::begin(&request);
+async fn answer(worker: &InferenceWorker, request: Request) -> Response<Answered<ReplyBody>> {
+    let answering = AnswerGuard::begin(&request);
     let cors = Cors::of(&worker.gateway.config.cors_origins, request.head());
     let mut answer = reply(worker, request, &answering, &cors).await;
     cors.write(answer.headers_mut());
     answering.until_end_of(answer, ReplyBody::is_broken)
 }
 
-async fn reply(worker: &Worker, mut request: Request, answering: &Answering, cors: &Cors) -> Response<ReplyBody> {
+async fn reply(worker: &InferenceWorker, mut request: Request, answering: &AnswerGuard, cors: &Cors) -> Response<ReplyBody> {
     let at = Instant::now();
     let mut payload = request.take_payload();
     let (version, peer) = (request.version(), request.peer_addr());
@@ -103,7 +103,7 @@ async fn reply(worker: &Worker, mut request: Request, answering: &Answering, cor
     log_outcome(answered, id, name, at).into_response(id, version, payload)
 }
 
-async fn metered(worker: &Worker, call: Call) -> Result<Reply, Problem> {
+async fn metered(worker: &InferenceWorker, call: Call) -> Result<Reply, Problem> {
     serve(worker, call).await.map(Reply::from).map_err(Problem::from)
 }
 
@@ -139,7 +139,7 @@ fn route_name(path: &str) -> &'static str {
 }
 
 async fn route(
-    worker: &Worker,
+    worker: &InferenceWorker,
     request: Request,
     payload: &mut Payload,
     id: u128,
@@ -157,7 +157,7 @@ async fn route(
         let passed_on = headers::passed_on(request.headers());
         let (body, room) = read_body(gateway, &key, request.headers(), payload).await?;
         // Reading the body can take long, and the key may have been revoked in the meantime.
-        let key = may_call(gateway.customer_again(&key))?;
+        let key = may_call(gateway.revalidate_customer(&key))?;
         let call = Call { arrived: Arrived { id, key, route, at }, body, room, passed_on };
         return metered(worker, call).await;
     }
@@ -166,7 +166,7 @@ async fn route(
         path if !PATHS.contains(&path) && slug(path).is_none() => Err(Problem::unknown_url(method, path)),
         _ if *method != Method::GET => Err(Problem::method_not_allowed(method, Methods::Get)),
         "/healthz" => Ok(Reply::json(&serde_json::json!({ "status": "ok" }))),
-        "/readyz" if gateway.cannot_meter().is_some() => Err(Problem::not_ready()),
+        "/readyz" if gateway.metering_error().is_some() => Err(Problem::not_ready()),
         "/readyz" => Ok(Reply::json(&serde_json::json!({ "status": "ok" }))),
         "/v1/models" => Ok(models::list(gateway, &*caller(gateway, &request)?)),
         "/v1/usage" => Ok(usage::of_key(gateway, &*caller(gateway, &request)?)),

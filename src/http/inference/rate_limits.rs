@@ -6,7 +6,7 @@ use actix_http::header::{HeaderMap, HeaderName};
 
 use super::wait::Wait;
 use crate::domain::{
-    ledger::{Refusal, Standing, Standings},
+    ledger::{LimitRefusal, Standing, Standings},
     limit::{LimitKind, LimitType, Unit},
 };
 
@@ -65,7 +65,7 @@ impl fmt::Display for Reset {
 }
 
 /// The code and the message of a refusal. For a limit that is shared with other groups, the message has no figures.
-pub(super) fn words(slug: &str, refusal: &Refusal) -> (&'static str, String) {
+pub(super) fn words(slug: &str, refusal: &LimitRefusal) -> (&'static str, String) {
     let limit = refusal.limit.limit;
     let (code, name) = match limit.kind() {
         LimitKind::Rate => ("rate_limit_exceeded", "Rate limit"),

@@ -13,7 +13,7 @@ use crate::{
     domain::route::Route,
     service::{
         catalog::KeyEntry,
-        inference::{Call, Worker},
+        inference::{Call, InferenceWorker},
         metering::Arrived,
     },
 };
@@ -32,7 +32,7 @@ pub(in crate::http) struct Trial<'a> {
 
 impl Trial<'_> {
     /// Makes the call. Returns the response that a customer would get.
-    pub(in crate::http) async fn answer(self, worker: &Worker, version: Version) -> Response<BoxBody> {
+    pub(in crate::http) async fn answer(self, worker: &InferenceWorker, version: Version) -> Response<BoxBody> {
         let at = Instant::now();
         let Self { key, route, headers, body } = self;
         let (id, reply) = match random::uuid() {

@@ -17,7 +17,7 @@ use crate::journal::{
 };
 
 /// A position in the journal from which records are read in descending order. See
-/// [`Journal::reader_before`](crate::journal::Journal::reader_before).
+/// [`Journal::backward_reader`](crate::journal::Journal::backward_reader).
 #[derive(Debug)]
 pub struct BackwardReader {
     shared: Arc<Shared>,

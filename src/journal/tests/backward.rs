@@ -84,23 +84,23 @@ proptest! {
 
         let (one, other) = (read_only(&dir), read_only(&dir));
         let records = forwards(&one);
-        prop_assert_eq!(&backwards(other.reader_before(u64::MAX)), &records);
+        prop_assert_eq!(&backwards(other.backward_reader(u64::MAX)), &records);
         prop_assert_eq!(missing(&other), missing(&one));
         for begin in begins {
             let before = begin.index(sizes.len() + 2) as u64;
             let journal = read_only(&dir);
-            let mut reader = journal.reader_before(before);
+            let mut reader = journal.backward_reader(before);
             let bound = records.iter().map(|record| record.0).find(|seq| *seq >= before);
             let _ = reader.next().unwrap();
             prop_assert_eq!(reader.bound(), bound.unwrap_or(u64::MAX));
             let expected: Vec<_> = records.iter().filter(|record| record.0 < before).cloned().collect();
-            prop_assert_eq!(backwards(journal.reader_before(before)), expected);
+            prop_assert_eq!(backwards(journal.backward_reader(before)), expected);
             let reported = missing(&journal);
             prop_assert!(missing(&one).iter().filter(|gap| gap.1 < before).all(|gap| reported.contains(gap)));
 
             let before_ms = 999 + begin.index(sizes.len() / 3 + 4) as u64;
             let expected: Vec<_> = records.iter().filter(|record| record.1 < before_ms).cloned().collect();
-            prop_assert_eq!(backwards(read_only(&dir).reader_before_time(before_ms)), expected);
+            prop_assert_eq!(backwards(read_only(&dir).backward_reader_before_time(before_ms)), expected);
         }
     }
 }
@@ -110,7 +110,7 @@ fn a_backward_reader_from_the_end_reads_little() {
     let dir = TempDir::new().unwrap();
     let (journal, _) = open(&dir);
     fill(&journal, 20_000);
-    let mut reader = journal.reader_before_time(u64::MAX);
+    let mut reader = journal.backward_reader_before_time(u64::MAX);
     for expected in (19_000..=20_000).rev() {
         assert_eq!(reader.next().unwrap().unwrap().seq, expected);
     }
@@ -124,7 +124,7 @@ fn appending_does_not_move_a_backward_reader() {
     let dir = TempDir::new().unwrap();
     let (journal, _) = open(&dir);
     fill(&journal, 3000);
-    let mut reader = journal.reader_before_time(u64::MAX);
+    let mut reader = journal.backward_reader_before_time(u64::MAX);
     assert_eq!(reader.next().unwrap().unwrap().seq, 3000);
     fill(&journal, 3000);
     for expected in (1..3000).rev() {
@@ -141,7 +141,7 @@ fn a_backward_reader_ends_at_segments_that_retention_removed_and_reports_no_dama
     fill(&journal, 10_000);
     let segments = journal.segments().unwrap();
     assert!(segments.len() >= 3, "{segments:?}");
-    let [mut within, mut before] = [journal.reader_before(u64::MAX), journal.reader_before(segments[1].first_seq)];
+    let [mut within, mut before] = [journal.backward_reader(u64::MAX), journal.backward_reader(segments[1].first_seq)];
     assert_eq!(within.next().unwrap().unwrap().seq, 10_000);
     assert_eq!(before.next().unwrap().unwrap().seq, segments[1].first_seq - 1);
     assert_eq!(journal.remove_before(segments[2].first_seq).unwrap(), 2);
@@ -153,7 +153,7 @@ fn a_backward_reader_ends_at_segments_that_retention_removed_and_reports_no_dama
     assert_eq!(seen, segments[2].first_seq);
     // The record was in a file that is still open.
     assert_eq!(before.next().unwrap().unwrap().seq, segments[1].first_seq - 2);
-    assert!(journal.reader_before(segments[2].first_seq).next().unwrap().is_none());
+    assert!(journal.backward_reader(segments[2].first_seq).next().unwrap().is_none());
     assert_eq!(journal.damage(), []);
 }
 
@@ -169,9 +169,9 @@ fn a_backward_reader_does_not_skip_a_record_of_a_newer_version() {
     frame::seal(&mut frame).unwrap();
     let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
     file.write_all_at(&frame, 4 * length as u64).unwrap();
-    let mut reader = journal.reader_before(u64::MAX);
+    let mut reader = journal.backward_reader(u64::MAX);
     for _ in 0..2 {
         assert!(matches!(reader.next(), Err(Error::Newer { version, .. }) if version == VERSION + 1));
     }
-    assert_eq!(backwards(journal.reader_before(4)).len(), 3);
+    assert_eq!(backwards(journal.backward_reader(4)).len(), 3);
 }

@@ -1,6 +1,9 @@
 //! Tests of waiting for records to become durable.
 
-use std::sync::atomic::AtomicBool;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use super::*;
 

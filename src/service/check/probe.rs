@@ -15,13 +15,13 @@ use crate::{
     domain::{endpoint, route::Route, usage::Usage},
     upstream::{
         self, Body,
-        begins::{Begins, says_events},
+        begins::{BodyForm, is_event_stream},
         client::{self, Client, SendError, Template},
         observe::Observer,
         provider,
         refusal::{self, UpstreamRefusal},
         request::{self, Changes, OutputCap},
-        target::{MODELS_PATH, Reach, Target, list_of_models},
+        target::{MODELS_PATH, Transport, Target, list_of_models},
     },
 };
 
@@ -75,13 +75,13 @@ pub(super) enum Called {
     /// One JSON answer, with its reported usage.
     Whole(Option<Usage>),
     /// The server refused the call.
-    Refused(Refusal),
+    Refused(ProbeRefusal),
     /// Another failure, in a sentence.
     Failed(String),
 }
 
 /// A server's refusal of a call.
-pub(super) struct Refusal {
+pub(super) struct ProbeRefusal {
     /// The status: 4xx, or 501.
     pub(super) status: u16,
     /// The server's message; may be empty.
@@ -108,9 +108,9 @@ impl Probe {
     /// Makes all calls.
     pub(super) async fn run(self) -> Checks {
         let (list, routes) = match (&self.list, &self.target.reach) {
-            (_, Reach::Demo) => return words::of_demo(),
-            (_, Reach::Broken(why)) | (Err(why), Reach::Http(_)) => return words::of_broken(why),
-            (Ok(list), Reach::Http(routes)) => (list, routes),
+            (_, Transport::Demo) => return words::of_demo(),
+            (_, Transport::Broken(why)) | (Err(why), Transport::Http(_)) => return words::of_broken(why),
+            (Ok(list), Transport::Http(routes)) => (list, routes),
         };
         let list_by = self.deadline.min(Instant::now() + LIST_PATIENCE);
         let answered = self.send(list, &[("accept", b"application/json")], Vec::new(), list_by).await;
@@ -229,14 +229,14 @@ impl Probe {
         }
     }
 
-    async fn refusal(&self, response: upstream::Response) -> Refusal {
+    async fn refusal(&self, response: upstream::Response) -> ProbeRefusal {
         let status = response.status;
         match timeout_at(self.deadline, refusal::read(response, &self.target, &self.target.model)).await {
             Ok(said) => {
                 let UpstreamRefusal { message, code, param, .. } = said.into_refusal();
-                Refusal { status, message, code, param }
+                ProbeRefusal { status, message, code, param }
             }
-            Err(_) => Refusal { status, message: String::new(), code: None, param: None },
+            Err(_) => ProbeRefusal { status, message: String::new(), code: None, param: None },
         }
     }
 
@@ -248,26 +248,26 @@ impl Probe {
             let content_type = content_type.map(|text| self.without_secret(&text));
             Called::Failed(words::no_piece(content_type.as_deref()))
         };
-        let says_events = says_events(content_type.as_deref());
+        let is_event_stream = is_event_stream(content_type.as_deref());
         let mut start = BytesMut::new();
         let begins = loop {
-            if let Some(begins) = Begins::with(&start, says_events) {
+            if let Some(begins) = BodyForm::with(&start, is_event_stream) {
                 break begins;
             }
             match timeout_at(self.deadline, body.chunk()).await {
                 Ok(Some(Ok(piece))) if start.len() < MAX_ANSWER => start.extend_from_slice(&piece),
                 Ok(Some(Err(error))) => return Called::Failed(words::broken_off(&error)),
-                _ => break Begins::Otherwise,
+                _ => break BodyForm::Other,
             }
         };
         match begins {
-            Begins::Json => return self.read_whole(route, observer, start.into(), &mut body).await,
-            Begins::Otherwise if asked_stream => return no_piece(),
-            Begins::Otherwise => return Called::Failed(words::ANOTHER_ANSWER.to_owned()),
-            Begins::Events => {}
+            BodyForm::Json => return self.read_whole(route, observer, start.into(), &mut body).await,
+            BodyForm::Other if asked_stream => return no_piece(),
+            BodyForm::Other => return Called::Failed(words::ANOTHER_ANSWER.to_owned()),
+            BodyForm::Events => {}
         }
         let (mut first, mut read, mut is_whole) = (None, 0, false);
-        while !observer.saw_terminal() && read < MAX_ANSWER {
+        while !observer.has_terminal() && read < MAX_ANSWER {
             let begun = (!start.is_empty()).then(|| std::mem::take(&mut start).freeze());
             let next = match begun {
                 Some(begun) => Ok(Some(Ok(begun))),
@@ -289,11 +289,11 @@ impl Probe {
                 let said = refusal::read_error(&error, &self.target, &self.target.model);
                 return Called::Failed(words::error_within(&said.message));
             }
-            first = first.or_else(|| observer.saw_content().then(|| began.elapsed()));
+            first = first.or_else(|| observer.has_content().then(|| began.elapsed()));
         }
         let usage = observer.report().usage(route);
         match first {
-            Some(first_after) => Called::Streamed { first_after, usage, is_whole: is_whole || observer.saw_terminal() },
+            Some(first_after) => Called::Streamed { first_after, usage, is_whole: is_whole || observer.has_terminal() },
             None => no_piece(),
         }
     }

@@ -2,7 +2,7 @@
 
 use super::{
     Checks, Finding,
-    probe::{Called, Models, NoAnswer, Refusal},
+    probe::{Called, Models, NoAnswer, ProbeRefusal},
 };
 use crate::{
     domain::usage::Usage,
@@ -182,7 +182,7 @@ pub(super) fn of_answers(
 }
 
 /// Whether a 404 is about the model rather than the route.
-fn is_about_model(refusal: &Refusal, model: &str) -> bool {
+fn is_about_model(refusal: &ProbeRefusal, model: &str) -> bool {
     let names = |text: &Option<String>| text.as_deref().is_some_and(|text| text.contains("model"));
     refusal.status == 404
         && (names(&refusal.code)
@@ -191,7 +191,7 @@ fn is_about_model(refusal: &Refusal, model: &str) -> bool {
             || refusal.message.to_ascii_lowercase().contains("model"))
 }
 
-fn of_model(model: &str, models: &Models, has_answered: bool, missing: Option<&Refusal>) -> Finding {
+fn of_model(model: &str, models: &Models, has_answered: bool, missing: Option<&ProbeRefusal>) -> Finding {
     let model = shown(model);
     match (models, missing) {
         (Models::Listed { has_ours: true, .. }, _) => Finding::good(format!("The server lists {model}.")),
@@ -242,7 +242,7 @@ fn of_stream(called: &Called, model_is_missing: bool) -> Finding {
             "Not checked, since the server is at its own limit (status 429): {} Try again later.",
             sentence(&refusal.message)
         )),
-        Called::Refused(Refusal { status, message, .. }) => {
+        Called::Refused(ProbeRefusal { status, message, .. }) => {
             let advice = match status {
                 404 | 405 => " If its routes are under another path, give that path in base_url.",
                 _ => "",

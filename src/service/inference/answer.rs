@@ -11,7 +11,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::{
-    Worker,
+    InferenceWorker,
     beginning::{Begun, First},
     failure::Refused,
     stream::{AnswerStream, Origin},
@@ -31,7 +31,7 @@ pub enum AnswerBody {
 
 /// Turns an answer that has begun into what HTTP sends. Returns status, content type and body.
 pub(super) async fn hand_over(
-    worker: &Worker,
+    worker: &InferenceWorker,
     begun: Begun,
     origin: Origin,
 ) -> Result<(u16, Bytes, AnswerBody), Refused> {

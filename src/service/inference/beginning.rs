@@ -16,9 +16,9 @@ use tokio::time::{Instant, timeout_at};
 use tracing::warn;
 
 use super::{
-    Worker,
+    InferenceWorker,
     answer::error_object,
-    running::{Answering, Running, WHOLE},
+    running::{OngoingAnswer, Running, WHOLE},
     targets::PassedOver,
 };
 use crate::{
@@ -28,9 +28,9 @@ use crate::{
     },
     upstream::{
         Response,
-        begins::{Begins, is_type, says_events},
-        observe::{self, Fed},
-        refusal::{self, Said},
+        begins::{BodyForm, is_type, is_event_stream},
+        observe::{self, ObservedChunk},
+        refusal::{self, UpstreamError},
         splice::{Splice, splice},
         target::Target,
     },
@@ -47,7 +47,7 @@ const MAX_SPACE: usize = 64 << 10;
 pub(super) struct Begun {
     pub(super) status: u16,
     pub(super) content_type: Bytes,
-    pub(super) answering: Answering,
+    pub(super) answering: OngoingAnswer,
     pub(super) first: First,
 }
 
@@ -56,7 +56,7 @@ pub(super) enum First {
     /// A complete JSON answer, as the customer gets it.
     Whole(Bytes),
     /// The beginning of an answer that is sent piece by piece.
-    Part(Fed),
+    Part(ObservedChunk),
 }
 
 /// A failed attempt, with the reservation for the next one.
@@ -67,7 +67,7 @@ pub(super) struct NoAnswer {
 
 /// Reads the beginning of a 2xx. A stream without content by `first_byte_by` is passed over.
 pub(super) async fn begin(
-    worker: &Worker,
+    worker: &InferenceWorker,
     target: &Target,
     response: Response,
     reservation: Reservation,
@@ -79,12 +79,12 @@ pub(super) async fn begin(
         let passed = PassedOver::failed("its answer has an encoding that cannot be decoded");
         return Err(NoAnswer { passed, reservation: Some(reservation) });
     }
-    let says_events = says_events(content_type.as_deref());
-    let form = if says_events { Form::Events } else { Form::Whole };
+    let is_event_stream = is_event_stream(content_type.as_deref());
+    let form = if is_event_stream { Form::Events } else { Form::Whole };
     let meter = Meter::new(reservation, status, form, asked.hides_usage);
-    let mut answering = Answering::begin(Running { body, meter }, worker.abandoned.clone());
+    let mut answering = OngoingAnswer::begin(Running { body, meter }, worker.abandoned.clone());
     let mut reading = Reading { answering: &mut answering, target, request: asked.body, first_byte_by };
-    let first = match reading.form(asked.stream, says_events).await {
+    let first = match reading.form(asked.stream, is_event_stream).await {
         Ok(Form::Events) => reading.events().await.map(First::Part),
         Ok(Form::Whole | Form::Pieces) => reading.whole().await,
         Err(passed) => Err(passed),
@@ -113,7 +113,7 @@ pub(super) struct Asked<'a> {
 /// An answer whose beginning is being read. What has been read stays in `answering`, so that it is billed if the
 /// customer hangs up.
 struct Reading<'a> {
-    answering: &'a mut Answering,
+    answering: &'a mut OngoingAnswer,
     target: &'a Target,
     request: &'a [u8],
     first_byte_by: Instant,
@@ -140,12 +140,12 @@ impl Reading<'_> {
     }
 
     /// Determines the form of the answer from its first bytes, which stay in the meter's collected bytes.
-    async fn form(&mut self, asked_stream: bool, says_events: bool) -> Result<Form, PassedOver> {
+    async fn form(&mut self, asked_stream: bool, is_event_stream: bool) -> Result<Form, PassedOver> {
         loop {
             let begins = self.running()?.meter.collected();
-            match Begins::with(begins, says_events) {
-                Some(Begins::Json) => return Ok(Form::Whole),
-                Some(Begins::Events) if asked_stream || says_events => return Ok(Form::Events),
+            match BodyForm::with(begins, is_event_stream) {
+                Some(BodyForm::Json) => return Ok(Form::Whole),
+                Some(BodyForm::Events) if asked_stream || is_event_stream => return Ok(Form::Events),
                 None if begins.len() <= MAX_SPACE => {}
                 _ => return Err(PassedOver::failed("its answer is neither JSON nor a stream of events")),
             }
@@ -157,7 +157,7 @@ impl Reading<'_> {
     }
 
     /// Reads a stream up to its first content, or until [`HOLD`] or [`MAX_HELD`] is reached.
-    async fn events(&mut self) -> Result<Fed, PassedOver> {
+    async fn events(&mut self) -> Result<ObservedChunk, PassedOver> {
         let held_until = Instant::now() + HOLD;
         let mut held = BytesMut::new();
         let mut piece = self.running()?.meter.set_form(Form::Events);
@@ -174,14 +174,14 @@ impl Reading<'_> {
             }
             held.extend_from_slice(&fed.pass);
             if held.len() > MAX_HELD {
-                return Ok(joined(held, Fed::default()));
+                return Ok(joined(held, ObservedChunk::default()));
             }
             let until = if held.is_empty() { self.first_byte_by } else { held_until.min(self.first_byte_by) };
             piece = match self.next(Some(until)).await {
                 Ok(Some(piece)) => piece,
                 Ok(None) => return self.last_event(held),
                 Err(passed) if passed.is_slow() && !held.is_empty() && Instant::now() < self.first_byte_by => {
-                    return Ok(joined(held, Fed::default()));
+                    return Ok(joined(held, ObservedChunk::default()));
                 }
                 Err(passed) => return Err(passed),
             };
@@ -189,7 +189,7 @@ impl Reading<'_> {
     }
 
     /// Reads the last frame of a stream that has ended. It may lack the blank line that ends a frame.
-    fn last_event(&mut self, held: BytesMut) -> Result<Fed, PassedOver> {
+    fn last_event(&mut self, held: BytesMut) -> Result<ObservedChunk, PassedOver> {
         let fed = self.running()?.meter.finish();
         match fed.error {
             Some(error) => Err(self.error(&error)),
@@ -237,19 +237,19 @@ impl Reading<'_> {
         splice(whole, &splices)
     }
 
-    fn read_error(&self, data: &[u8]) -> Said {
+    fn read_error(&self, data: &[u8]) -> UpstreamError {
         let slug = self.answering.running.as_ref().map_or("", |running| running.meter.slug());
         refusal::read_error(data, self.target, slug)
     }
 }
 
 /// Joins the bytes that were held back and the ones that follow them.
-fn joined(mut held: BytesMut, fed: Fed) -> Fed {
+fn joined(mut held: BytesMut, fed: ObservedChunk) -> ObservedChunk {
     if held.is_empty() {
         return fed;
     }
     held.extend_from_slice(&fed.pass);
-    Fed { pass: held.freeze(), ..fed }
+    ObservedChunk { pass: held.freeze(), ..fed }
 }
 
 /// The upstream's content type if it matches the form, else the right one for the form.

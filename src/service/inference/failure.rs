@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use crate::{
-    domain::ledger::{Refusal, Standings},
+    domain::ledger::{LimitRefusal, Standings},
     upstream::{refusal::UpstreamRefusal, request::BadRequest},
 };
 
 /// The failure of a request.
-pub struct Failure {
+pub struct RequestFailure {
     /// The reason.
     pub refused: Refused,
     /// The tightest limits, if the model was identified.
@@ -22,7 +22,7 @@ pub enum Refused {
     /// The key may not call this slug, or the slug does not exist. Both get the same answer.
     ModelNotFound(String),
     /// A limit on this slug refused the request.
-    Limit(Arc<str>, Box<Refusal>),
+    Limit(Arc<str>, Box<LimitRefusal>),
     /// Requests cannot be billed at present. The text says why, for the operator.
     CannotMeter(String),
     /// No target can be used.
@@ -54,7 +54,7 @@ impl Refused {
     }
 }
 
-impl From<Refused> for Failure {
+impl From<Refused> for RequestFailure {
     fn from(refused: Refused) -> Self {
         Self { refused, standings: None }
     }

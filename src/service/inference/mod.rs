@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 
 pub use self::{
     answer::AnswerBody,
-    failure::{Failure, Refused},
+    failure::{RequestFailure, Refused},
     stream::AnswerStream,
 };
 use self::{running::Running, targets::find_answer};
@@ -40,14 +40,14 @@ use crate::{
 const USAGE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// The state of one worker thread.
-pub struct Worker {
+pub struct InferenceWorker {
     /// The state that all workers share.
     pub gateway: Arc<Gateway>,
     client: Client,
     abandoned: mpsc::UnboundedSender<Running>,
 }
 
-impl Worker {
+impl InferenceWorker {
     /// Creates the worker of the current thread and starts its background tasks.
     pub fn start(gateway: Arc<Gateway>) -> Self {
         let upstream = &gateway.config.upstream;
@@ -93,7 +93,7 @@ pub struct Answer {
 }
 
 /// Serves one request.
-pub async fn serve(worker: &Worker, call: Call) -> Result<Answer, Failure> {
+pub async fn serve(worker: &InferenceWorker, call: Call) -> Result<Answer, RequestFailure> {
     let answered = answer(worker, call).await;
     if answered.as_ref().is_err_and(|failure| failure.refused.is_failure()) {
         worker.gateway.counts.failed();
@@ -101,14 +101,14 @@ pub async fn serve(worker: &Worker, call: Call) -> Result<Answer, Failure> {
     answered
 }
 
-async fn answer(worker: &Worker, call: Call) -> Result<Answer, Failure> {
+async fn answer(worker: &InferenceWorker, call: Call) -> Result<Answer, RequestFailure> {
     let gateway = &worker.gateway;
     let Call { arrived, body, room, passed_on } = call;
     let key = arrived.key.clone();
     // The limits are read when the error is made, so they no longer include what the failed request held.
     let refuse = |model: Option<&Model>, refused| {
         let standings = model.map(|model| Box::new(gateway.tightest(&key.group, model.slug_id)));
-        Failure { refused, standings }
+        RequestFailure { refused, standings }
     };
     let request = request::scan(&body, arrived.route).map_err(|bad| {
         let model = request::slug_of(&body).and_then(|slug| callable(gateway, &key, &slug));
@@ -116,7 +116,7 @@ async fn answer(worker: &Worker, call: Call) -> Result<Answer, Failure> {
     })?;
     let model =
         callable(gateway, &key, &request.model).ok_or_else(|| Refused::ModelNotFound(request.model.to_string()))?;
-    if let Some(why) = gateway.cannot_meter() {
+    if let Some(why) = gateway.metering_error() {
         return Err(refuse(Some(&model), Refused::CannotMeter(why)));
     }
     let metadata = request.metadata(&body).and_then(|json| std::str::from_utf8(json).ok());
@@ -143,12 +143,12 @@ fn admit(
     model: &Arc<Model>,
     request: &Request,
     metadata: Option<&str>,
-) -> Result<Admission, Failure> {
+) -> Result<Admission, RequestFailure> {
     gateway.admit(arrived, model, request, metadata).map_err(|not_admitted| match not_admitted {
         NotAdmitted::NoRandom(error) => Refused::Internal(error.to_string()).into(),
         NotAdmitted::Limit(refusal) => {
             gateway.counts.refused();
-            Failure {
+            RequestFailure {
                 standings: Some(Box::new(refusal.standings)),
                 refused: Refused::Limit(model.slug.clone(), refusal),
             }

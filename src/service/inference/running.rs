@@ -33,19 +33,19 @@ impl Running {
 }
 
 /// An answer that is being passed on.
-pub(super) struct Answering {
+pub(super) struct OngoingAnswer {
     /// `None` once the answer has ended.
     pub(super) running: Option<Running>,
     abandoned: mpsc::UnboundedSender<Running>,
 }
 
-impl Answering {
+impl OngoingAnswer {
     pub(super) fn begin(running: Running, abandoned: mpsc::UnboundedSender<Running>) -> Self {
         Self { running: Some(running), abandoned }
     }
 }
 
-impl Drop for Answering {
+impl Drop for OngoingAnswer {
     /// Runs when the customer has hung up. If only the usage is missing, the worker reads on for it; otherwise the
     /// upstream request is cancelled. A worker that is stopping accepts no more answers; one that it does not accept is
     /// dropped, which settles it.

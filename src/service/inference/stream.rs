@@ -21,14 +21,14 @@ use tracing::warn;
 
 use super::{
     answer::error_object,
-    running::{Answering, Running},
+    running::{OngoingAnswer, Running},
 };
 use crate::{
     service::{
         Gateway,
         meter::{Form, Meter},
     },
-    upstream::{Body, observe::Fed, refusal, target::Target},
+    upstream::{Body, observe::ObservedChunk, refusal, target::Target},
 };
 
 /// How long a stream may stay open without its terminal event when it is complete otherwise.
@@ -49,7 +49,7 @@ pub struct AnswerStream {
     /// The target that answers. Its names are removed from its error messages.
     origin: Origin,
     /// The part that was read by `beginning`.
-    first: Option<Fed>,
+    first: Option<ObservedChunk>,
     /// The latest piece of a JSON answer, held back because it may be the last one.
     held: Bytes,
     form: Form,
@@ -60,7 +60,7 @@ pub struct AnswerStream {
 
 #[expect(clippy::large_enum_variant, reason = "there is one in each stream, and it is boxed with it")]
 enum State {
-    Passing(Answering),
+    Passing(OngoingAnswer),
     Closing(Closing),
     /// The last piece has been handed over to HTTP. The connection is cut after that piece has been sent.
     Cutting {
@@ -92,7 +92,7 @@ impl std::fmt::Display for Cut {
 impl std::error::Error for Cut {}
 
 impl AnswerStream {
-    pub(super) fn new(gateway: Arc<Gateway>, answering: Answering, first: Fed, origin: Origin) -> Self {
+    pub(super) fn new(gateway: Arc<Gateway>, answering: OngoingAnswer, first: ObservedChunk, origin: Origin) -> Self {
         let form = answering.running.as_ref().map_or(Form::Pieces, |running| running.meter.form());
         Self {
             gateway,
@@ -166,7 +166,7 @@ impl AnswerStream {
     }
 
     /// Takes in an observed piece and returns the bytes to send now.
-    fn pass(&mut self, fed: Fed) -> Bytes {
+    fn pass(&mut self, fed: ObservedChunk) -> Bytes {
         if let Some(error) = fed.error {
             let slug = self.meter().map_or("", Meter::slug);
             let said = refusal::read_error(&error, &self.origin.target, slug);
@@ -231,7 +231,7 @@ impl AnswerStream {
 
     fn meter(&self) -> Option<&Meter> {
         match &self.state {
-            State::Passing(Answering { running: Some(running), .. }) => Some(&running.meter),
+            State::Passing(OngoingAnswer { running: Some(running), .. }) => Some(&running.meter),
             _ => None,
         }
     }
@@ -247,8 +247,8 @@ const BROKE_OFF: &str = "The model server broke off in the middle of its answer.
 
 /// The next step of an upstream's answer.
 enum Next {
-    Piece(Fed),
-    End(Fed),
+    Piece(ObservedChunk),
+    End(ObservedChunk),
     Broken {
         /// The reason, for the operator.
         why: String,
@@ -263,9 +263,9 @@ impl Next {
     }
 }
 
-fn poll_fed(answering: &mut Answering, cx: &mut Context<'_>) -> Poll<Next> {
+fn poll_fed(answering: &mut OngoingAnswer, cx: &mut Context<'_>) -> Poll<Next> {
     let Some(Running { body, meter }) = &mut answering.running else {
-        return Poll::Ready(Next::End(Fed::default()));
+        return Poll::Ready(Next::End(ObservedChunk::default()));
     };
     Poll::Ready(match std::task::ready!(body.poll_chunk(cx)) {
         Some(Ok(piece)) => meter.feed(piece).map_or_else(|error| Next::broken(error.to_string()), Next::Piece),
@@ -286,7 +286,7 @@ struct Patience {
 
 impl Patience {
     /// Called when there is nothing to read. Ready when the stream has been silent for too long.
-    fn poll(&mut self, answering: &Answering, first_byte_by: Instant, cx: &mut Context<'_>) -> Poll<Next> {
+    fn poll(&mut self, answering: &OngoingAnswer, first_byte_by: Instant, cx: &mut Context<'_>) -> Poll<Next> {
         let Some(Running { meter, .. }) = &answering.running else { return Poll::Pending };
         let has_begun = meter.has_content();
         if meter.form() != Form::Events || (has_begun && !meter.is_complete()) {
@@ -300,7 +300,7 @@ impl Patience {
         let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(until())));
         std::task::ready!(timer.as_mut().poll(cx));
         Poll::Ready(match has_begun {
-            true => Next::End(Fed::default()),
+            true => Next::End(ObservedChunk::default()),
             false => Next::Broken {
                 why: "its first content did not arrive in time".to_owned(),
                 message: "The model server did not answer in time.",

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use tracing::warn;
 
 use super::{
-    Worker,
+    InferenceWorker,
     beginning::{self, Asked, Begun, NoAnswer},
     failure::Refused,
     stream::Origin,
@@ -21,9 +21,9 @@ use crate::{
         Response,
         client::SendErrorKind,
         provider::demo,
-        refusal::{self, Meaning, Said, UpstreamRefusal},
+        refusal::{self, Meaning, UpstreamError, UpstreamRefusal},
         request::{Changes, OutputCap, Request},
-        target::{Reach, Target},
+        target::{Transport, Target},
     },
 };
 
@@ -38,9 +38,9 @@ pub(super) struct Call<'a> {
 }
 
 /// The outcome of one attempt.
-enum Outcome {
+enum TargetOutcome {
     Answered(Response),
-    Refused(Box<Said>),
+    Refused(Box<UpstreamError>),
     PassedOver(PassedOver),
     /// The target was not asked, because no file descriptor was free for a connection.
     NoFiles,
@@ -77,7 +77,7 @@ impl PassedOver {
     }
 
     /// A failure that the target itself reported. `did` says what it did, for the operator.
-    pub(super) fn reported(said: &Said, did: &str, body: &[u8]) -> Self {
+    pub(super) fn reported(said: &UpstreamError, did: &str, body: &[u8]) -> Self {
         Self::new(Why::Failed(Some(said.as_failure())), said.for_operator(did, body))
     }
 
@@ -88,7 +88,7 @@ impl PassedOver {
 
 /// Finds a target that answers. Releases the reservation if there is none.
 pub(super) async fn find_answer(
-    worker: &Worker,
+    worker: &InferenceWorker,
     call: &Call<'_>,
     mut reservation: Reservation,
 ) -> Result<(Begun, Origin), Refused> {
@@ -98,7 +98,7 @@ pub(super) async fn find_answer(
     for (index, target) in call.model.targets.iter().enumerate() {
         let first_byte_by = worker.client.first_byte_by();
         let passed = match ask(worker, call, target, reservation.route()).await {
-            Outcome::Answered(response) => {
+            TargetOutcome::Answered(response) => {
                 let (stream, hides_usage) = (call.request.stream, call.request.hides_usage());
                 let asked = Asked { body: call.body, stream, hides_usage };
                 match beginning::begin(worker, target, response, reservation, asked, first_byte_by).await {
@@ -113,17 +113,17 @@ pub(super) async fn find_answer(
                     }
                 }
             }
-            Outcome::Refused(said) => {
+            TargetOutcome::Refused(said) => {
                 target.health.succeeded(gateway.now_ms());
                 reservation.release(true);
                 return Err(Refused::UpstreamRefused(Box::new(said.into_refusal())));
             }
-            Outcome::NoFiles => {
+            TargetOutcome::NoFiles => {
                 gateway.out_of_files.note(gateway.now_ms());
                 reservation.release(false);
                 return Err(Refused::Overloaded);
             }
-            Outcome::PassedOver(passed) => passed,
+            TargetOutcome::PassedOver(passed) => passed,
         };
         let (id, model) = (reservation.id(), &*call.model.slug);
         warn!(%id, model, target_index = index, why = passed.words, "a target was passed over");
@@ -144,7 +144,7 @@ pub(super) async fn find_answer(
 }
 
 /// Asks one target. If it refuses a parameter that we added, asks it again without that parameter.
-async fn ask(worker: &Worker, call: &Call<'_>, target: &Target, route: Route) -> Outcome {
+async fn ask(worker: &InferenceWorker, call: &Call<'_>, target: &Target, route: Route) -> TargetOutcome {
     let now_ms = worker.gateway.now_ms();
     let cap = call.output_max.map(|tokens| OutputCap { parameter: target.output_parameter(route), tokens });
     let mut changes = Changes {
@@ -155,7 +155,7 @@ async fn ask(worker: &Worker, call: &Call<'_>, target: &Target, route: Route) ->
     };
     for _ in 0..2 {
         let outcome = attempt(worker, call, target, route, &changes).await;
-        let Outcome::Refused(said) = &outcome else { return outcome };
+        let TargetOutcome::Refused(said) = &outcome else { return outcome };
         let without_options = call.request.sends_options(&changes) && said.names("stream_options", call.body);
         let without_second = call.request.adds_second_maximum(&changes).is_some_and(|name| said.names(name, call.body));
         if without_options {
@@ -171,49 +171,49 @@ async fn ask(worker: &Worker, call: &Call<'_>, target: &Target, route: Route) ->
     attempt(worker, call, target, route, &changes).await
 }
 
-async fn attempt(worker: &Worker, call: &Call<'_>, target: &Target, route: Route, changes: &Changes<'_>) -> Outcome {
+async fn attempt(worker: &InferenceWorker, call: &Call<'_>, target: &Target, route: Route, changes: &Changes<'_>) -> TargetOutcome {
     let body = call.request.rewrite(call.body, changes);
     let template = match &target.reach {
-        Reach::Http(templates) => templates.get(route as usize),
-        Reach::Demo => return Outcome::Answered(demo::answer(route, &body.concat())),
-        Reach::Broken(why) => return Outcome::PassedOver(PassedOver::new(Why::Unusable, *why)),
+        Transport::Http(templates) => templates.get(route as usize),
+        Transport::Demo => return TargetOutcome::Answered(demo::answer(route, &body.concat())),
+        Transport::Broken(why) => return TargetOutcome::PassedOver(PassedOver::new(Why::Unusable, *why)),
     };
     let Some(template) = template else {
-        return Outcome::PassedOver(PassedOver::new(Why::Unusable, "it does not have this route"));
+        return TargetOutcome::PassedOver(PassedOver::new(Why::Unusable, "it does not have this route"));
     };
     let headers: arrayvec::ArrayVec<(&str, &[u8]), 8> =
         call.passed_on.iter().take(8).map(|(name, value)| (*name, value.as_ref())).collect();
     let request = match template.request(&headers, body) {
         Ok(request) => request,
-        Err(error) => return Outcome::PassedOver(PassedOver::failed(error.to_string())),
+        Err(error) => return TargetOutcome::PassedOver(PassedOver::failed(error.to_string())),
     };
     match worker.client.send(request).await {
         Ok(response) => judge(call, target, Response::from_http(response)).await,
-        Err(error) if error.kind == SendErrorKind::NoFiles => Outcome::NoFiles,
-        Err(error) if error.kind.is_timeout() => Outcome::PassedOver(PassedOver::too_slow(error.to_string())),
-        Err(error) => Outcome::PassedOver(PassedOver::failed(error.to_string())),
+        Err(error) if error.kind == SendErrorKind::NoFiles => TargetOutcome::NoFiles,
+        Err(error) if error.kind.is_timeout() => TargetOutcome::PassedOver(PassedOver::too_slow(error.to_string())),
+        Err(error) => TargetOutcome::PassedOver(PassedOver::failed(error.to_string())),
     }
 }
 
-async fn judge(call: &Call<'_>, target: &Target, response: Response) -> Outcome {
+async fn judge(call: &Call<'_>, target: &Target, response: Response) -> TargetOutcome {
     if let 200..=299 = response.status {
-        return Outcome::Answered(response);
+        return TargetOutcome::Answered(response);
     }
     let said = refusal::read(response, target, &call.model.slug).await;
     let passed = |did| PassedOver::reported(&said, did, call.body);
     match said.meaning() {
-        Meaning::Customer => Outcome::Refused(Box::new(said)),
-        Meaning::Failed => Outcome::PassedOver(passed("it failed")),
+        Meaning::Customer => TargetOutcome::Refused(Box::new(said)),
+        Meaning::Failed => TargetOutcome::PassedOver(passed("it failed")),
         // The customer gets no details of the operator's account.
         Meaning::Account => {
             let words = said.for_operator("it refused our credential or account", call.body);
-            Outcome::PassedOver(PassedOver::failed(words))
+            TargetOutcome::PassedOver(PassedOver::failed(words))
         }
         Meaning::Limited => {
             let passed = passed("it is at its own limit");
             let code = Some("upstream_rate_limited".to_owned());
             let limited = Some(Box::new(UpstreamRefusal { code, ..said.into_refusal() }));
-            Outcome::PassedOver(PassedOver { limited, ..passed })
+            TargetOutcome::PassedOver(PassedOver { limited, ..passed })
         }
     }
 }

@@ -210,6 +210,6 @@ fn an_unwritable_directory_is_reported_and_stops_no_request() {
     let in_flight = InFlight::default();
     in_flight.track(Path::new("/nowhere"));
     assert!(in_flight.begin(0, 1, GroupId(1), SlugId(1), 1).is_none());
-    assert!(in_flight.trouble().unwrap().contains("not tracked"));
+    assert!(in_flight.problem().unwrap().contains("not tracked"));
     in_flight.close();
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::history::{Attempted, Content, Outcome};
+use super::history::{Attempted, Content, AttemptOutcome};
 use crate::{
     domain::{
         delivery::{Attempts, BATCH_EVENTS},
@@ -162,7 +162,7 @@ impl Delivery {
             status: None,
             error: None,
             duration_ms: took.as_millis() as u64,
-            outcome: Outcome::Delivered,
+            outcome: AttemptOutcome::Delivered,
         }
     }
 }

@@ -19,7 +19,7 @@ use tokio::{
 };
 use tracing::error;
 
-use super::{attempt::client, worker::Worker};
+use super::{attempt::client, worker::DeliveryWorker};
 use crate::{domain::id::WebhookId, service::Gateway};
 
 /// How long a stop waits for attempts that have begun. Deliveries that have not ended by then are made again after the
@@ -84,7 +84,7 @@ async fn supervise(gateway: &Arc<Gateway>, stop: &Stop) {
     while !stop.is_stopping() {
         for (id, webhook) in gateway.catalog.load().webhooks() {
             if !running.values().any(|known| known == id) {
-                let worker = Worker::new(gateway, webhook, &client, stop);
+                let worker = DeliveryWorker::new(gateway, webhook, &client, stop);
                 running.insert(workers.spawn_local(worker.run()).id(), *id);
             }
         }
@@ -96,7 +96,7 @@ async fn supervise(gateway: &Arc<Gateway>, stop: &Stop) {
                 let Some(id) = running.remove(&task) else { continue };
                 if has_panicked {
                     error!(webhook = %id, "a webhook's worker panicked");
-                    gateway.webhooks.trouble(id, "an internal error occurred; see the log");
+                    gateway.webhooks.problem(id, "an internal error occurred; see the log");
                     running.insert(workers.spawn_local(sleep(AFTER_PANIC)).id(), id);
                 } else if !gateway.catalog.load().webhooks().contains_key(&id) {
                     gateway.webhooks.forget(id);

@@ -32,7 +32,7 @@ pub struct Attempted {
     /// The duration of the attempt.
     pub duration_ms: u64,
     /// The outcome.
-    pub outcome: Outcome,
+    pub outcome: AttemptOutcome,
 }
 
 /// The content of a delivery.
@@ -48,7 +48,7 @@ pub enum Content {
 
 /// The outcome of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
+pub enum AttemptOutcome {
     /// The receiver accepted it.
     Delivered,
     /// It failed and is retried soon.
@@ -104,7 +104,7 @@ mod tests {
                 status: Some(500),
                 error: Some("é".repeat(attempt as usize)),
                 duration_ms: 1,
-                outcome: Outcome::Retrying,
+                outcome: AttemptOutcome::Retrying,
             });
         }
         let known = history.newest_first();

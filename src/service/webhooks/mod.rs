@@ -25,8 +25,8 @@ use self::state::State;
 pub use self::{
     dead_letters::{DeadLetterPage, DeadLetterView},
     deliveries::Deliveries,
-    history::{Attempted, Content, Outcome},
-    state::{LastError, Phase, Standing},
+    history::{Attempted, Content, AttemptOutcome},
+    state::{LastError, Phase, DeliveryState},
     trial::Tested,
 };
 use super::{
@@ -85,9 +85,9 @@ impl Webhooks {
     }
 
     /// Stores why deliveries are paused.
-    fn trouble(&self, id: WebhookId, why: &str) {
+    fn problem(&self, id: WebhookId, why: &str) {
         if let Some(state) = self.states.lock().get(&id) {
-            state.trouble(why);
+            state.problem(why);
         }
     }
 
@@ -113,7 +113,7 @@ pub struct WebhookView {
     /// The webhook as configured.
     pub webhook: Arc<Webhook>,
     /// The state of its deliveries.
-    pub standing: Standing,
+    pub standing: DeliveryState,
     /// The number of journal records after its cursor.
     pub records_behind: u64,
 }

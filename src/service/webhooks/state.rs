@@ -35,7 +35,7 @@ pub struct LastError {
 
 /// The state of a webhook's deliveries.
 #[derive(Debug, Clone, Default)]
-pub struct Standing {
+pub struct DeliveryState {
     /// The phase of its worker.
     pub phase: Phase,
     /// The cursor: this record and all before it need no delivery.
@@ -55,7 +55,7 @@ pub struct Standing {
     /// The number of dead letters.
     pub dead_letters: u64,
     /// Why deliveries are paused, in words. The cause is on our side.
-    pub trouble: Option<String>,
+    pub problem: Option<String>,
     /// The last range of unreadable records since the start. Events in them were not delivered.
     pub unreadable: Option<(u64, u64)>,
     /// The last record up to which retention has removed undelivered events since the start.
@@ -64,7 +64,7 @@ pub struct Standing {
 
 /// The state of a webhook, and the signal that wakes its worker.
 pub(super) struct State {
-    standing: Mutex<Standing>,
+    standing: Mutex<DeliveryState>,
     /// The latest attempts.
     pub(super) history: History,
     wake: Notify,
@@ -74,24 +74,24 @@ impl State {
     pub(super) fn new(progress: WebhookProgress) -> Self {
         let WebhookProgress { cursor: Cursor { through, has_given_up, last_success_ms }, dead_letters } = progress;
         let phase = if has_given_up { Phase::Failing } else { Phase::Ok };
-        let standing = Standing { phase, passed: through, last_success_ms, dead_letters, ..Standing::default() };
+        let standing = DeliveryState { phase, passed: through, last_success_ms, dead_letters, ..DeliveryState::default() };
         Self { standing: Mutex::new(standing), history: History::default(), wake: Notify::new() }
     }
 
-    pub(super) fn standing(&self) -> Standing {
+    pub(super) fn standing(&self) -> DeliveryState {
         self.standing.lock().clone()
     }
 
-    pub(super) fn update(&self, write: impl FnOnce(&mut Standing)) {
+    pub(super) fn update(&self, write: impl FnOnce(&mut DeliveryState)) {
         write(&mut self.standing.lock());
     }
 
     /// Stores why deliveries are paused. Returns whether the reason is new.
-    pub(super) fn trouble(&self, why: &str) -> bool {
+    pub(super) fn problem(&self, why: &str) -> bool {
         let mut standing = self.standing.lock();
-        let is_news = standing.trouble.as_deref() != Some(why);
-        standing.trouble = Some(why.to_owned());
-        is_news
+        let is_new = standing.problem.as_deref() != Some(why);
+        standing.problem = Some(why.to_owned());
+        is_new
     }
 
     /// Wakes the worker after a change.
@@ -130,7 +130,7 @@ pub(super) fn sentences(view: &WebhookView) -> Vec<String> {
     let WebhookView { webhook, standing, records_behind } = view;
     let name = format!("{} ({})", webhook.id, webhook.description.as_deref().unwrap_or_else(|| webhook.origin()));
     let mut sentences = Vec::new();
-    if let Some(why) = &standing.trouble {
+    if let Some(why) = &standing.problem {
         sentences.push(format!("Deliveries of the webhook {name} are paused: {why}."));
     }
     // If nothing waits, the notice about dead letters is enough.

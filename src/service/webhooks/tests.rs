@@ -11,7 +11,7 @@ use std::{
 
 use tokio::task::LocalSet;
 
-use super::{attempt::client, deliveries::Stop, worker::Worker, *};
+use super::{attempt::client, deliveries::Stop, worker::DeliveryWorker, *};
 use crate::{
     config::Config,
     domain::{record::Record, testing::settled},
@@ -50,8 +50,8 @@ async fn eventually(condition: impl Fn() -> bool) {
 }
 
 /// Runs a webhook's worker until the condition holds for its state.
-async fn work_until(gateway: &Arc<Gateway>, webhook: &Webhook, condition: impl Fn(&Standing) -> bool) {
-    let worker = Worker::new(gateway, webhook, &client(gateway), &Stop::default());
+async fn work_until(gateway: &Arc<Gateway>, webhook: &Webhook, condition: impl Fn(&DeliveryState) -> bool) {
+    let worker = DeliveryWorker::new(gateway, webhook, &client(gateway), &Stop::default());
     tokio::select! {
         () = worker.run() => panic!("the worker ended"),
         () = eventually(|| condition(&gateway.webhook(webhook.id).unwrap().standing)) => {}

@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::{
     attempt::{Attempt, Failed, client},
     batch::{self, Kind},
-    history::{Attempted, Content, Outcome},
+    history::{Attempted, Content, AttemptOutcome},
 };
 use crate::{
     crypto::random,
@@ -53,7 +53,7 @@ impl Gateway {
             Ok(status) => (Some(status), None),
             Err(Failed { status, error }) => (status, Some(error)),
         };
-        let outcome = if error.is_none() { Outcome::Delivered } else { Outcome::Failed };
+        let outcome = if error.is_none() { AttemptOutcome::Delivered } else { AttemptOutcome::Failed };
         state.history.note(Attempted {
             request_id,
             at_ms,
@@ -65,7 +65,7 @@ impl Gateway {
             duration_ms,
             outcome,
         });
-        if outcome == Outcome::Delivered {
+        if outcome == AttemptOutcome::Delivered {
             state.is_back();
         }
         Ok(Tested { request_id, status, error, duration_ms })

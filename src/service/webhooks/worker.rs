@@ -19,7 +19,7 @@ use super::{
     attempt::{Attempt, Failed},
     batch::{Batch, Delivery, Source},
     deliveries::Stop,
-    history::{Attempted, Outcome},
+    history::{Attempted, AttemptOutcome},
     state::{LastError, Phase, State},
 };
 use crate::{
@@ -27,7 +27,7 @@ use crate::{
     domain::{
         delivery::{BATCH_TIME, Pace, Verdict},
         id::WebhookId,
-        webhook::{Failure, Webhook},
+        webhook::{DeliveryFailure, Webhook},
     },
     journal::{Reader, codec},
     service::Gateway,
@@ -57,7 +57,7 @@ fn own(error: impl std::fmt::Display) -> Trouble {
 }
 
 /// The worker of one webhook.
-pub(super) struct Worker {
+pub(super) struct DeliveryWorker {
     gateway: Arc<Gateway>,
     client: Client,
     stop: Stop,
@@ -83,7 +83,7 @@ pub(super) struct Worker {
     limiter: RateLimiter,
 }
 
-impl Worker {
+impl DeliveryWorker {
     pub(super) fn new(gateway: &Arc<Gateway>, webhook: &Webhook, client: &Client, stop: &Stop) -> Self {
         let state = gateway.webhooks.state(webhook);
         let pace = Pace::default();
@@ -111,13 +111,13 @@ impl Worker {
         loop {
             let done = match self.next().await {
                 Ok(delivery) => self.deliver(delivery).await,
-                Err(trouble) => Err(trouble),
+                Err(problem) => Err(problem),
             };
             match done {
-                Ok(()) => self.state.update(|standing| standing.trouble = None),
+                Ok(()) => self.state.update(|standing| standing.problem = None),
                 Err(Trouble::End) => return,
                 Err(Trouble::Own(why)) => {
-                    if self.state.trouble(&why) {
+                    if self.state.problem(&why) {
                         error!(webhook = %self.id, "deliveries are paused: {why}");
                     }
                     if self.delivery.is_none() {
@@ -201,8 +201,8 @@ impl Worker {
         match folded.map_err(own).and_then(|()| self.read_redelivery()) {
             Ok(redelivery) => redelivery,
             // A store that has failed is rebuilt. New events do not wait for that.
-            Err(trouble) => {
-                debug!(webhook = %self.id, "dead letters cannot be redelivered now: {trouble:?}");
+            Err(problem) => {
+                debug!(webhook = %self.id, "dead letters cannot be redelivered now: {problem:?}");
                 self.redeliveries_after = Some(Instant::now() + OWN_TROUBLE);
                 None
             }
@@ -284,7 +284,7 @@ impl Worker {
         }
         let (position, since_ms) = (self.reader.position(), self.batch.since_ms());
         self.state.update(|standing| {
-            standing.trouble = None;
+            standing.problem = None;
             standing.oldest_waiting_ms = since_ms;
             if since_ms.is_none() {
                 // None of the records read is an event to deliver.
@@ -325,9 +325,9 @@ impl Worker {
             let is_probe = self.state.standing().phase == Phase::Failing;
             let verdict = delivery.attempts.failed(status, began.elapsed(), is_probe);
             let outcome = match verdict {
-                Verdict::Retry(_) => Outcome::Retrying,
-                Verdict::Wait(_) => Outcome::Waiting,
-                Verdict::GiveUp => Outcome::DeadLetter,
+                Verdict::Retry(_) => AttemptOutcome::Retrying,
+                Verdict::Wait(_) => AttemptOutcome::Waiting,
+                Verdict::GiveUp => AttemptOutcome::DeadLetter,
             };
             self.state.history.note(Attempted { status, error: Some(error.clone()), outcome, ..attempted });
             self.note_error(status, error.clone());
@@ -346,7 +346,7 @@ impl Worker {
                 }
                 Verdict::GiveUp => {
                     let failure =
-                        Failure { attempts: delivery.attempts.failed, last_status: status, last_error: error };
+                        DeliveryFailure { attempts: delivery.attempts.failed, last_status: status, last_error: error };
                     return self.give_up(&webhook, delivery, failure).await;
                 }
             }

@@ -37,11 +37,11 @@ impl Store {
                 Ok(rows) => return Ok(rows),
                 Err(why) => why,
             };
-            let trouble = |error: String| format!("The rollups of {} cannot be read: {error}", day.date());
-            let of_file = |error: &dyn std::fmt::Display| trouble(format!("{}: {error}.", path.display()));
+            let problem = |error: String| format!("The rollups of {} cannot be read: {error}", day.date());
+            let of_file = |error: &dyn std::fmt::Display| problem(format!("{}: {error}.", path.display()));
             let Some(journal) = rebuild_from else { return Err(of_file(&why)) };
             self.rebuild_file(journal, day, part).map_err(|error| match error {
-                FoldError::Journal(error) => trouble(format!("{}: {why}; {error}.", path.display())),
+                FoldError::Journal(error) => problem(format!("{}: {why}; {error}.", path.display())),
                 FoldError::Store(error) => of_file(&error),
             })?;
             tracing::warn!(path = %path.display(), %why, "a rollup file was rebuilt from the journal");

@@ -23,7 +23,7 @@ use super::{
     head::{Head, HeadReader},
     origin::Origin,
     request::Outgoing,
-    resolve::{Refusal, ResolveError, resolve},
+    resolve::{AddressRefusal, ResolveError, resolve},
     tls,
 };
 
@@ -186,8 +186,8 @@ async fn connect_tcp(
             let cannot_open = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).err();
             (SendErrorKind::Resolve.or_no_files(cannot_open.as_ref().unwrap_or(&error)), error.to_string())
         }
-        ResolveError::Refused(Refusal::LinkLocal) => (SendErrorKind::Forbidden, "it is link-local".to_owned()),
-        ResolveError::Refused(Refusal::OurOwn) => (SendErrorKind::Forbidden, "it is our own listener".to_owned()),
+        ResolveError::Refused(AddressRefusal::LinkLocal) => (SendErrorKind::Forbidden, "it is link-local".to_owned()),
+        ResolveError::Refused(AddressRefusal::OurOwn) => (SendErrorKind::Forbidden, "it is our own listener".to_owned()),
     })?;
     let mut failure = (SendErrorKind::Connect, String::new());
     for (tried, address) in addresses.iter().enumerate() {

@@ -18,12 +18,12 @@ pub enum ResolveError {
     /// The resolver failed or found no address.
     NotFound(io::Error),
     /// The host has addresses, but all of them are refused.
-    Refused(Refusal),
+    Refused(AddressRefusal),
 }
 
 /// The reason why an address is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refusal {
+pub enum AddressRefusal {
     /// It is in 169.254.0.0/16 or fe80::/10.
     LinkLocal,
     /// This process listens on it.
@@ -59,7 +59,7 @@ pub async fn resolve(
 }
 
 /// The reason why `target` must not be called, if there is one.
-fn refusal(target: SocketAddr, listeners: &[SocketAddr]) -> Option<Refusal> {
+fn refusal(target: SocketAddr, listeners: &[SocketAddr]) -> Option<AddressRefusal> {
     let ip = target.ip().to_canonical();
     let embedded = match ip {
         IpAddr::V4(_) => Vec::new(),
@@ -72,9 +72,9 @@ fn refusal(target: SocketAddr, listeners: &[SocketAddr]) -> Option<Refusal> {
     // The wrong candidates for a local translator's address are mostly 0.0.0.0, so ignore that address.
     let embedded = embedded.into_iter().filter(|ip| !ip.is_unspecified());
     embedded.map(IpAddr::V4).chain([ip]).find_map(|ip| match ip {
-        IpAddr::V4(ip) if ip.is_link_local() => Some(Refusal::LinkLocal),
-        IpAddr::V6(ip) if ip.is_unicast_link_local() => Some(Refusal::LinkLocal),
-        ip => ours(ip).then_some(Refusal::OurOwn),
+        IpAddr::V4(ip) if ip.is_link_local() => Some(AddressRefusal::LinkLocal),
+        IpAddr::V6(ip) if ip.is_unicast_link_local() => Some(AddressRefusal::LinkLocal),
+        ip => ours(ip).then_some(AddressRefusal::OurOwn),
     })
 }
 
@@ -113,7 +113,7 @@ fn is_this_machine(ip: IpAddr) -> bool {
 mod tests {
     use super::*;
 
-    fn check(target: &str, listeners: &[&str]) -> Option<Refusal> {
+    fn check(target: &str, listeners: &[&str]) -> Option<AddressRefusal> {
         let listeners: Vec<SocketAddr> = listeners.iter().map(|listener| listener.parse().unwrap()).collect();
         refusal(target.parse().unwrap(), &listeners)
     }
@@ -140,7 +140,7 @@ mod tests {
             "[2001:0:a9fe:a9fe::5601:5601]:80",
             "[2001:0:c000:201::5601:5601]:80",
         ] {
-            assert_eq!(check(target, &[]), Some(Refusal::LinkLocal), "{target}");
+            assert_eq!(check(target, &[]), Some(AddressRefusal::LinkLocal), "{target}");
         }
         for target in [
             "169.253.255.255:80",
@@ -168,12 +168,12 @@ mod tests {
             ["127.0.0.1:8080", "127.0.0.2:8080", "0.0.0.0:8080", "[::1]:8080", "[::]:8080", "[::ffff:127.0.0.1]:8080"]
         {
             for listener in ["127.0.0.1:8080", "[::1]:8080", "0.0.0.0:8080", "[::]:8080"] {
-                assert_eq!(check(target, &["10.9.9.9:1", listener]), Some(Refusal::OurOwn), "{target} {listener}");
+                assert_eq!(check(target, &["10.9.9.9:1", listener]), Some(AddressRefusal::OurOwn), "{target} {listener}");
             }
         }
-        assert_eq!(check("192.168.1.5:8080", &["192.168.1.5:8080"]), Some(Refusal::OurOwn));
+        assert_eq!(check("192.168.1.5:8080", &["192.168.1.5:8080"]), Some(AddressRefusal::OurOwn));
         for target in ["[::ffff:192.168.1.5]:8080", "[64:ff9b::192.168.1.5]:8080", "[2002:c0a8:105::]:8080"] {
-            assert_eq!(check(target, &["192.168.1.5:8080"]), Some(Refusal::OurOwn), "{target}");
+            assert_eq!(check(target, &["192.168.1.5:8080"]), Some(AddressRefusal::OurOwn), "{target}");
         }
     }
 
@@ -191,7 +191,7 @@ mod tests {
         let listeners = ["127.0.0.1:8080".parse().unwrap()];
         for host in [Host::Domain("localhost".to_owned()), Host::Ipv4([127, 0, 0, 1].into())] {
             let refused = resolve(&host, 8080, &listeners).await;
-            assert!(matches!(refused, Err(ResolveError::Refused(Refusal::OurOwn))));
+            assert!(matches!(refused, Err(ResolveError::Refused(AddressRefusal::OurOwn))));
             assert!(!resolve(&host, 8081, &listeners).await.unwrap().is_empty());
         }
     }

@@ -3,7 +3,7 @@
 
 use std::sync::LazyLock;
 
-use super::{MAX_MESSAGE, MAX_OPERATOR_MESSAGE, Said, as_read::AsRead, clean::Names};
+use super::{MAX_MESSAGE, MAX_OPERATOR_MESSAGE, UpstreamError, as_read::AsRead, clean::Names};
 use crate::{
     crypto::secret::Secret,
     domain::{
@@ -33,7 +33,7 @@ static TARGET: LazyLock<Target> = LazyLock::new(|| {
 pub(crate) fn refusal(input: &[u8]) {
     let names = Names::of(&TARGET, "acme/chat");
     for status in [200, 302, 400, 429, 500] {
-        let said = Said::read(status, None, input, &names);
+        let said = UpstreamError::read(status, None, input, &names);
         let _ = (said.meaning(), said.names("stream_options", BODY));
         let message = said.for_operator("refused", BODY);
         let is_short = message.chars().count() <= MAX_OPERATOR_MESSAGE + 32;

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::upstream::json::tests::any_json;
+use crate::{domain::route::Route, upstream::json::tests::any_json};
 
 fn chat(body: &str) -> Request {
     scan(body.as_bytes(), Route::ChatCompletions).unwrap()
@@ -473,7 +473,7 @@ fn pictures_in_anthropics_and_ollamas_shape_are_no_text() {
 fn a_report_is_believed_up_to_what_a_request_can_take() {
     let most = |body: Value| scan(body.to_string().as_bytes(), Route::ChatCompletions).unwrap().most_tokens();
     let hi = json!({"model": "m", "messages": [{"content": "hi"}]});
-    assert_eq!(most(hi), Most { input: 1 << 21, output: 1 << 20 });
+    assert_eq!(most(hi), TokenBounds { input: 1 << 21, output: 1 << 20 });
     let long = json!({"model": "m", "messages": [{"content": "x".repeat(1 << 20)}], "n": 2, "max_tokens": 1 << 22});
-    assert_eq!(most(long), Most { input: 4 << 20, output: 2 << 22 });
+    assert_eq!(most(long), TokenBounds { input: 4 << 20, output: 2 << 22 });
 }

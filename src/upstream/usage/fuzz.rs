@@ -1,6 +1,6 @@
 //! Fuzzes the usage reports of untrusted servers.
 
-use super::{MAX_COUNT, Most, Report, Seen};
+use super::{MAX_COUNT, TokenBounds, Report, BillingFacts};
 use crate::{
     domain::{route::Route, usage::UsageSource},
     upstream::json::Reader,
@@ -25,8 +25,8 @@ pub(crate) fn usage(input: &[u8]) {
     assert_eq!(merged, again, "adding the same report again changes the figures");
     for route in Route::ALL {
         for (text_bytes, unreported_bytes) in [(0, 0), (40, 0), (40, 8)] {
-            let most = Most { input: 1000, output: 2000 };
-            let bill = merged.bill(&Seen { route, prompt_tokens: 5, most, text_bytes, unreported_bytes });
+            let most = TokenBounds { input: 1000, output: 2000 };
+            let bill = merged.bill(&BillingFacts { route, prompt_tokens: 5, most, text_bytes, unreported_bytes });
             let usage = bill.usage;
             assert!(usage.input <= most.input && usage.output <= most.output + text_bytes.div_ceil(4));
             assert!(usage.cached <= usage.input && (route.generates() || usage.output == 0));

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 use super::*;
 
 const CHAT: Route = Route::ChatCompletions;
-const BOUNDLESS: Most = Most { input: u64::MAX, output: u64::MAX };
+const BOUNDLESS: TokenBounds = TokenBounds { input: u64::MAX, output: u64::MAX };
 
 fn read(usage: &str) -> Option<Report> {
     Report::read(&mut Reader::new(usage.as_bytes()).unwrap()).unwrap()
@@ -16,7 +16,7 @@ fn billed(reports: &[&str], route: Route, text_bytes: u64, unreported_bytes: u64
     for report in reports.iter().filter_map(|report| read(report)) {
         all.add(&report);
     }
-    let seen = Seen { route, prompt_tokens: 77, most: BOUNDLESS, text_bytes, unreported_bytes };
+    let seen = BillingFacts { route, prompt_tokens: 77, most: BOUNDLESS, text_bytes, unreported_bytes };
     let Bill { usage, source, is_implausible } = all.bill(&seen);
     assert!(!is_implausible);
     (usage.input, usage.output, usage.cached, source)
@@ -112,9 +112,9 @@ fn the_latest_value_of_each_figure_counts() {
 
 #[test]
 fn an_implausible_figure_counts_as_not_reported() {
-    let most = Most { input: 1000, output: 500 };
+    let most = TokenBounds { input: 1000, output: 500 };
     let bill = |route, usage| {
-        let seen = Seen { route, prompt_tokens: 2, most, text_bytes: 12, unreported_bytes: 0 };
+        let seen = BillingFacts { route, prompt_tokens: 2, most, text_bytes: 12, unreported_bytes: 0 };
         let Bill { usage, source, is_implausible } = read(usage).unwrap().bill(&seen);
         assert_eq!(is_implausible, source == UsageSource::Counted);
         (usage.input, usage.output, usage.cached)
@@ -233,7 +233,7 @@ proptest! {
             all.add(&read(&usage.to_string()).unwrap());
             values.push(usage);
         }
-        let seen = Seen { route, prompt_tokens: 77, most: BOUNDLESS, text_bytes, unreported_bytes: 0 };
+        let seen = BillingFacts { route, prompt_tokens: 77, most: BOUNDLESS, text_bytes, unreported_bytes: 0 };
         let bill = all.bill(&seen);
         let (input, output, cached) = naive(&values, !embeds, text_bytes);
         let billed_input = input.unwrap_or(77);

@@ -363,7 +363,7 @@ impl Run {
 
     /// Checks that the wait is enough, that a moment less is not, and that it is at most a sixtieth of the window
     /// longer than the exact wait.
-    fn check_wait(&self, refusal: &Refusal, keys: &[Key], limits: &[EffectiveLimit], asked: u64) {
+    fn check_wait(&self, refusal: &LimitRefusal, keys: &[Key], limits: &[EffectiveLimit], asked: u64) {
         let limit = &limits[refusal.index];
         assert_eq!(*limit, refusal.limit);
         let kind = (limit.limit.limit_type, limit.limit.unit);

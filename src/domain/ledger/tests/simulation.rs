@@ -145,7 +145,7 @@ impl Simulation {
         }
     }
 
-    fn try_admit(&mut self, job: &Job) -> Result<(Hold, Usage), Box<Refusal>> {
+    fn try_admit(&mut self, job: &Job) -> Result<(Hold, Usage), Box<LimitRefusal>> {
         let ask = Ask {
             route: job.shape.route,
             prompt_bytes: job.prompt_bytes,

@@ -3,14 +3,14 @@
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::{Trouble, Worker, own};
+use super::{Trouble, DeliveryWorker, own};
 use crate::{
     crypto::random,
     domain::{
         delivery::{PROBE_INTERVAL, Pace},
         id::DeadLetterId,
         record::Record,
-        webhook::{DeadLetter, Delivered, Failure, Redelivered, Webhook},
+        webhook::{DeadLetter, Delivered, DeliveryFailure, Redelivered, Webhook},
     },
     journal::codec,
     service::webhooks::{
@@ -19,7 +19,7 @@ use crate::{
     },
 };
 
-impl Worker {
+impl DeliveryWorker {
     /// Records a successful delivery.
     pub(super) async fn accepted(&mut self, webhook: &Webhook, delivery: Delivery) -> Result<(), Trouble> {
         let events = delivery.events as u64;
@@ -30,10 +30,10 @@ impl Worker {
         };
         let at_ms = match self.write(&record).await {
             Ok(at_ms) => at_ms,
-            Err(trouble) => {
+            Err(problem) => {
                 // Deliver it again rather than lose its record.
                 self.put_back(delivery);
-                return Err(trouble);
+                return Err(problem);
             }
         };
         let mut was_failing = false;
@@ -66,7 +66,7 @@ impl Worker {
         &mut self,
         webhook: &Webhook,
         delivery: Delivery,
-        failure: Failure,
+        failure: DeliveryFailure,
     ) -> Result<(), Trouble> {
         let (attempts, error) = (failure.attempts, failure.last_error.clone());
         let through = delivery.source.through();
@@ -86,9 +86,9 @@ impl Worker {
                 self.write(&Record::Redelivered(again)).await
             }
         };
-        if let Err(trouble) = written {
+        if let Err(problem) = written {
             self.put_back(delivery);
-            return Err(trouble);
+            return Err(problem);
         }
         warn!(
             webhook = %self.id,
