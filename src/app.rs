@@ -1,8 +1,8 @@
 //! One run of the gateway: start the log, open the data directory and the ports, serve, drain, close.
 
 use std::{
-    fmt, io,
-    io::{IsTerminal, Write},
+    fmt,
+    io::{self, IsTerminal, Write},
     net::{SocketAddr, TcpListener},
     num::NonZero,
     path::PathBuf,
@@ -25,7 +25,7 @@ use crate::{
     process_limits::{self, Connections},
     service::{
         BootError, Booted, Gateway, boot,
-        demo::{self, Seeded},
+        start::demo::{self, Seeded},
         webhooks::Deliveries,
     },
 };

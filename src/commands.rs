@@ -18,9 +18,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::{
     domain::time,
     service::{
-        backup::{self, Backup},
-        events::{Event, EventFilter, export_events},
-        verify,
+        backup::{self, Backup, verify},
+        reading::events::{Event, EventFilter, export_events},
     },
 };
 

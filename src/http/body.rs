@@ -15,7 +15,7 @@ use actix_http::{
 use bytes::Bytes;
 use futures_core::Stream;
 
-use crate::service::bodies::{Bodies, Holder, Room, SMALL};
+use crate::service::capacity::bodies::{Bodies, Holder, Room, SMALL};
 
 /// The longest time between two pieces of a body.
 pub(super) const IDLE: Duration = Duration::from_secs(30);

@@ -10,7 +10,7 @@ use std::{
 
 use tokio::sync::Notify;
 
-use super::Gateway;
+use super::gateway::Gateway;
 use crate::{
     domain::{
         id::{EndpointId, WebhookId},

@@ -42,7 +42,7 @@ pub use self::{
     open::{Opened, open},
     rollups::file::Grain,
     table::Rows,
-    webhooks::{DeadLetterEvents, Cursor, DeadLetterRow, WebhookProgress},
+    webhooks::{Cursor, DeadLetterEvents, DeadLetterRow, WebhookProgress},
 };
 use self::{
     migrate::FORMAT,

@@ -18,9 +18,9 @@ use crate::{
     http::error::AdminError,
     service::{
         Gateway,
-        audit::{self as service, AuditEntry},
         catalog::Catalog,
         error::Error,
+        reading::audit::{self as service, AuditEntry},
     },
 };
 

@@ -23,7 +23,7 @@ use crate::{
         error::AdminError,
     },
     service::{
-        bodies::{Holder, Room},
+        capacity::bodies::{Holder, Room},
         error::Error,
     },
 };

@@ -24,7 +24,7 @@ use crate::{
     service::{
         Gateway,
         catalog::Catalog,
-        endpoints::{self as service, NewEndpoint},
+        changes::endpoints::{self as service, NewEndpoint},
         error::Error,
     },
 };

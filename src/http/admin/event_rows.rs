@@ -14,7 +14,7 @@ use crate::{
     service::{
         Gateway,
         error::Error,
-        events::{Event, EventPage, EventsQuery},
+        reading::events::{Event, EventPage, EventsQuery},
     },
 };
 

@@ -21,7 +21,7 @@ use crate::{
     service::{
         Gateway,
         error::Error,
-        events::{self as service, Event, EventFilter, Order},
+        reading::events::{self as service, Event, EventFilter, Order},
     },
 };
 

@@ -24,7 +24,7 @@ use crate::{
         time,
     },
     http::limit_words,
-    service::{events::Order, reports::Columns},
+    service::reading::{events::Order, reports::Columns},
     upstream::{address::parse_http_url, provider::parse_base_url},
 };
 

@@ -7,7 +7,7 @@ use super::field::Timestamp;
 use crate::{
     domain::day::Now,
     journal::Damage,
-    service::{Gateway, reports::Report},
+    service::{Gateway, reading::reports::Report},
 };
 
 /// Records that can no longer be read.

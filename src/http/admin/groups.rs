@@ -21,8 +21,8 @@ use crate::{
     service::{
         Gateway,
         catalog::{Catalog, GroupNode},
+        changes::groups as service,
         error::Error,
-        groups as service,
     },
 };
 

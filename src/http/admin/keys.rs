@@ -15,7 +15,7 @@ use super::{
 use crate::{
     domain::id::GroupId,
     http::error::AdminError,
-    service::{Gateway, catalog::KeyEntry, error::Error, keys as service},
+    service::{Gateway, catalog::KeyEntry, changes::keys as service, error::Error},
 };
 
 /// A customer's key.

@@ -39,7 +39,7 @@ use super::{
 use crate::{
     domain::activity::ActivityCounts,
     http::{connection::Activity, error::AdminError},
-    service::{Gateway, activity::Minute, error::Error},
+    service::{Gateway, error::Error, upkeep::activity::Minute},
 };
 
 /// The maximum number of simultaneous viewers per key. The total is bounded by the listener's connections.

@@ -14,8 +14,8 @@ use crate::{
     },
     service::{
         catalog::{Catalog, GroupNode},
+        changes::groups::NewModel as ServiceModel,
         error::Error,
-        groups::NewModel as ServiceModel,
     },
 };
 

@@ -19,7 +19,7 @@ use crate::{
         record::{Actor, ActorKind},
     },
     http::error::AdminError,
-    service::{Gateway, auth::KeyOwner, catalog::OperatorEntry, error::Error},
+    service::{Gateway, access::auth::KeyOwner, catalog::OperatorEntry, error::Error},
 };
 
 /// The name of the session cookie.

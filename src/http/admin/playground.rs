@@ -29,7 +29,7 @@ use super::{
 use crate::{
     domain::id::GroupId,
     http::{error::AdminError, inference::Trial},
-    service::{Gateway, error::Error, inference::InferenceWorker},
+    service::{Gateway, error::Error, request::InferenceWorker},
 };
 
 /// This thread's inference worker, started on first use.

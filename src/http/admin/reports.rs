@@ -19,9 +19,11 @@ use crate::{
     service::{
         Gateway,
         error::Error,
-        events::EventFilter,
-        reports::{Columns, Report, ReportQuery, RowKey},
-        spreadsheet::cell,
+        reading::{
+            events::EventFilter,
+            reports::{Columns, Report, ReportQuery, RowKey},
+            spreadsheet::cell,
+        },
     },
 };
 

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     http::error::AdminError,
-    service::{Gateway, catalog::GroupNode, search as service},
+    service::{Gateway, catalog::GroupNode, reading::search as service},
 };
 
 /// The parameters of a search.

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     config::Config,
     http::error::AdminError,
-    service::{Gateway, auth::SESSION, error::Error},
+    service::{Gateway, access::auth::SESSION, error::Error},
 };
 
 /// A request for a session.

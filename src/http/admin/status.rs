@@ -15,8 +15,8 @@ use crate::{
     config::Durability,
     service::{
         Gateway,
-        inflight::{LastStop, Unfinished},
-        refused::RefusedFrom,
+        access::refused::RefusedFrom,
+        request::inflight::{LastStop, Unfinished},
         status::{self as service, About, TargetView},
         webhooks::WebhookView,
     },

@@ -18,8 +18,8 @@ use crate::{
     service::{
         Gateway,
         error::Error,
-        events::Event,
-        webhooks::{self as service, Content, AttemptOutcome, Phase, WebhookView},
+        reading::events::Event,
+        webhooks::{self as service, AttemptOutcome, Content, Phase, WebhookView},
     },
 };
 

@@ -42,7 +42,7 @@ use tokio::{
 };
 
 pub(in crate::http) use self::{
-    activity::{Activity, Answered, AnswerGuard},
+    activity::{Activity, AnswerGuard, Answered},
     framing::Fault,
     refusal::refusal,
 };

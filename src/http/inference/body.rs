@@ -12,7 +12,7 @@ use crate::{
     http::body::{self, Unread},
     service::{
         Gateway,
-        bodies::{Holder, Room},
+        capacity::bodies::{Holder, Room},
         catalog::KeyEntry,
     },
 };

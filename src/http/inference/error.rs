@@ -9,7 +9,7 @@ use super::{rate_limits, reply::Reply, suggestion::suggestion, wait::Wait};
 use crate::{
     domain::ledger::Standings,
     http::connection::Fault,
-    service::inference::{RequestFailure, Refused},
+    service::request::{Refused, RequestFailure},
 };
 
 /// The maximum number of characters of a method that an error message repeats.

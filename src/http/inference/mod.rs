@@ -25,7 +25,6 @@ use actix_service::fn_service;
 use tracing::info;
 use uuid::Uuid;
 
-pub(super) use self::trial::Trial;
 use self::{
     body::{declared_length, read_body},
     cors::Cors,
@@ -33,17 +32,18 @@ use self::{
     error::{Methods, Problem},
     reply::{Reply, ReplyBody},
 };
-use super::connection::{self, Answered, AnswerGuard, Serving};
+use super::connection::{self, AnswerGuard, Answered, Serving};
 use crate::{
     crypto::random,
     domain::route::Route,
     service::{
         Gateway,
         catalog::KeyEntry,
-        inference::{Call, InferenceWorker, serve},
-        metering::Arrived,
+        request::{Call, InferenceWorker, admission::Arrived, serve},
     },
 };
+
+pub(super) use self::trial::Trial;
 
 /// The paths that accept GET and HEAD, in addition to [`ONE_MODEL`].
 const PATHS: [&str; 4] = ["/v1/models", "/v1/usage", "/healthz", "/readyz"];
@@ -83,7 +83,12 @@ async fn answer(worker: &InferenceWorker, request: Request) -> Response<Answered
     answering.until_end_of(answer, ReplyBody::is_broken)
 }
 
-async fn reply(worker: &InferenceWorker, mut request: Request, answering: &AnswerGuard, cors: &Cors) -> Response<ReplyBody> {
+async fn reply(
+    worker: &InferenceWorker,
+    mut request: Request,
+    answering: &AnswerGuard,
+    cors: &Cors,
+) -> Response<ReplyBody> {
     let at = Instant::now();
     let mut payload = request.take_payload();
     let (version, peer) = (request.version(), request.peer_addr());

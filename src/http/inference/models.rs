@@ -10,7 +10,7 @@ use crate::{
     service::{
         Gateway,
         catalog::{KeyEntry, Model},
-        inference::callable,
+        request::callable,
     },
 };
 

@@ -17,7 +17,7 @@ use uuid::Uuid;
 use super::{headers::value, rate_limits};
 use crate::{
     domain::ledger::Standings,
-    service::inference::{Answer, AnswerBody},
+    service::request::{Answer, AnswerBody},
 };
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");

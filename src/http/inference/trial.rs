@@ -13,8 +13,7 @@ use crate::{
     domain::route::Route,
     service::{
         catalog::KeyEntry,
-        inference::{Call, InferenceWorker},
-        metering::Arrived,
+        request::{Call, InferenceWorker, admission::Arrived},
     },
 };
 

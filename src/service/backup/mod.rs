@@ -9,6 +9,7 @@
 //! contains every record that a snapshot contains.
 
 mod restore;
+pub mod verify;
 
 use std::{
     fmt,

@@ -15,7 +15,7 @@ use crate::{
     journal::{Durability, Journal},
     service::{
         BootError,
-        installation::{Installation, write_private},
+        start::installation::{Installation, write_private},
     },
     store,
 };

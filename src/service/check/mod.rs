@@ -17,9 +17,9 @@ use tokio::{task::JoinSet, time::Instant};
 
 use self::probe::Probe;
 use super::{
-    Gateway,
-    endpoints::{NewEndpoint, known_secrets},
+    changes::endpoints::{NewEndpoint, known_secrets},
     error::Error,
+    gateway::Gateway,
 };
 use crate::upstream::client::{Client, Timeouts};
 

@@ -21,7 +21,7 @@ use crate::{
         provider,
         refusal::{self, UpstreamRefusal},
         request::{self, Changes, OutputCap},
-        target::{MODELS_PATH, Transport, Target, list_of_models},
+        target::{MODELS_PATH, Target, Transport, list_of_models},
     },
 };
 

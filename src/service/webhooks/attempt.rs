@@ -13,7 +13,7 @@ use uuid::Uuid;
 use crate::{
     crypto::{hmac, seal::Sealer, secret::Secret},
     domain::{delivery::ATTEMPT_TIMEOUT, webhook::Webhook},
-    service::{Gateway, one_line::one_line},
+    service::{gateway::Gateway, one_line::one_line},
     upstream::client::{Body, Client, Method, Origin, Request, SendError, Template, Timeouts},
 };
 

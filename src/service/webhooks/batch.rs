@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::history::{Attempted, Content, AttemptOutcome};
+use super::history::{AttemptOutcome, Attempted, Content};
 use crate::{
     domain::{
         delivery::{Attempts, BATCH_EVENTS},
@@ -14,7 +14,7 @@ use crate::{
         webhook::DatedEvent,
     },
     journal::codec,
-    service::event::Event,
+    service::reading::event::Event,
 };
 
 /// The bytes of records at which a batch is full, even with few events. Their JSON stays below 100 kB, the default

@@ -9,7 +9,7 @@ use crate::{
         id::{DeadLetterId, WebhookId},
         record::{Actor, Row},
     },
-    service::{Gateway, error::Error, event::Event},
+    service::{error::Error, gateway::Gateway, reading::event::Event},
     store::DeadLetterRow,
 };
 

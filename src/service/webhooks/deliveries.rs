@@ -20,7 +20,7 @@ use tokio::{
 use tracing::error;
 
 use super::{attempt::client, worker::DeliveryWorker};
-use crate::{domain::id::WebhookId, service::Gateway};
+use crate::{domain::id::WebhookId, service::gateway::Gateway};
 
 /// How long a stop waits for attempts that have begun. Deliveries that have not ended by then are made again after the
 /// next start.

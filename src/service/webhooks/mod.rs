@@ -22,17 +22,10 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use self::state::State;
-pub use self::{
-    dead_letters::{DeadLetterPage, DeadLetterView},
-    deliveries::Deliveries,
-    history::{Attempted, Content, AttemptOutcome},
-    state::{LastError, Phase, DeliveryState},
-    trial::Tested,
-};
 use super::{
-    Gateway,
-    change::Change,
+    changes::change::Change,
     error::Error,
+    gateway::Gateway,
     status::{About, Notice},
 };
 use crate::{
@@ -44,6 +37,14 @@ use crate::{
         webhook::{REPLACED_SIGNS_FOR, ReplacedSecret, Webhook},
     },
     store::{Cursor, WebhookProgress},
+};
+
+pub use self::{
+    dead_letters::{DeadLetterPage, DeadLetterView},
+    deliveries::Deliveries,
+    history::{AttemptOutcome, Attempted, Content},
+    state::{DeliveryState, LastError, Phase},
+    trial::Tested,
 };
 
 /// The most webhooks. Each of them reads the whole journal.

@@ -74,7 +74,8 @@ impl State {
     pub(super) fn new(progress: WebhookProgress) -> Self {
         let WebhookProgress { cursor: Cursor { through, has_given_up, last_success_ms }, dead_letters } = progress;
         let phase = if has_given_up { Phase::Failing } else { Phase::Ok };
-        let standing = DeliveryState { phase, passed: through, last_success_ms, dead_letters, ..DeliveryState::default() };
+        let standing =
+            DeliveryState { phase, passed: through, last_success_ms, dead_letters, ..DeliveryState::default() };
         Self { standing: Mutex::new(standing), history: History::default(), wake: Notify::new() }
     }
 
@@ -87,7 +88,7 @@ impl State {
     }
 
     /// Stores why deliveries are paused. Returns whether the reason is new.
-    pub(super) fn problem(&self, why: &str) -> bool {
+    pub(in crate::service) fn problem(&self, why: &str) -> bool {
         let mut standing = self.standing.lock();
         let is_new = standing.problem.as_deref() != Some(why);
         standing.problem = Some(why.to_owned());

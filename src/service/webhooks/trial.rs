@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::{
     attempt::{Attempt, Failed, client},
     batch::{self, Kind},
-    history::{Attempted, Content, AttemptOutcome},
+    history::{AttemptOutcome, Attempted, Content},
 };
 use crate::{
     crypto::random,
@@ -17,7 +17,7 @@ use crate::{
         route::Route,
         usage::{Usage, UsageSource},
     },
-    service::{Gateway, error::Error, event::Event},
+    service::{error::Error, gateway::Gateway, reading::event::Event},
 };
 
 /// The result of a test delivery.

@@ -19,7 +19,7 @@ use super::{
     attempt::{Attempt, Failed},
     batch::{Batch, Delivery, Source},
     deliveries::Stop,
-    history::{Attempted, AttemptOutcome},
+    history::{AttemptOutcome, Attempted},
     state::{LastError, Phase, State},
 };
 use crate::{
@@ -30,7 +30,7 @@ use crate::{
         webhook::{DeliveryFailure, Webhook},
     },
     journal::{Reader, codec},
-    service::Gateway,
+    service::gateway::Gateway,
     upstream::client::Client,
 };
 

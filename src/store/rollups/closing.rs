@@ -1,10 +1,6 @@
 //! Closing a day: its rows move from the table to a file.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    ops::Range,
-};
+use std::{collections::BTreeMap, fs, ops::Range};
 
 use super::{
     file::{self, Head, open_file},
@@ -12,11 +8,7 @@ use super::{
 };
 use crate::{
     domain::day::Day,
-    store::{
-        Store, StoreError,
-        checked::FileError,
-        table::Table,
-    },
+    store::{Store, StoreError, checked::FileError, table::Table},
 };
 
 /// Rows that are removed from the table in one batch.

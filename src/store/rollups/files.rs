@@ -1,11 +1,6 @@
 //! The list of the closed days' files, and the rows of the open days.
 
-use std::{
-    collections::BTreeSet,
-    fs,
-    ops::Range,
-    path::PathBuf,
-};
+use std::{collections::BTreeSet, fs, ops::Range, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 

@@ -187,7 +187,9 @@ async fn connect_tcp(
             (SendErrorKind::Resolve.or_no_files(cannot_open.as_ref().unwrap_or(&error)), error.to_string())
         }
         ResolveError::Refused(AddressRefusal::LinkLocal) => (SendErrorKind::Forbidden, "it is link-local".to_owned()),
-        ResolveError::Refused(AddressRefusal::OurOwn) => (SendErrorKind::Forbidden, "it is our own listener".to_owned()),
+        ResolveError::Refused(AddressRefusal::OurOwn) => {
+            (SendErrorKind::Forbidden, "it is our own listener".to_owned())
+        }
     })?;
     let mut failure = (SendErrorKind::Connect, String::new());
     for (tried, address) in addresses.iter().enumerate() {

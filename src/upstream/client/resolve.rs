@@ -168,7 +168,11 @@ mod tests {
             ["127.0.0.1:8080", "127.0.0.2:8080", "0.0.0.0:8080", "[::1]:8080", "[::]:8080", "[::ffff:127.0.0.1]:8080"]
         {
             for listener in ["127.0.0.1:8080", "[::1]:8080", "0.0.0.0:8080", "[::]:8080"] {
-                assert_eq!(check(target, &["10.9.9.9:1", listener]), Some(AddressRefusal::OurOwn), "{target} {listener}");
+                assert_eq!(
+                    check(target, &["10.9.9.9:1", listener]),
+                    Some(AddressRefusal::OurOwn),
+                    "{target} {listener}"
+                );
             }
         }
         assert_eq!(check("192.168.1.5:8080", &["192.168.1.5:8080"]), Some(AddressRefusal::OurOwn));

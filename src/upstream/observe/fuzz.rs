@@ -55,7 +55,10 @@ pub(crate) fn stream(input: &[u8]) {
             let after = payloads(&passed);
             assert!(before.len() - after.len() <= 1, "events are missing");
             for (before, after) in before.into_iter().zip(after) {
-                assert!(before.is_none() || before == after, "more than the model's name has changed: {before:?} {after:?}");
+                assert!(
+                    before.is_none() || before == after,
+                    "more than the model's name has changed: {before:?} {after:?}"
+                );
             }
         }
     }

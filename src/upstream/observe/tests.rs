@@ -480,7 +480,10 @@ fn invalid_json_is_passed_on_under_the_slug() {
 fn everything_from_the_terminal_event_on_is_held() {
     let mut observer = observer(true);
     let observed = observer.feed(Bytes::from(STOP.to_owned() + DONE + ": bye\n\n")).unwrap();
-    assert_eq!((observed.pass, observed.terminal.unwrap()), (Bytes::from(STOPPED), Bytes::from(DONE.to_owned() + ": bye\n\n")));
+    assert_eq!(
+        (observed.pass, observed.terminal.unwrap()),
+        (Bytes::from(STOPPED), Bytes::from(DONE.to_owned() + ": bye\n\n"))
+    );
     assert!(observer.has_terminal());
     let observed = observer.feed(Bytes::from(STOP.to_owned() + USAGE + ": later")).unwrap();
     assert_eq!((observed.pass, observed.terminal.unwrap()), (Bytes::new(), Bytes::from(STOPPED)));

@@ -43,7 +43,8 @@ impl Body {
     pub(super) fn read(bytes: &[u8]) -> Self {
         let text = String::from_utf8_lossy(bytes);
         let text = text.trim_start_matches('\u{feff}').trim();
-        let text = if BodyForm::with(text.as_bytes(), false) == Some(BodyForm::Events) { event(text) } else { text.into() };
+        let text =
+            if BodyForm::with(text.as_bytes(), false) == Some(BodyForm::Events) { event(text) } else { text.into() };
         let mut body = Self::default();
         match serde_json::from_str(&text).ok().or_else(|| lenient::read(&text)) {
             Some(value) => {

@@ -1,6 +1,6 @@
 //! Fuzzes the usage reports of untrusted servers.
 
-use super::{MAX_COUNT, TokenBounds, Report, BillingFacts};
+use super::{BillingFacts, MAX_COUNT, Report, TokenBounds};
 use crate::{
     domain::{route::Route, usage::UsageSource},
     upstream::json::Reader,

@@ -3,7 +3,7 @@
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::{Trouble, DeliveryWorker, own};
+use super::{DeliveryWorker, Trouble, own};
 use crate::{
     crypto::random,
     domain::{

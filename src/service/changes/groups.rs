@@ -1,0 +1,194 @@
+//! Changes to groups, and their rules: unique external ids, existing models, one enforcement mode per tree, at most
+//! five levels, and in CASCADING no threshold above an ancestor's.
+
+use std::sync::Arc;
+
+use crate::{
+    crypto::random,
+    domain::{
+        action,
+        group::{Enforcement, Group, GroupModel, MAX_LEVELS},
+        id::{GroupId, SlugId},
+        limit::Limit,
+        record::{Actor, Row},
+    },
+    service::{
+        catalog::{Catalog, GroupNode},
+        error::Error,
+        gateway::Gateway,
+    },
+};
+
+/// The fields of a new group.
+pub struct NewGroup {
+    /// The external id, 1 to 255 characters.
+    pub external_entity_id: String,
+    /// The name, up to 255 characters.
+    pub name: Option<String>,
+    /// The models; not empty, with distinct slugs.
+    pub models: Vec<NewModel>,
+    /// The enforcement mode. Defaults to the parent's, or to INDEPENDENT for a root.
+    pub enforcement: Option<Enforcement>,
+    /// The parent; `None` for a root.
+    pub parent: Option<GroupId>,
+}
+
+/// A model that a group carries.
+pub struct NewModel {
+    /// The slug's name.
+    pub slug: String,
+    /// The limits that the group declares.
+    pub limits: Vec<Limit>,
+}
+
+/// The changes to a group. `None` leaves a field unchanged.
+#[derive(Default)]
+pub struct GroupPatch {
+    /// The name; `Some(None)` clears it.
+    pub name: Option<Option<String>>,
+    /// The whole new set of models.
+    pub models: Option<Vec<NewModel>>,
+    /// Whether the group is disabled, which suspends its whole subtree.
+    pub disabled: Option<bool>,
+}
+
+impl Gateway {
+    /// The existing group with this id.
+    pub fn group(&self, id: GroupId) -> Result<Arc<GroupNode>, Error> {
+        self.catalog.load().groups().get(&id).cloned().ok_or(Error::NotFound("group"))
+    }
+
+    /// Creates a group.
+    pub async fn create_group(self: &Arc<Self>, actor: Actor, new: NewGroup) -> Result<Arc<GroupNode>, Error> {
+        let change = self.change().await?;
+        let catalog = &change.catalog;
+        if catalog.group_by_entity(&new.external_entity_id).is_some() {
+            return Err(Error::invalid(
+                "duplicate_external_entity_id",
+                format!("metadata.external_entity_id: another group has {:?} already.", new.external_entity_id),
+            ));
+        }
+        let parent = new.parent.map(|id| parent(catalog, id)).transpose()?;
+        let enforcement = enforcement(new.enforcement, parent.as_deref())?;
+        let now_ms = self.now_ms();
+        let group = Group {
+            id: GroupId(random::ulid(now_ms).map_err(Error::internal)?),
+            external_entity_id: new.external_entity_id,
+            name: new.name,
+            models: resolve_models(catalog, new.models, &[])?,
+            enforcement,
+            parent: new.parent,
+            created_at_ms: now_ms,
+            disabled: false,
+        };
+        if enforcement == Enforcement::Cascading {
+            let ancestors = parent.iter().flat_map(|parent| parent.lineage());
+            below_ancestors(&group.models, ancestors)?;
+        }
+        let id = group.id;
+        change.commit(actor, action::GROUP_CREATED, vec![Row::Group(group)]).await?;
+        self.group(id)
+    }
+
+    /// Changes a group.
+    pub async fn update_group(
+        self: &Arc<Self>,
+        actor: Actor,
+        id: GroupId,
+        patch: GroupPatch,
+    ) -> Result<Arc<GroupNode>, Error> {
+        let change = self.change().await?;
+        let node = change.catalog.groups().get(&id).cloned().ok_or(Error::NotFound("group"))?;
+        let mut group = Group::clone(&node.group());
+        if let Some(name) = patch.name {
+            group.name = name;
+        }
+        if let Some(disabled) = patch.disabled {
+            group.disabled = disabled;
+        }
+        if let Some(models) = patch.models {
+            group.models = resolve_models(&change.catalog, models, &group.models)?;
+            if group.enforcement == Enforcement::Cascading {
+                below_ancestors(&group.models, node.lineage().skip(1))?;
+                above_descendants(&group.models, &change.catalog.subtree(id)[1..])?;
+            }
+        }
+        change.commit(actor, action::GROUP_UPDATED, vec![Row::Group(group)]).await?;
+        Ok(node)
+    }
+
+    /// Deletes a group, all its descendants and all their keys. Returns the deleted group.
+    pub async fn delete_group(self: &Arc<Self>, actor: Actor, id: GroupId) -> Result<Arc<GroupNode>, Error> {
+        let change = self.change().await?;
+        let nodes = change.catalog.subtree(id);
+        let node = nodes.first().cloned().ok_or(Error::NotFound("group"))?;
+        let keys = nodes.iter().flat_map(|node| change.catalog.keys_of(node.id, None));
+        let mut rows: Vec<_> = keys.map(|entry| Row::ApiKeyGone(entry.key.prefix.clone())).collect();
+        rows.extend(nodes.iter().rev().map(|node| Row::GroupGone(node.id)));
+        change.commit(actor, action::GROUP_DELETED, rows).await?;
+        Ok(node)
+    }
+}
+
+fn parent(catalog: &Catalog, id: GroupId) -> Result<Arc<GroupNode>, Error> {
+    let parent = catalog.groups().get(&id).cloned().ok_or_else(|| {
+        Error::invalid("parent_not_found", "hierarchy.parent_group_id: no group has this id.".to_owned())
+    })?;
+    if parent.level() >= MAX_LEVELS {
+        return Err(Error::invalid(
+            "too_many_levels",
+            "hierarchy.parent_group_id: this parent is on the fifth level, and a tree has at most five levels.",
+        ));
+    }
+    Ok(parent)
+}
+
+fn enforcement(wanted: Option<Enforcement>, parent: Option<&GroupNode>) -> Result<Enforcement, Error> {
+    let Some(parent) = parent else { return Ok(wanted.unwrap_or(Enforcement::Independent)) };
+    match wanted {
+        Some(wanted) if wanted != parent.tree.enforcement => Err(Error::invalid(
+            "limit_enforcement_mismatch",
+            "hierarchy.limit_enforcement: a child's mode must be its parent's; leave it out to use the parent's.",
+        )),
+        _ => Ok(parent.tree.enforcement),
+    }
+}
+
+/// Resolves slug names to ids. A slug without an endpoint is refused, unless the group already carries it.
+fn resolve_models(catalog: &Catalog, models: Vec<NewModel>, carried: &[GroupModel]) -> Result<Vec<GroupModel>, Error> {
+    let resolve = |(index, model): (usize, NewModel)| {
+        let known = catalog
+            .slug_id(&model.slug)
+            .filter(|id| catalog.model(&model.slug).is_some() || carried.iter().any(|carried| carried.slug == *id));
+        let slug = known.ok_or_else(|| {
+            let message = format!("models[{index}].slug: no endpoint has the slug {:?}.", model.slug);
+            Error::invalid("unknown_slug", message)
+        })?;
+        Ok(GroupModel { slug, limits: model.limits })
+    };
+    models.into_iter().enumerate().map(resolve).collect()
+}
+
+fn exceeds() -> Error {
+    Error::invalid("child_exceeds_parent", "Child group exceeds parent group limit.")
+}
+
+/// Whether `lower` declares a threshold above one that `upper` declares for the same slug, type and unit.
+fn is_above(lower: &[GroupModel], upper: &[GroupModel]) -> bool {
+    let limit = |slug: SlugId, like: &Limit| {
+        let same = |limit: &&Limit| limit.limit_type == like.limit_type && limit.unit == like.unit;
+        upper.iter().filter(|model| model.slug == slug).flat_map(|model| &model.limits).find(same)
+    };
+    lower.iter().any(|model| {
+        let above = |own: &Limit| limit(model.slug, own).is_some_and(|upper| own.threshold > upper.threshold);
+        model.limits.iter().any(above)
+    })
+}
+
+fn below_ancestors<'a>(models: &[GroupModel], mut ancestors: impl Iterator<Item = &'a GroupNode>) -> Result<(), Error> {
+    if ancestors.any(|ancestor| is_above(models, &ancestor.group().models)) { Err(exceeds()) } else { Ok(()) }
+}
+
+fn above_descendants(models: &[GroupModel], descendants: &[Arc<GroupNode>]) -> Result<(), Error> {
+    if descendants.iter().any(|node| is_above(&node.group().models, models)) { Err(exceeds()) } else { Ok(()) }
+}

@@ -1,0 +1,10 @@
+//! Queries: events, reports, the audit log, search and limits.
+
+pub mod audit;
+pub mod damage;
+pub(super) mod event;
+pub mod events;
+pub mod limits;
+pub mod reports;
+pub mod search;
+pub mod spreadsheet;

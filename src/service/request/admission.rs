@@ -1,0 +1,290 @@
+//! Admission and settlement: from a request's reservation to its one billing event.
+//!
+//! * A [`Reservation`] holds an admitted request's share of its limits. If it is dropped before it is settled, no
+//!   upstream has answered: the DAY count is returned, the rate count is not (as the contract requires for a hang-up).
+//! * Once an upstream has answered 2xx, the reservation belongs to a [`super::meter::Meter`], which settles it once.
+//! * The event's timestamp comes from the journal, and the ledger counts the event for the day of that timestamp. So a
+//!   day's usage is exactly the sum over its events.
+
+use std::{cell::RefCell, sync::Arc, time::Instant};
+
+use tracing::{error, info};
+use uuid::Uuid;
+
+use super::inflight::Slot;
+use crate::{
+    crypto::random::{self, NoRandom},
+    domain::{
+        day::Now,
+        ledger::{Admitted, Ask, Hold, LimitRefusal, Standings},
+        record::{Record, Settled},
+        route::Route,
+        usage::{Usage, UsageSource},
+    },
+    journal::codec,
+    service::{
+        capacity::unfinished::Share,
+        catalog::{KeyEntry, Model, Path},
+        gateway::Gateway,
+    },
+    upstream::{request::Request, usage::TokenBounds},
+};
+
+/// A request that has been authenticated and is about to be admitted.
+pub struct Arrived {
+    /// The `x-request-id` that the customer gets: a UUID.
+    pub id: u128,
+    /// The customer's key.
+    pub key: Arc<KeyEntry>,
+    /// The route that was called.
+    pub route: Route,
+    /// The time when the request's head had been read.
+    pub at: Instant,
+}
+
+/// An admitted request's hold on its limits, until it is settled or released.
+pub struct Reservation {
+    gateway: Arc<Gateway>,
+    arrived: Arrived,
+    model: Arc<Model>,
+    counted_for: Path,
+    /// The random part of the event's idempotency key. Drawn at admission, so that a settlement cannot fail for lack of
+    /// random numbers.
+    key_random: u128,
+    prompt_bytes: u64,
+    choices: u64,
+    metadata: Option<Box<str>>,
+    most: TokenBounds,
+    /// `None` once settled or released.
+    hold: Option<Hold>,
+    /// Records the request for the next start, in case the process is killed before the request ends.
+    slot: Option<Slot>,
+}
+
+/// Why a request was not admitted.
+pub enum NotAdmitted {
+    /// A limit refused it.
+    Limit(Box<LimitRefusal>),
+    /// No random numbers were available.
+    NoRandom(NoRandom),
+}
+
+/// The result of a successful admission.
+pub struct Admission {
+    /// The request's hold on its limits.
+    pub reservation: Reservation,
+    /// The output maximum to send upstream, in strict admission.
+    pub output_max: Option<u64>,
+    /// The tightest limits, for the answer's headers.
+    pub standings: Standings,
+}
+
+impl Gateway {
+    /// Takes what a request needs from all limits on its path in one step, or takes nothing.
+    pub fn admit(
+        self: &Arc<Self>,
+        arrived: Arrived,
+        model: &Arc<Model>,
+        request: &Request,
+        metadata: Option<&str>,
+    ) -> Result<Admission, NotAdmitted> {
+        let key_random = random::id().map_err(NotAdmitted::NoRandom)?;
+        let group = &arrived.key.group;
+        let (counted_for, limits) = (group.counted_for(), group.limits(model.slug_id));
+        let ask = Ask {
+            route: arrived.route,
+            prompt_bytes: request.prompt_bytes,
+            prompt_ids: request.prompt_ids,
+            declared_output: request.max_output,
+            n: request.n.saturating_mul(request.prompts),
+            best_of: request.best_of.map(|best_of| best_of.saturating_mul(request.prompts)),
+            slug: self.estimates.lock().get(model.slug_id, arrived.route, request.prompt_bytes),
+            admission: self.token_admission(),
+        };
+        let mut ledger = group.tree.ledger.lock();
+        let now = self.now();
+        let admitted = ledger.admit(now, &counted_for, model.slug_id, &limits, &ask);
+        drop(ledger);
+        let Admitted { hold, output_max, standings } = admitted.map_err(NotAdmitted::Limit)?;
+        self.counts.admitted();
+        let durable = self.journal.durable_seq();
+        let slot = self.in_flight.begin(durable, arrived.id, group.id, model.slug_id, now.unix_ms);
+        let reservation = Reservation {
+            gateway: self.clone(),
+            arrived,
+            model: model.clone(),
+            counted_for,
+            key_random,
+            prompt_bytes: ask.learnable_bytes(),
+            choices: ask.n,
+            metadata: metadata.map(Box::from),
+            most: request.most_tokens(),
+            hold: Some(hold),
+            slot,
+        };
+        Ok(Admission { reservation, output_max, standings })
+    }
+}
+
+impl Reservation {
+    /// The route that was called.
+    pub fn route(&self) -> Route {
+        self.arrived.route
+    }
+
+    /// An empty share of the memory for incomplete events.
+    pub(super) fn share_of_unfinished(&self) -> Share {
+        Share::of(&self.gateway.unfinished)
+    }
+
+    /// The `x-request-id` that the customer gets.
+    pub(super) fn id(&self) -> Uuid {
+        Uuid::from_u128(self.arrived.id)
+    }
+
+    /// The number of choices that the request asks for.
+    pub(super) fn choices(&self) -> u64 {
+        self.choices
+    }
+
+    /// The most tokens that the request can use.
+    pub(super) fn most(&self) -> TokenBounds {
+        self.most
+    }
+
+    /// The slug that the customer called.
+    pub(super) fn slug(&self) -> &str {
+        &self.model.slug
+    }
+
+    /// Milliseconds since the request's arrival.
+    pub(super) fn age_ms(&self) -> u64 {
+        millis(self.arrived.at)
+    }
+
+    /// The estimated tokens of the prompt.
+    pub(super) fn prompt_tokens(&self) -> u64 {
+        self.hold.as_ref().map_or(0, Hold::prompt_tokens)
+    }
+
+    /// Ends the request without an event. Its rate counts are returned if no target answered.
+    pub fn release(mut self, a_target_answered: bool) {
+        self.end(!a_target_answered);
+    }
+
+    fn end(&mut self, give_back_rate: bool) {
+        if let Some(hold) = self.hold.take() {
+            let now = self.gateway.now();
+            self.arrived.key.group.tree.ledger.lock().release(hold, now, give_back_rate);
+            self.slot = None;
+            self.gateway.counts.ended();
+        }
+    }
+
+    /// Raises the hold to the output that a stream has produced so far, if it is larger.
+    pub(super) fn streamed(&mut self, output_tokens: u64) {
+        if let Some(hold) = self.hold.as_mut().filter(|hold| hold.is_due(output_tokens)) {
+            let (slug, route) = (self.model.slug_id, self.arrived.route);
+            let of_slug = self.gateway.estimates.lock().output_beyond(slug, route, hold.each(output_tokens));
+            self.arrived.key.group.tree.ledger.lock().review(hold, output_tokens, of_slug);
+        }
+    }
+
+    /// Writes the event and replaces the held amounts with the billed ones. Returns the event's sequence number in the
+    /// journal, or `None` if the event could not be appended.
+    pub(super) fn settle(
+        &mut self,
+        status: u16,
+        ttft_ms: Option<u64>,
+        streamed: bool,
+        usage: Usage,
+        usage_source: UsageSource,
+    ) -> Option<u64> {
+        let hold = self.hold.take()?;
+        let (gateway, key) = (&self.gateway, &self.arrived.key);
+        let group = key.group.group();
+        let duration_ms = millis(self.arrived.at);
+        // The price at settlement applies. If the endpoint has been deleted since, its last known price does.
+        let now_called = gateway.catalog.load().model_of(self.model.slug_id).cloned();
+        let pricing = now_called.as_ref().unwrap_or(&self.model).pricing;
+        let record = Record::Settled(Settled {
+            key_random: self.key_random,
+            request_id: self.arrived.id,
+            metadata: self.metadata.as_deref(),
+            model_slug: &self.model.slug,
+            slug: self.model.slug_id,
+            external_entity_id: &group.external_entity_id,
+            counted_for: self.counted_for.to_vec(),
+            api_key_prefix: &key.key.prefix,
+            usage,
+            usage_source,
+            route: self.arrived.route,
+            streamed,
+            status,
+            duration_ms,
+            ttft_ms,
+            choices: self.choices,
+            prompt_bytes: self.prompt_bytes,
+            cost: pricing.map(|pricing| pricing.cost(&usage)),
+        });
+        let slot = self.slot.take().inspect(|slot| slot.settling(gateway.journal.durable_seq()));
+        let appended = append(gateway, &record);
+        if let (Some(slot), Some((seq, _))) = (slot, appended) {
+            slot.settled(seq);
+        }
+        let now = gateway.now();
+        let now = Now { unix_ms: appended.map_or(now.unix_ms, |(_, at_ms)| at_ms), ..now };
+        let sample = key.group.tree.ledger.lock().settle(hold, now, usage, usage_source);
+        if let Some(sample) = sample {
+            let customer = self.counted_for.last().copied().unwrap_or(key.group.id);
+            gateway.estimates.lock().learn(customer, &sample);
+        }
+        key.last_used_ms.touch(now.unix_ms);
+        gateway.counts.billed(&usage);
+        gateway.counts.ended();
+        info!(
+            target: "tollgate::request",
+            id = %self.id(),
+            route = self.arrived.route.path(),
+            model = &*self.model.slug,
+            group = %key.group.id,
+            key = key.key.prefix,
+            status,
+            input_tokens = usage.input,
+            output_tokens = usage.output,
+            duration_ms,
+            "billed"
+        );
+        appended.map(|(seq, _)| seq)
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.end(false);
+    }
+}
+
+/// Appends an event. The journal accepts it, since its size is bounded by the limits on a request. If the append fails
+/// anyway, the answer is not acknowledged as billed and an error is logged.
+fn append(gateway: &Gateway, record: &Record<'_>) -> Option<(u64, u64)> {
+    thread_local! {
+        static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    }
+    BUFFER.with_borrow_mut(|buffer| {
+        buffer.clear();
+        let encoded = codec::encode(record, buffer).map_err(|error| error.to_string());
+        let appended = encoded.and_then(|()| gateway.journal.append(buffer).map_err(|error| error.to_string()));
+        match appended {
+            Ok(appended) => Some((appended.seq, appended.at_ms)),
+            Err(error) => {
+                error!(%error, "an event could not be written to the journal");
+                None
+            }
+        }
+    })
+}
+
+fn millis(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
+}

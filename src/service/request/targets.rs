@@ -1,0 +1,226 @@
+//! Finds the target that answers: targets are tried in order of priority until one does.
+//!
+//! A target is passed over when it cannot be reached, is too slow with its first byte, refuses our credential or
+//! account, is at its own limit, fails (3xx, 5xx) or answers without content. Any other refusal goes to the customer,
+//! since a second target would refuse the request too. One exception: if a target refuses a parameter that we added, it
+//! is asked again without that parameter.
+
+use bytes::Bytes;
+use tracing::warn;
+
+use super::{
+    InferenceWorker,
+    admission::Reservation,
+    beginning::{self, Asked, Begun, NoAnswer},
+    failure::Refused,
+    stream::Origin,
+};
+use crate::{
+    domain::route::Route,
+    service::catalog::Model,
+    upstream::{
+        Response,
+        client::SendErrorKind,
+        provider::demo,
+        refusal::{self, Meaning, UpstreamError, UpstreamRefusal},
+        request::{Changes, OutputCap, Request},
+        target::{Target, Transport},
+    },
+};
+
+/// The call that each target gets in turn.
+pub(super) struct Call<'a> {
+    pub(super) model: &'a Model,
+    pub(super) request: &'a Request,
+    pub(super) body: &'a Bytes,
+    pub(super) passed_on: &'a [(&'static str, Bytes)],
+    /// The output maximum to send upstream, in strict admission.
+    pub(super) output_max: Option<u64>,
+}
+
+/// The outcome of one attempt.
+enum TargetOutcome {
+    Answered(Response),
+    Refused(Box<UpstreamError>),
+    PassedOver(PassedOver),
+    /// The target was not asked, because no file descriptor was free for a connection.
+    NoFiles,
+}
+
+/// The reason why a target was passed over.
+pub(super) struct PassedOver {
+    why: Why,
+    /// The reason in words, for the operator.
+    words: String,
+    /// The target's 429, if it is at its own limit.
+    limited: Option<Box<UpstreamRefusal>>,
+}
+
+/// The kind of failure, for the customer's error if no other target answers either.
+enum Why {
+    Unusable,
+    TooSlow,
+    /// The target failed, with the server's error message if it gave one.
+    Failed(Option<String>),
+}
+
+impl PassedOver {
+    fn new(why: Why, words: impl Into<String>) -> Self {
+        Self { why, words: words.into(), limited: None }
+    }
+
+    pub(super) fn failed(words: impl Into<String>) -> Self {
+        Self::new(Why::Failed(None), words)
+    }
+
+    pub(super) fn too_slow(words: impl Into<String>) -> Self {
+        Self::new(Why::TooSlow, words)
+    }
+
+    /// A failure that the target itself reported. `did` says what it did, for the operator.
+    pub(super) fn reported(said: &UpstreamError, did: &str, body: &[u8]) -> Self {
+        Self::new(Why::Failed(Some(said.as_failure())), said.for_operator(did, body))
+    }
+
+    pub(super) fn is_slow(&self) -> bool {
+        matches!(self.why, Why::TooSlow)
+    }
+}
+
+/// Finds a target that answers. Releases the reservation if there is none.
+pub(super) async fn find_answer(
+    worker: &InferenceWorker,
+    call: &Call<'_>,
+    mut reservation: Reservation,
+) -> Result<(Begun, Origin), Refused> {
+    let gateway = &worker.gateway;
+    let mut last = Why::Unusable;
+    let mut limited = None;
+    for (index, target) in call.model.targets.iter().enumerate() {
+        let first_byte_by = worker.client.first_byte_by();
+        let passed = match ask(worker, call, target, reservation.route()).await {
+            TargetOutcome::Answered(response) => {
+                let (stream, hides_usage) = (call.request.stream, call.request.hides_usage());
+                let asked = Asked { body: call.body, stream, hides_usage };
+                match beginning::begin(worker, target, response, reservation, asked, first_byte_by).await {
+                    Ok(begun) => {
+                        target.health.succeeded(gateway.now_ms());
+                        return Ok((begun, Origin { target: target.clone(), index, first_byte_by }));
+                    }
+                    Err(NoAnswer { passed, reservation: held }) => {
+                        let Some(held) = held else { return Err(Refused::Upstream(None)) };
+                        reservation = held;
+                        passed
+                    }
+                }
+            }
+            TargetOutcome::Refused(said) => {
+                target.health.succeeded(gateway.now_ms());
+                reservation.release(true);
+                return Err(Refused::UpstreamRefused(Box::new(said.into_refusal())));
+            }
+            TargetOutcome::NoFiles => {
+                gateway.out_of_files.note(gateway.now_ms());
+                reservation.release(false);
+                return Err(Refused::Overloaded);
+            }
+            TargetOutcome::PassedOver(passed) => passed,
+        };
+        let (id, model) = (reservation.id(), &*call.model.slug);
+        warn!(%id, model, target_index = index, why = passed.words, "a target was passed over");
+        target.health.failed(passed.words, gateway.now_ms());
+        gateway.counts.target_failed();
+        // Return the last target's 429, but only if every target answered 429.
+        limited = passed.limited.filter(|_| index == 0 || limited.is_some());
+        last = passed.why;
+    }
+    // A 429 that is passed on counts as an answer. A failure, silence or a refused credential does not.
+    reservation.release(limited.is_some());
+    Err(match (limited, last) {
+        (Some(limited), _) => Refused::UpstreamRefused(limited),
+        (None, Why::Unusable) => Refused::NoUpstream,
+        (None, Why::TooSlow) => Refused::UpstreamTimeout,
+        (None, Why::Failed(words)) => Refused::Upstream(words),
+    })
+}
+
+/// Asks one target. If it refuses a parameter that we added, asks it again without that parameter.
+async fn ask(worker: &InferenceWorker, call: &Call<'_>, target: &Target, route: Route) -> TargetOutcome {
+    let now_ms = worker.gateway.now_ms();
+    let cap = call.output_max.map(|tokens| OutputCap { parameter: target.output_parameter(route), tokens });
+    let mut changes = Changes {
+        model: &target.model,
+        cap,
+        without_options: target.declined.has_options(now_ms),
+        without_second_maximum: target.declined.has_second_maximum(now_ms),
+    };
+    for _ in 0..2 {
+        let outcome = attempt(worker, call, target, route, &changes).await;
+        let TargetOutcome::Refused(said) = &outcome else { return outcome };
+        let without_options = call.request.sends_options(&changes) && said.names("stream_options", call.body);
+        let without_second = call.request.adds_second_maximum(&changes).is_some_and(|name| said.names(name, call.body));
+        if without_options {
+            target.declined.options(now_ms);
+            changes.without_options = true;
+        } else if without_second {
+            target.declined.second_maximum(now_ms);
+            changes.without_second_maximum = true;
+        } else {
+            return outcome;
+        }
+    }
+    attempt(worker, call, target, route, &changes).await
+}
+
+async fn attempt(
+    worker: &InferenceWorker,
+    call: &Call<'_>,
+    target: &Target,
+    route: Route,
+    changes: &Changes<'_>,
+) -> TargetOutcome {
+    let body = call.request.rewrite(call.body, changes);
+    let template = match &target.reach {
+        Transport::Http(templates) => templates.get(route as usize),
+        Transport::Demo => return TargetOutcome::Answered(demo::answer(route, &body.concat())),
+        Transport::Broken(why) => return TargetOutcome::PassedOver(PassedOver::new(Why::Unusable, *why)),
+    };
+    let Some(template) = template else {
+        return TargetOutcome::PassedOver(PassedOver::new(Why::Unusable, "it does not have this route"));
+    };
+    let headers: arrayvec::ArrayVec<(&str, &[u8]), 8> =
+        call.passed_on.iter().take(8).map(|(name, value)| (*name, value.as_ref())).collect();
+    let request = match template.request(&headers, body) {
+        Ok(request) => request,
+        Err(error) => return TargetOutcome::PassedOver(PassedOver::failed(error.to_string())),
+    };
+    match worker.client.send(request).await {
+        Ok(response) => judge(call, target, Response::from_http(response)).await,
+        Err(error) if error.kind == SendErrorKind::NoFiles => TargetOutcome::NoFiles,
+        Err(error) if error.kind.is_timeout() => TargetOutcome::PassedOver(PassedOver::too_slow(error.to_string())),
+        Err(error) => TargetOutcome::PassedOver(PassedOver::failed(error.to_string())),
+    }
+}
+
+async fn judge(call: &Call<'_>, target: &Target, response: Response) -> TargetOutcome {
+    if let 200..=299 = response.status {
+        return TargetOutcome::Answered(response);
+    }
+    let said = refusal::read(response, target, &call.model.slug).await;
+    let passed = |did| PassedOver::reported(&said, did, call.body);
+    match said.meaning() {
+        Meaning::Customer => TargetOutcome::Refused(Box::new(said)),
+        Meaning::Failed => TargetOutcome::PassedOver(passed("it failed")),
+        // The customer gets no details of the operator's account.
+        Meaning::Account => {
+            let words = said.for_operator("it refused our credential or account", call.body);
+            TargetOutcome::PassedOver(PassedOver::failed(words))
+        }
+        Meaning::Limited => {
+            let passed = passed("it is at its own limit");
+            let code = Some("upstream_rate_limited".to_owned());
+            let limited = Some(Box::new(UpstreamRefusal { code, ..said.into_refusal() }));
+            TargetOutcome::PassedOver(PassedOver { limited, ..passed })
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! Sets up the demo of `serve --demo` in an empty installation: an endpoint on the built-in upstream, a group and a
+//! key.
+
+use std::sync::Arc;
+
+use crate::{
+    crypto::secret::Secret,
+    domain::{
+        endpoint::{Provider, Region, Target},
+        limit::{Limit, LimitType, Threshold, Unit},
+        record::Actor,
+        slug::Slug,
+    },
+    service::{
+        changes::{
+            endpoints::NewEndpoint,
+            groups::{NewGroup, NewModel},
+        },
+        error::Error,
+        gateway::Gateway,
+    },
+};
+
+/// The slug of the demo's model.
+pub const SLUG: &str = "demo/echo";
+
+/// The result of setting up the demo.
+pub enum Seeded {
+    /// The demo was set up. Holds its key.
+    Demo(Secret),
+    /// The installation already has endpoints or groups and was left unchanged.
+    NotEmpty,
+}
+
+/// Sets up the demo if the installation is empty.
+pub async fn seed(gateway: &Arc<Gateway>) -> Result<Seeded, Error> {
+    {
+        let catalog = gateway.catalog.load();
+        if !catalog.endpoints().is_empty() || !catalog.groups().is_empty() {
+            return Ok(Seeded::NotEmpty);
+        }
+    }
+    let target = Target {
+        provider: Provider::Demo,
+        base_url: None,
+        target_model: None,
+        secret: None,
+        model_id: None,
+        environment_name: None,
+    };
+    let slug = Slug::parse(SLUG).map_err(Error::internal)?;
+    let endpoint = NewEndpoint { slug, region: Region::Unrestricted, targets: vec![target], pricing: None };
+    gateway.create_endpoint(Actor::system(), endpoint).await?;
+    let limit = |limit_type, unit, threshold| Some(Limit { limit_type, unit, threshold: Threshold::new(threshold)? });
+    let limits = [limit(LimitType::Request, Unit::Minute, 60), limit(LimitType::Token, Unit::Day, 100_000)];
+    let group = NewGroup {
+        external_entity_id: "demo".to_owned(),
+        name: Some("Demo customer".to_owned()),
+        models: vec![NewModel { slug: SLUG.to_owned(), limits: limits.into_iter().flatten().collect() }],
+        enforcement: None,
+        parent: None,
+    };
+    let group = gateway.create_group(Actor::system(), group).await?;
+    let minted = gateway.mint_key(Actor::system(), group.id, Some("demo".to_owned()), None).await?;
+    Ok(Seeded::Demo(minted.key))
+}

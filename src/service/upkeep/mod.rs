@@ -1,0 +1,5 @@
+//! Work in the background: folding the journal into the store, closing days, snapshots, retention and activity.
+
+pub mod activity;
+mod housekeeping;
+pub(super) mod worker;
