@@ -24,7 +24,7 @@ use crate::{
     logging,
     process_limits::{self, Connections},
     service::{
-        BootError, Booted, Gateway, boot,
+        BootError, Booted, Gateway, boot, ensure_operator,
         start::demo::{self, Seeded},
         webhooks::Deliveries,
     },
@@ -108,15 +108,15 @@ fn connections(workers: usize) -> Connections {
 
 async fn run(booted: Booted, with_demo: bool) -> Result<(), AppError> {
     let gateway = booted.gateway.clone();
-    let config = &gateway.config;
+    let config = &gateway.core.config;
     let mut stop = StopSignal::listen()?;
     let (inference, inference_address) = bind("listen", config.listen)?;
     let (admin, admin_address) = bind("admin_listen", config.admin_listen)?;
-    gateway.set_listeners([inference_address, admin_address]);
+    gateway.core.set_listeners([inference_address, admin_address]);
     // Not earlier: if this start had failed, the next one would still need the last run's file of requests in flight.
-    gateway.in_flight.track(&config.data_dir);
+    gateway.metering.in_flight.track(&config.data_dir);
 
-    let operator_key = gateway.ensure_operator().await.map_err(AppError::Other)?;
+    let operator_key = ensure_operator(&gateway).await.map_err(AppError::Other)?;
     info!(max_body = config.max_body, max_bodies = config.max_bodies, "limits of request bodies, in bytes");
     let (workers, grace) = (worker_count(config.workers), config.shutdown_grace);
     let connections = connections(workers);
@@ -131,14 +131,14 @@ async fn run(booted: Booted, with_demo: bool) -> Result<(), AppError> {
     info!(listener = "inference", address = %inference_address, "listening");
     info!(listener = "admin", address = %admin_address, "listening");
     let demo = match with_demo {
-        true => demo::seed(&gateway).await.map_err(|error| AppError::Other(format!("{error:?}"))).map(Some)?,
+        true => demo::seed(&gateway.changes).await.map_err(|error| AppError::Other(format!("{error:?}"))).map(Some)?,
         false => None,
     };
     let _ = demo.map(|demo| show_demo(&gateway, &demo, admin_address));
 
-    let deliveries = Deliveries::start(&gateway)?;
+    let deliveries = Deliveries::start(&gateway.webhooks, &gateway.storage)?;
     stop.received().await;
-    gateway.start_drain();
+    gateway.core.start_drain();
     info!("stopping: waiting up to {} s for running requests", config.shutdown_grace.as_secs());
     let deadline = Instant::now() + config.shutdown_grace;
     // The admin listener serves until the last customer's request has ended. Operators' requests that still run then,
@@ -162,7 +162,7 @@ async fn run(booted: Booted, with_demo: bool) -> Result<(), AppError> {
     let _ = tokio::join!(inference, admin);
     // Requests that run longer than the grace period are aborted and settled when their thread ends, so the journal
     // must still be open.
-    if tokio::time::timeout(SETTLEMENT_GRACE, gateway.counts.drained()).await.is_err() {
+    if tokio::time::timeout(SETTLEMENT_GRACE, gateway.core.counts.drained()).await.is_err() {
         warn!("some requests could not be settled before the process ends");
     }
     deliveries.stop();
@@ -192,7 +192,7 @@ fn show_operator_key(created: Option<(PathBuf, Secret)>) -> io::Result<()> {
 
 /// Prints how to use the demo.
 fn show_demo(gateway: &Gateway, demo: &Seeded, admin: SocketAddr) -> io::Result<()> {
-    let admin_url = match &gateway.config.admin_url {
+    let admin_url = match &gateway.core.config.admin_url {
         Some(url) => url.as_str().trim_end_matches('/').to_owned(),
         None => format!("http://{admin}"),
     };
@@ -203,7 +203,7 @@ fn show_demo(gateway: &Gateway, demo: &Seeded, admin: SocketAddr) -> io::Result<
             "\nThe demo is ready. Ask it something:\n\n  curl -N {}/v1/chat/completions \\\n    -H \
              'Authorization: Bearer {}' \\\n    -H 'Content-Type: application/json' \\\n    -d '{{\"model\": \"{}\", \
              \"stream\": true, \"messages\": [{{\"role\": \"user\", \"content\": \"Hello!\"}}]}}'\n",
-            gateway.inference_url(),
+            gateway.core.inference_url(),
             key.expose(),
             demo::SLUG,
         )?,

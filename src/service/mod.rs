@@ -10,6 +10,8 @@ pub mod catalog;
 pub mod changes;
 pub mod check;
 pub mod clock;
+pub mod core;
+pub mod counts;
 pub mod error;
 mod gateway;
 mod one_line;
@@ -17,10 +19,11 @@ pub mod reading;
 pub mod request;
 pub mod start;
 pub mod status;
+pub mod storage;
 pub mod upkeep;
 pub mod webhooks;
 
 pub use self::{
     gateway::Gateway,
-    start::boot::{BootError, Booted, boot},
+    start::boot::{BootError, Booted, boot, ensure_operator},
 };

@@ -32,7 +32,7 @@ pub(super) struct Activity {
 }
 
 pub(super) async fn activity(_: Operator<ExportMetrics>, gateway: Data<Gateway>) -> Json<Activity> {
-    let day = gateway.activity_of_last_day();
+    let day = gateway.activity.last_day();
     let column = |of: fn(ActivityCounts) -> u64| day.minutes.iter().map(|minute| minute.map(of)).collect();
     Json(Activity {
         step_s: MINUTE_MS / 1000,

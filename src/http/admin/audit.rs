@@ -148,8 +148,8 @@ pub(super) async fn list(
 ) -> Result<Json<AuditPage>, AdminError> {
     let query = query.resolve()?;
     let (start_ms, end_ms, event_type) = (query.start_ms, query.end_ms, query.event_type.clone());
-    let page = gateway.read_audit(query).await?;
-    let catalog = gateway.catalog.load();
+    let page = gateway.storage.read_audit(query).await?;
+    let catalog = gateway.core.catalog.load();
     let items = page.entries.into_iter().map(|entry| AuditLog::new(&catalog, entry)).collect();
     let next = page.next.map(|before| Position { before, start_ms, end_ms, event_type });
     let incomplete = page.missing.iter().map(Gap::new).collect();

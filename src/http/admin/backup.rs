@@ -89,10 +89,10 @@ pub(super) async fn create(
     _: OptionalBody<Nothing>,
 ) -> Result<BackupFile, AdminError> {
     // This audit record is committed first, so it is in the backup too.
-    gateway.change().await?.commit(operator.actor(), action::BACKUP_CREATED, Vec::new()).await?;
-    let data_dir = gateway.config.data_dir.clone();
+    gateway.changes.begin().await?.commit(operator.actor(), action::BACKUP_CREATED, Vec::new()).await?;
+    let data_dir = gateway.core.config.data_dir.clone();
     let opened = tokio::task::spawn_blocking(move || Backup::open(&data_dir)).await.map_err(Error::internal)?;
     let backup = opened.map_err(Error::internal)?;
-    let moment = crate::domain::time::rfc3339(gateway.now_ms()).replace([':', '.'], "-");
+    let moment = crate::domain::time::rfc3339(gateway.core.now_ms()).replace([':', '.'], "-");
     Ok(BackupFile { backup, name: format!("tollgate-{moment}.tar") })
 }

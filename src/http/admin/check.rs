@@ -13,7 +13,7 @@ use crate::{
     http::error::AdminError,
     service::{
         Gateway,
-        check::{Checks, Finding},
+        check::{Checks, Finding, check_endpoint},
     },
 };
 
@@ -76,6 +76,6 @@ pub(super) async fn check(
     gateway: Data<Gateway>,
     Body(body): Body<Create>,
 ) -> Result<Json<Checked>, AdminError> {
-    let checks = gateway.check_endpoint(body.read()?).await?;
+    let checks = check_endpoint(&gateway.core, body.read()?).await?;
     Ok(Json(Checked { targets: checks.into_iter().enumerate().map(CheckedTarget::new).collect() }))
 }

@@ -107,7 +107,7 @@ pub(super) struct DeletedEndpoint {
 }
 
 fn show(gateway: &Gateway, endpoint: &domain::Endpoint) -> Json<Endpoint> {
-    Json(Endpoint::new(&gateway.catalog.load(), endpoint))
+    Json(Endpoint::new(&gateway.core.catalog.load(), endpoint))
 }
 
 pub(super) async fn list(
@@ -117,7 +117,7 @@ pub(super) async fn list(
 ) -> Result<Json<Page<Endpoint>>, AdminError> {
     let after: Option<String> = query.cursor.map(|cursor| page::decode(LIST, &cursor)).transpose()?;
     let after = after.and_then(|id| id.parse::<EndpointId>().ok()).map_or(Bound::Unbounded, Bound::Excluded);
-    let catalog = gateway.catalog.load();
+    let catalog = gateway.core.catalog.load();
     let rest = catalog.endpoints().range((after, Bound::Unbounded)).map(|(_, endpoint)| endpoint);
     let size = page::size(query.limit);
     let view = |endpoint: &Arc<domain::Endpoint>| Endpoint::new(&catalog, endpoint);
@@ -129,7 +129,7 @@ pub(super) async fn create(
     gateway: Data<Gateway>,
     Body(body): Body<Create>,
 ) -> Result<Json<Endpoint>, AdminError> {
-    let endpoint = gateway.create_endpoint(operator.actor(), body.read()?).await?;
+    let endpoint = gateway.changes.create_endpoint(operator.actor(), body.read()?).await?;
     Ok(show(&gateway, &endpoint))
 }
 
@@ -138,7 +138,7 @@ pub(super) async fn get(
     gateway: Data<Gateway>,
     Path(id): Path<EndpointId>,
 ) -> Result<Json<Endpoint>, AdminError> {
-    let endpoint = gateway.endpoint(id)?;
+    let endpoint = gateway.core.catalog.load().find_endpoint(id)?;
     Ok(show(&gateway, &endpoint))
 }
 
@@ -158,7 +158,7 @@ pub(super) async fn update(
             Error::invalid("empty_patch", "The body must have at least one of slug, targets and pricing").into()
         );
     }
-    let endpoint = gateway.update_endpoint(operator.actor(), id, patch).await?;
+    let endpoint = gateway.changes.update_endpoint(operator.actor(), id, patch).await?;
     Ok(show(&gateway, &endpoint))
 }
 
@@ -167,6 +167,6 @@ pub(super) async fn delete(
     gateway: Data<Gateway>,
     Path(id): Path<EndpointId>,
 ) -> Result<Json<DeletedEndpoint>, AdminError> {
-    let slug = gateway.delete_endpoint(operator.actor(), id).await?;
+    let slug = gateway.changes.delete_endpoint(operator.actor(), id).await?;
     Ok(Json(DeletedEndpoint { id: id.to_string(), slug }))
 }

@@ -70,7 +70,7 @@ fn check(request: &HttpRequest) -> Result<(), AdminError> {
         // Probes may use any host name, and their responses reveal nothing.
         return Ok(());
     }
-    origin::check_host(request.headers(), gateway(request)?.config.admin_url.as_ref())
+    origin::check_host(request.headers(), gateway(request)?.core.config.admin_url.as_ref())
 }
 
 fn is_probe(request: &HttpRequest) -> bool {

@@ -23,7 +23,7 @@ const PAGE: usize = 250;
 
 /// The events of `query`, `limit` of them at most.
 pub(super) async fn file(gateway: Arc<Gateway>, query: EventsQuery, limit: Option<usize>) -> Result<CsvFile, Error> {
-    let name = format!("events-{}.csv", rfc3339(gateway.now_ms()).get(..10).unwrap_or_default());
+    let name = format!("events-{}.csv", rfc3339(gateway.core.now_ms()).get(..10).unwrap_or_default());
     let mut rows = Rows { gateway, query: Arc::new(query), left: limit.unwrap_or(usize::MAX), is_gap_told: false };
     // A query that is refused is refused with a status.
     let first = rows.read().await?;
@@ -51,14 +51,14 @@ struct Rows {
 impl Rows {
     async fn read(&mut self) -> Result<EventPage, Error> {
         Arc::make_mut(&mut self.query).limit = self.left.min(PAGE);
-        self.gateway.read_events(self.query.clone()).await
+        self.gateway.storage.read_events(self.query.clone()).await
     }
 
     /// Whether events of the window cannot be read, as far as it is known before they are read.
     fn has_gap(&self, first: &EventPage) -> bool {
         let Some((_, end_ms)) = first.next else { return !first.missing.is_empty() };
         let start_ms = self.query.start_ms.unwrap_or(0);
-        self.gateway.unreadable().iter().any(|damage| damage.to_ms >= start_ms && damage.from_ms < end_ms)
+        self.gateway.storage.unreadable().iter().any(|damage| damage.to_ms >= start_ms && damage.from_ms < end_ms)
     }
 
     /// Sends the header line and all pages, unless the client hangs up before.

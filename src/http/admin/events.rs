@@ -166,7 +166,7 @@ pub(super) async fn list(
         return Ok(Answer::Csv(event_rows::file(gateway.into_inner(), query.resolve()?, limit).await?));
     }
     let query = Arc::new(query.resolve()?);
-    let page = gateway.read_events(query.clone()).await?;
+    let page = gateway.storage.read_events(query.clone()).await?;
     let next = page.next.map(|place| Position::new(&query, place));
     let incomplete = page.missing.iter().map(Gap::new).collect();
     Ok(Answer::Json(EventPage { page: Page::new(LIST, page.events, next)?, incomplete }))

@@ -47,7 +47,7 @@ impl Gap {
 
     /// The gaps in the totals of the current day.
     pub(super) fn of_day(gateway: &Gateway, now: Now) -> Vec<Self> {
-        let missing = gateway.missing_from_totals();
+        let missing = gateway.storage.missing_from_totals();
         missing.iter().filter(|missing| missing.to_ms >= now.day().start_unix_ms()).map(Self::new).collect()
     }
 

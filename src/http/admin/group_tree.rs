@@ -19,6 +19,7 @@ use crate::{
     service::{
         Gateway,
         catalog::{Catalog, GroupNode},
+        reading::limits::tightest_of_day,
     },
 };
 
@@ -107,9 +108,9 @@ pub(super) async fn list(
 ) -> Result<Json<TreePage>, AdminError> {
     let after: Option<String> = query.cursor.as_deref().map(|cursor| page::decode(LIST, cursor)).transpose()?;
     let after: Option<GroupId> = after.and_then(|id| id.parse().ok());
-    let (catalog, now) = (gateway.catalog.load(), gateway.now());
+    let (catalog, now) = (gateway.core.catalog.load(), gateway.core.now());
     let today = |node: &GroupNode| {
-        let (slug, standing) = gateway.tightest_of_day(now, node)?;
+        let (slug, standing) = tightest_of_day(now, node)?;
         Some(TightestOfDay::new(catalog.slug_name(slug), &standing))
     };
     let after = after.map_or(Bound::Unbounded, Bound::Excluded);

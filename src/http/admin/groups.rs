@@ -192,7 +192,7 @@ impl GroupsQuery {
 }
 
 fn show(gateway: &Gateway, node: &GroupNode) -> Json<Group> {
-    Json(Group::new(&gateway.catalog.load(), node))
+    Json(Group::new(&gateway.core.catalog.load(), node))
 }
 
 pub(super) async fn list(
@@ -202,7 +202,7 @@ pub(super) async fn list(
 ) -> Result<Json<Page<Group>>, AdminError> {
     let after: Option<String> = query.cursor.as_deref().map(|cursor| page::decode(LIST, cursor)).transpose()?;
     let after = after.and_then(|id| id.parse().ok());
-    let catalog = gateway.catalog.load();
+    let catalog = gateway.core.catalog.load();
     let rest = query.candidates(&catalog, after).filter(|node| query.matches(node));
     let size = page::size(query.limit.clone());
     let view = |node: &Arc<GroupNode>| Group::new(&catalog, node);
@@ -231,7 +231,7 @@ pub(super) async fn create(
         parent: parent
             .map_err(|_| Error::invalid("parent_not_found", "hierarchy.parent_group_id: no group has this id"))?,
     };
-    let node = gateway.create_group(operator.actor(), new).await?;
+    let node = gateway.changes.create_group(operator.actor(), new).await?;
     Ok(show(&gateway, &node))
 }
 
@@ -240,7 +240,7 @@ pub(super) async fn get(
     gateway: Data<Gateway>,
     Path(id): Path<GroupId>,
 ) -> Result<Json<Group>, AdminError> {
-    let node = gateway.group(id)?;
+    let node = gateway.core.catalog.load().find_group(id)?;
     Ok(show(&gateway, &node))
 }
 
@@ -259,7 +259,7 @@ pub(super) async fn update(
         let message = "The body must have at least one of metadata.name, models and disabled";
         return Err(Error::invalid("empty_patch", message).into());
     }
-    let node = gateway.update_group(operator.actor(), id, patch).await?;
+    let node = gateway.changes.update_group(operator.actor(), id, patch).await?;
     Ok(show(&gateway, &node))
 }
 
@@ -268,7 +268,7 @@ pub(super) async fn delete(
     gateway: Data<Gateway>,
     Path(id): Path<GroupId>,
 ) -> Result<Json<DeletedGroup>, AdminError> {
-    let node = gateway.delete_group(operator.actor(), id).await?;
-    let deleted_at = Timestamp(gateway.now_ms());
+    let node = gateway.changes.delete_group(operator.actor(), id).await?;
+    let deleted_at = Timestamp(gateway.core.now_ms());
     Ok(Json(DeletedGroup { id: id.to_string(), metadata: Metadata::new(&node.group()), deleted_at }))
 }

@@ -19,7 +19,7 @@ pub(super) async fn healthz(_: Anyone) -> Json<Health> {
 }
 
 pub(super) async fn readyz(_: Anyone, gateway: Data<Gateway>) -> Result<Json<Health>, AdminError> {
-    match gateway.metering_error() {
+    match gateway.core.metering_error() {
         None => Ok(OK),
         Some(_) => Err(AdminError::NotReady),
     }

@@ -105,10 +105,10 @@ pub(super) async fn list(
     Path(group): Path<GroupId>,
     Query(query): Query<PageQuery>,
 ) -> Result<Json<Page<ApiKey>>, AdminError> {
-    gateway.group(group)?;
+    gateway.core.catalog.load().find_group(group)?;
     let list = format!("api_keys of {group}");
     let after: Option<String> = query.cursor.map(|cursor| page::decode(&list, &cursor)).transpose()?;
-    let catalog = gateway.catalog.load();
+    let catalog = gateway.core.catalog.load();
     let rest = catalog.keys_of(group, after.as_deref());
     let size = page::size(query.limit);
     Ok(Json(Page::of(&list, rest, size, |entry| entry.key.prefix.clone(), |entry| ApiKey::new(entry))?))
@@ -122,10 +122,10 @@ pub(super) async fn mint(
 ) -> Result<Json<MintedApiKey>, AdminError> {
     let name = body.name.map(|name| name.0);
     let expires_at_ms = body.expires_at.map(|moment| moment.0);
-    if expires_at_ms.is_some_and(|at_ms| at_ms <= gateway.now_ms()) {
+    if expires_at_ms.is_some_and(|at_ms| at_ms <= gateway.core.now_ms()) {
         return Err(Error::invalid("expired", "expires_at: must be in the future").into());
     }
-    let minted = gateway.mint_key(operator.actor(), group, name.clone(), expires_at_ms).await?;
+    let minted = gateway.changes.mint_key(operator.actor(), group, name.clone(), expires_at_ms).await?;
     Ok(Json(MintedApiKey { api_key: minted.key.expose().to_owned(), prefix: minted.prefix, name }))
 }
 
@@ -136,9 +136,9 @@ pub(super) async fn register(
     Path(group): Path<GroupId>,
     body: SignedBody<Register>,
 ) -> Result<Json<RegisteredApiKey>, AdminError> {
-    gateway.group(group)?;
-    let body = body.read(|bytes, signature| gateway.check_signature(bytes, signature))?;
-    gateway.register_key(operator.actor(), group, &body.key.0, body.name.map(|name| name.0)).await?;
+    gateway.core.catalog.load().find_group(group)?;
+    let body = body.read(|bytes, signature| gateway.changes.check_signature(bytes, signature))?;
+    gateway.changes.register_key(operator.actor(), group, &body.key.0, body.name.map(|name| name.0)).await?;
     Ok(Json(RegisteredApiKey { ok: true }))
 }
 
@@ -148,7 +148,7 @@ pub(super) async fn get(
     Path(group): Path<GroupId>,
     Path(KeyPrefix(prefix)): Path<KeyPrefix>,
 ) -> Result<Json<ApiKey>, AdminError> {
-    Ok(Json(ApiKey::new(&*gateway.key(group, &prefix)?)))
+    Ok(Json(ApiKey::new(&*gateway.core.catalog.load().find_key(group, &prefix)?)))
 }
 
 pub(super) async fn update(
@@ -167,7 +167,7 @@ pub(super) async fn update(
         let message = "The body must have at least one of name, disabled and expires_at";
         return Err(Error::invalid("empty_patch", message).into());
     }
-    let entry = gateway.update_key(operator.actor(), group, &prefix, patch).await?;
+    let entry = gateway.changes.update_key(operator.actor(), group, &prefix, patch).await?;
     Ok(Json(ApiKey::new(&entry)))
 }
 
@@ -177,6 +177,6 @@ pub(super) async fn revoke(
     Path(group): Path<GroupId>,
     Path(KeyPrefix(prefix)): Path<KeyPrefix>,
 ) -> Result<Json<RevokedApiKey>, AdminError> {
-    gateway.revoke_key(operator.actor(), group, &prefix).await?;
+    gateway.changes.revoke_key(operator.actor(), group, &prefix).await?;
     Ok(Json(RevokedApiKey { prefix }))
 }

@@ -16,7 +16,10 @@ use super::{
 use crate::{
     domain::{day::Now, id::GroupId, ledger::Standing, limit::LimitKind},
     http::error::AdminError,
-    service::Gateway,
+    service::{
+        Gateway,
+        reading::limits::{standings, would_pass},
+    },
 };
 
 /// The use of a group's usage limits.
@@ -121,10 +124,10 @@ pub(super) async fn usage(
     gateway: Data<Gateway>,
     Path(id): Path<GroupId>,
 ) -> Result<Json<GroupUsage>, AdminError> {
-    let node = gateway.group(id)?;
-    let (group, catalog, now) = (node.group(), gateway.catalog.load(), gateway.now());
+    let node = gateway.core.catalog.load().find_group(id)?;
+    let (group, catalog, now) = (node.group(), gateway.core.catalog.load(), gateway.core.now());
     let usage = group.models.iter().map(|model| {
-        let standings = gateway.standings(now, &node, model.slug);
+        let standings = standings(now, &node, model.slug);
         let of_day = standings.iter().filter(|standing| standing.limit.limit.kind() == LimitKind::Usage);
         let usages = of_day.map(|standing| LimitUsage::new(standing, now)).collect();
         (catalog.slug_name(model.slug).to_owned(), usages)
@@ -139,10 +142,10 @@ pub(super) async fn limits(
     Path(id): Path<GroupId>,
     Query(query): Query<LimitsQuery>,
 ) -> Result<Json<WouldPass>, AdminError> {
-    let node = gateway.group(id)?;
+    let node = gateway.core.catalog.load().find_group(id)?;
     let tokens = query.tokens.map_or(0, |tokens| tokens.0);
-    let now = gateway.now();
-    let outcome = gateway.would_pass(now, &node, &query.slug, tokens)?;
+    let now = gateway.core.now();
+    let outcome = would_pass(&gateway.core.catalog.load(), now, &node, &query.slug, tokens)?;
     Ok(Json(WouldPass {
         slug: query.slug,
         tokens,

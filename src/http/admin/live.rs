@@ -152,7 +152,7 @@ impl Sums {
 
 impl Live {
     fn new(gateway: &Gateway) -> Self {
-        let (now, minute) = gateway.activity_now();
+        let (now, minute) = gateway.activity.last_60_s();
         let of_minute =
             |Minute { at_ms, figures }: Minute| MinuteSums { at: Timestamp(at_ms), sums: Sums::new(figures) };
         Self { status: Status::new(gateway), now: Sums::new(now), minute: minute.map(of_minute) }
@@ -214,7 +214,7 @@ pub(super) async fn live(
     rt::spawn(async move {
         tokio::select! {
             () = send_events(&operator, &gateway, &viewer, &events) => {}
-            () = gateway.drain_started() => {}
+            () = gateway.core.drain_started() => {}
             () = events.closed() => return,
         }
         drop((events, viewer));

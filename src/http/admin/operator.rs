@@ -88,8 +88,8 @@ impl<S: Scope> Operator<S> {
     /// Whether the key or session of the request is still valid.
     pub(super) fn is_still_valid(&self, gateway: &Gateway) -> bool {
         match &self.caller.credential {
-            Credential::Key => gateway.is_operator_valid(&self.caller.operator),
-            Credential::Session(token) => gateway.is_session_valid(token.expose()),
+            Credential::Key => gateway.access.is_operator_valid(&self.caller.operator),
+            Credential::Session(token) => gateway.access.is_session_valid(token.expose()),
         }
     }
 }
@@ -143,8 +143,8 @@ fn authenticate(request: &HttpRequest) -> Result<Authenticated, AdminError> {
     let caller = match (key(request), request.cookie(SESSION_COOKIE)) {
         (Some(key), _) => Authenticated { operator: with_key(gateway, request, key)?, credential: Credential::Key },
         (None, Some(cookie)) => {
-            let operator = gateway.session(cookie.value()).ok_or(AdminError::NoKey)?.operator;
-            origin::check_session_use(request, gateway.config.admin_url.as_ref())?;
+            let operator = gateway.access.session(cookie.value()).ok_or(AdminError::NoKey)?.operator;
+            origin::check_session_use(request, gateway.core.config.admin_url.as_ref())?;
             Authenticated { operator, credential: Credential::Session(Secret::new(cookie.value().to_owned())) }
         }
         (None, None) => return Err(AdminError::NoKey),
@@ -171,14 +171,14 @@ fn key(request: &HttpRequest) -> Option<&[u8]> {
 /// The operator with this key. Wrong keys are counted per client address. If there are too many, only wrong keys get
 /// the "too many" error, so nobody can lock an operator out.
 pub(super) fn with_key(gateway: &Gateway, request: &HttpRequest, key: &[u8]) -> Result<Arc<OperatorEntry>, AdminError> {
-    let owner = std::str::from_utf8(key).map_or(KeyOwner::Unknown, |key| gateway.key_owner(key));
+    let owner = std::str::from_utf8(key).map_or(KeyOwner::Unknown, |key| gateway.access.key_owner(key));
     match owner {
         KeyOwner::Operator(operator) => Ok(operator),
         KeyOwner::Customer => Err(AdminError::CustomerKey),
         KeyOwner::Unknown => {
             // The address of the socket: a header such as X-Forwarded-For can be forged.
             let address = request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
-            let may_guess = gateway.allows_another_wrong_key(address);
+            let may_guess = gateway.access.refused.allows_another(address, gateway.core.now_ms());
             Err(if may_guess { AdminError::WrongKey } else { AdminError::TooManyWrongKeys })
         }
     }

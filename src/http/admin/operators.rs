@@ -69,8 +69,8 @@ pub(super) struct DeletedOperatorKey {
 }
 
 pub(super) async fn list(_: Operator<ManageAll>, gateway: Data<Gateway>) -> Json<OperatorKeys> {
-    let catalog = gateway.catalog.load();
-    let all = gateway.env_operator().into_iter().chain(catalog.operators().values());
+    let catalog = gateway.core.catalog.load();
+    let all = gateway.access.env_operator().into_iter().chain(catalog.operators().values());
     Json(OperatorKeys { keys: all.map(|entry| OperatorKey::new(entry)).collect() })
 }
 
@@ -80,7 +80,7 @@ pub(super) async fn create(
     Body(body): Body<Create>,
 ) -> Result<Json<CreatedOperatorKey>, AdminError> {
     let name = body.name.map(|name| name.0);
-    let key = gateway.create_operator(operator.actor(), body.operator_type.0, name).await?;
+    let key = gateway.changes.create_operator(operator.actor(), body.operator_type.0, name).await?;
     Ok(Json(CreatedOperatorKey { api_key: key.expose().to_owned() }))
 }
 
@@ -89,6 +89,6 @@ pub(super) async fn delete(
     gateway: Data<Gateway>,
     Path(OperatorPrefix(prefix)): Path<OperatorPrefix>,
 ) -> Result<Json<DeletedOperatorKey>, AdminError> {
-    gateway.delete_operator(operator.actor(), &prefix).await?;
+    gateway.changes.delete_operator(operator.actor(), &prefix).await?;
     Ok(Json(DeletedOperatorKey { prefix }))
 }

@@ -28,13 +28,16 @@ use super::{
 };
 use crate::{
     domain::id::GroupId,
-    http::{error::AdminError, inference::Trial},
-    service::{Gateway, error::Error, request::InferenceWorker},
+    http::{
+        error::AdminError,
+        inference::{Trial, Worker},
+    },
+    service::{Gateway, error::Error},
 };
 
 /// This thread's inference worker, started on first use.
 #[derive(Clone, Default)]
-pub(super) struct Playground(Rc<OnceCell<InferenceWorker>>);
+pub(super) struct Playground(Rc<OnceCell<Worker>>);
 
 /// A call to be tried.
 #[derive(Deserialize, JsonSchema)]
@@ -111,10 +114,10 @@ pub(super) async fn try_out(
     Path(id): Path<GroupId>,
     Body(body): Body<Try>,
 ) -> Result<Tried, AdminError> {
-    let key = gateway.playground_key(id)?;
+    let key = gateway.access.playground_key(id)?;
     let playground = request.app_data::<Playground>().cloned();
     let playground = playground.ok_or_else(|| Error::internal("the admin routes have no playground"))?;
-    let worker = playground.0.get_or_init(|| InferenceWorker::start(gateway.into_inner()));
+    let worker = playground.0.get_or_init(|| Worker::start(gateway.into_inner()));
     // The body is JSON, whatever content type the operator's own request has.
     let mut headers = request.headers().clone();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

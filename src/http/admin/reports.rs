@@ -149,7 +149,7 @@ pub(super) async fn get(
         group_ids: query.group_ids.into_iter().map(|id| id.0).collect(),
     };
     let top = query.top.map(|top| top.0);
-    let report = gateway.report(ReportQuery { start_ms, end_ms, by, filter, top }).await?;
+    let report = gateway.storage.report(ReportQuery { start_ms, end_ms, by, filter, top }).await?;
     let incomplete = Gap::of_report(&report);
     if let Some(FormatName(Format::Csv)) = query.format {
         let name = format!("usage-{}.csv", rfc3339(start_ms).get(..10).unwrap_or_default());

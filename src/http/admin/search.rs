@@ -92,6 +92,7 @@ pub(super) async fn get(
     gateway: Data<Gateway>,
     Query(query): Query<SearchQuery>,
 ) -> Result<Json<SearchResult>, AdminError> {
-    let service::SearchResult { found, more } = gateway.search(query.q.0, operator.has_scope::<ManageAll>()).await?;
+    let service::SearchResult { found, more } =
+        service::search(gateway.core.catalog.load_full(), query.q.0, operator.has_scope::<ManageAll>()).await?;
     Ok(Json(SearchResult { items: found.into_iter().map(SearchItem::new).collect(), more }))
 }

@@ -55,7 +55,7 @@ pub(super) struct DeletedSecret {
 }
 
 pub(super) async fn list(_: Operator<ManageAll>, gateway: Data<Gateway>) -> Json<Secrets> {
-    let catalog = gateway.catalog.load();
+    let catalog = gateway.core.catalog.load();
     Json(Secrets { secrets: catalog.secrets().values().map(|secret| Secret::new(secret)).collect() })
 }
 
@@ -64,7 +64,7 @@ pub(super) async fn put(
     gateway: Data<Gateway>,
     Body(body): Body<Put>,
 ) -> Result<Json<Secret>, AdminError> {
-    let stored = gateway.put_secret(operator.actor(), &body.name.0, body.value.0).await?;
+    let stored = gateway.changes.put_secret(operator.actor(), &body.name.0, body.value.0).await?;
     Ok(Json(Secret::new(&stored)))
 }
 
@@ -73,6 +73,6 @@ pub(super) async fn delete(
     gateway: Data<Gateway>,
     Path(SecretParameter(name)): Path<SecretParameter>,
 ) -> Result<Json<DeletedSecret>, AdminError> {
-    gateway.delete_secret(operator.actor(), &name).await?;
+    gateway.changes.delete_secret(operator.actor(), &name).await?;
     Ok(Json(DeletedSecret { name }))
 }

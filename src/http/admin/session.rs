@@ -90,25 +90,25 @@ pub(super) async fn begin(
         return Err(Error::invalid("invalid_content_type", "Content-Type must be application/json").into());
     }
     if request.headers().contains_key(ORIGIN) {
-        origin::check_origin(&request, gateway.config.admin_url.as_ref())?;
+        origin::check_origin(&request, gateway.core.config.admin_url.as_ref())?;
     }
     let operator = with_key(&gateway, &request, body.key.0.expose().as_bytes())?;
-    let session = gateway.begin_session(&operator)?;
+    let session = gateway.access.begin_session(&operator)?;
     let answer = Session {
         prefix: operator.key.prefix.clone(),
         operator_type: OperatorTypeWord(operator.key.operator_type),
         expires_at: Timestamp(session.expires_at_ms),
     };
     let max_age = Duration::seconds(SESSION.as_secs().cast_signed());
-    Ok(with_cookie(answer, cookie(&gateway.config, session.token.expose(), max_age)))
+    Ok(with_cookie(answer, cookie(&gateway.core.config, session.token.expose(), max_age)))
 }
 
 /// Reports whether the browser has a session, since a page cannot read its own HttpOnly cookie. Without a valid cookie,
 /// the response has no other information.
 pub(super) async fn current(_: Anyone, gateway: Data<Gateway>, request: HttpRequest) -> Json<CurrentSession> {
-    let session = request.cookie(SESSION_COOKIE).and_then(|cookie| gateway.session(cookie.value()));
+    let session = request.cookie(SESSION_COOKIE).and_then(|cookie| gateway.access.session(cookie.value()));
     let version = env!("CARGO_PKG_VERSION");
-    let about = session.is_some().then(|| GatewayView { version, inference_url: gateway.inference_url() });
+    let about = session.is_some().then(|| GatewayView { version, inference_url: gateway.core.inference_url() });
     let session = session.map(|session| SessionView {
         prefix: session.operator.key.prefix.clone(),
         name: session.operator.key.name.clone(),
@@ -124,9 +124,9 @@ pub(super) async fn end(
     request: HttpRequest,
 ) -> WithCookie<EndedSession> {
     if let Some(cookie) = request.cookie(SESSION_COOKIE) {
-        gateway.end_session(cookie.value());
+        gateway.access.end_session(cookie.value());
     }
-    with_cookie(EndedSession { ok: true }, cookie(&gateway.config, "", Duration::ZERO))
+    with_cookie(EndedSession { ok: true }, cookie(&gateway.core.config, "", Duration::ZERO))
 }
 
 fn with_cookie<T: Serialize>(answer: T, cookie: Cookie<'_>) -> WithCookie<T> {

@@ -34,7 +34,7 @@ pub(super) struct Put {
 }
 
 pub(super) async fn get(_: Operator<ManageAll>, gateway: Data<Gateway>) -> Result<Json<SigningKey>, AdminError> {
-    Ok(Json(SigningKey::new(&gateway.signing_key()?)))
+    Ok(Json(SigningKey::new(&gateway.core.catalog.load().find_signing_key()?)))
 }
 
 pub(super) async fn put(
@@ -43,7 +43,7 @@ pub(super) async fn put(
     Body(body): Body<Put>,
 ) -> Result<Json<SigningKey>, AdminError> {
     let key = body.public_key.0;
-    gateway.put_signing_key(operator.actor(), key).await?;
+    gateway.changes.put_signing_key(operator.actor(), key).await?;
     Ok(Json(SigningKey::new(&key)))
 }
 
@@ -51,6 +51,6 @@ pub(super) async fn delete(
     operator: Operator<ManageAll>,
     gateway: Data<Gateway>,
 ) -> Result<Json<SigningKey>, AdminError> {
-    let key = gateway.delete_signing_key(operator.actor()).await?;
+    let key = gateway.changes.delete_signing_key(operator.actor()).await?;
     Ok(Json(SigningKey::new(&key)))
 }

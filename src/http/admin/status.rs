@@ -16,15 +16,13 @@ use crate::{
     service::{
         Gateway,
         access::refused::RefusedFrom,
+        counts::Counted,
         request::inflight::{LastStop, Unfinished},
         status::{self as service, About, TargetView},
         webhooks::WebhookView,
     },
     store::snapshot,
 };
-
-/// The maximum number of addresses that are shown with their refused keys.
-const REFUSED_SHOWN: usize = 20;
 
 /// The state of the gateway. More fields may be added.
 #[derive(Serialize, JsonSchema)]
@@ -138,17 +136,15 @@ struct Snapshot {
 }
 
 impl Store {
-    fn new(gateway: &Gateway) -> Self {
-        let data_dir = &gateway.config.data_dir;
+    fn new(store: service::StoreStatus) -> Self {
         let of_snapshot = |one: snapshot::Snapshot| Snapshot { sequence: one.applied, bytes: one.bytes };
-        let (rollup_days, rollup_bytes) = gateway.store.rollup_files();
         Self {
-            applied_sequence: gateway.store.applied().ok(),
-            bytes: gateway.store.size_on_disk(),
-            snapshots: snapshot::list(data_dir).unwrap_or_default().into_iter().map(of_snapshot).collect(),
-            rollup_days,
-            rollup_bytes,
-            missing: gateway.missing_from_totals().iter().map(Gap::new).collect(),
+            applied_sequence: store.applied,
+            bytes: store.bytes,
+            snapshots: store.snapshots.into_iter().map(of_snapshot).collect(),
+            rollup_days: store.rollup_days,
+            rollup_bytes: store.rollup_bytes,
+            missing: store.missing.iter().map(Gap::new).collect(),
         }
     }
 }
@@ -321,15 +317,15 @@ impl RefusedKeys {
 }
 
 impl Journal {
-    fn new(gateway: &Gateway) -> Self {
-        let stats = gateway.journal.stats();
+    fn new(status: &service::Status<'_>, durability: Durability) -> Self {
+        let stats = &status.journal;
         Self {
             first_sequence: stats.first_seq,
             first_at: stats.first_at_ms.map(Timestamp),
             last_sequence: stats.last_seq,
             durable_sequence: stats.durable_seq,
             pending_bytes: stats.pending_bytes,
-            durability: match gateway.config.durability {
+            durability: match durability {
                 Durability::Disk => "disk",
                 Durability::Process => "process",
             },
@@ -342,8 +338,23 @@ impl Journal {
             sync_p99_us: stats.sync_p99.as_micros() as u64,
             wait_p50_us: stats.wait_p50.as_micros() as u64,
             wait_p99_us: stats.wait_p99.as_micros() as u64,
-            damage: gateway.unreadable().iter().map(Gap::new).collect(),
-            last_error: gateway.journal.last_error(),
+            damage: status.unreadable.iter().map(Gap::new).collect(),
+            last_error: status.journal_error.clone(),
+        }
+    }
+}
+
+impl Requests {
+    fn new(counted: &Counted) -> Self {
+        Self {
+            running: counted.running,
+            admitted: counted.admitted,
+            refused: counted.refused,
+            errors: counted.errors,
+            billed: counted.billed,
+            target_failures: counted.target_failures,
+            input_tokens: counted.input_tokens,
+            output_tokens: counted.output_tokens,
         }
     }
 }
@@ -351,31 +362,21 @@ impl Journal {
 impl Status {
     /// The current state.
     pub(super) fn new(gateway: &Gateway) -> Self {
-        let counted = gateway.counts.read();
-        let notices = gateway.notices();
+        let status = service::Status::read(gateway);
         Self {
             version: env!("CARGO_PKG_VERSION"),
-            started_at: Timestamp(gateway.clock.started_unix_ms()),
-            uptime_s: gateway.clock.now().monotonic_ns / 1_000_000_000,
-            journal: Journal::new(gateway),
-            store: Store::new(gateway),
-            disk: gateway.disk_space().map(|(free_bytes, total_bytes)| Disk { free_bytes, total_bytes }),
-            requests: Requests {
-                running: counted.running,
-                admitted: counted.admitted,
-                refused: counted.refused,
-                errors: counted.errors,
-                billed: counted.billed,
-                target_failures: counted.target_failures,
-                input_tokens: counted.input_tokens,
-                output_tokens: counted.output_tokens,
-            },
-            in_flight_at_last_stop: InFlight::new(&gateway.last_stop),
-            webhooks: gateway.webhooks(None).iter().map(Webhook::new).collect(),
-            upstreams: gateway.targets().iter().map(Upstream::new).collect(),
-            refused_keys: gateway.refused_keys(REFUSED_SHOWN).iter().map(RefusedKeys::new).collect(),
-            notices: notices.iter().map(Notice::new).collect(),
-            attention: notices.into_iter().map(|notice| notice.message).collect(),
+            started_at: Timestamp(status.started_at_ms),
+            uptime_s: status.uptime_s,
+            journal: Journal::new(&status, gateway.core.config.durability),
+            store: Store::new(status.store),
+            disk: status.disk.map(|(free_bytes, total_bytes)| Disk { free_bytes, total_bytes }),
+            requests: Requests::new(&status.requests),
+            in_flight_at_last_stop: InFlight::new(status.last_stop),
+            webhooks: status.webhooks.iter().map(Webhook::new).collect(),
+            upstreams: status.targets.iter().map(Upstream::new).collect(),
+            refused_keys: status.refused_keys.iter().map(RefusedKeys::new).collect(),
+            notices: status.notices.iter().map(Notice::new).collect(),
+            attention: status.notices.into_iter().map(|notice| notice.message).collect(),
         }
     }
 }

@@ -17,8 +17,9 @@ use crate::{
     http::error::AdminError,
     service::{
         Gateway,
+        changes::webhooks as changes,
         error::Error,
-        reading::events::Event,
+        reading::{dead_letters::DeadLetterView, events::Event},
         webhooks::{self as service, AttemptOutcome, Content, Phase, WebhookView},
     },
 };
@@ -120,7 +121,7 @@ impl Webhook {
             created_at: Timestamp(webhook.created_at_ms),
             updated_at: Timestamp(webhook.updated_at_ms),
             previous_secret_until: webhook
-                .replaced_at(gateway.now().unix_ms)
+                .replaced_at(gateway.core.now().unix_ms)
                 .map(|replaced| Timestamp(replaced.until_ms)),
             delivery: DeliveryStatus::new(view),
         }
@@ -137,7 +138,7 @@ pub(super) struct WebhookWithSecret {
 }
 
 impl WebhookWithSecret {
-    fn new(gateway: &Gateway, created: &service::WithSecret) -> Self {
+    fn new(gateway: &Gateway, created: &changes::WithSecret) -> Self {
         Self { webhook: Webhook::new(gateway, &created.view), secret: created.secret.expose().to_owned() }
     }
 }
@@ -279,7 +280,7 @@ pub(super) struct DeadLetter {
 }
 
 impl DeadLetter {
-    fn new(letter: service::DeadLetterView) -> Self {
+    fn new(letter: DeadLetterView) -> Self {
         let failure = letter.row.failure;
         Self {
             id: letter.id.to_string(),
@@ -313,7 +314,7 @@ pub(super) async fn list(
     Query(query): Query<PageQuery>,
 ) -> Result<Json<Page<Webhook>>, AdminError> {
     let after: Option<u128> = query.cursor.map(|cursor| page::decode(LIST, &cursor)).transpose()?;
-    let rest = gateway.webhooks(after.map(WebhookId));
+    let rest = gateway.webhooks.list(after.map(WebhookId));
     let size = page::size(query.limit);
     let page = Page::of(LIST, rest.iter(), size, |view| view.webhook.id.0, |view| Webhook::new(&gateway, view))?;
     Ok(Json(page))
@@ -325,7 +326,7 @@ pub(super) async fn create(
     Body(body): Body<Create>,
 ) -> Result<Json<WebhookWithSecret>, AdminError> {
     let (description, enabled) = (body.description.map(|text| text.0), body.enabled.unwrap_or(true));
-    let created = gateway.create_webhook(operator.actor(), body.url.0, description, enabled).await?;
+    let created = gateway.changes.create_webhook(operator.actor(), body.url.0, description, enabled).await?;
     Ok(Json(WebhookWithSecret::new(&gateway, &created)))
 }
 
@@ -334,7 +335,7 @@ pub(super) async fn get(
     gateway: Data<Gateway>,
     Path(id): Path<WebhookId>,
 ) -> Result<Json<Webhook>, AdminError> {
-    Ok(Json(Webhook::new(&gateway, &gateway.webhook(id)?)))
+    Ok(Json(Webhook::new(&gateway, &gateway.webhooks.find(id)?)))
 }
 
 pub(super) async fn update(
@@ -343,7 +344,7 @@ pub(super) async fn update(
     Path(id): Path<WebhookId>,
     Body(body): Body<Patch>,
 ) -> Result<Json<Webhook>, AdminError> {
-    let patch = service::WebhookPatch {
+    let patch = changes::WebhookPatch {
         url: body.url.map(|url| url.0),
         description: body.description.map(|text| text.map(|text| text.0)),
         enabled: body.enabled,
@@ -352,7 +353,7 @@ pub(super) async fn update(
         let message = "The body must have at least one of url, description and enabled";
         return Err(Error::invalid("empty_patch", message).into());
     }
-    let view = gateway.update_webhook(operator.actor(), id, patch).await?;
+    let view = gateway.changes.update_webhook(operator.actor(), id, patch).await?;
     Ok(Json(Webhook::new(&gateway, &view)))
 }
 
@@ -361,7 +362,7 @@ pub(super) async fn delete(
     gateway: Data<Gateway>,
     Path(id): Path<WebhookId>,
 ) -> Result<Json<DeletedWebhook>, AdminError> {
-    let deleted = gateway.delete_webhook(operator.actor(), id).await?;
+    let deleted = gateway.changes.delete_webhook(operator.actor(), id).await?;
     Ok(Json(DeletedWebhook { id: deleted.id.to_string(), url: deleted.url }))
 }
 
@@ -371,7 +372,7 @@ pub(super) async fn rotate_secret(
     Path(id): Path<WebhookId>,
     _: OptionalBody<Nothing>,
 ) -> Result<Json<WebhookWithSecret>, AdminError> {
-    let rotated = gateway.rotate_webhook_secret(operator.actor(), id).await?;
+    let rotated = gateway.changes.rotate_webhook_secret(operator.actor(), id).await?;
     Ok(Json(WebhookWithSecret::new(&gateway, &rotated)))
 }
 
@@ -381,7 +382,7 @@ pub(super) async fn test(
     Path(id): Path<WebhookId>,
     _: OptionalBody<Nothing>,
 ) -> Result<Json<TestedWebhook>, AdminError> {
-    let tested = gateway.test_webhook(id).await?;
+    let tested = gateway.webhooks.test(id).await?;
     Ok(Json(TestedWebhook {
         ok: tested.error.is_none(),
         request_id: tested.request_id.to_string(),
@@ -396,7 +397,7 @@ pub(super) async fn deliveries(
     gateway: Data<Gateway>,
     Path(id): Path<WebhookId>,
 ) -> Result<Json<DeliveryAttempts>, AdminError> {
-    let attempts = gateway.webhook_attempts(id)?;
+    let attempts = gateway.webhooks.attempts(id)?;
     Ok(Json(DeliveryAttempts { items: attempts.into_iter().map(DeliveryAttempt::new).collect() }))
 }
 
@@ -408,7 +409,7 @@ pub(super) async fn dead_letters(
 ) -> Result<Json<Page<DeadLetter>>, AdminError> {
     let list = format!("dead_letters of {id}");
     let after: Option<u128> = query.cursor.map(|cursor| page::decode(&list, &cursor)).transpose()?;
-    let page = gateway.dead_letters(id, after.map(DeadLetterId), page::size(query.limit)).await?;
+    let page = gateway.storage.dead_letters(id, after.map(DeadLetterId), page::size(query.limit)).await?;
     let next = page.next.map(|id| id.0);
     Ok(Json(Page::new(&list, page.letters.into_iter().map(DeadLetter::new).collect(), next)?))
 }
@@ -424,6 +425,6 @@ pub(super) async fn redeliver(
         let message = "ids: must not be empty; leave it out to redeliver all dead letters";
         return Err(Error::invalid("invalid_field", message).into());
     }
-    let queued = gateway.redeliver(operator.actor(), id, ids).await?;
+    let queued = gateway.changes.redeliver(operator.actor(), id, ids).await?;
     Ok(Json(Redelivering { queued }))
 }

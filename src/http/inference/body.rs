@@ -27,7 +27,7 @@ pub(super) fn declared_length(gateway: &Gateway, headers: &HeaderMap) -> Result<
     if encoding.is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
         return Err(Problem::unsupported_encoding());
     }
-    let max = gateway.config.max_body;
+    let max = gateway.core.config.max_body;
     let declared = body::declared_length(headers);
     if declared.is_some_and(|declared| declared > max) { Err(Problem::request_too_large(max)) } else { Ok(declared) }
 }
@@ -40,7 +40,7 @@ pub(super) async fn read_body(
     payload: &mut Payload,
 ) -> Result<(Bytes, Room), Problem> {
     let declared = declared_length(gateway, headers)?;
-    let read = body::read(&gateway.bodies, holder(key), payload, declared, gateway.config.max_body).await;
+    let read = body::read(&gateway.bodies, holder(key), payload, declared, gateway.core.config.max_body).await;
     read.map_err(|unread| problem(gateway, unread))
 }
 
@@ -48,7 +48,7 @@ pub(super) async fn read_body(
 pub(super) async fn admit_body(gateway: &Gateway, key: &KeyEntry, body: &Bytes) -> Result<Room, Problem> {
     let length = body.len() as u64;
     let mut room = gateway.bodies.room(holder(key));
-    let admitted = match length > gateway.config.max_body {
+    let admitted = match length > gateway.core.config.max_body {
         true => Err(Unread::TooLarge),
         false => body::cover(&gateway.bodies, &mut room, length).await,
     };
@@ -62,11 +62,11 @@ fn holder(key: &KeyEntry) -> Holder {
 
 fn problem(gateway: &Gateway, unread: Unread) -> Problem {
     match unread {
-        Unread::TooLarge => Problem::request_too_large(gateway.config.max_body),
+        Unread::TooLarge => Problem::request_too_large(gateway.core.config.max_body),
         Unread::TooSlow => Problem::request_timeout(),
         Unread::Broken => Problem::broken_body(),
         Unread::NoRoom => {
-            gateway.counts.failed();
+            gateway.core.counts.failed();
             Problem::overloaded()
         }
     }

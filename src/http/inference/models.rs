@@ -49,7 +49,7 @@ fn view(model: &Model) -> ModelView<'_> {
 
 /// `GET /v1/models`
 pub(super) fn list(gateway: &Gateway, key: &KeyEntry) -> Reply {
-    let catalog = gateway.catalog.load();
+    let catalog = gateway.core.catalog.load();
     let group = key.group.group();
     let carried = group.models.iter().map(|model| catalog.slug_name(model.slug));
     let models: Vec<&Arc<Model>> = carried.filter_map(|slug| catalog.model(slug)).collect();
@@ -67,6 +67,6 @@ pub(super) fn list(gateway: &Gateway, key: &KeyEntry) -> Reply {
 /// `GET /v1/models/{slug}`. The slug's slash may be written as `%2F`.
 pub(super) fn one(gateway: &Gateway, key: &KeyEntry, path: &str) -> Result<Reply, Problem> {
     let slug = percent_encoding::percent_decode_str(path).decode_utf8_lossy();
-    let model = callable(gateway, key, &slug).ok_or_else(|| Problem::model_not_found(&slug))?;
+    let model = callable(&gateway.core.catalog.load(), key, &slug).ok_or_else(|| Problem::model_not_found(&slug))?;
     Ok(Reply::json(&view(&model)))
 }

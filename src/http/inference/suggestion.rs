@@ -6,7 +6,7 @@
 
 use percent_encoding::percent_decode_str;
 
-use super::PATHS;
+use super::paths::PATHS;
 use crate::domain::route::Route;
 
 /// The longest path that is compared, in bytes. A longer one is not a typing error. This also bounds the work per

@@ -7,13 +7,19 @@ use actix_http::{Payload, Response, Version, body::BoxBody, header::HeaderMap};
 use bytes::Bytes;
 use uuid::Uuid;
 
-use super::{body::admit_body, error::Problem, headers, log_outcome, may_call, metered};
+use super::{
+    body::admit_body,
+    call::{log_outcome, may_call, metered},
+    error::Problem,
+    headers,
+    worker::Worker,
+};
 use crate::{
     crypto::random,
     domain::route::Route,
     service::{
         catalog::KeyEntry,
-        request::{Call, InferenceWorker, admission::Arrived},
+        request::{Call, admission::Arrived},
     },
 };
 
@@ -31,7 +37,7 @@ pub(in crate::http) struct Trial<'a> {
 
 impl Trial<'_> {
     /// Makes the call. Returns the response that a customer would get.
-    pub(in crate::http) async fn answer(self, worker: &InferenceWorker, version: Version) -> Response<BoxBody> {
+    pub(in crate::http) async fn answer(self, worker: &Worker, version: Version) -> Response<BoxBody> {
         let at = Instant::now();
         let Self { key, route, headers, body } = self;
         let (id, reply) = match random::uuid() {

@@ -9,7 +9,7 @@ use super::reply::Reply;
 use crate::{
     domain::{day::Now, ledger::Standing, time},
     http::limit_words,
-    service::{Gateway, catalog::KeyEntry},
+    service::{Gateway, catalog::KeyEntry, reading::limits::standings},
 };
 
 #[derive(Serialize)]
@@ -51,10 +51,10 @@ fn view(standing: &Standing, now: Now) -> LimitView {
 
 /// The response for a key's group.
 pub(super) fn of_key(gateway: &Gateway, key: &KeyEntry) -> Reply {
-    let catalog = gateway.catalog.load();
+    let catalog = gateway.core.catalog.load();
     let group = key.group.group();
-    let now = gateway.now();
-    let standings = |slug| gateway.standings(now, &key.group, slug);
+    let now = gateway.core.now();
+    let standings = |slug| standings(now, &key.group, slug);
     let of_model = |slug| standings(slug).iter().map(|standing| view(standing, now)).collect();
     let models = group.models.iter().map(|model| (catalog.slug_name(model.slug), of_model(model.slug)));
     Reply::json(&UsageView { external_entity_id: &group.external_entity_id, models: models.collect() })

@@ -10,11 +10,19 @@ use parking_lot::Mutex;
 
 use super::refused::RefusedKeys;
 use crate::{
-    crypto::{hash::Fingerprint, random, secret::Secret},
+    crypto::{
+        hash::{Fingerprint, KeyHasher},
+        random,
+        secret::Secret,
+    },
+    domain::{
+        id::GroupId,
+        key::{ApiKey, KeyHash, PLAYGROUND},
+    },
     service::{
         catalog::{Catalog, KeyEntry, OperatorEntry},
+        core::Core,
         error::Error,
-        gateway::Gateway,
     },
 };
 
@@ -24,11 +32,14 @@ pub const SESSION: Duration = Duration::from_secs(12 * 60 * 60);
 /// The most sessions of one key. A further session ends the oldest one of the same key.
 const MAX_SESSIONS: usize = 100;
 
-/// The sessions and the counts of wrong keys.
-#[derive(Default)]
-pub struct Auth {
+/// The keys and sessions of callers.
+pub struct Access {
+    core: Arc<Core>,
+    hasher: KeyHasher,
+    env_operator: Option<Arc<OperatorEntry>>,
     sessions: Mutex<BTreeMap<u64, Session>>,
-    pub(super) refused: RefusedKeys,
+    /// The refused keys, by address.
+    pub refused: RefusedKeys,
 }
 
 #[derive(Clone)]
@@ -64,10 +75,24 @@ pub enum KeyOwner {
     Unknown,
 }
 
-impl Gateway {
+impl Access {
+    pub(in crate::service) fn new(
+        core: Arc<Core>,
+        hasher: KeyHasher,
+        env_operator: Option<Arc<OperatorEntry>>,
+    ) -> Self {
+        let (sessions, refused) = (Mutex::default(), RefusedKeys::default());
+        Self { core, hasher, env_operator, sessions, refused }
+    }
+
+    /// The fingerprint of a key.
+    pub(in crate::service) fn fingerprint(&self, key: &str) -> Fingerprint {
+        self.hasher.fingerprint(key)
+    }
+
     /// The entry of a customer's key, unless the key is unknown, disabled or expired.
     pub fn customer(&self, key: &str) -> Option<Arc<KeyEntry>> {
-        self.customer_with(&self.hasher.fingerprint(key))
+        self.customer_with(&self.fingerprint(key))
     }
 
     /// The current entry of the same key, if it is still valid.
@@ -76,8 +101,8 @@ impl Gateway {
     }
 
     fn customer_with(&self, fingerprint: &Fingerprint) -> Option<Arc<KeyEntry>> {
-        let entry = self.catalog.load().key(fingerprint).cloned()?;
-        let expired = entry.key.expires_at_ms.is_some_and(|at_ms| at_ms <= self.now_ms());
+        let entry = self.core.catalog.load().key(fingerprint).cloned()?;
+        let expired = entry.key.expires_at_ms.is_some_and(|at_ms| at_ms <= self.core.now_ms());
         (!entry.key.disabled && !expired).then_some(entry)
     }
 
@@ -91,22 +116,22 @@ impl Gateway {
 
     /// The owner of a key that was presented to the admin API.
     pub fn key_owner(&self, key: &str) -> KeyOwner {
-        let fingerprint = self.hasher.fingerprint(key);
+        let fingerprint = self.fingerprint(key);
         match self.operator_with(&fingerprint) {
             Some(operator) => KeyOwner::Operator(operator),
-            None if self.catalog.load().key(&fingerprint).is_some() => KeyOwner::Customer,
+            None if self.core.catalog.load().key(&fingerprint).is_some() => KeyOwner::Customer,
             None => KeyOwner::Unknown,
         }
     }
 
     fn operator_with(&self, fingerprint: &Fingerprint) -> Option<Arc<OperatorEntry>> {
-        self.find_operator(fingerprint).inspect(|operator| operator.last_used_ms.touch(self.now_ms()))
+        self.find_operator(fingerprint).inspect(|operator| operator.last_used_ms.touch(self.core.now_ms()))
     }
 
     fn find_operator(&self, fingerprint: &Fingerprint) -> Option<Arc<OperatorEntry>> {
         let of_environment = self.env_operator.as_ref();
         let of_environment = of_environment.filter(|entry| Fingerprint::from_stored(entry.key.hash) == *fingerprint);
-        of_environment.cloned().or_else(|| self.catalog.load().operator(fingerprint).cloned())
+        of_environment.cloned().or_else(|| self.core.catalog.load().operator(fingerprint).cloned())
     }
 
     /// Whether the operator's key is still valid. Does not count as a use of the key.
@@ -124,10 +149,10 @@ impl Gateway {
         let mut token = [0; 32];
         random::fill(&mut token).map_err(Error::internal)?;
         let token = URL_SAFE_NO_PAD.encode(token);
-        let now_ms = self.now_ms();
+        let now_ms = self.core.now_ms();
         let expires_at_ms = now_ms + SESSION.as_millis() as u64;
         let key = Fingerprint::from_stored(operator.key.hash);
-        let mut sessions = self.auth.sessions.lock();
+        let mut sessions = self.sessions.lock();
         sessions.retain(|_, session| session.expires_at_ms > now_ms);
         let mut of_key = sessions.iter().filter(|(_, session)| session.key == key).map(|(at, _)| *at);
         if let Some(oldest) = of_key.next()
@@ -154,15 +179,31 @@ impl Gateway {
 
     fn find_session(&self, token: &str) -> Option<Session> {
         let token = blake3::hash(token.as_bytes());
-        let sessions = self.auth.sessions.lock();
+        let sessions = self.sessions.lock();
         // Hashes are compared in constant time, and a hash reveals nothing about the token.
         let session = sessions.values().find(|session| session.token == token);
-        session.filter(|session| session.expires_at_ms > self.now_ms()).cloned()
+        session.filter(|session| session.expires_at_ms > self.core.now_ms()).cloned()
     }
 
     /// Ends a session.
     pub fn end_session(&self, token: &str) {
         let token = blake3::hash(token.as_bytes());
-        self.auth.sessions.lock().retain(|_, session| session.token != token);
+        self.sessions.lock().retain(|_, session| session.token != token);
+    }
+
+    /// A temporary key for one call that an operator makes in the group's name. It is never stored, and no client can
+    /// present it.
+    pub fn playground_key(&self, group: GroupId) -> Result<Arc<KeyEntry>, Error> {
+        let group_node = self.core.catalog.load().find_group(group)?;
+        let key = ApiKey {
+            prefix: PLAYGROUND.to_owned(),
+            name: None,
+            group,
+            hash: KeyHash([0; 32]),
+            created_at_ms: self.core.now_ms(),
+            expires_at_ms: None,
+            disabled: false,
+        };
+        Ok(Arc::new(KeyEntry { group: group_node, key, last_used_ms: Arc::default() }))
     }
 }

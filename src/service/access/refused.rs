@@ -15,17 +15,12 @@ use leaky_bucket::RateLimiter;
 use parking_lot::Mutex;
 use tracing::warn;
 
-use crate::service::gateway::Gateway;
-
 /// The most wrong operator keys from one address in a minute that get an answer; further ones are throttled.
 const WRONG_KEYS: usize = 10;
 
 /// The operator gets a notice if this many wrong operator keys come from one address within this time.
-const MANY: usize = 10;
+pub const MANY: usize = 10;
 const RECENT_MS: u64 = 60 * 60 * 1000;
-
-/// The most addresses that get a sentence each.
-const DESCRIBED: usize = 5;
 
 /// The most addresses that are stored. When there are more, the older half is dropped. The throttle does not stop an
 /// attacker with so many addresses anyway.
@@ -33,7 +28,7 @@ const MAX_SOURCES: usize = 10_000;
 
 /// The refused keys, by address.
 #[derive(Default)]
-pub(super) struct RefusedKeys(Mutex<Sources>);
+pub struct RefusedKeys(Mutex<Sources>);
 
 #[derive(Default)]
 struct Sources {
@@ -144,6 +139,21 @@ impl RefusedKeys {
         count(source)
     }
 
+    /// Counts a wrong key on the admin listener at `now_ms` (Unix ms). Returns false if the address has sent too many.
+    pub fn allows_another(&self, address: IpAddr, now_ms: u64) -> bool {
+        let network = Network::of(address);
+        let guess = self.guess(network, now_ms);
+        if guess == Guess::ThrottledAnew {
+            warn!(address = %network, "too many wrong operator keys from this address; more are refused for now");
+        }
+        guess == Guess::Answered
+    }
+
+    /// Counts a request on the inference listener without a valid key, at `now_ms` (Unix ms).
+    pub fn count_customer(&self, address: IpAddr, now_ms: u64) {
+        self.count(Network::of(address), now_ms, |source| source.counted.inference += 1);
+    }
+
     fn guess(&self, network: Network, now_ms: u64) -> Guess {
         self.count(network, now_ms, |source| {
             source.counted.admin += 1;
@@ -163,52 +173,25 @@ impl RefusedKeys {
         })
     }
 
+    /// The refused keys since the start, of the `most` latest addresses, the latest first.
+    pub fn latest(&self, most: usize) -> Vec<RefusedFrom> {
+        let mut latest = self.latest_of(|_| true);
+        latest.truncate(most);
+        latest
+    }
+
     /// The refused keys of the addresses that `is_wanted` selects, the latest address first.
-    fn latest(&self, is_wanted: impl Fn(&Source) -> bool) -> Vec<RefusedFrom> {
+    fn latest_of(&self, is_wanted: impl Fn(&Source) -> bool) -> Vec<RefusedFrom> {
         let sources = self.0.lock();
         let mut found: Vec<_> = sources.by_network.values().filter(|source| is_wanted(source)).collect();
         found.sort_unstable_by_key(|source| Reverse(source.last));
         found.into_iter().map(|source| source.counted.clone()).collect()
     }
 
-    /// Sentences about the addresses that have recently sent many wrong operator keys.
-    fn notices(&self, now_ms: u64) -> Vec<String> {
-        let guessers = self.latest(|source| source.guesses.as_ref().is_some_and(|guesses| guesses.are_many(now_ms)));
-        let more = guessers.len().saturating_sub(DESCRIBED);
-        let more = (more > 0).then(|| format!("{MANY} or more came from each of {more} more addresses."));
-        let describe = |from: &RefusedFrom| {
-            format!("{MANY} or more wrong operator keys came from {} within the last hour.", from.network)
-        };
-        guessers.iter().take(DESCRIBED).map(describe).chain(more).collect()
-    }
-}
-
-impl Gateway {
-    /// Counts a wrong key on the admin listener. Returns false if the address has sent too many.
-    pub fn allows_another_wrong_key(&self, address: IpAddr) -> bool {
-        let network = Network::of(address);
-        let guess = self.auth.refused.guess(network, self.now_ms());
-        if guess == Guess::ThrottledAnew {
-            warn!(address = %network, "too many wrong operator keys from this address; more are refused for now");
-        }
-        guess == Guess::Answered
-    }
-
-    /// Counts a request on the inference listener without a valid key.
-    pub fn count_refused_customer(&self, address: IpAddr) {
-        self.auth.refused.count(Network::of(address), self.now_ms(), |source| source.counted.inference += 1);
-    }
-
-    /// The refused keys since the start, of the `most` latest addresses, the latest first.
-    pub fn refused_keys(&self, most: usize) -> Vec<RefusedFrom> {
-        let mut latest = self.auth.refused.latest(|_| true);
-        latest.truncate(most);
-        latest
-    }
-
-    /// Sentences about the addresses that have recently sent many wrong operator keys.
-    pub(in crate::service) fn guessing_notices(&self) -> Vec<String> {
-        self.auth.refused.notices(self.now_ms())
+    /// The addresses that have recently sent many ([`MANY`]) wrong operator keys, the latest first.
+    pub(in crate::service) fn guessers(&self, now_ms: u64) -> Vec<Network> {
+        let guessers = self.latest_of(|source| source.guesses.as_ref().is_some_and(|guesses| guesses.are_many(now_ms)));
+        guessers.into_iter().map(|from| from.network).collect()
     }
 }
 
@@ -240,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn many_guesses_within_an_hour_make_a_notice_and_few_do_not() {
+    fn many_guesses_within_an_hour_are_reported_and_few_are_not() {
         let refused = RefusedKeys::default();
         let now_ms = 10 * RECENT_MS;
         for number in (0..30).rev() {
@@ -248,19 +231,8 @@ mod tests {
             refused.guess(network(2), now_ms - number * RECENT_MS / 10);
             refused.count(network(3), now_ms - number, |source| source.counted.inference += 1);
         }
-        let notices = refused.notices(now_ms);
-        assert_eq!(notices, ["10 or more wrong operator keys came from 0.0.0.2 within the last hour."]);
-        assert!(refused.notices(now_ms + RECENT_MS).is_empty());
-        for source in 10..20 {
-            for _ in 0..10 {
-                refused.guess(network(source), 100 * RECENT_MS);
-            }
-        }
-        let notices = refused.notices(100 * RECENT_MS);
-        assert_eq!(
-            (notices.len(), notices[DESCRIBED].as_str()),
-            (DESCRIBED + 1, "10 or more came from each of 5 more addresses.")
-        );
+        assert_eq!(refused.guessers(now_ms), [network(2)]);
+        assert!(refused.guessers(now_ms + RECENT_MS).is_empty());
     }
 
     #[test]
@@ -274,7 +246,7 @@ mod tests {
             assert!(sources.by_network.contains_key(&network(number.saturating_sub(1000))));
         }
         refused.guess(network(7), 1);
-        let latest = refused.latest(|_| true);
+        let latest = refused.latest(usize::MAX);
         let order: Vec<_> = latest.iter().take(3).map(|from| from.network).collect();
         assert_eq!((order, latest[0].admin), (vec![network(7), network(all - 1), network(all - 2)], 1));
     }

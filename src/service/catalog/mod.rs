@@ -7,6 +7,7 @@
 //!   it. It does not validate rows: the rules were checked before the record was written.
 //! * Lookups that a request needs are precomputed: a key points to its group's node, a slug to its compiled targets.
 
+mod find;
 mod model;
 mod node;
 

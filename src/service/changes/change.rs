@@ -10,12 +10,17 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::sync::OwnedMutexGuard;
+use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::{
-    domain::record::{Actor, Changed, Record, Row},
+    crypto::seal::Sealer,
+    domain::{
+        id::WebhookId,
+        record::{Actor, Changed, Record, Row},
+        webhook::Webhook,
+    },
     journal::codec,
-    service::{catalog::Catalog, error::Error, gateway::Gateway, webhooks},
+    service::{access::auth::Access, catalog::Catalog, core::Core, error::Error, storage::Storage, webhooks::Webhooks},
 };
 
 /// How long a change waits for the lock, and then for its record to become durable, before it fails.
@@ -24,48 +29,70 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// The most changed rows whose previous versions a record contains.
 const MAX_ROWS_BEFORE: usize = 10_000;
 
+/// The parts of the gateway that operators' changes use.
+pub struct Changes {
+    pub(in crate::service) core: Arc<Core>,
+    pub(super) access: Arc<Access>,
+    pub(super) storage: Arc<Storage>,
+    pub(super) webhooks: Arc<Webhooks>,
+    pub(super) sealer: Arc<Sealer>,
+    lock: Arc<Mutex<()>>,
+}
+
 /// The lock for one change, with the catalog to change.
 pub struct Change {
-    gateway: Arc<Gateway>,
+    core: Arc<Core>,
+    webhooks: Arc<Webhooks>,
     /// The current catalog. It does not change while the lock is held.
     pub catalog: Arc<Catalog>,
     lock: OwnedMutexGuard<()>,
 }
 
-impl Gateway {
+impl Changes {
+    pub(in crate::service) fn new(
+        core: Arc<Core>,
+        access: Arc<Access>,
+        storage: Arc<Storage>,
+        webhooks: Arc<Webhooks>,
+        sealer: Arc<Sealer>,
+    ) -> Self {
+        Self { core, access, storage, webhooks, sealer, lock: Arc::default() }
+    }
+
     /// Waits for the lock to make a change.
-    pub async fn change(self: &Arc<Self>) -> Result<Change, Error> {
-        if let Some(why) = self.metering_error() {
+    pub async fn begin(&self) -> Result<Change, Error> {
+        if let Some(why) = self.core.metering_error() {
             return Err(Error::Unavailable(why));
         }
-        let lock = tokio::time::timeout(PATIENCE, self.changes.clone().lock_owned()).await;
+        let lock = tokio::time::timeout(PATIENCE, self.lock.clone().lock_owned()).await;
         let lock = lock.map_err(|_| Error::Unavailable("An earlier change is still being written.".to_owned()))?;
-        Ok(Change { gateway: self.clone(), catalog: self.catalog.load_full(), lock })
+        let catalog = self.core.catalog.load_full();
+        Ok(Change { core: self.core.clone(), webhooks: self.webhooks.clone(), catalog, lock })
     }
 }
 
 impl Change {
     /// Makes `rows` durable and then applies them, all in one step.
     pub async fn commit(self, actor: Actor, action: &str, rows: Vec<Row>) -> Result<(), Error> {
-        let Self { gateway, catalog, lock } = self;
+        let Self { core, webhooks, catalog, lock } = self;
         let rows_before: Vec<_> = rows.iter().filter_map(|row| catalog.before(row)).collect();
         // A deletion of a hundred thousand groups is recorded without their previous versions.
         let before = (rows_before.len() <= MAX_ROWS_BEFORE).then_some(rows_before);
         let record = Record::Changed(Changed { actor, action: action.to_owned(), before, rows });
         let mut bytes = Vec::new();
         codec::encode(&record, &mut bytes).map_err(Error::internal)?;
-        let appended = gateway.journal.append(&bytes).map_err(Error::internal)?;
+        let appended = core.journal.append(&bytes).map_err(Error::internal)?;
         let Record::Changed(Changed { rows, .. }) = record else { return Ok(()) };
         let apply = async move {
             // An async block captures only what it names. This keeps the lock until the change is applied.
             let _lock = lock;
-            gateway.journal.durable(appended.seq).await;
+            core.journal.durable(appended.seq).await;
             let mut catalog = Catalog::clone(&catalog);
-            let now = gateway.now();
-            let webhooks = webhooks::touched(&rows);
+            let now = core.now();
+            let touched = touched_webhooks(&rows);
             rows.into_iter().for_each(|row| catalog.apply(row, now));
-            gateway.catalog.store(Arc::new(catalog));
-            gateway.webhooks.wake(webhooks);
+            core.catalog.store(Arc::new(catalog));
+            webhooks.wake(touched);
         };
         match tokio::time::timeout(PATIENCE, tokio::task::spawn_local(apply)).await {
             Ok(Ok(())) => Ok(()),
@@ -73,6 +100,17 @@ impl Change {
             Err(_) => Err(Error::Pending),
         }
     }
+}
+
+/// The webhooks that a change concerns.
+fn touched_webhooks(rows: &[Row]) -> Vec<WebhookId> {
+    let webhook = |row: &Row| match row {
+        Row::Webhook(Webhook { id, .. }) | Row::WebhookGone(id) | Row::Redeliver(id, _) => Some(*id),
+        _ => None,
+    };
+    let mut touched: Vec<_> = rows.iter().filter_map(webhook).collect();
+    touched.dedup();
+    touched
 }
 
 #[cfg(test)]
@@ -107,17 +145,17 @@ mod tests {
             .run_until(async {
                 fail_next(&journal, Op::Write, usize::MAX);
                 {
-                    let mut first = pin!(gateway.create_group(actor.clone(), group("same")));
+                    let mut first = pin!(gateway.changes.create_group(actor.clone(), group("same")));
                     assert!(first.as_mut().poll(poll_once).is_pending());
-                    assert_eq!(gateway.journal.last_seq(), 1, "the record is written");
+                    assert_eq!(gateway.core.journal.last_seq(), 1, "the record is written");
                 }
-                let mut second = pin!(gateway.create_group(actor.clone(), group("same")));
+                let mut second = pin!(gateway.changes.create_group(actor.clone(), group("same")));
                 assert!(second.as_mut().poll(poll_once).is_pending());
-                assert_eq!(gateway.journal.last_seq(), 1, "the second change waits for the lock");
+                assert_eq!(gateway.core.journal.last_seq(), 1, "the second change waits for the lock");
                 heal(&journal);
                 let refused = second.await.err();
                 assert!(matches!(refused, Some(Error::Invalid { code: "duplicate_external_entity_id", .. })));
-                assert_eq!(gateway.catalog.load().groups().len(), 1);
+                assert_eq!(gateway.core.catalog.load().groups().len(), 1);
             })
             .await;
         drop(gateway);

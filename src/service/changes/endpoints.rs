@@ -12,7 +12,7 @@ use crate::{
         record::{Actor, Row},
         slug::Slug,
     },
-    service::{catalog::Catalog, error::Error, gateway::Gateway},
+    service::{catalog::Catalog, changes::change::Changes, error::Error},
 };
 
 /// The fields of a new endpoint.
@@ -38,21 +38,16 @@ pub struct EndpointPatch {
     pub pricing: Option<Option<Pricing>>,
 }
 
-impl Gateway {
-    /// The endpoint with this id.
-    pub fn endpoint(&self, id: EndpointId) -> Result<Arc<Endpoint>, Error> {
-        self.catalog.load().endpoints().get(&id).cloned().ok_or(Error::NotFound("endpoint"))
-    }
-
+impl Changes {
     /// Creates an endpoint.
-    pub async fn create_endpoint(self: &Arc<Self>, actor: Actor, new: NewEndpoint) -> Result<Arc<Endpoint>, Error> {
-        let change = self.change().await?;
+    pub async fn create_endpoint(&self, actor: Actor, new: NewEndpoint) -> Result<Arc<Endpoint>, Error> {
+        let change = self.begin().await?;
         let catalog = &change.catalog;
         if catalog.model(&new.slug).is_some() {
             return Err(duplicate(&new.slug));
         }
         known_secrets(catalog, &new.targets)?;
-        let now_ms = self.now_ms();
+        let now_ms = self.core.now_ms();
         let slug = catalog.slug_id(&new.slug).unwrap_or_else(|| catalog.next_slug_id());
         let endpoint = Endpoint {
             id: EndpointId(random::ulid(now_ms).map_err(Error::internal)?),
@@ -66,20 +61,19 @@ impl Gateway {
         let id = endpoint.id;
         let rows = vec![Row::Slug(slug, new.slug.into_string()), Row::Endpoint(endpoint)];
         change.commit(actor, action::ENDPOINT_CREATED, rows).await?;
-        self.endpoint(id)
+        self.core.catalog.load().find_endpoint(id)
     }
 
     /// Changes an endpoint.
     pub async fn update_endpoint(
-        self: &Arc<Self>,
+        &self,
         actor: Actor,
         id: EndpointId,
         patch: EndpointPatch,
     ) -> Result<Arc<Endpoint>, Error> {
-        let change = self.change().await?;
+        let change = self.begin().await?;
         let catalog = &change.catalog;
-        let mut endpoint =
-            catalog.endpoints().get(&id).map(|known| Endpoint::clone(known)).ok_or(Error::NotFound("endpoint"))?;
+        let mut endpoint = Endpoint::clone(&*catalog.find_endpoint(id)?);
         let mut rows = Vec::new();
         if let Some(slug) = patch.slug.filter(|slug| **slug != *catalog.slug_name(endpoint.slug)) {
             rows.extend(rename(catalog, endpoint.slug, slug)?);
@@ -89,17 +83,17 @@ impl Gateway {
             endpoint.targets = targets;
         }
         endpoint.pricing = patch.pricing.unwrap_or(endpoint.pricing);
-        endpoint.updated_at_ms = self.now_ms().max(endpoint.created_at_ms);
+        endpoint.updated_at_ms = self.core.now_ms().max(endpoint.created_at_ms);
         rows.push(Row::Endpoint(endpoint));
         change.commit(actor, action::ENDPOINT_UPDATED, rows).await?;
-        self.endpoint(id)
+        self.core.catalog.load().find_endpoint(id)
     }
 
     /// Deletes an endpoint and returns its slug's name. Groups keep the slug; if a new endpoint takes it, its counters
     /// continue.
-    pub async fn delete_endpoint(self: &Arc<Self>, actor: Actor, id: EndpointId) -> Result<String, Error> {
-        let change = self.change().await?;
-        let endpoint = change.catalog.endpoints().get(&id).ok_or(Error::NotFound("endpoint"))?;
+    pub async fn delete_endpoint(&self, actor: Actor, id: EndpointId) -> Result<String, Error> {
+        let change = self.begin().await?;
+        let endpoint = change.catalog.find_endpoint(id)?;
         let slug = change.catalog.slug_name(endpoint.slug).to_owned();
         change.commit(actor, action::ENDPOINT_DELETED, vec![Row::EndpointGone(id)]).await?;
         Ok(slug)

@@ -14,8 +14,8 @@ use crate::{
     },
     service::{
         catalog::{Catalog, GroupNode},
+        changes::change::Changes,
         error::Error,
-        gateway::Gateway,
     },
 };
 
@@ -52,15 +52,10 @@ pub struct GroupPatch {
     pub disabled: Option<bool>,
 }
 
-impl Gateway {
-    /// The existing group with this id.
-    pub fn group(&self, id: GroupId) -> Result<Arc<GroupNode>, Error> {
-        self.catalog.load().groups().get(&id).cloned().ok_or(Error::NotFound("group"))
-    }
-
+impl Changes {
     /// Creates a group.
-    pub async fn create_group(self: &Arc<Self>, actor: Actor, new: NewGroup) -> Result<Arc<GroupNode>, Error> {
-        let change = self.change().await?;
+    pub async fn create_group(&self, actor: Actor, new: NewGroup) -> Result<Arc<GroupNode>, Error> {
+        let change = self.begin().await?;
         let catalog = &change.catalog;
         if catalog.group_by_entity(&new.external_entity_id).is_some() {
             return Err(Error::invalid(
@@ -70,7 +65,7 @@ impl Gateway {
         }
         let parent = new.parent.map(|id| parent(catalog, id)).transpose()?;
         let enforcement = enforcement(new.enforcement, parent.as_deref())?;
-        let now_ms = self.now_ms();
+        let now_ms = self.core.now_ms();
         let group = Group {
             id: GroupId(random::ulid(now_ms).map_err(Error::internal)?),
             external_entity_id: new.external_entity_id,
@@ -87,18 +82,13 @@ impl Gateway {
         }
         let id = group.id;
         change.commit(actor, action::GROUP_CREATED, vec![Row::Group(group)]).await?;
-        self.group(id)
+        self.core.catalog.load().find_group(id)
     }
 
     /// Changes a group.
-    pub async fn update_group(
-        self: &Arc<Self>,
-        actor: Actor,
-        id: GroupId,
-        patch: GroupPatch,
-    ) -> Result<Arc<GroupNode>, Error> {
-        let change = self.change().await?;
-        let node = change.catalog.groups().get(&id).cloned().ok_or(Error::NotFound("group"))?;
+    pub async fn update_group(&self, actor: Actor, id: GroupId, patch: GroupPatch) -> Result<Arc<GroupNode>, Error> {
+        let change = self.begin().await?;
+        let node = change.catalog.find_group(id)?;
         let mut group = Group::clone(&node.group());
         if let Some(name) = patch.name {
             group.name = name;
@@ -118,8 +108,8 @@ impl Gateway {
     }
 
     /// Deletes a group, all its descendants and all their keys. Returns the deleted group.
-    pub async fn delete_group(self: &Arc<Self>, actor: Actor, id: GroupId) -> Result<Arc<GroupNode>, Error> {
-        let change = self.change().await?;
+    pub async fn delete_group(&self, actor: Actor, id: GroupId) -> Result<Arc<GroupNode>, Error> {
+        let change = self.begin().await?;
         let nodes = change.catalog.subtree(id);
         let node = nodes.first().cloned().ok_or(Error::NotFound("group"))?;
         let keys = nodes.iter().flat_map(|node| change.catalog.keys_of(node.id, None));

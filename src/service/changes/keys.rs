@@ -10,11 +10,11 @@ use crate::{
     domain::{
         action,
         id::GroupId,
-        key::{ApiKey, KeyHash, PLAYGROUND},
+        key::ApiKey,
         record::{Actor, Row},
         registered,
     },
-    service::{catalog::KeyEntry, error::Error, gateway::Gateway},
+    service::{catalog::KeyEntry, changes::change::Changes, error::Error},
 };
 
 /// The changes to a key. `None` leaves a field unchanged, `Some(None)` clears it.
@@ -28,44 +28,19 @@ pub struct KeyPatch {
     pub expires_at_ms: Option<Option<u64>>,
 }
 
-impl Gateway {
-    /// A group's key by its prefix.
-    pub fn key(&self, group: GroupId, prefix: &str) -> Result<Arc<KeyEntry>, Error> {
-        self.group(group)?;
-        let catalog = self.catalog.load();
-        let entry = catalog.key_by_prefix(prefix).filter(|entry| entry.key.group == group);
-        entry.cloned().ok_or(Error::NotFound("API key"))
-    }
-
-    /// A temporary key for one call that an operator makes in the group's name. It is never stored, and no client can
-    /// present it.
-    pub fn playground_key(&self, group: GroupId) -> Result<Arc<KeyEntry>, Error> {
-        let key = ApiKey {
-            prefix: PLAYGROUND.to_owned(),
-            name: None,
-            group,
-            hash: KeyHash([0; 32]),
-            created_at_ms: self.now_ms(),
-            expires_at_ms: None,
-            disabled: false,
-        };
-        Ok(Arc::new(KeyEntry { group: self.group(group)?, key, last_used_ms: Arc::default() }))
-    }
-
+impl Changes {
     /// Creates a key.
     pub async fn mint_key(
-        self: &Arc<Self>,
+        &self,
         actor: Actor,
         group: GroupId,
         name: Option<String>,
         expires_at_ms: Option<u64>,
     ) -> Result<Minted, Error> {
-        let change = self.change().await?;
-        if !change.catalog.groups().contains_key(&group) {
-            return Err(Error::NotFound("group"));
-        }
+        let change = self.begin().await?;
+        change.catalog.find_group(group)?;
         let minted = loop {
-            let minted = mint(&self.config.key_brand).map_err(Error::internal)?;
+            let minted = mint(&self.core.config.key_brand).map_err(Error::internal)?;
             if change.catalog.key_by_prefix(&minted.prefix).is_none() {
                 break minted;
             }
@@ -74,8 +49,8 @@ impl Gateway {
             prefix: minted.prefix.clone(),
             name,
             group,
-            hash: self.hasher.fingerprint(minted.key.expose()).to_stored(),
-            created_at_ms: self.now_ms(),
+            hash: self.access.fingerprint(minted.key.expose()).to_stored(),
+            created_at_ms: self.core.now_ms(),
             expires_at_ms,
             disabled: false,
         };
@@ -85,18 +60,16 @@ impl Gateway {
 
     /// Registers a key that a customer already has. If the key exists, the error does not say whose it is.
     pub async fn register_key(
-        self: &Arc<Self>,
+        &self,
         actor: Actor,
         group: GroupId,
         key: &Secret,
         name: Option<String>,
     ) -> Result<(), Error> {
-        let change = self.change().await?;
-        if !change.catalog.groups().contains_key(&group) {
-            return Err(Error::NotFound("group"));
-        }
-        let (key, fingerprint) = (key.expose(), self.hasher.fingerprint(key.expose()));
-        if self.key_exists(&change.catalog, &fingerprint) {
+        let change = self.begin().await?;
+        change.catalog.find_group(group)?;
+        let (key, fingerprint) = (key.expose(), self.access.fingerprint(key.expose()));
+        if self.access.key_exists(&change.catalog, &fingerprint) {
             return Err(Error::invalid("duplicate_key", "key: this key exists already"));
         }
         let prefix = registered::prefix(key).to_owned();
@@ -109,7 +82,7 @@ impl Gateway {
             name,
             group,
             hash: fingerprint.to_stored(),
-            created_at_ms: self.now_ms(),
+            created_at_ms: self.core.now_ms(),
             expires_at_ms: None,
             disabled: false,
         };
@@ -118,25 +91,25 @@ impl Gateway {
 
     /// Changes a key.
     pub async fn update_key(
-        self: &Arc<Self>,
+        &self,
         actor: Actor,
         group: GroupId,
         prefix: &str,
         patch: KeyPatch,
     ) -> Result<Arc<KeyEntry>, Error> {
-        let change = self.change().await?;
-        let mut key = self.key(group, prefix)?.key.clone();
+        let change = self.begin().await?;
+        let mut key = change.catalog.find_key(group, prefix)?.key.clone();
         key.name = patch.name.unwrap_or(key.name);
         key.disabled = patch.disabled.unwrap_or(key.disabled);
         key.expires_at_ms = patch.expires_at_ms.unwrap_or(key.expires_at_ms);
         change.commit(actor, action::API_KEY_UPDATED, vec![Row::ApiKey(key)]).await?;
-        self.key(group, prefix)
+        self.core.catalog.load().find_key(group, prefix)
     }
 
     /// Revokes a key.
-    pub async fn revoke_key(self: &Arc<Self>, actor: Actor, group: GroupId, prefix: &str) -> Result<(), Error> {
-        let change = self.change().await?;
-        let entry = self.key(group, prefix)?;
+    pub async fn revoke_key(&self, actor: Actor, group: GroupId, prefix: &str) -> Result<(), Error> {
+        let change = self.begin().await?;
+        let entry = change.catalog.find_key(group, prefix)?;
         change.commit(actor, action::API_KEY_REVOKED, vec![Row::ApiKeyGone(entry.key.prefix.clone())]).await
     }
 }

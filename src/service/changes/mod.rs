@@ -7,3 +7,4 @@ pub mod keys;
 pub mod operators;
 pub mod secrets;
 pub mod signing_key;
+pub mod webhooks;

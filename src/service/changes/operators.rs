@@ -12,7 +12,7 @@ use crate::{
         key::{OperatorKey, OperatorType},
         record::{Actor, Row},
     },
-    service::{catalog::OperatorEntry, error::Error, gateway::Gateway},
+    service::{catalog::OperatorEntry, changes::change::Changes, error::Error},
 };
 
 /// The start of every operator key, so that none is mistaken for a customer's key.
@@ -27,10 +27,10 @@ pub(in crate::service) struct NewOperator {
     pub(in crate::service) key: Secret,
 }
 
-impl Gateway {
+impl Changes {
     /// Creates an operator key.
     pub async fn create_operator(
-        self: &Arc<Self>,
+        &self,
         actor: Actor,
         operator_type: OperatorType,
         name: Option<String>,
@@ -46,28 +46,27 @@ impl Gateway {
         name: Option<String>,
     ) -> Result<NewOperator, Error> {
         let Minted { prefix, key } = mint(OPERATOR_BRAND).map_err(Error::internal)?;
-        let hash = self.hasher.fingerprint(key.expose()).to_stored();
-        Ok(NewOperator { row: OperatorKey { prefix, name, operator_type, hash, created_at_ms: self.now_ms() }, key })
+        let hash = self.access.fingerprint(key.expose()).to_stored();
+        Ok(NewOperator {
+            row: OperatorKey { prefix, name, operator_type, hash, created_at_ms: self.core.now_ms() },
+            key,
+        })
     }
 
-    pub(in crate::service) async fn add_operator(
-        self: &Arc<Self>,
-        actor: Actor,
-        row: OperatorKey,
-    ) -> Result<(), Error> {
-        self.change().await?.commit(actor, action::OPERATOR_KEY_CREATED, vec![Row::Operator(row)]).await
+    pub(in crate::service) async fn add_operator(&self, actor: Actor, row: OperatorKey) -> Result<(), Error> {
+        self.begin().await?.commit(actor, action::OPERATOR_KEY_CREATED, vec![Row::Operator(row)]).await
     }
 
     /// Deletes an operator key. The last stored MANAGE_ALL key cannot be deleted, since no one could create another
     /// one.
-    pub async fn delete_operator(self: &Arc<Self>, actor: Actor, prefix: &str) -> Result<(), Error> {
-        if prefix == ENV_PREFIX && self.env_operator.is_some() {
+    pub async fn delete_operator(&self, actor: Actor, prefix: &str) -> Result<(), Error> {
+        if prefix == ENV_PREFIX && self.access.env_operator().is_some() {
             return Err(Error::invalid(
                 "env_key",
                 "The key `env` is set by TOLLGATE_ADMIN_KEY. To remove it, start Tollgate without that variable.",
             ));
         }
-        let change = self.change().await?;
+        let change = self.begin().await?;
         let operators = change.catalog.operators();
         let entry = operators.get(prefix).ok_or(Error::NotFound("operator key"))?;
         let manages_all = |entry: &Arc<OperatorEntry>| entry.key.operator_type == OperatorType::ManageAll;

@@ -18,8 +18,8 @@ use tokio::{task::JoinSet, time::Instant};
 use self::probe::Probe;
 use super::{
     changes::endpoints::{NewEndpoint, known_secrets},
+    core::Core,
     error::Error,
-    gateway::Gateway,
 };
 use crate::upstream::client::{Client, Timeouts};
 
@@ -60,33 +60,31 @@ impl Finding {
     }
 }
 
-impl Gateway {
-    /// Checks the targets of an endpoint, which need not be stored. Returns the findings in the order of the targets.
-    pub async fn check_endpoint(&self, new: NewEndpoint) -> Result<Vec<Checks>, Error> {
-        let catalog = self.catalog.load_full();
-        known_secrets(&catalog, &new.targets)?;
-        let upstream = &self.config.upstream;
-        let timeouts = Timeouts {
-            connect: upstream.connect_timeout.min(PATIENCE),
-            first_byte: upstream.first_byte_timeout.min(PATIENCE),
-            idle: upstream.idle_timeout.min(PATIENCE),
-        };
-        let slug: Arc<str> = new.slug.into_string().into();
-        let deadline = Instant::now() + PATIENCE;
-        let mut running = JoinSet::new();
-        for (index, target) in new.targets.into_iter().enumerate() {
-            // Each target gets a client of its own, so that it is called without an open connection, like a first
-            // request.
-            let client = Client::new(timeouts, self.listeners());
-            let secret = target.secret.and_then(|id| catalog.open_secret(id));
-            let probe = Probe::new(client, &target, slug.clone(), secret, deadline);
-            running.spawn_local(async move { (index, probe.run().await) });
-        }
-        let mut found = Vec::new();
-        while let Some(checked) = running.join_next().await {
-            found.push(checked.map_err(Error::internal)?);
-        }
-        found.sort_unstable_by_key(|(index, _)| *index);
-        Ok(found.into_iter().map(|(_, checks)| checks).collect())
+/// Checks the targets of an endpoint, which need not be stored. Returns the findings in the order of the targets.
+pub async fn check_endpoint(core: &Core, new: NewEndpoint) -> Result<Vec<Checks>, Error> {
+    let catalog = core.catalog.load_full();
+    known_secrets(&catalog, &new.targets)?;
+    let upstream = &core.config.upstream;
+    let timeouts = Timeouts {
+        connect: upstream.connect_timeout.min(PATIENCE),
+        first_byte: upstream.first_byte_timeout.min(PATIENCE),
+        idle: upstream.idle_timeout.min(PATIENCE),
+    };
+    let slug: Arc<str> = new.slug.into_string().into();
+    let deadline = Instant::now() + PATIENCE;
+    let mut running = JoinSet::new();
+    for (index, target) in new.targets.into_iter().enumerate() {
+        // Each target gets a client of its own, so that it is called without an open connection, like a first
+        // request.
+        let client = Client::new(timeouts, core.listeners());
+        let secret = target.secret.and_then(|id| catalog.open_secret(id));
+        let probe = Probe::new(client, &target, slug.clone(), secret, deadline);
+        running.spawn_local(async move { (index, probe.run().await) });
     }
+    let mut found = Vec::new();
+    while let Some(checked) = running.join_next().await {
+        found.push(checked.map_err(Error::internal)?);
+    }
+    found.sort_unstable_by_key(|(index, _)| *index);
+    Ok(found.into_iter().map(|(_, checks)| checks).collect())
 }

@@ -11,7 +11,7 @@ use std::{
 use crate::{
     domain::record::{Changed, Record},
     journal::{Damage, codec},
-    service::{error::Error, gateway::Gateway},
+    service::{error::Error, storage::Storage},
     store::{IndexedChange, StoreError},
 };
 
@@ -64,22 +64,22 @@ impl AuditQuery {
     }
 }
 
-impl Gateway {
+impl Storage {
     /// Reads a page of the audit log. It includes every change whose request has been answered.
     pub async fn read_audit(self: &Arc<Self>, query: AuditQuery) -> Result<AuditPage, Error> {
         match query.before {
-            Some(before) => self.folded(before.saturating_sub(1).min(self.journal.durable_seq())).await?,
+            Some(before) => self.folded(before.saturating_sub(1).min(self.core.journal.durable_seq())).await?,
             None => self.folded_by_now().await?,
         }
-        let gateway = self.clone();
-        let scan = move || gateway.scan_changes(&query, Instant::now() + PAGE_TIME);
+        let storage = self.clone();
+        let scan = move || storage.scan_changes(&query, Instant::now() + PAGE_TIME);
         tokio::task::spawn_blocking(scan).await.map_err(Error::internal)?
     }
 
     fn scan_changes(&self, query: &AuditQuery, deadline: Instant) -> Result<AuditPage, Error> {
         let failed = |error: StoreError| Error::Unavailable(error.to_string());
         let begin = query.before.unwrap_or(u64::MAX);
-        let first_kept = self.journal.first_seq();
+        let first_kept = self.core.journal.first_seq();
         let (mut entries, mut next, mut bytes, mut passed) = (Vec::new(), None, 0, begin);
         for change in self.store.changes_before(begin).map_err(failed)? {
             let change = change.map_err(failed)?;
@@ -108,7 +108,7 @@ impl Gateway {
 
     /// Reads a change. Returns it with its record's size in bytes; `None` if the record cannot be read.
     fn read_change(&self, seq: u64) -> Result<Option<(AuditEntry, usize)>, Error> {
-        let mut reader = self.journal.reader(seq.saturating_sub(1));
+        let mut reader = self.core.journal.reader(seq.saturating_sub(1));
         let frame = reader.next().map_err(Error::internal)?;
         let Some(frame) = frame.filter(|frame| frame.seq == seq) else { return Ok(None) };
         let record = codec::decode(frame.body).map_err(Error::internal)?;
@@ -126,7 +126,7 @@ mod tests {
             id::SlugId,
             record::{Actor, Row},
         },
-        service::{Booted, boot},
+        service::{Booted, Gateway, boot},
     };
     use tokio::task::LocalSet;
 
@@ -135,7 +135,7 @@ mod tests {
     }
 
     async fn change(gateway: &Arc<Gateway>, action: &str, rows: Vec<Row>) {
-        gateway.change().await.unwrap().commit(Actor::system(), action, rows).await.unwrap();
+        gateway.changes.begin().await.unwrap().commit(Actor::system(), action, rows).await.unwrap();
     }
 
     fn slugs(count: u64, name: &str) -> Vec<Row> {
@@ -155,10 +155,10 @@ mod tests {
             for number in 0..20 {
                 change(&gateway, if number % 7 == 0 { "a.rare" } else { "an.often" }, slugs(1, "a")).await;
             }
-            gateway.folded_by_now().await.unwrap();
+            gateway.storage.folded_by_now().await.unwrap();
             let (mut query, mut seen, mut pages) = (query(Some("a.rare")), Vec::new(), 0);
             loop {
-                let page = gateway.scan_changes(&query, Instant::now()).unwrap();
+                let page = gateway.storage.scan_changes(&query, Instant::now()).unwrap();
                 seen.extend(page.entries.iter().map(|entry| entry.seq));
                 pages += 1;
                 query.before = page.next;
@@ -178,12 +178,12 @@ mod tests {
             for _ in 0..7 {
                 change(&gateway, "large.change", rows()).await;
             }
-            let first = gateway.read_audit(query(None)).await.unwrap();
+            let first = gateway.storage.read_audit(query(None)).await.unwrap();
             // Every record except the first also contains the row's previous version.
             assert_eq!((first.entries.len(), first.next), (2, Some(6)));
             let huge = vec![Row::Slug(SlugId(2), "x".repeat(2 * PAGE_BYTES))];
             change(&gateway, "huge.change", huge).await;
-            let page = gateway.read_audit(query(None)).await.unwrap();
+            let page = gateway.storage.read_audit(query(None)).await.unwrap();
             assert_eq!((page.entries.len(), page.next), (1, Some(8)), "a page has at least one entry");
         })
         .await;
@@ -195,7 +195,7 @@ mod tests {
             for (count, is_known) in [(10_000, true), (10_001, false)] {
                 change(&gateway, "slug.made", slugs(count, "a")).await;
                 change(&gateway, "slug.renamed", slugs(count, "b")).await;
-                let page = gateway.read_audit(AuditQuery { limit: 1, ..query(None) }).await.unwrap();
+                let page = gateway.storage.read_audit(AuditQuery { limit: 1, ..query(None) }).await.unwrap();
                 let changed = &page.entries[0].changed;
                 assert_eq!((changed.rows.len() as u64, changed.before.is_some()), (count, is_known));
             }

@@ -2,7 +2,7 @@
 //!
 //! A window is closed before it is read: all events stamped before its end are durable, and every later event is
 //! stamped at or after its end. So a poller that continues from its last `end_time` misses nothing and reads nothing
-//! twice. If the end is up to [`AHEAD`] in the future, because another machine's clock is ahead, the read waits for it.
+//! twice. If the end is up to five seconds in the future, because another machine's clock is ahead, the read waits for it.
 //! A later end means now.
 
 use std::{
@@ -21,17 +21,11 @@ use crate::{
         record::{Record, Settled},
         rollup::Rollup,
     },
-    journal::{self, BackwardReader, Barrier, Damage, Frame, Journal, Reader, codec},
-    service::{error::Error, gateway::Gateway},
+    journal::{self, BackwardReader, Damage, Frame, Journal, Reader, codec},
+    service::{error::Error, storage::Storage},
 };
 
 pub use super::event::Event;
-
-/// The longest time in the future of an end that a read waits for.
-const AHEAD: Duration = Duration::from_secs(5);
-
-/// The longest wait of a read for records that are not durable yet.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The longest time for gathering one page, so that a filter that matches few events does not make one request read the
 /// whole log.
@@ -150,36 +144,21 @@ impl Walk {
     }
 }
 
-impl Gateway {
+impl Storage {
     /// Reads a page of events.
     pub async fn read_events(self: &Arc<Self>, query: Arc<EventsQuery>) -> Result<EventPage, Error> {
         let window = self.close_window(query.after.map(|(_, end_ms)| end_ms).or(query.end_ms)).await?;
-        let gateway = self.clone();
-        let scan = move || gateway.scan_events(&query, window.end_ms, Instant::now() + PAGE_TIME);
+        let storage = self.clone();
+        let scan = move || storage.scan_events(&query, window.end_ms, Instant::now() + PAGE_TIME);
         let page = tokio::task::spawn_blocking(scan).await;
         page.map_err(Error::internal)?
-    }
-
-    /// Closes a window that ends at `end_ms`, or now. Afterwards all of its events are readable and no more are added.
-    pub(in crate::service) async fn close_window(&self, end_ms: Option<u64>) -> Result<Barrier, Error> {
-        let wanted_end = end_ms.unwrap_or(u64::MAX);
-        let ahead = Duration::from_millis(wanted_end.saturating_sub(self.journal.now_ms()));
-        if !ahead.is_zero() && ahead <= AHEAD {
-            tokio::time::sleep(ahead).await;
-        }
-        let window = self.journal.barrier(wanted_end);
-        if tokio::time::timeout(PATIENCE, self.journal.durable(window.seq)).await.is_err() {
-            let why = self.metering_error();
-            return Err(Error::Unavailable(why.unwrap_or_else(|| "The journal is slow. Try again later.".to_owned())));
-        }
-        Ok(window)
     }
 
     fn scan_events(&self, query: &EventsQuery, end_ms: u64, deadline: Instant) -> Result<EventPage, Error> {
         let mut turn = TURN.lock();
         let window = query.start_ms.unwrap_or(0)..end_ms;
         let after = query.after.map(|(seq, _)| seq);
-        let mut walk = Walk::begin(&self.journal, query, &window);
+        let mut walk = Walk::begin(&self.core.journal, query, &window);
         let (mut events, mut next, mut scanned) = (Vec::new(), None, 0_usize);
         // The last record that was read; `None` again after the walk has reached the first record of the journal.
         let mut last = after;
@@ -281,14 +260,14 @@ mod tests {
     /// Walks all pages. Returns the events' numbers, the missing records that the pages report, and the number of
     /// pages.
     fn walk(
-        gateway: &Gateway,
+        storage: &Storage,
         mut query: EventsQuery,
         end_ms: u64,
         deadline: Instant,
     ) -> (Vec<u128>, Vec<Damage>, usize) {
         let (mut seen, mut missing, mut pages) = (Vec::new(), Vec::new(), 0);
         loop {
-            let page = gateway.scan_events(&query, end_ms, deadline).unwrap();
+            let page = storage.scan_events(&query, end_ms, deadline).unwrap();
             assert!(page.events.len() <= query.limit);
             seen.extend(page.events.iter().map(number));
             missing.extend(page.missing);
@@ -328,7 +307,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let booted = start(&directory);
         append(
-            &booted.gateway.journal,
+            &booted.gateway.core.journal,
             (0..RECORDS).map(|event| Settled {
                 key_random: event,
                 api_key_prefix: if event % 6000 == 0 { "sk_rare" } else { "sk_often" },
@@ -338,7 +317,7 @@ mod tests {
         let rare = EventFilter { api_keys: vec!["sk_rare".to_owned()], ..EventFilter::default() };
         let mut expected = vec![0, 6000, 12_000, 18_000, 24_000, 30_000, 36_000];
         for order in [Order::Ascending, Order::Descending] {
-            let (seen, _, pages) = walk(&booted.gateway, query(order, 2, &rare), u64::MAX, Instant::now());
+            let (seen, _, pages) = walk(&booted.gateway.storage, query(order, 2, &rare), u64::MAX, Instant::now());
             assert_eq!(seen, expected);
             assert!(pages > 9, "{pages} pages");
             expected.reverse();
@@ -356,7 +335,7 @@ mod tests {
         let booted = start(&directory);
         for batch in 0..RECORDS / 100 {
             append(
-                &booted.gateway.journal,
+                &booted.gateway.core.journal,
                 (batch * 100..(batch + 1) * 100).map(|event| Settled {
                     key_random: event,
                     api_key_prefix: KEYS[event as usize % 3],
@@ -367,7 +346,7 @@ mod tests {
                 }),
             );
         }
-        let segments = booted.gateway.journal.segments().unwrap();
+        let segments = booted.gateway.core.journal.segments().unwrap();
         assert!(segments.len() >= 2, "{segments:?}");
         booted.close();
         // Destroy some records in the middle of the first segment.
@@ -375,8 +354,8 @@ mod tests {
         first.write_all_at(&[0; 3000], segments[0].bytes / 2).unwrap();
 
         let booted = start(&directory);
-        let gateway = &booted.gateway;
-        let all = gateway.scan_events(&query(Order::Ascending, usize::MAX, &EventFilter::default()), u64::MAX, later());
+        let storage = &booted.gateway.storage;
+        let all = storage.scan_events(&query(Order::Ascending, usize::MAX, &EventFilter::default()), u64::MAX, later());
         let all = all.unwrap();
         let lost = RECORDS as usize - all.events.len();
         assert!((2..200).contains(&lost) && all.missing.len() == 1, "{lost} lost, {:?}", all.missing);
@@ -408,7 +387,7 @@ mod tests {
             for limit in [97, 2000, usize::MAX] {
                 let walked = |order| {
                     let query = EventsQuery { start_ms: Some(start_ms), ..query(order, limit, filter) };
-                    walk(gateway, query, end_ms, later())
+                    walk(storage, query, end_ms, later())
                 };
                 let (oldest_first, missing, _) = walked(Order::Ascending);
                 let (mut newest_first, missing_too, _) = walked(Order::Descending);

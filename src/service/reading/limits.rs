@@ -9,7 +9,10 @@ use crate::{
         ledger::{LimitRefusal, Standing, Standings},
         limit::{LimitType, Unit},
     },
-    service::{catalog::GroupNode, error::Error, gateway::Gateway},
+    service::{
+        catalog::{Catalog, GroupNode},
+        error::Error,
+    },
 };
 
 /// Whether a request would be admitted now, with the state of each limit that applies to it.
@@ -20,55 +23,53 @@ pub struct WouldPass {
     pub refusal: Option<Box<LimitRefusal>>,
 }
 
-impl Gateway {
-    /// The state at `now` of each limit on a group's model.
-    pub fn standings(&self, now: Now, node: &GroupNode, slug: SlugId) -> Vec<Standing> {
-        node.tree.ledger.lock().standing(now, &node.counted_for(), slug, &node.limits(slug))
-    }
+/// The state at `now` of each limit on a group's model.
+pub fn standings(now: Now, node: &GroupNode, slug: SlugId) -> Vec<Standing> {
+    node.tree.ledger.lock().standing(now, &node.counted_for(), slug, &node.limits(slug))
+}
 
-    /// The DAY limit of a group's models with the smallest share left; the first one of equals.
-    pub fn tightest_of_day(&self, now: Now, node: &GroupNode) -> Option<(SlugId, Standing)> {
-        let group = node.group();
-        let of_day = group.models.iter().map(|model| {
-            let mut limits = node.limits(model.slug);
-            limits.retain(|effective| effective.limit.unit == Unit::Day);
-            (model.slug, limits)
-        });
-        let of_day: Vec<_> = of_day.filter(|(_, limits)| !limits.is_empty()).collect();
-        if of_day.is_empty() {
-            return None;
-        }
-        let path = node.counted_for();
-        let mut ledger = node.tree.ledger.lock();
-        let standings = of_day.iter().flat_map(|(slug, limits)| {
-            let standings = ledger.standing(now, &path, *slug, limits);
-            standings.into_iter().map(|standing| (*slug, standing))
-        });
-        standings.min_by(|(_, one), (_, other)| by_part_left(one, other))
+/// The DAY limit of a group's models with the smallest share left; the first one of equals.
+pub fn tightest_of_day(now: Now, node: &GroupNode) -> Option<(SlugId, Standing)> {
+    let group = node.group();
+    let of_day = group.models.iter().map(|model| {
+        let mut limits = node.limits(model.slug);
+        limits.retain(|effective| effective.limit.unit == Unit::Day);
+        (model.slug, limits)
+    });
+    let of_day: Vec<_> = of_day.filter(|(_, limits)| !limits.is_empty()).collect();
+    if of_day.is_empty() {
+        return None;
     }
+    let path = node.counted_for();
+    let mut ledger = node.tree.ledger.lock();
+    let standings = of_day.iter().flat_map(|(slug, limits)| {
+        let standings = ledger.standing(now, &path, *slug, limits);
+        standings.into_iter().map(|standing| (*slug, standing))
+    });
+    standings.min_by(|(_, one), (_, other)| by_part_left(one, other))
+}
 
-    /// The limit of each type with the least left; the nearest one of equals.
-    pub(in crate::service) fn tightest(&self, node: &GroupNode, slug: SlugId) -> Standings {
-        let standings = self.standings(self.now(), node, slug);
-        let of = |limit_type| {
-            let of_type = standings.iter().filter(|standing| standing.limit.limit.limit_type == limit_type);
-            of_type.min_by_key(|standing| standing.left()).copied()
-        };
-        Standings { requests: of(LimitType::Request), tokens: of(LimitType::Token) }
-    }
+/// The limit of each type with the least left; the nearest one of equals.
+pub(in crate::service) fn tightest(now: Now, node: &GroupNode, slug: SlugId) -> Standings {
+    let standings = standings(now, node, slug);
+    let of = |limit_type| {
+        let of_type = standings.iter().filter(|standing| standing.limit.limit.limit_type == limit_type);
+        of_type.min_by_key(|standing| standing.left()).copied()
+    };
+    Standings { requests: of(LimitType::Request), tokens: of(LimitType::Token) }
+}
 
-    /// Reports whether a request of `tokens` tokens for `slug` would be admitted at `now`. Takes nothing.
-    pub fn would_pass(&self, now: Now, node: &GroupNode, slug: &str, tokens: u64) -> Result<WouldPass, Error> {
-        let carried = self.catalog.load().slug_id(slug).filter(|id| node.group().model(*id).is_some());
-        let Some(id) = carried else {
-            return Err(Error::invalid("unknown_slug", format!("slug: the group does not carry {slug:?}.")));
-        };
-        let (path, limits) = (node.counted_for(), node.limits(id));
-        let mut ledger = node.tree.ledger.lock();
-        let standings = ledger.standing(now, &path, id, &limits);
-        let refusal = ledger.would_admit(now, &path, id, &limits, tokens).err();
-        Ok(WouldPass { standings, refusal })
-    }
+/// Reports whether a request of `tokens` tokens for `slug` would be admitted at `now`. Takes nothing.
+pub fn would_pass(catalog: &Catalog, now: Now, node: &GroupNode, slug: &str, tokens: u64) -> Result<WouldPass, Error> {
+    let carried = catalog.slug_id(slug).filter(|id| node.group().model(*id).is_some());
+    let Some(id) = carried else {
+        return Err(Error::invalid("unknown_slug", format!("slug: the group does not carry {slug:?}.")));
+    };
+    let (path, limits) = (node.counted_for(), node.limits(id));
+    let mut ledger = node.tree.ledger.lock();
+    let standings = ledger.standing(now, &path, id, &limits);
+    let refusal = ledger.would_admit(now, &path, id, &limits, tokens).err();
+    Ok(WouldPass { standings, refusal })
 }
 
 /// Compares the shares of the thresholds that are left, in exact integers. A threshold of 0 has nothing left.

@@ -1,7 +1,7 @@
 //! Queries: events, reports, the audit log, search and limits.
 
 pub mod audit;
-pub mod damage;
+pub mod dead_letters;
 pub(super) mod event;
 pub mod events;
 pub mod limits;

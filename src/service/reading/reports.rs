@@ -20,7 +20,7 @@ use crate::{
         rollup::{Rollup, Sums},
     },
     journal::{Damage, codec},
-    service::{error::Error, gateway::Gateway},
+    service::{error::Error, storage::Storage},
     store::Grain,
 };
 
@@ -135,7 +135,7 @@ impl<'a> Summary<'a> {
     }
 }
 
-impl Gateway {
+impl Storage {
     /// Computes a report.
     pub async fn report(self: &Arc<Self>, query: ReportQuery) -> Result<Report, Error> {
         let window = self.close_window(query.end_ms).await?;
@@ -144,8 +144,8 @@ impl Gateway {
         let is_open = query.end_ms.is_none_or(|end_ms| end_ms > window.end_ms);
         let end_ms =
             if is_open { Hour(Hour::from_unix_ms(window.end_ms).0 + 1).start_unix_ms() } else { window.end_ms };
-        let (gateway, window) = (self.clone(), query.start_ms..end_ms);
-        let report = tokio::task::spawn_blocking(move || gateway.sum_up(window, &query)).await;
+        let (storage, window) = (self.clone(), query.start_ms..end_ms);
+        let report = tokio::task::spawn_blocking(move || storage.sum_up(window, &query)).await;
         report.map_err(Error::internal)?
     }
 
@@ -156,7 +156,7 @@ impl Gateway {
         // The parts read from the journal lack its unreadable records. The rollups may include those.
         let from_journal = if first <= last {
             let grain = if query.by.hour { Grain::Hour } else { Grain::Day };
-            let read = self.store.rollups(Some(&self.journal), first..last, grain, |row| summary.add(row));
+            let read = self.store.rollups(Some(&self.core.journal), first..last, grain, |row| summary.add(row));
             problems = read.map_err(|error| Error::Unavailable(error.to_string()))?;
             let parts = [window.start..first.start_unix_ms(), last.start_unix_ms()..window.end];
             self.add_events(&mut summary, parts[0].clone(), "start_time")?;
@@ -177,7 +177,7 @@ impl Gateway {
         };
         let mut missing = self.missing_from_totals();
         missing.retain(|damage| touches(damage, &window));
-        for damage in self.journal.damage() {
+        for damage in self.core.journal.damage() {
             let is_listed = missing.iter().any(|listed| listed.overlaps(&damage));
             if !is_listed && from_journal.iter().any(|part| touches(&damage, part)) {
                 missing.push(damage);
@@ -193,12 +193,12 @@ impl Gateway {
         if window.is_empty() {
             return Ok(());
         }
-        let stats = self.journal.stats();
+        let stats = self.core.journal.stats();
         if stats.first_seq > 1 && stats.first_at_ms.is_none_or(|first_at_ms| window.start < first_at_ms) {
             let message = format!("{bound}: must be a whole hour, since the events of that hour are no longer stored");
             return Err(Error::invalid("invalid_parameter", message));
         }
-        let mut reader = self.journal.reader_from_time(window.start);
+        let mut reader = self.core.journal.reader_from_time(window.start);
         while let Some(frame) = reader.next().map_err(Error::internal)?.filter(|frame| frame.at_ms < window.end) {
             if let Record::Settled(settled) = codec::decode(frame.body).map_err(Error::internal)? {
                 summary.add(Rollup::of(frame.at_ms, &settled));

@@ -12,7 +12,6 @@ use crate::{
     service::{
         catalog::{Catalog, GroupNode, KeyEntry},
         error::Error,
-        gateway::Gateway,
     },
 };
 
@@ -38,19 +37,15 @@ pub struct SearchResult {
     pub more: bool,
 }
 
-impl Gateway {
-    /// Searches groups and keys, and endpoints if `with_endpoints`. The text may be a whole key, so it is neither
-    /// stored nor logged.
-    pub async fn search(&self, text: Secret, with_endpoints: bool) -> Result<SearchResult, Error> {
-        let catalog = self.catalog.load_full();
-        // With many groups, a search would block a worker thread and its other requests for too long.
-        tokio::task::spawn_blocking(move || search(&catalog, text.expose(), with_endpoints))
-            .await
-            .map_err(Error::internal)
-    }
+/// Searches groups and keys, and endpoints if `with_endpoints`. The text may be a whole key, so it is neither stored nor
+/// logged.
+pub async fn search(catalog: Arc<Catalog>, text: Secret, with_endpoints: bool) -> Result<SearchResult, Error> {
+    // With many groups, a search would block a worker thread and its other requests for too long.
+    let search = move || search_catalog(&catalog, text.expose(), with_endpoints);
+    tokio::task::spawn_blocking(search).await.map_err(Error::internal)
 }
 
-fn search(catalog: &Catalog, text: &str, with_endpoints: bool) -> SearchResult {
+fn search_catalog(catalog: &Catalog, text: &str, with_endpoints: bool) -> SearchResult {
     let text = text.trim();
     let mut search = Search::new(text);
     let whole_key = key_of(catalog, text);

@@ -8,27 +8,41 @@
 
 use std::{cell::RefCell, sync::Arc, time::Instant};
 
+use parking_lot::Mutex;
 use tracing::{error, info};
 use uuid::Uuid;
 
-use super::inflight::Slot;
+use super::inflight::{InFlight, Slot};
 use crate::{
+    config::{self, Config},
     crypto::random::{self, NoRandom},
     domain::{
         day::Now,
-        ledger::{Admitted, Ask, Hold, LimitRefusal, Standings},
+        estimate::Estimates,
+        ledger::{Admitted, Ask, Hold, LimitRefusal, Standings, TokenAdmission},
         record::{Record, Settled},
         route::Route,
         usage::{Usage, UsageSource},
     },
-    journal::codec,
+    journal::{Journal, codec},
     service::{
-        capacity::unfinished::Share,
+        capacity::unfinished::{Share, Unfinished},
         catalog::{KeyEntry, Model, Path},
-        gateway::Gateway,
+        core::Core,
     },
     upstream::{request::Request, usage::TokenBounds},
 };
+
+/// The state that admissions and settlements share.
+pub struct Metering {
+    pub(super) core: Arc<Core>,
+    /// Learned estimates of prompt and output sizes, by slug.
+    estimates: Mutex<Estimates>,
+    /// The requests that were admitted and have not ended.
+    pub in_flight: InFlight,
+    /// The memory of incomplete server-sent events in running streams.
+    unfinished: Arc<Unfinished>,
+}
 
 /// A request that has been authenticated and is about to be admitted.
 pub struct Arrived {
@@ -44,7 +58,7 @@ pub struct Arrived {
 
 /// An admitted request's hold on its limits, until it is settled or released.
 pub struct Reservation {
-    gateway: Arc<Gateway>,
+    metering: Arc<Metering>,
     arrived: Arrived,
     model: Arc<Model>,
     counted_for: Path,
@@ -79,7 +93,12 @@ pub struct Admission {
     pub standings: Standings,
 }
 
-impl Gateway {
+impl Metering {
+    pub(in crate::service) fn new(core: Arc<Core>, estimates: Estimates) -> Self {
+        let (in_flight, unfinished) = (InFlight::default(), Arc::default());
+        Self { core, estimates: Mutex::new(estimates), in_flight, unfinished }
+    }
+
     /// Takes what a request needs from all limits on its path in one step, or takes nothing.
     pub fn admit(
         self: &Arc<Self>,
@@ -99,18 +118,18 @@ impl Gateway {
             n: request.n.saturating_mul(request.prompts),
             best_of: request.best_of.map(|best_of| best_of.saturating_mul(request.prompts)),
             slug: self.estimates.lock().get(model.slug_id, arrived.route, request.prompt_bytes),
-            admission: self.token_admission(),
+            admission: token_admission(&self.core.config),
         };
         let mut ledger = group.tree.ledger.lock();
-        let now = self.now();
+        let now = self.core.now();
         let admitted = ledger.admit(now, &counted_for, model.slug_id, &limits, &ask);
         drop(ledger);
         let Admitted { hold, output_max, standings } = admitted.map_err(NotAdmitted::Limit)?;
-        self.counts.admitted();
-        let durable = self.journal.durable_seq();
+        self.core.counts.admitted();
+        let durable = self.core.journal.durable_seq();
         let slot = self.in_flight.begin(durable, arrived.id, group.id, model.slug_id, now.unix_ms);
         let reservation = Reservation {
-            gateway: self.clone(),
+            metering: self.clone(),
             arrived,
             model: model.clone(),
             counted_for,
@@ -134,7 +153,7 @@ impl Reservation {
 
     /// An empty share of the memory for incomplete events.
     pub(super) fn share_of_unfinished(&self) -> Share {
-        Share::of(&self.gateway.unfinished)
+        Share::of(&self.metering.unfinished)
     }
 
     /// The `x-request-id` that the customer gets.
@@ -174,10 +193,10 @@ impl Reservation {
 
     fn end(&mut self, give_back_rate: bool) {
         if let Some(hold) = self.hold.take() {
-            let now = self.gateway.now();
+            let now = self.metering.core.now();
             self.arrived.key.group.tree.ledger.lock().release(hold, now, give_back_rate);
             self.slot = None;
-            self.gateway.counts.ended();
+            self.metering.core.counts.ended();
         }
     }
 
@@ -185,7 +204,7 @@ impl Reservation {
     pub(super) fn streamed(&mut self, output_tokens: u64) {
         if let Some(hold) = self.hold.as_mut().filter(|hold| hold.is_due(output_tokens)) {
             let (slug, route) = (self.model.slug_id, self.arrived.route);
-            let of_slug = self.gateway.estimates.lock().output_beyond(slug, route, hold.each(output_tokens));
+            let of_slug = self.metering.estimates.lock().output_beyond(slug, route, hold.each(output_tokens));
             self.arrived.key.group.tree.ledger.lock().review(hold, output_tokens, of_slug);
         }
     }
@@ -201,11 +220,11 @@ impl Reservation {
         usage_source: UsageSource,
     ) -> Option<u64> {
         let hold = self.hold.take()?;
-        let (gateway, key) = (&self.gateway, &self.arrived.key);
+        let (core, key) = (&self.metering.core, &self.arrived.key);
         let group = key.group.group();
         let duration_ms = millis(self.arrived.at);
         // The price at settlement applies. If the endpoint has been deleted since, its last known price does.
-        let now_called = gateway.catalog.load().model_of(self.model.slug_id).cloned();
+        let now_called = core.catalog.load().model_of(self.model.slug_id).cloned();
         let pricing = now_called.as_ref().unwrap_or(&self.model).pricing;
         let record = Record::Settled(Settled {
             key_random: self.key_random,
@@ -227,21 +246,21 @@ impl Reservation {
             prompt_bytes: self.prompt_bytes,
             cost: pricing.map(|pricing| pricing.cost(&usage)),
         });
-        let slot = self.slot.take().inspect(|slot| slot.settling(gateway.journal.durable_seq()));
-        let appended = append(gateway, &record);
+        let slot = self.slot.take().inspect(|slot| slot.settling(core.journal.durable_seq()));
+        let appended = append(&core.journal, &record);
         if let (Some(slot), Some((seq, _))) = (slot, appended) {
             slot.settled(seq);
         }
-        let now = gateway.now();
+        let now = core.now();
         let now = Now { unix_ms: appended.map_or(now.unix_ms, |(_, at_ms)| at_ms), ..now };
         let sample = key.group.tree.ledger.lock().settle(hold, now, usage, usage_source);
         if let Some(sample) = sample {
             let customer = self.counted_for.last().copied().unwrap_or(key.group.id);
-            gateway.estimates.lock().learn(customer, &sample);
+            self.metering.estimates.lock().learn(customer, &sample);
         }
         key.last_used_ms.touch(now.unix_ms);
-        gateway.counts.billed(&usage);
-        gateway.counts.ended();
+        core.counts.billed(&usage);
+        core.counts.ended();
         info!(
             target: "tollgate::request",
             id = %self.id(),
@@ -267,14 +286,14 @@ impl Drop for Reservation {
 
 /// Appends an event. The journal accepts it, since its size is bounded by the limits on a request. If the append fails
 /// anyway, the answer is not acknowledged as billed and an error is logged.
-fn append(gateway: &Gateway, record: &Record<'_>) -> Option<(u64, u64)> {
+fn append(journal: &Journal, record: &Record<'_>) -> Option<(u64, u64)> {
     thread_local! {
         static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
     }
     BUFFER.with_borrow_mut(|buffer| {
         buffer.clear();
         let encoded = codec::encode(record, buffer).map_err(|error| error.to_string());
-        let appended = encoded.and_then(|()| gateway.journal.append(buffer).map_err(|error| error.to_string()));
+        let appended = encoded.and_then(|()| journal.append(buffer).map_err(|error| error.to_string()));
         match appended {
             Ok(appended) => Some((appended.seq, appended.at_ms)),
             Err(error) => {
@@ -283,6 +302,13 @@ fn append(gateway: &Gateway, record: &Record<'_>) -> Option<(u64, u64)> {
             }
         }
     })
+}
+
+fn token_admission(config: &Config) -> TokenAdmission {
+    match config.token_admission {
+        config::TokenAdmission::Adaptive => TokenAdmission::Adaptive,
+        config::TokenAdmission::Strict => TokenAdmission::Strict { strict_output: config.strict_output },
+    }
 }
 
 fn millis(since: Instant) -> u64 {

@@ -16,12 +16,12 @@ use tokio::time::{Instant, timeout_at};
 use tracing::warn;
 
 use super::{
-    InferenceWorker,
     admission::Reservation,
-    answer::error_object,
+    error_object::error_object,
     meter::{Form, Meter},
     running::{OngoingAnswer, Running, WHOLE},
-    targets::PassedOver,
+    skipped::SkippedTarget,
+    worker::InferenceWorker,
 };
 use crate::upstream::{
     Response,
@@ -57,7 +57,7 @@ pub(super) enum First {
 
 /// A failed attempt, with the reservation for the next one.
 pub(super) struct NoAnswer {
-    pub(super) passed: PassedOver,
+    pub(super) passed: SkippedTarget,
     pub(super) reservation: Option<Reservation>,
 }
 
@@ -72,7 +72,7 @@ pub(super) async fn begin(
 ) -> Result<Begun, NoAnswer> {
     let Response { status, content_type, body, is_encoded, .. } = response;
     if is_encoded {
-        let passed = PassedOver::failed("its answer has an encoding that cannot be decoded");
+        let passed = SkippedTarget::failed("its answer has an encoding that cannot be decoded");
         return Err(NoAnswer { passed, reservation: Some(reservation) });
     }
     let is_event_stream = is_event_stream(content_type.as_deref());
@@ -116,49 +116,49 @@ struct Reading<'a> {
 }
 
 impl Reading<'_> {
-    fn running(&mut self) -> Result<&mut Running, PassedOver> {
-        self.answering.running.as_mut().ok_or_else(|| PassedOver::failed("it was already given up"))
+    fn running(&mut self) -> Result<&mut Running, SkippedTarget> {
+        self.answering.running.as_mut().ok_or_else(|| SkippedTarget::failed("it was already given up"))
     }
 
     /// Reads the next piece; `None` at the end. Fails as too slow if nothing has come by `until`.
-    async fn next(&mut self, until: Option<Instant>) -> Result<Option<Bytes>, PassedOver> {
+    async fn next(&mut self, until: Option<Instant>) -> Result<Option<Bytes>, SkippedTarget> {
         let chunk = self.running()?.body.chunk();
         let piece = match until {
             Some(until) => {
-                timeout_at(until, chunk).await.map_err(|_| PassedOver::too_slow("it was silent for too long"))?
+                timeout_at(until, chunk).await.map_err(|_| SkippedTarget::too_slow("it was silent for too long"))?
             }
             None => chunk.await,
         };
         piece.transpose().map_err(|error| match error.is_timeout() {
-            true => PassedOver::too_slow(error.to_string()),
-            false => PassedOver::failed(error.to_string()),
+            true => SkippedTarget::too_slow(error.to_string()),
+            false => SkippedTarget::failed(error.to_string()),
         })
     }
 
     /// Determines the form of the answer from its first bytes, which stay in the meter's collected bytes.
-    async fn form(&mut self, asked_stream: bool, is_event_stream: bool) -> Result<Form, PassedOver> {
+    async fn form(&mut self, asked_stream: bool, is_event_stream: bool) -> Result<Form, SkippedTarget> {
         loop {
             let begins = self.running()?.meter.collected();
             match BodyForm::with(begins, is_event_stream) {
                 Some(BodyForm::Json) => return Ok(Form::Whole),
                 Some(BodyForm::Events) if asked_stream || is_event_stream => return Ok(Form::Events),
                 None if begins.len() <= MAX_SPACE => {}
-                _ => return Err(PassedOver::failed("its answer is neither JSON nor a stream of events")),
+                _ => return Err(SkippedTarget::failed("its answer is neither JSON nor a stream of events")),
             }
             match self.next(Some(self.first_byte_by)).await? {
                 Some(piece) => self.running()?.meter.collect(piece),
-                None => return Err(PassedOver::failed("it ended its answer before any content")),
+                None => return Err(SkippedTarget::failed("it ended its answer before any content")),
             };
         }
     }
 
     /// Reads a stream up to its first content, or until [`HOLD`] or [`MAX_HELD`] is reached.
-    async fn events(&mut self) -> Result<ObservedChunk, PassedOver> {
+    async fn events(&mut self) -> Result<ObservedChunk, SkippedTarget> {
         let held_until = Instant::now() + HOLD;
         let mut held = BytesMut::new();
         let mut piece = self.running()?.meter.set_form(Form::Events);
         loop {
-            let fed = self.running()?.meter.feed(piece).map_err(|error| PassedOver::failed(error.to_string()))?;
+            let fed = self.running()?.meter.feed(piece).map_err(|error| SkippedTarget::failed(error.to_string()))?;
             if self.running()?.meter.has_content() {
                 return Ok(joined(held, fed));
             }
@@ -166,7 +166,7 @@ impl Reading<'_> {
                 return Err(self.error(&error));
             }
             if fed.terminal.is_some() {
-                return Err(PassedOver::failed("it ended its stream before any content"));
+                return Err(SkippedTarget::failed("it ended its stream before any content"));
             }
             held.extend_from_slice(&fed.pass);
             if held.len() > MAX_HELD {
@@ -185,23 +185,23 @@ impl Reading<'_> {
     }
 
     /// Reads the last frame of a stream that has ended. It may lack the blank line that ends a frame.
-    fn last_event(&mut self, held: BytesMut) -> Result<ObservedChunk, PassedOver> {
+    fn last_event(&mut self, held: BytesMut) -> Result<ObservedChunk, SkippedTarget> {
         let fed = self.running()?.meter.finish();
         match fed.error {
             Some(error) => Err(self.error(&error)),
             None if self.running()?.meter.has_content() => Ok(joined(held, fed)),
-            None => Err(PassedOver::failed("it ended its stream before any content")),
+            None => Err(SkippedTarget::failed("it ended its stream before any content")),
         }
     }
 
     /// Reads a JSON answer to its end, or until it is larger than [`WHOLE`].
-    async fn whole(&mut self) -> Result<First, PassedOver> {
+    async fn whole(&mut self) -> Result<First, SkippedTarget> {
         self.running()?.meter.set_form(Form::Whole);
         while let Some(piece) = self.next(None).await? {
             let meter = &mut self.running()?.meter;
             if meter.collect(piece) > WHOLE {
                 let read = meter.set_form(Form::Pieces);
-                let fed = meter.feed(read).map_err(|error| PassedOver::failed(error.to_string()))?;
+                let fed = meter.feed(read).map_err(|error| SkippedTarget::failed(error.to_string()))?;
                 return Ok(First::Part(fed));
             }
         }
@@ -209,14 +209,14 @@ impl Reading<'_> {
         let whole = meter.whole();
         match (meter.has_content(), meter.has_error()) {
             (false, true) => Err(self.error(&whole)),
-            _ if !meter.has_answer() => Err(PassedOver::failed("its answer is broken JSON, or holds no answer")),
+            _ if !meter.has_answer() => Err(SkippedTarget::failed("its answer is broken JSON, or holds no answer")),
             (_, true) => Ok(First::Whole(self.with_clean_errors(&whole))),
             _ => Ok(First::Whole(whole)),
         }
     }
 
-    fn error(&self, data: &[u8]) -> PassedOver {
-        PassedOver::reported(&self.read_error(data), "it answered with an error", self.request)
+    fn error(&self, data: &[u8]) -> SkippedTarget {
+        SkippedTarget::reported(&self.read_error(data), "it answered with an error", self.request)
     }
 
     /// Replaces the errors in an answer that also holds content, since they may name the upstream.

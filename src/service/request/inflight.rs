@@ -166,10 +166,9 @@ impl InFlight {
         }
     }
 
-    /// A sentence that says why requests are not tracked; `None` if they are.
-    pub(in crate::service) fn problem(&self) -> Option<String> {
-        let why = self.0.get()?.table.as_ref().err()?;
-        Some(format!("Requests in flight are not tracked: {why}. After a crash, the lost requests cannot be listed."))
+    /// Why requests are not tracked; `None` if they are.
+    pub(in crate::service) fn error(&self) -> Option<&str> {
+        self.0.get()?.table.as_ref().err().map(String::as_str)
     }
 
     /// Records an admitted request. All records up to `durable` are durable.

@@ -7,73 +7,40 @@
 pub mod admission;
 mod answer;
 mod beginning;
+mod error_object;
 mod failure;
 pub mod inflight;
 pub mod meter;
 mod running;
+mod skipped;
 mod stream;
 mod targets;
+mod worker;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::sync::mpsc;
 
 use self::{
     admission::{Admission, Arrived, NotAdmitted},
-    running::Running,
     targets::find_answer,
 };
 use super::{
     capacity::bodies::Room,
-    catalog::{KeyEntry, Model},
-    gateway::Gateway,
+    catalog::{Catalog, KeyEntry, Model},
+    reading::limits::tightest,
 };
 use crate::{
     domain::ledger::Standings,
-    upstream::{
-        client::{Client, Timeouts},
-        request::{self, Request},
-    },
+    upstream::request::{self, Request},
 };
 
 pub use self::{
     answer::AnswerBody,
     failure::{Refused, RequestFailure},
     stream::AnswerStream,
+    worker::InferenceWorker,
 };
-
-/// How long we keep reading after a hang-up, for the usage of an answer that has been generated.
-const USAGE_PATIENCE: Duration = Duration::from_secs(2);
-
-/// The state of one worker thread.
-pub struct InferenceWorker {
-    /// The state that all workers share.
-    pub gateway: Arc<Gateway>,
-    client: Client,
-    abandoned: mpsc::UnboundedSender<Running>,
-}
-
-impl InferenceWorker {
-    /// Creates the worker of the current thread and starts its background tasks.
-    pub fn start(gateway: Arc<Gateway>) -> Self {
-        let upstream = &gateway.config.upstream;
-        let timeouts = Timeouts {
-            connect: upstream.connect_timeout,
-            first_byte: upstream.first_byte_timeout,
-            idle: upstream.idle_timeout,
-        };
-        let client = Client::new(timeouts, gateway.listeners());
-        tokio::task::spawn_local(client.sweep_idle());
-        let (abandoned, mut received) = mpsc::unbounded_channel::<Running>();
-        tokio::task::spawn_local(async move {
-            while let Some(running) = received.recv().await {
-                tokio::task::spawn_local(tokio::time::timeout(USAGE_PATIENCE, running.read_on()));
-            }
-        });
-        Self { gateway, client, abandoned }
-    }
-}
 
 /// A request as HTTP hands it over.
 pub struct Call {
@@ -103,31 +70,31 @@ pub struct Answer {
 pub async fn serve(worker: &InferenceWorker, call: Call) -> Result<Answer, RequestFailure> {
     let answered = answer(worker, call).await;
     if answered.as_ref().is_err_and(|failure| failure.refused.is_failure()) {
-        worker.gateway.counts.failed();
+        worker.core.counts.failed();
     }
     answered
 }
 
 async fn answer(worker: &InferenceWorker, call: Call) -> Result<Answer, RequestFailure> {
-    let gateway = &worker.gateway;
+    let core = &worker.core;
     let Call { arrived, body, room, passed_on } = call;
     let key = arrived.key.clone();
     // The limits are read when the error is made, so they no longer include what the failed request held.
     let refuse = |model: Option<&Model>, refused| {
-        let standings = model.map(|model| Box::new(gateway.tightest(&key.group, model.slug_id)));
+        let standings = model.map(|model| Box::new(tightest(core.now(), &key.group, model.slug_id)));
         RequestFailure { refused, standings }
     };
     let request = request::scan(&body, arrived.route).map_err(|bad| {
-        let model = request::slug_of(&body).and_then(|slug| callable(gateway, &key, &slug));
+        let model = request::slug_of(&body).and_then(|slug| callable(&core.catalog.load(), &key, &slug));
         refuse(model.as_deref(), Refused::Invalid(Box::new(bad)))
     })?;
-    let model =
-        callable(gateway, &key, &request.model).ok_or_else(|| Refused::ModelNotFound(request.model.to_string()))?;
-    if let Some(why) = gateway.metering_error() {
+    let model = callable(&core.catalog.load(), &key, &request.model)
+        .ok_or_else(|| Refused::ModelNotFound(request.model.to_string()))?;
+    if let Some(why) = core.metering_error() {
         return Err(refuse(Some(&model), Refused::CannotMeter(why)));
     }
     let metadata = request.metadata(&body).and_then(|json| std::str::from_utf8(json).ok());
-    let Admission { reservation, output_max, standings } = admit(gateway, arrived, &model, &request, metadata)?;
+    let Admission { reservation, output_max, standings } = admit(worker, arrived, &model, &request, metadata)?;
     let call = targets::Call { model: &model, request: &request, body: &body, passed_on: &passed_on, output_max };
     let found = find_answer(worker, &call, reservation).await;
     let (begun, origin) = found.map_err(|refused| refuse(Some(&model), refused))?;
@@ -138,23 +105,22 @@ async fn answer(worker: &InferenceWorker, call: Call) -> Result<Answer, RequestF
 }
 
 /// The model of this slug, if the key's group carries the slug and an endpoint has it.
-pub fn callable(gateway: &Gateway, key: &KeyEntry, slug: &str) -> Option<Arc<Model>> {
-    let catalog = gateway.catalog.load();
+pub fn callable(catalog: &Catalog, key: &KeyEntry, slug: &str) -> Option<Arc<Model>> {
     let model = catalog.model(slug)?;
     key.group.group().model(model.slug_id).map(|_| model.clone())
 }
 
 fn admit(
-    gateway: &Arc<Gateway>,
+    worker: &InferenceWorker,
     arrived: Arrived,
     model: &Arc<Model>,
     request: &Request,
     metadata: Option<&str>,
 ) -> Result<Admission, RequestFailure> {
-    gateway.admit(arrived, model, request, metadata).map_err(|not_admitted| match not_admitted {
+    worker.metering.admit(arrived, model, request, metadata).map_err(|not_admitted| match not_admitted {
         NotAdmitted::NoRandom(error) => Refused::Internal(error.to_string()).into(),
         NotAdmitted::Limit(refusal) => {
-            gateway.counts.refused();
+            worker.core.counts.refused();
             RequestFailure {
                 standings: Some(Box::new(refusal.standings)),
                 refused: Refused::Limit(model.slug.clone(), refusal),

@@ -20,12 +20,12 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use tracing::warn;
 
 use super::{
-    answer::error_object,
+    error_object::error_object,
     meter::{Form, Meter},
     running::{OngoingAnswer, Running},
 };
 use crate::{
-    service::gateway::Gateway,
+    service::core::Core,
     upstream::{Body, observe::ObservedChunk, refusal, target::Target},
 };
 
@@ -43,7 +43,7 @@ pub(super) struct Origin {
 
 /// An answer that is sent piece by piece. It ends only when its event is durable.
 pub struct AnswerStream {
-    gateway: Arc<Gateway>,
+    core: Arc<Core>,
     /// The target that answers. Its names are removed from its error messages.
     origin: Origin,
     /// The part that was read by `beginning`.
@@ -90,10 +90,10 @@ impl std::fmt::Display for Cut {
 impl std::error::Error for Cut {}
 
 impl AnswerStream {
-    pub(super) fn new(gateway: Arc<Gateway>, answering: OngoingAnswer, first: ObservedChunk, origin: Origin) -> Self {
+    pub(super) fn new(core: Arc<Core>, answering: OngoingAnswer, first: ObservedChunk, origin: Origin) -> Self {
         let form = answering.running.as_ref().map_or(Form::Pieces, |running| running.meter.form());
         Self {
-            gateway,
+            core,
             origin,
             first: Some(first),
             held: Bytes::new(),
@@ -203,11 +203,11 @@ impl AnswerStream {
             }
             false => Some(meter.settle()),
         };
-        let gateway = self.gateway.clone();
+        let core = self.core.clone();
         let durable = Box::pin(async move {
             match settled {
                 None => true,
-                Some(Some(seq)) => gateway.is_durable_in_time(seq).await,
+                Some(Some(seq)) => core.is_durable_in_time(seq).await,
                 Some(None) => false,
             }
         });
@@ -216,7 +216,7 @@ impl AnswerStream {
 
     /// Ends an answer that is incomplete. A stream gets an error event after `last`; a JSON answer is cut.
     fn break_off(&mut self, message: &str, last: Bytes) {
-        self.gateway.counts.failed();
+        self.core.counts.failed();
         self.is_broken = true;
         match self.form {
             Form::Events => {

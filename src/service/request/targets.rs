@@ -9,11 +9,12 @@ use bytes::Bytes;
 use tracing::warn;
 
 use super::{
-    InferenceWorker,
     admission::Reservation,
     beginning::{self, Asked, Begun, NoAnswer},
     failure::Refused,
+    skipped::{SkippedTarget, Why},
     stream::Origin,
+    worker::InferenceWorker,
 };
 use crate::{
     domain::route::Route,
@@ -42,49 +43,9 @@ pub(super) struct Call<'a> {
 enum TargetOutcome {
     Answered(Response),
     Refused(Box<UpstreamError>),
-    PassedOver(PassedOver),
+    Skipped(SkippedTarget),
     /// The target was not asked, because no file descriptor was free for a connection.
     NoFiles,
-}
-
-/// The reason why a target was passed over.
-pub(super) struct PassedOver {
-    why: Why,
-    /// The reason in words, for the operator.
-    words: String,
-    /// The target's 429, if it is at its own limit.
-    limited: Option<Box<UpstreamRefusal>>,
-}
-
-/// The kind of failure, for the customer's error if no other target answers either.
-enum Why {
-    Unusable,
-    TooSlow,
-    /// The target failed, with the server's error message if it gave one.
-    Failed(Option<String>),
-}
-
-impl PassedOver {
-    fn new(why: Why, words: impl Into<String>) -> Self {
-        Self { why, words: words.into(), limited: None }
-    }
-
-    pub(super) fn failed(words: impl Into<String>) -> Self {
-        Self::new(Why::Failed(None), words)
-    }
-
-    pub(super) fn too_slow(words: impl Into<String>) -> Self {
-        Self::new(Why::TooSlow, words)
-    }
-
-    /// A failure that the target itself reported. `did` says what it did, for the operator.
-    pub(super) fn reported(said: &UpstreamError, did: &str, body: &[u8]) -> Self {
-        Self::new(Why::Failed(Some(said.as_failure())), said.for_operator(did, body))
-    }
-
-    pub(super) fn is_slow(&self) -> bool {
-        matches!(self.why, Why::TooSlow)
-    }
 }
 
 /// Finds a target that answers. Releases the reservation if there is none.
@@ -93,7 +54,7 @@ pub(super) async fn find_answer(
     call: &Call<'_>,
     mut reservation: Reservation,
 ) -> Result<(Begun, Origin), Refused> {
-    let gateway = &worker.gateway;
+    let core = &worker.core;
     let mut last = Why::Unusable;
     let mut limited = None;
     for (index, target) in call.model.targets.iter().enumerate() {
@@ -104,7 +65,7 @@ pub(super) async fn find_answer(
                 let asked = Asked { body: call.body, stream, hides_usage };
                 match beginning::begin(worker, target, response, reservation, asked, first_byte_by).await {
                     Ok(begun) => {
-                        target.health.succeeded(gateway.now_ms());
+                        target.health.succeeded(core.now_ms());
                         return Ok((begun, Origin { target: target.clone(), index, first_byte_by }));
                     }
                     Err(NoAnswer { passed, reservation: held }) => {
@@ -115,21 +76,21 @@ pub(super) async fn find_answer(
                 }
             }
             TargetOutcome::Refused(said) => {
-                target.health.succeeded(gateway.now_ms());
+                target.health.succeeded(core.now_ms());
                 reservation.release(true);
                 return Err(Refused::UpstreamRefused(Box::new(said.into_refusal())));
             }
             TargetOutcome::NoFiles => {
-                gateway.out_of_files.note(gateway.now_ms());
+                worker.out_of_files.note(core.now_ms());
                 reservation.release(false);
                 return Err(Refused::Overloaded);
             }
-            TargetOutcome::PassedOver(passed) => passed,
+            TargetOutcome::Skipped(passed) => passed,
         };
         let (id, model) = (reservation.id(), &*call.model.slug);
         warn!(%id, model, target_index = index, why = passed.words, "a target was passed over");
-        target.health.failed(passed.words, gateway.now_ms());
-        gateway.counts.target_failed();
+        target.health.failed(passed.words, core.now_ms());
+        core.counts.target_failed();
         // Return the last target's 429, but only if every target answered 429.
         limited = passed.limited.filter(|_| index == 0 || limited.is_some());
         last = passed.why;
@@ -146,7 +107,7 @@ pub(super) async fn find_answer(
 
 /// Asks one target. If it refuses a parameter that we added, asks it again without that parameter.
 async fn ask(worker: &InferenceWorker, call: &Call<'_>, target: &Target, route: Route) -> TargetOutcome {
-    let now_ms = worker.gateway.now_ms();
+    let now_ms = worker.core.now_ms();
     let cap = call.output_max.map(|tokens| OutputCap { parameter: target.output_parameter(route), tokens });
     let mut changes = Changes {
         model: &target.model,
@@ -183,22 +144,22 @@ async fn attempt(
     let template = match &target.reach {
         Transport::Http(templates) => templates.get(route as usize),
         Transport::Demo => return TargetOutcome::Answered(demo::answer(route, &body.concat())),
-        Transport::Broken(why) => return TargetOutcome::PassedOver(PassedOver::new(Why::Unusable, *why)),
+        Transport::Broken(why) => return TargetOutcome::Skipped(SkippedTarget::new(Why::Unusable, *why)),
     };
     let Some(template) = template else {
-        return TargetOutcome::PassedOver(PassedOver::new(Why::Unusable, "it does not have this route"));
+        return TargetOutcome::Skipped(SkippedTarget::new(Why::Unusable, "it does not have this route"));
     };
     let headers: arrayvec::ArrayVec<(&str, &[u8]), 8> =
         call.passed_on.iter().take(8).map(|(name, value)| (*name, value.as_ref())).collect();
     let request = match template.request(&headers, body) {
         Ok(request) => request,
-        Err(error) => return TargetOutcome::PassedOver(PassedOver::failed(error.to_string())),
+        Err(error) => return TargetOutcome::Skipped(SkippedTarget::failed(error.to_string())),
     };
     match worker.client.send(request).await {
         Ok(response) => judge(call, target, Response::from_http(response)).await,
         Err(error) if error.kind == SendErrorKind::NoFiles => TargetOutcome::NoFiles,
-        Err(error) if error.kind.is_timeout() => TargetOutcome::PassedOver(PassedOver::too_slow(error.to_string())),
-        Err(error) => TargetOutcome::PassedOver(PassedOver::failed(error.to_string())),
+        Err(error) if error.kind.is_timeout() => TargetOutcome::Skipped(SkippedTarget::too_slow(error.to_string())),
+        Err(error) => TargetOutcome::Skipped(SkippedTarget::failed(error.to_string())),
     }
 }
 
@@ -207,20 +168,20 @@ async fn judge(call: &Call<'_>, target: &Target, response: Response) -> TargetOu
         return TargetOutcome::Answered(response);
     }
     let said = refusal::read(response, target, &call.model.slug).await;
-    let passed = |did| PassedOver::reported(&said, did, call.body);
+    let passed = |did| SkippedTarget::reported(&said, did, call.body);
     match said.meaning() {
         Meaning::Customer => TargetOutcome::Refused(Box::new(said)),
-        Meaning::Failed => TargetOutcome::PassedOver(passed("it failed")),
+        Meaning::Failed => TargetOutcome::Skipped(passed("it failed")),
         // The customer gets no details of the operator's account.
         Meaning::Account => {
             let words = said.for_operator("it refused our credential or account", call.body);
-            TargetOutcome::PassedOver(PassedOver::failed(words))
+            TargetOutcome::Skipped(SkippedTarget::failed(words))
         }
         Meaning::Limited => {
             let passed = passed("it is at its own limit");
             let code = Some("upstream_rate_limited".to_owned());
             let limited = Some(Box::new(UpstreamRefusal { code, ..said.into_refusal() }));
-            TargetOutcome::PassedOver(PassedOver { limited, ..passed })
+            TargetOutcome::Skipped(SkippedTarget { limited, ..passed })
         }
     }
 }

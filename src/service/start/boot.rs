@@ -3,16 +3,8 @@
 //! The catalog and the ledgers are built from the store after it has caught up with the log, so a start after `kill -9`
 //! works like a start after a clean stop.
 
-use std::{
-    fmt,
-    path::PathBuf,
-    sync::{Arc, OnceLock},
-    time::Duration,
-};
+use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
-use arc_swap::ArcSwap;
-use parking_lot::Mutex;
-use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use super::installation::{Installation, InstallationError, write_private};
@@ -28,23 +20,26 @@ use crate::{
         record::{Actor, Record, Settled},
         usage::UsageSource,
     },
-    journal::{self, Durability, Journal, codec},
+    journal::{self, Durability, Journal, OpenReport, codec},
     service::{
-        access::auth::Auth,
-        capacity::{bodies::Bodies, out_of_files::OutOfFiles},
+        access::auth::Access,
+        capacity::bodies::Bodies,
         catalog::{Catalog, OperatorEntry},
-        changes::operators::ENV_PREFIX,
+        changes::{change::Changes, operators::ENV_PREFIX},
         clock::Clock,
+        core::Core,
         gateway::Gateway,
-        request::inflight::{InFlight, LastStop},
-        status::{About, Counts},
+        request::{admission::Metering, inflight::LastStop},
+        status::{About, Notice, notice},
+        storage::Storage,
         upkeep::{
             activity::Recorder,
-            worker::{Handle, Upkeep},
+            handle::Handle,
+            worker::{Upkeep, Work},
         },
         webhooks::Webhooks,
     },
-    store::{self, FoldError, Opened, Rows},
+    store::{self, Counter, CounterKey, FoldError, Opened, Rows},
 };
 
 /// The memory of all admin request bodies together, in bytes.
@@ -102,13 +97,13 @@ impl Booted {
     /// journal could not be written completely. No customer has received the end of an answer whose event was lost by
     /// that.
     pub fn close(self) -> bool {
-        let is_written = self.gateway.journal.close(LAST_WRITE);
+        let is_written = self.gateway.core.journal.close(LAST_WRITE);
         if !is_written {
             error!("the journal could not be written completely");
         }
         // If the journal could not be written, the disk is not written to again.
         if self.upkeep.stop(LAST_WRITE) && is_written {
-            self.gateway.in_flight.close();
+            self.gateway.metering.in_flight.close();
         }
         is_written
     }
@@ -122,36 +117,18 @@ pub fn boot(config: Config, admin_key: Option<Secret>) -> Result<Booted, BootErr
     let sealer = Arc::new(Sealer::new(installation.seal_key).map_err(|error| BootError::Other(error.to_string()))?);
     let env_operator = admin_key.map(|key| env_operator(&hasher, &key, clock.now().unix_ms)).transpose()?;
 
-    let durability = match config.durability {
-        config::Durability::Disk => Durability::Disk,
-        config::Durability::Process => Durability::Process,
-    };
-    let (journal, report) = Journal::open(&config.data_dir.join("journal"), durability)
-        .map_err(|error| BootError::Journal(error.to_string()))?;
-    let cut = format!("An unfinished write of {} bytes at the end of the journal was cut off.", report.cut_bytes);
-    let mut findings = Vec::from_iter((report.cut_bytes > 0).then(|| About::Journal.notice(cut)));
+    let (journal, report) = open_journal(&config)?;
     let now = clock.now().not_before(journal.last_ms());
-    // Three days, so that the current day is still found after the clock is set back.
-    let first = Day(now.day().0.saturating_sub(2));
-    let opened = store::open(&config.data_dir, &journal, first)
-        .map_err(|error| BootError::Store(config.data_dir.clone(), error))?;
-    let Opened { store, rows, counters, replayed, findings: healed } = opened;
-    findings.extend(healed.into_iter().map(|finding| About::Store.notice(finding)));
-    let webhooks = Webhooks::new(rows.webhooks.clone());
+    let Opened { store, rows, counters, replayed, findings: healed } = open_store(&config, &journal, now)?;
+    let progress = rows.webhooks.clone();
     let catalog = load_catalog(rows, &sealer, now);
-    let last_stop = LastStop::read(&config.data_dir, &journal, |slug| catalog.slug_name(slug))
-        .map_err(|error| BootError::Journal(error.to_string()))?;
-    findings.extend(last_stop.finding().map(|finding| About::LastStop.notice(finding)));
-    findings.iter().for_each(|finding| warn!("{}", finding.message));
-    last_stop.log();
+    let last_stop =
+        LastStop::read(&config.data_dir, &journal, |slug| catalog.slug_name(slug)).map_err(journal_error)?;
+    let findings = findings(report.cut_bytes, healed, &last_stop);
 
-    for ((day, group, slug), counter) in counters {
-        if let Some(node) = catalog.groups().get(&group) {
-            node.tree.ledger.lock().load_day(now, group, slug, day, counter.requests, counter.tokens);
-        }
-    }
+    load_days(&catalog, counters, now);
     let mut estimates = Estimates::default();
-    refill(&journal, &catalog, &mut estimates, now).map_err(|error| BootError::Journal(error.to_string()))?;
+    refill(&journal, &catalog, &mut estimates, now).map_err(journal_error)?;
     info!(
         groups = catalog.groups().len(),
         endpoints = catalog.endpoints().len(),
@@ -160,38 +137,72 @@ pub fn boot(config: Config, admin_key: Option<Secret>) -> Result<Booted, BootErr
         "opened"
     );
 
+    let (bodies, admin_bodies) = (Bodies::new(config.max_bodies), Bodies::new(MAX_ADMIN_BODIES));
     let (handle, woken) = Handle::new();
-    let activity = Recorder::open(&config.data_dir, journal.last_seq() == 0);
+    let core = Arc::new(Core::new(config, clock, catalog, journal));
+    let access = Arc::new(Access::new(core.clone(), hasher, env_operator));
+    let storage = Arc::new(Storage::new(core.clone(), store, handle));
+    let webhooks = Arc::new(Webhooks::new(core.clone(), sealer.clone(), progress));
     let gateway = Arc::new(Gateway {
-        bodies: Bodies::new(config.max_bodies),
-        admin_bodies: Bodies::new(MAX_ADMIN_BODIES),
-        unfinished: Arc::default(),
-        clock,
-        catalog: ArcSwap::from_pointee(catalog),
-        journal,
-        store: Arc::new(store),
-        estimates: Mutex::new(estimates),
-        auth: Auth::default(),
-        counts: Counts::default(),
-        out_of_files: OutOfFiles::default(),
-        activity,
-        in_flight: InFlight::default(),
-        last_stop,
-        listeners: OnceLock::new(),
-        findings,
-        hasher,
-        sealer,
-        env_operator,
-        changes: Arc::default(),
+        metering: Arc::new(Metering::new(core.clone(), estimates)),
+        changes: Changes::new(core.clone(), access.clone(), storage.clone(), webhooks.clone(), sealer),
+        activity: Arc::new(Recorder::open(core.clone())),
+        core,
+        access,
+        storage,
         webhooks,
-        upkeep: handle,
-        stopping: watch::Sender::new(false),
-        fold_error: Mutex::default(),
-        housekeeping_error: Mutex::default(),
-        config,
+        bodies,
+        admin_bodies,
+        out_of_files: Arc::default(),
+        last_stop,
+        findings,
     });
-    let upkeep = Upkeep::start(&gateway, woken).map_err(|error| BootError::Other(error.to_string()))?;
+    let upkeep = Upkeep::start(work_of(&gateway), woken).map_err(|error| BootError::Other(error.to_string()))?;
     Ok(Booted { gateway, upkeep, _lock: installation.lock })
+}
+
+fn journal_error(error: journal::Error) -> BootError {
+    BootError::Journal(error.to_string())
+}
+
+fn open_journal(config: &Config) -> Result<(Journal, OpenReport), BootError> {
+    let durability = match config.durability {
+        config::Durability::Disk => Durability::Disk,
+        config::Durability::Process => Durability::Process,
+    };
+    Journal::open(&config.data_dir.join("journal"), durability).map_err(journal_error)
+}
+
+fn open_store(config: &Config, journal: &Journal, now: Now) -> Result<Opened, BootError> {
+    // Three days, so that the current day is still found after the clock is set back.
+    let first = Day(now.day().0.saturating_sub(2));
+    let failed = |error| BootError::Store(config.data_dir.clone(), error);
+    store::open(&config.data_dir, journal, first).map_err(failed)
+}
+
+/// Logs and returns the notices for the operator about the previous run and its data.
+fn findings(cut_bytes: u64, healed: Vec<String>, last_stop: &LastStop) -> Vec<Notice> {
+    let cut = || format!("An unfinished write of {cut_bytes} bytes at the end of the journal was cut off.");
+    let mut findings = Vec::from_iter((cut_bytes > 0).then(|| About::Journal.notice(cut())));
+    findings.extend(healed.into_iter().map(|finding| About::Store.notice(finding)));
+    findings.extend(notice::of_last_stop(last_stop).map(|finding| About::LastStop.notice(finding)));
+    findings.iter().for_each(|finding| warn!("{}", finding.message));
+    last_stop.log();
+    findings
+}
+
+/// Loads the DAY counters into the ledgers.
+fn load_days(catalog: &Catalog, counters: Vec<(CounterKey, Counter)>, now: Now) {
+    for ((day, group, slug), counter) in counters {
+        if let Some(node) = catalog.groups().get(&group) {
+            node.tree.ledger.lock().load_day(now, group, slug, day, counter.requests, counter.tokens);
+        }
+    }
+}
+
+fn work_of(gateway: &Gateway) -> Work {
+    let Gateway { storage, webhooks, activity, .. } = gateway;
+    Work { storage: storage.clone(), webhooks: webhooks.clone(), activity: activity.clone() }
 }
 
 fn env_operator(hasher: &KeyHasher, key: &Secret, now_ms: u64) -> Result<Arc<OperatorEntry>, BootError> {
@@ -256,25 +267,24 @@ fn sample(settled: &Settled<'_>) -> Option<Sample> {
     (settled.usage_source == UsageSource::Upstream).then_some(Sample { slug, route, prompt_bytes, n: choices, usage })
 }
 
-impl Gateway {
-    /// Ensures that the installation has a MANAGE_ALL key. If there is none, makes one and writes it to `admin.key`.
-    /// Returns the file's path and the new key.
-    pub async fn ensure_operator(self: &Arc<Self>) -> Result<Option<(PathBuf, Secret)>, String> {
-        let has_manager = {
-            let catalog = self.catalog.load();
-            catalog.operators().values().any(|entry| entry.key.operator_type == OperatorType::ManageAll)
-        };
-        if has_manager || self.env_operator.is_some() {
-            return Ok(None);
-        }
-        let name = Some("made at the first start".to_owned());
-        let minted = self.prepare_operator(OperatorType::ManageAll, name).map_err(|error| format!("{error:?}"))?;
-        // The file is written first. If only the journal had the key, no one could ever use it and no other key would
-        // be made.
-        let path = self.config.data_dir.join("admin.key");
-        write_private(&path, format!("{}\n", minted.key.expose()).as_bytes())
-            .map_err(|error| format!("{} cannot be written: {error}", path.display()))?;
-        self.add_operator(Actor::system(), minted.row).await.map_err(|error| format!("{error:?}"))?;
-        Ok(Some((path, minted.key)))
+/// Ensures that the installation has a MANAGE_ALL key. If there is none, makes one and writes it to `admin.key`.
+/// Returns the file's path and the new key.
+pub async fn ensure_operator(gateway: &Gateway) -> Result<Option<(PathBuf, Secret)>, String> {
+    let Gateway { core, access, changes, .. } = gateway;
+    let has_manager = {
+        let catalog = core.catalog.load();
+        catalog.operators().values().any(|entry| entry.key.operator_type == OperatorType::ManageAll)
+    };
+    if has_manager || access.env_operator().is_some() {
+        return Ok(None);
     }
+    let name = Some("made at the first start".to_owned());
+    let minted = changes.prepare_operator(OperatorType::ManageAll, name).map_err(|error| format!("{error:?}"))?;
+    // The file is written first. If only the journal had the key, no one could ever use it and no other key would
+    // be made.
+    let path = core.config.data_dir.join("admin.key");
+    write_private(&path, format!("{}\n", minted.key.expose()).as_bytes())
+        .map_err(|error| format!("{} cannot be written: {error}", path.display()))?;
+    changes.add_operator(Actor::system(), minted.row).await.map_err(|error| format!("{error:?}"))?;
+    Ok(Some((path, minted.key)))
 }

@@ -1,8 +1,6 @@
 //! Sets up the demo of `serve --demo` in an empty installation: an endpoint on the built-in upstream, a group and a
 //! key.
 
-use std::sync::Arc;
-
 use crate::{
     crypto::secret::Secret,
     domain::{
@@ -13,11 +11,11 @@ use crate::{
     },
     service::{
         changes::{
+            change::Changes,
             endpoints::NewEndpoint,
             groups::{NewGroup, NewModel},
         },
         error::Error,
-        gateway::Gateway,
     },
 };
 
@@ -33,9 +31,9 @@ pub enum Seeded {
 }
 
 /// Sets up the demo if the installation is empty.
-pub async fn seed(gateway: &Arc<Gateway>) -> Result<Seeded, Error> {
+pub async fn seed(changes: &Changes) -> Result<Seeded, Error> {
     {
-        let catalog = gateway.catalog.load();
+        let catalog = changes.core.catalog.load();
         if !catalog.endpoints().is_empty() || !catalog.groups().is_empty() {
             return Ok(Seeded::NotEmpty);
         }
@@ -50,7 +48,7 @@ pub async fn seed(gateway: &Arc<Gateway>) -> Result<Seeded, Error> {
     };
     let slug = Slug::parse(SLUG).map_err(Error::internal)?;
     let endpoint = NewEndpoint { slug, region: Region::Unrestricted, targets: vec![target], pricing: None };
-    gateway.create_endpoint(Actor::system(), endpoint).await?;
+    changes.create_endpoint(Actor::system(), endpoint).await?;
     let limit = |limit_type, unit, threshold| Some(Limit { limit_type, unit, threshold: Threshold::new(threshold)? });
     let limits = [limit(LimitType::Request, Unit::Minute, 60), limit(LimitType::Token, Unit::Day, 100_000)];
     let group = NewGroup {
@@ -60,7 +58,7 @@ pub async fn seed(gateway: &Arc<Gateway>) -> Result<Seeded, Error> {
         enforcement: None,
         parent: None,
     };
-    let group = gateway.create_group(Actor::system(), group).await?;
-    let minted = gateway.mint_key(Actor::system(), group.id, Some("demo".to_owned()), None).await?;
+    let group = changes.create_group(Actor::system(), group).await?;
+    let minted = changes.mint_key(Actor::system(), group.id, Some("demo".to_owned()), None).await?;
     Ok(Seeded::Demo(minted.key))
 }

@@ -14,7 +14,7 @@ use tracing::info;
 
 use crate::{
     journal::SegmentInfo,
-    service::gateway::Gateway,
+    service::{storage::Storage, webhooks::Webhooks},
     store::{FoldError, StoreError, snapshot},
 };
 
@@ -25,19 +25,23 @@ const BETWEEN_SNAPSHOTS: u32 = 20;
 /// How often segments past their retention are looked for.
 const RETENTION_INTERVAL: Duration = Duration::from_secs(60);
 
-/// The schedule of the periodic work.
-pub(super) struct Housekeeping {
+/// The periodic work and its schedule.
+pub(super) struct Housekeeping<'a> {
+    storage: &'a Storage,
+    webhooks: &'a Webhooks,
     /// The last record that the newest snapshot contains.
     newest_snapshot: u64,
     no_snapshot_before: Instant,
     no_removal_before: Instant,
 }
 
-impl Housekeeping {
-    pub(super) fn new(gateway: &Gateway) -> Self {
-        let snapshots = snapshot::list(&gateway.config.data_dir).unwrap_or_default();
+impl<'a> Housekeeping<'a> {
+    pub(super) fn new(storage: &'a Storage, webhooks: &'a Webhooks) -> Self {
+        let snapshots = snapshot::list(&storage.core.config.data_dir).unwrap_or_default();
         let now = Instant::now();
         Self {
+            storage,
+            webhooks,
             newest_snapshot: snapshots.first().map_or(0, |newest| newest.applied),
             no_snapshot_before: now,
             no_removal_before: now,
@@ -45,26 +49,27 @@ impl Housekeeping {
     }
 
     /// Does the work that is due. Called after the store has applied all durable records.
-    pub(super) fn round(&mut self, gateway: &Gateway) -> Result<(), FoldError> {
-        gateway.close_days()?;
-        let has_turned = gateway.journal.newest_segment() > self.newest_snapshot.saturating_add(1);
+    pub(super) fn round(&mut self) -> Result<(), FoldError> {
+        self.close_days()?;
+        let has_turned = self.storage.core.journal.newest_segment() > self.newest_snapshot.saturating_add(1);
         if has_turned && Instant::now() >= self.no_snapshot_before {
-            self.snapshot(gateway)?;
+            self.snapshot()?;
         }
         if Instant::now() >= self.no_removal_before {
             self.no_removal_before = Instant::now() + RETENTION_INTERVAL;
-            gateway.remove_old_segments()?;
+            self.remove_old_segments()?;
         }
         Ok(())
     }
 
     /// Writes a snapshot unless the newest one is up to date.
-    pub(super) fn snapshot(&mut self, gateway: &Gateway) -> Result<(), StoreError> {
-        if gateway.store.applied()? == self.newest_snapshot {
+    pub(super) fn snapshot(&mut self) -> Result<(), StoreError> {
+        let store = &self.storage.store;
+        if store.applied()? == self.newest_snapshot {
             return Ok(());
         }
         let began = Instant::now();
-        let written = gateway.store.write_snapshot();
+        let written = store.write_snapshot();
         // The pause also applies after a failed attempt.
         self.no_snapshot_before = Instant::now() + began.elapsed() * BETWEEN_SNAPSHOTS + Duration::from_secs(1);
         let snapshot = written?;
@@ -73,36 +78,36 @@ impl Housekeeping {
         info!(record = snapshot.applied, bytes = snapshot.bytes, took = ?began.elapsed(), "a snapshot was written");
         Ok(())
     }
-}
 
-impl Gateway {
     /// Writes the rollups of ended days to files, once the store has applied all of their records.
     fn close_days(&self) -> Result<(), StoreError> {
-        let today = self.now().day();
-        if self.store.first_open_day()?.is_none_or(|first| first >= today) {
+        let Storage { core, store, .. } = self.storage;
+        let today = core.now().day();
+        if store.first_open_day()?.is_none_or(|first| first >= today) {
             return Ok(());
         }
-        let midnight = self.journal.barrier(today.start_unix_ms());
-        if self.store.applied()? < midnight.seq {
+        let midnight = core.journal.barrier(today.start_unix_ms());
+        if store.applied()? < midnight.seq {
             return Ok(());
         }
-        for day in self.store.close_days(today)? {
+        for day in store.close_days(today)? {
             info!(day = day.date(), "the day's rollups were written");
         }
-        self.store.flush()
+        store.flush()
     }
 
     fn remove_old_segments(&self) -> Result<(), FoldError> {
         let failed = |error: &dyn std::fmt::Display| FoldError::Journal(error.to_string());
-        let snapshots = snapshot::list(&self.config.data_dir).map_err(|error| failed(&error))?;
+        let Storage { core, store, .. } = self.storage;
+        let snapshots = snapshot::list(&core.config.data_dir).map_err(|error| failed(&error))?;
         let Some(older) = snapshots.get(1) else { return Ok(()) };
-        let segments = self.journal.segments().map_err(|error| failed(&error))?;
-        let kept_ms = u64::try_from(self.config.events_retention.as_millis()).unwrap_or(u64::MAX);
-        let now_ms = self.journal.now_ms();
-        let webhooks = self.needed_by_webhooks();
+        let segments = core.journal.segments().map_err(|error| failed(&error))?;
+        let kept_ms = u64::try_from(core.config.events_retention.as_millis()).unwrap_or(u64::MAX);
+        let now_ms = core.journal.now_ms();
+        let webhooks = self.webhooks.needed_records();
         let retention = Retention {
             before_ms: now_ms.saturating_sub(kept_ms),
-            open_day_ms: self.store.first_open_day()?.map_or(u64::MAX, |open| open.start_unix_ms()),
+            open_day_ms: store.first_open_day()?.map_or(u64::MAX, |open| open.start_unix_ms()),
             base: older.applied,
             webhooks_from: webhooks.iter().map(|(_, first)| *first).min().unwrap_or(u64::MAX),
             webhooks_before_ms: now_ms.saturating_sub(kept_ms.saturating_mul(2)),
@@ -110,11 +115,11 @@ impl Gateway {
         let Some(first_kept) = retention.first_kept(&segments) else { return Ok(()) };
         for (webhook, first) in webhooks {
             if first < first_kept {
-                self.skip_for_webhook(&webhook, first_kept);
+                self.webhooks.skip_to(&webhook, first_kept);
             }
         }
-        self.store.keep_from(first_kept)?;
-        let removed = self.journal.remove_before(first_kept).map_err(|error| failed(&error))?;
+        store.keep_from(first_kept)?;
+        let removed = core.journal.remove_before(first_kept).map_err(|error| failed(&error))?;
         info!(segments = removed, first_record = first_kept, "events past their retention were removed");
         Ok(())
     }

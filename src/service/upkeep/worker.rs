@@ -9,20 +9,20 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use tokio::sync::watch;
 use tracing::{error, info};
 
-use super::{activity::Reading, housekeeping::Housekeeping};
+use super::{
+    activity::{Reading, Recorder},
+    handle::Wake,
+    housekeeping::Housekeeping,
+};
 use crate::{
-    service::{error::Error, gateway::Gateway},
+    service::{storage::Storage, webhooks::Webhooks},
     store::{FoldError, Folder, StoreError},
 };
 
 /// How often the store applies new durable records.
 const FOLD_INTERVAL: Duration = Duration::from_millis(500);
-
-/// The longest wait for the store to catch up.
-const CATCH_UP: Duration = Duration::from_secs(30);
 
 /// The shortest time between two attempts to rebuild a failed store.
 const BUILD_INTERVAL: Duration = Duration::from_secs(2);
@@ -33,59 +33,35 @@ const SWEEP_CELLS: usize = 256;
 
 /// The running thread.
 pub(in crate::service) struct Upkeep {
-    gateway: Arc<Gateway>,
+    storage: Arc<Storage>,
     thread: thread::JoinHandle<()>,
     /// Disconnected when the thread ends.
     running: mpsc::Receiver<()>,
 }
 
-/// The reason for waking the thread early.
-pub(in crate::service) enum Wake {
-    /// A reader waits for the store to apply the durable records.
-    Fold,
-    /// The process is stopping; do the last round.
-    Stop,
-}
-
-/// The channels to and from the thread.
-pub(in crate::service) struct Handle {
-    wake: mpsc::Sender<Wake>,
-    /// The last record that the store has applied.
-    applied: watch::Sender<u64>,
-}
-
-impl Handle {
-    pub(in crate::service) fn new() -> (Self, mpsc::Receiver<Wake>) {
-        let (wake, woken) = mpsc::channel();
-        (Self { wake, applied: watch::Sender::new(0) }, woken)
-    }
-
-    /// Waits until the store has applied the record `seq`, which must be durable.
-    pub(in crate::service) async fn folded(&self, seq: u64) {
-        let mut applied = self.applied.subscribe();
-        if *applied.borrow() < seq {
-            let _ = self.wake.send(Wake::Fold);
-            let _ = applied.wait_for(|applied| *applied >= seq).await;
-        }
-    }
+/// The parts of the gateway that the thread works on.
+pub(in crate::service) struct Work {
+    pub(in crate::service) storage: Arc<Storage>,
+    pub(in crate::service) webhooks: Arc<Webhooks>,
+    pub(in crate::service) activity: Arc<Recorder>,
 }
 
 impl Upkeep {
-    pub(in crate::service) fn start(gateway: &Arc<Gateway>, woken: mpsc::Receiver<Wake>) -> std::io::Result<Self> {
-        let own = gateway.clone();
+    pub(in crate::service) fn start(work: Work, woken: mpsc::Receiver<Wake>) -> std::io::Result<Self> {
+        let storage = work.storage.clone();
         let (ends, running) = mpsc::channel();
-        let work = move || {
+        let run = move || {
             let _ends: mpsc::Sender<()> = ends;
-            own.keep_up(&woken);
+            work.keep_up(&woken);
         };
-        let thread = thread::Builder::new().name("upkeep".to_owned()).spawn(work)?;
-        Ok(Self { gateway: gateway.clone(), thread, running })
+        let thread = thread::Builder::new().name("upkeep".to_owned()).spawn(run)?;
+        Ok(Self { storage, thread, running })
     }
 
     /// Applies the remaining records and ends the thread. Returns false after `timeout`, so that a hanging disk cannot
     /// block the shutdown.
     pub(in crate::service) fn stop(self, timeout: Duration) -> bool {
-        let _ = self.gateway.upkeep.wake.send(Wake::Stop);
+        let _ = self.storage.upkeep.wake.send(Wake::Stop);
         if self.running.recv_timeout(timeout) == Err(mpsc::RecvTimeoutError::Timeout) {
             error!("the store could not be written completely; the next start catches up from the journal");
             return false;
@@ -97,28 +73,15 @@ impl Upkeep {
     }
 }
 
-impl Gateway {
-    /// Waits until the store has applied the record `seq`, which must be durable.
-    pub(in crate::service) async fn folded(&self, seq: u64) -> Result<(), Error> {
-        tokio::time::timeout(CATCH_UP, self.upkeep.folded(seq)).await.map_err(|_| {
-            let why = self.fold_error.lock().clone();
-            Error::Unavailable(why.unwrap_or_else(|| "The store is behind the journal. Try again later.".to_owned()))
-        })
-    }
-
-    /// Waits until the store has applied every record that exists now.
-    pub(in crate::service) async fn folded_by_now(&self) -> Result<(), Error> {
-        let window = self.close_window(None).await?;
-        self.folded(window.seq).await
-    }
-
+impl Work {
     fn keep_up(&self, woken: &mpsc::Receiver<Wake>) {
-        let mut folder = match Folder::new(&self.store, &self.journal) {
+        let Self { storage, webhooks, activity } = self;
+        let mut folder = match Folder::new(&storage.store, &storage.core.journal) {
             Ok(folder) => folder,
             Err(error) => return self.note_fold(Err(error.into())),
         };
-        let mut housekeeping = Housekeeping::new(self);
-        let mut reading = Reading::begin(self);
+        let mut housekeeping = Housekeeping::new(storage, webhooks);
+        let mut reading = Reading::begin(activity);
         let (mut swept, mut built) = (Instant::now(), None);
         let mut could_meter = true;
         loop {
@@ -127,15 +90,15 @@ impl Gateway {
             let kept_up = folded.is_ok();
             self.note_fold(self.give_up_on_failure(folded));
             could_meter = self.note_metering(could_meter);
-            reading.round(self, could_meter);
+            reading.round(could_meter);
             // On a full disk, leave the free space to the journal.
             if kept_up && could_meter {
-                let done = housekeeping.round(self);
+                let done = housekeeping.round();
                 self.note_housekeeping(self.give_up_on_failure(done));
             }
             if is_last {
-                reading.write(self);
-                return self.note_housekeeping(housekeeping.snapshot(self).map_err(FoldError::from));
+                reading.write();
+                return self.note_housekeeping(housekeeping.snapshot().map_err(FoldError::from));
             }
             if swept.elapsed() >= SWEEP_INTERVAL {
                 self.sweep_ledgers();
@@ -148,41 +111,41 @@ impl Gateway {
     fn give_up_on_failure(&self, done: Result<(), FoldError>) -> Result<(), FoldError> {
         if let Err(FoldError::Store(StoreError::Sled(_) | StoreError::Damaged(_))) = &done {
             // Reports wait until a new store has caught up.
-            self.upkeep.applied.send_replace(0);
-            self.store.give_up()?;
+            self.storage.upkeep.applied.send_replace(0);
+            self.storage.store.give_up()?;
         }
         done
     }
 
     /// Rebuilds the store if it was given up. After a failure this is tried again every [`BUILD_INTERVAL`].
     fn build_failed_store(&self, built: &mut Option<Instant>) -> Result<(), FoldError> {
-        if !self.store.is_closed() {
+        if !self.storage.store.is_closed() {
             return Ok(());
         }
         if built.is_some_and(|built| built.elapsed() < BUILD_INTERVAL) {
             return Err(StoreError::Closed.into());
         }
         *built = Some(Instant::now());
-        self.store.rebuild(&self.journal)?;
+        self.storage.store.rebuild(&self.storage.core.journal)?;
         info!("the store was rebuilt after it had failed");
         Ok(())
     }
 
     fn fold(&self, folder: &mut Folder<'_>) -> Result<(), FoldError> {
         let records = folder.catch_up()?;
-        self.upkeep.applied.send_replace(self.store.applied()?);
-        let used = self.catalog.load().operators_used();
-        let is_new = self.store.note_operators_used(&used)?;
-        if records > 0 || is_new { Ok(self.store.flush()?) } else { Ok(()) }
+        self.storage.upkeep.applied.send_replace(self.storage.store.applied()?);
+        let used = self.storage.core.catalog.load().operators_used();
+        let is_new = self.storage.store.note_operators_used(&used)?;
+        if records > 0 || is_new { Ok(self.storage.store.flush()?) } else { Ok(()) }
     }
 
     /// Logs when the store stops following the journal and when it follows again, but not each failed round in between.
     fn note_fold(&self, folded: Result<(), FoldError>) {
-        if matches!(folded, Err(FoldError::Store(StoreError::Closed))) && self.fold_error.lock().is_some() {
+        if matches!(folded, Err(FoldError::Store(StoreError::Closed))) && self.storage.fold_error.lock().is_some() {
             return; // the reason has been logged
         }
         let now = folded.err().map(|error| format!("The store does not follow the journal: {error}."));
-        match note(&self.fold_error, now) {
+        match note(&self.storage.fold_error, now) {
             Some(Some(error)) => error!("{error} Tollgate is retrying. Nothing is lost: the journal has every record."),
             Some(None) => info!("the store follows the journal again"),
             None => {}
@@ -191,7 +154,7 @@ impl Gateway {
 
     fn note_housekeeping(&self, done: Result<(), FoldError>) {
         let now = done.err().map(|error| format!("Rollups, snapshots or retention are delayed: {error}."));
-        match note(&self.housekeeping_error, now) {
+        match note(&self.storage.housekeeping_error, now) {
             Some(Some(error)) => error!("{error} Tollgate is retrying."),
             Some(None) => info!("rollups, snapshots and retention are up to date again"),
             None => {}
@@ -200,7 +163,7 @@ impl Gateway {
 
     /// Logs when requests begin to be refused because they cannot be billed, and when that ends.
     fn note_metering(&self, could_meter: bool) -> bool {
-        let problem = self.metering_error();
+        let problem = self.storage.core.metering_error();
         match &problem {
             Some(why) if could_meter => error!("requests are refused because they cannot be billed: {why}"),
             None if !could_meter => info!("requests are accepted again"),
@@ -211,8 +174,8 @@ impl Gateway {
 
     /// Frees empty cells of the ledgers.
     fn sweep_ledgers(&self) {
-        let now = self.now();
-        for node in self.catalog.load().groups().values().filter(|node| node.parent.is_none()) {
+        let now = self.storage.core.now();
+        for node in self.storage.core.catalog.load().groups().values().filter(|node| node.parent.is_none()) {
             let ledger = &node.tree.ledger;
             let cells = ledger.lock().cells();
             (0..cells).step_by(SWEEP_CELLS).for_each(|_| ledger.lock().sweep(now, SWEEP_CELLS));

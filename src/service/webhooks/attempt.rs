@@ -13,7 +13,7 @@ use uuid::Uuid;
 use crate::{
     crypto::{hmac, seal::Sealer, secret::Secret},
     domain::{delivery::ATTEMPT_TIMEOUT, webhook::Webhook},
-    service::{gateway::Gateway, one_line::one_line},
+    service::{core::Core, one_line::one_line},
     upstream::client::{Body, Client, Method, Origin, Request, SendError, Template, Timeouts},
 };
 
@@ -29,9 +29,9 @@ const MAX_SHOWN: usize = 1 << 10;
 const USER_AGENT: &str = concat!("tollgate/", env!("CARGO_PKG_VERSION"));
 
 /// A client for deliveries.
-pub(super) fn client(gateway: &Gateway) -> Client {
-    let connect = gateway.config.upstream.connect_timeout.min(ATTEMPT_TIMEOUT);
-    Client::new(Timeouts { connect, first_byte: ATTEMPT_TIMEOUT, idle: ATTEMPT_TIMEOUT }, gateway.listeners())
+pub(super) fn client(core: &Core) -> Client {
+    let connect = core.config.upstream.connect_timeout.min(ATTEMPT_TIMEOUT);
+    Client::new(Timeouts { connect, first_byte: ATTEMPT_TIMEOUT, idle: ATTEMPT_TIMEOUT }, core.listeners())
 }
 
 /// An attempt to be sent.

@@ -1,26 +1,16 @@
 //! The thread that makes all deliveries, with a task for each webhook.
 
-use std::{
-    collections::HashMap,
-    io,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    thread,
-    time::Duration,
-};
+use std::{collections::HashMap, io, sync::Arc, thread, time::Duration};
 
 use tokio::{
     runtime,
-    sync::Notify,
     task::{self, JoinSet, LocalSet},
     time::{sleep, timeout},
 };
 use tracing::error;
 
-use super::{attempt::client, worker::DeliveryWorker};
-use crate::{domain::id::WebhookId, service::gateway::Gateway};
+use super::{attempt::client, registry::Webhooks, stop::Stop, worker::DeliveryWorker};
+use crate::{domain::id::WebhookId, service::storage::Storage};
 
 /// How long a stop waits for attempts that have begun. Deliveries that have not ended by then are made again after the
 /// next start.
@@ -28,22 +18,6 @@ const LAST_ATTEMPTS: Duration = Duration::from_secs(5);
 
 /// The pause before a worker that panicked is started again.
 const AFTER_PANIC: Duration = Duration::from_secs(5);
-
-/// The signal that ends the deliveries.
-#[derive(Clone, Default)]
-pub(super) struct Stop(Arc<Stopping>);
-
-#[derive(Default)]
-struct Stopping {
-    is_stopping: AtomicBool,
-    wake: Notify,
-}
-
-impl Stop {
-    pub(super) fn is_stopping(&self) -> bool {
-        self.0.is_stopping.load(Ordering::SeqCst)
-    }
-}
 
 /// The running deliveries.
 pub struct Deliveries {
@@ -53,12 +27,12 @@ pub struct Deliveries {
 
 impl Deliveries {
     /// Starts the thread. Our listening addresses must be set by then, since no delivery may go to one of them.
-    pub fn start(gateway: &Arc<Gateway>) -> io::Result<Self> {
+    pub fn start(webhooks: &Arc<Webhooks>, storage: &Arc<Storage>) -> io::Result<Self> {
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
         let stop = Stop::default();
-        let (own_gateway, own_stop) = (gateway.clone(), stop.clone());
+        let (webhooks, storage, own_stop) = (webhooks.clone(), storage.clone(), stop.clone());
         let work = move || {
-            LocalSet::new().block_on(&runtime, supervise(&own_gateway, &own_stop));
+            LocalSet::new().block_on(&runtime, supervise(&webhooks, &storage, &own_stop));
             // Do not wait for a name that is still being resolved.
             runtime.shutdown_background();
         };
@@ -68,8 +42,7 @@ impl Deliveries {
 
     /// Ends the deliveries. Undelivered events are delivered after the next start.
     pub fn stop(self) {
-        self.stop.0.is_stopping.store(true, Ordering::SeqCst);
-        self.stop.0.wake.notify_one();
+        self.stop.request();
         if self.thread.join().is_err() {
             error!("the webhook thread panicked");
         }
@@ -77,33 +50,34 @@ impl Deliveries {
 }
 
 /// Keeps one worker running for each webhook.
-async fn supervise(gateway: &Arc<Gateway>, stop: &Stop) {
-    let client = client(gateway);
+async fn supervise(webhooks: &Arc<Webhooks>, storage: &Arc<Storage>, stop: &Stop) {
+    let core = &webhooks.core;
+    let client = client(core);
     task::spawn_local(client.sweep_idle());
     let (mut workers, mut running): (JoinSet<()>, HashMap<task::Id, WebhookId>) = Default::default();
     while !stop.is_stopping() {
-        for (id, webhook) in gateway.catalog.load().webhooks() {
+        for (id, webhook) in core.catalog.load().webhooks() {
             if !running.values().any(|known| known == id) {
-                let worker = DeliveryWorker::new(gateway, webhook, &client, stop);
+                let worker = DeliveryWorker::new(webhooks, storage, webhook, &client, stop);
                 running.insert(workers.spawn_local(worker.run()).id(), *id);
             }
         }
         tokio::select! {
-            () = gateway.webhooks.changed.notified() => {}
-            () = stop.0.wake.notified() => {}
+            () = webhooks.changed.notified() => {}
+            () = stop.requested() => {}
             Some(ended) = workers.join_next_with_id() => {
                 let (task, has_panicked) = ended.map_or_else(|panicked| (panicked.id(), true), |(task, ())| (task, false));
                 let Some(id) = running.remove(&task) else { continue };
                 if has_panicked {
                     error!(webhook = %id, "a webhook's worker panicked");
-                    gateway.webhooks.problem(id, "an internal error occurred; see the log");
+                    webhooks.problem(id, "an internal error occurred; see the log");
                     running.insert(workers.spawn_local(sleep(AFTER_PANIC)).id(), id);
-                } else if !gateway.catalog.load().webhooks().contains_key(&id) {
-                    gateway.webhooks.forget(id);
+                } else if !core.catalog.load().webhooks().contains_key(&id) {
+                    webhooks.forget(id);
                 }
             }
         }
     }
-    gateway.webhooks.states.lock().values().for_each(|state| state.wake());
+    webhooks.wake_all();
     let _ = timeout(LAST_ATTEMPTS, async { while workers.join_next().await.is_some() {} }).await;
 }

@@ -4,9 +4,9 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tracing::warn;
 
-use super::{WebhookView, history::History};
+use super::history::History;
 use crate::{
-    domain::{time::rfc3339, webhook::Webhook},
+    domain::webhook::Webhook,
     store::{Cursor, WebhookProgress},
 };
 
@@ -124,37 +124,4 @@ impl State {
             (standing.passed, standing.skipped_to) = (to, Some(to));
         }
     }
-}
-
-/// The notices about a webhook, as sentences.
-pub(super) fn sentences(view: &WebhookView) -> Vec<String> {
-    let WebhookView { webhook, standing, records_behind } = view;
-    let name = format!("{} ({})", webhook.id, webhook.description.as_deref().unwrap_or_else(|| webhook.origin()));
-    let mut sentences = Vec::new();
-    if let Some(why) = &standing.problem {
-        sentences.push(format!("Deliveries of the webhook {name} are paused: {why}."));
-    }
-    // If nothing waits, the notice about dead letters is enough.
-    let may_wait = standing.oldest_waiting_ms.is_some() || *records_behind > 0;
-    if standing.phase == Phase::Failing && webhook.enabled && may_wait {
-        let since = standing.last_success_ms.map_or_else(String::new, |at| format!(" since {}", rfc3339(at)));
-        let why = standing.last_error.as_ref().map_or_else(String::new, |error| format!(": {}", error.message));
-        sentences.push(format!("The webhook {name} has accepted no delivery{since}{why}."));
-    }
-    if standing.dead_letters > 0 {
-        let (letters, them) = if standing.dead_letters == 1 { ("delivery", "it") } else { ("deliveries", "them") };
-        let count = standing.dead_letters;
-        sentences.push(format!("The webhook {name} has {count} {letters} given up (dead letters); redeliver {them}."));
-    }
-    if let Some((first, last)) = standing.unreadable {
-        sentences.push(format!(
-            "Events in records {first} to {last} were not delivered to the webhook {name}: the records cannot be read."
-        ));
-    }
-    if let Some(last) = standing.skipped_to {
-        sentences.push(format!(
-            "Events up to record {last} were not delivered to the webhook {name}: they were past their retention."
-        ));
-    }
-    sentences
 }

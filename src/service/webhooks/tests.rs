@@ -3,7 +3,7 @@ use std::{
     os::unix::fs::FileExt,
     path::Path,
     pin::pin,
-    sync::mpsc,
+    sync::{Arc, mpsc},
     task::{Context, Waker},
     thread,
     time::Duration,
@@ -11,15 +11,23 @@ use std::{
 
 use tokio::task::LocalSet;
 
-use super::{attempt::client, deliveries::Stop, worker::DeliveryWorker, *};
+use super::{Deliveries, DeliveryState, attempt::client, stop::Stop, worker::DeliveryWorker};
 use crate::{
     config::Config,
-    domain::{record::Record, testing::settled},
+    domain::{
+        record::{Actor, Record},
+        testing::settled,
+        webhook::Webhook,
+    },
     journal::{
         codec,
         faults::{Op, fail_next, heal},
     },
-    service::{Booted, boot},
+    service::{
+        Booted, Gateway, boot,
+        changes::webhooks::WebhookPatch,
+        status::{Notice, notice},
+    },
 };
 
 /// A URL on which no server listens.
@@ -33,11 +41,15 @@ fn booted(data_dir: &Path) -> Booted {
 fn bill(gateway: &Gateway) -> u64 {
     let mut body = Vec::new();
     codec::encode(&Record::Settled(settled()), &mut body).unwrap();
-    gateway.journal.append(&body).unwrap().seq
+    gateway.core.journal.append(&body).unwrap().seq
 }
 
 async fn create(gateway: &Arc<Gateway>, enabled: bool) -> Arc<Webhook> {
-    gateway.create_webhook(Actor::system(), NOWHERE.to_owned(), None, enabled).await.unwrap().view.webhook
+    gateway.changes.create_webhook(Actor::system(), NOWHERE.to_owned(), None, enabled).await.unwrap().view.webhook
+}
+
+fn notices(gateway: &Gateway) -> Vec<Notice> {
+    gateway.webhooks.list(None).iter().flat_map(notice::of_webhook).collect()
 }
 
 async fn eventually(condition: impl Fn() -> bool) {
@@ -51,16 +63,17 @@ async fn eventually(condition: impl Fn() -> bool) {
 
 /// Runs a webhook's worker until the condition holds for its state.
 async fn work_until(gateway: &Arc<Gateway>, webhook: &Webhook, condition: impl Fn(&DeliveryState) -> bool) {
-    let worker = DeliveryWorker::new(gateway, webhook, &client(gateway), &Stop::default());
+    let worker =
+        DeliveryWorker::new(&gateway.webhooks, &gateway.storage, webhook, &client(&gateway.core), &Stop::default());
     tokio::select! {
         () = worker.run() => panic!("the worker ended"),
-        () = eventually(|| condition(&gateway.webhook(webhook.id).unwrap().standing)) => {}
+        () = eventually(|| condition(&gateway.webhooks.find(webhook.id).unwrap().standing)) => {}
     }
 }
 
 /// Damages the last record of the journal.
 fn rot_last_record(gateway: &Gateway) {
-    let segment = gateway.journal.segments().unwrap().pop().unwrap();
+    let segment = gateway.core.journal.segments().unwrap().pop().unwrap();
     let file = fs::OpenOptions::new().write(true).open(&segment.path).unwrap();
     file.write_all_at(b"rot", segment.bytes - 8).unwrap();
 }
@@ -75,15 +88,15 @@ async fn an_enabled_webhook_needs_its_undelivered_events_until_they_are_skipped(
             create(&gateway, true).await;
             create(&gateway, false).await;
             let last = (0..10).map(|_| bill(&gateway)).max().unwrap();
-            gateway.journal.durable(last).await;
+            gateway.core.journal.durable(last).await;
 
-            let [(webhook, first)] = &gateway.needed_by_webhooks()[..] else { panic!("one is enabled") };
+            let [(webhook, first)] = &gateway.webhooks.needed_records()[..] else { panic!("one is enabled") };
             assert_eq!(*first, 1);
-            assert!(gateway.webhook_notices().is_empty());
-            gateway.skip_for_webhook(webhook, 8);
-            assert_eq!(gateway.needed_by_webhooks()[0].1, 8);
-            assert_eq!(gateway.webhook(webhook.id).unwrap().records_behind, last - 7);
-            let [notice] = &gateway.webhook_notices()[..] else { panic!("one sentence") };
+            assert!(notices(&gateway).is_empty());
+            gateway.webhooks.skip_to(webhook, 8);
+            assert_eq!(gateway.webhooks.needed_records()[0].1, 8);
+            assert_eq!(gateway.webhooks.find(webhook.id).unwrap().records_behind, last - 7);
+            let [notice] = &notices(&gateway)[..] else { panic!("one sentence") };
             assert!(notice.message.contains("up to record 7"), "{notice:?}");
         })
         .await;
@@ -98,7 +111,7 @@ async fn a_webhook_whose_operator_hung_up_before_it_was_durable_still_gets_deliv
         let booted = booted(directory.path());
         let gateway = booted.gateway.clone();
         let journal = directory.path().join("journal");
-        let deliveries = Deliveries::start(&gateway).unwrap();
+        let deliveries = Deliveries::start(&gateway.webhooks, &gateway.storage).unwrap();
         let poll_once = &mut Context::from_waker(Waker::noop());
         LocalSet::new()
             .run_until(async {
@@ -106,14 +119,16 @@ async fn a_webhook_whose_operator_hung_up_before_it_was_durable_still_gets_deliv
                 fail_next(&journal, Op::Write, usize::MAX);
                 if let Some(id) = disabled {
                     let patch = WebhookPatch { enabled: Some(true), ..WebhookPatch::default() };
-                    assert!(pin!(gateway.update_webhook(Actor::system(), id, patch)).poll(poll_once).is_pending());
+                    assert!(
+                        pin!(gateway.changes.update_webhook(Actor::system(), id, patch)).poll(poll_once).is_pending()
+                    );
                 } else {
                     assert!(pin!(create(&gateway, true)).poll(poll_once).is_pending());
                 }
                 heal(&journal);
-                eventually(|| gateway.webhooks(None).iter().any(|view| view.webhook.enabled)).await;
+                eventually(|| gateway.webhooks.list(None).iter().any(|view| view.webhook.enabled)).await;
                 bill(&gateway);
-                eventually(|| gateway.webhooks(None)[0].standing.failed_attempts > 0).await;
+                eventually(|| gateway.webhooks.list(None)[0].standing.failed_attempts > 0).await;
             })
             .await;
         deliveries.stop();
@@ -130,7 +145,7 @@ fn an_unreadable_end_of_the_journal_keeps_no_thread_busy() {
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let webhook = LocalSet::new().block_on(&runtime(), create(&gateway, true));
     let last = bill(&gateway);
-    assert!(gateway.journal.durable_blocking(last, Duration::from_secs(10)));
+    assert!(gateway.core.journal.durable_blocking(last, Duration::from_secs(10)));
     rot_last_record(&gateway);
 
     let (ends, ended) = mpsc::channel();
@@ -153,7 +168,7 @@ fn unreadable_events_are_reported() {
     let webhook = LocalSet::new().block_on(&runtime, create(&gateway, true));
     let bill = || {
         let seq = bill(&gateway);
-        assert!(gateway.journal.durable_blocking(seq, Duration::from_secs(10)));
+        assert!(gateway.core.journal.durable_blocking(seq, Duration::from_secs(10)));
         seq
     };
     bill();
@@ -161,8 +176,8 @@ fn unreadable_events_are_reported() {
     rot_last_record(&gateway);
     bill();
     runtime.block_on(work_until(&gateway, &webhook, |standing| standing.unreadable.is_some()));
-    assert_eq!(gateway.webhook(webhook.id).unwrap().standing.unreadable, Some((damaged, damaged)));
-    let [notice] = &gateway.webhook_notices()[..] else { panic!("one sentence") };
+    assert_eq!(gateway.webhooks.find(webhook.id).unwrap().standing.unreadable, Some((damaged, damaged)));
+    let [notice] = &notices(&gateway)[..] else { panic!("one sentence") };
     assert!(notice.message.contains(&format!("records {damaged} to {damaged}")), "{notice:?}");
     drop(gateway);
     booted.close();

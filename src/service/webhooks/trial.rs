@@ -8,6 +8,7 @@ use super::{
     attempt::{Attempt, Failed, client},
     batch::{self, Kind},
     history::{AttemptOutcome, Attempted, Content},
+    registry::Webhooks,
 };
 use crate::{
     crypto::random,
@@ -17,7 +18,7 @@ use crate::{
         route::Route,
         usage::{Usage, UsageSource},
     },
-    service::{error::Error, gateway::Gateway, reading::event::Event},
+    service::{error::Error, reading::event::Event},
 };
 
 /// The result of a test delivery.
@@ -32,20 +33,20 @@ pub struct Tested {
     pub duration_ms: u64,
 }
 
-impl Gateway {
+impl Webhooks {
     /// Sends a recognizable test event, which is not billed, to a webhook's receiver once.
-    pub async fn test_webhook(&self, id: WebhookId) -> Result<Tested, Error> {
-        let webhook = self.webhook(id)?.webhook;
+    pub async fn test(&self, id: WebhookId) -> Result<Tested, Error> {
+        let webhook = self.core.catalog.load().find_webhook(id)?;
         // Taken now: if the webhook is deleted meanwhile, a later lookup would create a new state that is never
         // removed.
-        let state = self.webhooks.state(&webhook);
-        let event = Event::new(self.now().unix_ms, &test_event()?);
+        let state = self.state(&webhook);
+        let event = Event::new(self.core.now().unix_ms, &test_event()?);
         let body = batch::body(Kind::Test, &[event]).map_err(Error::internal)?;
         let request_id = random::uuid().map_err(Error::internal)?;
-        let (at_ms, began) = (self.now().unix_ms, Instant::now());
+        let (at_ms, began) = (self.core.now().unix_ms, Instant::now());
         let attempt = Attempt { webhook: &webhook, request_id, body, now_ms: at_ms };
         let outcome = match attempt.sign(&self.sealer) {
-            Ok(signed) => signed.send(&client(self)).await,
+            Ok(signed) => signed.send(&client(&self.core)).await,
             Err(error) => Err(Failed { status: None, error }),
         };
         let duration_ms = began.elapsed().as_millis() as u64;

@@ -18,19 +18,20 @@ use uuid::Uuid;
 use super::{
     attempt::{Attempt, Failed},
     batch::{Batch, Delivery, Source},
-    deliveries::Stop,
     history::{AttemptOutcome, Attempted},
+    registry::Webhooks,
     state::{LastError, Phase, State},
+    stop::Stop,
 };
 use crate::{
-    crypto::random,
+    crypto::{random, seal::Sealer},
     domain::{
         delivery::{BATCH_TIME, Pace, Verdict},
         id::WebhookId,
         webhook::{DeliveryFailure, Webhook},
     },
     journal::{Reader, codec},
-    service::gateway::Gateway,
+    service::{core::Core, storage::Storage},
     upstream::client::Client,
 };
 
@@ -58,7 +59,9 @@ fn own(error: impl std::fmt::Display) -> Trouble {
 
 /// The worker of one webhook.
 pub(super) struct DeliveryWorker {
-    gateway: Arc<Gateway>,
+    core: Arc<Core>,
+    storage: Arc<Storage>,
+    sealer: Arc<Sealer>,
     client: Client,
     stop: Stop,
     id: WebhookId,
@@ -84,12 +87,19 @@ pub(super) struct DeliveryWorker {
 }
 
 impl DeliveryWorker {
-    pub(super) fn new(gateway: &Arc<Gateway>, webhook: &Webhook, client: &Client, stop: &Stop) -> Self {
-        let state = gateway.webhooks.state(webhook);
+    pub(super) fn new(
+        webhooks: &Webhooks,
+        storage: &Arc<Storage>,
+        webhook: &Webhook,
+        client: &Client,
+        stop: &Stop,
+    ) -> Self {
+        let (core, state) = (webhooks.core.clone(), webhooks.state(webhook));
         let pace = Pace::default();
         Self {
-            reader: gateway.journal.reader(state.standing().passed),
-            gateway: gateway.clone(),
+            reader: core.journal.reader(state.standing().passed),
+            storage: storage.clone(),
+            sealer: webhooks.sealer.clone(),
             client: client.clone(),
             stop: stop.clone(),
             id: webhook.id,
@@ -98,11 +108,12 @@ impl DeliveryWorker {
             delivery: None,
             redelivery: None,
             events_are_next: true,
-            redelivered: gateway.journal.durable_seq(),
+            redelivered: core.journal.durable_seq(),
             redeliveries_after: None,
             probe_at: None,
             limiter: limiter(pace),
             pace,
+            core,
         }
     }
 
@@ -132,7 +143,7 @@ impl DeliveryWorker {
     /// Resets the reader to the cursor, so that events that were read but not delivered are read again.
     fn begin_again(&mut self) {
         self.batch = Batch::default();
-        self.reader = self.gateway.journal.reader(self.state.standing().passed);
+        self.reader = self.core.journal.reader(self.state.standing().passed);
     }
 
     /// The current version of the webhook, if it is enabled.
@@ -140,7 +151,7 @@ impl DeliveryWorker {
         if self.stop.is_stopping() {
             return Err(Trouble::End);
         }
-        let webhook = self.gateway.catalog.load().webhooks().get(&self.id).cloned().ok_or(Trouble::End)?;
+        let webhook = self.core.catalog.load().webhooks().get(&self.id).cloned().ok_or(Trouble::End)?;
         Ok(Some(webhook).filter(|webhook| webhook.enabled))
     }
 
@@ -153,7 +164,7 @@ impl DeliveryWorker {
 
     /// Handles a change, which may be a request to redeliver a dead letter.
     fn note_change(&mut self) {
-        self.redelivered = self.gateway.journal.durable_seq();
+        self.redelivered = self.core.journal.durable_seq();
     }
 
     /// Waits for the next delivery that is due.
@@ -197,7 +208,7 @@ impl DeliveryWorker {
             return None;
         }
         self.redeliveries_after = None;
-        let folded = tokio::time::timeout(STORE_PATIENCE, self.gateway.upkeep.folded(self.redelivered)).await;
+        let folded = tokio::time::timeout(STORE_PATIENCE, self.storage.upkeep.folded(self.redelivered)).await;
         match folded.map_err(own).and_then(|()| self.read_redelivery()) {
             Ok(redelivery) => redelivery,
             // A store that has failed is rebuilt. New events do not wait for that.
@@ -210,7 +221,7 @@ impl DeliveryWorker {
     }
 
     fn read_redelivery(&self) -> Result<Option<Delivery>, Trouble> {
-        let store = &self.gateway.store;
+        let store = &self.storage.store;
         let Some(id) = store.next_redelivery(self.id).map_err(own)? else { return Ok(None) };
         let Some(events) = store.dead_events(self.id, id).map_err(own)? else { return Ok(None) };
         let events = events.read().map_err(own)?;
@@ -230,7 +241,7 @@ impl DeliveryWorker {
         let mut full_at = None;
         loop {
             // A durable record that is not read now is unreadable, so only wait for later ones.
-            let next = self.gateway.journal.durable_seq() + 1;
+            let next = self.core.journal.durable_seq() + 1;
             self.read(webhook).await?;
             let now = Instant::now();
             let (deadline, wanted) = match self.batch.is_empty() {
@@ -249,7 +260,7 @@ impl DeliveryWorker {
                 return Ok(None);
             }
             tokio::select! {
-                () = self.gateway.journal.durable(wanted) => {}
+                () = self.core.journal.durable(wanted) => {}
                 () = self.state.woken() => {
                     self.note_change();
                     return Ok(None);
@@ -262,10 +273,10 @@ impl DeliveryWorker {
 
     /// Reads the available records until the batch is full.
     async fn read(&mut self, webhook: &Webhook) -> Result<(), Trouble> {
-        self.state.skip_to(self.gateway.journal.first_seq(), webhook);
+        self.state.skip_to(self.core.journal.first_seq(), webhook);
         let mut seen: usize = 0;
         while !self.batch.is_full() {
-            let expected = self.reader.position().max(self.gateway.journal.first_seq().saturating_sub(1)) + 1;
+            let expected = self.reader.position().max(self.core.journal.first_seq().saturating_sub(1)) + 1;
             let Some(frame) = self.reader.next().map_err(own)? else { break };
             if frame.seq > expected {
                 let gap = (expected, frame.seq - 1);
@@ -304,9 +315,9 @@ impl DeliveryWorker {
                 return Ok(());
             };
             let (request_id, body) = (delivery.request_id, delivery.body.clone());
-            let (at_ms, at) = (self.gateway.now().unix_ms, Instant::now());
+            let (at_ms, at) = (self.core.now().unix_ms, Instant::now());
             let attempt = Attempt { webhook: &webhook, request_id, body, now_ms: at_ms };
-            let signed = match attempt.sign(&self.gateway.sealer) {
+            let signed = match attempt.sign(&self.sealer) {
                 Ok(signed) => signed,
                 Err(why) => {
                     self.put_back(delivery);
@@ -354,7 +365,7 @@ impl DeliveryWorker {
     }
 
     fn note_error(&self, status: Option<u16>, message: String) {
-        let at_ms = self.gateway.now().unix_ms;
+        let at_ms = self.core.now().unix_ms;
         self.state.update(|standing| standing.last_error = Some(LastError { at_ms, status, message }));
     }
 

@@ -27,7 +27,7 @@ pub struct LastStop {
     /// The oldest requests, at most [`LISTED`].
     pub requests: Vec<Unfinished>,
     /// Why the number is unknown.
-    unknown: Option<String>,
+    pub(in crate::service) unknown: Option<String>,
 }
 
 /// A request that was in flight.
@@ -75,23 +75,6 @@ impl LastStop {
         };
         let requests = requests.into_iter().take(LISTED).map(unfinished).collect();
         Ok(Self { count: Some(count), requests, unknown: None })
-    }
-
-    /// A sentence for the operator; `None` if nothing was in flight.
-    pub fn finding(&self) -> Option<String> {
-        if let Some(why) = &self.unknown {
-            return Some(format!("It is not known which requests were running when Tollgate last stopped: {why}."));
-        }
-        match self.count? {
-            0 => None,
-            1 => Some(
-                "1 request was running when Tollgate was last killed; it has no event. Its id is in the status.".into(),
-            ),
-            count => Some(format!(
-                "{count} requests were running when Tollgate was last killed; they have no event. Their ids are in \
-                 the status."
-            )),
-        }
     }
 
     /// Writes up to [`LOGGED`] requests to the log.

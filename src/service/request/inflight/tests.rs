@@ -7,6 +7,7 @@ use crate::{
         testing::settled,
     },
     journal::{Durability, Journal, codec},
+    service::status::notice,
 };
 
 /// A data directory in which requests are tracked.
@@ -85,7 +86,7 @@ fn a_request_that_ended_without_an_event_is_not_listed() {
     drop(released);
     assert_eq!(run.listed(), [2]);
     drop(running);
-    assert_eq!(run.crash().finding(), None);
+    assert_eq!(notice::of_last_stop(&run.crash()), None);
 }
 
 #[test]
@@ -132,7 +133,7 @@ fn requests_without_a_slot_are_served_and_counted() {
     let last_stop = run.crash();
     assert_eq!(last_stop.count, Some(SLOTS as u64 + 2));
     assert_eq!(last_stop.requests.len(), 1000, "the list is bounded");
-    assert!(last_stop.finding().unwrap().starts_with("32770 requests were running"));
+    assert!(notice::of_last_stop(&last_stop).unwrap().starts_with("32770 requests were running"));
     drop(running);
     assert!(run.listed().is_empty());
     assert!(run.begin(1).index.is_some());
@@ -199,10 +200,10 @@ fn a_truncated_or_corrupted_file_is_rejected() {
 fn a_missing_file_is_reported_unless_the_directory_is_new() {
     let run = Run::start();
     fs::remove_file(run.directory.path().join(FILE)).unwrap();
-    assert_eq!((run.crash().count, run.crash().finding()), (Some(0), None));
+    assert_eq!((run.crash().count, notice::of_last_stop(&run.crash())), (Some(0), None));
     run.bill(1);
     assert_eq!(run.crash().count, None);
-    assert!(run.crash().finding().unwrap().starts_with("It is not known which requests were running"));
+    assert!(notice::of_last_stop(&run.crash()).unwrap().starts_with("It is not known which requests were running"));
 }
 
 #[test]
@@ -210,6 +211,6 @@ fn an_unwritable_directory_is_reported_and_stops_no_request() {
     let in_flight = InFlight::default();
     in_flight.track(Path::new("/nowhere"));
     assert!(in_flight.begin(0, 1, GroupId(1), SlugId(1), 1).is_none());
-    assert!(in_flight.problem().unwrap().contains("not tracked"));
+    assert!(in_flight.error().is_some());
     in_flight.close();
 }

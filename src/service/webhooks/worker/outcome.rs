@@ -76,7 +76,7 @@ impl DeliveryWorker {
             Source::Journal(batch) => {
                 // Dead letters are listed in the order of their ids, so the id uses the journal's time, which never
                 // steps back.
-                let id = DeadLetterId(random::ulid(self.gateway.now().unix_ms).map_err(own)?);
+                let id = DeadLetterId(random::ulid(self.core.now().unix_ms).map_err(own)?);
                 let (through, events) = (batch.through(), batch.events());
                 let letter = DeadLetter { webhook: self.id, id, through, failure, events };
                 self.write(&Record::DeadLettered(letter)).await
@@ -115,8 +115,8 @@ impl DeliveryWorker {
     async fn write(&mut self, record: &Record<'_>) -> Result<u64, Trouble> {
         let mut bytes = Vec::new();
         codec::encode(record, &mut bytes).map_err(own)?;
-        let appended = self.gateway.journal.append(&bytes).map_err(own)?;
-        self.gateway.journal.durable(appended.seq).await;
+        let appended = self.core.journal.append(&bytes).map_err(own)?;
+        self.core.journal.durable(appended.seq).await;
         if let Record::Redelivered(_) = record {
             self.redelivered = appended.seq;
         }

@@ -1,15 +1,11 @@
-//! Dead letters for operators: listing them and redelivering them.
+//! Lists a webhook's dead letters.
 
 use std::sync::Arc;
 
-use super::found;
+use super::event::Event;
 use crate::{
-    domain::{
-        action,
-        id::{DeadLetterId, WebhookId},
-        record::{Actor, Row},
-    },
-    service::{error::Error, gateway::Gateway, reading::event::Event},
+    domain::id::{DeadLetterId, WebhookId},
+    service::{error::Error, storage::Storage},
     store::DeadLetterRow,
 };
 
@@ -36,7 +32,7 @@ pub struct DeadLetterPage {
     pub next: Option<DeadLetterId>,
 }
 
-impl Gateway {
+impl Storage {
     /// Reads a page of a webhook's dead letters with their events, in the order in which they were given up.
     pub async fn dead_letters(
         self: &Arc<Self>,
@@ -44,10 +40,10 @@ impl Gateway {
         after: Option<DeadLetterId>,
         limit: usize,
     ) -> Result<DeadLetterPage, Error> {
-        self.webhook(webhook)?;
+        self.core.catalog.load().find_webhook(webhook)?;
         self.folded_by_now().await?;
-        let gateway = self.clone();
-        let read = move || gateway.read_dead_letters(webhook, after.unwrap_or(DeadLetterId(0)), limit);
+        let storage = self.clone();
+        let read = move || storage.read_dead_letters(webhook, after.unwrap_or(DeadLetterId(0)), limit);
         tokio::task::spawn_blocking(read).await.map_err(Error::internal)?
     }
 
@@ -72,36 +68,5 @@ impl Gateway {
             letters.push(DeadLetterView { id, row, is_queued, events });
         }
         Ok(DeadLetterPage { letters, next: None })
-    }
-
-    /// Queues these dead letters, or all of them, for redelivery. Returns their number.
-    pub async fn redeliver(
-        self: &Arc<Self>,
-        actor: Actor,
-        webhook: WebhookId,
-        ids: Option<Vec<DeadLetterId>>,
-    ) -> Result<usize, Error> {
-        self.folded_by_now().await?;
-        let change = self.change().await?;
-        found(&change, webhook)?;
-        let known = self.store.dead_letter_ids(webhook).map_err(Error::internal)?;
-        let ids = match ids {
-            Some(mut ids) => {
-                ids.sort_unstable();
-                ids.dedup();
-                if let Some(unknown) = ids.iter().find(|id| known.binary_search(id).is_err()) {
-                    let message = format!("ids: this webhook has no dead letter with the id {unknown}.");
-                    return Err(Error::invalid("unknown_dead_letter", message));
-                }
-                ids
-            }
-            None => known,
-        };
-        let count = ids.len();
-        if count > 0 {
-            let rows = ids.into_iter().map(|id| Row::Redeliver(webhook, id)).collect();
-            change.commit(actor, action::WEBHOOK_REDELIVERY_REQUESTED, rows).await?;
-        }
-        Ok(count)
     }
 }

@@ -1,0 +1,42 @@
+//! The steps that customers' calls and operators' trial calls share, from the check of the key on.
+
+use std::{sync::Arc, time::Instant};
+
+use tracing::info;
+use uuid::Uuid;
+
+use super::{error::Problem, reply::Reply, worker::Worker};
+use crate::service::{
+    catalog::KeyEntry,
+    request::{Call, serve},
+};
+
+/// The entry of a key that may call now.
+pub(super) fn may_call(key: Option<Arc<KeyEntry>>) -> Result<Arc<KeyEntry>, Problem> {
+    let key = key.ok_or_else(Problem::invalid_api_key)?;
+    if key.group.is_disabled() { Err(Problem::access_disabled()) } else { Ok(key) }
+}
+
+/// Serves one request.
+pub(super) async fn metered(worker: &Worker, call: Call) -> Result<Reply, Problem> {
+    serve(&worker.requests, call).await.map(Reply::from).map_err(Problem::from)
+}
+
+/// Logs the outcome of a request and returns its reply.
+pub(super) fn log_outcome(answered: Result<Reply, Problem>, id: Uuid, name: &'static str, at: Instant) -> Reply {
+    let duration_ms = || u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX);
+    match answered {
+        Ok(reply) => {
+            // Billed requests are logged at settlement. Health probes are frequent and are not logged.
+            if name.starts_with("/v1/models") || name == "/v1/usage" {
+                info!(target: "tollgate::request", %id, route = name, status = reply.status, duration_ms = duration_ms(), "answered");
+            }
+            reply
+        }
+        Err(problem) => {
+            let (status, code) = (problem.status, problem.logged_code());
+            info!(target: "tollgate::request", %id, route = name, status, code, duration_ms = duration_ms(), "refused");
+            problem.into_reply()
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! The routes of the inference listener: a dozen fixed paths.
+
+use std::{sync::Arc, time::Instant};
+
+use actix_http::{HttpMessage, Method, Payload, Request, Response, header};
+use uuid::Uuid;
+
+use super::{
+    body::{declared_length, read_body},
+    call::{log_outcome, may_call, metered},
+    cors::Cors,
+    credential::credential,
+    error::{Methods, Problem},
+    headers, models,
+    paths::{PATHS, route_name, slug},
+    reply::{Reply, ReplyBody},
+    usage,
+    worker::Worker,
+};
+use crate::{
+    crypto::random,
+    domain::route::Route,
+    http::connection::{AnswerGuard, Answered},
+    service::{
+        Gateway,
+        catalog::KeyEntry,
+        request::{Call, admission::Arrived},
+    },
+};
+
+/// Answers one request. Every failure becomes an error response.
+pub(super) async fn answer(worker: &Worker, request: Request) -> Response<Answered<ReplyBody>> {
+    let answering = AnswerGuard::begin(&request);
+    let cors = Cors::of(&worker.gateway.core.config.cors_origins, request.head());
+    let mut answer = reply(worker, request, &answering, &cors).await;
+    cors.write(answer.headers_mut());
+    answering.until_end_of(answer, ReplyBody::is_broken)
+}
+
+async fn reply(worker: &Worker, mut request: Request, answering: &AnswerGuard, cors: &Cors) -> Response<ReplyBody> {
+    let at = Instant::now();
+    let mut payload = request.take_payload();
+    let (version, peer) = (request.version(), request.peer_addr());
+    let Ok(id) = random::uuid() else {
+        return Problem::no_random().into_reply().into_response(Uuid::nil(), version, payload);
+    };
+    let name = route_name(request.path());
+    let answered = match cors.is_preflight() {
+        true => Ok(Reply::no_content()),
+        false => route(worker, request, &mut payload, id.as_u128(), at).await,
+    };
+    // If a fault in the request's framing ended the body early, report that fault instead.
+    let answered = answered.map_err(|problem| answering.fault().map_or(problem, Problem::malformed));
+    if let (Err(Problem { status: 401, .. }), Some(peer)) = (&answered, peer) {
+        let gateway = &worker.gateway;
+        gateway.access.refused.count_customer(peer.ip(), gateway.core.now_ms());
+    }
+    log_outcome(answered, id, name, at).into_response(id, version, payload)
+}
+
+async fn route(
+    worker: &Worker,
+    request: Request,
+    payload: &mut Payload,
+    id: u128,
+    at: Instant,
+) -> Result<Reply, Problem> {
+    let gateway = &worker.gateway;
+    // HEAD is answered as GET; actix-http leaves out the body.
+    let method = Some(request.method()).filter(|method| **method != Method::HEAD).unwrap_or(&Method::GET);
+    let path = request.path();
+    if let Some(route) = Route::from_path(path) {
+        if *method != Method::POST {
+            return Err(Problem::method_not_allowed(method, Methods::Post));
+        }
+        let key = caller(gateway, &request)?;
+        let passed_on = headers::passed_on(request.headers());
+        let (body, room) = read_body(gateway, &key, request.headers(), payload).await?;
+        // Reading the body can take long, and the key may have been revoked in the meantime.
+        let key = may_call(gateway.access.revalidate_customer(&key))?;
+        let call = Call { arrived: Arrived { id, key, route, at }, body, room, passed_on };
+        return metered(worker, call).await;
+    }
+    match path {
+        "/v1/responses" if request.headers().contains_key(header::UPGRADE) => Err(Problem::upgrade_required()),
+        path if !PATHS.contains(&path) && slug(path).is_none() => Err(Problem::unknown_url(method, path)),
+        _ if *method != Method::GET => Err(Problem::method_not_allowed(method, Methods::Get)),
+        "/healthz" => Ok(Reply::json(&serde_json::json!({ "status": "ok" }))),
+        "/readyz" if gateway.core.metering_error().is_some() => Err(Problem::not_ready()),
+        "/readyz" => Ok(Reply::json(&serde_json::json!({ "status": "ok" }))),
+        "/v1/models" => Ok(models::list(gateway, &*caller(gateway, &request)?)),
+        "/v1/usage" => Ok(usage::of_key(gateway, &*caller(gateway, &request)?)),
+        path => models::one(gateway, &*caller(gateway, &request)?, slug(path).unwrap_or_default()),
+    }
+}
+
+/// Whether a client that sent `Expect: 100-continue` may send its body: the request's head gives no reason to refuse
+/// it.
+pub(super) fn may_continue(gateway: &Gateway, request: &Request) -> bool {
+    let has_body = Route::from_path(request.path()).is_some() && request.method() == Method::POST;
+    has_body && caller(gateway, request).is_ok() && declared_length(gateway, request.headers()).is_ok()
+}
+
+/// The entry of the request's key, if the key is valid now. The error is the same for every kind of invalid key.
+fn caller(gateway: &Gateway, request: &Request) -> Result<Arc<KeyEntry>, Problem> {
+    may_call(credential(request.headers()).and_then(|key| gateway.access.customer(key)))
+}

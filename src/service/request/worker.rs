@@ -1,0 +1,46 @@
+//! The state of one worker thread.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::mpsc;
+
+use super::{admission::Metering, running::Running};
+use crate::{
+    service::{capacity::out_of_files::OutOfFiles, core::Core, gateway::Gateway},
+    upstream::client::{Client, Timeouts},
+};
+
+/// How long we keep reading after a hang-up, for the usage of an answer that has been generated.
+const USAGE_PATIENCE: Duration = Duration::from_secs(2);
+
+/// The state of one worker thread.
+pub struct InferenceWorker {
+    pub(super) core: Arc<Core>,
+    pub(super) metering: Arc<Metering>,
+    pub(super) out_of_files: Arc<OutOfFiles>,
+    pub(super) client: Client,
+    pub(super) abandoned: mpsc::UnboundedSender<Running>,
+}
+
+impl InferenceWorker {
+    /// Creates the worker of the current thread and starts its background tasks.
+    pub fn start(gateway: &Gateway) -> Self {
+        let (core, metering, out_of_files) =
+            (gateway.core.clone(), gateway.metering.clone(), gateway.out_of_files.clone());
+        let upstream = &core.config.upstream;
+        let timeouts = Timeouts {
+            connect: upstream.connect_timeout,
+            first_byte: upstream.first_byte_timeout,
+            idle: upstream.idle_timeout,
+        };
+        let client = Client::new(timeouts, core.listeners());
+        tokio::task::spawn_local(client.sweep_idle());
+        let (abandoned, mut received) = mpsc::unbounded_channel::<Running>();
+        tokio::task::spawn_local(async move {
+            while let Some(running) = received.recv().await {
+                tokio::task::spawn_local(tokio::time::timeout(USAGE_PATIENCE, running.read_on()));
+            }
+        });
+        Self { core, metering, out_of_files, client, abandoned }
+    }
+}
