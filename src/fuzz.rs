@@ -42,7 +42,7 @@ targets! {
     upstream = crate::upstream::client::fuzz::upstream, 10000;
     framing = crate::http::connection::framing::fuzz::framing, 10000;
     credential = crate::http::inference::credential::fuzz::credential, 20000;
-    cursor = crate::http::admin::page::fuzz::cursor, 20000;
+    cursor = crate::http::admin::api::page::fuzz::cursor, 20000;
     segment = crate::journal::fuzz::segment, 500;
     record = crate::journal::fuzz::record, 10000;
     config = crate::config::fuzz::config, 400;

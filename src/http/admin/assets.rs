@@ -23,7 +23,7 @@ use actix_web::{
 use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
 
-use super::table::only;
+use super::api::route::only;
 
 struct Asset {
     /// The path below `assets/`.

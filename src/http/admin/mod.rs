@@ -6,46 +6,10 @@
 //!   is a compile error.
 //! * Handlers only translate between HTTP and the services. Rules that depend on stored data are in the services.
 
-mod activity;
+pub(crate) mod api;
 mod assets;
-mod audit;
-mod audited;
-mod backup;
-mod body;
-mod check;
-mod describe;
-mod endpoints;
-mod envelope;
-mod event_rows;
-mod events;
-mod field;
-mod format;
-mod gaps;
-mod group_tree;
-mod groups;
-mod health;
-mod keys;
-mod limits;
-mod live;
-mod models;
-mod operator;
-mod operators;
-mod origin;
-pub(crate) mod page;
-mod path;
-mod playground;
-mod query;
-mod received;
-mod reports;
-mod search;
-mod secrets;
-mod session;
-mod signing_key;
-mod spec;
-mod status;
+mod resources;
 mod table;
-mod targets;
-mod webhooks;
 
 use std::{io, net::TcpListener, sync::Arc};
 
@@ -59,6 +23,10 @@ use actix_web::{
     web::{self, Data, ServiceConfig},
 };
 
+use self::{
+    api::{envelope, route, spec},
+    resources::{live, playground},
+};
 use super::{
     connection::{self, AnswerGuard, Serving},
     error::AdminError,
@@ -90,7 +58,7 @@ fn routes(gateway: Arc<Gateway>) -> impl FnOnce(&mut ServiceConfig) {
             .app_data(Data::new(live::Viewers::default()))
             .app_data(playground::Playground::default())
             .configure(assets::mount)
-            .configure(|services| table::mount(table, services))
+            .configure(|services| route::mount(table, services))
             .default_service(web::to(no_route));
         services.service(everything);
     }

@@ -1,65 +1,17 @@
 //! The table of all routes. Routing and `/v1/spec` are both made from it.
 
-use actix_web::{FromRequest, Handler, Responder, guard, http::Method, web};
+use actix_web::http::Method;
 
 use super::{
-    activity, audit, backup, check,
-    describe::{Arguments, Describe, Operation, Schemas},
-    endpoints, events, group_tree, groups, health, keys, limits, live, operators, playground, reports, search, secrets,
-    session, signing_key, spec, status, webhooks,
+    api::{
+        route::{Section, entry, section},
+        spec,
+    },
+    resources::{
+        activity, audit, backup, check, endpoints, events, group_tree, groups, health, keys, limits, live, operators,
+        playground, reports, search, secrets, session, signing_key, status, webhooks,
+    },
 };
-use crate::http::error::AdminError;
-
-/// A group of related routes, which becomes a tag of the specification.
-pub(super) struct Section {
-    pub(super) name: &'static str,
-    /// The description of the tag: one sentence.
-    pub(super) about: &'static str,
-    pub(super) entries: Vec<Entry>,
-}
-
-/// One method on one path.
-pub(super) struct Entry {
-    pub(super) method: Method,
-    /// The path, in the syntax that OpenAPI and actix share.
-    pub(super) path: &'static str,
-    /// The name of the operation in generated clients. It must never change.
-    pub(super) operation_id: &'static str,
-    /// A short summary of the operation.
-    pub(super) summary: &'static str,
-    /// Describes the operation from its handler's signature.
-    pub(super) describe: fn(&mut Operation, &mut Schemas),
-    route: actix_web::Route,
-}
-
-fn section(name: &'static str, about: &'static str, entries: Vec<Entry>) -> Section {
-    Section { name, about, entries }
-}
-
-fn entry<F, A>(
-    method: Method,
-    path: &'static str,
-    operation_id: &'static str,
-    summary: &'static str,
-    handler: F,
-) -> Entry
-where
-    F: Handler<A>,
-    A: FromRequest + Arguments + 'static,
-    F::Output: Responder + Describe + 'static,
-{
-    let describe = |operation: &mut Operation, schemas: &mut Schemas| {
-        A::describe(operation, schemas);
-        F::Output::describe(operation, schemas);
-    };
-    // A GET route also answers HEAD.
-    let guard = match method {
-        Method::GET => guard::Any(guard::Get()).or(guard::Head()),
-        _ => guard::Any(guard::Method(method.clone())),
-    };
-    Entry { method, path, operation_id, summary, describe, route: web::route().guard(guard).to(handler) }
-}
-
 /// Every route of the admin API.
 #[rustfmt::skip]
 pub(super) fn table() -> Vec<Section> {
@@ -178,27 +130,13 @@ pub(super) fn table() -> Vec<Section> {
     ]
 }
 
-/// Mounts the table. Each path accepts its own methods and answers all others with a 405.
-pub(super) fn mount(table: Vec<Section>, services: &mut web::ServiceConfig) {
-    let mut table = table.into_iter().flat_map(|section| section.entries).peekable();
-    while let Some(Entry { method, path, route, .. }) = table.next() {
-        let (mut methods, mut resource) = (vec![method], web::resource(path).route(route));
-        while let Some(Entry { method, route, .. }) = table.next_if(|next| next.path == path) {
-            methods.push(method);
-            resource = resource.route(route);
-        }
-        services.service(resource.default_service(only(methods)));
-    }
-}
-
-/// The route that answers all other methods of a path with a 405 that lists these.
-pub(super) fn only(methods: Vec<Method>) -> actix_web::Route {
-    web::to(move || std::future::ready(Err::<String, _>(AdminError::WrongMethod(methods.clone()))))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::admin::api::{
+        describe::{Operation, Schemas},
+        route::Entry,
+    };
 
     fn entries() -> Vec<Entry> {
         table().into_iter().flat_map(|section| section.entries).collect()

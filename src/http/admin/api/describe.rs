@@ -1,0 +1,295 @@
+//! Describes a route from its handler's signature: who may call it, its parameters, its body and its response.
+//! `/v1/spec` is made only from these descriptions, so it always matches the code.
+
+use actix_web::{
+    CustomizeResponder,
+    web::{Data, Json},
+};
+use schemars::{
+    JsonSchema, Schema, SchemaGenerator,
+    generate::SchemaSettings,
+    transform::{RecursiveTransform, Transform},
+};
+use serde_json::{Map, Value, json};
+
+use super::{
+    body::{Body, OptionalBody, SIGNATURE_HEADERS, SignedBody},
+    operator::{Anyone, Operator, Scope},
+    path::{Parameter, Path},
+    query::Query,
+};
+use crate::{
+    http::error::{AdminError, ErrorBody},
+    service::Gateway,
+};
+
+/// The media type of bodies, errors and most responses.
+pub(in crate::http::admin) const JSON: &str = "application/json";
+
+/// The media type of server-sent events.
+pub(in crate::http::admin) const EVENT_STREAM: &str = "text/event-stream";
+
+/// The schemas that operations refer to.
+pub(in crate::http::admin) struct Schemas {
+    read: SchemaGenerator,
+    written: SchemaGenerator,
+}
+
+impl Schemas {
+    pub(in crate::http::admin) fn new() -> Self {
+        let settings = SchemaSettings::draft2020_12().with(|settings| {
+            settings.definitions_path = "/components/schemas".into();
+            settings.meta_schema = None;
+        });
+        let settings = settings.with_transform(RecursiveTransform(plain));
+        Self { read: settings.clone().into_generator(), written: settings.for_serialize().into_generator() }
+    }
+
+    /// The schema of a type that is part of a response.
+    pub(in crate::http::admin) fn of_answer<T: JsonSchema>(&mut self) -> Schema {
+        self.written.subschema_for::<T>()
+    }
+
+    /// The schema of the admin API's errors.
+    pub(in crate::http::admin) fn error(&mut self) -> Schema {
+        self.of_answer::<ErrorBody>()
+    }
+
+    /// All schemas, by name. A type that is used in both requests and responses has one schema.
+    pub(in crate::http::admin) fn into_definitions(mut self) -> Map<String, Value> {
+        let mut all = self.read.take_definitions(true);
+        for (name, schema) in self.written.take_definitions(true) {
+            debug_assert!(all.get(&name).is_none_or(|known| *known == schema), "two schemas have the name {name}");
+            all.insert(name, schema);
+        }
+        all
+    }
+}
+
+/// The description of one operation, while it is being built.
+#[derive(Default)]
+pub(in crate::http::admin) struct Operation {
+    /// The types of operator key that may call it; `None` if it needs no key.
+    pub(in crate::http::admin) types: Option<Vec<&'static str>>,
+    /// OpenAPI's parameter objects.
+    pub(in crate::http::admin) parameters: Vec<Value>,
+    /// The schema of the request body.
+    pub(in crate::http::admin) body: Option<Schema>,
+    /// Whether the body may be absent.
+    pub(in crate::http::admin) is_body_optional: bool,
+    /// The schemas of successful responses, by media type.
+    pub(in crate::http::admin) answers: Vec<(&'static str, Schema)>,
+    /// The schema of error responses, if they are not always the admin API's own errors.
+    pub(in crate::http::admin) failure: Option<Schema>,
+}
+
+/// Rewrites a schema for client generators. For an enum with documented values, schemars writes a `oneOf` of `const`,
+/// which generators treat as a union of types. It becomes an `enum`, and the values' docs move into the description.
+/// Unsigned integers get a format that OpenAPI defines.
+fn plain(schema: &mut Schema) {
+    if schema.get("format").and_then(Value::as_str).is_some_and(|format| format.starts_with("uint")) {
+        schema.insert("format".to_owned(), "int64".into());
+    }
+    let Some(variants) = schema.get("oneOf").and_then(Value::as_array) else { return };
+    let (mut words, mut lines) = (Vec::new(), Vec::new());
+    lines.extend(schema.get("description").and_then(Value::as_str).map(|docs| format!("{docs}\n")));
+    for variant in variants {
+        match (variant["const"].as_str(), variant["enum"].as_array()) {
+            (Some(word), _) => {
+                words.push(word.into());
+                lines.extend(variant["description"].as_str().map(|docs| format!("* `{word}`: {docs}")));
+            }
+            (None, Some(undocumented)) => words.extend(undocumented.iter().cloned()),
+            (None, None) => return,
+        }
+    }
+    schema.remove("oneOf");
+    schema.insert("type".to_owned(), "string".into());
+    schema.insert("enum".to_owned(), words.into());
+    schema.insert("description".to_owned(), lines.join("\n").into());
+}
+
+/// Removes `null` from the schema of an optional parameter: a query parameter can be absent, but never null.
+fn without_null(mut schema: Value) -> Value {
+    if let Some(types) = schema.get_mut("type").and_then(Value::as_array_mut) {
+        types.retain(|one| one != "null");
+        if let [only] = &mut types[..] {
+            schema["type"] = only.take();
+        }
+    }
+    if let Some(words) = schema.get_mut("enum").and_then(Value::as_array_mut) {
+        words.retain(|word| !word.is_null());
+    }
+    if let Some(either) = schema.get_mut("anyOf").and_then(Value::as_array_mut) {
+        either.retain(|one| one["type"] != "null");
+        if let [only] = &mut either[..] {
+            return only.take();
+        }
+    }
+    schema
+}
+
+/// A handler's argument or response that can describe itself.
+pub(in crate::http::admin) trait Describe {
+    /// Adds this type's part to the operation.
+    fn describe(operation: &mut Operation, schemas: &mut Schemas);
+}
+
+/// The first argument of a handler, which states who may call it.
+pub(in crate::http::admin) trait Caller: Describe {}
+
+impl<S: Scope> Caller for Operator<S> {}
+
+impl Caller for Anyone {}
+
+impl<S: Scope> Describe for Operator<S> {
+    fn describe(operation: &mut Operation, _: &mut Schemas) {
+        operation.types = Some(S::types());
+    }
+}
+
+impl Describe for Anyone {
+    fn describe(_: &mut Operation, _: &mut Schemas) {}
+}
+
+impl Describe for Data<Gateway> {
+    fn describe(_: &mut Operation, _: &mut Schemas) {}
+}
+
+impl Describe for actix_web::HttpRequest {
+    fn describe(_: &mut Operation, _: &mut Schemas) {}
+}
+
+impl<P: Parameter> Describe for Path<P> {
+    fn describe(operation: &mut Operation, _: &mut Schemas) {
+        let schema = json!({ "type": "string" });
+        operation.parameters.push(json!({ "name": P::NAME, "in": "path", "required": true, "schema": schema }));
+    }
+}
+
+impl<T: JsonSchema> Describe for Query<T> {
+    fn describe(operation: &mut Operation, schemas: &mut Schemas) {
+        let mut object = T::json_schema(&mut schemas.read);
+        RecursiveTransform(plain).transform(&mut object);
+        let mut object = object.to_value();
+        let required = object["required"].take();
+        let is_required = |name: &str| required.as_array().is_some_and(|names| names.iter().any(|one| one == name));
+        let Some(properties) = object["properties"].as_object_mut() else { return };
+        for (name, schema) in std::mem::take(properties) {
+            let mut parameter = json!({ "name": name, "in": "query", "required": is_required(&name) });
+            let mut schema = schema;
+            if let Some(description) = schema.as_object_mut().and_then(|schema| schema.remove("description")) {
+                parameter["description"] = description;
+            }
+            parameter["schema"] = without_null(schema);
+            operation.parameters.push(parameter);
+        }
+    }
+}
+
+impl<T: JsonSchema> Describe for Body<T> {
+    fn describe(operation: &mut Operation, schemas: &mut Schemas) {
+        operation.body = Some(schemas.read.subschema_for::<T>());
+    }
+}
+
+impl<T: JsonSchema> Describe for OptionalBody<T> {
+    fn describe(operation: &mut Operation, schemas: &mut Schemas) {
+        Body::<T>::describe(operation, schemas);
+        operation.is_body_optional = true;
+    }
+}
+
+impl<T: JsonSchema> Describe for SignedBody<T> {
+    fn describe(operation: &mut Operation, schemas: &mut Schemas) {
+        Body::<T>::describe(operation, schemas);
+        let description =
+            "The base64 Ed25519 signature of the exact bytes of the body. One of the two headers is required.";
+        let schema = json!({ "type": "string" });
+        operation.parameters.extend(SIGNATURE_HEADERS.map(|name| {
+            json!({ "name": name, "in": "header", "required": false, "description": description, "schema": schema })
+        }));
+    }
+}
+
+impl<T: JsonSchema> Describe for Json<T> {
+    fn describe(operation: &mut Operation, schemas: &mut Schemas) {
+        operation.answers.push((JSON, schemas.of_answer::<T>()));
+    }
+}
+
+impl<R: Describe> Describe for CustomizeResponder<R> {
+    fn describe(operation: &mut Operation, schemas: &mut Schemas) {
+        R::describe(operation, schemas);
+    }
+}
+
+impl<R: Describe> Describe for Result<R, AdminError> {
+    fn describe(operation: &mut Operation, schemas: &mut Schemas) {
+        R::describe(operation, schemas);
+    }
+}
+
+/// All arguments of a handler.
+pub(in crate::http::admin) trait Arguments {
+    /// Adds all arguments to the operation.
+    fn describe(operation: &mut Operation, schemas: &mut Schemas);
+}
+
+macro_rules! arguments {
+    ($($argument:ident)*) => {
+        impl<C: Caller, $($argument: Describe),*> Arguments for (C, $($argument,)*) {
+            fn describe(operation: &mut Operation, schemas: &mut Schemas) {
+                C::describe(operation, schemas);
+                $($argument::describe(operation, schemas);)*
+            }
+        }
+    };
+}
+
+arguments! {}
+arguments! { A }
+arguments! { A B }
+arguments! { A B D }
+arguments! { A B D E }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plainly(schema: Value) -> Value {
+        let mut schema = Schema::try_from(schema).unwrap();
+        RecursiveTransform(plain).transform(&mut schema);
+        schema.to_value()
+    }
+
+    #[test]
+    fn an_enum_with_documented_values_becomes_a_plain_enum() {
+        let word = |word: &str| json!({ "type": "string", "const": word, "description": format!("It is {word}.") });
+        let listed = json!({
+            "description": "How it is.",
+            "oneOf": [{ "type": "string", "enum": ["a", "b"] }, word("c"), word("d")],
+        });
+        let plain = json!({
+            "description": "How it is.\n\n* `c`: It is c.\n* `d`: It is d.",
+            "type": "string",
+            "enum": ["a", "b", "c", "d"],
+        });
+        assert_eq!(plainly(listed.clone()), plain);
+        assert_eq!(plainly(json!({ "properties": { "x": listed } })), json!({ "properties": { "x": plain } }));
+        let union = json!({ "oneOf": [{ "type": "string" }, { "type": "null" }] });
+        assert_eq!(plainly(union.clone()), union);
+    }
+
+    #[test]
+    fn an_optional_parameter_is_never_null() {
+        for (optional, parameter) in [
+            (json!({ "type": ["string", "null"] }), json!({ "type": "string" })),
+            (json!({ "type": ["string", "null"], "enum": ["a", null] }), json!({ "type": "string", "enum": ["a"] })),
+            (json!({ "anyOf": [{ "$ref": "#/a" }, { "type": "null" }] }), json!({ "$ref": "#/a" })),
+            (json!({ "type": "integer", "minimum": 1 }), json!({ "type": "integer", "minimum": 1 })),
+        ] {
+            assert_eq!(without_null(optional), parameter);
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! The middleware around all routes: the Host check, security headers, and one log line per request.
+
+use std::{rc::Rc, time::Instant};
+
+use actix_http::ConnectionType;
+use actix_web::{
+    Error, HttpMessage, HttpRequest, HttpResponse, ResponseError,
+    body::{BoxBody, MessageBody},
+    dev::{ServiceRequest, ServiceResponse},
+    http::header::{self, HeaderName, HeaderValue},
+    middleware::Next,
+};
+use bytes::Bytes;
+use tracing::info;
+
+use super::{
+    operator::{CallerPrefix, gateway},
+    origin,
+};
+use crate::http::{
+    connection::{Activity, Fault},
+    error::{self, AdminError},
+};
+
+const CONTENT_SECURITY_POLICY: &str = "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'";
+
+const HEADERS: [(HeaderName, &str); 3] = [
+    (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::REFERRER_POLICY, "no-referrer"),
+];
+
+const NO_STORE: &str = "no-store";
+
+/// The middleware around all routes.
+pub(in crate::http::admin) async fn envelope(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let started = Instant::now();
+    let mut answer = match check(request.request()) {
+        Ok(()) => next.call(request).await?.map_into_boxed_body(),
+        Err(error) => request.into_response(error.error_response()),
+    };
+    if let Some(fault) = fault(&answer) {
+        // The handler saw only that the body ended early. Respond with the fault that ended it.
+        let mut refusal = AdminError::Malformed(fault).error_response();
+        refusal.head_mut().set_connection_type(ConnectionType::Close);
+        answer = answer.into_response(refusal);
+    }
+    add_headers(answer.response_mut());
+    let request = answer.request();
+    if is_probe(request) {
+        // Probes are frequent; they would flood the log.
+        return Ok(answer);
+    }
+    info!(
+        method = %request.method(),
+        path = request.uri().path(),
+        status = answer.status().as_u16(),
+        operator = request.extensions().get::<CallerPrefix>().map(|prefix| prefix.0.as_str()),
+        duration_ms = started.elapsed().as_millis() as u64,
+        "admin request"
+    );
+    Ok(answer)
+}
+
+fn check(request: &HttpRequest) -> Result<(), AdminError> {
+    if is_probe(request) {
+        // Probes may use any host name, and their responses reveal nothing.
+        return Ok(());
+    }
+    origin::check_host(request.headers(), gateway(request)?.core.config.admin_url.as_ref())
+}
+
+fn is_probe(request: &HttpRequest) -> bool {
+    matches!(request.path(), "/healthz" | "/readyz")
+}
+
+/// The fault because of which a refused request could not be read completely.
+fn fault(answer: &ServiceResponse) -> Option<Fault> {
+    let connection = answer.request().conn_data::<Rc<Activity>>()?;
+    connection.fault().filter(|_| answer.status().is_client_error())
+}
+
+/// The complete response to a request whose head is malformed.
+pub(in crate::http::admin) fn refuse(fault: Fault) -> Bytes {
+    let mut headers = vec![(header::CACHE_CONTROL.as_str(), NO_STORE)];
+    headers.extend(HEADERS.iter().map(|(name, value)| (name.as_str(), *value)));
+    error::refuse(fault, &headers)
+}
+
+fn add_headers(answer: &mut HttpResponse) {
+    let headers = answer.headers_mut();
+    for (name, value) in HEADERS {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    // Responses must not be cached, except the files of the web UI, which set their own header.
+    if !headers.contains_key(header::CACHE_CONTROL) {
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(NO_STORE));
+    }
+}

@@ -1,0 +1,15 @@
+//! The parts that every route of the admin API is made of: who may call it, its input, its response and its description.
+
+pub(super) mod body;
+pub(super) mod describe;
+pub(super) mod envelope;
+pub(super) mod field;
+pub(super) mod format;
+pub(super) mod operator;
+pub(super) mod origin;
+pub(crate) mod page;
+pub(super) mod path;
+pub(super) mod query;
+pub(super) mod received;
+pub(super) mod route;
+pub(super) mod spec;

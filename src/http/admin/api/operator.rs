@@ -1,0 +1,210 @@
+//! The caller of a route, which is the first argument of every handler: `Operator<Scope>` for operators whose key has
+//! the scope, `Anyone` for the few routes that need no key. A handler without either cannot be put into the table of
+//! routes.
+
+use std::{
+    future::{Ready, ready},
+    marker::PhantomData,
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+};
+
+use actix_web::{FromRequest, HttpMessage, HttpRequest, dev::Payload, http::header::AUTHORIZATION, web::Data};
+
+use super::{field::OperatorTypeWord, origin};
+use crate::{
+    crypto::secret::Secret,
+    domain::{
+        key::OperatorType,
+        record::{Actor, ActorKind},
+    },
+    http::error::AdminError,
+    service::{Gateway, access::auth::KeyOwner, catalog::OperatorEntry, error::Error},
+};
+
+/// The name of the session cookie.
+pub(in crate::http::admin) const SESSION_COOKIE: &str = "tollgate_session";
+
+/// A set of permitted actions. Keys of type `WORKSPACE_MANAGE_ALL` have every scope.
+pub(in crate::http::admin) trait Scope: 'static {
+    /// The other types of key that have this scope.
+    const ALSO: &'static [OperatorType];
+
+    /// Whether keys of this type have this scope.
+    fn includes(held: OperatorType) -> bool {
+        held == OperatorType::ManageAll || Self::ALSO.contains(&held)
+    }
+
+    /// All types of key that have this scope.
+    fn types() -> Vec<&'static str> {
+        Self::ALSO.iter().chain(&[OperatorType::ManageAll]).map(|one| OperatorTypeWord(*one).word()).collect()
+    }
+}
+
+macro_rules! scopes {
+    ($($(#[$doc:meta])* $name:ident = [$($also:ident),*];)+) => {$(
+        $(#[$doc])*
+        pub(in crate::http::admin) struct $name;
+
+        impl Scope for $name {
+            const ALSO: &'static [OperatorType] = &[$(OperatorType::$also),*];
+        }
+    )+};
+}
+
+scopes! {
+    /// Everything that is not named below.
+    ManageAll = [];
+    /// Reading and finding groups; minting, registering, reading, changing and revoking customers' keys.
+    ManageApiKeys = [ManageApiKeys];
+    /// Reading events, reports and status.
+    ExportMetrics = [ExportMetrics];
+    /// Reading groups' usage and limits, and the specification: permitted for every operator.
+    AnyOperator = [ManageApiKeys, ExportMetrics];
+}
+
+/// An operator whose key has the scope `S`.
+pub(in crate::http::admin) struct Operator<S> {
+    caller: Authenticated,
+    scope: PhantomData<S>,
+}
+
+impl<S: Scope> Operator<S> {
+    /// Whether the operator's key also has the scope `T`.
+    pub(in crate::http::admin) fn has_scope<T: Scope>(&self) -> bool {
+        T::includes(self.caller.operator.key.operator_type)
+    }
+
+    /// The operator as the actor of a recorded change.
+    pub(in crate::http::admin) fn actor(&self) -> Actor {
+        let Authenticated { operator, credential } = &self.caller;
+        let kind = match credential {
+            Credential::Key => ActorKind::ApiKey,
+            Credential::Session(_) => ActorKind::Session,
+        };
+        Actor { kind, api_key_prefix: operator.key.prefix.clone(), api_key_name: operator.key.name.clone() }
+    }
+
+    /// Whether the key or session of the request is still valid.
+    pub(in crate::http::admin) fn is_still_valid(&self, gateway: &Gateway) -> bool {
+        match &self.caller.credential {
+            Credential::Key => gateway.access.is_operator_valid(&self.caller.operator),
+            Credential::Session(token) => gateway.access.is_session_valid(token.expose()),
+        }
+    }
+}
+
+impl<S: Scope> FromRequest for Operator<S> {
+    type Error = AdminError;
+    type Future = Ready<Result<Self, AdminError>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(authenticate(request).and_then(|caller| {
+            if S::includes(caller.operator.key.operator_type) {
+                Ok(Self { caller, scope: PhantomData })
+            } else {
+                Err(AdminError::WrongType(S::types()))
+            }
+        }))
+    }
+}
+
+/// Any caller, with or without a key.
+pub(in crate::http::admin) struct Anyone;
+
+impl FromRequest for Anyone {
+    type Error = AdminError;
+    type Future = Ready<Result<Self, AdminError>>;
+
+    fn from_request(_: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(Ok(Self))
+    }
+}
+
+/// The prefix of the operator key of an authenticated request, also for a session. Absent if it is not authenticated.
+pub(in crate::http::admin) struct CallerPrefix(pub(in crate::http::admin) String);
+
+/// An authenticated operator.
+struct Authenticated {
+    operator: Arc<OperatorEntry>,
+    credential: Credential,
+}
+
+/// The credential that authenticated an operator.
+enum Credential {
+    Key,
+    /// A session, by its token.
+    Session(Secret),
+}
+
+/// Authenticates a request by the key in the Authorization header, else by the session cookie.
+fn authenticate(request: &HttpRequest) -> Result<Authenticated, AdminError> {
+    let gateway = gateway(request)?;
+    let caller = match (key(request), request.cookie(SESSION_COOKIE)) {
+        (Some(key), _) => Authenticated { operator: with_key(gateway, request, key)?, credential: Credential::Key },
+        (None, Some(cookie)) => {
+            let operator = gateway.access.session(cookie.value()).ok_or(AdminError::NoKey)?.operator;
+            origin::check_session_use(request, gateway.core.config.admin_url.as_ref())?;
+            Authenticated { operator, credential: Credential::Session(Secret::new(cookie.value().to_owned())) }
+        }
+        (None, None) => return Err(AdminError::NoKey),
+    };
+    request.extensions_mut().insert(CallerPrefix(caller.operator.key.prefix.clone()));
+    Ok(caller)
+}
+
+/// The gateway that a request is for.
+pub(in crate::http::admin) fn gateway(request: &HttpRequest) -> Result<&Arc<Gateway>, AdminError> {
+    let gateway = request.app_data::<Data<Gateway>>().map(|data| &**data);
+    gateway.ok_or_else(|| Error::internal("the admin routes have no gateway").into())
+}
+
+/// The key in `Authorization: Bearer KEY` or `Authorization: Api-Key KEY`. Other schemes are ignored: they may be meant
+/// for a proxy in front of this listener.
+fn key(request: &HttpRequest) -> Option<&[u8]> {
+    let value = request.headers().get(AUTHORIZATION)?.as_bytes();
+    let (scheme, key) = value.split_at(value.iter().position(|byte| *byte == b' ')?);
+    let is_known = scheme.eq_ignore_ascii_case(b"bearer") || scheme.eq_ignore_ascii_case(b"api-key");
+    is_known.then(|| key.trim_ascii())
+}
+
+/// The operator with this key. Wrong keys are counted per client address. If there are too many, only wrong keys get
+/// the "too many" error, so nobody can lock an operator out.
+pub(in crate::http::admin) fn with_key(
+    gateway: &Gateway,
+    request: &HttpRequest,
+    key: &[u8],
+) -> Result<Arc<OperatorEntry>, AdminError> {
+    let owner = std::str::from_utf8(key).map_or(KeyOwner::Unknown, |key| gateway.access.key_owner(key));
+    match owner {
+        KeyOwner::Operator(operator) => Ok(operator),
+        KeyOwner::Customer => Err(AdminError::CustomerKey),
+        KeyOwner::Unknown => {
+            // The address of the socket: a header such as X-Forwarded-For can be forged.
+            let address = request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
+            let may_guess = gateway.access.refused.allows_another(address, gateway.core.now_ms());
+            Err(if may_guess { AdminError::WrongKey } else { AdminError::TooManyWrongKeys })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::test::TestRequest;
+
+    use super::*;
+
+    #[test]
+    fn a_key_is_read_after_a_known_scheme_in_any_case() {
+        let found = |value: &str| {
+            let request = TestRequest::get().insert_header((AUTHORIZATION, value)).to_http_request();
+            key(&request).map(|key| String::from_utf8_lossy(key).into_owned())
+        };
+        for value in ["Bearer k", "bearer k", "API-KEY k", "Api-Key   k"] {
+            assert_eq!(found(value).as_deref(), Some("k"), "{value}");
+        }
+        for value in ["Basic k", "Bearer", "k", ""] {
+            assert_eq!(found(value), None, "{value}");
+        }
+    }
+}

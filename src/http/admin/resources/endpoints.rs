@@ -1,0 +1,174 @@
+//! `/v1/gateway/endpoints`: slugs and the upstream targets that serve them.
+
+use std::{ops::Bound, sync::Arc};
+
+use actix_web::web::{Data, Json};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::targets::{NewPricing, NewTarget, Pricing, Target, check_targets};
+use crate::{
+    domain::{
+        endpoint::{self as domain, Region},
+        id::EndpointId,
+    },
+    http::{
+        admin::api::{
+            body::{Body, Object, clearable},
+            field::{RegionWord, SlugText, Timestamp},
+            operator::{ManageAll, Operator},
+            page::{self, Page, PageQuery},
+            path::Path,
+            query::Query,
+        },
+        error::AdminError,
+    },
+    service::{
+        Gateway,
+        catalog::Catalog,
+        changes::endpoints::{self as service, NewEndpoint},
+        error::Error,
+    },
+};
+
+const LIST: &str = "endpoints";
+
+/// An endpoint.
+#[derive(Serialize, JsonSchema)]
+pub(in crate::http::admin) struct Endpoint {
+    id: String,
+    slug: String,
+    region: RegionWord,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+    /// The targets, in order of priority.
+    targets: Vec<Target>,
+    pricing: Option<Pricing>,
+}
+
+impl Endpoint {
+    fn new(catalog: &Catalog, endpoint: &domain::Endpoint) -> Self {
+        Self::named(catalog.slug_name(endpoint.slug).to_owned(), endpoint)
+    }
+
+    pub(in crate::http::admin) fn named(slug: String, endpoint: &domain::Endpoint) -> Self {
+        Self {
+            id: endpoint.id.to_string(),
+            slug,
+            region: RegionWord(endpoint.region),
+            created_at: Timestamp(endpoint.created_at_ms),
+            updated_at: Timestamp(endpoint.updated_at_ms),
+            targets: endpoint.targets.iter().map(Target::new).collect(),
+            pricing: endpoint.pricing.as_ref().map(Pricing::new),
+        }
+    }
+}
+
+/// An endpoint to be created.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "NewEndpoint")]
+pub(in crate::http::admin) struct Create {
+    slug: SlugText,
+    region: Option<RegionWord>,
+    /// 1 to 8 targets, in order of priority.
+    targets: Vec<Object<NewTarget>>,
+    pricing: Option<Object<NewPricing>>,
+}
+
+impl Create {
+    /// Validates the body by the rules that do not depend on stored data.
+    pub(in crate::http::admin) fn read(self) -> Result<NewEndpoint, Error> {
+        Ok(NewEndpoint {
+            slug: self.slug.0,
+            region: self.region.map_or(Region::Unrestricted, |region| region.0),
+            targets: check_targets(self.targets)?,
+            pricing: self.pricing.map(|pricing| pricing.0.into_pricing()),
+        })
+    }
+}
+
+/// The changes to an endpoint.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "EndpointPatch")]
+pub(in crate::http::admin) struct Patch {
+    slug: Option<SlugText>,
+    /// The whole new list of targets.
+    targets: Option<Vec<Object<NewTarget>>>,
+    /// `null` clears the pricing.
+    #[serde(default, deserialize_with = "clearable")]
+    pricing: Option<Option<Object<NewPricing>>>,
+}
+
+/// A deleted endpoint.
+#[derive(Serialize, JsonSchema)]
+pub(in crate::http::admin) struct DeletedEndpoint {
+    id: String,
+    slug: String,
+}
+
+fn show(gateway: &Gateway, endpoint: &domain::Endpoint) -> Json<Endpoint> {
+    Json(Endpoint::new(&gateway.core.catalog.load(), endpoint))
+}
+
+pub(in crate::http::admin) async fn list(
+    _: Operator<ManageAll>,
+    gateway: Data<Gateway>,
+    Query(query): Query<PageQuery>,
+) -> Result<Json<Page<Endpoint>>, AdminError> {
+    let after: Option<String> = query.cursor.map(|cursor| page::decode(LIST, &cursor)).transpose()?;
+    let after = after.and_then(|id| id.parse::<EndpointId>().ok()).map_or(Bound::Unbounded, Bound::Excluded);
+    let catalog = gateway.core.catalog.load();
+    let rest = catalog.endpoints().range((after, Bound::Unbounded)).map(|(_, endpoint)| endpoint);
+    let size = page::size(query.limit);
+    let view = |endpoint: &Arc<domain::Endpoint>| Endpoint::new(&catalog, endpoint);
+    Ok(Json(Page::of(LIST, rest, size, |endpoint| endpoint.id.to_string(), view)?))
+}
+
+pub(in crate::http::admin) async fn create(
+    operator: Operator<ManageAll>,
+    gateway: Data<Gateway>,
+    Body(body): Body<Create>,
+) -> Result<Json<Endpoint>, AdminError> {
+    let endpoint = gateway.changes.create_endpoint(operator.actor(), body.read()?).await?;
+    Ok(show(&gateway, &endpoint))
+}
+
+pub(in crate::http::admin) async fn get(
+    _: Operator<ManageAll>,
+    gateway: Data<Gateway>,
+    Path(id): Path<EndpointId>,
+) -> Result<Json<Endpoint>, AdminError> {
+    let endpoint = gateway.core.catalog.load().find_endpoint(id)?;
+    Ok(show(&gateway, &endpoint))
+}
+
+pub(in crate::http::admin) async fn update(
+    operator: Operator<ManageAll>,
+    gateway: Data<Gateway>,
+    Path(id): Path<EndpointId>,
+    Body(body): Body<Patch>,
+) -> Result<Json<Endpoint>, AdminError> {
+    let patch = service::EndpointPatch {
+        slug: body.slug.map(|slug| slug.0),
+        targets: body.targets.map(check_targets).transpose()?,
+        pricing: body.pricing.map(|pricing| pricing.map(|pricing| pricing.0.into_pricing())),
+    };
+    if patch.slug.is_none() && patch.targets.is_none() && patch.pricing.is_none() {
+        return Err(
+            Error::invalid("empty_patch", "The body must have at least one of slug, targets and pricing").into()
+        );
+    }
+    let endpoint = gateway.changes.update_endpoint(operator.actor(), id, patch).await?;
+    Ok(show(&gateway, &endpoint))
+}
+
+pub(in crate::http::admin) async fn delete(
+    operator: Operator<ManageAll>,
+    gateway: Data<Gateway>,
+    Path(id): Path<EndpointId>,
+) -> Result<Json<DeletedEndpoint>, AdminError> {
+    let slug = gateway.changes.delete_endpoint(operator.actor(), id).await?;
+    Ok(Json(DeletedEndpoint { id: id.to_string(), slug }))
+}

@@ -1,0 +1,159 @@
+//! The use of a group's limits: `/usage` in the published shape, and `/limits` for a hypothetical request.
+
+use std::collections::BTreeMap;
+
+use actix_web::web::{Data, Json};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::gaps::Gap;
+use crate::{
+    domain::{day::Now, id::GroupId, ledger::Standing, limit::LimitKind},
+    http::{
+        admin::api::{
+            field::{LimitKindWord, LimitTypeWord, ThresholdNumber, Timestamp, TokenCount, UnitWord, UsageUnitWord},
+            operator::{AnyOperator, Operator},
+            path::Path,
+            query::Query,
+        },
+        error::AdminError,
+    },
+    service::{
+        Gateway,
+        reading::limits::{standings, would_pass},
+    },
+};
+
+/// The use of a group's usage limits.
+#[derive(Serialize, JsonSchema)]
+pub(in crate::http::admin) struct GroupUsage {
+    /// The group's external entity id.
+    customer_id: String,
+    /// The use of each usage limit, by slug.
+    usage: BTreeMap<String, Vec<LimitUsage>>,
+    /// Records that can no longer be read and are missing from today's figures. Absent if the figures are complete.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    incomplete: Vec<Gap>,
+}
+
+/// The use of one usage limit.
+#[derive(Serialize, JsonSchema)]
+struct LimitUsage {
+    #[serde(rename = "type")]
+    limit_type: LimitTypeWord,
+    unit: UsageUnitWord,
+    threshold: ThresholdNumber,
+    /// The amount used in the current window; `null` until the first request of the window.
+    current_usage: Option<u64>,
+    reset_at: Option<Timestamp>,
+    source_group: String,
+}
+
+impl LimitUsage {
+    fn new(standing: &Standing, now: Now) -> Self {
+        let limit = standing.limit.limit;
+        Self {
+            limit_type: LimitTypeWord(limit.limit_type),
+            unit: UsageUnitWord(limit.unit),
+            threshold: ThresholdNumber(limit.threshold),
+            current_usage: standing.begun.then_some(standing.used),
+            reset_at: standing.begun.then(|| standing.reset_at_unix_ms(now)).flatten().map(Timestamp),
+            source_group: standing.limit.source.to_string(),
+        }
+    }
+}
+
+/// A hypothetical request.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::http::admin) struct LimitsQuery {
+    /// The slug of a model that the group carries.
+    slug: String,
+    /// The number of tokens that the request would hold. Default: 0.
+    tokens: Option<TokenCount>,
+}
+
+/// Whether the request would be admitted now.
+#[derive(Serialize, JsonSchema)]
+pub(in crate::http::admin) struct WouldPass {
+    slug: String,
+    tokens: u64,
+    admitted: bool,
+    /// The wait in whole seconds; `null` if the request is admitted or can never be.
+    retry_after_s: Option<u64>,
+    /// The limit that stops the request, as an index into `limits`.
+    stopped_by: Option<usize>,
+    limits: Vec<LimitStanding>,
+}
+
+/// The use of one limit.
+#[derive(Serialize, JsonSchema)]
+struct LimitStanding {
+    kind: LimitKindWord,
+    #[serde(rename = "type")]
+    limit_type: LimitTypeWord,
+    unit: UnitWord,
+    threshold: ThresholdNumber,
+    used: u64,
+    /// The amount that running requests hold.
+    held: u64,
+    left: u64,
+    /// For DAY, the next midnight UTC. For a rolling window, when it will be empty if nothing more is used; `null` if
+    /// it is empty now.
+    reset_at: Option<Timestamp>,
+    source_group: String,
+}
+
+impl LimitStanding {
+    fn new(standing: &Standing, now: Now) -> Self {
+        let limit = standing.limit.limit;
+        Self {
+            kind: LimitKindWord(limit.kind()),
+            limit_type: LimitTypeWord(limit.limit_type),
+            unit: UnitWord(limit.unit),
+            threshold: ThresholdNumber(limit.threshold),
+            used: standing.used,
+            held: standing.held,
+            left: standing.left(),
+            reset_at: standing.reset_at_unix_ms(now).map(Timestamp),
+            source_group: standing.limit.source.to_string(),
+        }
+    }
+}
+
+pub(in crate::http::admin) async fn usage(
+    _: Operator<AnyOperator>,
+    gateway: Data<Gateway>,
+    Path(id): Path<GroupId>,
+) -> Result<Json<GroupUsage>, AdminError> {
+    let node = gateway.core.catalog.load().find_group(id)?;
+    let (group, catalog, now) = (node.group(), gateway.core.catalog.load(), gateway.core.now());
+    let usage = group.models.iter().map(|model| {
+        let standings = standings(now, &node, model.slug);
+        let of_day = standings.iter().filter(|standing| standing.limit.limit.kind() == LimitKind::Usage);
+        let usages = of_day.map(|standing| LimitUsage::new(standing, now)).collect();
+        (catalog.slug_name(model.slug).to_owned(), usages)
+    });
+    let incomplete = Gap::of_day(&gateway, now);
+    Ok(Json(GroupUsage { customer_id: group.external_entity_id.clone(), usage: usage.collect(), incomplete }))
+}
+
+pub(in crate::http::admin) async fn limits(
+    _: Operator<AnyOperator>,
+    gateway: Data<Gateway>,
+    Path(id): Path<GroupId>,
+    Query(query): Query<LimitsQuery>,
+) -> Result<Json<WouldPass>, AdminError> {
+    let node = gateway.core.catalog.load().find_group(id)?;
+    let tokens = query.tokens.map_or(0, |tokens| tokens.0);
+    let now = gateway.core.now();
+    let outcome = would_pass(&gateway.core.catalog.load(), now, &node, &query.slug, tokens)?;
+    Ok(Json(WouldPass {
+        slug: query.slug,
+        tokens,
+        admitted: outcome.refusal.is_none(),
+        retry_after_s: outcome.refusal.as_ref().and_then(|refusal| refusal.retry_after_s()),
+        stopped_by: outcome.refusal.as_ref().map(|refusal| refusal.index),
+        limits: outcome.standings.iter().map(|standing| LimitStanding::new(standing, now)).collect(),
+    }))
+}

@@ -1,0 +1,28 @@
+//! The resources of the admin API. Each module has the JSON shapes and the handlers of one resource.
+
+pub(super) mod activity;
+pub(super) mod audit;
+pub(super) mod audited;
+pub(super) mod backup;
+pub(super) mod check;
+pub(super) mod endpoints;
+pub(super) mod event_rows;
+pub(super) mod events;
+pub(super) mod gaps;
+pub(super) mod group_tree;
+pub(super) mod groups;
+pub(super) mod health;
+pub(super) mod keys;
+pub(super) mod limits;
+pub(super) mod live;
+pub(super) mod models;
+pub(super) mod operators;
+pub(super) mod playground;
+pub(super) mod reports;
+pub(super) mod search;
+pub(super) mod secrets;
+pub(super) mod session;
+pub(super) mod signing_key;
+pub(super) mod status;
+pub(super) mod targets;
+pub(super) mod webhooks;

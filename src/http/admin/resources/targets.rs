@@ -1,0 +1,213 @@
+//! The targets and prices of endpoints, in requests and responses. One table here states which fields each provider
+//! has.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize, de::IgnoredAny};
+use serde_json::{Map, Value};
+
+use crate::{
+    domain::{
+        endpoint::{self as domain, Provider},
+        money,
+    },
+    http::admin::api::{
+        body::Object,
+        field::{BaseUrl, BasetenName, CurrencyCode, PriceText, ProviderName, ProviderWord, SecretIdText, TargetModel},
+    },
+    service::error::Error,
+};
+
+const MAX_TARGETS: usize = 8;
+
+/// One upstream of an endpoint.
+#[derive(Serialize, JsonSchema)]
+pub(in crate::http::admin) struct Target {
+    provider: ProviderWord,
+    base_url: Option<String>,
+    target_model: Option<String>,
+    secret_id: Option<String>,
+    model_id: Option<String>,
+    environment_name: Option<String>,
+    /// Always null: the provider VERTEX is not supported.
+    #[schemars(with = "Option<Map<String, Value>>")]
+    vertex_config: Option<()>,
+}
+
+impl Target {
+    pub(in crate::http::admin) fn new(target: &domain::Target) -> Self {
+        Self {
+            provider: ProviderWord(target.provider),
+            base_url: target.base_url.clone(),
+            target_model: target.target_model.clone(),
+            secret_id: target.secret.map(|id| id.to_string()),
+            model_id: target.model_id.clone(),
+            environment_name: target.environment_name.clone(),
+            vertex_config: None,
+        }
+    }
+}
+
+/// One upstream of an endpoint, to be created or replaced.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::http::admin) struct NewTarget {
+    provider: ProviderName,
+    /// The base URL, as for an OpenAI SDK.
+    base_url: Option<BaseUrl>,
+    /// The name of the model on the upstream. Default: the slug.
+    target_model: Option<TargetModel>,
+    /// The id of the credential.
+    secret_id: Option<SecretIdText>,
+    /// Only for BASETEN.
+    model_id: Option<BasetenName>,
+    /// Only for BASETEN.
+    environment_name: Option<BasetenName>,
+    /// For the provider VERTEX, which is not supported.
+    #[schemars(with = "Option<Map<String, Value>>")]
+    vertex_config: Option<IgnoredAny>,
+}
+
+#[derive(Clone, Copy)]
+enum Use {
+    Required,
+    Optional,
+    Refused,
+}
+
+/// How a provider uses `base_url`, `secret_id`, `model_id` and `environment_name`.
+fn uses(provider: Provider) -> [Use; 4] {
+    use Use::{Optional, Refused, Required};
+    match provider {
+        Provider::OpenAiCompatible => [Required, Optional, Refused, Refused],
+        Provider::OpenAi | Provider::Anthropic => [Optional, Required, Refused, Refused],
+        Provider::Baseten => [Refused, Optional, Required, Optional],
+        Provider::Demo => [Refused, Refused, Refused, Refused],
+    }
+}
+
+impl NewTarget {
+    fn check(self, index: usize) -> Result<domain::Target, Error> {
+        let provider = self.provider.0;
+        let [base_url, secret_id, model_id, environment_name] = uses(provider);
+        let fields = [
+            ("base_url", self.base_url.is_some(), base_url),
+            ("secret_id", self.secret_id.is_some(), secret_id),
+            ("model_id", self.model_id.is_some(), model_id),
+            ("environment_name", self.environment_name.is_some(), environment_name),
+            ("vertex_config", self.vertex_config.is_some(), Use::Refused),
+        ];
+        for (field, is_given, usage) in fields {
+            let rule = match (usage, is_given) {
+                (Use::Required, false) => "is required for",
+                (Use::Refused, true) => "is not supported for",
+                _ => continue,
+            };
+            let provider = ProviderWord(provider).word();
+            return Err(Error::invalid("invalid_target", format!("targets[{index}].{field}: {rule} {provider}")));
+        }
+        Ok(domain::Target {
+            provider,
+            base_url: self.base_url.map(|url| url.0),
+            target_model: self.target_model.map(|model| model.0),
+            secret: self.secret_id.map(|id| id.0),
+            model_id: self.model_id.map(|id| id.0),
+            environment_name: self.environment_name.map(|name| name.0),
+        })
+    }
+}
+
+/// Validates a whole list of targets.
+pub(in crate::http::admin) fn check_targets(targets: Vec<Object<NewTarget>>) -> Result<Vec<domain::Target>, Error> {
+    if !matches!(targets.len(), 1..=MAX_TARGETS) {
+        return Err(Error::invalid("invalid_targets", format!("targets: must have 1 to {MAX_TARGETS} targets")));
+    }
+    targets.into_iter().enumerate().map(|(index, target)| target.0.check(index)).collect()
+}
+
+/// The prices of an endpoint's tokens, per million.
+#[derive(Serialize, JsonSchema)]
+pub(in crate::http::admin) struct Pricing {
+    currency: String,
+    input: String,
+    output: String,
+    cached: String,
+}
+
+impl Pricing {
+    pub(in crate::http::admin) fn new(pricing: &money::Pricing) -> Self {
+        Self {
+            currency: pricing.currency.to_string(),
+            input: pricing.input.to_string(),
+            output: pricing.output.to_string(),
+            cached: pricing.cached.to_string(),
+        }
+    }
+}
+
+/// The prices of an endpoint's tokens, per million, to be set.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::http::admin) struct NewPricing {
+    currency: CurrencyCode,
+    /// The price of prompt tokens.
+    input: PriceText,
+    /// The price of generated tokens.
+    output: PriceText,
+    /// The price of prompt tokens from the cache. Default: the `input` price.
+    cached: Option<PriceText>,
+}
+
+impl NewPricing {
+    pub(in crate::http::admin) fn into_pricing(self) -> money::Pricing {
+        let (input, cached) = (self.input.0, self.cached.map(|price| price.0));
+        money::Pricing { currency: self.currency.0, input, output: self.output.0, cached: cached.unwrap_or(input) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(target: &str) -> Result<Vec<domain::Target>, String> {
+        let targets = serde_json::from_str(&format!("[{target}]")).map_err(|error| error.to_string())?;
+        check_targets(targets).map_err(|error| format!("{error:?}"))
+    }
+
+    #[test]
+    fn a_target_accepts_only_the_fields_of_its_provider() {
+        let secret = "01J9X7Y0Z3K4M5N6P7Q8R9S0T1";
+        for good in [
+            r#"{"provider": "OPENAI_COMPATIBLE", "base_url": "http://10.0.0.7:8000", "vertex_config": null}"#
+                .to_owned(),
+            format!(r#"{{"provider": "OPENAI", "secret_id": "{secret}"}}"#),
+            r#"{"provider": "BASETEN", "model_id": "abc", "environment_name": "production"}"#.to_owned(),
+            r#"{"provider": "DEMO", "target_model": "echo", "base_url": null}"#.to_owned(),
+        ] {
+            assert!(check(&good).is_ok(), "{good}");
+        }
+        for (bad, named) in [
+            (r#"{"provider": "OPENAI_COMPATIBLE"}"#, "base_url: is required"),
+            (r#"{"provider": "OPENAI"}"#, "secret_id: is required"),
+            (r#"{"provider": "BASETEN"}"#, "model_id: is required"),
+            (r#"{"provider": "BASETEN", "model_id": "a", "base_url": "http://x"}"#, "base_url: is not supported"),
+            (r#"{"provider": "DEMO", "model_id": "a"}"#, "model_id: is not supported"),
+            (r#"{"provider": "DEMO", "vertex_config": {}}"#, "vertex_config: is not supported"),
+            (r#"{"provider": "BASETEN", "model_id": "../x"}"#, "must be 1 to 64 letters"),
+            (r#"{"provider": "VERTEX"}"#, "VERTEX is not supported"),
+            (r#"{"provider": "ANTHROPIC"}"#, "not supported yet"),
+            (r#"{"provider": "openai"}"#, "must be OPENAI_COMPATIBLE"),
+            (r#"{"provider": "DEMO", "target_model": "a b"}"#, "visible characters"),
+        ] {
+            let error = check(bad).unwrap_err();
+            assert!(error.contains(named), "{bad}: {error}");
+        }
+    }
+
+    #[test]
+    fn an_endpoint_has_one_to_eight_targets() {
+        let demo = r#"{"provider": "DEMO"}"#;
+        assert!(check("").is_err());
+        assert!(check(&[demo; 8].join(",")).is_ok());
+        assert!(check(&[demo; 9].join(",")).is_err());
+    }
+}
