@@ -13,15 +13,14 @@
 //! The tokens of a chat template or an image can outnumber those of a short prompt's text. Short prompts therefore have
 //! a high ratio that would be far too high for a document, so each [`Size`] has its own ratio.
 
+mod customers;
 mod lengths;
 
-use std::hash::Hash;
-
-use arrayvec::ArrayVec;
-
-use self::lengths::Lengths;
+use self::{
+    customers::{Average, EstimateMap, Mean, median},
+    lengths::Lengths,
+};
 use super::{
-    hash::IdMap,
     id::{GroupId, SlugId},
     route::Route,
     usage::Usage,
@@ -203,116 +202,6 @@ impl Estimates {
         if let Some(output) = sample.output() {
             self.outputs.learn((sample.slug, sample.route), customer, output);
         }
-    }
-}
-
-/// An average over one customer's requests, updated with one figure for each request.
-trait Average: Default {
-    fn learn(&mut self, figure: u64);
-    fn mean(&self) -> u64;
-}
-
-/// A mean over about the last 32 samples. The first 32 have equal weights.
-#[derive(Debug, Clone, Copy, Default)]
-struct Mean {
-    scaled: u64,
-    /// Up to [`Self::MEMORY`].
-    samples: u32,
-}
-
-impl Mean {
-    const MEMORY: u32 = 32;
-}
-
-impl Average for Mean {
-    fn learn(&mut self, scaled: u64) {
-        self.samples = (self.samples + 1).min(Self::MEMORY);
-        let weight = u64::from(self.samples);
-        if scaled >= self.scaled {
-            self.scaled += (scaled - self.scaled) / weight;
-        } else {
-            self.scaled -= (self.scaled - scaled) / weight;
-        }
-    }
-
-    fn mean(&self) -> u64 {
-        self.scaled
-    }
-}
-
-/// The most customers that one estimate is made from.
-const MAX_CUSTOMERS: usize = 8;
-
-/// When an estimate has all its customers, one in this many reports from other customers replaces the customer that has
-/// not reported for longest. If every such report did, no customer would stay long enough to have a mean.
-const REPLACE_EVERY: u32 = 64;
-
-/// The median of at most [`MAX_CUSTOMERS`] values. Of two middle values it is the lower one, so that neither of two
-/// customers can raise what the other holds.
-fn median(values: impl Iterator<Item = u64>) -> Option<u64> {
-    let mut values: ArrayVec<u64, MAX_CUSTOMERS> = values.take(MAX_CUSTOMERS).collect();
-    values.sort_unstable();
-    values.get(values.len().saturating_sub(1) / 2).copied()
-}
-
-/// The median over some of the customers that report.
-#[derive(Debug, Default)]
-struct CustomerMedian<V> {
-    /// In order of their latest report.
-    customers: ArrayVec<(GroupId, V), MAX_CUSTOMERS>,
-    /// Reports from other customers since one of them was last added.
-    skipped: u32,
-    median: u64,
-}
-
-impl<V: Average> CustomerMedian<V> {
-    fn learn(&mut self, customer: GroupId, figure: u64) {
-        let known = self.customers.iter().position(|(group, _)| *group == customer);
-        if known.is_none() && self.customers.is_full() {
-            self.skipped += 1;
-            if self.skipped < REPLACE_EVERY {
-                return;
-            }
-            self.skipped = 0;
-            self.customers.remove(0);
-        }
-        let mut average = known.map(|at| self.customers.remove(at).1).unwrap_or_default();
-        average.learn(figure);
-        self.customers.push((customer, average));
-        self.median = median(self.customers.iter().map(|(_, average)| average.mean())).unwrap_or_default();
-    }
-}
-
-/// A bounded map of estimates. When `young` is full it becomes `old`, and the previous `old` is dropped.
-#[derive(Debug)]
-struct EstimateMap<K, V> {
-    young: IdMap<K, CustomerMedian<V>>,
-    old: IdMap<K, CustomerMedian<V>>,
-}
-
-impl<K, V> Default for EstimateMap<K, V> {
-    fn default() -> Self {
-        Self { young: IdMap::default(), old: IdMap::default() }
-    }
-}
-
-impl<K: Copy + Eq + Hash, V: Average> EstimateMap<K, V> {
-    const GENERATION: usize = 2048;
-
-    fn get(&self, key: &K) -> Option<&CustomerMedian<V>> {
-        self.young.get(key).or_else(|| self.old.get(key))
-    }
-
-    fn learn(&mut self, key: K, customer: GroupId, measured: u64) {
-        if let Some(figure) = self.young.get_mut(&key) {
-            return figure.learn(customer, measured);
-        }
-        let mut figure = self.old.remove(&key).unwrap_or_default();
-        figure.learn(customer, measured);
-        if self.young.len() >= Self::GENERATION {
-            self.old = std::mem::take(&mut self.young);
-        }
-        self.young.insert(key, figure);
     }
 }
 

@@ -11,7 +11,7 @@ use super::{
     changes::change::Changes,
     core::Core,
     request::{admission::Metering, inflight::LastStop},
-    status::Notice,
+    status::notice::Notice,
     storage::Storage,
     upkeep::activity::Recorder,
     webhooks::Webhooks,

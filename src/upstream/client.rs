@@ -25,15 +25,18 @@ mod error;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 mod head;
+mod invalid;
 mod origin;
 mod pool;
 mod request;
 pub mod resolve;
+mod stream;
 mod tls;
 
 pub use body::{Body, BodyError};
-pub use error::{InvalidRequest, SendError, SendErrorKind};
+pub use error::{SendError, SendErrorKind};
 pub use head::Headers;
+pub use invalid::InvalidRequest;
 pub use origin::Origin;
 pub use request::{Method, Request, Template};
 

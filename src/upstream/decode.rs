@@ -16,7 +16,7 @@ use async_compression::{
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncBufRead, AsyncRead, ReadBuf};
 
-use super::{BodyError, client};
+use super::{body_error::BodyError, client};
 
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;

@@ -5,6 +5,7 @@
 
 pub mod address;
 pub mod begins;
+mod body_error;
 pub mod client;
 pub mod declined;
 pub mod decode;
@@ -14,102 +15,13 @@ pub mod observe;
 pub mod provider;
 pub mod refusal;
 pub mod request;
+mod response;
 pub mod splice;
 pub mod sse;
 pub mod target;
 pub mod usage;
 
-use std::{
-    fmt,
-    task::{Context, Poll},
+pub use self::{
+    body_error::BodyError,
+    response::{Body, Response},
 };
-
-use bytes::Bytes;
-
-use self::{
-    decode::{Decoded, Encoding},
-    provider::demo,
-};
-
-/// An answer from a server or from the demo upstream. Its head has been read, its body has not.
-pub struct Response {
-    /// The HTTP status.
-    pub status: u16,
-    /// The `content-type` header, unchanged.
-    pub content_type: Option<Bytes>,
-    /// The `retry-after` header, unchanged.
-    pub retry_after: Option<Bytes>,
-    /// Whether the body has an encoding that Tollgate cannot decode. It can neither be read nor passed on.
-    pub is_encoded: bool,
-    /// The body, decoded as it arrives.
-    pub body: Body,
-}
-
-impl Response {
-    /// Wraps an answer from a server.
-    pub fn from_http(response: client::Response) -> Self {
-        let header = |name| response.headers.get(name).map(Bytes::copy_from_slice);
-        let encoding = response.headers.get("content-encoding").map_or(Ok(None), Encoding::parse);
-        Self {
-            status: response.status,
-            content_type: header("content-type"),
-            retry_after: header("retry-after"),
-            is_encoded: encoding.is_err(),
-            body: match encoding {
-                Ok(Some(encoding)) => Body::Decoded(Box::new(Decoded::new(encoding, response.body))),
-                _ => Body::Http(response.body),
-            },
-        }
-    }
-}
-
-/// The body of an answer. Dropping it before its end cancels the request.
-pub enum Body {
-    /// A body that a server sent without an encoding.
-    Http(client::Body),
-    /// A body that a server sent with an encoding.
-    Decoded(Box<Decoded>),
-    /// A body from the demo upstream.
-    Demo(demo::Answer),
-}
-
-/// An error returned for a body that ended early or could not be decoded.
-#[derive(Debug)]
-pub enum BodyError {
-    /// The client's error.
-    Body(client::BodyError),
-    /// The body does not have the encoding that its head declares.
-    Encoding(String),
-}
-
-impl BodyError {
-    /// Whether the upstream sent nothing for the idle timeout.
-    pub fn is_timeout(&self) -> bool {
-        matches!(self, Self::Body(client::BodyError::TimedOut))
-    }
-}
-
-impl fmt::Display for BodyError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Body(error) => error.fmt(f),
-            Self::Encoding(error) => write!(f, "the answer cannot be decoded: {error}"),
-        }
-    }
-}
-
-impl Body {
-    /// Returns the next piece as soon as it has arrived, or `None` at the end.
-    pub fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
-        match self {
-            Self::Http(body) => body.poll_chunk(cx).map(|piece| piece.map(|piece| piece.map_err(BodyError::Body))),
-            Self::Decoded(body) => body.poll_chunk(cx),
-            Self::Demo(answer) => answer.poll_chunk(cx).map(|piece| piece.map(Ok)),
-        }
-    }
-
-    /// Returns the next piece as soon as it has arrived, or `None` at the end.
-    pub async fn chunk(&mut self) -> Option<Result<Bytes, BodyError>> {
-        std::future::poll_fn(|cx| self.poll_chunk(cx)).await
-    }
-}

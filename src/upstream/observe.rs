@@ -21,6 +21,7 @@ use self::{
     document::{CommonPrefix, DocumentReader},
     facts::DocumentFacts,
     large::LargeAnswerLexer,
+    slug::Slug,
 };
 use super::{
     json,
@@ -37,6 +38,7 @@ mod facts;
 pub(crate) mod fuzz;
 mod key;
 mod large;
+mod slug;
 #[cfg(test)]
 mod tests;
 
@@ -88,14 +90,6 @@ pub struct Observer {
     // Empty between calls; kept to reuse their allocations.
     splices: Vec<Splice>,
     models: Vec<Range<usize>>,
-}
-
-/// The name by which a customer knows the model.
-#[derive(Debug, Clone)]
-struct Slug {
-    name: String,
-    /// The name as a JSON string.
-    quoted: Bytes,
 }
 
 impl Observer {

@@ -9,11 +9,13 @@ use std::ops::Range;
 
 use self::field::Field;
 pub use self::{
+    bad_request::BadRequest,
     rewrite::{Changes, OutputCap},
     scan::{scan, slug_of},
 };
-use super::{json::Invalid, usage::TokenBounds};
+use super::usage::TokenBounds;
 
+mod bad_request;
 mod field;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
@@ -26,23 +28,6 @@ mod tests;
 /// The largest reports that are always believed, in tokens: for the prompt, and for the output of one choice.
 const PROMPT_BOUND: u64 = 1 << 21;
 const OUTPUT_BOUND: u64 = 1 << 20;
-
-/// A request that is refused with 400.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BadRequest {
-    /// `invalid_json`, `missing_model`, `duplicate_key`, `invalid_key`, `invalid_type` or `invalid_value`.
-    pub code: &'static str,
-    /// The parameter at fault, if it is a single one.
-    pub param: Option<&'static str>,
-    /// A sentence for the customer. It contains nothing from the body.
-    pub message: String,
-}
-
-impl From<Invalid> for BadRequest {
-    fn from(invalid: Invalid) -> Self {
-        Self { code: "invalid_json", param: None, message: format!("The body is not valid JSON: {invalid}.") }
-    }
-}
 
 /// The facts of a request body. Offsets are into that body.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,7 +5,7 @@
 //! the mean ends well above it. [`Lengths::beyond`] gives the expected length of an answer that has come this far: the
 //! mean of all recorded answers that were longer.
 
-use super::Average;
+use super::customers::Average;
 
 /// The longest length that is distinguished, in tokens. Longer answers count as this long.
 const LONGEST: u64 = 1 << 16;

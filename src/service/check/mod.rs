@@ -8,6 +8,8 @@
 //!   check.
 //! * No sentence contains a credential, even if the server echoes it.
 
+mod called;
+mod finding;
 mod probe;
 mod words;
 
@@ -15,6 +17,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::{task::JoinSet, time::Instant};
 
+pub use self::finding::{Checks, Finding};
 use self::probe::Probe;
 use super::{
     changes::endpoints::{NewEndpoint, known_secrets},
@@ -25,40 +28,6 @@ use crate::upstream::client::{Client, Timeouts};
 
 /// The longest duration of all checks of a target.
 const PATIENCE: Duration = Duration::from_secs(20);
-
-/// The findings about a target.
-pub struct Checks {
-    /// Whether it answers HTTP.
-    pub reachable: Finding,
-    /// Whether it has the model.
-    pub model: Finding,
-    /// Whether it streams.
-    pub stream: Finding,
-    /// Whether it reports the usage of an answer.
-    pub usage: Finding,
-}
-
-/// The finding of one check.
-pub struct Finding {
-    /// Whether the check passed; `None` if it could not be done.
-    pub ok: Option<bool>,
-    /// The observation, and advice if there is a problem.
-    pub detail: String,
-}
-
-impl Finding {
-    fn good(detail: impl Into<String>) -> Self {
-        Self { ok: Some(true), detail: detail.into() }
-    }
-
-    fn bad(detail: impl Into<String>) -> Self {
-        Self { ok: Some(false), detail: detail.into() }
-    }
-
-    fn open(detail: impl Into<String>) -> Self {
-        Self { ok: None, detail: detail.into() }
-    }
-}
 
 /// Checks the targets of an endpoint, which need not be stored. Returns the findings in the order of the targets.
 pub async fn check_endpoint(core: &Core, new: NewEndpoint) -> Result<Vec<Checks>, Error> {

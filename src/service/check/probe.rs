@@ -9,14 +9,18 @@ use serde_json::{Value, json};
 use tokio::time::{Duration, Instant, timeout_at};
 use url::Url;
 
-use super::{Checks, words};
+use super::{
+    called::{Called, Models, NoAnswer, ProbeRefusal},
+    finding::Checks,
+    words,
+};
 use crate::{
     crypto::secret::Secret,
-    domain::{endpoint, route::Route, usage::Usage},
+    domain::{endpoint, route::Route},
     upstream::{
         self, Body,
         begins::{BodyForm, is_event_stream},
-        client::{self, Client, SendError, Template},
+        client::{self, Client, Template},
         observe::Observer,
         provider,
         refusal::{self, UpstreamRefusal},
@@ -43,53 +47,6 @@ pub(super) struct Probe {
     base: Option<Url>,
     slug: Arc<str>,
     deadline: Instant,
-}
-
-/// The reason why there was no answer.
-pub(super) enum NoAnswer {
-    /// The request could not be sent, or its answer could not be read.
-    Failed(SendError),
-    /// No answer came in time.
-    Late,
-}
-
-/// The server's list of models.
-pub(super) enum Models {
-    /// Their names, at least one, and whether ours is one of them.
-    Listed { has_ours: bool, names: Vec<String> },
-    /// The server gave no readable list. Holds the status.
-    Unlisted(u16),
-}
-
-/// The result of a call.
-pub(super) enum Called {
-    /// The answer was streamed.
-    Streamed {
-        /// The time from the request to the first content.
-        first_after: Duration,
-        /// The reported usage.
-        usage: Option<Usage>,
-        /// Whether the stream ended in time.
-        is_whole: bool,
-    },
-    /// One JSON answer, with its reported usage.
-    Whole(Option<Usage>),
-    /// The server refused the call.
-    Refused(ProbeRefusal),
-    /// Another failure, in a sentence.
-    Failed(String),
-}
-
-/// A server's refusal of a call.
-pub(super) struct ProbeRefusal {
-    /// The status: 4xx, or 501.
-    pub(super) status: u16,
-    /// The server's message; may be empty.
-    pub(super) message: String,
-    /// The machine-readable code.
-    pub(super) code: Option<String>,
-    /// The parameter that it concerns.
-    pub(super) param: Option<String>,
 }
 
 impl Probe {

@@ -1,8 +1,8 @@
 //! The findings about a target, as sentences for people who are not experts in model servers.
 
 use super::{
-    Checks, Finding,
-    probe::{Called, Models, NoAnswer, ProbeRefusal},
+    called::{Called, Models, NoAnswer, ProbeRefusal},
+    finding::{Checks, Finding},
 };
 use crate::{
     domain::usage::Usage,

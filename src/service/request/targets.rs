@@ -143,7 +143,7 @@ async fn attempt(
     let body = call.request.rewrite(call.body, changes);
     let template = match &target.reach {
         Transport::Http(templates) => templates.get(route as usize),
-        Transport::Demo => return TargetOutcome::Answered(demo::answer(route, &body.concat())),
+        Transport::Demo => return TargetOutcome::Answered(demo::answer(route, &body.concat()).into()),
         Transport::Broken(why) => return TargetOutcome::Skipped(SkippedTarget::new(Why::Unusable, *why)),
     };
     let Some(template) = template else {

@@ -3,20 +3,18 @@
 use std::{
     borrow::Cow,
     future::poll_fn,
-    io::{self, IoSlice},
+    io,
     net::{Ipv4Addr, SocketAddr, UdpSocket},
-    pin::{Pin, pin},
+    pin::Pin,
     task::{Context, Poll, Waker, ready},
     time::Duration,
 };
 
 use bytes::BytesMut;
 use tokio::{
-    io::{AsyncReadExt, AsyncWrite},
     net::TcpStream,
     time::{Instant, Sleep, sleep_until, timeout_at},
 };
-use tokio_rustls::client::TlsStream;
 
 use super::{
     error::{SendError, SendErrorKind},
@@ -24,6 +22,7 @@ use super::{
     origin::Origin,
     request::Outgoing,
     resolve::{AddressRefusal, ResolveError, resolve},
+    stream::Stream,
     tls,
 };
 
@@ -33,36 +32,6 @@ const READ_SIZE: usize = 16 * 1024;
 const READ_SIZE_MAX: usize = 128 * 1024;
 /// Smallest free space for a read, in bytes.
 const READ_SIZE_MIN: usize = 4 * 1024;
-
-/// The byte stream of a connection.
-pub(super) enum Stream {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
-}
-
-impl Stream {
-    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut BytesMut) -> Poll<io::Result<usize>> {
-        // These futures keep no state between two polls, so a new one for each poll is fine.
-        match self {
-            Self::Plain(stream) => pin!(stream.read_buf(buf)).poll(cx),
-            Self::Tls(stream) => pin!(stream.read_buf(buf)).poll(cx),
-        }
-    }
-
-    pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        match self {
-            Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
-            Self::Tls(stream) => Pin::new(stream.as_mut()).poll_write_vectored(cx, slices),
-        }
-    }
-
-    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self {
-            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
-            Self::Tls(stream) => Pin::new(stream.as_mut()).poll_flush(cx),
-        }
-    }
-}
 
 /// A connection, with the bytes that were read from it and not consumed yet.
 pub(super) struct Connection {

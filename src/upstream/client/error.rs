@@ -1,29 +1,10 @@
-//! Errors of requests that cannot be built, or that get no answer.
+//! The error for a request that gets no answer.
 
 use std::{borrow::Cow, fmt, io};
 
 use rustix::io::Errno;
 
 use super::origin::Origin;
-
-/// An error returned for a URL, header name or header value that cannot be sent. `Display` says which; it never shows
-/// the value of a header.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct InvalidRequest(Cow<'static, str>);
-
-impl InvalidRequest {
-    pub(super) fn new(reason: impl Into<Cow<'static, str>>) -> Self {
-        Self(reason.into())
-    }
-}
-
-impl fmt::Display for InvalidRequest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for InvalidRequest {}
 
 /// An error returned for a request if no head of an answer arrived. `Display` is for the operator: it names the
 /// upstream, never a credential.

@@ -9,7 +9,7 @@ use std::{
 use rustls::pki_types::ServerName;
 use url::{Host, Url};
 
-use super::error::InvalidRequest;
+use super::invalid::InvalidRequest;
 
 /// Scheme, host and port of an upstream; the key of the connection pool. Cheap to clone, hash and compare.
 #[derive(Clone)]

@@ -10,7 +10,7 @@ use arrayvec::ArrayVec;
 use bytes::Bytes;
 use url::Url;
 
-use super::{connection::Stream, error::InvalidRequest, origin::Origin};
+use super::{invalid::InvalidRequest, origin::Origin, stream::Stream};
 
 /// The HTTP methods used to call upstreams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

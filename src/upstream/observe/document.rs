@@ -3,10 +3,10 @@
 use std::ops::Range;
 
 use super::{
-    Slug,
     choices::Choices,
     facts::{Answers, DocumentFacts},
     key::Key,
+    slug::Slug,
 };
 use crate::{
     domain::route::Route,

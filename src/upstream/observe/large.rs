@@ -10,10 +10,10 @@ use std::{borrow::Cow, ops::Range};
 use bytes::Bytes;
 
 use super::{
-    Slug,
     document::is_reason,
     facts::DocumentFacts,
     key::{Key, REASONING_NAMES},
+    slug::Slug,
 };
 use crate::upstream::{
     json::{

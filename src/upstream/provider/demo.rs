@@ -13,10 +13,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use tokio::time::{Sleep, sleep};
 
-use crate::{
-    domain::route::Route,
-    upstream::{Body, Response},
-};
+use crate::domain::route::Route;
 
 /// Pause between two words, long enough for a person to see the stream.
 const PACE: Duration = Duration::from_millis(20);
@@ -30,11 +27,17 @@ const WORDS: [&str; 12] =
 /// An answer of the demo upstream.
 pub struct Answer {
     pieces: VecDeque<Bytes>,
+    is_stream: bool,
     /// The pause before the next word. `None` if there is no pause.
     pause: Option<Pin<Box<Sleep>>>,
 }
 
 impl Answer {
+    /// The value of its `content-type` header.
+    pub fn content_type(&self) -> &'static str {
+        if self.is_stream { "text/event-stream" } else { "application/json" }
+    }
+
     /// Returns the next piece, or `None` at the end.
     pub fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         if let Some(pause) = &mut self.pause {
@@ -47,7 +50,7 @@ impl Answer {
 }
 
 /// Answers a request. The gateway has already validated `body`.
-pub fn answer(route: Route, body: &[u8]) -> Response {
+pub fn answer(route: Route, body: &[u8]) -> Answer {
     let request: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
     let pieces = match route {
         Route::Embeddings => vec![embeddings(&request)],
@@ -56,16 +59,7 @@ pub fn answer(route: Route, body: &[u8]) -> Response {
             if asked.stream { asked.stream() } else { vec![asked.whole()] }
         }
     };
-    let is_stream = pieces.len() > 1;
-    let content_type: &'static str = if is_stream { "text/event-stream" } else { "application/json" };
-    let body = Body::Demo(Answer { pieces: pieces.into(), pause: None });
-    Response {
-        status: 200,
-        content_type: Some(Bytes::from_static(content_type.as_bytes())),
-        retry_after: None,
-        is_encoded: false,
-        body,
-    }
+    Answer { is_stream: pieces.len() > 1, pieces: pieces.into(), pause: None }
 }
 
 struct Asked<'a> {

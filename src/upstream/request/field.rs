@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use super::BadRequest;
+use super::bad_request::BadRequest;
 use crate::{
     domain::route::Route,
     upstream::json::{self, Kind, Reader},

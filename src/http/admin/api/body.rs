@@ -3,11 +3,7 @@
 
 use std::{borrow::Cow, future::Future, marker::PhantomData, pin::Pin};
 
-use actix_web::{
-    FromRequest, HttpMessage, HttpRequest,
-    dev::Payload,
-    http::header::{AUTHORIZATION, CONTENT_TYPE},
-};
+use actix_web::{FromRequest, HttpMessage, HttpRequest, dev::Payload, http::header::AUTHORIZATION};
 use bytes::Bytes;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{
@@ -15,8 +11,13 @@ use serde::{
     de::{DeserializeOwned, IgnoredAny, Visitor},
     forward_to_deserialize_any,
 };
+use serde_json::json;
 
-use super::operator::{CallerPrefix, gateway};
+use super::{
+    describe::{Describe, Operation, Schemas},
+    operator::{CallerPrefix, gateway},
+    origin::is_json,
+};
 use crate::{
     http::{
         body::{self, IDLE, Unread},
@@ -92,13 +93,6 @@ impl<T> FromRequest for SignedBody<T> {
 /// content type does not matter.
 fn may_be_json(request: &HttpRequest) -> bool {
     request.headers().contains_key(AUTHORIZATION) || is_json(request)
-}
-
-/// Whether the request's content type is JSON.
-pub(in crate::http::admin) fn is_json(request: &HttpRequest) -> bool {
-    let content_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let essence = content_type.split(';').next().unwrap_or_default();
-    essence.trim().eq_ignore_ascii_case("application/json")
 }
 
 /// A request's body that may be absent, since all of its fields are optional.
@@ -247,6 +241,31 @@ pub(in crate::http::admin) fn clearable<'de, T: Deserialize<'de>, D: Deserialize
     deserializer: D,
 ) -> Result<Option<Option<T>>, D::Error> {
     Option::deserialize(deserializer).map(Some)
+}
+
+impl<T: JsonSchema> Describe for Body<T> {
+    fn describe(operation: &mut Operation, schemas: &mut Schemas) {
+        operation.body = Some(schemas.of_body::<T>());
+    }
+}
+
+impl<T: JsonSchema> Describe for OptionalBody<T> {
+    fn describe(operation: &mut Operation, schemas: &mut Schemas) {
+        Body::<T>::describe(operation, schemas);
+        operation.is_body_optional = true;
+    }
+}
+
+impl<T: JsonSchema> Describe for SignedBody<T> {
+    fn describe(operation: &mut Operation, schemas: &mut Schemas) {
+        Body::<T>::describe(operation, schemas);
+        let description =
+            "The base64 Ed25519 signature of the exact bytes of the body. One of the two headers is required.";
+        let schema = json!({ "type": "string" });
+        operation.parameters.extend(SIGNATURE_HEADERS.map(|name| {
+            json!({ "name": name, "in": "header", "required": false, "description": description, "schema": schema })
+        }));
+    }
 }
 
 #[cfg(test)]

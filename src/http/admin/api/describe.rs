@@ -10,14 +10,8 @@ use schemars::{
     generate::SchemaSettings,
     transform::{RecursiveTransform, Transform},
 };
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
-use super::{
-    body::{Body, OptionalBody, SIGNATURE_HEADERS, SignedBody},
-    operator::{Anyone, Operator, Scope},
-    path::{Parameter, Path},
-    query::Query,
-};
 use crate::{
     http::error::{AdminError, ErrorBody},
     service::Gateway,
@@ -48,6 +42,18 @@ impl Schemas {
     /// The schema of a type that is part of a response.
     pub(in crate::http::admin) fn of_answer<T: JsonSchema>(&mut self) -> Schema {
         self.written.subschema_for::<T>()
+    }
+
+    /// The schema of a request body.
+    pub(in crate::http::admin) fn of_body<T: JsonSchema>(&mut self) -> Schema {
+        self.read.subschema_for::<T>()
+    }
+
+    /// The schema of a type whose fields are the query parameters.
+    pub(in crate::http::admin) fn of_query<T: JsonSchema>(&mut self) -> Value {
+        let mut object = T::json_schema(&mut self.read);
+        RecursiveTransform(plain).transform(&mut object);
+        object.to_value()
     }
 
     /// The schema of the admin API's errors.
@@ -109,26 +115,6 @@ fn plain(schema: &mut Schema) {
     schema.insert("description".to_owned(), lines.join("\n").into());
 }
 
-/// Removes `null` from the schema of an optional parameter: a query parameter can be absent, but never null.
-fn without_null(mut schema: Value) -> Value {
-    if let Some(types) = schema.get_mut("type").and_then(Value::as_array_mut) {
-        types.retain(|one| one != "null");
-        if let [only] = &mut types[..] {
-            schema["type"] = only.take();
-        }
-    }
-    if let Some(words) = schema.get_mut("enum").and_then(Value::as_array_mut) {
-        words.retain(|word| !word.is_null());
-    }
-    if let Some(either) = schema.get_mut("anyOf").and_then(Value::as_array_mut) {
-        either.retain(|one| one["type"] != "null");
-        if let [only] = &mut either[..] {
-            return only.take();
-        }
-    }
-    schema
-}
-
 /// A handler's argument or response that can describe itself.
 pub(in crate::http::admin) trait Describe {
     /// Adds this type's part to the operation.
@@ -138,78 +124,12 @@ pub(in crate::http::admin) trait Describe {
 /// The first argument of a handler, which states who may call it.
 pub(in crate::http::admin) trait Caller: Describe {}
 
-impl<S: Scope> Caller for Operator<S> {}
-
-impl Caller for Anyone {}
-
-impl<S: Scope> Describe for Operator<S> {
-    fn describe(operation: &mut Operation, _: &mut Schemas) {
-        operation.types = Some(S::types());
-    }
-}
-
-impl Describe for Anyone {
-    fn describe(_: &mut Operation, _: &mut Schemas) {}
-}
-
 impl Describe for Data<Gateway> {
     fn describe(_: &mut Operation, _: &mut Schemas) {}
 }
 
 impl Describe for actix_web::HttpRequest {
     fn describe(_: &mut Operation, _: &mut Schemas) {}
-}
-
-impl<P: Parameter> Describe for Path<P> {
-    fn describe(operation: &mut Operation, _: &mut Schemas) {
-        let schema = json!({ "type": "string" });
-        operation.parameters.push(json!({ "name": P::NAME, "in": "path", "required": true, "schema": schema }));
-    }
-}
-
-impl<T: JsonSchema> Describe for Query<T> {
-    fn describe(operation: &mut Operation, schemas: &mut Schemas) {
-        let mut object = T::json_schema(&mut schemas.read);
-        RecursiveTransform(plain).transform(&mut object);
-        let mut object = object.to_value();
-        let required = object["required"].take();
-        let is_required = |name: &str| required.as_array().is_some_and(|names| names.iter().any(|one| one == name));
-        let Some(properties) = object["properties"].as_object_mut() else { return };
-        for (name, schema) in std::mem::take(properties) {
-            let mut parameter = json!({ "name": name, "in": "query", "required": is_required(&name) });
-            let mut schema = schema;
-            if let Some(description) = schema.as_object_mut().and_then(|schema| schema.remove("description")) {
-                parameter["description"] = description;
-            }
-            parameter["schema"] = without_null(schema);
-            operation.parameters.push(parameter);
-        }
-    }
-}
-
-impl<T: JsonSchema> Describe for Body<T> {
-    fn describe(operation: &mut Operation, schemas: &mut Schemas) {
-        operation.body = Some(schemas.read.subschema_for::<T>());
-    }
-}
-
-impl<T: JsonSchema> Describe for OptionalBody<T> {
-    fn describe(operation: &mut Operation, schemas: &mut Schemas) {
-        Body::<T>::describe(operation, schemas);
-        operation.is_body_optional = true;
-    }
-}
-
-impl<T: JsonSchema> Describe for SignedBody<T> {
-    fn describe(operation: &mut Operation, schemas: &mut Schemas) {
-        Body::<T>::describe(operation, schemas);
-        let description =
-            "The base64 Ed25519 signature of the exact bytes of the body. One of the two headers is required.";
-        let schema = json!({ "type": "string" });
-        operation.parameters.extend(SIGNATURE_HEADERS.map(|name| {
-            json!({ "name": name, "in": "header", "required": false, "description": description, "schema": schema })
-        }));
-    }
 }
 
 impl<T: JsonSchema> Describe for Json<T> {
@@ -256,6 +176,7 @@ arguments! { A B D E }
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     fn plainly(schema: Value) -> Value {
         let mut schema = Schema::try_from(schema).unwrap();
@@ -279,17 +200,5 @@ mod tests {
         assert_eq!(plainly(json!({ "properties": { "x": listed } })), json!({ "properties": { "x": plain } }));
         let union = json!({ "oneOf": [{ "type": "string" }, { "type": "null" }] });
         assert_eq!(plainly(union.clone()), union);
-    }
-
-    #[test]
-    fn an_optional_parameter_is_never_null() {
-        for (optional, parameter) in [
-            (json!({ "type": ["string", "null"] }), json!({ "type": "string" })),
-            (json!({ "type": ["string", "null"], "enum": ["a", null] }), json!({ "type": "string", "enum": ["a"] })),
-            (json!({ "anyOf": [{ "$ref": "#/a" }, { "type": "null" }] }), json!({ "$ref": "#/a" })),
-            (json!({ "type": "integer", "minimum": 1 }), json!({ "type": "integer", "minimum": 1 })),
-        ] {
-            assert_eq!(without_null(optional), parameter);
-        }
     }
 }

@@ -6,7 +6,7 @@ use std::{borrow::Cow, fmt};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::format::Format;
+use super::{columns::parse_columns, format::Format};
 use crate::{
     crypto::{ed25519::parse_public_key, secret::Secret},
     domain::{
@@ -23,7 +23,7 @@ use crate::{
         slug::{InvalidSlug, Slug},
         time,
     },
-    http::{admin::resources::reports::parse_columns, limit_words},
+    http::limit_words,
     service::reading::{events::Order, reports::Columns},
     upstream::{address::parse_http_url, provider::parse_base_url},
 };

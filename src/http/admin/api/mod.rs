@@ -1,6 +1,7 @@
 //! The parts that every route of the admin API is made of: who may call it, its input, its response and its description.
 
 pub(super) mod body;
+pub(super) mod columns;
 pub(super) mod describe;
 pub(super) mod envelope;
 pub(super) mod field;

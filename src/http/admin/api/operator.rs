@@ -11,7 +11,11 @@ use std::{
 
 use actix_web::{FromRequest, HttpMessage, HttpRequest, dev::Payload, http::header::AUTHORIZATION, web::Data};
 
-use super::{field::OperatorTypeWord, origin};
+use super::{
+    describe::{Caller, Describe, Operation, Schemas},
+    field::OperatorTypeWord,
+    origin,
+};
 use crate::{
     crypto::secret::Secret,
     domain::{
@@ -186,6 +190,20 @@ pub(in crate::http::admin) fn with_key(
             Err(if may_guess { AdminError::WrongKey } else { AdminError::TooManyWrongKeys })
         }
     }
+}
+
+impl<S: Scope> Caller for Operator<S> {}
+
+impl Caller for Anyone {}
+
+impl<S: Scope> Describe for Operator<S> {
+    fn describe(operation: &mut Operation, _: &mut Schemas) {
+        operation.types = Some(S::types());
+    }
+}
+
+impl Describe for Anyone {
+    fn describe(_: &mut Operation, _: &mut Schemas) {}
 }
 
 #[cfg(test)]

@@ -8,13 +8,12 @@ use actix_web::{
     HttpRequest,
     http::{
         Method,
-        header::{HOST, HeaderMap, ORIGIN},
+        header::{CONTENT_TYPE, HOST, HeaderMap, ORIGIN},
         uri::Authority,
     },
 };
 use url::Url;
 
-use super::body::is_json;
 use crate::http::error::AdminError;
 
 const CSRF_HEADER: &str = "x-tollgate-csrf";
@@ -67,6 +66,13 @@ fn single<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     let mut values = headers.get_all(name);
     let value = values.next()?;
     values.next().is_none().then(|| value.to_str().ok()).flatten()
+}
+
+/// Whether the request's content type is JSON.
+pub(in crate::http::admin) fn is_json(request: &HttpRequest) -> bool {
+    let content_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = content_type.split(';').next().unwrap_or_default();
+    essence.trim().eq_ignore_ascii_case("application/json")
 }
 
 #[cfg(test)]

@@ -4,7 +4,9 @@ use std::future::{Ready, ready};
 
 use actix_web::{FromRequest, HttpRequest, dev::Payload};
 use percent_encoding::percent_decode_str;
+use serde_json::json;
 
+use super::describe::{Describe, Operation, Schemas};
 use crate::{
     domain::id::{EndpointId, GroupId, WebhookId},
     http::error::AdminError,
@@ -79,4 +81,11 @@ names! {
     OperatorPrefix = "operator_key_prefix", "operator key";
     /// The name of a provider credential.
     SecretParameter = "name", "secret";
+}
+
+impl<P: Parameter> Describe for Path<P> {
+    fn describe(operation: &mut Operation, _: &mut Schemas) {
+        let schema = json!({ "type": "string" });
+        operation.parameters.push(json!({ "name": P::NAME, "in": "path", "required": true, "schema": schema }));
+    }
 }

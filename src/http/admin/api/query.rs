@@ -3,13 +3,18 @@
 use std::future::{Ready, ready};
 
 use actix_web::{FromRequest, HttpRequest, dev::Payload};
+use schemars::JsonSchema;
 use serde::{
     Deserializer,
     de::{DeserializeOwned, IntoDeserializer, Visitor, value},
     forward_to_deserialize_any,
 };
+use serde_json::{Value, json};
 
-use super::body::invalid_field;
+use super::{
+    body::invalid_field,
+    describe::{Describe, Operation, Schemas},
+};
 use crate::{http::error::AdminError, service::error::Error};
 
 /// The number of parameter names after which parsing stops. No route has this many parameters, so at least one of these
@@ -85,6 +90,44 @@ impl<'de> Deserializer<'de> for Values {
     }
 }
 
+impl<T: JsonSchema> Describe for Query<T> {
+    fn describe(operation: &mut Operation, schemas: &mut Schemas) {
+        let mut object = schemas.of_query::<T>();
+        let required = object["required"].take();
+        let is_required = |name: &str| required.as_array().is_some_and(|names| names.iter().any(|one| one == name));
+        let Some(properties) = object["properties"].as_object_mut() else { return };
+        for (name, schema) in std::mem::take(properties) {
+            let mut parameter = json!({ "name": name, "in": "query", "required": is_required(&name) });
+            let mut schema = schema;
+            if let Some(description) = schema.as_object_mut().and_then(|schema| schema.remove("description")) {
+                parameter["description"] = description;
+            }
+            parameter["schema"] = without_null(schema);
+            operation.parameters.push(parameter);
+        }
+    }
+}
+
+/// Removes `null` from the schema of an optional parameter: a query parameter can be absent, but never null.
+fn without_null(mut schema: Value) -> Value {
+    if let Some(types) = schema.get_mut("type").and_then(Value::as_array_mut) {
+        types.retain(|one| one != "null");
+        if let [only] = &mut types[..] {
+            schema["type"] = only.take();
+        }
+    }
+    if let Some(words) = schema.get_mut("enum").and_then(Value::as_array_mut) {
+        words.retain(|word| !word.is_null());
+    }
+    if let Some(either) = schema.get_mut("anyOf").and_then(Value::as_array_mut) {
+        either.retain(|one| one["type"] != "null");
+        if let [only] = &mut either[..] {
+            return only.take();
+        }
+    }
+    schema
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -131,6 +174,18 @@ mod tests {
             ("slug=a&x=1", "Unknown parameter `x`, expected one of `limit`, `keys`, `slug`"),
         ] {
             assert_eq!(read(query).unwrap_err(), message);
+        }
+    }
+
+    #[test]
+    fn an_optional_parameter_is_never_null() {
+        for (optional, parameter) in [
+            (json!({ "type": ["string", "null"] }), json!({ "type": "string" })),
+            (json!({ "type": ["string", "null"], "enum": ["a", null] }), json!({ "type": "string", "enum": ["a"] })),
+            (json!({ "anyOf": [{ "$ref": "#/a" }, { "type": "null" }] }), json!({ "$ref": "#/a" })),
+            (json!({ "type": "integer", "minimum": 1 }), json!({ "type": "integer", "minimum": 1 })),
+        ] {
+            assert_eq!(without_null(optional), parameter);
         }
     }
 }

@@ -161,37 +161,3 @@ pub(in crate::http::admin) async fn get(
     let items = report.rows.iter().map(|(key, sums)| UsageReportItem::new(&report, key, sums)).collect();
     Ok(Answer::Json(UsageReport { items, incomplete }))
 }
-
-/// Parses a list of columns such as `group,model`.
-pub(in crate::http::admin) fn parse_columns(text: &str) -> Result<Columns, &'static str> {
-    let mut columns = Columns::default();
-    for word in text.split(',').filter(|_| !text.is_empty()) {
-        let column = match word {
-            "group" => &mut columns.group,
-            "model" => &mut columns.model,
-            "key" => &mut columns.key,
-            "day" => &mut columns.day,
-            "hour" => &mut columns.hour,
-            _ => return Err("must be a comma-separated list of group, model, key, day and hour"),
-        };
-        if std::mem::replace(column, true) {
-            return Err("must not name a column twice");
-        }
-    }
-    Ok(columns)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn columns_are_separated_by_commas() {
-        assert_eq!(parse_columns("").unwrap(), Columns::default());
-        let all = Columns { group: true, model: true, key: true, day: true, hour: true };
-        assert_eq!(parse_columns("hour,day,group,key,model").unwrap(), all);
-        for bad in [",", "group,", "Group", "group, model", "day,day", "week"] {
-            assert!(parse_columns(bad).is_err(), "{bad}");
-        }
-    }
-}

@@ -13,10 +13,10 @@ use crate::{
     config::Config,
     http::{
         admin::api::{
-            body::{Body, is_json},
+            body::Body,
             field::{KeyText, OperatorTypeWord, Timestamp},
             operator::{AnyOperator, Anyone, Operator, SESSION_COOKIE, with_key},
-            origin,
+            origin::{self, is_json},
         },
         error::AdminError,
     },
