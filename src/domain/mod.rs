@@ -18,6 +18,7 @@ pub mod record;
 pub mod registered;
 pub mod rollup;
 pub mod route;
+pub mod settled;
 pub mod slug;
 #[cfg(test)]
 pub(crate) mod testing;

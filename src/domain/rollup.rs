@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{day::Hour, id::GroupId, money::Cost, record::Settled, usage::Usage};
+use super::{day::Hour, id::GroupId, money::Cost, settled::Settled, usage::Usage};
 
 /// Sums over events. They are integers, and so exact.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 
 use super::{
     id::{GroupId, SlugId},
-    record::Settled,
     route::Route,
+    settled::Settled,
     usage::{Usage, UsageSource},
     window::Span,
 };

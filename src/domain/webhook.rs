@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     delivery,
     id::{DeadLetterId, WebhookId},
-    record::Settled,
+    settled::Settled,
 };
 
 /// A receiver of billing events.

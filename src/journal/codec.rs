@@ -3,7 +3,7 @@
 use bincode::config::{Configuration, Limit, LittleEndian, Varint};
 
 use super::frame::MAX_BODY;
-use crate::domain::record::{Record, Settled};
+use crate::domain::{record::Record, settled::Settled};
 
 /// The first byte of a billed request's body: its number among the kinds of record.
 const SETTLED: u8 = 0;
@@ -43,8 +43,9 @@ mod tests {
     use super::*;
     use crate::domain::{
         id::{GroupId, SlugId},
-        record::{Actor, Changed, Row, Settled},
+        record::{Actor, Changed, Row},
         route::Route,
+        settled::Settled,
         usage::{Usage, UsageSource},
     };
 

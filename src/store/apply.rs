@@ -24,8 +24,9 @@ use crate::{
         day::Day,
         group::Group,
         id::{GroupId, SlugId},
-        record::{Row, Settled},
+        record::Row,
         rollup::Sums,
+        settled::Settled,
     },
     journal::{Damage, Journal},
 };

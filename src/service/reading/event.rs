@@ -7,7 +7,7 @@ use ulid::Ulid;
 use uuid::Uuid;
 
 use super::spreadsheet::cell;
-use crate::domain::{money, record::Settled, time::rfc3339, usage};
+use crate::domain::{money, settled::Settled, time::rfc3339, usage};
 
 /// The billing event of a request.
 #[derive(Debug, Serialize, JsonSchema)]

@@ -16,11 +16,7 @@ use std::{
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::{
-    domain::{
-        id::GroupId,
-        record::{Record, Settled},
-        rollup::Rollup,
-    },
+    domain::{id::GroupId, record::Record, rollup::Rollup, settled::Settled},
     journal::{self, BackwardReader, Damage, Frame, Journal, Reader, codec},
     service::{error::Error, storage::Storage},
 };

@@ -14,8 +14,8 @@ use crate::{
     crypto::random,
     domain::{
         id::{GroupId, SlugId, WebhookId},
-        record::Settled,
         route::Route,
+        settled::Settled,
         usage::{Usage, UsageSource},
     },
     service::{error::Error, reading::event::Event},

@@ -6,8 +6,8 @@ use crate::{
     domain::{
         day::Hour,
         id::GroupId,
-        record::Settled,
         rollup::{Rollup, Sums},
+        settled::Settled,
     },
     store::{
         StoreError,

@@ -2,10 +2,7 @@ use tempfile::TempDir;
 
 use super::{last_stop::FileContents, *};
 use crate::{
-    domain::{
-        record::{Record, Settled},
-        testing::settled,
-    },
+    domain::{record::Record, settled::Settled, testing::settled},
     journal::{Durability, Journal, codec},
     service::status::notice,
 };
