@@ -8,10 +8,11 @@ use super::{
         spec,
     },
     resources::{
-        activity, audit, backup, check, endpoints, events, group_tree, groups, health, keys, limits, live, operators,
-        playground, reports, search, secrets, session, signing_key, status, webhooks,
+        activity, audit, backup, check, dead_letters, endpoints, events, group_tree, groups, health, keys, limits,
+        live, operators, playground, reports, search, secrets, session, signing_key, status, webhooks,
     },
 };
+
 /// Every route of the admin API.
 #[rustfmt::skip]
 pub(super) fn table() -> Vec<Section> {
@@ -101,8 +102,8 @@ pub(super) fn table() -> Vec<Section> {
             entry(POST,   WEBHOOK_TEST,  "testWebhook",          "Send a test delivery", webhooks::test),
             entry(POST,   ROTATE_SECRET, "rotateWebhookSecret",  "Rotate a webhook's secret", webhooks::rotate_secret),
             entry(GET,    DELIVERIES,    "listDeliveries",       "List recent delivery attempts", webhooks::deliveries),
-            entry(GET,    DEAD_LETTERS,  "listDeadLetters",      "List dead letters", webhooks::dead_letters),
-            entry(POST,   REDELIVER,     "redeliverDeadLetters", "Redeliver dead letters", webhooks::redeliver),
+            entry(GET,    DEAD_LETTERS,  "listDeadLetters",      "List dead letters", dead_letters::list),
+            entry(POST,   REDELIVER,     "redeliverDeadLetters", "Redeliver dead letters", dead_letters::redeliver),
         ]),
         section("Gateway", "The state of the gateway, and its backups.", vec![
             entry(POST,   BACKUP,        "createBackup",         "Download a backup of all data", backup::create),

@@ -15,13 +15,13 @@ const CSV: &str = "text/csv";
 
 /// The format of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::http::admin) enum Format {
+pub(crate) enum Format {
     Json,
     Csv,
 }
 
 impl Format {
-    pub(in crate::http::admin) fn parse(text: &str) -> Result<Self, &'static str> {
+    pub(crate) fn parse(text: &str) -> Result<Self, &'static str> {
         match text {
             "json" => Ok(Self::Json),
             "csv" => Ok(Self::Csv),
@@ -31,19 +31,19 @@ impl Format {
 }
 
 /// An answer in one of its formats.
-pub(in crate::http::admin) enum Answer<T> {
+pub(crate) enum Answer<T> {
     Json(T),
     Csv(CsvFile),
 }
 
 /// A CSV file to save.
-pub(in crate::http::admin) struct CsvFile {
+pub(crate) struct CsvFile {
     /// The name under which a browser saves it.
-    pub(in crate::http::admin) name: String,
+    pub(crate) name: String,
     /// A header line, then the rows.
-    pub(in crate::http::admin) content: BoxBody,
+    pub(crate) content: BoxBody,
     /// Whether it contains all requested rows. If not, the header `x-tollgate-incomplete` says so.
-    pub(in crate::http::admin) is_complete: bool,
+    pub(crate) is_complete: bool,
 }
 
 impl<T: Serialize> Responder for Answer<T> {

@@ -14,10 +14,10 @@ use crate::{
 };
 
 /// The path parameter of kind `P`.
-pub(in crate::http::admin) struct Path<P>(pub(in crate::http::admin) P);
+pub(crate) struct Path<P>(pub(crate) P);
 
 /// A kind of path parameter.
-pub(in crate::http::admin) trait Parameter: Sized {
+pub(crate) trait Parameter: Sized {
     /// The name of the parameter in a route's path.
     const NAME: &'static str;
     /// The noun for the object in error messages.
@@ -61,7 +61,7 @@ ids! {
 macro_rules! names {
     ($($(#[$doc:meta])* $name:ident = $parameter:literal, $noun:literal;)+) => {$(
         $(#[$doc])*
-        pub(in crate::http::admin) struct $name(pub(in crate::http::admin) String);
+        pub(crate) struct $name(pub(crate) String);
 
         impl Parameter for $name {
             const NAME: &'static str = $parameter;

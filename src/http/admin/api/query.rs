@@ -23,7 +23,7 @@ use crate::{http::error::AdminError, service::error::Error};
 const MAX_NAMES: usize = 64;
 
 /// A request's query parameters.
-pub(in crate::http::admin) struct Query<T>(pub(in crate::http::admin) T);
+pub(crate) struct Query<T>(pub(crate) T);
 
 impl<T: DeserializeOwned> FromRequest for Query<T> {
     type Error = AdminError;

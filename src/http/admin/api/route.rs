@@ -6,34 +6,34 @@ use super::describe::{Arguments, Describe, Operation, Schemas};
 use crate::http::error::AdminError;
 
 /// A group of related routes, which becomes a tag of the specification.
-pub(in crate::http::admin) struct Section {
-    pub(in crate::http::admin) name: &'static str,
+pub(crate) struct Section {
+    pub(crate) name: &'static str,
     /// The description of the tag: one sentence.
-    pub(in crate::http::admin) about: &'static str,
-    pub(in crate::http::admin) entries: Vec<Entry>,
+    pub(crate) about: &'static str,
+    pub(crate) entries: Vec<Entry>,
 }
 
 /// One method on one path.
-pub(in crate::http::admin) struct Entry {
-    pub(in crate::http::admin) method: Method,
+pub(crate) struct Entry {
+    pub(crate) method: Method,
     /// The path, in the syntax that OpenAPI and actix share.
-    pub(in crate::http::admin) path: &'static str,
+    pub(crate) path: &'static str,
     /// The name of the operation in generated clients. It must never change.
-    pub(in crate::http::admin) operation_id: &'static str,
+    pub(crate) operation_id: &'static str,
     /// A short summary of the operation.
-    pub(in crate::http::admin) summary: &'static str,
+    pub(crate) summary: &'static str,
     /// Describes the operation from its handler's signature.
-    pub(in crate::http::admin) describe: fn(&mut Operation, &mut Schemas),
+    pub(crate) describe: fn(&mut Operation, &mut Schemas),
     route: actix_web::Route,
 }
 
 /// Makes a section.
-pub(in crate::http::admin) fn section(name: &'static str, about: &'static str, entries: Vec<Entry>) -> Section {
+pub(crate) fn section(name: &'static str, about: &'static str, entries: Vec<Entry>) -> Section {
     Section { name, about, entries }
 }
 
 /// Makes a route from its handler.
-pub(in crate::http::admin) fn entry<F, A>(
+pub(crate) fn entry<F, A>(
     method: Method,
     path: &'static str,
     operation_id: &'static str,
@@ -58,7 +58,7 @@ where
 }
 
 /// Mounts the table. Each path accepts its own methods and answers all others with a 405.
-pub(in crate::http::admin) fn mount(table: Vec<Section>, services: &mut web::ServiceConfig) {
+pub(crate) fn mount(table: Vec<Section>, services: &mut web::ServiceConfig) {
     let mut table = table.into_iter().flat_map(|section| section.entries).peekable();
     while let Some(Entry { method, path, route, .. }) = table.next() {
         let (mut methods, mut resource) = (vec![method], web::resource(path).route(route));
@@ -71,6 +71,6 @@ pub(in crate::http::admin) fn mount(table: Vec<Section>, services: &mut web::Ser
 }
 
 /// The route that answers all other methods of a path with a 405 that lists these.
-pub(in crate::http::admin) fn only(methods: Vec<Method>) -> actix_web::Route {
+pub(crate) fn only(methods: Vec<Method>) -> actix_web::Route {
     web::to(move || std::future::ready(Err::<String, _>(AdminError::WrongMethod(methods.clone()))))
 }

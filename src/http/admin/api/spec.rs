@@ -12,10 +12,10 @@ use super::{
 
 /// The specification, generated once at the start.
 #[derive(Clone)]
-pub(in crate::http::admin) struct Spec(String);
+pub(crate) struct Spec(String);
 
 impl Spec {
-    pub(in crate::http::admin) fn of(table: &[Section]) -> Self {
+    pub(crate) fn of(table: &[Section]) -> Self {
         let mut schemas = Schemas::new();
         let mut paths = Map::new();
         let failure = failure("The request failed and changed nothing. The body has the reason.", schemas.error());
@@ -104,7 +104,7 @@ impl Responder for Spec {
     }
 }
 
-pub(in crate::http::admin) async fn get(_: Operator<AnyOperator>, spec: Data<Spec>) -> Spec {
+pub(crate) async fn get(_: Operator<AnyOperator>, spec: Data<Spec>) -> Spec {
     Spec::clone(&spec)
 }
 

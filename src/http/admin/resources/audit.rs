@@ -33,7 +33,7 @@ const LIST: &str = "audit_logs";
 /// A page of changes, newest first.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "AuditLogPage")]
-pub(in crate::http::admin) struct AuditPage {
+pub(crate) struct AuditPage {
     #[serde(flatten)]
     page: Page<AuditLog>,
     /// Records that can no longer be read and may be missing from this page. Absent if nothing is missing.
@@ -43,7 +43,7 @@ pub(in crate::http::admin) struct AuditPage {
 
 /// A change.
 #[derive(Serialize, JsonSchema)]
-pub(in crate::http::admin) struct AuditLog {
+pub(crate) struct AuditLog {
     /// A ULID.
     id: String,
     created: Timestamp,
@@ -100,7 +100,7 @@ impl AuditLog {
 /// The parameters of a list of changes.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(in crate::http::admin) struct AuditQuery {
+pub(crate) struct AuditQuery {
     /// The start of the time range (inclusive).
     start_time: Option<Moment>,
     /// The end of the time range (exclusive).
@@ -145,7 +145,7 @@ impl AuditQuery {
     }
 }
 
-pub(in crate::http::admin) async fn list(
+pub(crate) async fn list(
     _: Operator<ManageAll>,
     gateway: Data<Gateway>,
     Query(query): Query<AuditQuery>,

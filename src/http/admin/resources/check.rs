@@ -22,7 +22,7 @@ use crate::{
 /// The results for each target of an endpoint.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "EndpointCheck")]
-pub(in crate::http::admin) struct Checked {
+pub(crate) struct Checked {
     targets: Vec<CheckedTarget>,
 }
 
@@ -73,7 +73,7 @@ impl CheckedTarget {
     }
 }
 
-pub(in crate::http::admin) async fn check(
+pub(crate) async fn check(
     _: Operator<ManageAll>,
     gateway: Data<Gateway>,
     Body(body): Body<Create>,

@@ -30,7 +30,7 @@ const LIST: &str = "group_tree";
 /// A page of groups, in the same order as `/v1/gateway/groups`.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "GroupTreePage")]
-pub(in crate::http::admin) struct TreePage {
+pub(crate) struct TreePage {
     #[serde(flatten)]
     page: Page<GroupTreeItem>,
     /// Records that can no longer be read and are missing from today's figures. Absent if the figures are complete.
@@ -103,7 +103,7 @@ impl TightestOfDay {
     }
 }
 
-pub(in crate::http::admin) async fn list(
+pub(crate) async fn list(
     _: Operator<ManageApiKeys>,
     gateway: Data<Gateway>,
     Query(query): Query<PageQuery>,

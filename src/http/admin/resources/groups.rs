@@ -32,7 +32,7 @@ const LIST: &str = "groups";
 
 /// A group.
 #[derive(Serialize, JsonSchema)]
-pub(in crate::http::admin) struct Group {
+pub(crate) struct Group {
     id: String,
     metadata: Metadata,
     /// The group's own models and limits.
@@ -47,7 +47,7 @@ pub(in crate::http::admin) struct Group {
 /// The names of a group.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "GroupMetadata")]
-pub(in crate::http::admin) struct Metadata {
+pub(crate) struct Metadata {
     name: Option<String>,
     external_entity_id: String,
 }
@@ -55,19 +55,19 @@ pub(in crate::http::admin) struct Metadata {
 /// The place of a group in the tree.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "GroupHierarchy")]
-pub(in crate::http::admin) struct Hierarchy {
+pub(crate) struct Hierarchy {
     limit_enforcement: EnforcementWord,
     parent_group_id: Option<String>,
 }
 
 impl Metadata {
-    pub(in crate::http::admin) fn new(group: &domain::Group) -> Self {
+    pub(crate) fn new(group: &domain::Group) -> Self {
         Self { name: group.name.clone(), external_entity_id: group.external_entity_id.clone() }
     }
 }
 
 impl Hierarchy {
-    pub(in crate::http::admin) fn new(group: &domain::Group) -> Self {
+    pub(crate) fn new(group: &domain::Group) -> Self {
         Self {
             limit_enforcement: EnforcementWord(group.enforcement),
             parent_group_id: group.parent.map(|id| id.to_string()),
@@ -94,7 +94,7 @@ impl Group {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "NewGroup")]
-pub(in crate::http::admin) struct Create {
+pub(crate) struct Create {
     metadata: Object<NewMetadata>,
     /// At least one model; the slugs must be distinct.
     models: Vec<Object<NewModel>>,
@@ -126,7 +126,7 @@ struct NewHierarchy {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "GroupPatch")]
-pub(in crate::http::admin) struct Patch {
+pub(crate) struct Patch {
     metadata: Option<Object<MetadataPatch>>,
     /// The whole new set of models.
     models: Option<Vec<Object<NewModel>>>,
@@ -146,7 +146,7 @@ struct MetadataPatch {
 
 /// A deleted group.
 #[derive(Serialize, JsonSchema)]
-pub(in crate::http::admin) struct DeletedGroup {
+pub(crate) struct DeletedGroup {
     id: String,
     metadata: Metadata,
     deleted_at: Timestamp,
@@ -155,7 +155,7 @@ pub(in crate::http::admin) struct DeletedGroup {
 /// The parameters of a list of groups.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(in crate::http::admin) struct GroupsQuery {
+pub(crate) struct GroupsQuery {
     /// The maximum number of items on a page. Default: 100.
     limit: Option<PageLimit>,
     /// The `pagination.cursor` of the previous page.
@@ -197,7 +197,7 @@ fn show(gateway: &Gateway, node: &GroupNode) -> Json<Group> {
     Json(Group::new(&gateway.core.catalog.load(), node))
 }
 
-pub(in crate::http::admin) async fn list(
+pub(crate) async fn list(
     _: Operator<ManageApiKeys>,
     gateway: Data<Gateway>,
     Query(query): Query<GroupsQuery>,
@@ -211,7 +211,7 @@ pub(in crate::http::admin) async fn list(
     Ok(Json(Page::of(LIST, rest, size, |node| node.id.to_string(), view)?))
 }
 
-pub(in crate::http::admin) async fn create(
+pub(crate) async fn create(
     operator: Operator<ManageAll>,
     gateway: Data<Gateway>,
     Body(body): Body<Create>,
@@ -237,7 +237,7 @@ pub(in crate::http::admin) async fn create(
     Ok(show(&gateway, &node))
 }
 
-pub(in crate::http::admin) async fn get(
+pub(crate) async fn get(
     _: Operator<ManageApiKeys>,
     gateway: Data<Gateway>,
     Path(id): Path<GroupId>,
@@ -246,7 +246,7 @@ pub(in crate::http::admin) async fn get(
     Ok(show(&gateway, &node))
 }
 
-pub(in crate::http::admin) async fn update(
+pub(crate) async fn update(
     operator: Operator<ManageAll>,
     gateway: Data<Gateway>,
     Path(id): Path<GroupId>,
@@ -265,7 +265,7 @@ pub(in crate::http::admin) async fn update(
     Ok(show(&gateway, &node))
 }
 
-pub(in crate::http::admin) async fn delete(
+pub(crate) async fn delete(
     operator: Operator<ManageAll>,
     gateway: Data<Gateway>,
     Path(id): Path<GroupId>,

@@ -10,17 +10,17 @@ use crate::{
 };
 
 #[derive(Serialize, JsonSchema)]
-pub(in crate::http::admin) struct Health {
+pub(crate) struct Health {
     status: &'static str,
 }
 
 const OK: Json<Health> = Json(Health { status: "ok" });
 
-pub(in crate::http::admin) async fn healthz(_: Anyone) -> Json<Health> {
+pub(crate) async fn healthz(_: Anyone) -> Json<Health> {
     OK
 }
 
-pub(in crate::http::admin) async fn readyz(_: Anyone, gateway: Data<Gateway>) -> Result<Json<Health>, AdminError> {
+pub(crate) async fn readyz(_: Anyone, gateway: Data<Gateway>) -> Result<Json<Health>, AdminError> {
     match gateway.core.metering_error() {
         None => Ok(OK),
         Some(_) => Err(AdminError::NotReady),

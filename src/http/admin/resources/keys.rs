@@ -22,7 +22,7 @@ use crate::{
 
 /// A customer's key.
 #[derive(Serialize, JsonSchema)]
-pub(in crate::http::admin) struct ApiKey {
+pub(crate) struct ApiKey {
     prefix: String,
     name: Option<String>,
     created_at: Timestamp,
@@ -49,7 +49,7 @@ impl ApiKey {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "NewApiKey")]
-pub(in crate::http::admin) struct Mint {
+pub(crate) struct Mint {
     name: Option<Name>,
     /// When the key expires. It must be in the future.
     expires_at: Option<Moment>,
@@ -57,7 +57,7 @@ pub(in crate::http::admin) struct Mint {
 
 /// A minted key.
 #[derive(Serialize, JsonSchema)]
-pub(in crate::http::admin) struct MintedApiKey {
+pub(crate) struct MintedApiKey {
     /// The whole key. It is shown only this once.
     api_key: String,
     prefix: String,
@@ -68,7 +68,7 @@ pub(in crate::http::admin) struct MintedApiKey {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "ApiKeyRegistration")]
-pub(in crate::http::admin) struct Register {
+pub(crate) struct Register {
     /// The key: visible ASCII, with at least 3.0 bits of Shannon entropy per character. Its first 16 characters become
     /// the prefix.
     key: RegisteredKey,
@@ -77,7 +77,7 @@ pub(in crate::http::admin) struct Register {
 
 /// A registered key.
 #[derive(Serialize, JsonSchema)]
-pub(in crate::http::admin) struct RegisteredApiKey {
+pub(crate) struct RegisteredApiKey {
     ok: bool,
 }
 
@@ -85,7 +85,7 @@ pub(in crate::http::admin) struct RegisteredApiKey {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "ApiKeyPatch")]
-pub(in crate::http::admin) struct Patch {
+pub(crate) struct Patch {
     /// `null` clears the name.
     #[serde(default, deserialize_with = "clearable")]
     name: Option<Option<Name>>,
@@ -97,11 +97,11 @@ pub(in crate::http::admin) struct Patch {
 
 /// A revoked key.
 #[derive(Serialize, JsonSchema)]
-pub(in crate::http::admin) struct RevokedApiKey {
+pub(crate) struct RevokedApiKey {
     prefix: String,
 }
 
-pub(in crate::http::admin) async fn list(
+pub(crate) async fn list(
     _: Operator<ManageApiKeys>,
     gateway: Data<Gateway>,
     Path(group): Path<GroupId>,
@@ -116,7 +116,7 @@ pub(in crate::http::admin) async fn list(
     Ok(Json(Page::of(&list, rest, size, |entry| entry.key.prefix.clone(), |entry| ApiKey::new(entry))?))
 }
 
-pub(in crate::http::admin) async fn mint(
+pub(crate) async fn mint(
     operator: Operator<ManageApiKeys>,
     gateway: Data<Gateway>,
     Path(group): Path<GroupId>,
@@ -132,7 +132,7 @@ pub(in crate::http::admin) async fn mint(
 }
 
 /// Registers a key. The group is looked up first; then the signature is verified; only then is the body parsed.
-pub(in crate::http::admin) async fn register(
+pub(crate) async fn register(
     operator: Operator<ManageApiKeys>,
     gateway: Data<Gateway>,
     Path(group): Path<GroupId>,
@@ -144,7 +144,7 @@ pub(in crate::http::admin) async fn register(
     Ok(Json(RegisteredApiKey { ok: true }))
 }
 
-pub(in crate::http::admin) async fn get(
+pub(crate) async fn get(
     _: Operator<ManageApiKeys>,
     gateway: Data<Gateway>,
     Path(group): Path<GroupId>,
@@ -153,7 +153,7 @@ pub(in crate::http::admin) async fn get(
     Ok(Json(ApiKey::new(&*gateway.core.catalog.load().find_key(group, &prefix)?)))
 }
 
-pub(in crate::http::admin) async fn update(
+pub(crate) async fn update(
     operator: Operator<ManageApiKeys>,
     gateway: Data<Gateway>,
     Path(group): Path<GroupId>,
@@ -173,7 +173,7 @@ pub(in crate::http::admin) async fn update(
     Ok(Json(ApiKey::new(&entry)))
 }
 
-pub(in crate::http::admin) async fn revoke(
+pub(crate) async fn revoke(
     operator: Operator<ManageApiKeys>,
     gateway: Data<Gateway>,
     Path(group): Path<GroupId>,

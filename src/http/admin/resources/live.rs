@@ -61,7 +61,7 @@ const LINGER: Duration = Duration::from_secs(2);
 
 /// The current viewers and their latest event.
 #[derive(Default)]
-pub(in crate::http::admin) struct Viewers {
+pub(crate) struct Viewers {
     /// The number of viewers per key, by the key's prefix.
     counts: Mutex<HashMap<String, usize>>,
     latest: Mutex<Option<(Instant, Bytes)>>,
@@ -163,7 +163,7 @@ impl Live {
 }
 
 /// The response: a stream of events, or no body for a HEAD request.
-pub(in crate::http::admin) struct Events(Option<mpsc::Receiver<std::io::Result<Bytes>>>);
+pub(crate) struct Events(Option<mpsc::Receiver<std::io::Result<Bytes>>>);
 
 impl Responder for Events {
     type Body = BoxBody;
@@ -199,7 +199,7 @@ impl Describe for Data<Viewers> {
     fn describe(_: &mut Operation, _: &mut Schemas) {}
 }
 
-pub(in crate::http::admin) async fn live(
+pub(crate) async fn live(
     operator: Operator<ExportMetrics>,
     gateway: Data<Gateway>,
     viewers: Data<Viewers>,

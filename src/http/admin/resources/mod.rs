@@ -5,6 +5,7 @@ pub(super) mod audit;
 pub(super) mod audited;
 pub(super) mod backup;
 pub(super) mod check;
+pub(super) mod dead_letters;
 pub(super) mod endpoints;
 pub(super) mod event_rows;
 pub(super) mod events;

@@ -24,7 +24,7 @@ const MAX_MODELS: usize = 1000;
 /// A limit for a rolling window.
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(in crate::http::admin) struct RateLimit {
+pub(crate) struct RateLimit {
     #[serde(rename = "type")]
     limit_type: LimitTypeWord,
     unit: RateUnitWord,
@@ -34,7 +34,7 @@ pub(in crate::http::admin) struct RateLimit {
 /// A limit for a calendar day (UTC).
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(in crate::http::admin) struct UsageLimit {
+pub(crate) struct UsageLimit {
     #[serde(rename = "type")]
     limit_type: LimitTypeWord,
     unit: UsageUnitWord,
@@ -71,18 +71,18 @@ impl UsageLimit {
 
 /// A model that a group carries, with its own limits only.
 #[derive(Serialize, JsonSchema)]
-pub(in crate::http::admin) struct Model {
+pub(crate) struct Model {
     slug: String,
     rate_limits: Vec<RateLimit>,
     usage_limits: Vec<UsageLimit>,
 }
 
 impl Model {
-    pub(in crate::http::admin) fn new(catalog: &Catalog, model: &GroupModel) -> Self {
+    pub(crate) fn new(catalog: &Catalog, model: &GroupModel) -> Self {
         Self::named(catalog.slug_name(model.slug).to_owned(), model)
     }
 
-    pub(in crate::http::admin) fn named(slug: String, model: &GroupModel) -> Self {
+    pub(crate) fn named(slug: String, model: &GroupModel) -> Self {
         Self {
             slug,
             rate_limits: model.limits_of(LimitKind::Rate).map(RateLimit::new).collect(),
@@ -94,7 +94,7 @@ impl Model {
 /// A limit that applies to a group, with the group that declared it.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Effective{L}")]
-pub(in crate::http::admin) struct Effective<L> {
+pub(crate) struct Effective<L> {
     #[serde(flatten)]
     limit: L,
     source_group: String,
@@ -102,14 +102,14 @@ pub(in crate::http::admin) struct Effective<L> {
 
 /// A model with all limits that apply to its requests.
 #[derive(Serialize, JsonSchema)]
-pub(in crate::http::admin) struct EffectiveModel {
+pub(crate) struct EffectiveModel {
     slug: String,
     rate_limits: Vec<Effective<RateLimit>>,
     usage_limits: Vec<Effective<UsageLimit>>,
 }
 
 impl EffectiveModel {
-    pub(in crate::http::admin) fn new(catalog: &Catalog, node: &GroupNode, model: &GroupModel) -> Self {
+    pub(crate) fn new(catalog: &Catalog, node: &GroupNode, model: &GroupModel) -> Self {
         let limits = node.limits(model.slug);
         Self {
             slug: catalog.slug_name(model.slug).to_owned(),
@@ -127,7 +127,7 @@ fn effective<L>(limits: &[EffectiveLimit], kind: LimitKind, view: impl Fn(&Limit
 /// A model to be carried by a group.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(in crate::http::admin) struct NewModel {
+pub(crate) struct NewModel {
     slug: SlugText,
     /// At most one limit of each type.
     rate_limits: Option<Vec<Object<RateLimit>>>,
@@ -136,7 +136,7 @@ pub(in crate::http::admin) struct NewModel {
 }
 
 /// Validates a whole set of models: slugs must be distinct, and so must each model's limits.
-pub(in crate::http::admin) fn check_models(models: Vec<Object<NewModel>>) -> Result<Vec<ServiceModel>, Error> {
+pub(crate) fn check_models(models: Vec<Object<NewModel>>) -> Result<Vec<ServiceModel>, Error> {
     if models.len() > MAX_MODELS {
         return Err(Error::invalid("too_many_models", format!("models: must have at most {MAX_MODELS} models")));
     }

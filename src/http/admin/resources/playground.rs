@@ -37,12 +37,12 @@ use crate::{
 
 /// This thread's inference worker, started on first use.
 #[derive(Clone, Default)]
-pub(in crate::http::admin) struct Playground(Rc<OnceCell<Worker>>);
+pub(crate) struct Playground(Rc<OnceCell<Worker>>);
 
 /// A call to be tried.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(in crate::http::admin) struct Try {
+pub(crate) struct Try {
     /// The route of the inference API.
     route: RoutePath,
     /// The body of the call, as a customer would send it. Its `model` is the slug.
@@ -75,7 +75,7 @@ impl JsonSchema for JsonObject {
 }
 
 /// The response that a customer would get.
-pub(in crate::http::admin) struct Tried(HttpResponse);
+pub(crate) struct Tried(HttpResponse);
 
 impl Responder for Tried {
     type Body = BoxBody;
@@ -107,7 +107,7 @@ impl Describe for Tried {
     }
 }
 
-pub(in crate::http::admin) async fn try_out(
+pub(crate) async fn try_out(
     _: Operator<ManageAll>,
     gateway: Data<Gateway>,
     request: HttpRequest,

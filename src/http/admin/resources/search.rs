@@ -19,7 +19,7 @@ use crate::{
 /// The parameters of a search.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(in crate::http::admin) struct SearchQuery {
+pub(crate) struct SearchQuery {
     /// Part of a group's name, external entity id or id, of an endpoint's slug, or of an API key's prefix or name. Case
     /// is ignored. It may be a whole API key: only its prefix is used, and the key is not stored.
     q: SearchText,
@@ -27,7 +27,7 @@ pub(in crate::http::admin) struct SearchQuery {
 
 /// The results of a search.
 #[derive(Serialize, JsonSchema)]
-pub(in crate::http::admin) struct SearchResult {
+pub(crate) struct SearchResult {
     /// At most 20 results, best first: exact matches, then those that begin with the text, then those that contain it
     /// in a name, then in an id.
     items: Vec<SearchItem>,
@@ -89,7 +89,7 @@ fn title(node: &GroupNode) -> String {
     group.name.clone().unwrap_or_else(|| group.external_entity_id.clone())
 }
 
-pub(in crate::http::admin) async fn get(
+pub(crate) async fn get(
     operator: Operator<ManageApiKeys>,
     gateway: Data<Gateway>,
     Query(query): Query<SearchQuery>,

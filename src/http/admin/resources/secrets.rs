@@ -20,7 +20,7 @@ use crate::{
 
 /// A provider credential, without its value.
 #[derive(Serialize, JsonSchema)]
-pub(in crate::http::admin) struct Secret {
+pub(crate) struct Secret {
     id: String,
     name: String,
     created_at: Timestamp,
@@ -41,7 +41,7 @@ impl Secret {
 
 /// All provider credentials.
 #[derive(Serialize, JsonSchema)]
-pub(in crate::http::admin) struct Secrets {
+pub(crate) struct Secrets {
     secrets: Vec<Secret>,
 }
 
@@ -49,23 +49,23 @@ pub(in crate::http::admin) struct Secrets {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "NewSecret")]
-pub(in crate::http::admin) struct Put {
+pub(crate) struct Put {
     name: SecretName,
     value: SecretValue,
 }
 
 /// A deleted provider credential.
 #[derive(Serialize, JsonSchema)]
-pub(in crate::http::admin) struct DeletedSecret {
+pub(crate) struct DeletedSecret {
     name: String,
 }
 
-pub(in crate::http::admin) async fn list(_: Operator<ManageAll>, gateway: Data<Gateway>) -> Json<Secrets> {
+pub(crate) async fn list(_: Operator<ManageAll>, gateway: Data<Gateway>) -> Json<Secrets> {
     let catalog = gateway.core.catalog.load();
     Json(Secrets { secrets: catalog.secrets().values().map(|secret| Secret::new(secret)).collect() })
 }
 
-pub(in crate::http::admin) async fn put(
+pub(crate) async fn put(
     operator: Operator<ManageAll>,
     gateway: Data<Gateway>,
     Body(body): Body<Put>,
@@ -74,7 +74,7 @@ pub(in crate::http::admin) async fn put(
     Ok(Json(Secret::new(&stored)))
 }
 
-pub(in crate::http::admin) async fn delete(
+pub(crate) async fn delete(
     operator: Operator<ManageAll>,
     gateway: Data<Gateway>,
     Path(SecretParameter(name)): Path<SecretParameter>,

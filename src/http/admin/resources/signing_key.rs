@@ -20,13 +20,13 @@ use crate::{
 
 /// The public key of the system that signs registrations of customers' keys.
 #[derive(Serialize, JsonSchema)]
-pub(in crate::http::admin) struct SigningKey {
+pub(crate) struct SigningKey {
     /// The key: 32 bytes in base64.
     public_key: String,
 }
 
 impl SigningKey {
-    pub(in crate::http::admin) fn new(key: &PublicKey) -> Self {
+    pub(crate) fn new(key: &PublicKey) -> Self {
         Self { public_key: public_key_text(key) }
     }
 }
@@ -35,19 +35,16 @@ impl SigningKey {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "NewSigningKey")]
-pub(in crate::http::admin) struct Put {
+pub(crate) struct Put {
     /// The key: 32 bytes in base64.
     public_key: PublicKeyText,
 }
 
-pub(in crate::http::admin) async fn get(
-    _: Operator<ManageAll>,
-    gateway: Data<Gateway>,
-) -> Result<Json<SigningKey>, AdminError> {
+pub(crate) async fn get(_: Operator<ManageAll>, gateway: Data<Gateway>) -> Result<Json<SigningKey>, AdminError> {
     Ok(Json(SigningKey::new(&gateway.core.catalog.load().find_signing_key()?)))
 }
 
-pub(in crate::http::admin) async fn put(
+pub(crate) async fn put(
     operator: Operator<ManageAll>,
     gateway: Data<Gateway>,
     Body(body): Body<Put>,
@@ -57,7 +54,7 @@ pub(in crate::http::admin) async fn put(
     Ok(Json(SigningKey::new(&key)))
 }
 
-pub(in crate::http::admin) async fn delete(
+pub(crate) async fn delete(
     operator: Operator<ManageAll>,
     gateway: Data<Gateway>,
 ) -> Result<Json<SigningKey>, AdminError> {

@@ -1,15 +1,15 @@
-//! `/v1/gateway/webhooks`: the receivers of billing events, and the deliveries that failed.
+//! `/v1/gateway/webhooks`: the receivers of billing events, and their latest deliveries.
 
 use actix_web::web::{Data, Json};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    domain::id::{DeadLetterId, WebhookId},
+    domain::id::WebhookId,
     http::{
         admin::api::{
             body::{Body, Nothing, OptionalBody, clearable},
-            field::{DeadLetterIdText, Name, Timestamp, WebhookUrl},
+            field::{Name, Timestamp, WebhookUrl},
             operator::{ManageAll, Operator},
             page::{self, Page, PageQuery},
             path::Path,
@@ -21,7 +21,6 @@ use crate::{
         Gateway,
         changes::webhooks as changes,
         error::Error,
-        reading::{dead_letters::DeadLetterView, events::Event},
         webhooks::{self as service, AttemptOutcome, Content, Phase, WebhookView},
     },
 };
@@ -30,7 +29,7 @@ const LIST: &str = "webhooks";
 
 /// A webhook.
 #[derive(Serialize, JsonSchema)]
-pub(in crate::http::admin) struct Webhook {
+pub(crate) struct Webhook {
     id: String,
     url: String,
     description: Option<String>,
@@ -45,7 +44,7 @@ pub(in crate::http::admin) struct Webhook {
 
 /// The state of a webhook's deliveries. Counters start at zero when the gateway starts.
 #[derive(Serialize, JsonSchema)]
-pub(in crate::http::admin) struct DeliveryStatus {
+pub(crate) struct DeliveryStatus {
     state: DeliveryState,
     /// The number of journal records that it has not processed yet. Not all of them are events.
     records_behind: u64,
@@ -85,7 +84,7 @@ struct DeliveryError {
 }
 
 impl DeliveryStatus {
-    pub(in crate::http::admin) fn new(view: &WebhookView) -> Self {
+    pub(crate) fn new(view: &WebhookView) -> Self {
         let standing = &view.standing;
         let state = match standing.phase {
             _ if !view.webhook.enabled => DeliveryState::Disabled,
@@ -132,7 +131,7 @@ impl Webhook {
 
 /// A webhook with its new secret.
 #[derive(Serialize, JsonSchema)]
-pub(in crate::http::admin) struct WebhookWithSecret {
+pub(crate) struct WebhookWithSecret {
     #[serde(flatten)]
     webhook: Webhook,
     /// The secret that signs deliveries. It is shown only this once.
@@ -149,7 +148,7 @@ impl WebhookWithSecret {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "NewWebhook")]
-pub(in crate::http::admin) struct Create {
+pub(crate) struct Create {
     url: WebhookUrl,
     description: Option<Name>,
     /// Whether events are delivered. Default: true.
@@ -160,7 +159,7 @@ pub(in crate::http::admin) struct Create {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "WebhookPatch")]
-pub(in crate::http::admin) struct Patch {
+pub(crate) struct Patch {
     url: Option<WebhookUrl>,
     /// `null` clears the description.
     #[serde(default, deserialize_with = "clearable")]
@@ -170,14 +169,14 @@ pub(in crate::http::admin) struct Patch {
 
 /// A deleted webhook.
 #[derive(Serialize, JsonSchema)]
-pub(in crate::http::admin) struct DeletedWebhook {
+pub(crate) struct DeletedWebhook {
     id: String,
     url: String,
 }
 
 /// The result of a test delivery.
 #[derive(Serialize, JsonSchema)]
-pub(in crate::http::admin) struct TestedWebhook {
+pub(crate) struct TestedWebhook {
     /// Whether the receiver accepted it.
     ok: bool,
     /// The request id in the delivery's header.
@@ -190,7 +189,7 @@ pub(in crate::http::admin) struct TestedWebhook {
 
 /// The latest delivery attempts since the gateway started: at most 100, newest first.
 #[derive(Serialize, JsonSchema)]
-pub(in crate::http::admin) struct DeliveryAttempts {
+pub(crate) struct DeliveryAttempts {
     items: Vec<DeliveryAttempt>,
 }
 
@@ -267,50 +266,7 @@ impl DeliveryAttempt {
     }
 }
 
-/// A delivery that was given up.
-#[derive(Serialize, JsonSchema)]
-pub(in crate::http::admin) struct DeadLetter {
-    id: String,
-    failed_at: Timestamp,
-    attempts: u32,
-    /// The status of the receiver's last response, if there was one.
-    last_status: Option<u16>,
-    last_error: String,
-    /// Whether it is queued for redelivery.
-    redelivering: bool,
-    events: Vec<Event>,
-}
-
-impl DeadLetter {
-    fn new(letter: DeadLetterView) -> Self {
-        let failure = letter.row.failure;
-        Self {
-            id: letter.id.to_string(),
-            failed_at: Timestamp(letter.row.failed_at_ms),
-            attempts: failure.attempts,
-            last_status: failure.last_status,
-            last_error: failure.last_error,
-            redelivering: letter.is_queued,
-            events: letter.events,
-        }
-    }
-}
-
-/// The dead letters to redeliver.
-#[derive(Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(in crate::http::admin) struct Redeliver {
-    /// The ids of the dead letters. Default: all of them.
-    ids: Option<Vec<DeadLetterIdText>>,
-}
-
-/// The number of dead letters that were queued for redelivery.
-#[derive(Serialize, JsonSchema)]
-pub(in crate::http::admin) struct Redelivering {
-    queued: usize,
-}
-
-pub(in crate::http::admin) async fn list(
+pub(crate) async fn list(
     _: Operator<ManageAll>,
     gateway: Data<Gateway>,
     Query(query): Query<PageQuery>,
@@ -322,7 +278,7 @@ pub(in crate::http::admin) async fn list(
     Ok(Json(page))
 }
 
-pub(in crate::http::admin) async fn create(
+pub(crate) async fn create(
     operator: Operator<ManageAll>,
     gateway: Data<Gateway>,
     Body(body): Body<Create>,
@@ -332,7 +288,7 @@ pub(in crate::http::admin) async fn create(
     Ok(Json(WebhookWithSecret::new(&gateway, &created)))
 }
 
-pub(in crate::http::admin) async fn get(
+pub(crate) async fn get(
     _: Operator<ManageAll>,
     gateway: Data<Gateway>,
     Path(id): Path<WebhookId>,
@@ -340,7 +296,7 @@ pub(in crate::http::admin) async fn get(
     Ok(Json(Webhook::new(&gateway, &gateway.webhooks.find(id)?)))
 }
 
-pub(in crate::http::admin) async fn update(
+pub(crate) async fn update(
     operator: Operator<ManageAll>,
     gateway: Data<Gateway>,
     Path(id): Path<WebhookId>,
@@ -359,7 +315,7 @@ pub(in crate::http::admin) async fn update(
     Ok(Json(Webhook::new(&gateway, &view)))
 }
 
-pub(in crate::http::admin) async fn delete(
+pub(crate) async fn delete(
     operator: Operator<ManageAll>,
     gateway: Data<Gateway>,
     Path(id): Path<WebhookId>,
@@ -368,7 +324,7 @@ pub(in crate::http::admin) async fn delete(
     Ok(Json(DeletedWebhook { id: deleted.id.to_string(), url: deleted.url }))
 }
 
-pub(in crate::http::admin) async fn rotate_secret(
+pub(crate) async fn rotate_secret(
     operator: Operator<ManageAll>,
     gateway: Data<Gateway>,
     Path(id): Path<WebhookId>,
@@ -378,7 +334,7 @@ pub(in crate::http::admin) async fn rotate_secret(
     Ok(Json(WebhookWithSecret::new(&gateway, &rotated)))
 }
 
-pub(in crate::http::admin) async fn test(
+pub(crate) async fn test(
     _: Operator<ManageAll>,
     gateway: Data<Gateway>,
     Path(id): Path<WebhookId>,
@@ -394,39 +350,11 @@ pub(in crate::http::admin) async fn test(
     }))
 }
 
-pub(in crate::http::admin) async fn deliveries(
+pub(crate) async fn deliveries(
     _: Operator<ManageAll>,
     gateway: Data<Gateway>,
     Path(id): Path<WebhookId>,
 ) -> Result<Json<DeliveryAttempts>, AdminError> {
     let attempts = gateway.webhooks.attempts(id)?;
     Ok(Json(DeliveryAttempts { items: attempts.into_iter().map(DeliveryAttempt::new).collect() }))
-}
-
-pub(in crate::http::admin) async fn dead_letters(
-    _: Operator<ManageAll>,
-    gateway: Data<Gateway>,
-    Path(id): Path<WebhookId>,
-    Query(query): Query<PageQuery>,
-) -> Result<Json<Page<DeadLetter>>, AdminError> {
-    let list = format!("dead_letters of {id}");
-    let after: Option<u128> = query.cursor.map(|cursor| page::decode(&list, &cursor)).transpose()?;
-    let page = gateway.storage.dead_letters(id, after.map(DeadLetterId), page::size(query.limit)).await?;
-    let next = page.next.map(|id| id.0);
-    Ok(Json(Page::new(&list, page.letters.into_iter().map(DeadLetter::new).collect(), next)?))
-}
-
-pub(in crate::http::admin) async fn redeliver(
-    operator: Operator<ManageAll>,
-    gateway: Data<Gateway>,
-    Path(id): Path<WebhookId>,
-    OptionalBody(body): OptionalBody<Redeliver>,
-) -> Result<Json<Redelivering>, AdminError> {
-    let ids = body.ids.map(|ids| ids.into_iter().map(|id| id.0).collect::<Vec<_>>());
-    if ids.as_ref().is_some_and(Vec::is_empty) {
-        let message = "ids: must not be empty; leave it out to redeliver all dead letters";
-        return Err(Error::invalid("invalid_field", message).into());
-    }
-    let queued = gateway.changes.redeliver(operator.actor(), id, ids).await?;
-    Ok(Json(Redelivering { queued }))
 }

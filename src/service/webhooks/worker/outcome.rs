@@ -1,13 +1,18 @@
-//! The end of a delivery: its record, and the update of the webhook's state.
+//! The end of a delivery: its record, and the update of the webhook's state. If the record cannot be written, the
+//! delivery has not ended and is made again.
 
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::{DeliveryWorker, Trouble, own};
+use super::{
+    DeliveryWorker,
+    interruption::{Interruption, own_failure},
+    throttle::Throttle,
+};
 use crate::{
     crypto::random,
     domain::{
-        delivery::{PROBE_INTERVAL, Pace},
+        delivery::PROBE_INTERVAL,
         id::DeadLetterId,
         record::Record,
         webhook::{DeadLetter, Delivered, DeliveryFailure, Redelivered, Webhook},
@@ -21,21 +26,14 @@ use crate::{
 
 impl DeliveryWorker {
     /// Records a successful delivery.
-    pub(super) async fn accepted(&mut self, webhook: &Webhook, delivery: Delivery) -> Result<(), Trouble> {
+    pub(super) async fn accepted(&mut self, webhook: &Webhook, delivery: &Delivery) -> Result<(), Interruption> {
         let events = delivery.events as u64;
         let through = delivery.source.through();
         let record = match &delivery.source {
             Source::Journal(batch) => Record::Delivered(Delivered { webhook: self.id, through: batch.through() }),
             Source::DeadLetter(id) => Record::Redelivered(Redelivered { webhook: self.id, id: *id, failure: None }),
         };
-        let at_ms = match self.write(&record).await {
-            Ok(at_ms) => at_ms,
-            Err(problem) => {
-                // Deliver it again rather than lose its record.
-                self.put_back(delivery);
-                return Err(problem);
-            }
-        };
+        let at_ms = self.write(&record).await?;
         let mut was_failing = false;
         self.state.update(|standing| {
             was_failing = standing.phase == Phase::Failing;
@@ -53,11 +51,9 @@ impl DeliveryWorker {
         });
         if was_failing {
             info!(webhook = %self.id, origin = webhook.origin(), "the webhook's receiver accepts deliveries again");
-            self.set_pace(Pace::default());
+            self.throttle = Throttle::default();
         }
-        if self.pace.taken() {
-            self.set_pace(self.pace);
-        }
+        self.throttle.note_accepted();
         Ok(())
     }
 
@@ -65,30 +61,26 @@ impl DeliveryWorker {
     pub(super) async fn give_up(
         &mut self,
         webhook: &Webhook,
-        delivery: Delivery,
+        delivery: &Delivery,
         failure: DeliveryFailure,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), Interruption> {
         let (attempts, error) = (failure.attempts, failure.last_error.clone());
         let through = delivery.source.through();
         // A working receiver that refuses a dead letter again is not a failing receiver.
         let refuses = through.is_none() && failure.is_final() && self.state.standing().phase != Phase::Failing;
-        let written = match &delivery.source {
+        match &delivery.source {
             Source::Journal(batch) => {
                 // Dead letters are listed in the order of their ids, so the id uses the journal's time, which never
                 // steps back.
-                let id = DeadLetterId(random::ulid(self.core.now().unix_ms).map_err(own)?);
+                let id = DeadLetterId(random::ulid(self.core.now().unix_ms).map_err(own_failure)?);
                 let (through, events) = (batch.through(), batch.events());
                 let letter = DeadLetter { webhook: self.id, id, through, failure, events };
-                self.write(&Record::DeadLettered(letter)).await
+                self.write(&Record::DeadLettered(letter)).await?;
             }
             Source::DeadLetter(id) => {
                 let again = Redelivered { webhook: self.id, id: *id, failure: Some(failure) };
-                self.write(&Record::Redelivered(again)).await
+                self.write(&Record::Redelivered(again)).await?;
             }
-        };
-        if let Err(problem) = written {
-            self.put_back(delivery);
-            return Err(problem);
         }
         warn!(
             webhook = %self.id,
@@ -112,13 +104,13 @@ impl DeliveryWorker {
     }
 
     /// Writes a record and waits until it is durable. Returns its time in Unix ms.
-    async fn write(&mut self, record: &Record<'_>) -> Result<u64, Trouble> {
+    async fn write(&mut self, record: &Record<'_>) -> Result<u64, Interruption> {
         let mut bytes = Vec::new();
-        codec::encode(record, &mut bytes).map_err(own)?;
-        let appended = self.core.journal.append(&bytes).map_err(own)?;
+        codec::encode(record, &mut bytes).map_err(own_failure)?;
+        let appended = self.core.journal.append(&bytes).map_err(own_failure)?;
         self.core.journal.durable(appended.seq).await;
         if let Record::Redelivered(_) = record {
-            self.redelivered = appended.seq;
+            self.redeliveries.note_change(appended.seq);
         }
         Ok(appended.at_ms)
     }
