@@ -1,9 +1,9 @@
 //! The token and request counts of one group tree. A request is checked against its limits and counted in one step.
 //!
-//! A ledger holds a cell for each (group, slug) of its tree. A request has a path of groups, its own group first: in
-//! INDEPENDENT mode only that group, in CASCADING mode every group up to the root. The request counts in every cell of
-//! its path, whether or not that cell has a limit. Each limit is checked against one cell, the one that its
-//! `counted_at` names. The life of a request:
+//! A ledger holds a cell for each (group, slug) of its tree. A request has an [`Account`]: the groups that it counts
+//! for, its own group first, and the limits that it must pass. The request counts in the cell of every group of its
+//! account, whether or not that cell has a limit. Each limit is checked against one of these cells. The life of a
+//! request:
 //!
 //! ```text
 //! admit ──► Hold ──► review* ──► settle   the billed amount replaces the held amount
@@ -23,6 +23,7 @@
 //! The caller passes the time in. The monotonic clock never steps back here: an earlier `now` is replaced by the latest
 //! one seen. The wall clock may step back, so sums of DAY are kept by date.
 
+mod account;
 mod ask;
 mod cell;
 mod cells;
@@ -31,6 +32,7 @@ use std::time::Duration;
 
 use arrayvec::ArrayVec;
 
+pub use self::account::{Account, EffectiveLimit, GroupPath};
 pub use self::ask::{Admitted, Ask, Hold, LimitRefusal, Standing, Standings, TokenAdmission};
 use self::{
     cell::{Cell, Consumption, Moment},
@@ -41,7 +43,7 @@ use super::{
     estimate::Sample,
     group::MAX_LEVELS,
     id::{GroupId, SlugId},
-    limit::{EffectiveLimit, LimitType},
+    limit::LimitType,
     usage::{Usage, UsageSource},
 };
 
@@ -51,8 +53,12 @@ const ORIGIN_NS: u64 = 3_600_000_000_000;
 /// Cells that each admission sweeps.
 const SWEEP_STEP: usize = 1;
 
-/// The places of the cells of a path. `None`: the cell does not exist and has consumed nothing.
-type Path = ArrayVec<Option<usize>, MAX_LEVELS>;
+/// An account with the places of its cells.
+struct Located<'a> {
+    account: &'a Account,
+    /// In the order of the account's groups. `None`: the cell does not exist and has consumed nothing.
+    places: ArrayVec<Option<usize>, MAX_LEVELS>,
+}
 
 /// A past request, used to refill rolling windows after a restart.
 #[derive(Debug, Clone, Copy)]
@@ -73,35 +79,31 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Admits a request if it passes every limit, and counts it in all cells of its path at once. Otherwise takes
+    /// Admits a request if it passes every limit, and counts it in all cells of its account at once. Otherwise takes
     /// nothing.
-    pub fn admit(
-        &mut self,
-        now: Now,
-        path: &[GroupId],
-        slug: SlugId,
-        limits: &[EffectiveLimit],
-        ask: &Ask,
-    ) -> Result<Admitted, Box<LimitRefusal>> {
+    pub fn admit(&mut self, now: Now, account: &Account, ask: &Ask) -> Result<Admitted, Box<LimitRefusal>> {
         let at = self.moment(now);
         self.cells.sweep(at.ns, SWEEP_STEP);
-        let found = self.find(path, slug);
-        let own = found.first().copied().flatten().and_then(|place| self.cells.get(place)).map(|cell| &cell.learned);
+        let located = self.locate(account);
+        let own =
+            located.places.first().copied().flatten().and_then(|place| self.cells.get(place)).map(|cell| &cell.learned);
         let prompt = ask.prompt_tokens(own);
         let expected = ask.expected_output(own);
         let asked = prompt.saturating_add(ask.least_output());
-        let survey = self.survey(&at, &found, limits, asked);
+        let survey = self.survey(&at, &located, asked);
         if survey.stopped
-            && let Some(refusal) = self.refusal(&at, &found, limits, asked, &survey)
+            && let Some(refusal) = self.refusal(&at, &located, asked, &survey)
         {
             return Err(refusal);
         }
         let left = survey.tokens.map_or(u64::MAX, |(_, left)| left);
         let output = ask.output(expected, left.saturating_sub(prompt));
         let tokens = prompt.saturating_add(output.held);
-        let places: Places = path
+        let slug = account.slug;
+        let places: Places = account
+            .counted_for
             .iter()
-            .zip(&found)
+            .zip(&located.places)
             .map(|(group, known)| known.unwrap_or_else(|| self.cells.find_or_insert(*group, slug, &at)))
             .collect();
         for place in &places {
@@ -109,7 +111,8 @@ impl Ledger {
                 cell.begin(&at, tokens);
             }
         }
-        let standings = self.standings(&at, &places.iter().copied().map(Some).collect(), limits, &survey);
+        let located = Located { account, places: places.iter().copied().map(Some).collect() };
+        let standings = self.standings(&at, &located, &survey);
         let hold = Hold::new(slug, ask, prompt, output, at.ns, places);
         Ok(Admitted { hold, output_max: output.max_each, standings })
     }
@@ -152,28 +155,21 @@ impl Ledger {
         });
     }
 
-    /// The state of each limit, in the order of `limits`.
-    pub fn standing(&mut self, now: Now, path: &[GroupId], slug: SlugId, limits: &[EffectiveLimit]) -> Vec<Standing> {
+    /// The state of each limit, in the order of the account's limits.
+    pub fn standing(&mut self, now: Now, account: &Account) -> Vec<Standing> {
         let at = self.moment(now);
-        let found = self.find(path, slug);
-        limits.iter().map(|limit| self.stand(&at, &found, limit)).collect()
+        let located = self.locate(account);
+        account.limits.iter().map(|limit| self.stand(&at, &located, limit)).collect()
     }
 
     /// Checks whether a request of `tokens` tokens would be admitted now. Takes nothing. No request has fewer than one
     /// token, so 0 asks for one.
-    pub fn would_admit(
-        &mut self,
-        now: Now,
-        path: &[GroupId],
-        slug: SlugId,
-        limits: &[EffectiveLimit],
-        tokens: u64,
-    ) -> Result<(), Box<LimitRefusal>> {
+    pub fn would_admit(&mut self, now: Now, account: &Account, tokens: u64) -> Result<(), Box<LimitRefusal>> {
         let at = self.moment(now);
-        let found = self.find(path, slug);
+        let located = self.locate(account);
         let asked = tokens.max(1);
-        let survey = self.survey(&at, &found, limits, asked);
-        let refusal = if survey.stopped { self.refusal(&at, &found, limits, asked, &survey) } else { None };
+        let survey = self.survey(&at, &located, asked);
+        let refusal = if survey.stopped { self.refusal(&at, &located, asked, &survey) } else { None };
         refusal.map_or(Ok(()), Err)
     }
 
@@ -231,13 +227,14 @@ impl Ledger {
         Moment::new(self.latest_ns, now)
     }
 
-    fn find(&self, path: &[GroupId], slug: SlugId) -> Path {
-        path.iter().take(MAX_LEVELS).map(|group| self.cells.find(*group, slug)).collect()
+    fn locate<'a>(&self, account: &'a Account) -> Located<'a> {
+        let place = |group: &GroupId| self.cells.find(*group, account.slug);
+        Located { account, places: account.counted_for.iter().map(place).collect() }
     }
 
-    /// The cell that a limit counts in.
-    fn counted_cell(&mut self, found: &Path, limit: &EffectiveLimit) -> Option<&mut Cell> {
-        let place = found.get(usize::from(limit.counted_at)).copied().flatten()?;
+    /// The cell that one of the account's limits counts in.
+    fn counted_cell(&mut self, located: &Located<'_>, limit: &EffectiveLimit) -> Option<&mut Cell> {
+        let place = located.places.get(usize::from(limit.counted_at)).copied().flatten()?;
         self.cells.get_mut(place)
     }
 
@@ -254,10 +251,10 @@ impl Ledger {
     }
 
     /// Checks a request against every limit.
-    fn survey(&mut self, at: &Moment, found: &Path, limits: &[EffectiveLimit], tokens: u64) -> Survey {
+    fn survey(&mut self, at: &Moment, located: &Located<'_>, tokens: u64) -> Survey {
         let mut survey = Survey::default();
-        for (index, limit) in limits.iter().enumerate() {
-            let left = limit.limit.threshold.get().saturating_sub(self.figures(at, found, limit).sum());
+        for (index, limit) in located.account.limits.iter().enumerate() {
+            let left = limit.limit.threshold.get().saturating_sub(self.figures(at, located, limit).sum());
             let (asked, least) = match limit.limit.limit_type {
                 LimitType::Request => (1, &mut survey.requests),
                 LimitType::Token => (tokens, &mut survey.tokens),
@@ -275,23 +272,22 @@ impl Ledger {
     fn refusal(
         &mut self,
         at: &Moment,
-        found: &Path,
-        limits: &[EffectiveLimit],
+        located: &Located<'_>,
         tokens: u64,
         survey: &Survey,
     ) -> Option<Box<LimitRefusal>> {
-        let standings = self.standings(at, found, limits, survey);
+        let standings = self.standings(at, located, survey);
         let mut longest: Option<LimitRefusal> = None;
-        for (index, limit) in limits.iter().enumerate() {
+        for (index, limit) in located.account.limits.iter().enumerate() {
             let asked = match limit.limit.limit_type {
                 LimitType::Request => 1,
                 LimitType::Token => tokens,
             };
-            let Consumption { used, held } = self.figures(at, found, limit);
+            let Consumption { used, held } = self.figures(at, located, limit);
             if used.saturating_add(held).saturating_add(asked) <= limit.limit.threshold.get() {
                 continue;
             }
-            let retry_after = self.counted_cell(found, limit).and_then(|cell| cell.wait(limit, asked, at));
+            let retry_after = self.counted_cell(located, limit).and_then(|cell| cell.wait(limit, asked, at));
             let wait = |retry_after: Option<Duration>| retry_after.unwrap_or(Duration::MAX);
             if longest.is_none_or(|other| wait(retry_after) > wait(other.retry_after)) {
                 longest = Some(LimitRefusal { index, limit: *limit, used, held, asked, retry_after, standings });
@@ -300,20 +296,21 @@ impl Ledger {
         longest.map(Box::new)
     }
 
-    fn figures(&mut self, at: &Moment, found: &Path, limit: &EffectiveLimit) -> Consumption {
+    fn figures(&mut self, at: &Moment, located: &Located<'_>, limit: &EffectiveLimit) -> Consumption {
         let (what, unit) = (limit.limit.limit_type, limit.limit.unit);
-        self.counted_cell(found, limit).map_or_else(Consumption::default, |cell| cell.figures(what, unit, at))
+        self.counted_cell(located, limit).map_or_else(Consumption::default, |cell| cell.figures(what, unit, at))
     }
 
-    fn stand(&mut self, at: &Moment, found: &Path, limit: &EffectiveLimit) -> Standing {
-        match self.counted_cell(found, limit) {
+    fn stand(&mut self, at: &Moment, located: &Located<'_>, limit: &EffectiveLimit) -> Standing {
+        match self.counted_cell(located, limit) {
             Some(cell) => cell.standing(limit, at),
             None => at.untouched(limit),
         }
     }
 
-    fn standings(&mut self, at: &Moment, found: &Path, limits: &[EffectiveLimit], survey: &Survey) -> Standings {
-        let mut stand = |least: Option<(usize, u64)>| least.map(|(index, _)| self.stand(at, found, &limits[index]));
+    fn standings(&mut self, at: &Moment, located: &Located<'_>, survey: &Survey) -> Standings {
+        let limits = &located.account.limits;
+        let mut stand = |least: Option<(usize, u64)>| least.map(|(index, _)| self.stand(at, located, &limits[index]));
         Standings { requests: stand(survey.requests), tokens: stand(survey.tokens) }
     }
 }

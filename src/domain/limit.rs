@@ -3,8 +3,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::id::GroupId;
-
 /// The quantity that a limit counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum LimitType {
@@ -72,16 +70,9 @@ impl Limit {
             Unit::Day => LimitKind::Usage,
         }
     }
-}
 
-/// A limit as it applies to one (group, slug).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct EffectiveLimit {
-    /// The declaration.
-    pub limit: Limit,
-    /// The group that declared it.
-    pub source: GroupId,
-    /// Where it is counted: an index into the request's path, 0 for the key's own group. Always 0 in INDEPENDENT, where
-    /// an inherited limit counts separately for each group. In CASCADING it is the place of the declaring group.
-    pub counted_at: u8,
+    /// Whether both count the same quantity over the same time. Their thresholds may differ.
+    pub fn is_like(&self, other: &Self) -> bool {
+        self.limit_type == other.limit_type && self.unit == other.unit
+    }
 }

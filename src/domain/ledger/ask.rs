@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use super::cells::Places;
+use super::{account::EffectiveLimit, cells::Places};
 use crate::domain::{
     day::Now,
     estimate::{Learned, MAX_HOLD, Sample, SlugEstimate},
     id::SlugId,
-    limit::{EffectiveLimit, Unit},
+    limit::Unit,
     route::Route,
     usage::{Usage, UsageSource},
 };
@@ -237,11 +237,6 @@ impl Standing {
                 Some(now.wall_ms().saturating_add(millis))
             }
         }
-    }
-
-    /// Whether other groups share it: it is counted at an ancestor.
-    pub fn is_shared(&self) -> bool {
-        self.limit.counted_at != 0
     }
 }
 

@@ -5,12 +5,12 @@
 
 use std::time::Duration;
 
-use super::Standing;
+use super::{Standing, account::EffectiveLimit};
 use crate::domain::{
     day::{Day, Now},
     estimate::Learned,
     id::{GroupId, SlugId},
-    limit::{EffectiveLimit, LimitType, Unit},
+    limit::{LimitType, Unit},
     window::{Span, Window},
 };
 

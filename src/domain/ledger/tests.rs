@@ -29,6 +29,10 @@ fn limit(counted_at: u8, limit_type: LimitType, unit: Unit, threshold: u64) -> E
     EffectiveLimit { limit: Limit { limit_type, unit, threshold }, source, counted_at }
 }
 
+fn account(path: &[GroupId], limits: &[EffectiveLimit]) -> Account {
+    Account { slug: SLUG, counted_for: path.iter().copied().collect(), limits: limits.iter().copied().collect() }
+}
+
 /// `ms` after the first moment of the test, on both clocks.
 fn after_ms(ms: u64) -> Now {
     Now { monotonic_ns: ms * 1_000_000, unix_ms: MORNING_MS + ms, ..Now::default() }
@@ -66,14 +70,14 @@ fn settle(ledger: &mut Ledger, hold: Hold, now: Now, usage: Usage) {
 
 /// (used, held) of one group alone.
 fn figures(ledger: &mut Ledger, now: Now, group: GroupId, what: LimitType, unit: Unit) -> (u64, u64) {
-    let standing = ledger.standing(now, &[group], SLUG, &[limit(0, what, unit, 1)])[0];
+    let standing = ledger.standing(now, &account(&[group], &[limit(0, what, unit, 1)]))[0];
     (standing.used, standing.held)
 }
 
 #[test]
 fn a_request_counts_in_every_group_of_its_path() {
     let mut ledger = Ledger::default();
-    let hold = ledger.admit(after_ms(0), &PATH, SLUG, &[], &chat(50)).unwrap().hold;
+    let hold = ledger.admit(after_ms(0), &account(&PATH, &[]), &chat(50)).unwrap().hold;
     for group in PATH {
         assert_eq!(figures(&mut ledger, after_ms(0), group, Token, Minute), (0, 150));
         assert_eq!(figures(&mut ledger, after_ms(0), group, Token, Daily), (0, 150));
@@ -93,7 +97,7 @@ fn a_request_counts_in_every_group_of_its_path() {
 fn a_refused_request_takes_nothing_from_its_ancestors() {
     let mut ledger = Ledger::default();
     let limits = [limit(0, Request, Minute, 10), limit(1, Token, Minute, 1000), limit(2, Request, Daily, 0)];
-    let refusal = ledger.admit(after_ms(0), &PATH, SLUG, &limits, &chat(50)).unwrap_err();
+    let refusal = ledger.admit(after_ms(0), &account(&PATH, &limits), &chat(50)).unwrap_err();
     assert_eq!((refusal.index, refusal.asked), (2, 1));
     assert!(ledger.cells.is_empty());
 }
@@ -102,9 +106,9 @@ fn a_refused_request_takes_nothing_from_its_ancestors() {
 fn a_threshold_of_zero_always_refuses() {
     for (what, unit) in [(Request, Second), (Request, Daily), (Token, Minute), (Token, Daily)] {
         let mut ledger = Ledger::default();
-        let refusal = ledger.admit(after_ms(0), &PATH, SLUG, &[limit(0, what, unit, 0)], &chat(0)).unwrap_err();
+        let refusal = ledger.admit(after_ms(0), &account(&PATH, &[limit(0, what, unit, 0)]), &chat(0)).unwrap_err();
         assert_eq!(refusal.retry_after, None);
-        assert!(ledger.would_admit(after_ms(0), &PATH, SLUG, &[limit(0, what, unit, 0)], 0).is_err());
+        assert!(ledger.would_admit(after_ms(0), &account(&PATH, &[limit(0, what, unit, 0)]), 0).is_err());
     }
 }
 
@@ -113,11 +117,11 @@ fn a_small_limit_lets_small_requests_through_one_after_the_other() {
     let mut ledger = Ledger::default();
     let limits = [limit(0, Token, Minute, 60)];
     // The prompt of 10 fits. The expected output of 100 does not have to.
-    let first = ledger.admit(after_ms(0), &[OWN], SLUG, &limits, &chat(10)).unwrap();
+    let first = ledger.admit(after_ms(0), &account(&[OWN], &limits), &chat(10)).unwrap();
     assert_eq!(first.standings.tokens.unwrap().left(), 0);
-    assert!(ledger.admit(after_ms(1), &[OWN], SLUG, &limits, &chat(10)).is_err());
+    assert!(ledger.admit(after_ms(1), &account(&[OWN], &limits), &chat(10)).is_err());
     settle(&mut ledger, first.hold, after_ms(2), billed(10, 5));
-    let second = ledger.admit(after_ms(3), &[OWN], SLUG, &limits, &chat(10)).unwrap();
+    let second = ledger.admit(after_ms(3), &account(&[OWN], &limits), &chat(10)).unwrap();
     settle(&mut ledger, second.hold, after_ms(4), billed(10, 5));
     assert_eq!(figures(&mut ledger, after_ms(4), OWN, Token, Minute), (30, 0));
 }
@@ -126,13 +130,14 @@ fn a_small_limit_lets_small_requests_through_one_after_the_other() {
 fn concurrent_requests_do_not_exceed_a_token_limit() {
     let mut ledger = Ledger::default();
     let limits = [limit(0, Token, Minute, 1000)];
-    let admitted = (0..100).filter_map(|_| ledger.admit(after_ms(0), &[OWN], SLUG, &limits, &chat(50)).ok()).count();
+    let admitted =
+        (0..100).filter_map(|_| ledger.admit(after_ms(0), &account(&[OWN], &limits), &chat(50)).ok()).count();
     assert_eq!(admitted, 7, "each needs room for 50 and holds 150, so 900 are held before the seventh");
 }
 
 #[test]
 fn expected_output_is_held_for_each_choice_and_never_above_the_declared_maximum() {
-    let held = |ask: Ask| Ledger::default().admit(after_ms(0), &[OWN], SLUG, &[], &ask).unwrap().hold.tokens;
+    let held = |ask: Ask| Ledger::default().admit(after_ms(0), &account(&[OWN], &[]), &ask).unwrap().hold.tokens;
     assert_eq!(held(chat(10)), 110);
     assert_eq!(held(Ask { n: 3, ..chat(10) }), 310);
     assert_eq!(held(Ask { n: 3, declared_output: Some(20), ..chat(10) }), 70);
@@ -144,7 +149,7 @@ fn expected_output_is_held_for_each_choice_and_never_above_the_declared_maximum(
 #[test]
 fn prompt_tokens_given_as_ids_count_one_each() {
     let mut ledger = Ledger::default();
-    let mut held = |ask: Ask| ledger.admit(after_ms(0), &[OWN], SLUG, &[], &ask).unwrap().hold.prompt_tokens();
+    let mut held = |ask: Ask| ledger.admit(after_ms(0), &account(&[OWN], &[]), &ask).unwrap().hold.prompt_tokens();
     assert_eq!(held(Ask { prompt_ids: 1000, ..chat(0) }), 1000);
     assert_eq!(held(Ask { prompt_ids: 1000, ..chat(10) }), 1010);
     assert_eq!(held(Ask { prompt_ids: u64::MAX, ..chat(10) }), MAX_HOLD);
@@ -154,7 +159,7 @@ fn prompt_tokens_given_as_ids_count_one_each() {
 #[test]
 fn a_stream_never_holds_less_than_it_has_streamed() {
     let mut ledger = Ledger::default();
-    let mut hold = ledger.admit(after_ms(0), &PATH, SLUG, &[], &chat(50)).unwrap().hold;
+    let mut hold = ledger.admit(after_ms(0), &account(&PATH, &[]), &chat(50)).unwrap().hold;
     assert!(!hold.is_due(100) && hold.is_due(101));
     ledger.review(&mut hold, 101, None);
     assert!(!hold.is_due(357) && hold.is_due(358), "holds a step ahead, so that few chunks take the lock");
@@ -169,7 +174,7 @@ fn a_stream_never_holds_less_than_it_has_streamed() {
 #[test]
 fn a_long_stream_holds_the_length_expected_of_long_streams() {
     let mut ledger = Ledger::default();
-    let hold = |ledger: &mut Ledger, ask: &Ask| ledger.admit(after_ms(0), &[OWN], SLUG, &[], ask).unwrap().hold;
+    let hold = |ledger: &mut Ledger, ask: &Ask| ledger.admit(after_ms(0), &account(&[OWN], &[]), ask).unwrap().hold;
     for output in [60, 60, 60, 4000].repeat(10) {
         let hold = hold(&mut ledger, &chat(50));
         ledger.settle(hold, after_ms(0), billed(50, output), UsageSource::Upstream);
@@ -201,21 +206,21 @@ fn a_request_without_an_answer_returns_its_rate_count_and_its_day_count() {
     let mut ledger = Ledger::default();
     let limits = [limit(0, Request, Minute, 1), limit(1, Request, Daily, 1)];
     for _ in 0..5 {
-        let hold = ledger.admit(after_ms(0), &PATH, SLUG, &limits, &chat(1)).unwrap().hold;
-        assert!(ledger.admit(after_ms(1), &PATH, SLUG, &limits, &chat(1)).is_err());
+        let hold = ledger.admit(after_ms(0), &account(&PATH, &limits), &chat(1)).unwrap().hold;
+        assert!(ledger.admit(after_ms(1), &account(&PATH, &limits), &chat(1)).is_err());
         ledger.release(hold, after_ms(500), true);
     }
-    let hold = ledger.admit(after_ms(600), &PATH, SLUG, &limits, &chat(1)).unwrap().hold;
+    let hold = ledger.admit(after_ms(600), &account(&PATH, &limits), &chat(1)).unwrap().hold;
     ledger.release(hold, after_ms(700), false);
-    let refusal = ledger.admit(after_ms(800), &PATH, SLUG, &limits, &chat(1)).unwrap_err();
+    let refusal = ledger.admit(after_ms(800), &account(&PATH, &limits), &chat(1)).unwrap_err();
     assert_eq!((refusal.index, refusal.used), (0, 1), "an upstream's 4xx counts against the rate, not the day");
 }
 
 #[test]
 fn a_request_that_has_rolled_out_of_the_rate_is_not_taken_back() {
     let mut ledger = Ledger::default();
-    let early = ledger.admit(after_ms(0), &[OWN], SLUG, &[], &chat(1)).unwrap().hold;
-    let late = ledger.admit(after_ms(90_000), &[OWN], SLUG, &[], &chat(1)).unwrap().hold;
+    let early = ledger.admit(after_ms(0), &account(&[OWN], &[]), &chat(1)).unwrap().hold;
+    let late = ledger.admit(after_ms(90_000), &account(&[OWN], &[]), &chat(1)).unwrap().hold;
     ledger.release(early, after_ms(90_001), true);
     assert_eq!(figures(&mut ledger, after_ms(90_001), OWN, Request, Minute), (1, 0));
     ledger.release(late, after_ms(90_002), true);
@@ -225,13 +230,13 @@ fn a_request_that_has_rolled_out_of_the_rate_is_not_taken_back() {
 #[test]
 fn a_limit_set_at_noon_includes_the_morning_and_running_requests() {
     let mut ledger = Ledger::default();
-    let done = ledger.admit(after_ms(0), &PATH, SLUG, &[], &chat(50)).unwrap().hold;
+    let done = ledger.admit(after_ms(0), &account(&PATH, &[]), &chat(50)).unwrap().hold;
     settle(&mut ledger, done, after_ms(10), billed(50, 50));
-    let _running = ledger.admit(after_ms(7_200_000), &PATH, SLUG, &[], &chat(50)).unwrap().hold;
+    let _running = ledger.admit(after_ms(7_200_000), &account(&PATH, &[]), &chat(50)).unwrap().hold;
     let noon = [limit(2, Token, Daily, 300), limit(2, Request, Daily, 2)];
-    let refusal = ledger.admit(after_ms(7_200_001), &PATH, SLUG, &noon, &chat(50)).unwrap_err();
+    let refusal = ledger.admit(after_ms(7_200_001), &account(&PATH, &noon), &chat(50)).unwrap_err();
     assert_eq!((refusal.index, refusal.used, refusal.held, refusal.asked), (1, 1, 1, 1));
-    let refusal = ledger.admit(after_ms(7_200_001), &PATH, SLUG, &noon[..1], &chat(51)).unwrap_err();
+    let refusal = ledger.admit(after_ms(7_200_001), &account(&PATH, &noon[..1]), &chat(51)).unwrap_err();
     assert_eq!((refusal.used, refusal.held, refusal.asked), (100, 150, 51));
     let until_midnight = Duration::from_secs(12 * 3600) - Duration::from_millis(1);
     assert_eq!(refusal.retry_after, Some(until_midnight));
@@ -242,7 +247,7 @@ fn a_request_belongs_to_the_day_of_its_settlement() {
     let mut ledger = Ledger::default();
     let before = Now { monotonic_ns: 0, unix_ms: TODAY.end_unix_ms() - 1, ..Now::default() };
     let midnight = Now { monotonic_ns: 1_000_000, unix_ms: TODAY.end_unix_ms(), ..Now::default() };
-    let hold = ledger.admit(before, &PATH, SLUG, &[], &chat(50)).unwrap().hold;
+    let hold = ledger.admit(before, &account(&PATH, &[]), &chat(50)).unwrap().hold;
     assert_eq!(figures(&mut ledger, midnight, ROOT, Request, Daily), (0, 1), "a running request is held on every day");
     settle(&mut ledger, hold, midnight, billed(50, 50));
     assert_eq!(figures(&mut ledger, before, ROOT, Token, Daily), (0, 0));
@@ -254,7 +259,7 @@ fn a_request_belongs_to_the_day_of_its_settlement() {
 fn a_wall_clock_that_is_set_back_keeps_the_day_sums_and_does_not_affect_windows() {
     let mut ledger = Ledger::default();
     let spend = |ledger: &mut Ledger, now| {
-        let hold = ledger.admit(now, &[OWN], SLUG, &[], &chat(1)).unwrap().hold;
+        let hold = ledger.admit(now, &account(&[OWN], &[]), &chat(1)).unwrap().hold;
         settle(ledger, hold, now, billed(7, 3));
     };
     let today = Now { monotonic_ns: 0, unix_ms: MORNING_MS, ..Now::default() };
@@ -276,44 +281,44 @@ fn a_rate_has_room_again_exactly_at_retry_after() {
     let mut ledger = Ledger::default();
     let limits = [limit(0, Request, Second, 2), limit(1, Request, Minute, 3)];
     for ms in [0, 400, 1400] {
-        let hold = ledger.admit(after_ms(ms), &PATH, SLUG, &limits, &chat(1)).unwrap().hold;
+        let hold = ledger.admit(after_ms(ms), &account(&PATH, &limits), &chat(1)).unwrap().hold;
         settle(&mut ledger, hold, after_ms(ms), billed(1, 1));
     }
     let now = 2_000_000_000;
-    let refusal = ledger.admit(after_ns(now), &PATH, SLUG, &limits, &chat(1)).unwrap_err();
+    let refusal = ledger.admit(after_ns(now), &account(&PATH, &limits), &chat(1)).unwrap_err();
     assert_eq!((refusal.index, refusal.used, refusal.held), (1, 3, 0));
     let wait = refusal.retry_after.unwrap();
     // The request at 0 ms is alone in its bucket.
     assert_eq!(wait, Duration::from_secs(58));
     let wait = wait.as_nanos() as u64;
-    assert!(ledger.would_admit(after_ns(now + wait - 1), &PATH, SLUG, &limits, 0).is_err());
-    assert!(ledger.would_admit(after_ns(now + wait), &PATH, SLUG, &limits, 0).is_ok());
+    assert!(ledger.would_admit(after_ns(now + wait - 1), &account(&PATH, &limits), 0).is_err());
+    assert!(ledger.would_admit(after_ns(now + wait), &account(&PATH, &limits), 0).is_ok());
 }
 
 #[test]
 fn retry_after_assumes_that_running_requests_end_now() {
     let mut ledger = Ledger::default();
     let limits = [limit(0, Token, Minute, 200)];
-    let hold = ledger.admit(after_ms(0), &[OWN], SLUG, &limits, &chat(100)).unwrap().hold;
-    let refusal = ledger.admit(after_ms(1000), &[OWN], SLUG, &limits, &chat(100)).unwrap_err();
+    let hold = ledger.admit(after_ms(0), &account(&[OWN], &limits), &chat(100)).unwrap().hold;
+    let refusal = ledger.admit(after_ms(1000), &account(&[OWN], &limits), &chat(100)).unwrap_err();
     assert_eq!((refusal.used, refusal.held, refusal.asked), (0, 200, 100));
     assert_eq!(refusal.retry_after, Some(Duration::from_secs(60)));
     let wait = refusal.retry_after.unwrap().as_nanos() as u64;
     settle(&mut ledger, hold, after_ms(1000), billed(100, 100));
     let now = after_ms(1000).monotonic_ns;
-    assert!(ledger.would_admit(after_ns(now + wait - 1), &[OWN], SLUG, &limits, 100).is_err());
-    assert!(ledger.would_admit(after_ns(now + wait), &[OWN], SLUG, &limits, 100).is_ok());
+    assert!(ledger.would_admit(after_ns(now + wait - 1), &account(&[OWN], &limits), 100).is_err());
+    assert!(ledger.would_admit(after_ns(now + wait), &account(&[OWN], &limits), 100).is_ok());
 }
 
 #[test]
 fn of_several_refusing_limits_the_one_with_the_longest_wait_is_reported() {
     let mut ledger = Ledger::default();
-    let hold = ledger.admit(after_ms(0), &PATH, SLUG, &[], &chat(1)).unwrap().hold;
+    let hold = ledger.admit(after_ms(0), &account(&PATH, &[]), &chat(1)).unwrap().hold;
     settle(&mut ledger, hold, after_ms(0), billed(1, 1));
     let mut limits = vec![limit(0, Request, Second, 1), limit(1, Request, Daily, 1), limit(2, Request, Minute, 1)];
-    assert_eq!(ledger.admit(after_ms(1), &PATH, SLUG, &limits, &chat(5)).unwrap_err().index, 1);
+    assert_eq!(ledger.admit(after_ms(1), &account(&PATH, &limits), &chat(5)).unwrap_err().index, 1);
     limits.push(limit(2, Token, Daily, 4));
-    let refusal = ledger.admit(after_ms(1), &PATH, SLUG, &limits, &chat(5)).unwrap_err();
+    let refusal = ledger.admit(after_ms(1), &account(&PATH, &limits), &chat(5)).unwrap_err();
     assert_eq!((refusal.index, refusal.retry_after), (3, None));
 }
 
@@ -321,20 +326,20 @@ fn of_several_refusing_limits_the_one_with_the_longest_wait_is_reported() {
 fn strict_admission_limits_the_output_to_the_room_that_is_left() {
     let mut ledger = Ledger::default();
     let limits = [limit(0, Token, Minute, 1000), limit(1, Token, Daily, 700)];
-    let first = ledger.admit(after_ms(0), &PATH, SLUG, &limits, &strict(100, Some(200))).unwrap();
+    let first = ledger.admit(after_ms(0), &account(&PATH, &limits), &strict(100, Some(200))).unwrap();
     assert_eq!((first.output_max, first.hold.tokens), (Some(200), 300));
-    let second = ledger.admit(after_ms(0), &PATH, SLUG, &limits, &strict(100, None)).unwrap();
+    let second = ledger.admit(after_ms(0), &account(&PATH, &limits), &strict(100, None)).unwrap();
     assert_eq!((second.output_max, second.hold.tokens), (Some(300), 400));
-    let refusal = ledger.admit(after_ms(0), &PATH, SLUG, &limits, &strict(1, None)).unwrap_err();
+    let refusal = ledger.admit(after_ms(0), &account(&PATH, &limits), &strict(1, None)).unwrap_err();
     assert_eq!((refusal.index, refusal.held, refusal.asked), (1, 700, 2));
     settle(&mut ledger, first.hold, after_ms(1), billed(100, 98));
     // 102 are left: room for a prompt of 101 and one output token, or 102 for embeddings, which have no output.
-    assert!(ledger.admit(after_ms(1), &PATH, SLUG, &limits, &strict(102, Some(50))).is_err());
+    assert!(ledger.admit(after_ms(1), &account(&PATH, &limits), &strict(102, Some(50))).is_err());
     let embeddings = Ask { route: Route::Embeddings, ..strict(102, None) };
-    let embedded = ledger.admit(after_ms(1), &PATH, SLUG, &limits, &embeddings).unwrap();
+    let embedded = ledger.admit(after_ms(1), &account(&PATH, &limits), &embeddings).unwrap();
     assert_eq!((embedded.output_max, embedded.hold.tokens), (None, 102));
     ledger.release(embedded.hold, after_ms(1), false);
-    let last = ledger.admit(after_ms(1), &PATH, SLUG, &limits, &strict(101, Some(50))).unwrap();
+    let last = ledger.admit(after_ms(1), &account(&PATH, &limits), &strict(101, Some(50))).unwrap();
     assert_eq!((last.output_max, last.hold.tokens), (Some(1), 102));
 }
 
@@ -342,7 +347,7 @@ fn strict_admission_limits_the_output_to_the_room_that_is_left() {
 fn strict_admission_limits_each_of_several_choices() {
     let admit = |left: u64, ask: Ask| {
         let limits = [limit(0, Token, Minute, left)];
-        Ledger::default().admit(after_ms(0), &[OWN], SLUG, &limits, &ask).map(|a| (a.output_max, a.hold.tokens))
+        Ledger::default().admit(after_ms(0), &account(&[OWN], &limits), &ask).map(|a| (a.output_max, a.hold.tokens))
     };
     assert_eq!(admit(1000, Ask { n: 3, ..strict(100, Some(50)) }), Ok((Some(50), 250)));
     assert_eq!(admit(200, Ask { n: 3, ..strict(100, Some(50)) }), Ok((Some(33), 199)));
@@ -360,15 +365,18 @@ fn headers_show_the_limit_of_each_type_with_least_left() {
         limit(1, Token, Minute, 1000),
         limit(0, Token, Daily, 5000),
     ];
-    let Standings { requests, tokens } = ledger.admit(after_ms(0), &PATH, SLUG, &limits, &chat(50)).unwrap().standings;
+    let Standings { requests, tokens } =
+        ledger.admit(after_ms(0), &account(&PATH, &limits), &chat(50)).unwrap().standings;
     let (requests, tokens) = (requests.unwrap(), tokens.unwrap());
-    assert_eq!((requests.limit, requests.left(), requests.is_shared()), (limits[1], 4, true));
+    assert_eq!((requests.limit, requests.left(), requests.limit.is_shared()), (limits[1], 4, true));
     assert_eq!(requests.reset, Some(Duration::from_secs(14 * 3600)));
     assert_eq!((tokens.limit, tokens.left(), tokens.held), (limits[2], 850, 150));
     let minute = Duration::from_secs(60);
     assert_eq!(tokens.reset, Some(minute));
-    assert!(ledger.admit(after_ms(0), &PATH, SLUG, &limits, &chat(900)).unwrap_err().standings.tokens == Some(tokens));
-    let unlimited = ledger.admit(after_ms(0), &PATH, SLUG, &[], &chat(50)).unwrap();
+    assert!(
+        ledger.admit(after_ms(0), &account(&PATH, &limits), &chat(900)).unwrap_err().standings.tokens == Some(tokens)
+    );
+    let unlimited = ledger.admit(after_ms(0), &account(&PATH, &[]), &chat(50)).unwrap();
     assert_eq!(unlimited.standings, Standings::default());
 }
 
@@ -377,12 +385,12 @@ fn an_empty_window_has_no_reset_and_a_day_resets_at_midnight() {
     let mut ledger = Ledger::default();
     let limits = [limit(0, Token, Minute, 10), limit(0, Request, Daily, 10)];
     let standings = |ledger: &mut Ledger, now| {
-        let all = ledger.standing(now, &PATH, SLUG, &limits);
+        let all = ledger.standing(now, &account(&PATH, &limits));
         [(all[0].reset, all[0].begun), (all[1].reset, all[1].begun)]
     };
     let to_midnight = |ms: u64| Some(Duration::from_millis(14 * 3_600_000 - ms));
     assert_eq!(standings(&mut ledger, after_ms(0)), [(None, false), (to_midnight(0), false)]);
-    let hold = ledger.admit(after_ms(0), &PATH, SLUG, &limits, &chat(1)).unwrap().hold;
+    let hold = ledger.admit(after_ms(0), &account(&PATH, &limits), &chat(1)).unwrap().hold;
     settle(&mut ledger, hold, after_ms(1), billed(1, 1));
     let [(reset, true), (_, true)] = standings(&mut ledger, after_ms(1)) else { panic!("both limits have begun") };
     assert_eq!(reset, Some(Duration::from_secs(60)));
@@ -395,9 +403,9 @@ fn would_admit_takes_nothing_and_names_the_limit() {
     let mut ledger = Ledger::default();
     let limits = [limit(0, Request, Minute, 1), limit(1, Token, Daily, 100)];
     for _ in 0..3 {
-        assert_eq!(ledger.would_admit(after_ms(0), &PATH, SLUG, &limits, 100), Ok(()));
+        assert_eq!(ledger.would_admit(after_ms(0), &account(&PATH, &limits), 100), Ok(()));
     }
-    let refusal = ledger.would_admit(after_ms(0), &PATH, SLUG, &limits, 101).unwrap_err();
+    let refusal = ledger.would_admit(after_ms(0), &account(&PATH, &limits), 101).unwrap_err();
     assert_eq!((refusal.index, refusal.retry_after), (1, None));
     assert!(ledger.cells.is_empty());
 }
@@ -431,7 +439,7 @@ fn windows_and_days_are_restored_after_a_restart() {
 fn a_group_learns_its_own_prompt_ratio_from_reported_usage_only() {
     let mut ledger = Ledger::default();
     let mut spend = |source| {
-        let hold = ledger.admit(after_ms(0), &PATH, SLUG, &[], &chat(100)).unwrap().hold;
+        let hold = ledger.admit(after_ms(0), &account(&PATH, &[]), &chat(100)).unwrap().hold;
         let estimate = hold.prompt_tokens();
         (estimate, ledger.settle(hold, after_ms(0), billed(200, 9), source))
     };
@@ -446,19 +454,19 @@ fn a_group_learns_its_own_prompt_ratio_from_reported_usage_only() {
     }
     assert_eq!(spend(UsageSource::Upstream).0, 200);
     // Another group of the tree does not use these samples. It uses the slug's estimates.
-    assert_eq!(ledger.admit(after_ms(0), &[PARENT], SLUG, &[], &chat(100)).unwrap().hold.prompt_tokens(), 100);
+    assert_eq!(ledger.admit(after_ms(0), &account(&[PARENT], &[]), &chat(100)).unwrap().hold.prompt_tokens(), 100);
     let slug = estimates.get(SLUG, Route::ChatCompletions, 400);
     assert_eq!(slug.mean_output, 9);
     let ask = Ask { slug, ..chat(100) };
-    assert_eq!(ledger.admit(after_ms(0), &[PARENT], SLUG, &[], &ask).unwrap().hold.prompt_tokens(), 200);
+    assert_eq!(ledger.admit(after_ms(0), &account(&[PARENT], &[]), &ask).unwrap().hold.prompt_tokens(), 200);
 }
 
 #[test]
 fn a_removed_group_lasts_until_its_last_request_ends_and_its_ancestors_keep_its_use() {
     let mut ledger = Ledger::default();
-    let done = ledger.admit(after_ms(0), &PATH, SLUG, &[], &chat(1)).unwrap().hold;
+    let done = ledger.admit(after_ms(0), &account(&PATH, &[]), &chat(1)).unwrap().hold;
     settle(&mut ledger, done, after_ms(0), billed(10, 10));
-    let running = ledger.admit(after_ms(0), &PATH, SLUG, &[], &chat(1)).unwrap().hold;
+    let running = ledger.admit(after_ms(0), &account(&PATH, &[]), &chat(1)).unwrap().hold;
     ledger.remove_group(after_ms(1), OWN);
     assert_eq!(figures(&mut ledger, after_ms(1), OWN, Request, Daily), (1, 1));
     settle(&mut ledger, running, after_ms(2), billed(10, 10));
@@ -474,10 +482,10 @@ fn expired_cells_are_swept_and_cells_with_running_requests_are_not() {
     let mut ledger = Ledger::default();
     let hours = |hours: u64| after_ms(hours * 3_600_000);
     for n in 0..100 {
-        let hold = ledger.admit(hours(0), &[GroupId(100 + n), ROOT], SLUG, &[], &chat(1)).unwrap().hold;
+        let hold = ledger.admit(hours(0), &account(&[GroupId(100 + n), ROOT], &[]), &chat(1)).unwrap().hold;
         settle(&mut ledger, hold, hours(0), billed(1, 1));
     }
-    let running = ledger.admit(hours(0), &[OWN, ROOT], SLUG, &[], &chat(1)).unwrap().hold;
+    let running = ledger.admit(hours(0), &account(&[OWN, ROOT], &[]), &chat(1)).unwrap().hold;
     ledger.sweep(hours(71), 1000);
     assert_eq!(figures(&mut ledger, hours(0), GroupId(100), Token, Daily), (2, 0));
     ledger.sweep(hours(73), 1000);
@@ -492,12 +500,12 @@ fn expired_cells_are_swept_and_cells_with_running_requests_are_not() {
 fn admissions_sweep_the_expired_cells_of_other_groups() {
     let mut ledger = Ledger::default();
     for n in 0..50 {
-        let hold = ledger.admit(after_ms(0), &[GroupId(100 + n)], SLUG, &[], &chat(1)).unwrap().hold;
+        let hold = ledger.admit(after_ms(0), &account(&[GroupId(100 + n)], &[]), &chat(1)).unwrap().hold;
         settle(&mut ledger, hold, after_ms(0), billed(1, 1));
     }
     for n in 0..60 {
         let now = after_ms(80 * 3_600_000 + n);
-        let hold = ledger.admit(now, &[OWN], SLUG, &[], &chat(1)).unwrap().hold;
+        let hold = ledger.admit(now, &account(&[OWN], &[]), &chat(1)).unwrap().hold;
         settle(&mut ledger, hold, now, billed(1, 1));
     }
     assert!((100..150).all(|n| ledger.cells.find(GroupId(n), SLUG).is_none()));
@@ -520,7 +528,7 @@ proptest! {
             .iter()
             .zip(&thresholds)
             .enumerate()
-            .map(|(n, ((what, unit), threshold))| limit(n as u8 % 4, *what, *unit, *threshold))
+            .map(|(n, ((what, unit), threshold))| limit(n as u8 % 3, *what, *unit, *threshold))
             .collect();
         let mut ledger = Ledger::default();
         let mut held = Vec::new();
@@ -536,9 +544,9 @@ proptest! {
                 ..chat(0)
             };
             let limits = if limited { &limits[..] } else { &[] };
-            ledger.standing(now, &PATH, SLUG, limits);
-            let _ = ledger.would_admit(now, &PATH, SLUG, limits, declared);
-            if let Ok(admitted) = ledger.admit(now, &PATH, SLUG, limits, &ask) {
+            ledger.standing(now, &account(&PATH, limits));
+            let _ = ledger.would_admit(now, &account(&PATH, limits), declared);
+            if let Ok(admitted) = ledger.admit(now, &account(&PATH, limits), &ask) {
                 let mut hold = admitted.hold;
                 prop_assert!(hold.tokens <= 2 * MAX_HOLD);
                 ledger.review(&mut hold, output, b.then_some(declared));
@@ -575,7 +583,7 @@ proptest! {
         let (mut ledger, mut estimates) = (Ledger::default(), Estimates::default());
         let estimate = |ledger: &mut Ledger, estimates: &Estimates, group: GroupId, prompt_bytes: u64| {
             let slug = estimates.get(SLUG, Route::ChatCompletions, prompt_bytes);
-            let hold = ledger.admit(after_ms(0), &[group], SLUG, &[], &Ask { prompt_bytes, slug, ..chat(0) }).unwrap().hold;
+            let hold = ledger.admit(after_ms(0), &account(&[group], &[]), &Ask { prompt_bytes, slug, ..chat(0) }).unwrap().hold;
             (hold.prompt_tokens(), hold)
         };
         for (group, other_route, prompt_bytes, n, input, output) in reports {
@@ -584,7 +592,7 @@ proptest! {
             for _ in 0..repeated {
                 let slug = estimates.get(SLUG, route, prompt_bytes);
                 let ask = Ask { route, prompt_bytes, n, slug, ..chat(0) };
-                let hold = ledger.admit(after_ms(0), &[group], SLUG, &[], &ask).unwrap().hold;
+                let hold = ledger.admit(after_ms(0), &account(&[group], &[]), &ask).unwrap().hold;
                 if let Some(sample) = ledger.settle(hold, after_ms(0), billed(input, output), UsageSource::Upstream) {
                     estimates.learn(group, &sample);
                 }
@@ -606,7 +614,7 @@ proptest! {
     fn reports_without_prompt_tokens_do_not_change_the_ratio(outputs in prop::collection::vec(number(), 1..100)) {
         let (mut ledger, mut estimates) = (Ledger::default(), Estimates::default());
         for output in outputs {
-            let hold = ledger.admit(after_ms(0), &[OWN], SLUG, &[], &chat(5000)).unwrap().hold;
+            let hold = ledger.admit(after_ms(0), &account(&[OWN], &[]), &chat(5000)).unwrap().hold;
             prop_assert_eq!(hold.prompt_tokens(), 5000);
             if let Some(sample) = ledger.settle(hold, after_ms(0), billed(0, output), UsageSource::Upstream) {
                 estimates.learn(OWN, &sample);

@@ -31,7 +31,7 @@ const TOKENS: Names = Names {
 /// Writes the headers for the tightest limit of each type. The threshold of a shared limit is not shown.
 pub(super) fn write(standings: &Standings, headers: &mut HeaderMap) {
     let mut write = |names: Names, standing: &Standing| {
-        if !standing.is_shared() {
+        if !standing.limit.is_shared() {
             headers.insert(names.limit, standing.limit.limit.threshold.get().into());
         }
         headers.insert(names.remaining, standing.left().into());
@@ -81,12 +81,12 @@ pub(super) fn words(slug: &str, refusal: &LimitRefusal) -> (&'static str, String
         Unit::Day => "day (UTC)",
     };
     let (threshold, used, held, asked) = (limit.threshold.get(), refusal.used, refusal.held, refusal.asked);
-    let limit_text = match refusal.limit.counted_at {
-        0 => format!(
+    let limit_text = match refusal.limit.is_shared() {
+        false => format!(
             "{name} reached for {slug}: {threshold} {counted} per {unit}. Used: {used}, held by running requests: \
              {held}, requested: {asked}."
         ),
-        _ => format!("{name} reached for {slug}: {counted} per {unit}, a limit that is shared with others."),
+        true => format!("{name} reached for {slug}: {counted} per {unit}, a limit that is shared with others."),
     };
     (code, format!("{limit_text} {}", Wait::of(refusal)))
 }

@@ -34,7 +34,7 @@ struct LimitView {
 
 fn view(standing: &Standing, now: Now) -> LimitView {
     let limit = standing.limit.limit;
-    let shared = standing.is_shared();
+    let shared = standing.limit.is_shared();
     let own = |figure: u64| (!shared).then_some(figure);
     LimitView {
         kind: limit_words::kind(limit.kind()),

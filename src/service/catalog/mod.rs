@@ -23,7 +23,7 @@ use imbl::{HashMap, OrdMap, OrdSet};
 
 pub use self::{
     model::Model,
-    node::{GroupNode, Path, Tree},
+    node::{GroupNode, Tree},
 };
 use crate::{
     crypto::{hash::Fingerprint, seal::Sealer, secret::Secret},

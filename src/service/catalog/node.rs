@@ -11,17 +11,15 @@ use arrayvec::ArrayVec;
 use parking_lot::Mutex;
 
 use crate::domain::{
-    group::{EffectiveLimits, Enforcement, Group, MAX_LEVELS, effective_limits},
+    group::{Group, MAX_LEVELS},
     id::{GroupId, SlugId},
-    ledger::Ledger,
+    ledger::{Account, Ledger},
 };
 
 /// A root group with all its descendants. An admission locks one tree.
 pub struct Tree {
     /// The consumption and the holds of running requests.
     pub ledger: Mutex<Ledger>,
-    /// How limits are inherited and pooled.
-    pub enforcement: Enforcement,
 }
 
 /// An existing group.
@@ -35,14 +33,11 @@ pub struct GroupNode {
     group: ArcSwap<Group>,
 }
 
-/// The group ids from a group up to its root.
-pub type Path = ArrayVec<GroupId, MAX_LEVELS>;
-
 impl GroupNode {
     pub(super) fn new(group: Group, parent: Option<Arc<Self>>) -> Self {
         let tree = match &parent {
             Some(parent) => parent.tree.clone(),
-            None => Arc::new(Tree { ledger: Mutex::new(Ledger::default()), enforcement: group.enforcement }),
+            None => Arc::new(Tree { ledger: Mutex::new(Ledger::default()) }),
         };
         Self { id: group.id, parent, tree, group: ArcSwap::from_pointee(group) }
     }
@@ -76,17 +71,9 @@ impl GroupNode {
         self.lineage().any(|node| node.group().disabled)
     }
 
-    /// The groups that its consumption counts for, itself first.
-    pub fn counted_for(&self) -> Path {
-        match self.tree.enforcement {
-            Enforcement::Independent => self.lineage().take(1).map(|node| node.id).collect(),
-            Enforcement::Cascading => self.lineage().take(MAX_LEVELS).map(|node| node.id).collect(),
-        }
-    }
-
-    /// The limits that apply to its requests for `slug`.
-    pub fn limits(&self, slug: SlugId) -> EffectiveLimits {
+    /// Where its requests for `slug` count, and the limits that they must pass.
+    pub fn account(&self, slug: SlugId) -> Account {
         let groups: ArrayVec<_, MAX_LEVELS> = self.lineage().take(MAX_LEVELS).map(Self::group).collect();
-        effective_limits(self.tree.enforcement, slug, groups.iter().map(|group| &***group))
+        Account::new(slug, groups.iter().map(|group| &***group))
     }
 }

@@ -136,11 +136,11 @@ fn parent(catalog: &Catalog, id: GroupId) -> Result<Arc<GroupNode>, Error> {
 fn enforcement(wanted: Option<Enforcement>, parent: Option<&GroupNode>) -> Result<Enforcement, Error> {
     let Some(parent) = parent else { return Ok(wanted.unwrap_or(Enforcement::Independent)) };
     match wanted {
-        Some(wanted) if wanted != parent.tree.enforcement => Err(Error::invalid(
+        Some(wanted) if wanted != parent.group().enforcement => Err(Error::invalid(
             "limit_enforcement_mismatch",
             "hierarchy.limit_enforcement: a child's mode must be its parent's; leave it out to use the parent's.",
         )),
-        _ => Ok(parent.tree.enforcement),
+        _ => Ok(parent.group().enforcement),
     }
 }
 

@@ -6,7 +6,7 @@ use crate::{
     domain::{
         day::Now,
         id::SlugId,
-        ledger::{LimitRefusal, Standing, Standings},
+        ledger::{EffectiveLimit, LimitRefusal, Standing, Standings},
         limit::{LimitType, Unit},
     },
     service::{
@@ -25,26 +25,22 @@ pub struct WouldPass {
 
 /// The state at `now` of each limit on a group's model.
 pub fn standings(now: Now, node: &GroupNode, slug: SlugId) -> Vec<Standing> {
-    node.tree.ledger.lock().standing(now, &node.counted_for(), slug, &node.limits(slug))
+    node.tree.ledger.lock().standing(now, &node.account(slug))
 }
 
 /// The DAY limit of a group's models with the smallest share left; the first one of equals.
 pub fn tightest_of_day(now: Now, node: &GroupNode) -> Option<(SlugId, Standing)> {
+    let is_of_day = |limit: &EffectiveLimit| limit.limit.unit == Unit::Day;
     let group = node.group();
-    let of_day = group.models.iter().map(|model| {
-        let mut limits = node.limits(model.slug);
-        limits.retain(|effective| effective.limit.unit == Unit::Day);
-        (model.slug, limits)
-    });
-    let of_day: Vec<_> = of_day.filter(|(_, limits)| !limits.is_empty()).collect();
-    if of_day.is_empty() {
+    let accounts = group.models.iter().map(|model| (model.slug, node.account(model.slug)));
+    let accounts: Vec<_> = accounts.filter(|(_, account)| account.limits().iter().any(is_of_day)).collect();
+    if accounts.is_empty() {
         return None;
     }
-    let path = node.counted_for();
     let mut ledger = node.tree.ledger.lock();
-    let standings = of_day.iter().flat_map(|(slug, limits)| {
-        let standings = ledger.standing(now, &path, *slug, limits);
-        standings.into_iter().map(|standing| (*slug, standing))
+    let standings = accounts.iter().flat_map(|(slug, account)| {
+        let of_day = ledger.standing(now, account).into_iter().filter(|standing| is_of_day(&standing.limit));
+        of_day.map(|standing| (*slug, standing))
     });
     standings.min_by(|(_, one), (_, other)| by_part_left(one, other))
 }
@@ -65,10 +61,10 @@ pub fn would_pass(catalog: &Catalog, now: Now, node: &GroupNode, slug: &str, tok
     let Some(id) = carried else {
         return Err(Error::invalid("unknown_slug", format!("slug: the group does not carry {slug:?}.")));
     };
-    let (path, limits) = (node.counted_for(), node.limits(id));
+    let account = node.account(id);
     let mut ledger = node.tree.ledger.lock();
-    let standings = ledger.standing(now, &path, id, &limits);
-    let refusal = ledger.would_admit(now, &path, id, &limits, tokens).err();
+    let standings = ledger.standing(now, &account);
+    let refusal = ledger.would_admit(now, &account, tokens).err();
     Ok(WouldPass { standings, refusal })
 }
 

@@ -19,7 +19,7 @@ use crate::{
     domain::{
         day::Now,
         estimate::Estimates,
-        ledger::{Admitted, Ask, Hold, LimitRefusal, Standings, TokenAdmission},
+        ledger::{Admitted, Ask, GroupPath, Hold, LimitRefusal, Standings, TokenAdmission},
         record::Record,
         route::Route,
         settled::Settled,
@@ -28,7 +28,7 @@ use crate::{
     journal::{Journal, codec},
     service::{
         capacity::unfinished::{Share, Unfinished},
-        catalog::{KeyEntry, Model, Path},
+        catalog::{KeyEntry, Model},
         core::Core,
     },
     upstream::{request::Request, usage::TokenBounds},
@@ -62,7 +62,7 @@ pub struct Reservation {
     metering: Arc<Metering>,
     arrived: Arrived,
     model: Arc<Model>,
-    counted_for: Path,
+    counted_for: GroupPath,
     /// The random part of the event's idempotency key. Drawn at admission, so that a settlement cannot fail for lack of
     /// random numbers.
     key_random: u128,
@@ -110,7 +110,7 @@ impl Metering {
     ) -> Result<Admission, NotAdmitted> {
         let key_random = random::id().map_err(NotAdmitted::NoRandom)?;
         let group = &arrived.key.group;
-        let (counted_for, limits) = (group.counted_for(), group.limits(model.slug_id));
+        let account = group.account(model.slug_id);
         let ask = Ask {
             route: arrived.route,
             prompt_bytes: request.prompt_bytes,
@@ -123,7 +123,7 @@ impl Metering {
         };
         let mut ledger = group.tree.ledger.lock();
         let now = self.core.now();
-        let admitted = ledger.admit(now, &counted_for, model.slug_id, &limits, &ask);
+        let admitted = ledger.admit(now, &account, &ask);
         drop(ledger);
         let Admitted { hold, output_max, standings } = admitted.map_err(NotAdmitted::Limit)?;
         self.core.counts.admitted();
@@ -133,7 +133,7 @@ impl Metering {
             metering: self.clone(),
             arrived,
             model: model.clone(),
-            counted_for,
+            counted_for: account.counted_for().clone(),
             key_random,
             prompt_bytes: ask.learnable_bytes(),
             choices: ask.n,

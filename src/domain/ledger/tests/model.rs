@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::domain::{
-    group::{Enforcement, Group, GroupModel, effective_limits},
+    group::{Enforcement, Group, GroupModel},
     testing::Random,
     window::Span,
 };
@@ -195,7 +195,7 @@ impl Tree {
 
     /// The groups in whose cells a request of this group counts, and the limits that it must pass, as the contract
     /// defines them.
-    fn effective(&self, id: GroupId, slug: SlugId) -> (Vec<GroupId>, Vec<EffectiveLimit>) {
+    fn effective(&self, id: GroupId, slug: SlugId) -> Account {
         let path = self.path(id);
         let mut all: Vec<EffectiveLimit> = Vec::new();
         for (place, source) in path.iter().enumerate() {
@@ -213,12 +213,13 @@ impl Tree {
                 }
             }
         }
-        let lineage = path.iter().map(|id| &self.groups[id]);
-        assert_eq!(effective_limits(self.mode, slug, lineage).as_slice(), all);
-        match self.mode {
-            Enforcement::Cascading => (path, all),
-            Enforcement::Independent => (vec![id], all),
-        }
+        let account = Account::new(slug, path.iter().map(|id| &self.groups[id]));
+        let counted_for = match self.mode {
+            Enforcement::Cascading => path,
+            Enforcement::Independent => vec![id],
+        };
+        assert_eq!((account.counted_for().as_slice(), account.limits()), (&counted_for[..], &all[..]));
+        account
     }
 }
 
@@ -311,8 +312,9 @@ impl Run {
 
     fn admit(&mut self, id: usize, ask: &Ask) {
         let (group, slug) = (self.random.pick(&self.tree.ids()), self.random.pick(&SLUGS));
-        let (path, limits) = self.tree.effective(group, slug);
-        let keys: Vec<Key> = path.iter().map(|group| (*group, slug)).collect();
+        let account = self.tree.effective(group, slug);
+        let limits = account.limits();
+        let keys: Vec<Key> = account.counted_for().iter().map(|group| (*group, slug)).collect();
         let now = self.now;
         let left = limits
             .iter()
@@ -325,7 +327,7 @@ impl Run {
             .min();
         let (asked, tokens) = contract(ask, left.unwrap_or(u64::MAX));
         let stopped = limits.iter().any(|limit| self.model.stops(now, &keys, limit, asked, false));
-        match self.ledger.admit(now, &path, slug, &limits, ask) {
+        match self.ledger.admit(now, &account, ask) {
             Ok(admitted) => {
                 assert!(!stopped, "admitted above a limit");
                 assert_eq!(admitted.hold.tokens, tokens);
@@ -336,14 +338,14 @@ impl Run {
                     TokenAdmission::Strict { .. } => tokens - admitted.hold.prompt_tokens(),
                 };
                 self.model.begin(id, now, &keys, &admitted.hold, most);
-                self.check_standings(&admitted.standings, &keys, &limits);
+                self.check_standings(&admitted.standings, &keys, limits);
                 self.holds.insert(id, admitted.hold);
                 self.admitted += 1;
             }
             Err(refusal) => {
                 assert!(stopped, "refused although it fits: {refusal:?}");
-                self.check_standings(&refusal.standings, &keys, &limits);
-                self.check_wait(&refusal, &keys, &limits, asked);
+                self.check_standings(&refusal.standings, &keys, limits);
+                self.check_wait(&refusal, &keys, limits, asked);
                 self.refused += 1;
             }
         }
@@ -445,7 +447,7 @@ impl Run {
         for id in self.tree.ids() {
             for slug in SLUGS {
                 let limits = KINDS.map(|(what, unit)| limit(0, what, unit, 1));
-                let standings = self.ledger.standing(self.now, &[id], slug, &limits);
+                let standings = self.ledger.standing(self.now, &Account { slug, ..account(&[id], &limits) });
                 for (kind, standing) in KINDS.into_iter().zip(standings) {
                     let expected = self.model.figures(self.now, (id, slug), kind, false);
                     assert_eq!((standing.used, standing.held), expected, "{id:?} {slug:?} {kind:?}");

@@ -57,7 +57,7 @@ fn request_rates_hold_while_thresholds_change_and_clocks_jump() {
                 threshold = clocks.random.pick(&[0, 1, 3, 10, 30, Threshold::MAX]);
             }
             let (least, most) = bounds(&arrivals, latest, span);
-            match ledger.admit(now, &[OWN], SLUG, &[limit(0, Request, unit, threshold)], &chat(1)) {
+            match ledger.admit(now, &account(&[OWN], &[limit(0, Request, unit, threshold)]), &chat(1)) {
                 Ok(taken) => {
                     assert!(least < threshold, "one more admitted at {least} of {threshold} in one window");
                     // Only a request without an answer is given back.
@@ -95,7 +95,7 @@ fn token_rates_admit_exactly_what_fits_while_thresholds_change_and_clocks_jump()
             }
             let (least, most) = bounds(&arrivals, latest, span);
             let prompt = 1 + clocks.random.below(40);
-            match ledger.admit(now, &[OWN], SLUG, &[limit(0, Token, unit, threshold)], &chat(prompt)) {
+            match ledger.admit(now, &account(&[OWN], &[limit(0, Token, unit, threshold)]), &chat(prompt)) {
                 Ok(taken) => {
                     assert!(least + held + prompt <= threshold, "{least} + {held} + {prompt} of {threshold}");
                     held += taken.hold.tokens;

@@ -156,7 +156,7 @@ impl Simulation {
             slug: self.estimates.get(SLUG, job.shape.route, job.prompt_bytes),
             admission: self.admission,
         };
-        let admitted = self.ledger.admit(after_ns(self.now), &[OWN], SLUG, &self.limits, &ask)?;
+        let admitted = self.ledger.admit(after_ns(self.now), &account(&[OWN], &self.limits), &ask)?;
         // The upstream generates at most the maximum that it was sent.
         let output = job.usage.output.min(admitted.output_max.unwrap_or(u64::MAX));
         Ok((admitted.hold, Usage { output, ..job.usage }))
@@ -179,7 +179,7 @@ impl Simulation {
 
     fn run(mut self, unit: Unit, threshold: u64) -> Outcome {
         self.learn();
-        let before = self.ledger.standing(after_ns(self.now), &[OWN], SLUG, &[limit(0, Token, unit, 1)])[0].used;
+        let before = self.ledger.standing(after_ns(self.now), &account(&[OWN], &[limit(0, Token, unit, 1)]))[0].used;
         let budget = threshold + before;
         self.limits = vec![limit(0, Token, unit, budget)];
         let end = self.now + LASTS_NS;

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use crate::{
     domain::{
         group::GroupModel,
-        limit::{EffectiveLimit, Limit, LimitKind},
+        ledger::EffectiveLimit,
+        limit::{Limit, LimitKind},
     },
     http::admin::api::{
         body::Object,
@@ -110,11 +111,11 @@ pub(crate) struct EffectiveModel {
 
 impl EffectiveModel {
     pub(crate) fn new(catalog: &Catalog, node: &GroupNode, model: &GroupModel) -> Self {
-        let limits = node.limits(model.slug);
+        let account = node.account(model.slug);
         Self {
             slug: catalog.slug_name(model.slug).to_owned(),
-            rate_limits: effective(&limits, LimitKind::Rate, RateLimit::new),
-            usage_limits: effective(&limits, LimitKind::Usage, UsageLimit::new),
+            rate_limits: effective(account.limits(), LimitKind::Rate, RateLimit::new),
+            usage_limits: effective(account.limits(), LimitKind::Usage, UsageLimit::new),
         }
     }
 }
