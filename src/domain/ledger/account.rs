@@ -86,7 +86,7 @@ impl Account {
 mod tests {
     use super::*;
     use crate::domain::{
-        group::GroupModel,
+        group::{GroupModel, GroupModels},
         limit::{LimitType, Threshold, Unit},
     };
 
@@ -100,7 +100,7 @@ mod tests {
             id: GroupId(id),
             external_entity_id: id.to_string(),
             name: None,
-            models: vec![GroupModel { slug: SlugId(1), limits: limits.collect() }],
+            models: GroupModels::new(vec![GroupModel { slug: SlugId(1), limits: limits.collect() }]).unwrap(),
             enforcement,
             parent: None,
             created_at_ms: 0,

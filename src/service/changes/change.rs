@@ -118,7 +118,7 @@ mod tests {
     use super::*;
     use crate::{
         config::Config,
-        domain::record::ActorKind,
+        domain::{group::GroupModels, record::ActorKind},
         journal::faults::{Op, fail_next, heal},
         service::{boot, changes::groups::NewGroup},
     };
@@ -130,7 +130,13 @@ mod tests {
 
     fn group(external_entity_id: &str) -> NewGroup {
         let external_entity_id = external_entity_id.to_owned();
-        NewGroup { external_entity_id, name: None, models: Vec::new(), enforcement: None, parent: None }
+        NewGroup {
+            external_entity_id,
+            name: None,
+            models: GroupModels::new(Vec::new()).unwrap(),
+            enforcement: None,
+            parent: None,
+        }
     }
 
     #[tokio::test]

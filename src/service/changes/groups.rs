@@ -7,10 +7,10 @@ use crate::{
     crypto::random,
     domain::{
         action,
-        group::{Enforcement, Group, GroupModel, MAX_LEVELS},
-        id::{GroupId, SlugId},
-        limit::Limit,
+        group::{Enforcement, Group, GroupModel, GroupModels, MAX_LEVELS},
+        id::GroupId,
         record::{Actor, Row},
+        slug::Slug,
     },
     service::{
         catalog::{Catalog, GroupNode},
@@ -25,20 +25,12 @@ pub struct NewGroup {
     pub external_entity_id: String,
     /// The name, up to 255 characters.
     pub name: Option<String>,
-    /// The models; not empty, with distinct slugs.
-    pub models: Vec<NewModel>,
+    /// The models.
+    pub models: GroupModels<Slug>,
     /// The enforcement mode. Defaults to the parent's, or to INDEPENDENT for a root.
     pub enforcement: Option<Enforcement>,
     /// The parent; `None` for a root.
     pub parent: Option<GroupId>,
-}
-
-/// A model that a group carries.
-pub struct NewModel {
-    /// The slug's name.
-    pub slug: String,
-    /// The limits that the group declares.
-    pub limits: Vec<Limit>,
 }
 
 /// The changes to a group. `None` leaves a field unchanged.
@@ -47,7 +39,7 @@ pub struct GroupPatch {
     /// The name; `Some(None)` clears it.
     pub name: Option<Option<String>>,
     /// The whole new set of models.
-    pub models: Option<Vec<NewModel>>,
+    pub models: Option<GroupModels<Slug>>,
     /// Whether the group is disabled, which suspends its whole subtree.
     pub disabled: Option<bool>,
 }
@@ -77,8 +69,7 @@ impl Changes {
             disabled: false,
         };
         if enforcement == Enforcement::Cascading {
-            let ancestors = parent.iter().flat_map(|parent| parent.lineage());
-            below_ancestors(&group.models, ancestors)?;
+            below_ancestors(&group, parent.iter().flat_map(|parent| parent.lineage()))?;
         }
         let id = group.id;
         change.commit(actor, action::GROUP_CREATED, vec![Row::Group(group)]).await?;
@@ -99,8 +90,8 @@ impl Changes {
         if let Some(models) = patch.models {
             group.models = resolve_models(&change.catalog, models, &group.models)?;
             if group.enforcement == Enforcement::Cascading {
-                below_ancestors(&group.models, node.lineage().skip(1))?;
-                above_descendants(&group.models, &change.catalog.subtree(id)[1..])?;
+                below_ancestors(&group, node.lineage().skip(1))?;
+                above_descendants(&group, &change.catalog.subtree(id)[1..])?;
             }
         }
         change.commit(actor, action::GROUP_UPDATED, vec![Row::Group(group)]).await?;
@@ -145,40 +136,26 @@ fn enforcement(wanted: Option<Enforcement>, parent: Option<&GroupNode>) -> Resul
 }
 
 /// Resolves slug names to ids. A slug without an endpoint is refused, unless the group already carries it.
-fn resolve_models(catalog: &Catalog, models: Vec<NewModel>, carried: &[GroupModel]) -> Result<Vec<GroupModel>, Error> {
-    let resolve = |(index, model): (usize, NewModel)| {
+fn resolve_models(catalog: &Catalog, models: GroupModels<Slug>, carried: &[GroupModel]) -> Result<GroupModels, Error> {
+    models.resolve(|index, slug| {
         let known = catalog
-            .slug_id(&model.slug)
-            .filter(|id| catalog.model(&model.slug).is_some() || carried.iter().any(|carried| carried.slug == *id));
-        let slug = known.ok_or_else(|| {
-            let message = format!("models[{index}].slug: no endpoint has the slug {:?}.", model.slug);
+            .slug_id(slug)
+            .filter(|id| catalog.model(slug).is_some() || carried.iter().any(|carried| carried.slug == *id));
+        known.ok_or_else(|| {
+            let message = format!("models[{index}].slug: no endpoint has the slug {:?}.", &**slug);
             Error::invalid("unknown_slug", message)
-        })?;
-        Ok(GroupModel { slug, limits: model.limits })
-    };
-    models.into_iter().enumerate().map(resolve).collect()
+        })
+    })
 }
 
 fn exceeds() -> Error {
     Error::invalid("child_exceeds_parent", "Child group exceeds parent group limit.")
 }
 
-/// Whether `lower` declares a threshold above one that `upper` declares for the same slug, type and unit.
-fn is_above(lower: &[GroupModel], upper: &[GroupModel]) -> bool {
-    let limit = |slug: SlugId, like: &Limit| {
-        let same = |limit: &&Limit| limit.limit_type == like.limit_type && limit.unit == like.unit;
-        upper.iter().filter(|model| model.slug == slug).flat_map(|model| &model.limits).find(same)
-    };
-    lower.iter().any(|model| {
-        let above = |own: &Limit| limit(model.slug, own).is_some_and(|upper| own.threshold > upper.threshold);
-        model.limits.iter().any(above)
-    })
+fn below_ancestors<'a>(group: &Group, mut ancestors: impl Iterator<Item = &'a GroupNode>) -> Result<(), Error> {
+    if ancestors.any(|ancestor| group.exceeds(&ancestor.group())) { Err(exceeds()) } else { Ok(()) }
 }
 
-fn below_ancestors<'a>(models: &[GroupModel], mut ancestors: impl Iterator<Item = &'a GroupNode>) -> Result<(), Error> {
-    if ancestors.any(|ancestor| is_above(models, &ancestor.group().models)) { Err(exceeds()) } else { Ok(()) }
-}
-
-fn above_descendants(models: &[GroupModel], descendants: &[Arc<GroupNode>]) -> Result<(), Error> {
-    if descendants.iter().any(|node| is_above(&node.group().models, models)) { Err(exceeds()) } else { Ok(()) }
+fn above_descendants(group: &Group, descendants: &[Arc<GroupNode>]) -> Result<(), Error> {
+    if descendants.iter().any(|node| node.group().exceeds(group)) { Err(exceeds()) } else { Ok(()) }
 }

@@ -5,16 +5,13 @@ use crate::{
     crypto::secret::Secret,
     domain::{
         endpoint::{Provider, Region, Target},
+        group::{GroupModel, GroupModels},
         limit::{Limit, LimitType, Threshold, Unit},
         record::Actor,
         slug::Slug,
     },
     service::{
-        changes::{
-            change::Changes,
-            endpoints::NewEndpoint,
-            groups::{NewGroup, NewModel},
-        },
+        changes::{change::Changes, endpoints::NewEndpoint, groups::NewGroup},
         error::Error,
     },
 };
@@ -47,14 +44,16 @@ pub async fn seed(changes: &Changes) -> Result<Seeded, Error> {
         environment_name: None,
     };
     let slug = Slug::parse(SLUG).map_err(Error::internal)?;
-    let endpoint = NewEndpoint { slug, region: Region::Unrestricted, targets: vec![target], pricing: None };
+    let endpoint =
+        NewEndpoint { slug: slug.clone(), region: Region::Unrestricted, targets: vec![target], pricing: None };
     changes.create_endpoint(Actor::system(), endpoint).await?;
     let limit = |limit_type, unit, threshold| Some(Limit { limit_type, unit, threshold: Threshold::new(threshold)? });
     let limits = [limit(LimitType::Request, Unit::Minute, 60), limit(LimitType::Token, Unit::Day, 100_000)];
+    let model = GroupModel { slug, limits: limits.into_iter().flatten().collect() };
     let group = NewGroup {
         external_entity_id: "demo".to_owned(),
         name: Some("Demo customer".to_owned()),
-        models: vec![NewModel { slug: SLUG.to_owned(), limits: limits.into_iter().flatten().collect() }],
+        models: GroupModels::of_new_group(vec![model]).map_err(|error| Error::internal(format!("{error:?}")))?,
         enforcement: None,
         parent: None,
     };

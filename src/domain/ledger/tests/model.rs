@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::domain::{
-    group::{Enforcement, Group, GroupModel},
+    group::{Enforcement, Group, GroupModel, GroupModels},
+    limit::LimitKind,
     testing::Random,
     window::Span,
 };
@@ -153,7 +154,7 @@ impl Tree {
             id,
             external_entity_id: id.0.to_string(),
             name: None,
-            models: Vec::new(),
+            models: GroupModels::new(Vec::new()).unwrap(),
             enforcement: self.mode,
             parent,
             created_at_ms: 0,
@@ -168,7 +169,7 @@ impl Tree {
         let slugs = SLUGS.into_iter().filter(|_| !random.one_in(6)).collect::<Vec<_>>();
         let models = slugs.into_iter().map(|slug| GroupModel { slug, limits: random_limits(random) }).collect();
         if let Some(group) = self.groups.get_mut(&id) {
-            group.models = models;
+            group.models = GroupModels::new(models).unwrap();
         }
     }
 
@@ -234,7 +235,10 @@ fn random_limits(random: &mut Random) -> Vec<Limit> {
             (Token, Minute) => 5000,
             (Token, Daily) => 100_000,
         };
-        if random.one_in(3) {
+        // A model has at most one rate limit of each type.
+        let is_taken =
+            |other: &Limit| other.limit_type == limit_type && other.kind() == LimitKind::Rate && unit != Daily;
+        if random.one_in(3) && !limits.iter().any(is_taken) {
             let threshold = Threshold::new(random.below(scale)).unwrap();
             limits.push(Limit { limit_type, unit, threshold });
         }
@@ -507,7 +511,7 @@ fn strict_admission_never_exceeds_a_token_limit() {
                 run.end_one(true);
             }
             for group in run.tree.groups.values() {
-                for model in &group.models {
+                for model in group.models.iter() {
                     for limit in model.limits.iter().filter(|limit| limit.limit_type == Token) {
                         let key = (group.id, model.slug);
                         let (used, held) = run.model.figures(run.now, key, (Token, limit.unit), true);

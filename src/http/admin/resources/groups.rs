@@ -6,7 +6,7 @@ use actix_web::web::{Data, Json};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::models::{EffectiveModel, Model, NewModel, check_models};
+use super::models::{EffectiveModel, Model, NewModel, models_of_new_group, new_models};
 use crate::{
     domain::{group as domain, id::GroupId},
     http::{
@@ -216,9 +216,6 @@ pub(crate) async fn create(
     gateway: Data<Gateway>,
     Body(body): Body<Create>,
 ) -> Result<Json<Group>, AdminError> {
-    if body.models.is_empty() {
-        return Err(Error::invalid("no_models", "models: must have at least one model").into());
-    }
     let Object(metadata) = body.metadata;
     let (enforcement, parent) = match body.hierarchy {
         Some(Object(hierarchy)) => (hierarchy.limit_enforcement, hierarchy.parent_group_id),
@@ -228,7 +225,7 @@ pub(crate) async fn create(
     let new = service::NewGroup {
         external_entity_id: metadata.external_entity_id.0,
         name: metadata.name.map(|name| name.0),
-        models: check_models(body.models)?,
+        models: models_of_new_group(body.models)?,
         enforcement: enforcement.map(|mode| mode.0),
         parent: parent
             .map_err(|_| Error::invalid("parent_not_found", "hierarchy.parent_group_id: no group has this id"))?,
@@ -254,7 +251,7 @@ pub(crate) async fn update(
 ) -> Result<Json<Group>, AdminError> {
     let patch = service::GroupPatch {
         name: body.metadata.and_then(|metadata| metadata.0.name).map(|name| name.map(|name| name.0)),
-        models: body.models.map(check_models).transpose()?,
+        models: body.models.map(new_models).transpose()?,
         disabled: body.disabled,
     };
     if patch.name.is_none() && patch.models.is_none() && patch.disabled.is_none() {

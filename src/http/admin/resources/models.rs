@@ -5,9 +5,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     domain::{
-        group::GroupModel,
+        group::{GroupModel, GroupModels, InvalidModels, MAX_MODELS},
         ledger::EffectiveLimit,
         limit::{Limit, LimitKind},
+        slug::Slug,
     },
     http::admin::api::{
         body::Object,
@@ -15,12 +16,9 @@ use crate::{
     },
     service::{
         catalog::{Catalog, GroupNode},
-        changes::groups::NewModel as ServiceModel,
         error::Error,
     },
 };
-
-const MAX_MODELS: usize = 1000;
 
 /// A limit for a rolling window.
 #[derive(Serialize, Deserialize, JsonSchema)]
@@ -136,46 +134,55 @@ pub(crate) struct NewModel {
     usage_limits: Option<Vec<Object<UsageLimit>>>,
 }
 
-/// Validates a whole set of models: slugs must be distinct, and so must each model's limits.
-pub(crate) fn check_models(models: Vec<Object<NewModel>>) -> Result<Vec<ServiceModel>, Error> {
-    if models.len() > MAX_MODELS {
-        return Err(Error::invalid("too_many_models", format!("models: must have at most {MAX_MODELS} models")));
+impl NewModel {
+    fn into_model(self) -> GroupModel<Slug> {
+        let rate = self.rate_limits.into_iter().flatten().map(|limit| limit.0.limit());
+        let usage = self.usage_limits.into_iter().flatten().map(|limit| limit.0.limit());
+        GroupModel { slug: self.slug.0, limits: rate.chain(usage).collect() }
     }
-    let mut checked: Vec<ServiceModel> = Vec::with_capacity(models.len());
-    for (index, Object(model)) in models.into_iter().enumerate() {
-        let slug = model.slug.0.into_string();
-        if checked.iter().any(|known| known.slug == slug) {
-            let message = format!("models[{index}].slug: {slug:?} is listed twice");
-            return Err(Error::invalid("duplicate_slug", message));
-        }
-        let rate = model.rate_limits.unwrap_or_default().iter().map(|limit| limit.0.limit()).collect();
-        let usage = model.usage_limits.unwrap_or_default().iter().map(|limit| limit.0.limit()).collect();
-        let mut limits = distinct(rate, &format!("models[{index}].rate_limits"))?;
-        limits.extend(distinct(usage, &format!("models[{index}].usage_limits"))?);
-        checked.push(ServiceModel { slug, limits });
-    }
-    Ok(checked)
 }
 
-/// Checks that there is at most one limit of each type. That is also enough for usage limits, whose only unit is DAY.
-fn distinct(limits: Vec<Limit>, path: &str) -> Result<Vec<Limit>, Error> {
-    for (index, limit) in limits.iter().enumerate() {
-        if limits[..index].iter().any(|known| known.limit_type == limit.limit_type) {
-            let word = LimitTypeWord(limit.limit_type).word();
-            let message = format!("{path}[{index}]: there is already a limit of type {word}");
-            return Err(Error::invalid("duplicate_limit", message));
+/// The models of a new group.
+pub(crate) fn models_of_new_group(models: Vec<Object<NewModel>>) -> Result<GroupModels<Slug>, Error> {
+    GroupModels::of_new_group(into_models(models)).map_err(invalid_models)
+}
+
+/// The whole new set of models of an existing group.
+pub(crate) fn new_models(models: Vec<Object<NewModel>>) -> Result<GroupModels<Slug>, Error> {
+    GroupModels::new(into_models(models)).map_err(invalid_models)
+}
+
+fn into_models(models: Vec<Object<NewModel>>) -> Vec<GroupModel<Slug>> {
+    models.into_iter().map(|model| model.0.into_model()).collect()
+}
+
+/// The error for a broken rule, which names the field.
+fn invalid_models(broken: InvalidModels<Slug>) -> Error {
+    let (code, message) = match broken {
+        InvalidModels::Empty => ("no_models", "models: must have at least one model".to_owned()),
+        InvalidModels::TooMany => ("too_many_models", format!("models: must have at most {MAX_MODELS} models")),
+        InvalidModels::DuplicateSlug { model, slug } => {
+            ("duplicate_slug", format!("models[{model}].slug: {:?} is listed twice", &*slug))
         }
-    }
-    Ok(limits)
+        InvalidModels::DuplicateLimit { model, index, limit } => {
+            let list = match limit.kind() {
+                LimitKind::Rate => "rate_limits",
+                LimitKind::Usage => "usage_limits",
+            };
+            let word = LimitTypeWord(limit.limit_type).word();
+            ("duplicate_limit", format!("models[{model}].{list}[{index}]: there is already a limit of type {word}"))
+        }
+    };
+    Error::invalid(code, message)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn check(models: &str) -> Result<Vec<ServiceModel>, String> {
+    fn check(models: &str) -> Result<GroupModels<Slug>, String> {
         let models = serde_json::from_str(models).map_err(|error| error.to_string())?;
-        check_models(models).map_err(|error| format!("{error:?}"))
+        new_models(models).map_err(|error| format!("{error:?}"))
     }
 
     fn limited(threshold: &str) -> String {
