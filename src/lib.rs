@@ -15,6 +15,7 @@ pub mod fuzz;
 pub mod http;
 pub mod journal;
 mod logging;
+pub mod panics;
 pub mod process_limits;
 pub mod service;
 pub mod store;

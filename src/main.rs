@@ -3,7 +3,7 @@
 use std::{error::Error, ffi::OsString, io::Write, path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
-use tollgate::{app, commands, config::Config, crypto::secret::Secret};
+use tollgate::{app, commands, config::Config, crypto::secret::Secret, panics};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -109,6 +109,7 @@ struct Serve {
 }
 
 fn main() -> ExitCode {
+    panics::install_hook();
     match run(Cli::parse().command) {
         Ok(code) => code,
         Err(error) => {

@@ -5,11 +5,7 @@
 //! reaches back to the first record. Only these problems stop the start instead: data of a newer version, a missing
 //! log, and nothing left to rebuild from.
 
-use std::{
-    fs, io,
-    panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook},
-    path::Path,
-};
+use std::{fs, io, path::Path};
 
 use super::{
     Store, StoreError,
@@ -19,7 +15,7 @@ use super::{
     snapshot::{self, Snapshot},
     table::Rows,
 };
-use crate::{domain::day::Day, journal::Journal};
+use crate::{domain::day::Day, journal::Journal, panics::catch_unreported};
 
 /// A store that is up to date with the log, and the data that a gateway starts from.
 pub struct Opened {
@@ -216,12 +212,9 @@ impl Store {
     }
 }
 
-/// Turns a panic into an error, because sled panics on some damaged files. The panic message is suppressed; it would
-/// only hide ours.
+/// Turns a panic into an error, because sled panics on some damaged files. The panic is not reported, since the error
+/// is.
 pub(super) fn without_panic<T, E: From<StoreError>>(open: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
-    let hook = take_hook();
-    set_hook(Box::new(|_| {}));
-    let outcome = catch_unwind(AssertUnwindSafe(open));
-    set_hook(hook);
-    outcome.unwrap_or_else(|_| Err(StoreError::Damaged("the database library could not read it").into()))
+    let damaged = |_| Err(StoreError::Damaged("the database library could not read it").into());
+    catch_unreported(open).unwrap_or_else(damaged)
 }
