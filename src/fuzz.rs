@@ -41,7 +41,7 @@ targets! {
     encoded = crate::upstream::decode::fuzz::encoded, 1500;
     upstream = crate::upstream::client::fuzz::upstream, 10000;
     framing = crate::http::connection::framing::fuzz::framing, 10000;
-    credential = crate::http::inference::credential::fuzz::credential, 20000;
+    credential = crate::http::credential::fuzz::credential, 20000;
     cursor = crate::http::admin::api::page::fuzz::cursor, 20000;
     segment = crate::journal::fuzz::segment, 500;
     record = crate::journal::fuzz::record, 10000;

@@ -4,6 +4,7 @@
 pub mod admin;
 mod body;
 pub(crate) mod connection;
+pub(crate) mod credential;
 mod error;
 pub mod inference;
 mod limit_words;

@@ -6,7 +6,6 @@
 mod body;
 mod call;
 mod cors;
-pub(crate) mod credential;
 mod error;
 mod headers;
 mod malformed;

@@ -2,14 +2,16 @@
 
 use std::{sync::Arc, time::Instant};
 
-use actix_http::{HttpMessage, Method, Payload, Request, Response, header};
+use actix_http::{
+    HttpMessage, Method, Payload, Request, Response,
+    header::{self, HeaderName},
+};
 use uuid::Uuid;
 
 use super::{
     body::{declared_length, read_body},
     call::{log_outcome, may_call, metered},
     cors::Cors,
-    credential::credential,
     error::{Methods, Problem},
     headers, models,
     paths::{PATHS, route_name, slug},
@@ -20,13 +22,19 @@ use super::{
 use crate::{
     crypto::random,
     domain::route::Route,
-    http::connection::{AnswerGuard, Answered},
+    http::{
+        connection::{AnswerGuard, Answered},
+        credential,
+    },
     service::{
         Gateway,
         catalog::KeyEntry,
         request::{Call, admission::Arrived},
     },
 };
+
+/// The header in which Anthropic's SDKs send a key.
+const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
 /// Answers one request. Every failure becomes an error response.
 pub(super) async fn answer(worker: &Worker, request: Request) -> Response<Answered<ReplyBody>> {
@@ -103,5 +111,6 @@ pub(super) fn may_continue(gateway: &Gateway, request: &Request) -> bool {
 
 /// The entry of the request's key, if the key is valid now. The error is the same for every kind of invalid key.
 fn caller(gateway: &Gateway, request: &Request) -> Result<Arc<KeyEntry>, Problem> {
-    may_call(credential(request.headers()).and_then(|key| gateway.access.customer(key)))
+    let key = credential::key(request.headers(), Some(&X_API_KEY)).and_then(|key| std::str::from_utf8(key).ok());
+    may_call(key.and_then(|key| gateway.access.customer(key)))
 }
