@@ -7,6 +7,6 @@ pub(crate) mod connection;
 pub(crate) mod credential;
 mod error;
 pub mod inference;
-mod limit_words;
+mod limit_names;
 
 pub use connection::Serving;

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::reply::Reply;
 use crate::{
     domain::{day::Now, ledger::Standing, time},
-    http::limit_words,
+    http::limit_names,
     service::{Gateway, catalog::KeyEntry, reading::limits::standings},
 };
 
@@ -37,9 +37,9 @@ fn view(standing: &Standing, now: Now) -> LimitView {
     let shared = standing.limit.is_shared();
     let own = |figure: u64| (!shared).then_some(figure);
     LimitView {
-        kind: limit_words::kind(limit.kind()),
-        limit_type: limit_words::limit_type(limit.limit_type),
-        unit: limit_words::unit(limit.unit),
+        kind: limit_names::kind(limit.kind()),
+        limit_type: limit_names::limit_type(limit.limit_type),
+        unit: limit_names::unit(limit.unit),
         threshold: own(limit.threshold.get()),
         used: own(standing.used),
         held: own(standing.held),

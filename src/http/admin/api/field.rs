@@ -23,7 +23,7 @@ use crate::{
         slug::{InvalidSlug, Slug},
         time,
     },
-    http::limit_words,
+    http::limit_names,
     service::reading::{events::Order, reports::Columns},
     upstream::{address::parse_http_url, provider::parse_base_url},
 };
@@ -256,15 +256,15 @@ macro_rules! words {
 
 words! {
     /// The measure that a limit counts.
-    LimitTypeWord(LimitType) = limit_words::limit_type, [LimitType::Token, LimitType::Request];
+    LimitTypeWord(LimitType) = limit_names::limit_type, [LimitType::Token, LimitType::Request];
     /// The length of a rolling window.
-    RateUnitWord(Unit) = limit_words::unit, [Unit::Second, Unit::Minute];
+    RateUnitWord(Unit) = limit_names::unit, [Unit::Second, Unit::Minute];
     /// The length of a calendar window.
-    UsageUnitWord(Unit) = limit_words::unit, [Unit::Day];
+    UsageUnitWord(Unit) = limit_names::unit, [Unit::Day];
     /// The length of a rolling or calendar window.
-    UnitWord(Unit) = limit_words::unit, [Unit::Second, Unit::Minute, Unit::Day];
+    UnitWord(Unit) = limit_names::unit, [Unit::Second, Unit::Minute, Unit::Day];
     /// The kind of a limit.
-    LimitKindWord(LimitKind) = limit_words::kind, [LimitKind::Rate, LimitKind::Usage];
+    LimitKindWord(LimitKind) = limit_names::kind, [LimitKind::Rate, LimitKind::Usage];
     /// How the limits of a tree of groups work together.
     EnforcementWord(Enforcement) = enforcement, [Enforcement::Independent, Enforcement::Cascading];
     /// Where an endpoint's requests may be processed.
