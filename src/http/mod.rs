@@ -5,7 +5,6 @@ pub mod admin;
 mod body;
 pub(crate) mod connection;
 pub(crate) mod credential;
-mod error;
 pub mod inference;
 mod limit_names;
 

@@ -1,4 +1,4 @@
-//! The errors of the admin services. `http::error` is the only place that maps them to a status.
+//! The errors of the admin services. `http::admin::error` maps them to statuses.
 
 use std::fmt;
 

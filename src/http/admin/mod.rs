@@ -8,6 +8,7 @@
 
 pub(crate) mod api;
 mod assets;
+pub(crate) mod error;
 mod resources;
 mod table;
 
@@ -25,12 +26,10 @@ use actix_web::{
 
 use self::{
     api::{envelope, route, spec},
+    error::AdminError,
     resources::{live, playground},
 };
-use super::{
-    connection::{self, AnswerGuard, Serving},
-    error::AdminError,
-};
+use super::connection::{self, AnswerGuard, Serving};
 use crate::service::Gateway;
 
 /// Opens the admin listener.

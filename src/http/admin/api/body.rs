@@ -20,8 +20,8 @@ use super::{
 };
 use crate::{
     http::{
+        admin::error::AdminError,
         body::{self, IDLE, Unread},
-        error::AdminError,
     },
     service::{
         capacity::bodies::{Holder, Room},

@@ -13,7 +13,7 @@ use schemars::{
 use serde_json::{Map, Value};
 
 use crate::{
-    http::error::{AdminError, ErrorBody},
+    http::admin::error::{AdminError, ErrorBody},
     service::Gateway,
 };
 

@@ -18,8 +18,8 @@ use super::{
     origin,
 };
 use crate::http::{
+    admin::error::{self, AdminError},
     connection::{Activity, Fault},
-    error::{self, AdminError},
 };
 
 const CONTENT_SECURITY_POLICY: &str = "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'";

@@ -22,7 +22,7 @@ use crate::{
         key::OperatorType,
         record::{Actor, ActorKind},
     },
-    http::{credential, error::AdminError},
+    http::{admin::error::AdminError, credential},
     service::{Gateway, access::auth::KeyOwner, catalog::OperatorEntry, error::Error},
 };
 

@@ -14,7 +14,7 @@ use actix_web::{
 };
 use url::Url;
 
-use crate::http::error::AdminError;
+use crate::http::admin::error::AdminError;
 
 const CSRF_HEADER: &str = "x-tollgate-csrf";
 

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::describe::{Describe, Operation, Schemas};
 use crate::{
     domain::id::{EndpointId, GroupId, WebhookId},
-    http::error::AdminError,
+    http::admin::error::AdminError,
     service::error::Error,
 };
 

@@ -15,7 +15,7 @@ use super::{
     body::invalid_field,
     describe::{Describe, Operation, Schemas},
 };
-use crate::{http::error::AdminError, service::error::Error};
+use crate::{http::admin::error::AdminError, service::error::Error};
 
 /// The number of parameter names after which parsing stops. No route has this many parameters, so at least one of these
 /// names is unknown and the query is refused. Without this bound, a long query of short names could block the worker,

@@ -3,7 +3,7 @@
 use actix_web::{FromRequest, Handler, Responder, guard, http::Method, web};
 
 use super::describe::{Arguments, Describe, Operation, Schemas};
-use crate::http::error::AdminError;
+use crate::http::admin::error::AdminError;
 
 /// A group of related routes, which becomes a tag of the specification.
 pub(crate) struct Section {

@@ -11,8 +11,8 @@ use super::{
 };
 use crate::{
     domain::record,
-    http::{
-        admin::api::{
+    http::admin::{
+        api::{
             field::{ActorTypeWord, EventType, Moment, PageLimit, Timestamp},
             operator::{ManageAll, Operator},
             page::{self, Page},

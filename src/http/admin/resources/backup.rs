@@ -15,8 +15,8 @@ use tracing::{info, warn};
 
 use crate::{
     domain::action,
-    http::{
-        admin::api::{
+    http::admin::{
+        api::{
             body::{Nothing, OptionalBody},
             describe::{Describe, Operation, Schemas},
             operator::{ManageAll, Operator},

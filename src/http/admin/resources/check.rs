@@ -6,8 +6,8 @@ use serde::Serialize;
 
 use super::endpoints::Create;
 use crate::{
-    http::{
-        admin::api::{
+    http::admin::{
+        api::{
             body::Body,
             operator::{ManageAll, Operator},
         },

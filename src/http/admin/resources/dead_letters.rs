@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     domain::id::{DeadLetterId, WebhookId},
-    http::{
-        admin::api::{
+    http::admin::{
+        api::{
             body::OptionalBody,
             field::{DeadLetterIdText, Timestamp},
             operator::{ManageAll, Operator},

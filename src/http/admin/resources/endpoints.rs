@@ -12,8 +12,8 @@ use crate::{
         endpoint::{self as domain, Region},
         id::EndpointId,
     },
-    http::{
-        admin::api::{
+    http::admin::{
+        api::{
             body::{Body, Object, clearable},
             field::{RegionWord, SlugText, Timestamp},
             operator::{ManageAll, Operator},

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use super::{event_rows, gaps::Gap};
 use crate::{
     domain::id::GroupId,
-    http::{
-        admin::api::{
+    http::admin::{
+        api::{
             field::{FormatName, GroupIdText, Moment, OrderWord, PageLimit},
             format::{Answer, Format},
             operator::{ExportMetrics, Operator},

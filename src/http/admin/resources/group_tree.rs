@@ -9,8 +9,8 @@ use serde::Serialize;
 use super::gaps::Gap;
 use crate::{
     domain::{id::GroupId, ledger::Standing},
-    http::{
-        admin::api::{
+    http::admin::{
+        api::{
             field::{EnforcementWord, LimitTypeWord, ThresholdNumber, UsageUnitWord},
             operator::{ManageApiKeys, Operator},
             page::{self, Page, PageQuery},

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use super::models::{EffectiveModel, Model, NewModel, models_of_new_group, new_models};
 use crate::{
     domain::{group as domain, id::GroupId},
-    http::{
-        admin::api::{
+    http::admin::{
+        api::{
             body::{Body, Object, clearable},
             field::{EnforcementWord, EntityId, Name, PageLimit, Timestamp},
             operator::{ManageAll, ManageApiKeys, Operator},

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::{
-    http::{admin::api::operator::Anyone, error::AdminError},
+    http::admin::{api::operator::Anyone, error::AdminError},
     service::Gateway,
 };
 

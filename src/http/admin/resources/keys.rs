@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     domain::id::GroupId,
-    http::{
-        admin::api::{
+    http::admin::{
+        api::{
             body::{Body, SignedBody, clearable},
             field::{Moment, Name, RegisteredKey, Timestamp},
             operator::{ManageApiKeys, Operator},

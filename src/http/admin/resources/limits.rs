@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use super::gaps::Gap;
 use crate::{
     domain::{day::Now, id::GroupId, ledger::Standing, limit::LimitKind},
-    http::{
-        admin::api::{
+    http::admin::{
+        api::{
             field::{LimitKindWord, LimitTypeWord, ThresholdNumber, Timestamp, TokenCount, UnitWord, UsageUnitWord},
             operator::{AnyOperator, Operator},
             path::Path,

@@ -33,14 +33,16 @@ use super::status::Status;
 use crate::{
     domain::activity::ActivityCounts,
     http::{
-        admin::api::{
-            describe::{Describe, EVENT_STREAM, Operation, Schemas},
-            field::Timestamp,
-            operator::{ExportMetrics, Operator},
-            received::Received,
+        admin::{
+            api::{
+                describe::{Describe, EVENT_STREAM, Operation, Schemas},
+                field::Timestamp,
+                operator::{ExportMetrics, Operator},
+                received::Received,
+            },
+            error::AdminError,
         },
         connection::Activity,
-        error::AdminError,
     },
     service::{Gateway, error::Error, upkeep::activity::Minute},
 };

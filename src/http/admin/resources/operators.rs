@@ -5,8 +5,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    http::{
-        admin::api::{
+    http::admin::{
+        api::{
             body::Body,
             field::{Name, OperatorTypeWord, Timestamp},
             operator::{ManageAll, Operator},

@@ -22,14 +22,16 @@ use serde_json::value::RawValue;
 use crate::{
     domain::id::GroupId,
     http::{
-        admin::api::{
-            body::Body,
-            describe::{Describe, EVENT_STREAM, JSON, Operation, Schemas},
-            field::RoutePath,
-            operator::{ManageAll, Operator},
-            path::Path,
+        admin::{
+            api::{
+                body::Body,
+                describe::{Describe, EVENT_STREAM, JSON, Operation, Schemas},
+                field::RoutePath,
+                operator::{ManageAll, Operator},
+                path::Path,
+            },
+            error::AdminError,
         },
-        error::AdminError,
         inference::{Trial, Worker},
     },
     service::{Gateway, error::Error},

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use super::gaps::Gap;
 use crate::{
     domain::{money::Cost, rollup::Sums, time::rfc3339},
-    http::{
-        admin::api::{
+    http::admin::{
+        api::{
             field::{FormatName, GroupBy, GroupIdText, Moment, ReportTop},
             format::{Answer, CsvFile, Format},
             operator::{ExportMetrics, Operator},

@@ -5,8 +5,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    http::{
-        admin::api::{
+    http::admin::{
+        api::{
             field::SearchText,
             operator::{ManageAll, ManageApiKeys, Operator},
             query::Query,

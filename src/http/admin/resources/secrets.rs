@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     domain::key::StoredSecret,
-    http::{
-        admin::api::{
+    http::admin::{
+        api::{
             body::Body,
             field::{SecretName, SecretValue, Timestamp},
             operator::{ManageAll, Operator},

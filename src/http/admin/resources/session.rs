@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     config::Config,
-    http::{
-        admin::api::{
+    http::admin::{
+        api::{
             body::Body,
             field::{KeyText, OperatorTypeWord, Timestamp},
             operator::{AnyOperator, Anyone, Operator, SESSION_COOKIE, with_key},

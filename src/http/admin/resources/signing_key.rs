@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use crate::{
     crypto::ed25519::public_key_text,
     domain::key::PublicKey,
-    http::{
-        admin::api::{
+    http::admin::{
+        api::{
             body::Body,
             field::PublicKeyText,
             operator::{ManageAll, Operator},

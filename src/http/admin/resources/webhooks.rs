@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     domain::id::WebhookId,
-    http::{
-        admin::api::{
+    http::admin::{
+        api::{
             body::{Body, Nothing, OptionalBody, clearable},
             field::{Name, Timestamp, WebhookUrl},
             operator::{ManageAll, Operator},

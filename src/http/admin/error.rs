@@ -12,15 +12,18 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use tracing::{error, info};
 
-use super::connection::{Fault, refusal};
-use crate::{crypto::random, service::error::Error};
+use crate::{
+    crypto::random,
+    http::connection::{Fault, refusal},
+    service::error::Error,
+};
 
 /// The `Retry-After` of a client that sent too many wrong keys, in seconds.
 const WRONG_KEYS_RETRY_AFTER_S: u64 = 60;
 
 /// Why an operator's request failed. The request changed nothing, unless the error is [`Error::Pending`].
 #[derive(Debug)]
-pub(super) enum AdminError {
+pub(crate) enum AdminError {
     /// The service, or a validation rule before it, refused the request.
     Refused(Error),
     /// The request has neither a key nor a valid session.
@@ -58,7 +61,7 @@ pub(super) enum AdminError {
 /// The body of every error response.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Error")]
-pub(super) struct ErrorBody {
+pub(crate) struct ErrorBody {
     /// The error message: a sentence for a person.
     error: String,
     /// The error code, for programs.
@@ -178,7 +181,7 @@ impl AdminError {
 
 /// The complete response to a request whose head is malformed, with these extra headers. The connection is closed after
 /// it.
-pub(super) fn refuse(fault: Fault, headers: &[(&str, &str)]) -> Bytes {
+pub(crate) fn refuse(fault: Fault, headers: &[(&str, &str)]) -> Bytes {
     let (status, code, error) = AdminError::Malformed(fault).parts();
     info!(status = status.as_u16(), code, "malformed admin request refused");
     let body = serde_json::to_string(&ErrorBody { error, code }).unwrap_or_default();
