@@ -16,7 +16,7 @@ use crate::{config::Config, domain::day::Now, journal::Journal};
 const STALL: Duration = Duration::from_secs(5);
 
 /// How long an answer waits for its record to become durable before it is cut.
-const LOG_PATIENCE: Duration = Duration::from_secs(30);
+const DURABLE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The state that every part of the gateway needs.
 pub struct Core {
@@ -73,10 +73,10 @@ impl Core {
         })
     }
 
-    /// Waits for a record to become durable. Returns whether it did so within [`LOG_PATIENCE`].
+    /// Waits for a record to become durable. Returns whether it did so within [`DURABLE_TIMEOUT`].
     pub(super) async fn is_durable_in_time(&self, seq: u64) -> bool {
         let durable = self.journal.durable(seq);
-        self.journal.durable_seq() >= seq || tokio::time::timeout(LOG_PATIENCE, durable).await.is_ok()
+        self.journal.durable_seq() >= seq || tokio::time::timeout(DURABLE_TIMEOUT, durable).await.is_ok()
     }
 
     /// Sets our listening addresses, which no upstream may use. Separate from the constructor because the ports open

@@ -18,7 +18,7 @@ use crate::{
 const AHEAD: Duration = Duration::from_secs(5);
 
 /// The longest wait of a read for records that are not durable yet.
-const PATIENCE: Duration = Duration::from_secs(10);
+const DURABLE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The longest wait for the store to catch up.
 const CATCH_UP: Duration = Duration::from_secs(30);
@@ -50,7 +50,7 @@ impl Storage {
             sleep(ahead).await;
         }
         let window = journal.barrier(wanted_end);
-        if timeout(PATIENCE, journal.durable(window.seq)).await.is_err() {
+        if timeout(DURABLE_TIMEOUT, journal.durable(window.seq)).await.is_err() {
             let why = self.core.metering_error();
             return Err(Error::Unavailable(why.unwrap_or_else(|| "The journal is slow. Try again later.".to_owned())));
         }

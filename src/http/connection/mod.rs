@@ -7,15 +7,15 @@
 //!   is malformed, its handler sees a body that ends early, and refuses the request. In both cases the connection is
 //!   closed.
 //! * A client that has closed its sending side is treated as gone, even if requests from it wait here.
-//! * Every wait for a client has a timeout ([`patience`]). The timeouts are the same on both listeners.
+//! * Every wait for a client has a timeout ([`timeouts`]). The timeouts are the same on both listeners.
 //! * Memory is bounded: a connection holds at most [`MAX_HELD`] bytes plus one read. The number of connections is
 //!   bounded too ([`open`]).
 
 mod activity;
 pub(crate) mod framing;
 mod open;
-mod patience;
 mod refusal;
+mod timeouts;
 
 use std::{
     fmt, future,
@@ -49,7 +49,7 @@ pub(in crate::http) use self::{
 use self::{
     framing::{Framing, MAX_HEAD},
     open::{Open, Place},
-    patience::{FIRST_HEAD, KEEP_ALIVE, LINGER, Patience},
+    timeouts::{ConnectionTimeouts, FIRST_HEAD, KEEP_ALIVE, LINGER},
 };
 
 /// The maximum number of bytes of the next request that are read ahead while a request is being answered. A hang-up is
@@ -139,7 +139,7 @@ struct Connection {
     /// its body arrives.
     yields: bool,
     refuse: Refuse,
-    patience: Patience,
+    timeouts: ConnectionTimeouts,
     activity: Rc<Activity>,
     _place: Place,
 }
@@ -166,7 +166,7 @@ impl Connection {
             reading: Reading::Requests,
             yields: false,
             refuse,
-            patience: Patience::default(),
+            timeouts: ConnectionTimeouts::default(),
             _place: open.enter(activity.clone()),
             activity,
         }
@@ -188,7 +188,7 @@ impl Connection {
 
     /// Whether no request is being answered and the latest response has been written.
     fn has_ended_answer(&self) -> bool {
-        !self.activity.is_answering() && !self.patience.is_write_blocked()
+        !self.activity.is_answering() && !self.timeouts.is_write_blocked()
     }
 
     /// The number of these bytes that may be passed on; 0 if the request is malformed.
@@ -270,25 +270,25 @@ impl Connection {
         let has_more = !self.held.is_empty();
         self.activity.wait(cx, has_more);
         if !self.has_ended_answer() {
-            self.patience.expect_nothing();
+            self.timeouts.expect_nothing();
             Poll::Pending
         } else if has_more {
-            self.patience.expect_head(cx)
+            self.timeouts.expect_head(cx)
         } else {
-            self.patience.expect_request(cx, self.activity.idle_since())
+            self.timeouts.expect_request(cx, self.activity.idle_since())
         }
     }
 
     fn note_written<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         match written {
             Poll::Ready(written) => {
-                if self.patience.is_write_blocked() {
-                    self.patience.written();
+                if self.timeouts.is_write_blocked() {
+                    self.timeouts.written();
                     self.activity.wake_at_end();
                 }
                 Poll::Ready(written)
             }
-            Poll::Pending => self.patience.write_blocked(cx),
+            Poll::Pending => self.timeouts.write_blocked(cx),
         }
     }
 
@@ -296,7 +296,7 @@ impl Connection {
     /// the client might lose the response.
     fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let mut scratch = [0; 4096];
-        while self.patience.linger(cx).is_pending() {
+        while self.timeouts.linger(cx).is_pending() {
             let mut buffer = ReadBuf::new(&mut scratch);
             match ready!(Pin::new(&mut self.io).poll_read(cx, &mut buffer)) {
                 Ok(()) if !buffer.filled().is_empty() => {}

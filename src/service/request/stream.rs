@@ -51,7 +51,7 @@ pub struct AnswerStream {
     /// The latest piece of a JSON answer, held back because it may be the last one.
     held: Bytes,
     form: Form,
-    patience: Patience,
+    silence: SilenceTimer,
     is_broken: bool,
     state: State,
 }
@@ -98,7 +98,7 @@ impl AnswerStream {
             first: Some(first),
             held: Bytes::new(),
             form,
-            patience: Patience::default(),
+            silence: SilenceTimer::default(),
             is_broken: false,
             state: State::Passing(answering),
         }
@@ -123,7 +123,7 @@ impl AnswerStream {
                     let next = self.first.take().map(|first| Poll::Ready(Next::Piece(first)));
                     match next.unwrap_or_else(|| poll_fed(answering, cx)) {
                         Poll::Ready(next) => next,
-                        Poll::Pending => std::task::ready!(self.patience.poll(answering, first_byte_by, cx)),
+                        Poll::Pending => std::task::ready!(self.silence.poll(answering, first_byte_by, cx)),
                     }
                 }
                 State::Closing(closing) => {
@@ -277,12 +277,12 @@ fn poll_fed(answering: &mut OngoingAnswer, cx: &mut Context<'_>) -> Poll<Next> {
 /// The timer of a silent stream. It limits the wait for the first content and the wait for the end of a complete
 /// stream.
 #[derive(Default)]
-struct Patience {
+struct SilenceTimer {
     timer: Option<Pin<Box<Sleep>>>,
     has_begun: bool,
 }
 
-impl Patience {
+impl SilenceTimer {
     /// Called when there is nothing to read. Ready when the stream has been silent for too long.
     fn poll(&mut self, answering: &OngoingAnswer, first_byte_by: Instant, cx: &mut Context<'_>) -> Poll<Next> {
         let Some(Running { meter, .. }) = &answering.running else { return Poll::Pending };

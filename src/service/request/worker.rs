@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// How long we keep reading after a hang-up, for the usage of an answer that has been generated.
-const USAGE_PATIENCE: Duration = Duration::from_secs(2);
+const USAGE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The state of one worker thread.
 pub struct InferenceWorker {
@@ -38,7 +38,7 @@ impl InferenceWorker {
         let (abandoned, mut received) = mpsc::unbounded_channel::<Running>();
         tokio::task::spawn_local(async move {
             while let Some(running) = received.recv().await {
-                tokio::task::spawn_local(tokio::time::timeout(USAGE_PATIENCE, running.read_on()));
+                tokio::task::spawn_local(tokio::time::timeout(USAGE_TIMEOUT, running.read_on()));
             }
         });
         Self { core, metering, out_of_files, client, abandoned }

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// How long a redelivery waits for the store to catch up with the latest record, before new events go first.
-const STORE_PATIENCE: Duration = Duration::from_secs(2);
+const STORE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The dead letters of a webhook that are queued for redelivery.
 pub(super) struct Redeliveries {
@@ -51,7 +51,7 @@ impl Redeliveries {
     pub(super) async fn is_pending(&mut self) -> bool {
         if self.pending.is_none() && self.not_before.is_none_or(|at| at <= Instant::now()) {
             self.not_before = None;
-            let folded = timeout(STORE_PATIENCE, self.storage.upkeep.folded(self.changed_at)).await;
+            let folded = timeout(STORE_TIMEOUT, self.storage.upkeep.folded(self.changed_at)).await;
             match folded.map_err(own_failure).and_then(|()| self.read()) {
                 Ok(redelivery) => self.pending = redelivery,
                 Err(failure) => {

@@ -1,11 +1,11 @@
 //! The timeouts of a connection.
 //!
 //! actix-http has timers for the first head of a connection ([`FIRST_HEAD`]) and for the time between requests
-//! ([`KEEP_ALIVE`]). Where both apply, its timers fire first, since it responds with a 408. [`Patience`] has the other
-//! timeouts: a head must be complete [`HEAD`] after its first byte, a connection without a request ends after [`IDLE`],
-//! and a client that reads nothing for [`UNREAD`] is disconnected. A timer is armed only while the connection waits for
-//! the client. The idle timer stays armed from request to request, so a request that arrives in one piece arms no
-//! timer.
+//! ([`KEEP_ALIVE`]). Where both apply, its timers fire first, since it responds with a 408. [`ConnectionTimeouts`] has
+//! the other timeouts: a head must be complete [`HEAD`] after its first byte, a connection without a request ends after
+//! [`IDLE`], and a client that reads nothing for [`UNREAD`] is disconnected. A timer is armed only while the connection
+//! waits for the client. The idle timer stays armed from request to request, so a request that arrives in one piece
+//! arms no timer.
 
 use std::{
     future::Future,
@@ -37,14 +37,14 @@ pub(super) const LINGER: Duration = Duration::from_secs(2);
 
 /// The timers of one connection.
 #[derive(Default)]
-pub(super) struct Patience {
+pub(super) struct ConnectionTimeouts {
     head: Timer,
     idle: Timer,
     unread: Timer,
     linger: Timer,
 }
 
-impl Patience {
+impl ConnectionTimeouts {
     /// A request is being answered, so the client does not have to send anything.
     pub(super) fn expect_nothing(&mut self) {
         self.head.disarm();
