@@ -18,7 +18,11 @@ impl Spec {
     pub(crate) fn of(table: &[Section]) -> Self {
         let mut schemas = Schemas::new();
         let mut paths = Map::new();
-        let failure = failure("The request failed and changed nothing. The body has the reason.", schemas.error());
+        let failure = failure(
+            "The request failed. The body has the reason. Nothing was changed, unless the code is `change_pending`: \
+             that change is queued and takes effect when the journal can be written again.",
+            schemas.error(),
+        );
         for section in table {
             for entry in &section.entries {
                 let method = entry.method.as_str().to_ascii_lowercase();
