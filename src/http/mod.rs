@@ -1,5 +1,5 @@
-//! The HTTP listeners: routes, credentials, bodies and errors. The listeners share the code that reads requests from
-//! connections, but no route of one is available on the other.
+//! The HTTP listeners: routes, credentials, bodies and errors. This module has the code that both use; each has its own
+//! routes and errors. No route of one is available on the other, and both have `/healthz` and `/readyz`.
 
 pub mod admin;
 mod body;

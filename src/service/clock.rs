@@ -1,4 +1,4 @@
-//! The only place that reads the clocks for limits and records.
+//! The clocks for limits: one reading of both. The journal stamps records with its own reading of the wall clock.
 
 use std::time::Instant;
 

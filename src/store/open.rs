@@ -2,8 +2,8 @@
 //!
 //! If anything is wrong with the store, be it an error or a panic of the database library, the store is moved aside and
 //! rebuilt once, and that is reported. It is rebuilt from the newest intact snapshot, or from the log alone if that
-//! reaches back to the first record. Only these problems stop the start instead: data of a newer version, a missing
-//! log, and nothing left to rebuild from.
+//! reaches back to the first record. These problems stop the start instead: data of a newer version, a missing log,
+//! nothing left to rebuild from, and an error that new files would not avoid, such as a full disk.
 
 use std::{fs, io, path::Path};
 

@@ -1,6 +1,6 @@
 //! The admin listener: the management API and, at `/`, the web UI.
 //!
-//! * Every route is declared once, in `table`. Routing and the specification are both made from it.
+//! * Every route of the API is declared once, in `table`. Routing and the specification are both made from it.
 //! * A handler's signature describes its route: who may call it (`operator`), its input (`path`, `query` and `body`,
 //!   with values from `field`) and its response. A handler without a caller argument cannot be put into the table: that
 //!   is a compile error.

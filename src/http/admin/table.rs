@@ -1,4 +1,5 @@
-//! The table of all routes. Routing and `/v1/spec` are both made from it.
+//! The table of all routes of the API. Routing and `/v1/spec` are both made from it. The files of the web UI are not in
+//! it (`assets`).
 
 use actix_web::http::Method;
 

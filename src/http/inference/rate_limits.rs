@@ -1,4 +1,5 @@
-//! Limits as customers see them: the `x-ratelimit-*` headers of every response, and the message of a refusal.
+//! Limits as customers see them: the `x-ratelimit-*` headers of the responses to calls of a model, and the message of a
+//! refusal.
 
 use std::{fmt, time::Duration};
 

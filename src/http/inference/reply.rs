@@ -1,4 +1,5 @@
-//! The head and body of a response. Its headers are our own; only the content type comes from the upstream.
+//! The head and body of a response. Its headers are our own. From the upstream come only the content type and the
+//! `Retry-After` of a refusal that is passed on.
 
 use std::{
     pin::Pin,

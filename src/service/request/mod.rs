@@ -1,8 +1,9 @@
 //! One inference request from start to end: read it, admit it, find a target that answers, pass the answer on.
 //!
-//! All of this runs on the worker thread that accepted the connection, in the handler's future and in no other task.
-//! When the customer hangs up, that future is dropped, and the drop of its values releases or settles what the request
-//! held (see `admission`).
+//! All of this runs on the worker thread that accepted the connection, in the handler's future or in the response body
+//! that it returns. When the customer hangs up, these are dropped, and the drop of their values releases or settles what
+//! the request held (see `admission`). One exception: if only the usage of the answer is missing, another task of the
+//! same worker reads on for up to [`USAGE_TIMEOUT`] (see `running`).
 
 pub mod admission;
 mod answer;

@@ -1,5 +1,5 @@
 //! Describes a route from its handler's signature: who may call it, its parameters, its body and its response.
-//! `/v1/spec` is made only from these descriptions, so it always matches the code.
+//! `/v1/spec` is made from these descriptions and the table of routes.
 
 use actix_web::{
     CustomizeResponder,
