@@ -21,7 +21,7 @@ mod echo;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 mod hosts;
-mod lenient;
+mod partial_json;
 
 /// Most bytes of a refusal's body that are read. No error message is longer.
 const MAX_READ: usize = 64 << 10;

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
-use super::lenient;
+use super::partial_json;
 use crate::upstream::begins::BodyForm;
 
 /// Greatest nesting depth of a message.
@@ -46,7 +46,7 @@ impl Body {
         let text =
             if BodyForm::with(text.as_bytes(), false) == Some(BodyForm::Events) { event(text) } else { text.into() };
         let mut body = Self::default();
-        match serde_json::from_str(&text).ok().or_else(|| lenient::read(&text)) {
+        match serde_json::from_str(&text).ok().or_else(|| partial_json::read(&text)) {
             Some(value) => {
                 body.message = sentence(&value, MAX_DEPTH).unwrap_or_default();
                 body.gather(&value, MAX_DEPTH);

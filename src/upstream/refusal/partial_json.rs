@@ -1,7 +1,7 @@
 //! Reads JSON that a strict parser rejects: truncated, with `NaN`, or with an unpaired surrogate.
 //!
 //! Values that are still open at the end of the text are closed there. Unreadable parts are skipped. Reading a text
-//! that begins like JSON never fails.
+//! that begins like JSON never fails. In contrast, [`Reader::lenient`] rejects text that is not complete.
 
 use serde_json::{Map, Value};
 
@@ -20,14 +20,14 @@ pub(super) fn read(text: &str) -> Option<Value> {
         Some(_) => matches!(next, None | Some('"' | '}')),
         None => is_list && matches!(next, None | Some('"' | ']')),
     };
-    is_json.then(|| Lenient { rest: text }.value(MAX_DEPTH))
+    is_json.then(|| PartialJson { rest: text }.value(MAX_DEPTH))
 }
 
-struct Lenient<'a> {
+struct PartialJson<'a> {
     rest: &'a str,
 }
 
-impl Lenient<'_> {
+impl PartialJson<'_> {
     fn value(&mut self, depth: usize) -> Value {
         match self.next() {
             Some('{' | '[') if depth == 0 => {
