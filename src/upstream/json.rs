@@ -68,8 +68,8 @@ pub enum Event<'a> {
     Key(Text<'a>),
     /// A string value.
     String(Text<'a>),
-    /// A number, as written.
-    Number(&'a [u8]),
+    /// A number.
+    Number,
 }
 
 /// A reader of a JSON text.
@@ -378,7 +378,10 @@ impl<'a> Reader<'a> {
             Some(b't') => self.literal(b"true")?,
             Some(b'f') => self.literal(b"false")?,
             Some(b'n') => self.literal(b"null")?,
-            _ => see(Event::Number(self.number()?)),
+            _ => {
+                self.number()?;
+                see(Event::Number);
+            }
         }
         Ok(())
     }

@@ -45,8 +45,6 @@ pub struct Request {
     pub best_of: Option<u64>,
     /// Prompts in the body, each of which gets its own choices. Above 1 only on completions.
     pub prompts: u64,
-    /// Whether `background` is `true`: the customer does not want to wait for the answer.
-    pub background: bool,
     /// Text that the model reads, in bytes of UTF-8, without inline data.
     pub prompt_bytes: u64,
     /// Tokens that the prompt gives as numbers.

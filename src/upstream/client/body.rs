@@ -18,7 +18,6 @@ pub struct Body {
     /// `None` after the body has ended or failed.
     connection: Option<Box<Connection>>,
     framing: Decoder,
-    content_length: Option<u64>,
     reusable_for: Option<Duration>,
     /// The rest of the request, if its answer arrived before all of it was sent.
     unsent: Option<Outgoing>,
@@ -51,7 +50,6 @@ impl Body {
     ) -> Self {
         let mut body = Self {
             connection: Some(connection),
-            content_length: framing.remaining(),
             framing,
             reusable_for,
             unsent,
@@ -63,16 +61,6 @@ impl Body {
             body.finish();
         }
         body
-    }
-
-    /// The length of the whole body in bytes, if the upstream declared it.
-    pub fn content_length(&self) -> Option<u64> {
-        self.content_length
-    }
-
-    /// Whether nothing is left to read, because the body has ended or an error was returned.
-    pub fn is_end(&self) -> bool {
-        self.connection.is_none()
     }
 
     /// Whether the whole request was sent. An answer can arrive before that.

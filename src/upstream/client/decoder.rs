@@ -38,14 +38,6 @@ impl Decoder {
         Self(Framing::UntilClose)
     }
 
-    /// The number of bytes that are left, if the framing declares a length.
-    pub(super) fn remaining(&self) -> Option<u64> {
-        match self.0 {
-            Framing::Length(left) => Some(left),
-            _ => None,
-        }
-    }
-
     /// Whether the whole body has been returned.
     pub(super) fn is_done(&self) -> bool {
         matches!(self.0, Framing::Length(0) | Framing::Chunked(Chunked::Done))

@@ -251,7 +251,7 @@ proptest! {
             }
             Event::Open => open += 1,
             Event::Close => open -= 1,
-            Event::Number(_) => {}
+            Event::Number => {}
         }).unwrap();
         reader.end().unwrap();
         prop_assert_eq!((text, open), (text_in(&value), 0));

@@ -16,6 +16,7 @@ const MAX_CHOICES: u64 = 1024;
 pub(super) enum Field {
     Model,
     Metadata,
+    /// Not acted on, but refused if it is given twice.
     Background,
     Stream,
     StreamOptions,

@@ -107,8 +107,8 @@ impl<'a> Walk<'a> {
                     self.measured.text += text.len() as u64;
                 }
             }
-            Event::Number(_) if self.ids => self.measured.ids += 1,
-            Event::Number(_) => {}
+            Event::Number if self.ids => self.measured.ids += 1,
+            Event::Number => {}
         }
     }
 

@@ -55,7 +55,6 @@ fn read(body: &[u8], route: Route) -> Result<Request, BadRequest> {
             n: 1,
             best_of: None,
             prompts: 1,
-            background: false,
             prompt_bytes: 0,
             prompt_ids: 0,
             metadata: None,
@@ -116,10 +115,7 @@ impl Scan {
                 Kind::Null => reader.skip()?,
                 _ => return Err(field.wrong_type("an object")),
             },
-            Field::Background => {
-                request.background = reader.kind()? == Kind::True;
-                reader.skip()?;
-            }
+            Field::Background => reader.skip()?,
             Field::Stream => request.stream = field.switch(reader)?,
             Field::StreamOptions => {
                 reader.kind()?;

@@ -34,7 +34,7 @@ fn what_we_act_on_is_read() {
             "best_of":3,"metadata": {"a":1} ,"background":true,"stream_options":{"include_usage":true}} "#,
     );
     assert_eq!(request.model, "acme/chat");
-    assert!(request.stream && request.background && !request.hides_usage());
+    assert!(request.stream && !request.hides_usage());
     assert_eq!((request.max_output, request.n, request.best_of), (Some(9), 2, Some(3)));
 }
 
