@@ -39,8 +39,10 @@ use tollgate::{
     journal::{Durability, Journal, NextSegment, codec, system_clock},
     service::{
         Gateway, boot,
-        endpoints::NewEndpoint,
-        groups::{NewGroup, NewModel},
+        changes::{
+            endpoints::NewEndpoint,
+            groups::{NewGroup, NewModel},
+        },
     },
 };
 
