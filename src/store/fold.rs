@@ -100,9 +100,9 @@ impl<'a> Folder<'a> {
                         self.store.put(&mut batch, row)?;
                     }
                 }
-                Record::Delivered(delivered) => self.store.deliver(&mut batch, frame.at_ms, &delivered)?,
-                Record::DeadLettered(letter) => self.store.put_letter(&mut batch, frame.at_ms, &letter)?,
-                Record::Redelivered(again) => self.store.redeliver(&mut batch, frame.at_ms, again)?,
+                Record::Delivered(delivered) => self.store.fold_delivered(&mut batch, frame.at_ms, &delivered)?,
+                Record::DeadLettered(letter) => self.store.fold_dead_lettered(&mut batch, frame.at_ms, &letter)?,
+                Record::Redelivered(again) => self.store.fold_redelivered(&mut batch, frame.at_ms, again)?,
             }
         }
         Ok(batch)

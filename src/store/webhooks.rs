@@ -100,7 +100,12 @@ impl Store {
     }
 
     /// Records that events were delivered.
-    pub(super) fn deliver(&self, batch: &mut Batch, at_ms: u64, delivered: &Delivered) -> Result<(), StoreError> {
+    pub(super) fn fold_delivered(
+        &self,
+        batch: &mut Batch,
+        at_ms: u64,
+        delivered: &Delivered,
+    ) -> Result<(), StoreError> {
         let Delivered { webhook, through } = *delivered;
         if self.cursor_in(batch, webhook)?.is_none() {
             return Ok(());
@@ -109,7 +114,12 @@ impl Store {
     }
 
     /// Stores a dead letter.
-    pub(super) fn put_letter(&self, batch: &mut Batch, at_ms: u64, letter: &DeadLetter<'_>) -> Result<(), StoreError> {
+    pub(super) fn fold_dead_lettered(
+        &self,
+        batch: &mut Batch,
+        at_ms: u64,
+        letter: &DeadLetter<'_>,
+    ) -> Result<(), StoreError> {
         let DeadLetter { webhook, id, through, failure, events } = letter;
         let Some(cursor) = self.cursor_in(batch, *webhook)? else { return Ok(()) };
         let row = DeadLetterRow { failed_at_ms: at_ms, failure: failure.clone() };
@@ -120,7 +130,7 @@ impl Store {
     }
 
     /// Records the result of a redelivery.
-    pub(super) fn redeliver(&self, batch: &mut Batch, at_ms: u64, again: Redelivered) -> Result<(), StoreError> {
+    pub(super) fn fold_redelivered(&self, batch: &mut Batch, at_ms: u64, again: Redelivered) -> Result<(), StoreError> {
         let Redelivered { webhook, id, failure } = again;
         let key = letter_key(webhook, id);
         let known: Option<DeadLetterRow> = self.row_in(batch, Table::DeadLetters, &key)?;
