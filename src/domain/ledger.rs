@@ -6,12 +6,12 @@
 //! request:
 //!
 //! ```text
-//! admit ──► Hold ──► review* ──► settle   the billed amount replaces the held amount
+//! admit ──► Hold ──► review* ──► charge   the billed amount replaces the held amount
 //!   │                      └───► release  nothing is billed
 //!   └─────► LimitRefusal                       nothing was taken
 //! ```
 //!
-//! | | at admission | while it runs | settled | released |
+//! | | at admission | while it runs | charged | released |
 //! | --- | --- | --- | --- | --- |
 //! | requests in a rolling window | recorded | | stays | stays, or is taken back |
 //! | requests of the day | held | held | recorded | given back |
@@ -131,10 +131,10 @@ impl Ledger {
         }
     }
 
-    /// Bills a request that has ended: `usage` replaces the held amounts. It enters the rolling windows at `now` and
+    /// Charges a request that has ended: `usage` replaces the held amounts. It enters the rolling windows at `now` and
     /// DAY on the day of `now`, whose wall clock is the event's timestamp. The group's estimates learn from it. Returns
     /// the sample that the caller passes to [`super::estimate::Estimates`].
-    pub fn settle(&mut self, hold: Hold, now: Now, usage: Usage, source: UsageSource) -> Option<Sample> {
+    pub fn charge(&mut self, hold: Hold, now: Now, usage: Usage, source: UsageSource) -> Option<Sample> {
         let at = self.moment(now);
         let sample = hold.sample(usage, source);
         if let (Some(sample), Some(own)) = (&sample, hold.places.first().and_then(|own| self.cells.get_mut(*own))) {

@@ -141,7 +141,7 @@ impl Tree {
     fn pair(&self, caller: &Caller, now: Now) {
         let admitted = self.ledger.lock().admit(now, &caller.path, SLUG, &caller.limits, &black_box(ask()));
         let hold = black_box(admitted).unwrap().hold;
-        black_box(self.ledger.lock().settle(hold, now, USAGE, UsageSource::Upstream));
+        black_box(self.ledger.lock().charge(hold, now, USAGE, UsageSource::Upstream));
     }
 
     /// Returns the time from the moment when all threads are ready until each has made `pairs` pairs with its own

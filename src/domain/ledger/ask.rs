@@ -131,7 +131,7 @@ pub struct Admitted {
 }
 
 /// The tokens that a running request holds in the cells of its path. Do not drop it: pass it to
-/// [`super::Ledger::settle`] or [`super::Ledger::release`] of the ledger that returned it.
+/// [`super::Ledger::charge`] or [`super::Ledger::release`] of the ledger that returned it.
 #[derive(Debug)]
 #[must_use = "its tokens stay held until it is settled or released"]
 pub struct Hold {

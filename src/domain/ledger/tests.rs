@@ -64,8 +64,8 @@ fn billed(input: u64, output: u64) -> Usage {
     Usage { input, output, cached: 0 }
 }
 
-fn settle(ledger: &mut Ledger, hold: Hold, now: Now, usage: Usage) {
-    ledger.settle(hold, now, usage, UsageSource::Counted);
+fn charge(ledger: &mut Ledger, hold: Hold, now: Now, usage: Usage) {
+    ledger.charge(hold, now, usage, UsageSource::Counted);
 }
 
 /// (used, held) of one group alone.
@@ -84,7 +84,7 @@ fn a_request_counts_in_every_group_of_its_path() {
         assert_eq!(figures(&mut ledger, after_ms(0), group, Request, Minute), (1, 0));
         assert_eq!(figures(&mut ledger, after_ms(0), group, Request, Daily), (0, 1));
     }
-    settle(&mut ledger, hold, after_ms(10), billed(60, 40));
+    charge(&mut ledger, hold, after_ms(10), billed(60, 40));
     for group in PATH {
         assert_eq!(figures(&mut ledger, after_ms(10), group, Token, Second), (100, 0));
         assert_eq!(figures(&mut ledger, after_ms(10), group, Token, Daily), (100, 0));
@@ -120,9 +120,9 @@ fn a_small_limit_lets_small_requests_through_one_after_the_other() {
     let first = ledger.admit(after_ms(0), &account(&[OWN], &limits), &chat(10)).unwrap();
     assert_eq!(first.standings.tokens.unwrap().left(), 0);
     assert!(ledger.admit(after_ms(1), &account(&[OWN], &limits), &chat(10)).is_err());
-    settle(&mut ledger, first.hold, after_ms(2), billed(10, 5));
+    charge(&mut ledger, first.hold, after_ms(2), billed(10, 5));
     let second = ledger.admit(after_ms(3), &account(&[OWN], &limits), &chat(10)).unwrap();
-    settle(&mut ledger, second.hold, after_ms(4), billed(10, 5));
+    charge(&mut ledger, second.hold, after_ms(4), billed(10, 5));
     assert_eq!(figures(&mut ledger, after_ms(4), OWN, Token, Minute), (30, 0));
 }
 
@@ -177,7 +177,7 @@ fn a_long_stream_holds_the_length_expected_of_long_streams() {
     let hold = |ledger: &mut Ledger, ask: &Ask| ledger.admit(after_ms(0), &account(&[OWN], &[]), ask).unwrap().hold;
     for output in [60, 60, 60, 4000].repeat(10) {
         let hold = hold(&mut ledger, &chat(50));
-        ledger.settle(hold, after_ms(0), billed(50, output), UsageSource::Upstream);
+        ledger.charge(hold, after_ms(0), billed(50, output), UsageSource::Upstream);
     }
     let mut undeclared = hold(&mut ledger, &chat(50));
     assert_eq!(undeclared.tokens, 50 + 1045, "the group's own mean, not the slug's 100");
@@ -231,7 +231,7 @@ fn a_request_that_has_rolled_out_of_the_rate_is_not_taken_back() {
 fn a_limit_set_at_noon_includes_the_morning_and_running_requests() {
     let mut ledger = Ledger::default();
     let done = ledger.admit(after_ms(0), &account(&PATH, &[]), &chat(50)).unwrap().hold;
-    settle(&mut ledger, done, after_ms(10), billed(50, 50));
+    charge(&mut ledger, done, after_ms(10), billed(50, 50));
     let _running = ledger.admit(after_ms(7_200_000), &account(&PATH, &[]), &chat(50)).unwrap().hold;
     let noon = [limit(2, Token, Daily, 300), limit(2, Request, Daily, 2)];
     let refusal = ledger.admit(after_ms(7_200_001), &account(&PATH, &noon), &chat(50)).unwrap_err();
@@ -249,7 +249,7 @@ fn a_request_belongs_to_the_day_of_its_settlement() {
     let midnight = Now { monotonic_ns: 1_000_000, unix_ms: TODAY.end_unix_ms(), ..Now::default() };
     let hold = ledger.admit(before, &account(&PATH, &[]), &chat(50)).unwrap().hold;
     assert_eq!(figures(&mut ledger, midnight, ROOT, Request, Daily), (0, 1), "a running request is held on every day");
-    settle(&mut ledger, hold, midnight, billed(50, 50));
+    charge(&mut ledger, hold, midnight, billed(50, 50));
     assert_eq!(figures(&mut ledger, before, ROOT, Token, Daily), (0, 0));
     assert_eq!(figures(&mut ledger, midnight, ROOT, Token, Daily), (100, 0));
     assert_eq!(figures(&mut ledger, midnight, ROOT, Request, Daily), (1, 0));
@@ -260,7 +260,7 @@ fn a_wall_clock_that_is_set_back_keeps_the_day_sums_and_does_not_affect_windows(
     let mut ledger = Ledger::default();
     let spend = |ledger: &mut Ledger, now| {
         let hold = ledger.admit(now, &account(&[OWN], &[]), &chat(1)).unwrap().hold;
-        settle(ledger, hold, now, billed(7, 3));
+        charge(ledger, hold, now, billed(7, 3));
     };
     let today = Now { monotonic_ns: 0, unix_ms: MORNING_MS, ..Now::default() };
     let next_year = Now { monotonic_ns: 1_000_000, unix_ms: MORNING_MS + 365 * 86_400_000, ..Now::default() };
@@ -282,7 +282,7 @@ fn a_rate_has_room_again_exactly_at_retry_after() {
     let limits = [limit(0, Request, Second, 2), limit(1, Request, Minute, 3)];
     for ms in [0, 400, 1400] {
         let hold = ledger.admit(after_ms(ms), &account(&PATH, &limits), &chat(1)).unwrap().hold;
-        settle(&mut ledger, hold, after_ms(ms), billed(1, 1));
+        charge(&mut ledger, hold, after_ms(ms), billed(1, 1));
     }
     let now = 2_000_000_000;
     let refusal = ledger.admit(after_ns(now), &account(&PATH, &limits), &chat(1)).unwrap_err();
@@ -304,7 +304,7 @@ fn retry_after_assumes_that_running_requests_end_now() {
     assert_eq!((refusal.used, refusal.held, refusal.asked), (0, 200, 100));
     assert_eq!(refusal.retry_after, Some(Duration::from_secs(60)));
     let wait = refusal.retry_after.unwrap().as_nanos() as u64;
-    settle(&mut ledger, hold, after_ms(1000), billed(100, 100));
+    charge(&mut ledger, hold, after_ms(1000), billed(100, 100));
     let now = after_ms(1000).monotonic_ns;
     assert!(ledger.would_admit(after_ns(now + wait - 1), &account(&[OWN], &limits), 100).is_err());
     assert!(ledger.would_admit(after_ns(now + wait), &account(&[OWN], &limits), 100).is_ok());
@@ -314,7 +314,7 @@ fn retry_after_assumes_that_running_requests_end_now() {
 fn of_several_refusing_limits_the_one_with_the_longest_wait_is_reported() {
     let mut ledger = Ledger::default();
     let hold = ledger.admit(after_ms(0), &account(&PATH, &[]), &chat(1)).unwrap().hold;
-    settle(&mut ledger, hold, after_ms(0), billed(1, 1));
+    charge(&mut ledger, hold, after_ms(0), billed(1, 1));
     let mut limits = vec![limit(0, Request, Second, 1), limit(1, Request, Daily, 1), limit(2, Request, Minute, 1)];
     assert_eq!(ledger.admit(after_ms(1), &account(&PATH, &limits), &chat(5)).unwrap_err().index, 1);
     limits.push(limit(2, Token, Daily, 4));
@@ -332,7 +332,7 @@ fn strict_admission_limits_the_output_to_the_room_that_is_left() {
     assert_eq!((second.output_max, second.hold.tokens), (Some(300), 400));
     let refusal = ledger.admit(after_ms(0), &account(&PATH, &limits), &strict(1, None)).unwrap_err();
     assert_eq!((refusal.index, refusal.held, refusal.asked), (1, 700, 2));
-    settle(&mut ledger, first.hold, after_ms(1), billed(100, 98));
+    charge(&mut ledger, first.hold, after_ms(1), billed(100, 98));
     // 102 are left: room for a prompt of 101 and one output token, or 102 for embeddings, which have no output.
     assert!(ledger.admit(after_ms(1), &account(&PATH, &limits), &strict(102, Some(50))).is_err());
     let embeddings = Ask { route: Route::Embeddings, ..strict(102, None) };
@@ -391,7 +391,7 @@ fn an_empty_window_has_no_reset_and_a_day_resets_at_midnight() {
     let to_midnight = |ms: u64| Some(Duration::from_millis(14 * 3_600_000 - ms));
     assert_eq!(standings(&mut ledger, after_ms(0)), [(None, false), (to_midnight(0), false)]);
     let hold = ledger.admit(after_ms(0), &account(&PATH, &limits), &chat(1)).unwrap().hold;
-    settle(&mut ledger, hold, after_ms(1), billed(1, 1));
+    charge(&mut ledger, hold, after_ms(1), billed(1, 1));
     let [(reset, true), (_, true)] = standings(&mut ledger, after_ms(1)) else { panic!("both limits have begun") };
     assert_eq!(reset, Some(Duration::from_secs(60)));
     assert_eq!(standings(&mut ledger, after_ms(60_000))[0], (Some(Duration::from_millis(1)), true));
@@ -441,7 +441,7 @@ fn a_group_learns_its_own_prompt_ratio_from_reported_usage_only() {
     let mut spend = |source| {
         let hold = ledger.admit(after_ms(0), &account(&PATH, &[]), &chat(100)).unwrap().hold;
         let estimate = hold.prompt_tokens();
-        (estimate, ledger.settle(hold, after_ms(0), billed(200, 9), source))
+        (estimate, ledger.charge(hold, after_ms(0), billed(200, 9), source))
     };
     for _ in 0..30 {
         assert_eq!(spend(UsageSource::Counted), (100, None));
@@ -465,11 +465,11 @@ fn a_group_learns_its_own_prompt_ratio_from_reported_usage_only() {
 fn a_removed_group_lasts_until_its_last_request_ends_and_its_ancestors_keep_its_use() {
     let mut ledger = Ledger::default();
     let done = ledger.admit(after_ms(0), &account(&PATH, &[]), &chat(1)).unwrap().hold;
-    settle(&mut ledger, done, after_ms(0), billed(10, 10));
+    charge(&mut ledger, done, after_ms(0), billed(10, 10));
     let running = ledger.admit(after_ms(0), &account(&PATH, &[]), &chat(1)).unwrap().hold;
     ledger.remove_group(after_ms(1), OWN);
     assert_eq!(figures(&mut ledger, after_ms(1), OWN, Request, Daily), (1, 1));
-    settle(&mut ledger, running, after_ms(2), billed(10, 10));
+    charge(&mut ledger, running, after_ms(2), billed(10, 10));
     assert_eq!(figures(&mut ledger, after_ms(2), OWN, Request, Daily), (0, 0));
     assert_eq!(figures(&mut ledger, after_ms(2), PARENT, Token, Daily), (40, 0));
     ledger.remove_group(after_ms(3), PARENT);
@@ -483,7 +483,7 @@ fn expired_cells_are_swept_and_cells_with_running_requests_are_not() {
     let hours = |hours: u64| after_ms(hours * 3_600_000);
     for n in 0..100 {
         let hold = ledger.admit(hours(0), &account(&[GroupId(100 + n), ROOT], &[]), &chat(1)).unwrap().hold;
-        settle(&mut ledger, hold, hours(0), billed(1, 1));
+        charge(&mut ledger, hold, hours(0), billed(1, 1));
     }
     let running = ledger.admit(hours(0), &account(&[OWN, ROOT], &[]), &chat(1)).unwrap().hold;
     ledger.sweep(hours(71), 1000);
@@ -491,7 +491,7 @@ fn expired_cells_are_swept_and_cells_with_running_requests_are_not() {
     ledger.sweep(hours(73), 1000);
     assert!(ledger.cells.find(GroupId(100), SLUG).is_none());
     assert_eq!(figures(&mut ledger, hours(73), ROOT, Request, Daily), (0, 1));
-    settle(&mut ledger, running, hours(73), billed(1, 1));
+    charge(&mut ledger, running, hours(73), billed(1, 1));
     ledger.sweep(hours(146), 1000);
     assert!(ledger.cells.is_empty());
 }
@@ -501,12 +501,12 @@ fn admissions_sweep_the_expired_cells_of_other_groups() {
     let mut ledger = Ledger::default();
     for n in 0..50 {
         let hold = ledger.admit(after_ms(0), &account(&[GroupId(100 + n)], &[]), &chat(1)).unwrap().hold;
-        settle(&mut ledger, hold, after_ms(0), billed(1, 1));
+        charge(&mut ledger, hold, after_ms(0), billed(1, 1));
     }
     for n in 0..60 {
         let now = after_ms(80 * 3_600_000 + n);
         let hold = ledger.admit(now, &account(&[OWN], &[]), &chat(1)).unwrap().hold;
-        settle(&mut ledger, hold, now, billed(1, 1));
+        charge(&mut ledger, hold, now, billed(1, 1));
     }
     assert!((100..150).all(|n| ledger.cells.find(GroupId(n), SLUG).is_none()));
     assert!(ledger.cells.find(OWN, SLUG).is_some());
@@ -559,7 +559,7 @@ proptest! {
             ledger.refill(now, &PATH, SLUG, &Past { admitted_ago: ago, settled_ago: Duration::MAX, usage });
             ledger.sweep(now, 2);
             if a && let Some(hold) = held.pop() {
-                ledger.settle(hold, now, usage, UsageSource::Upstream);
+                ledger.charge(hold, now, usage, UsageSource::Upstream);
             }
         }
         for hold in held {
@@ -593,7 +593,7 @@ proptest! {
                 let slug = estimates.get(SLUG, route, prompt_bytes);
                 let ask = Ask { route, prompt_bytes, n, slug, ..chat(0) };
                 let hold = ledger.admit(after_ms(0), &account(&[group], &[]), &ask).unwrap().hold;
-                if let Some(sample) = ledger.settle(hold, after_ms(0), billed(input, output), UsageSource::Upstream) {
+                if let Some(sample) = ledger.charge(hold, after_ms(0), billed(input, output), UsageSource::Upstream) {
                     estimates.learn(group, &sample);
                 }
             }
@@ -616,7 +616,7 @@ proptest! {
         for output in outputs {
             let hold = ledger.admit(after_ms(0), &account(&[OWN], &[]), &chat(5000)).unwrap().hold;
             prop_assert_eq!(hold.prompt_tokens(), 5000);
-            if let Some(sample) = ledger.settle(hold, after_ms(0), billed(0, output), UsageSource::Upstream) {
+            if let Some(sample) = ledger.charge(hold, after_ms(0), billed(0, output), UsageSource::Upstream) {
                 estimates.learn(OWN, &sample);
             }
             prop_assert_eq!(estimates.get(SLUG, Route::ChatCompletions, 20_000).ratio, Ratio::START);

@@ -254,7 +254,7 @@ impl Reservation {
         }
         let now = core.now();
         let now = Now { unix_ms: appended.map_or(now.unix_ms, |(_, at_ms)| at_ms), ..now };
-        let sample = key.group.tree.ledger.lock().settle(hold, now, usage, usage_source);
+        let sample = key.group.tree.ledger.lock().charge(hold, now, usage, usage_source);
         if let Some(sample) = sample {
             let customer = self.counted_for.last().copied().unwrap_or(key.group.id);
             self.metering.estimates.lock().learn(customer, &sample);

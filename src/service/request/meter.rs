@@ -1,6 +1,6 @@
 //! The meter of an answer. It exists from the moment when an upstream's 2xx arrives.
 //!
-//! A meter writes exactly one event: `settle` writes it, or the drop of an unsettled meter writes it from what has been
+//! A meter writes exactly one event: [`Meter::write_event`] does, or the drop of an unsettled meter, from what has been
 //! seen so far. The only exception is an answer without content, which makes no event: its reservation is given back
 //! for the next target, or released.
 
@@ -249,8 +249,8 @@ impl Meter {
     }
 
     /// Writes the event. Returns its sequence number in the journal.
-    pub fn settle(mut self) -> Option<u64> {
-        self.write()
+    pub fn write_event(mut self) -> Option<u64> {
+        self.settle_reservation()
     }
 
     /// Releases the reservation of an answer without content. No event is written.
@@ -265,7 +265,7 @@ impl Meter {
         self.reservation.take()
     }
 
-    fn write(&mut self) -> Option<u64> {
+    fn settle_reservation(&mut self) -> Option<u64> {
         let mut reservation = self.reservation.take()?;
         if self.collected.len() > 0 {
             self.whole();
@@ -287,7 +287,7 @@ impl Meter {
 
 impl Drop for Meter {
     fn drop(&mut self) {
-        // Does nothing after `settle`, `forget` or `give_back`, which take the reservation.
-        self.write();
+        // Does nothing after `write_event`, `forget` or `give_back`, which take the reservation.
+        self.settle_reservation();
     }
 }

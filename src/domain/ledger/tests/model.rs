@@ -95,7 +95,7 @@ impl Model {
         self.running.insert(id, Running { keys: keys.to_vec(), prompt, tokens, most, admitted_ns: now.monotonic_ns });
     }
 
-    fn settle(&mut self, id: usize, now: Now, tokens: u64) {
+    fn charge(&mut self, id: usize, now: Now, tokens: u64) {
         let Some(running) = self.running.remove(&id) else { return };
         for key in running.keys {
             self.arrive(key, Token, now.monotonic_ns, tokens);
@@ -119,7 +119,7 @@ impl Model {
     fn all_ended(&self, now: Now) -> Self {
         let mut ended = self.clone();
         for (id, running) in &self.running {
-            ended.settle(*id, now, running.tokens);
+            ended.charge(*id, now, running.tokens);
         }
         ended
     }
@@ -425,8 +425,8 @@ impl Run {
             _ => {
                 let most = if within_hold { hold.tokens + 1 } else { 600 };
                 let usage = billed(self.random.below(most), 0);
-                settle(&mut self.ledger, hold, self.now, usage);
-                self.model.settle(id, self.now, usage.total());
+                charge(&mut self.ledger, hold, self.now, usage);
+                self.model.charge(id, self.now, usage.total());
             }
         }
     }
@@ -481,7 +481,7 @@ fn every_figure_matches_a_model_that_stores_all_requests() {
         }
         // Once their running requests have ended, nothing is left of deleted groups.
         for (_, hold) in std::mem::take(&mut run.holds) {
-            settle(&mut run.ledger, hold, run.now, billed(1, 1));
+            charge(&mut run.ledger, hold, run.now, billed(1, 1));
         }
         let known = |id: u128| SLUGS.into_iter().any(|slug| run.ledger.cells.find(GroupId(id), slug).is_some());
         let gone =

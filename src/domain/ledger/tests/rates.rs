@@ -64,7 +64,7 @@ fn request_rates_hold_while_thresholds_change_and_clocks_jump() {
                     if clocks.random.one_in(5) {
                         ledger.release(taken.hold, now, true);
                     } else {
-                        settle(&mut ledger, taken.hold, now, billed(1, 1));
+                        charge(&mut ledger, taken.hold, now, billed(1, 1));
                         arrivals.record(latest, 1);
                     }
                     admitted += 1;
@@ -114,7 +114,7 @@ fn token_rates_admit_exactly_what_fits_while_thresholds_change_and_clocks_jump()
                     let hold = running.swap_remove(at);
                     held -= hold.tokens;
                     let usage = billed(clocks.random.below(40), clocks.random.below(200));
-                    settle(&mut ledger, hold, now, usage);
+                    charge(&mut ledger, hold, now, usage);
                     arrivals.record(latest, usage.total());
                 }
             }

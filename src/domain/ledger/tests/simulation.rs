@@ -162,8 +162,8 @@ impl Simulation {
         Ok((admitted.hold, Usage { output, ..job.usage }))
     }
 
-    fn settle(&mut self, hold: Hold, usage: Usage) {
-        if let Some(sample) = self.ledger.settle(hold, after_ns(self.now), usage, UsageSource::Upstream) {
+    fn charge(&mut self, hold: Hold, usage: Usage) {
+        if let Some(sample) = self.ledger.charge(hold, after_ns(self.now), usage, UsageSource::Upstream) {
             self.estimates.learn(OWN, &sample);
         }
     }
@@ -172,7 +172,7 @@ impl Simulation {
         for _ in 0..LEARNED_FROM {
             let job = Job::draw(&mut self.random, &self.shapes);
             let (hold, usage) = self.try_admit(&job).unwrap();
-            self.settle(hold, usage);
+            self.charge(hold, usage);
         }
         self.now += 120 * SECOND_NS;
     }
@@ -232,7 +232,7 @@ impl Simulation {
                 Event::Ends => {
                     let Some((hold, _)) = self.clients[at].running.take() else { continue };
                     let usage = self.clients[at].job.usage;
-                    self.settle(hold, usage);
+                    self.charge(hold, usage);
                     billed.push_back((now, usage.total()));
                     sum += usage.total();
                     while unit == Minute && now - billed[0].0 > 60 * SECOND_NS {
