@@ -1,9 +1,9 @@
 //! Refusals and errors of model servers, read in the many shapes that servers give them.
 //!
-//! A [`UpstreamError`] is shown to customers and to operators. Customers get [`UpstreamError::into_refusal`], or the message within one
-//! of our own sentences. Hosts, paths and credentials are removed from it, and the slug replaces the model's name
-//! ([`clean`]). Operators get [`UpstreamError::for_operator`]: the server's message without the credential and without quotes
-//! from the customer's request ([`echo`]).
+//! An [`UpstreamError`] is shown to customers and to operators. Customers get [`UpstreamError::into_refusal`], or the
+//! message within one of our own sentences. Hosts, paths and credentials are removed from it, and the slug replaces the
+//! model's name ([`clean`]). Operators get [`UpstreamError::for_operator`]: the server's message without the credential
+//! and without quotes from the customer's request ([`echo`]).
 
 use std::time::Duration;
 
@@ -239,19 +239,19 @@ fn is_code(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn said(status: u16, body: &str) -> UpstreamError {
+    fn error_of(status: u16, body: &str) -> UpstreamError {
         UpstreamError::read(status, None, body.as_bytes(), &Names::of_model("meta/llama-70b", "acme/chat"))
     }
 
     #[test]
     fn a_refusal_without_a_message_gets_one() {
-        assert_eq!(said(400, "[]").into_refusal().message, "The model server gave no reason.");
+        assert_eq!(error_of(400, "[]").into_refusal().message, "The model server gave no reason.");
     }
 
     #[test]
     fn a_code_is_a_word_and_not_a_number_or_a_host() {
         let code =
-            |code: &str| said(400, &format!(r#"{{"error":{{"message":"x","code":{code}}}}}"#)).into_refusal().code;
+            |code: &str| error_of(400, &format!(r#"{{"error":{{"message":"x","code":{code}}}}}"#)).into_refusal().code;
         assert_eq!(code(r#""string_above_max_length""#).as_deref(), Some("string_above_max_length"));
         for none in ["400", r#""400""#, "null", r#""gpu-box.internal""#, r#""two words""#, r#""a\nb""#, "[]"] {
             assert_eq!(code(none), None, "{none}");
@@ -275,15 +275,15 @@ mod tests {
             r#"{"error":{"message":"x","code":"context_length_exceeded"}}"#,
             r#"{"type":"error","error":{"type":"invalid_request_error","message":"prompt is too long: 9 > 8"}}"#,
         ] {
-            assert_eq!(said(400, body).into_refusal().code.as_deref(), Some("context_length_exceeded"), "{body}");
+            assert_eq!(error_of(400, body).into_refusal().code.as_deref(), Some("context_length_exceeded"), "{body}");
         }
-        let refusal = said(404, r#"{"message":"no model with this maximum context length"}"#).into_refusal();
+        let refusal = error_of(404, r#"{"message":"no model with this maximum context length"}"#).into_refusal();
         assert_eq!((refusal.status, refusal.code), (404, None));
     }
 
     #[test]
     fn status_and_code_decide_who_is_at_fault() {
-        let meaning = |status, code: &str| said(status, &format!(r#"{{"error":{{"code":"{code}"}}}}"#)).meaning();
+        let meaning = |status, code: &str| error_of(status, &format!(r#"{{"error":{{"code":"{code}"}}}}"#)).meaning();
         assert_eq!(meaning(400, "x"), Meaning::Customer);
         assert_eq!(meaning(501, "x"), Meaning::Customer);
         for status in [401, 402, 403] {
@@ -304,10 +304,10 @@ mod tests {
             r#"{"error":{"code":"Arrearage"}}"#,
             r#"{"error":{"message":"Your credit balance is too low to access the Anthropic API. Please go"}}"#,
         ] {
-            assert_eq!(said(400, body).meaning(), Meaning::Account, "{body}");
+            assert_eq!(error_of(400, body).meaning(), Meaning::Account, "{body}");
         }
         let quote = "cannot parse: your credit balance is too low to access the Anthropic API";
-        assert_eq!(said(400, quote).meaning(), Meaning::Customer);
+        assert_eq!(error_of(400, quote).meaning(), Meaning::Customer);
         for status in [302, 500, 502, 503, 529] {
             assert_eq!(meaning(status, "insufficient_quota"), Meaning::Failed);
         }
@@ -315,7 +315,7 @@ mod tests {
 
     #[test]
     fn a_501_becomes_a_400_for_the_customer() {
-        let refusal = said(501, r#"{"error":{"code":501,"message":"no embeddings","type":"not_supported_error"}}"#);
+        let refusal = error_of(501, r#"{"error":{"code":501,"message":"no embeddings","type":"not_supported_error"}}"#);
         let refusal = refusal.into_refusal();
         assert_eq!((refusal.status, refusal.code.as_deref()), (400, Some("not_supported")));
         assert_eq!(refusal.message, "no embeddings");
@@ -323,7 +323,7 @@ mod tests {
 
     #[test]
     fn a_refused_parameter_is_recognized_by_its_whole_name() {
-        let names = |status, body: &str| said(status, body).names("stream_options", b"{}");
+        let names = |status, body: &str| error_of(status, body).names("stream_options", b"{}");
         let nine = format!(
             "{}{}",
             r#"{"loc":["body","a"],"msg":"no"},"#.repeat(8),
@@ -355,21 +355,21 @@ mod tests {
             assert!(!names(400, body), "{body}");
         }
         let other = r#"{"error":{"message":"'max_completion_tokens' is too large"}}"#;
-        assert!(!said(400, other).names("max_tokens", b""));
-        let quote = said(400, "cannot parse: tell me of stream_options, please");
+        assert!(!error_of(400, other).names("max_tokens", b""));
+        let quote = error_of(400, "cannot parse: tell me of stream_options, please");
         assert!(!quote.names("stream_options", br#"{"content":"tell me of stream_options, please!"}"#));
         assert!(quote.names("stream_options", br#"{"content":"stream_options"}"#));
     }
 
     #[test]
     fn a_failure_has_a_message_for_customers_and_one_for_operators() {
-        let failed = said(500, r#"{"error":{"message":"CUDA out of\n memory at 10.0.0.7"}}"#);
+        let failed = error_of(500, r#"{"error":{"message":"CUDA out of\n memory at 10.0.0.7"}}"#);
         assert_eq!(failed.as_failure(), "The model server failed (500): CUDA out of\n memory at […]");
         assert_eq!(failed.for_operator("it failed", b""), "it failed (500): CUDA out of memory at 10.0.0.7");
-        let silent = said(503, "");
+        let silent = error_of(503, "");
         assert_eq!(silent.as_failure(), "The model server failed (503).");
         assert_eq!(silent.for_operator("it failed", b""), "it failed (503)");
-        let long = said(500, &format!(r#"{{"error":"{}"}}"#, "é ".repeat(500)));
+        let long = error_of(500, &format!(r#"{{"error":"{}"}}"#, "é ".repeat(500)));
         assert_eq!(
             long.for_operator("it failed", b"").chars().count(),
             "it failed (500): ".len() + MAX_OPERATOR_MESSAGE

@@ -7,9 +7,9 @@ use crate::fuzz::pieces::cut;
 
 /// A request ends where httparse finds its end, no matter how its bytes are split into pieces.
 pub(crate) fn framing(input: &[u8]) {
-    let whole = passed(vec![input]);
+    let whole = passed_on(vec![input]);
     for pieces in [cut(input), input.chunks(1).collect()] {
-        let found = passed(pieces);
+        let found = passed_on(pieces);
         // An incomplete line is not checked, so the two may find different faults, and one of them none yet.
         assert!(whole == found || whole.is_err() || found.is_err(), "the result depends on the pieces");
         assert_eq!(is_whole(&whole), is_whole(&found), "only one of the two found a complete request");
@@ -25,7 +25,7 @@ fn is_whole(outcome: &Result<(usize, bool), Fault>) -> bool {
 }
 
 /// The number of bytes that are passed on, and whether they are a complete request.
-fn passed(pieces: Vec<&[u8]>) -> Result<(usize, bool), Fault> {
+fn passed_on(pieces: Vec<&[u8]>) -> Result<(usize, bool), Fault> {
     let (mut framing, mut held, mut passed) = (Framing::start(), Vec::new(), 0);
     for piece in pieces {
         held.extend_from_slice(piece);
