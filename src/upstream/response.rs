@@ -43,8 +43,8 @@ impl Response {
     }
 }
 
-impl From<demo::Answer> for Response {
-    fn from(answer: demo::Answer) -> Self {
+impl From<demo::DemoBody> for Response {
+    fn from(answer: demo::DemoBody) -> Self {
         Self {
             status: 200,
             content_type: Some(Bytes::from_static(answer.content_type().as_bytes())),
@@ -62,7 +62,7 @@ pub enum Body {
     /// A body that a server sent with an encoding.
     Decoded(Box<Decoded>),
     /// A body from the demo upstream.
-    Demo(demo::Answer),
+    Demo(demo::DemoBody),
 }
 
 impl Body {

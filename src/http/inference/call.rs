@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::{error::Problem, reply::Reply, worker::Worker};
 use crate::service::{
     catalog::KeyEntry,
-    request::{Call, serve},
+    request::{Call, answer_call},
 };
 
 /// The entry of a key that may call now.
@@ -19,7 +19,7 @@ pub(super) fn may_call(key: Option<Arc<KeyEntry>>) -> Result<Arc<KeyEntry>, Prob
 
 /// Serves one request.
 pub(super) async fn metered(worker: &Worker, call: Call) -> Result<Reply, Problem> {
-    serve(&worker.requests, call).await.map(Reply::from).map_err(Problem::from)
+    answer_call(&worker.requests, call).await.map(Reply::from).map_err(Problem::from)
 }
 
 /// Logs the outcome of a request and returns its reply.

@@ -1,8 +1,8 @@
 //! The inference listener: the OpenAI-compatible API that customers call.
 //!
 //! It runs on actix-http, one layer below actix-web, because a dozen fixed paths need no routing table. Every response
-//! carries our own `x-request-id`. Errors have OpenAI's shape. One response is not made here: the empty 408 of actix-http
-//! for a head that arrives too slowly.
+//! carries our own `x-request-id`. Errors have OpenAI's shape. One response is not made here: the empty 408 of
+//! actix-http for a head that arrives too slowly.
 
 mod body;
 mod call;
@@ -27,7 +27,7 @@ use actix_http::Request;
 use actix_server::ServerBuilder;
 use actix_service::fn_service;
 
-use self::routes::{answer, may_continue};
+use self::routes::{may_continue, respond};
 use super::connection::{self, Serving};
 use crate::service::Gateway;
 
@@ -40,7 +40,7 @@ pub fn listen(serving: Serving, listener: TcpListener, gateway: Arc<Gateway>) ->
         let expecting = worker.clone();
         let answers = fn_service(move |request: Request| {
             let worker = worker.clone();
-            async move { Ok::<_, Infallible>(answer(&worker, request).await) }
+            async move { Ok::<_, Infallible>(respond(&worker, request).await) }
         });
         // If the body of a request with `Expect: 100-continue` would not be read, the request is answered immediately.
         let continues = fn_service(move |request: Request| {
@@ -49,7 +49,7 @@ pub fn listen(serving: Serving, listener: TcpListener, gateway: Arc<Gateway>) ->
                 if may_continue(&worker.gateway, &request) {
                     return Ok(request);
                 }
-                Err(answer(&worker, request).await.map_into_boxed_body())
+                Err(respond(&worker, request).await.map_into_boxed_body())
             }
         });
         (answers, continues)

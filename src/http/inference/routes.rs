@@ -37,15 +37,20 @@ use crate::{
 const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
 /// Answers one request. Every failure becomes an error response.
-pub(super) async fn answer(worker: &Worker, request: Request) -> Response<Answered<ReplyBody>> {
+pub(super) async fn respond(worker: &Worker, request: Request) -> Response<Answered<ReplyBody>> {
     let answering = AnswerGuard::begin(&request);
     let cors = Cors::of(&worker.gateway.core.config.cors_origins, request.head());
-    let mut answer = reply(worker, request, &answering, &cors).await;
-    cors.write(answer.headers_mut());
-    answering.until_end_of(answer, ReplyBody::is_broken)
+    let mut response = make_response(worker, request, &answering, &cors).await;
+    cors.write(response.headers_mut());
+    answering.until_end_of(response, ReplyBody::is_broken)
 }
 
-async fn reply(worker: &Worker, mut request: Request, answering: &AnswerGuard, cors: &Cors) -> Response<ReplyBody> {
+async fn make_response(
+    worker: &Worker,
+    mut request: Request,
+    answering: &AnswerGuard,
+    cors: &Cors,
+) -> Response<ReplyBody> {
     let at = Instant::now();
     let mut payload = request.take_payload();
     let (version, peer) = (request.version(), request.peer_addr());

@@ -37,7 +37,7 @@ pub(in crate::http) struct Trial<'a> {
 
 impl Trial<'_> {
     /// Makes the call. Returns the response that a customer would get.
-    pub(in crate::http) async fn answer(self, worker: &Worker, version: Version) -> Response<BoxBody> {
+    pub(in crate::http) async fn respond(self, worker: &Worker, version: Version) -> Response<BoxBody> {
         let at = Instant::now();
         let Self { key, route, headers, body } = self;
         let (id, reply) = match random::uuid() {

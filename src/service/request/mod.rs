@@ -1,12 +1,12 @@
 //! One inference request from start to end: read it, admit it, find a target that answers, pass the answer on.
 //!
 //! All of this runs on the worker thread that accepted the connection, in the handler's future or in the response body
-//! that it returns. When the customer hangs up, these are dropped, and the drop of their values releases or settles what
-//! the request held (see `admission`). One exception: if only the usage of the answer is missing, another task of the
-//! same worker reads on for up to [`USAGE_TIMEOUT`] (see `running`).
+//! that it returns. When the customer hangs up, these are dropped, and the drop of their values releases or settles
+//! what the request held (see `admission`). One exception: if only the usage of the answer is missing, another task of
+//! the same worker reads on for up to [`USAGE_TIMEOUT`] (see `running`).
 
 pub mod admission;
-mod answer;
+mod answer_body;
 mod beginning;
 mod error_object;
 mod failure;
@@ -24,7 +24,7 @@ use bytes::Bytes;
 
 use self::{
     admission::{Admission, Arrived, NotAdmitted},
-    targets::find_answer,
+    targets::{UpstreamCall, find_answer},
 };
 use super::{
     capacity::bodies::Room,
@@ -37,7 +37,7 @@ use crate::{
 };
 
 pub use self::{
-    answer::AnswerBody,
+    answer_body::AnswerBody,
     failure::{Refused, RequestFailure},
     stream::AnswerStream,
     worker::InferenceWorker,
@@ -67,16 +67,16 @@ pub struct Answer {
     pub body: AnswerBody,
 }
 
-/// Serves one request.
-pub async fn serve(worker: &InferenceWorker, call: Call) -> Result<Answer, RequestFailure> {
-    let answered = answer(worker, call).await;
+/// Answers one call, and counts it if it failed.
+pub async fn answer_call(worker: &InferenceWorker, call: Call) -> Result<Answer, RequestFailure> {
+    let answered = admit_and_forward(worker, call).await;
     if answered.as_ref().is_err_and(|failure| failure.refused.is_failure()) {
         worker.core.counts.failed();
     }
     answered
 }
 
-async fn answer(worker: &InferenceWorker, call: Call) -> Result<Answer, RequestFailure> {
+async fn admit_and_forward(worker: &InferenceWorker, call: Call) -> Result<Answer, RequestFailure> {
     let core = &worker.core;
     let Call { arrived, body, room, passed_on } = call;
     let key = arrived.key.clone();
@@ -96,11 +96,11 @@ async fn answer(worker: &InferenceWorker, call: Call) -> Result<Answer, RequestF
     }
     let metadata = request.metadata(&body).and_then(|json| std::str::from_utf8(json).ok());
     let Admission { reservation, output_max, standings } = admit(worker, arrived, &model, &request, metadata)?;
-    let call = targets::Call { model: &model, request: &request, body: &body, passed_on: &passed_on, output_max };
+    let call = UpstreamCall { model: &model, request: &request, body: &body, passed_on: &passed_on, output_max };
     let found = find_answer(worker, &call, reservation).await;
     let (begun, origin) = found.map_err(|refused| refuse(Some(&model), refused))?;
     drop((body, room));
-    let handed_over = answer::hand_over(worker, begun, origin).await;
+    let handed_over = answer_body::hand_over(worker, begun, origin).await;
     let (status, content_type, body) = handed_over.map_err(|refused| refuse(Some(&model), refused))?;
     Ok(Answer { status, content_type, standings, body })
 }

@@ -201,7 +201,7 @@ impl AnswerStream {
                 meter.forget();
                 None
             }
-            false => Some(meter.settle()),
+            false => Some(meter.write_event()),
         };
         let core = self.core.clone();
         let durable = Box::pin(async move {

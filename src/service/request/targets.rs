@@ -30,7 +30,7 @@ use crate::{
 };
 
 /// The call that each target gets in turn.
-pub(super) struct Call<'a> {
+pub(super) struct UpstreamCall<'a> {
     pub(super) model: &'a Model,
     pub(super) request: &'a Request,
     pub(super) body: &'a Bytes,
@@ -51,7 +51,7 @@ enum TargetOutcome {
 /// Finds a target that answers. Releases the reservation if there is none.
 pub(super) async fn find_answer(
     worker: &InferenceWorker,
-    call: &Call<'_>,
+    call: &UpstreamCall<'_>,
     mut reservation: Reservation,
 ) -> Result<(Begun, Origin), Refused> {
     let core = &worker.core;
@@ -106,7 +106,7 @@ pub(super) async fn find_answer(
 }
 
 /// Asks one target. If it refuses a parameter that we added, asks it again without that parameter.
-async fn ask(worker: &InferenceWorker, call: &Call<'_>, target: &Target, route: Route) -> TargetOutcome {
+async fn ask(worker: &InferenceWorker, call: &UpstreamCall<'_>, target: &Target, route: Route) -> TargetOutcome {
     let now_ms = worker.core.now_ms();
     let cap = call.output_max.map(|tokens| OutputCap { parameter: target.output_parameter(route), tokens });
     let mut changes = Changes {
@@ -135,7 +135,7 @@ async fn ask(worker: &InferenceWorker, call: &Call<'_>, target: &Target, route: 
 
 async fn attempt(
     worker: &InferenceWorker,
-    call: &Call<'_>,
+    call: &UpstreamCall<'_>,
     target: &Target,
     route: Route,
     changes: &Changes<'_>,
@@ -143,7 +143,7 @@ async fn attempt(
     let body = call.request.rewrite(call.body, changes);
     let template = match &target.reach {
         Transport::Http(templates) => templates.get(route as usize),
-        Transport::Demo => return TargetOutcome::Answered(demo::answer(route, &body.concat()).into()),
+        Transport::Demo => return TargetOutcome::Answered(demo::respond(route, &body.concat()).into()),
         Transport::Broken(why) => return TargetOutcome::Skipped(SkippedTarget::new(Why::Unusable, *why)),
     };
     let Some(template) = template else {
@@ -163,7 +163,7 @@ async fn attempt(
     }
 }
 
-async fn judge(call: &Call<'_>, target: &Target, response: Response) -> TargetOutcome {
+async fn judge(call: &UpstreamCall<'_>, target: &Target, response: Response) -> TargetOutcome {
     if let 200..=299 = response.status {
         return TargetOutcome::Answered(response);
     }

@@ -24,15 +24,15 @@ const MAX_WORDS: usize = 400;
 const WORDS: [&str; 12] =
     ["every", "token", "passes", "the", "gate", "once", "is", "counted", "once", "and", "billed", "once"];
 
-/// An answer of the demo upstream.
-pub struct Answer {
+/// The body of an answer of the demo upstream.
+pub struct DemoBody {
     pieces: VecDeque<Bytes>,
     is_stream: bool,
     /// The pause before the next word. `None` if there is no pause.
     pause: Option<Pin<Box<Sleep>>>,
 }
 
-impl Answer {
+impl DemoBody {
     /// The value of its `content-type` header.
     pub fn content_type(&self) -> &'static str {
         if self.is_stream { "text/event-stream" } else { "application/json" }
@@ -50,7 +50,7 @@ impl Answer {
 }
 
 /// Answers a request. The gateway has already validated `body`.
-pub fn answer(route: Route, body: &[u8]) -> Answer {
+pub fn respond(route: Route, body: &[u8]) -> DemoBody {
     let request: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
     let pieces = match route {
         Route::Embeddings => vec![embeddings(&request)],
@@ -59,7 +59,7 @@ pub fn answer(route: Route, body: &[u8]) -> Answer {
             if asked.stream { asked.stream() } else { vec![asked.whole()] }
         }
     };
-    Answer { is_stream: pieces.len() > 1, pieces: pieces.into(), pause: None }
+    DemoBody { is_stream: pieces.len() > 1, pieces: pieces.into(), pause: None }
 }
 
 struct Asked<'a> {

@@ -126,5 +126,5 @@ pub(crate) async fn try_out(
     let Try { route, body } = body;
     let body = Bytes::from(String::from(Box::<str>::from(body.0)));
     let trial = Trial { key, route: route.0, headers: &headers, body };
-    Ok(Tried(trial.answer(worker, request.version()).await.into()))
+    Ok(Tried(trial.respond(worker, request.version()).await.into()))
 }

@@ -1,4 +1,4 @@
-//! Passes an upstream's answer on to the customer.
+//! The body of an answer, with which an upstream's answer is passed on to the customer.
 //!
 //! * A JSON answer of up to `WHOLE` bytes has been read completely and is sent when its event is durable.
 //! * A stream of events, or a larger JSON answer, is sent piece by piece as it arrives (`stream`).
@@ -31,7 +31,7 @@ pub(super) async fn hand_over(
     let core = &worker.core;
     let body = match first {
         First::Part(fed) => AnswerBody::Stream(Box::new(AnswerStream::new(core.clone(), answering, fed, origin))),
-        First::Whole(whole) => match answering.running.take().and_then(|running| running.meter.settle()) {
+        First::Whole(whole) => match answering.running.take().and_then(|running| running.meter.write_event()) {
             Some(seq) if core.is_durable_in_time(seq).await => AnswerBody::Whole(whole),
             _ => return Err(Refused::CannotMeter("an answer waited too long for its record to be written".to_owned())),
         },
