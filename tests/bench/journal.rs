@@ -28,21 +28,19 @@ use tollgate::{
     config::Config,
     domain::{
         endpoint::{Provider, Region, Target},
-        group::Enforcement,
+        group::{Enforcement, GroupModel, GroupModels},
         id::{GroupId, SlugId},
         money::{Currency, Price, Pricing},
-        record::{Actor, Record, Settled},
+        record::{Actor, Record},
         route::Route,
+        settled::Settled,
         slug::Slug,
         usage::{Usage, UsageSource},
     },
     journal::{Durability, Journal, NextSegment, codec, system_clock},
     service::{
         Gateway, boot,
-        changes::{
-            endpoints::NewEndpoint,
-            groups::{NewGroup, NewModel},
-        },
+        changes::{endpoints::NewEndpoint, groups::NewGroup},
     },
 };
 
@@ -159,34 +157,30 @@ impl Cast {
         let mut models = Vec::new();
         for (slug, price) in [("acme/large", Some(["2.50", "10", "0.25"])), ("acme/small", None), ("acme/mini", None)] {
             let pricing = price.map(pricing).transpose()?;
-            let new = NewEndpoint {
-                slug: Slug::parse(slug).map_err(|invalid| invalid.to_string())?,
-                region: Region::Unrestricted,
-                targets: vec![target()],
-                pricing,
-            };
-            let endpoint = gateway.create_endpoint(Actor::system(), new).await.map_err(refused)?;
+            let new =
+                NewEndpoint { slug: parse_slug(slug)?, region: Region::Unrestricted, targets: vec![target()], pricing };
+            let endpoint = gateway.changes.create_endpoint(Actor::system(), new).await.map_err(refused)?;
             models.push(Model { slug, id: endpoint.slug, pricing });
         }
         let mut plans = Vec::new();
         for plan in 0..PLANS {
-            let plan = gateway.create_group(Actor::system(), group(format!("plan-{plan}"), &models, None)).await;
+            let plan = gateway.changes.create_group(Actor::system(), group(format!("plan-{plan}"), &models, None)?).await;
             plans.push(plan.map_err(refused)?.id);
         }
         let mut callers = Vec::new();
         for customer in 0..CUSTOMERS {
             let (name, plan) = (format!("customer-{customer}"), plans[customer % PLANS]);
-            let customer = gateway.create_group(Actor::system(), group(name.clone(), &models, Some(plan))).await;
+            let customer = gateway.changes.create_group(Actor::system(), group(name.clone(), &models, Some(plan))?).await;
             let customer = customer.map_err(refused)?.id;
             for _ in 0..KEYS_EACH {
-                let minted = gateway.mint_key(Actor::system(), customer, None, None).await.map_err(refused)?;
+                let minted = gateway.changes.mint_key(Actor::system(), customer, None, None).await.map_err(refused)?;
                 let counted_for = vec![customer, plan];
                 callers.push(Caller { prefix: minted.prefix, external_entity_id: name.clone(), counted_for });
             }
         }
         let webhook = match webhook {
             Some(url) => {
-                let made = gateway.create_webhook(Actor::system(), url, None, false).await.map_err(refused)?;
+                let made = gateway.changes.create_webhook(Actor::system(), url, None, false).await.map_err(refused)?;
                 Some(made.view.webhook.id.to_string())
             }
             None => None,
@@ -281,15 +275,20 @@ fn pricing([input, output, cached]: [&str; 3]) -> Result<Pricing, Failure> {
     Ok(Pricing { currency, input: price(input)?, output: price(output)?, cached: price(cached)? })
 }
 
-fn group(external_entity_id: String, models: &[Model], parent: Option<GroupId>) -> NewGroup {
-    let model = |model: &Model| NewModel { slug: model.slug.to_owned(), limits: Vec::new() };
-    NewGroup {
+fn parse_slug(slug: &str) -> Result<Slug, Failure> {
+    Ok(Slug::parse(slug).map_err(|invalid| invalid.to_string())?)
+}
+
+fn group(external_entity_id: String, models: &[Model], parent: Option<GroupId>) -> Result<NewGroup, Failure> {
+    let model = |model: &Model| Ok(GroupModel { slug: parse_slug(model.slug)?, limits: Vec::new() });
+    let models = models.iter().map(model).collect::<Result<_, Failure>>()?;
+    Ok(NewGroup {
         external_entity_id,
         name: None,
-        models: models.iter().map(model).collect(),
+        models: GroupModels::of_new_group(models).map_err(|invalid| format!("{invalid:?}"))?,
         enforcement: parent.is_none().then_some(Enforcement::Cascading),
         parent,
-    }
+    })
 }
 
 fn refused(error: tollgate::service::error::Error) -> Failure {

@@ -21,9 +21,9 @@ use parking_lot::Mutex;
 use tollgate::domain::{
     day::Now,
     estimate::{Ratio, SlugEstimate},
-    group::{EffectiveLimits, Enforcement, Group, GroupModel, effective_limits},
+    group::{Enforcement, Group, GroupModel, GroupModels},
     id::{GroupId, SlugId},
-    ledger::{Ask, Ledger, TokenAdmission},
+    ledger::{Account, Ask, Ledger, TokenAdmission},
     limit::{Limit, LimitType, Threshold, Unit},
     route::Route,
     usage::{Usage, UsageSource},
@@ -81,17 +81,17 @@ fn answers(criterion: &mut Criterion) {
     (0..100).for_each(|_| full.pair(caller, clock.tick()));
     let now = clock.now;
     group.bench_function("refusal", |bencher| {
-        bencher.iter(|| full.ledger.lock().admit(now, &caller.path, SLUG, &caller.limits, &ask()).unwrap_err());
+        bencher.iter(|| full.ledger.lock().admit(now, &caller.account, &ask()).unwrap_err());
     });
     group.bench_function("standings and whether it would pass", |bencher| {
         bencher.iter(|| {
             let mut ledger = full.ledger.lock();
-            let standings = ledger.standing(now, &caller.path, SLUG, &caller.limits);
-            (standings, ledger.would_admit(now, &caller.path, SLUG, &caller.limits, 100))
+            let standings = ledger.standing(now, &caller.account);
+            (standings, ledger.would_admit(now, &caller.account, 100))
         });
     });
     group.bench_function("find the limits that apply, without the lock", |bencher| {
-        bencher.iter(|| effective_limits(Enforcement::Cascading, SLUG, black_box(&caller.groups)));
+        bencher.iter(|| Account::new(SLUG, black_box(&caller.groups)));
     });
 }
 
@@ -115,11 +115,10 @@ struct Tree {
     callers: Vec<Caller>,
 }
 
-/// A group whose keys make requests, with the limits that apply to them.
+/// A group whose keys make requests: its lineage and its account.
 struct Caller {
     groups: Vec<Group>,
-    path: Vec<GroupId>,
-    limits: EffectiveLimits,
+    account: Account,
 }
 
 impl Tree {
@@ -131,15 +130,14 @@ impl Tree {
             let id = |level: usize| GroupId(((level as u128 + 1) << 64) + number(level) as u128);
             let parent = |level: usize| (level + 1 < levels).then(|| id(level + 1));
             let groups: Vec<_> = (0..levels).map(|level| group(id(level), parent(level), threshold)).collect();
-            let path = groups.iter().map(|group| group.id).collect();
-            Caller { limits: effective_limits(Enforcement::Cascading, SLUG, &groups), path, groups }
+            Caller { account: Account::new(SLUG, &groups), groups }
         };
         // With one level, all callers are the same group.
         Self { ledger: Mutex::default(), callers: (0..callers).map(caller).collect() }
     }
 
     fn pair(&self, caller: &Caller, now: Now) {
-        let admitted = self.ledger.lock().admit(now, &caller.path, SLUG, &caller.limits, &black_box(ask()));
+        let admitted = self.ledger.lock().admit(now, &caller.account, &black_box(ask()));
         let hold = black_box(admitted).unwrap().hold;
         black_box(self.ledger.lock().charge(hold, now, USAGE, UsageSource::Upstream));
     }
@@ -173,7 +171,7 @@ fn group(id: GroupId, parent: Option<GroupId>, threshold: u64) -> Group {
         id,
         external_entity_id: id.to_string(),
         name: None,
-        models: vec![GroupModel { slug: SLUG, limits: limits.collect() }],
+        models: GroupModels::new(vec![GroupModel { slug: SLUG, limits: limits.collect() }]).unwrap(),
         enforcement: Enforcement::Cascading,
         parent,
         created_at_ms: 0,

@@ -23,7 +23,7 @@ const WRONG_KEYS_RETRY_AFTER_S: u64 = 60;
 
 /// Why an operator's request failed. The request changed nothing, unless the error is [`Error::Pending`].
 #[derive(Debug)]
-pub(crate) enum AdminError {
+pub(in crate::http) enum AdminError {
     /// The service, or a validation rule before it, refused the request.
     Refused(Error),
     /// The request has neither a key nor a valid session.
@@ -61,7 +61,7 @@ pub(crate) enum AdminError {
 /// The body of every error response.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Error")]
-pub(crate) struct ErrorBody {
+pub(in crate::http) struct ErrorBody {
     /// The error message: a sentence for a person.
     error: String,
     /// The error code, for programs.
@@ -181,7 +181,7 @@ impl AdminError {
 
 /// The complete response to a request whose head is malformed, with these extra headers. The connection is closed after
 /// it.
-pub(crate) fn refuse(fault: Fault, headers: &[(&str, &str)]) -> Bytes {
+pub(in crate::http) fn refuse(fault: Fault, headers: &[(&str, &str)]) -> Bytes {
     let (status, code, error) = AdminError::Malformed(fault).parts();
     info!(status = status.as_u16(), code, "malformed admin request refused");
     let body = serde_json::to_string(&ErrorBody { error, code }).unwrap_or_default();

@@ -35,10 +35,10 @@ const MAX_BODY: u64 = 4 << 20;
 const MAX_KEYLESS_BODY: u64 = 4 << 10;
 
 /// The headers for a body's signature, in base64. If both are present, the first one is used.
-pub(crate) const SIGNATURE_HEADERS: [&str; 2] = ["x-tollgate-signature", "x-baseten-signature"];
+pub(in crate::http) const SIGNATURE_HEADERS: [&str; 2] = ["x-tollgate-signature", "x-baseten-signature"];
 
 /// A request's body.
-pub(crate) struct Body<T>(pub(crate) T);
+pub(in crate::http) struct Body<T>(pub(in crate::http) T);
 
 impl<T: DeserializeOwned> FromRequest for Body<T> {
     type Error = AdminError;
@@ -54,7 +54,7 @@ impl<T: DeserializeOwned> FromRequest for Body<T> {
 }
 
 /// A request's body that is parsed only after its signature has been verified.
-pub(crate) struct SignedBody<T> {
+pub(in crate::http) struct SignedBody<T> {
     bytes: Bytes,
     _room: Room,
     signature: Vec<u8>,
@@ -64,7 +64,7 @@ pub(crate) struct SignedBody<T> {
 impl<T: DeserializeOwned> SignedBody<T> {
     /// Parses the body after `check` has accepted its signature. `check` gets the body's bytes and the signature
     /// header.
-    pub(crate) fn read(self, check: impl FnOnce(&[u8], &[u8]) -> Result<(), Error>) -> Result<T, Error> {
+    pub(in crate::http) fn read(self, check: impl FnOnce(&[u8], &[u8]) -> Result<(), Error>) -> Result<T, Error> {
         check(&self.bytes, &self.signature)?;
         parse(&self.bytes)
     }
@@ -93,7 +93,7 @@ fn may_be_json(request: &HttpRequest) -> bool {
 }
 
 /// A request's body that may be absent, since all of its fields are optional.
-pub(crate) struct OptionalBody<T>(pub(crate) T);
+pub(in crate::http) struct OptionalBody<T>(pub(in crate::http) T);
 
 impl<T: DeserializeOwned + Default> FromRequest for OptionalBody<T> {
     type Error = AdminError;
@@ -111,7 +111,7 @@ impl<T: DeserializeOwned + Default> FromRequest for OptionalBody<T> {
 /// A body without fields.
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Nothing {}
+pub(in crate::http) struct Nothing {}
 
 /// Reads the bytes of a JSON body. The memory of all bodies together is bounded.
 fn collect_json(
@@ -162,7 +162,7 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
 }
 
 /// Makes the error for a field or query parameter. `path` is serde's path; "." is the whole body or query.
-pub(crate) fn invalid_field(code: &'static str, path: &str, why: &str) -> Error {
+pub(in crate::http) fn invalid_field(code: &'static str, path: &str, why: &str) -> Error {
     // serde names an unknown field both in its message and in the path.
     let parent = || path.rsplit_once('.').map_or(".", |(parent, _)| parent);
     let path = if why.starts_with("unknown ") { parent() } else { path };
@@ -191,7 +191,7 @@ fn plain(why: &str) -> Cow<'_, str> {
 
 /// A JSON object inside a body. serde alone would also accept a list of the field values for a struct.
 #[derive(Debug)]
-pub(crate) struct Object<T>(pub(crate) T);
+pub(in crate::http) struct Object<T>(pub(in crate::http) T);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -234,7 +234,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for MapsOnly<D> {
 }
 
 /// Deserializes an optional field of a PATCH that `null` clears: `None` if it is absent, `Some(None)` if it is `null`.
-pub(crate) fn clearable<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+pub(in crate::http) fn clearable<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Option<T>>, D::Error> {
     Option::deserialize(deserializer).map(Some)

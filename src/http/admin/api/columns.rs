@@ -3,7 +3,7 @@
 use crate::service::reading::reports::Columns;
 
 /// Parses a list of columns such as `group,model`.
-pub(crate) fn parse_columns(text: &str) -> Result<Columns, &'static str> {
+pub(in crate::http) fn parse_columns(text: &str) -> Result<Columns, &'static str> {
     let mut columns = Columns::default();
     for word in text.split(',').filter(|_| !text.is_empty()) {
         let column = match word {

@@ -18,19 +18,19 @@ use crate::{
 };
 
 /// The media type of bodies, errors and most responses.
-pub(crate) const JSON: &str = "application/json";
+pub(in crate::http) const JSON: &str = "application/json";
 
 /// The media type of server-sent events.
-pub(crate) const EVENT_STREAM: &str = "text/event-stream";
+pub(in crate::http) const EVENT_STREAM: &str = "text/event-stream";
 
 /// The schemas that operations refer to.
-pub(crate) struct Schemas {
+pub(in crate::http) struct Schemas {
     read: SchemaGenerator,
     written: SchemaGenerator,
 }
 
 impl Schemas {
-    pub(crate) fn new() -> Self {
+    pub(in crate::http) fn new() -> Self {
         let settings = SchemaSettings::draft2020_12().with(|settings| {
             settings.definitions_path = "/components/schemas".into();
             settings.meta_schema = None;
@@ -40,29 +40,29 @@ impl Schemas {
     }
 
     /// The schema of a type that is part of a response.
-    pub(crate) fn of_answer<T: JsonSchema>(&mut self) -> Schema {
+    pub(in crate::http) fn of_answer<T: JsonSchema>(&mut self) -> Schema {
         self.written.subschema_for::<T>()
     }
 
     /// The schema of a request body.
-    pub(crate) fn of_body<T: JsonSchema>(&mut self) -> Schema {
+    pub(in crate::http) fn of_body<T: JsonSchema>(&mut self) -> Schema {
         self.read.subschema_for::<T>()
     }
 
     /// The schema of a type whose fields are the query parameters.
-    pub(crate) fn of_query<T: JsonSchema>(&mut self) -> Value {
+    pub(in crate::http) fn of_query<T: JsonSchema>(&mut self) -> Value {
         let mut object = T::json_schema(&mut self.read);
         RecursiveTransform(plain).transform(&mut object);
         object.to_value()
     }
 
     /// The schema of the admin API's errors.
-    pub(crate) fn error(&mut self) -> Schema {
+    pub(in crate::http) fn error(&mut self) -> Schema {
         self.of_answer::<ErrorBody>()
     }
 
     /// All schemas, by name. A type that is used in both requests and responses has one schema.
-    pub(crate) fn into_definitions(mut self) -> Map<String, Value> {
+    pub(in crate::http) fn into_definitions(mut self) -> Map<String, Value> {
         let mut all = self.read.take_definitions(true);
         for (name, schema) in self.written.take_definitions(true) {
             debug_assert!(all.get(&name).is_none_or(|known| *known == schema), "two schemas have the name {name}");
@@ -74,19 +74,19 @@ impl Schemas {
 
 /// The description of one operation, while it is being built.
 #[derive(Default)]
-pub(crate) struct Operation {
+pub(in crate::http) struct Operation {
     /// The types of operator key that may call it; `None` if it needs no key.
-    pub(crate) types: Option<Vec<&'static str>>,
+    pub(in crate::http) types: Option<Vec<&'static str>>,
     /// OpenAPI's parameter objects.
-    pub(crate) parameters: Vec<Value>,
+    pub(in crate::http) parameters: Vec<Value>,
     /// The schema of the request body.
-    pub(crate) body: Option<Schema>,
+    pub(in crate::http) body: Option<Schema>,
     /// Whether the body may be absent.
-    pub(crate) is_body_optional: bool,
+    pub(in crate::http) is_body_optional: bool,
     /// The schemas of successful responses, by media type.
-    pub(crate) answers: Vec<(&'static str, Schema)>,
+    pub(in crate::http) answers: Vec<(&'static str, Schema)>,
     /// The schema of error responses, if they are not always the admin API's own errors.
-    pub(crate) failure: Option<Schema>,
+    pub(in crate::http) failure: Option<Schema>,
 }
 
 /// Rewrites a schema for client generators. For an enum with documented values, schemars writes a `oneOf` of `const`,
@@ -116,13 +116,13 @@ fn plain(schema: &mut Schema) {
 }
 
 /// A handler's argument or response that can describe itself.
-pub(crate) trait Describe {
+pub(in crate::http) trait Describe {
     /// Adds this type's part to the operation.
     fn describe(operation: &mut Operation, schemas: &mut Schemas);
 }
 
 /// The first argument of a handler, which states who may call it.
-pub(crate) trait Caller: Describe {}
+pub(in crate::http) trait Caller: Describe {}
 
 impl Describe for Data<Gateway> {
     fn describe(_: &mut Operation, _: &mut Schemas) {}
@@ -151,7 +151,7 @@ impl<R: Describe> Describe for Result<R, AdminError> {
 }
 
 /// All arguments of a handler.
-pub(crate) trait Arguments {
+pub(in crate::http) trait Arguments {
     /// Adds all arguments to the operation.
     fn describe(operation: &mut Operation, schemas: &mut Schemas);
 }

@@ -33,7 +33,7 @@ const HEADERS: [(HeaderName, &str); 3] = [
 const NO_STORE: &str = "no-store";
 
 /// The middleware around all routes.
-pub(crate) async fn envelope(
+pub(in crate::http) async fn envelope(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
@@ -84,7 +84,7 @@ fn fault(answer: &ServiceResponse) -> Option<Fault> {
 }
 
 /// The complete response to a request whose head is malformed.
-pub(crate) fn refuse(fault: Fault) -> Bytes {
+pub(in crate::http) fn refuse(fault: Fault) -> Bytes {
     let mut headers = vec![(header::CACHE_CONTROL.as_str(), NO_STORE)];
     headers.extend(HEADERS.iter().map(|(name, value)| (name.as_str(), *value)));
     error::refuse(fault, &headers)

@@ -40,7 +40,7 @@ macro_rules! texts {
     ($($(#[$doc:meta])* $name:ident($value:ty): $schema:tt, $parse:expr;)+) => {$(
         $(#[$doc])*
         #[derive(Debug, Clone)]
-        pub(crate) struct $name(pub(crate) $value);
+        pub(in crate::http) struct $name(pub(in crate::http) $value);
 
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -211,12 +211,12 @@ macro_rules! words {
     ($($(#[$doc:meta])* $name:ident($value:ty) = $word:path, [$($variant:expr),+];)+) => {$(
         $(#[$doc])*
         #[derive(Debug, Clone, Copy)]
-        pub(crate) struct $name(pub(crate) $value);
+        pub(in crate::http) struct $name(pub(in crate::http) $value);
 
         impl $name {
             const ALL: &[$value] = &[$($variant),+];
 
-            pub(crate) fn word(self) -> &'static str {
+            pub(in crate::http) fn word(self) -> &'static str {
                 $word(self.0)
             }
 
@@ -332,7 +332,7 @@ fn operator_type(operator_type: OperatorType) -> &'static str {
 
 /// The threshold of a limit, a JSON integer.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct ThresholdNumber(pub(crate) Threshold);
+pub(in crate::http) struct ThresholdNumber(pub(in crate::http) Threshold);
 
 impl Serialize for ThresholdNumber {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -376,7 +376,7 @@ impl JsonSchema for ThresholdNumber {
 
 /// A time in a response, from Unix milliseconds.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Timestamp(pub(crate) u64);
+pub(in crate::http) struct Timestamp(pub(in crate::http) u64);
 
 impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

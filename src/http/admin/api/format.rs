@@ -15,13 +15,13 @@ const CSV: &str = "text/csv";
 
 /// The format of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Format {
+pub(in crate::http) enum Format {
     Json,
     Csv,
 }
 
 impl Format {
-    pub(crate) fn parse(text: &str) -> Result<Self, &'static str> {
+    pub(in crate::http) fn parse(text: &str) -> Result<Self, &'static str> {
         match text {
             "json" => Ok(Self::Json),
             "csv" => Ok(Self::Csv),
@@ -31,19 +31,19 @@ impl Format {
 }
 
 /// An answer in one of its formats.
-pub(crate) enum Answer<T> {
+pub(in crate::http) enum Answer<T> {
     Json(T),
     Csv(CsvFile),
 }
 
 /// A CSV file to save.
-pub(crate) struct CsvFile {
+pub(in crate::http) struct CsvFile {
     /// The name under which a browser saves it.
-    pub(crate) name: String,
+    pub(in crate::http) name: String,
     /// A header line, then the rows.
-    pub(crate) content: BoxBody,
+    pub(in crate::http) content: BoxBody,
     /// Whether it contains all requested rows. If not, the header `x-tollgate-incomplete` says so.
-    pub(crate) is_complete: bool,
+    pub(in crate::http) is_complete: bool,
 }
 
 impl<T: Serialize> Responder for Answer<T> {

@@ -27,10 +27,10 @@ use crate::{
 };
 
 /// The name of the session cookie.
-pub(crate) const SESSION_COOKIE: &str = "tollgate_session";
+pub(in crate::http) const SESSION_COOKIE: &str = "tollgate_session";
 
 /// A set of permitted actions. Keys of type `WORKSPACE_MANAGE_ALL` have every scope.
-pub(crate) trait Scope: 'static {
+pub(in crate::http) trait Scope: 'static {
     /// The other types of key that have this scope.
     const ALSO: &'static [OperatorType];
 
@@ -48,7 +48,7 @@ pub(crate) trait Scope: 'static {
 macro_rules! scopes {
     ($($(#[$doc:meta])* $name:ident = [$($also:ident),*];)+) => {$(
         $(#[$doc])*
-        pub(crate) struct $name;
+        pub(in crate::http) struct $name;
 
         impl Scope for $name {
             const ALSO: &'static [OperatorType] = &[$(OperatorType::$also),*];
@@ -68,19 +68,19 @@ scopes! {
 }
 
 /// An operator whose key has the scope `S`.
-pub(crate) struct Operator<S> {
+pub(in crate::http) struct Operator<S> {
     caller: Authenticated,
     scope: PhantomData<S>,
 }
 
 impl<S: Scope> Operator<S> {
     /// Whether the operator's key also has the scope `T`.
-    pub(crate) fn has_scope<T: Scope>(&self) -> bool {
+    pub(in crate::http) fn has_scope<T: Scope>(&self) -> bool {
         T::includes(self.caller.operator.key.operator_type)
     }
 
     /// The operator as the actor of a recorded change.
-    pub(crate) fn actor(&self) -> Actor {
+    pub(in crate::http) fn actor(&self) -> Actor {
         let Authenticated { operator, credential } = &self.caller;
         let kind = match credential {
             Credential::Key => ActorKind::ApiKey,
@@ -90,7 +90,7 @@ impl<S: Scope> Operator<S> {
     }
 
     /// Whether the key or session of the request is still valid.
-    pub(crate) fn is_still_valid(&self, gateway: &Gateway) -> bool {
+    pub(in crate::http) fn is_still_valid(&self, gateway: &Gateway) -> bool {
         match &self.caller.credential {
             Credential::Key => gateway.access.is_operator_valid(&self.caller.operator),
             Credential::Session(token) => gateway.access.is_session_valid(token.expose()),
@@ -114,7 +114,7 @@ impl<S: Scope> FromRequest for Operator<S> {
 }
 
 /// Any caller, with or without a key.
-pub(crate) struct Anyone;
+pub(in crate::http) struct Anyone;
 
 impl FromRequest for Anyone {
     type Error = AdminError;
@@ -126,7 +126,7 @@ impl FromRequest for Anyone {
 }
 
 /// The prefix of the operator key of an authenticated request, also for a session. Absent if it is not authenticated.
-pub(crate) struct CallerPrefix(pub(crate) String);
+pub(in crate::http) struct CallerPrefix(pub(in crate::http) String);
 
 /// An authenticated operator.
 struct Authenticated {
@@ -159,14 +159,14 @@ fn authenticate(request: &HttpRequest) -> Result<Authenticated, AdminError> {
 }
 
 /// The gateway that a request is for.
-pub(crate) fn gateway(request: &HttpRequest) -> Result<&Arc<Gateway>, AdminError> {
+pub(in crate::http) fn gateway(request: &HttpRequest) -> Result<&Arc<Gateway>, AdminError> {
     let gateway = request.app_data::<Data<Gateway>>().map(|data| &**data);
     gateway.ok_or_else(|| Error::internal("the admin routes have no gateway").into())
 }
 
 /// The operator with this key. Wrong keys are counted per client address. If there are too many, only wrong keys get
 /// the "too many" error, so nobody can lock an operator out.
-pub(crate) fn with_key(gateway: &Gateway, request: &HttpRequest, key: &[u8]) -> Result<Arc<OperatorEntry>, AdminError> {
+pub(in crate::http) fn with_key(gateway: &Gateway, request: &HttpRequest, key: &[u8]) -> Result<Arc<OperatorEntry>, AdminError> {
     let owner = std::str::from_utf8(key).map_or(KeyOwner::Unknown, |key| gateway.access.key_owner(key));
     match owner {
         KeyOwner::Operator(operator) => Ok(operator),

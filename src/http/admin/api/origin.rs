@@ -19,7 +19,7 @@ use crate::http::admin::error::AdminError;
 const CSRF_HEADER: &str = "x-tollgate-csrf";
 
 /// Checks that the Host header is an IP address, `localhost` or the host of `admin_url`.
-pub(crate) fn check_host(headers: &HeaderMap, admin_url: Option<&Url>) -> Result<(), AdminError> {
+pub(in crate::http) fn check_host(headers: &HeaderMap, admin_url: Option<&Url>) -> Result<(), AdminError> {
     let authority = single(headers, HOST.as_str()).and_then(|host| host.parse::<Authority>().ok());
     let known = authority.is_some_and(|authority| {
         let host = authority.host();
@@ -31,7 +31,7 @@ pub(crate) fn check_host(headers: &HeaderMap, admin_url: Option<&Url>) -> Result
 }
 
 /// Checks that a request with a session cookie comes from Tollgate's own pages, unless it only reads (GET, HEAD).
-pub(crate) fn check_session_use(request: &HttpRequest, admin_url: Option<&Url>) -> Result<(), AdminError> {
+pub(in crate::http) fn check_session_use(request: &HttpRequest, admin_url: Option<&Url>) -> Result<(), AdminError> {
     if matches!(*request.method(), Method::GET | Method::HEAD) {
         return Ok(());
     }
@@ -45,7 +45,7 @@ pub(crate) fn check_session_use(request: &HttpRequest, admin_url: Option<&Url>) 
 }
 
 /// Checks that there is an Origin header and that it is the admin origin.
-pub(crate) fn check_origin(request: &HttpRequest, admin_url: Option<&Url>) -> Result<(), AdminError> {
+pub(in crate::http) fn check_origin(request: &HttpRequest, admin_url: Option<&Url>) -> Result<(), AdminError> {
     let headers = request.headers();
     let expected = match admin_url {
         Some(url) => Some(url.origin().ascii_serialization()),
@@ -66,7 +66,7 @@ fn single<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 }
 
 /// Whether the request's content type is JSON.
-pub(crate) fn is_json(request: &HttpRequest) -> bool {
+pub(in crate::http) fn is_json(request: &HttpRequest) -> bool {
     let content_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = content_type.split(';').next().unwrap_or_default();
     essence.trim().eq_ignore_ascii_case("application/json")

@@ -14,25 +14,25 @@ pub(crate) mod fuzz;
 /// The parameters of a list without filters.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct PageQuery {
+pub(in crate::http) struct PageQuery {
     /// The maximum number of items on a page. Default: 100.
-    pub(crate) limit: Option<PageLimit>,
+    pub(in crate::http) limit: Option<PageLimit>,
     /// The `pagination.cursor` of the previous page.
-    pub(crate) cursor: Option<String>,
+    pub(in crate::http) cursor: Option<String>,
 }
 
 /// The default number of items on a page.
 const DEFAULT_LIMIT: usize = 100;
 
 /// The requested page size, or the default.
-pub(crate) fn size(limit: Option<PageLimit>) -> usize {
+pub(in crate::http) fn size(limit: Option<PageLimit>) -> usize {
     limit.map_or(DEFAULT_LIMIT, |limit| limit.0)
 }
 
 /// A page of a list.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "{T}Page")]
-pub(crate) struct Page<T> {
+pub(in crate::http) struct Page<T> {
     items: Vec<T>,
     pagination: Pagination,
 }
@@ -46,14 +46,14 @@ struct Pagination {
 
 impl<T> Page<T> {
     /// Makes a page. `next` is the position after which the next page starts, if more items follow.
-    pub(crate) fn new<P: Serialize>(list: &str, items: Vec<T>, next: Option<P>) -> Result<Self, Error> {
+    pub(in crate::http) fn new<P: Serialize>(list: &str, items: Vec<T>, next: Option<P>) -> Result<Self, Error> {
         let cursor = next.map(|position| encode(list, &position)).transpose()?;
         Ok(Self { items, pagination: Pagination { has_more: cursor.is_some(), cursor } })
     }
 
     /// Makes a page of the first `size` items of `rest`, which has all items after the previous page. `view` makes the
     /// shown item.
-    pub(crate) fn of<I: Clone, P: Serialize>(
+    pub(in crate::http) fn of<I: Clone, P: Serialize>(
         list: &str,
         rest: impl Iterator<Item = I>,
         size: usize,
@@ -75,7 +75,7 @@ fn encode<P: Serialize>(list: &str, position: &P) -> Result<String, Error> {
 }
 
 /// Decodes the position in a cursor of this list.
-pub(crate) fn decode<P: DeserializeOwned>(list: &str, cursor: &str) -> Result<P, Error> {
+pub(in crate::http) fn decode<P: DeserializeOwned>(list: &str, cursor: &str) -> Result<P, Error> {
     let text = URL_SAFE_NO_PAD.decode(cursor).ok();
     let decoded = text.and_then(|text| serde_json::from_slice::<(String, P)>(&text).ok());
     let position = decoded.filter(|(found, _)| found == list).map(|(_, position)| position);

@@ -14,10 +14,10 @@ use crate::{
 };
 
 /// The path parameter of kind `P`.
-pub(crate) struct Path<P>(pub(crate) P);
+pub(in crate::http) struct Path<P>(pub(in crate::http) P);
 
 /// A kind of path parameter.
-pub(crate) trait Parameter: Sized {
+pub(in crate::http) trait Parameter: Sized {
     /// The name of the parameter in a route's path.
     const NAME: &'static str;
     /// The noun for the object in error messages.
@@ -61,7 +61,7 @@ ids! {
 macro_rules! names {
     ($($(#[$doc:meta])* $name:ident = $parameter:literal, $noun:literal;)+) => {$(
         $(#[$doc])*
-        pub(crate) struct $name(pub(crate) String);
+        pub(in crate::http) struct $name(pub(in crate::http) String);
 
         impl Parameter for $name {
             const NAME: &'static str = $parameter;

@@ -23,7 +23,7 @@ use crate::{http::admin::error::AdminError, service::error::Error};
 const MAX_NAMES: usize = 64;
 
 /// A request's query parameters.
-pub(crate) struct Query<T>(pub(crate) T);
+pub(in crate::http) struct Query<T>(pub(in crate::http) T);
 
 impl<T: DeserializeOwned> FromRequest for Query<T> {
     type Error = AdminError;

@@ -11,7 +11,7 @@ use futures_core::Stream;
 use tokio::sync::mpsc;
 
 /// The pieces that arrive through a channel. An error closes the connection.
-pub(crate) struct Received(pub(crate) mpsc::Receiver<io::Result<Bytes>>);
+pub(in crate::http) struct Received(pub(in crate::http) mpsc::Receiver<io::Result<Bytes>>);
 
 impl Stream for Received {
     type Item = io::Result<Bytes>;

@@ -6,34 +6,34 @@ use super::describe::{Arguments, Describe, Operation, Schemas};
 use crate::http::admin::error::AdminError;
 
 /// A group of related routes, which becomes a tag of the specification.
-pub(crate) struct Section {
-    pub(crate) name: &'static str,
+pub(in crate::http) struct Section {
+    pub(in crate::http) name: &'static str,
     /// The description of the tag: one sentence.
-    pub(crate) about: &'static str,
-    pub(crate) entries: Vec<Entry>,
+    pub(in crate::http) about: &'static str,
+    pub(in crate::http) entries: Vec<Entry>,
 }
 
 /// One method on one path.
-pub(crate) struct Entry {
-    pub(crate) method: Method,
+pub(in crate::http) struct Entry {
+    pub(in crate::http) method: Method,
     /// The path, in the syntax that OpenAPI and actix share.
-    pub(crate) path: &'static str,
+    pub(in crate::http) path: &'static str,
     /// The name of the operation in generated clients. It must never change.
-    pub(crate) operation_id: &'static str,
+    pub(in crate::http) operation_id: &'static str,
     /// A short summary of the operation.
-    pub(crate) summary: &'static str,
+    pub(in crate::http) summary: &'static str,
     /// Describes the operation from its handler's signature.
-    pub(crate) describe: fn(&mut Operation, &mut Schemas),
+    pub(in crate::http) describe: fn(&mut Operation, &mut Schemas),
     route: actix_web::Route,
 }
 
 /// Makes a section.
-pub(crate) fn section(name: &'static str, about: &'static str, entries: Vec<Entry>) -> Section {
+pub(in crate::http) fn section(name: &'static str, about: &'static str, entries: Vec<Entry>) -> Section {
     Section { name, about, entries }
 }
 
 /// Makes a route from its handler.
-pub(crate) fn entry<F, A>(
+pub(in crate::http) fn entry<F, A>(
     method: Method,
     path: &'static str,
     operation_id: &'static str,
@@ -58,7 +58,7 @@ where
 }
 
 /// Mounts the table. Each path accepts its own methods and answers all others with a 405.
-pub(crate) fn mount(table: Vec<Section>, services: &mut web::ServiceConfig) {
+pub(in crate::http) fn mount(table: Vec<Section>, services: &mut web::ServiceConfig) {
     let mut table = table.into_iter().flat_map(|section| section.entries).peekable();
     while let Some(Entry { method, path, route, .. }) = table.next() {
         let (mut methods, mut resource) = (vec![method], web::resource(path).route(route));
@@ -71,6 +71,6 @@ pub(crate) fn mount(table: Vec<Section>, services: &mut web::ServiceConfig) {
 }
 
 /// The route that answers all other methods of a path with a 405 that lists these.
-pub(crate) fn only(methods: Vec<Method>) -> actix_web::Route {
+pub(in crate::http) fn only(methods: Vec<Method>) -> actix_web::Route {
     web::to(move || std::future::ready(Err::<String, _>(AdminError::WrongMethod(methods.clone()))))
 }

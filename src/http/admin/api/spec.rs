@@ -12,10 +12,10 @@ use super::{
 
 /// The specification, generated once at the start.
 #[derive(Clone)]
-pub(crate) struct Spec(String);
+pub(in crate::http) struct Spec(String);
 
 impl Spec {
-    pub(crate) fn of(table: &[Section]) -> Self {
+    pub(in crate::http) fn of(table: &[Section]) -> Self {
         let mut schemas = Schemas::new();
         let mut paths = Map::new();
         let failure = failure(
@@ -108,7 +108,7 @@ impl Responder for Spec {
     }
 }
 
-pub(crate) async fn get(_: Operator<AnyOperator>, spec: Data<Spec>) -> Spec {
+pub(in crate::http) async fn get(_: Operator<AnyOperator>, spec: Data<Spec>) -> Spec {
     Spec::clone(&spec)
 }
 

@@ -16,7 +16,7 @@ use crate::{
 /// Figures for each minute of the last day, oldest first, up to the latest complete minute. A figure is null if the
 /// gateway was not running in that minute.
 #[derive(Serialize, JsonSchema)]
-pub(crate) struct Activity {
+pub(in crate::http) struct Activity {
     /// The time between two figures, in seconds.
     step_s: u64,
     /// The start of the first minute.
@@ -31,7 +31,7 @@ pub(crate) struct Activity {
     errors: Vec<Option<u64>>,
 }
 
-pub(crate) async fn activity(_: Operator<ExportMetrics>, gateway: Data<Gateway>) -> Json<Activity> {
+pub(in crate::http) async fn activity(_: Operator<ExportMetrics>, gateway: Data<Gateway>) -> Json<Activity> {
     let day = gateway.activity.last_day();
     let column = |of: fn(ActivityCounts) -> u64| day.minutes.iter().map(|minute| minute.map(of)).collect();
     Json(Activity {

@@ -33,7 +33,7 @@ const LIST: &str = "audit_logs";
 /// A page of changes, newest first.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "AuditLogPage")]
-pub(crate) struct AuditPage {
+pub(in crate::http) struct AuditPage {
     #[serde(flatten)]
     page: Page<AuditLog>,
     /// Records that can no longer be read and may be missing from this page. Absent if nothing is missing.
@@ -43,7 +43,7 @@ pub(crate) struct AuditPage {
 
 /// A change.
 #[derive(Serialize, JsonSchema)]
-pub(crate) struct AuditLog {
+pub(in crate::http) struct AuditLog {
     /// A ULID.
     id: String,
     created: Timestamp,
@@ -100,7 +100,7 @@ impl AuditLog {
 /// The parameters of a list of changes.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct AuditQuery {
+pub(in crate::http) struct AuditQuery {
     /// The start of the time range (inclusive).
     start_time: Option<Moment>,
     /// The end of the time range (exclusive).
@@ -145,7 +145,7 @@ impl AuditQuery {
     }
 }
 
-pub(crate) async fn list(
+pub(in crate::http) async fn list(
     _: Operator<ManageAll>,
     gateway: Data<Gateway>,
     Query(query): Query<AuditQuery>,

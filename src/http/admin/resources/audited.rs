@@ -30,7 +30,7 @@ const MASK: &str = "***";
 /// One object that a change created, modified or deleted.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "AuditChange")]
-pub(crate) struct RowChange {
+pub(in crate::http) struct RowChange {
     object: Object,
     id: String,
     /// The state before the change; null if the object was created.
@@ -152,7 +152,7 @@ struct DeadLetter {
 }
 
 /// The objects of a change, before and after it. `before` has the rows that existed before the change.
-pub(crate) fn row_changes(catalog: &Catalog, before: &[Row], rows: &[Row]) -> Vec<RowChange> {
+pub(in crate::http) fn row_changes(catalog: &Catalog, before: &[Row], rows: &[Row]) -> Vec<RowChange> {
     let (names_before, names_after) = (Names::new(catalog, before), Names::new(catalog, rows));
     let mut before: HashMap<_, _> = before.iter().map(|row| (identity(row), row)).collect();
     let change = |row: &Row| {

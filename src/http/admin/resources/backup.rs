@@ -34,7 +34,7 @@ const PIECE: usize = 256 << 10;
 const PIECES: usize = 4;
 
 /// The response: the backup file, read while it is sent.
-pub(crate) struct BackupFile {
+pub(in crate::http) struct BackupFile {
     backup: Backup,
     name: String,
 }
@@ -85,7 +85,7 @@ impl Write for Pieces {
     }
 }
 
-pub(crate) async fn create(
+pub(in crate::http) async fn create(
     operator: Operator<ManageAll>,
     gateway: Data<Gateway>,
     _: OptionalBody<Nothing>,

@@ -22,7 +22,7 @@ use crate::{
 /// The results for each target of an endpoint.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "EndpointCheck")]
-pub(crate) struct Checked {
+pub(in crate::http) struct Checked {
     targets: Vec<CheckedTarget>,
 }
 
@@ -73,7 +73,7 @@ impl CheckedTarget {
     }
 }
 
-pub(crate) async fn check(
+pub(in crate::http) async fn check(
     _: Operator<ManageAll>,
     gateway: Data<Gateway>,
     Body(body): Body<Create>,

@@ -26,7 +26,7 @@ use crate::{
 
 /// A delivery that was given up.
 #[derive(Serialize, JsonSchema)]
-pub(crate) struct DeadLetter {
+pub(in crate::http) struct DeadLetter {
     id: String,
     failed_at: Timestamp,
     attempts: u32,
@@ -56,18 +56,18 @@ impl DeadLetter {
 /// The dead letters to redeliver.
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Redeliver {
+pub(in crate::http) struct Redeliver {
     /// The ids of the dead letters. Default: all of them.
     ids: Option<Vec<DeadLetterIdText>>,
 }
 
 /// The number of dead letters that were queued for redelivery.
 #[derive(Serialize, JsonSchema)]
-pub(crate) struct Redelivering {
+pub(in crate::http) struct Redelivering {
     queued: usize,
 }
 
-pub(crate) async fn list(
+pub(in crate::http) async fn list(
     _: Operator<ManageAll>,
     gateway: Data<Gateway>,
     Path(id): Path<WebhookId>,
@@ -80,7 +80,7 @@ pub(crate) async fn list(
     Ok(Json(Page::new(&list, page.letters.into_iter().map(DeadLetter::new).collect(), next)?))
 }
 
-pub(crate) async fn redeliver(
+pub(in crate::http) async fn redeliver(
     operator: Operator<ManageAll>,
     gateway: Data<Gateway>,
     Path(id): Path<WebhookId>,

@@ -35,7 +35,7 @@ const LIST: &str = "endpoints";
 
 /// An endpoint.
 #[derive(Serialize, JsonSchema)]
-pub(crate) struct Endpoint {
+pub(in crate::http) struct Endpoint {
     id: String,
     slug: String,
     region: RegionWord,
@@ -51,7 +51,7 @@ impl Endpoint {
         Self::named(catalog.slug_name(endpoint.slug).to_owned(), endpoint)
     }
 
-    pub(crate) fn named(slug: String, endpoint: &domain::Endpoint) -> Self {
+    pub(in crate::http) fn named(slug: String, endpoint: &domain::Endpoint) -> Self {
         Self {
             id: endpoint.id.to_string(),
             slug,
@@ -68,7 +68,7 @@ impl Endpoint {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "NewEndpoint")]
-pub(crate) struct Create {
+pub(in crate::http) struct Create {
     slug: SlugText,
     region: Option<RegionWord>,
     /// 1 to 8 targets, in order of priority.
@@ -78,7 +78,7 @@ pub(crate) struct Create {
 
 impl Create {
     /// Validates the body by the rules that do not depend on stored data.
-    pub(crate) fn read(self) -> Result<NewEndpoint, Error> {
+    pub(in crate::http) fn read(self) -> Result<NewEndpoint, Error> {
         Ok(NewEndpoint {
             slug: self.slug.0,
             region: self.region.map_or(Region::Unrestricted, |region| region.0),
@@ -92,7 +92,7 @@ impl Create {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "EndpointPatch")]
-pub(crate) struct Patch {
+pub(in crate::http) struct Patch {
     slug: Option<SlugText>,
     /// The whole new list of targets.
     targets: Option<Vec<Object<NewTarget>>>,
@@ -103,7 +103,7 @@ pub(crate) struct Patch {
 
 /// A deleted endpoint.
 #[derive(Serialize, JsonSchema)]
-pub(crate) struct DeletedEndpoint {
+pub(in crate::http) struct DeletedEndpoint {
     id: String,
     slug: String,
 }
@@ -112,7 +112,7 @@ fn show(gateway: &Gateway, endpoint: &domain::Endpoint) -> Json<Endpoint> {
     Json(Endpoint::new(&gateway.core.catalog.load(), endpoint))
 }
 
-pub(crate) async fn list(
+pub(in crate::http) async fn list(
     _: Operator<ManageAll>,
     gateway: Data<Gateway>,
     Query(query): Query<PageQuery>,
@@ -126,7 +126,7 @@ pub(crate) async fn list(
     Ok(Json(Page::of(LIST, rest, size, |endpoint| endpoint.id.to_string(), view)?))
 }
 
-pub(crate) async fn create(
+pub(in crate::http) async fn create(
     operator: Operator<ManageAll>,
     gateway: Data<Gateway>,
     Body(body): Body<Create>,
@@ -135,7 +135,7 @@ pub(crate) async fn create(
     Ok(show(&gateway, &endpoint))
 }
 
-pub(crate) async fn get(
+pub(in crate::http) async fn get(
     _: Operator<ManageAll>,
     gateway: Data<Gateway>,
     Path(id): Path<EndpointId>,
@@ -144,7 +144,7 @@ pub(crate) async fn get(
     Ok(show(&gateway, &endpoint))
 }
 
-pub(crate) async fn update(
+pub(in crate::http) async fn update(
     operator: Operator<ManageAll>,
     gateway: Data<Gateway>,
     Path(id): Path<EndpointId>,
@@ -164,7 +164,7 @@ pub(crate) async fn update(
     Ok(show(&gateway, &endpoint))
 }
 
-pub(crate) async fn delete(
+pub(in crate::http) async fn delete(
     operator: Operator<ManageAll>,
     gateway: Data<Gateway>,
     Path(id): Path<EndpointId>,

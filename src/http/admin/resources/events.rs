@@ -30,7 +30,7 @@ const LIST: &str = "events";
 
 /// A page of events.
 #[derive(Serialize, JsonSchema)]
-pub(crate) struct EventPage {
+pub(in crate::http) struct EventPage {
     #[serde(flatten)]
     page: Page<Event>,
     /// Records that can no longer be read and are missing from this page. Absent if nothing is missing.
@@ -41,7 +41,7 @@ pub(crate) struct EventPage {
 /// The parameters of a list of events.
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct EventsQuery {
+pub(in crate::http) struct EventsQuery {
     /// The start of the time range (inclusive). Required without a cursor, except with `order=desc`, which then goes
     /// back to the first event.
     start_time: Option<Moment>,
@@ -154,7 +154,7 @@ fn invalid(message: &str) -> Error {
     Error::invalid("invalid_parameter", message)
 }
 
-pub(crate) async fn list(
+pub(in crate::http) async fn list(
     _: Operator<ExportMetrics>,
     gateway: Data<Gateway>,
     Query(query): Query<EventsQuery>,

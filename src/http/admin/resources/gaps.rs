@@ -12,7 +12,7 @@ use crate::{
 
 /// Records that can no longer be read.
 #[derive(Serialize, JsonSchema)]
-pub(crate) struct Gap {
+pub(in crate::http) struct Gap {
     /// The first missing record; `null` if unknown.
     first_sequence: Option<u64>,
     last_sequence: Option<u64>,
@@ -25,7 +25,7 @@ pub(crate) struct Gap {
 }
 
 impl Gap {
-    pub(crate) fn new(damage: &Damage) -> Self {
+    pub(in crate::http) fn new(damage: &Damage) -> Self {
         let (first, last) = (*damage.missing.start(), *damage.missing.end());
         let place = match damage.file.file_name() {
             Some(file) => {
@@ -46,12 +46,12 @@ impl Gap {
     }
 
     /// The gaps in the totals of the current day.
-    pub(crate) fn of_day(gateway: &Gateway, now: Now) -> Vec<Self> {
+    pub(in crate::http) fn of_day(gateway: &Gateway, now: Now) -> Vec<Self> {
         let missing = gateway.storage.missing_from_totals();
         missing.iter().filter(|missing| missing.to_ms >= now.day().start_unix_ms()).map(Self::new).collect()
     }
 
-    pub(crate) fn of_report(report: &Report) -> Vec<Self> {
+    pub(in crate::http) fn of_report(report: &Report) -> Vec<Self> {
         let of_trouble = |problem: &String| Self {
             first_sequence: None,
             last_sequence: None,

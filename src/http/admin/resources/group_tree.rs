@@ -30,7 +30,7 @@ const LIST: &str = "group_tree";
 /// A page of groups, in the same order as `/v1/gateway/groups`.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "GroupTreePage")]
-pub(crate) struct TreePage {
+pub(in crate::http) struct TreePage {
     #[serde(flatten)]
     page: Page<GroupTreeItem>,
     /// Records that can no longer be read and are missing from today's figures. Absent if the figures are complete.
@@ -103,7 +103,7 @@ impl TightestOfDay {
     }
 }
 
-pub(crate) async fn list(
+pub(in crate::http) async fn list(
     _: Operator<ManageApiKeys>,
     gateway: Data<Gateway>,
     Query(query): Query<PageQuery>,

@@ -32,7 +32,7 @@ const LIST: &str = "groups";
 
 /// A group.
 #[derive(Serialize, JsonSchema)]
-pub(crate) struct Group {
+pub(in crate::http) struct Group {
     id: String,
     metadata: Metadata,
     /// The group's own models and limits.
@@ -47,7 +47,7 @@ pub(crate) struct Group {
 /// The names of a group.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "GroupMetadata")]
-pub(crate) struct Metadata {
+pub(in crate::http) struct Metadata {
     name: Option<String>,
     external_entity_id: String,
 }
@@ -55,19 +55,19 @@ pub(crate) struct Metadata {
 /// The place of a group in the tree.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "GroupHierarchy")]
-pub(crate) struct Hierarchy {
+pub(in crate::http) struct Hierarchy {
     limit_enforcement: EnforcementWord,
     parent_group_id: Option<String>,
 }
 
 impl Metadata {
-    pub(crate) fn new(group: &domain::Group) -> Self {
+    pub(in crate::http) fn new(group: &domain::Group) -> Self {
         Self { name: group.name.clone(), external_entity_id: group.external_entity_id.clone() }
     }
 }
 
 impl Hierarchy {
-    pub(crate) fn new(group: &domain::Group) -> Self {
+    pub(in crate::http) fn new(group: &domain::Group) -> Self {
         Self {
             limit_enforcement: EnforcementWord(group.enforcement),
             parent_group_id: group.parent.map(|id| id.to_string()),
@@ -94,7 +94,7 @@ impl Group {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "NewGroup")]
-pub(crate) struct Create {
+pub(in crate::http) struct Create {
     metadata: Object<NewMetadata>,
     /// At least one model; the slugs must be distinct.
     models: Vec<Object<NewModel>>,
@@ -126,7 +126,7 @@ struct NewHierarchy {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "GroupPatch")]
-pub(crate) struct Patch {
+pub(in crate::http) struct Patch {
     metadata: Option<Object<MetadataPatch>>,
     /// The whole new set of models.
     models: Option<Vec<Object<NewModel>>>,
@@ -146,7 +146,7 @@ struct MetadataPatch {
 
 /// A deleted group.
 #[derive(Serialize, JsonSchema)]
-pub(crate) struct DeletedGroup {
+pub(in crate::http) struct DeletedGroup {
     id: String,
     metadata: Metadata,
     deleted_at: Timestamp,
@@ -155,7 +155,7 @@ pub(crate) struct DeletedGroup {
 /// The parameters of a list of groups.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct GroupsQuery {
+pub(in crate::http) struct GroupsQuery {
     /// The maximum number of items on a page. Default: 100.
     limit: Option<PageLimit>,
     /// The `pagination.cursor` of the previous page.
@@ -197,7 +197,7 @@ fn show(gateway: &Gateway, node: &GroupNode) -> Json<Group> {
     Json(Group::new(&gateway.core.catalog.load(), node))
 }
 
-pub(crate) async fn list(
+pub(in crate::http) async fn list(
     _: Operator<ManageApiKeys>,
     gateway: Data<Gateway>,
     Query(query): Query<GroupsQuery>,
@@ -211,7 +211,7 @@ pub(crate) async fn list(
     Ok(Json(Page::of(LIST, rest, size, |node| node.id.to_string(), view)?))
 }
 
-pub(crate) async fn create(
+pub(in crate::http) async fn create(
     operator: Operator<ManageAll>,
     gateway: Data<Gateway>,
     Body(body): Body<Create>,
@@ -234,7 +234,7 @@ pub(crate) async fn create(
     Ok(show(&gateway, &node))
 }
 
-pub(crate) async fn get(
+pub(in crate::http) async fn get(
     _: Operator<ManageApiKeys>,
     gateway: Data<Gateway>,
     Path(id): Path<GroupId>,
@@ -243,7 +243,7 @@ pub(crate) async fn get(
     Ok(show(&gateway, &node))
 }
 
-pub(crate) async fn update(
+pub(in crate::http) async fn update(
     operator: Operator<ManageAll>,
     gateway: Data<Gateway>,
     Path(id): Path<GroupId>,
@@ -262,7 +262,7 @@ pub(crate) async fn update(
     Ok(show(&gateway, &node))
 }
 
-pub(crate) async fn delete(
+pub(in crate::http) async fn delete(
     operator: Operator<ManageAll>,
     gateway: Data<Gateway>,
     Path(id): Path<GroupId>,

@@ -10,17 +10,17 @@ use crate::{
 };
 
 #[derive(Serialize, JsonSchema)]
-pub(crate) struct Health {
+pub(in crate::http) struct Health {
     status: &'static str,
 }
 
 const OK: Json<Health> = Json(Health { status: "ok" });
 
-pub(crate) async fn healthz(_: Anyone) -> Json<Health> {
+pub(in crate::http) async fn healthz(_: Anyone) -> Json<Health> {
     OK
 }
 
-pub(crate) async fn readyz(_: Anyone, gateway: Data<Gateway>) -> Result<Json<Health>, AdminError> {
+pub(in crate::http) async fn readyz(_: Anyone, gateway: Data<Gateway>) -> Result<Json<Health>, AdminError> {
     match gateway.core.metering_error() {
         None => Ok(OK),
         Some(_) => Err(AdminError::NotReady),

@@ -22,7 +22,7 @@ use crate::{
 
 /// A customer's key.
 #[derive(Serialize, JsonSchema)]
-pub(crate) struct ApiKey {
+pub(in crate::http) struct ApiKey {
     prefix: String,
     name: Option<String>,
     created_at: Timestamp,
@@ -49,7 +49,7 @@ impl ApiKey {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "NewApiKey")]
-pub(crate) struct Mint {
+pub(in crate::http) struct Mint {
     name: Option<Name>,
     /// When the key expires. It must be in the future.
     expires_at: Option<Moment>,
@@ -57,7 +57,7 @@ pub(crate) struct Mint {
 
 /// A minted key.
 #[derive(Serialize, JsonSchema)]
-pub(crate) struct MintedApiKey {
+pub(in crate::http) struct MintedApiKey {
     /// The whole key. It is shown only this once.
     api_key: String,
     prefix: String,
@@ -68,7 +68,7 @@ pub(crate) struct MintedApiKey {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "ApiKeyRegistration")]
-pub(crate) struct Register {
+pub(in crate::http) struct Register {
     /// The key: visible ASCII, with at least 3.0 bits of Shannon entropy per character. Its first 16 characters become
     /// the prefix.
     key: RegisteredKey,
@@ -77,7 +77,7 @@ pub(crate) struct Register {
 
 /// A registered key.
 #[derive(Serialize, JsonSchema)]
-pub(crate) struct RegisteredApiKey {
+pub(in crate::http) struct RegisteredApiKey {
     ok: bool,
 }
 
@@ -85,7 +85,7 @@ pub(crate) struct RegisteredApiKey {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "ApiKeyPatch")]
-pub(crate) struct Patch {
+pub(in crate::http) struct Patch {
     /// `null` clears the name.
     #[serde(default, deserialize_with = "clearable")]
     name: Option<Option<Name>>,
@@ -97,11 +97,11 @@ pub(crate) struct Patch {
 
 /// A revoked key.
 #[derive(Serialize, JsonSchema)]
-pub(crate) struct RevokedApiKey {
+pub(in crate::http) struct RevokedApiKey {
     prefix: String,
 }
 
-pub(crate) async fn list(
+pub(in crate::http) async fn list(
     _: Operator<ManageApiKeys>,
     gateway: Data<Gateway>,
     Path(group): Path<GroupId>,
@@ -116,7 +116,7 @@ pub(crate) async fn list(
     Ok(Json(Page::of(&list, rest, size, |entry| entry.key.prefix.clone(), |entry| ApiKey::new(entry))?))
 }
 
-pub(crate) async fn mint(
+pub(in crate::http) async fn mint(
     operator: Operator<ManageApiKeys>,
     gateway: Data<Gateway>,
     Path(group): Path<GroupId>,
@@ -132,7 +132,7 @@ pub(crate) async fn mint(
 }
 
 /// Registers a key. The group is looked up first; then the signature is verified; only then is the body parsed.
-pub(crate) async fn register(
+pub(in crate::http) async fn register(
     operator: Operator<ManageApiKeys>,
     gateway: Data<Gateway>,
     Path(group): Path<GroupId>,
@@ -144,7 +144,7 @@ pub(crate) async fn register(
     Ok(Json(RegisteredApiKey { ok: true }))
 }
 
-pub(crate) async fn get(
+pub(in crate::http) async fn get(
     _: Operator<ManageApiKeys>,
     gateway: Data<Gateway>,
     Path(group): Path<GroupId>,
@@ -153,7 +153,7 @@ pub(crate) async fn get(
     Ok(Json(ApiKey::new(&*gateway.core.catalog.load().find_key(group, &prefix)?)))
 }
 
-pub(crate) async fn update(
+pub(in crate::http) async fn update(
     operator: Operator<ManageApiKeys>,
     gateway: Data<Gateway>,
     Path(group): Path<GroupId>,
@@ -173,7 +173,7 @@ pub(crate) async fn update(
     Ok(Json(ApiKey::new(&entry)))
 }
 
-pub(crate) async fn revoke(
+pub(in crate::http) async fn revoke(
     operator: Operator<ManageApiKeys>,
     gateway: Data<Gateway>,
     Path(group): Path<GroupId>,

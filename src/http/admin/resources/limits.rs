@@ -26,7 +26,7 @@ use crate::{
 
 /// The use of a group's usage limits.
 #[derive(Serialize, JsonSchema)]
-pub(crate) struct GroupUsage {
+pub(in crate::http) struct GroupUsage {
     /// The group's external entity id.
     customer_id: String,
     /// The use of each usage limit, by slug.
@@ -66,7 +66,7 @@ impl LimitUsage {
 /// A hypothetical request.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct LimitsQuery {
+pub(in crate::http) struct LimitsQuery {
     /// The slug of a model that the group carries.
     slug: String,
     /// The number of tokens that the request would hold. Default: 0.
@@ -75,7 +75,7 @@ pub(crate) struct LimitsQuery {
 
 /// Whether the request would be admitted now.
 #[derive(Serialize, JsonSchema)]
-pub(crate) struct WouldPass {
+pub(in crate::http) struct WouldPass {
     slug: String,
     tokens: u64,
     admitted: bool,
@@ -121,7 +121,7 @@ impl LimitStanding {
     }
 }
 
-pub(crate) async fn usage(
+pub(in crate::http) async fn usage(
     _: Operator<AnyOperator>,
     gateway: Data<Gateway>,
     Path(id): Path<GroupId>,
@@ -138,7 +138,7 @@ pub(crate) async fn usage(
     Ok(Json(GroupUsage { customer_id: group.external_entity_id.clone(), usage: usage.collect(), incomplete }))
 }
 
-pub(crate) async fn limits(
+pub(in crate::http) async fn limits(
     _: Operator<AnyOperator>,
     gateway: Data<Gateway>,
     Path(id): Path<GroupId>,

@@ -63,7 +63,7 @@ const LINGER: Duration = Duration::from_secs(2);
 
 /// The current viewers and their latest event.
 #[derive(Default)]
-pub(crate) struct Viewers {
+pub(in crate::http) struct Viewers {
     /// The number of viewers per key, by the key's prefix.
     counts: Mutex<HashMap<String, usize>>,
     latest: Mutex<Option<(Instant, Bytes)>>,
@@ -165,7 +165,7 @@ impl Live {
 }
 
 /// The response: a stream of events, or no body for a HEAD request.
-pub(crate) struct Events(Option<mpsc::Receiver<std::io::Result<Bytes>>>);
+pub(in crate::http) struct Events(Option<mpsc::Receiver<std::io::Result<Bytes>>>);
 
 impl Responder for Events {
     type Body = BoxBody;
@@ -201,7 +201,7 @@ impl Describe for Data<Viewers> {
     fn describe(_: &mut Operation, _: &mut Schemas) {}
 }
 
-pub(crate) async fn live(
+pub(in crate::http) async fn live(
     operator: Operator<ExportMetrics>,
     gateway: Data<Gateway>,
     viewers: Data<Viewers>,

@@ -23,7 +23,7 @@ use crate::{
 /// A limit for a rolling window.
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct RateLimit {
+pub(in crate::http) struct RateLimit {
     #[serde(rename = "type")]
     limit_type: LimitTypeWord,
     unit: RateUnitWord,
@@ -33,7 +33,7 @@ pub(crate) struct RateLimit {
 /// A limit for a calendar day (UTC).
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct UsageLimit {
+pub(in crate::http) struct UsageLimit {
     #[serde(rename = "type")]
     limit_type: LimitTypeWord,
     unit: UsageUnitWord,
@@ -70,18 +70,18 @@ impl UsageLimit {
 
 /// A model that a group carries, with its own limits only.
 #[derive(Serialize, JsonSchema)]
-pub(crate) struct Model {
+pub(in crate::http) struct Model {
     slug: String,
     rate_limits: Vec<RateLimit>,
     usage_limits: Vec<UsageLimit>,
 }
 
 impl Model {
-    pub(crate) fn new(catalog: &Catalog, model: &GroupModel) -> Self {
+    pub(in crate::http) fn new(catalog: &Catalog, model: &GroupModel) -> Self {
         Self::named(catalog.slug_name(model.slug).to_owned(), model)
     }
 
-    pub(crate) fn named(slug: String, model: &GroupModel) -> Self {
+    pub(in crate::http) fn named(slug: String, model: &GroupModel) -> Self {
         Self {
             slug,
             rate_limits: model.limits_of(LimitKind::Rate).map(RateLimit::new).collect(),
@@ -93,7 +93,7 @@ impl Model {
 /// A limit that applies to a group, with the group that declared it.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Effective{L}")]
-pub(crate) struct Effective<L> {
+pub(in crate::http) struct Effective<L> {
     #[serde(flatten)]
     limit: L,
     source_group: String,
@@ -101,14 +101,14 @@ pub(crate) struct Effective<L> {
 
 /// A model with all limits that apply to its requests.
 #[derive(Serialize, JsonSchema)]
-pub(crate) struct EffectiveModel {
+pub(in crate::http) struct EffectiveModel {
     slug: String,
     rate_limits: Vec<Effective<RateLimit>>,
     usage_limits: Vec<Effective<UsageLimit>>,
 }
 
 impl EffectiveModel {
-    pub(crate) fn new(catalog: &Catalog, node: &GroupNode, model: &GroupModel) -> Self {
+    pub(in crate::http) fn new(catalog: &Catalog, node: &GroupNode, model: &GroupModel) -> Self {
         let account = node.account(model.slug);
         Self {
             slug: catalog.slug_name(model.slug).to_owned(),
@@ -126,7 +126,7 @@ fn effective<L>(limits: &[EffectiveLimit], kind: LimitKind, view: impl Fn(&Limit
 /// A model to be carried by a group.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct NewModel {
+pub(in crate::http) struct NewModel {
     slug: SlugText,
     /// At most one limit of each type.
     rate_limits: Option<Vec<Object<RateLimit>>>,
@@ -143,12 +143,12 @@ impl NewModel {
 }
 
 /// The models of a new group.
-pub(crate) fn models_of_new_group(models: Vec<Object<NewModel>>) -> Result<GroupModels<Slug>, Error> {
+pub(in crate::http) fn models_of_new_group(models: Vec<Object<NewModel>>) -> Result<GroupModels<Slug>, Error> {
     GroupModels::of_new_group(into_models(models)).map_err(invalid_models)
 }
 
 /// The whole new set of models of an existing group.
-pub(crate) fn new_models(models: Vec<Object<NewModel>>) -> Result<GroupModels<Slug>, Error> {
+pub(in crate::http) fn new_models(models: Vec<Object<NewModel>>) -> Result<GroupModels<Slug>, Error> {
     GroupModels::new(into_models(models)).map_err(invalid_models)
 }
 

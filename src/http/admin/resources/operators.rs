@@ -19,7 +19,7 @@ use crate::{
 
 /// An operator key.
 #[derive(Serialize, JsonSchema)]
-pub(crate) struct OperatorKey {
+pub(in crate::http) struct OperatorKey {
     /// The prefix; `env` for the key in `TOLLGATE_ADMIN_KEY`.
     prefix: String,
     name: Option<String>,
@@ -43,7 +43,7 @@ impl OperatorKey {
 
 /// All operator keys.
 #[derive(Serialize, JsonSchema)]
-pub(crate) struct OperatorKeys {
+pub(in crate::http) struct OperatorKeys {
     keys: Vec<OperatorKey>,
 }
 
@@ -51,7 +51,7 @@ pub(crate) struct OperatorKeys {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "NewOperatorKey")]
-pub(crate) struct Create {
+pub(in crate::http) struct Create {
     #[serde(rename = "type")]
     operator_type: OperatorTypeWord,
     name: Option<Name>,
@@ -59,24 +59,24 @@ pub(crate) struct Create {
 
 /// A new operator key.
 #[derive(Serialize, JsonSchema)]
-pub(crate) struct CreatedOperatorKey {
+pub(in crate::http) struct CreatedOperatorKey {
     /// The whole key. It is shown only this once.
     api_key: String,
 }
 
 /// A deleted operator key.
 #[derive(Serialize, JsonSchema)]
-pub(crate) struct DeletedOperatorKey {
+pub(in crate::http) struct DeletedOperatorKey {
     prefix: String,
 }
 
-pub(crate) async fn list(_: Operator<ManageAll>, gateway: Data<Gateway>) -> Json<OperatorKeys> {
+pub(in crate::http) async fn list(_: Operator<ManageAll>, gateway: Data<Gateway>) -> Json<OperatorKeys> {
     let catalog = gateway.core.catalog.load();
     let all = gateway.access.env_operator().into_iter().chain(catalog.operators().values());
     Json(OperatorKeys { keys: all.map(|entry| OperatorKey::new(entry)).collect() })
 }
 
-pub(crate) async fn create(
+pub(in crate::http) async fn create(
     operator: Operator<ManageAll>,
     gateway: Data<Gateway>,
     Body(body): Body<Create>,
@@ -86,7 +86,7 @@ pub(crate) async fn create(
     Ok(Json(CreatedOperatorKey { api_key: key.expose().to_owned() }))
 }
 
-pub(crate) async fn delete(
+pub(in crate::http) async fn delete(
     operator: Operator<ManageAll>,
     gateway: Data<Gateway>,
     Path(OperatorPrefix(prefix)): Path<OperatorPrefix>,

@@ -39,12 +39,12 @@ use crate::{
 
 /// This thread's inference worker, started on first use.
 #[derive(Clone, Default)]
-pub(crate) struct Playground(Rc<OnceCell<Worker>>);
+pub(in crate::http) struct Playground(Rc<OnceCell<Worker>>);
 
 /// A call to be tried.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Try {
+pub(in crate::http) struct Try {
     /// The route of the inference API.
     route: RoutePath,
     /// The body of the call, as a customer would send it. Its `model` is the slug.
@@ -77,7 +77,7 @@ impl JsonSchema for JsonObject {
 }
 
 /// The response that a customer would get.
-pub(crate) struct Tried(HttpResponse);
+pub(in crate::http) struct Tried(HttpResponse);
 
 impl Responder for Tried {
     type Body = BoxBody;
@@ -109,7 +109,7 @@ impl Describe for Tried {
     }
 }
 
-pub(crate) async fn try_out(
+pub(in crate::http) async fn try_out(
     _: Operator<ManageAll>,
     gateway: Data<Gateway>,
     request: HttpRequest,

@@ -32,7 +32,7 @@ use crate::{
 /// The parameters of a report.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct UsageReportQuery {
+pub(in crate::http) struct UsageReportQuery {
     /// The start of the time range (inclusive).
     start_time: Moment,
     /// The end of the time range (exclusive). Default: now.
@@ -59,7 +59,7 @@ pub(crate) struct UsageReportQuery {
 
 /// Totals of billed usage.
 #[derive(Serialize, JsonSchema)]
-pub(crate) struct UsageReport {
+pub(in crate::http) struct UsageReport {
     /// The rows, in order of time, then of the other columns. With `top`, the row with the most tokens is first.
     items: Vec<UsageReportItem>,
     /// Records that can no longer be read and are missing from the totals. Absent if the totals are complete.
@@ -134,7 +134,7 @@ fn csv(report: &Report) -> Result<Vec<u8>, csv::Error> {
     writer.into_inner().map_err(|error| error.into_error().into())
 }
 
-pub(crate) async fn get(
+pub(in crate::http) async fn get(
     _: Operator<ExportMetrics>,
     gateway: Data<Gateway>,
     Query(query): Query<UsageReportQuery>,

@@ -19,7 +19,7 @@ use crate::{
 /// The parameters of a search.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct SearchQuery {
+pub(in crate::http) struct SearchQuery {
     /// Part of a group's name, external entity id or id, of an endpoint's slug, or of an API key's prefix or name. Case
     /// is ignored. It may be a whole API key: only its prefix is used, and the key is not stored.
     q: SearchText,
@@ -27,7 +27,7 @@ pub(crate) struct SearchQuery {
 
 /// The results of a search.
 #[derive(Serialize, JsonSchema)]
-pub(crate) struct SearchResult {
+pub(in crate::http) struct SearchResult {
     /// At most 20 results, best first: exact matches, then those that begin with the text, then those that contain it
     /// in a name, then in an id.
     items: Vec<SearchItem>,
@@ -89,7 +89,7 @@ fn title(node: &GroupNode) -> String {
     group.name.clone().unwrap_or_else(|| group.external_entity_id.clone())
 }
 
-pub(crate) async fn get(
+pub(in crate::http) async fn get(
     operator: Operator<ManageApiKeys>,
     gateway: Data<Gateway>,
     Query(query): Query<SearchQuery>,

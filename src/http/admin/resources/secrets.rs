@@ -20,7 +20,7 @@ use crate::{
 
 /// A provider credential, without its value.
 #[derive(Serialize, JsonSchema)]
-pub(crate) struct Secret {
+pub(in crate::http) struct Secret {
     id: String,
     name: String,
     created_at: Timestamp,
@@ -41,7 +41,7 @@ impl Secret {
 
 /// All provider credentials.
 #[derive(Serialize, JsonSchema)]
-pub(crate) struct Secrets {
+pub(in crate::http) struct Secrets {
     secrets: Vec<Secret>,
 }
 
@@ -49,23 +49,23 @@ pub(crate) struct Secrets {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "NewSecret")]
-pub(crate) struct Put {
+pub(in crate::http) struct Put {
     name: SecretName,
     value: SecretValue,
 }
 
 /// A deleted provider credential.
 #[derive(Serialize, JsonSchema)]
-pub(crate) struct DeletedSecret {
+pub(in crate::http) struct DeletedSecret {
     name: String,
 }
 
-pub(crate) async fn list(_: Operator<ManageAll>, gateway: Data<Gateway>) -> Json<Secrets> {
+pub(in crate::http) async fn list(_: Operator<ManageAll>, gateway: Data<Gateway>) -> Json<Secrets> {
     let catalog = gateway.core.catalog.load();
     Json(Secrets { secrets: catalog.secrets().values().map(|secret| Secret::new(secret)).collect() })
 }
 
-pub(crate) async fn put(
+pub(in crate::http) async fn put(
     operator: Operator<ManageAll>,
     gateway: Data<Gateway>,
     Body(body): Body<Put>,
@@ -74,7 +74,7 @@ pub(crate) async fn put(
     Ok(Json(Secret::new(&stored)))
 }
 
-pub(crate) async fn delete(
+pub(in crate::http) async fn delete(
     operator: Operator<ManageAll>,
     gateway: Data<Gateway>,
     Path(SecretParameter(name)): Path<SecretParameter>,

@@ -26,14 +26,14 @@ use crate::{
 /// A request for a session.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct NewSession {
+pub(in crate::http) struct NewSession {
     /// An operator key.
     key: KeyText,
 }
 
 /// A new session.
 #[derive(Serialize, JsonSchema)]
-pub(crate) struct Session {
+pub(in crate::http) struct Session {
     prefix: String,
     #[serde(rename = "type")]
     operator_type: OperatorTypeWord,
@@ -42,7 +42,7 @@ pub(crate) struct Session {
 
 /// The session of a request's cookie.
 #[derive(Serialize, JsonSchema)]
-pub(crate) struct CurrentSession {
+pub(in crate::http) struct CurrentSession {
     /// The session; null without a valid session cookie.
     session: Option<SessionView>,
     /// Facts about the gateway. Absent without a session.
@@ -74,7 +74,7 @@ struct GatewayView {
 
 /// A session that has ended.
 #[derive(Serialize, JsonSchema)]
-pub(crate) struct EndedSession {
+pub(in crate::http) struct EndedSession {
     ok: bool,
 }
 
@@ -82,7 +82,7 @@ type WithCookie<T> = CustomizeResponder<Json<T>>;
 
 /// Begins a session. A page of another site cannot sign a browser in: it cannot send JSON without a preflight, and its
 /// Origin header is refused.
-pub(crate) async fn begin(
+pub(in crate::http) async fn begin(
     _: Anyone,
     gateway: Data<Gateway>,
     request: HttpRequest,
@@ -107,7 +107,7 @@ pub(crate) async fn begin(
 
 /// Reports whether the browser has a session, since a page cannot read its own HttpOnly cookie. Without a valid cookie,
 /// the response has no other information.
-pub(crate) async fn current(_: Anyone, gateway: Data<Gateway>, request: HttpRequest) -> Json<CurrentSession> {
+pub(in crate::http) async fn current(_: Anyone, gateway: Data<Gateway>, request: HttpRequest) -> Json<CurrentSession> {
     let session = request.cookie(SESSION_COOKIE).and_then(|cookie| gateway.access.session(cookie.value()));
     let version = env!("CARGO_PKG_VERSION");
     let about = session.is_some().then(|| GatewayView { version, inference_url: gateway.core.inference_url() });
@@ -120,7 +120,7 @@ pub(crate) async fn current(_: Anyone, gateway: Data<Gateway>, request: HttpRequ
     Json(CurrentSession { session, gateway: about })
 }
 
-pub(crate) async fn end(
+pub(in crate::http) async fn end(
     _: Operator<AnyOperator>,
     gateway: Data<Gateway>,
     request: HttpRequest,

@@ -20,13 +20,13 @@ use crate::{
 
 /// The public key of the system that signs registrations of customers' keys.
 #[derive(Serialize, JsonSchema)]
-pub(crate) struct SigningKey {
+pub(in crate::http) struct SigningKey {
     /// The key: 32 bytes in base64.
     public_key: String,
 }
 
 impl SigningKey {
-    pub(crate) fn new(key: &PublicKey) -> Self {
+    pub(in crate::http) fn new(key: &PublicKey) -> Self {
         Self { public_key: public_key_text(key) }
     }
 }
@@ -35,16 +35,16 @@ impl SigningKey {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "NewSigningKey")]
-pub(crate) struct Put {
+pub(in crate::http) struct Put {
     /// The key: 32 bytes in base64.
     public_key: PublicKeyText,
 }
 
-pub(crate) async fn get(_: Operator<ManageAll>, gateway: Data<Gateway>) -> Result<Json<SigningKey>, AdminError> {
+pub(in crate::http) async fn get(_: Operator<ManageAll>, gateway: Data<Gateway>) -> Result<Json<SigningKey>, AdminError> {
     Ok(Json(SigningKey::new(&gateway.core.catalog.load().find_signing_key()?)))
 }
 
-pub(crate) async fn put(
+pub(in crate::http) async fn put(
     operator: Operator<ManageAll>,
     gateway: Data<Gateway>,
     Body(body): Body<Put>,
@@ -54,7 +54,7 @@ pub(crate) async fn put(
     Ok(Json(SigningKey::new(&key)))
 }
 
-pub(crate) async fn delete(
+pub(in crate::http) async fn delete(
     operator: Operator<ManageAll>,
     gateway: Data<Gateway>,
 ) -> Result<Json<SigningKey>, AdminError> {

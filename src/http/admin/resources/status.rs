@@ -25,7 +25,7 @@ use crate::{
 
 /// The state of the gateway. More fields may be added.
 #[derive(Serialize, JsonSchema)]
-pub(crate) struct Status {
+pub(in crate::http) struct Status {
     version: &'static str,
     started_at: Timestamp,
     uptime_s: u64,
@@ -360,7 +360,7 @@ impl Requests {
 
 impl Status {
     /// The current state.
-    pub(crate) fn new(gateway: &Gateway) -> Self {
+    pub(in crate::http) fn new(gateway: &Gateway) -> Self {
         let status = service::Status::read(gateway);
         Self {
             version: env!("CARGO_PKG_VERSION"),
@@ -380,6 +380,6 @@ impl Status {
     }
 }
 
-pub(crate) async fn status(_: Operator<ExportMetrics>, gateway: Data<Gateway>) -> Json<Status> {
+pub(in crate::http) async fn status(_: Operator<ExportMetrics>, gateway: Data<Gateway>) -> Json<Status> {
     Json(Status::new(&gateway))
 }

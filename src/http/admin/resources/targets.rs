@@ -21,7 +21,7 @@ const MAX_TARGETS: usize = 8;
 
 /// One upstream of an endpoint.
 #[derive(Serialize, JsonSchema)]
-pub(crate) struct Target {
+pub(in crate::http) struct Target {
     provider: ProviderWord,
     base_url: Option<String>,
     target_model: Option<String>,
@@ -34,7 +34,7 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    pub(crate) fn new(target: &domain::Target) -> Self {
+    pub(in crate::http) fn new(target: &domain::Target) -> Self {
         Self {
             provider: ProviderWord(target.provider),
             base_url: target.base_url.clone(),
@@ -50,7 +50,7 @@ impl Target {
 /// One upstream of an endpoint, to be created or replaced.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct NewTarget {
+pub(in crate::http) struct NewTarget {
     provider: ProviderName,
     /// The base URL, as for an OpenAI SDK.
     base_url: Option<BaseUrl>,
@@ -117,7 +117,7 @@ impl NewTarget {
 }
 
 /// Validates a whole list of targets.
-pub(crate) fn check_targets(targets: Vec<Object<NewTarget>>) -> Result<Vec<domain::Target>, Error> {
+pub(in crate::http) fn check_targets(targets: Vec<Object<NewTarget>>) -> Result<Vec<domain::Target>, Error> {
     if !matches!(targets.len(), 1..=MAX_TARGETS) {
         return Err(Error::invalid("invalid_targets", format!("targets: must have 1 to {MAX_TARGETS} targets")));
     }
@@ -126,7 +126,7 @@ pub(crate) fn check_targets(targets: Vec<Object<NewTarget>>) -> Result<Vec<domai
 
 /// The prices of an endpoint's tokens, per million.
 #[derive(Serialize, JsonSchema)]
-pub(crate) struct Pricing {
+pub(in crate::http) struct Pricing {
     currency: String,
     input: String,
     output: String,
@@ -134,7 +134,7 @@ pub(crate) struct Pricing {
 }
 
 impl Pricing {
-    pub(crate) fn new(pricing: &money::Pricing) -> Self {
+    pub(in crate::http) fn new(pricing: &money::Pricing) -> Self {
         Self {
             currency: pricing.currency.to_string(),
             input: pricing.input.to_string(),
@@ -147,7 +147,7 @@ impl Pricing {
 /// The prices of an endpoint's tokens, per million, to be set.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct NewPricing {
+pub(in crate::http) struct NewPricing {
     currency: CurrencyCode,
     /// The price of prompt tokens.
     input: PriceText,
@@ -158,7 +158,7 @@ pub(crate) struct NewPricing {
 }
 
 impl NewPricing {
-    pub(crate) fn into_pricing(self) -> money::Pricing {
+    pub(in crate::http) fn into_pricing(self) -> money::Pricing {
         let (input, cached) = (self.input.0, self.cached.map(|price| price.0));
         money::Pricing { currency: self.currency.0, input, output: self.output.0, cached: cached.unwrap_or(input) }
     }

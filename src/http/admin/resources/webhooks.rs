@@ -29,7 +29,7 @@ const LIST: &str = "webhooks";
 
 /// A webhook.
 #[derive(Serialize, JsonSchema)]
-pub(crate) struct Webhook {
+pub(in crate::http) struct Webhook {
     id: String,
     url: String,
     description: Option<String>,
@@ -44,7 +44,7 @@ pub(crate) struct Webhook {
 
 /// The state of a webhook's deliveries. Counters start at zero when the gateway starts.
 #[derive(Serialize, JsonSchema)]
-pub(crate) struct DeliveryStatus {
+pub(in crate::http) struct DeliveryStatus {
     state: DeliveryState,
     /// The number of journal records that it has not processed yet. Not all of them are events.
     records_behind: u64,
@@ -84,7 +84,7 @@ struct DeliveryError {
 }
 
 impl DeliveryStatus {
-    pub(crate) fn new(view: &WebhookView) -> Self {
+    pub(in crate::http) fn new(view: &WebhookView) -> Self {
         let standing = &view.standing;
         let state = match standing.phase {
             _ if !view.webhook.enabled => DeliveryState::Disabled,
@@ -131,7 +131,7 @@ impl Webhook {
 
 /// A webhook with its new secret.
 #[derive(Serialize, JsonSchema)]
-pub(crate) struct WebhookWithSecret {
+pub(in crate::http) struct WebhookWithSecret {
     #[serde(flatten)]
     webhook: Webhook,
     /// The secret that signs deliveries. It is shown only this once.
@@ -148,7 +148,7 @@ impl WebhookWithSecret {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "NewWebhook")]
-pub(crate) struct Create {
+pub(in crate::http) struct Create {
     url: WebhookUrl,
     description: Option<Name>,
     /// Whether events are delivered. Default: true.
@@ -159,7 +159,7 @@ pub(crate) struct Create {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "WebhookPatch")]
-pub(crate) struct Patch {
+pub(in crate::http) struct Patch {
     url: Option<WebhookUrl>,
     /// `null` clears the description.
     #[serde(default, deserialize_with = "clearable")]
@@ -169,14 +169,14 @@ pub(crate) struct Patch {
 
 /// A deleted webhook.
 #[derive(Serialize, JsonSchema)]
-pub(crate) struct DeletedWebhook {
+pub(in crate::http) struct DeletedWebhook {
     id: String,
     url: String,
 }
 
 /// The result of a test delivery.
 #[derive(Serialize, JsonSchema)]
-pub(crate) struct TestedWebhook {
+pub(in crate::http) struct TestedWebhook {
     /// Whether the receiver accepted it.
     ok: bool,
     /// The request id in the delivery's header.
@@ -189,7 +189,7 @@ pub(crate) struct TestedWebhook {
 
 /// The latest delivery attempts since the gateway started: at most 100, newest first.
 #[derive(Serialize, JsonSchema)]
-pub(crate) struct DeliveryAttempts {
+pub(in crate::http) struct DeliveryAttempts {
     items: Vec<DeliveryAttempt>,
 }
 
@@ -266,7 +266,7 @@ impl DeliveryAttempt {
     }
 }
 
-pub(crate) async fn list(
+pub(in crate::http) async fn list(
     _: Operator<ManageAll>,
     gateway: Data<Gateway>,
     Query(query): Query<PageQuery>,
@@ -278,7 +278,7 @@ pub(crate) async fn list(
     Ok(Json(page))
 }
 
-pub(crate) async fn create(
+pub(in crate::http) async fn create(
     operator: Operator<ManageAll>,
     gateway: Data<Gateway>,
     Body(body): Body<Create>,
@@ -288,7 +288,7 @@ pub(crate) async fn create(
     Ok(Json(WebhookWithSecret::new(&gateway, &created)))
 }
 
-pub(crate) async fn get(
+pub(in crate::http) async fn get(
     _: Operator<ManageAll>,
     gateway: Data<Gateway>,
     Path(id): Path<WebhookId>,
@@ -296,7 +296,7 @@ pub(crate) async fn get(
     Ok(Json(Webhook::new(&gateway, &gateway.webhooks.find(id)?)))
 }
 
-pub(crate) async fn update(
+pub(in crate::http) async fn update(
     operator: Operator<ManageAll>,
     gateway: Data<Gateway>,
     Path(id): Path<WebhookId>,
@@ -315,7 +315,7 @@ pub(crate) async fn update(
     Ok(Json(Webhook::new(&gateway, &view)))
 }
 
-pub(crate) async fn delete(
+pub(in crate::http) async fn delete(
     operator: Operator<ManageAll>,
     gateway: Data<Gateway>,
     Path(id): Path<WebhookId>,
@@ -324,7 +324,7 @@ pub(crate) async fn delete(
     Ok(Json(DeletedWebhook { id: deleted.id.to_string(), url: deleted.url }))
 }
 
-pub(crate) async fn rotate_secret(
+pub(in crate::http) async fn rotate_secret(
     operator: Operator<ManageAll>,
     gateway: Data<Gateway>,
     Path(id): Path<WebhookId>,
@@ -334,7 +334,7 @@ pub(crate) async fn rotate_secret(
     Ok(Json(WebhookWithSecret::new(&gateway, &rotated)))
 }
 
-pub(crate) async fn test(
+pub(in crate::http) async fn test(
     _: Operator<ManageAll>,
     gateway: Data<Gateway>,
     Path(id): Path<WebhookId>,
@@ -350,7 +350,7 @@ pub(crate) async fn test(
     }))
 }
 
-pub(crate) async fn deliveries(
+pub(in crate::http) async fn deliveries(
     _: Operator<ManageAll>,
     gateway: Data<Gateway>,
     Path(id): Path<WebhookId>,
