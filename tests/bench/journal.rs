@@ -164,13 +164,15 @@ impl Cast {
         }
         let mut plans = Vec::new();
         for plan in 0..PLANS {
-            let plan = gateway.changes.create_group(Actor::system(), group(format!("plan-{plan}"), &models, None)?).await;
+            let plan =
+                gateway.changes.create_group(Actor::system(), group(format!("plan-{plan}"), &models, None)?).await;
             plans.push(plan.map_err(refused)?.id);
         }
         let mut callers = Vec::new();
         for customer in 0..CUSTOMERS {
             let (name, plan) = (format!("customer-{customer}"), plans[customer % PLANS]);
-            let customer = gateway.changes.create_group(Actor::system(), group(name.clone(), &models, Some(plan))?).await;
+            let customer =
+                gateway.changes.create_group(Actor::system(), group(name.clone(), &models, Some(plan))?).await;
             let customer = customer.map_err(refused)?.id;
             for _ in 0..KEYS_EACH {
                 let minted = gateway.changes.mint_key(Actor::system(), customer, None, None).await.map_err(refused)?;

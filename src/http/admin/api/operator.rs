@@ -166,7 +166,11 @@ pub(in crate::http) fn gateway(request: &HttpRequest) -> Result<&Arc<Gateway>, A
 
 /// The operator with this key. Wrong keys are counted per client address. If there are too many, only wrong keys get
 /// the "too many" error, so nobody can lock an operator out.
-pub(in crate::http) fn with_key(gateway: &Gateway, request: &HttpRequest, key: &[u8]) -> Result<Arc<OperatorEntry>, AdminError> {
+pub(in crate::http) fn with_key(
+    gateway: &Gateway,
+    request: &HttpRequest,
+    key: &[u8],
+) -> Result<Arc<OperatorEntry>, AdminError> {
     let owner = std::str::from_utf8(key).map_or(KeyOwner::Unknown, |key| gateway.access.key_owner(key));
     match owner {
         KeyOwner::Operator(operator) => Ok(operator),

@@ -22,7 +22,11 @@ use crate::{
 const PAGE: usize = 250;
 
 /// The events of `query`, `limit` of them at most.
-pub(in crate::http) async fn file(gateway: Arc<Gateway>, query: EventsQuery, limit: Option<usize>) -> Result<CsvFile, Error> {
+pub(in crate::http) async fn file(
+    gateway: Arc<Gateway>,
+    query: EventsQuery,
+    limit: Option<usize>,
+) -> Result<CsvFile, Error> {
     let name = format!("events-{}.csv", rfc3339(gateway.core.now_ms()).get(..10).unwrap_or_default());
     let mut rows = Rows { gateway, query: Arc::new(query), left: limit.unwrap_or(usize::MAX), is_gap_told: false };
     // A query that is refused is refused with a status.

@@ -40,7 +40,10 @@ pub(in crate::http) struct Put {
     public_key: PublicKeyText,
 }
 
-pub(in crate::http) async fn get(_: Operator<ManageAll>, gateway: Data<Gateway>) -> Result<Json<SigningKey>, AdminError> {
+pub(in crate::http) async fn get(
+    _: Operator<ManageAll>,
+    gateway: Data<Gateway>,
+) -> Result<Json<SigningKey>, AdminError> {
     Ok(Json(SigningKey::new(&gateway.core.catalog.load().find_signing_key()?)))
 }
 
