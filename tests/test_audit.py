@@ -403,8 +403,8 @@ def test_a_page_walk_shows_every_entry_once_during_concurrent_changes(gateway, s
     assert set(made) <= set(everything) and everything[-len(found):] == found
 
 
-def test_the_readmes_commands_show_the_log(busy, tmp_path):
-    latest, updates = run_commands(busy, "Who changed what", tmp_path)
+def test_the_documented_commands_show_the_log(busy, tmp_path):
+    latest, updates = run_commands(busy, "admin-api.md", tmp_path)
     assert latest["items"] == busy.audit_logs()[:20] and updates["items"] == busy.audit_logs(event_type="group.updated")
 
 

@@ -317,15 +317,14 @@ def test_one_of_many_concurrent_registrations_gets_the_prefix(gateway, key_syste
     assert works == [200 if status == 200 else 401 for status in statuses]
 
 
-# The README's commands
+# The documented commands
 
 
-def test_the_readmes_commands_register_a_key(own, upstream, tmp_path):
+def test_the_documented_commands_register_a_key(own, upstream, tmp_path):
     """The commands use openssl and curl."""
     slug = own.create_endpoint(upstream)["slug"]
     group = own.create_group(slug)
-    heading = "Keys that your customers have already"
-    public_key, registered, models = run_commands(own, heading, tmp_path, GROUP=group["id"])
+    public_key, registered, models = run_commands(own, "customer-keys.md", tmp_path, GROUP=group["id"])
     assert len(base64.b64decode(public_key["public_key"])) == 32
     assert registered == {"ok": True} and [item["id"] for item in models["data"]] == [slug]
     [item] = own.admin("GET", register_path(group).removesuffix("/register"))["items"]

@@ -1,14 +1,14 @@
-"""The verification samples of the README: they accept genuine deliveries and refuse changed ones."""
+"""The verification samples in packaging/docs/webhooks.md: they accept genuine deliveries and refuse changed ones."""
 
 import os
 import pathlib
-import re
 import subprocess
 import sys
 
 import pytest
 
 from support.gateway import REPO, Customer
+from support.readme import PAGES, blocks
 from support.receiver import Receiver
 from support.upstream import ScriptedUpstream
 from support.webhooks import Webhook
@@ -128,10 +128,9 @@ def test_a_header_that_does_not_match_is_refused(sample, captured, header):
     assert not is_genuine(sample, captured.before.body, HEADERS[header](captured.before.signature), captured.old)
 
 
-def test_the_readme_shows_the_tested_samples():
-    [section] = re.findall(r"^## Webhooks$(.*?)(?=^## |\Z)", (REPO / "README.md").read_text(), re.M | re.S)
+def test_the_page_shows_the_tested_samples():
     for language, name in FENCES.items():
-        blocks = re.findall(rf"^```{language}\n(.*?)^```$", section, re.M | re.S)
-        assert blocks, f"no sample in {language}"
-        for block in blocks:
-            assert block in (SAMPLES / name).read_text(), f"not in {name}:\n{block}"
+        samples = [text for found, text in blocks(PAGES / "webhooks.md") if found == language]
+        assert samples, f"no sample in {language}"
+        for text in samples:
+            assert text in (SAMPLES / name).read_text(), f"not in {name}:\n{text}"

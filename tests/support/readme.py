@@ -1,38 +1,58 @@
-"""Runs the README's commands unchanged except for the addresses."""
+"""Reads README.md and the pages of packaging/docs, and runs their commands unchanged except for the addresses."""
 
 import json
 import os
 import re
 import subprocess
 
-from .gateway import REPO
+from .gateway import REPO, binary
+
+README = REPO / "README.md"
+PAGES = REPO / "packaging/docs"
+PROGRAM = "./target/release/tollgate"
 
 
-def sections():
-    """The code of each `## heading`, as `[(language, text)]`."""
-    found, heading = {}, None
-    for part in re.split(r"^(## .*|```\w*\n[\s\S]*?^```)$", (REPO / "README.md").read_text(), flags=re.M):
-        if part.startswith("## "):
-            heading = part.removeprefix("## ")
-        elif part.startswith("```") and heading:
-            language, text = part[3:-3].split("\n", 1)
-            found.setdefault(heading, []).append((language, text))
+def blocks(file):
+    """The code blocks of a file in order, as `(language, text)`."""
+    found = re.findall(r"^```(\w*)\n(.*?)^```$", file.read_text(), flags=re.M | re.S)
+    assert found or file.read_text().count("```") == 0, f"{file} has an unclosed code block"
     return found
 
 
-def run_commands(gateway, heading, cwd, **variables):
-    """Runs a section's shell commands; returns the JSON documents that they print."""
-    found = sections()
-    admin = next(line for blocks in found.values() for _, text in blocks for line in text.splitlines() if line.startswith("admin() "))
-    commands = [text for language, text in found[heading] if language == "bash"]
-    script = "\n".join(["set -euo pipefail", admin, *commands])
-    script = script.replace("127.0.0.1:8080", gateway.address).replace("127.0.0.1:8081", gateway.admin_address)
-    environment = {**os.environ, "TOLLGATE_ADMIN_KEY": gateway.admin_key, **variables}
-    ran = subprocess.run(["bash", "-c", script], cwd=cwd, env=environment, capture_output=True, text=True, timeout=60)
+def commands(file):
+    """The shell commands of a file, one text for each block."""
+    return [text for language, text in blocks(file) if language == "bash"]
+
+
+def admin_function():
+    """The README's definition of the shell function `admin`, which the commands of the pages use."""
+    return next(line for text in commands(README) for line in text.splitlines() if line.startswith("admin() "))
+
+
+def run_script(lines, cwd, replaced, **variables):
+    """Runs lines of bash, in which each key of `replaced` has become its value. Returns standard output."""
+    script = "\n".join(["set -euo pipefail", *lines])
+    for text, replacement in {PROGRAM: binary(), **replaced}.items():
+        script = script.replace(text, str(replacement))
+    environment = {**os.environ, **variables}
+    ran = subprocess.run(["bash", "-c", script], cwd=cwd, env=environment, capture_output=True, text=True, timeout=120)
     assert ran.returncode == 0, ran
-    decoder, documents, rest = json.JSONDecoder(), [], ran.stdout.strip()
+    return ran.stdout
+
+
+def run_commands(gateway, page, cwd, replaced=(), **variables):
+    """Runs all shell commands of a page; returns the JSON documents that they print."""
+    addresses = {"127.0.0.1:8080": gateway.address, "127.0.0.1:8081": gateway.admin_address}
+    lines = [admin_function(), *commands(PAGES / page)]
+    variables["TOLLGATE_ADMIN_KEY"] = gateway.admin_key
+    return documents(run_script(lines, cwd, addresses | dict(replaced), **variables))
+
+
+def documents(text):
+    """The JSON documents in a text that has nothing else."""
+    decoder, found, rest = json.JSONDecoder(), [], text.strip()
     while rest:
         document, end = decoder.raw_decode(rest)
-        documents.append(document)
+        found.append(document)
         rest = rest[end:].strip()
-    return documents
+    return found

@@ -1,0 +1,110 @@
+"""README.md and packaging/docs: their commands and samples work, and their links lead somewhere.
+
+Other tests run the README's demo (test_config), the commands on existing keys (test_registration) and on the audit log
+(test_audit), and the samples that verify webhooks (test_webhook_samples).
+"""
+
+import re
+import socket
+import sys
+import tarfile
+
+import pytest
+
+from support.commands import run
+from support.gateway import Customer, Gateway, model, rate
+from support.readme import PAGES, README, admin_function, blocks, commands, documents, run_commands, run_script
+
+FILES = [README, *sorted(PAGES.glob("*.md"))]
+MARK = "--- next block ---"
+
+
+def free_addresses(count):
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    addresses = ["127.0.0.1:%d" % one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return addresses
+
+
+def test_the_five_minutes_of_the_readme_work(upstream, tmp_path):
+    inference, admin = free_addresses(2)
+    shell = commands(README)
+    [sample] = [text for language, text in blocks(README) if language == "python"]
+    start, *others = shell
+    lines = [
+        start,
+        "trap 'kill $!; wait' EXIT",
+        f"until curl -sf -o answer http://{admin}/readyz; do sleep 0.1; done",
+        *(f"echo '{MARK}'\n{text}" for text in others),
+        f"echo '{MARK}'\n{sys.executable} - <<'SAMPLE'\n{sample}SAMPLE",
+    ]
+    replaced = {"http://127.0.0.1:8000/v1": upstream.base_url, "127.0.0.1:8080": inference, "127.0.0.1:8081": admin}
+    printed = run_script(lines, tmp_path, replaced, TOLLGATE_LISTEN=inference, TOLLGATE_ADMIN_LISTEN=admin)
+    _, endpoint, group, stream, figures, words = printed.split(MARK)
+    assert documents(endpoint)[0]["slug"] == "acme/chat" and group.strip() == ""
+    assert stream.strip().endswith("data: [DONE]") and words.strip()
+    usage, events, report, own = documents(figures)
+    assert usage["usage"]["acme/chat"][0]["current_usage"] == 1
+    assert [event["externalEntityId"] for event in events["items"]] == ["cust_42"] and events["items"][0]["cost"]
+    assert [row["requests"] for row in report["items"]] == [1] and own
+    assert [request.json["model"] for request in upstream.requests] == ["Qwen/Qwen3-8B"] * 2
+
+
+def test_the_command_on_limits_works(own, upstream, tmp_path):
+    slug = own.create_endpoint(upstream, slug="acme/chat")["slug"]
+    group = own.create_group(model(slug, [rate("TOKEN", "MINUTE", 500)]))
+    [asked] = run_commands(own, "limits.md", tmp_path, GROUP=group["id"])
+    assert asked["admitted"] is False and asked["stopped_by"] == 0 and asked["limits"][0]["left"] == 500
+
+
+def test_the_commands_on_webhooks_work(own, upstream, receiver, tmp_path):
+    slug = own.create_endpoint(upstream)["slug"]
+    customer = Customer(own, own.mint_key(own.create_group(slug)))
+    replaced = {"https://billing.example/tollgate": receiver.url, "https://billing.example/new": receiver.url + "/new"}
+    tested, webhook, dead_letters, _, changed = run_commands(own, "webhooks.md", tmp_path, replaced)
+    assert tested["status"] == 200 and webhook["url"] == receiver.url
+    assert dead_letters["items"] == [] and changed["url"] == receiver.url + "/new"
+    assert customer.chat(slug).status == 200
+    receiver.wait_events(1)
+
+
+def test_the_commands_on_backup_work(own, tmp_path):
+    (tmp_path / "data").mkdir()
+    replaced = {"data/acme": own.data_dir, "127.0.0.1:8081": own.admin_address}
+    run_script([admin_function(), *commands(PAGES / "backup.md")], tmp_path, replaced, TOLLGATE_ADMIN_KEY=own.admin_key)
+    run("verify", "--data-dir", tmp_path / "data/elsewhere")
+    for name in ("backup.tar", "backup-by-http.tar"):
+        with tarfile.open(tmp_path / name) as archive:
+            assert any(member.endswith("SHA256SUMS") for member in archive.getnames())
+
+
+def test_the_settings_and_their_defaults_are_valid():
+    rows = re.findall(r"^\| `([a-z_.]+)`[^|]*\| (?:`([^`]*)`)? *\|", (PAGES / "configuration.md").read_text(), re.M)
+    assert len(rows) >= 19, rows
+    fields = {name: default if re.fullmatch(r"\d+|\[\]", default) else f'"{default}"' for name, default in rows if default}
+    top = [f"{name} = {value}" for name, value in fields.items() if "." not in name]
+    upstream = [f"{name.removeprefix('upstream.')} = {value}" for name, value in fields.items() if "." in name]
+    with Gateway(config="\n".join([*top, "[upstream]", *upstream])) as gateway:
+        assert gateway.admin("GET", "/v1/gateway/status")["notices"] == []
+
+
+def anchors(file):
+    headings = re.findall(r"^#+ (.*)$", file.read_text(), re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+def test_every_link_leads_to_a_file_and_a_heading(file):
+    for target in re.findall(r"\]\(([^)]+)\)", file.read_text()):
+        if re.match(r"https?://", target):
+            continue
+        path, _, anchor = target.partition("#")
+        found = (file.parent / path).resolve() if path else file
+        assert found.exists(), target
+        assert not anchor or anchor in anchors(found), target
+
+
+def test_the_readme_links_every_page():
+    for page in PAGES.glob("*.md"):
+        assert f"(packaging/docs/{page.name})" in README.read_text(), page.name
