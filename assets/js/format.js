@@ -1,6 +1,4 @@
-// Numbers and times formatted for people.
-
-import { h } from "./dom.js";
+// Numbers and times formatted for people. Pure.
 
 const whole = new Intl.NumberFormat("en");
 const short = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
@@ -39,6 +37,9 @@ export function milliseconds(value) {
   return seconds(value / 1000);
 }
 
+/** `0.81 ms` @param {number} value */
+export const microseconds = (value) => `${(value / 1000).toFixed(value < 10_000 ? 2 : 0)} ms`;
+
 /** @param {number} value */
 export function seconds(value) {
   const all = Math.max(0, Math.round(value));
@@ -63,25 +64,6 @@ export function relative(at) {
   const words = far < 3600 ? seconds(far < 60 ? far : Math.floor(far / 60) * 60) : seconds(Math.floor(far / 3600) * 3600);
   return past > 0 ? `${words} ago` : `in ${words}`;
 }
-
-/**
- * A time relative to now, kept up to date. The exact time is its title.
- *
- * @param {string | null | undefined} at
- * @param {string} [never] shown if there is no time
- */
-export function when(at, never = "never") {
-  if (!at) return h("span", { class: "faint" }, never);
-  return h("time", { datetime: at, title: utc(at), data: { relative: "" } }, relative(at));
-}
-
-setInterval(() => {
-  if (document.hidden) return;
-  for (const time of document.querySelectorAll("time[data-relative]")) {
-    const text = relative(time.getAttribute("datetime") ?? "");
-    if (time.textContent !== text) time.textContent = text;
-  }
-}, 5000);
 
 /** `0.00004500 EUR` without the zeros at its end @param {{currency: string, amount: string} | null} cost */
 export const money = (cost) => (cost ? `${trimmed(cost.amount)} ${cost.currency}` : "–");

@@ -4,10 +4,10 @@ import { api } from "./api.js";
 import { fill, h } from "./dom.js";
 import { watch } from "./live.js";
 import { navigation } from "./routes.js";
+import { openSearch } from "./search.js";
 import { about, may, session } from "./session.js";
 import { button } from "./ui/button.js";
 import { icon } from "./ui/icon.js";
-import { openSearch } from "./ui/search.js";
 
 const THEMES = /** @type {const} */ ([
   ["system", "Theme: system"],

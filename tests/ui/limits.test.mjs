@@ -5,7 +5,8 @@ import { after, before, test } from "node:test";
 import { Gateway } from "../support/gateway.mjs";
 import { load } from "./support/load.mjs";
 
-const { amount, effective, modelOf, sameModels, typedOf, violations } = await load("js/groups/limits.js");
+const { effective, violations } = await load("js/groups/limits.js");
+const { amount, modelOf, sameModels, typedOf } = await load("js/groups/typed_limits.js");
 
 const SLUGS = ["random/a", "random/b"];
 const TREES = 12;

@@ -2,10 +2,11 @@
 
 import { all, api } from "../api.js";
 import { fill, h } from "../dom.js";
-import { utc, when } from "../format.js";
+import { utc } from "../format.js";
 import { badge } from "../ui/badge.js";
 import { copyButton } from "../ui/copy.js";
 import { icon } from "../ui/icon.js";
+import { when } from "../ui/when.js";
 import { changesOf } from "./diff.js";
 import { actionWords, objectWords, placeOf, subjectOf, verbOf } from "./words.js";
 

@@ -8,8 +8,9 @@ import { button, linkButton } from "../ui/button.js";
 import { confirmDanger, dialog } from "../ui/dialog.js";
 import { field, form, textInput } from "../ui/form.js";
 import { toast } from "../ui/toast.js";
-import { familyOf, shortName } from "./family.js";
+import { familyOf } from "./family.js";
 import { MAX_LEVELS } from "./limits.js";
+import { shortName } from "./names.js";
 
 /** @import * as T from "../api_types.js" */
 

@@ -1,35 +1,11 @@
-// A group's ancestors and descendants, and how pages name and link groups.
+// A group's ancestors and descendants, read from the API.
 
 import { all, api } from "../api.js";
-import { groupName } from "../format.js";
 import { buildTree, subtree } from "./tree.js";
 
 /** @import * as T from "../api_types.js" */
-/** @import { Context } from "../router.js" */
-
-/**
- * The arguments of a tab of a group's page. `group()` is the current group; `update` redraws the rest of the page after
- * a change of the group.
- *
- * @typedef {{group: () => T.Group, ancestors: T.Group[], update: (group: T.Group) => void, context: Context}} Tab
- */
 
 const MAX_PARALLEL = 6;
-
-const MAX_NAME_LENGTH = 48;
-
-/** The address of a group's page, or of one of its tabs. @param {string} id @param {string} [tab] */
-export const groupAddress = (id, tab = "") => `#/groups/${encodeURIComponent(id)}${tab && `/${tab}`}`;
-
-/**
- * A group's name for use in a sentence; a long one is cut.
- *
- * @param {T.Group["metadata"]} metadata
- */
-export function shortName(metadata) {
-  const letters = [...groupName(metadata)];
-  return letters.length > MAX_NAME_LENGTH ? `${letters.slice(0, MAX_NAME_LENGTH - 1).join("")}…` : letters.join("");
-}
 
 /** A group's ancestors, nearest first. @param {T.Group} group */
 export async function ancestorsOf(group) {
@@ -59,15 +35,4 @@ export async function descendantsOf(id) {
     found.push(...(await Promise.all(lists)).flat());
   }
   return found;
-}
-
-/**
- * Returns a function that names the groups of a path by id.
- *
- * @param {{id: string, metadata: T.Group["metadata"]}[]} groups
- * @returns {(id: string) => string}
- */
-export function namesOf(groups) {
-  const names = new Map(groups.map((group) => [group.id, shortName(group.metadata)]));
-  return (id) => names.get(id) ?? id;
 }

@@ -1,7 +1,7 @@
 // A key that is minted on one page and shown once on the next one. It is kept in memory only.
 
+import { fill, h } from "../dom.js";
 import { about } from "../session.js";
-import { h, fill } from "../dom.js";
 import { snippet } from "../ui/copy.js";
 import { showSecret } from "../ui/dialog.js";
 import { choice } from "../ui/form.js";

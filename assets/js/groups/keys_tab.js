@@ -2,7 +2,6 @@
 
 import { all, api } from "../api.js";
 import { fill, h } from "../dom.js";
-import { when } from "../format.js";
 import { may } from "../session.js";
 import { state } from "../ui/badge.js";
 import { button } from "../ui/button.js";
@@ -10,12 +9,13 @@ import { confirmDanger } from "../ui/dialog.js";
 import { empty, section } from "../ui/page.js";
 import { table } from "../ui/table.js";
 import { toast } from "../ui/toast.js";
+import { when } from "../ui/when.js";
 import { showKey, takeFresh } from "./fresh_key.js";
 import { editKey, mintKey } from "./key_dialogs.js";
 import { register } from "./register.js";
 
 /** @import * as T from "../api_types.js" */
-/** @import { Tab } from "./family.js" */
+/** @import { Tab } from "./tab.js" */
 
 /** @param {Tab} tab */
 export default async function keysTab({ group }) {

@@ -5,7 +5,8 @@ import { int, limitName } from "../format.js";
 import { badge } from "../ui/badge.js";
 import { button } from "../ui/button.js";
 import { fieldError, numberInput, select } from "../ui/form.js";
-import { CELLS, amount, effective, modelOf, typedOf } from "./limits.js";
+import { effective } from "./limits.js";
+import { CELLS, amount, modelOf, typedOf } from "./typed_limits.js";
 
 /** @import * as T from "../api_types.js" */
 /** @import { Child } from "../dom.js" */
@@ -66,7 +67,7 @@ export function limitCard({ model, known, remove, changed }) {
 /**
  * @param {string} slug
  * @param {number} at its place in `CELLS`
- * @param {import("./limits.js").Typed} first
+ * @param {import("./typed_limits.js").Typed} first
  * @param {() => void} changed
  */
 function limitCell(slug, at, first, changed) {

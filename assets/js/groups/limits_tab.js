@@ -2,18 +2,19 @@
 
 import { all, api } from "../api.js";
 import { h } from "../dom.js";
+import { button } from "../ui/button.js";
 import { form } from "../ui/form.js";
 import { notice } from "../ui/notice.js";
 import { section } from "../ui/page.js";
 import { toast } from "../ui/toast.js";
-import { button } from "../ui/button.js";
-import { descendantsOf, namesOf, shortName } from "./family.js";
-import { sameModels } from "./limits.js";
+import { descendantsOf } from "./family.js";
 import { modelsEditor } from "./models_editor.js";
+import { namesOf, shortName } from "./names.js";
+import { sameModels } from "./typed_limits.js";
 import { guardUnsaved } from "./unsaved.js";
 
 /** @import * as T from "../api_types.js" */
-/** @import { Tab } from "./family.js" */
+/** @import { Tab } from "./tab.js" */
 
 /** @param {Tab} tab */
 export default async function limitsTab({ group, ancestors, update, context }) {

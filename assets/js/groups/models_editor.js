@@ -5,7 +5,8 @@ import { fill, h } from "../dom.js";
 import { button } from "../ui/button.js";
 import { field, select } from "../ui/form.js";
 import { limitCard } from "./limit_card.js";
-import { sameModels, violations } from "./limits.js";
+import { violations } from "./limits.js";
+import { sameModels } from "./typed_limits.js";
 
 /** @import * as T from "../api_types.js" */
 /** @import { LimitCard, Place } from "./limit_card.js" */

@@ -2,7 +2,7 @@
 
 import { api } from "../api.js";
 import { h } from "../dom.js";
-import { int, limitName, plural, when } from "../format.js";
+import { int, limitName, plural } from "../format.js";
 import { link } from "../router.js";
 import { may } from "../session.js";
 import { badge, state } from "../ui/badge.js";
@@ -10,11 +10,12 @@ import { copyButton } from "../ui/copy.js";
 import { meter } from "../ui/meter.js";
 import { facts, section } from "../ui/page.js";
 import { pagedTable, table } from "../ui/table.js";
-import { groupAddress, namesOf, shortName } from "./family.js";
+import { when } from "../ui/when.js";
 import { MAX_LEVELS } from "./limits.js";
+import { groupAddress, namesOf, shortName } from "./names.js";
 
 /** @import * as T from "../api_types.js" */
-/** @import { Tab } from "./family.js" */
+/** @import { Tab } from "./tab.js" */
 
 /** @param {Tab} tab */
 export default async function overviewTab({ group, ancestors }) {

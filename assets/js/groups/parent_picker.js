@@ -2,9 +2,10 @@
 
 import { api } from "../api.js";
 import { fill, freshId, h } from "../dom.js";
+import { debounced } from "../timers.js";
 import { button } from "../ui/button.js";
-import { debounced, field, textInput } from "../ui/form.js";
-import { shortName } from "./family.js";
+import { field, textInput } from "../ui/form.js";
+import { shortName } from "./names.js";
 
 /** @import * as T from "../api_types.js" */
 

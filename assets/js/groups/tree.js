@@ -1,14 +1,13 @@
 // The tree of groups as rows, given the expanded groups and the text of the filter. Pure.
 
+import { groupName } from "../format.js";
+
 /** @import { TreeGroup } from "../api_types.js" */
 
 /** @typedef {{group: TreeGroup, level: number, children: Node[], parent: Node | null, at: number, of: number}} Node */
 /** @typedef {{node: Node, expanded: boolean | null, found: boolean}} Row `expanded` is null for one without children */
 
 const collator = new Intl.Collator("en", { numeric: true, sensitivity: "base" });
-
-/** @param {TreeGroup} group */
-const title = (group) => group.name || group.external_entity_id;
 
 /**
  * @param {TreeGroup[]} groups in any order
@@ -31,7 +30,7 @@ export function buildTree(groups) {
 
 /** @param {Node[]} siblings @param {number} level */
 function place(siblings, level) {
-  siblings.sort((a, b) => collator.compare(title(a.group), title(b.group)));
+  siblings.sort((a, b) => collator.compare(groupName(a.group), groupName(b.group)));
   siblings.forEach((node, index) => {
     Object.assign(node, { level, at: index + 1, of: siblings.length });
     place(node.children, level + 1);

@@ -2,22 +2,23 @@
 
 import { ApiError, all, api } from "../api.js";
 import { fill, h } from "../dom.js";
-import { every } from "../every.js";
-import { int, limitName, when } from "../format.js";
+import { int, limitName } from "../format.js";
 import { may } from "../session.js";
+import { debounced, every } from "../timers.js";
 import { badge } from "../ui/badge.js";
 import { linkButton } from "../ui/button.js";
-import { debounced, field, fieldError, numberInput, select } from "../ui/form.js";
+import { field, fieldError, numberInput, select } from "../ui/form.js";
 import { icon } from "../ui/icon.js";
 import { meter } from "../ui/meter.js";
 import { notice } from "../ui/notice.js";
 import { empty, section } from "../ui/page.js";
-import { groupAddress, namesOf } from "./family.js";
-import { amount } from "./limits.js";
+import { when } from "../ui/when.js";
+import { groupAddress, namesOf } from "./names.js";
+import { amount } from "./typed_limits.js";
 import { askedOf, otherReasons, placeOf, tokensAt, verdict } from "./why.js";
 
 /** @import * as T from "../api_types.js" */
-/** @import { Tab } from "./family.js" */
+/** @import { Tab } from "./tab.js" */
 
 const REFRESH_MS = 2000;
 const DAY_MS = 86_400_000;

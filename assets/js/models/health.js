@@ -1,8 +1,9 @@
-// The health of a target's server: a dot and a word, the same wherever a target is shown.
+// The health of a target's server, the same wherever a target is shown.
 
 import { h } from "../dom.js";
-import { plural, when } from "../format.js";
+import { plural } from "../format.js";
 import { state } from "../ui/badge.js";
+import { when } from "../ui/when.js";
 
 /** @import { Upstream } from "../api_types.js" */
 
@@ -12,20 +13,25 @@ const STATES = /** @type {const} */ ({
   unused: ["plain", "Not called yet"],
 });
 
-/** @param {Upstream | undefined} upstream */
+/** @param {Pick<Upstream, "state"> | undefined} upstream */
 export const toneOf = (upstream) => STATES[upstream?.state ?? "unused"];
+
+/** The state of a server: a dot and a word. @param {Pick<Upstream, "state"> | undefined} upstream */
+export function healthState(upstream) {
+  const [tone, words] = toneOf(upstream);
+  return state(tone, words);
+}
 
 /** One or two lines: the state, since when, and the last error. @param {Upstream | undefined} upstream */
 export function healthLine(upstream) {
-  const [tone, words] = toneOf(upstream);
   if (!upstream || upstream.state === "unused") {
-    return h("p", { class: "target-health" }, state(tone, words),
+    return h("p", { class: "target-health" }, healthState(upstream),
       h("span", { class: "hint" }, "since startup or the last change"));
   }
   const { failures_in_a_row: failures, last_error: error } = upstream;
   const { last_success_at: success, last_failure_at: failure } = upstream;
   return [
-    h("p", { class: "target-health" }, state(tone, words),
+    h("p", { class: "target-health" }, healthState(upstream),
       h("span", { class: "hint" }, upstream.state === "failing" && [plural(failures, "failure"), " in a row · "],
         "last success ", when(success)),
       upstream.state === "ok" && failure && h("span", { class: "hint" }, "last failure ", when(failure))),

@@ -3,7 +3,7 @@
 import { h } from "../dom.js";
 import { button } from "../ui/button.js";
 import { field, textInput } from "../ui/form.js";
-import { pricingBody } from "./providers.js";
+import { pricingBody } from "./prices.js";
 
 /** @import { Pricing } from "../api_types.js" */
 

@@ -1,14 +1,10 @@
 // The fields of a target by provider, and presets for common servers.
 
-import { money } from "../format.js";
-
-/** @import { Pricing, Provider, Target } from "../api_types.js" */
+/** @import { Provider, Target } from "../api_types.js" */
 
 /** @typedef {"base_url" | "target_model" | "secret_id" | "model_id" | "environment_name"} TargetField */
 /** @typedef {Record<TargetField, string> & {provider: Provider}} TargetValues as they are typed */
 /** @typedef {Partial<Target> & {provider: Provider}} TargetBody as the API takes it */
-/** @typedef {Omit<Pricing, "cached"> & {cached?: string}} PricingBody as the API takes it */
-/** @typedef {{currency: string, input: string, output: string, cached: string}} PriceValues as they are typed */
 
 export const MAX_TARGETS = 8;
 
@@ -86,25 +82,6 @@ export const targetValues = (target) => ({
   model_id: target.model_id ?? "",
   environment_name: target.environment_name ?? "",
 });
-
-/** Prices as the API takes them; null if all are empty. @param {PriceValues} values @returns {PricingBody | null} */
-export function pricingBody(values) {
-  const [currency = "", input = "", output = "", cached = ""] =
-    [values.currency, values.input, values.output, values.cached].map((one) => one.trim());
-  if (!currency && !input && !output && !cached) return null;
-  const price = (/** @type {string} */ text) => text.replace(",", ".");
-  const body = { currency: currency.toUpperCase(), input: price(input), output: price(output) };
-  return cached ? { ...body, cached: price(cached) } : body;
-}
-
-/** A normal form in which equal prices are equal. @param {PricingBody | null} pricing */
-export const samePrice = (pricing) =>
-  pricing &&
-  [pricing.currency, Number(pricing.input), Number(pricing.output), Number(pricing.cached || pricing.input)].join(" ");
-
-/** `1.50 / 6.00 EUR` @param {Pricing} pricing */
-export const priceText = ({ currency, input, output }) =>
-  `${money({ currency: "", amount: input }).trim()} / ${money({ currency, amount: output })}`;
 
 /** The origin of a target's server, or its provider. @param {Target} target */
 export function targetPlace(target) {

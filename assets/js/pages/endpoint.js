@@ -7,7 +7,7 @@ import { watch } from "../live.js";
 import { carrierList, carriersOf } from "../models/carriers.js";
 import { failedTargets } from "../models/check_view.js";
 import { priceFields } from "../models/price_fields.js";
-import { samePrice } from "../models/providers.js";
+import { samePrice } from "../models/prices.js";
 import { targetList } from "../models/target_list.js";
 import { go, link } from "../router.js";
 import { button, linkButton } from "../ui/button.js";

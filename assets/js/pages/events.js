@@ -3,13 +3,13 @@
 import { api, queryString } from "../api.js";
 import { fill, h } from "../dom.js";
 import { findEvent, showEvent, showMissing } from "../events/panel.js";
-import { every } from "../every.js";
 import { addressQuery, filterBar } from "../filters/bar.js";
 import { filtersOf, isFiltered } from "../filters/lists.js";
 import { MOMENT_RANGES, rangeOf, timesOf } from "../filters/range.js";
 import { int, milliseconds, money } from "../format.js";
 import { link } from "../router.js";
 import { may } from "../session.js";
+import { every } from "../timers.js";
 import { button, linkButton } from "../ui/button.js";
 import { checkbox } from "../ui/form.js";
 import { icon } from "../ui/icon.js";

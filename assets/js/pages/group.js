@@ -4,7 +4,8 @@ import { ApiError, api, loaded } from "../api.js";
 import { h } from "../dom.js";
 import { groupName } from "../format.js";
 import { groupActions } from "../groups/actions.js";
-import { ancestorsOf, groupAddress, shortName } from "../groups/family.js";
+import { ancestorsOf } from "../groups/family.js";
+import { groupAddress, shortName } from "../groups/names.js";
 import { may } from "../session.js";
 import { badge } from "../ui/badge.js";
 import { copyButton } from "../ui/copy.js";
@@ -12,9 +13,9 @@ import { page } from "../ui/page.js";
 import { tabs } from "../ui/tabs.js";
 
 /** @import * as T from "../api_types.js" */
+/** @import { Tab } from "../groups/tab.js" */
 /** @import { Context } from "../router.js" */
 /** @import { Child } from "../dom.js" */
-/** @import { Tab } from "../groups/family.js" */
 
 /** @typedef {() => Promise<{default: (tab: Tab) => Promise<HTMLElement>}>} LoadTab */
 /** @type {{name: string, label: string, allowed: () => boolean, load: LoadTab}[]} */

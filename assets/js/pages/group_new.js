@@ -2,16 +2,17 @@
 
 import { all, api } from "../api.js";
 import { fill, h } from "../dom.js";
-import { ancestorsOf, namesOf, shortName } from "../groups/family.js";
+import { ancestorsOf } from "../groups/family.js";
 import { keepFresh } from "../groups/fresh_key.js";
 import { MAX_LEVELS } from "../groups/limits.js";
 import { modelsEditor } from "../groups/models_editor.js";
+import { namesOf, shortName } from "../groups/names.js";
 import { parentPicker } from "../groups/parent_picker.js";
 import { go } from "../router.js";
 import { linkButton } from "../ui/button.js";
 import { checkbox, choice, field, form, textInput } from "../ui/form.js";
-import { empty, page, section } from "../ui/page.js";
 import { notice } from "../ui/notice.js";
+import { empty, page, section } from "../ui/page.js";
 import { toast } from "../ui/toast.js";
 
 /** @import * as T from "../api_types.js" */

@@ -2,14 +2,14 @@
 
 import { all, api } from "../api.js";
 import { fill, h } from "../dom.js";
-import { every } from "../every.js";
 import { compact, groupName, int, plural } from "../format.js";
 import { buildTree, rowsOf } from "../groups/tree.js";
 import { treegrid } from "../groups/treegrid.js";
 import { may } from "../session.js";
+import { debounced, every } from "../timers.js";
 import { badge } from "../ui/badge.js";
 import { button, linkButton } from "../ui/button.js";
-import { debounced, textInput } from "../ui/form.js";
+import { textInput } from "../ui/form.js";
 import { icon } from "../ui/icon.js";
 import { meter } from "../ui/meter.js";
 import { empty, page } from "../ui/page.js";

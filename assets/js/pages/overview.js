@@ -2,8 +2,9 @@
 
 import { all, api } from "../api.js";
 import { fill, h } from "../dom.js";
-import { bytes, compact, groupName, int, percent, plural, when } from "../format.js";
+import { bytes, compact, groupName, int, microseconds, percent, plural } from "../format.js";
 import { watch } from "../live.js";
+import { healthState } from "../models/health.js";
 import { link } from "../router.js";
 import { may } from "../session.js";
 import { state } from "../ui/badge.js";
@@ -12,6 +13,7 @@ import { chart } from "../ui/chart.js";
 import { icon } from "../ui/icon.js";
 import { card, page, section } from "../ui/page.js";
 import { table } from "../ui/table.js";
+import { when } from "../ui/when.js";
 
 /** @import * as T from "../api_types.js" */
 /** @import { Context } from "../router.js" */
@@ -199,12 +201,6 @@ function topGroups({ items }) {
   });
 }
 
-const STATES = /** @type {const} */ ({
-  ok: ["ok", "Working"],
-  failing: ["bad", "Failing"],
-  unused: ["plain", "Not called yet"],
-});
-
 /** @param {Omit<T.Upstream, "last_success_at" | "last_failure_at">[]} upstreams */
 function upstreamTable(upstreams) {
   if (!upstreams.length) return card(h("p", { class: "faint" }, "There are no endpoints yet, so there are no model servers."));
@@ -219,11 +215,8 @@ function upstreamTable(upstreams) {
       { label: "Server", kind: "wide-only", cell: (one) => one.origin ?? one.provider },
       {
         label: "State",
-        cell: (one) => {
-          const [tone, words] = STATES[one.state];
-          return h("div", null, state(tone, words),
-            one.state === "failing" && h("div", { class: "hint" }, `${plural(one.failures_in_a_row, "failure")} in a row: ${one.last_error}`));
-        },
+        cell: (one) => h("div", null, healthState(one),
+          one.state === "failing" && h("div", { class: "hint" }, `${plural(one.failures_in_a_row, "failure")} in a row: ${one.last_error}`)),
       },
     ],
     rows: worst,
@@ -239,14 +232,11 @@ function healthTiles({ disk, webhooks, requests, journal, started_at }) {
     small("Running requests", int(requests.running), [int(requests.billed), " billed since the gateway started ", when(started_at)]),
     small("Disk", disk ? `${bytes(disk.free_bytes)} free` : "unknown",
       disk ? [low ? state("warn", "Low") : "", `of ${bytes(disk.total_bytes)} (${percent(disk.free_bytes, disk.total_bytes)})`] : ""),
-    small("Log", bytes(journal.bytes), journal.last_error ? state("bad", journal.last_error) : `median write time ${milli(journal.sync_p50_us)}`),
+    small("Log", bytes(journal.bytes), journal.last_error ? state("bad", journal.last_error) : `median write time ${microseconds(journal.sync_p50_us)}`),
     small("Webhooks", webhooks.length ? (oldest ? "Behind" : "Up to date") : "None",
       oldest ? ["oldest waiting event: ", when(oldest)] : webhooks.length ? plural(webhooks.length, "webhook") : "events can be read from the API"),
   ];
 }
-
-/** @param {number} micros */
-const milli = (micros) => `${(micros / 1000).toFixed(micros < 10_000 ? 2 : 0)} ms`;
 
 /** @param {string} name @param {string} value @param {import("../dom.js").Child} more */
 const small = (name, value, more) =>

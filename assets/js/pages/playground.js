@@ -9,9 +9,10 @@ import { groupPicker } from "../playground/group_picker.js";
 import { outcomePanel } from "../playground/outcome.js";
 import { ROUTES, curl } from "../playground/try_body.js";
 import { about } from "../session.js";
+import { debounced } from "../timers.js";
 import { linkButton } from "../ui/button.js";
 import { snippet } from "../ui/copy.js";
-import { debounced, field, form } from "../ui/form.js";
+import { field, form } from "../ui/form.js";
 import { notice } from "../ui/notice.js";
 import { card, empty, page, section } from "../ui/page.js";
 

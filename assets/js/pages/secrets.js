@@ -2,13 +2,13 @@
 
 import { all, api } from "../api.js";
 import { fill, h } from "../dom.js";
-import { when } from "../format.js";
 import { secretDialog } from "../models/secret_dialog.js";
 import { button } from "../ui/button.js";
 import { confirmDanger } from "../ui/dialog.js";
 import { empty, page } from "../ui/page.js";
 import { table } from "../ui/table.js";
 import { toast } from "../ui/toast.js";
+import { when } from "../ui/when.js";
 
 /** @import * as T from "../api_types.js" */
 

@@ -2,14 +2,15 @@
 
 import { api } from "../api.js";
 import { fill, h } from "../dom.js";
-import { every } from "../every.js";
-import { int, milliseconds, plural, utc, when } from "../format.js";
+import { int, milliseconds, plural, utc } from "../format.js";
+import { every } from "../timers.js";
 import { state } from "../ui/badge.js";
 import { button } from "../ui/button.js";
 import { notice } from "../ui/notice.js";
 import { card, facts, page, section } from "../ui/page.js";
 import { table } from "../ui/table.js";
 import { toast } from "../ui/toast.js";
+import { when } from "../ui/when.js";
 import { deadLetters } from "../webhooks/dead_letters.js";
 import { deleteWebhook, editWebhook, rotateSecret } from "../webhooks/dialogs.js";
 import { hostOf, sentenceOf, stateOf } from "../webhooks/words.js";

@@ -2,12 +2,12 @@
 
 import { all, api } from "../api.js";
 import { fill, h } from "../dom.js";
-import { when } from "../format.js";
 import { watch } from "../live.js";
 import { state } from "../ui/badge.js";
 import { button } from "../ui/button.js";
 import { empty, page } from "../ui/page.js";
 import { table } from "../ui/table.js";
+import { when } from "../ui/when.js";
 import { newWebhook } from "../webhooks/dialogs.js";
 import { delayText, hostOf, stateOf } from "../webhooks/words.js";
 

@@ -3,7 +3,8 @@
 import { api } from "../api.js";
 import { fill, freshId, h } from "../dom.js";
 import { groupName } from "../format.js";
-import { debounced, field, textInput } from "../ui/form.js";
+import { debounced } from "../timers.js";
+import { field, textInput } from "../ui/form.js";
 
 /** @import { Found, TreeGroup } from "../api_types.js" */
 

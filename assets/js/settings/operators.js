@@ -2,7 +2,6 @@
 
 import { api } from "../api.js";
 import { h } from "../dom.js";
-import { when } from "../format.js";
 import { session } from "../session.js";
 import { badge } from "../ui/badge.js";
 import { button } from "../ui/button.js";
@@ -11,6 +10,7 @@ import { choice, field, form, textInput } from "../ui/form.js";
 import { section } from "../ui/page.js";
 import { table } from "../ui/table.js";
 import { toast } from "../ui/toast.js";
+import { when } from "../ui/when.js";
 
 /** @import * as T from "../api_types.js" */
 

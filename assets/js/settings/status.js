@@ -2,12 +2,14 @@
 
 import { api } from "../api.js";
 import { fill, h } from "../dom.js";
-import { bytes, int, percent, plural, seconds, utc, when } from "../format.js";
+import { bytes, int, microseconds, percent, plural, seconds, utc } from "../format.js";
 import { watch } from "../live.js";
+import { healthState } from "../models/health.js";
 import { state } from "../ui/badge.js";
 import { notice } from "../ui/notice.js";
 import { facts, section } from "../ui/page.js";
 import { table } from "../ui/table.js";
+import { when } from "../ui/when.js";
 
 /** @import * as T from "../api_types.js" */
 /** @import { Child } from "../dom.js" */
@@ -35,7 +37,7 @@ const PARTS = [
     ["Size", ({ journal }) => `${bytes(journal.bytes)} in ${plural(journal.segments, "file")}`],
     ["Records", ({ journal }) => int(journal.last_sequence)],
     ["Oldest", ({ journal }) => when(journal.first_at, "none yet")],
-    ["Time to disk", ({ journal }) => `median ${milli(journal.sync_p50_us)}, 99th percentile ${milli(journal.sync_p99_us)}`],
+    ["Time to disk", ({ journal }) => `median ${microseconds(journal.sync_p50_us)}, 99th percentile ${microseconds(journal.sync_p99_us)}`],
     ["Not yet on disk", ({ journal }) => bytes(journal.pending_bytes)],
     ["Damage", ({ journal }) => journal.damage.length
       ? h("ul", { class: "plain-list" }, journal.damage.map((gap) => h("li", null, gap.detail)))
@@ -51,9 +53,6 @@ const PARTS = [
       : "unknown"],
   ]],
 ];
-
-/** @param {number} micros */
-const milli = (micros) => `${(micros / 1000).toFixed(micros < 10_000 ? 2 : 0)} ms`;
 
 /** @param {T.Status} status */
 function lastStop({ in_flight_at_last_stop: { known, count, requests } }) {
@@ -124,17 +123,11 @@ function part(heading, columns, none) {
   };
 }
 
-const STATES = /** @type {const} */ ({
-  ok: ["ok", "Working"],
-  failing: ["bad", "Failing"],
-  unused: ["plain", "Not called yet"],
-});
-
 /** @type {import("../ui/table.js").Column<T.Upstream>[]} */
 const upstreamColumns = [
   { label: "Model", kind: "main", cell: ({ slug, index }) => [slug, h("span", { class: "faint" }, `, target ${index}`)] },
   { label: "Server", cell: ({ origin, provider }) => h("span", { class: "anywhere" }, origin ?? provider) },
-  { label: "State", cell: (one) => state(STATES[one.state][0], STATES[one.state][1]) },
+  { label: "State", cell: healthState },
   {
     label: "Last failure", kind: "wide-only",
     cell: (one) => one.last_failure_at

@@ -1,7 +1,7 @@
 // Dialogs. They use the browser's dialog element, which handles the focus, Escape and the page in the background.
 
-import { fill, freshId, h } from "../dom.js";
 import { ApiError } from "../api.js";
+import { fill, freshId, h } from "../dom.js";
 import { button } from "./button.js";
 import { field, form, textInput } from "./form.js";
 import { icon } from "./icon.js";

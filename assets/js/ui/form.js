@@ -159,18 +159,3 @@ function fieldOf(made, name) {
   }
   return null;
 }
-
-/**
- * Returns a function that calls `then` once after a pause without further calls.
- *
- * @param {() => void} then
- * @param {number} [pause_ms]
- */
-export function debounced(then, pause_ms = 250) {
-  /** @type {ReturnType<typeof setTimeout> | undefined} */
-  let timer;
-  return () => {
-    clearTimeout(timer);
-    timer = setTimeout(then, pause_ms);
-  };
-}

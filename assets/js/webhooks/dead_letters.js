@@ -3,13 +3,14 @@
 
 import { api } from "../api.js";
 import { fill, h } from "../dom.js";
-import { int, plural, when } from "../format.js";
+import { int, plural } from "../format.js";
 import { link } from "../router.js";
 import { badge } from "../ui/badge.js";
 import { button } from "../ui/button.js";
 import { section } from "../ui/page.js";
 import { table } from "../ui/table.js";
 import { toast } from "../ui/toast.js";
+import { when } from "../ui/when.js";
 import { redeliverAll } from "./dialogs.js";
 
 /** @import * as T from "../api_types.js" */

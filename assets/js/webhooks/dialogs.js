@@ -7,7 +7,8 @@ import { snippet } from "../ui/copy.js";
 import { confirmDanger, dialog, showSecret } from "../ui/dialog.js";
 import { field, form, textInput } from "../ui/form.js";
 import { toast } from "../ui/toast.js";
-import { VERIFY, hostOf } from "./words.js";
+import { VERIFY } from "./verify_sample.js";
+import { hostOf } from "./words.js";
 
 /** @import * as T from "../api_types.js" */
 

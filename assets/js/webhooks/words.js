@@ -1,7 +1,8 @@
 // The state of a webhook in words.
 
 import { h } from "../dom.js";
-import { plural, when } from "../format.js";
+import { plural } from "../format.js";
+import { when } from "../ui/when.js";
 
 /** @import * as T from "../api_types.js" */
 /** @import { Child } from "../dom.js" */
@@ -54,15 +55,3 @@ export function sentenceOf(delivery) {
       return ["Deliveries are succeeding. The last one was ", when(last_success_at), ".", waiting, letters];
   }
 }
-
-/** Sample code that verifies a delivery's signature. It does not contain the secret. */
-export const VERIFY = `import { createHmac, timingSafeEqual } from "node:crypto";
-
-// body: the raw bytes of the request; signature: its X-Tollgate-Signature header
-export function verify(body, signature, secret) {
-  const expected = Buffer.from("v1=" + createHmac("sha256", secret).update(body).digest("hex"));
-  return signature.split(",").some((part) => {
-    const given = Buffer.from(part.trim());
-    return given.length === expected.length && timingSafeEqual(given, expected);
-  });
-}`;

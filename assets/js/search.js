@@ -1,13 +1,14 @@
 // The search dialog: finds a page by name, id or a customer's key.
 
-import { api } from "../api.js";
-import { fill, freshId, h } from "../dom.js";
-import { may } from "../session.js";
-import { dialog } from "./dialog.js";
-import { debounced, textInput } from "./form.js";
-import { icon } from "./icon.js";
+import { api } from "./api.js";
+import { fill, freshId, h } from "./dom.js";
+import { may } from "./session.js";
+import { debounced } from "./timers.js";
+import { dialog } from "./ui/dialog.js";
+import { textInput } from "./ui/form.js";
+import { icon } from "./ui/icon.js";
 
-/** @import { Found } from "../api_types.js" */
+/** @import { Found } from "./api_types.js" */
 
 const ICONS = { group: "tree", endpoint: "route", api_key: "key" };
 
