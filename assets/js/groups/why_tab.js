@@ -7,15 +7,15 @@ import { may } from "../session.js";
 import { debounced, every } from "../timers.js";
 import { badge } from "../ui/badge.js";
 import { linkButton } from "../ui/button.js";
-import { field, fieldError, numberInput, select } from "../ui/form.js";
+import { field, select } from "../ui/form.js";
 import { icon } from "../ui/icon.js";
 import { meter } from "../ui/meter.js";
 import { notice } from "../ui/notice.js";
 import { empty, section } from "../ui/page.js";
 import { when } from "../ui/when.js";
 import { groupAddress, namesOf } from "./names.js";
-import { amount } from "./typed_limits.js";
-import { askedOf, otherReasons, placeOf, tokensAt, verdict } from "./why.js";
+import { tokensField } from "./tokens_field.js";
+import { askedOf, otherReasons, verdict } from "./why.js";
 
 /** @import * as T from "../api_types.js" */
 /** @import { Tab } from "./tab.js" */
@@ -23,7 +23,6 @@ import { askedOf, otherReasons, placeOf, tokensAt, verdict } from "./why.js";
 const REFRESH_MS = 2000;
 const DAY_MS = 86_400_000;
 const DEFAULT_TOKENS = 500;
-const MAX_TOKENS = 1_000_000;
 
 /** @param {Tab} tab */
 export default async function whyTab({ group, ancestors, context }) {
@@ -36,107 +35,51 @@ export default async function whyTab({ group, ancestors, context }) {
     may("manage") ? all(api.endpoints.list) : null,
   ]);
   let slug = slugs.find((one) => one === query.get("slug")) ?? slugs[0] ?? "";
-  const reasons = h("div");
-  let reasonsShown = "";
-  const showReasons = () => {
-    const found = otherReasons({
-      group: group(), ancestors, keys, slug, nameOf, now_ms: Date.now(),
-      slugs: endpoints && endpoints.map((one) => one.slug),
-    });
-    const now = JSON.stringify(found);
-    if (now !== reasonsShown) fill(reasons, reasonList(found));
-    reasonsShown = now;
-  };
-  showReasons();
+  const reasons = reasonsPanel(() => otherReasons({
+    group: group(), ancestors, keys, slug, nameOf, now_ms: Date.now(), slugs: endpoints?.map((one) => one.slug) ?? null,
+  }));
   if (!slug) {
     return h("div", { class: "stack" }, empty({
       heading: "This group has no models",
       text: "Every request fails with 404 model_not_found. Add a model first.",
       actions: may("manage") && linkButton({ label: "Add a model", kind: "primary", href: groupAddress(id, "limits") }),
-    }), reasons);
+    }), reasons.element);
   }
 
-  let typical = await typicalOf(id, slug);
-  let tokens = typical ?? DEFAULT_TOKENS;
-  const verdictLine = h("p", { class: "verdict" });
+  const typical = await typicalOf(id, slug);
+  const verdictLine = verdictPanel();
   const bars = h("ul", { class: "limit-bars" });
-  const number = numberInput({ value: int(tokens) });
-  const slider = h("input", {
-    type: "range", min: 0, max: 100, value: placeOf(tokens, MAX_TOKENS), class: "slider",
-    "aria-label": "Tokens of the request (slider)",
-  });
-  const hint = h("span");
-  const tokensField = field({ label: "Tokens of the request", name: "tokens", input: number, hint });
-
+  const hint = h("span", null, typicalText(typical));
   let latest = 0;
-  let verdictShown = "";
   const ask = async () => {
     latest += 1;
     const mine = latest;
-    const answer = await api.groups.limits(id, slug, tokens).catch((error) => {
+    const answer = await api.groups.limits(id, slug, tokens.tokens()).catch((error) => {
       if (!(error instanceof ApiError)) throw error;
       return error;
     });
     if (mine !== latest || signal.aborted) return;
-    if (answer instanceof ApiError) {
-      fill(verdictLine, icon("warn"), answer.sentence);
-      verdictLine.dataset.tone = "bad";
-      verdictShown = "";
-      return;
-    }
-    const { passes, sentence, wait } = verdict(answer, nameOf, reasonsShown !== "[]");
-    // Announced when the answer changes, not at each second of the wait.
-    if (sentence !== verdictShown) {
-      fill(verdictLine, icon(passes ? "check" : "warn"),
-        h("span", { class: "verdict-text" }, h("strong", { role: "status" }, sentence), h("span", { class: "wait" })));
-      verdictLine.dataset.tone = passes ? "ok" : "bad";
-      verdictShown = sentence;
-    }
-    const waiting = verdictLine.querySelector(".wait");
-    if (waiting) waiting.textContent = wait && ` ${wait}`;
+    if (answer instanceof ApiError) return verdictLine.failed(answer);
+    verdictLine.show(verdict(answer, nameOf, reasons.any()));
     showBars(bars, answer, group(), nameOf);
-    showReasons();
+    reasons.show();
   };
-  const askSoon = debounced(() => void ask(), 120);
-  number.addEventListener("input", () => {
-    const typed = amount(number.value);
-    fieldError(tokensField, typeof typed === "string" ? typed : "");
-    if (typeof typed === "string") return;
-    tokens = typed ?? 0;
-    slider.value = String(placeOf(tokens, MAX_TOKENS));
-    askSoon();
-  });
-  slider.addEventListener("input", () => {
-    tokens = tokensAt(Number(slider.value), MAX_TOKENS);
-    number.value = int(tokens);
-    slider.setAttribute("aria-valuetext", `${int(tokens)} tokens`);
-    fieldError(tokensField, "");
-    askSoon();
-  });
-  const showTypical = () => fill(hint, typical === null
-    ? "Prompt plus answer. There were no requests in the last 7 days."
-    : `Prompt plus answer. The average of the last 7 days is ${int(typical)}.`);
-  showTypical();
-  slider.setAttribute("aria-valuetext", `${int(tokens)} tokens`);
-
+  const tokens = tokensField({ tokens: typical ?? DEFAULT_TOKENS, hint, changed: debounced(() => void ask(), 120) });
   const pick = slugs.length > 1 && select(slugs.map((one) => [one, one]), { value: slug });
-  if (pick) {
-    pick.addEventListener("change", async () => {
-      slug = pick.value;
-      setQuery({ slug });
-      showReasons();
-      void ask();
-      typical = await typicalOf(id, slug);
-      showTypical();
-    });
-  }
+  pick && pick.addEventListener("change", async () => {
+    slug = pick.value;
+    setQuery({ slug });
+    reasons.show();
+    void ask();
+    fill(hint, typicalText(await typicalOf(id, slug)));
+  });
   every(REFRESH_MS, ask, signal);
   await ask();
 
   return h("div", { class: "stack why" },
-    reasons,
-    verdictLine,
-    h("div", { class: "card what-if" }, pick && field({ label: "Model", name: "slug", input: pick }), tokensField, slider),
+    reasons.element,
+    verdictLine.element,
+    h("div", { class: "card what-if" }, pick && field({ label: "Model", name: "slug", input: pick }), tokens.elements),
     section({
       heading: pick ? "Limits that apply" : `Limits for ${slug}`,
       lead: "A request must fit within all of them. Striped: held by running requests. Pale: needed by this request.",
@@ -144,6 +87,33 @@ export default async function whyTab({ group, ancestors, context }) {
     h("p", { class: "hint" },
       "A refused request creates no event. The customer sees the reason in the error message, ",
       "and the time to wait in the Retry-After header."));
+}
+
+/** The sentence that says whether a request would pass, and the time until it would. */
+function verdictPanel() {
+  const element = h("p", { class: "verdict" });
+  let shown = "";
+  return {
+    element,
+    /** @param {ReturnType<typeof verdict>} verdict */
+    show({ passes, sentence, wait }) {
+      // Announced when the answer changes, not at each second of the wait.
+      if (sentence !== shown) {
+        fill(element, icon(passes ? "check" : "warn"),
+          h("span", { class: "verdict-text" }, h("strong", { role: "status" }, sentence), h("span", { class: "wait" })));
+        element.dataset.tone = passes ? "ok" : "bad";
+        shown = sentence;
+      }
+      const waiting = element.querySelector(".wait");
+      if (waiting) waiting.textContent = wait && ` ${wait}`;
+    },
+    /** @param {ApiError} error */
+    failed(error) {
+      fill(element, icon("warn"), error.sentence);
+      element.dataset.tone = "bad";
+      shown = "";
+    },
+  };
 }
 
 /**
@@ -158,6 +128,11 @@ async function typicalOf(id, slug) {
   const own = report.items.find((/** @type {T.UsageItem} */ item) => item.group_id === id && item.model_slug === slug);
   return own?.requests ? Math.round((own.input_tokens + own.output_tokens) / own.requests) : null;
 }
+
+/** @param {number | null} typical */
+const typicalText = (typical) => typical === null
+  ? "Prompt plus answer. There were no requests in the last 7 days."
+  : `Prompt plus answer. The average of the last 7 days is ${int(typical)}.`;
 
 /**
  * @param {HTMLElement} bars
@@ -203,6 +178,24 @@ function showBars(bars, answer, { id: self, hierarchy }, nameOf) {
 
 /** @param {string} text */
 const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
+
+/**
+ * Reasons for refusals besides limits. They are redrawn only on a change.
+ *
+ * @param {() => ReturnType<typeof otherReasons>} find
+ */
+function reasonsPanel(find) {
+  const element = h("div");
+  let drawn = "";
+  const show = () => {
+    const found = find();
+    const now = JSON.stringify(found);
+    if (now !== drawn) fill(element, reasonList(found));
+    drawn = now;
+  };
+  show();
+  return { element, show, any: () => drawn !== "[]" };
+}
 
 /** @param {ReturnType<typeof otherReasons>} found */
 function reasonList(found) {
