@@ -40,30 +40,14 @@ export default async function groupNew({ query, signal, setQuery }) {
   /** @type {T.Enforcement} */
   let mode = parent?.hierarchy.limit_enforcement ?? "INDEPENDENT";
 
-  const name = textInput({ name: "name", maxlength: 255, autofocus: true });
-  const externalId = textInput({ name: "external_entity_id", maxlength: 255, spellcheck: "false" });
-  let suggested = "";
-  name.addEventListener("input", () => {
-    if (externalId.value !== suggested) return;
-    suggested = suggestion(name.value);
-    externalId.value = suggested;
-  });
-
+  const names = nameFields();
   const place = () => ({ self: NEW, ancestors, mode, nameOf: namesOf(ancestors) });
   const editor = modelsEditor({ models: defaults(parent, slugs), slugs, place: place() });
   const rule = h("div", { class: "stack" });
-  const showRule = () => fill(rule, parent
-    ? [notice("info", h("p", null, h("strong", null, mode), ", like the whole tree. ", RULES[mode])),
-      ancestors.length >= MAX_LEVELS && notice("bad",
-        `${shortName(parent.metadata)} is on level 5, and a tree has at most 5 levels. Choose another parent.`)]
-    : choice({
-      legend: "Limits of child groups", name: "hierarchy.limit_enforcement", value: mode,
-      options: MODES.map((value) => ({ value, label: value, text: RULES[value] })),
-      onchange: (value) => {
-        mode = /** @type {T.Enforcement} */ (value);
-        editor.move(place());
-      },
-    }));
+  const showRule = () => fill(rule, parent ? inheritedRule(parent, mode, ancestors.length) : ruleChoice(mode, (chosen) => {
+    mode = chosen;
+    editor.move(place());
+  }));
   const picker = parentPicker({
     chosen: parent,
     changed: async (now) => {
@@ -90,7 +74,7 @@ export default async function groupNew({ query, signal, setQuery }) {
       const models = editor.models();
       editor.check();
       const group = await api.groups.create({
-        metadata: { external_entity_id: externalId.value.trim(), name: name.value.trim() || null },
+        metadata: names.metadata(),
         models,
         hierarchy: parent ? { parent_group_id: parent.id } : { limit_enforcement: mode },
       });
@@ -109,15 +93,7 @@ export default async function groupNew({ query, signal, setQuery }) {
       go(`${to}/keys`);
     },
   },
-  h("div", { class: "pair" },
-    field({
-      label: "Name", name: "metadata.name", input: name, optional: true, hint: "A display name. It can be changed later.",
-    }),
-    field({
-      label: "External id", name: "metadata.external_entity_id", input: externalId,
-      hint: "Your own id for this customer. It appears in events and on bills, and cannot be changed later.",
-    })),
-  picker, rule,
+  names.element, picker, rule,
   section({
     heading: "Models and limits",
     lead: "The models that its keys may call. An empty field sets no limit of the group's own; 0 refuses every request. You can write 1k or 2.5m.",
@@ -133,6 +109,43 @@ const RULES = {
   CASCADING: "All limits up to the root apply, and siblings share their parent's limits. "
     + "A limit may not exceed the parent's limit.",
 };
+
+/** The fields of a group's name and external id. The id is suggested from the name. */
+function nameFields() {
+  const name = textInput({ name: "name", maxlength: 255, autofocus: true });
+  const externalId = textInput({ name: "external_entity_id", maxlength: 255, spellcheck: "false" });
+  let suggested = "";
+  name.addEventListener("input", () => {
+    if (externalId.value !== suggested) return;
+    suggested = suggestion(name.value);
+    externalId.value = suggested;
+  });
+  return {
+    element: h("div", { class: "pair" },
+      field({
+        label: "Name", name: "metadata.name", input: name, optional: true, hint: "A display name. It can be changed later.",
+      }),
+      field({
+        label: "External id", name: "metadata.external_entity_id", input: externalId,
+        hint: "Your own id for this customer. It appears in events and on bills, and cannot be changed later.",
+      })),
+    metadata: () => ({ external_entity_id: externalId.value.trim(), name: name.value.trim() || null }),
+  };
+}
+
+/** The mode of a group without a parent. @param {T.Enforcement} mode @param {(mode: T.Enforcement) => void} changed */
+const ruleChoice = (mode, changed) => choice({
+  legend: "Limits of child groups", name: "hierarchy.limit_enforcement", value: mode,
+  options: MODES.map((value) => ({ value, label: value, text: RULES[value] })),
+  onchange: (value) => changed(/** @type {T.Enforcement} */ (value)),
+});
+
+/** The mode of a child, which is its tree's. @param {T.Group} parent @param {T.Enforcement} mode @param {number} level */
+const inheritedRule = (parent, mode, level) => [
+  notice("info", h("p", null, h("strong", null, mode), ", like the whole tree. ", RULES[mode])),
+  level >= MAX_LEVELS && notice("bad",
+    `${shortName(parent.metadata)} is on level 5, and a tree has at most 5 levels. Choose another parent.`),
+];
 
 /**
  * The initial models: the parent's, or the only one there is.
