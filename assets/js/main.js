@@ -84,7 +84,7 @@ async function make(found, query, signal) {
   if (!may(found.route.scope)) {
     return makePage({ heading: "No access" }, empty({
       heading: "Your operator key does not have access to this page",
-      text: `You are signed in with ${session()?.prefix} of type ${session()?.type}. Sign in with a key that has access.`,
+      text: `You are signed in with the key ${session()?.prefix} of type ${session()?.type}. Sign in with one that has access.`,
     }));
   }
   try {

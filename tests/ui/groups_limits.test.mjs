@@ -61,7 +61,7 @@ for (const mode of ["INDEPENDENT", "CASCADING"]) {
       { limit_enforcement: mode });
     const middle = await make("Middle", [{ slug: CHAT, rate_limits: [minute("REQUEST", 600)], usage_limits: [day("TOKEN", 60_000)] }], { parent_group_id: root.id });
     const leaf = await make("Leaf", [{ slug: CHAT }, { slug: OTHER }], { parent_group_id: middle.id });
-    const names = { [root.id]: "Root", [middle.id]: "Middle", [leaf.id]: "its own" };
+    const names = { [root.id]: "Root", [middle.id]: "Middle", [leaf.id]: "this group" };
     const tab = await browser.tab(t, gateway);
     await tab.open(`/groups/${leaf.id}/limits`);
     assert.deepEqual(await shown(tab), await effective(leaf, names));
@@ -70,7 +70,7 @@ for (const mode of ["INDEPENDENT", "CASCADING"]) {
     await box(tab, "Tokens per minute").fill("0");
     await tab.page.getByText("Not saved yet.").waitFor();
     const shownBefore = await shown(tab);
-    assert.ok(shownBefore.includes("TOKEN DAY 2500 its own"), shownBefore.join());
+    assert.ok(shownBefore.includes("TOKEN DAY 2500 this group"), shownBefore.join());
     assert.deepEqual(await shown(tab, OTHER), []);
     await assertAccessible(tab, "the editor, changed");
     await save(tab);
@@ -120,7 +120,7 @@ test("CASCADING: a violation is shown while typing, names the other group, and i
 
   await tab.open(`/groups/${root.id}/limits`);
   await box(tab, "Tokens per day").fill("99,999");
-  await tab.page.getByText("At least 100,000, the limit of Shop below. Lower that one first.").waitFor();
+  await tab.page.getByText("At least 100,000, the limit of Shop, a group below. Lower that one first.").waitFor();
   await box(tab, "Tokens per day").fill("100,000");
   await tab.page.getByText("At least 100,000,").waitFor({ state: "detached" });
 });

@@ -101,6 +101,6 @@ export function showMissing(id) {
     content: () => h("p", null, "There is no event ", h("code", null, id),
       at === null
         ? ". An event's id has 26 characters."
-        : `. Its id dates from ${utc(at)}. Events are kept for the time set as events_retention.`),
+        : `. Its id was created at ${utc(at)}. Events are deleted after the time set as events_retention.`),
   });
 }

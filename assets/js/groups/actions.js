@@ -69,7 +69,7 @@ async function disable(group, disabled, changed) {
       toast(error instanceof Error ? error.message : String(error), { tone: "bad" });
     }
   };
-  const message = disabled ? `${name} is disabled: all calls from it and its descendants are refused.` : `${name} is enabled.`;
+  const message = disabled ? `${name} is disabled: all calls from it and the groups below it are refused.` : `${name} is enabled.`;
   toast(message, { undo });
 }
 

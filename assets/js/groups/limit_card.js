@@ -146,7 +146,7 @@ function limitLine(limit, { self, mode, nameOf }, unit) {
   return h("span", { class: "holds-line" },
     h("strong", { class: "number" }, int(limit.threshold)),
     limit.unit === unit ? "" : ` per ${limit.unit.toLowerCase()}`,
-    h("span", { class: "faint" }, limit.source_group === self ? " its own" : of),
+    h("span", { class: "faint" }, limit.source_group === self ? " of this group" : of),
     limit.threshold === 0 && h("span", { class: "faint" }, " (refuses every request)"));
 }
 
@@ -154,4 +154,4 @@ function limitLine(limit, { self, mode, nameOf }, unit) {
 const sentence = ({ side, bound, group, limit }, nameOf) =>
   side === "ancestor"
     ? `At most ${int(bound)}, the limit of ${nameOf(group)} for ${limitName(limit)}.`
-    : `At least ${int(bound)}, the limit of ${nameOf(group)} below. Lower that one first.`;
+    : `At least ${int(bound)}, the limit of ${nameOf(group)}, a group below. Lower that one first.`;

@@ -79,7 +79,7 @@ export default async function limitsTab({ group, ancestors, update, context }) {
 
 /** @param {T.Group} group @param {T.Group[]} ancestors */
 function ruleOf({ hierarchy }, ancestors) {
-  const typed = "An empty field sets no limit of the group's own; 0 refuses every request. You can write 1k or 2.5m.";
+  const typed = "Leave a field empty to set no limit here; 0 refuses every request. You can write 1k or 2.5m.";
   if (!ancestors.length) return typed;
   const above = ancestors[0] && shortName(ancestors[0].metadata);
   return hierarchy.limit_enforcement === "CASCADING"

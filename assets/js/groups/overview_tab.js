@@ -48,8 +48,8 @@ export default async function overviewTab({ group, ancestors }) {
       ["Id", h("span", { class: "external-id" }, h("code", null, id), copyButton({ text: id, message: "Id copied" }))],
       ["Created", when(created_at)],
       ["Limits", hierarchy.limit_enforcement === "CASCADING"
-        ? "CASCADING: all limits up to the root apply, and are shared by the subtree."
-        : "INDEPENDENT: the nearest limit applies; each group counts for itself."],
+        ? "CASCADING: all limits up to the root apply, and each is shared with the groups below it."
+        : "INDEPENDENT: the nearest limit applies, and each group's usage is counted separately."],
       ...(may("metrics") ? [/** @type {[string, import("../dom.js").Child]} */ (["Billing", h("span", { class: "row" },
         h("a", { href: link("/usage", { group_ids: id }) }, "Usage"),
         h("a", { href: link("/events", { external_entity_ids: metadata.external_entity_id }) }, "Events"))])] : []),

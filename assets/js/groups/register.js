@@ -22,7 +22,7 @@ export function register(group, again) {
     send: async () => {
       const signed = signature.value.trim();
       if (!/^[A-Za-z0-9+/]{86}==$/.test(signed)) {
-        throw new ApiError(0, "", "signature: must be 64 bytes in base64: 88 characters, the last two of which are ==.");
+        throw new ApiError(0, "", "signature: Enter 64 bytes in base64: 88 characters, ending with ==.");
       }
       await api.keys.register(group, body.value, signed);
       body.value = signature.value = "";
@@ -38,8 +38,8 @@ export function register(group, again) {
   return h("details", { class: "register" },
     h("summary", null, "Register a key that the customer already has"),
     h("div", { class: "stack" },
-      h("p", { class: "hint" }, "Each key is signed with your Ed25519 key, so that an operator key alone cannot register one. Sign it where ",
-        "that key is kept; its public key is set in ",
+      h("p", { class: "hint" }, "Each key is signed with your Ed25519 private key, so that an operator key alone cannot register one. ",
+        "Sign it on the machine that has the private key. The public key is set in ",
         may("manage") ? h("a", { href: "#/settings?tab=registration" }, "Settings") : "Settings", "."),
       snippet({ label: "Shell", text: SHELL }),
       made));

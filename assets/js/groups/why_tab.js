@@ -152,7 +152,7 @@ function showBars(bars, answer, { id: self, hierarchy }, nameOf) {
     fill(bars, answer.limits.map((limit) => h("li", null,
       h("div", { class: "bar-name" }, h("strong", null, capital(limitName(limit))),
         limit.source_group === self
-          ? h("span", { class: "hint" }, "its own")
+          ? h("span", { class: "hint" }, "this group")
           : h("a", { class: "hint", href: groupAddress(limit.source_group, "limits") }, nameOf(limit.source_group)),
         h("span", { class: "bar-badges" })),
       h("div", { class: "bar-meter" }), h("p", { class: "bar-figures number" }), h("p", { class: "bar-reset hint" }))));
@@ -172,7 +172,7 @@ function showBars(bars, answer, { id: self, hierarchy }, nameOf) {
     }));
     fill(part(".bar-figures"), h("strong", null, int(limit.left)), ` left of ${int(limit.threshold)}`);
     fill(part(".bar-reset"), `${int(limit.used)} used${limit.held ? `, ${int(limit.held)} held` : ""}`,
-      limit.unit === "DAY" ? " · resets at midnight UTC" : limit.reset_at && [" · fully free ", when(limit.reset_at)]);
+      limit.unit === "DAY" ? " · resets at midnight UTC" : limit.reset_at && [" · fully available ", when(limit.reset_at)]);
   });
 }
 

@@ -125,7 +125,6 @@ export default async function events({ query: first, signal, setQuery }) {
   },
   filterBar({
     ranges: MOMENT_RANGES, otherwise: "all", ends: "datetime-local", lists: true, setQuery, changed,
-    extra: null,
   }),
   h("div", { class: "follow" }, checkbox({
     label: "Follow", name: "follow", hint: "New events are added on top automatically.",

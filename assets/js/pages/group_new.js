@@ -96,7 +96,7 @@ export default async function groupNew({ query, signal, setQuery }) {
   names.element, picker, rule,
   section({
     heading: "Models and limits",
-    lead: "The models that its keys may call. An empty field sets no limit of the group's own; 0 refuses every request. You can write 1k or 2.5m.",
+    lead: "The models that its keys may call. Leave a field empty to set no limit here; 0 refuses every request. You can write 1k or 2.5m.",
   }, editor.element),
   withKey);
   made.classList.add("group-form");

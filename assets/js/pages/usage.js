@@ -155,7 +155,7 @@ function resultsOf(what, { total, items, incomplete }, { buckets, step, series }
     h("section", { class: "section" },
       h("header", { class: "section-head" },
         h("h2", null, `By ${label.toLowerCase()}`),
-        isCut && h("p", { class: "hint" }, `The ${items.length} with the most tokens. The CSV has all of them.`),
+        isCut && h("p", { class: "hint" }, `The ${items.length} with the most tokens. The CSV file has all of them.`),
         h("div", { class: "section-actions" },
           h("a", { class: "button small", href: `/v1/gateway/usage_report${csv}`, download: "" },
             icon("download"), h("span", null, "Download CSV")))),

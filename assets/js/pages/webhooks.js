@@ -9,7 +9,7 @@ import { empty, page } from "../ui/page.js";
 import { table } from "../ui/table.js";
 import { when } from "../ui/when.js";
 import { newWebhook } from "../webhooks/dialogs.js";
-import { delayText, hostOf, stateOf } from "../webhooks/words.js";
+import { hostOf, stateOf } from "../webhooks/words.js";
 
 /** @import * as T from "../api_types.js" */
 /** @import { Context } from "../router.js" */
@@ -47,7 +47,7 @@ export default async function webhooks({ signal }) {
           h("div", { class: "hint" }, url)),
       },
       { label: "State", cell: ({ id }) => cells.get(id)?.state },
-      { label: "Waiting", kind: "wide-only", cell: ({ id }) => cells.get(id)?.lag },
+      { label: "Oldest waiting event", kind: "wide-only", cell: ({ id }) => cells.get(id)?.waiting },
       { label: "Dead letters", kind: "number", cell: ({ id }) => cells.get(id)?.dead },
       { label: "Last error", kind: "wide-only", cell: ({ id }) => cells.get(id)?.error },
     ],
@@ -61,7 +61,7 @@ export default async function webhooks({ signal }) {
  * @param {T.DeliveryStatus} first
  */
 function liveCells(first) {
-  const cells = { state: h("div"), lag: h("div"), dead: h("div"), error: h("div", { class: "anywhere" }) };
+  const cells = { state: h("div"), waiting: h("div"), dead: h("div"), error: h("div", { class: "anywhere" }) };
   let drawn = "";
   const show = (/** @type {T.DeliveryStatus} */ delivery) => {
     const now = JSON.stringify(delivery);
@@ -69,7 +69,7 @@ function liveCells(first) {
     drawn = now;
     const { tone, word } = stateOf(delivery);
     fill(cells.state, state(tone, word));
-    fill(cells.lag, delayText(delivery));
+    fill(cells.waiting, when(delivery.oldest_waiting_at, "none"));
     fill(cells.dead, delivery.dead_letters || "–");
     const error = delivery.last_error;
     fill(cells.error, error

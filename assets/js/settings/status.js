@@ -141,8 +141,8 @@ const upstreamColumns = [
 /** @type {import("../ui/table.js").Column<T.Status["refused_keys"][number]>[]} */
 const refusedColumns = [
   { label: "Address", kind: "main", cell: ({ address }) => h("code", null, address) },
-  { label: "As operator", kind: "number", cell: ({ admin }) => int(admin) },
-  { label: "As customer", kind: "number", cell: ({ inference }) => int(inference) },
+  { label: "Attempts as operator", kind: "number", cell: ({ admin }) => int(admin) },
+  { label: "Attempts as customer", kind: "number", cell: ({ inference }) => int(inference) },
   { label: "First", kind: "wide-only", cell: ({ first_at }) => when(first_at) },
   { label: "Last", cell: ({ last_at }) => when(last_at) },
 ];

@@ -2,6 +2,7 @@
 
 import { api } from "../api.js";
 import { h } from "../dom.js";
+import { plural } from "../format.js";
 import { go } from "../router.js";
 import { snippet } from "../ui/copy.js";
 import { confirmDanger, dialog, showSecret } from "../ui/dialog.js";
@@ -121,8 +122,8 @@ export async function redeliverAll(webhook, count) {
         await api.webhooks.redeliver(webhook.id, undefined);
         close(true);
       },
-    }, h("p", null, `All ${count} are sent again. The receiver may already have some of their events; `,
-      "it can recognize these by their idempotencyKey.")),
+    }, h("p", null, `${plural(count, "delivery is", "deliveries are")} sent again. The receiver may already have some of the events; `,
+      "it can recognize them by their idempotencyKey.")),
   });
   return done === true;
 }

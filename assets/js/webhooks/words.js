@@ -1,6 +1,5 @@
 // The state of a webhook in words.
 
-import { h } from "../dom.js";
 import { plural } from "../format.js";
 import { when } from "../ui/when.js";
 
@@ -29,11 +28,6 @@ export function stateOf({ state, deliveries, dead_letters }) {
   }
 }
 
-/** @param {T.DeliveryStatus} delivery @returns {Child} */
-export function delayText({ oldest_waiting_at }) {
-  return oldest_waiting_at ? ["since ", when(oldest_waiting_at)] : h("span", { class: "faint" }, "nothing");
-}
-
 /** The state in a sentence, with advice. @param {T.DeliveryStatus} delivery @returns {Child} */
 export function sentenceOf(delivery) {
   const { state, deliveries, dead_letters, oldest_waiting_at, last_success_at, last_error } = delivery;
@@ -47,7 +41,7 @@ export function sentenceOf(delivery) {
       return ["A delivery failed and is being retried: ", last_error?.message ?? "", ".", waiting, letters];
     case "failing":
       return ["The receiver does not accept deliveries: ", last_error?.message ?? "",
-        ". The next delivery is retried every 30 seconds. Until then, events are kept.", waiting, letters];
+        ". Tollgate tries again every 30 seconds, and keeps the events until then.", waiting, letters];
     default:
       if (deliveries === 0) {
         return ["Nothing has been sent since the gateway started. Send a test, or wait for the first billed request.", letters];
