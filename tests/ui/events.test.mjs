@@ -126,12 +126,17 @@ test("a row opens its event in full, with hostile metadata as text and its id in
 test("a link to an old event finds it without reading all events", async (t) => {
   const tab = await browser.tab(t, gateway);
   const { items } = await gateway.admin("GET", "/v1/gateway/events?start_time=2000-01-01T00:00:00Z&limit=1");
-  let asked = 0;
-  tab.page.on("request", (request) => (asked += request.url().includes("/v1/gateway/events") ? 1 : 0));
+  const asked = [];
+  tab.page.on("request", (request) => {
+    const { pathname, searchParams } = new URL(request.url());
+    if (pathname === "/v1/gateway/events") asked.push(searchParams);
+  });
   await openWith(tab, `/events?event=${items[0].idempotencyKey}`);
   const panel = tab.page.getByRole("dialog", { name: "Event" });
   await panel.getByText(items[0].requestId).waitFor();
-  assert.equal(asked, 2);
+  const [, { start_time, end_time }, ...more] = asked.map((query) => Object.fromEntries(query));
+  assert.equal(Date.parse(end_time) - Date.parse(start_time), 1, "only the event's millisecond is read");
+  assert.deepEqual(more, []);
   await panel.getByRole("link", { name: "of this model" }).click();
   await tab.main.getByRole("button", { name: "Remove Model a/chat" }).waitFor();
   assert.equal(await panel.count(), 0);
@@ -143,7 +148,7 @@ test("a link to a missing event says that it was not found", async (t) => {
   await tab.page.getByRole("dialog", { name: "Event not found" }).waitFor();
 });
 
-test("the CSV file comes from the API and has each matching event once", async (t) => {
+test("the CSV file comes from the API, has each matching event once, and no formula", async (t) => {
   const tab = await browser.tab(t, gateway);
   await tab.open("/events");
   const download = async () => {
@@ -159,6 +164,7 @@ test("the CSV file comes from the API and has each matching event once", async (
   assert.equal(new Set(lines.map((line) => line.split(",")[0])).size, MANY + 4);
   assert.equal(lines[0].split(",")[0], (await newest())[0].idempotencyKey);
   assert.match(lines[0], /"two, with a comma"/);
+  for (const line of lines) assert.doesNotMatch(line, /(^|,)"?[=+@-]/, "no cell is a formula");
   await openWith(tab, "/events?model_slugs=b/chat");
   const chosen = await download();
   const ids = (await newest({ model_slugs: "b/chat" })).map((event) => event.idempotencyKey);
