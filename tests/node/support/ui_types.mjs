@@ -1,15 +1,15 @@
-// The types that the UI's JSDoc declares, held against the schemas of `/v1/spec`.
+// Compares the types that the UI's JSDoc declares with the schemas of `/v1/spec`.
 
 import ts from "typescript";
 
 const { SymbolFlags, TypeFlags } = ts;
 
 const OPTIONS = { allowJs: true, checkJs: true, strict: true, noEmit: true, lib: ["lib.es2022.d.ts"], types: [] };
-// The one type of a browser that is named, and the library, which is read once.
+// A file that declares the one browser type in use, and the library's files, which are read once.
 const PLATFORM = "platform.d.ts";
 const libraries = new Map();
 
-/** A module of JSDoc types, as TypeScript reads its source. */
+/** The types of a module with JSDoc, as TypeScript reads them. */
 export class Declared {
   constructor(file, text) {
     const host = ts.createCompilerHost(OPTIONS);
@@ -32,7 +32,7 @@ export class Declared {
     return this.checker.getDeclaredTypeOfSymbol(this.symbols.get(name));
   }
 
-  /** Names of the types that `names` are made of, with those. */
+  /** The names of the given types and of all types that they refer to. */
   partsOf(names) {
     const found = new Set();
     const visit = (name) => {
@@ -48,7 +48,7 @@ export class Declared {
     return found;
   }
 
-  /** The functions of an object type, also of those in it: `["webhooks.get", the type of what its promise gives]`. */
+  /** The functions of an object type and of objects in it, each as `[path, type of its promise's value]`. */
   promisesOf(type, path = []) {
     return type.getProperties().flatMap((member) => {
       const [at, of] = [[...path, member.name], this.checker.getTypeOfSymbol(member)];
@@ -58,7 +58,7 @@ export class Declared {
   }
 }
 
-/** What is wrong with declared types, one sentence for each place. */
+/** Collects the differences between declared types and schemas, one sentence for each. */
 export class Comparison {
   problems = [];
   #declaredWords = new Map();
@@ -71,8 +71,8 @@ export class Comparison {
   }
 
   /**
-   * Every member that `type` names must be in `schema`, of the same kind, and as optional and nullable as there. What is
-   * optional is left out rather than null.
+   * Every member of `type` must be in `schema`, with the same type, and be optional or nullable exactly if it is there.
+   * An optional member is left out rather than null.
    */
   compare(type, schema, place, isOptional = false) {
     if (type.flags & TypeFlags.AnyOrUnknown) return;
@@ -89,7 +89,7 @@ export class Comparison {
     this.#compareForm(rest, others[0], place);
   }
 
-  /** Words of closed lists that the specification has nowhere. */
+  /** Values of enums that the specification does not have. */
   unknownWords() {
     const known = (list, word) => this.#knownWords.get(list).has(word);
     return [...this.#declaredWords].flatMap(([list, words]) => words.filter((word) => !known(list, word)));
@@ -99,7 +99,7 @@ export class Comparison {
     this.problems.push(`${place} ${what}`);
   }
 
-  /** A schema as a list of schemas of one type each, its reference followed. */
+  /** A schema as a list of schemas with one type each. References are resolved. */
   #formsOf(schema) {
     if (schema.$ref) return this.#formsOf(this.specification.components.schemas[schema.$ref.split("/").at(-1)]);
     if (schema.anyOf) return schema.anyOf.flatMap((one) => this.#formsOf(one));
@@ -132,7 +132,7 @@ export class Comparison {
     const list = words.toSorted().join();
     this.#declaredWords.set(list, words);
     if (!this.#knownWords.has(list)) this.#knownWords.set(list, new Set());
-    if (!schema.enum) return this.#tell(place, "is no closed list");
+    if (!schema.enum) return this.#tell(place, "is not an enum");
     for (const word of schema.enum) {
       this.#knownWords.get(list).add(word);
       if (!words.includes(word)) this.#tell(place, `may be ${word}`);
@@ -141,7 +141,7 @@ export class Comparison {
 
   #compareMembers(type, schema, place) {
     const anyMember = this.checker.getIndexInfosOfType(type)[0];
-    if (anyMember && !schema.additionalProperties) this.#tell(place, "has no members but those that it names");
+    if (anyMember && !schema.additionalProperties) this.#tell(place, "has no members besides its named ones");
     else if (anyMember && schema.additionalProperties !== true) {
       this.compare(anyMember.type, schema.additionalProperties, `${place}{}`);
     }
