@@ -17,6 +17,7 @@ import { page } from "../ui/page.js";
 import { toast } from "../ui/toast.js";
 
 /** @import * as T from "../api_types.js" */
+/** @import { EndpointFields } from "../models/endpoint_fields.js" */
 /** @import { Context } from "../router.js" */
 
 const CHECK_FAILED =
@@ -65,9 +66,8 @@ export default async function endpointPage({ params, query, signal }) {
 /**
  * The form of an endpoint, which checks the servers before it is sent.
  *
- * @param {{stored: T.Endpoint | null, fields: import("../models/endpoint_fields.js").EndpointFields,
- *   problems: HTMLElement, signal: AbortSignal, saved: (endpoint: T.Endpoint) => void}} options `problems` shows a failed
- *   check
+ * @param {{stored: T.Endpoint | null, fields: EndpointFields, problems: HTMLElement, signal: AbortSignal,
+ *   saved: (endpoint: T.Endpoint) => void}} options `problems` shows a failed check
  */
 function endpointForm({ stored: first, fields, problems, signal, saved }) {
   let stored = first;

@@ -44,17 +44,20 @@ macro_rules! assets {
 }
 
 assets! {
+    "css/audit.css",
     "css/base.css",
-    "css/billing.css",
     "css/controls.css",
     "css/data.css",
     "css/groups.css",
     "css/models.css",
     "css/overlays.css",
     "css/overview.css",
+    "css/playground.css",
+    "css/reports.css",
     "css/shell.css",
     "css/surfaces.css",
     "css/tokens.css",
+    "css/webhooks.css",
     "icon.svg",
     "icons.svg",
     "index.html",
