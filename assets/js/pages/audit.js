@@ -1,7 +1,7 @@
 // The audit log, newest first.
 
 import { api } from "../api.js";
-import { auditItem } from "../audit/item.js";
+import { auditEntry } from "../audit/entry.js";
 import { ACTIONS, actionWords } from "../audit/words.js";
 import { fill, h } from "../dom.js";
 import { addressQuery, filterBar } from "../filters/bar.js";
@@ -43,7 +43,7 @@ export default async function audit({ signal, setQuery }) {
     if (!query.cursor) fill(list);
     cursor = page.pagination.cursor;
     more.hidden = !cursor;
-    list.append(...page.items.map(auditItem));
+    list.append(...page.items.map(auditEntry));
     if (page.incomplete?.length) {
       fill(gaps, notice("warn", "Some changes in this period can no longer be read and are missing here."));
     }

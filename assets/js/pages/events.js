@@ -2,7 +2,7 @@
 
 import { api, queryString } from "../api.js";
 import { fill, h } from "../dom.js";
-import { findEvent, showEvent, showMissing } from "../events/panel.js";
+import { findEvent, showEvent, showMissing } from "../events/dialog.js";
 import { addressQuery, filterBar } from "../filters/bar.js";
 import { filtersOf, isFiltered } from "../filters/lists.js";
 import { MOMENT_RANGES, rangeOf, timesOf } from "../filters/range.js";

@@ -18,7 +18,7 @@ const MAX_SHOWN = 50;
 const TONES = /** @type {const} */ ({ created: "ok", registered: "ok", deleted: "bad", revoked: "bad" });
 
 /** @param {T.AuditEntry} entry */
-export function auditItem(entry) {
+export function auditEntry(entry) {
   const changes = /** @type {any[]} */ (entry.event_data.changes ?? []);
   // A new endpoint comes with a new slug. The event type names the main object.
   const noun = entry.event_type.split(".")[0];
