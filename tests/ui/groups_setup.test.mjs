@@ -180,7 +180,7 @@ test("a customer's existing key is registered with a signature that was made els
   await page.getByLabel("Signed body").fill(body);
   await page.getByLabel("Signature").fill("not a signature");
   await page.getByRole("button", { name: "Register key" }).click();
-  await page.getByText("must be 64 bytes in base64").waitFor();
+  await page.getByText("Enter 64 bytes in base64").waitFor();
   await page.getByLabel("Signature").fill(sign(null, "another body", privateKey).toString("base64"));
   await page.getByRole("button", { name: "Register key" }).click();
   await page.getByText("Signature verification failed").waitFor();
