@@ -41,7 +41,7 @@ export function sentenceOf(delivery) {
       return ["A delivery failed and is being retried: ", last_error?.message ?? "", ".", waiting, letters];
     case "failing":
       return ["The receiver does not accept deliveries: ", last_error?.message ?? "",
-        ". Tollgate tries again every 30 seconds, and keeps the events until then.", waiting, letters];
+        ". Tollgate keeps the events and tries again every 30 seconds.", waiting, letters];
     default:
       if (deliveries === 0) {
         return ["Nothing has been sent since the gateway started. Send a test, or wait for the first billed request.", letters];
