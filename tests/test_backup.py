@@ -203,7 +203,7 @@ def test_verify_names_the_damage_and_changes_nothing(source, tmp_path):
 
     lines = found(journal)
     assert any("cannot be read" in line for line in lines) and any("daily counters" in line for line in lines), lines
-    assert any("rollups of 20" in line for line in lines), "the store's totals still include the lost record"
+    assert any("rollup rows of 20" in line for line in lines), "the store's totals still include the lost record"
     lines = found(lambda copy: [path.write_bytes(b"x" * 500) for path in (copy / "store").rglob("db")])
     assert [line for line in lines if line.startswith("FOUND: store:")] == lines, lines
     lines = found(lambda copy: (copy / "snapshots" / f"{1:020}").write_bytes(b"TOLLGATE"))
