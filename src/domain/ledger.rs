@@ -35,8 +35,9 @@ use arrayvec::ArrayVec;
 pub use self::account::{Account, EffectiveLimit, GroupPath};
 pub use self::ask::{Admitted, Ask, Hold, LimitRefusal, Standing, Standings, TokenAdmission};
 use self::{
+    ask::Places,
     cell::{Cell, Consumption, Moment},
-    cells::{Cells, Places},
+    cells::Cells,
 };
 use super::{
     day::{Day, Now},

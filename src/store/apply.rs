@@ -15,7 +15,8 @@ use sled::{
 };
 
 use super::{
-    Store, StoreError,
+    error::StoreError,
+    handle::Store,
     rollups::rows::{self, Stored},
     table::{Table, counter_key, decode, encode, split_counter_key},
 };

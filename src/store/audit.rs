@@ -1,9 +1,10 @@
 //! An index of the changes in the journal: which records are changes, their times and actions.
 
 use super::{
-    Store, StoreError,
     apply::Batch,
     checked::FileError,
+    error::StoreError,
+    handle::Store,
     table::{DAMAGED, Table, decode, encode},
 };
 use crate::{

@@ -7,13 +7,15 @@ use std::{
 };
 
 use super::{
-    Grain, Store, StoreError,
     checked::{FileError, UNFINISHED},
-    database,
+    database::database,
+    error::StoreError,
     fold::FoldError,
+    handle::Store,
     migrate::FORMAT,
     open::without_panic,
-    rollups, snapshot,
+    rollups::{self, file::Grain},
+    snapshot,
     table::Table,
 };
 use crate::{
@@ -37,7 +39,7 @@ pub fn open_copy(directory: &Path, rollups: &Path) -> Result<Store, StoreError> 
     match store.meta("format")? {
         None => Err(StoreError::Damaged("it is empty")),
         Some(found) if found == u64::from(FORMAT) => Ok(store),
-        Some(found) => Err(StoreError::Older { found }),
+        Some(found) => Err(StoreError::Older { found, known: FORMAT }),
     }
 }
 

@@ -4,7 +4,7 @@
 //! writes them in one transaction. Records that are missing from the journal are listed in the same transaction: from
 //! then on, every total of the store lacks them, and says so.
 
-use super::{Store, StoreError, apply::Batch};
+use super::{apply::Batch, error::StoreError, handle::Store};
 use crate::{
     domain::record::Record,
     journal::{Journal, Reader, codec},

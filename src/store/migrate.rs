@@ -2,7 +2,7 @@
 //!
 //! A snapshot is written before the first step.
 
-use super::{Store, StoreError};
+use super::{error::StoreError, handle::Store};
 use crate::journal::Journal;
 
 /// The format that this version writes.
@@ -17,7 +17,7 @@ const STEPS: [Step; FORMAT as usize - 1] = [fold_again, index_changes];
 pub(super) fn migrate(store: &Store, journal: &Journal, found: u32) -> Result<(), StoreError> {
     let done = match found {
         0 => return Err(StoreError::Damaged("it has no format number")),
-        found if found > FORMAT => return Err(StoreError::Newer { found }),
+        found if found > FORMAT => return Err(StoreError::Newer { found, known: FORMAT }),
         found => found as usize - 1,
     };
     let snapshot = store.write_snapshot()?;

@@ -8,12 +8,15 @@
 use std::{fs, io, path::Path};
 
 use super::{
-    Store, StoreError,
     apply::{Counter, CounterKey},
+    catalog_rows::Rows,
     checked::{self, FileError},
+    database::database,
+    error::{StoreError, is_environment_error},
     fold::{FoldError, Folder},
+    handle::Store,
+    migrate::{self, FORMAT},
     snapshot::{self, Snapshot},
-    table::Rows,
 };
 use crate::{domain::day::Day, journal::Journal, panics::catch_unreported};
 
@@ -29,6 +32,49 @@ pub struct Opened {
     pub replayed: usize,
     /// Problems found and what was done about them, in sentences for an operator.
     pub findings: Vec<String>,
+}
+
+impl Store {
+    /// Opens the store in a data directory, or creates it. Fails if the journal lacks records that the store includes,
+    /// or records that the store still needs.
+    pub fn open(data_dir: &Path, journal: &Journal) -> Result<Self, StoreError> {
+        let (last_seq, first_seq) = (journal.durable_seq(), journal.first_seq());
+        let is_base = |snapshot: &snapshot::Snapshot| snapshot.applied <= last_seq;
+        let has_base = || snapshot::list(data_dir).map_or(true, |snapshots| snapshots.iter().any(is_base));
+        let directory = data_dir.join("store");
+        if let Some(applied) = newest_snapshot(data_dir).filter(|_| last_seq == 0) {
+            return Err(StoreError::AheadOfJournal { applied, last_seq });
+        }
+        if !directory.exists() && last_seq > 0 && (first_seq > 1 || has_base()) {
+            return Err(StoreError::Gone);
+        }
+        let store = Self::new(data_dir, database(&directory)?)?;
+        if store.meta("format")?.is_none() && last_seq > 0 && has_base() {
+            return Err(StoreError::Damaged("it is empty"));
+        }
+        store.check_format(journal)?;
+        match store.applied()? {
+            applied if applied > last_seq => Err(StoreError::AheadOfJournal { applied, last_seq }),
+            applied if applied.saturating_add(1) < first_seq => {
+                Err(StoreError::Damaged("it ends before the journal begins"))
+            }
+
+            _ => Ok(store),
+        }
+    }
+
+    fn check_format(&self, journal: &Journal) -> Result<(), StoreError> {
+        match self.meta("format")? {
+            None => self.set_meta("format", u64::from(FORMAT)),
+            Some(found) if found == u64::from(FORMAT) => Ok(()),
+            Some(found) => migrate::migrate(self, journal, u32::try_from(found).unwrap_or(u32::MAX)),
+        }
+    }
+}
+
+/// The last record that any snapshot includes.
+fn newest_snapshot(data_dir: &Path) -> Option<u64> {
+    snapshot::list(data_dir).ok()?.first().map(|newest| newest.applied).filter(|applied| *applied > 0)
 }
 
 /// Opens the store in `data_dir`, brings it up to date with `journal` and reads it, with the counters since `first`.
@@ -139,7 +185,7 @@ fn build_base(
             Ok(_) => "the journal does not continue from it".to_owned(),
             // Another version wrote it, or there is no room for the copy. The snapshot is not damaged.
             Err(error @ (StoreError::Sled(_) | StoreError::File(_, FileError::Newer(_)))) => return Err(error),
-            Err(StoreError::File(path, FileError::Io(error))) if super::is_environment_error(&error) => {
+            Err(StoreError::File(path, FileError::Io(error))) if is_environment_error(&error) => {
                 return Err(StoreError::File(path, FileError::Io(error)));
             }
             Err(StoreError::File(_, error)) => error.to_string(),

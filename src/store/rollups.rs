@@ -11,7 +11,7 @@
 use std::ops::Range;
 
 use self::file::Grain;
-use super::{Store, fold::FoldError};
+use super::{fold::FoldError, handle::Store};
 use crate::{
     domain::{
         day::{Day, Hour},

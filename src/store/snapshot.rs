@@ -12,8 +12,9 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Store, StoreError,
     checked::{FileError, Kind, Reader, Writer},
+    error::StoreError,
+    handle::Store,
 };
 
 /// The number of snapshots that are kept.
@@ -102,7 +103,7 @@ pub(super) fn load(snapshot: &Path, directory: &Path) -> Result<u64, StoreError>
     let mut file = Reader::open(snapshot, Kind::Snapshot).map_err(failed)?;
     let head: Option<Head> = file.next().map_err(failed)?;
     let head = head.ok_or_else(|| failed(FileError::Damaged("it is empty")))?;
-    let db = super::database(directory)?;
+    let db = super::database::database(directory)?;
     let (mut tree, mut rows, mut count) = (None, sled::Batch::default(), 0);
     loop {
         let item = file.next().map_err(failed)?;

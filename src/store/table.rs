@@ -3,17 +3,12 @@
 //! Keys are big-endian, so sled sorts them by the numbers in them. A value is a version byte and the bincode of one
 //! frozen struct.
 
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize};
 
-use super::{Store, StoreError, webhooks::WebhookProgress};
+use super::error::StoreError;
 use crate::domain::{
     day::Day,
-    endpoint::Endpoint,
-    group::Group,
-    id::{GroupId, SlugId, WebhookId},
-    key::{ApiKey, OperatorKey, PublicKey, StoredSecret},
-    record::Row,
-    webhook::Webhook,
+    id::{GroupId, SlugId},
 };
 
 /// A table. Its position in the list is its index in `Tables`.
@@ -146,77 +141,4 @@ pub(super) fn split_counter_key(key: &[u8]) -> Result<(Day, GroupId, SlugId), St
     let (group, slug) = rest.split_first_chunk::<16>().ok_or(DAMAGED)?;
     let slug: [u8; 8] = slug.try_into().map_err(|_| DAMAGED)?;
     Ok((Day(u32::from_be_bytes(*day)), GroupId(u128::from_be_bytes(*group)), SlugId(u64::from_be_bytes(slug))))
-}
-
-/// The rows of the catalog.
-pub struct Rows {
-    /// Ordered so that each row comes after those that it refers to.
-    pub rows: Vec<Row>,
-    /// Prefix of a customer's key → Unix ms of its last event.
-    pub keys_used: Vec<(String, u64)>,
-    /// Prefix of an operator's key → Unix ms of its last request.
-    pub operators_used: Vec<(String, u64)>,
-    /// The progress of each webhook.
-    pub webhooks: Vec<(WebhookId, WebhookProgress)>,
-}
-
-impl Store {
-    /// Reads the whole catalog.
-    pub fn rows(&self) -> Result<Rows, StoreError> {
-        let mut rows = Vec::new();
-        for entry in self.tables()?.of(Table::Slugs).iter() {
-            let (id, name) = entry?;
-            let id = id.as_ref().try_into().map_err(|_| DAMAGED)?;
-            let (id, name) = (SlugId(u64::from_be_bytes(id)), decode::<String>(&name)?);
-            rows.push(if name.is_empty() { Row::SlugGone(id) } else { Row::Slug(id, name) });
-        }
-        rows.extend(self.values::<StoredSecret>(Table::Secrets)?.into_iter().map(Row::Secret));
-        rows.extend(self.values::<Endpoint>(Table::Endpoints)?.into_iter().map(Row::Endpoint));
-        rows.extend(parents_first(self.values(Table::Groups)?).into_iter().map(Row::Group));
-        rows.extend(self.values::<ApiKey>(Table::ApiKeys)?.into_iter().map(Row::ApiKey));
-        rows.extend(self.values::<OperatorKey>(Table::Operators)?.into_iter().map(Row::Operator));
-        rows.extend(self.values::<Webhook>(Table::Webhooks)?.into_iter().map(Row::Webhook));
-        rows.extend(self.values::<Option<PublicKey>>(Table::Settings)?.into_iter().map(Row::SigningKey));
-        Ok(Rows {
-            rows,
-            keys_used: self.used(Table::LastUsed)?,
-            operators_used: self.used(Table::OperatorsUsed)?,
-            webhooks: self.progress_of_webhooks()?,
-        })
-    }
-
-    fn used(&self, table: Table) -> Result<Vec<(String, u64)>, StoreError> {
-        let read = |entry: sled::Result<(sled::IVec, sled::IVec)>| {
-            let (prefix, at_ms) = entry?;
-            Ok((String::from_utf8(prefix.to_vec()).map_err(|_| DAMAGED)?, decode(&at_ms)?))
-        };
-        self.tables()?.of(table).iter().map(read).collect()
-    }
-
-    /// Stores when operator keys were last used. Returns whether anything changed.
-    pub fn note_operators_used(&self, used: &[(String, u64)]) -> Result<bool, StoreError> {
-        let mut is_changed = false;
-        for (prefix, at_ms) in used {
-            let value = encode(at_ms)?;
-            is_changed |=
-                self.tables()?.of(Table::OperatorsUsed).insert(prefix, value.as_slice())?.as_deref() != Some(&value);
-        }
-        Ok(is_changed)
-    }
-
-    fn values<T: DeserializeOwned>(&self, table: Table) -> Result<Vec<T>, StoreError> {
-        self.tables()?.of(table).iter().values().map(|value| decode(&value?)).collect()
-    }
-}
-
-/// Sorts parents before their children. The order of ids is not enough, because the clock may have been set back.
-fn parents_first(groups: Vec<Group>) -> Vec<Group> {
-    let parents: std::collections::HashMap<_, _> = groups.iter().map(|group| (group.id, group.parent)).collect();
-    let depth = |group: &Group| {
-        let up = |id: &GroupId| parents.get(id).copied().flatten();
-        std::iter::successors(Some(group.id), up).take(crate::domain::group::MAX_LEVELS + 1).count()
-    };
-    let mut groups = groups;
-    groups.sort_by_cached_key(depth);
-    groups
 }

@@ -5,34 +5,16 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Store, StoreError,
     apply::Batch,
+    error::StoreError,
+    handle::Store,
+    progress::{Cursor, WebhookProgress},
     table::{DAMAGED, Table, decode, encode},
 };
 use crate::domain::{
     id::{DeadLetterId, WebhookId},
     webhook::{DatedEvent, DeadLetter, Delivered, DeliveryFailure, Redelivered, Webhook},
 };
-
-/// The cursor of a webhook.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Cursor {
-    /// The last record that it does not have to deliver any more.
-    pub through: u64,
-    /// Whether its last delivery was given up.
-    pub has_given_up: bool,
-    /// When events were last accepted, Unix ms.
-    pub last_success_ms: Option<u64>,
-}
-
-/// The progress of a webhook.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct WebhookProgress {
-    /// Its cursor.
-    pub cursor: Cursor,
-    /// The number of its dead letters.
-    pub dead_letters: u64,
-}
 
 /// A dead letter without its events.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

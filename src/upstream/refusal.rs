@@ -31,9 +31,6 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest time to read the body of a failure, after which another target is tried.
 const FAILURE_BODY_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Longest message that is passed on, in characters.
-const MAX_MESSAGE: usize = 2000;
-
 /// Longest code that is passed on, in bytes, and longest parameter, in characters.
 const MAX_NAME: usize = 128;
 

@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
-use super::{account::EffectiveLimit, cells::Places};
+use arrayvec::ArrayVec;
+
+use super::account::EffectiveLimit;
 use crate::domain::{
     day::Now,
     estimate::{Learned, MAX_HOLD, Sample, SlugEstimate},
+    group::MAX_LEVELS,
     id::SlugId,
     limit::Unit,
     route::Route,
@@ -129,6 +132,9 @@ pub struct Admitted {
     /// The state of the limits after this admission.
     pub standings: Standings,
 }
+
+/// The places of the cells of a path, own group first.
+pub(super) type Places = ArrayVec<usize, MAX_LEVELS>;
 
 /// The tokens that a running request holds in the cells of its path. Do not drop it: pass it to
 /// [`super::Ledger::charge`] or [`super::Ledger::release`] of the ledger that returned it.

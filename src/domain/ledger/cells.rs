@@ -4,19 +4,11 @@
 //! sweeps a few of the other cells. A group without recent calls uses no memory for rings, and one that has been idle
 //! for long uses none at all.
 
-use arrayvec::ArrayVec;
-
-use super::{
-    MAX_LEVELS,
-    cell::{Cell, Moment},
-};
+use super::cell::{Cell, Moment};
 use crate::domain::{
     hash::IdMap,
     id::{GroupId, SlugId},
 };
-
-/// The places of the cells of a path, own group first.
-pub(super) type Places = ArrayVec<usize, MAX_LEVELS>;
 
 #[derive(Debug, Default)]
 pub(super) struct Cells {

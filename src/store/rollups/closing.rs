@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     domain::day::Day,
-    store::{Store, StoreError, checked::FileError, table::Table},
+    store::{checked::FileError, error::StoreError, handle::Store, table::Table},
 };
 
 /// Rows that are removed from the table in one batch.

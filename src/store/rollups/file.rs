@@ -11,8 +11,8 @@ use crate::{
         rollup::{Rollup, Sums},
     },
     store::{
-        StoreError,
         checked::{FileError, Kind, Reader, Writer},
+        error::StoreError,
     },
 };
 

@@ -11,7 +11,8 @@ use crate::{
         rollup::Rollup,
     },
     store::{
-        Store, StoreError,
+        error::StoreError,
+        handle::Store,
         table::{DAMAGED, Table, decode, encode},
     },
 };

@@ -14,8 +14,9 @@ use crate::{
     },
     journal::{Journal, codec},
     store::{
-        Store, StoreError,
+        error::StoreError,
         fold::FoldError,
+        handle::Store,
         table::{Table, encode},
     },
 };

@@ -10,7 +10,7 @@ use crate::{
         settled::Settled,
     },
     store::{
-        StoreError,
+        error::StoreError,
         table::{DAMAGED, decode},
     },
 };

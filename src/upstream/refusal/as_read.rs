@@ -8,6 +8,9 @@ use icu_properties::{
     props::{DefaultIgnorableCodePoint, GeneralCategory},
 };
 
+/// The mark that replaces hidden text.
+pub(super) const BLANK: &str = "[…]";
+
 /// A spelling of a dot that keeps software from turning a name into a link.
 const DEFANGED: &str = "[.]";
 

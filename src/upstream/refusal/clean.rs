@@ -4,15 +4,14 @@
 use std::{iter, ops::Range};
 
 use super::{
-    MAX_MESSAGE,
-    as_read::{AsRead, runs},
+    as_read::{AsRead, BLANK, runs},
     credential::without_credential,
     hosts::hosts,
 };
 use crate::{crypto::secret::Secret, upstream::target::Target};
 
-/// The mark that replaces hidden text.
-pub(super) const BLANK: &str = "[…]";
+/// Longest message that is passed on, in characters.
+pub(super) const MAX_MESSAGE: usize = 2000;
 
 /// Shortest model name, in bytes, that is matched in any case. A shorter one in another case is likely to be a word.
 const MIN_MODEL: usize = 4;

@@ -2,10 +2,7 @@
 
 use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};
 
-use super::{
-    as_read::{AsRead, runs},
-    clean::BLANK,
-};
+use super::as_read::{AsRead, BLANK, runs};
 use crate::crypto::secret::Secret;
 
 /// Credentials shorter than this are placeholders for servers without keys. Blanking them would blank ordinary words.

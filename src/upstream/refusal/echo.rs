@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use memchr::memmem;
 
-use super::clean::BLANK;
+use super::as_read::BLANK;
 
 /// Shortest common sequence without quotation marks, in bytes, that counts as a quote.
 const STRETCH: usize = 24;

@@ -3,7 +3,11 @@
 
 use std::sync::LazyLock;
 
-use super::{MAX_MESSAGE, MAX_OPERATOR_MESSAGE, UpstreamError, as_read::AsRead, clean::Names};
+use super::{
+    MAX_OPERATOR_MESSAGE, UpstreamError,
+    as_read::AsRead,
+    clean::{MAX_MESSAGE, Names},
+};
 use crate::{
     crypto::secret::Secret,
     domain::{
