@@ -26,6 +26,36 @@ def test_a_key_is_read_from_the_authorization_header_only(gateway):
     assert get(gateway, ("authorization", ADMIN_KEY)).status == 401
 
 
+@pytest.mark.parametrize(
+    "headers, admin, inference",
+    [
+        ("authorization: bearer   {key}\t ", 200, 200),
+        ("x-api-key:  {key} ", "missing_api_key", 200),
+        ("authorization: Basic {key}\r\nx-api-key: {key}", "missing_api_key", "invalid_api_key"),
+        ("authorization: Bearer\r\nx-api-key: {key}", "missing_api_key", "invalid_api_key"),
+        ("authorization: Bearer\t{key}", "missing_api_key", "invalid_api_key"),
+        ("authorization: Bearer {key}é", "invalid_api_key", "invalid_api_key"),
+        ("authorization: Bearer {key}\xff", "invalid_api_key", "invalid_api_key"),
+    ],
+)
+def test_both_listeners_find_a_key_in_the_same_headers_and_one_also_in_x_api_key(
+    gateway, key, headers, admin, inference
+):
+    def outcome(address, path, key):
+        encoded = headers.format(key=key).encode("latin-1" if "\xff" in headers else "utf-8")
+        with Connection(address) as connection:
+            connection.send(f"GET {path} HTTP/1.1\r\nhost: localhost\r\n".encode() + encoded + b"\r\n\r\n")
+            answer = connection.read_answer()
+        if answer.status == 200:
+            return 200
+        assert answer.status == 401
+        document = answer.json()
+        return document.get("code") or document["error"]["code"]
+
+    assert outcome(gateway.admin_address, GROUPS, gateway.admin_key) == admin
+    assert outcome(gateway.address, "/v1/models", key) == inference
+
+
 def test_the_answer_to_a_wrong_key_reveals_nothing(gateway):
     answer = get(gateway, ("authorization", "Bearer guessed-4711"))
     assert answer.status == 401 and set(answer.json()) == {"error", "code"} and b"guessed-4711" not in answer.body
