@@ -23,8 +23,8 @@ enum Command {
     ///
     /// Customers call the inference listener; operators use the admin listener. Every setting can also be given in the
     /// config file, or in the environment as TOLLGATE_ followed by its name in capitals. Flags override the
-    /// environment, which overrides the file. The README lists all settings. TOLLGATE_ADMIN_KEY is an operator key that
-    /// is valid while the variable is set.
+    /// environment, which overrides the file. The documentation lists all settings. TOLLGATE_ADMIN_KEY is an operator
+    /// key that is valid while the variable is set.
     Serve(Serve),
     /// Writes a backup to a file. The gateway may be running.
     ///
