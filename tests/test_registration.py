@@ -270,7 +270,7 @@ def test_the_first_sixteen_characters_must_be_unique(gateway, register, refused,
 def test_a_known_key_is_refused_whoever_owns_it(gateway, register, refused, group, key):
     """The refusal is the same for customer, operator and environment keys, so it does not reveal the owner."""
     known = [register(own_key()), key, gateway.mint_operator("WORKSPACE_EXPORT_METRICS")]
-    refusals = [refused({"key": one}, "known already") for one in known]
+    refusals = [refused({"key": one}, "this key already exists") for one in known]
     with Gateway(admin_key=own_key(length=64)) as other:
         other_group = other.create_group(other.create_endpoint("http://127.0.0.1:9/v1")["slug"])
         answer = KeySystem(other).answer(other_group, {"key": other.admin_key})
@@ -282,7 +282,7 @@ def test_a_known_key_is_refused_whoever_owns_it(gateway, register, refused, grou
 def test_a_key_can_be_registered_again_only_after_its_deletion(gateway, key_system, group, slug):
     key = key_system.register(group, own_key())
     other = gateway.create_group(slug)
-    assert "known already" in key_system.answer(other, {"key": key}).json()["error"]
+    assert "this key already exists" in key_system.answer(other, {"key": key}).json()["error"]
     assert gateway.admin("DELETE", key_path(group, key)) == {"prefix": key[:16]}
     key_system.register(other, key)
     gateway.admin("DELETE", f"/v1/gateway/groups/{other['id']}")

@@ -70,7 +70,7 @@ impl Changes {
         change.catalog.find_group(group)?;
         let (key, fingerprint) = (key.expose(), self.access.fingerprint(key.expose()));
         if self.access.key_exists(&change.catalog, &fingerprint) {
-            return Err(Error::invalid("duplicate_key", "key: this key exists already"));
+            return Err(Error::invalid("duplicate_key", "key: this key already exists"));
         }
         let prefix = registered::prefix(key).to_owned();
         if change.catalog.key_by_prefix(&prefix).is_some() {
