@@ -8,7 +8,7 @@
 use bytes::Bytes;
 
 use super::{
-    beginning::{Begun, First},
+    beginning::{AnswerStart, StartedAnswer},
     failure::Refused,
     stream::{AnswerStream, Origin},
     worker::InferenceWorker,
@@ -24,14 +24,14 @@ pub enum AnswerBody {
 /// Turns an answer that has begun into what HTTP sends. Returns status, content type and body.
 pub(super) async fn hand_over(
     worker: &InferenceWorker,
-    begun: Begun,
+    begun: StartedAnswer,
     origin: Origin,
 ) -> Result<(u16, Bytes, AnswerBody), Refused> {
-    let Begun { status, content_type, mut answering, first } = begun;
+    let StartedAnswer { status, content_type, mut answering, first } = begun;
     let core = &worker.core;
     let body = match first {
-        First::Part(fed) => AnswerBody::Stream(Box::new(AnswerStream::new(core.clone(), answering, fed, origin))),
-        First::Whole(whole) => match answering.running.take().and_then(|running| running.meter.write_event()) {
+        AnswerStart::Part(fed) => AnswerBody::Stream(Box::new(AnswerStream::new(core.clone(), answering, fed, origin))),
+        AnswerStart::Whole(whole) => match answering.running.take().and_then(|running| running.meter.write_event()) {
             Some(seq) if core.is_durable_in_time(seq).await => AnswerBody::Whole(whole),
             _ => return Err(Refused::CannotMeter("an answer waited too long for its record to be written".to_owned())),
         },

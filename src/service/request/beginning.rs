@@ -40,15 +40,15 @@ const MAX_HELD: usize = 64 << 10;
 const MAX_SPACE: usize = 64 << 10;
 
 /// An answer that has content, or whose beginning can no longer be held back.
-pub(super) struct Begun {
+pub(super) struct StartedAnswer {
     pub(super) status: u16,
     pub(super) content_type: Bytes,
     pub(super) answering: OngoingAnswer,
-    pub(super) first: First,
+    pub(super) first: AnswerStart,
 }
 
 /// The part of an answer that has been read.
-pub(super) enum First {
+pub(super) enum AnswerStart {
     /// A complete JSON answer, as the customer gets it.
     Whole(Bytes),
     /// The beginning of an answer that is sent piece by piece.
@@ -69,7 +69,7 @@ pub(super) async fn begin(
     reservation: Reservation,
     asked: Asked<'_>,
     first_byte_by: Instant,
-) -> Result<Begun, NoAnswer> {
+) -> Result<StartedAnswer, NoAnswer> {
     let Response { status, content_type, body, is_encoded, .. } = response;
     if is_encoded {
         let passed = SkippedTarget::failed("its answer has an encoding that cannot be decoded");
@@ -81,14 +81,14 @@ pub(super) async fn begin(
     let mut answering = OngoingAnswer::begin(Running { body, meter }, worker.abandoned.clone());
     let mut reading = Reading { answering: &mut answering, target, request: asked.body, first_byte_by };
     let first = match reading.form(asked.stream, is_event_stream).await {
-        Ok(Form::Events) => reading.events().await.map(First::Part),
+        Ok(Form::Events) => reading.events().await.map(AnswerStart::Part),
         Ok(Form::Whole | Form::Pieces) => reading.whole().await,
         Err(passed) => Err(passed),
     };
     match first {
         Ok(first) => {
             let form = answering.running.as_ref().map_or(Form::Whole, |running| running.meter.form());
-            Ok(Begun { status, content_type: content_type_of(form, content_type), answering, first })
+            Ok(StartedAnswer { status, content_type: content_type_of(form, content_type), answering, first })
         }
         Err(passed) => {
             let reservation = answering.running.take().and_then(|running| running.meter.give_back());
@@ -195,14 +195,14 @@ impl Reading<'_> {
     }
 
     /// Reads a JSON answer to its end, or until it is larger than [`WHOLE`].
-    async fn whole(&mut self) -> Result<First, SkippedTarget> {
+    async fn whole(&mut self) -> Result<AnswerStart, SkippedTarget> {
         self.running()?.meter.set_form(Form::Whole);
         while let Some(piece) = self.next(None).await? {
             let meter = &mut self.running()?.meter;
             if meter.collect(piece) > WHOLE {
                 let read = meter.set_form(Form::Pieces);
                 let fed = meter.feed(read).map_err(|error| SkippedTarget::failed(error.to_string()))?;
-                return Ok(First::Part(fed));
+                return Ok(AnswerStart::Part(fed));
             }
         }
         let meter = &mut self.running()?.meter;
@@ -210,8 +210,8 @@ impl Reading<'_> {
         match (meter.has_content(), meter.has_error()) {
             (false, true) => Err(self.error(&whole)),
             _ if !meter.has_answer() => Err(SkippedTarget::failed("its answer is broken JSON, or holds no answer")),
-            (_, true) => Ok(First::Whole(self.with_clean_errors(&whole))),
-            _ => Ok(First::Whole(whole)),
+            (_, true) => Ok(AnswerStart::Whole(self.with_clean_errors(&whole))),
+            _ => Ok(AnswerStart::Whole(whole)),
         }
     }
 

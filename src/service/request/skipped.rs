@@ -4,7 +4,7 @@ use crate::upstream::refusal::{UpstreamError, UpstreamRefusal};
 
 /// The reason why a target was skipped.
 pub(super) struct SkippedTarget {
-    pub(super) why: Why,
+    pub(super) why: SkipReason,
     /// The reason in words, for the operator.
     pub(super) words: String,
     /// The target's 429, if it is at its own limit.
@@ -12,7 +12,7 @@ pub(super) struct SkippedTarget {
 }
 
 /// The kind of failure, for the customer's error if no other target answers either.
-pub(super) enum Why {
+pub(super) enum SkipReason {
     Unusable,
     TooSlow,
     /// The target failed, with the server's error message if it gave one.
@@ -20,24 +20,24 @@ pub(super) enum Why {
 }
 
 impl SkippedTarget {
-    pub(super) fn new(why: Why, words: impl Into<String>) -> Self {
+    pub(super) fn new(why: SkipReason, words: impl Into<String>) -> Self {
         Self { why, words: words.into(), limited: None }
     }
 
     pub(super) fn failed(words: impl Into<String>) -> Self {
-        Self::new(Why::Failed(None), words)
+        Self::new(SkipReason::Failed(None), words)
     }
 
     pub(super) fn too_slow(words: impl Into<String>) -> Self {
-        Self::new(Why::TooSlow, words)
+        Self::new(SkipReason::TooSlow, words)
     }
 
     /// A failure that the target itself reported. `did` says what it did, for the operator.
     pub(super) fn reported(said: &UpstreamError, did: &str, body: &[u8]) -> Self {
-        Self::new(Why::Failed(Some(said.as_failure())), said.for_operator(did, body))
+        Self::new(SkipReason::Failed(Some(said.as_failure())), said.for_operator(did, body))
     }
 
     pub(super) fn is_slow(&self) -> bool {
-        matches!(self.why, Why::TooSlow)
+        matches!(self.why, SkipReason::TooSlow)
     }
 }

@@ -120,7 +120,7 @@ impl AnswerStream {
             let piece = match &mut self.state {
                 State::Passing(answering) => {
                     let first_byte_by = self.origin.first_byte_by;
-                    let next = self.first.take().map(|first| Poll::Ready(Next::Piece(first)));
+                    let next = self.first.take().map(|first| Poll::Ready(AnswerStep::Piece(first)));
                     match next.unwrap_or_else(|| poll_fed(answering, cx)) {
                         Poll::Ready(next) => next,
                         Poll::Pending => std::task::ready!(self.silence.poll(answering, first_byte_by, cx)),
@@ -146,12 +146,12 @@ impl AnswerStream {
                 State::Ended => return Poll::Ready(None),
             };
             let pass = match piece {
-                Next::Piece(fed) => self.pass(fed),
-                Next::End(fed) => {
+                AnswerStep::Piece(fed) => self.pass(fed),
+                AnswerStep::End(fed) => {
                     let last = [self.pass(fed), std::mem::take(&mut self.held)].concat();
                     self.end(last.into())
                 }
-                Next::Broken { why, message } => {
+                AnswerStep::Broken { why, message } => {
                     self.warn(&why);
                     self.break_off(message, Bytes::new());
                     Bytes::new()
@@ -244,7 +244,7 @@ impl AnswerStream {
 const BROKE_OFF: &str = "The model server broke off in the middle of its answer.";
 
 /// The next step of an upstream's answer.
-enum Next {
+enum AnswerStep {
     Piece(ObservedChunk),
     End(ObservedChunk),
     Broken {
@@ -255,22 +255,24 @@ enum Next {
     },
 }
 
-impl Next {
+impl AnswerStep {
     fn broken(why: impl Into<String>) -> Self {
         Self::Broken { why: why.into(), message: BROKE_OFF }
     }
 }
 
-fn poll_fed(answering: &mut OngoingAnswer, cx: &mut Context<'_>) -> Poll<Next> {
+fn poll_fed(answering: &mut OngoingAnswer, cx: &mut Context<'_>) -> Poll<AnswerStep> {
     let Some(Running { body, meter }) = &mut answering.running else {
-        return Poll::Ready(Next::End(ObservedChunk::default()));
+        return Poll::Ready(AnswerStep::End(ObservedChunk::default()));
     };
     Poll::Ready(match std::task::ready!(body.poll_chunk(cx)) {
-        Some(Ok(piece)) => meter.feed(piece).map_or_else(|error| Next::broken(error.to_string()), Next::Piece),
+        Some(Ok(piece)) => {
+            meter.feed(piece).map_or_else(|error| AnswerStep::broken(error.to_string()), AnswerStep::Piece)
+        }
         // The stream has finished, so it does not matter how its connection ends.
-        Some(Err(_)) if meter.form() == Form::Events && meter.is_whole() => Next::End(meter.finish()),
-        Some(Err(error)) => Next::broken(error.to_string()),
-        None => Next::End(meter.finish()),
+        Some(Err(_)) if meter.form() == Form::Events && meter.is_whole() => AnswerStep::End(meter.finish()),
+        Some(Err(error)) => AnswerStep::broken(error.to_string()),
+        None => AnswerStep::End(meter.finish()),
     })
 }
 
@@ -284,7 +286,7 @@ struct SilenceTimer {
 
 impl SilenceTimer {
     /// Called when there is nothing to read. Ready when the stream has been silent for too long.
-    fn poll(&mut self, answering: &OngoingAnswer, first_byte_by: Instant, cx: &mut Context<'_>) -> Poll<Next> {
+    fn poll(&mut self, answering: &OngoingAnswer, first_byte_by: Instant, cx: &mut Context<'_>) -> Poll<AnswerStep> {
         let Some(Running { meter, .. }) = &answering.running else { return Poll::Pending };
         let has_begun = meter.has_content();
         if meter.form() != Form::Events || (has_begun && !meter.is_complete()) {
@@ -298,8 +300,8 @@ impl SilenceTimer {
         let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(until())));
         std::task::ready!(timer.as_mut().poll(cx));
         Poll::Ready(match has_begun {
-            true => Next::End(ObservedChunk::default()),
-            false => Next::Broken {
+            true => AnswerStep::End(ObservedChunk::default()),
+            false => AnswerStep::Broken {
                 why: "its first content did not arrive in time".to_owned(),
                 message: "The model server did not answer in time.",
             },

@@ -10,9 +10,9 @@ use tracing::warn;
 
 use super::{
     admission::Reservation,
-    beginning::{self, Asked, Begun, NoAnswer},
+    beginning::{self, Asked, NoAnswer, StartedAnswer},
     failure::Refused,
-    skipped::{SkippedTarget, Why},
+    skipped::{SkipReason, SkippedTarget},
     stream::Origin,
     worker::InferenceWorker,
 };
@@ -53,9 +53,9 @@ pub(super) async fn find_answer(
     worker: &InferenceWorker,
     call: &UpstreamCall<'_>,
     mut reservation: Reservation,
-) -> Result<(Begun, Origin), Refused> {
+) -> Result<(StartedAnswer, Origin), Refused> {
     let core = &worker.core;
-    let mut last = Why::Unusable;
+    let mut last = SkipReason::Unusable;
     let mut limited = None;
     for (index, target) in call.model.targets.iter().enumerate() {
         let first_byte_by = worker.client.first_byte_by();
@@ -99,9 +99,9 @@ pub(super) async fn find_answer(
     reservation.release(limited.is_some());
     Err(match (limited, last) {
         (Some(limited), _) => Refused::UpstreamRefused(limited),
-        (None, Why::Unusable) => Refused::NoUpstream,
-        (None, Why::TooSlow) => Refused::UpstreamTimeout,
-        (None, Why::Failed(words)) => Refused::Upstream(words),
+        (None, SkipReason::Unusable) => Refused::NoUpstream,
+        (None, SkipReason::TooSlow) => Refused::UpstreamTimeout,
+        (None, SkipReason::Failed(words)) => Refused::Upstream(words),
     })
 }
 
@@ -144,10 +144,10 @@ async fn attempt(
     let template = match &target.reach {
         Transport::Http(templates) => templates.get(route as usize),
         Transport::Demo => return TargetOutcome::Answered(demo::respond(route, &body.concat()).into()),
-        Transport::Broken(why) => return TargetOutcome::Skipped(SkippedTarget::new(Why::Unusable, *why)),
+        Transport::Broken(why) => return TargetOutcome::Skipped(SkippedTarget::new(SkipReason::Unusable, *why)),
     };
     let Some(template) = template else {
-        return TargetOutcome::Skipped(SkippedTarget::new(Why::Unusable, "it does not have this route"));
+        return TargetOutcome::Skipped(SkippedTarget::new(SkipReason::Unusable, "it does not have this route"));
     };
     let headers: arrayvec::ArrayVec<(&str, &[u8]), 8> =
         call.passed_on.iter().take(8).map(|(name, value)| (*name, value.as_ref())).collect();

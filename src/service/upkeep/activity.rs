@@ -114,14 +114,14 @@ fn read(path: &Path) -> io::Result<Vec<(u64, ActivityCounts)>> {
 }
 
 /// Reads the counters regularly and writes their history.
-pub(super) struct Reading<'a> {
+pub(super) struct CounterReader<'a> {
     recorder: &'a Recorder,
     /// The minute of the last write.
     written: u64,
     is_written: bool,
 }
 
-impl<'a> Reading<'a> {
+impl<'a> CounterReader<'a> {
     pub(super) fn begin(recorder: &'a Recorder) -> Self {
         let Now { unix_ms, .. } = recorder.read_counters();
         Self { recorder, written: unix_ms / MINUTE_MS, is_written: true }

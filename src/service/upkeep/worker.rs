@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use tracing::{error, info};
 
 use super::{
-    activity::{Reading, Recorder},
+    activity::{CounterReader, Recorder},
     handle::Wake,
     housekeeping::Housekeeping,
 };
@@ -81,7 +81,7 @@ impl Work {
             Err(error) => return self.note_fold(Err(error.into())),
         };
         let mut housekeeping = Housekeeping::new(storage, webhooks);
-        let mut reading = Reading::begin(activity);
+        let mut reading = CounterReader::begin(activity);
         let (mut swept, mut built) = (Instant::now(), None);
         let mut could_meter = true;
         loop {
