@@ -1,78 +1,35 @@
 //! One run of the gateway: start the log, open the data directory and the ports, serve, drain, close.
 
+mod error;
+mod servers;
+mod stop_signal;
+
 use std::{
-    fmt,
     io::{self, IsTerminal, Write},
-    net::{SocketAddr, TcpListener},
-    num::NonZero,
+    net::SocketAddr,
     path::PathBuf,
-    thread::available_parallelism,
     time::Duration,
 };
 
 use actix_web::rt;
-use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
-    time::Instant,
-};
 use tracing::{info, warn};
+
+pub use self::error::AppError;
+use self::{servers::Listeners, stop_signal::StopSignal};
 
 use crate::{
     config::Config,
     crypto::secret::Secret,
-    http::{self, Serving},
-    logging,
-    process_limits::{self, Connections},
+    logging, process_limits,
     service::{
-        BootError, Booted, Gateway, boot, ensure_operator,
+        Booted, Gateway, boot, ensure_operator,
         start::demo::{self, Seeded},
         webhooks::Deliveries,
     },
 };
 
-/// The length of a listener's queue of connections that have not been accepted yet.
-const BACKLOG: i32 = 1024;
-
-/// Below this limit of open files, the start warns: each running request needs two.
-const ENOUGH_FILES: u64 = 4096;
-
-/// The number of threads of the admin listener.
-const ADMIN_WORKERS: usize = 1;
-
-/// The least time that operators' requests have to end after the last customer's request has ended.
-const ADMIN_GRACE: Duration = Duration::from_secs(1);
-
 /// How long a stop waits until aborted requests are settled.
 const SETTLEMENT_GRACE: Duration = Duration::from_secs(10);
-
-/// Why the gateway could not run.
-#[derive(Debug)]
-pub enum AppError {
-    /// The data directory, or a file in it, cannot be used.
-    Boot(BootError),
-    /// A listener cannot be opened: the name of its setting, its address and the error.
-    Listen(&'static str, SocketAddr, io::Error),
-    /// Any other error, as text.
-    Other(String),
-}
-
-impl fmt::Display for AppError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Boot(error) => error.fmt(f),
-            Self::Listen(setting, address, error) => write!(f, "{setting}: cannot listen on {address}: {error}"),
-            Self::Other(error) => f.write_str(error),
-        }
-    }
-}
-
-impl std::error::Error for AppError {}
-
-impl From<io::Error> for AppError {
-    fn from(error: io::Error) -> Self {
-        Self::Other(error.to_string())
-    }
-}
 
 /// Runs the gateway until SIGTERM or Ctrl-C. `admin_key` is the value of `TOLLGATE_ADMIN_KEY`.
 pub fn serve(config: Config, admin_key: Option<Secret>, with_demo: bool) -> Result<(), AppError> {
@@ -87,79 +44,29 @@ pub fn serve(config: Config, admin_key: Option<Secret>, with_demo: bool) -> Resu
     Ok(())
 }
 
-/// The number of workers of the inference listener. A setting of 0 means one per core.
-fn worker_count(workers: usize) -> usize {
-    if workers > 0 { workers } else { available_parallelism().map_or(2, NonZero::get) }
-}
-
-/// The maximum number of connections of each listener. Logs a warning if the limit of open files is low.
-fn connections(workers: usize) -> Connections {
-    let files = process_limits::open_files();
-    let connections = Connections::within(files, workers);
-    if files < ENOUGH_FILES {
-        let Connections { inference, admin } = connections;
-        warn!(
-            files,
-            inference, admin, "the limit of open files is low, so few connections are accepted: raise it (ulimit -n)"
-        );
-    }
-    connections
-}
-
 async fn run(booted: Booted, with_demo: bool) -> Result<(), AppError> {
     let gateway = booted.gateway.clone();
-    let config = &gateway.core.config;
     let mut stop = StopSignal::listen()?;
-    let (inference, inference_address) = bind("listen", config.listen)?;
-    let (admin, admin_address) = bind("admin_listen", config.admin_listen)?;
-    gateway.core.set_listeners([inference_address, admin_address]);
+    let listeners = Listeners::bind(&gateway.core.config)?;
+    let addresses @ [_, admin_address] = listeners.addresses();
+    gateway.core.set_listeners(addresses);
     // Not earlier: if this start had failed, the next one would still need the last run's file of requests in flight.
-    gateway.metering.in_flight.track(&config.data_dir);
+    gateway.metering.in_flight.track(&gateway.core.config.data_dir);
 
     let operator_key = ensure_operator(&gateway).await.map_err(AppError::Other)?;
-    info!(max_body = config.max_body, max_bodies = config.max_bodies, "limits of request bodies, in bytes");
-    let (workers, grace) = (worker_count(config.workers), config.shutdown_grace);
-    let connections = connections(workers);
-    let serving = Serving { workers, connections: connections.inference, grace };
-    let inference = http::inference::listen(serving, inference, gateway.clone())?.run();
-    let serving = Serving { workers: ADMIN_WORKERS, connections: connections.admin, grace: grace.max(ADMIN_GRACE) };
-    let admin = http::admin::listen(serving, admin, gateway.clone())?.run();
-    let (stop_inference, stop_admin) = (inference.handle(), admin.handle());
-    let (inference, admin) = (rt::spawn(inference), rt::spawn(admin));
+    let servers = listeners.serve(&gateway)?;
     // A closed standard error does not stop the gateway.
     let _ = show_operator_key(operator_key);
-    info!(listener = "inference", address = %inference_address, "listening");
-    info!(listener = "admin", address = %admin_address, "listening");
-    let demo = match with_demo {
-        true => demo::seed(&gateway.changes).await.map_err(|error| AppError::Other(format!("{error:?}"))).map(Some)?,
-        false => None,
-    };
-    let _ = demo.map(|demo| show_demo(&gateway, &demo, admin_address));
+    servers.log_addresses();
+    if with_demo {
+        let demo = demo::seed(&gateway.changes).await.map_err(|error| AppError::Other(format!("{error:?}")))?;
+        let _ = show_demo(&gateway, &demo, admin_address);
+    }
 
     let deliveries = Deliveries::start(&gateway.webhooks, &gateway.storage)?;
     stop.received().await;
     gateway.core.start_drain();
-    info!("stopping: waiting up to {} s for running requests", config.shutdown_grace.as_secs());
-    let deadline = Instant::now() + config.shutdown_grace;
-    // The admin listener serves until the last customer's request has ended. Operators' requests that still run then,
-    // such as a trial call, have the rest of the grace period. Aborting a server that is stopping ends its connections.
-    let ended = async {
-        stop_inference.stop(true).await;
-        let deadline = deadline.max(Instant::now() + ADMIN_GRACE);
-        if tokio::time::timeout_at(deadline, stop_admin.stop(true)).await.is_err() {
-            admin.abort();
-        }
-    };
-    tokio::select! {
-        () = ended => {}
-        () = stop.received() => {
-            info!("stopping immediately");
-            // A server that is already stopping handles no further command, so it is aborted.
-            inference.abort();
-            admin.abort();
-        }
-    }
-    let _ = tokio::join!(inference, admin);
+    servers.drain(gateway.core.config.shutdown_grace, &mut stop).await;
     // Requests that run longer than the grace period are aborted and settled when their thread ends, so the journal
     // must still be open.
     if tokio::time::timeout(SETTLEMENT_GRACE, gateway.core.counts.drained()).await.is_err() {
@@ -171,15 +78,6 @@ async fn run(booted: Booted, with_demo: bool) -> Result<(), AppError> {
     }
     info!("stopped");
     Ok(())
-}
-
-fn bind(setting: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), AppError> {
-    let failed = |error| AppError::Listen(setting, address, error);
-    let listener = TcpListener::bind(address).map_err(failed)?;
-    // The standard library's backlog is too short for a burst of customers.
-    rustix::net::listen(&listener, BACKLOG).map_err(|error| failed(error.into()))?;
-    let bound = listener.local_addr().map_err(failed)?;
-    Ok((listener, bound))
 }
 
 /// Prints the path of the first operator key. The key itself is printed once, only to a terminal, and never logged.
@@ -210,24 +108,4 @@ fn show_demo(gateway: &Gateway, demo: &Seeded, admin: SocketAddr) -> io::Result<
         Seeded::NotEmpty => writeln!(out, "\nThe data directory is not empty, so the demo was not set up.")?,
     }
     writeln!(out, "Web UI: {admin_url}/ (sign in with an operator key)\n")
-}
-
-/// SIGTERM and Ctrl-C. The handlers are installed before the ports open, so that an early signal stops the gateway
-/// cleanly.
-struct StopSignal {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl StopSignal {
-    fn listen() -> io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
-    }
-
-    async fn received(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
 }
