@@ -10,9 +10,9 @@ const KEY_BYTES: usize = 32;
 /// The length of the DER form that openssl writes. The key is at its end.
 const DER_BYTES: usize = 44;
 
-/// The points of small order, in every encoding, without the sign of x: y is 0, 1 or −1, one of the two of order 8, or
-/// 0 or 1 with the field's prime added. Anyone can forge signatures for such a key, and ring does not reject them. (RFC
-/// 7748, section 7, on such points; the tests forge with each.)
+/// The points of small order: every encoding of y, with the sign bit of x cleared. These are 0, 1, −1, the two of order
+/// 8, and 0 and 1 with the field's prime added. If one of them is the key, anyone can forge signatures, and ring does
+/// not reject the key. RFC 7748, section 7, is about these points. The tests forge a signature for each.
 const SMALL_ORDER: [[u8; KEY_BYTES]; 7] = [
     little_endian(0, 0, 0),
     little_endian(1, 0, 0),

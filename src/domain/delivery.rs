@@ -1,7 +1,8 @@
 //! The schedule of webhook deliveries: when one is tried, retried and given up, and how many are sent per second.
 //!
 //! A delivery is tried a few times and then given up. After that, the next delivery probes the receiver, and no more
-//! are given up while the receiver is unreachable. An outage of a night therefore makes one dead letter, not thousands.
+//! are given up while the receiver is unreachable. An overnight outage therefore produces one dead letter instead of
+//! thousands.
 
 use std::time::Duration;
 

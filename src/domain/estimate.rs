@@ -5,10 +5,10 @@
 //! are used, which all customers of the slug share. One customer must not be able to distort the shared estimates:
 //!
 //! * Only figures that an upstream reported are learned, and each is clamped.
-//! * Each customer has its own mean over its latest requests. The slug's estimate is the median of the means of 8
-//!   customers that report. With three or more customers, it stays between the means of the others, however many
-//!   requests one of them makes. With two, it is the lower one.
-//! * Memory is bounded: above 2 × 2048 estimates of a kind, those that were unused longest are dropped and start again.
+//! * Each customer has its own mean over its latest requests. The slug's estimate is the median of the means of up to
+//!   8 customers. With three or more customers, it stays between the means of the others, however many
+//!   requests one of them makes. With two, it is the lower mean.
+//! * Memory is bounded: above 2 × 2048 estimates of a kind, the least recently updated ones are dropped.
 //!
 //! The tokens of a chat template or an image can outnumber those of a short prompt's text. Short prompts therefore have
 //! a high ratio that would be far too high for a document, so each [`Size`] has its own ratio.

@@ -27,7 +27,7 @@ pub fn decode(body: &[u8]) -> Result<Record<'_>, bincode::error::DecodeError> {
     bincode::serde::borrow_decode_from_slice(body, CONFIG).map(|(record, _)| record)
 }
 
-/// Decodes a billed request. Returns `None` for any other kind of record, of which only the first byte is read.
+/// Decodes a billed request. For any other kind of record, reads only the first byte and returns `None`.
 pub fn decode_settled(body: &[u8]) -> Result<Option<Settled<'_>>, bincode::error::DecodeError> {
     if body.first() != Some(&SETTLED) {
         return Ok(None);

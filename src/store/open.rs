@@ -1,7 +1,7 @@
 //! Opens the store with the log that it was computed from: opens it, folds new records, and reads everything.
 //!
-//! If anything is wrong with the store, be it an error or a panic of the database library, the store is moved aside and
-//! rebuilt once, and that is reported. It is rebuilt from the newest intact snapshot, or from the log alone if that
+//! If the store cannot be used (an error, or a panic of the database library), it is moved aside and rebuilt once, and
+//! that is reported. It is rebuilt from the newest intact snapshot, or from the log alone if that
 //! reaches back to the first record. These problems stop the start instead: data of a newer version, a missing log,
 //! nothing left to rebuild from, and an error that new files would not avoid, such as a full disk.
 
@@ -218,7 +218,7 @@ const FAILED: &str = "store.failed";
 
 impl Store {
     /// Closes a store that has failed. After a disk error, sled never retries the disk, and the files may contain half
-    /// a write, so they must not be used, at the next start either.
+    /// a write, so they must not be used again, not even at the next start.
     pub fn give_up(&self) -> Result<(), StoreError> {
         drop(self.tables.write().take());
         let (directory, failed) = (self.directory.join("store"), self.directory.join(FAILED));
@@ -244,7 +244,8 @@ impl Store {
         remove_directory(&self.directory.join(FAILED))
     }
 
-    /// Reports if the journal starts later than retention has left it: events are lost that totals include.
+    /// Reports a journal that starts after the first record that retention kept: it has lost events that totals
+    /// include.
     fn lost_events(&self, journal: &Journal) -> Result<Vec<String>, StoreError> {
         let (kept_from, first_seq) = (self.kept_from()?, journal.first_seq());
         let lost = (first_seq > kept_from).then(|| {

@@ -98,15 +98,15 @@ impl<'a> Reader<'a> {
         Ok(Self { bytes, pos: 0, depth: 0, fresh: false, lenient: false })
     }
 
-    /// Creates a reader that also accepts the invalid JSON that some servers write: a byte order mark, bytes that are not
-    /// UTF-8, control characters in strings, and the numbers `NaN`, `Infinity` and `-Infinity`.
+    /// Creates a reader that also accepts the invalid JSON that some servers write: a byte order mark, bytes that are
+    /// not UTF-8, control characters in strings, and the numbers `NaN`, `Infinity` and `-Infinity`.
     pub fn lenient(bytes: &'a [u8]) -> Self {
         let pos = if bytes.starts_with(b"\xEF\xBB\xBF") { 3 } else { 0 };
         Self { bytes, pos, depth: 0, fresh: false, lenient: true }
     }
 
-    /// Creates a reader at `pos`, just after a member of the outermost object. An earlier reader must have reached the same
-    /// position over the same first bytes.
+    /// Creates a reader at `pos`, just after a member of the outermost object. An earlier reader must have reached the
+    /// same position over the same first bytes.
     pub fn resume(bytes: &'a [u8], pos: usize) -> Result<Self, Invalid> {
         let pos = pos.min(bytes.len());
         utf8(&bytes[pos..], pos)?;
@@ -140,8 +140,8 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// Reads an object. Calls `member` with each key, unescaped; `member` must read or skip the value. Skips a value that
-    /// is not an object.
+    /// Reads an object. Calls `member` with each key, unescaped; `member` must read or skip the value. Skips a value
+    /// that is not an object.
     pub fn members<E: From<Invalid>>(
         &mut self,
         mut member: impl FnMut(&mut Self, &[u8]) -> Result<(), E>,
@@ -165,8 +165,8 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// Reads an array. Calls `element` before each element, which `element` must read or skip. Skips a value that is not
-    /// an array.
+    /// Reads an array. Calls `element` before each element, which `element` must read or skip. Skips a value that is
+    /// not an array.
     pub fn elements<E: From<Invalid>>(&mut self, mut element: impl FnMut(&mut Self) -> Result<(), E>) -> Result<(), E> {
         if self.kind()? != Kind::Array {
             self.skip()?;

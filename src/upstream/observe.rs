@@ -1,16 +1,18 @@
-//! Observes an upstream's answer on its way to the customer. The model's name is rewritten, usage and text are measured,
-//! and a stream's terminal event is separated from the rest, so that it can wait until the billing event is durable.
+//! Observes an upstream's answer on its way to the customer. The model's name is rewritten, usage and text are
+//! measured, and a stream's terminal event is separated from the rest, so that it can wait until the billing event is
+//! durable.
 //!
 //! Each answer has one [`Observer`]. It is fed with [`Observer::feed`] if the answer is an event stream, with
-//! [`Observer::whole`] if it is a JSON answer in memory, and with [`Observer::piece`] if it is a JSON answer that is too
-//! large for that. Chunks may be cut anywhere. [`Observer::finish`] ends a stream or a large answer.
+//! [`Observer::whole`] if it is a JSON answer in memory, and with [`Observer::piece`] if it is a JSON answer that is
+//! too large for that. Chunks may be cut anywhere. [`Observer::finish`] ends a stream or a large answer.
 //!
-//! Bytes that are not rewritten are passed on unchanged, as the same [`Bytes`] if nothing in a chunk changes. The model's
-//! name is found by its path (`model`, `response.model`, `message.model`), never by a text search. Invalid JSON is read
-//! as far as possible, by its brackets and quotes if necessary, and is passed on unchanged except for the model's name.
+//! Bytes that are not rewritten are passed on unchanged, as the same [`Bytes`] if nothing in a chunk changes. The
+//! model's name is found by its path (`model`, `response.model`, `message.model`), never by a text search. Invalid JSON
+//! is read as far as possible, by its brackets and quotes if necessary, and is passed on unchanged except for the
+//! model's name.
 //!
-//! The frame of an upstream's error is taken out of the stream and returned to the caller, who replaces it. Nothing after
-//! that frame is read.
+//! The frame of an upstream's error is taken out of the stream and returned to the caller, who replaces it. Nothing
+//! after that frame is read.
 
 use std::{borrow::Cow, ops::Range};
 
@@ -68,7 +70,8 @@ struct AnswerFacts {
 pub struct ObservedChunk {
     /// The bytes for the customer; may be empty.
     pub pass: Bytes,
-    /// The data of an upstream's error event, as the upstream wrote it. It is not part of `pass`, since it may name hosts.
+    /// The data of an upstream's error event, as the upstream wrote it. It is not part of `pass`, since it may name
+    /// hosts.
     pub error: Option<Bytes>,
     /// All bytes from the terminal event on, of this chunk and all later ones. They wait until the billing event is
     /// durable.
@@ -110,8 +113,8 @@ impl Observer {
         }
     }
 
-    /// Observes a chunk of an event stream. Complete frames are passed on; an incomplete frame is held until the rest of
-    /// it comes.
+    /// Observes a chunk of an event stream. Complete frames are passed on; an incomplete frame is held until the rest
+    /// of it comes.
     ///
     /// # Errors
     ///
@@ -121,9 +124,9 @@ impl Observer {
         Ok(self.pass_on(frames))
     }
 
-    /// Ends the answer. If the last frame of a stream lacks only the empty line after it, it is passed on unchanged, and
-    /// any bytes that follow it must begin with that line. A frame that lacks more is dropped, as is the beginning of a
-    /// `model` in a large answer.
+    /// Ends the answer. If the last frame of a stream lacks only the empty line after it, it is passed on unchanged,
+    /// and any bytes that follow it must begin with that line. A frame that lacks more is dropped, as is the beginning
+    /// of a `model` in a large answer.
     pub fn finish(&mut self) -> ObservedChunk {
         let rest = self.frames.finish();
         let is_whole = sse::frames(&rest)
@@ -133,8 +136,8 @@ impl Observer {
         if is_whole { self.pass_on(rest) } else { ObservedChunk::default() }
     }
 
-    /// Observes a JSON answer: all of it, or all of it that came. Returns the bytes for the customer. [`Self::has_answer`]
-    /// says afterwards whether it is a valid answer.
+    /// Observes a JSON answer: all of it, or all of it that came. Returns the bytes for the customer.
+    /// [`Self::has_answer`] says afterwards whether it is a valid answer.
     pub fn whole(&mut self, answer: Bytes) -> Bytes {
         let mut reader = DocumentReader::new(self.route, &self.slug, &mut self.models, &mut self.facts.choices);
         let read = reader.read(&answer).or_else(|_| reader.read_leniently(&answer));

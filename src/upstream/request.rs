@@ -1,9 +1,9 @@
 //! A customer's request body: the members that the gateway reads, and the few bytes that it changes.
 //!
 //! [`scan`] reads and validates the whole body in one pass and keeps the members that the gateway acts on.
-//! [`Request::rewrite`] then splices the changes into the original bytes. All other bytes, unknown members included, reach
-//! the upstream unchanged. Keys are compared unescaped: `\u006dodel` is `model`. A member that is read may occur only
-//! once, since it is unknown which of two an upstream would use.
+//! [`Request::rewrite`] then splices the changes into the original bytes. All other bytes, unknown members included,
+//! reach the upstream unchanged. Keys are compared unescaped: `\u006dodel` is `model`. A member that is read may occur
+//! only once, since it is unknown which of two an upstream would use.
 
 use std::ops::Range;
 
@@ -88,8 +88,9 @@ struct Maximum {
 }
 
 impl Request {
-    /// The most tokens that a server can honestly report. A text has at most one token a byte; four times that, and no
-    /// less than [`PROMPT_BOUND`], leaves room for templates, pictures and text that servers add.
+    /// The largest token counts that are believed in a report. A text has at most one token per byte. The bound for the
+    /// prompt is four times that, but at least [`PROMPT_BOUND`], to leave room for templates, pictures and text that
+    /// servers add.
     pub fn most_tokens(&self) -> TokenBounds {
         let input = self.prompt_bytes.saturating_add(self.prompt_ids).saturating_mul(4).max(PROMPT_BOUND);
         let choices = self.n.max(self.best_of.unwrap_or(0)).saturating_mul(self.prompts);
@@ -97,8 +98,8 @@ impl Request {
         TokenBounds { input, output: each.saturating_mul(choices) }
     }
 
-    /// The `metadata` object as written in `body`, which must be the body that was scanned. `None` if there is none or if
-    /// it is larger than 16 KiB.
+    /// The `metadata` object as written in `body`, which must be the body that was scanned. `None` if there is none or
+    /// if it is larger than 16 KiB.
     pub fn metadata<'a>(&self, body: &'a [u8]) -> Option<&'a [u8]> {
         body.get(self.metadata.clone()?)
     }

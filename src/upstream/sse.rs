@@ -2,8 +2,8 @@
 //! line that begins with a colon is a comment.
 //!
 //! [`Frames`] takes the chunks of a stream, split anywhere, and returns runs of whole frames. A run is a slice of the
-//! chunk if possible; only if an incomplete frame precedes it are the two copied together. [`frames`] then iterates
-//! over a run. No byte is lost or added: the runs followed by the result of [`Frames::finish`] are the stream.
+//! chunk, or a copy if the chunk completes a frame of an earlier chunk. [`frames`] then iterates over a run. No byte is
+//! lost or added: the runs followed by the result of [`Frames::finish`] are the stream.
 //!
 //! A CR at the end of a chunk ends its line at once, and its frame if the line is empty. If the next chunk begins with
 //! the matching LF, it forms an empty frame, which readers ignore.

@@ -190,23 +190,23 @@ impl Report {
     /// Computes the bill. A figure that is not reported is counted instead: the prompt by its estimate, the output as
     /// one token per four bytes of text, rounded up. A reported output of 0 for an answer with text counts as not
     /// reported. Text that came after the last report is counted and added.
-    pub fn bill(&self, seen: &BillingFacts) -> Bill {
-        let generates = seen.route.generates();
-        let plausible = self.within(seen.most, seen.route);
+    pub fn bill(&self, facts: &BillingFacts) -> Bill {
+        let generates = facts.route.generates();
+        let plausible = self.within(facts.most, facts.route);
         let is_implausible = plausible != *self;
         let report = if plausible.is_empty() { Self::default() } else { plausible };
-        let reported_input = report.input(seen.route);
+        let reported_input = report.input(facts.route);
         let reported_output = match report.output() {
             _ if !generates => Some(0),
-            Some(0) if seen.text_bytes > 0 => None,
+            Some(0) if facts.text_bytes > 0 => None,
             output => output,
         };
         let counted_bytes = match reported_output {
             _ if !generates => 0,
-            Some(_) => seen.unreported_bytes,
-            None => seen.text_bytes,
+            Some(_) => facts.unreported_bytes,
+            None => facts.text_bytes,
         };
-        let input = reported_input.unwrap_or(seen.prompt_tokens);
+        let input = reported_input.unwrap_or(facts.prompt_tokens);
         let output = reported_output.unwrap_or(0).saturating_add(counted_bytes.div_ceil(4));
         let is_reported =
             reported_input.is_some() && reported_output.is_some() && counted_bytes == 0 && !is_implausible;

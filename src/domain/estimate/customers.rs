@@ -43,7 +43,7 @@ impl Average for Mean {
 /// The most customers that one estimate is made from.
 pub(super) const MAX_CUSTOMERS: usize = 8;
 
-/// When an estimate has all its customers, one in this many reports from other customers replaces the customer that has
+/// When an estimate has [`MAX_CUSTOMERS`], one in this many reports from other customers replaces the customer that has
 /// not reported for longest. If every such report did, no customer would stay long enough to have a mean.
 pub(super) const REPLACE_EVERY: u32 = 64;
 

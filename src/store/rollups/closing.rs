@@ -32,7 +32,8 @@ impl Store {
             self.remove_from_table(day, parts)?;
             closed.push(day);
         }
-        // Not by `today`: if the clock was ahead for a while, a restart goes back to the day of the last record.
+        // Counted from the last closed day instead of `today`: if the clock was ahead for a while, a restart goes back
+        // to the day of the last record.
         if let Some(last) = closed.last() {
             self.forget_counters_before(Day(last.0.saturating_sub(COUNTER_DAYS)))?;
         }
@@ -78,8 +79,8 @@ impl Store {
     }
 
     /// Registers files that a crash kept from being registered. Must be called before anything is folded, while each
-    /// row of their days in the table is also in the file. A file may include records that the journal has lost:
-    /// records after the journal's `last` one are new.
+    /// row of their days in the table is also in the file. `last` is the journal's last record. Records of a file after
+    /// `last` were lost from the journal, and new records get their numbers, so the file counts as ending at `last`.
     pub(in crate::store) fn adopt_files(&self, last: u64) -> Result<(), StoreError> {
         let mut found: BTreeMap<Day, Vec<Head>> = BTreeMap::new();
         let directory = self.directory.join("rollups");

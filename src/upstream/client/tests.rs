@@ -390,9 +390,9 @@ async fn an_address_that_accepts_no_connection_times_out() {
     assert!(error.kind == SendErrorKind::ConnectTimeout && error.kind.is_timeout());
 
     drop((queue, upstream));
-    let gone = Upstream::start().await;
-    let request = gone.request("hello");
-    drop(gone);
+    let closed = Upstream::start().await;
+    let request = closed.request("hello");
+    drop(closed);
     assert_eq!(client.send(request).await.err().unwrap().kind, SendErrorKind::Connect);
 }
 

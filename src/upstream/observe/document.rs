@@ -66,7 +66,7 @@ impl<'a> DocumentReader<'a> {
         reader.end()
     }
 
-    /// Reads a document again that is not strict JSON, as [`Reader::lenient`] does.
+    /// Reads a document that is not strict JSON once more, with [`Reader::lenient`].
     pub(super) fn read_leniently(&mut self, document: &[u8]) -> Result<(), Invalid> {
         self.models.clear();
         self.facts = DocumentFacts::default();
@@ -134,7 +134,7 @@ impl<'a> DocumentReader<'a> {
         Ok(Member::Known)
     }
 
-    /// A member that only this reader knows.
+    /// Reads a member that the lexer of large answers does not read.
     fn other_member(&mut self, reader: &mut Reader<'_>, key: &[u8]) -> Result<Member, Invalid> {
         match key {
             b"data" if !self.route.generates() => {
@@ -274,8 +274,8 @@ pub(super) fn is_reason(text: &[u8]) -> bool {
     !matches!(text, b"" | b"null")
 }
 
-/// Reads the value of an error and sets `is_error` if it is one. If there is no error, some servers send 0, `false` or an
-/// empty value. A value that is cut off is an error.
+/// Reads the value of an error and sets `is_error` if it is one. If there is no error, some servers send 0, `false` or
+/// an empty value. A value that is cut off is an error.
 fn note_error(reader: &mut Reader<'_>, is_error: &mut bool) -> Result<Member, Invalid> {
     let kind = reader.kind()?;
     let at = reader.pos();

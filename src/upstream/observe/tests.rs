@@ -421,7 +421,7 @@ fn an_upstream_error_is_returned_and_not_passed_on() {
         let before = delta(SLUG, json!({"content": "a"}));
         let text = before.clone() + "data: " + payload + "\n\n" + STOP + DONE;
         for outcome in [stream(&text, false), stream_of(observer(false), text.as_bytes().chunks(1))] {
-            assert_eq!((&*outcome.pass, &*outcome.terminal), (&*before, ""), "it ends the stream: {payload}");
+            assert_eq!((&*outcome.pass, &*outcome.terminal), (&*before, ""), "the error ends the stream: {payload}");
             assert_eq!((outcome.error.unwrap(), outcome.facts.has_error), (Bytes::from(payload), true));
         }
         let mut alone = observer(false);

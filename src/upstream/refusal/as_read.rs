@@ -35,13 +35,13 @@ impl<'a> AsRead<'a> {
         let mut at = 0;
         while let Some(written) = original[at..].chars().next() {
             let is_defanged = original[at..].starts_with(DEFANGED);
-            let stands = at..at + if is_defanged { DEFANGED.len() } else { written.len_utf8() };
-            at = stands.end;
+            let source = at..at + if is_defanged { DEFANGED.len() } else { written.len_utf8() };
+            at = source.end;
             let mut push = |c: char| {
                 let c = if is_defanged || c == '\u{3002}' { '.' } else { c };
                 if shows(c) {
                     text.push(c);
-                    from.extend(iter::repeat_n(stands.clone(), c.len_utf8()));
+                    from.extend(iter::repeat_n(source.clone(), c.len_utf8()));
                 }
             };
             match written {

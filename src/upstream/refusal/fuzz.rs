@@ -37,13 +37,13 @@ static TARGET: LazyLock<Target> = LazyLock::new(|| {
 pub(crate) fn refusal(input: &[u8]) {
     let names = Names::of(&TARGET, "acme/chat");
     for status in [200, 302, 400, 429, 500] {
-        let said = UpstreamError::read(status, None, input, &names);
-        let _ = (said.meaning(), said.names("stream_options", BODY));
-        let message = said.for_operator("refused", BODY);
+        let error = UpstreamError::read(status, None, input, &names);
+        let _ = (error.meaning(), error.names("stream_options", BODY));
+        let message = error.for_operator("refused", BODY);
         let is_short = message.chars().count() <= MAX_OPERATOR_MESSAGE + 32;
         assert!(is_short && !has_credential(&message), "operators see {message:?}");
-        let failure = said.as_failure();
-        let refusal = said.into_refusal();
+        let failure = error.as_failure();
+        let refusal = error.into_refusal();
         assert!((400..=499).contains(&refusal.status) || status < 400 || status == 500);
         assert!(refusal.message.chars().count() <= 2 * MAX_MESSAGE && !refusal.message.is_empty());
         for shown in [&failure, &refusal.message].into_iter().chain(&refusal.param).chain(&refusal.code) {

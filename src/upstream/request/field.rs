@@ -50,8 +50,9 @@ impl Field {
         }
     }
 
-    /// The field that a server which ignores case would read from this key. JSON readers in Go compare keys by Unicode's
-    /// simple case folding and use the last of two equal keys, so `Model` could select a model that was not checked.
+    /// The field that a server would read from this key if it ignores case. JSON readers in Go compare keys by
+    /// Unicode's simple case folding and use the last of two equal keys, so `Model` could select a model that was not
+    /// checked.
     pub(super) fn resembled(key: &[u8], route: Route) -> Option<Self> {
         if key.iter().all(|byte| matches!(byte, b'a'..=b'z' | b'_')) {
             return None;
@@ -60,8 +61,8 @@ impl Field {
     }
 
     /// Whether servers in general respect this field as the output maximum. `n_predict`, and `max_completion_tokens`
-    /// outside chat/completions, are lowered to a cap but do not count as declared: a maximum that the server may ignore
-    /// must not reduce the tokens that a request holds.
+    /// outside chat/completions, are lowered to a cap but do not count as declared: a maximum that the server may
+    /// ignore must not reduce the tokens that a request holds.
     pub(super) fn declares(self, route: Route) -> bool {
         self == Self::MaxTokens || (self == Self::MaxCompletionTokens && route == Route::ChatCompletions)
     }

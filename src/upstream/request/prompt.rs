@@ -2,8 +2,9 @@
 //!
 //! All string values count, at any depth. In `tools`, `functions` and `response_format` the keys count too, since the
 //! model reads these schemas. Numbers in `prompt` and `input` are token ids and are counted separately. Settings do not
-//! count, nor does inline data outside the schemas: base64 or `data:` URLs in members for pictures, sounds and files, and
-//! base64 in the `data` of an object for one. A `data:` URL inside a text counts, since the model reads it.
+//! count, nor does inline data outside the schemas: base64 or `data:` URLs in members for pictures, sounds and files,
+//! and in the `data` member of an object for one of these. A `data:` URL inside a text counts, since the model reads
+//! it.
 
 use memchr::memmem;
 

@@ -19,7 +19,8 @@ pub struct Changes<'a> {
     pub cap: Option<OutputCap<'a>>,
     /// Whether to leave out `stream_options`, ours and the customer's, because the target refuses it.
     pub without_options: bool,
-    /// Whether to add no output maximum to one that the customer declared, because the target refuses a second one.
+    /// Whether to leave out the output maximum that a cap would add to the customer's own, because the target refuses a
+    /// second one.
     pub without_second_maximum: bool,
 }
 
@@ -33,7 +34,7 @@ impl<'a> Changes<'a> {
 /// A hard cap on the output.
 #[derive(Debug, Clone, Copy)]
 pub struct OutputCap<'a> {
-    /// The parameter to set if the customer declared no maximum: `max_tokens` or the target's name for it.
+    /// The target's parameter for the output maximum, such as `max_tokens`.
     pub parameter: &'a str,
     /// The most output tokens of each choice.
     pub tokens: u64,
@@ -76,8 +77,9 @@ impl Request {
     /// Returns the body for the upstream in pieces. `body` must be the body that was scanned. A large body is not
     /// copied, and an unchanged body is returned as it is.
     ///
-    /// Asks for usage in streams of chat/completions and completions. Lowers every maximum above the cap, and sets the
-    /// cap if the customer declared no maximum.
+    /// Asks for usage in streams of chat/completions and completions. Lowers every maximum above the cap. Sets the
+    /// cap's parameter if the customer declared no maximum, and sets `max_tokens` also if the customer declared only
+    /// `max_completion_tokens` ([`Self::adds_second_maximum`]).
     pub fn rewrite(&self, body: &Bytes, changes: &Changes<'_>) -> Vec<Bytes> {
         let mut splices = Vec::new();
         // The object has at least one member, `model`, so everything that is added before it ends with a comma.

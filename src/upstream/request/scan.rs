@@ -17,7 +17,8 @@ const MAX_METADATA: usize = 16 << 10;
 ///
 /// # Errors
 ///
-/// The first rule that the body breaks. If the body is not valid JSON, the error says so, whatever other rule it breaks.
+/// The first rule that the body breaks. If the body is not valid JSON, the error says so, whatever other rule it
+/// breaks.
 pub fn scan(body: &[u8], route: Route) -> Result<Request, BadRequest> {
     read(body, route).map_err(|bad| json::validate(body).err().map_or(bad, BadRequest::from))
 }

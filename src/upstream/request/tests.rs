@@ -28,7 +28,7 @@ fn rewritten(body: &str, cap: Option<u64>) -> String {
 }
 
 #[test]
-fn what_we_act_on_is_read() {
+fn the_members_that_the_gateway_acts_on_are_read() {
     let request = chat(
         r#" {"messages":[],"m\u006fdel":"acme\/chat","stream":true,"max_tokens":7,"max_completion_tokens":9,"n":2,
             "best_of":3,"metadata": {"a":1} ,"background":true,"stream_options":{"include_usage":true}} "#,
@@ -39,7 +39,7 @@ fn what_we_act_on_is_read() {
 }
 
 #[test]
-fn null_is_as_good_as_absent() {
+fn a_null_member_counts_as_absent() {
     let request = chat(
         r#"{"model":"m","stream":null,"stream_options":null,"max_tokens":null,"n":null,"best_of":null,"metadata":null}"#,
     );
@@ -49,7 +49,7 @@ fn null_is_as_good_as_absent() {
 }
 
 #[test]
-fn what_is_no_json_object_is_refused() {
+fn a_body_that_is_not_a_json_object_is_refused() {
     for body in
         ["", "[]", "\"model\"", "{\"model\":\"m\"", "{\"model\":\"m\"} x", "\u{feff}{\"model\":\"m\"}", "{'model':1}"]
     {
@@ -61,7 +61,7 @@ fn what_is_no_json_object_is_refused() {
 }
 
 #[test]
-fn a_key_that_we_read_may_stand_there_once() {
+fn a_member_that_is_read_may_occur_only_once() {
     for (body, param) in [
         (r#"{"model":"a","model":"a"}"#, "model"),
         (r#"{"model":"a","\u006dodel":"b"}"#, "model"),
@@ -82,7 +82,7 @@ fn a_key_that_we_read_may_stand_there_once() {
 }
 
 #[test]
-fn the_wrong_type_of_what_we_read_is_refused() {
+fn a_member_of_the_wrong_type_or_out_of_range_is_refused() {
     for (member, param) in [
         (r#""stream":"true""#, "stream"),
         (r#""stream":1"#, "stream"),
@@ -115,7 +115,7 @@ fn a_maximum_may_be_huge_or_written_as_a_float() {
 }
 
 #[test]
-fn a_maximum_that_the_upstream_would_ignore_declares_nothing() {
+fn a_maximum_that_the_upstream_may_ignore_does_not_count_as_declared() {
     let body = r#"{"model":"m","max_completion_tokens":1,"n_predict":2}"#;
     assert_eq!(scan(body.as_bytes(), Route::Completions).unwrap().max_output, None);
     assert_eq!(chat(body).max_output, Some(1));
@@ -136,7 +136,7 @@ fn metadata_is_kept_as_written_up_to_16_kib() {
 }
 
 #[test]
-fn the_text_of_a_prompt_is_what_a_model_would_read() {
+fn the_text_of_a_prompt_is_the_text_that_the_model_reads() {
     use Route::*;
     let message = json!({"model": "not counted", "user": "nor this", "messages": [{"role": "user", "content": "é\n"}]});
     assert_eq!(prompt_bytes(ChatCompletions, message), 4 + 3);
@@ -163,7 +163,7 @@ fn the_text_of_a_prompt_is_what_a_model_would_read() {
 }
 
 #[test]
-fn inline_data_is_no_text_unless_the_model_reads_it_as_such() {
+fn inline_data_does_not_count_unless_the_model_reads_it_as_text() {
     let base64 = "QUJD".repeat(100);
     let url = format!("data:image/png;base64,{base64}");
     let image =
@@ -193,7 +193,7 @@ fn inline_data_is_no_text_unless_the_model_reads_it_as_such() {
         prompt_bytes(Route::ChatCompletions, json!({"model": "m", "tools": tool})),
         (names + 2 * url.len()) as u64
     );
-    // A text of its own behind an image, which some servers take.
+    // A bare text after an image, which some servers accept.
     let parts = json!({"model": "m", "messages": [{"content": [{"image_url": {"url": url}}, url]}]});
     assert_eq!(prompt_bytes(Route::ChatCompletions, parts), url.len() as u64);
     assert_eq!(
@@ -201,8 +201,8 @@ fn inline_data_is_no_text_unless_the_model_reads_it_as_such() {
         url.len() as u64
     );
     assert_eq!(prompt_bytes(Route::Embeddings, json!({"model": "m", "input": [url]})), url.len() as u64);
-    let said = format!("data: {}", "I mean it. ".repeat(20));
-    assert_eq!(image(json!({"other": said})), said.len() as u64);
+    let text = format!("data: {}", "I mean it. ".repeat(20));
+    assert_eq!(image(json!({"other": text})), text.len() as u64);
 }
 
 #[test]
@@ -218,7 +218,7 @@ fn a_batch_of_prompts_is_counted() {
 }
 
 #[test]
-fn a_stream_is_asked_for_usage_in_the_customers_own_object() {
+fn usage_is_requested_in_the_customers_own_stream_options() {
     for (before, after) in [
         (r#"{"model":"m","stream":true}"#, r#"{"stream_options":{"include_usage":true},"model":"m","stream":true}"#),
         (
@@ -248,7 +248,7 @@ fn a_stream_is_asked_for_usage_in_the_customers_own_object() {
 }
 
 #[test]
-fn what_needs_no_change_is_not_copied() {
+fn an_unchanged_body_is_not_copied() {
     for body in [
         r#"{"model":"m"}"#,
         r#"{"model":"\u006d","stream":false,"stream_options":{"include_usage":false}}"#,
@@ -256,14 +256,14 @@ fn what_needs_no_change_is_not_copied() {
     ] {
         let bytes = Bytes::copy_from_slice(body.as_bytes());
         let request = chat(body);
-        let [out] = &request.rewrite(&bytes, &Changes::to("m"))[..] else { panic!("in pieces") };
+        let [out] = &request.rewrite(&bytes, &Changes::to("m"))[..] else { panic!("the body is in pieces") };
         assert_eq!((out.as_ptr(), out.len()), (bytes.as_ptr(), bytes.len()));
         assert!(!request.hides_usage());
     }
 }
 
 #[test]
-fn a_cap_lowers_every_maximum_above_it_and_is_set_where_there_is_none() {
+fn a_cap_lowers_every_larger_maximum_and_sets_a_missing_max_tokens() {
     for (before, after) in [
         (r#"{"model":"m"}"#, r#"{"max_tokens":5,"model":"m"}"#),
         (r#"{"model":"m","max_tokens":4}"#, r#"{"model":"m","max_tokens":4}"#),
@@ -290,7 +290,7 @@ fn a_cap_lowers_every_maximum_above_it_and_is_set_where_there_is_none() {
 }
 
 #[test]
-fn what_only_llama_cpp_heeds_is_capped_and_declares_nothing() {
+fn a_maximum_for_llama_cpp_is_capped_but_does_not_count_as_declared() {
     let body = br#"{"model":"m","prompt":"a","max_tokens":5,"max_completion_tokens":900,"n_cmpl":4,"n":2}"#;
     let body = Bytes::from_static(body);
     let request = scan(&body, Route::Completions).unwrap();
@@ -310,7 +310,7 @@ fn a_models_name_is_written_as_json() {
 }
 
 #[test]
-fn another_body_than_the_one_scanned_does_no_harm() {
+fn rewriting_another_body_than_the_scanned_one_does_not_panic() {
     let request = chat(r#"{"stream":true,"x":"long enough","model":"acme/chat"}"#);
     for other in ["", "{", r#"{"model":"m"}"#] {
         let bytes = Bytes::copy_from_slice(other.as_bytes());
@@ -322,7 +322,7 @@ fn another_body_than_the_one_scanned_does_no_harm() {
     }
 }
 
-/// Request bodies: what we read, in any order and among anything else.
+/// The members of a request body: those that the gateway reads, in any order, mixed with others.
 fn any_request() -> impl Strategy<Value = Vec<(String, Value)>> {
     let number = prop_oneof![Just(Value::Null), (0..100u64).prop_map(Value::from)];
     let options = prop_oneof![
@@ -351,7 +351,7 @@ fn any_request() -> impl Strategy<Value = Vec<(String, Value)>> {
 
 proptest! {
     #[test]
-    fn only_what_is_meant_to_change_does(
+    fn a_rewrite_changes_only_the_intended_members(
         members in any_request(),
         model in ".{0,8}",
         cap in prop::option::of(0..100u64),
@@ -385,12 +385,12 @@ proptest! {
     }
 
     #[test]
-    fn no_body_makes_it_panic(body in prop::collection::vec(any::<u8>(), 0..100)) {
+    fn no_body_causes_a_panic(body in prop::collection::vec(any::<u8>(), 0..100)) {
         let _ = scan(&body, Route::ChatCompletions);
     }
 
     #[test]
-    fn no_request_makes_it_panic(members in any_request(), cut: prop::sample::Index, byte: u8) {
+    fn no_damaged_request_causes_a_panic(members in any_request(), cut: prop::sample::Index, byte: u8) {
         let mut body = json!(members.into_iter().collect::<std::collections::HashMap<_, _>>()).to_string().into_bytes();
         let at = cut.index(body.len());
         body[at] = byte;
@@ -401,7 +401,7 @@ proptest! {
 }
 
 #[test]
-fn a_key_that_go_would_take_for_one_of_ours_is_refused() {
+fn a_key_that_differs_from_one_of_ours_only_in_case_is_refused() {
     for key in ["Model", "MAX_TOKENS", "n_Predict", "\u{17f}tream", "max_to\u{212a}ens"] {
         let body = json!({"model": "m", key: 1}).to_string();
         assert_eq!(scan(body.as_bytes(), Route::ChatCompletions).unwrap_err().code, "invalid_key", "{key}");
@@ -410,7 +410,7 @@ fn a_key_that_go_would_take_for_one_of_ours_is_refused() {
 }
 
 #[test]
-fn stream_options_go_out_with_one_of_the_commas_around_them() {
+fn stream_options_are_removed_with_one_adjacent_comma() {
     for body in [
         r#"{"stream_options":{"include_usage":true},"model":"a","stream":true}"#,
         r#"{"model":"a", "stream_options" : {"x":[","]} , "stream":true}"#,
@@ -424,7 +424,7 @@ fn stream_options_go_out_with_one_of_the_commas_around_them() {
         assert_eq!(out, json!({"model": "m", "stream": true}), "{body}");
         assert!(!chat(body).sends_options(&changes));
     }
-    assert!(chat(r#"{"model":"a","stream":true}"#).sends_options(&Changes::to("m")), "we ask for usage");
+    assert!(chat(r#"{"model":"a","stream":true}"#).sends_options(&Changes::to("m")), "the gateway asks for usage");
     assert!(!chat(r#"{"model":"a"}"#).sends_options(&Changes::to("m")));
     let cap = Some(OutputCap { parameter: "max_tokens", tokens: 5 });
     let changes = Changes { cap, without_options: true, ..Changes::to("m") };
@@ -448,13 +448,13 @@ fn a_second_output_maximum_can_be_left_out() {
         let out = chat(only).rewrite(&Bytes::from_static(only.as_bytes()), &one).concat();
         assert!(
             out.ends_with(b"}") && std::str::from_utf8(&out).unwrap().contains(r#""max_tokens":5"#),
-            "it is the only one"
+            "the only maximum is kept"
         );
     }
 }
 
 #[test]
-fn pictures_in_anthropics_and_ollamas_shape_are_no_text() {
+fn pictures_in_the_form_of_anthropic_or_ollama_are_not_counted() {
     let picture = "iVBORw0KGgo".repeat(20);
     let source = json!({"type": "base64", "media_type": "image/png", "data": picture});
     let message = json!({"role": "user", "content": [{"type": "image", "source": source}]});
@@ -470,7 +470,7 @@ fn pictures_in_anthropics_and_ollamas_shape_are_no_text() {
 }
 
 #[test]
-fn a_report_is_believed_up_to_what_a_request_can_take() {
+fn a_report_is_believed_up_to_a_bound_that_grows_with_the_request() {
     let most = |body: Value| scan(body.to_string().as_bytes(), Route::ChatCompletions).unwrap().most_tokens();
     let hi = json!({"model": "m", "messages": [{"content": "hi"}]});
     assert_eq!(most(hi), TokenBounds { input: 1 << 21, output: 1 << 20 });

@@ -16,7 +16,7 @@ fn one(name: &str, payload: &str) -> (String, Option<String>) {
 }
 
 #[test]
-fn frames_are_read_by_the_standard() {
+fn frames_are_read_as_the_html_standard_says() {
     for (run, expected) in [
         ("data: a\n\n", vec![one("", "a")]),
         ("data:a\n\n", vec![one("", "a")]),
@@ -94,17 +94,17 @@ proptest! {
         let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(stream.len() + 1)).collect();
         cuts.push(stream.len());
         cuts.sort_unstable();
-        let (mut cutter, mut at, mut joined, mut seen) = (Frames::default(), 0, Vec::new(), Vec::new());
+        let (mut cutter, mut at, mut joined, mut found) = (Frames::default(), 0, Vec::new(), Vec::new());
         for cut in cuts {
             let run = cutter.push(Bytes::copy_from_slice(&stream.as_bytes()[at..cut])).unwrap();
             joined.extend_from_slice(&run);
-            seen.extend(events(&run));
+            found.extend(events(&run));
             at = cut;
         }
-        let left = cutter.finish();
-        joined.extend_from_slice(&left);
-        seen.extend(events(&left));
+        let rest = cutter.finish();
+        joined.extend_from_slice(&rest);
+        found.extend(events(&rest));
         prop_assert_eq!(String::from_utf8(joined).unwrap(), stream.clone());
-        prop_assert_eq!(seen, events(stream.as_bytes()));
+        prop_assert_eq!(found, events(stream.as_bytes()));
     }
 }

@@ -16,8 +16,8 @@ fn billed(reports: &[&str], route: Route, text_bytes: u64, unreported_bytes: u64
     for report in reports.iter().filter_map(|report| read(report)) {
         all.add(&report);
     }
-    let seen = BillingFacts { route, prompt_tokens: 77, most: BOUNDLESS, text_bytes, unreported_bytes };
-    let Bill { usage, source, is_implausible } = all.bill(&seen);
+    let facts = BillingFacts { route, prompt_tokens: 77, most: BOUNDLESS, text_bytes, unreported_bytes };
+    let Bill { usage, source, is_implausible } = all.bill(&facts);
     assert!(!is_implausible);
     (usage.input, usage.output, usage.cached, source)
 }
@@ -114,8 +114,8 @@ fn the_latest_value_of_each_figure_counts() {
 fn an_implausible_figure_counts_as_not_reported() {
     let most = TokenBounds { input: 1000, output: 500 };
     let bill = |route, usage| {
-        let seen = BillingFacts { route, prompt_tokens: 2, most, text_bytes: 12, unreported_bytes: 0 };
-        let Bill { usage, source, is_implausible } = read(usage).unwrap().bill(&seen);
+        let facts = BillingFacts { route, prompt_tokens: 2, most, text_bytes: 12, unreported_bytes: 0 };
+        let Bill { usage, source, is_implausible } = read(usage).unwrap().bill(&facts);
         assert_eq!(is_implausible, source == UsageSource::Counted);
         (usage.input, usage.output, usage.cached)
     };
@@ -233,8 +233,8 @@ proptest! {
             all.add(&read(&usage.to_string()).unwrap());
             values.push(usage);
         }
-        let seen = BillingFacts { route, prompt_tokens: 77, most: BOUNDLESS, text_bytes, unreported_bytes: 0 };
-        let bill = all.bill(&seen);
+        let facts = BillingFacts { route, prompt_tokens: 77, most: BOUNDLESS, text_bytes, unreported_bytes: 0 };
+        let bill = all.bill(&facts);
         let (input, output, cached) = naive(&values, !embeds, text_bytes);
         let billed_input = input.unwrap_or(77);
         prop_assert_eq!(bill.usage.input, billed_input);

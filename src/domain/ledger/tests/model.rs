@@ -176,12 +176,12 @@ impl Tree {
     /// Deletes a group and its descendants; never the root.
     fn delete(&mut self, random: &mut Random) -> Vec<GroupId> {
         let id = random.pick(&self.ids());
-        let gone = match id {
+        let deleted = match id {
             Self::ROOT => Vec::new(),
             id => self.ids().into_iter().filter(|other| self.path(*other).contains(&id)).collect(),
         };
-        gone.iter().for_each(|id| drop(self.groups.remove(id)));
-        gone
+        deleted.iter().for_each(|id| drop(self.groups.remove(id)));
+        deleted
     }
 
     fn ids(&self) -> Vec<GroupId> {
@@ -483,10 +483,10 @@ fn every_figure_matches_a_model_that_stores_all_requests() {
         for (_, hold) in std::mem::take(&mut run.holds) {
             charge(&mut run.ledger, hold, run.now, billed(1, 1));
         }
-        let known = |id: u128| SLUGS.into_iter().any(|slug| run.ledger.cells.find(GroupId(id), slug).is_some());
+        let has_cells = |id: u128| SLUGS.into_iter().any(|slug| run.ledger.cells.find(GroupId(id), slug).is_some());
         let gone =
             (Tree::ROOT.0..Tree::ROOT.0 + run.tree.made).filter(|id| !run.tree.groups.contains_key(&GroupId(*id)));
-        assert_eq!(gone.filter(|id| known(*id)).count(), 0);
+        assert_eq!(gone.filter(|id| has_cells(*id)).count(), 0);
         admitted += run.admitted;
         refused += run.refused;
         deleted += run.deleted;
