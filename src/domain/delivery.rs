@@ -25,7 +25,7 @@ const LONGEST_BACKOFF: Duration = Duration::from_secs(5);
 /// How often a receiver that failed is probed.
 pub const PROBE_INTERVAL: Duration = Duration::from_secs(30);
 
-/// Whether a status ends a delivery without retries: it says that the request is wrong, and a retry would be wrong too.
+/// Whether a status ends a delivery without retries. A 4xx means that the request is wrong, so a retry would fail too.
 pub fn is_final(status: Option<u16>) -> bool {
     matches!(status, Some(400..500))
 }

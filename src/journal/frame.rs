@@ -8,7 +8,7 @@
 //! The four bytes of the marker never occur in UTF-8. So when a damaged segment is searched for the next frame, no text
 //! that a customer put into a body looks like the start of a frame. A wrong `len` also makes the CRC wrong, because it
 //! is then computed over other bytes. The layout before `version` never changes, so that a frame of a newer version is
-//! recognised and not treated as damage.
+//! recognized and not treated as damage.
 
 use std::ops::Range;
 

@@ -98,13 +98,13 @@ pub(super) fn recover(dir: &Path, purpose: Purpose) -> Result<Recovered, Error> 
 /// Reads the journal in `dir` while another process may be writing it. It may then look damaged, truncated or removed,
 /// so it is read again until it looks intact or has the same damage twice.
 pub(super) fn recover_to_read(dir: &Path) -> Result<Recovered, Error> {
-    let mut seen = None;
+    let mut previous = None;
     for _ in 0..READ_ATTEMPTS {
         match recover(dir, Purpose::Read) {
             Err(Error::Io { source, .. })
                 if matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof) => {}
-            Ok(recovered) if !recovered.damage.is_empty() && seen.as_ref() != Some(&recovered.damage) => {
-                seen = Some(recovered.damage);
+            Ok(recovered) if !recovered.damage.is_empty() && previous.as_ref() != Some(&recovered.damage) => {
+                previous = Some(recovered.damage);
             }
             outcome => return outcome,
         }

@@ -231,12 +231,12 @@ fn retention_removes_whole_segments_and_readers_continue_after_the_gap() {
 
     let first = segments[2].first_seq;
     assert_eq!(waiting.next().unwrap().unwrap().seq, first);
-    let mut seen = 1;
+    let mut last = 1;
     while let Some(frame) = within.next().unwrap() {
-        assert!(frame.seq == seen + 1 || (frame.seq == first && seen == segments[1].first_seq - 1));
-        seen = frame.seq;
+        assert!(frame.seq == last + 1 || (frame.seq == first && last == segments[1].first_seq - 1));
+        last = frame.seq;
     }
-    assert_eq!(seen, 10_000);
+    assert_eq!(last, 10_000);
     assert_eq!(journal.damage(), [], "records removed by retention are not missing");
     assert_eq!(journal.stats().first_seq, first);
     assert_eq!(journal.remove_before(u64::MAX).unwrap(), segments.len() - 3);

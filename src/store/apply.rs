@@ -130,7 +130,7 @@ impl Store {
         Ok(())
     }
 
-    /// Adds to the batch that the records between its last one and `seq` are missing from the journal.
+    /// Notes in the batch that the records between its last one and `seq` are missing from the journal.
     pub(super) fn note_missing(
         &self,
         batch: &mut Batch,
@@ -145,7 +145,7 @@ impl Store {
         Ok(())
     }
 
-    /// Stores that the journal has lost its end, so totals were rebuilt without these records.
+    /// Stores the records that the journal has lost at its end. Totals were rebuilt without them.
     pub(super) fn note_lost_end(&self, missing: RangeInclusive<u64>, now_ms: u64) -> Result<(), StoreError> {
         let (tables, key) = (self.tables()?, missing.start().to_be_bytes());
         let table = tables.of(Table::Missing);

@@ -215,8 +215,8 @@ impl UpstreamError {
         if self.message.is_empty() || self.concerns_account { self.as_failure() } else { self.message.clone() }
     }
 
-    /// The message for operators: `did` (for example "it failed"), the status, and the server's message. `body` is the
-    /// request's body, quotes of which are removed.
+    /// The message for operators: `did` (for example "it failed"), the status, and the server's message without quotes
+    /// from `body`, the request's body.
     pub fn for_operator(&self, did: &str, body: &[u8]) -> String {
         // Shorten the message first: each part of it is searched for in the request, which may be large.
         let message = self.raw_message.split_whitespace().take(MAX_OPERATOR_MESSAGE).collect::<Vec<_>>().join(" ");

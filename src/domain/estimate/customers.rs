@@ -44,11 +44,11 @@ impl Average for Mean {
 pub(super) const MAX_CUSTOMERS: usize = 8;
 
 /// When an estimate has [`MAX_CUSTOMERS`], one in this many reports from other customers replaces the customer that has
-/// not reported for longest. If every such report did, no customer would stay long enough to have a mean.
+/// not reported for longest. If each of these reports did, no customer would stay long enough to have a mean.
 pub(super) const REPLACE_EVERY: u32 = 64;
 
 /// The median of at most [`MAX_CUSTOMERS`] values. Of two middle values it is the lower one, so that neither of two
-/// customers can raise what the other holds.
+/// customers can raise the amount that the other holds.
 pub(super) fn median(values: impl Iterator<Item = u64>) -> Option<u64> {
     let mut values: ArrayVec<u64, MAX_CUSTOMERS> = values.take(MAX_CUSTOMERS).collect();
     values.sort_unstable();

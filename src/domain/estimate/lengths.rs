@@ -1,9 +1,9 @@
 //! The lengths of answers: a histogram in powers of two over about the last hundred.
 //!
-//! The mean is right for a request that has just begun, but too low for one that is still running. Of the answers
-//! running at one moment, a larger share is long than of those that begin, and an answer that is already longer than
-//! the mean ends well above it. [`Lengths::beyond`] gives the expected length of an answer that has come this far: the
-//! mean of all recorded answers that were longer.
+//! The mean is right for a request that has just begun, but too low for one that is still running. Long answers
+//! are a larger share of those that run at one moment than of those that begin, and an answer that is already longer
+//! than the mean ends well above it. [`Lengths::beyond`] gives the expected length of an answer that has already
+//! reached a given length: the mean of all recorded answers that were longer.
 
 use super::customers::Average;
 

@@ -29,7 +29,7 @@ pub struct EffectiveLimit {
 }
 
 impl EffectiveLimit {
-    /// Whether other groups share it: it is counted at an ancestor.
+    /// Whether other groups share it, because it counts in an ancestor.
     pub fn is_shared(&self) -> bool {
         self.counted_at != 0
     }

@@ -140,7 +140,7 @@ impl BackwardReader {
         Ok(self.place.is_some())
     }
 
-    /// Finds the place to start: where a forward reader would start, which also reports records missing just before it.
+    /// Finds the place to start with a forward reader, which also reports records that are missing just before it.
     fn begin(&mut self) -> Result<(), Error> {
         let mut forward = Reader::new(self.shared.clone(), self.upto);
         let found = forward.advance()?;

@@ -145,12 +145,12 @@ fn a_backward_reader_ends_at_segments_that_retention_removed_and_reports_no_dama
     assert_eq!(within.next().unwrap().unwrap().seq, 10_000);
     assert_eq!(before.next().unwrap().unwrap().seq, segments[1].first_seq - 1);
     assert_eq!(journal.remove_before(segments[2].first_seq).unwrap(), 2);
-    let mut seen = 10_000;
+    let mut last = 10_000;
     while let Some(frame) = within.next().unwrap() {
-        assert_eq!(frame.seq, seen - 1);
-        seen = frame.seq;
+        assert_eq!(frame.seq, last - 1);
+        last = frame.seq;
     }
-    assert_eq!(seen, segments[2].first_seq);
+    assert_eq!(last, segments[2].first_seq);
     // The record was in a file that is still open.
     assert_eq!(before.next().unwrap().unwrap().seq, segments[1].first_seq - 2);
     assert!(journal.backward_reader(segments[2].first_seq).next().unwrap().is_none());

@@ -17,7 +17,7 @@ const DIRECTORY: &str = "TOLLGATE_CRASH_DIRECTORY";
 const CHILD: &str = "store::tests::crashes::run_until_it_is_killed";
 const KILLED: i32 = 9;
 
-/// Each with how often the process passes it before it is killed: early and late in its run.
+/// The points during a run, each with the passes at which the process is killed: an early one and a late one.
 const POINTS: [(&str, [u32; 2]); 9] = [
     ("appended, not synced", [2, 40]),
     ("segment named", [1, 3]),

@@ -69,7 +69,7 @@ fn refusal(target: SocketAddr, listeners: &[SocketAddr]) -> Option<AddressRefusa
         let reached = |listener: &SocketAddr| reaches(ip, listener.ip().to_canonical());
         listeners.iter().filter(|listener| listener.port() == target.port()).any(reached)
     };
-    // The wrong candidates for a local translator's address are mostly 0.0.0.0, so ignore that address.
+    // Ignore 0.0.0.0: a wrong candidate for a local translator's address is mostly 0.0.0.0.
     let embedded = embedded.into_iter().filter(|ip| !ip.is_unspecified());
     embedded.map(IpAddr::V4).chain([ip]).find_map(|ip| match ip {
         IpAddr::V4(ip) if ip.is_link_local() => Some(AddressRefusal::LinkLocal),

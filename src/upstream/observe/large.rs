@@ -1,9 +1,9 @@
 //! Reads a JSON answer that is too large to be kept, in pieces and in constant memory. It holds no more than a `model`
 //! that has not ended and the `usage` object.
 //!
-//! This is a lexer. It knows strings, brackets and colons, which is enough to find the members of valid JSON. It does
-//! not validate: invalid JSON is passed on as it came. A string is a key if a colon follows it, and a member's value if
-//! a colon came before it.
+//! This is a lexer. It recognizes strings, brackets and colons, which is enough to find the members of valid JSON. It
+//! does not validate: invalid JSON is passed on as it came. A string is a key if a colon follows it, and a member's
+//! value if a colon came before it.
 
 use std::{borrow::Cow, ops::Range};
 

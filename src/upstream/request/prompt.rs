@@ -35,7 +35,7 @@ const FILES: [&str; 7] = ["b64_json", "file_data", "images", "image", "image_emb
 /// Objects whose `data` is inline data, as named by OpenAI, Anthropic (`source`) and Gemini.
 const HOLDERS: [&str; 4] = ["input_audio", "source", "inlineData", "inline_data"];
 
-/// The depth to which [`HOLDERS`] are recognised.
+/// The depth to which [`HOLDERS`] are recognized.
 const MAX_DEPTH: usize = 12;
 
 /// Strings shorter than this count as text without a check for inline data.

@@ -78,8 +78,8 @@ impl Request {
     /// copied, and an unchanged body is returned as it is.
     ///
     /// Asks for usage in streams of chat/completions and completions. Lowers every maximum above the cap. Sets the
-    /// cap's parameter if the customer declared no maximum, and sets `max_tokens` also if the customer declared only
-    /// `max_completion_tokens` ([`Self::adds_second_maximum`]).
+    /// cap's parameter if the customer declared no maximum. If the parameter is `max_tokens`, it is also set beside a
+    /// declared `max_completion_tokens`, unless [`Changes::without_second_maximum`] is set.
     pub fn rewrite(&self, body: &Bytes, changes: &Changes<'_>) -> Vec<Bytes> {
         let mut splices = Vec::new();
         // The object has at least one member, `model`, so everything that is added before it ends with a comma.
