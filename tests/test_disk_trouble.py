@@ -12,7 +12,7 @@ import pytest
 
 from support.books import answered, call_of, check_counters, check_events, check_reports
 from support.disk import FaultyDisk, NoDisk, SmallDisk
-from support.gateway import EPOCH, Customer, Gateway, fresh, message, model, rate, seconds_to_midnight
+from support.gateway import Customer, Gateway, fresh, message, model, rate, seconds_to_midnight
 from support.load import Load, Request
 from support.wire import Broken, call
 

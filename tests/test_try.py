@@ -6,7 +6,6 @@ import pytest
 
 from support.commands import run
 from support.gateway import EPOCH, Customer, Gateway, message, model, rate
-from support.upstream import Reply
 from support.wire import Connection, Stream
 
 CHAT = "/v1/chat/completions"
