@@ -1,5 +1,8 @@
-//! The HTTP listeners: routes, credentials, bodies and errors. This module has the code that both use; each has its own
-//! routes and errors. No route of one is available on the other, and both have `/healthz` and `/readyz`.
+//! The two HTTP listeners: `inference` for customers and `admin` for operators. Each has its own routes and errors. No
+//! route of one is available on the other, except `/healthz` and `/readyz`, which both have.
+//!
+//! Both use the other modules: `connection` (strict framing, timeouts, the number of connections), `credential` (the
+//! key in a request's headers), `body` (reading a body with bounded memory) and `limit_names`.
 
 pub mod admin;
 mod body;

@@ -1,4 +1,5 @@
-//! The state that every part of the gateway needs: configuration, time, the catalog and the journal.
+//! The state that every part of the gateway needs: configuration, clocks, the catalog, the journal, counters and the
+//! signal to stop.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -30,6 +31,7 @@ pub struct Core {
     pub journal: Journal,
     /// Counts since the start, for the status page.
     pub counts: Counts,
+    /// Our listening addresses, set by [`Self::set_listeners`].
     listeners: OnceLock<Arc<[SocketAddr]>>,
     /// Whether the process has been asked to stop.
     stopping: watch::Sender<bool>,

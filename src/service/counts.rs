@@ -1,4 +1,4 @@
-//! Counts of requests since the start.
+//! Counters of requests and billed tokens since the start.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -65,7 +65,7 @@ impl Counts {
         self.admitted.load(Ordering::SeqCst).saturating_sub(ended)
     }
 
-    /// Waits until no admitted request is running. No new requests may be admitted by then.
+    /// Waits until no admitted request is running. Call it only after the listeners have stopped admitting requests.
     pub async fn drained(&self) {
         self.is_draining.store(true, Ordering::SeqCst);
         while self.running() > 0 {

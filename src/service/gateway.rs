@@ -1,4 +1,4 @@
-//! The gateway: the parts that the listeners serve from.
+//! The gateway: the parts that the listeners use.
 //!
 //! Each part holds only what its functions need, so that a signature shows what a function may use: a function that
 //! takes [`Storage`] can read events but cannot admit a request.

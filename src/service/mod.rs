@@ -1,7 +1,16 @@
 //! The services: everything that Tollgate does between HTTP and the layers below (store, journal, upstream, crypto).
 //!
-//! [`Gateway`] holds the state that all requests share. The two main paths are an operator's change (`changes`) and a
-//! customer's request (`request`); each reads from top to bottom in its room.
+//! [`Gateway`] holds the parts of a running gateway. The listeners call the functions of these parts.
+//!
+//! * The main paths: a customer's request (`request`), an operator's change (`changes`), a query (`reading`) and the
+//!   deliveries to webhooks (`webhooks`).
+//! * The state that they share: configuration, clocks, catalog and journal (`core`), the journal and the store for
+//!   readers (`storage`), everything that operators have configured (`catalog`), and counters (`counts`).
+//! * Protection: callers' keys and sessions (`access`), bounds on memory and open files (`capacity`), the check of an
+//!   endpoint before customers use it (`check`).
+//! * Operation: the start from a data directory (`start`), background work (`upkeep`), the state and the notices for
+//!   operators (`status`), backup, restore and verification (`backup`).
+//! * `error` has the errors of operators' requests. Those of customers' requests are in `request`.
 
 pub mod access;
 pub mod backup;

@@ -1,4 +1,4 @@
-//! The durable data for readers: the journal and the store, and waiting until both contain what a query asks for.
+//! The journal and the store for readers, and the waits until both contain the records that a query asks for.
 //!
 //! * A window of events is closed before it is read, so that no event is added to it later.
 //! * The store follows the journal a moment later (`upkeep`). A reader that needs a record in the store waits for it.
@@ -14,7 +14,7 @@ use crate::{
     store::Store,
 };
 
-/// The longest time in the future of a window's end that a read waits for.
+/// How far in the future a window's end may be for a read to wait for it. A later end means now.
 const AHEAD: Duration = Duration::from_secs(5);
 
 /// The longest wait of a read for records that are not durable yet.
@@ -25,10 +25,11 @@ const CATCH_UP: Duration = Duration::from_secs(30);
 
 /// The journal and the store.
 pub struct Storage {
-    /// Configuration, clock and journal.
+    /// Configuration, clocks, catalog and journal.
     pub core: Arc<Core>,
     /// The tables computed from the journal.
     pub store: Store,
+    /// The background thread, which applies records to the store.
     pub(super) upkeep: Handle,
     /// Why the store has stopped following the journal; `None` while it follows.
     pub(super) fold_error: Mutex<Option<String>>,
@@ -41,7 +42,8 @@ impl Storage {
         Self { core, store, upkeep, fold_error: Mutex::default(), housekeeping_error: Mutex::default() }
     }
 
-    /// Closes a window that ends at `end_ms`, or now. Afterwards all of its events are readable and no more are added.
+    /// Closes a window that ends at `end_ms` (Unix ms), or now. Afterwards all of its events are readable and no more
+    /// are added. Fails as unavailable if its records do not become durable in time.
     pub(super) async fn close_window(&self, end_ms: Option<u64>) -> Result<Barrier, Error> {
         let journal = &self.core.journal;
         let wanted_end = end_ms.unwrap_or(u64::MAX);
@@ -57,7 +59,8 @@ impl Storage {
         Ok(window)
     }
 
-    /// Waits until the store has applied the record `seq`, which must be durable.
+    /// Waits until the store has applied the record `seq`, which must be durable. Fails as unavailable if the store
+    /// does not catch up in time.
     pub(super) async fn folded(&self, seq: u64) -> Result<(), Error> {
         timeout(CATCH_UP, self.upkeep.folded(seq)).await.map_err(|_| {
             let why = self.fold_error.lock().clone();

@@ -1,10 +1,12 @@
 //! The admin listener: the management API and, at `/`, the web UI.
 //!
-//! * Every route of the API is declared once, in `table`. Routing and the specification are both made from it.
-//! * A handler's signature describes its route: who may call it (`operator`), its input (`path`, `query` and `body`,
-//!   with values from `field`) and its response. A handler without a caller argument cannot be put into the table: that
-//!   is a compile error.
-//! * Handlers only translate between HTTP and the services. Rules that depend on stored data are in the services.
+//! * `table` declares every route of the API once. Routing and the specification are both made from it.
+//! * `resources` has the JSON shapes and the handlers, a module for each resource. Handlers only translate between HTTP
+//!   and the services. Rules that depend on stored data are in the services.
+//! * `api` has the parts that all routes are made of. A handler's signature describes its route: who may call it
+//!   (`api::operator`), its input (`api::path`, `api::query` and `api::body`, with values from `api::field`) and its
+//!   response. A handler without a caller argument cannot be put into the table: that is a compile error.
+//! * `error` maps errors to statuses. `assets` has the files of the web UI.
 
 pub(crate) mod api;
 mod assets;

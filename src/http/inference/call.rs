@@ -11,13 +11,13 @@ use crate::service::{
     request::{Call, answer_call},
 };
 
-/// The entry of a key that may call now.
+/// Returns the entry of a key that may call now. Fails if there is no key, or if its group is disabled.
 pub(super) fn may_call(key: Option<Arc<KeyEntry>>) -> Result<Arc<KeyEntry>, Problem> {
     let key = key.ok_or_else(Problem::invalid_api_key)?;
     if key.group.is_disabled() { Err(Problem::access_disabled()) } else { Ok(key) }
 }
 
-/// Serves one request.
+/// Makes a call to a model: admits it, forwards it and meters its answer.
 pub(super) async fn metered(worker: &Worker, call: Call) -> Result<Reply, Problem> {
     answer_call(&worker.requests, call).await.map(Reply::from).map_err(Problem::from)
 }

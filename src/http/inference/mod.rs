@@ -1,6 +1,6 @@
 //! The inference listener: the OpenAI-compatible API that customers call.
 //!
-//! It runs on actix-http, one layer below actix-web, because a dozen fixed paths need no routing table. Every response
+//! It runs on actix-http, one layer below actix-web, because a few fixed paths need no routing table. Every response
 //! carries our own `x-request-id`. Errors have OpenAI's shape. One response is not made here: the empty 408 of
 //! actix-http for a head that arrives too slowly.
 

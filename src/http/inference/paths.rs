@@ -1,4 +1,4 @@
-//! The paths of the inference listener.
+//! The paths of the inference listener, except those of the metered routes (`domain::route`).
 
 use crate::domain::route::Route;
 

@@ -1,4 +1,4 @@
-//! The routes of the inference listener: a dozen fixed paths.
+//! Finds the route of a request on the inference listener and answers the request.
 
 use std::{sync::Arc, time::Instant};
 

@@ -1,5 +1,5 @@
 //! The memory of request bodies, bounded for all requests together, so that requests cannot use up the machine's
-//! memory. A request that finds no room waits up to [`PATIENCE`] for others to end.
+//! memory. A request that finds no room waits up to [`ROOM_TIMEOUT`] for others to end.
 //!
 //! * An eighth of the memory is reserved for small bodies (up to [`SMALL`]), so they do not wait for large ones. When
 //!   it is full, small bodies use the common part too.
@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 use crate::domain::id::GroupId;
 
 /// The longest wait of a request for room.
-const PATIENCE: Duration = Duration::from_secs(10);
+const ROOM_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The largest small body, in bytes.
 pub const SMALL: u64 = 64 << 10;
@@ -101,7 +101,7 @@ impl Bodies {
         let (number, granted) = room.state.lock().ask(room.holder.clone(), room.common, more);
         // If this is dropped early, the request for room is withdrawn.
         let mut pending = Pending { room: &*room, number, bytes: more, is_over: false };
-        if !matches!(tokio::time::timeout(PATIENCE, granted).await, Ok(Ok(()))) {
+        if !matches!(tokio::time::timeout(ROOM_TIMEOUT, granted).await, Ok(Ok(()))) {
             return Err(NoRoom);
         }
         pending.is_over = true;

@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// How long a change waits for the lock, and then for its record to become durable, before it fails.
-const PATIENCE: Duration = Duration::from_secs(10);
+const CHANGE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The most changed rows whose previous versions a record contains.
 const MAX_ROWS_BEFORE: usize = 10_000;
@@ -64,7 +64,7 @@ impl Changes {
         if let Some(why) = self.core.metering_error() {
             return Err(Error::Unavailable(why));
         }
-        let lock = tokio::time::timeout(PATIENCE, self.lock.clone().lock_owned()).await;
+        let lock = tokio::time::timeout(CHANGE_TIMEOUT, self.lock.clone().lock_owned()).await;
         let lock = lock.map_err(|_| Error::Unavailable("An earlier change is still being written.".to_owned()))?;
         let catalog = self.core.catalog.load_full();
         Ok(Change { core: self.core.clone(), webhooks: self.webhooks.clone(), catalog, lock })
@@ -94,7 +94,7 @@ impl Change {
             core.catalog.store(Arc::new(catalog));
             webhooks.wake(touched);
         };
-        match tokio::time::timeout(PATIENCE, tokio::task::spawn_local(apply)).await {
+        match tokio::time::timeout(CHANGE_TIMEOUT, tokio::task::spawn_local(apply)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(panicked)) => Err(Error::internal(panicked)),
             Err(_) => Err(Error::Pending),

@@ -4,8 +4,8 @@
 //! * Nothing is stored, billed or counted, not even in the targets' health.
 //! * The calls use the same code as customers' requests: addresses, credentials, the rewritten body, the reading of
 //!   usage. So the findings also hold for customers' requests.
-//! * The check of a target takes at most [`PATIENCE`]. All targets are checked at the same time. A hang-up cancels the
-//!   check.
+//! * The check of a target takes at most [`CHECK_TIMEOUT`]. All targets are checked at the same time. A hang-up cancels
+//!   the check.
 //! * No sentence contains a credential, even if the server echoes it.
 
 mod called;
@@ -27,7 +27,7 @@ use super::{
 use crate::upstream::client::{Client, Timeouts};
 
 /// The longest duration of all checks of a target.
-const PATIENCE: Duration = Duration::from_secs(20);
+const CHECK_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Checks the targets of an endpoint, which need not be stored. Returns the findings in the order of the targets.
 pub async fn check_endpoint(core: &Core, new: NewEndpoint) -> Result<Vec<Checks>, Error> {
@@ -35,12 +35,12 @@ pub async fn check_endpoint(core: &Core, new: NewEndpoint) -> Result<Vec<Checks>
     known_secrets(&catalog, &new.targets)?;
     let upstream = &core.config.upstream;
     let timeouts = Timeouts {
-        connect: upstream.connect_timeout.min(PATIENCE),
-        first_byte: upstream.first_byte_timeout.min(PATIENCE),
-        idle: upstream.idle_timeout.min(PATIENCE),
+        connect: upstream.connect_timeout.min(CHECK_TIMEOUT),
+        first_byte: upstream.first_byte_timeout.min(CHECK_TIMEOUT),
+        idle: upstream.idle_timeout.min(CHECK_TIMEOUT),
     };
     let slug: Arc<str> = new.slug.into_string().into();
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + CHECK_TIMEOUT;
     let mut running = JoinSet::new();
     for (index, target) in new.targets.into_iter().enumerate() {
         // Each target gets a client of its own, so that it is called without an open connection, like a first

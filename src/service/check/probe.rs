@@ -30,7 +30,7 @@ use crate::{
 };
 
 /// The longest wait for the list of models. It leaves time for the other calls.
-const LIST_PATIENCE: Duration = Duration::from_secs(10);
+const LIST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The most bytes read of a list of models, and of an answer. Anything larger is neither.
 const MAX_LIST: usize = 4 << 20;
@@ -69,7 +69,7 @@ impl Probe {
             (_, Transport::Broken(why)) | (Err(why), Transport::Http(_)) => return words::of_broken(why),
             (Ok(list), Transport::Http(routes)) => (list, routes),
         };
-        let list_by = self.deadline.min(Instant::now() + LIST_PATIENCE);
+        let list_by = self.deadline.min(Instant::now() + LIST_TIMEOUT);
         let answered = self.send(list, &[("accept", b"application/json")], Vec::new(), list_by).await;
         let response = match answered {
             Ok(response) => response,

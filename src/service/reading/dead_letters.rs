@@ -28,7 +28,7 @@ pub struct DeadLetterView {
 pub struct DeadLetterPage {
     /// The dead letters.
     pub letters: Vec<DeadLetterView>,
-    /// The last one on the page; `None` if there are no more.
+    /// The last dead letter on the page, after which the next page starts; `None` on the last page.
     pub next: Option<DeadLetterId>,
 }
 
@@ -60,7 +60,7 @@ impl Storage {
                 return Ok(DeadLetterPage { letters, next: Some(last) });
             }
             last = id;
-            // It has just been delivered, so its events are gone.
+            // A dead letter that has just been delivered has no events any more.
             let Some(events) = self.store.dead_events(webhook, id).map_err(Error::internal)? else { continue };
             bytes += events.size();
             let events = events.read().map_err(Error::internal)?;

@@ -2,8 +2,8 @@
 //!
 //! A window is closed before it is read: all events stamped before its end are durable, and every later event is
 //! stamped at or after its end. So a poller that continues from its last `end_time` misses nothing and reads nothing
-//! twice. If the end is up to five seconds in the future, because another machine's clock is ahead, the read waits for it.
-//! A later end means now.
+//! twice. If the end is up to five seconds in the future, because another machine's clock is ahead, the read waits for
+//! it. A later end means now.
 
 use std::{
     ops::Range,

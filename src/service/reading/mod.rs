@@ -1,4 +1,4 @@
-//! Queries: events, reports, the audit log, search and limits.
+//! Queries: events, reports, the audit log, dead letters, search and limits.
 
 pub mod audit;
 pub mod dead_letters;

@@ -37,8 +37,8 @@ pub struct SearchResult {
     pub more: bool,
 }
 
-/// Searches groups and keys, and endpoints if `with_endpoints`. The text may be a whole key, so it is neither stored nor
-/// logged.
+/// Searches groups and keys, and endpoints if `with_endpoints`. The text may be a whole key, so it is neither stored
+/// nor logged.
 pub async fn search(catalog: Arc<Catalog>, text: Secret, with_endpoints: bool) -> Result<SearchResult, Error> {
     // With many groups, a search would block a worker thread and its other requests for too long.
     let search = move || search_catalog(&catalog, text.expose(), with_endpoints);

@@ -1,4 +1,4 @@
-//! The body of an answer, with which an upstream's answer is passed on to the customer.
+//! The body of an answer, and how an upstream's answer is passed on to the customer.
 //!
 //! * A JSON answer of up to `WHOLE` bytes has been read completely and is sent when its event is durable.
 //! * A stream of events, or a larger JSON answer, is sent piece by piece as it arrives (`stream`).
@@ -13,6 +13,7 @@ use super::{
     stream::{AnswerStream, Origin},
     worker::InferenceWorker,
 };
+
 /// The body of an answer for the customer.
 pub enum AnswerBody {
     /// The complete body.
@@ -21,7 +22,8 @@ pub enum AnswerBody {
     Stream(Box<AnswerStream>),
 }
 
-/// Turns an answer that has begun into what HTTP sends. Returns status, content type and body.
+/// Turns an answer that has begun into what HTTP sends. Returns status, content type and body. Fails if the event of a
+/// complete answer does not become durable in time.
 pub(super) async fn hand_over(
     worker: &InferenceWorker,
     begun: StartedAnswer,

@@ -1,8 +1,8 @@
-//! The error of an answer that has begun as a success.
+//! The error object inside an answer with a 2xx status.
 
 use serde_json::{Value, json};
 
-/// An error of the upstream, in OpenAI's shape. `message` is for the customer.
+/// Makes the object for an error of the upstream, in OpenAI's shape. `message` is for the customer.
 pub(super) fn error_object(message: &str) -> Value {
     json!({ "message": message, "type": "server_error", "param": null, "code": "upstream_error" })
 }

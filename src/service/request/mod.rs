@@ -3,7 +3,7 @@
 //! All of this runs on the worker thread that accepted the connection, in the handler's future or in the response body
 //! that it returns. When the customer hangs up, these are dropped, and the drop of their values releases or settles
 //! what the request held (see `admission`). One exception: if only the usage of the answer is missing, another task of
-//! the same worker reads on for up to [`USAGE_TIMEOUT`] (see `running`).
+//! the same worker reads on for up to two seconds (`worker::USAGE_TIMEOUT`).
 
 pub mod admission;
 mod answer_body;

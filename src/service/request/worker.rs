@@ -1,4 +1,4 @@
-//! The state of one worker thread.
+//! The state that the requests on one worker thread share, and the task that reads on after hang-ups.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,6 +19,7 @@ pub struct InferenceWorker {
     pub(super) metering: Arc<Metering>,
     pub(super) out_of_files: Arc<OutOfFiles>,
     pub(super) client: Client,
+    /// Takes the answers to read on after a hang-up.
     pub(super) abandoned: mpsc::UnboundedSender<Running>,
 }
 

@@ -1,4 +1,4 @@
-//! The webhooks with the state of their deliveries.
+//! All webhooks with the states of their deliveries: lookups, and signals to the workers.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -37,7 +37,7 @@ pub struct Webhooks {
 }
 
 impl Webhooks {
-    /// Makes the states from the store's progress.
+    /// Creates the registry with the states that the store has recorded.
     pub(in crate::service) fn new(
         core: Arc<Core>,
         sealer: Arc<Sealer>,

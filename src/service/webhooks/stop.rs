@@ -1,4 +1,4 @@
-//! The signal that ends the deliveries.
+//! The signal that ends the deliveries. One task waits for it; the workers poll it.
 
 use std::sync::{
     Arc,
@@ -29,6 +29,7 @@ impl Stop {
         self.0.wake.notified().await;
     }
 
+    /// Whether [`Self::request`] has been called.
     pub(super) fn is_stopping(&self) -> bool {
         self.0.is_stopping.load(Ordering::SeqCst)
     }

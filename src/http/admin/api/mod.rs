@@ -1,4 +1,5 @@
-//! The parts that every route of the admin API is made of: who may call it, its input, its response and its description.
+//! The parts that the routes of the admin API are made of: who may call a route, its input, its response and its
+//! description, and the middleware around all routes.
 
 pub(super) mod body;
 pub(super) mod columns;

@@ -1,4 +1,5 @@
-//! The resources of the admin API. Each module has the JSON shapes and the handlers of one resource.
+//! The resources of the admin API. A module has the JSON shapes and the handlers of one resource, or a part that other
+//! modules use: `audited`, `event_rows`, `gaps`, `models` and `targets`.
 
 pub(super) mod activity;
 pub(super) mod audit;

@@ -1,5 +1,5 @@
-//! The new events of a webhook: the reader that follows the journal from the webhook's cursor, and the delivery that is
-//! made of them.
+//! The new events of a webhook: the reader that follows the journal from the webhook's cursor, and the deliveries
+//! that are made from them.
 
 use std::sync::Arc;
 

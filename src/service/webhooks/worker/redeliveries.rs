@@ -1,7 +1,7 @@
 //! The dead letters of a webhook that an operator wants to be redelivered.
 //!
-//! The store has the list. A store that has failed is rebuilt, and new events do not wait for that: the list is read
-//! again after [`OWN_FAILURE_PAUSE`].
+//! The list is in the store. New events do not wait while a failed store is rebuilt: the list is read again after
+//! [`OWN_FAILURE_PAUSE`].
 
 use std::{sync::Arc, time::Duration};
 
