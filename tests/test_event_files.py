@@ -1,4 +1,4 @@
-"""Billing events as CSV: the whole window in one file, read as it is sent, and never taken for whole if it is not."""
+"""Billing events as CSV: the whole window in one file, read as it is sent. A file that lacks events breaks off or says so."""
 
 import concurrent.futures
 import csv
@@ -12,7 +12,7 @@ from support.upstream import ScriptedUpstream
 from support.wire import Broken, Connection
 
 PATH = "/v1/gateway/events"
-MANY = 400  # more than are read at once
+MANY = 400  # more than one page
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def rows(gateway, **query):
 
 
 def row_of(event):
-    """An event as a line of the file has it."""
+    """An event as a row of the file shows it."""
     plain = {name: event[name] for name in event if name not in ("tokens", "cost", "requestMetadata")}
     cost = event["cost"] or {"currency": "", "amount": ""}
     row = plain | event["tokens"] | {"costCurrency": cost["currency"], "costAmount": cost["amount"]}
@@ -66,7 +66,7 @@ def test_a_file_has_every_event_of_the_window_in_order_and_no_formula(billed):
     answer = ask(billed)
     assert answer.status == 200 and answer.headers["content-type"] == "text/csv; charset=utf-8"
     assert answer.headers["content-disposition"].startswith('attachment; filename="events-20')
-    assert "content-length" not in answer.headers, "it is sent while it is read"
+    assert "content-length" not in answer.headers, "it is read while it is sent"
     events = billed.events()
     assert len(events) == MANY and {event["cost"] is None for event in events} == {True, False}
     found = [parsed(row) for row in rows(billed)]
@@ -75,7 +75,7 @@ def test_a_file_has_every_event_of_the_window_in_order_and_no_formula(billed):
     assert [parsed(row) for row in rows(billed, order="desc")] == found[::-1]
 
 
-def test_the_filters_and_the_window_are_those_of_the_list(billed):
+def test_a_file_has_the_same_filters_and_window_as_the_list(billed):
     events = billed.events()
     of = {
         "api_keys": prefix_of(billed.customers[0].key),
@@ -107,18 +107,18 @@ def test_a_wrong_parameter_is_named_before_a_file_begins(billed, query, named):
     assert answer.status == 400 and answer.json()["error"].startswith(f"`{named}`: "), answer
 
 
-def test_a_client_who_takes_the_head_alone_may_hang_up(billed):
+def test_a_client_may_hang_up_after_the_head(billed):
     for _ in range(20):
         with begin(billed) as connection:
             assert connection.read_head()[0] == 200
     assert len(rows(billed)) == MANY
 
 
-def test_a_file_that_cannot_be_read_to_its_end_breaks_off_and_says_so_from_then_on(billed):
+def test_a_file_with_an_unreadable_event_breaks_off_and_later_files_say_that_they_are_incomplete(billed):
     damage(billed, b"<380>")
     with begin(billed) as connection:
         status, headers = connection.read_head()
-        assert status == 200 and "x-tollgate-incomplete" not in dict(headers), "nobody knows of it yet"
+        assert status == 200 and "x-tollgate-incomplete" not in dict(headers), "the damage is not known yet"
         with pytest.raises(Broken):
             connection.read_body()
     answer = ask(billed)

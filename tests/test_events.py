@@ -331,7 +331,7 @@ def test_a_cursor_is_valid_for_its_own_order_only(gateway, three):
 
 
 def test_a_cursor_of_an_earlier_version_still_works(gateway, three):
-    """Earlier cursors hold no order and fewer filters."""
+    """Cursors of earlier versions contain no order and fewer filters."""
     keys = [prefix_of(key) for _, key in three]
     given = page(gateway, start_time=EPOCH, limit=2, api_keys=keys)
     cursor = given["pagination"]["cursor"]

@@ -1,5 +1,5 @@
 """Request smuggling: requests whose end two parsers could see in different places. Both listeners follow RFC 9112
-strictly, and nothing that is sent after such a request runs."""
+strictly, and nothing that is sent after a request of this kind runs."""
 
 import json
 import re
@@ -388,7 +388,7 @@ def test_customers_who_share_a_connection_through_a_proxy_get_their_own_answers(
     ids=["upgrade", "tunnel"],
 )
 def test_a_refused_upgrade_or_tunnel_ends_the_connection(gateway, upstream, slug, key, head):
-    """After such a request one parser may see an endless body and another one the next request."""
+    """After this request, one parser may see an endless body and another one the next request."""
     good = Inference(gateway, upstream, key, slug)
     with Connection(gateway.address) as connection:
         connection.send(head + request(CHAT, key, good.body, f"content-length: {len(good.body)}"))

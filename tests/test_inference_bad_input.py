@@ -407,7 +407,7 @@ def test_an_unknown_url_or_method_is_refused(gateway, upstream, customer, method
     assert upstream.count == 0
 
 
-def test_paths_are_not_normalised_into_other_routes(gateway, upstream, customer, slug):
+def test_paths_are_not_normalized_into_other_routes(gateway, upstream, customer, slug):
     body = {"model": slug, "messages": message("hi")}
     for path in (
         "/v1//chat/completions",

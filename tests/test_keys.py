@@ -298,7 +298,7 @@ def begin(gateway, path, headers, source):
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: " ".join(route[:2]))
-def test_a_key_is_allowed_what_its_type_says(gateway, callers, route):
+def test_the_type_of_a_key_decides_what_it_may_do(gateway, callers, route):
     """Calls every route as every kind of caller, and every GET route with HEAD too."""
     method, path, also = route
     allowed = ALLOWED_AT.get(f"{method} {path}", ALLOWED[method])

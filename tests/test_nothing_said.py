@@ -1,4 +1,4 @@
-"""A 2xx that says nothing is not an answer, and a stream ends when all has been said."""
+"""A 2xx without content is not an answer, and a stream ends when its content is complete."""
 
 import json
 import time
@@ -20,12 +20,12 @@ def answer(raw, content_type="text/event-stream", status=200):
     return Reply(status, steps=[raw] if raw else [], headers=[("content-type", content_type)])
 
 
-NOTHING = {
+WITHOUT_CONTENT = {
     "an empty body": answer(b""),
     "only [DONE]": stream_of("[DONE]"),
     "only comments": answer(b": hello\n\n: hello\n\n"),
     "an error first": stream_of(ERROR),
-    "an error behind a role": stream_of(ROLE, ERROR),
+    "an error after a role": stream_of(ROLE, ERROR),
     "an error event": answer(b"event: error\ndata: out of memory\n\n"),
     "only a role": stream_of(ROLE, "[DONE]"),
     "only filter results": stream_of(chunk(prompt_filter_results=[{}]), "[DONE]"),
@@ -48,9 +48,9 @@ def slug(gateway, upstream, second):
 
 
 @pytest.mark.parametrize("streamed", [True, False])
-@pytest.mark.parametrize("case", NOTHING)
+@pytest.mark.parametrize("case", WITHOUT_CONTENT)
 def test_the_next_target_is_asked(gateway, upstream, second, customer, slug, key, case, streamed):
-    upstream.reply_next(NOTHING[case])
+    upstream.reply_next(WITHOUT_CONTENT[case])
     answer = customer.chat(slug, stream=streamed)
     assert answer.status == 200 and b"w0" in answer.body
     assert (upstream.count, second.count) == (1, 1)
@@ -58,10 +58,10 @@ def test_the_next_target_is_asked(gateway, upstream, second, customer, slug, key
     assert event["streamed"] is streamed and event["tokens"]["outputTokens"] == 8
 
 
-@pytest.mark.parametrize("case", NOTHING)
+@pytest.mark.parametrize("case", WITHOUT_CONTENT)
 def test_without_another_target_it_is_a_502_and_no_event(gateway, upstream, second, customer, slug, key, case):
     for one in (upstream, second):
-        one.reply_next(NOTHING[case])
+        one.reply_next(WITHOUT_CONTENT[case])
     answer = customer.chat(slug, stream=True)
     assert (answer.status, answer.error["code"]) == (502, "upstream_error")
     assert b"gpu-7" not in answer.body and SERVED.encode() not in answer.body
@@ -77,17 +77,17 @@ CHOICE = {"index": 0, "message": {"role": "assistant", "content": ""}, "finish_r
 FAILED_CHOICE = {"index": 0, "delta": {"content": ""}, "finish_reason": "error"}
 NO_REASON = [chunk({"role": "assistant", "content": ""}, finish=text) for text in ("", "null")]
 
-SAYS_NO_MORE = {
+NOT_ANSWERS = {
     "text in braces": answer(b"{oops", JSON),
     "words without quotes": answer(b"{Error: gpu-7.internal}", JSON),
-    "brackets that do not fit": answer(b'{"choices":[{"message":{"content":"gpu-7.internal"}]}]', JSON),
+    "brackets that do not match": answer(b'{"choices":[{"message":{"content":"gpu-7.internal"}]}]', JSON),
     "half a document": answer(b'{"choices":[{"message":{"content":"gpu-7.internal"', JSON),
     "two documents": answer(b'{"choices":[{"text":"gpu-7.internal"}]}{"usage":{"prompt_tokens":5,"completion_tokens":1}}', JSON),
     "a list": answer(b'[{"choices":[{"text":"gpu-7.internal"}]}]', JSON),
     "an error beside a finish reason": stream_of({**ERROR, "choices": [FAILED_CHOICE]}, "[DONE]"),
     "an error beside a usage": stream_of({**ERROR, "choices": [], "usage": {"prompt_tokens": 5, "completion_tokens": 1}}),
     "an error in a choice": stream_of(ROLE, {"choices": [{**FAILED_CHOICE, **ERROR}]}),
-    "an error and text behind it": answer(frame(ERROR) + frame(TEXT) + frame(STOP) + frame("[DONE]")),
+    "an error and text after it": answer(frame(ERROR) + frame(TEXT) + frame(STOP) + frame("[DONE]")),
     "an error that is cut": stream_of(ROLE, json.dumps(ERROR)[:-9]),
     "an error without data": answer(json.dumps(ERROR).encode().join([b": hi\n\n", b"\n\n"])),
     "a document's error beside a usage": document(choices=[], usage={"prompt_tokens": 5, "completion_tokens": 0}, **ERROR),
@@ -101,16 +101,16 @@ SAYS_NO_MORE = {
     "an error beside no choices": document(choices=None, base_resp={"status_code": 1004, "status_msg": HOST}),
     "an error with NaN": answer(json.dumps(ERROR | {"p": float("nan")}).encode(), JSON),
     "an empty document": answer(b"{}", JSON),
-    "finish reasons without a word": stream_of(*NO_REASON, "[DONE]"),
-    "a field that nobody knows": answer(b"upstream: gpu-7.internal\n\n"),
+    "empty finish reasons": stream_of(*NO_REASON, "[DONE]"),
+    "an unknown field": answer(b"upstream: gpu-7.internal\n\n"),
 }
 
 
-@pytest.mark.parametrize("case", SAYS_NO_MORE)
-def test_an_error_in_any_shape_and_broken_json_are_no_answers(gateway, upstream, second, customer, slug, key, case):
+@pytest.mark.parametrize("case", NOT_ANSWERS)
+def test_an_error_in_any_shape_or_broken_json_is_not_an_answer(gateway, upstream, second, customer, slug, key, case):
     for one in (upstream, second):
-        one.reply_next(SAYS_NO_MORE[case])
-    answer = customer.chat(slug, stream=SAYS_NO_MORE[case].headers[0][1] != JSON)
+        one.reply_next(NOT_ANSWERS[case])
+    answer = customer.chat(slug, stream=NOT_ANSWERS[case].headers[0][1] != JSON)
     assert (answer.status, answer.error["code"], second.count) == (502, "upstream_error", 1)
     assert b"gpu-7" not in answer.body and SERVED.encode() not in answer.body
     assert gateway.events(key) == []
@@ -118,7 +118,7 @@ def test_an_error_in_any_shape_and_broken_json_are_no_answers(gateway, upstream,
 
 @pytest.mark.parametrize("text", [b"NaN", b"-Infinity", b'"\xff"', b'"\\ud83d"', b'"a\nb"'])
 @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
-def test_json_as_servers_write_it_is_an_answer(gateway, upstream, customer, slug, key, text, mark):
+def test_json_that_a_strict_parser_refuses_is_an_answer(gateway, upstream, customer, slug, key, text, mark):
     body = b'{"x": %b, "model": "acme", "choices": [{"text": "abcd"}], "usage": {"prompt_tokens": 3, "completion_tokens": 1}}' % text
     upstream.reply_next(answer(mark + body, JSON))
     assert customer.chat(slug).body == mark + body.replace(b"acme", slug.encode())
@@ -127,7 +127,7 @@ def test_json_as_servers_write_it_is_an_answer(gateway, upstream, customer, slug
 
 
 @pytest.mark.parametrize("start", [[b"\xef", b"\xbb\xbf"], [b"\xef\xbb", b"\xbf"], [b"foo: bar\n"]])
-def test_a_stream_may_begin_with_half_a_mark_or_an_unknown_field(upstream, second, customer, slug, start):
+def test_a_stream_may_begin_with_a_split_byte_order_mark_or_an_unknown_field(upstream, second, customer, slug, start):
     upstream.reply_next(stream_of(start[0], Pause(0.1), *start[1:], TEXT, STOP, USAGE, "[DONE]"))
     connection, _, stream = customer.stream_chat(slug)
     list(stream)
@@ -136,7 +136,7 @@ def test_a_stream_may_begin_with_half_a_mark_or_an_unknown_field(upstream, secon
     assert second.count == 0
 
 
-def test_an_error_that_was_said_is_told(upstream, second, customer, slug):
+def test_the_upstreams_error_message_is_passed_on(upstream, second, customer, slug):
     for one in (upstream, second):
         one.reply_next(stream_of(ERROR))
     assert customer.chat(slug, stream=True).error["message"] == f"The model server failed: {slug} at […] is overloaded"
@@ -154,10 +154,10 @@ def test_heartbeats_and_an_empty_role_are_held_back_for_a_second(gateway, upstre
     assert len(stream.chunks()) == 2
     connection.close()
     [event] = gateway.wait_events(1, key)
-    assert event["ttftMs"] >= 900, "heartbeats are not the first byte"
+    assert event["ttftMs"] >= 900, "heartbeats do not count as the first token"
 
 
-def test_what_fails_after_heartbeats_were_passed_on_makes_no_event(gateway, upstream, second, customer, slug, key):
+def test_a_failure_after_heartbeats_were_passed_on_makes_no_event(gateway, upstream, second, customer, slug, key):
     gate = upstream.gate()
     upstream.reply_next(stream_of(b": hello\n\n", gate, ERROR))
     connection, _, stream = customer.stream_chat(slug)
@@ -169,7 +169,7 @@ def test_what_fails_after_heartbeats_were_passed_on_makes_no_event(gateway, upst
     assert len(gateway.wait_events(1, key)) == 1 and second.count == 0
 
 
-def test_content_goes_out_as_it_comes(upstream, second, customer, slug):
+def test_content_is_passed_on_as_it_arrives(upstream, second, customer, slug):
     gate = upstream.gate()
     upstream.reply_next(stream_of(ROLE, TEXT, gate, STOP, USAGE, "[DONE]"))
     connection, _, stream = customer.stream_chat(slug)
@@ -179,7 +179,7 @@ def test_content_goes_out_as_it_comes(upstream, second, customer, slug):
     connection.close()
 
 
-def test_heartbeats_do_not_disarm_the_timeout_of_the_first_byte(upstream):
+def test_heartbeats_do_not_stop_the_first_byte_timeout(upstream):
     with Gateway(UPSTREAM_FIRST_BYTE_TIMEOUT="2s") as own:
         slug = own.create_endpoint(upstream)["slug"]
         customer = Customer(own, own.mint_key(own.create_group(slug)))
@@ -195,7 +195,7 @@ def test_heartbeats_do_not_disarm_the_timeout_of_the_first_byte(upstream):
 
 @pytest.mark.parametrize("content_type", [JSON, "text/event-stream"])
 @pytest.mark.parametrize("first", [b": hi\n\n", b"\n", ROLE])
-def test_the_first_byte_is_that_of_the_content(gateway, upstream, customer, slug, key, content_type, first):
+def test_the_first_token_is_the_first_content(gateway, upstream, customer, slug, key, content_type, first):
     upstream.reply_next(stream_of(first, Pause(0.3), TEXT, STOP, USAGE, "[DONE]", content_type=content_type))
     connection, _, stream = customer.stream_chat(slug)
     stream.chunks()
@@ -205,20 +205,20 @@ def test_the_first_byte_is_that_of_the_content(gateway, upstream, customer, slug
 
 
 @pytest.mark.parametrize("content_type", [JSON, "text/plain", "application/octet-stream"])
-def test_a_stream_is_told_by_its_bytes(gateway, upstream, second, customer, slug, key, content_type):
+def test_a_stream_is_recognized_by_its_bytes(gateway, upstream, second, customer, slug, key, content_type):
     gate = upstream.gate()
     upstream.reply_next(stream_of(b"\n", b": hi\n\nda", frame(TEXT)[2:], gate, STOP, USAGE, "[DONE]", content_type=content_type))
     connection, headers, stream = customer.stream_chat(slug)
     assert headers["content-type"] == "text/event-stream" and headers["cache-control"] == "no-cache"
     assert '"a"' in stream.next()
     gate.release()
-    assert [chunk["choices"][0]["finish_reason"] for chunk in stream.chunks()] == ["stop"], "the usage is taken out"
+    assert [chunk["choices"][0]["finish_reason"] for chunk in stream.chunks()] == ["stop"], "the usage is removed"
     connection.close()
     [event] = gateway.wait_events(1, key)
     assert (event["streamed"], event["usageSource"], event["tokens"]["outputTokens"]) == (True, "upstream", 1)
 
 
-def test_a_json_answer_to_a_request_for_a_stream_is_one(gateway, upstream, second, customer, slug, key):
+def test_a_json_answer_to_a_request_for_a_stream_stays_json(gateway, upstream, second, customer, slug, key):
     choices = [{"index": 0, "message": {"role": "assistant", "content": "abcd"}, "finish_reason": "stop"}]
     body = {"id": "x", "model": MODEL, "choices": choices, "usage": {"prompt_tokens": 3, "completion_tokens": 1}}
     upstream.reply_next(answer(json.dumps(body).encode()))
@@ -229,11 +229,11 @@ def test_a_json_answer_to_a_request_for_a_stream_is_one(gateway, upstream, secon
 
 
 @pytest.mark.parametrize("heartbeats", [[], [Pause(0.25), b": hello\n\n", Pause(0.25), frame({"type": "ping"})] * 20])
-def test_a_stream_that_has_said_all_ends_though_it_stays_open(gateway, upstream, second, customer, slug, key, heartbeats):
+def test_a_complete_stream_ends_even_if_it_stays_open(gateway, upstream, second, customer, slug, key, heartbeats):
     upstream.reply_next(stream_of(TEXT, STOP, USAGE, *heartbeats, upstream.gate()))
     begun = time.monotonic()
     connection, _, stream = customer.stream_chat(slug)
-    assert [json.loads(data) for data in stream][:2] == [{**told, "model": slug} for told in (TEXT, STOP)]
+    assert [json.loads(data) for data in stream][:2] == [{**sent, "model": slug} for sent in (TEXT, STOP)]
     assert 4.5 < time.monotonic() - begun < 9
     connection.close()
     [event] = gateway.wait_events(1, key)
@@ -242,7 +242,7 @@ def test_a_stream_that_has_said_all_ends_though_it_stays_open(gateway, upstream,
 
 
 @pytest.mark.parametrize(
-    "steps, is_whole",
+    "steps, is_complete",
     [
         ([TEXT], False),
         ([TEXT, USAGE], False),
@@ -257,17 +257,17 @@ def test_a_stream_that_has_said_all_ends_though_it_stays_open(gateway, upstream,
         ([TEXT, chunk({"content": "b"}, index=1), STOP, BreakOff(reset=True)], False),
     ],
 )
-def test_a_stream_without_its_end_has_broken_off(upstream, second, customer, slug, steps, is_whole):
+def test_a_stream_ends_in_an_error_unless_it_is_complete(upstream, second, customer, slug, steps, is_complete):
     upstream.reply_next(stream_of(*steps))
     connection, _, stream = customer.stream_chat(slug)
     last = list(stream)[-1]
-    assert ("upstream_error" in last) is not is_whole
-    assert connection.is_closed_by_peer(0.5) is not is_whole
+    assert ("upstream_error" in last) is not is_complete
+    assert connection.is_closed_by_peer(0.5) is not is_complete
     connection.close()
 
 
-def test_a_stream_that_breaks_off_ends_as_http_wants_it(gateway, upstream, second, customer, slug):
-    """Also for one who asks on the same connection for more: it is closed behind the error."""
+def test_a_stream_that_breaks_off_ends_its_http_body_properly(gateway, upstream, second, customer, slug):
+    """The connection is closed after the error, so the client opens another one for its next request."""
     upstream.break_off_next(after=2, reset=True)
     with Connection(gateway.address) as connection:
         body = {"model": slug, "stream": True, "messages": [{"role": "user", "content": "hi"}]}
@@ -279,8 +279,8 @@ def test_a_stream_that_breaks_off_ends_as_http_wants_it(gateway, upstream, secon
         assert connection.is_closed_by_peer()
 
 
-def test_events_without_an_end_are_bounded_for_all_streams_together(gateway, upstream, second, customer, slug):
-    """Four events of 15 MB fit into the 64 MiB that there are, a fifth does not, and the four end well."""
+def test_unfinished_events_are_bounded_for_all_streams_together(gateway, upstream, second, customer, slug):
+    """Four events of 15 MB fit into the 64 MiB that all streams share. A fifth does not, and the four end normally."""
     long = b"data: " + json.dumps(chunk({"content": "x" * 15_000_000})).encode()
     streams = []
     for _ in range(4):

@@ -68,7 +68,7 @@ def test_a_missing_store_is_rebuilt_from_the_snapshot_or_the_journal(used, also)
     gateway.start()
     check_complete(*used)
     reported = [sentence for sentence in attention(gateway) if "was rebuilt from" in sentence]
-    assert len(reported) == (0 if also else 1), "with a journal alone, the store counts as not made yet"
+    assert len(reported) == (0 if also else 1), "without a store and a snapshot, no rebuild is reported"
 
 
 def test_a_missing_journal_stops_the_start_and_leaves_the_store(used):

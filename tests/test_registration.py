@@ -267,7 +267,7 @@ def test_the_first_sixteen_characters_must_be_unique(gateway, register, refused,
     register(own_key())
 
 
-def test_a_known_key_is_refused_whoever_owns_it(gateway, register, refused, group, key):
+def test_a_known_key_is_refused_regardless_of_its_owner(gateway, register, refused, group, key):
     """The refusal is the same for customer, operator and environment keys, so it does not reveal the owner."""
     known = [register(own_key()), key, gateway.mint_operator("WORKSPACE_EXPORT_METRICS")]
     refusals = [refused({"key": one}, "this key already exists") for one in known]

@@ -18,7 +18,7 @@ VARYING = {"date", "x-request-id", "x-ratelimit-reset-requests", "x-ratelimit-re
 
 
 class Operator:
-    """An operator who calls as a customer of `group` would."""
+    """An operator who makes the calls of a customer of `group`."""
 
     def __init__(self, gateway, group):
         self.gateway, self.path = gateway, f"/v1/gateway/groups/{group['id']}/try"

@@ -1,4 +1,4 @@
-"""What a model server says when it does not answer: who reads it, in what words, and who is asked next."""
+"""Errors of model servers: what customers and operators see of them, and when the next target is tried."""
 
 import json
 
@@ -62,7 +62,7 @@ def health(gateway, slug, index=0):
         (400, error("see gpu-box-7.internal/docs at /srv/models/m.gguf", code="gpu-box.internal"), "see […]/docs at […]", None),
     ],
 )
-def test_what_is_the_customers_fault_is_told_to_them(upstream, second, customer, slug, status, body, message, code):
+def test_the_customers_own_error_is_passed_on(upstream, second, customer, slug, status, body, message, code):
     refuse(upstream, status, body)
     answer = customer.chat(slug)
     assert answer.status == (400 if status == 501 else status)
@@ -71,7 +71,7 @@ def test_what_is_the_customers_fault_is_told_to_them(upstream, second, customer,
     assert answer.error["type"] == "invalid_request_error" and second.count == 0
 
 
-def test_a_failure_is_told_in_the_servers_words_and_to_the_operator_too(gateway, upstream, second, customer, slug):
+def test_a_failure_is_reported_to_customer_and_operator_in_the_servers_words(gateway, upstream, second, customer, slug):
     words = f"CUDA out of memory on gpu-7.internal while running {SERVED}"
     for one in (upstream, second):
         refuse(one, 500, error(words, code=500))
@@ -87,7 +87,7 @@ def test_a_failure_is_told_in_the_servers_words_and_to_the_operator_too(gateway,
 
 
 @pytest.mark.parametrize("said", ["cannot parse 'my secret diary'", "cannot parse my secret diary of the year, page one"])
-def test_the_operator_does_not_read_what_the_customer_wrote(gateway, upstream, second, customer, slug, said):
+def test_the_operator_does_not_see_the_customers_text(gateway, upstream, second, customer, slug, said):
     for one in (upstream, second):
         refuse(one, 500, error(said))
     answer = customer.chat(slug, "my secret diary of the year, page one")
@@ -96,7 +96,7 @@ def test_the_operator_does_not_read_what_the_customer_wrote(gateway, upstream, s
     assert "secret diary" not in str(health(gateway, slug)) + gateway.log
 
 
-def test_a_code_of_the_upstreams_is_not_logged(gateway, upstream, second, customer, slug):
+def test_the_upstreams_error_code_is_not_logged(gateway, upstream, second, customer, slug):
     refuse(upstream, 400, error(code="my_secret_diary"))
     assert customer.chat(slug).error["code"] == "my_secret_diary"
     customer.chat("acme/none")
@@ -125,15 +125,15 @@ QUOTA = "You exceeded your current quota, please check your plan and billing det
         (400, error(f"Your credit balance is too low to access the Anthropic API. {QUOTA}")),
     ],
 )
-def test_the_operators_account_is_no_business_of_the_customers(gateway, upstream, second, customer, slug, status, body):
+def test_account_problems_are_hidden_from_customers(gateway, upstream, second, customer, slug, status, body):
     refuse(upstream, status, body, times=2)
     assert customer.chat(slug).status == 200 and second.count == 1
     refuse(second, status, body)
     answer = customer.chat(slug)
     assert (answer.status, answer.error["code"]) == (502, "upstream_error")
     assert "quota" not in answer.error["message"]
-    told = health(gateway, slug)["last_error"]
-    assert f"account ({status}): You" in told and QUOTA in told
+    reported = health(gateway, slug)["last_error"]
+    assert f"account ({status}): You" in reported and QUOTA in reported
 
 
 OUT_OF_QUOTA = error("You exceeded your current quota, please check your plan.", code="insufficient_quota")
@@ -147,18 +147,18 @@ NO_QUOTA = {
 
 
 @pytest.mark.parametrize("case", NO_QUOTA)
-def test_nobody_hears_of_the_operators_account_in_an_answer_either(gateway, upstream, second, customer, slug, case):
+def test_account_problems_inside_an_answer_are_hidden_from_customers(gateway, upstream, second, customer, slug, case):
     reply, message = NO_QUOTA[case]
     for one in (upstream, second):
         one.reply_next(reply)
     body = customer.chat(slug, stream=True).body
-    told = json.loads(body.split(b"data: ")[-1])["error"]
-    assert (told["message"], told["code"]) == (message, "upstream_error") and b"quota" not in body
+    shown = json.loads(body.split(b"data: ")[-1])["error"]
+    assert (shown["message"], shown["code"]) == (message, "upstream_error") and b"quota" not in body
     if second.count:
         assert "quota" in health(gateway, slug)["last_error"]
 
 
-def test_an_image_for_a_text_model_is_refused_in_words(upstream, second, customer, slug):
+def test_the_refusal_of_an_image_for_a_text_model_is_explained(upstream, second, customer, slug):
     for one in (upstream, second):
         refuse(one, 500, error("image input is not supported - hint: if this is unexpected, you may need to provide the mmproj"))
     answer = customer.chat(slug)
@@ -176,7 +176,7 @@ def test_an_image_for_a_text_model_is_refused_in_words(upstream, second, custome
         (400, b"<p>unknown key stream_options in {stream_options: ..}</p>"),
     ],
 )
-def test_an_upstream_that_takes_no_stream_options_still_streams(gateway, upstream, slug, group, second, status, body):
+def test_an_upstream_that_refuses_stream_options_still_streams(gateway, upstream, slug, group, second, status, body):
     own_slug = gateway.create_endpoint(upstream)["slug"]
     customer = Customer(gateway, gateway.mint_key(gateway.create_group(own_slug)))
     refuse(upstream, status, body)
@@ -187,7 +187,7 @@ def test_an_upstream_that_takes_no_stream_options_still_streams(gateway, upstrea
         connection.close()
     first, again, later = (request.json for request in upstream.requests)
     assert first.pop("stream_options") == {"include_usage": True}
-    assert again == first and later == first, "nothing else is changed, and it is not asked for again"
+    assert again == first and later == first, "nothing else is changed, and usage is not requested again"
     assert [event["usageSource"] for event in gateway.wait_events(2, customer.key)] == ["counted"] * 2
 
 
@@ -205,7 +205,7 @@ def test_a_refusal_that_names_something_else_is_passed_on(upstream, second, cust
     assert customer.chat(slug, stream=True).status == 400 and upstream.count == 1
 
 
-def test_an_upstream_that_takes_one_output_maximum_only_gets_one(upstream):
+def test_an_upstream_that_accepts_only_one_output_maximum_gets_one(upstream):
     with Gateway(TOKEN_ADMISSION="strict") as strict:
         slug = strict.create_endpoint(upstream)["slug"]
         group = strict.create_group(model(slug, [rate("TOKEN", "MINUTE", 1_000_000)]))
@@ -218,7 +218,7 @@ def test_an_upstream_that_takes_one_output_maximum_only_gets_one(upstream):
         assert again == first and later == first
 
 
-def test_an_error_in_mid_stream_is_cleaned(gateway, upstream, second, customer, slug):
+def test_an_error_in_mid_stream_names_no_host_and_no_path(gateway, upstream, second, customer, slug):
     said = error(f"{SERVED} at host=gpu-7.lan;port=1 (/srv/m/x.bin) failed")
     upstream.reply_next(stream_of(chunk({"content": "a"}), said))
     connection, _, stream = customer.stream_chat(slug)
@@ -244,22 +244,22 @@ MID_STREAM = {
     "a choice": frame({"choices": [{"index": 0, "delta": {}, "finish_reason": "error", **error(WORDS)}]}),
     "NaN": frame(json.dumps(error(WORDS, p=float("nan")))),
     "cut": frame(json.dumps(error(WORDS))[:-5]),
-    "more behind it": frame(json.dumps(error(WORDS)) + "}"),
+    "more after it": frame(json.dumps(error(WORDS)) + "}"),
     "no data": json.dumps(error(WORDS)).encode() + b"\n\n",
     "no data, in lines": json.dumps(error(WORDS), indent=1).encode() + b"\n\n",
-    "behind data": frame(chunk({"content": "b"}))[:-1] + json.dumps(error(WORDS)).encode() + b"\n\n",
+    "after data": frame(chunk({"content": "b"}))[:-1] + json.dumps(error(WORDS)).encode() + b"\n\n",
     "its own field": b"error: " + json.dumps(error(WORDS)["error"]).encode() + b"\n\n",
 }
 
 
 @pytest.mark.parametrize("case", MID_STREAM)
-def test_an_error_in_mid_stream_is_one_in_any_shape(upstream, second, customer, slug, case):
+def test_an_error_in_mid_stream_is_recognized_in_any_shape(upstream, second, customer, slug, case):
     upstream.reply_next(stream_of(chunk({"content": "a"}), MID_STREAM[case], chunk({"content": "c"}), chunk(finish="stop"), "[DONE]"))
     connection, _, stream = customer.stream_chat(slug)
     [_, last] = list(stream)
     connection.close()
-    told = json.loads(last)["error"]
-    assert told["code"] == "upstream_error" and told["message"]
+    shown = json.loads(last)["error"]
+    assert shown["code"] == "upstream_error" and shown["message"]
     assert b"gpu-7" not in stream.raw and SERVED.encode() not in stream.raw
 
 
@@ -275,19 +275,19 @@ def test_an_error_beside_the_content_of_an_answer_does_not_name_the_upstream(gat
     document = {"id": "x", "model": SERVED, **error(WORDS), "choices": choices, "usage": {"prompt_tokens": 3, "completion_tokens": 1}}
     upstream.reply_next(Reply(headers=[("Content-Type", "application/json")], steps=[mark + json.dumps(document).encode()]))
     answer = customer.chat(slug, n=2)
-    told = {"message": f"{slug} at […] failed", "type": "server_error", "param": None, "code": "upstream_error"}
+    shown = {"message": f"{slug} at […] failed", "type": "server_error", "param": None, "code": "upstream_error"}
     assert answer.status == 200 and answer.body.startswith(mark)
     assert json.loads(answer.body.removeprefix(mark)) == {
         **document,
         "model": slug,
-        "error": told,
-        "choices": [{**choices[0], "error": told}, choices[1]],
+        "error": shown,
+        "choices": [{**choices[0], "error": shown}, choices[1]],
     }
     [event] = gateway.events(key)
     assert (event["tokens"]["inputTokens"], event["usageSource"]) == (3, "upstream")
 
 
-def test_a_frame_of_an_error_event_is_no_part_of_the_answer(upstream, second, customer, slug):
+def test_an_error_event_without_json_names_no_host(upstream, second, customer, slug):
     upstream.reply_next(stream_of(frame(chunk({"content": "a"})), b"event: error\ndata: gpu-7.internal is out of memory\n\n"))
     connection, _, stream = customer.stream_chat(slug)
     list(stream)

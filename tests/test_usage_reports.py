@@ -1,4 +1,4 @@
-"""A usage report is read as its server means it, in streams and in JSON answers alike."""
+"""Usage reports in every form that model servers send, in streams and in JSON answers."""
 
 import json
 
@@ -14,8 +14,8 @@ SOME = object()  # any value above 0
 
 
 def usage(prompt=None, completion=None, total=None, **more):
-    told = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": total}
-    return {name: value for name, value in told.items() if value is not None} | more
+    counts = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": total}
+    return {name: value for name, value in counts.items() if value is not None} | more
 
 
 def report(*args, **more):
@@ -37,7 +37,7 @@ STREAMS = {
         [ROLE, TEXT, chunk(finish="stop") | {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop", "usage": usage(10, 5, 15)}]}],
         [10, 5, 0, "upstream"],
     ),
-    "inside a choice and beside": (
+    "inside a choice and outside": (
         [ROLE, {**TEXT, "choices": [{**TEXT["choices"][0], "usage": usage(1, 1)}]}, STOP, report(10, 5, 15)],
         [10, 5, 0, "upstream"],
     ),
@@ -46,7 +46,7 @@ STREAMS = {
         [{**ROLE, "usage": usage(0, 0, 0)}, {**TEXT, "usage": usage(0, 0, 0)}, {**STOP, "usage": usage(10, 5, 15)}],
         [10, 5, 0, "upstream"],
     ),
-    "reasoning apart": (
+    "reasoning reported separately": (
         [ROLE, TEXT, STOP, report(279, 6, 374, completion_tokens_details={"reasoning_tokens": 89})],
         [279, 95, 0, "upstream"],
     ),
@@ -54,7 +54,7 @@ STREAMS = {
     "a cached count as text": ([ROLE, TEXT, STOP, report(100, 5, 105, **cached("300"))], [100, 5, 0, "upstream"]),
     "a cached count above the prompt": ([ROLE, TEXT, STOP, report(100, 5, 105, **cached(300))], [100, 5, 100, "upstream"]),
     "a prompt as text": ([ROLE, TEXT, STOP, report("100", 5, 105)], [SOME, 5, 0, "counted"]),
-    "an output that is no whole number": ([ROLE, TEXT, STOP, report(100, 5.5, 105)], [100, 1, 0, "counted"]),
+    "an output that is not a whole number": ([ROLE, TEXT, STOP, report(100, 5.5, 105)], [100, 1, 0, "counted"]),
     "a prompt beyond 2^53": ([ROLE, TEXT, STOP, report(2**53 + 1, 5)], [SOME, 5, 0, "counted"]),
     "a prompt that the request cannot have": ([ROLE, TEXT, STOP, report(2**40, 5)], [SOME, 5, 0, "counted"]),
     "no prompt": ([ROLE, TEXT, STOP, report(None, 5)], [SOME, 5, 0, "counted"]),
@@ -76,11 +76,11 @@ STREAMS = {
         [report(10, 0), *[chunk({"content": "abcd"})] * 40, STOP],
         [10, 40, 0, "counted"],
     ),
-    "text behind the last report": (
+    "text after the last report": (
         [ROLE, chunk({"content": "abcd"}, usage=usage(10, 7)), chunk({"content": "abcde"}), STOP],
         [10, 9, 0, "counted"],
     ),
-    "in a frame that is no strict JSON": (
+    "in a frame that is not strict JSON": (
         [ROLE, TEXT, STOP, b'data: {"choices":[],"x":NaN,"usage":{"prompt_tokens":10,"completion_tokens":5}}\n\n'],
         [10, 5, 0, "upstream"],
     ),
@@ -101,11 +101,11 @@ def test_a_stream_is_billed_by_its_reports(gateway, upstream, customer, slug, ke
 
 @pytest.mark.parametrize("choices", [{"choices": []}, {"choices": None}, {}])
 @pytest.mark.parametrize("asked", [True, False])
-def test_the_extra_chunk_is_for_those_who_asked_for_it(gateway, upstream, customer, slug, key, choices, asked):
+def test_the_usage_chunk_is_sent_only_if_requested(gateway, upstream, customer, slug, key, choices, asked):
     extra = {"id": "x", "model": MODEL, **choices, "usage": usage(10, 5, 15)}
     upstream.reply_next(stream_of(ROLE, TEXT, STOP, extra, "[DONE]"))
     connection, _, stream = customer.stream_chat(slug, **({"stream_options": {"include_usage": True}} if asked else {}))
-    assert ["usage" in told for told in stream.chunks()] == [False] * 3 + [True] * asked
+    assert ["usage" in piece for piece in stream.chunks()] == [False] * 3 + [True] * asked
     connection.close()
     [event] = gateway.events(key)
     check(event, [10, 5, 0, "upstream"])
@@ -114,15 +114,15 @@ def test_the_extra_chunk_is_for_those_who_asked_for_it(gateway, upstream, custom
 DOCUMENTS = {
     "whole": (usage(10, 5, 15, **cached(4)), [10, 5, 4, "upstream"]),
     "zeros": (usage(0, 0, 0), [SOME, SOME, 0, "counted"]),
-    "reasoning apart": (usage(279, 6, 374), [279, 95, 0, "upstream"]),
+    "reasoning reported separately": (usage(279, 6, 374), [279, 95, 0, "upstream"]),
     "a negative cached count": (usage(100, 5, 105, **cached(-1)), [100, 5, 0, "upstream"]),
     "an output as text": (usage(100, "5", 105), [100, SOME, 0, "counted"]),
     "no output": (usage(100), [100, SOME, 0, "counted"]),
-    "an output that nobody can have": (usage(10, 2**40), [10, 2, 0, "counted"]),
+    "an impossible output": (usage(10, 2**40), [10, 2, 0, "counted"]),
 }
 
 
-def test_an_impossible_report_neither_holds_nor_spends_a_customers_day(gateway, upstream):
+def test_an_impossible_report_does_not_use_up_a_customers_daily_limit(gateway, upstream):
     slug = gateway.create_endpoint(upstream)["slug"]
     group = gateway.create_group(model(slug, usage_limits=[rate("TOKEN", "DAY", 2000)]))
     customer = Customer(gateway, gateway.mint_key(group))
@@ -135,7 +135,7 @@ def test_an_impossible_report_neither_holds_nor_spends_a_customers_day(gateway, 
     gate.release()
     stream.chunks()
     connection.close()
-    assert customer.chat(slug, max_tokens=1).status == 200, "when it has been billed"
+    assert customer.chat(slug, max_tokens=1).status == 200, "after it has been billed"
     [event] = [event for event in gateway.wait_events(3, customer.key) if event["streamed"]]
     check(event, [SOME, 1, 0, "counted"])
     assert event["tokens"]["inputTokens"] < 100, "the estimate of a few words"
@@ -170,8 +170,8 @@ def test_a_total_alone_is_the_input_of_an_embedding(gateway, upstream, customer,
     check(event, billed)
 
 
-def test_a_stream_that_is_cut_is_billed_as_one_that_ends(gateway, upstream, slug, group):
-    """Usage comes before the text and none after it: finishing is not free, and neither is leaving."""
+def test_a_stream_that_is_cut_is_billed_like_one_that_ends(gateway, upstream, slug, group):
+    """The only usage report comes before the text. The text is billed whether or not the customer hangs up."""
     ends, leaves = (Customer(gateway, gateway.mint_key(group)) for _ in range(2))
     pieces = [report(10, 0), *[chunk({"content": "abcd"})] * 40]
     upstream.reply_next(stream_of(*pieces, STOP, "[DONE]"))
@@ -200,7 +200,7 @@ def test_a_stream_that_is_cut_is_billed_as_one_that_ends(gateway, upstream, slug
         ({"reasoning": {"content": "abcdefgh"}}, 2),
     ],
 )
-def test_all_that_a_model_says_is_counted_once(gateway, upstream, customer, slug, key, delta, output):
+def test_every_form_of_output_is_counted_once(gateway, upstream, customer, slug, key, delta, output):
     upstream.reply_next(stream_of(ROLE, chunk(delta), STOP, "[DONE]"))
     connection, _, stream = customer.stream_chat(slug)
     stream.chunks()
@@ -209,7 +209,7 @@ def test_all_that_a_model_says_is_counted_once(gateway, upstream, customer, slug
     assert (event["usageSource"], event["tokens"]["outputTokens"]) == ("counted", output)
 
 
-def test_of_several_choices_a_hang_up_cancels_while_one_of_them_runs(gateway, upstream, customer, slug, key):
+def test_a_hang_up_cancels_the_request_while_any_choice_is_unfinished(gateway, upstream, customer, slug, key):
     gate = upstream.gate()
     finished = chunk(finish="stop", index=1)
     upstream.reply_next(stream_of(ROLE, chunk({"content": "abcd"}, index=1), finished, chunk({"content": "efgh"}), gate))
@@ -230,7 +230,7 @@ def test_case_variants_inside_stream_options_are_refused(upstream, customer, slu
     assert upstream.count == 0
 
 
-def test_a_frame_that_is_no_strict_json_does_not_name_the_model(upstream, customer, slug):
+def test_a_frame_that_is_not_strict_json_does_not_name_the_upstreams_model(upstream, customer, slug):
     damaged = json.dumps(chunk({"content": "abc"})).replace('"created"', '"p": NaN, "created"').encode()
     upstream.reply_next(stream_of(ROLE, b"data: " + damaged + b"\n\n", STOP, "[DONE]"))
     connection, _, stream = customer.stream_chat(slug)

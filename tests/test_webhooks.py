@@ -438,7 +438,7 @@ def report(gateway):
 
 
 @pytest.mark.parametrize("enabled", [True, False])
-def test_a_test_delivery_is_recognisable_and_bills_nothing(gateway, receiver, webhook_to, call, enabled):
+def test_a_test_delivery_is_recognizable_and_bills_nothing(gateway, receiver, webhook_to, call, enabled):
     webhook = webhook_to(receiver, enabled=enabled)
     before = gateway.events(), report(gateway)
     answer = webhook.test()
