@@ -1,4 +1,4 @@
-"""Billing events as CSV: the whole window in one file, read as it is sent. A file that lacks events breaks off or says so."""
+"""Billing events as CSV: the whole window in one file, read as it is sent. An incomplete file breaks off or says so."""
 
 import concurrent.futures
 import csv
