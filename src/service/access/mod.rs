@@ -1,4 +1,4 @@
-//! The keys and sessions of callers, and the log of refused keys.
+//! The keys and sessions of callers, and the counts of refused keys.
 
 pub mod auth;
 pub mod refused;
