@@ -32,7 +32,7 @@ pub enum Provider {
     Demo,
 }
 
-/// One upstream of an endpoint. `http::admin::targets` checks the fields for each provider when a target is written, so
+/// One upstream of an endpoint. `http::admin::resources::targets` checks the fields for each provider when a target is written, so
 /// stored targets are consistent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Target {
