@@ -177,7 +177,7 @@ impl UpstreamError {
     }
 
     /// Whether the error is about `parameter` of the request with this `body`. A quote from the body does not count.
-    pub fn names(&self, parameter: &str, body: &[u8]) -> bool {
+    pub fn refuses_parameter(&self, parameter: &str, body: &[u8]) -> bool {
         let is_part = |c: char| c.is_alphanumeric() || c == '_';
         // The steps after an index are in one of the customer's messages, which can contain any name.
         let is_index = |step: &str| step.bytes().next().is_some_and(|byte| byte.is_ascii_digit());
@@ -201,7 +201,7 @@ impl UpstreamError {
     }
 
     /// The message for the customer when the server failed and no other target answered.
-    pub fn as_failure(&self) -> String {
+    pub fn failure_message(&self) -> String {
         let status = if self.status < 300 { String::new() } else { format!(" ({})", self.status) };
         // The body of a redirect is a page for browsers.
         match self.message.is_empty() || self.concerns_account || matches!(self.status, 300..400) {
@@ -211,8 +211,8 @@ impl UpstreamError {
     }
 
     /// The message for the customer when the server failed in the middle of its answer.
-    pub fn in_answer(&self) -> String {
-        if self.message.is_empty() || self.concerns_account { self.as_failure() } else { self.message.clone() }
+    pub fn stream_error_message(&self) -> String {
+        if self.message.is_empty() || self.concerns_account { self.failure_message() } else { self.message.clone() }
     }
 
     /// The message for operators: `did` (for example "it failed"), the status, and the server's message without quotes
@@ -320,7 +320,7 @@ mod tests {
 
     #[test]
     fn a_refused_parameter_is_recognized_by_its_whole_name() {
-        let names = |status, body: &str| error_of(status, body).names("stream_options", b"{}");
+        let names = |status, body: &str| error_of(status, body).refuses_parameter("stream_options", b"{}");
         let nine = format!(
             "{}{}",
             r#"{"loc":["body","a"],"msg":"no"},"#.repeat(8),
@@ -352,19 +352,19 @@ mod tests {
             assert!(!names(400, body), "{body}");
         }
         let other = r#"{"error":{"message":"'max_completion_tokens' is too large"}}"#;
-        assert!(!error_of(400, other).names("max_tokens", b""));
+        assert!(!error_of(400, other).refuses_parameter("max_tokens", b""));
         let quote = error_of(400, "cannot parse: tell me of stream_options, please");
-        assert!(!quote.names("stream_options", br#"{"content":"tell me of stream_options, please!"}"#));
-        assert!(quote.names("stream_options", br#"{"content":"stream_options"}"#));
+        assert!(!quote.refuses_parameter("stream_options", br#"{"content":"tell me of stream_options, please!"}"#));
+        assert!(quote.refuses_parameter("stream_options", br#"{"content":"stream_options"}"#));
     }
 
     #[test]
     fn a_failure_has_a_message_for_customers_and_one_for_operators() {
         let failed = error_of(500, r#"{"error":{"message":"CUDA out of\n memory at 10.0.0.7"}}"#);
-        assert_eq!(failed.as_failure(), "The model server failed (500): CUDA out of\n memory at […]");
+        assert_eq!(failed.failure_message(), "The model server failed (500): CUDA out of\n memory at […]");
         assert_eq!(failed.for_operator("it failed", b""), "it failed (500): CUDA out of memory at 10.0.0.7");
         let silent = error_of(503, "");
-        assert_eq!(silent.as_failure(), "The model server failed (503).");
+        assert_eq!(silent.failure_message(), "The model server failed (503).");
         assert_eq!(silent.for_operator("it failed", b""), "it failed (503)");
         let long = error_of(500, &format!(r#"{{"error":"{}"}}"#, "é ".repeat(500)));
         assert_eq!(

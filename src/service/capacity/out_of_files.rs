@@ -72,6 +72,6 @@ mod tests {
         assert!(notice.starts_with("5 requests were") && notice.contains(&open_files().to_string()), "{notice}");
         assert!(out.notice(60_006 + SHOWN_FOR_MS - 1).is_some());
         assert_eq!(out.notice(60_006 + SHOWN_FOR_MS), None);
-        assert!(out.count(60_006 + SHOWN_FOR_MS).is_some_and(|said| said.starts_with("1 request was")));
+        assert!(out.count(60_006 + SHOWN_FOR_MS).is_some_and(|sentence| sentence.starts_with("1 request was")));
     }
 }

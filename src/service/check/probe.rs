@@ -189,8 +189,8 @@ impl Probe {
     async fn refusal(&self, response: upstream::Response) -> ProbeRefusal {
         let status = response.status;
         match timeout_at(self.deadline, refusal::read(response, &self.target, &self.target.model)).await {
-            Ok(said) => {
-                let UpstreamRefusal { message, code, param, .. } = said.into_refusal();
+            Ok(refusal) => {
+                let UpstreamRefusal { message, code, param, .. } = refusal.into_refusal();
                 ProbeRefusal { status, message, code, param }
             }
             Err(_) => ProbeRefusal { status, message: String::new(), code: None, param: None },
@@ -243,8 +243,8 @@ impl Probe {
             read += piece.len();
             let Ok(fed) = observer.feed(piece) else { break };
             if let Some(error) = fed.error {
-                let said = refusal::read_error(&error, &self.target, &self.target.model);
-                return Called::Failed(words::error_within(&said.message));
+                let reported = refusal::read_error(&error, &self.target, &self.target.model);
+                return Called::Failed(words::error_within(&reported.message));
             }
             first = first.or_else(|| observer.has_content().then(|| began.elapsed()));
         }

@@ -266,12 +266,12 @@ fn of_usage(usage: Option<Usage>) -> Finding {
 }
 
 /// A server's message as a sentence.
-fn sentence(said: &str) -> String {
-    let said = shown(said);
-    if said.is_empty() {
+fn sentence(message: &str) -> String {
+    let message = shown(message);
+    if message.is_empty() {
         return "It gave no reason.".to_owned();
     }
-    if said.ends_with(['.', '!', '?']) { said } else { format!("{said}.") }
+    if message.ends_with(['.', '!', '?']) { message } else { format!("{message}.") }
 }
 
 /// The text in one line of bounded length.

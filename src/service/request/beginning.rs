@@ -227,7 +227,7 @@ impl Reading<'_> {
             let (id, model) = meter.map_or(Default::default(), |meter| (meter.request_id(), meter.slug()));
             let why = error.for_operator("it reported an error beside its answer", self.request);
             warn!(%id, model, why, "an answer holds an error");
-            Splice { at, with: error_object(&error.in_answer()).to_string().into() }
+            Splice { at, with: error_object(&error.stream_error_message()).to_string().into() }
         };
         let splices: Vec<Splice> = observe::errors(whole).into_iter().map(replace).collect();
         splice(whole, &splices)

@@ -33,8 +33,8 @@ impl SkippedTarget {
     }
 
     /// A failure that the target itself reported. `did` says what it did, for the operator.
-    pub(super) fn reported(said: &UpstreamError, did: &str, body: &[u8]) -> Self {
-        Self::new(SkipReason::Failed(Some(said.as_failure())), said.for_operator(did, body))
+    pub(super) fn reported(error: &UpstreamError, did: &str, body: &[u8]) -> Self {
+        Self::new(SkipReason::Failed(Some(error.failure_message())), error.for_operator(did, body))
     }
 
     pub(super) fn is_slow(&self) -> bool {

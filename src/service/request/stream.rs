@@ -167,9 +167,9 @@ impl AnswerStream {
     fn pass(&mut self, fed: ObservedChunk) -> Bytes {
         if let Some(error) = fed.error {
             let slug = self.meter().map_or("", Meter::slug);
-            let said = refusal::read_error(&error, &self.origin.target, slug);
+            let reported = refusal::read_error(&error, &self.origin.target, slug);
             self.warn("it reported an error in the middle of its answer");
-            self.break_off(&said.in_answer(), Bytes::new());
+            self.break_off(&reported.stream_error_message(), Bytes::new());
         } else if let Some(terminal) = fed.terminal {
             self.close(terminal, true);
         }

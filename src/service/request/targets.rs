@@ -75,10 +75,10 @@ pub(super) async fn find_answer(
                     }
                 }
             }
-            TargetOutcome::Refused(said) => {
+            TargetOutcome::Refused(error) => {
                 target.health.succeeded(core.now_ms());
                 reservation.release(true);
-                return Err(Refused::UpstreamRefused(Box::new(said.into_refusal())));
+                return Err(Refused::UpstreamRefused(Box::new(error.into_refusal())));
             }
             TargetOutcome::NoFiles => {
                 worker.out_of_files.note(core.now_ms());
@@ -117,9 +117,11 @@ async fn ask(worker: &InferenceWorker, call: &UpstreamCall<'_>, target: &Target,
     };
     for _ in 0..2 {
         let outcome = attempt(worker, call, target, route, &changes).await;
-        let TargetOutcome::Refused(said) = &outcome else { return outcome };
-        let without_options = call.request.sends_options(&changes) && said.names("stream_options", call.body);
-        let without_second = call.request.adds_second_maximum(&changes).is_some_and(|name| said.names(name, call.body));
+        let TargetOutcome::Refused(error) = &outcome else { return outcome };
+        let without_options =
+            call.request.sends_options(&changes) && error.refuses_parameter("stream_options", call.body);
+        let without_second =
+            call.request.adds_second_maximum(&changes).is_some_and(|name| error.refuses_parameter(name, call.body));
         if without_options {
             target.declined.options(now_ms);
             changes.without_options = true;
@@ -167,20 +169,20 @@ async fn judge(call: &UpstreamCall<'_>, target: &Target, response: Response) -> 
     if let 200..=299 = response.status {
         return TargetOutcome::Answered(response);
     }
-    let said = refusal::read(response, target, &call.model.slug).await;
-    let passed = |did| SkippedTarget::reported(&said, did, call.body);
-    match said.meaning() {
-        Meaning::Customer => TargetOutcome::Refused(Box::new(said)),
+    let error = refusal::read(response, target, &call.model.slug).await;
+    let passed = |did| SkippedTarget::reported(&error, did, call.body);
+    match error.meaning() {
+        Meaning::Customer => TargetOutcome::Refused(Box::new(error)),
         Meaning::Failed => TargetOutcome::Skipped(passed("it failed")),
         // The customer gets no details of the operator's account.
         Meaning::Account => {
-            let words = said.for_operator("it refused our credential or account", call.body);
+            let words = error.for_operator("it refused our credential or account", call.body);
             TargetOutcome::Skipped(SkippedTarget::failed(words))
         }
         Meaning::Limited => {
             let passed = passed("it is at its own limit");
             let code = Some("upstream_rate_limited".to_owned());
-            let limited = Some(Box::new(UpstreamRefusal { code, ..said.into_refusal() }));
+            let limited = Some(Box::new(UpstreamRefusal { code, ..error.into_refusal() }));
             TargetOutcome::Skipped(SkippedTarget { limited, ..passed })
         }
     }

@@ -119,10 +119,10 @@ impl Signed {
         }
         // Some servers echo the request's URL.
         let hidden = query.as_deref().unwrap_or_default();
-        let said = shown(&read(&mut response.body, deadline).await, hidden);
+        let text = shown(&read(&mut response.body, deadline).await, hidden);
         let hint = if (300..400).contains(&status) { " (redirects are not followed)" } else { "" };
-        let colon = if said.is_empty() { "" } else { ": " };
-        Err(failed(format!("{origin} answered {status}{hint}{colon}{said}")))
+        let colon = if text.is_empty() { "" } else { ": " };
+        Err(failed(format!("{origin} answered {status}{hint}{colon}{text}")))
     }
 }
 

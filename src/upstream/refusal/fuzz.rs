@@ -38,11 +38,11 @@ pub(crate) fn refusal(input: &[u8]) {
     let names = Names::of(&TARGET, "acme/chat");
     for status in [200, 302, 400, 429, 500] {
         let error = UpstreamError::read(status, None, input, &names);
-        let _ = (error.meaning(), error.names("stream_options", BODY));
+        let _ = (error.meaning(), error.refuses_parameter("stream_options", BODY));
         let message = error.for_operator("refused", BODY);
         let is_short = message.chars().count() <= MAX_OPERATOR_MESSAGE + 32;
         assert!(is_short && !has_credential(&message), "operators see {message:?}");
-        let failure = error.as_failure();
+        let failure = error.failure_message();
         let refusal = error.into_refusal();
         assert!((400..=499).contains(&refusal.status) || status < 400 || status == 500);
         assert!(refusal.message.chars().count() <= 2 * MAX_MESSAGE && !refusal.message.is_empty());
