@@ -8,7 +8,7 @@
 //! ```text
 //! admit ──► Hold ──► review* ──► charge   the billed amount replaces the held amount
 //!   │                      └───► release  nothing is billed
-//!   └─────► LimitRefusal                       nothing was taken
+//!   └─────► LimitRefusal                  nothing was taken
 //! ```
 //!
 //! | | at admission | while it runs | charged | released |
