@@ -1,4 +1,4 @@
-// The results of a target's check: four lines. A failed one says how to fix it.
+// The results of a target's check, in four lines. The line of a failed check says how to fix the problem.
 
 import { h } from "../dom.js";
 import { icon } from "../ui/icon.js";

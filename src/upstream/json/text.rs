@@ -13,7 +13,7 @@ pub struct Text<'a> {
 
 impl<'a> Text<'a> {
     /// Length of the unescaped text in UTF-8 bytes. An unpaired surrogate counts as 2.
-    #[allow(clippy::len_without_is_empty)] // it is not the length of a container
+    #[allow(clippy::len_without_is_empty, reason = "it is not the length of a container")]
     pub fn len(&self) -> usize {
         self.len
     }
