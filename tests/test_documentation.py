@@ -5,7 +5,6 @@ Other tests run the README's demo (test_config), the commands on existing keys (
 """
 
 import re
-import socket
 import sys
 import tarfile
 
@@ -17,30 +16,34 @@ from support.readme import PAGES, README, admin_function, blocks, commands, docu
 
 FILES = [README, *sorted(PAGES.glob("*.md"))]
 MARK = "--- next block ---"
+ANY_PORT = "127.0.0.1:0"
 
-
-def free_addresses(count):
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    addresses = ["127.0.0.1:%d" % one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return addresses
+# Reads the addresses that the gateway has chosen from its log, which is its standard error.
+READ_ADDRESSES = r"""
+address() { sed -n 's/.*"listener":"'"$1"'","address":"\([^"]*\)".*/\1/p' log; }
+until INFERENCE=$(address inference) ADMIN=$(address admin) && [ "$INFERENCE" ] && [ "$ADMIN" ]; do
+  kill -0 $!
+  sleep 0.1
+done
+"""
 
 
 def test_the_five_minutes_of_the_readme_work(upstream, tmp_path):
-    inference, admin = free_addresses(2)
     shell = commands(README)
     [sample] = [text for language, text in blocks(README) if language == "python"]
     start, *others = shell
     lines = [
+        "exec 3>&2 2>log",
         start,
+        "exec 2>&3",
         "trap 'kill $!; wait' EXIT",
-        f"until curl -sf -o answer http://{admin}/readyz; do sleep 0.1; done",
+        READ_ADDRESSES,
         *(f"echo '{MARK}'\n{text}" for text in others),
-        f"echo '{MARK}'\n{sys.executable} - <<'SAMPLE'\n{sample}SAMPLE",
+        f"echo '{MARK}'\n{sys.executable} - <<SAMPLE\n{sample}SAMPLE",
     ]
-    replaced = {"http://127.0.0.1:8000/v1": upstream.base_url, "127.0.0.1:8080": inference, "127.0.0.1:8081": admin}
-    printed = run_script(lines, tmp_path, replaced, TOLLGATE_LISTEN=inference, TOLLGATE_ADMIN_LISTEN=admin)
+    addresses = {"127.0.0.1:8080": "$INFERENCE", "127.0.0.1:8081": "$ADMIN"}
+    replaced = {"http://127.0.0.1:8000/v1": upstream.base_url, **addresses}
+    printed = run_script(lines, tmp_path, replaced, TOLLGATE_LISTEN=ANY_PORT, TOLLGATE_ADMIN_LISTEN=ANY_PORT)
     _, endpoint, group, stream, figures, words = printed.split(MARK)
     assert documents(endpoint)[0]["slug"] == "acme/chat" and group.strip() == ""
     assert stream.strip().endswith("data: [DONE]") and words.strip()
