@@ -164,7 +164,7 @@ def test_our_own_listeners_are_refused(gateway):
     for address in (gateway.address, gateway.admin_address):
         for host in ("127.0.0.1", "localhost"):
             found = check(gateway, f"http://{host}:{address.rsplit(':', 1)[1]}/v1")
-            assert oks(found) == [False, None, None, None] and "our own listener" in found["reachable"][1]
+            assert oks(found) == [False, None, None, None] and "Tollgate's own listeners" in found["reachable"][1]
 
 
 def test_a_model_that_is_not_listed_is_reported_with_those_that_are(gateway, upstream):

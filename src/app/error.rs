@@ -7,7 +7,7 @@ use crate::service::BootError;
 /// Why the gateway could not run.
 #[derive(Debug)]
 pub enum AppError {
-    /// The data directory, or a file in it, cannot be used.
+    /// The gateway could not be built.
     Boot(BootError),
     /// A listener cannot be opened: the name of its setting, its address and the error.
     Listen(&'static str, SocketAddr, io::Error),

@@ -178,9 +178,9 @@ impl Estimates {
         let ratio = self
             .ratios
             .get(&(slug, Size::of(prompt_bytes)))
-            .map_or(Ratio::START, |figure| Ratio::from_scaled(figure.median));
+            .map_or(Ratio::START, |estimate| Ratio::from_scaled(estimate.median));
         let mean_output = match route.generates() {
-            true => self.outputs.get(&(slug, route)).map_or(START_OUTPUT, |figure| figure.median),
+            true => self.outputs.get(&(slug, route)).map_or(START_OUTPUT, |estimate| estimate.median),
             false => 0,
         };
         SlugEstimate { ratio, mean_output }
@@ -189,8 +189,8 @@ impl Estimates {
     /// The expected length in tokens of one choice that has already streamed `streamed`. `None` if no answer was
     /// longer.
     pub fn output_beyond(&self, slug: SlugId, route: Route, streamed: u64) -> Option<u64> {
-        let figure = self.outputs.get(&(slug, route))?;
-        median(figure.customers.iter().filter_map(|(_, lengths)| lengths.beyond(streamed)))
+        let estimate = self.outputs.get(&(slug, route))?;
+        median(estimate.customers.iter().filter_map(|(_, lengths)| lengths.beyond(streamed)))
     }
 
     /// Learns from one answered request. `customer` is the last group of the request's path. So a CASCADING tree is one

@@ -29,7 +29,7 @@ pub struct Core {
     pub catalog: ArcSwap<Catalog>,
     /// The log of every durable fact.
     pub journal: Journal,
-    /// Counts since the start, for the status page.
+    /// Counts since the start: for the status, the history of activity, and the drain at shutdown.
     pub counts: Counts,
     /// Our listening addresses, set by [`Self::set_listeners`].
     listeners: OnceLock<Arc<[SocketAddr]>>,

@@ -83,7 +83,12 @@ impl Storage {
 
     /// The records that are known to be unreadable, in order. Lists of events lack all of them.
     pub fn unreadable(&self) -> Vec<Damage> {
-        let known = self.missing_from_totals().into_iter().chain(self.core.journal.damage());
+        self.unreadable_beside(self.missing_from_totals())
+    }
+
+    /// The same, if [`Self::missing_from_totals`] has been read already.
+    pub(super) fn unreadable_beside(&self, missing: Vec<Damage>) -> Vec<Damage> {
+        let known = missing.into_iter().chain(self.core.journal.damage());
         let by_first: BTreeMap<u64, Damage> = known.map(|damage| (*damage.missing.start(), damage)).collect();
         by_first.into_values().collect()
     }

@@ -1,9 +1,9 @@
 //! Opens the store with the log that it was computed from: opens it, folds new records, and reads everything.
 //!
 //! If the store cannot be used (an error, or a panic of the database library), it is moved aside and rebuilt once, and
-//! that is reported. It is rebuilt from the newest intact snapshot, or from the log alone if that
-//! reaches back to the first record. These problems stop the start instead: data of a newer version, a missing log,
-//! nothing left to rebuild from, and an error that new files would not avoid, such as a full disk.
+//! that is reported. It is rebuilt from the newest intact snapshot, or from the log alone if that reaches back to the
+//! first record. These problems stop the start instead: data of a newer version, a missing log, nothing left to rebuild
+//! from, and an error that new files would not avoid, such as a full disk.
 
 use std::{fs, io, path::Path};
 

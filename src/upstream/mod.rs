@@ -4,8 +4,8 @@
 //! changed.
 
 pub mod address;
-pub mod begins;
 mod body_error;
+pub mod body_form;
 pub mod client;
 pub mod declined;
 pub mod decode;

@@ -103,15 +103,15 @@ impl<K: Copy + Eq + Hash, V: Average> EstimateMap<K, V> {
         self.young.get(key).or_else(|| self.old.get(key))
     }
 
-    pub(super) fn learn(&mut self, key: K, customer: GroupId, measured: u64) {
-        if let Some(figure) = self.young.get_mut(&key) {
-            return figure.learn(customer, measured);
+    pub(super) fn learn(&mut self, key: K, customer: GroupId, figure: u64) {
+        if let Some(estimate) = self.young.get_mut(&key) {
+            return estimate.learn(customer, figure);
         }
-        let mut figure = self.old.remove(&key).unwrap_or_default();
-        figure.learn(customer, measured);
+        let mut estimate = self.old.remove(&key).unwrap_or_default();
+        estimate.learn(customer, figure);
         if self.young.len() >= Self::GENERATION {
             self.old = std::mem::take(&mut self.young);
         }
-        self.young.insert(key, figure);
+        self.young.insert(key, estimate);
     }
 }

@@ -19,7 +19,7 @@ use crate::{
     domain::{endpoint, route::Route},
     upstream::{
         self, Body,
-        begins::{BodyForm, is_event_stream},
+        body_form::{BodyForm, is_event_stream},
         client::{self, Client, Template},
         observe::Observer,
         provider,

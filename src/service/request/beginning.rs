@@ -25,7 +25,7 @@ use super::{
 };
 use crate::upstream::{
     Response,
-    begins::{BodyForm, is_event_stream, is_type},
+    body_form::{BodyForm, is_event_stream, is_type},
     observe::{self, ObservedChunk},
     refusal::{self, UpstreamError},
     splice::{Splice, splice},

@@ -11,7 +11,7 @@ use crate::{
 pub struct RequestFailure {
     /// The reason.
     pub refused: Refused,
-    /// The tightest limits, if the model was identified.
+    /// The tightest limits, if they were read.
     pub standings: Option<Box<Standings>>,
 }
 

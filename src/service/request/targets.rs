@@ -176,7 +176,7 @@ async fn judge(call: &UpstreamCall<'_>, target: &Target, response: Response) -> 
         Meaning::Failed => TargetOutcome::Skipped(passed("it failed")),
         // The customer gets no details of the operator's account.
         Meaning::Account => {
-            let words = error.for_operator("it refused our credential or account", call.body);
+            let words = error.for_operator("it refused the credential or the account", call.body);
             TargetOutcome::Skipped(SkippedTarget::failed(words))
         }
         Meaning::Limited => {

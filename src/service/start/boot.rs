@@ -102,7 +102,7 @@ impl Booted {
         if !is_written {
             error!("the journal could not be written completely");
         }
-        // If the journal could not be written, the disk is not written to again.
+        // If the journal could not be written, the file of requests in flight is not marked as closed.
         if self.upkeep.stop(LAST_WRITE) && is_written {
             self.gateway.metering.in_flight.close();
         }
@@ -120,8 +120,8 @@ pub fn boot(config: Config, admin_key: Option<Secret>) -> Result<Booted, BootErr
 
     let (journal, report) = open_journal(&config)?;
     let now = clock.now().not_before(journal.last_ms());
-    let Opened { store, rows, counters, replayed, findings: healed } = open_store(&config, &journal, now)?;
-    let progress = rows.webhooks.clone();
+    let Opened { store, mut rows, counters, replayed, findings: healed } = open_store(&config, &journal, now)?;
+    let progress = std::mem::take(&mut rows.webhooks);
     let catalog = load_catalog(rows, &sealer, now);
     let last_stop =
         LastStop::read(&config.data_dir, &journal, |slug| catalog.slug_name(slug)).map_err(journal_error)?;

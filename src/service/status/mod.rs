@@ -70,7 +70,8 @@ impl<'a> Status<'a> {
     /// Reads the current state.
     pub fn read(gateway: &'a Gateway) -> Self {
         let Gateway { core, storage, .. } = gateway;
-        let (unreadable, missing) = (storage.unreadable(), storage.missing_from_totals());
+        let missing = storage.missing_from_totals();
+        let unreadable = storage.unreadable_beside(missing.clone());
         let (webhooks, targets) = (gateway.webhooks.list(None), targets(&core.catalog.load()));
         let notices = notices(gateway, &unreadable, &missing, &webhooks, &targets);
         let (rollup_days, rollup_bytes) = storage.store.rollup_files();

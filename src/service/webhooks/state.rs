@@ -88,7 +88,7 @@ impl State {
     }
 
     /// Stores why deliveries are paused. Returns whether the reason is new.
-    pub(in crate::service) fn problem(&self, why: &str) -> bool {
+    pub(super) fn problem(&self, why: &str) -> bool {
         let mut standing = self.standing.lock();
         let is_new = standing.problem.as_deref() != Some(why);
         standing.problem = Some(why.to_owned());

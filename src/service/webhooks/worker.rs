@@ -19,7 +19,7 @@ use tracing::error;
 
 use self::{
     interruption::{Interruption, OWN_FAILURE_PAUSE, own_failure},
-    new_events::NewEvents,
+    new_events::{Found, NewEvents},
     redeliveries::Redeliveries,
     throttle::Throttle,
 };
@@ -158,12 +158,16 @@ impl DeliveryWorker {
                 }
                 Turn::NewEvents { may_wait } => {
                     let until = self.redeliveries.not_before();
-                    let delivery = self.new_events.next(&webhook, may_wait, until).await?;
-                    if may_wait && delivery.is_none() {
-                        self.note_change();
+                    let found = self.new_events.next(&webhook, may_wait, until).await?;
+                    self.events_are_next = may_wait && !matches!(found, Found::Delivery(_));
+                    match found {
+                        Found::Delivery(delivery) => Some(delivery),
+                        Found::Woken => {
+                            self.note_change();
+                            None
+                        }
+                        Found::Nothing => None,
                     }
-                    self.events_are_next = may_wait && delivery.is_none();
-                    delivery
                 }
                 Turn::Redelivery => {
                     self.events_are_next = true;

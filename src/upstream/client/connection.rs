@@ -157,7 +157,7 @@ async fn connect_tcp(
         }
         ResolveError::Refused(AddressRefusal::LinkLocal) => (SendErrorKind::Forbidden, "it is link-local".to_owned()),
         ResolveError::Refused(AddressRefusal::OurOwn) => {
-            (SendErrorKind::Forbidden, "it is our own listener".to_owned())
+            (SendErrorKind::Forbidden, "it is one of Tollgate's own listeners".to_owned())
         }
     })?;
     let mut failure = (SendErrorKind::Connect, String::new());

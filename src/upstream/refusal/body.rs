@@ -10,7 +10,7 @@ use std::borrow::Cow;
 use serde_json::Value;
 
 use super::partial_json;
-use crate::upstream::begins::BodyForm;
+use crate::upstream::body_form::BodyForm;
 
 /// Greatest nesting depth of a message.
 const MAX_DEPTH: usize = 8;

@@ -23,6 +23,16 @@ use crate::{
 /// The number of records after which a worker yields to the other tasks.
 const YIELD_RECORDS: usize = 1024;
 
+/// The outcome of looking for new events.
+pub(super) enum Found {
+    /// The next delivery.
+    Delivery(Delivery),
+    /// A change woke the worker before there was a delivery.
+    Woken,
+    /// There are no events to deliver yet.
+    Nothing,
+}
+
 /// The new events of a webhook.
 pub(super) struct NewEvents {
     core: Arc<Core>,
@@ -56,16 +66,15 @@ impl NewEvents {
         self.reader = self.core.journal.reader(self.state.standing().passed);
     }
 
-    /// The next delivery. With `may_wait`, waits for events and for a full batch, but not beyond `until`. `None` if
-    /// there are no events yet, or if a change woke the worker.
+    /// Looks for the next delivery. With `may_wait`, waits for events and for a full batch, but not beyond `until`.
     pub(super) async fn next(
         &mut self,
         webhook: &Webhook,
         may_wait: bool,
         until: Option<Instant>,
-    ) -> Result<Option<Delivery>, Interruption> {
+    ) -> Result<Found, Interruption> {
         if let Some(pending) = self.pending.take() {
-            return Ok(Some(pending));
+            return Ok(Found::Delivery(pending));
         }
         let mut full_at = None;
         loop {
@@ -83,16 +92,17 @@ impl NewEvents {
             };
             if self.batch.is_full() || (!self.batch.is_empty() && (!may_wait || deadline.is_some_and(|at| at <= now))) {
                 let request_id = random::uuid().map_err(own_failure)?;
-                return Delivery::of_batch(std::mem::take(&mut self.batch), request_id).map(Some).map_err(own_failure);
+                let delivery = Delivery::of_batch(std::mem::take(&mut self.batch), request_id);
+                return delivery.map(Found::Delivery).map_err(own_failure);
             }
             if !may_wait {
-                return Ok(None);
+                return Ok(Found::Nothing);
             }
             tokio::select! {
                 () = self.core.journal.durable(wanted) => {}
-                () = self.state.woken() => return Ok(None),
+                () = self.state.woken() => return Ok(Found::Woken),
                 () = reached(deadline) => {}
-                () = reached(until) => return Ok(None),
+                () = reached(until) => return Ok(Found::Nothing),
             }
         }
     }
