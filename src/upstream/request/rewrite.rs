@@ -68,10 +68,14 @@ impl Request {
 
     /// The name of the output maximum that [`Self::rewrite`] adds to one that the customer declared, if it adds one.
     pub fn adds_second_maximum<'a>(&self, changes: &Changes<'a>) -> Option<&'a str> {
-        let cap = changes.cap.filter(|_| !changes.without_second_maximum)?;
-        let is_declared = self.maxima.iter().any(|max| max.declares && max.tokens.is_some());
-        let is_named = |max: &Maximum| max.field.name() == cap.parameter;
-        (is_declared && !self.maxima.iter().any(is_named)).then_some(cap.parameter)
+        let cap = changes.cap.filter(|cap| cap.parameter == "max_tokens" && !changes.without_second_maximum)?;
+        let is_set = |max: &Maximum| max.field == Field::MaxTokens && max.tokens.is_some();
+        (self.declares_maximum() && !self.maxima.iter().any(is_set)).then_some(cap.parameter)
+    }
+
+    /// Whether the customer has declared an output maximum.
+    fn declares_maximum(&self) -> bool {
+        self.maxima.iter().any(|max| max.declares && max.tokens.is_some())
     }
 
     /// Returns the body for the upstream in pieces. `body` must be the body that was scanned. A large body is not
@@ -126,19 +130,20 @@ impl Request {
         // Servers that only support `max_tokens` ignore the newer name, so `max_tokens` is set in addition to it.
         // OpenAI refuses a request with both.
         let is_honored = |max: &&Maximum| cap.parameter != "max_tokens" || max.field == Field::MaxTokens;
+        // The customer's own maximum is enough for a target that refuses a second one.
+        let is_enough = alone && self.declares_maximum();
         let mut set = self.maxima.iter().filter(is_honored).any(|max| max.declares && max.tokens.is_some());
         for Maximum { field, at, tokens: declared, declares } in &self.maxima {
             let above = declared.is_some_and(|declared| declared > cap.tokens);
             // A parameter that is present as `null` is replaced, since adding it would duplicate the key.
             let is_named = *declares && field.name() == cap.parameter;
-            let unlimited = declared.is_none() && (!declares || (!set && is_named));
+            let unlimited = declared.is_none() && (!declares || (!set && is_named && !is_enough));
             set |= is_named;
             if above || unlimited {
                 splices.push(Splice { at: at.clone(), with: tokens.clone().into() });
             }
         }
-        let has_first = self.maxima.iter().any(|max| max.declares && max.tokens.is_some());
-        if !(set || alone && has_first) {
+        if !(set || is_enough) {
             added.extend(json::quote(cap.parameter));
             added.extend_from_slice(format!(":{tokens},").as_bytes());
         }

@@ -451,6 +451,13 @@ fn a_second_output_maximum_can_be_left_out() {
             "the only maximum is kept"
         );
     }
+    let null = r#"{"model":"m","max_tokens":null,"max_completion_tokens":60}"#;
+    assert_eq!(chat(null).adds_second_maximum(&both), Some("max_tokens"), "null is replaced");
+    let out = chat(null).rewrite(&Bytes::from_static(null.as_bytes()), &one).concat();
+    assert_eq!(out, br#"{"model":"m","max_tokens":null,"max_completion_tokens":5}"#);
+    let newer = Changes { cap: Some(OutputCap { parameter: "max_completion_tokens", tokens: 5 }), ..both };
+    let older = r#"{"model":"m","max_tokens":9}"#;
+    assert_eq!(chat(older).adds_second_maximum(&newer), None, "the maximum is lowered and none is added");
 }
 
 #[test]
