@@ -132,7 +132,7 @@ impl Observer {
         let is_whole = sse::frames(&rest)
             .next()
             .and_then(|frame| frame.payload())
-            .is_some_and(|payload| is_terminal(self.route, &payload) || json::validate(&payload).is_ok());
+            .is_some_and(|payload| is_terminal(&payload) || json::validate(&payload).is_ok());
         if is_whole { self.pass_on(rest) } else { ObservedChunk::default() }
     }
 
@@ -234,7 +234,7 @@ impl Observer {
             let (verdict, payload) = match (self.stray_error(&frame), frame.payload()) {
                 (Some(error), _) => (Verdict::Error, Cow::Borrowed(error)),
                 (None, None) => continue,
-                (None, Some(payload)) if is_terminal(self.route, &payload) => {
+                (None, Some(payload)) if is_terminal(&payload) => {
                     if !self.facts.has_terminal {
                         self.facts.has_terminal = true;
                         terminal_at = frame.start;
@@ -363,8 +363,6 @@ pub fn errors(answer: &[u8]) -> Vec<Range<usize>> {
 }
 
 /// Whether a frame's data is the terminal event.
-fn is_terminal(route: Route, payload: &[u8]) -> bool {
-    match route {
-        Route::ChatCompletions | Route::Completions | Route::Embeddings => payload.trim_ascii() == b"[DONE]",
-    }
+fn is_terminal(payload: &[u8]) -> bool {
+    payload.trim_ascii() == b"[DONE]"
 }

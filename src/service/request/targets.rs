@@ -145,7 +145,12 @@ async fn attempt(
     let body = call.request.rewrite(call.body, changes);
     let template = match &target.reach {
         Transport::Http(templates) => templates.get(route as usize),
-        Transport::Demo => return TargetOutcome::Answered(demo::respond(route, &body.concat()).into()),
+        Transport::Demo => {
+            return match demo::respond(route, &body.concat()) {
+                Some(answer) => TargetOutcome::Answered(answer.into()),
+                None => TargetOutcome::Skipped(SkippedTarget::new(SkipReason::Unusable, "it does not have this route")),
+            };
+        }
         Transport::Broken(why) => return TargetOutcome::Skipped(SkippedTarget::new(SkipReason::Unusable, *why)),
     };
     let Some(template) = template else {

@@ -49,8 +49,8 @@ impl DemoBody {
     }
 }
 
-/// Answers a request. The gateway has already validated `body`.
-pub fn respond(route: Route, body: &[u8]) -> DemoBody {
+/// Answers a request. The gateway has already validated `body`. Returns `None` for a route that it does not have.
+pub fn respond(route: Route, body: &[u8]) -> Option<DemoBody> {
     let request: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
     let pieces = match route {
         Route::Embeddings => vec![embeddings(&request)],
@@ -58,8 +58,9 @@ pub fn respond(route: Route, body: &[u8]) -> DemoBody {
             let asked = Asked::read(route, &request);
             if asked.stream { asked.stream() } else { vec![asked.whole()] }
         }
+        _ => return None,
     };
-    DemoBody { is_stream: pieces.len() > 1, pieces: pieces.into(), pause: None }
+    Some(DemoBody { is_stream: pieces.len() > 1, pieces: pieces.into(), pause: None })
 }
 
 struct Asked<'a> {
