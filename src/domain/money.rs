@@ -107,7 +107,7 @@ impl Cost {
 }
 
 /// The exact decimal text of `value` / 10^`decimals`, without trailing zeros.
-fn decimal(value: u128, decimals: usize) -> String {
+pub(super) fn decimal(value: u128, decimals: usize) -> String {
     let unit = 10u128.pow(decimals as u32);
     let (whole, fraction) = (value / unit, value % unit);
     let text = format!("{whole}.{fraction:0decimals$}");
@@ -139,10 +139,10 @@ mod tests {
             output: price("10"),
             cached: price("0.000001"),
         };
-        let cost = pricing.cost(&Usage { input: 101, output: 7, cached: 1 });
+        let cost = pricing.cost(&Usage { input: 101, output: 7, cached: 1, cache_write: 0 });
         // 100 × 2.5e-6 + 1 × 1e-12 + 7 × 10e-6
         assert_eq!(cost.amount_text(), "0.000320000001");
-        let most = pricing.cost(&Usage { input: u64::MAX, output: u64::MAX, cached: 0 });
+        let most = pricing.cost(&Usage { input: u64::MAX, output: u64::MAX, cached: 0, cache_write: 0 });
         assert!(most.amount_text().parse::<f64>().unwrap() > 1e14);
     }
 }

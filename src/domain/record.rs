@@ -6,6 +6,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use self::v1::{DeadLetterV1, SettledV1};
 use super::{
     endpoint::Endpoint,
     group::Group,
@@ -14,6 +15,8 @@ use super::{
     settled::Settled,
     webhook::{DeadLetter, Delivered, Redelivered, Webhook},
 };
+
+pub mod v1;
 
 /// One durable fact.
 #[derive(Debug)]
@@ -34,22 +37,29 @@ pub enum Record<'a> {
 #[derive(Deserialize)]
 enum Stored<'a> {
     #[serde(borrow)]
-    Settled(Settled<'a>),
+    SettledV1(SettledV1<'a>),
     ChangedV1(ChangedV1),
     Changed(Changed),
     Delivered(Delivered),
-    DeadLettered(DeadLetter<'a>),
+    DeadLetteredV1(DeadLetterV1<'a>),
     Redelivered(Redelivered),
+    Settled(Settled<'a>),
+    DeadLettered(DeadLetter<'a>),
+}
+
+impl Record<'_> {
+    /// The numbers of billed requests, in every form ever written.
+    pub const SETTLED: [u8; 2] = [0, 6];
 }
 
 impl Serialize for Record<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         const NAME: &str = "Record";
         match self {
-            Self::Settled(settled) => serializer.serialize_newtype_variant(NAME, 0, "Settled", settled),
+            Self::Settled(settled) => serializer.serialize_newtype_variant(NAME, 6, "Settled", settled),
             Self::Changed(changed) => serializer.serialize_newtype_variant(NAME, 2, "Changed", changed),
             Self::Delivered(delivered) => serializer.serialize_newtype_variant(NAME, 3, "Delivered", delivered),
-            Self::DeadLettered(letter) => serializer.serialize_newtype_variant(NAME, 4, "DeadLettered", letter),
+            Self::DeadLettered(letter) => serializer.serialize_newtype_variant(NAME, 7, "DeadLettered", letter),
             Self::Redelivered(again) => serializer.serialize_newtype_variant(NAME, 5, "Redelivered", again),
         }
     }
@@ -58,14 +68,16 @@ impl Serialize for Record<'_> {
 impl<'de: 'a, 'a> Deserialize<'de> for Record<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Ok(match Stored::deserialize(deserializer)? {
-            Stored::Settled(settled) => Self::Settled(settled),
+            Stored::SettledV1(settled) => Self::Settled(settled.into()),
             Stored::ChangedV1(ChangedV1 { actor, action, rows }) => {
                 Self::Changed(Changed { actor, action, before: None, rows })
             }
             Stored::Changed(changed) => Self::Changed(changed),
             Stored::Delivered(delivered) => Self::Delivered(delivered),
-            Stored::DeadLettered(letter) => Self::DeadLettered(letter),
+            Stored::DeadLetteredV1(letter) => Self::DeadLettered(letter.into()),
             Stored::Redelivered(again) => Self::Redelivered(again),
+            Stored::Settled(settled) => Self::Settled(settled),
+            Stored::DeadLettered(letter) => Self::DeadLettered(letter),
         })
     }
 }

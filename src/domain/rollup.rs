@@ -4,13 +4,43 @@ use serde::{Deserialize, Serialize};
 
 use super::{day::Hour, id::GroupId, money::Cost, settled::Settled, usage::Usage};
 
+/// Sums of tokens. Rollups are stored with this struct, which is therefore independent of [`Usage`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenSums {
+    /// Prompt tokens, including the cached ones.
+    pub input: u64,
+    /// Generated tokens.
+    pub output: u64,
+    /// Prompt tokens that were served from cache.
+    pub cached: u64,
+}
+
+impl TokenSums {
+    /// The tokens that TOKEN limits count.
+    pub fn total(&self) -> u64 {
+        self.input.saturating_add(self.output)
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.input = self.input.saturating_add(other.input);
+        self.output = self.output.saturating_add(other.output);
+        self.cached = self.cached.saturating_add(other.cached);
+    }
+}
+
+impl From<Usage> for TokenSums {
+    fn from(Usage { input, output, cached, .. }: Usage) -> Self {
+        Self { input, output, cached }
+    }
+}
+
 /// Sums over events. They are integers, and so exact.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sums {
     /// The number of events.
     pub requests: u64,
     /// Their tokens.
-    pub usage: Usage,
+    pub tokens: TokenSums,
     /// Their cost: one sum for each currency, in order of currency code. Empty if none of them had a price.
     pub costs: Vec<Cost>,
 }
@@ -18,15 +48,13 @@ pub struct Sums {
 impl Sums {
     /// The sums of one event.
     pub fn of(usage: Usage, cost: Option<Cost>) -> Self {
-        Self { requests: 1, usage, costs: Vec::from_iter(cost) }
+        Self { requests: 1, tokens: usage.into(), costs: Vec::from_iter(cost) }
     }
 
     /// Adds the sums of other events.
     pub fn add(&mut self, other: &Self) {
         self.requests = self.requests.saturating_add(other.requests);
-        self.usage.input = self.usage.input.saturating_add(other.usage.input);
-        self.usage.output = self.usage.output.saturating_add(other.usage.output);
-        self.usage.cached = self.usage.cached.saturating_add(other.usage.cached);
+        self.tokens.add(&other.tokens);
         for cost in &other.costs {
             match self.costs.binary_search_by_key(&cost.currency, |known| known.currency) {
                 Ok(at) => self.costs[at].amount = self.costs[at].amount.saturating_add(cost.amount),
@@ -75,14 +103,14 @@ mod tests {
     #[test]
     fn amounts_are_summed_by_currency_and_never_across() {
         let cost = |currency, amount| Cost { currency: Currency::parse(currency).unwrap(), amount };
-        let usage = |input| Usage { input, output: 1, cached: 0 };
+        let usage = |input| Usage { input, output: 1, cached: 1, cache_write: 0 };
         let mut sums = Sums::of(usage(1), Some(cost("USD", 5)));
         for (input, cost) in
             [(2, Some(cost("EUR", 7))), (3, None), (4, Some(cost("EUR", 1))), (0, Some(cost("USD", 1)))]
         {
             sums.add(&Sums::of(usage(input), cost));
         }
-        assert_eq!((sums.requests, sums.usage), (5, Usage { input: 10, output: 5, cached: 0 }));
+        assert_eq!((sums.requests, sums.tokens), (5, TokenSums { input: 10, output: 5, cached: 5 }));
         assert_eq!(sums.costs, [cost("EUR", 8), cost("USD", 6)]);
     }
 }

@@ -6,6 +6,7 @@ use super::{
     id::{GroupId, SlugId},
     money::Cost,
     route::Route,
+    units::Units,
     usage::{Usage, UsageSource},
 };
 
@@ -50,6 +51,12 @@ pub struct Settled<'a> {
     pub prompt_bytes: u64,
     /// The cost, fixed at settlement and never recomputed.
     pub cost: Option<Cost>,
+    /// The index of the target that answered, among the targets of the endpoint. `None` in records of earlier versions.
+    pub target: Option<u16>,
+    /// The time that the request waited for a target with free capacity.
+    pub queue_ms: u64,
+    /// The quantity besides tokens that the route is priced by.
+    pub units: Option<Units>,
 }
 
 impl Settled<'_> {

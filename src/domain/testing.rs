@@ -21,7 +21,7 @@ pub(crate) fn settled() -> Settled<'static> {
         external_entity_id: "cust_42",
         counted_for: vec![GroupId(7)],
         api_key_prefix: "sk_abc",
-        usage: Usage { input: 1, output: 1, cached: 0 },
+        usage: Usage { input: 1, output: 1, cached: 0, cache_write: 0 },
         usage_source: UsageSource::Upstream,
         route: Route::ChatCompletions,
         streamed: false,
@@ -31,6 +31,9 @@ pub(crate) fn settled() -> Settled<'static> {
         choices: 1,
         prompt_bytes: 1,
         cost: None,
+        target: Some(0),
+        queue_ms: 0,
+        units: None,
     }
 }
 

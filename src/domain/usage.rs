@@ -11,6 +11,8 @@ pub struct Usage {
     pub output: u64,
     /// The part of `input` that was served from cache.
     pub cached: u64,
+    /// The part of `input` that was written to the cache.
+    pub cache_write: u64,
 }
 
 impl Usage {

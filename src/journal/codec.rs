@@ -5,9 +5,6 @@ use bincode::config::{Configuration, Limit, LittleEndian, Varint};
 use super::frame::MAX_BODY;
 use crate::domain::{record::Record, settled::Settled};
 
-/// The first byte of a billed request's body: its number among the kinds of record.
-const SETTLED: u8 = 0;
-
 /// The most bytes that a record's values take in memory, as bincode counts them: one byte of varint becomes at most a
 /// `u128`.
 const MAX_DECODED: usize = 16 * MAX_BODY;
@@ -29,7 +26,8 @@ pub fn decode(body: &[u8]) -> Result<Record<'_>, bincode::error::DecodeError> {
 
 /// Decodes a billed request. For any other kind of record, reads only the first byte and returns `None`.
 pub fn decode_settled(body: &[u8]) -> Result<Option<Settled<'_>>, bincode::error::DecodeError> {
-    if body.first() != Some(&SETTLED) {
+    // A record starts with its number, which takes one byte.
+    if !body.first().is_some_and(|number| Record::SETTLED.contains(number)) {
         return Ok(None);
     }
     Ok(match decode(body)? {
@@ -46,6 +44,7 @@ mod tests {
         record::{Actor, Changed, Row},
         route::Route,
         settled::Settled,
+        units::Units,
         usage::{Usage, UsageSource},
     };
 
@@ -71,7 +70,7 @@ mod tests {
             external_entity_id: "cust_42",
             counted_for: vec![GroupId(3), GroupId(u128::MAX)],
             api_key_prefix: "sk_abc",
-            usage: Usage { input: 1, output: u64::MAX, cached: 0 },
+            usage: Usage { input: 1, output: u64::MAX, cached: 0, cache_write: 1 },
             usage_source: UsageSource::Counted,
             route: Route::Embeddings,
             streamed: true,
@@ -81,6 +80,9 @@ mod tests {
             choices: 1,
             prompt_bytes: 5,
             cost: None,
+            target: Some(15),
+            queue_ms: 1,
+            units: Some(Units::Images(2)),
         };
         let rows = vec![Row::Slug(SlugId(1), "acme/chat".to_owned()), Row::GroupGone(GroupId(1))];
         let before = Some(vec![Row::Slug(SlugId(1), "acme/old".to_owned())]);

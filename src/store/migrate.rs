@@ -2,16 +2,24 @@
 //!
 //! A snapshot is written before the first step.
 
-use super::{error::StoreError, handle::Store};
-use crate::journal::Journal;
+use super::{
+    error::StoreError,
+    handle::Store,
+    table::{Table, decode, encode_version},
+    webhooks::EVENTS_VERSION,
+};
+use crate::{
+    domain::{record::v1::DatedEventV1, webhook::DatedEvent},
+    journal::Journal,
+};
 
 /// The format that this version writes.
-pub(super) const FORMAT: u32 = 3;
+pub(super) const FORMAT: u32 = 4;
 
 type Step = fn(&Store, &Journal) -> Result<(), StoreError>;
 
 /// The step to format `n + 2` is at index `n`.
-const STEPS: [Step; FORMAT as usize - 1] = [fold_again, index_changes];
+const STEPS: [Step; FORMAT as usize - 1] = [fold_again, index_changes, renew_dead_events];
 
 /// Brings a store of the format `found` to [`FORMAT`].
 pub(super) fn migrate(store: &Store, journal: &Journal, found: u32) -> Result<(), StoreError> {
@@ -43,4 +51,20 @@ fn fold_again(store: &Store, _: &Journal) -> Result<(), StoreError> {
 /// Migrates to format 3, which has webhooks (there are none yet) and an index of the changes in the journal.
 fn index_changes(store: &Store, journal: &Journal) -> Result<(), StoreError> {
     store.index_changes(journal)
+}
+
+/// Migrates to format 4, in which the events of dead letters have more members.
+fn renew_dead_events(store: &Store, _: &Journal) -> Result<(), StoreError> {
+    let tables = store.tables()?;
+    let table = tables.of(Table::DeadEvents);
+    for entry in table.iter() {
+        let (key, value) = entry?;
+        // An interrupted migration has renewed some rows.
+        if value.first() != Some(&EVENTS_VERSION) {
+            let events: Vec<DatedEventV1<'_>> = decode(&value)?;
+            let events: Vec<DatedEvent<'_>> = events.into_iter().map(DatedEvent::from).collect();
+            table.insert(key, encode_version(EVENTS_VERSION, &events)?)?;
+        }
+    }
+    Ok(())
 }

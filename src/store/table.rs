@@ -108,21 +108,33 @@ impl Tables {
     }
 }
 
+/// The version of a value unless its table says otherwise.
 const VERSION: u8 = 1;
+
 pub(super) const DAMAGED: StoreError = StoreError::Damaged("a row cannot be read");
 
 pub(super) fn encode(value: &impl Serialize) -> Result<Vec<u8>, StoreError> {
-    let mut bytes = vec![VERSION];
+    encode_version(VERSION, value)
+}
+
+pub(super) fn encode_version(version: u8, value: &impl Serialize) -> Result<Vec<u8>, StoreError> {
+    let mut bytes = vec![version];
     bincode::serde::encode_into_std_write(value, &mut bytes, bincode::config::standard())
         .map_err(|_| StoreError::Damaged("a row cannot be written"))?;
     Ok(bytes)
 }
 
 pub(super) fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, StoreError> {
+    decode_version(VERSION, bytes)
+}
+
+pub(super) fn decode_version<'a, T: Deserialize<'a>>(version: u8, bytes: &'a [u8]) -> Result<T, StoreError> {
     match bytes.split_first() {
-        Some((&VERSION, body)) => bincode::serde::borrow_decode_from_slice(body, bincode::config::standard())
-            .map(|(value, _)| value)
-            .map_err(|_| DAMAGED),
+        Some((found, body)) if *found == version => {
+            bincode::serde::borrow_decode_from_slice(body, bincode::config::standard())
+                .map(|(value, _)| value)
+                .map_err(|_| DAMAGED)
+        }
         _ => Err(DAMAGED),
     }
 }

@@ -39,7 +39,7 @@ fn bill(journal: &Journal, random: &mut Random, from: u64, events: usize, metada
     let mut last = 0;
     for id in (from..).take(events) {
         let group = GroupId(u128::from(random.below(3)));
-        let usage = Usage { input: random.below(1000), output: random.below(1000), cached: 0 };
+        let usage = Usage { input: random.below(1000), output: random.below(1000), cached: 0, cache_write: 0 };
         let currency = Currency::parse(["EUR", "USD"][random.below(2) as usize]).unwrap();
         let (slug, key) = (format!("acme/{}", random.below(2)), format!("sk_{}", group.0));
         let record = Record::Settled(Settled {

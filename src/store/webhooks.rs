@@ -9,7 +9,7 @@ use super::{
     error::StoreError,
     handle::Store,
     progress::{Cursor, WebhookProgress},
-    table::{DAMAGED, Table, decode, encode},
+    table::{DAMAGED, Table, decode, decode_version, encode, encode_version},
 };
 use crate::domain::{
     id::{DeadLetterId, WebhookId},
@@ -25,6 +25,9 @@ pub struct DeadLetterRow {
     pub failure: DeliveryFailure,
 }
 
+/// The version of a dead letter's events.
+pub(super) const EVENTS_VERSION: u8 = 2;
+
 /// The events of a dead letter, in stored form.
 pub struct DeadLetterEvents(sled::IVec);
 
@@ -36,7 +39,7 @@ impl DeadLetterEvents {
 
     /// Decodes the events, in order.
     pub fn read(&self) -> Result<Vec<DatedEvent<'_>>, StoreError> {
-        decode(&self.0)
+        decode_version(EVENTS_VERSION, &self.0)
     }
 }
 
@@ -107,7 +110,7 @@ impl Store {
         let row = DeadLetterRow { failed_at_ms: at_ms, failure: failure.clone() };
         let key = letter_key(*webhook, *id);
         batch.write(Table::DeadLetters, &key, Some(encode(&row)?));
-        batch.write(Table::DeadEvents, &key, Some(encode(events)?));
+        batch.write(Table::DeadEvents, &key, Some(encode_version(EVENTS_VERSION, events)?));
         Self::move_cursor(batch, *webhook, Cursor { through: *through, has_given_up: true, ..cursor })
     }
 

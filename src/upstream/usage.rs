@@ -150,7 +150,7 @@ impl Report {
     pub fn usage(&self, route: Route) -> Option<Usage> {
         let input = self.input(route)?;
         let output = if route.generates() { self.output()? } else { 0 };
-        Some(Usage { input, output, cached: self.cached.unwrap_or(0).min(input) })
+        Some(Usage { input, output, cached: self.cached.unwrap_or(0).min(input), cache_write: 0 })
     }
 
     /// Prompt tokens. On routes without output, the total counts as the prompt if the input is missing or 0.
@@ -211,7 +211,7 @@ impl Report {
         let is_reported =
             reported_input.is_some() && reported_output.is_some() && counted_bytes == 0 && !is_implausible;
         Bill {
-            usage: Usage { input, output, cached: report.cached.unwrap_or(0).min(input) },
+            usage: Usage { input, output, cached: report.cached.unwrap_or(0).min(input), cache_write: 0 },
             source: if is_reported { UsageSource::Upstream } else { UsageSource::Counted },
             is_implausible,
         }

@@ -221,7 +221,7 @@ impl Cast {
             .then(|| format!(r#"{{"user": "user-{}", "team": "search"}}"#, random.below(100_000)));
         let input = 20 + random.below(3000);
         let cached = if random.below(4) == 0 { random.below(input) } else { 0 };
-        let usage = Usage { input, output: 1 + random.below(800), cached };
+        let usage = Usage { input, output: 1 + random.below(800), cached, cache_write: 0 };
         let streamed = random.below(3) > 0;
         let duration_ms = 50 + 12 * usage.output;
         encode(&Record::Settled(Settled {
@@ -243,6 +243,9 @@ impl Cast {
             choices: 1,
             prompt_bytes: input * 4,
             cost: model.pricing.map(|pricing| pricing.cost(&usage)),
+            target: Some(0),
+            queue_ms: 0,
+            units: None,
         }))
     }
 }

@@ -34,7 +34,7 @@ use tollgate::domain::{
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const SLUG: SlugId = SlugId(1);
-const USAGE: Usage = Usage { input: 42, output: 57, cached: 0 };
+const USAGE: Usage = Usage { input: 42, output: 57, cached: 0, cache_write: 0 };
 const THREADS: usize = 2;
 
 /// Time between two requests of a fully loaded gateway. A bucket of SECOND takes 800 of them.

@@ -61,7 +61,7 @@ fn strict(prompt_tokens: u64, declared_output: Option<u64>) -> Ask {
 }
 
 fn billed(input: u64, output: u64) -> Usage {
-    Usage { input, output, cached: 0 }
+    Usage { input, output, cached: 0, cache_write: 0 }
 }
 
 fn charge(ledger: &mut Ledger, hold: Hold, now: Now, usage: Usage) {

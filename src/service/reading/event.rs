@@ -7,7 +7,7 @@ use ulid::Ulid;
 use uuid::Uuid;
 
 use super::spreadsheet::cell;
-use crate::domain::{money, settled::Settled, time::rfc3339, usage};
+use crate::domain::{money, settled::Settled, time::rfc3339, units, usage};
 
 /// The billing event of a request.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -34,6 +34,11 @@ pub struct Event {
     status: u16,
     duration_ms: u64,
     ttft_ms: Option<u64>,
+    /// The part of the duration that the request waited for a target with free capacity.
+    queue_ms: u64,
+    /// The index of the target that answered. Null only in events of earlier versions.
+    target: Option<u16>,
+    units: Option<Units>,
     cost: Option<Cost>,
 }
 
@@ -46,6 +51,8 @@ struct Tokens {
     output_tokens: u64,
     /// The part of the prompt that was served from cache.
     cached_input_tokens: u64,
+    /// The part of the prompt that was written to the cache.
+    cache_write_input_tokens: u64,
 }
 
 /// The source of the token counts: the upstream's report, or our own count.
@@ -54,6 +61,28 @@ struct Tokens {
 enum UsageSource {
     Upstream,
     Counted,
+}
+
+/// The quantity besides tokens that the route is priced by.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+enum Units {
+    /// Images that were generated.
+    Images(u64),
+    /// The length of audio in seconds, a decimal string.
+    Seconds(String),
+    /// Characters of text that were spoken.
+    Characters(u64),
+}
+
+impl Units {
+    fn new(units: &units::Units) -> Self {
+        match units {
+            units::Units::Images(images) => Self::Images(*images),
+            units::Units::Seconds(seconds) => Self::Seconds(seconds.to_string()),
+            units::Units::Characters(characters) => Self::Characters(*characters),
+        }
+    }
 }
 
 /// An exact amount of money.
@@ -85,6 +114,7 @@ impl Event {
                 input_tokens: settled.usage.input,
                 output_tokens: settled.usage.output,
                 cached_input_tokens: settled.usage.cached,
+                cache_write_input_tokens: settled.usage.cache_write,
             },
             usage_source: match settled.usage_source {
                 usage::UsageSource::Upstream => UsageSource::Upstream,
@@ -96,12 +126,15 @@ impl Event {
             status: settled.status,
             duration_ms: settled.duration_ms,
             ttft_ms: settled.ttft_ms,
+            queue_ms: settled.queue_ms,
+            target: settled.target,
+            units: settled.units.as_ref().map(Units::new),
             cost: settled.cost.as_ref().map(Cost::new),
         }
     }
 
-    /// The columns of an event in a CSV file.
-    pub const COLUMNS: [&str; 19] = [
+    /// The columns of an event in a CSV file. New ones are added at the end, so that the others keep their places.
+    pub const COLUMNS: [&str; 25] = [
         "idempotencyKey",
         "timestamp",
         "requestId",
@@ -121,11 +154,24 @@ impl Event {
         "ttftMs",
         "costCurrency",
         "costAmount",
+        "cacheWriteInputTokens",
+        "queueMs",
+        "target",
+        "images",
+        "seconds",
+        "characters",
     ];
 
     /// The event's row in a CSV file. Null values are empty strings.
-    pub fn values(&self) -> [String; 19] {
+    pub fn values(&self) -> [String; 25] {
         let (currency, amount) = self.cost.as_ref().map(|cost| (&*cost.currency, &*cost.amount)).unwrap_or_default();
+        let (mut images, mut seconds, mut characters) = Default::default();
+        match &self.units {
+            None => {}
+            Some(Units::Images(count)) => images = count.to_string(),
+            Some(Units::Seconds(text)) => seconds = text.clone(),
+            Some(Units::Characters(count)) => characters = count.to_string(),
+        }
         let source = match self.usage_source {
             UsageSource::Upstream => "upstream",
             UsageSource::Counted => "counted",
@@ -150,6 +196,35 @@ impl Event {
             self.ttft_ms.map_or_else(String::new, |ttft_ms| ttft_ms.to_string()),
             currency.to_owned(),
             amount.to_owned(),
+            self.tokens.cache_write_input_tokens.to_string(),
+            self.queue_ms.to_string(),
+            self.target.map_or_else(String::new, |target| target.to_string()),
+            images,
+            seconds,
+            characters,
         ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{testing::settled, units::Seconds};
+
+    #[test]
+    fn units_are_one_member_in_json_and_one_column_in_csv() {
+        let places = ["images", "seconds", "characters"].map(|name| Event::COLUMNS.iter().position(|it| *it == name));
+        for (units, json, cells) in [
+            (None, "null", ["", "", ""]),
+            (Some(units::Units::Images(2)), r#"{"images":2}"#, ["2", "", ""]),
+            (Some(units::Units::Seconds(Seconds::from_micros(12_300_000))), r#"{"seconds":"12.3"}"#, ["", "12.3", ""]),
+            (Some(units::Units::Characters(400)), r#"{"characters":400}"#, ["", "", "400"]),
+        ] {
+            let event = Event::new(0, &Settled { units, ..settled() });
+            let whole = serde_json::to_value(&event).unwrap();
+            assert_eq!(whole["units"].to_string(), json);
+            let values = event.values();
+            assert_eq!(places.map(|place| &*values[place.unwrap()]), cells);
+        }
     }
 }

@@ -126,7 +126,7 @@ impl<'a> Summary<'a> {
     fn rows(self) -> (Vec<(RowKey, Sums)>, HashMap<GroupId, String>) {
         let mut rows = Vec::from_iter(self.rows);
         if let Some(top) = self.query.top {
-            let size = |sums: &Sums| (sums.usage.total(), sums.requests);
+            let size = |sums: &Sums| (sums.tokens.total(), sums.requests);
             // A stable sort keeps equal rows in order.
             rows.sort_by_key(|(_, sums)| Reverse(size(sums)));
             rows.truncate(top);

@@ -23,6 +23,7 @@ use crate::{
         record::Record,
         route::Route,
         settled::Settled,
+        units::Units,
         usage::{Usage, UsageSource},
     },
     journal::{Journal, codec},
@@ -74,6 +75,18 @@ pub struct Reservation {
     hold: Option<Hold>,
     /// Records the request for the next start, in case the process is killed before the request ends.
     slot: Option<Slot>,
+}
+
+/// The facts of an answer that its event records.
+pub(super) struct AnswerFacts {
+    /// The index of the target that answered, among the targets of the model.
+    pub(super) target: u16,
+    pub(super) status: u16,
+    pub(super) ttft_ms: Option<u64>,
+    pub(super) streamed: bool,
+    pub(super) usage: Usage,
+    pub(super) usage_source: UsageSource,
+    pub(super) units: Option<Units>,
 }
 
 /// Why a request was not admitted.
@@ -212,15 +225,9 @@ impl Reservation {
 
     /// Writes the event and replaces the held amounts with the billed ones. Returns the event's sequence number in the
     /// journal, or `None` if the event could not be appended.
-    pub(super) fn settle(
-        &mut self,
-        status: u16,
-        ttft_ms: Option<u64>,
-        streamed: bool,
-        usage: Usage,
-        usage_source: UsageSource,
-    ) -> Option<u64> {
+    pub(super) fn settle(&mut self, answer: AnswerFacts) -> Option<u64> {
         let hold = self.hold.take()?;
+        let AnswerFacts { target, status, ttft_ms, streamed, usage, usage_source, units } = answer;
         let (core, key) = (&self.metering.core, &self.arrived.key);
         let group = key.group.group();
         let duration_ms = millis(self.arrived.at);
@@ -246,6 +253,9 @@ impl Reservation {
             choices: self.choices,
             prompt_bytes: self.prompt_bytes,
             cost: pricing.map(|pricing| pricing.cost(&usage)),
+            target: Some(target),
+            queue_ms: 0,
+            units,
         });
         let slot = self.slot.take().inspect(|slot| slot.settling(core.journal.durable_seq()));
         let appended = append(&core.journal, &record);

@@ -21,6 +21,7 @@ use super::{
     meter::{Form, Meter},
     running::{OngoingAnswer, Running, WHOLE},
     skipped::SkippedTarget,
+    stream::Origin,
     worker::InferenceWorker,
 };
 use crate::upstream::{
@@ -61,14 +62,13 @@ pub(super) struct NoAnswer {
     pub(super) reservation: Option<Reservation>,
 }
 
-/// Reads the beginning of a 2xx. A stream without content by `first_byte_by` is passed over.
+/// Reads the beginning of a 2xx. A stream without content by `origin.first_byte_by` is passed over.
 pub(super) async fn begin(
     worker: &InferenceWorker,
-    target: &Target,
+    origin: &Origin,
     response: Response,
     reservation: Reservation,
     asked: Asked<'_>,
-    first_byte_by: Instant,
 ) -> Result<StartedAnswer, NoAnswer> {
     let Response { status, content_type, body, is_encoded, .. } = response;
     if is_encoded {
@@ -77,9 +77,14 @@ pub(super) async fn begin(
     }
     let is_event_stream = is_event_stream(content_type.as_deref());
     let form = if is_event_stream { Form::Events } else { Form::Whole };
-    let meter = Meter::new(reservation, status, form, asked.hides_usage);
+    let meter = Meter::new(reservation, origin.index, status, form, asked.hides_usage);
     let mut answering = OngoingAnswer::begin(Running { body, meter }, worker.abandoned.clone());
-    let mut reading = Reading { answering: &mut answering, target, request: asked.body, first_byte_by };
+    let mut reading = Reading {
+        answering: &mut answering,
+        target: &origin.target,
+        request: asked.body,
+        first_byte_by: origin.first_byte_by,
+    };
     let first = match reading.form(asked.stream, is_event_stream).await {
         Ok(Form::Events) => reading.events().await.map(AnswerStart::Part),
         Ok(Form::Whole | Form::Pieces) => reading.whole().await,

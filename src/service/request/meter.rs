@@ -10,7 +10,7 @@ use bytes::{Bytes, BytesMut};
 use tracing::warn;
 use uuid::Uuid;
 
-use super::admission::Reservation;
+use super::admission::{AnswerFacts, Reservation};
 use crate::{
     domain::route::Route,
     service::capacity::unfinished::Share,
@@ -26,6 +26,8 @@ pub struct Meter {
     /// `None` once settled, released or given back.
     reservation: Option<Reservation>,
     request: Metered,
+    /// The index of the target that answers, among the targets of the model.
+    target: u16,
     status: u16,
     ttft_ms: Option<u64>,
     observer: Observer,
@@ -97,9 +99,9 @@ impl fmt::Display for TooLong {
 }
 
 impl Meter {
-    /// Creates the meter of an upstream's answer. `form` is the form by the answer's content type; `hide_usage` says
-    /// that we asked for usage and the customer did not.
-    pub fn new(reservation: Reservation, status: u16, form: Form, hide_usage: bool) -> Self {
+    /// Creates the meter of an answer of the target with the index `target`. `form` is the form by the answer's content
+    /// type; `hide_usage` says that we asked for usage and the customer did not.
+    pub fn new(reservation: Reservation, target: u16, status: u16, form: Form, hide_usage: bool) -> Self {
         let request = Metered {
             id: reservation.id(),
             route: reservation.route(),
@@ -109,7 +111,7 @@ impl Meter {
         let observer = Observer::new(request.route, reservation.slug(), hide_usage);
         let unfinished = reservation.share_of_unfinished();
         let (reservation, collected) = (Some(reservation), Collected::default());
-        Self { reservation, request, status, ttft_ms: None, observer, form, unfinished, collected }
+        Self { reservation, request, target, status, ttft_ms: None, observer, form, unfinished, collected }
     }
 
     /// The slug that the customer called.
@@ -281,7 +283,15 @@ impl Meter {
         if bill.is_implausible {
             warn!(%id, model = reservation.slug(), "a server reported more tokens than the request can have used");
         }
-        reservation.settle(self.status, self.ttft_ms, self.form == Form::Events, bill.usage, bill.source)
+        reservation.settle(AnswerFacts {
+            target: self.target,
+            status: self.status,
+            ttft_ms: self.ttft_ms,
+            streamed: self.form == Form::Events,
+            usage: bill.usage,
+            usage_source: bill.source,
+            units: None,
+        })
     }
 }
 

@@ -36,7 +36,7 @@ const QUIET: Duration = Duration::from_secs(5);
 pub(super) struct Origin {
     pub(super) target: Arc<Target>,
     /// The target's index among the targets of the model.
-    pub(super) index: usize,
+    pub(super) index: u16,
     /// The deadline of its first content.
     pub(super) first_byte_by: Instant,
 }

@@ -57,16 +57,17 @@ pub(super) async fn find_answer(
     let core = &worker.core;
     let mut last = SkipReason::Unusable;
     let mut limited = None;
-    for (index, target) in call.model.targets.iter().enumerate() {
+    for (index, target) in (0..).zip(&call.model.targets) {
         let first_byte_by = worker.client.first_byte_by();
         let passed = match ask(worker, call, target, reservation.route()).await {
             TargetOutcome::Answered(response) => {
                 let (stream, hides_usage) = (call.request.stream, call.request.hides_usage());
                 let asked = Asked { body: call.body, stream, hides_usage };
-                match beginning::begin(worker, target, response, reservation, asked, first_byte_by).await {
+                let origin = Origin { target: target.clone(), index, first_byte_by };
+                match beginning::begin(worker, &origin, response, reservation, asked).await {
                     Ok(begun) => {
                         target.health.succeeded(core.now_ms());
-                        return Ok((begun, Origin { target: target.clone(), index, first_byte_by }));
+                        return Ok((begun, origin));
                     }
                     Err(NoAnswer { passed, reservation: held }) => {
                         let Some(held) = held else { return Err(Refused::Upstream(None)) };

@@ -84,7 +84,7 @@ fn test_event() -> Result<Settled<'static>, Error> {
         external_entity_id: "test",
         counted_for: vec![GroupId(0)],
         api_key_prefix: "test",
-        usage: Usage { input: 0, output: 0, cached: 0 },
+        usage: Usage { input: 0, output: 0, cached: 0, cache_write: 0 },
         usage_source: UsageSource::Upstream,
         route: Route::ChatCompletions,
         streamed: false,
@@ -94,5 +94,8 @@ fn test_event() -> Result<Settled<'static>, Error> {
         choices: 1,
         prompt_bytes: 0,
         cost: None,
+        target: Some(0),
+        queue_ms: 0,
+        units: None,
     })
 }

@@ -237,7 +237,7 @@ fn generated_text_is_counted_and_nothing_else() {
 #[test]
 fn a_report_in_a_choice_counts_if_there_is_no_other() {
     let frame = |data: &str| format!("data: {data}\n\n");
-    let tokens = |input, output| Some(Usage { input, output, cached: 0 });
+    let tokens = |input, output| Some(Usage { input, output, cached: 0, cache_write: 0 });
     let in_choice = r#"{"choices":[{"delta":{"content":"a"},"usage":{"prompt_tokens":9,"completion_tokens":1}}]}"#;
     let beside = r#"{"choices":[],"usage":{"prompt_tokens":8,"completion_tokens":5}}"#;
     let facts = |frames: &[&str]| stream(&frames.iter().map(|data| frame(data)).collect::<String>(), false).facts;
@@ -326,7 +326,7 @@ fn embeddings_have_no_output() {
     let mut observer = Observer::new(Route::Embeddings, SLUG, false);
     let body = r#"{"model":"e","data":[{"embedding":[0.5,-1e-3]}],"usage":{"prompt_tokens":8,"completion_tokens":3}}"#;
     assert_eq!(observer.whole(Bytes::from_static(body.as_bytes())), body.replace("\"e\"", "\"acme/chat\""));
-    assert_eq!(observer.report().usage(Route::Embeddings), Some(Usage { input: 8, output: 0, cached: 0 }));
+    assert_eq!(observer.report().usage(Route::Embeddings), Some(Usage { input: 8, output: 0, cached: 0, cache_write: 0 }));
     assert!(observer.has_content());
 }
 
@@ -341,7 +341,7 @@ fn a_whole_answer_is_rewritten_and_metered() {
     let mut observer = observer(false);
     assert_eq!(observer.whole(body("llama").into()), body(SLUG));
     assert_eq!((observer.text_bytes(), observer.is_whole(), observer.has_error()), (6, true, false));
-    assert_eq!(observer.facts.usage(), Some(Usage { input: 3, output: 2, cached: 0 }));
+    assert_eq!(observer.facts.usage(), Some(Usage { input: 3, output: 2, cached: 0, cache_write: 0 }));
     let same = Bytes::from(body(SLUG));
     assert_eq!(observer.whole(same.clone()).as_ptr(), same.as_ptr());
     for other in ["", "<html>", "[1]", "{\"model\":null}"] {
@@ -354,7 +354,7 @@ fn invalid_json_is_rewritten_and_measured_too() {
     let mut whole = observer(false);
     let body = r#"{"model":"llama","choices":[{"message":{"content":"hi"},"logprobs":NaN}],"usage":{"prompt_tokens":3,"completion_tokens":2}}"#;
     assert_eq!(whole.whole(Bytes::from_static(body.as_bytes())), body.replace("llama", SLUG));
-    assert_eq!(whole.facts.usage(), Some(Usage { input: 3, output: 2, cached: 0 }));
+    assert_eq!(whole.facts.usage(), Some(Usage { input: 3, output: 2, cached: 0, cache_write: 0 }));
     let mut half = observer(false);
     half.whole(Bytes::from_static(br#"{"model":"llama","choices":[{"message":{"content":"eight by"}}],"usa"#));
     assert_eq!((half.text_bytes(), half.facts.usage()), (8, None));
@@ -473,7 +473,7 @@ fn invalid_json_is_passed_on_under_the_slug() {
                    {\"prompt_tokens\":9,\"completion_tokens\":2}}\n\n";
     let outcome = stream(damaged, true);
     assert_eq!((outcome.pass, outcome.facts.text_bytes), (damaged.replace("llama", SLUG), 3));
-    assert_eq!(outcome.facts.usage(), Some(Usage { input: 9, output: 2, cached: 0 }));
+    assert_eq!(outcome.facts.usage(), Some(Usage { input: 9, output: 2, cached: 0, cache_write: 0 }));
 }
 
 #[test]
@@ -549,7 +549,7 @@ fn a_large_answer_is_treated_like_a_small_one() {
 fn reports_are_merged_wherever_a_large_answer_is_cut() {
     let body = r#"{"usage":{"prompt_tokens":8,"completion_tokens":4},"x":1,"usage":{"prompt_tokens":9}}"#;
     let (_, facts) = pieces(Route::ChatCompletions, [body.as_bytes()]);
-    assert_eq!(facts.usage(), Some(Usage { input: 9, output: 4, cached: 0 }));
+    assert_eq!(facts.usage(), Some(Usage { input: 9, output: 4, cached: 0, cache_write: 0 }));
     for cut in 0..body.len() {
         let (head, tail) = body.as_bytes().split_at(cut);
         assert_eq!(pieces(Route::ChatCompletions, [head, tail]).1.report, facts.report, "cut at {cut}");

@@ -104,9 +104,9 @@ impl UsageReportItem {
             day: key.hour.filter(|_| day).map(|hour| hour.day().date()),
             hour: key.hour.filter(|_| hour).map(|hour| rfc3339(hour.start_unix_ms()).replace(".000Z", "Z")),
             requests: sums.requests,
-            input_tokens: sums.usage.input,
-            output_tokens: sums.usage.output,
-            cached_input_tokens: sums.usage.cached,
+            input_tokens: sums.tokens.input,
+            output_tokens: sums.tokens.output,
+            cached_input_tokens: sums.tokens.cached,
             cost: sums.costs.iter().map(amount).collect(),
         }
     }

@@ -1,0 +1,104 @@
+//! The forms that billed requests and dead letters had in earlier journals and stores. They are only read.
+
+use serde::Deserialize;
+
+use crate::domain::{
+    id::{DeadLetterId, GroupId, SlugId, WebhookId},
+    money::Cost,
+    route::Route,
+    settled::Settled,
+    usage::{Usage, UsageSource},
+    webhook::{DatedEvent, DeadLetter, DeliveryFailure},
+};
+
+/// [`Usage`] before tokens written to the cache were reported apart.
+#[derive(Deserialize)]
+struct UsageV1 {
+    input: u64,
+    output: u64,
+    cached: u64,
+}
+
+/// [`Settled`] before it had `target`, `queue_ms` and `units`.
+#[derive(Deserialize)]
+pub(super) struct SettledV1<'a> {
+    key_random: u128,
+    request_id: u128,
+    metadata: Option<&'a str>,
+    model_slug: &'a str,
+    slug: SlugId,
+    external_entity_id: &'a str,
+    counted_for: Vec<GroupId>,
+    api_key_prefix: &'a str,
+    usage: UsageV1,
+    usage_source: UsageSource,
+    route: Route,
+    streamed: bool,
+    status: u16,
+    duration_ms: u64,
+    ttft_ms: Option<u64>,
+    choices: u64,
+    prompt_bytes: u64,
+    cost: Option<Cost>,
+}
+
+impl<'a> From<SettledV1<'a>> for Settled<'a> {
+    fn from(v1: SettledV1<'a>) -> Self {
+        let UsageV1 { input, output, cached } = v1.usage;
+        Self {
+            key_random: v1.key_random,
+            request_id: v1.request_id,
+            metadata: v1.metadata,
+            model_slug: v1.model_slug,
+            slug: v1.slug,
+            external_entity_id: v1.external_entity_id,
+            counted_for: v1.counted_for,
+            api_key_prefix: v1.api_key_prefix,
+            usage: Usage { input, output, cached, cache_write: 0 },
+            usage_source: v1.usage_source,
+            route: v1.route,
+            streamed: v1.streamed,
+            status: v1.status,
+            duration_ms: v1.duration_ms,
+            ttft_ms: v1.ttft_ms,
+            choices: v1.choices,
+            prompt_bytes: v1.prompt_bytes,
+            cost: v1.cost,
+            target: None,
+            queue_ms: 0,
+            units: None,
+        }
+    }
+}
+
+/// [`DatedEvent`] with the earlier form of its billed request.
+#[derive(Deserialize)]
+pub struct DatedEventV1<'a> {
+    at_ms: u64,
+    #[serde(borrow)]
+    settled: SettledV1<'a>,
+}
+
+impl<'a> From<DatedEventV1<'a>> for DatedEvent<'a> {
+    fn from(DatedEventV1 { at_ms, settled }: DatedEventV1<'a>) -> Self {
+        Self { at_ms, settled: settled.into() }
+    }
+}
+
+/// [`DeadLetter`] with the earlier form of its events.
+#[derive(Deserialize)]
+pub(super) struct DeadLetterV1<'a> {
+    webhook: WebhookId,
+    id: DeadLetterId,
+    through: u64,
+    failure: DeliveryFailure,
+    #[serde(borrow)]
+    events: Vec<DatedEventV1<'a>>,
+}
+
+impl<'a> From<DeadLetterV1<'a>> for DeadLetter<'a> {
+    fn from(v1: DeadLetterV1<'a>) -> Self {
+        let DeadLetterV1 { webhook, id, through, failure, events } = v1;
+        Self { webhook, id, through, failure, events: events.into_iter().map(DatedEvent::from).collect() }
+    }
+}
