@@ -39,7 +39,7 @@ pub struct Request {
     /// The largest declared output maximum, in tokens for each choice. If two are declared, it depends on the upstream
     /// which one applies; with the larger one, the gateway never holds too little.
     pub max_output: Option<u64>,
-    /// Choices to return for each prompt: 1 to 1024.
+    /// Choices to return for each prompt, or pictures: 1 to 1024.
     pub n: u64,
     /// Choices to generate for each prompt, of which the best `n` are returned: 1 to 1024.
     pub best_of: Option<u64>,
@@ -49,6 +49,8 @@ pub struct Request {
     pub prompt_bytes: u64,
     /// Tokens that the prompt gives as numbers.
     pub prompt_ids: u64,
+    /// Characters of the text to speak. Above 0 only on speech.
+    pub characters: u64,
     metadata: Option<Range<usize>>,
     streams_usage: bool,
     model_at: Range<usize>,

@@ -92,8 +92,8 @@ impl Target {
         self.provider
     }
 
-    /// The name of the parameter for the maximum of output tokens.
-    pub fn output_parameter(&self, route: Route) -> &'static str {
+    /// The name of the parameter for the maximum of output tokens. `None` if the route has none.
+    pub fn output_parameter(&self, route: Route) -> Option<&'static str> {
         provider::output_parameter(self.provider, route)
     }
 }

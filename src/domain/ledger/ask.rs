@@ -54,6 +54,9 @@ impl Ask {
     }
 
     pub(super) fn prompt_tokens(&self, own: Option<&Learned>) -> u64 {
+        if !self.route.is_billed() {
+            return 0;
+        }
         let ratio = own.and_then(|own| own.ratio(self.prompt_bytes)).unwrap_or(self.slug.ratio);
         let text = if self.prompt_bytes == 0 && self.prompt_ids > 0 { 0 } else { ratio.tokens(self.prompt_bytes) };
         text.saturating_add(self.prompt_ids).min(MAX_HOLD)

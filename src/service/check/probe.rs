@@ -165,8 +165,8 @@ impl Probe {
         let (Some(template), Ok(request)) = (templates.get(route as usize), request::scan(&asked, route)) else {
             return Called::Failed(words::NO_ROUTE.to_owned());
         };
-        let cap = OutputCap { parameter: self.target.output_parameter(route), tokens: OUTPUT_TOKENS };
-        let cap = route.generates().then_some(cap);
+        let parameter = self.target.output_parameter(route);
+        let cap = parameter.map(|parameter| OutputCap { parameter, tokens: OUTPUT_TOKENS });
         let body = request.rewrite(&asked, &Changes { cap, ..Changes::to(&self.target.model) });
         let began = Instant::now();
         let sent = self.send(template, &[("content-type", b"application/json")], body, self.deadline).await;

@@ -62,7 +62,7 @@ pub(super) async fn find_answer(
         let passed = match ask(worker, call, target, reservation.route()).await {
             TargetOutcome::Answered(response) => {
                 let (stream, hides_usage) = (call.request.stream, call.request.hides_usage());
-                let asked = Asked { body: call.body, stream, hides_usage };
+                let asked = Asked { route: reservation.route(), body: call.body, stream, hides_usage };
                 let origin = Origin { target: target.clone(), index, first_byte_by };
                 match beginning::begin(worker, &origin, response, reservation, asked).await {
                     Ok(begun) => {
@@ -109,7 +109,8 @@ pub(super) async fn find_answer(
 /// Asks one target. If it refuses a parameter that we added, asks it again without that parameter.
 async fn ask(worker: &InferenceWorker, call: &UpstreamCall<'_>, target: &Target, route: Route) -> TargetOutcome {
     let now_ms = worker.core.now_ms();
-    let cap = call.output_max.map(|tokens| OutputCap { parameter: target.output_parameter(route), tokens });
+    let cap = call.output_max.zip(target.output_parameter(route));
+    let cap = cap.map(|(tokens, parameter)| OutputCap { parameter, tokens });
     let mut changes = Changes {
         model: &target.model,
         cap,

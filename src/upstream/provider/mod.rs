@@ -33,11 +33,13 @@ pub fn authorization_scheme(provider: Provider) -> &'static str {
     }
 }
 
-/// The name of the parameter for the maximum of output tokens.
-pub fn output_parameter(provider: Provider, route: Route) -> &'static str {
+/// The name of the parameter for the maximum of output tokens. `None` if the route has none.
+pub fn output_parameter(provider: Provider, route: Route) -> Option<&'static str> {
     match (provider, route) {
-        (Provider::OpenAi, Route::ChatCompletions) => openai::CHAT_OUTPUT_PARAMETER,
-        _ => "max_tokens",
+        (Provider::OpenAi, Route::ChatCompletions) => Some(openai::CHAT_OUTPUT_PARAMETER),
+        (_, Route::ChatCompletions | Route::Completions | Route::Messages) => Some("max_tokens"),
+        (_, Route::Responses) => Some("max_output_tokens"),
+        _ => None,
     }
 }
 

@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 
 use super::bad_request::BadRequest;
 use crate::{
-    domain::route::Route,
+    domain::route::{Output, Route},
     upstream::json::{self, Kind, Reader},
 };
 
@@ -16,12 +16,14 @@ const MAX_CHOICES: u64 = 1024;
 pub(super) enum Field {
     Model,
     Metadata,
-    /// Not acted on, but refused if it is given twice.
+    /// Refused on responses if it is true: the upstream would answer before the usage exists.
     Background,
     Stream,
     StreamOptions,
     MaxTokens,
     MaxCompletionTokens,
+    /// The maximum of a response.
+    MaxOutputTokens,
     /// llama.cpp's own maximum, which overrides the other two there.
     NPredict,
     N,
@@ -33,20 +35,34 @@ pub(super) enum Field {
 impl Field {
     /// The field with this key. On each route, only fields that some upstream uses there are read.
     pub(super) fn named(key: &[u8], route: Route) -> Option<Self> {
-        match key {
-            b"model" => Some(Self::Model),
-            b"metadata" => Some(Self::Metadata),
-            b"background" => Some(Self::Background),
-            _ if !route.generates() => None,
-            b"stream" => Some(Self::Stream),
-            b"stream_options" => Some(Self::StreamOptions),
-            b"max_tokens" => Some(Self::MaxTokens),
-            b"max_completion_tokens" => Some(Self::MaxCompletionTokens),
-            b"n_predict" => Some(Self::NPredict),
-            b"n" => Some(Self::N),
-            b"n_cmpl" => Some(Self::NCmpl),
-            b"best_of" => Some(Self::BestOf),
-            _ => None,
+        let field = match key {
+            b"model" => Self::Model,
+            b"metadata" => Self::Metadata,
+            b"background" => Self::Background,
+            b"stream" => Self::Stream,
+            b"stream_options" => Self::StreamOptions,
+            b"max_tokens" => Self::MaxTokens,
+            b"max_completion_tokens" => Self::MaxCompletionTokens,
+            b"max_output_tokens" => Self::MaxOutputTokens,
+            b"n_predict" => Self::NPredict,
+            b"n" => Self::N,
+            b"n_cmpl" => Self::NCmpl,
+            b"best_of" => Self::BestOf,
+            _ => return None,
+        };
+        field.is_read_on(route).then_some(field)
+    }
+
+    fn is_read_on(self, route: Route) -> bool {
+        let is_chat_like = matches!(route, Route::ChatCompletions | Route::Completions);
+        match self {
+            Self::Model | Self::Metadata | Self::Background => true,
+            Self::Stream => route.output() != Output::None,
+            Self::StreamOptions | Self::MaxCompletionTokens | Self::NCmpl | Self::BestOf => is_chat_like,
+            Self::MaxTokens => is_chat_like || route == Route::Messages,
+            Self::MaxOutputTokens => route == Route::Responses,
+            Self::NPredict => is_chat_like || matches!(route, Route::Responses | Route::Messages),
+            Self::N => is_chat_like || route == Route::Images,
         }
     }
 
@@ -64,7 +80,11 @@ impl Field {
     /// outside chat/completions, are lowered to a cap but do not count as declared: a maximum that the server may
     /// ignore must not reduce the tokens that a request holds.
     pub(super) fn declares(self, route: Route) -> bool {
-        self == Self::MaxTokens || (self == Self::MaxCompletionTokens && route == Route::ChatCompletions)
+        match self {
+            Self::MaxTokens | Self::MaxOutputTokens => true,
+            Self::MaxCompletionTokens => route == Route::ChatCompletions,
+            _ => false,
+        }
     }
 
     pub(super) fn name(self) -> &'static str {
@@ -76,6 +96,7 @@ impl Field {
             Self::StreamOptions => "stream_options",
             Self::MaxTokens => "max_tokens",
             Self::MaxCompletionTokens => "max_completion_tokens",
+            Self::MaxOutputTokens => "max_output_tokens",
             Self::NPredict => "n_predict",
             Self::N => "n",
             Self::NCmpl => "n_cmpl",

@@ -14,7 +14,8 @@ use crate::{
 };
 
 /// The members that a rewrite may change.
-const CHANGED: [&str; 5] = ["model", "stream_options", "max_tokens", "max_completion_tokens", "n_predict"];
+const CHANGED: [&str; 6] =
+    ["model", "stream_options", "max_tokens", "max_completion_tokens", "max_output_tokens", "n_predict"];
 
 /// Checks that an accepted body is JSON, and that the rewritten body is JSON in which only the members in [`CHANGED`]
 /// differ.
@@ -38,8 +39,7 @@ pub(crate) fn request(input: &[u8]) {
         for (provider, without) in
             [(OpenAi, false), (OpenAi, true), (OpenAiCompatible, false), (OpenAiCompatible, true)]
         {
-            let cap = OutputCap { parameter: output_parameter(provider, route), tokens: 7 };
-            let cap = route.generates().then_some(cap);
+            let cap = output_parameter(provider, route).map(|parameter| OutputCap { parameter, tokens: 7 });
             let changes =
                 Changes { model: "up\"stream", cap, without_options: without, without_second_maximum: without };
             let sent = request.rewrite(&body, &changes).concat();

@@ -11,7 +11,7 @@ use memchr::memmem;
 use crate::upstream::json::{Event, Invalid, Reader, Text};
 
 /// Top-level members whose strings the model does not read, besides `model` and `metadata`.
-const SETTINGS: [&[u8]; 11] = [
+const SETTINGS: [&[u8]; 24] = [
     b"user",
     b"safety_identifier",
     b"prompt_cache_key",
@@ -23,14 +23,41 @@ const SETTINGS: [&[u8]; 11] = [
     b"modalities",
     b"audio",
     b"stop",
+    // Responses.
+    b"client_metadata",
+    b"conversation",
+    b"include",
+    b"previous_response_id",
+    b"reasoning",
+    b"truncation",
+    // Messages.
+    b"context_management",
+    b"output_config",
+    b"stop_sequences",
+    b"thinking",
+    // Images and audio.
+    b"quality",
+    b"size",
+    b"voice",
 ];
 
 /// Members that hold a URL. A base64 `data:` URL in them is inline data.
 const URLS: [&str; 5] = ["url", "image_url", "audio_url", "video_url", "file_url"];
 
 /// Members that hold inline data as base64 or as a `data:` URL, as named by OpenAI, Ollama (`images`), the AI SDK
-/// (`image`), vLLM (`image_embeds`), llama.cpp (`image_data`) and Bedrock (`bytes`).
-const FILES: [&str; 7] = ["b64_json", "file_data", "images", "image", "image_embeds", "image_data", "bytes"];
+/// (`image`), vLLM (`image_embeds`), llama.cpp (`image_data`) and Bedrock (`bytes`). The last two seal earlier
+/// reasoning of responses and of messages.
+const FILES: [&str; 9] = [
+    "b64_json",
+    "file_data",
+    "images",
+    "image",
+    "image_embeds",
+    "image_data",
+    "bytes",
+    "encrypted_content",
+    "signature",
+];
 
 /// Objects whose `data` is inline data, as named by OpenAI, Anthropic (`source`) and Gemini.
 const HOLDERS: [&str; 4] = ["input_audio", "source", "inlineData", "inline_data"];

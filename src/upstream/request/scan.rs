@@ -58,6 +58,7 @@ fn read(body: &[u8], route: Route) -> Result<Request, BadRequest> {
             prompts: 1,
             prompt_bytes: 0,
             prompt_ids: 0,
+            characters: 0,
             metadata: None,
             streams_usage: matches!(route, Route::ChatCompletions | Route::Completions),
             model_at: 0..0,
@@ -116,6 +117,12 @@ impl Scan {
                 Kind::Null => reader.skip()?,
                 _ => return Err(field.wrong_type("an object")),
             },
+            Field::Background if self.route == Route::Responses => {
+                if field.switch(reader)? {
+                    let message = "`background` is not supported: send the request without it.".to_owned();
+                    return Err(field.refused("unsupported_parameter", message));
+                }
+            }
             Field::Background => reader.skip()?,
             Field::Stream => request.stream = field.switch(reader)?,
             Field::StreamOptions => {
@@ -124,14 +131,14 @@ impl Scan {
                 request.options = stream_options(reader)?;
                 request.options_at = Some(start..reader.pos());
             }
-            Field::MaxTokens | Field::MaxCompletionTokens if field.declares(self.route) => {
+            Field::MaxTokens | Field::MaxCompletionTokens | Field::MaxOutputTokens if field.declares(self.route) => {
                 reader.kind()?;
                 let start = reader.pos();
                 let tokens = field.whole_number(reader, 0..=u64::MAX, "a whole number, 0 or more")?;
                 request.max_output = request.max_output.max(tokens);
                 request.maxima.push(Maximum { field, at: start..reader.pos(), tokens, declares: true });
             }
-            Field::MaxTokens | Field::MaxCompletionTokens | Field::NPredict => {
+            Field::MaxTokens | Field::MaxCompletionTokens | Field::MaxOutputTokens | Field::NPredict => {
                 let is_number = reader.kind()? == Kind::Number;
                 let at = reader.span()?;
                 if is_number {
@@ -148,6 +155,12 @@ impl Scan {
 
     /// Measures the text in a member that is not a [`Field`].
     fn text(&mut self, reader: &mut Reader<'_>, key: &[u8]) -> Result<(), Invalid> {
+        if self.route == Route::Speech && key == b"input" && reader.kind()? == Kind::String {
+            let text = reader.string()?;
+            self.request.prompt_bytes += text.len() as u64;
+            self.request.characters = text.to_text().chars().count() as u64;
+            return Ok(());
+        }
         let measured = prompt::measure(reader, key)?;
         self.request.prompt_bytes += measured.text;
         self.request.prompt_ids += measured.ids;
