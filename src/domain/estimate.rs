@@ -213,7 +213,13 @@ mod tests {
     const CHAT: Route = Route::ChatCompletions;
 
     fn sample(prompt_bytes: u64, input: u64, output: u64) -> Sample {
-        Sample { slug: SLUG, route: CHAT, prompt_bytes, n: 1, usage: Usage { input, output, cached: 0, cache_write: 0 } }
+        Sample {
+            slug: SLUG,
+            route: CHAT,
+            prompt_bytes,
+            n: 1,
+            usage: Usage { input, output, cached: 0, cache_write: 0 },
+        }
     }
 
     #[test]

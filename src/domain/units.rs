@@ -43,13 +43,9 @@ mod tests {
 
     #[test]
     fn seconds_are_exact_decimals() {
-        for (micros, shown) in [
-            (0, "0"),
-            (1, "0.000001"),
-            (12_300_000, "12.3"),
-            (60_000_000, "60"),
-            (u64::MAX, "18446744073709.551615"),
-        ] {
+        for (micros, shown) in
+            [(0, "0"), (1, "0.000001"), (12_300_000, "12.3"), (60_000_000, "60"), (u64::MAX, "18446744073709.551615")]
+        {
             assert_eq!(Seconds::from_micros(micros).to_string(), shown);
         }
     }

@@ -21,7 +21,7 @@ use bytes::Bytes;
 use self::{
     choices::Choices,
     document::{CommonPrefix, DocumentReader},
-    facts::DocumentFacts,
+    facts::{DocumentFacts, TextBytes},
     large::LargeAnswerLexer,
     slug::Slug,
 };
@@ -31,7 +31,7 @@ use super::{
     sse::{self, Frame, FrameTooLong, Frames},
     usage::Report,
 };
-use crate::domain::route::Route;
+use crate::domain::route::{Output, Route};
 
 mod choices;
 mod document;
@@ -43,6 +43,7 @@ mod large;
 mod slug;
 #[cfg(test)]
 mod tests;
+mod typed;
 
 /// The facts of an answer so far.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -50,9 +51,12 @@ struct AnswerFacts {
     report: Report,
     /// `report` was found inside a choice. A report outside replaces it.
     is_of_choices: bool,
-    text_bytes: u64,
-    /// The part of `text_bytes` that came before the latest report of output.
+    text: TextBytes,
+    /// The bytes of `text` that came before the latest report of output.
     reported_bytes: u64,
+    images: u64,
+    /// The length of the recording that the usage reports, and the one that the answer states.
+    micros: [Option<u64>; 2],
     choices: Choices,
     /// The chunk that carries nothing but the usage has come. Servers send it after the last choice has ended.
     usage_alone: bool,
@@ -84,6 +88,8 @@ pub struct Observer {
     route: Route,
     slug: Slug,
     hide_usage: bool,
+    /// The number of pictures that were asked for. A stream ends with the last one.
+    pictures: u64,
     facts: AnswerFacts,
     frames: Frames,
     prefix: CommonPrefix,
@@ -103,6 +109,7 @@ impl Observer {
             route,
             slug: Slug { name: slug.into(), quoted: json::quote(slug).into() },
             hide_usage,
+            pictures: 1,
             facts: AnswerFacts::default(),
             frames: Frames::default(),
             prefix: CommonPrefix::default(),
@@ -111,6 +118,11 @@ impl Observer {
             splices: Vec::new(),
             models: Vec::new(),
         }
+    }
+
+    /// Sets the number of pictures that were asked for.
+    pub fn with_pictures(self, pictures: u64) -> Self {
+        Self { pictures, ..self }
     }
 
     /// Observes a chunk of an event stream. Complete frames are passed on; an incomplete frame is held until the rest
@@ -173,12 +185,32 @@ impl Observer {
 
     /// UTF-8 bytes of generated text: content, reasoning, refusals, transcripts, tool calls.
     pub fn text_bytes(&self) -> u64 {
-        self.facts.text_bytes
+        self.facts.text.bytes()
+    }
+
+    /// The number of complete pictures.
+    pub fn images(&self) -> u64 {
+        self.facts.images
+    }
+
+    /// The length of the recording in microseconds: the reported one, else the one that the answer states.
+    pub fn recording_micros(&self) -> Option<u64> {
+        let [reported, stated] = self.facts.micros;
+        reported.or(stated)
+    }
+
+    /// Observes a piece of an answer that is neither JSON nor a stream of events: sound, or the plain text of a
+    /// transcript.
+    pub fn raw(&mut self, piece: &[u8]) {
+        self.facts.has_content |= !piece.is_empty();
+        if self.route.output() == Output::Text {
+            self.facts.text.streamed = self.facts.text.streamed.saturating_add(piece.len() as u64);
+        }
     }
 
     /// UTF-8 bytes of generated text in a stream that came after the latest report of output.
     pub fn unreported_bytes(&self) -> u64 {
-        self.facts.text_bytes - self.facts.reported_bytes
+        self.facts.text.bytes() - self.facts.reported_bytes
     }
 
     /// Bytes that are held of an incomplete frame.
@@ -234,18 +266,19 @@ impl Observer {
             let (verdict, payload) = match (self.stray_error(&frame), frame.payload()) {
                 (Some(error), _) => (Verdict::Error, Cow::Borrowed(error)),
                 (None, None) => continue,
-                (None, Some(payload)) if is_terminal(&payload) => {
+                (None, Some(payload)) if is_terminal(&payload) => (Verdict::Terminal, payload),
+                (None, Some(payload)) => (self.observe_frame(&frame, &payload), payload),
+            };
+            let mut end = frame.start + frame.bytes.len();
+            match verdict {
+                Verdict::Pass => continue,
+                Verdict::Terminal => {
                     if !self.facts.has_terminal {
                         self.facts.has_terminal = true;
                         terminal_at = frame.start;
                     }
                     continue;
                 }
-                (None, Some(payload)) => (self.observe_frame(&frame, &payload), payload),
-            };
-            let mut end = frame.start + frame.bytes.len();
-            match verdict {
-                Verdict::Pass => continue,
                 Verdict::Hide => {}
                 Verdict::Error => {
                     self.facts.has_error = true;
@@ -274,7 +307,8 @@ impl Observer {
     }
 
     fn observe_frame(&mut self, frame: &Frame<'_>, payload: &[u8]) -> Verdict {
-        let mut reader = DocumentReader::new(self.route, &self.slug, &mut self.models, &mut self.facts.choices);
+        let mut reader = DocumentReader::new(self.route, &self.slug, &mut self.models, &mut self.facts.choices)
+            .with_event(frame.event);
         let read = reader.read_after(&mut self.prefix, payload).or_else(|_| reader.read_leniently(payload));
         let mut facts = reader.facts;
         let is_error = frame.event == Some(b"error") || facts.is_error();
@@ -287,10 +321,12 @@ impl Observer {
             Verdict::Error
         } else if self.hide_usage && facts.is_usage_alone() {
             Verdict::Hide
+        } else if facts.is_terminal || (facts.images > 0 && self.facts.images >= self.pictures) {
+            Verdict::Terminal
         } else {
             Verdict::Pass
         };
-        if verdict == Verdict::Pass {
+        if matches!(verdict, Verdict::Pass | Verdict::Terminal) {
             for at in self.models.iter().filter_map(|at| frame.locate(at)) {
                 self.splices.push(Splice { at, with: self.slug.quoted.clone() });
             }
@@ -326,7 +362,10 @@ impl Observer {
 
     fn add(&mut self, document: &DocumentFacts) {
         let facts = &mut self.facts;
-        facts.text_bytes = facts.text_bytes.saturating_add(document.text_bytes);
+        facts.text.add(&document.text);
+        facts.images = facts.images.saturating_add(document.images);
+        let reported_micros = document.report.as_ref().and_then(Report::micros);
+        facts.micros = [reported_micros.or(facts.micros[0]), document.micros.or(facts.micros[1])];
         let non_empty = |report: Option<Report>| report.filter(|report| !report.is_empty());
         let (report, of_choice) = (non_empty(document.report), non_empty(document.choice_report));
         if report.is_some() && std::mem::take(&mut facts.is_of_choices) {
@@ -337,7 +376,7 @@ impl Observer {
         if let Some(report) = &counts {
             facts.report.add(report);
             if report.has_output() {
-                facts.reported_bytes = facts.text_bytes;
+                facts.reported_bytes = facts.text.bytes();
             }
         }
         facts.usage_alone |= document.is_usage_alone();
@@ -353,6 +392,8 @@ impl Observer {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Verdict {
     Pass,
+    /// The frame and everything after it waits until the billing event is durable.
+    Terminal,
     Hide,
     Error,
 }

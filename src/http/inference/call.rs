@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Instant};
 use tracing::info;
 use uuid::Uuid;
 
-use super::{error::Problem, reply::Reply, worker::Worker};
+use super::{api::Api, error::Problem, reply::Reply, worker::Worker};
 use crate::service::{
     catalog::KeyEntry,
     request::{Call, answer_call},
@@ -23,7 +23,13 @@ pub(super) async fn metered(worker: &Worker, call: Call) -> Result<Reply, Proble
 }
 
 /// Logs the outcome of a request and returns its reply.
-pub(super) fn log_outcome(answered: Result<Reply, Problem>, id: Uuid, name: &'static str, at: Instant) -> Reply {
+pub(super) fn log_outcome(
+    answered: Result<Reply, Problem>,
+    api: Api,
+    id: Uuid,
+    name: &'static str,
+    at: Instant,
+) -> Reply {
     let duration_ms = || u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX);
     match answered {
         Ok(reply) => {
@@ -36,7 +42,7 @@ pub(super) fn log_outcome(answered: Result<Reply, Problem>, id: Uuid, name: &'st
         Err(problem) => {
             let (status, code) = (problem.status, problem.logged_code());
             info!(target: "tollgate::request", %id, route = name, status, code, duration_ms = duration_ms(), "refused");
-            problem.into_reply()
+            problem.into_reply(api, id)
         }
     }
 }

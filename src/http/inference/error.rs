@@ -1,11 +1,12 @@
-//! Errors in the shape that OpenAI's SDKs expect. On this listener, only this file maps a refusal to a status.
+//! Errors in the shapes that OpenAI's and Anthropic's SDKs expect. On this listener, only this file maps a refusal to a status.
 
 use actix_http::{Method, StatusCode};
 use bytes::Bytes;
 use serde_json::{Value, json};
 use tracing::{debug, error};
+use uuid::Uuid;
 
-use super::{rate_limits, reply::Reply, suggestion::suggestion, wait::Wait};
+use super::{api::Api, rate_limits, reply::Reply, suggestion::suggestion, wait::Wait};
 use crate::{
     domain::ledger::Standings,
     http::connection::Fault,
@@ -220,8 +221,32 @@ impl Problem {
         }
     }
 
-    /// The body of the response.
-    pub(super) fn body(&self) -> Value {
+    /// The body of the response to the request with this id.
+    pub(super) fn body(&self, api: Api, id: Uuid) -> Value {
+        match api {
+            Api::OpenAi => self.openai_body(),
+            Api::Anthropic => self.anthropic_body(id),
+        }
+    }
+
+    fn anthropic_body(&self, id: Uuid) -> Value {
+        let error_type = match self.status {
+            401 => "authentication_error",
+            403 => "permission_error",
+            404 | 405 => "not_found_error",
+            413 => "request_too_large",
+            429 => "rate_limit_error",
+            400..=499 => "invalid_request_error",
+            _ => "api_error",
+        };
+        let mut error = json!({ "type": error_type, "message": self.message });
+        if let Retry::Limit(Wait(seconds)) = self.retry {
+            error["retry_after_s"] = json!(seconds);
+        }
+        json!({ "type": "error", "error": error, "request_id": id.to_string() })
+    }
+
+    fn openai_body(&self) -> Value {
         let error_type = match self.status {
             429 => "rate_limit_error",
             400..=499 => "invalid_request_error",
@@ -238,8 +263,8 @@ impl Problem {
         json!({ "error": error })
     }
 
-    pub(super) fn into_reply(self) -> Reply {
-        let mut reply = Reply::json(&self.body());
+    pub(super) fn into_reply(self, api: Api, id: Uuid) -> Reply {
+        let mut reply = Reply::json(&self.body(api, id));
         reply.status = self.status;
         match self.retry {
             Retry::Nothing => {}

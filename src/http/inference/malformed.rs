@@ -4,17 +4,19 @@ use actix_http::StatusCode;
 use bytes::Bytes;
 use tracing::info;
 
-use super::error::Problem;
+use super::{api::Api, error::Problem};
 use crate::{
     crypto::random,
     http::connection::{Fault, refusal},
 };
 
 pub(super) fn refuse(fault: Fault) -> Bytes {
-    let id = random::uuid().unwrap_or_default().to_string();
+    let id = random::uuid().unwrap_or_default();
     let problem = Problem::malformed(fault);
     let (status, code) = (problem.status, problem.logged_code());
-    info!(target: "tollgate::request", id, route = "unknown", status, code, "refused");
+    info!(target: "tollgate::request", %id, route = "unknown", status, code, "refused");
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
-    refusal(status, &[("x-request-id", &id)], &problem.body().to_string())
+    // The path is not known, so the API is not either.
+    let body = problem.body(Api::OpenAi, id).to_string();
+    refusal(status, &[("x-request-id", &id.to_string())], &body)
 }

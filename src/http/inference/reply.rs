@@ -15,13 +15,15 @@ use bytes::Bytes;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::{headers::value, rate_limits};
+use super::{api::Api, headers::value, rate_limits};
 use crate::{
     domain::ledger::Standings,
     service::request::{Answer, AnswerBody},
 };
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// The name of the header in Anthropic's API.
+const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 const X_SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
@@ -61,7 +63,7 @@ impl Reply {
 
     /// Makes the HTTP response. It holds `unread`, the unread part of the request. This way actix knows that the
     /// connection cannot be used again, and does not read the rest of a body that is not needed.
-    pub(super) fn into_response(self, id: Uuid, version: Version, unread: Payload) -> Response<ReplyBody> {
+    pub(super) fn into_response(self, api: Api, id: Uuid, version: Version, unread: Payload) -> Response<ReplyBody> {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::BAD_GATEWAY);
         let is_stream = matches!(&self.body, AnswerBody::Stream(stream) if stream.is_event_stream());
         // HTTP/1.0 has no chunked encoding, so a stream ends with its connection.
@@ -79,7 +81,11 @@ impl Reply {
         }
         let mut buffer = Uuid::encode_buffer();
         let id = id.hyphenated().encode_lower(&mut buffer);
-        insert(headers, X_REQUEST_ID, value(Bytes::copy_from_slice(id.as_bytes())));
+        let id = value(Bytes::copy_from_slice(id.as_bytes()));
+        if api == Api::Anthropic {
+            insert(headers, REQUEST_ID, id.clone());
+        }
+        insert(headers, X_REQUEST_ID, id);
         insert(headers, header::RETRY_AFTER, self.retry_after.and_then(value));
         insert(headers, header::ALLOW, self.allow.map(HeaderValue::from_static));
         if let Some(should_retry) = self.should_retry {

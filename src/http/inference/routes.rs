@@ -9,6 +9,7 @@ use actix_http::{
 use uuid::Uuid;
 
 use super::{
+    api::Api,
     body::{declared_length, read_body},
     call::{log_outcome, may_call, metered},
     cors::Cors,
@@ -54,8 +55,10 @@ async fn make_response(
     let at = Instant::now();
     let mut payload = request.take_payload();
     let (version, peer) = (request.version(), request.peer_addr());
+    let api = Api::of(request.path());
     let Ok(id) = random::uuid() else {
-        return Problem::no_random().into_reply().into_response(Uuid::nil(), version, payload);
+        let reply = Problem::no_random().into_reply(api, Uuid::nil());
+        return reply.into_response(api, Uuid::nil(), version, payload);
     };
     let name = route_name(request.path());
     let answered = match cors.is_preflight() {
@@ -68,7 +71,7 @@ async fn make_response(
         let gateway = &worker.gateway;
         gateway.access.refused.count_customer(peer.ip(), gateway.core.now_ms());
     }
-    log_outcome(answered, id, name, at).into_response(id, version, payload)
+    log_outcome(answered, api, id, name, at).into_response(api, id, version, payload)
 }
 
 async fn route(

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use super::{
+    api::Api,
     body::admit_body,
     call::{log_outcome, may_call, metered},
     error::Problem,
@@ -40,8 +41,9 @@ impl Trial<'_> {
     pub(in crate::http) async fn respond(self, worker: &Worker, version: Version) -> Response<BoxBody> {
         let at = Instant::now();
         let Self { key, route, headers, body } = self;
+        let api = Api::of(route.path());
         let (id, reply) = match random::uuid() {
-            Err(_) => (Uuid::nil(), Problem::no_random().into_reply()),
+            Err(_) => (Uuid::nil(), Problem::no_random().into_reply(api, Uuid::nil())),
             Ok(id) => {
                 let answered = async {
                     let key = may_call(Some(key))?;
@@ -50,9 +52,9 @@ impl Trial<'_> {
                     let passed_on = headers::passed_on(headers);
                     metered(worker, Call { arrived, body, room, passed_on }).await
                 };
-                (id, log_outcome(answered.await, id, route.path(), at))
+                (id, log_outcome(answered.await, api, id, route.path(), at))
             }
         };
-        reply.into_response(id, version, Payload::None).map_into_boxed_body()
+        reply.into_response(api, id, version, Payload::None).map_into_boxed_body()
     }
 }

@@ -69,6 +69,7 @@ pub struct Reservation {
     key_random: u128,
     prompt_bytes: u64,
     choices: u64,
+    characters: u64,
     metadata: Option<Box<str>>,
     most: TokenBounds,
     /// `None` once settled or released.
@@ -150,6 +151,7 @@ impl Metering {
             key_random,
             prompt_bytes: ask.learnable_bytes(),
             choices: ask.n,
+            characters: request.characters,
             metadata: metadata.map(Box::from),
             most: request.most_tokens(),
             hold: Some(hold),
@@ -178,6 +180,11 @@ impl Reservation {
     /// The number of choices that the request asks for.
     pub(super) fn choices(&self) -> u64 {
         self.choices
+    }
+
+    /// The characters of the text to speak.
+    pub(super) fn characters(&self) -> u64 {
+        self.characters
     }
 
     /// The most tokens that the request can use.

@@ -3,13 +3,14 @@
 //! * A JSON answer of up to `WHOLE` bytes has been read completely and is sent when its event is durable.
 //! * A stream of events, or a larger JSON answer, is sent piece by piece as it arrives (`stream`).
 //! * Once an upstream has answered 2xx, exactly one event is written, even if the customer hangs up or the upstream
-//!   breaks off. The only exception is an answer without content, which makes no event (`beginning`).
+//!   breaks off. An answer without content (`beginning`) and one of a route that is not billed make no event.
 
 use bytes::Bytes;
 
 use super::{
     beginning::{AnswerStart, StartedAnswer},
     failure::Refused,
+    meter::Ended,
     stream::{AnswerStream, Origin},
     worker::InferenceWorker,
 };
@@ -33,8 +34,9 @@ pub(super) async fn hand_over(
     let core = &worker.core;
     let body = match first {
         AnswerStart::Part(fed) => AnswerBody::Stream(Box::new(AnswerStream::new(core.clone(), answering, fed, origin))),
-        AnswerStart::Whole(whole) => match answering.running.take().and_then(|running| running.meter.write_event()) {
-            Some(seq) if core.is_durable_in_time(seq).await => AnswerBody::Whole(whole),
+        AnswerStart::Whole(whole) => match answering.running.take().map(|running| running.meter.end()) {
+            Some(Ended::NoEvent) => AnswerBody::Whole(whole),
+            Some(Ended::Event(seq)) if core.is_durable_in_time(seq).await => AnswerBody::Whole(whole),
             _ => return Err(Refused::CannotMeter("an answer waited too long for its record to be written".to_owned())),
         },
     };

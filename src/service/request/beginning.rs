@@ -4,7 +4,7 @@
 //! A 2xx without content does not count as an answer. It is one of:
 //! * a stream that ends or reports an error before its first event with content,
 //! * a JSON answer that holds only an error, or nothing that the route answers with,
-//! * an answer that is neither JSON nor a stream of events.
+//! * an answer that is neither JSON nor a stream of events, except for sound and for the plain text of a transcript.
 //!
 //! The form of an answer is determined by its first bytes, since content types are not always right. Anything that a
 //! stream sends ahead of its content (comments, empty role chunks) is held back for at most [`HOLD`].
@@ -24,13 +24,16 @@ use super::{
     stream::Origin,
     worker::InferenceWorker,
 };
-use crate::upstream::{
-    Response,
-    body_form::{BodyForm, is_event_stream, is_type},
-    observe::{self, ObservedChunk},
-    refusal::{self, UpstreamError},
-    splice::{Splice, splice},
-    target::Target,
+use crate::{
+    domain::route::Route,
+    upstream::{
+        Response,
+        body_form::{BodyForm, is_event_stream, is_type},
+        observe::{self, ObservedChunk},
+        refusal::{self, UpstreamError},
+        splice::{Splice, splice},
+        target::Target,
+    },
 };
 
 /// The longest time and the most bytes for which a stream is held back ahead of its first content.
@@ -85,8 +88,10 @@ pub(super) async fn begin(
         request: asked.body,
         first_byte_by: origin.first_byte_by,
     };
-    let first = match reading.form(asked.stream, is_event_stream).await {
+    let may_be_raw = is_raw(asked.route, content_type.as_deref());
+    let first = match reading.form(asked.stream, is_event_stream, may_be_raw).await {
         Ok(Form::Events) => reading.events().await.map(AnswerStart::Part),
+        Ok(Form::Raw) => reading.raw().await,
         Ok(Form::Whole | Form::Pieces) => reading.whole().await,
         Err(passed) => Err(passed),
     };
@@ -104,6 +109,7 @@ pub(super) async fn begin(
 
 /// The parts of the request that its answer depends on.
 pub(super) struct Asked<'a> {
+    pub(super) route: Route,
     /// The request's body.
     pub(super) body: &'a [u8],
     pub(super) stream: bool,
@@ -141,17 +147,28 @@ impl Reading<'_> {
     }
 
     /// Determines the form of the answer from its first bytes, which stay in the meter's collected bytes.
-    async fn form(&mut self, asked_stream: bool, is_event_stream: bool) -> Result<Form, SkippedTarget> {
+    /// `may_be_raw` is whether the answer may be of another form than JSON and events.
+    async fn form(
+        &mut self,
+        asked_stream: bool,
+        is_event_stream: bool,
+        may_be_raw: Raw,
+    ) -> Result<Form, SkippedTarget> {
+        if may_be_raw == Raw::Always {
+            return Ok(Form::Raw);
+        }
         loop {
             let begins = self.running()?.meter.collected();
             match BodyForm::with(begins, is_event_stream) {
                 Some(BodyForm::Json) => return Ok(Form::Whole),
                 Some(BodyForm::Events) if asked_stream || is_event_stream => return Ok(Form::Events),
+                Some(_) if may_be_raw == Raw::UnlessJson => return Ok(Form::Raw),
                 None if begins.len() <= MAX_SPACE => {}
                 _ => return Err(SkippedTarget::failed("its answer is neither JSON nor a stream of events")),
             }
             match self.next(Some(self.first_byte_by)).await? {
                 Some(piece) => self.running()?.meter.collect(piece),
+                None if may_be_raw == Raw::UnlessJson => return Ok(Form::Raw),
                 None => return Err(SkippedTarget::failed("it ended its answer before any content")),
             };
         }
@@ -197,6 +214,16 @@ impl Reading<'_> {
             None if self.running()?.meter.has_content() => Ok(joined(held, fed)),
             None => Err(SkippedTarget::failed("it ended its stream before any content")),
         }
+    }
+
+    /// Reads the first piece of an answer that is neither JSON nor a stream of events.
+    async fn raw(&mut self) -> Result<AnswerStart, SkippedTarget> {
+        let mut piece = self.running()?.meter.set_form(Form::Raw);
+        if piece.is_empty() {
+            piece = self.next(Some(self.first_byte_by)).await?.unwrap_or_default();
+        }
+        let fed = self.running()?.meter.feed(piece).map_err(|error| SkippedTarget::failed(error.to_string()))?;
+        Ok(AnswerStart::Part(fed))
     }
 
     /// Reads a JSON answer to its end, or until it is larger than [`WHOLE`].
@@ -253,9 +280,32 @@ fn joined(mut held: BytesMut, fed: ObservedChunk) -> ObservedChunk {
     ObservedChunk { pass: held.freeze(), ..fed }
 }
 
+/// Whether an answer may be neither JSON nor a stream of events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Raw {
+    Never,
+    /// If its first bytes are neither.
+    UnlessJson,
+    /// Whatever its first bytes are: sound can begin with any byte.
+    Always,
+}
+
+fn is_raw(route: Route, content_type: Option<&[u8]>) -> Raw {
+    let is = |wanted| content_type.is_some_and(|text| is_type(text, wanted));
+    match route {
+        Route::Speech if is("audio/") || is("application/octet-stream") => Raw::Always,
+        Route::Transcriptions | Route::Translations if is("text/") && !is("text/html") => Raw::UnlessJson,
+        _ => Raw::Never,
+    }
+}
+
 /// The upstream's content type if it matches the form, else the right one for the form.
 fn content_type_of(form: Form, content_type: Option<Bytes>) -> Bytes {
-    let right = if form == Form::Events { "text/event-stream" } else { "application/json" };
+    let right = match form {
+        Form::Events => "text/event-stream",
+        Form::Whole | Form::Pieces => "application/json",
+        Form::Raw => return content_type.unwrap_or_else(|| Bytes::from_static(b"application/octet-stream")),
+    };
     content_type.filter(|text| is_type(text, right)).unwrap_or_else(|| Bytes::from_static(right.as_bytes()))
 }
 

@@ -1,8 +1,8 @@
 //! The meter of an answer. It exists from the moment when an upstream's 2xx arrives.
 //!
-//! A meter writes exactly one event: [`Meter::write_event`] does, or the drop of an unsettled meter, from what has been
-//! seen so far. The only exception is an answer without content, which makes no event: its reservation is given back
-//! for the next target, or released.
+//! A meter writes exactly one event: [`Meter::end`] does, or the drop of an unsettled meter, from what has been
+//! seen so far. There are two exceptions: an answer without content, whose reservation is given back for the next target
+//! or released, and an answer of a route that is not billed.
 
 use std::fmt;
 
@@ -12,7 +12,10 @@ use uuid::Uuid;
 
 use super::admission::{AnswerFacts, Reservation};
 use crate::{
-    domain::route::Route,
+    domain::{
+        route::Route,
+        units::{Seconds, Units},
+    },
     service::capacity::unfinished::Share,
     upstream::{
         observe::{ObservedChunk, Observer},
@@ -45,6 +48,7 @@ struct Metered {
     id: Uuid,
     route: Route,
     choices: u64,
+    characters: u64,
     most: TokenBounds,
 }
 
@@ -86,6 +90,19 @@ pub enum Form {
     Whole,
     /// A JSON answer that is too large to be read whole.
     Pieces,
+    /// Neither JSON nor a stream of events: sound, or the plain text of a transcript.
+    Raw,
+}
+
+/// The outcome of ending an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// Its event has this sequence number in the journal.
+    Event(u64),
+    /// Answers of its route make no event.
+    NoEvent,
+    /// Its event could not be written.
+    Failed,
 }
 
 /// The error for an event that exceeds the size limit or the memory left for incomplete events.
@@ -106,9 +123,10 @@ impl Meter {
             id: reservation.id(),
             route: reservation.route(),
             choices: reservation.choices(),
+            characters: reservation.characters(),
             most: reservation.most(),
         };
-        let observer = Observer::new(request.route, reservation.slug(), hide_usage);
+        let observer = Observer::new(request.route, reservation.slug(), hide_usage).with_pictures(request.choices);
         let unfinished = reservation.share_of_unfinished();
         let (reservation, collected) = (Some(reservation), Collected::default());
         Self { reservation, request, target, status, ttft_ms: None, observer, form, unfinished, collected }
@@ -124,6 +142,11 @@ impl Meter {
         self.request.id
     }
 
+    /// The route that was called.
+    pub fn route(&self) -> Route {
+        self.request.route
+    }
+
     /// The form of the answer.
     pub fn form(&self) -> Form {
         self.form
@@ -136,7 +159,7 @@ impl Meter {
         match form {
             // The time to the first byte of a stream is the time to its first content.
             Form::Events => self.ttft_ms = None,
-            Form::Whole | Form::Pieces => self.first_byte(),
+            Form::Whole | Form::Pieces | Form::Raw => self.first_byte(),
         }
         if form == Form::Whole { Bytes::new() } else { self.collected.take() }
     }
@@ -168,6 +191,10 @@ impl Meter {
             }
             Form::Whole | Form::Pieces => {
                 ObservedChunk { pass: self.observer.piece(piece), ..ObservedChunk::default() }
+            }
+            Form::Raw => {
+                self.observer.raw(&piece);
+                ObservedChunk { pass: piece, ..ObservedChunk::default() }
             }
         };
         if self.form != Form::Events || self.has_content() {
@@ -237,9 +264,12 @@ impl Meter {
         self.form != Form::Events || self.observer.has_finished(self.request.choices)
     }
 
-    /// Whether there is no usage yet, or a stream without its terminal event has passed on text after its latest usage
+    /// Whether there is no usage yet although it may come, or a stream without its terminal event has passed on text after its latest usage
     /// report.
     fn lacks_usage(&self) -> bool {
+        if self.form == Form::Raw {
+            return false;
+        }
         let is_ahead = !self.observer.has_terminal() && self.unreported_bytes() > 0;
         is_ahead || self.observer.report().usage(self.request.route).is_none()
     }
@@ -250,8 +280,8 @@ impl Meter {
         if self.form == Form::Events { self.observer.unreported_bytes() } else { 0 }
     }
 
-    /// Writes the event. Returns its sequence number in the journal.
-    pub fn write_event(mut self) -> Option<u64> {
+    /// Ends the answer: writes its event.
+    pub fn end(mut self) -> Ended {
         self.settle_reservation()
     }
 
@@ -267,8 +297,12 @@ impl Meter {
         self.reservation.take()
     }
 
-    fn settle_reservation(&mut self) -> Option<u64> {
-        let mut reservation = self.reservation.take()?;
+    fn settle_reservation(&mut self) -> Ended {
+        let Some(mut reservation) = self.reservation.take() else { return Ended::Failed };
+        if !self.request.route.is_billed() {
+            reservation.release(true);
+            return Ended::NoEvent;
+        }
         if self.collected.len() > 0 {
             self.whole();
         }
@@ -283,21 +317,27 @@ impl Meter {
         if bill.is_implausible {
             warn!(%id, model = reservation.slug(), "a server reported more tokens than the request can have used");
         }
-        reservation.settle(AnswerFacts {
+        let units = match route {
+            Route::Images => Some(Units::Images(self.observer.images())),
+            Route::Speech => Some(Units::Characters(self.request.characters)),
+            _ => self.observer.recording_micros().map(|micros| Units::Seconds(Seconds::from_micros(micros))),
+        };
+        let seq = reservation.settle(AnswerFacts {
             target: self.target,
             status: self.status,
             ttft_ms: self.ttft_ms,
             streamed: self.form == Form::Events,
             usage: bill.usage,
             usage_source: bill.source,
-            units: None,
-        })
+            units,
+        });
+        seq.map_or(Ended::Failed, Ended::Event)
     }
 }
 
 impl Drop for Meter {
     fn drop(&mut self) {
-        // Does nothing after `write_event`, `forget` or `give_back`, which take the reservation.
+        // Does nothing after `end`, `forget` or `give_back`, which take the reservation.
         self.settle_reservation();
     }
 }

@@ -15,13 +15,12 @@ use std::{
 };
 
 use bytes::Bytes;
-use serde_json::json;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tracing::warn;
 
 use super::{
-    error_object::error_object,
-    meter::{Form, Meter},
+    error_object::error_event,
+    meter::{Ended, Form, Meter},
     running::{OngoingAnswer, Running},
 };
 use crate::{
@@ -175,8 +174,8 @@ impl AnswerStream {
         }
         match self.form {
             Form::Events => fed.pass,
-            Form::Whole | Form::Pieces if fed.pass.is_empty() => fed.pass,
-            Form::Whole | Form::Pieces => std::mem::replace(&mut self.held, fed.pass),
+            Form::Whole | Form::Pieces | Form::Raw if fed.pass.is_empty() => fed.pass,
+            Form::Whole | Form::Pieces | Form::Raw => std::mem::replace(&mut self.held, fed.pass),
         }
     }
 
@@ -196,19 +195,19 @@ impl AnswerStream {
     fn close(&mut self, last: Bytes, ends: bool) {
         let State::Passing(answering) = &mut self.state else { return };
         let Some(Running { body, meter }) = answering.running.take() else { return };
-        let settled = match meter.form() == Form::Events && !meter.has_content() {
+        let ended = match meter.form() == Form::Events && !meter.has_content() {
             true => {
                 meter.forget();
-                None
+                Ended::NoEvent
             }
-            false => Some(meter.write_event()),
+            false => meter.end(),
         };
         let core = self.core.clone();
         let durable = Box::pin(async move {
-            match settled {
-                None => true,
-                Some(Some(seq)) => core.is_durable_in_time(seq).await,
-                Some(None) => false,
+            match ended {
+                Ended::NoEvent => true,
+                Ended::Event(seq) => core.is_durable_in_time(seq).await,
+                Ended::Failed => false,
             }
         });
         self.state = State::Closing(Closing { durable, last, ends, body: Some(body) });
@@ -220,10 +219,10 @@ impl AnswerStream {
         self.is_broken = true;
         match self.form {
             Form::Events => {
-                let event = format!("data: {}\n\n", json!({ "error": error_object(message) }));
+                let event = self.meter().map_or_else(String::new, |meter| error_event(meter.route(), message));
                 self.close([&last, event.as_bytes()].concat().into(), true);
             }
-            Form::Whole | Form::Pieces => self.close(last, false),
+            Form::Whole | Form::Pieces | Form::Raw => self.close(last, false),
         }
     }
 

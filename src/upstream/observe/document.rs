@@ -7,9 +7,10 @@ use super::{
     facts::{Answers, DocumentFacts},
     key::Key,
     slug::Slug,
+    typed::{EventType, is_typed},
 };
 use crate::{
-    domain::route::Route,
+    domain::route::{Output, Route},
     upstream::{
         json::{Event, Invalid, Kind, Reader, whole_number},
         usage::Report,
@@ -29,11 +30,13 @@ pub(super) struct CommonPrefix {
 
 /// Reads a document and collects its facts.
 pub(super) struct DocumentReader<'a> {
-    route: Route,
+    pub(super) route: Route,
     slug: &'a Slug,
     // The places of models' names that must be rewritten, in ascending order.
     models: &'a mut Vec<Range<usize>>,
-    choices: &'a mut Choices,
+    pub(super) choices: &'a mut Choices,
+    /// The type of the event, on routes whose events have one.
+    pub(super) event: EventType,
     pub(super) facts: DocumentFacts,
 }
 
@@ -44,7 +47,12 @@ impl<'a> DocumentReader<'a> {
         models: &'a mut Vec<Range<usize>>,
         choices: &'a mut Choices,
     ) -> Self {
-        Self { route, slug, models, choices, facts: DocumentFacts::default() }
+        Self { route, slug, models, choices, event: EventType::default(), facts: DocumentFacts::default() }
+    }
+
+    /// Sets the name of the event that the document is the data of.
+    pub(super) fn with_event(self, name: Option<&[u8]>) -> Self {
+        Self { event: name.map_or(EventType::default(), EventType::named), ..self }
     }
 
     /// Reads strict JSON to its end. After an `Err`, `facts` holds the facts before the fault.
@@ -57,6 +65,9 @@ impl<'a> DocumentReader<'a> {
     /// Reads a frame's document like [`Self::read`], but skips the prefix if the frame begins with it. Otherwise learns
     /// the prefix from this frame.
     pub(super) fn read_after(&mut self, prefix: &mut CommonPrefix, document: &[u8]) -> Result<(), Invalid> {
+        if is_typed(self.route) {
+            return self.read(document);
+        }
         if prefix.bytes.is_empty() || !document.starts_with(&prefix.bytes) {
             return self.learn(prefix, document);
         }
@@ -99,6 +110,7 @@ impl<'a> DocumentReader<'a> {
     fn outermost(&mut self, reader: &mut Reader<'_>) -> Result<(), Invalid> {
         match reader.kind()? {
             Kind::Array => self.list(reader),
+            _ if is_typed(self.route) => self.typed(reader),
             _ => reader.members(|reader, key| self.member(reader, key).map(drop)),
         }
     }
@@ -113,7 +125,7 @@ impl<'a> DocumentReader<'a> {
         })
     }
 
-    fn member(&mut self, reader: &mut Reader<'_>, key: &[u8]) -> Result<Member, Invalid> {
+    pub(super) fn member(&mut self, reader: &mut Reader<'_>, key: &[u8]) -> Result<Member, Invalid> {
         match Key::named(key) {
             Key::Model => return self.model(reader),
             Key::Choices => {
@@ -137,12 +149,13 @@ impl<'a> DocumentReader<'a> {
     /// Reads a member that the lexer of large answers does not read.
     fn other_member(&mut self, reader: &mut Reader<'_>, key: &[u8]) -> Result<Member, Invalid> {
         match key {
-            b"data" if !self.route.generates() => {
+            b"data" | b"results" if self.route.output() == Output::None => {
                 if reader.kind()? == Kind::Array {
                     self.facts.answers = Answers::Some;
                 }
                 self.facts.has_content |= is_something(reader)?;
             }
+            b"input_tokens" if self.route == Route::CountTokens => self.facts.has_content |= is_something(reader)?,
             b"error" => return note_error(reader, &mut self.facts.has_error),
             // The errors of FastAPI and Cloudflare.
             b"detail" | b"errors" => return note_error(reader, &mut self.facts.has_complaint),
@@ -252,7 +265,8 @@ impl<'a> DocumentReader<'a> {
         })
     }
 
-    fn text(&mut self, reader: &mut Reader<'_>) -> Result<(), Invalid> {
+    /// Reads generated text.
+    pub(super) fn text(&mut self, reader: &mut Reader<'_>) -> Result<(), Invalid> {
         let TextLength { text, .. } = text_length(reader, Key::is_part)?;
         self.facts.add_text(text);
         Ok(())
@@ -261,7 +275,7 @@ impl<'a> DocumentReader<'a> {
 
 /// The kind of a member of the outermost object.
 #[derive(PartialEq, Eq)]
-enum Member {
+pub(super) enum Member {
     /// The model's name.
     Model,
     /// Another member that is read.
@@ -308,7 +322,7 @@ pub(super) fn errors(answer: &[u8]) -> Result<Vec<Range<usize>>, Invalid> {
 }
 
 /// Skips a value. Returns whether it is anything but `null`, `false` or empty.
-fn is_something(reader: &mut Reader<'_>) -> Result<bool, Invalid> {
+pub(super) fn is_something(reader: &mut Reader<'_>) -> Result<bool, Invalid> {
     let kind = reader.kind()?;
     let at = reader.span()?;
     Ok(match kind {
@@ -320,13 +334,13 @@ fn is_something(reader: &mut Reader<'_>) -> Result<bool, Invalid> {
 
 /// The length of a text, in bytes of UTF-8. A text is a string, or an array or object whose parts are strings.
 #[derive(Debug, Clone, Copy, Default)]
-struct TextLength {
-    text: u64,
+pub(super) struct TextLength {
+    pub(super) text: u64,
     /// The summaries of reasoning, which some servers send beside it or instead of it.
     summary: u64,
 }
 
-fn text_length(reader: &mut Reader<'_>, is_part: fn(Key) -> bool) -> Result<TextLength, Invalid> {
+pub(super) fn text_length(reader: &mut Reader<'_>, is_part: fn(Key) -> bool) -> Result<TextLength, Invalid> {
     let mut length = TextLength::default();
     match reader.kind()? {
         Kind::String => length.text = reader.string()?.len() as u64,

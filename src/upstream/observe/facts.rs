@@ -9,8 +9,8 @@ pub(super) struct DocumentFacts {
     pub(super) report: Option<Report>,
     /// The last `usage` object of a choice.
     pub(super) choice_report: Option<Report>,
-    /// UTF-8 bytes of generated text.
-    pub(super) text_bytes: u64,
+    /// Generated text.
+    pub(super) text: TextBytes,
     /// A choice has a finish reason.
     pub(super) has_finish_reason: bool,
     /// The document holds something for the customer: text, a tool call, another part of a message, a vector.
@@ -19,11 +19,42 @@ pub(super) struct DocumentFacts {
     pub(super) has_error: bool,
     /// There is a `detail` or `errors`: an error, unless the document holds an answer too.
     pub(super) has_complaint: bool,
-    /// The list of choices, or of vectors.
+    /// The list of the route's answers.
     pub(super) answers: Answers,
+    /// Complete pictures.
+    pub(super) images: u64,
+    /// The length of the recording, in microseconds.
+    pub(super) micros: Option<u64>,
+    /// This is the last event of a stream.
+    pub(super) is_terminal: bool,
 }
 
-/// The list of choices, or of vectors.
+/// UTF-8 bytes of generated text. Some APIs send the same text several times.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct TextBytes {
+    /// Text that is sent once, or in deltas.
+    pub(super) streamed: u64,
+    /// Text in output items that are complete.
+    pub(super) items: u64,
+    /// Text in the whole answer.
+    pub(super) answer: u64,
+}
+
+impl TextBytes {
+    /// The text without its repetitions.
+    pub(super) fn bytes(&self) -> u64 {
+        self.streamed.max(self.items).max(self.answer)
+    }
+
+    /// Adds the text of a later document.
+    pub(super) fn add(&mut self, later: &Self) {
+        self.streamed = self.streamed.saturating_add(later.streamed);
+        self.items = self.items.saturating_add(later.items);
+        self.answer = self.answer.saturating_add(later.answer);
+    }
+}
+
+/// The list of a route's answers: choices, vectors, output items, content blocks, pictures.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum Answers {
     #[default]
@@ -50,7 +81,7 @@ impl DocumentFacts {
 
     /// Adds generated text, in bytes of UTF-8.
     pub(super) fn add_text(&mut self, bytes: u64) {
-        self.text_bytes = self.text_bytes.saturating_add(bytes);
+        self.text.streamed = self.text.streamed.saturating_add(bytes);
         self.has_content |= bytes > 0;
     }
 }

@@ -2,7 +2,7 @@
 //! answers share it, so that both measure the same:
 //!
 //! ```text
-//! model, usage, response.model, message.model, choices[]
+//! model, usage, response.model, message.model, choices[], data[], content[], output[]
 //!   choices[]   text, finish_reason, usage, delta, message
 //!   message     content, refusal, reasoning (six names), audio.transcript, function_call, tool_calls[].function
 //!   function    name, arguments, input
@@ -43,6 +43,10 @@ pub(super) enum Key {
     Name,
     /// `arguments` or `input`
     Arguments,
+    /// The output items of a response.
+    Output,
+    /// The pictures of an answer, or its vectors.
+    Data,
     #[default]
     Other,
 }
@@ -68,6 +72,8 @@ impl Key {
             b"function" | b"custom" => Self::Function,
             b"name" => Self::Name,
             b"arguments" | b"input" => Self::Arguments,
+            b"output" => Self::Output,
+            b"data" => Self::Data,
             _ => REASONING.iter().position(|known| *known == name).map_or(Self::Other, Self::Reasoning),
         }
     }
@@ -76,6 +82,11 @@ impl Key {
     pub(super) fn is_part(self) -> bool {
         const THINKING: Key = Key::Reasoning(4);
         matches!(self, Self::Text | THINKING)
+    }
+
+    /// Whether this is the name of the text in a part of an output item.
+    pub(super) fn is_part_of_item(self) -> bool {
+        self.is_part() || self == Self::Content
     }
 
     /// Whether this is the name of the text in a part of reasoning.

@@ -157,15 +157,21 @@ impl LargeAnswerLexer {
                 self.usage = Some((self.depth, Vec::new()));
                 piece.usage_at = piece.at - 1;
             }
-            [Key::Choices, .., Key::Arguments] if self.is_function() => {
-                self.arguments = Some(self.depth);
-                piece.arguments_at = piece.at - 1;
-            }
+            [Key::Choices, .., Key::Arguments] if self.is_function() => self.begin_arguments(piece),
+            [Key::Content | Key::Output, _, Key::Arguments] => self.begin_arguments(piece),
             _ => {}
+        }
+        if bracket == b'{' && matches!(self.path(), [Key::Data, _]) {
+            piece.facts.images += 1;
         }
         self.after_colon = false;
         self.depth = self.depth.saturating_add(1);
         self.set_key(Key::Other);
+    }
+
+    fn begin_arguments(&mut self, piece: &mut Piece<'_>) {
+        self.arguments = Some(self.depth);
+        piece.arguments_at = piece.at - 1;
     }
 
     fn close(&mut self, piece: &mut Piece<'_>) {
@@ -292,6 +298,11 @@ impl LargeAnswerLexer {
             [Key::Choices, _, Key::FinishReason] => Role::FinishReason,
             [Key::Choices, _, Key::Text] => Role::Text,
             [Key::Choices, _, Key::Delta | Key::Message, ref inside @ ..] => self.role_in_message(inside),
+            // A transcript, the blocks of Anthropic's messages, and the output items of responses.
+            [Key::Text] => Role::Text,
+            [Key::Content | Key::Output, _, Key::Name | Key::Arguments] => Role::Text,
+            [Key::Content, ..] if self.key.is_part() => Role::Text,
+            [Key::Output, ..] if self.key.is_part_of_item() => Role::Text,
             _ => Role::Other,
         }
     }

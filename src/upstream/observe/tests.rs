@@ -17,7 +17,7 @@ impl AnswerFacts {
 
     /// The figures that both readers of JSON answers measure.
     fn metered(&self) -> (Report, u64) {
-        (self.report, self.text_bytes)
+        (self.report, self.text.bytes())
     }
 }
 
@@ -71,8 +71,8 @@ fn a_stream_is_passed_on_under_the_slug_and_metered() {
     let outcome = stream(&text, true);
     assert_eq!(outcome.pass, delta(SLUG, hello) + &delta(SLUG, json!({"content": "llo"})) + STOPPED);
     assert_eq!(outcome.terminal, DONE);
-    assert_eq!(outcome.facts.usage(), Some(Usage { input: 9, output: 5, cached: 4 }));
-    assert_eq!((outcome.facts.text_bytes, outcome.facts.reported_bytes), (7, 7));
+    assert_eq!(outcome.facts.usage(), Some(Usage { input: 9, output: 5, cached: 4, cache_write: 0 }));
+    assert_eq!((outcome.facts.text.bytes(), outcome.facts.reported_bytes), (7, 7));
     assert!(outcome.facts.has_terminal && outcome.facts.has_content && !outcome.facts.has_error);
     assert!(outcome.facts.choices.have_all_finished());
 }
@@ -224,14 +224,14 @@ fn generated_text_is_counted_and_nothing_else() {
     ] {
         let choices =
             json!({"choices": [{"delta": delta, "logprobs": {"content": [{"token": "abc"}]}}, {"message": delta}]});
-        assert_eq!(stream(&format!("data: {choices}\n\n"), false).facts.text_bytes, 2 * bytes, "{choices}");
+        assert_eq!(stream(&format!("data: {choices}\n\n"), false).facts.text.bytes(), 2 * bytes, "{choices}");
         let choices = choices.to_string();
         for size in [1, 7, choices.len()] {
             let (_, facts) = pieces(Route::ChatCompletions, choices.as_bytes().chunks(size));
-            assert_eq!(facts.text_bytes, 2 * bytes, "in pieces of {size} bytes: {choices}");
+            assert_eq!(facts.text.bytes(), 2 * bytes, "in pieces of {size} bytes: {choices}");
         }
     }
-    assert_eq!(stream("data: {\"choices\":[{\"text\":\"abc\"},{\"text\":\"d\"}]}\n\n", false).facts.text_bytes, 4);
+    assert_eq!(stream("data: {\"choices\":[{\"text\":\"abc\"},{\"text\":\"d\"}]}\n\n", false).facts.text.bytes(), 4);
 }
 
 #[test]
@@ -269,7 +269,7 @@ fn text_after_the_latest_report_of_output_is_unreported() {
         ([text.clone(), report(1), report(0)], 0),
     ] {
         let facts = stream(&frames.concat(), false).facts;
-        assert_eq!(facts.text_bytes - facts.reported_bytes, unreported, "{frames:?}");
+        assert_eq!(facts.text.bytes() - facts.reported_bytes, unreported, "{frames:?}");
     }
 }
 
@@ -326,7 +326,10 @@ fn embeddings_have_no_output() {
     let mut observer = Observer::new(Route::Embeddings, SLUG, false);
     let body = r#"{"model":"e","data":[{"embedding":[0.5,-1e-3]}],"usage":{"prompt_tokens":8,"completion_tokens":3}}"#;
     assert_eq!(observer.whole(Bytes::from_static(body.as_bytes())), body.replace("\"e\"", "\"acme/chat\""));
-    assert_eq!(observer.report().usage(Route::Embeddings), Some(Usage { input: 8, output: 0, cached: 0, cache_write: 0 }));
+    assert_eq!(
+        observer.report().usage(Route::Embeddings),
+        Some(Usage { input: 8, output: 0, cached: 0, cache_write: 0 })
+    );
     assert!(observer.has_content());
 }
 
@@ -472,7 +475,7 @@ fn invalid_json_is_passed_on_under_the_slug() {
     let damaged = "data: {\"choices\":[{\"delta\":{\"content\":\"abc\"},\"logprobs\":NaN}],\"model\":\"llama\",\"usage\":\
                    {\"prompt_tokens\":9,\"completion_tokens\":2}}\n\n";
     let outcome = stream(damaged, true);
-    assert_eq!((outcome.pass, outcome.facts.text_bytes), (damaged.replace("llama", SLUG), 3));
+    assert_eq!((outcome.pass, outcome.facts.text.bytes()), (damaged.replace("llama", SLUG), 3));
     assert_eq!(outcome.facts.usage(), Some(Usage { input: 9, output: 2, cached: 0, cache_write: 0 }));
 }
 
