@@ -1,9 +1,9 @@
 //! A customer's request body: the members that the gateway reads, and the few bytes that it changes.
 //!
-//! [`scan`] reads and validates the whole body in one pass and keeps the members that the gateway acts on.
+//! [`read`] reads and validates the whole body in one pass and keeps the members that the gateway acts on.
 //! [`Request::rewrite`] then splices the changes into the original bytes. All other bytes, unknown members included,
 //! reach the upstream unchanged. Keys are compared unescaped: `\u006dodel` is `model`. A member that is read may occur
-//! only once, since it is unknown which of two an upstream would use.
+//! only once, since it is unknown which of two an upstream would use. The parts of a form are its members.
 
 use std::ops::Range;
 
@@ -11,12 +11,14 @@ use self::field::Field;
 pub use self::{
     bad_request::BadRequest,
     rewrite::{Changes, OutputCap},
-    scan::{scan, slug_of},
+    scan::scan,
 };
 use super::usage::TokenBounds;
+use crate::domain::route::Route;
 
 mod bad_request;
 mod field;
+pub(crate) mod form;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 mod prompt;
@@ -58,8 +60,16 @@ pub struct Request {
     /// The value of `stream_options`.
     options_at: Option<Range<usize>>,
     maxima: Vec<Maximum>,
-    /// Just after the opening brace of the body.
-    inside: usize,
+    syntax: Syntax,
+}
+
+/// How a body is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Syntax {
+    /// A JSON object. `inside` is just after its opening brace.
+    Json { inside: usize },
+    /// A multipart form. `length_at` is the value of `Content-Length` in the part of the model, if it has one.
+    Form { length_at: Option<Range<usize>> },
 }
 
 /// The place of `stream_options.include_usage`.
@@ -89,7 +99,43 @@ struct Maximum {
     declares: bool,
 }
 
+/// Reads a whole request body: a form with this content type on routes that take one, else JSON.
+///
+/// # Errors
+///
+/// The first rule that the body breaks.
+pub fn read(body: &[u8], content_type: &[u8], route: Route) -> Result<Request, BadRequest> {
+    if route.takes_form() { form::scan(body, content_type) } else { scan(body, route) }
+}
+
+/// The requested slug of a body that is refused, if it can be read.
+pub fn slug_of(body: &[u8], content_type: &[u8], route: Route) -> Option<String> {
+    if route.takes_form() { form::slug_of(body, content_type) } else { scan::slug_of(body) }
+}
+
 impl Request {
+    /// A request for no model and without any other member.
+    fn empty(syntax: Syntax) -> Self {
+        Self {
+            model: String::new(),
+            stream: false,
+            max_output: None,
+            n: 1,
+            best_of: None,
+            prompts: 1,
+            prompt_bytes: 0,
+            prompt_ids: 0,
+            characters: 0,
+            metadata: None,
+            streams_usage: false,
+            model_at: 0..0,
+            options: StreamOptions::Absent,
+            options_at: None,
+            maxima: Vec::new(),
+            syntax,
+        }
+    }
+
     /// The largest token counts that are believed in a report. A text has at most one token per byte. The bound for the
     /// prompt is four times that, but at least [`PROMPT_BOUND`], to leave room for templates, pictures and text that
     /// servers add.

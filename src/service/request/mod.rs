@@ -85,8 +85,10 @@ async fn admit_and_forward(worker: &InferenceWorker, call: Call) -> Result<Answe
         let standings = model.map(|model| Box::new(tightest(core.now(), &key.group, model.slug_id)));
         RequestFailure { refused, standings }
     };
-    let request = request::scan(&body, arrived.route).map_err(|bad| {
-        let model = request::slug_of(&body).and_then(|slug| callable(&core.catalog.load(), &key, &slug));
+    let (content_type, route) = (content_type(&passed_on), arrived.route);
+    let request = request::read(&body, content_type, route).map_err(|bad| {
+        let slug = request::slug_of(&body, content_type, route);
+        let model = slug.and_then(|slug| callable(&core.catalog.load(), &key, &slug));
         refuse(model.as_deref(), Refused::Invalid(Box::new(bad)))
     })?;
     let model = callable(&core.catalog.load(), &key, &request.model)
@@ -103,6 +105,11 @@ async fn admit_and_forward(worker: &InferenceWorker, call: Call) -> Result<Answe
     let handed_over = answer_body::hand_over(worker, begun, origin).await;
     let (status, content_type, body) = handed_over.map_err(|refused| refuse(Some(&model), refused))?;
     Ok(Answer { status, content_type, standings, body })
+}
+
+/// The content type among the headers that are forwarded.
+fn content_type<'a>(passed_on: &'a [(&'static str, Bytes)]) -> &'a [u8] {
+    passed_on.iter().find(|(name, _)| *name == "content-type").map_or(&[], |(_, value)| value)
 }
 
 /// The model of this slug, if the key's group carries the slug and an endpoint has it.

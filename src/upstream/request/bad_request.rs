@@ -5,7 +5,8 @@ use crate::upstream::json::Invalid;
 /// A request that is refused with 400.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BadRequest {
-    /// `invalid_json`, `missing_model`, `duplicate_key`, `invalid_key`, `invalid_type` or `invalid_value`.
+    /// `invalid_json`, `invalid_multipart`, `missing_model`, `duplicate_key`, `invalid_key`, `invalid_type` or
+    /// `invalid_value`.
     pub code: &'static str,
     /// The parameter at fault, if it is a single one.
     pub param: Option<&'static str>,

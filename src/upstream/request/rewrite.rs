@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::{Field, Maximum, Request, StreamOptions};
+use super::{Field, Maximum, Request, StreamOptions, Syntax};
 use crate::upstream::{
     json,
     splice::{Splice, splice_in_pieces},
@@ -83,8 +83,13 @@ impl Request {
     ///
     /// Asks for usage in streams of chat/completions and completions. Lowers every maximum above the cap. Sets the
     /// cap's parameter if the customer declared no maximum. If the parameter is `max_tokens`, it is also set beside a
-    /// declared `max_completion_tokens`, unless [`Changes::without_second_maximum`] is set.
+    /// declared `max_completion_tokens`, unless [`Changes::without_second_maximum`] is set. In a form, only the model's
+    /// name is changed, since routes that take one have no parameters for the rest.
     pub fn rewrite(&self, body: &Bytes, changes: &Changes<'_>) -> Vec<Bytes> {
+        let inside = match &self.syntax {
+            Syntax::Json { inside } => *inside,
+            Syntax::Form { length_at } => return self.rewrite_form(body, length_at.clone(), changes.model),
+        };
         let mut splices = Vec::new();
         // The object has at least one member, `model`, so everything that is added before it ends with a comma.
         let mut added = Vec::new();
@@ -101,9 +106,19 @@ impl Request {
             self.cap_output(cap, changes.without_second_maximum, &mut splices, &mut added);
         }
         if !added.is_empty() {
-            splices.push(Splice { at: self.inside..self.inside, with: added.into() });
+            splices.push(Splice { at: inside..inside, with: added.into() });
         }
         splices.sort_unstable_by_key(|splice| (splice.at.start, splice.at.end));
+        splice_in_pieces(body, &splices)
+    }
+
+    fn rewrite_form(&self, body: &Bytes, length_at: Option<Range<usize>>, model: &str) -> Vec<Bytes> {
+        if model == self.model {
+            return vec![body.clone()];
+        }
+        let length = length_at.map(|at| Splice { at, with: model.len().to_string().into() });
+        let name = Splice { at: self.model_at.clone(), with: model.to_owned().into() };
+        let splices: Vec<Splice> = length.into_iter().chain([name]).collect();
         splice_in_pieces(body, &splices)
     }
 

@@ -1,7 +1,7 @@
 //! Reads a request body in one pass.
 
 use super::{
-    BadRequest, Maximum, Request, StreamOptions,
+    BadRequest, Maximum, Request, StreamOptions, Syntax,
     field::{Field, folded},
     prompt,
 };
@@ -24,7 +24,7 @@ pub fn scan(body: &[u8], route: Route) -> Result<Request, BadRequest> {
 }
 
 /// The requested slug of a body that is refused, if it can be read.
-pub fn slug_of(body: &[u8]) -> Option<String> {
+pub(super) fn slug_of(body: &[u8]) -> Option<String> {
     let mut slug = None;
     // The caller has reported the fault already.
     let _ = Reader::new(body).and_then(|mut reader| {
@@ -50,22 +50,8 @@ fn read(body: &[u8], route: Route) -> Result<Request, BadRequest> {
         seen: 0,
         has_model: false,
         request: Request {
-            model: String::new(),
-            stream: false,
-            max_output: None,
-            n: 1,
-            best_of: None,
-            prompts: 1,
-            prompt_bytes: 0,
-            prompt_ids: 0,
-            characters: 0,
-            metadata: None,
             streams_usage: matches!(route, Route::ChatCompletions | Route::Completions),
-            model_at: 0..0,
-            options: StreamOptions::Absent,
-            options_at: None,
-            maxima: Vec::new(),
-            inside: reader.pos() + 1,
+            ..Request::empty(Syntax::Json { inside: reader.pos() + 1 })
         },
     };
     reader.members(|reader, key| match Field::named(key, route) {

@@ -1,0 +1,54 @@
+//! Fuzzes the reading of untrusted forms.
+
+use bytes::Bytes;
+use memchr::memmem;
+
+use super::{Request, scan};
+use crate::upstream::request::Changes;
+
+/// Reads a form whose content type is the first line of the input. Checks that servers that read forms in other ways
+/// find the same model, and that a rewrite changes nothing but the model.
+pub(crate) fn form(input: &[u8]) {
+    let at = memchr::memchr(b'\n', input).unwrap_or(input.len());
+    let (content_type, body) = (&input[..at], Bytes::copy_from_slice(input.get(at + 1..).unwrap_or_default()));
+    let request = match scan(&body, content_type) {
+        Ok(request) => request,
+        Err(bad) => return assert!(!bad.message.is_empty()),
+    };
+    check_model(&body, content_type, &request);
+    let sent = Bytes::from(request.rewrite(&body, &Changes::to("up\"stream")).concat());
+    let read = scan(&sent, content_type);
+    let read = read.unwrap_or_else(|bad| panic!("sent: {}: {bad:?}", sent.escape_ascii()));
+    check_model(&sent, content_type, &read);
+    assert_eq!(read.model, "up\"stream");
+    assert_eq!((read.stream, read.prompt_bytes), (request.stream, request.prompt_bytes));
+    assert_eq!(read.rewrite(&sent, &Changes::to(&request.model)).concat(), body);
+}
+
+/// Checks that the model is found by a server that takes every occurrence of the boundary for the end of a part, except
+/// before other characters of a line, ends a line at each CR or LF, and takes the first `name=` in any letter case.
+fn check_model(body: &[u8], content_type: &[u8], request: &Request) {
+    let at = memmem::find(content_type, b"boundary=").map_or(0, |at| at + 9);
+    let value = content_type[at..].strip_prefix(b"\"").unwrap_or(&content_type[at..]);
+    let delimiter = [b"--", value.split(|byte| matches!(byte, b'"' | b';')).next().unwrap_or_default()].concat();
+    let mut delimiters: Vec<usize> = memmem::find_iter(body, &delimiter).collect();
+    delimiters.retain(|at| {
+        let next = body.get(at + delimiter.len());
+        let is_first_in_line = *at == 0 || matches!(body[at - 1], b'\r' | b'\n');
+        is_first_in_line || matches!(next, None | Some(b'\r')) || body[at + delimiter.len()..].starts_with(b"--")
+    });
+    let is_model = |part: &&[u8]| {
+        let head = part.split(|byte| *byte == b'\n').take_while(|line| !line.trim_ascii().is_empty());
+        let head = head.collect::<Vec<_>>().concat().to_ascii_lowercase();
+        let name = memmem::find_iter(&head, b"name").find(|at| !head[*at - 1].is_ascii_alphanumeric());
+        let name = name.map_or(&[][..], |at| &head[at + 4..]);
+        let name = name.split(|byte| matches!(byte, b';' | b'\r')).next().unwrap_or_default();
+        let name: Vec<u8> = name.iter().copied().filter(u8::is_ascii_alphanumeric).collect();
+        name == b"model"
+    };
+    let parts = delimiters.windows(2).map(|at| &body[at[0] + delimiter.len() + 2..at[1]]);
+    let models: Vec<&[u8]> = parts.filter(is_model).collect();
+    let [model] = models[..] else { panic!("{} models in {}", models.len(), body.escape_ascii()) };
+    let value = &model[memmem::find(model, b"\r\n\r\n").map_or(0, |at| at + 4)..];
+    assert_eq!(value, [request.model.as_bytes(), b"\r\n"].concat(), "{}", body.escape_ascii());
+}
