@@ -57,7 +57,6 @@ impl Target {
         let model = target.target_model.as_deref().map_or_else(|| slug.clone(), Arc::from);
         let reach = match target.provider {
             Provider::Demo => Transport::Demo,
-            Provider::Anthropic => Transport::Broken("the provider ANTHROPIC is not supported yet"),
             _ => templates(target, &secret).map_or_else(Transport::Broken, Transport::Http),
         };
         let (base_url, credential) = (provider::base_url(target), target.secret.and_then(secret));
@@ -117,7 +116,8 @@ fn templates(
 /// The common parts of all requests to a target.
 struct Site {
     base: Url,
-    credential: Option<String>,
+    credential: Option<(&'static str, String)>,
+    default_header: Option<(&'static str, &'static str)>,
 }
 
 impl Site {
@@ -125,15 +125,15 @@ impl Site {
         let base = provider::base_url(target).ok_or("its base_url cannot be used")?;
         let secret =
             target.secret.map(|id| secret(id).ok_or("its secret cannot be opened with this installation's key"));
-        let scheme = provider::authorization_scheme(target.provider);
-        let credential = secret.transpose()?.map(|secret| format!("{scheme} {}", secret.expose()));
-        Ok(Self { base, credential })
+        let credential = secret.transpose()?.map(|secret| provider::credential_header(target.provider, &secret));
+        Ok(Self { base, credential, default_header: provider::default_header(target.provider) })
     }
 
     fn template(&self, method: Method, path: &str) -> Result<Template, &'static str> {
         let mut headers = vec![("user-agent", "tollgate".as_bytes())];
-        headers.extend(self.credential.as_ref().map(|credential| ("authorization", credential.as_bytes())));
+        headers.extend(self.credential.as_ref().map(|(name, value)| (*name, value.as_bytes())));
         Template::new(method, &below(&self.base, path), &headers)
+            .map(|template| template.with_default(self.default_header))
             .map_err(|_| "its base_url or its secret cannot be sent")
     }
 }

@@ -29,6 +29,7 @@ pub struct Template {
     origin: Origin,
     method: Method,
     head: Arc<[u8]>,
+    default: Option<(&'static str, &'static str)>,
 }
 
 /// One request, ready to be sent.
@@ -58,16 +59,24 @@ impl Template {
         head.extend_from_slice(b" HTTP/1.1\r\n");
         push_headers(&mut head, &[("host", origin.authority().as_bytes()), ("accept-encoding", b"identity")])?;
         push_headers(&mut head, headers)?;
-        Ok(Self { origin, method, head: head.into() })
+        Ok(Self { origin, method, head: head.into(), default: None })
+    }
+
+    /// Sets a header for the requests that are created without one of this name, which is in lower case.
+    pub fn with_default(self, default: Option<(&'static str, &'static str)>) -> Self {
+        Self { default, ..self }
     }
 
     /// Creates a request with additional `headers` and with a body in pieces. With [`Method::Get`], the body is not
     /// sent.
     pub fn request(&self, headers: &[(&str, &[u8])], body: Vec<Bytes>) -> Result<Request, InvalidRequest> {
         let added: usize = headers.iter().map(|(name, value)| name.len() + value.len() + 4).sum();
-        let mut head = Vec::with_capacity(self.head.len() + added + 48);
+        let mut head = Vec::with_capacity(self.head.len() + added + 80);
         head.extend_from_slice(&self.head);
         push_headers(&mut head, headers)?;
+        if let Some((name, value)) = self.default.filter(|(name, _)| headers.iter().all(|(given, _)| given != name)) {
+            push_headers(&mut head, &[(name, value.as_bytes())])?;
+        }
         let body = match self.method {
             Method::Get => Vec::new(),
             Method::Post => {
@@ -197,6 +206,17 @@ mod tests {
         assert_eq!(head(&post, &[], ""), format!("POST {constant}content-length: 0\r\n\r\n"));
         let get = Template::new(Method::Get, &url, &[("authorization", b"Bearer up-1")]).unwrap();
         assert_eq!(head(&get, &[], "left out"), format!("GET {constant}\r\n"));
+    }
+
+    #[test]
+    fn a_default_header_gives_way_to_a_given_one() {
+        let url = Url::parse("http://model.example/v1").unwrap();
+        let get = Template::new(Method::Get, &url, &[]).unwrap();
+        let plain = head(&get, &[], "");
+        let get = get.with_default(Some(("version", "1")));
+        let with = |line: &str| plain.replace("identity\r\n", &format!("identity\r\n{line}\r\n"));
+        assert_eq!(head(&get, &[], ""), with("version: 1"));
+        assert_eq!(head(&get, &[("version", b"2")], ""), with("version: 2"));
     }
 
     #[test]

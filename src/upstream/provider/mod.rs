@@ -1,7 +1,7 @@
-//! The differences between providers: address, authorization scheme, and parameter names. Each provider has a small
-//! file. Apart from the demo upstream and unsupported providers, the code that calls targets does not check the
-//! provider.
+//! The differences between providers: address, headers, and parameter names. Each provider has a small file. Apart from
+//! the demo upstream, the code that calls targets does not check the provider.
 
+mod anthropic;
 mod baseten;
 pub mod demo;
 mod openai;
@@ -9,28 +9,40 @@ mod openai;
 use url::Url;
 
 use super::address::parse_http_url;
-use crate::domain::{
-    endpoint::{Provider, Target},
-    route::Route,
+use crate::{
+    crypto::secret::Secret,
+    domain::{
+        endpoint::{Provider, Target},
+        route::Route,
+    },
 };
 
 /// Returns the URL below which a target's routes are, including a path such as `/v1`. Returns `None` if the stored
 /// target yields no valid address.
 pub fn base_url(target: &Target) -> Option<Url> {
+    let given = target.base_url.as_deref();
     match target.provider {
-        Provider::OpenAiCompatible => target.base_url.as_deref().and_then(|text| parse_base_url(text).ok()),
-        Provider::OpenAi => parse_base_url(target.base_url.as_deref().unwrap_or(openai::BASE_URL)).ok(),
+        Provider::OpenAiCompatible => parse_base_url(given?).ok(),
+        Provider::OpenAi => parse_base_url(given.unwrap_or(openai::BASE_URL)).ok(),
+        Provider::Anthropic => parse_base_url(given.unwrap_or(anthropic::BASE_URL)).ok(),
         Provider::Baseten => baseten::base_url(target.model_id.as_deref()?, target.environment_name.as_deref()),
-        Provider::Anthropic | Provider::Demo => None,
+        Provider::Demo => None,
     }
 }
 
-/// The scheme that precedes the credential in the `authorization` header.
-pub fn authorization_scheme(provider: Provider) -> &'static str {
+/// The header that carries the credential: its name and its value.
+pub fn credential_header(provider: Provider, secret: &Secret) -> (&'static str, String) {
+    let authorization = |scheme: &str| ("authorization", format!("{scheme} {}", secret.expose()));
     match provider {
-        Provider::Baseten => baseten::AUTHORIZATION_SCHEME,
-        _ => openai::AUTHORIZATION_SCHEME,
+        Provider::Anthropic => (anthropic::CREDENTIAL_HEADER, secret.expose().to_owned()),
+        Provider::Baseten => authorization(baseten::AUTHORIZATION_SCHEME),
+        Provider::OpenAiCompatible | Provider::OpenAi | Provider::Demo => authorization(openai::AUTHORIZATION_SCHEME),
     }
+}
+
+/// The header that every request needs, unless the customer sends one of the same name.
+pub fn default_header(provider: Provider) -> Option<(&'static str, &'static str)> {
+    (provider == Provider::Anthropic).then_some(anthropic::VERSION)
 }
 
 /// The name of the parameter for the maximum of output tokens. `None` if the route has none.

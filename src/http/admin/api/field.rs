@@ -198,12 +198,11 @@ texts! {
         |text| whole_number(text, 0, Threshold::MAX);
 
     /// A supported provider. For published providers that are not supported, the error says so.
-    ProviderName(Provider): { "type": "string", "enum": ["OPENAI_COMPATIBLE", "OPENAI", "BASETEN", "DEMO"] },
+    ProviderName(Provider): { "type": "string", "enum": ProviderWord::words() },
         |text| match (text, ProviderWord::find(text)) {
-            ("ANTHROPIC", _) => Err("ANTHROPIC is not supported yet".to_owned()),
             ("VERTEX" | "BASETEN_MODEL_API", _) => Err(format!("{text} is not supported")),
             (_, Some(provider)) => Ok(provider),
-            (_, None) => Err("must be OPENAI_COMPATIBLE, OPENAI, BASETEN or DEMO".to_owned()),
+            (_, None) => Err("must be OPENAI_COMPATIBLE, OPENAI, ANTHROPIC, BASETEN or DEMO".to_owned()),
         };
 }
 

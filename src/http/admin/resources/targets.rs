@@ -180,6 +180,7 @@ mod tests {
             r#"{"provider": "OPENAI_COMPATIBLE", "base_url": "http://10.0.0.7:8000", "vertex_config": null}"#
                 .to_owned(),
             format!(r#"{{"provider": "OPENAI", "secret_id": "{secret}"}}"#),
+            format!(r#"{{"provider": "ANTHROPIC", "secret_id": "{secret}", "base_url": "https://proxy.example"}}"#),
             r#"{"provider": "BASETEN", "model_id": "abc", "environment_name": "production"}"#.to_owned(),
             r#"{"provider": "DEMO", "target_model": "echo", "base_url": null}"#.to_owned(),
         ] {
@@ -194,7 +195,7 @@ mod tests {
             (r#"{"provider": "DEMO", "vertex_config": {}}"#, "vertex_config: is not supported"),
             (r#"{"provider": "BASETEN", "model_id": "../x"}"#, "must be 1 to 64 letters"),
             (r#"{"provider": "VERTEX"}"#, "VERTEX is not supported"),
-            (r#"{"provider": "ANTHROPIC"}"#, "not supported yet"),
+            (r#"{"provider": "ANTHROPIC"}"#, "secret_id: is required"),
             (r#"{"provider": "openai"}"#, "must be OPENAI_COMPATIBLE"),
             (r#"{"provider": "DEMO", "target_model": "a b"}"#, "visible characters"),
         ] {
