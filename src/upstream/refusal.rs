@@ -12,6 +12,7 @@ use bytes::Bytes;
 pub use self::credential::without_credential;
 use self::{body::Body, clean::Names};
 use super::{Response, target::Target};
+use crate::domain::route::Route;
 
 mod as_read;
 mod body;
@@ -21,6 +22,7 @@ mod echo;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 mod hosts;
+mod no_route;
 mod partial_json;
 
 /// Most bytes of a refusal's body that are read. No error message is longer.
@@ -57,6 +59,9 @@ const ACCOUNT_PHRASE: &str = "your credit balance is too low to access the anthr
 /// The code that tells clients that a prompt is too long.
 const TOO_LONG_CODE: &str = "context_length_exceeded";
 
+/// The code of a route or a feature that the model server does not have.
+const NOT_SUPPORTED_CODE: &str = "not_supported";
+
 /// Phrases of servers that report a too long prompt without a code, in lower case: vLLM (four), SGLang (three),
 /// llama.cpp, Anthropic (two), Mistral, LM Studio.
 const TOO_LONG_PHRASES: [&str; 12] = [
@@ -88,6 +93,7 @@ pub struct UpstreamError {
     param: Option<String>,
     code: Option<String>,
     is_too_long: bool,
+    is_about_route: bool,
     concerns_account: bool,
     retry_after: Option<Bytes>,
 }
@@ -97,6 +103,8 @@ pub struct UpstreamError {
 pub enum Meaning {
     /// The customer's request is at fault: another target would say the same.
     Customer,
+    /// The server does not have the route.
+    NoRoute,
     /// The operator's credential or account is at fault.
     Account,
     /// The server has reached its own limit.
@@ -141,6 +149,14 @@ pub fn read_error(data: &[u8], target: &Target, slug: &str) -> UpstreamError {
     UpstreamError::read(200, None, data, &Names::of(target, slug))
 }
 
+impl UpstreamRefusal {
+    /// The refusal of a request to a route that the server does not have.
+    pub fn no_route(slug: &str, route: Route) -> Self {
+        let message = format!("The model server of {slug:?} does not have the route {}.", route.path());
+        Self { status: 404, message, param: None, code: Some(NOT_SUPPORTED_CODE.to_owned()), retry_after: None }
+    }
+}
+
 impl UpstreamError {
     fn read(status: u16, retry_after: Option<Bytes>, body: &[u8], names: &Names<'_>) -> Self {
         let Body { message, codes, kinds, param, places, texts } = Body::read(body);
@@ -151,6 +167,7 @@ impl UpstreamError {
         };
         let is_too_long = is_one_of(&[TOO_LONG_CODE, "exceed_context_size_error"])
             || TOO_LONG_PHRASES.iter().any(|phrase| lower.contains(phrase));
+        let is_about_route = no_route::is_about_route(&raw_message, &codes, param.as_deref());
         Self {
             status,
             message: names.clean(&raw_message),
@@ -158,6 +175,7 @@ impl UpstreamError {
             texts,
             param: param.map(|param| names.clean(&param).chars().take(MAX_NAME).collect()),
             is_too_long: is_too_long && matches!(status, 400 | 413 | 422),
+            is_about_route: matches!(status, 404 | 405) && is_about_route,
             concerns_account: is_one_of(&ACCOUNT_CODES) || lower.starts_with(ACCOUNT_PHRASE),
             code: codes.into_iter().find(|code| is_code(code) && names.clean(code) == *code),
             raw_message,
@@ -171,6 +189,7 @@ impl UpstreamError {
             401..=403 => Meaning::Account,
             400..=499 if self.concerns_account => Meaning::Account,
             429 => Meaning::Limited,
+            _ if self.is_about_route => Meaning::NoRoute,
             400..=499 | 501 => Meaning::Customer,
             _ => Meaning::Failed,
         }
@@ -192,7 +211,7 @@ impl UpstreamError {
     pub fn into_refusal(self) -> UpstreamRefusal {
         let Self { message, param, code, retry_after, .. } = self;
         let (status, code) = match self.status {
-            501 => (400, Some("not_supported".to_owned())),
+            501 => (400, Some(NOT_SUPPORTED_CODE.to_owned())),
             status if self.is_too_long => (status, Some(TOO_LONG_CODE.to_owned())),
             status => (status, code),
         };
@@ -303,6 +322,10 @@ mod tests {
         ] {
             assert_eq!(error_of(400, body).meaning(), Meaning::Account, "{body}");
         }
+        assert_eq!(error_of(404, r#"{"detail":"Not Found"}"#).meaning(), Meaning::NoRoute);
+        assert_eq!(error_of(405, "").meaning(), Meaning::NoRoute);
+        assert_eq!(error_of(400, r#"{"detail":"Not Found"}"#).meaning(), Meaning::Customer);
+        assert_eq!(error_of(404, r#"{"error":{"message":"model: x"}}"#).meaning(), Meaning::Customer);
         let quote = "cannot parse: your credit balance is too low to access the Anthropic API";
         assert_eq!(error_of(400, quote).meaning(), Meaning::Customer);
         for status in [302, 500, 502, 503, 529] {

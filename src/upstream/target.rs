@@ -42,8 +42,8 @@ pub struct Target {
 
 /// The way to call a target.
 pub enum Transport {
-    /// Over HTTP, with one template for each route in the order of `Route::ALL`.
-    Http(Vec<Template>),
+    /// Over HTTP.
+    Http(Templates),
     /// In this process: the demo upstream.
     Demo,
     /// Impossible, because the stored target is not usable. The text for the operator says why.
@@ -97,20 +97,40 @@ impl Target {
     }
 }
 
+/// The templates of the requests to the routes of a target.
+pub struct Templates {
+    /// In the order of `Route::ALL`.
+    plain: Vec<Template>,
+    /// The templates with `?beta=true`, of Anthropic's routes. Nothing else of a query is passed on.
+    beta: Vec<(Route, Template)>,
+}
+
+impl Templates {
+    /// The template for `route`. With `beta`, its URL has `?beta=true` if the route passes that on.
+    pub fn get(&self, route: Route, beta: bool) -> Option<&Template> {
+        let with_beta = || self.beta.iter().find(|(of, _)| *of == route).map(|(_, template)| template);
+        beta.then(with_beta).flatten().or_else(|| self.plain.get(route as usize))
+    }
+}
+
 /// Returns the template of the request for a target's list of models. The error is a text for the operator.
 pub fn list_of_models(
     target: &endpoint::Target,
     secret: impl Fn(SecretId) -> Option<Secret>,
 ) -> Result<Template, &'static str> {
-    Site::of(target, secret)?.template(Method::Get, MODELS_PATH)
+    Site::of(target, secret)?.template(Method::Get, MODELS_PATH, None)
 }
 
 fn templates(
     target: &endpoint::Target,
     secret: impl Fn(SecretId) -> Option<Secret>,
-) -> Result<Vec<Template>, &'static str> {
+) -> Result<Templates, &'static str> {
     let site = Site::of(target, secret)?;
-    Route::ALL.iter().map(|route| site.template(Method::Post, route.upstream_path())).collect()
+    let template = |route: Route, query| site.template(Method::Post, route.upstream_path(), query);
+    let plain = Route::ALL.into_iter().map(|route| template(route, None)).collect::<Result<_, _>>()?;
+    let with_beta = |route: Route| template(route, Some("beta=true")).map(|template| (route, template));
+    let beta = Route::ALL.into_iter().filter(|route| route.is_anthropic()).map(with_beta).collect::<Result<_, _>>()?;
+    Ok(Templates { plain, beta })
 }
 
 /// The common parts of all requests to a target.
@@ -129,17 +149,14 @@ impl Site {
         Ok(Self { base, credential, default_header: provider::default_header(target.provider) })
     }
 
-    fn template(&self, method: Method, path: &str) -> Result<Template, &'static str> {
+    fn template(&self, method: Method, path: &str, query: Option<&str>) -> Result<Template, &'static str> {
         let mut headers = vec![("user-agent", "tollgate".as_bytes())];
         headers.extend(self.credential.as_ref().map(|(name, value)| (*name, value.as_bytes())));
-        Template::new(method, &below(&self.base, path), &headers)
+        let mut url = self.base.clone();
+        url.set_path(&[self.base.path().trim_end_matches('/'), path].concat());
+        url.set_query(query);
+        Template::new(method, &url, &headers)
             .map(|template| template.with_default(self.default_header))
             .map_err(|_| "its base_url or its secret cannot be sent")
     }
-}
-
-fn below(base: &Url, path: &str) -> Url {
-    let mut url = base.clone();
-    url.set_path(&[base.path().trim_end_matches('/'), path].concat());
-    url
 }

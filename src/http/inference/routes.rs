@@ -91,10 +91,11 @@ async fn route(
         }
         let key = caller(gateway, &request)?;
         let passed_on = headers::passed_on(request.headers());
+        let beta = request.uri().query().is_some_and(|query| query.split('&').any(|pair| pair == "beta=true"));
         let (body, room) = read_body(gateway, &key, request.headers(), payload).await?;
         // Reading the body can take long, and the key may have been revoked in the meantime.
         let key = may_call(gateway.access.revalidate_customer(&key))?;
-        let call = Call { arrived: Arrived { id, key, route, at }, body, room, passed_on };
+        let call = Call { arrived: Arrived { id, key, route, at }, body, room, passed_on, beta };
         return metered(worker, call).await;
     }
     match path {

@@ -50,7 +50,7 @@ impl Trial<'_> {
                     let room = admit_body(&worker.gateway, &key, &body).await?;
                     let arrived = Arrived { id: id.as_u128(), key, route, at };
                     let passed_on = headers::passed_on(headers);
-                    metered(worker, Call { arrived, body, room, passed_on }).await
+                    metered(worker, Call { arrived, body, room, passed_on, beta: false }).await
                 };
                 (id, log_outcome(answered.await, api, id, route.path(), at))
             }

@@ -25,7 +25,7 @@ use crate::{
         provider,
         refusal::{self, UpstreamRefusal},
         request::{self, Changes, OutputCap},
-        target::{MODELS_PATH, Target, Transport, list_of_models},
+        target::{MODELS_PATH, Target, Templates, Transport, list_of_models},
     },
 };
 
@@ -154,7 +154,7 @@ impl Probe {
     }
 
     /// Calls a route as a customer's request would.
-    async fn call(&self, templates: &[Template], route: Route) -> Called {
+    async fn call(&self, templates: &Templates, route: Route) -> Called {
         let asked = match route {
             Route::Embeddings => json!({ "model": &*self.slug, "input": "OK" }),
             _ => json!({
@@ -162,7 +162,7 @@ impl Probe {
             }),
         };
         let asked = Bytes::from(asked.to_string());
-        let (Some(template), Ok(request)) = (templates.get(route as usize), request::scan(&asked, route)) else {
+        let (Some(template), Ok(request)) = (templates.get(route, false), request::scan(&asked, route)) else {
             return Called::Failed(words::NO_ROUTE.to_owned());
         };
         let parameter = self.target.output_parameter(route);

@@ -53,6 +53,8 @@ pub struct Call {
     pub room: Room,
     /// The headers that are forwarded to the upstream.
     pub passed_on: Vec<(&'static str, Bytes)>,
+    /// Whether the URL has `beta=true` in its query.
+    pub beta: bool,
 }
 
 /// The answer for the customer.
@@ -78,7 +80,7 @@ pub async fn answer_call(worker: &InferenceWorker, call: Call) -> Result<Answer,
 
 async fn admit_and_forward(worker: &InferenceWorker, call: Call) -> Result<Answer, RequestFailure> {
     let core = &worker.core;
-    let Call { arrived, body, room, passed_on } = call;
+    let Call { arrived, body, room, passed_on, beta } = call;
     let key = arrived.key.clone();
     // The limits are read when the error is made, so they no longer include what the failed request held.
     let refuse = |model: Option<&Model>, refused| {
@@ -98,7 +100,7 @@ async fn admit_and_forward(worker: &InferenceWorker, call: Call) -> Result<Answe
     }
     let metadata = request.metadata(&body).and_then(|json| std::str::from_utf8(json).ok());
     let Admission { reservation, output_max, standings } = admit(worker, arrived, &model, &request, metadata)?;
-    let call = UpstreamCall { model: &model, request: &request, body: &body, passed_on: &passed_on, output_max };
+    let call = UpstreamCall { model: &model, request: &request, body: &body, passed_on: &passed_on, beta, output_max };
     let found = find_answer(worker, &call, reservation).await;
     let (begun, origin) = found.map_err(|refused| refuse(Some(&model), refused))?;
     drop((body, room));

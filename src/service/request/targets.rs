@@ -3,7 +3,7 @@
 //! A target is passed over when it cannot be reached, is too slow with its first byte, refuses our credential or
 //! account, is at its own limit, fails (3xx, 5xx) or answers without content. Any other refusal goes to the customer,
 //! since a second target would refuse the request too. One exception: if a target refuses a parameter that we added, it
-//! is asked again without that parameter.
+//! is asked again without that parameter. The lack of the route counts as a refusal.
 
 use bytes::Bytes;
 use tracing::warn;
@@ -35,6 +35,8 @@ pub(super) struct UpstreamCall<'a> {
     pub(super) request: &'a Request,
     pub(super) body: &'a Bytes,
     pub(super) passed_on: &'a [(&'static str, Bytes)],
+    /// Whether the URL has `beta=true` in its query.
+    pub(super) beta: bool,
     /// The output maximum to send upstream, in strict admission.
     pub(super) output_max: Option<u64>,
 }
@@ -43,6 +45,8 @@ pub(super) struct UpstreamCall<'a> {
 enum TargetOutcome {
     Answered(Response),
     Refused(Box<UpstreamError>),
+    /// The target does not have the route. Holds the reason, for the operator.
+    NoRoute(String),
     Skipped(SkippedTarget),
     /// The target was not asked, because no file descriptor was free for a connection.
     NoFiles,
@@ -80,6 +84,13 @@ pub(super) async fn find_answer(
                 target.health.succeeded(core.now_ms());
                 reservation.release(true);
                 return Err(Refused::UpstreamRefused(Box::new(error.into_refusal())));
+            }
+            TargetOutcome::NoRoute(why) => {
+                let (route, slug) = (reservation.route(), &*call.model.slug);
+                warn!(id = %reservation.id(), model = slug, target_index = index, why, "a target lacks a route");
+                target.health.succeeded(core.now_ms());
+                reservation.release(true);
+                return Err(Refused::UpstreamRefused(Box::new(UpstreamRefusal::no_route(slug, route))));
             }
             TargetOutcome::NoFiles => {
                 worker.out_of_files.note(core.now_ms());
@@ -146,18 +157,14 @@ async fn attempt(
 ) -> TargetOutcome {
     let body = call.request.rewrite(call.body, changes);
     let template = match &target.reach {
-        Transport::Http(templates) => templates.get(route as usize),
-        Transport::Demo => {
-            return match demo::respond(route, &body.concat()) {
-                Some(answer) => TargetOutcome::Answered(answer.into()),
-                None => TargetOutcome::Skipped(SkippedTarget::new(SkipReason::Unusable, "it does not have this route")),
-            };
-        }
+        Transport::Http(templates) => templates.get(route, call.beta),
+        Transport::Demo => match demo::respond(route, &body.concat()) {
+            Some(answer) => return TargetOutcome::Answered(answer.into()),
+            None => None,
+        },
         Transport::Broken(why) => return TargetOutcome::Skipped(SkippedTarget::new(SkipReason::Unusable, *why)),
     };
-    let Some(template) = template else {
-        return TargetOutcome::Skipped(SkippedTarget::new(SkipReason::Unusable, "it does not have this route"));
-    };
+    let Some(template) = template else { return TargetOutcome::NoRoute(no_route(route)) };
     let headers: arrayvec::ArrayVec<(&str, &[u8]), 8> =
         call.passed_on.iter().take(8).map(|(name, value)| (*name, value.as_ref())).collect();
     let request = match template.request(&headers, body) {
@@ -165,14 +172,18 @@ async fn attempt(
         Err(error) => return TargetOutcome::Skipped(SkippedTarget::failed(error.to_string())),
     };
     match worker.client.send(request).await {
-        Ok(response) => judge(call, target, Response::from_http(response)).await,
+        Ok(response) => judge(call, target, route, Response::from_http(response)).await,
         Err(error) if error.kind == SendErrorKind::NoFiles => TargetOutcome::NoFiles,
         Err(error) if error.kind.is_timeout() => TargetOutcome::Skipped(SkippedTarget::too_slow(error.to_string())),
         Err(error) => TargetOutcome::Skipped(SkippedTarget::failed(error.to_string())),
     }
 }
 
-async fn judge(call: &UpstreamCall<'_>, target: &Target, response: Response) -> TargetOutcome {
+fn no_route(route: Route) -> String {
+    format!("it does not have the route {}", route.path())
+}
+
+async fn judge(call: &UpstreamCall<'_>, target: &Target, route: Route, response: Response) -> TargetOutcome {
     if let 200..=299 = response.status {
         return TargetOutcome::Answered(response);
     }
@@ -180,6 +191,7 @@ async fn judge(call: &UpstreamCall<'_>, target: &Target, response: Response) -> 
     let passed = |did| SkippedTarget::reported(&error, did, call.body);
     match error.meaning() {
         Meaning::Customer => TargetOutcome::Refused(Box::new(error)),
+        Meaning::NoRoute => TargetOutcome::NoRoute(error.for_operator(&no_route(route), call.body)),
         Meaning::Failed => TargetOutcome::Skipped(passed("it failed")),
         // The customer gets no details of the operator's account.
         Meaning::Account => {

@@ -18,9 +18,10 @@ const MAX_DEPTH: usize = 8;
 /// Most items of a list of errors that are passed on.
 const MAX_LISTED: usize = 8;
 
-/// The members that hold an error or its message. `base_resp` is MiniMax's; OpenRouter puts errors in `choices`.
-const HOLDERS: [&str; 9] =
-    ["error", "message", "Message", "msg", "detail", "errors", "base_resp", "status_msg", "choices"];
+/// The members that hold an error or its message. `base_resp` is MiniMax's; OpenRouter puts errors in `choices`, OpenAI's
+/// event `response.failed` in `response`.
+const HOLDERS: [&str; 10] =
+    ["error", "message", "Message", "msg", "detail", "errors", "base_resp", "status_msg", "choices", "response"];
 
 /// The contents of an error's body.
 #[derive(Debug, Default)]
@@ -152,6 +153,10 @@ mod tests {
             r#"{"error":{"error":{"message":"Too long."}}}"#,
             r#"{"base_resp":{"status_code":1,"status_msg":"Too long."}}"#,
             r#"{"choices":[{"index":0,"message":{"content":""},"error":{"message":"Too long."}}]}"#,
+            r#"{"type":"error","error":{"type":"overloaded_error","message":"Too long."},"request_id":"req_1"}"#,
+            r#"{"type":"error","code":"x","message":"Too long.","param":null,"sequence_number":1}"#,
+            r#"{"type":"response.failed","response":{"output":[],"error":{"code":"x","message":"Too long."}}}"#,
+            "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"api_error\",\"message\":\"Too long.\"}}\n\n",
             "\u{feff}{\"error\":{\"message\":\"Too long.\"}}",
             r#"{"error":{"message":"Too long.","x":NaN}}"#,
             "data: {\"error\":{\"message\":\"Too long.\"}}\n\ndata: [DONE]\n\n",
@@ -164,6 +169,9 @@ mod tests {
         assert_eq!(message(r#"{"error":{"message":"bad \ud83d thing"}}"#), "bad \u{fffd} thing");
         assert_eq!(message("[Errno 111] refused"), "[Errno 111] refused");
         assert_eq!(message("data must be a list"), "data must be a list");
+        let incomplete =
+            r#"{"type":"response.incomplete","response":{"error":null,"incomplete_details":{"reason":"x"}}}"#;
+        assert_eq!(message(incomplete), "");
         for nothing in
             ["[]", "", "<html>busy</html>", r#"{"error":{"message":5}}"#, r#"{"error":null}"#, "{oops", "{Error: x}"]
         {
@@ -201,5 +209,12 @@ mod tests {
         assert_eq!((body.codes, body.kinds), (vec!["inner".to_owned(), "outer".to_owned()], vec!["t".to_owned()]));
         assert_eq!(body.param.as_deref(), Some("p"));
         assert_eq!(Body::read(br#"{"error":"insufficient_quota","message":"x"}"#).kinds, ["insufficient_quota"]);
+        for event in [
+            &br#"{"type":"error","code":"server_error","message":"x","param":"input","sequence_number":1}"#[..],
+            br#"{"type":"response.failed","response":{"error":{"code":"server_error","message":"x","param":"input"}}}"#,
+        ] {
+            let body = Body::read(event);
+            assert_eq!((body.codes, body.param.as_deref()), (vec!["server_error".to_owned()], Some("input")));
+        }
     }
 }

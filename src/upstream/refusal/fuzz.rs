@@ -36,7 +36,7 @@ static TARGET: LazyLock<Target> = LazyLock::new(|| {
 /// Checks that customers see neither the credential nor the host, and that operators do not see the credential.
 pub(crate) fn refusal(input: &[u8]) {
     let names = Names::of(&TARGET, "acme/chat");
-    for status in [200, 302, 400, 429, 500] {
+    for status in [200, 302, 400, 404, 429, 500] {
         let error = UpstreamError::read(status, None, input, &names);
         let _ = (error.meaning(), error.refuses_parameter("stream_options", BODY));
         let message = error.for_operator("refused", BODY);
