@@ -87,7 +87,10 @@ async fn route(
     let path = request.path();
     if let Some(route) = Route::from_path(path) {
         if *method != Method::POST {
-            return Err(Problem::method_not_allowed(method, Methods::Post));
+            return Err(match route == Route::Responses && request.headers().contains_key(header::UPGRADE) {
+                true => Problem::upgrade_required(),
+                false => Problem::method_not_allowed(method, Methods::Post),
+            });
         }
         let key = caller(gateway, &request)?;
         let passed_on = headers::passed_on(request.headers());
@@ -99,7 +102,6 @@ async fn route(
         return metered(worker, call).await;
     }
     match path {
-        "/v1/responses" if request.headers().contains_key(header::UPGRADE) => Err(Problem::upgrade_required()),
         path if !PATHS.contains(&path) && slug(path).is_none() => Err(Problem::unknown_url(method, path)),
         _ if *method != Method::GET => Err(Problem::method_not_allowed(method, Methods::Get)),
         "/healthz" => Ok(Reply::json(&serde_json::json!({ "status": "ok" }))),

@@ -149,13 +149,13 @@ impl<'a> DocumentReader<'a> {
     /// Reads a member that the lexer of large answers does not read.
     fn other_member(&mut self, reader: &mut Reader<'_>, key: &[u8]) -> Result<Member, Invalid> {
         match key {
-            b"data" | b"results" if self.route.output() == Output::None => {
+            b"input_tokens" if self.route == Route::CountTokens => self.facts.has_content |= is_something(reader)?,
+            b"data" | b"results" if self.route.output() == Output::None && self.route != Route::CountTokens => {
                 if reader.kind()? == Kind::Array {
                     self.facts.answers = Answers::Some;
                 }
                 self.facts.has_content |= is_something(reader)?;
             }
-            b"input_tokens" if self.route == Route::CountTokens => self.facts.has_content |= is_something(reader)?,
             b"error" => return note_error(reader, &mut self.facts.has_error),
             // The errors of FastAPI and Cloudflare.
             b"detail" | b"errors" => return note_error(reader, &mut self.facts.has_complaint),

@@ -266,3 +266,6 @@ fn length(reader: &mut Reader<'_>) -> Result<Option<u64>, Invalid> {
         }
     })
 }
+
+#[cfg(test)]
+mod tests;
