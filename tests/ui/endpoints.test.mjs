@@ -157,6 +157,7 @@ test("each provider shows the fields that it takes and no others", async (t) => 
   const FIELDS = {
     OPENAI_COMPATIBLE: ["Base URL", "Model name", "Secret"],
     OPENAI: ["Base URL", "Model name", "Secret"],
+    ANTHROPIC: ["Base URL", "Model name", "Secret"],
     BASETEN: ["Model id", "Model name", "Environment", "Secret"],
     DEMO: ["Model name"],
   };

@@ -22,6 +22,7 @@ export const PROVIDERS = {
     takes: { base_url: true, target_model: false, secret_id: false },
   },
   OPENAI: { label: "OpenAI", takes: { secret_id: true, target_model: false, base_url: false } },
+  ANTHROPIC: { label: "Anthropic", takes: { secret_id: true, target_model: false, base_url: false } },
   BASETEN: {
     label: "Baseten",
     takes: { model_id: true, environment_name: false, target_model: false, secret_id: false },
@@ -63,6 +64,7 @@ export const PRESETS = [
     model: "The --model-id of TGI; “tgi” works too.",
   },
   { name: "OpenAI", provider: "OPENAI", model: "Its name at OpenAI, such as gpt-4o-mini." },
+  { name: "Anthropic", provider: "ANTHROPIC", model: "Its name at Anthropic, such as claude-sonnet-4-5." },
   { name: "Demo", provider: "DEMO", model: "The demo accepts any name." },
 ];
 

@@ -26,6 +26,9 @@ const HINTS = {
   environment_name: "For example production.",
 };
 
+/** @type {Record<string, string>} by provider */
+const DEFAULT_URLS = { OPENAI: "https://api.openai.com/v1", ANTHROPIC: "https://api.anthropic.com/v1" };
+
 /**
  * @param {{values: TargetValues, secrets: Secret[], changed: () => void,
  *   newSecret: (chosen: (id: string) => void) => Promise<void>}} options
@@ -73,7 +76,7 @@ export function targetFields({ values, secrets: first, changed, newSecret }) {
       if (optional instanceof HTMLElement) optional.hidden = takes[name] === true;
       inputs[name].toggleAttribute("required", takes[name] === true);
     }
-    inputs.base_url.placeholder = provider.value === "OPENAI" ? "https://api.openai.com/v1" : "http://10.0.0.5:8000";
+    inputs.base_url.placeholder = DEFAULT_URLS[provider.value] ?? "http://10.0.0.5:8000";
   };
   const showAndReport = () => {
     show();
@@ -105,7 +108,7 @@ export function targetFields({ values, secrets: first, changed, newSecret }) {
       const hint = fields.target_model.querySelector(".hint");
       if (hint) fill(hint, preset.model);
       showAndReport();
-      const next = preset.base_url ? inputs.base_url : preset.provider === "OPENAI" ? secret : inputs.target_model;
+      const next = preset.base_url ? inputs.base_url : takesOf(preset.provider).secret_id ? secret : inputs.target_model;
       next.focus();
       if (next === inputs.base_url) inputs.base_url.select();
     },

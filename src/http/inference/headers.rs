@@ -5,11 +5,14 @@ use bytes::Bytes;
 
 const PASSED_ON: [&str; 4] = ["accept", "anthropic-version", "anthropic-beta", "openai-beta"];
 
-/// The headers of a request that are passed on to the upstream. A body without a content type is treated as JSON.
+/// The headers of a request that are passed on to the upstream. A body without a content type is treated as JSON. Lines
+/// of the same name are joined: Anthropic's SDK for Go sends one for each beta.
 pub(super) fn passed_on(headers: &HeaderMap) -> Vec<(&'static str, Bytes)> {
-    let value = |name: &str| headers.get(name).map(|value| Bytes::copy_from_slice(value.as_bytes()));
-    let content_type = value("content-type").unwrap_or_else(|| Bytes::from_static(b"application/json"));
-    let others = PASSED_ON.iter().filter_map(|name| value(name).map(|value| (*name, value)));
+    let content_type = headers.get("content-type").map(|value| Bytes::copy_from_slice(value.as_bytes()));
+    let content_type = content_type.unwrap_or_else(|| Bytes::from_static(b"application/json"));
+    let joined =
+        |name: &str| Bytes::from(headers.get_all(name).map(HeaderValue::as_bytes).collect::<Vec<_>>().join(&b", "[..]));
+    let others = PASSED_ON.iter().filter(|name| headers.contains_key(**name)).map(|name| (*name, joined(name)));
     std::iter::once(("content-type", content_type)).chain(others).collect()
 }
 

@@ -14,8 +14,9 @@ pub(super) enum NoAnswer {
 
 /// The server's list of models.
 pub(super) enum Models {
-    /// Their names, at least one, and whether ours is one of them.
-    Listed { has_ours: bool, names: Vec<String> },
+    /// Their names, at least one, whether ours is one of them, and whether the list has all names that the server
+    /// accepts.
+    Listed { has_ours: bool, is_complete: bool, names: Vec<String> },
     /// The server gave no readable list. Holds the status.
     Unlisted(u16),
 }

@@ -127,9 +127,12 @@ impl Probe {
     }
 
     async fn models(&self, response: client::Response, deadline: Instant) -> Models {
-        #[derive(Deserialize)]
+        #[derive(Default, Deserialize)]
         struct List {
             data: Vec<Listed>,
+            /// Whether further names are on another page.
+            #[serde(default)]
+            has_more: bool,
         }
         #[derive(Deserialize)]
         struct Listed {
@@ -145,12 +148,14 @@ impl Probe {
                 read.extend_from_slice(&piece);
             }
         }
-        let names = serde_json::from_slice::<List>(&read).map(|list| list.data).unwrap_or_default();
-        if names.is_empty() {
+        let List { data, has_more } = serde_json::from_slice(&read).unwrap_or_default();
+        if data.is_empty() {
             return Models::Unlisted(status);
         }
-        let has_ours = names.iter().any(|listed| *listed.id == *self.target.model);
-        Models::Listed { has_ours, names: names.iter().map(|listed| self.without_secret(&listed.id)).collect() }
+        let has_ours = data.iter().any(|listed| *listed.id == *self.target.model);
+        let is_complete = !has_more && provider::lists_aliases(self.target.provider());
+        let names = data.iter().map(|listed| self.without_secret(&listed.id)).collect();
+        Models::Listed { has_ours, is_complete, names }
     }
 
     /// Calls a route as a customer's request would.

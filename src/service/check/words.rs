@@ -195,6 +195,12 @@ fn of_model(model: &str, models: &Models, has_answered: bool, missing: Option<&P
     let model = shown(model);
     match (models, missing) {
         (Models::Listed { has_ours: true, .. }, _) => Finding::good(format!("The server lists {model}.")),
+        (Models::Listed { is_complete: false, .. }, None) if has_answered => {
+            Finding::good(format!("The server does not list {model}, but it answers under that name."))
+        }
+        (Models::Listed { is_complete: false, .. }, None) => {
+            Finding::open(format!("The server does not list {model}, but it need not list all of its names."))
+        }
         (Models::Listed { names, .. }, _) => {
             let named: Vec<_> = names.iter().take(NAMED).map(|name| shown(name)).collect();
             let more = names.len().saturating_sub(NAMED);

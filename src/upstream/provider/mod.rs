@@ -45,6 +45,11 @@ pub fn default_header(provider: Provider) -> Option<(&'static str, &'static str)
     (provider == Provider::Anthropic).then_some(anthropic::VERSION)
 }
 
+/// Whether a list of models has every name that the provider accepts. Anthropic's leaves out aliases.
+pub fn lists_aliases(provider: Provider) -> bool {
+    provider != Provider::Anthropic
+}
+
 /// The name of the parameter for the maximum of output tokens. `None` if the route has none.
 pub fn output_parameter(provider: Provider, route: Route) -> Option<&'static str> {
     match (provider, route) {
