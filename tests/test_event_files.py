@@ -49,9 +49,10 @@ def rows(gateway, **query):
 
 def row_of(event):
     """An event as a row of the file shows it."""
-    plain = {name: event[name] for name in event if name not in ("tokens", "cost", "requestMetadata")}
+    plain = {name: event[name] for name in event if name not in ("tokens", "units", "cost", "requestMetadata")}
     cost = event["cost"] or {"currency": "", "amount": ""}
-    row = plain | event["tokens"] | {"costCurrency": cost["currency"], "costAmount": cost["amount"]}
+    units = dict.fromkeys(("images", "seconds", "characters")) | (event["units"] or {})
+    row = plain | event["tokens"] | units | {"costCurrency": cost["currency"], "costAmount": cost["amount"]}
     text = {name: value if isinstance(value, str) else json.dumps(value) for name, value in row.items()}
     text |= {name: "" for name, value in row.items() if value is None}
     guarded = {name: f"'{text[name]}" for name in ("externalEntityId", "modelSlug") if text[name][0] in "=-"}

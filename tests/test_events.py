@@ -32,6 +32,9 @@ FIELDS = {
     "status",
     "durationMs",
     "ttftMs",
+    "queueMs",
+    "target",
+    "units",
     "cost",
 }
 
@@ -62,7 +65,7 @@ def test_an_event_has_exactly_the_documented_shape(gateway, upstream, group, cus
     assert event["modelSlug"] == slug
     assert event["externalEntityId"] == group["metadata"]["external_entity_id"] and event["groupId"] == group["id"]
     assert event["apiKeyPrefix"] == prefix_of(key)
-    assert event["tokens"] == {"inputTokens": 3, "outputTokens": 8, "cachedInputTokens": 2}
+    assert event["tokens"] == {"inputTokens": 3, "outputTokens": 8, "cachedInputTokens": 2, "cacheWriteInputTokens": 0}
     assert (event["usageSource"], event["route"], event["streamed"], event["status"]) == (
         "upstream",
         "/v1/chat/completions",
@@ -70,7 +73,7 @@ def test_an_event_has_exactly_the_documented_shape(gateway, upstream, group, cus
         200,
     )
     assert type(event["durationMs"]) is int and 0 <= event["ttftMs"] <= event["durationMs"] <= 20_000
-    assert event["cost"] is None
+    assert (event["queueMs"], event["target"], event["units"], event["cost"]) == (0, 0, None, None)
 
 
 def test_the_time_to_first_token_ends_at_the_first_token(gateway, upstream, customer, slug, key):

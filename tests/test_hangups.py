@@ -108,7 +108,7 @@ def test_a_hang_up_in_mid_stream_is_billed_by_the_running_usage(gateway, upstrea
     upstream.requests[0].wait_hung_up()
     event = only_event(gateway, customer, slug)
     assert event["usageSource"] == "upstream"
-    assert event["tokens"] == {"inputTokens": 3, "outputTokens": 5, "cachedInputTokens": 0}
+    assert event["tokens"] == {"inputTokens": 3, "outputTokens": 5, "cachedInputTokens": 0, "cacheWriteInputTokens": 0}
 
 
 def test_text_after_the_latest_usage_report_is_counted(gateway, upstream, metered, slug):
@@ -132,7 +132,7 @@ def test_text_after_the_latest_usage_report_is_counted(gateway, upstream, metere
     upstream.requests[0].wait_hung_up()
     event = only_event(gateway, customer, slug)
     assert event["usageSource"] == "counted"
-    assert event["tokens"] == {"inputTokens": 5, "outputTokens": 2000, "cachedInputTokens": 0}
+    assert event["tokens"] == {"inputTokens": 5, "outputTokens": 2000, "cachedInputTokens": 0, "cacheWriteInputTokens": 0}
 
 
 def test_a_hang_up_after_the_finish_reason_waits_for_the_usage(gateway, upstream, metered, slug):
@@ -146,7 +146,7 @@ def test_a_hang_up_after_the_finish_reason_waits_for_the_usage(gateway, upstream
     gate.release()
     event = only_event(gateway, customer, slug)
     assert event["usageSource"] == "upstream"
-    assert event["tokens"] == {"inputTokens": 3, "outputTokens": 8, "cachedInputTokens": 0}
+    assert event["tokens"] == {"inputTokens": 3, "outputTokens": 8, "cachedInputTokens": 0, "cacheWriteInputTokens": 0}
 
 
 def test_the_wait_for_the_usage_after_a_hang_up_is_limited(gateway, upstream, metered, slug):
@@ -183,7 +183,7 @@ def test_a_close_after_done_is_not_a_hang_up(gateway, upstream, metered, slug, h
     hang_up(connection, how)
     event = only_event(gateway, customer, slug)
     assert event["usageSource"] == "upstream" and event["status"] == 200
-    assert event["tokens"] == {"inputTokens": 3, "outputTokens": 8, "cachedInputTokens": 0}
+    assert event["tokens"] == {"inputTokens": 3, "outputTokens": 8, "cachedInputTokens": 0, "cacheWriteInputTokens": 0}
 
 
 def test_a_close_after_done_is_billed_while_the_upstream_stays_connected(gateway, upstream, metered, slug):

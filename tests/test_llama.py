@@ -36,6 +36,7 @@ def as_billed(usage):
         "inputTokens": usage.prompt_tokens,
         "outputTokens": usage.completion_tokens,
         "cachedInputTokens": (details.cached_tokens or 0) if details else 0,
+        "cacheWriteInputTokens": 0,
     }
 
 
@@ -102,6 +103,7 @@ def test_embeddings_are_billed_by_the_servers_own_usage(gateway, llama_embedding
         "inputTokens": answer.usage.prompt_tokens,
         "outputTokens": 0,
         "cachedInputTokens": 0,
+        "cacheWriteInputTokens": 0,
     }
 
 

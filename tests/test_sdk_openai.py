@@ -39,7 +39,7 @@ def test_a_chat_is_answered_under_the_customers_model_name(gateway, upstream, sd
     assert received.json == {"model": "upstream-model", "messages": message("one two three"), "max_tokens": 4}
     [event] = gateway.events(key)
     assert event["requestId"] == answer.headers["x-request-id"]
-    assert event["tokens"] == {"inputTokens": 3, "outputTokens": 4, "cachedInputTokens": 0}
+    assert event["tokens"] == {"inputTokens": 3, "outputTokens": 4, "cachedInputTokens": 0, "cacheWriteInputTokens": 0}
 
 
 def test_a_stream_without_requested_usage_shows_none_and_is_metered(gateway, upstream, sdk, slug, key):
@@ -50,7 +50,7 @@ def test_a_stream_without_requested_usage_shows_none_and_is_metered(gateway, ups
     assert {chunk.model for chunk in chunks} == {slug}
     assert upstream.requests[0].json["stream_options"] == {"include_usage": True}
     [event] = gateway.events(key)
-    assert event["tokens"] == {"inputTokens": 3, "outputTokens": 8, "cachedInputTokens": 0}
+    assert event["tokens"] == {"inputTokens": 3, "outputTokens": 8, "cachedInputTokens": 0, "cacheWriteInputTokens": 0}
     assert event["usageSource"] == "upstream" and event["streamed"] is True
 
 
@@ -154,7 +154,7 @@ def test_embeddings_are_passed_on_and_billed(gateway, upstream, sdk, slug, key):
     assert answer.model == slug
     assert upstream.requests[0].json["dimensions"] == 3
     [event] = gateway.events(key)
-    assert event["tokens"] == {"inputTokens": 3, "outputTokens": 0, "cachedInputTokens": 0}
+    assert event["tokens"] == {"inputTokens": 3, "outputTokens": 0, "cachedInputTokens": 0, "cacheWriteInputTokens": 0}
     assert event["route"] == "/v1/embeddings"
 
 

@@ -15,9 +15,10 @@ def used(gateway, group, slug):
     return {limit["kind"]: limit["used"] for limit in gateway.limits(group, slug)["limits"]}
 
 
-def test_the_first_target_answers_while_it_can(customer, upstream, second, slug):
+def test_the_first_target_answers_while_it_can(gateway, customer, upstream, second, slug, key):
     assert customer.chat(slug).status == 200
     assert (upstream.count, second.count) == (1, 0)
+    assert [event["target"] for event in gateway.events(key)] == [0]
 
 
 @pytest.mark.parametrize("status", [302, 401, 402, 403, 429, 500, 503])
@@ -28,7 +29,7 @@ def test_a_failing_target_is_skipped_and_the_request_is_billed_once(
     assert customer.chat(slug).status == 200
     assert (upstream.count, second.count) == (1, 1)
     [event] = gateway.events(key)
-    assert event["status"] == 200
+    assert (event["status"], event["target"]) == (200, 1)
 
 
 def test_an_unreachable_target_is_skipped(gateway, upstream, second, customer, slug, key):
@@ -36,7 +37,7 @@ def test_an_unreachable_target_is_skipped(gateway, upstream, second, customer, s
     connection, _, stream = customer.stream_chat(slug)
     assert stream.chunks()
     connection.close()
-    assert len(gateway.events(key)) == 1
+    assert [event["target"] for event in gateway.events(key)] == [1]
 
 
 def test_a_request_with_a_fault_of_the_customers_is_not_tried_elsewhere(gateway, upstream, second, customer, slug, key):

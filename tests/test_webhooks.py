@@ -456,7 +456,7 @@ def test_a_test_delivery_is_recognizable_and_bills_nothing(gateway, receiver, we
     [event] = delivery.events
     assert set(event) == FIELDS and ULID.fullmatch(event["idempotencyKey"]) and TIMESTAMP.fullmatch(event["timestamp"])
     assert (event["modelSlug"], event["externalEntityId"], event["apiKeyPrefix"]) == ("tollgate/test", "test", "test")
-    assert event["tokens"] == {"inputTokens": 0, "outputTokens": 0, "cachedInputTokens": 0} and event["cost"] is None
+    assert event["tokens"] == {"inputTokens": 0, "outputTokens": 0, "cachedInputTokens": 0, "cacheWriteInputTokens": 0} and event["cost"] is None
     assert (gateway.events(), report(gateway)) == before
     assert webhook.delivery == {**FRESH, "state": "ok" if enabled else "disabled"} | {
         name: webhook.delivery[name] for name in ("records_behind", "last_success_at", "deliveries", "events")

@@ -37,6 +37,11 @@ pub(crate) fn settled() -> Settled<'static> {
     }
 }
 
+/// A billed request as versions before `Settled::target` encoded it.
+pub(crate) const SETTLED_V1: &[u8] =
+    b"\xfb\x2c\x01\x07\x01\x07{\"a\":1}\x09acme/chat\x01\x07cust_42\x02\x03\x04\x06sk_abc\
+    \xfb\xe8\x03\x39\x14\x01\x02\x01\xc8\xfb\x2c\x03\x01\x5f\x01\x05\x01EUR\xfc\x70\x11\x01\x00";
+
 /// A small fast generator (xorshift). A seed gives the same steps in every run.
 pub(crate) struct Random(u64);
 

@@ -40,10 +40,12 @@ pub fn decode_settled(body: &[u8]) -> Result<Option<Settled<'_>>, bincode::error
 mod tests {
     use super::*;
     use crate::domain::{
-        id::{GroupId, SlugId},
+        id::{DeadLetterId, GroupId, SlugId, WebhookId},
+        money::{Cost, Currency},
         record::{Actor, Changed, Row},
         route::Route,
         settled::Settled,
+        testing::SETTLED_V1,
         units::Units,
         usage::{Usage, UsageSource},
     };
@@ -96,5 +98,56 @@ mod tests {
                 assert!(decode(&bytes[..cut]).is_err());
             }
         }
+    }
+
+    fn assert_is_that_request(settled: &Settled<'_>) {
+        let expected = Settled {
+            key_random: 300,
+            request_id: 7,
+            metadata: Some(r#"{"a":1}"#),
+            model_slug: "acme/chat",
+            slug: SlugId(1),
+            external_entity_id: "cust_42",
+            counted_for: vec![GroupId(3), GroupId(4)],
+            api_key_prefix: "sk_abc",
+            usage: Usage { input: 1000, output: 57, cached: 20, cache_write: 0 },
+            usage_source: UsageSource::Counted,
+            route: Route::Embeddings,
+            streamed: true,
+            status: 200,
+            duration_ms: 812,
+            ttft_ms: Some(95),
+            choices: 1,
+            prompt_bytes: 5,
+            cost: Currency::parse("EUR").map(|currency| Cost { currency, amount: 70_000 }),
+            target: None,
+            queue_ms: 0,
+            units: None,
+        };
+        assert_eq!(format!("{settled:?}"), format!("{expected:?}"));
+    }
+
+    #[test]
+    fn a_billed_request_of_an_earlier_version_has_defaults_for_later_members() {
+        let body = [&b"\0"[..], SETTLED_V1].concat();
+        assert_is_that_request(&decode_settled(&body).unwrap().unwrap());
+        let mut again = Vec::new();
+        encode(&decode(&body).unwrap(), &mut again).unwrap();
+        assert_is_that_request(&decode_settled(&again).unwrap().unwrap());
+        for cut in 0..body.len() {
+            assert!(decode(&body[..cut]).is_err());
+        }
+    }
+
+    #[test]
+    fn a_dead_letter_of_an_earlier_version_keeps_its_events() {
+        let body =
+            [&b"\x04\x01\x02\x28\x05\x01\xfb\xf4\x01\x02no\x02\x09"[..], SETTLED_V1, b"\x0a", SETTLED_V1].concat();
+        assert!(decode_settled(&body).unwrap().is_none());
+        let Record::DeadLettered(letter) = decode(&body).unwrap() else { panic!("a dead letter") };
+        assert_eq!((letter.webhook, letter.id, letter.through), (WebhookId(1), DeadLetterId(2), 40));
+        assert_eq!((letter.failure.attempts, letter.failure.last_status), (5, Some(500)));
+        assert_eq!(letter.events.iter().map(|event| event.at_ms).collect::<Vec<_>>(), [9, 10]);
+        letter.events.iter().for_each(|event| assert_is_that_request(&event.settled));
     }
 }

@@ -68,3 +68,38 @@ fn renew_dead_events(store: &Store, _: &Journal) -> Result<(), StoreError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        domain::{
+            id::{DeadLetterId, WebhookId},
+            testing::SETTLED_V1,
+        },
+        journal::Durability,
+    };
+
+    #[test]
+    fn dead_letters_of_format_3_keep_their_events_even_if_the_migration_was_interrupted() {
+        let directory = tempfile::tempdir().unwrap();
+        let (journal, _) = Journal::open(&directory.path().join("journal"), Durability::Process).unwrap();
+        let store = Store::open(directory.path(), &journal).unwrap();
+        // The version of the row, the number of events, and the time of the first one.
+        let row = [&b"\x01\x01\x09"[..], SETTLED_V1].concat();
+        let earlier = |letter: u128| {
+            let key = [1_u128.to_be_bytes(), letter.to_be_bytes()].concat();
+            store.tables().unwrap().of(Table::DeadEvents).insert(key, row.clone()).unwrap();
+        };
+        for left_over in [5, 6] {
+            earlier(left_over);
+            migrate(&store, &journal, 3).unwrap();
+            for letter in 5..=left_over {
+                let events = store.dead_events(WebhookId(1), DeadLetterId(letter)).unwrap().unwrap();
+                let [DatedEvent { at_ms: 9, settled }] = &events.read().unwrap()[..] else { panic!("one event") };
+                assert_eq!((settled.model_slug, settled.usage.input, settled.target), ("acme/chat", 1000, None));
+            }
+        }
+        assert_eq!(store.meta("format").unwrap(), Some(u64::from(FORMAT)));
+    }
+}

@@ -62,7 +62,7 @@ describe("through the gateway", () => {
     assert.equal(data.model, slug);
     assert.deepEqual(data.usage, GREETING_USAGE);
     const event = await billed();
-    assert.deepEqual(event.tokens, { inputTokens: 11, outputTokens: 7, cachedInputTokens: 0 });
+    assert.deepEqual(event.tokens, { inputTokens: 11, outputTokens: 7, cachedInputTokens: 0, cacheWriteInputTokens: 0 });
     assert.equal(event.requestId, response.headers.get("x-request-id"));
     assert.equal(mock.getLastRequest().body.model, "mock-model");
     assert.equal(mock.getLastRequest().body.user, "u-1");

@@ -63,24 +63,27 @@ enum UsageSource {
     Counted,
 }
 
-/// The quantity besides tokens that the route is priced by.
-#[derive(Debug, Clone, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-enum Units {
+/// The quantity besides tokens that the route is priced by: exactly one of these members.
+#[derive(Debug, Default, Serialize, JsonSchema)]
+struct Units {
     /// Images that were generated.
-    Images(u64),
+    #[serde(skip_serializing_if = "Option::is_none")]
+    images: Option<u64>,
     /// The length of audio in seconds, a decimal string.
-    Seconds(String),
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seconds: Option<String>,
     /// Characters of text that were spoken.
-    Characters(u64),
+    #[serde(skip_serializing_if = "Option::is_none")]
+    characters: Option<u64>,
 }
 
 impl Units {
     fn new(units: &units::Units) -> Self {
+        let none = Self::default();
         match units {
-            units::Units::Images(images) => Self::Images(*images),
-            units::Units::Seconds(seconds) => Self::Seconds(seconds.to_string()),
-            units::Units::Characters(characters) => Self::Characters(*characters),
+            units::Units::Images(images) => Self { images: Some(*images), ..none },
+            units::Units::Seconds(seconds) => Self { seconds: Some(seconds.to_string()), ..none },
+            units::Units::Characters(characters) => Self { characters: Some(*characters), ..none },
         }
     }
 }
@@ -165,13 +168,8 @@ impl Event {
     /// The event's row in a CSV file. Null values are empty strings.
     pub fn values(&self) -> [String; 25] {
         let (currency, amount) = self.cost.as_ref().map(|cost| (&*cost.currency, &*cost.amount)).unwrap_or_default();
-        let (mut images, mut seconds, mut characters) = Default::default();
-        match &self.units {
-            None => {}
-            Some(Units::Images(count)) => images = count.to_string(),
-            Some(Units::Seconds(text)) => seconds = text.clone(),
-            Some(Units::Characters(count)) => characters = count.to_string(),
-        }
+        let units = self.units.as_ref();
+        let text = |count: Option<u64>| count.map_or_else(String::new, |count| count.to_string());
         let source = match self.usage_source {
             UsageSource::Upstream => "upstream",
             UsageSource::Counted => "counted",
@@ -193,15 +191,15 @@ impl Event {
             self.streamed.to_string(),
             self.status.to_string(),
             self.duration_ms.to_string(),
-            self.ttft_ms.map_or_else(String::new, |ttft_ms| ttft_ms.to_string()),
+            text(self.ttft_ms),
             currency.to_owned(),
             amount.to_owned(),
             self.tokens.cache_write_input_tokens.to_string(),
             self.queue_ms.to_string(),
-            self.target.map_or_else(String::new, |target| target.to_string()),
-            images,
-            seconds,
-            characters,
+            text(self.target.map(u64::from)),
+            text(units.and_then(|units| units.images)),
+            units.and_then(|units| units.seconds.clone()).unwrap_or_default(),
+            text(units.and_then(|units| units.characters)),
         ]
     }
 }

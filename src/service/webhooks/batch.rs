@@ -17,9 +17,12 @@ use crate::{
     service::reading::event::Event,
 };
 
-/// The bytes of records at which a batch is full, even with few events. Their JSON stays below 100 kB, the default
-/// limit of some servers; a larger delivery would be refused every time.
-const BATCH_BYTES: usize = 64 << 10;
+/// The bytes at which a batch is full, even with few events. With one more event its JSON stays below 100 KiB, the
+/// default limit of some servers; a larger delivery would be refused every time.
+const BATCH_BYTES: usize = 80 << 10;
+
+/// The bytes by which an event's JSON is longer than its record: names of members, and ids and numbers as text.
+const LONGER_IN_JSON: usize = 500;
 
 /// The type of a delivery.
 #[derive(Debug, Clone, Copy, Serialize)]
@@ -62,7 +65,7 @@ pub(super) struct Batch {
 impl Batch {
     /// Adds an event's record.
     pub(super) fn push(&mut self, seq: u64, at_ms: u64, record: &[u8]) {
-        self.bytes += record.len();
+        self.bytes += record.len() + LONGER_IN_JSON;
         self.records.push((at_ms, record.to_vec()));
         self.through = seq;
     }
@@ -170,4 +173,47 @@ impl Delivery {
 fn usage_body(events: &[DatedEvent<'_>]) -> serde_json::Result<Bytes> {
     let events: Vec<_> = events.iter().map(|event| Event::new(event.at_ms, &event.settled)).collect();
     body(Kind::Usage, &events)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{
+        id::GroupId,
+        money::{Cost, Currency},
+        record::Record,
+        settled::Settled,
+        testing::settled,
+        units::{Seconds, Units},
+    };
+
+    #[test]
+    fn the_json_of_a_full_batch_is_below_100_kib_whatever_the_size_of_its_events() {
+        for size in [0, 300, 500, 600, 1000, 10_000, 16_000] {
+            let metadata = format!(r#"{{"a":"{}"}}"#, "x".repeat(size));
+            let event = Settled {
+                key_random: u128::MAX,
+                request_id: u128::MAX,
+                metadata: Some(&metadata),
+                counted_for: vec![GroupId(u128::MAX)],
+                cost: Currency::parse("EUR").map(|currency| Cost { currency, amount: 123_456_789_012 }),
+                units: Some(Units::Seconds(Seconds::from_micros(123_456_789))),
+                ..settled()
+            };
+            let mut record = Vec::new();
+            codec::encode(&Record::Settled(event), &mut record).unwrap();
+            let mut batch = Batch::default();
+            while !batch.is_full() {
+                batch.push(1, 1_800_000_000_000, &record);
+            }
+            let delivery = Delivery::of_batch(batch, Uuid::nil()).unwrap();
+            assert!(delivery.events == BATCH_EVENTS || delivery.body.len() > 70_000, "{size}: not full");
+            assert!(
+                delivery.body.len() < 100 << 10,
+                "{size}: {} events, {} bytes",
+                delivery.events,
+                delivery.body.len()
+            );
+        }
+    }
 }
