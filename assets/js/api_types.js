@@ -68,11 +68,13 @@ export {};
 /** @typedef {{targets: {index: number, checks: Check[]}[]}} Checked */
 /** @typedef {{id: string, name: string, created_at: string}} Secret */
 
+/** @typedef {{images?: number, seconds?: string, characters?: number}} Units */
 /**
  * @typedef {{idempotencyKey: string, timestamp: string, requestId: string,
  *   requestMetadata: Record<string, unknown> | null, modelSlug: string, externalEntityId: string, apiKeyPrefix: string,
- *   tokens: {inputTokens: number, outputTokens: number, cachedInputTokens: number}, usageSource: "upstream" | "counted",
- *   groupId: string, route: string, streamed: boolean, status: number, durationMs: number, ttftMs: number | null,
+ *   tokens: {inputTokens: number, outputTokens: number, cachedInputTokens: number, cacheWriteInputTokens: number},
+ *   usageSource: "upstream" | "counted", groupId: string, route: string, streamed: boolean, status: number,
+ *   durationMs: number, ttftMs: number | null, queueMs: number, target: number | null, units: Units | null,
  *   cost: {currency: string, amount: string} | null}} BillingEvent
  */
 /**

@@ -67,7 +67,7 @@ test("an answer streams in, and the event shown is the one that the API lists", 
   const { items } = await gateway.admin("GET", `/v1/gateway/events?start_time=2000-01-01T00:00:00Z&api_keys=playground`);
   assert.deepEqual(shown, items.find(({ modelSlug }) => modelSlug === made.slug));
   assert.equal(shown.groupId, made.group.id);
-  assert.deepEqual(shown.tokens, { inputTokens: 3, outputTokens: 12, cachedInputTokens: 0 });
+  assert.deepEqual(shown.tokens, { inputTokens: 3, outputTokens: 12, cachedInputTokens: 0, cacheWriteInputTokens: 0 });
   assert.equal(await fact("Tokens").innerText(), "3 in, 12 out");
   assert.equal(await fact("Request id").innerText(), shown.requestId);
   assert.match(await fact("First token").innerText(), /ms|s/);

@@ -3,7 +3,7 @@
 import { api } from "../api.js";
 import { h } from "../dom.js";
 import { joined } from "../filters/lists.js";
-import { int, milliseconds, money, utc } from "../format.js";
+import { int, milliseconds, money, plural, utc } from "../format.js";
 import { link } from "../router.js";
 import { may } from "../session.js";
 import { linkButton } from "../ui/button.js";
@@ -52,7 +52,8 @@ function fieldsOf(event) {
   const code = (/** @type {string} */ text) => h("code", null, text);
   const known = event.usageSource === "upstream"
     ? "reported by the model server" : "counted by Tollgate, because the model server reported none";
-  const cached = `${int(tokens.cachedInputTokens)} cached`;
+  const written = tokens.cacheWriteInputTokens > 0 ? `, ${int(tokens.cacheWriteInputTokens)} written to cache` : "";
+  const cached = `${int(tokens.cachedInputTokens)} cached${written}`;
   return [
     facts([
       ["Billed at", h("time", { datetime: event.timestamp }, `${event.timestamp.replace("T", " ").replace("Z", "")} UTC`)],
@@ -65,11 +66,14 @@ function fieldsOf(event) {
       ["Key", code(event.apiKeyPrefix)],
       ["Model", code(event.modelSlug)],
       ["Route", code(event.route)],
+      ["Target", event.target === null ? "unknown: an earlier version wrote this event" : `Target ${event.target}`],
       ["Response", `Status ${event.status}, ${event.streamed ? "streamed" : "not streamed"}`],
       ["Tokens", h("div", null, `${int(tokens.inputTokens)} in (${cached}), ${int(tokens.outputTokens)} out`,
         h("div", { class: "hint" }, known))],
+      ["Units", event.units ? unitsText(event.units) : "none besides tokens"],
       ["Cost", event.cost ? money(event.cost) : "none: the endpoint has no price"],
       ["Duration", milliseconds(event.durationMs)],
+      ["Waited for a target", milliseconds(event.queueMs)],
       ["First token after", event.ttftMs === null ? "unknown" : milliseconds(event.ttftMs)],
       ["Request id", h("div", null, code(event.requestId), h("div", { class: "hint" }, "The x-request-id that the customer received."))],
       ["Event id", h("div", null, code(event.idempotencyKey),
@@ -80,6 +84,13 @@ function fieldsOf(event) {
         ? h("pre", { class: "json", tabindex: "0" }, JSON.stringify(event.requestMetadata, null, 2))
         : h("p", { class: "faint" }, "None, or larger than 16 KiB.")),
   ];
+}
+
+/** @param {T.Units} units */
+function unitsText({ images, seconds, characters }) {
+  if (images !== undefined) return plural(images, "image");
+  if (seconds !== undefined) return `${seconds} s of audio`;
+  return plural(characters ?? 0, "character");
 }
 
 /** @param {T.BillingEvent} event @param {string} json */
