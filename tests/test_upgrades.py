@@ -8,7 +8,7 @@ import tarfile
 import pytest
 
 from support.books import keyed, report_of
-from support.commands import run
+from support.commands import exported, run
 from support.gateway import EPOCH, Customer, DidNotStart, Gateway
 
 FIXTURES = pathlib.Path(__file__).resolve().parent / "fixtures"
@@ -26,6 +26,20 @@ CHANGES = (
 # Its further changes since format 3. That format also stores the state before each change.
 LATER_CHANGES = ["signing_key.written", "api_key.registered", "webhook.created", "webhook.secret_rotated", "webhook.updated"]
 WITHOUT_BEFORE = ("format-1.tar.xz", "format-2.tar.xz")
+REDELIVERIES = ["webhook.redelivery_requested"] * 2
+
+
+def changes_of(name):
+    if name in WITHOUT_BEFORE:
+        return CHANGES
+    redeliveries = [] if name == "format-3.tar.xz" else REDELIVERIES
+    return CHANGES + LATER_CHANGES[:3] + redeliveries + LATER_CHANGES[3:]
+
+
+def as_now(event):
+    """An event as this version shows it, with the defaults of members that the event's version did not have."""
+    later = {"queueMs": 0, "target": None, "units": None}
+    return later | event | {"tokens": {"cacheWriteInputTokens": 0} | event["tokens"]}
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in FIXTURES.glob("*.tar.xz")))
@@ -33,17 +47,21 @@ def test_data_of_an_earlier_version_is_complete(tmp_path, name):
     with tarfile.open(FIXTURES / name) as archive:
         archive.extractall(tmp_path, filter="data")
     recorded = json.loads((tmp_path / "told.json").read_text())
+    said = recorded["said"]
+    events = said["events"] = [as_now(event) for event in said["events"]]
+    for webhook in said.get("webhooks", []):
+        for letter in webhook["dead_letters"]:
+            letter["events"] = [as_now(event) for event in letter["events"]]
+    assert exported(tmp_path / "data") == events
     with Gateway(data_dir=tmp_path / "data") as gateway:
         for _ in range(2):
             now = answers_of(gateway, recorded["groups"])
-            assert {name: now[name] for name in recorded["said"]} == recorded["said"]
-            events = recorded["said"]["events"]
+            assert {name: now[name] for name in said} == said
             query = {"start_time": EPOCH, "group_by": "group,model,key,hour"}
             items = gateway.admin("GET", "/v1/gateway/usage_report", query=query)["items"]
             assert keyed(items) == report_of(events, ("group", "model", "key", "hour"))
             changes = gateway.audit_logs()[::-1]
-            expected = CHANGES if name in WITHOUT_BEFORE else CHANGES + LATER_CHANGES
-            assert [change["event_type"] for change in changes] == expected
+            assert [change["event_type"] for change in changes] == changes_of(name)
             for change in changes:
                 assert change["actor"]["api_key_prefix"] == "env"
                 assert change["event_data"]["before_known"] == (name not in WITHOUT_BEFORE)
