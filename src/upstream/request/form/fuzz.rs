@@ -33,9 +33,9 @@ fn check_model(body: &[u8], content_type: &[u8], request: &Request) {
     let delimiter = [b"--", value.split(|byte| matches!(byte, b'"' | b';')).next().unwrap_or_default()].concat();
     let mut delimiters: Vec<usize> = memmem::find_iter(body, &delimiter).collect();
     delimiters.retain(|at| {
-        let next = body.get(at + delimiter.len());
+        let after = &body[at + delimiter.len()..];
         let is_first_in_line = *at == 0 || matches!(body[at - 1], b'\r' | b'\n');
-        is_first_in_line || matches!(next, None | Some(b'\r')) || body[at + delimiter.len()..].starts_with(b"--")
+        is_first_in_line || after.starts_with(b"\r\n") || after.starts_with(b"--")
     });
     let is_model = |part: &&[u8]| {
         let head = part.split(|byte| *byte == b'\n').take_while(|line| !line.trim_ascii().is_empty());
@@ -43,8 +43,8 @@ fn check_model(body: &[u8], content_type: &[u8], request: &Request) {
         let name = memmem::find_iter(&head, b"name").find(|at| !head[*at - 1].is_ascii_alphanumeric());
         let name = name.map_or(&[][..], |at| &head[at + 4..]);
         let name = name.split(|byte| matches!(byte, b';' | b'\r')).next().unwrap_or_default();
-        let name: Vec<u8> = name.iter().copied().filter(u8::is_ascii_alphanumeric).collect();
-        name == b"model"
+        let is_outside = |byte: &u8| matches!(byte, b'=' | b' ' | b'"' | b'[');
+        name.split(is_outside).find(|part| !part.is_empty()) == Some(b"model")
     };
     let parts = delimiters.windows(2).map(|at| &body[at[0] + delimiter.len() + 2..at[1]]);
     let models: Vec<&[u8]> = parts.filter(is_model).collect();

@@ -82,12 +82,9 @@ impl<'a> Parts<'a> {
         let mut part = self.headers()?;
         let start = self.pos;
         part.value = start..self.end_of_value()?;
-        if let Some(at) = &part.length_at {
-            let digits = str::from_utf8(&self.body[at.clone()]).unwrap_or_default();
-            let is_right = digits.bytes().all(|byte| byte.is_ascii_digit()) && digits.parse() == Ok(part.value.len());
-            if !is_right {
-                return Err(self.fault("has a Content-Length other than the length of its content"));
-            }
+        let declared = part.length_at.as_ref().map(|at| &self.body[at.clone()]);
+        if declared.is_some_and(|declared| declared != part.value.len().to_string().as_bytes()) {
+            return Err(self.fault("has a Content-Length other than the length of its content"));
         }
         Ok(Some(part))
     }
@@ -216,7 +213,7 @@ fn cut() -> BadRequest {
 /// boundary, so it must not contain one. The charset of a form would apply to its text.
 fn boundary(content_type: &[u8]) -> Result<&[u8], BadRequest> {
     let (media_type, mut rest) = media_type(content_type);
-    if !media_type.eq_ignore_ascii_case(b"multipart/form-data") {
+    if media_type != b"multipart/form-data" {
         return Err(invalid("The body must be a form, with the content type multipart/form-data and its boundary."));
     }
     let (mut boundary, mut charset) = (None, None);
@@ -246,7 +243,7 @@ pub(super) fn media_type(content_type: &[u8]) -> (&[u8], &[u8]) {
 /// Takes the next `; name=value` off a header's value. `None` if there is none that is well-formed. Escapes in a quoted
 /// value are left as they are.
 pub(super) fn parameter<'a>(text: &mut &'a [u8]) -> Option<(&'a [u8], &'a [u8])> {
-    let (name, rest) = token(text.strip_prefix(b";")?.trim_ascii_start())?;
+    let (name, rest) = token(without_spaces(text.strip_prefix(b";")?))?;
     let rest = rest.strip_prefix(b"=")?;
     let (value, rest) = match rest.strip_prefix(b"\"") {
         Some(quoted) => {
@@ -275,8 +272,13 @@ fn end_of_quoted(text: &[u8]) -> Option<usize> {
 /// never a header.
 fn header(line: &[u8]) -> Option<(&[u8], &[u8])> {
     let (name, rest) = token(line)?;
-    let value = rest.strip_prefix(b":")?.trim_ascii_start();
+    let value = without_spaces(rest.strip_prefix(b":")?);
     name[0].is_ascii_alphabetic().then_some((name, value))
+}
+
+/// Removes the spaces at the start.
+fn without_spaces(text: &[u8]) -> &[u8] {
+    &text[text.iter().take_while(|byte| **byte == b' ').count()..]
 }
 
 /// Splits off a token of RFC 9110.

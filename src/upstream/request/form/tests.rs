@@ -91,7 +91,7 @@ fn parts_as_common_clients_write_them_are_accepted() {
     let without_end = form(&[field("model", "m")]).trim_end().to_owned();
     assert_eq!(scan(without_end.as_bytes(), TYPE).unwrap().model, "m");
     for (content_type, boundary) in [
-        ("Multipart/Form-Data;boundary=\"b\"", "b"),
+        ("multipart/form-data;boundary=\"b\"", "b"),
         ("multipart/form-data; boundary=b; charset=UTF-8", "b"),
         ("multipart/form-data; charset=\"utf-8\"; boundary=----WebKitFormBoundary+'_.x", "----WebKitFormBoundary+'_.x"),
         ("multipart/form-data; boundary=\"a(b)/c:d?e,f\"", "a(b)/c:d?e,f"),
@@ -118,7 +118,10 @@ fn a_content_type_without_one_usable_boundary_is_refused() {
         ("application/json", "multipart/form-data"),
         ("", "multipart/form-data"),
         ("multipart/mixed; boundary=b", "multipart/form-data"),
+        ("Multipart/Form-Data; boundary=b", "multipart/form-data"),
+        ("multipart/form-data ; boundary=b", "multipart/form-data"),
         ("multipart/form-data; boundary=b, application/json", "only a boundary"),
+        ("multipart/form-data;\tboundary=b", "only a boundary"),
         ("multipart/form-data", "no boundary"),
         ("multipart/form-data; charset=utf-8", "no boundary"),
         ("multipart/form-data; boundary=b; boundary=b", "twice"),
@@ -230,6 +233,8 @@ fn headers_that_can_be_read_in_two_ways_are_refused() {
         (&*disposition("form-data; name=\"x\"|Content-Length: 1|Content-Length: 1"), "same header twice"),
         (&*disposition("form-data; name=\"x\"|Content-Length: 2"), "Content-Length"),
         (&*disposition("form-data; name=\"x\"|Content-Length: +1"), "Content-Length"),
+        (&*disposition("form-data; name=\"x\"|Content-Length: 01"), "Content-Length"),
+        (&*disposition("form-data; name=\"x\"|Content-Length: 1 "), "Content-Length"),
         (&*disposition("form-data; name=\"x\"|Content-Length: "), "Content-Length"),
         (&*disposition("form-data; name=\"x\"|Content-Length: 99999999999999999999999"), "Content-Length"),
         (&*long, "more than 16 KiB"),
