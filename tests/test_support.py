@@ -108,6 +108,61 @@ def test_a_large_embeddings_answer_arrives_whole(upstream):
     assert len(answer.body) > 3_000_000 and answer.json()["data"][0]["embedding"] == vector
 
 
+# The routes with typed streams, and those without a stream. `test_sdk_*.py` read their answers with real clients.
+
+MESSAGES = [{"role": "user", "content": "one two three"}]
+TYPED = {
+    "/v1/responses": ({"input": "one two three"}, "response.completed"),
+    "/v1/messages?beta=true": ({"messages": MESSAGES, "max_tokens": 100}, "message_stop"),
+    "/v1/images/generations": ({"prompt": "one two three", "partial_images": 2}, "image_generation.completed"),
+}
+
+
+@pytest.mark.parametrize("path", TYPED)
+@pytest.mark.parametrize("crlf", [False, True])
+def test_a_typed_stream_names_its_events_and_can_stall_and_break_off(upstream, path, crlf):
+    body, terminal = TYPED[path]
+    gate = upstream.stall_next(after=-1, crlf=crlf)
+    with Connection(address(upstream)) as connection:
+        connection.request("POST", path, HEADERS, {"model": "m", "stream": True, **body})
+        status, headers = connection.read_head()
+        assert (status, dict(headers)["content-type"]) == (200, "text/event-stream")
+        stream = Stream(connection)
+        first = json.loads(stream.next())
+        gate.reached()
+        gate.release()
+        *_, last = map(json.loads, stream)
+    assert last["type"] == terminal
+    end = b"\r\n" if crlf else b"\n"
+    for event in (first, last):
+        assert b"event: " + event["type"].encode() + end + b"data: " in stream.raw
+    upstream.break_off_next(after=1)
+    with Connection(address(upstream)) as connection, pytest.raises(Broken):
+        connection.request("POST", path, HEADERS, {"model": "m", "stream": True, **body})
+        connection.read_head()
+        list(Stream(connection))
+
+
+@pytest.mark.parametrize("path", TYPED)
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_usage_can_be_left_out_or_replaced(upstream, path, streamed):
+    body = {"model": "m", "stream": streamed, **TYPED[path][0]}
+    for usage in (None, {"output_tokens": 77}):
+        upstream.reply_next(Reply(usage=usage))
+        answer = call(address(upstream), "POST", path, HEADERS, body)
+        assert (b'"output_tokens":' in answer.body) is (usage is not None)
+        assert answer.body.replace(b" ", b"").count(b'"output_tokens":77') == (usage is not None)
+
+
+def test_documents_are_ranked_by_the_words_of_the_query_in_them(upstream):
+    body = {"model": "m", "query": "red fox", "documents": ["a blue fox", "a red fox", {"text": "a cat"}], "top_n": 2}
+    answer = call(address(upstream), "POST", "/v1/rerank", HEADERS, body).json()
+    assert answer["model"] == MODEL
+    assert [(one["index"], one["relevance_score"]) for one in answer["results"]] == [(1, 1.0), (0, 0.5)]
+    assert answer["results"][0]["document"] == {"text": "a red fox"}
+    assert answer["usage"] == {"prompt_tokens": 14, "total_tokens": 14}
+
+
 # The webhook receiver
 
 

@@ -5,6 +5,7 @@ A test scripts the next answers. Each is used once, in order; after them comes t
 """
 
 import collections
+import email
 import json
 import select
 import socket
@@ -56,6 +57,18 @@ class Received:
     @property
     def json(self):
         return json.loads(self.body)
+
+    @property
+    def form(self):
+        """The fields of a multipart body by name: the text of each, and of a file its bytes."""
+        boundary = email.message_from_string(f"content-type: {self.headers['content-type']}\n\n").get_boundary()
+        fields = {}
+        for part in self.body.split(b"--" + boundary.encode())[1:-1]:
+            head, data = part.removeprefix(b"\r\n").removesuffix(b"\r\n").split(b"\r\n\r\n", 1)
+            head = email.message_from_bytes(head)
+            name = head.get_param("name", header="content-disposition")
+            fields[name] = data if head.get_filename() else data.decode()
+        return fields
 
     def wait_hung_up(self):
         assert self.hung_up.wait(DEADLINE), "the server's client never hung up"

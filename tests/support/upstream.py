@@ -1,8 +1,9 @@
 """A model server that a test scripts in every detail.
 
-By default it answers OpenAI's chat completions, completions and embeddings with deterministic words and an exact usage,
-as JSON or as server-sent events (with a usage chunk only on request, as real servers do). A test scripts the next
-answers by method calls; each answer is used once, in order:
+By default it answers every inference route with deterministic words and an exact usage, as JSON or as server-sent
+events (of chats, with a usage chunk only on request, as real servers do). Chat completions, completions and embeddings
+are here, the other routes in the modules that `ROUTES` names. A test scripts the next answers by method calls; each
+answer is used once, in order:
 
     upstream.fail_next(3, 503)
     gate = upstream.stall_next(after=2)          # two chunks, then silence until gate.release()
@@ -14,48 +15,22 @@ Every request is recorded unchanged in `requests`; its `hung_up` is set when the
 
 import json
 
-from . import scripted
+from . import upstream_media, upstream_messages, upstream_responses, upstream_scores
+from .reply import CREATED, MODEL, Reply, frame
 from .scripted import BreakOff, ScriptedServer
 
-MODEL = "upstream-7b-instruct-q4"  # its own name for its model, which a customer must never see
-CREATED = 1_700_000_000
-
-
-class Reply(scripted.Reply):
-    """One answer of a model server.
-
-    Without steps it is generated from the request: `words` (a count or a list) of text per choice, `usage` (None omits
-    it, a dict replaces it, `...` is the true usage), `cached` prompt tokens, `continuous` usage in every chunk.
-    `insert` puts a `Gate` or a `BreakOff` among its frames.
-    """
-
-    def __init__(
-        self,
-        status=200,
-        headers=(),
-        steps=None,
-        json_body=None,
-        words=None,
-        usage=...,
-        cached=None,
-        extra=None,
-        continuous=False,
-        crlf=False,
-        before_head=None,
-        insert=None,
-        finish_reason="stop",
-    ):
-        super().__init__(status, headers, steps, json_body, before_head)
-        self.words, self.usage, self.cached, self.extra = words, usage, cached, extra or {}
-        self.continuous, self.crlf, self.finish_reason = continuous, crlf, finish_reason
-        self.insert = insert or {}  # position among the frames (negative: from the end) -> step
-
-
-def frame(data, crlf=False):
-    """One server-sent event."""
-    text = data if isinstance(data, str) else json.dumps(data, separators=(",", ":"))
-    end = "\r\n\r\n" if crlf else "\n\n"
-    return f"data: {text}{end}".encode()
+# By the end of the path; other paths answer as chat completions, completions or embeddings.
+ROUTES = {
+    "/responses": upstream_responses.answer,
+    "/messages": upstream_messages.answer,
+    "/messages/count_tokens": upstream_messages.count_tokens,
+    "/rerank": upstream_scores.rerank,
+    "/moderations": upstream_scores.moderations,
+    "/images/generations": upstream_media.images,
+    "/audio/speech": upstream_media.speech,
+    "/audio/transcriptions": upstream_media.transcriptions,
+    "/audio/translations": upstream_media.translations,
+}
 
 
 def choices_of(request):
@@ -208,26 +183,39 @@ class ScriptedUpstream(ScriptedServer):
     # Implementation
 
     def content(self, received, reply):
-        streamed = False
+        kind = "application/json"
         if reply.steps is not None:
             steps = list(reply.steps)
         else:
-            request = received.json
-            streamed = bool(request.get("stream"))
-            steps = (
-                list(stream_frames(received.path, request, reply))
-                if streamed
-                else [json_answer(received.path, request, reply)]
-            )
+            kind, steps = self.generated(received, reply)
         for position, step in reply.insert.items():
             steps.insert(position if position >= 0 else len(steps) + position, step)
         headers = {
-            "content-type": "text/event-stream" if streamed else "application/json",
+            "content-type": kind,
             "server": "scripted/1.0",
             "x-upstream-secret-header": "leak",
             "date": "Mon, 23 Nov 2026 10:00:00 GMT",
         }
-        return headers, iter(steps) if streamed else steps
+        if path_of(received).endswith("/messages"):
+            headers |= upstream_messages.HEADERS
+        return headers, steps if kind == "application/json" else iter(steps)
+
+    @staticmethod
+    def generated(received, reply):
+        """The content type and the steps of an answer that is generated from its request."""
+        path = path_of(received)
+        request = received.form if "/audio/trans" in path else received.json
+        for end, answer in ROUTES.items():
+            if path.endswith(end):
+                return answer(request, reply)
+        if request.get("stream"):
+            return "text/event-stream", list(stream_frames(path, request, reply))
+        return "application/json", [json_answer(path, request, reply)]
+
+
+def path_of(received):
+    """The path of a request without its query."""
+    return received.path.split("?")[0]
 
 
 def chunk(delta=None, finish=None, index=0, **more):
