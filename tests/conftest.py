@@ -5,6 +5,7 @@ import pytest
 from support.gateway import Customer, Gateway, model
 from support.llama import LlamaServer
 from support.receiver import Receiver
+from support.site import DirectSite
 from support.upstream import ScriptedUpstream
 from support.webhooks import Webhook
 
@@ -86,6 +87,12 @@ def key(gateway, group):
 @pytest.fixture
 def customer(gateway, key):
     return Customer(gateway, key)
+
+
+@pytest.fixture(params=["directly"])
+def site(upstream):
+    """Where an SDK sends its requests."""
+    return DirectSite(upstream)
 
 
 @pytest.fixture
