@@ -39,7 +39,7 @@ targets! {
     frames = crate::upstream::sse::fuzz::frames, 800;
     usage = crate::upstream::usage::fuzz::usage, 40000;
     refusal = crate::upstream::refusal::fuzz::refusal, 700;
-    encoded = crate::upstream::decode::fuzz::encoded, 1500;
+    encoded = crate::decode::fuzz::encoded, 1500;
     upstream = crate::upstream::client::fuzz::upstream, 10000;
     framing = crate::http::connection::framing::fuzz::framing, 10000;
     credential = crate::http::credential::fuzz::credential, 20000;

@@ -2,12 +2,10 @@
 
 import gzip
 import json
-import zlib
 
-import brotli
 import pytest
-import zstandard
 
+from support.encodings import ENCODERS, header, whole
 from support.upstream import MODEL, Reply, chunk, frame
 
 ANSWER = {
@@ -18,63 +16,11 @@ ANSWER = {
 }
 
 
-class Brotli:
-    def __init__(self):
-        self.inner = brotli.Compressor()
-
-    def compress(self, data):
-        return self.inner.process(data)
-
-    def flush(self):
-        return self.inner.flush()
-
-    def finish(self):
-        return self.inner.finish()
-
-
-class Zlib:
-    def __init__(self, bits):
-        self.inner = zlib.compressobj(wbits=bits)
-        self.compress = self.inner.compress
-
-    def flush(self):
-        return self.inner.flush(zlib.Z_SYNC_FLUSH)
-
-    def finish(self):
-        return self.inner.flush(zlib.Z_FINISH)
-
-
-class Zstd:
-    def __init__(self):
-        self.inner = zstandard.ZstdCompressor().compressobj()
-        self.compress = self.inner.compress
-
-    def flush(self):
-        return self.inner.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)
-
-    def finish(self):
-        return self.inner.flush(zstandard.COMPRESSOBJ_FLUSH_FINISH)
-
-
-ENCODERS = {
-    "gzip": ("gzip", lambda: Zlib(31)),
-    "x-gzip": ("X-GZIP", lambda: Zlib(31)),
-    "deflate": ("deflate", lambda: Zlib(15)),
-    "deflate without its frame": ("deflate", lambda: Zlib(-15)),
-    "br": ("br", Brotli),
-    "zstd": ("zstd", Zstd),
-}
-
 encoded = pytest.mark.parametrize("name", ENCODERS)
 
 
-def whole(name, body):
-    encoder = ENCODERS[name][1]()
-    return encoder.compress(body) + encoder.finish()
-
-
 def headers(name, content_type="application/json"):
-    return [("content-type", content_type), ("content-encoding", ENCODERS[name][0])]
+    return [("content-type", content_type), header(name)]
 
 
 @encoded

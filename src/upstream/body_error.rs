@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::client;
+use crate::decode::{DecodeError, Fault};
 
 /// An error returned for a body that ended early or could not be decoded.
 #[derive(Debug)]
@@ -10,7 +11,7 @@ pub enum BodyError {
     /// The client's error.
     Body(client::BodyError),
     /// The body does not have the encoding that its head declares.
-    Encoding(String),
+    Encoding(Fault),
 }
 
 impl BodyError {
@@ -20,11 +21,20 @@ impl BodyError {
     }
 }
 
+impl From<DecodeError<client::BodyError>> for BodyError {
+    fn from(error: DecodeError<client::BodyError>) -> Self {
+        match error {
+            DecodeError::Source(error) => Self::Body(error),
+            DecodeError::Data(fault) => Self::Encoding(fault),
+        }
+    }
+}
+
 impl fmt::Display for BodyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Body(error) => error.fmt(f),
-            Self::Encoding(error) => write!(f, "the answer cannot be decoded: {error}"),
+            Self::Encoding(fault) => write!(f, "the answer cannot be decoded: {fault}"),
         }
     }
 }

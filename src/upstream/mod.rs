@@ -8,7 +8,6 @@ mod body_error;
 pub mod body_form;
 pub mod client;
 pub mod declined;
-pub mod decode;
 pub mod health;
 pub mod json;
 pub mod observe;

@@ -4,12 +4,8 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 
-use super::{
-    body_error::BodyError,
-    client,
-    decode::{Decoded, Encoding},
-    provider::demo,
-};
+use super::{body_error::BodyError, client, provider::demo};
+use crate::decode::{Decoded, Encoding};
 
 /// An answer from a server or from the demo upstream. Its head has been read, its body has not.
 pub struct Response {
@@ -29,7 +25,7 @@ impl Response {
     /// Wraps an answer from a server.
     pub fn from_http(response: client::Response) -> Self {
         let header = |name| response.headers.get(name).map(Bytes::copy_from_slice);
-        let encoding = response.headers.get("content-encoding").map_or(Ok(None), Encoding::parse);
+        let encoding = Encoding::parse(response.headers.get("content-encoding"));
         Self {
             status: response.status,
             content_type: header("content-type"),
@@ -60,7 +56,7 @@ pub enum Body {
     /// A body that a server sent without an encoding.
     Http(client::Body),
     /// A body that a server sent with an encoding.
-    Decoded(Box<Decoded>),
+    Decoded(Box<Decoded<client::Body, client::BodyError>>),
     /// A body from the demo upstream.
     Demo(demo::DemoBody),
 }
@@ -70,7 +66,7 @@ impl Body {
     pub fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
         match self {
             Self::Http(body) => body.poll_chunk(cx).map(|piece| piece.map(|piece| piece.map_err(BodyError::Body))),
-            Self::Decoded(body) => body.poll_chunk(cx),
+            Self::Decoded(body) => body.poll_chunk(cx).map(|piece| piece.map(|piece| piece.map_err(BodyError::from))),
             Self::Demo(answer) => answer.poll_chunk(cx).map(|piece| piece.map(Ok)),
         }
     }

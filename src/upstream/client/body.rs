@@ -3,12 +3,14 @@
 use std::{
     fmt,
     future::poll_fn,
+    pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
     time::Duration,
 };
 
 use bytes::Bytes;
+use futures_core::Stream;
 use tokio::time::Instant;
 
 use super::{connection::Connection, decoder::Decoder, pool::Pool, request::Outgoing};
@@ -122,6 +124,14 @@ impl Body {
     fn fail(&mut self, error: BodyError) -> Poll<Option<Result<Bytes, BodyError>>> {
         self.connection = None;
         Poll::Ready(Some(Err(error)))
+    }
+}
+
+impl Stream for Body {
+    type Item = Result<Bytes, BodyError>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.get_mut().poll_chunk(cx)
     }
 }
 
