@@ -57,7 +57,9 @@ def test_a_length_above_max_body_gets_a_413_and_no_100(upstream):
             with Connection(gateway.address) as connection:
                 assert begin(connection, key, length)[0] == status
         with Connection(gateway.address) as connection:
-            assert begin(connection, [*key, ("content-encoding", "zstd")])[0] == 415
+            assert begin(connection, [*key, ("content-encoding", "compress")])[0] == 415
+        with Connection(gateway.address) as connection:
+            assert begin(connection, [*key, ("content-encoding", "zstd")])[0] == 100
 
 
 def test_a_suspended_group_gets_a_403_and_no_100(gateway, group, customer):

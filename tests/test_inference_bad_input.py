@@ -365,8 +365,8 @@ def test_query_strings_never_change_routing(upstream, customer, slug):
     assert answer.status == 200 and upstream.requests[0].path.split("?")[0] == CHAT
 
 
-@pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "zstd", "gzip, identity", "x-unknown"])
-def test_an_encoded_body_is_a_415(refused, slug, encoding):
+@pytest.mark.parametrize("encoding", ["compress", "gzip, br", "gzip;q=1", "x-unknown"])
+def test_a_body_in_an_unknown_encoding_is_a_415(refused, slug, encoding):
     refused(gzip.compress(raw(slug)), 415, "unsupported_encoding", headers=[("content-encoding", encoding)])
 
 

@@ -1,32 +1,32 @@
 //! Reads request bodies, on both listeners. The size of each body and of all bodies together is bounded, and so is the
-//! time for reading one.
+//! time for reading one. Encoded bodies are decoded as they arrive.
 
-use std::{
-    future::poll_fn,
-    pin::Pin,
-    task::Poll,
-    time::{Duration, Instant},
-};
+mod pieces;
+
+use std::time::Duration;
 
 use actix_http::{
     Payload,
     header::{self, HeaderMap},
 };
 use bytes::Bytes;
-use futures_core::Stream;
 
-use crate::service::capacity::bodies::{Bodies, Holder, Room, SMALL};
+use self::pieces::Pieces;
+use crate::{
+    decode::{Encoding, Fault, UnknownEncoding},
+    service::capacity::bodies::{Bodies, Holder, Room, SMALL},
+};
 
-/// The longest time between two pieces of a body.
+/// The longest time between two pieces of a body, before it is decoded.
 pub(super) const IDLE: Duration = Duration::from_secs(30);
 
-/// The minimum average rate of a body, in bytes per second, not counting the first [`START_ALLOWANCE`]. Without a
-/// minimum, a slow client could hold memory that all clients share.
+/// The minimum average rate of a body before it is decoded, in bytes per second, not counting the first
+/// [`START_ALLOWANCE`]. Without a minimum, a slow client could hold memory that all clients share.
 const MIN_RATE: u64 = 16 << 10;
 const START_ALLOWANCE: Duration = Duration::from_secs(60);
 
 /// Why a body could not be read completely.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Unread {
     /// It is larger than the maximum.
     TooLarge,
@@ -34,77 +34,99 @@ pub(super) enum Unread {
     TooSlow,
     /// It ended before it was complete.
     Broken,
+    /// It cannot be decoded.
+    Encoding(Fault),
     /// The memory for all bodies is in use.
     NoRoom,
 }
 
-/// The length that a request declares for its body.
-pub(super) fn declared_length(headers: &HeaderMap) -> Option<u64> {
-    headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok())
+/// The declarations of a request about its body.
+#[derive(Clone, Copy)]
+pub(super) struct Declared {
+    /// The encoding of the body.
+    pub(super) encoding: Option<Encoding>,
+    /// The length of the body before it is decoded, in bytes.
+    length: Option<u64>,
 }
 
-/// Reads a whole body of at most `max` bytes. Its memory is reserved from `bodies` and attributed to `holder`.
+impl Declared {
+    /// Reads the declarations in a request's head.
+    pub(super) fn of(headers: &HeaderMap) -> Result<Self, UnknownEncoding> {
+        let encoding = Encoding::parse(headers.get_all(header::CONTENT_ENCODING).map(|value| value.as_bytes()))?;
+        let length = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+        Ok(Self { encoding, length })
+    }
+
+    /// Whether the declared length is too large for a body of at most `max` bytes.
+    pub(super) fn exceeds(&self, max: u64) -> bool {
+        self.length.is_some_and(|length| length > self.most(max))
+    }
+
+    /// The most bytes that may arrive for a body of at most `max` bytes. Data that cannot be compressed become a little
+    /// larger when they are encoded.
+    fn most(&self, max: u64) -> u64 {
+        if self.encoding.is_some() { max + max / 64 + SMALL } else { max }
+    }
+}
+
+/// Reads and decodes a whole body of at most `max` bytes. Its memory is reserved from `bodies` and attributed to
+/// `holder`; while it is decoded, so is the memory of the decoder.
 ///
 /// A body that arrives in several pieces first gets room for [`SMALL`] bytes. When that is full, it gets room for its
-/// declared length, or, if it declared none, the room doubles each time it is full.
+/// declared length, or, if it declared none or is encoded, the room doubles each time it is full.
 pub(super) async fn read(
     bodies: &Bodies,
     holder: Holder,
     payload: &mut Payload,
-    declared: Option<u64>,
+    declared: Declared,
     max: u64,
 ) -> Result<(Bytes, Room), Unread> {
-    if declared.is_some_and(|declared| declared > max) {
+    if declared.exceeds(max) {
         return Err(Unread::TooLarge);
     }
-    let begun = Instant::now();
+    let length = declared.length.filter(|_| declared.encoding.is_none());
+    let mut pieces = Pieces::new(payload, declared.encoding, declared.most(max));
     let mut room = bodies.room(holder);
+    let decoder = pieces.decoder_memory().await?;
+    cover(bodies, &mut room, decoder).await?;
     let mut first = Bytes::new();
     let mut joined = Vec::new();
-    while let Some(piece) = next(payload).await? {
-        let length = (first.len().max(joined.len()) + piece.len()) as u64;
-        if length > max {
+    while let Some(piece) = pieces.next().await? {
+        let now = (first.len().max(joined.len()) + piece.len()) as u64;
+        if now > max {
             return Err(Unread::TooLarge);
-        }
-        if begun.elapsed() > START_ALLOWANCE + Duration::from_secs(length / MIN_RATE) {
-            return Err(Unread::TooSlow);
         }
         if first.is_empty() {
             // Most bodies arrive in one piece, which is returned without a copy.
-            cover(bodies, &mut room, length).await?;
+            cover(bodies, &mut room, decoder + now).await?;
             first = piece;
             continue;
         }
-        if length > joined.capacity() as u64 {
-            let most = declared.unwrap_or(max);
-            let wanted = if length <= SMALL { SMALL } else { declared.unwrap_or(2 * length) };
-            let wanted = wanted.min(most).max(length);
+        if now > joined.capacity() as u64 {
+            let most = length.unwrap_or(max);
+            let wanted = if now <= SMALL { SMALL } else { length.unwrap_or(2 * now) };
+            let wanted = wanted.min(most).max(now);
             // While a buffer is reallocated, the old and the new allocation exist together.
-            cover(bodies, &mut room, joined.capacity() as u64 + wanted).await?;
+            cover(bodies, &mut room, decoder + joined.capacity() as u64 + wanted).await?;
             // Exactly the reserved size: a vector that grows by itself may double.
             let more = usize::try_from(wanted).unwrap_or(usize::MAX).saturating_sub(joined.len());
             joined.try_reserve_exact(more).map_err(|_| Unread::NoRoom)?;
-            room.shrink(wanted);
+            room.shrink(decoder + wanted);
         }
         if joined.is_empty() {
             joined.extend_from_slice(&first);
         }
         joined.extend_from_slice(&piece);
+        if declared.encoding.is_some() {
+            // A small input can decode to many pieces. The other requests of this thread get their turn between them.
+            tokio::task::yield_now().await;
+        }
     }
+    room.shrink(first.len().max(joined.capacity()) as u64);
     Ok((if joined.is_empty() { first } else { Bytes::from(joined) }, room))
 }
 
 /// Extends the reservation `room` to `bytes` bytes. Waits for memory; fails if none becomes free.
 pub(super) async fn cover(bodies: &Bodies, room: &mut Room, bytes: u64) -> Result<(), Unread> {
     bodies.cover(room, bytes).await.map_err(|_| Unread::NoRoom)
-}
-
-async fn next(payload: &mut Payload) -> Result<Option<Bytes>, Unread> {
-    let mut poll = |cx: &mut std::task::Context<'_>| Pin::new(&mut *payload).poll_next(cx);
-    // Most bodies arrive with their head, so a timer is armed only if nothing is ready.
-    let piece = match poll_fn(|cx| Poll::Ready(poll(cx))).await {
-        Poll::Ready(piece) => piece,
-        Poll::Pending => tokio::time::timeout(IDLE, poll_fn(poll)).await.map_err(|_| Unread::TooSlow)?,
-    };
-    piece.transpose().map_err(|_| Unread::Broken)
 }

@@ -52,6 +52,8 @@ pub(in crate::http) enum AdminError {
     BodyTimeout,
     /// The body is larger than this many bytes.
     BodyTooLarge(u64),
+    /// The body has a content encoding.
+    EncodedBody,
     /// The memory for request bodies is in use.
     Overloaded,
     /// The request is not valid HTTP.
@@ -147,6 +149,11 @@ impl AdminError {
             Self::BodyTooLarge(most) => {
                 (StatusCode::PAYLOAD_TOO_LARGE, "request_too_large", format!("The body must be at most {most} bytes."))
             }
+            Self::EncodedBody => (
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported_encoding",
+                "The admin API accepts no encoded bodies. Send the body without Content-Encoding.".to_owned(),
+            ),
             Self::Overloaded => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "overloaded",

@@ -1,15 +1,13 @@
-//! Reads a customer's request body. The body must not be encoded and must be at most `max_body` bytes. Its memory
-//! counts towards `max_bodies`.
+//! Reads a customer's request body, which may be encoded. It must be at most `max_body` bytes after it is decoded. Its
+//! memory counts towards `max_bodies`.
 
-use actix_http::{
-    Payload,
-    header::{self, HeaderMap},
-};
+use actix_http::{Payload, header::HeaderMap};
 use bytes::Bytes;
 
 use super::error::Problem;
 use crate::{
-    http::body::{self, Unread},
+    decode::Encoding,
+    http::body::{self, Declared, Unread},
     service::{
         Gateway,
         capacity::bodies::{Holder, Room},
@@ -17,31 +15,27 @@ use crate::{
     },
 };
 
-/// The declared length of the body, in bytes.
+/// The encoding and the length of the body, as declared by the head.
 ///
 /// # Errors
 ///
 /// The head declares an encoding or a length that is not accepted.
-pub(super) fn declared_length(gateway: &Gateway, headers: &HeaderMap) -> Result<Option<u64>, Problem> {
-    let encoding = headers.get(header::CONTENT_ENCODING);
-    if encoding.is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
-        return Err(Problem::unsupported_encoding());
-    }
-    let max = gateway.core.config.max_body;
-    let declared = body::declared_length(headers);
-    if declared.is_some_and(|declared| declared > max) { Err(Problem::request_too_large(max)) } else { Ok(declared) }
+pub(super) fn declared(gateway: &Gateway, headers: &HeaderMap) -> Result<Declared, Problem> {
+    let declared = Declared::of(headers).map_err(|_| Problem::unsupported_encoding())?;
+    let is_too_large = declared.exceeds(gateway.core.config.max_body);
+    if is_too_large { Err(problem(gateway, declared.encoding, Unread::TooLarge)) } else { Ok(declared) }
 }
 
-/// Reads the whole body and reserves its memory.
+/// Reads and decodes the whole body, and reserves its memory.
 pub(super) async fn read_body(
     gateway: &Gateway,
     key: &KeyEntry,
     headers: &HeaderMap,
     payload: &mut Payload,
 ) -> Result<(Bytes, Room), Problem> {
-    let declared = declared_length(gateway, headers)?;
+    let declared = declared(gateway, headers)?;
     let read = body::read(&gateway.bodies, holder(key), payload, declared, gateway.core.config.max_body).await;
-    read.map_err(|unread| problem(gateway, unread))
+    read.map_err(|unread| problem(gateway, declared.encoding, unread))
 }
 
 /// Reserves the memory of a body that has already been read, under the same limits.
@@ -52,7 +46,7 @@ pub(super) async fn admit_body(gateway: &Gateway, key: &KeyEntry, body: &Bytes) 
         true => Err(Unread::TooLarge),
         false => body::cover(&gateway.bodies, &mut room, length).await,
     };
-    admitted.map(|()| room).map_err(|unread| problem(gateway, unread))
+    admitted.map(|()| room).map_err(|unread| problem(gateway, None, unread))
 }
 
 /// The holder of a customer's bodies: the root of the key's group, so a whole tree of groups counts as one customer.
@@ -60,11 +54,12 @@ fn holder(key: &KeyEntry) -> Holder {
     Holder::Customer(key.group.root())
 }
 
-fn problem(gateway: &Gateway, unread: Unread) -> Problem {
+fn problem(gateway: &Gateway, encoding: Option<Encoding>, unread: Unread) -> Problem {
     match unread {
-        Unread::TooLarge => Problem::request_too_large(gateway.core.config.max_body),
+        Unread::TooLarge => Problem::request_too_large(gateway.core.config.max_body, encoding.is_some()),
         Unread::TooSlow => Problem::request_timeout(),
         Unread::Broken => Problem::broken_body(),
+        Unread::Encoding(fault) => Problem::invalid_encoding(encoding, &fault),
         Unread::NoRoom => {
             gateway.core.counts.failed();
             Problem::overloaded()

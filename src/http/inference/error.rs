@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::{api::Api, rate_limits, reply::Reply, suggestion::suggestion, wait::Wait};
 use crate::{
+    decode::{self, Encoding},
     domain::ledger::Standings,
     http::connection::Fault,
     service::request::{Refused, RequestFailure},
@@ -135,13 +136,27 @@ impl Problem {
     }
 
     pub(super) fn unsupported_encoding() -> Self {
-        let message = "Encoded request bodies are not supported. Send the body without Content-Encoding.";
+        let message = "The Content-Encoding of a request body must be one of gzip, deflate, br, zstd and identity.";
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_encoding", message)
     }
 
-    pub(super) fn request_too_large(max: u64) -> Self {
-        let message = format!("The request body must be at most {max} bytes.");
+    pub(super) fn request_too_large(max: u64, is_encoded: bool) -> Self {
+        let decoded = if is_encoded { " after it is decoded" } else { "" };
+        Self::too_large(format!("The request body must be at most {max} bytes{decoded}."))
+    }
+
+    fn too_large(message: impl Into<Box<str>>) -> Self {
         Self { closes: true, ..Self::new(StatusCode::PAYLOAD_TOO_LARGE, "request_too_large", message) }
+    }
+
+    /// The error for a body that cannot be decoded.
+    pub(super) fn invalid_encoding(encoding: Option<Encoding>, fault: &decode::Fault) -> Self {
+        let name = encoding.map_or("identity", Encoding::name);
+        let message = format!("The request body cannot be decoded as {name}: {fault}.");
+        match fault {
+            decode::Fault::Window => Self::too_large(message),
+            _ => Self::new(StatusCode::BAD_REQUEST, "invalid_encoding", message),
+        }
     }
 
     pub(super) fn request_timeout() -> Self {

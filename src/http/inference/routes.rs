@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::{
     api::Api,
-    body::{declared_length, read_body},
+    body::{declared, read_body},
     call::{log_outcome, may_call, metered},
     cors::Cors,
     error::{Methods, Problem},
@@ -117,7 +117,7 @@ async fn route(
 /// it.
 pub(super) fn may_continue(gateway: &Gateway, request: &Request) -> bool {
     let has_body = Route::from_path(request.path()).is_some() && request.method() == Method::POST;
-    has_body && caller(gateway, request).is_ok() && declared_length(gateway, request.headers()).is_ok()
+    has_body && caller(gateway, request).is_ok() && declared(gateway, request.headers()).is_ok()
 }
 
 /// The entry of the request's key, if the key is valid now. The error is the same for every kind of invalid key.

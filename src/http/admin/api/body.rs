@@ -1,5 +1,5 @@
-//! Request bodies: JSON objects of at most 4 MiB, or at most 4 KiB if the request has no key. A body is parsed in two
-//! passes. The first checks that it is JSON, so every error of the second can name the field that is wrong.
+//! Request bodies: JSON objects of at most 4 MiB, or at most 4 KiB if the request has no key, without a content
+//! encoding. A body is parsed in two passes. The first checks that it is JSON, so every error of the second can name the field that is wrong.
 
 use std::{borrow::Cow, future::Future, marker::PhantomData, pin::Pin};
 
@@ -21,7 +21,7 @@ use super::{
 use crate::{
     http::{
         admin::error::AdminError,
-        body::{self, IDLE, Unread},
+        body::{self, Declared, IDLE, Unread},
     },
     service::{
         capacity::bodies::{Holder, Room},
@@ -118,7 +118,7 @@ fn collect_json(
     request: &HttpRequest,
     payload: &mut Payload,
 ) -> impl Future<Output = Result<(Bytes, Room), AdminError>> + use<> {
-    let (may_be_json, declared) = (may_be_json(request), body::declared_length(request.headers()));
+    let (may_be_json, declared) = (may_be_json(request), Declared::of(request.headers()));
     // A handler's first argument authenticates the caller, so the caller is known here.
     let prefix = request.extensions().get::<CallerPrefix>().map(|prefix| prefix.0.as_str().into());
     let has_key = prefix.is_some();
@@ -130,6 +130,8 @@ fn collect_json(
             let message = "Content-Type must be application/json unless there is an Authorization header.";
             return Err(Error::invalid("invalid_content_type", message).into());
         }
+        let declared = declared.ok().filter(|declared| declared.encoding.is_none());
+        let declared = declared.ok_or(AdminError::EncodedBody)?;
         let gateway = gateway?;
         let read = body::read(&gateway.admin_bodies, holder, &mut payload, declared, max);
         let read = match has_key {
@@ -140,6 +142,7 @@ fn collect_json(
             Unread::TooLarge => AdminError::BodyTooLarge(max),
             Unread::TooSlow => AdminError::BodyTimeout,
             Unread::Broken => Error::invalid("invalid_body", "The request body ended before it was complete.").into(),
+            Unread::Encoding(_) => AdminError::EncodedBody,
             Unread::NoRoom => AdminError::Overloaded,
         })
     }
