@@ -1,5 +1,6 @@
 //! Request bodies: JSON objects of at most 4 MiB, or at most 4 KiB if the request has no key, without a content
-//! encoding. A body is parsed in two passes. The first checks that it is JSON, so every error of the second can name the field that is wrong.
+//! encoding. A body is parsed in two passes. The first checks that it is JSON, so every error of the second can name the
+//! field that is wrong.
 
 use std::{borrow::Cow, future::Future, marker::PhantomData, pin::Pin};
 
