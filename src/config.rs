@@ -68,6 +68,10 @@ pub struct Config {
     /// The tracing filter of the log.
     #[serde(deserialize_with = "log_filter")]
     pub log: String,
+    /// The time after which a stream that has no first byte yet gets a comment, and again each time; `None` if it gets
+    /// none.
+    #[serde(deserialize_with = "optional_duration")]
+    pub stream_keepalive: Option<Duration>,
     /// The origins whose web pages may call the inference listener.
     pub cors_origins: Origins,
     /// The timeouts of upstream requests.
@@ -127,6 +131,7 @@ impl Default for Config {
             admin_url: None,
             workers: 0,
             log: "info".to_owned(),
+            stream_keepalive: None,
             cors_origins: Origins::None,
             upstream: UpstreamConfig::default(),
         }
@@ -144,7 +149,7 @@ impl Default for UpstreamConfig {
 }
 
 /// Every field, by its name in the file. In flags and variables, `_` replaces the dot after a section's name.
-pub const FIELDS: [&str; 19] = [
+pub const FIELDS: [&str; 20] = [
     "listen",
     "admin_listen",
     "data_dir",
@@ -160,6 +165,7 @@ pub const FIELDS: [&str; 19] = [
     "admin_url",
     "workers",
     "log",
+    "stream_keepalive",
     "cors_origins",
     "upstream.connect_timeout",
     "upstream.first_byte_timeout",
@@ -305,13 +311,20 @@ fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     with_unit(&text, &UNITS).filter(|&bytes| bytes > 0).ok_or_else(|| D::Error::custom(format!("must be {FORM}")))
 }
 
+/// The form of a duration, for error messages.
+const TIME: &str = "a time such as \"500ms\", \"30s\", \"10m\", \"12h\" or \"400d\"";
+
 /// Parses a duration such as `"30s"`: a whole number and a unit.
 fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    const FORM: &str = "a time such as \"500ms\", \"30s\", \"10m\", \"12h\" or \"400d\"";
+    optional_duration(deserializer)?.ok_or_else(|| D::Error::custom(format!("must be {TIME}")))
+}
+
+/// Parses a duration. `None` if it is 0.
+fn optional_duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
     const UNITS: [(&str, u64); 5] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
-    let text = scalar(deserializer, FORM)?;
-    let millis = with_unit(&text, &UNITS).filter(|&millis| millis > 0);
-    millis.map(Duration::from_millis).ok_or_else(|| D::Error::custom(format!("must be {FORM}")))
+    let millis = with_unit(&scalar(deserializer, TIME)?, &UNITS);
+    let millis = millis.ok_or_else(|| D::Error::custom(format!("must be {TIME}")))?;
+    Ok((millis > 0).then(|| Duration::from_millis(millis)))
 }
 
 fn with_unit(text: &str, units: &[(&str, u64)]) -> Option<u64> {

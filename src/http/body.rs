@@ -3,8 +3,6 @@
 
 mod pieces;
 
-use std::time::Duration;
-
 use actix_http::{
     Payload,
     header::{self, HeaderMap},
@@ -12,33 +10,11 @@ use actix_http::{
 use bytes::Bytes;
 
 use self::pieces::Pieces;
+pub(super) use self::pieces::{IDLE, Unread};
 use crate::{
-    decode::{Encoding, Fault, UnknownEncoding},
+    decode::{Encoding, UnknownEncoding},
     service::capacity::bodies::{Bodies, Holder, Room, SMALL},
 };
-
-/// The longest time between two pieces of a body, before it is decoded.
-pub(super) const IDLE: Duration = Duration::from_secs(30);
-
-/// The minimum average rate of a body before it is decoded, in bytes per second, not counting the first
-/// [`START_ALLOWANCE`]. Without a minimum, a slow client could hold memory that all clients share.
-const MIN_RATE: u64 = 16 << 10;
-const START_ALLOWANCE: Duration = Duration::from_secs(60);
-
-/// Why a body could not be read completely.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Unread {
-    /// It is larger than the maximum.
-    TooLarge,
-    /// It stopped for longer than [`IDLE`], or its average rate is too low.
-    TooSlow,
-    /// It ended before it was complete.
-    Broken,
-    /// It cannot be decoded.
-    Encoding(Fault),
-    /// The memory for all bodies is in use.
-    NoRoom,
-}
 
 /// The declarations of a request about its body.
 #[derive(Clone, Copy)]

@@ -20,9 +20,10 @@ use bytes::Bytes;
 
 use self::{
     choices::Choices,
-    document::{CommonPrefix, DocumentReader},
+    document::DocumentReader,
     facts::{DocumentFacts, TextBytes},
     large::LargeAnswerLexer,
+    reading::CommonPrefix,
     slug::Slug,
 };
 use super::{
@@ -35,11 +36,13 @@ use crate::domain::route::{Output, Route};
 
 mod choices;
 mod document;
+mod event_type;
 mod facts;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 mod key;
 mod large;
+mod reading;
 mod slug;
 #[cfg(test)]
 mod tests;

@@ -12,8 +12,30 @@ use bytes::Bytes;
 use futures_core::Stream;
 use tokio::time::Sleep;
 
-use super::{IDLE, MIN_RATE, START_ALLOWANCE, Unread};
-use crate::decode::{DecodeError, Decoded, Encoding};
+use crate::decode::{DecodeError, Decoded, Encoding, Fault};
+
+/// The longest time between two pieces of a body, before it is decoded.
+pub(in crate::http) const IDLE: Duration = Duration::from_secs(30);
+
+/// The minimum average rate of a body before it is decoded, in bytes per second, not counting the first
+/// [`START_ALLOWANCE`]. Without a minimum, a slow client could hold memory that all clients share.
+const MIN_RATE: u64 = 16 << 10;
+const START_ALLOWANCE: Duration = Duration::from_secs(60);
+
+/// Why a body could not be read completely.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::http) enum Unread {
+    /// It is larger than the maximum.
+    TooLarge,
+    /// It stopped for longer than [`IDLE`], or its average rate is too low.
+    TooSlow,
+    /// It ended before it was complete.
+    Broken,
+    /// It cannot be decoded.
+    Encoding(Fault),
+    /// The memory for all bodies is in use.
+    NoRoom,
+}
 
 /// The pieces of a body.
 pub(super) enum Pieces<'a> {

@@ -5,7 +5,12 @@ use std::{sync::Arc, time::Instant};
 use tracing::info;
 use uuid::Uuid;
 
-use super::{api::Api, error::Problem, reply::Reply, worker::Worker};
+use super::{
+    api::Api,
+    error::{Problem, millis_since},
+    reply::Reply,
+    worker::Worker,
+};
 use crate::service::{
     catalog::KeyEntry,
     request::{Call, answer_call},
@@ -30,19 +35,17 @@ pub(super) fn log_outcome(
     name: &'static str,
     at: Instant,
 ) -> Reply {
-    let duration_ms = || u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX);
     match answered {
         Ok(reply) => {
             // Billed requests are logged at settlement. Health probes are frequent and are not logged.
             if name.starts_with("/v1/models") || name == "/v1/usage" {
-                info!(target: "tollgate::request", %id, route = name, status = reply.status, duration_ms = duration_ms(), "answered");
+                info!(target: "tollgate::request", %id, route = name, status = reply.status, duration_ms = millis_since(at), "answered");
             }
             reply
         }
         Err(problem) => {
-            let (status, code) = (problem.status, problem.logged_code());
-            info!(target: "tollgate::request", %id, route = name, status, code, duration_ms = duration_ms(), "refused");
-            problem.into_reply(api, id)
+            problem.log(id, name, at);
+            Reply::of_problem(problem, api, id)
         }
     }
 }

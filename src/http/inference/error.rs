@@ -1,17 +1,19 @@
 //! Errors in the shapes that OpenAI's and Anthropic's SDKs expect. On this listener, only this file maps a refusal to a status.
 
+use std::time::Instant;
+
 use actix_http::{Method, StatusCode};
 use bytes::Bytes;
 use serde_json::{Value, json};
-use tracing::{debug, error};
+use tracing::{debug, error, info};
 use uuid::Uuid;
 
-use super::{api::Api, rate_limits, reply::Reply, suggestion::suggestion, wait::Wait};
+use super::{api::Api, rate_limits, suggestion::suggestion, wait::Wait};
 use crate::{
     decode::{self, Encoding},
-    domain::ledger::Standings,
+    domain::{ledger::Standings, route::Route},
     http::connection::Fault,
-    service::request::{Refused, RequestFailure},
+    service::request::{Refused, RequestFailure, error_frame},
 };
 
 /// The maximum number of characters of a method that an error message repeats.
@@ -26,11 +28,12 @@ pub(super) struct Problem {
     code: Code,
     message: Box<str>,
     param: Option<Box<str>>,
-    retry: Retry,
-    standings: Option<Box<Standings>>,
+    pub(super) retry: Retry,
+    pub(super) standings: Option<Box<Standings>>,
     /// The methods that the URL accepts.
-    allow: Option<Methods>,
-    closes: bool,
+    pub(super) allow: Option<Methods>,
+    /// Whether the connection is closed after the response.
+    pub(super) closes: bool,
 }
 
 /// The code of an error.
@@ -50,7 +53,7 @@ pub(super) enum Methods {
 
 impl Methods {
     /// The value of the `Allow` header.
-    fn header(self) -> &'static str {
+    pub(super) fn header(self) -> &'static str {
         match self {
             Self::Get => "GET, HEAD",
             Self::Post => "POST",
@@ -59,7 +62,7 @@ impl Methods {
 }
 
 /// The advice about a retry.
-enum Retry {
+pub(super) enum Retry {
     Nothing,
     /// The value of `Retry-After`: our own, or the upstream's.
     After(Bytes),
@@ -244,6 +247,11 @@ impl Problem {
         }
     }
 
+    /// The event for a stream whose head has been sent.
+    pub(super) fn event(&self, api: Api, id: Uuid, route: Route) -> Bytes {
+        error_frame(route, self.body(api, id)).into()
+    }
+
     fn anthropic_body(&self, id: Uuid) -> Value {
         let error_type = match self.status {
             401 => "authentication_error",
@@ -278,22 +286,16 @@ impl Problem {
         json!({ "error": error })
     }
 
-    pub(super) fn into_reply(self, api: Api, id: Uuid) -> Reply {
-        let mut reply = Reply::json(&self.body(api, id));
-        reply.status = self.status;
-        match self.retry {
-            Retry::Nothing => {}
-            Retry::After(value) => reply.retry_after = Some(value),
-            Retry::Limit(wait) => {
-                reply.retry_after = wait.retry_after();
-                reply.should_retry = wait.should_retry();
-            }
-        }
-        reply.standings = self.standings;
-        reply.allow = self.allow.map(Methods::header);
-        reply.closes = self.closes;
-        reply
+    /// Logs this error as the response to a request.
+    pub(super) fn log(&self, id: Uuid, route: &'static str, at: Instant) {
+        let (status, code, duration_ms) = (self.status, self.logged_code(), millis_since(at));
+        info!(target: "tollgate::request", %id, route, status, code, duration_ms, "refused");
     }
+}
+
+/// Milliseconds since `at`.
+pub(super) fn millis_since(at: Instant) -> u64 {
+    u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
 impl From<RequestFailure> for Problem {

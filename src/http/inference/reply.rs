@@ -3,7 +3,7 @@
 
 use std::{
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use actix_http::{
@@ -15,10 +15,15 @@ use bytes::Bytes;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::{api::Api, headers::value, rate_limits};
+use super::{
+    api::Api,
+    error::{Methods, Problem, Retry},
+    headers::value,
+    rate_limits,
+};
 use crate::{
-    domain::ledger::Standings,
-    service::request::{Answer, AnswerBody},
+    domain::{ledger::Standings, route::Route},
+    service::request::{Answer, AnswerBody, CustomerBody, KeptAliveStep, Refused, RequestFailure},
 };
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -38,7 +43,7 @@ pub(super) struct Reply {
     /// Whether the connection is closed after this response.
     pub(super) closes: bool,
     content_type: Option<Bytes>,
-    body: AnswerBody,
+    body: CustomerBody,
 }
 
 impl Reply {
@@ -52,23 +57,46 @@ impl Reply {
             allow: None,
             closes: false,
             content_type: None,
-            body: AnswerBody::Whole(serde_json::to_vec(body).unwrap_or_default().into()),
+            body: whole(serde_json::to_vec(body).unwrap_or_default()),
         }
+    }
+
+    /// The response for an error.
+    pub(super) fn of_problem(problem: Problem, api: Api, id: Uuid) -> Self {
+        let mut reply = Self::json(&problem.body(api, id));
+        reply.status = problem.status;
+        match problem.retry {
+            Retry::Nothing => {}
+            Retry::After(value) => reply.retry_after = Some(value),
+            Retry::Limit(wait) => {
+                reply.retry_after = wait.retry_after();
+                reply.should_retry = wait.should_retry();
+            }
+        }
+        reply.standings = problem.standings;
+        reply.allow = problem.allow.map(Methods::header);
+        reply.closes = problem.closes;
+        reply
     }
 
     /// A 204.
     pub(super) fn no_content() -> Self {
-        Self { status: 204, body: AnswerBody::Whole(Bytes::new()), ..Self::json(&()) }
+        Self { status: 204, body: whole(Bytes::new()), ..Self::json(&()) }
     }
 
     /// Makes the HTTP response. It holds `unread`, the unread part of the request. This way actix knows that the
     /// connection cannot be used again, and does not read the rest of a body that is not needed.
     pub(super) fn into_response(self, api: Api, id: Uuid, version: Version, unread: Payload) -> Response<ReplyBody> {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::BAD_GATEWAY);
-        let is_stream = matches!(&self.body, AnswerBody::Stream(stream) if stream.is_event_stream());
+        let (is_whole, is_stream) = match &self.body {
+            CustomerBody::Answered(AnswerBody::Whole(_)) => (true, false),
+            CustomerBody::Answered(AnswerBody::Stream(stream)) => (false, stream.is_event_stream()),
+            CustomerBody::Waiting(_) => (false, true),
+        };
         // HTTP/1.0 has no chunked encoding, so a stream ends with its connection.
-        let is_unframed = version < Version::HTTP_11 && matches!(&self.body, AnswerBody::Stream(_));
-        let mut response = Response::with_body(status, ReplyBody { body: self.body, _unread: unread });
+        let is_unframed = version < Version::HTTP_11 && !is_whole;
+        let body = ReplyBody { body: self.body, api, id, has_failed: false, _unread: unread };
+        let mut response = Response::with_body(status, body);
         response.head_mut().no_chunking(is_unframed);
         if self.closes || is_unframed {
             response.head_mut().set_connection_type(ConnectionType::Close);
@@ -124,17 +152,58 @@ fn insert(headers: &mut header::HeaderMap, name: HeaderName, value: Option<Heade
     }
 }
 
+fn whole(body: impl Into<Bytes>) -> CustomerBody {
+    CustomerBody::Answered(AnswerBody::Whole(body.into()))
+}
+
+/// The comment that keeps a stream alive.
+const COMMENT: Bytes = Bytes::from_static(b": keep-alive\n\n");
+
 /// The body of a response.
 pub(super) struct ReplyBody {
-    body: AnswerBody,
+    body: CustomerBody,
+    api: Api,
+    id: Uuid,
+    /// The stream failed before its answer began.
+    has_failed: bool,
     _unread: Payload,
 }
 
 impl ReplyBody {
-    /// Whether the stream broke off, so that its last event is an error.
+    /// Whether the last event of the stream is an error.
     pub(super) fn is_broken(&self) -> bool {
-        matches!(&self.body, AnswerBody::Stream(stream) if stream.is_broken())
+        let is_broken = |body: &CustomerBody| match body {
+            CustomerBody::Answered(AnswerBody::Stream(stream)) => stream.is_broken(),
+            _ => false,
+        };
+        self.has_failed || is_broken(&self.body)
     }
+
+    /// Turns the answer to a stream that was kept alive into the rest of the stream.
+    fn begin_late(&mut self, route: Route, body: AnswerBody) {
+        self.body = match body {
+            // The head says that the answer is a stream of events.
+            AnswerBody::Whole(json) => whole(event(&json)),
+            AnswerBody::Stream(stream) if !stream.is_event_stream() => {
+                self.has_failed = true;
+                let failure = RequestFailure::from(Refused::Upstream(None));
+                whole(Problem::from(failure).event(self.api, self.id, route))
+            }
+            body => CustomerBody::Answered(body),
+        };
+    }
+}
+
+/// Makes an event with this data.
+fn event(data: &[u8]) -> Bytes {
+    let mut event = Vec::with_capacity(data.len() + 16);
+    for line in data.split(|byte| *byte == b'\n') {
+        event.extend_from_slice(b"data: ");
+        event.extend_from_slice(line.trim_ascii_end());
+        event.push(b'\n');
+    }
+    event.push(b'\n');
+    event.into()
 }
 
 impl MessageBody for ReplyBody {
@@ -142,17 +211,34 @@ impl MessageBody for ReplyBody {
 
     fn size(&self) -> BodySize {
         match &self.body {
-            AnswerBody::Whole(bytes) => BodySize::Sized(bytes.len() as u64),
-            AnswerBody::Stream(_) => BodySize::Stream,
+            CustomerBody::Answered(AnswerBody::Whole(bytes)) => BodySize::Sized(bytes.len() as u64),
+            CustomerBody::Answered(AnswerBody::Stream(_)) | CustomerBody::Waiting(_) => BodySize::Stream,
         }
     }
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
-        match &mut self.get_mut().body {
-            AnswerBody::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
-            AnswerBody::Whole(bytes) => Poll::Ready(Some(Ok(std::mem::take(bytes)))),
-            AnswerBody::Stream(stream) => {
-                stream.poll_piece(cx).map(|piece| piece.map(|piece| piece.map_err(Into::into)))
+        let this = self.get_mut();
+        loop {
+            let waiting = match &mut this.body {
+                CustomerBody::Answered(AnswerBody::Whole(bytes)) if bytes.is_empty() => return Poll::Ready(None),
+                CustomerBody::Answered(AnswerBody::Whole(bytes)) => {
+                    return Poll::Ready(Some(Ok(std::mem::take(bytes))));
+                }
+                CustomerBody::Answered(AnswerBody::Stream(stream)) => {
+                    return stream.poll_piece(cx).map(|piece| piece.map(|piece| piece.map_err(Into::into)));
+                }
+                CustomerBody::Waiting(waiting) => waiting,
+            };
+            let (route, at) = (waiting.route, waiting.at);
+            match ready!(waiting.poll_step(cx)) {
+                KeptAliveStep::Comment => return Poll::Ready(Some(Ok(COMMENT))),
+                KeptAliveStep::Answered(body) => this.begin_late(route, body),
+                KeptAliveStep::Failed(failure) => {
+                    let problem = Problem::from(failure);
+                    problem.log(this.id, route.path(), at);
+                    this.has_failed = true;
+                    this.body = whole(problem.event(this.api, this.id, route));
+                }
             }
         }
     }

@@ -57,7 +57,7 @@ async fn make_response(
     let (version, peer) = (request.version(), request.peer_addr());
     let api = Api::of(request.path());
     let Ok(id) = random::uuid() else {
-        let reply = Problem::no_random().into_reply(api, Uuid::nil());
+        let reply = Reply::of_problem(Problem::no_random(), api, Uuid::nil());
         return reply.into_response(api, Uuid::nil(), version, payload);
     };
     let name = route_name(request.path());

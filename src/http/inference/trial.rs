@@ -13,6 +13,7 @@ use super::{
     call::{log_outcome, may_call, metered},
     error::Problem,
     headers,
+    reply::Reply,
     worker::Worker,
 };
 use crate::{
@@ -43,7 +44,7 @@ impl Trial<'_> {
         let Self { key, route, headers, body } = self;
         let api = Api::of(route.path());
         let (id, reply) = match random::uuid() {
-            Err(_) => (Uuid::nil(), Problem::no_random().into_reply(api, Uuid::nil())),
+            Err(_) => (Uuid::nil(), Reply::of_problem(Problem::no_random(), api, Uuid::nil())),
             Ok(id) => {
                 let answered = async {
                     let key = may_call(Some(key))?;

@@ -167,6 +167,11 @@ impl Reservation {
         self.arrived.route
     }
 
+    /// The time when the request's head had been read.
+    pub(super) fn arrived_at(&self) -> Instant {
+        self.arrived.at
+    }
+
     /// An empty share of the memory for incomplete events.
     pub(super) fn share_of_unfinished(&self) -> Share {
         Share::of(&self.metering.unfinished)

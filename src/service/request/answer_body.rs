@@ -15,7 +15,7 @@ use super::{
     worker::InferenceWorker,
 };
 
-/// The body of an answer for the customer.
+/// The body of a target's answer, for the customer.
 pub enum AnswerBody {
     /// The complete body.
     Whole(Bytes),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     domain::ledger::{LimitRefusal, Standings},
+    service::core::Core,
     upstream::{refusal::UpstreamRefusal, request::BadRequest},
 };
 
@@ -41,7 +42,7 @@ pub enum Refused {
 
 impl Refused {
     /// Whether the fault is ours or the upstream's rather than the customer's.
-    pub(super) fn is_failure(&self) -> bool {
+    fn is_failure(&self) -> bool {
         match self {
             Self::Invalid(_) | Self::ModelNotFound(_) | Self::Limit(..) | Self::UpstreamRefused(_) => false,
             Self::CannotMeter(_)
@@ -50,6 +51,15 @@ impl Refused {
             | Self::UpstreamTimeout
             | Self::Overloaded
             | Self::Internal(_) => true,
+        }
+    }
+}
+
+impl RequestFailure {
+    /// Counts the request as failed, unless the customer is at fault.
+    pub(super) fn count(&self, core: &Core) {
+        if self.refused.is_failure() {
+            core.counts.failed();
         }
     }
 }

@@ -10,7 +10,9 @@ mod answer_body;
 mod beginning;
 mod error_object;
 mod failure;
+mod forward;
 pub mod inflight;
+mod kept_alive;
 pub mod meter;
 mod running;
 mod skipped;
@@ -24,12 +26,12 @@ use bytes::Bytes;
 
 use self::{
     admission::{Admission, Arrived, NotAdmitted},
-    targets::{UpstreamCall, find_answer},
+    forward::{Admitted, Forwarded, forward, refused},
+    kept_alive::forward_within,
 };
 use super::{
     capacity::bodies::Room,
     catalog::{Catalog, KeyEntry, Model},
-    reading::limits::tightest,
 };
 use crate::{
     domain::ledger::Standings,
@@ -38,7 +40,9 @@ use crate::{
 
 pub use self::{
     answer_body::AnswerBody,
+    error_object::error_frame,
     failure::{Refused, RequestFailure},
+    kept_alive::{CustomerBody, KeptAlive, KeptAliveStep},
     stream::AnswerStream,
     worker::InferenceWorker,
 };
@@ -65,47 +69,42 @@ pub struct Answer {
     pub content_type: Bytes,
     /// The tightest limits, for the `x-ratelimit-*` headers.
     pub standings: Standings,
-    /// The body, whole or as a stream.
-    pub body: AnswerBody,
+    /// The body: whole, a stream, or a stream that waits for its beginning.
+    pub body: CustomerBody,
 }
 
 /// Answers one call, and counts it if it failed.
 pub async fn answer_call(worker: &InferenceWorker, call: Call) -> Result<Answer, RequestFailure> {
     let answered = admit_and_forward(worker, call).await;
-    if answered.as_ref().is_err_and(|failure| failure.refused.is_failure()) {
-        worker.core.counts.failed();
-    }
-    answered
+    answered.inspect_err(|failure| failure.count(&worker.core))
 }
 
 async fn admit_and_forward(worker: &InferenceWorker, call: Call) -> Result<Answer, RequestFailure> {
     let core = &worker.core;
     let Call { arrived, body, room, passed_on, beta } = call;
     let key = arrived.key.clone();
-    // The limits are read when the error is made, so they no longer include what the failed request held.
-    let refuse = |model: Option<&Model>, refused| {
-        let standings = model.map(|model| Box::new(tightest(core.now(), &key.group, model.slug_id)));
-        RequestFailure { refused, standings }
-    };
     let (content_type, route) = (content_type(&passed_on), arrived.route);
     let request = request::read(&body, content_type, route).map_err(|bad| {
         let slug = request::slug_of(&body, content_type, route);
         let model = slug.and_then(|slug| callable(&core.catalog.load(), &key, &slug));
-        refuse(model.as_deref(), Refused::Invalid(Box::new(bad)))
+        refused(core, &key, model.as_deref(), Refused::Invalid(Box::new(bad)))
     })?;
     let model = callable(&core.catalog.load(), &key, &request.model)
         .ok_or_else(|| Refused::ModelNotFound(request.model.to_string()))?;
     if let Some(why) = core.metering_error() {
-        return Err(refuse(Some(&model), Refused::CannotMeter(why)));
+        return Err(refused(core, &key, Some(&model), Refused::CannotMeter(why)));
     }
     let metadata = request.metadata(&body).and_then(|json| std::str::from_utf8(json).ok());
     let Admission { reservation, output_max, standings } = admit(worker, arrived, &model, &request, metadata)?;
-    let call = UpstreamCall { model: &model, request: &request, body: &body, passed_on: &passed_on, beta, output_max };
-    let found = find_answer(worker, &call, reservation).await;
-    let (begun, origin) = found.map_err(|refused| refuse(Some(&model), refused))?;
-    drop((body, room));
-    let handed_over = answer_body::hand_over(worker, begun, origin).await;
-    let (status, content_type, body) = handed_over.map_err(|refused| refuse(Some(&model), refused))?;
+    let interval = core.config.stream_keepalive.filter(|_| request.stream);
+    let admitted = Admitted { key, model, request, body, room, passed_on, beta, output_max, reservation };
+    let (status, content_type, body) = match interval {
+        None => {
+            let Forwarded { status, content_type, body } = forward(worker, admitted).await?;
+            (status, content_type, CustomerBody::Answered(body))
+        }
+        Some(interval) => forward_within(worker, admitted, interval).await?,
+    };
     Ok(Answer { status, content_type, standings, body })
 }
 

@@ -13,7 +13,8 @@ use crate::{
 /// How long we keep reading after a hang-up, for the usage of an answer that has been generated.
 const USAGE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The state of one worker thread.
+/// The state of one worker thread. Clones share it.
+#[derive(Clone)]
 pub struct InferenceWorker {
     pub(super) core: Arc<Core>,
     pub(super) metering: Arc<Metering>,

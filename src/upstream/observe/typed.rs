@@ -14,6 +14,7 @@
 
 use super::{
     document::{DocumentReader, TextLength, is_reason, is_something, text_length},
+    event_type::EventType,
     facts::{Answers, TextBytes},
     key::Key,
 };
@@ -24,62 +25,6 @@ use crate::{
         usage::{Report, micros},
     },
 };
-
-/// Whether the stream events of a route name their type.
-pub(super) fn is_typed(route: Route) -> bool {
-    match route {
-        Route::Responses
-        | Route::Messages
-        | Route::Images
-        | Route::Speech
-        | Route::Transcriptions
-        | Route::Translations => true,
-        Route::ChatCompletions
-        | Route::Completions
-        | Route::Embeddings
-        | Route::CountTokens
-        | Route::Rerank
-        | Route::Moderations => false,
-    }
-}
-
-/// The type of a stream event, as far as it matters.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) enum EventType {
-    #[default]
-    Other,
-    Error,
-    /// The last event of a stream.
-    Terminal,
-    /// The last event of a stream that the upstream could not finish.
-    Failed,
-    /// An output item is complete and repeats its text.
-    ItemDone,
-    /// A piece of sound, as base64.
-    Sound,
-    /// A complete picture.
-    Image,
-}
-
-impl EventType {
-    /// The type with this name.
-    pub(super) fn named(name: &[u8]) -> Self {
-        match name {
-            b"error" => Self::Error,
-            b"response.completed"
-            | b"response.incomplete"
-            | b"response.cancelled"
-            | b"message_stop"
-            | b"speech.audio.done"
-            | b"transcript.text.done" => Self::Terminal,
-            b"response.failed" => Self::Failed,
-            b"response.output_item.done" => Self::ItemDone,
-            b"response.audio.delta" | b"speech.audio.delta" => Self::Sound,
-            b"image_generation.completed" => Self::Image,
-            _ => Self::Other,
-        }
-    }
-}
 
 impl DocumentReader<'_> {
     /// Reads the outermost object. `self.event` is the type that the event's name gives.

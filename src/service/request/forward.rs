@@ -1,0 +1,59 @@
+//! Forwards an admitted request to the targets of its model.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::{
+    admission::Reservation,
+    answer_body::{self, AnswerBody},
+    failure::{Refused, RequestFailure},
+    targets::{UpstreamCall, find_answer},
+    worker::InferenceWorker,
+};
+use crate::{
+    service::{
+        capacity::bodies::Room,
+        catalog::{KeyEntry, Model},
+        core::Core,
+        reading::limits::tightest,
+    },
+    upstream::request::Request,
+};
+
+/// An admitted request.
+pub(super) struct Admitted {
+    pub(super) key: Arc<KeyEntry>,
+    pub(super) model: Arc<Model>,
+    pub(super) request: Request,
+    pub(super) body: Bytes,
+    pub(super) room: Room,
+    pub(super) passed_on: Vec<(&'static str, Bytes)>,
+    pub(super) beta: bool,
+    pub(super) output_max: Option<u64>,
+    pub(super) reservation: Reservation,
+}
+
+/// The answer of a target, as HTTP sends it.
+pub(super) struct Forwarded {
+    pub(super) status: u16,
+    pub(super) content_type: Bytes,
+    pub(super) body: AnswerBody,
+}
+
+/// Forwards a request and returns its answer. The memory of the request's body is freed when a target has answered.
+pub(super) async fn forward(worker: &InferenceWorker, admitted: Admitted) -> Result<Forwarded, RequestFailure> {
+    let Admitted { key, model, request, body, room, passed_on, beta, output_max, reservation } = admitted;
+    let refuse = |why| refused(&worker.core, &key, Some(&model), why);
+    let call = UpstreamCall { model: &model, request: &request, body: &body, passed_on: &passed_on, beta, output_max };
+    let (begun, origin) = find_answer(worker, &call, reservation).await.map_err(refuse)?;
+    drop((body, room));
+    let (status, content_type, body) = answer_body::hand_over(worker, begun, origin).await.map_err(refuse)?;
+    Ok(Forwarded { status, content_type, body })
+}
+
+/// Makes the failure of a request. The limits are read now, so they no longer include what the request held.
+pub(super) fn refused(core: &Core, key: &KeyEntry, model: Option<&Model>, refused: Refused) -> RequestFailure {
+    let standings = model.map(|model| Box::new(tightest(core.now(), &key.group, model.slug_id)));
+    RequestFailure { refused, standings }
+}
