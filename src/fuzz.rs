@@ -33,7 +33,7 @@ macro_rules! targets {
 
 targets! {
     request = crate::upstream::request::fuzz::request, 3000;
-    form = crate::upstream::request::form::fuzz::form, 6000;
+    form = crate::upstream::request::form::fuzz::form, 15000;
     answer = crate::upstream::observe::fuzz::answer, 400;
     stream = crate::upstream::observe::fuzz::stream, 150;
     frames = crate::upstream::sse::fuzz::frames, 800;

@@ -83,10 +83,9 @@ fn check_unread(name: &str) -> Result<(), BadRequest> {
 
 /// The text of a part with this name, at most `most` bytes.
 fn text<'a>(part: &Part<'_>, name: &'static str, body: &'a [u8], most: usize) -> Result<&'a str, BadRequest> {
-    let is_plain = part.encoding.is_none_or(|encoding| {
-        ["7bit", "8bit", "binary"].iter().any(|plain| encoding.eq_ignore_ascii_case(plain.as_bytes()))
-    });
-    if part.is_file || part.has_other_headers || !is_plain || !part.content_type.is_none_or(is_plain_text) {
+    let is_plain = part.encoding.is_none_or(|encoding| is_one_of(encoding, &["7bit", "8bit", "binary"]))
+        && part.content_type.is_none_or(is_plain_text);
+    if part.is_file || part.has_other_headers || !is_plain {
         let rule = "must be plain text in UTF-8, without a file name, an encoding or other headers of its own";
         return Err(refused(name, "invalid_type", rule));
     }
@@ -100,13 +99,17 @@ fn text<'a>(part: &Part<'_>, name: &'static str, body: &'a [u8], most: usize) ->
 /// Whether text of this content type reads the same as UTF-8. Java's clients declare ISO-8859-1 for plain ASCII.
 fn is_plain_text(content_type: &[u8]) -> bool {
     let (media_type, mut rest) = multipart::media_type(content_type);
-    let is_charset = |charset: &[u8]| {
-        ["utf-8", "us-ascii", "iso-8859-1"].iter().any(|known| charset.eq_ignore_ascii_case(known.as_bytes()))
+    let charset = match rest {
+        [] => Some(&b"utf-8"[..]),
+        _ => multipart::parameter(&mut rest)
+            .and_then(|(name, value)| name.eq_ignore_ascii_case(b"charset").then_some(value)),
     };
-    let has_charset = rest.is_empty()
-        || matches!(multipart::parameter(&mut rest), Some((name, charset)) if name.eq_ignore_ascii_case(b"charset")
-            && is_charset(charset));
-    media_type.eq_ignore_ascii_case(b"text/plain") && has_charset && rest.is_empty()
+    let has_charset = charset.is_some_and(|charset| is_one_of(charset, &["utf-8", "us-ascii", "iso-8859-1"]));
+    has_charset && rest.is_empty() && media_type.eq_ignore_ascii_case(b"text/plain")
+}
+
+fn is_one_of(word: &[u8], known: &[&str]) -> bool {
+    known.iter().any(|known| word.eq_ignore_ascii_case(known.as_bytes()))
 }
 
 /// Reads a boolean.
