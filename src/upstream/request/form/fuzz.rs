@@ -28,7 +28,7 @@ pub(crate) fn form(input: &[u8]) {
 }
 
 /// Checks that the model is found by a server that takes every occurrence of the boundary for the end of a part, except
-/// before other characters of a line, ends a line at each CR or LF, and takes the first `name=` in any letter case.
+/// before other characters of a line, ends a line at each CR or LF, and takes the first `name` of a part in any letter case.
 fn check_model(body: &[u8], content_type: &[u8], request: &Request) {
     let at = memmem::find(content_type, b"boundary=").map_or(0, |at| at + 9);
     let value = content_type[at..].strip_prefix(b"\"").unwrap_or(&content_type[at..]);
@@ -41,9 +41,10 @@ fn check_model(body: &[u8], content_type: &[u8], request: &Request) {
     });
     let is_model = |part: &&[u8]| {
         let head = part.split(|byte| *byte == b'\n').take_while(|line| !line.trim_ascii().is_empty());
-        let head = head.collect::<Vec<_>>().concat().to_ascii_lowercase();
-        let name = memmem::find_iter(&head, b"name").find(|at| !head[*at - 1].is_ascii_alphanumeric());
-        let name = name.map_or(&[][..], |at| &head[at + 4..]);
+        let mut head = head.map(<[u8]>::to_ascii_lowercase);
+        let line = head.find(|line| line.starts_with(b"content-disposition:")).unwrap_or_default();
+        let name = memmem::find_iter(&line, b"name").find(|at| !line[*at - 1].is_ascii_alphanumeric());
+        let name = name.map_or(&[][..], |at| &line[at + 4..]);
         let name = name.split(|byte| matches!(byte, b';' | b'\r')).next().unwrap_or_default();
         let is_outside = |byte: &u8| matches!(byte, b'=' | b' ' | b'"' | b'[');
         name.split(is_outside).find(|part| !part.is_empty()) == Some(b"model")
