@@ -415,6 +415,7 @@ def test_the_upstream_sees_the_operators_credential_and_nothing_of_the_customers
             "user-agent",
             "connection",
             "transfer-encoding",
+            "x-request-id",
         }
         assert set(headers) <= allowed, f"passed on: {set(headers) - allowed}"
         assert "OpenAI" not in headers.get("user-agent", "") and key.split(".")[1] not in str(received.header_list)

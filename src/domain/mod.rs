@@ -23,6 +23,7 @@ pub mod slug;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod time;
+pub mod trace_context;
 pub mod units;
 pub mod usage;
 pub mod webhook;

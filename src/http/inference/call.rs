@@ -11,9 +11,12 @@ use super::{
     reply::Reply,
     worker::Worker,
 };
-use crate::service::{
-    catalog::KeyEntry,
-    request::{Call, answer_call},
+use crate::{
+    domain::trace_context::TraceId,
+    service::{
+        catalog::KeyEntry,
+        request::{Call, answer_call},
+    },
 };
 
 /// Returns the entry of a key that may call now. Fails if there is no key, or if its group is disabled.
@@ -32,6 +35,7 @@ pub(super) fn log_outcome(
     answered: Result<Reply, Problem>,
     api: Api,
     id: Uuid,
+    trace_id: Option<TraceId>,
     name: &'static str,
     at: Instant,
 ) -> Reply {
@@ -39,12 +43,13 @@ pub(super) fn log_outcome(
         Ok(reply) => {
             // Billed requests are logged at settlement. Health probes are frequent and are not logged.
             if name.starts_with("/v1/models") || name == "/v1/usage" {
-                info!(target: "tollgate::request", %id, route = name, status = reply.status, duration_ms = millis_since(at), "answered");
+                let trace_id = trace_id.map(tracing::field::display);
+                info!(target: "tollgate::request", %id, trace_id, route = name, status = reply.status, duration_ms = millis_since(at), "answered");
             }
             reply
         }
         Err(problem) => {
-            problem.log(id, name, at);
+            problem.log(id, trace_id, name, at);
             Reply::of_problem(problem, api, id)
         }
     }

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::{api::Api, rate_limits, suggestion::suggestion, wait::Wait};
 use crate::{
     decode::{self, Encoding},
-    domain::{ledger::Standings, route::Route},
+    domain::{ledger::Standings, route::Route, trace_context::TraceId},
     http::connection::Fault,
     service::request::{Refused, RequestFailure, error_frame},
 };
@@ -287,9 +287,10 @@ impl Problem {
     }
 
     /// Logs this error as the response to a request.
-    pub(super) fn log(&self, id: Uuid, route: &'static str, at: Instant) {
+    pub(super) fn log(&self, id: Uuid, trace_id: Option<TraceId>, route: &'static str, at: Instant) {
+        let trace_id = trace_id.map(tracing::field::display);
         let (status, code, duration_ms) = (self.status, self.logged_code(), millis_since(at));
-        info!(target: "tollgate::request", %id, route, status, code, duration_ms, "refused");
+        info!(target: "tollgate::request", %id, trace_id, route, status, code, duration_ms, "refused");
     }
 }
 

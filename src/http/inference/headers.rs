@@ -2,18 +2,48 @@
 
 use actix_http::header::{HeaderMap, HeaderValue};
 use bytes::Bytes;
+use uuid::Uuid;
 
-const PASSED_ON: [&str; 4] = ["accept", "anthropic-version", "anthropic-beta", "openai-beta"];
+use crate::{
+    domain::trace_context::{TraceId, is_tracestate},
+    service::request::PassedOn,
+};
 
-/// The headers of a request that are passed on to the upstream. A body without a content type is treated as JSON. Lines
-/// of the same name are joined: Anthropic's SDK for Go sends one for each beta.
-pub(super) fn passed_on(headers: &HeaderMap) -> Vec<(&'static str, Bytes)> {
-    let content_type = headers.get("content-type").map(|value| Bytes::copy_from_slice(value.as_bytes()));
-    let content_type = content_type.unwrap_or_else(|| Bytes::from_static(b"application/json"));
-    let joined =
-        |name: &str| Bytes::from(headers.get_all(name).map(HeaderValue::as_bytes).collect::<Vec<_>>().join(&b", "[..]));
-    let others = PASSED_ON.iter().filter(|name| headers.contains_key(**name)).map(|name| (*name, joined(name)));
-    std::iter::once(("content-type", content_type)).chain(others).collect()
+/// The headers of a request that are passed on to the upstream, and our request id. A body without a content type is
+/// treated as JSON.
+pub(super) fn passed_on(headers: &HeaderMap, id: u128) -> PassedOn {
+    let first = |name| headers.get(name).map(|value| Bytes::copy_from_slice(value.as_bytes()));
+    let traceparent = trace_id(headers).and_then(|_| first("traceparent"));
+    let tracestate = joined(headers, "tracestate").filter(|state| traceparent.is_some() && is_tracestate(state));
+    let passed_on = [
+        ("content-type", first("content-type").or(Some(Bytes::from_static(b"application/json")))),
+        ("accept", joined(headers, "accept")),
+        ("anthropic-version", joined(headers, "anthropic-version")),
+        ("anthropic-beta", joined(headers, "anthropic-beta")),
+        ("openai-beta", joined(headers, "openai-beta")),
+        ("traceparent", traceparent),
+        ("tracestate", tracestate),
+        ("x-request-id", Some(request_id(Uuid::from_u128(id)))),
+    ];
+    passed_on.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+}
+
+/// The trace id of a request with one valid `traceparent` header.
+pub(super) fn trace_id(headers: &HeaderMap) -> Option<TraceId> {
+    let mut values = headers.get_all("traceparent");
+    let value = values.next().filter(|_| values.next().is_none())?;
+    TraceId::of_traceparent(value.as_bytes())
+}
+
+/// The value of a header whose lines are joined: Anthropic's SDK for Go sends one for each beta.
+fn joined(headers: &HeaderMap, name: &str) -> Option<Bytes> {
+    let lines: Vec<&[u8]> = headers.get_all(name).map(HeaderValue::as_bytes).collect();
+    (!lines.is_empty()).then(|| lines.join(&b", "[..]).into())
+}
+
+/// The value of an `x-request-id` header.
+pub(super) fn request_id(id: Uuid) -> Bytes {
+    Bytes::copy_from_slice(id.hyphenated().encode_lower(&mut Uuid::encode_buffer()).as_bytes())
 }
 
 /// Makes a header value of bytes. `None` if they are not a valid value.

@@ -18,7 +18,7 @@ use uuid::Uuid;
 use super::{
     api::Api,
     error::{Methods, Problem, Retry},
-    headers::value,
+    headers::{request_id, value},
     rate_limits,
 };
 use crate::{
@@ -107,9 +107,7 @@ impl Reply {
             let json = || HeaderValue::from_static("application/json");
             headers.insert(header::CONTENT_TYPE, content_type.unwrap_or_else(json));
         }
-        let mut buffer = Uuid::encode_buffer();
-        let id = id.hyphenated().encode_lower(&mut buffer);
-        let id = value(Bytes::copy_from_slice(id.as_bytes()));
+        let id = value(request_id(id));
         if api == Api::Anthropic {
             insert(headers, REQUEST_ID, id.clone());
         }
@@ -229,13 +227,13 @@ impl MessageBody for ReplyBody {
                 }
                 CustomerBody::Waiting(waiting) => waiting,
             };
-            let (route, at) = (waiting.route, waiting.at);
+            let (route, trace_id, at) = (waiting.route, waiting.trace_id, waiting.at);
             match ready!(waiting.poll_step(cx)) {
                 KeptAliveStep::Comment => return Poll::Ready(Some(Ok(COMMENT))),
                 KeptAliveStep::Answered(body) => this.begin_late(route, body),
                 KeptAliveStep::Failed(failure) => {
                     let problem = Problem::from(failure);
-                    problem.log(this.id, route.path(), at);
+                    problem.log(this.id, trace_id, route.path(), at);
                     this.has_failed = true;
                     this.body = whole(problem.event(this.api, this.id, route));
                 }

@@ -61,6 +61,7 @@ async fn make_response(
         return reply.into_response(api, Uuid::nil(), version, payload);
     };
     let name = route_name(request.path());
+    let trace_id = headers::trace_id(request.headers());
     let answered = match cors.is_preflight() {
         true => Ok(Reply::no_content()),
         false => route(worker, request, &mut payload, id.as_u128(), at).await,
@@ -71,7 +72,7 @@ async fn make_response(
         let gateway = &worker.gateway;
         gateway.access.refused.count_customer(peer.ip(), gateway.core.now_ms());
     }
-    log_outcome(answered, api, id, name, at).into_response(api, id, version, payload)
+    log_outcome(answered, api, id, trace_id, name, at).into_response(api, id, version, payload)
 }
 
 async fn route(
@@ -93,12 +94,13 @@ async fn route(
             });
         }
         let key = caller(gateway, &request)?;
-        let passed_on = headers::passed_on(request.headers());
+        let trace_id = headers::trace_id(request.headers());
+        let passed_on = headers::passed_on(request.headers(), id);
         let beta = request.uri().query().is_some_and(|query| query.split('&').any(|pair| pair == "beta=true"));
         let (body, room) = read_body(gateway, &key, request.headers(), payload).await?;
         // Reading the body can take long, and the key may have been revoked in the meantime.
         let key = may_call(gateway.access.revalidate_customer(&key))?;
-        let call = Call { arrived: Arrived { id, key, route, at }, body, room, passed_on, beta };
+        let call = Call { arrived: Arrived { id, trace_id, key, route, at }, body, room, passed_on, beta };
         return metered(worker, call).await;
     }
     match path {

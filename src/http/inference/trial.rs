@@ -41,6 +41,7 @@ impl Trial<'_> {
     /// Makes the call. Returns the response that a customer would get.
     pub(in crate::http) async fn respond(self, worker: &Worker, version: Version) -> Response<BoxBody> {
         let at = Instant::now();
+        let trace_id = headers::trace_id(self.headers);
         let Self { key, route, headers, body } = self;
         let api = Api::of(route.path());
         let (id, reply) = match random::uuid() {
@@ -49,11 +50,11 @@ impl Trial<'_> {
                 let answered = async {
                     let key = may_call(Some(key))?;
                     let room = admit_body(&worker.gateway, &key, &body).await?;
-                    let arrived = Arrived { id: id.as_u128(), key, route, at };
-                    let passed_on = headers::passed_on(headers);
+                    let arrived = Arrived { id: id.as_u128(), trace_id, key, route, at };
+                    let passed_on = headers::passed_on(headers, id.as_u128());
                     metered(worker, Call { arrived, body, room, passed_on, beta: false }).await
                 };
-                (id, log_outcome(answered.await, api, id, route.path(), at))
+                (id, log_outcome(answered.await, api, id, trace_id, route.path(), at))
             }
         };
         reply.into_response(api, id, version, Payload::None).map_into_boxed_body()

@@ -23,6 +23,7 @@ use crate::{
         record::Record,
         route::Route,
         settled::Settled,
+        trace_context::TraceId,
         units::Units,
         usage::{Usage, UsageSource},
     },
@@ -50,6 +51,8 @@ pub struct Metering {
 pub struct Arrived {
     /// The `x-request-id` that the customer gets: a UUID.
     pub id: u128,
+    /// The id of the customer's trace, for the log.
+    pub trace_id: Option<TraceId>,
     /// The customer's key.
     pub key: Arc<KeyEntry>,
     /// The route that was called.
@@ -165,6 +168,11 @@ impl Reservation {
     /// The route that was called.
     pub fn route(&self) -> Route {
         self.arrived.route
+    }
+
+    /// The id of the customer's trace.
+    pub(super) fn trace_id(&self) -> Option<TraceId> {
+        self.arrived.trace_id
     }
 
     /// The time when the request's head had been read.
@@ -287,6 +295,7 @@ impl Reservation {
         info!(
             target: "tollgate::request",
             id = %self.id(),
+            trace_id = self.arrived.trace_id.map(tracing::field::display),
             route = self.arrived.route.path(),
             model = &*self.model.slug,
             group = %key.group.id,

@@ -8,6 +8,7 @@ use super::{
     admission::Reservation,
     answer_body::{self, AnswerBody},
     failure::{Refused, RequestFailure},
+    passed_on::PassedOn,
     targets::{UpstreamCall, find_answer},
     worker::InferenceWorker,
 };
@@ -28,7 +29,7 @@ pub(super) struct Admitted {
     pub(super) request: Request,
     pub(super) body: Bytes,
     pub(super) room: Room,
-    pub(super) passed_on: Vec<(&'static str, Bytes)>,
+    pub(super) passed_on: PassedOn,
     pub(super) beta: bool,
     pub(super) output_max: Option<u64>,
     pub(super) reservation: Reservation,

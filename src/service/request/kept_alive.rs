@@ -21,7 +21,10 @@ use super::{
     forward::{Admitted, Forwarded, forward},
     worker::InferenceWorker,
 };
-use crate::{domain::route::Route, service::core::Core};
+use crate::{
+    domain::{route::Route, trace_context::TraceId},
+    service::core::Core,
+};
 
 /// The body of a response to a customer.
 pub enum CustomerBody {
@@ -39,6 +42,8 @@ pub struct KeptAlive {
     timer: Pin<Box<Sleep>>,
     /// The route that was called.
     pub route: Route,
+    /// The id of the customer's trace, for the log.
+    pub trace_id: Option<TraceId>,
     /// The time when the request's head had been read.
     pub at: Instant,
 }
@@ -60,7 +65,8 @@ pub(super) async fn forward_within(
     admitted: Admitted,
     interval: Duration,
 ) -> Result<(u16, Bytes, CustomerBody), RequestFailure> {
-    let (core, route, at) = (worker.core.clone(), admitted.reservation.route(), admitted.reservation.arrived_at());
+    let (core, reservation) = (worker.core.clone(), &admitted.reservation);
+    let (route, trace_id, at) = (reservation.route(), reservation.trace_id(), reservation.arrived_at());
     let worker = worker.clone();
     let mut answering: Pin<Box<dyn Future<Output = _>>> = Box::pin(async move { forward(&worker, admitted).await });
     if let Ok(answered) = tokio::time::timeout(interval, &mut answering).await {
@@ -69,7 +75,7 @@ pub(super) async fn forward_within(
     }
     // Its timer is due at once, so the head is followed by a comment.
     let timer = Box::pin(sleep(Duration::ZERO));
-    let waiting = KeptAlive { answering, core, interval, timer, route, at };
+    let waiting = KeptAlive { answering, core, interval, timer, route, trace_id, at };
     Ok((200, Bytes::from_static(b"text/event-stream"), CustomerBody::Waiting(Box::new(waiting))))
 }
 

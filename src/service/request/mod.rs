@@ -14,6 +14,7 @@ mod forward;
 pub mod inflight;
 mod kept_alive;
 pub mod meter;
+mod passed_on;
 mod running;
 mod skipped;
 mod stream;
@@ -43,6 +44,7 @@ pub use self::{
     error_object::error_frame,
     failure::{Refused, RequestFailure},
     kept_alive::{CustomerBody, KeptAlive, KeptAliveStep},
+    passed_on::PassedOn,
     stream::AnswerStream,
     worker::InferenceWorker,
 };
@@ -56,7 +58,7 @@ pub struct Call {
     /// The memory reserved for the body, freed when a target has answered.
     pub room: Room,
     /// The headers that are forwarded to the upstream.
-    pub passed_on: Vec<(&'static str, Bytes)>,
+    pub passed_on: PassedOn,
     /// Whether the URL has `beta=true` in its query.
     pub beta: bool,
 }
@@ -109,7 +111,7 @@ async fn admit_and_forward(worker: &InferenceWorker, call: Call) -> Result<Answe
 }
 
 /// The content type among the headers that are forwarded.
-fn content_type<'a>(passed_on: &'a [(&'static str, Bytes)]) -> &'a [u8] {
+fn content_type(passed_on: &PassedOn) -> &[u8] {
     passed_on.iter().find(|(name, _)| *name == "content-type").map_or(&[], |(_, value)| value)
 }
 

@@ -12,6 +12,7 @@ use super::{
     admission::Reservation,
     beginning::{self, Asked, NoAnswer, StartedAnswer},
     failure::Refused,
+    passed_on::{MAX_PASSED_ON, PassedOn},
     skipped::{SkipReason, SkippedTarget},
     stream::Origin,
     worker::InferenceWorker,
@@ -34,7 +35,7 @@ pub(super) struct UpstreamCall<'a> {
     pub(super) model: &'a Model,
     pub(super) request: &'a Request,
     pub(super) body: &'a Bytes,
-    pub(super) passed_on: &'a [(&'static str, Bytes)],
+    pub(super) passed_on: &'a PassedOn,
     /// Whether the URL has `beta=true` in its query.
     pub(super) beta: bool,
     /// The output maximum to send upstream, in strict admission.
@@ -165,8 +166,8 @@ async fn attempt(
         Transport::Broken(why) => return TargetOutcome::Skipped(SkippedTarget::new(SkipReason::Unusable, *why)),
     };
     let Some(template) = template else { return TargetOutcome::NoRoute(no_route(route)) };
-    let headers: arrayvec::ArrayVec<(&str, &[u8]), 8> =
-        call.passed_on.iter().take(8).map(|(name, value)| (*name, value.as_ref())).collect();
+    let headers: arrayvec::ArrayVec<(&str, &[u8]), MAX_PASSED_ON> =
+        call.passed_on.iter().map(|(name, value)| (*name, value.as_ref())).collect();
     let request = match template.request(&headers, body) {
         Ok(request) => request,
         Err(error) => return TargetOutcome::Skipped(SkippedTarget::failed(error.to_string())),

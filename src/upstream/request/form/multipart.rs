@@ -16,7 +16,7 @@ use std::ops::Range;
 
 use memchr::memmem::{self, Finder};
 
-use super::BadRequest;
+use crate::upstream::request::bad_request::BadRequest;
 
 /// The most parts of a form.
 const MAX_PARTS: usize = 256;
