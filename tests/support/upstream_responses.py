@@ -76,14 +76,14 @@ class Answer:
     def response(self, status, output=()):
         """The response object. Only one that has ended has a usage."""
         has_usage = status != "in_progress" and self.reply.usage is not None
-        error = {"code": "server_error", "message": f"scripted failure of {MODEL}"} if status == "failed" else None
+        error = {"code": "server_error", "message": f"scripted failure of {self.request['model']}"}
         return {
             "id": "resp_scripted",
             "object": "response",
             "created_at": CREATED,
             "status": status,
             "completed_at": CREATED + 1 if status == "completed" else None,
-            "error": error,
+            "error": error if status == "failed" else None,
             "incomplete_details": {"reason": self.reason} if status == "incomplete" else None,
             "model": MODEL,
             "output": list(output),
