@@ -5,7 +5,7 @@ import pytest
 from support.gateway import Customer, Gateway, model
 from support.llama import LlamaServer
 from support.receiver import Receiver
-from support.site import DirectSite
+from support.site import DirectSite, GatewaySite
 from support.upstream import ScriptedUpstream
 from support.webhooks import Webhook
 
@@ -89,10 +89,12 @@ def customer(gateway, key):
     return Customer(gateway, key)
 
 
-@pytest.fixture(params=["directly"])
-def site(upstream):
+@pytest.fixture(params=["directly", "through the gateway"])
+def site(request, upstream):
     """Where an SDK sends its requests."""
-    return DirectSite(upstream)
+    if request.param == "directly":
+        return DirectSite(upstream)
+    return GatewaySite(*map(request.getfixturevalue, ["gateway", "slug", "key"]))
 
 
 @pytest.fixture

@@ -102,7 +102,7 @@ def test_a_tool_call_arrives_and_its_result_is_sent_back(upstream, sdk, site, st
     assert (text.text, call.name, call.input) == ("w0 ", *CALL)
     assert answer.stop_reason == "tool_use"
     assert upstream.requests[0].json["tools"] == [WEATHER]
-    site.check_event(ROUTE, 1, 5)
+    site.check_event(ROUTE, 1, 4)
     result = {"type": "tool_result", "tool_use_id": call.id, "content": [{"type": "text", "text": "6 degrees"}]}
     content = [block.model_dump(exclude_none=True) for block in answer.content]
     turns = [*message("weather?"), {"role": "assistant", "content": content}, {"role": "user", "content": [result]}]

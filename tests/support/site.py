@@ -44,8 +44,11 @@ class GatewaySite(Site):
         self.gateway = gateway
 
     def check_event(self, route, *tokens, units=None):
-        """Asserts that exactly one request was billed: its route, its tokens in the order of `KINDS`, its units."""
+        """Asserts that exactly one request was billed: its route, its units, and the tokens that the upstream reported,
+        in the order of `KINDS`. Without tokens, the upstream reported none."""
         [event] = self.gateway.events(self.key)
-        assert event["route"] == route
-        assert event["tokens"] == dict(zip(KINDS, [*tokens, 0, 0, 0, 0]))
-        assert event["units"] == units
+        billed = (event["route"], event["usageSource"], event["units"])
+        assert billed == (route, "upstream" if tokens else "counted", units), f"billed {billed}"
+        if tokens:
+            expected = dict(zip(KINDS, [*tokens, 0, 0, 0]))
+            assert event["tokens"] == expected, f"{event['tokens']} instead of {expected}"
