@@ -64,6 +64,8 @@ impl Methods {
 /// The advice about a retry.
 pub(super) enum Retry {
     Nothing,
+    /// A retry cannot succeed.
+    Never,
     /// The value of `Retry-After`: our own, or the upstream's.
     After(Bytes),
     /// The wait for the limit that stopped the request.
@@ -127,7 +129,8 @@ impl Problem {
         // Clients look for the first four words.
         let message = "Incorrect API key provided: it is missing or not valid. Send it as \"Authorization: Bearer KEY\" or \
                        \"x-api-key: KEY\".";
-        Self::new(StatusCode::UNAUTHORIZED, "invalid_api_key", message)
+        // Claude Code retries a 401 for minutes unless it is told not to.
+        Self { retry: Retry::Never, ..Self::new(StatusCode::UNAUTHORIZED, "invalid_api_key", message) }
     }
 
     pub(super) fn access_disabled() -> Self {

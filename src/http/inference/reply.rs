@@ -67,6 +67,7 @@ impl Reply {
         reply.status = problem.status;
         match problem.retry {
             Retry::Nothing => {}
+            Retry::Never => reply.should_retry = Some(false),
             Retry::After(value) => reply.retry_after = Some(value),
             Retry::Limit(wait) => {
                 reply.retry_after = wait.retry_after();

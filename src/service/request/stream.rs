@@ -47,7 +47,7 @@ pub struct AnswerStream {
     origin: Origin,
     /// The part that was read by `beginning`.
     first: Option<ObservedChunk>,
-    /// The latest piece of a JSON answer, held back because it may be the last one.
+    /// The latest piece of a JSON answer, or the latest byte of another one, held back because it may be the last one.
     held: Bytes,
     form: Form,
     silence: SilenceTimer,
@@ -175,7 +175,14 @@ impl AnswerStream {
         match self.form {
             Form::Events => fed.pass,
             Form::Whole | Form::Pieces | Form::Raw if fed.pass.is_empty() => fed.pass,
-            Form::Whole | Form::Pieces | Form::Raw => std::mem::replace(&mut self.held, fed.pass),
+            Form::Whole | Form::Pieces => std::mem::replace(&mut self.held, fed.pass),
+            // Sound is played as it arrives, so only its last byte is held back.
+            Form::Raw => {
+                let mut piece = fed.pass;
+                let last = piece.split_off(piece.len() - 1);
+                let held = std::mem::replace(&mut self.held, last);
+                if held.is_empty() { piece } else { [held, piece].concat().into() }
+            }
         }
     }
 
