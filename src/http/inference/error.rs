@@ -126,9 +126,9 @@ impl Problem {
     }
 
     pub(super) fn invalid_api_key() -> Self {
-        // Clients look for the first four words.
-        let message = "Incorrect API key provided: it is missing or not valid. Send it as \"Authorization: Bearer KEY\" or \
-                       \"x-api-key: KEY\".";
+        // Clients look for the first four words. Claude Code hides a message that contains "x-api-key".
+        let message =
+            "Incorrect API key provided: it is missing or not valid. Send it as \"Authorization: Bearer KEY\".";
         // Claude Code retries a 401 for minutes unless it is told not to.
         Self { retry: Retry::Never, ..Self::new(StatusCode::UNAUTHORIZED, "invalid_api_key", message) }
     }
