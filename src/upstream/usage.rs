@@ -23,7 +23,7 @@ const MAX_COUNT: u64 = 1 << 53;
 
 /// The paths of each figure in the `usage` object. If an object has several names of the same figure, the largest value
 /// counts, because gateways set the names that they do not use to zero.
-const PLACES: [(&[&str], Figure); 13] = [
+const PLACES: [(&[&str], Figure); 14] = [
     (&["prompt_tokens"], Figure::Input),
     (&["input_tokens"], Figure::Input),
     (&["completion_tokens"], Figure::Output),
@@ -38,8 +38,9 @@ const PLACES: [(&[&str], Figure); 13] = [
     // Anthropic.
     (&["cache_read_input_tokens"], Figure::CacheRead),
     (&["cache_creation_input_tokens"], Figure::CacheWrite),
-    // OpenRouter.
+    // OpenAI.
     (&["prompt_tokens_details", "cache_write_tokens"], Figure::CacheWrite),
+    (&["input_tokens_details", "cache_write_tokens"], Figure::CacheWrite),
     // Transcriptions that are billed by their duration.
     (&["seconds"], Figure::Seconds),
 ];

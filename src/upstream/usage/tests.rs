@@ -82,6 +82,22 @@ fn a_report_is_read_as_its_server_means_it() {
 }
 
 #[test]
+fn tokens_written_to_the_cache_have_several_names() {
+    for (route, report, expected) in [
+        (CHAT, r#"{"prompt_tokens":9,"completion_tokens":5,"prompt_tokens_details":{"cache_write_tokens":4}}"#, (9, 4)),
+        (
+            Route::Responses,
+            r#"{"input_tokens":9,"output_tokens":5,"input_tokens_details":{"cache_write_tokens":4}}"#,
+            (9, 4),
+        ),
+        (Route::Messages, r#"{"input_tokens":9,"output_tokens":5,"cache_creation_input_tokens":4}"#, (13, 4)),
+    ] {
+        let usage = read(report).unwrap().usage(route).unwrap();
+        assert_eq!((usage.input, usage.cache_write), expected, "{report}");
+    }
+}
+
+#[test]
 fn an_output_of_zero_counts_if_there_is_no_text() {
     assert_eq!(billed(&[r#"{"prompt_tokens":9,"completion_tokens":0}"#], CHAT, 0, 0), (9, 0, 0, UsageSource::Upstream));
 }
