@@ -32,8 +32,8 @@ pub(super) enum EventType {
     Failed,
     /// An output item is complete and repeats its text.
     ItemDone,
-    /// A piece of sound, as base64.
-    Sound,
+    /// A piece of sound or an unfinished picture, as base64.
+    Media,
     /// A complete picture.
     Image,
 }
@@ -51,7 +51,7 @@ impl EventType {
             | b"transcript.text.done" => Self::Terminal,
             b"response.failed" => Self::Failed,
             b"response.output_item.done" => Self::ItemDone,
-            b"response.audio.delta" | b"speech.audio.delta" => Self::Sound,
+            b"response.audio.delta" | b"speech.audio.delta" | b"image_generation.partial_image" => Self::Media,
             b"image_generation.completed" => Self::Image,
             _ => Self::Other,
         }

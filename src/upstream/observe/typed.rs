@@ -40,7 +40,7 @@ impl DocumentReader<'_> {
                 self.facts.images += 1;
                 self.facts.has_content = true;
             }
-            EventType::Sound => self.facts.has_content = true,
+            EventType::Media => self.facts.has_content = true,
             EventType::ItemDone | EventType::Other => {}
         }
         if self.facts.has_finish_reason {
@@ -127,7 +127,7 @@ impl DocumentReader<'_> {
 
     fn typed_delta(&mut self, reader: &mut Reader<'_>) -> Result<(), Invalid> {
         match reader.kind()? {
-            Kind::String if self.event == EventType::Sound => reader.skip(),
+            Kind::String if self.event == EventType::Media => reader.skip(),
             Kind::String => self.text(reader),
             _ => reader.members(|reader, key| match key {
                 b"text" | b"thinking" | b"partial_json" => self.text(reader),
