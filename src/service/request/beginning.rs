@@ -91,7 +91,7 @@ pub(super) async fn begin(
     let may_be_raw = is_raw(asked.route, content_type.as_deref());
     let first = match reading.form(asked.stream, is_event_stream, may_be_raw).await {
         Ok(Form::Events) => reading.events().await.map(AnswerStart::Part),
-        Ok(Form::Raw) => reading.raw().await,
+        Ok(Form::Raw) => reading.raw(may_be_raw).await,
         Ok(Form::Whole | Form::Pieces) => reading.whole().await,
         Err(passed) => Err(passed),
     };
@@ -216,11 +216,16 @@ impl Reading<'_> {
         }
     }
 
-    /// Reads the first piece of an answer that is neither JSON nor a stream of events.
-    async fn raw(&mut self) -> Result<AnswerStart, SkippedTarget> {
+    /// Reads the first piece of an answer that is neither JSON nor a stream of events. A transcript may be empty, sound
+    /// may not.
+    async fn raw(&mut self, may_be_raw: Raw) -> Result<AnswerStart, SkippedTarget> {
         let mut piece = self.running()?.meter.set_form(Form::Raw);
         if piece.is_empty() {
-            piece = self.next(Some(self.first_byte_by)).await?.unwrap_or_default();
+            piece = match self.next(Some(self.first_byte_by)).await? {
+                Some(piece) => piece,
+                None if may_be_raw == Raw::UnlessJson => Bytes::new(),
+                None => return Err(SkippedTarget::failed("it ended its answer before any content")),
+            };
         }
         let fed = self.running()?.meter.feed(piece).map_err(|error| SkippedTarget::failed(error.to_string()))?;
         Ok(AnswerStart::Part(fed))
@@ -294,7 +299,11 @@ fn is_raw(route: Route, content_type: Option<&[u8]>) -> Raw {
     let is = |wanted| content_type.is_some_and(|text| is_type(text, wanted));
     match route {
         Route::Speech if is("audio/") || is("application/octet-stream") => Raw::Always,
-        Route::Transcriptions | Route::Translations if is("text/") && !is("text/html") => Raw::UnlessJson,
+        Route::Transcriptions | Route::Translations
+            if is("text/") && !is("text/html") && !is_event_stream(content_type) =>
+        {
+            Raw::UnlessJson
+        }
         _ => Raw::Never,
     }
 }
