@@ -1,6 +1,6 @@
 //! An answer that is sent piece by piece: a stream of events, or a JSON answer too large to be read whole.
 //!
-//! * The end of an answer waits for the log: the terminal event of a stream, the last piece of a JSON answer, and the
+//! * The end of an answer waits for the log: the terminal event of a stream, the last byte of any other answer, and the
 //!   end of the body. Earlier pieces never wait.
 //! * When a stream breaks off, the customer gets an error event and then a proper end of the HTTP body. If the
 //!   connection were cut, clients would report that instead of the error. A JSON answer that breaks off is cut.
@@ -47,7 +47,7 @@ pub struct AnswerStream {
     origin: Origin,
     /// The part that was read by `beginning`.
     first: Option<ObservedChunk>,
-    /// The latest piece of a JSON answer, or the latest byte of another one, held back because it may be the last one.
+    /// The latest byte of a JSON answer or of sound, held back because it may be the last one.
     held: Bytes,
     form: Form,
     silence: SilenceTimer,
@@ -174,16 +174,15 @@ impl AnswerStream {
         }
         match self.form {
             Form::Events => fed.pass,
-            Form::Whole | Form::Pieces | Form::Raw if fed.pass.is_empty() => fed.pass,
-            Form::Whole | Form::Pieces => std::mem::replace(&mut self.held, fed.pass),
-            // Sound is played as it arrives, so only its last byte is held back.
-            Form::Raw => {
-                let mut piece = fed.pass;
-                let last = piece.split_off(piece.len() - 1);
-                let held = std::mem::replace(&mut self.held, last);
-                if held.is_empty() { piece } else { [held, piece].concat().into() }
-            }
+            Form::Whole | Form::Pieces | Form::Raw => self.hold_last_byte(fed.pass),
         }
+    }
+
+    /// Holds back the last byte of a piece. Returns the bytes to send now.
+    fn hold_last_byte(&mut self, mut piece: Bytes) -> Bytes {
+        let Some(last) = piece.len().checked_sub(1) else { return piece };
+        let held = std::mem::replace(&mut self.held, piece.split_off(last));
+        if held.is_empty() { piece } else { [held, piece].concat().into() }
     }
 
     /// Handles the end of the upstream's body, whose last piece is `last`. Returns the bytes to send now.
