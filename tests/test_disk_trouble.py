@@ -14,6 +14,7 @@ from support.books import answered, call_of, check_counters, check_events, check
 from support.disk import FaultyDisk, NoDisk, SmallDisk
 from support.gateway import Customer, Gateway, fresh, message, model, rate, seconds_to_midnight
 from support.load import Load, Request
+from support.routes import CALLS, check_error
 from support.wire import Broken, call
 
 CLIENTS = 8
@@ -109,6 +110,9 @@ class Shop:
         assert (answer.status, answer.error["code"]) == (503, "metering_unavailable")
         assert name not in answered(self.upstream), "an upstream got a request that cannot be billed"
         assert answer.error["message"].endswith(".") and int(answer.headers["retry-after"]) > 0
+        for one in CALLS.values():
+            refused = one.send(self.customer, self.slug)
+            assert refused.status == 503 and check_error(refused, one.path, "metering_unavailable")
         return answer
 
     def fails_closed(self, why):

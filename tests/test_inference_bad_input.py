@@ -3,11 +3,11 @@
 import gzip
 import json
 import os
-import re
 
 import pytest
 
 from support.gateway import Customer, Gateway, message, rate
+from support.routes import check_error
 from support.wire import Broken, Connection, Stream, call
 
 CHAT = "/v1/chat/completions"
@@ -20,32 +20,11 @@ def refused(gateway, upstream, customer, key):
     def request(body, status=400, code=None, param=None, headers=(), path=CHAT):
         answer = customer.post(path, body, headers)
         assert answer.status == status, f"{body!r:.200}: {answer}"
-        check_error(answer, code, param)
+        check_error(answer, path, code, param)
         assert upstream.count == 0
         assert gateway.events(key) == []
 
     return request
-
-
-def check_error(answer, code=None, param=None):
-    assert re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", answer.headers["x-request-id"])
-    assert answer.headers["content-type"].startswith("application/json")
-    assert set(answer.json()) == {"error"}
-    error = answer.error
-    of_limits = {"retry_after_s"} if error["code"] in ("rate_limit_exceeded", "usage_limit_exceeded") else set()
-    assert set(error) == {"message", "type", "param", "code"} | of_limits
-    expected = (
-        "rate_limit_error"
-        if answer.status == 429
-        else "invalid_request_error"
-        if answer.status < 500
-        else "server_error"
-    )
-    assert error["type"] == expected and error["message"]
-    if code:
-        assert error["code"] == code, error
-    if param:
-        assert error["param"] == param, error
 
 
 def raw(slug, *fields, messages='[{"role":"user","content":"hi"}]'):
@@ -206,7 +185,7 @@ def test_an_unknown_model_is_not_found(refused, model):
 def test_an_invalid_model_name_is_refused(gateway, upstream, customer, model):
     answer = customer.post(CHAT, f'{{"model":"{model}","messages":[]}}'.encode())
     assert answer.status in (400, 404)
-    check_error(answer)
+    check_error(answer, CHAT)
     assert upstream.count == 0
 
 
@@ -351,7 +330,7 @@ def test_a_malformed_key_is_refused(gateway, upstream, slug, value):
         answer = connection.read_answer()
     assert answer.status in (400, 401)
     if answer.status == 401:
-        check_error(answer, "invalid_api_key")
+        check_error(answer, CHAT, "invalid_api_key")
     assert upstream.count == 0
 
 
@@ -403,7 +382,7 @@ def test_the_content_type_of_a_body_is_ignored(customer, slug):
 def test_an_unknown_url_or_method_is_refused(gateway, upstream, customer, method, path, status):
     answer = call(gateway.address, method, path, customer.headers())
     assert answer.status == status, answer
-    check_error(answer, "unknown_url")
+    check_error(answer, path, "unknown_url")
     assert upstream.count == 0
 
 
@@ -523,7 +502,7 @@ class TestSmallBodies:
             connection.send_head("POST", CHAT, customer.headers([("content-length", 2049)]))
             answer = connection.read_answer()
         assert answer.status == 413
-        check_error(answer, "request_too_large")
+        check_error(answer, CHAT, "request_too_large")
         assert upstream.count == 0
 
     def test_a_chunked_body_that_grows_too_long_is_a_413(self, gateway, upstream, customer):
@@ -532,7 +511,7 @@ class TestSmallBodies:
             connection.send(b"801\r\n" + b" " * 0x801 + b"\r\n")
             answer = connection.read_answer()
         assert answer.status == 413
-        check_error(answer, "request_too_large")
+        check_error(answer, CHAT, "request_too_large")
         assert upstream.count == 0
 
     def test_a_body_that_is_too_long_takes_nothing_from_a_limit(self, gateway, slug, limited):
