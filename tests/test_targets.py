@@ -146,8 +146,8 @@ def test_the_demo_upstream_says_which_routes_it_lacks(gateway):
         "POST", "/v1/gateway/endpoints", {"slug": fresh("acme/model"), "targets": [{"provider": "DEMO"}]}
     )["slug"]
     customer = Customer(gateway, gateway.mint_key(gateway.create_group(slug)))
-    answer = customer.post("/v1/moderations", {"model": slug, "input": "a"})
-    assert_lacks(answer, slug, "/v1/moderations")
+    answer = customer.post("/v1/images/generations", {"model": slug, "prompt": "a gate"})
+    assert_lacks(answer, slug, "/v1/images/generations")
     assert customer.chat(slug).status == 200
 
 
