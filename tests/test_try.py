@@ -9,7 +9,18 @@ from support.gateway import EPOCH, Customer, Gateway, message, model, rate
 from support.wire import Connection, Stream
 
 CHAT = "/v1/chat/completions"
-ROUTES = (CHAT, "/v1/completions", "/v1/embeddings")
+BODIES = {
+    CHAT: {"messages": message("one two"), "metadata": {"from": "the page"}},
+    "/v1/completions": {"prompt": "one two"},
+    "/v1/embeddings": {"input": "one two"},
+    "/v1/responses": {"input": "one two", "metadata": {"from": "the page"}},
+    "/v1/messages": {"messages": message("one two"), "max_tokens": 20},
+    "/v1/rerank": {"query": "one", "documents": ["two"]},
+    "/v1/moderations": {"input": "one two"},
+    "/v1/images/generations": {"prompt": "one two"},
+    "/v1/audio/speech": {"input": "one two", "voice": "alloy"},
+}
+UNREPORTED = {"/v1/moderations", "/v1/audio/speech"}  # routes whose answers have no usage
 PLAYGROUND = "playground"
 
 # Headers that only the admin listener sends, and headers that differ in every answer.
@@ -60,20 +71,32 @@ def report_by_key(gateway, group):
     return {row["api_key_prefix"]: row["requests"] for row in rows if row["group_id"] == group["id"]}
 
 
-@pytest.mark.parametrize("route", ROUTES)
-def test_every_route_is_answered_and_billed_to_the_group(gateway, upstream, operator, group, slug, route):
-    body = {"model": slug, "messages": message("one two"), "metadata": {"from": "the page"}}
-    body = {CHAT: body, ROUTES[1]: {"model": slug, "prompt": "one two"}, ROUTES[2]: {"model": slug, "input": "one two"}}
-    answer = operator.post(route, body[route])
-    assert answer.status == 200 and answer.json()["model"] == slug
+@pytest.mark.parametrize("route", BODIES)
+def test_every_billed_route_with_a_json_body_is_answered_and_billed(gateway, upstream, operator, group, slug, route):
+    body = {"model": slug, **BODIES[route]}
+    answer = operator.post(route, body)
+    assert answer.status == 200
+    if route == "/v1/audio/speech":
+        assert answer.headers["content-type"] == "audio/mpeg" and answer.body
+    else:
+        assert answer.json().get("model", slug) == slug
     [event] = events_of(gateway, group)
     assert event["apiKeyPrefix"] == PLAYGROUND and event["requestId"] == answer.headers["x-request-id"]
     assert event["externalEntityId"] == group["metadata"]["external_entity_id"] and event["route"] == route
-    assert event["tokens"]["inputTokens"] == 2 and event["usageSource"] == "upstream"
-    assert event["requestMetadata"] == body[route].get("metadata")
+    if route in UNREPORTED:
+        assert event["usageSource"] == "counted"
+    else:
+        assert event["tokens"]["inputTokens"] == 2 and event["usageSource"] == "upstream"
+    assert event["requestMetadata"] == body.get("metadata")
     assert report_by_key(gateway, group) == {PLAYGROUND: 1}
     [sent] = upstream.requests
     assert sent.path == route and gateway.admin_key not in str(sent.header_list) + sent.body.decode()
+
+
+def test_tokens_are_counted_without_an_event(gateway, operator, group, slug):
+    answer = operator.post("/v1/messages/count_tokens", {"model": slug, "messages": message("one two")})
+    assert (answer.status, answer.json()["input_tokens"]) == (200, 2)
+    assert events_of(gateway, group) == []
 
 
 def test_the_body_is_passed_on_as_written(upstream, operator, slug):
@@ -201,6 +224,8 @@ def test_an_unknown_group_is_a_404(gateway, group, slug):
         ({"route": "/v1/models", "body": {}}, "`route`"),
         ({"route": "v1/chat/completions", "body": {}}, "`route`"),
         ({"route": CHAT + "?x=1", "body": {}}, "`route`"),
+        ({"route": "/v1/audio/transcriptions", "body": {}}, "`route`: must be one of /v1/chat/completions, "),
+        ({"route": "/v1/audio/translations", "body": {}}, "`route`"),
         ({"route": 1, "body": {}}, "`route`"),
         ({"body": {}}, "`route`"),
         ({"route": CHAT}, "`body`"),

@@ -80,6 +80,10 @@ fn whole_number(text: &str, least: u64, most: u64) -> Result<u64, String> {
     number.ok_or_else(|| format!("must be a whole number from {least} to {most}"))
 }
 
+fn json_routes() -> Vec<&'static str> {
+    Route::ALL.into_iter().filter(|route| !route.takes_form()).map(Route::path).collect()
+}
+
 texts! {
     /// A name for people.
     Name(String): { "type": "string", "maxLength": 255 }, |text| {
@@ -101,9 +105,10 @@ texts! {
     BaseUrl(String): { "type": "string", "format": "uri", "maxLength": 2048 },
         |text| parse_base_url(text).map(|_| text.to_owned());
 
-    /// A metered route of the inference API, by its path.
-    RoutePath(Route): { "type": "string", "enum": Route::ALL.map(Route::path) }, |text| {
-        Route::from_path(text).ok_or_else(|| format!("must be one of {}", Route::ALL.map(Route::path).join(", ")))
+    /// A route of the inference API whose body is JSON, by its path.
+    JsonRoute(Route): { "type": "string", "enum": json_routes() }, |text| {
+        let route = Route::from_path(text).filter(|route| !route.takes_form());
+        route.ok_or_else(|| format!("must be one of {}", json_routes().join(", ")))
     };
 
     /// The URL of a webhook's receiver.

@@ -26,7 +26,7 @@ use crate::{
             api::{
                 body::Body,
                 describe::{Describe, EVENT_STREAM, JSON, Operation, Schemas},
-                field::RoutePath,
+                field::JsonRoute,
                 operator::{ManageAll, Operator},
                 path::Path,
             },
@@ -46,7 +46,7 @@ pub(in crate::http) struct Playground(Rc<OnceCell<Worker>>);
 #[serde(deny_unknown_fields)]
 pub(in crate::http) struct Try {
     /// The route of the inference API.
-    route: RoutePath,
+    route: JsonRoute,
     /// The body of the call, as a customer would send it. Its `model` is the slug.
     body: JsonObject,
 }
