@@ -256,6 +256,30 @@ test("a very long answer is shown up to a limit, in few text nodes", async (t) =
   assert.ok(nodes < 1000, `in ${nodes} nodes`);
 });
 
+for (const [route, written] of [["Responses", "input"], ["Messages", "messages"]]) {
+  test(`${route} stream in, and earlier messages are sent again`, async (t) => {
+    const made = await customer({ provider: "DEMO" });
+    const { page, log, message, send, ended, fact, event } = await open(t, made);
+    await page.getByLabel("Route").selectOption(route);
+    await page.getByLabel("System prompt").fill("Be brief.");
+    await page.getByLabel("Maximum tokens").fill("3");
+    await message.fill("Hello to you");
+    await send.click();
+    await log.getByText("every token passes", { exact: true }).waitFor();
+    await ended();
+    assert.equal(await fact("Tokens").innerText(), "5 in, 3 out");
+    assert.equal((await event()).route, `/v1/${route.toLowerCase()}`);
+    await page.getByLabel("Stream").uncheck();
+    await message.fill("Again");
+    await send.click();
+    await page.getByText("9 in, 3 out").waitFor();
+    assert.equal(await log.getByText("every token passes", { exact: true }).count(), 2);
+    await page.getByLabel("Edit the body as JSON").check();
+    const body = JSON.parse(await page.getByRole("textbox", { name: "Body" }).inputValue());
+    assert.deepEqual(body[written].map(({ role }) => role), ["user", "assistant", "user", "assistant", "user"]);
+  });
+}
+
 test("the body can be written as JSON, and invalid JSON is not sent", async (t) => {
   const made = await customer({ provider: "DEMO" });
   const { page, log, message, send, event } = await open(t, made);

@@ -9,6 +9,8 @@ import { ROUTES, bodyOf } from "./try_body.js";
 
 const WORDS = /** @type {const} */ ({
   "/v1/chat/completions": "Message",
+  "/v1/responses": "Message",
+  "/v1/messages": "Message",
   "/v1/completions": "Prompt",
   "/v1/embeddings": "Text",
 });
@@ -43,7 +45,7 @@ export function callFields({ route: wanted, history, retargeted, changed, typed 
 
   const routeNow = () => /** @type {Route} */ (route.value);
   const isRaw = () => isOn(asJson);
-  const isChat = () => routeNow() === "/v1/chat/completions" && !isRaw();
+  const isChat = () => WORDS[routeNow()] === "Message" && !isRaw();
   const focus = () => (isRaw() ? raw : text).focus();
   const formBody = () => bodyOf({
     route: routeNow(), model: model.value, system: system.value, messages: history(), text: text.value,

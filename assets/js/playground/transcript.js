@@ -6,7 +6,7 @@ import { badge } from "../ui/badge.js";
 import { growingText } from "./growing_text.js";
 
 /** @import { Child } from "../dom.js" */
-/** @import { Piece } from "./try_body.js" */
+/** @import { Piece } from "./pieces.js" */
 /** @import { Outcome } from "./try_call.js" */
 
 /** The view follows new text if it is within this distance of the end, in px. */

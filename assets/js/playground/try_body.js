@@ -1,16 +1,22 @@
-// The bodies that the playground sends, in the form that customers send, and the parts of answers that it reads.
+// The bodies that the playground sends, in the form that customers send, and the figures and errors that it reads.
 
-/** @typedef {"/v1/chat/completions" | "/v1/completions" | "/v1/embeddings"} Route */
+import { textOf } from "./pieces.js";
+
+/** @typedef {"/v1/chat/completions" | "/v1/responses" | "/v1/messages" | "/v1/completions" | "/v1/embeddings"} Route */
 /** @typedef {{role: string, content: string}} Message */
 /** @typedef {{prompt: number, completion: number, cached: number}} Usage */
-/** @typedef {{kind: "text" | "reasoning" | "tools", text: string, choice: number}} Piece */
 
 /** @type {[Route, string][]} */
 export const ROUTES = [
   ["/v1/chat/completions", "Chat completions"],
+  ["/v1/responses", "Responses"],
+  ["/v1/messages", "Messages"],
   ["/v1/completions", "Completions"],
   ["/v1/embeddings", "Embeddings"],
 ];
+
+/** The maximum of a message if none is given, in tokens. The API requires one. */
+const DEFAULT_MAX_TOKENS = 1024;
 
 /**
  * @param {{route: Route, model: string, system: string, messages: Message[], text: string, temperature: number | null,
@@ -19,15 +25,24 @@ export const ROUTES = [
  */
 export function bodyOf({ route, model, system, messages, text, temperature, max_tokens, stream }) {
   if (route === "/v1/embeddings") return { model, input: text };
-  const first = system.trim() ? [{ role: "system", content: system }] : [];
-  const all = [...first, ...messages, { role: "user", content: text }];
+  const hasSystem = system.trim() !== "";
+  const turns = [...messages, { role: "user", content: text }];
+  const settings = { ...(temperature !== null && { temperature }), ...(stream && { stream }) };
+  if (route === "/v1/responses") {
+    const most = max_tokens !== null && { max_output_tokens: max_tokens };
+    return { model, ...(hasSystem && { instructions: system }), input: turns, ...most, ...settings };
+  }
+  if (route === "/v1/messages") {
+    return { model, ...(hasSystem && { system }), messages: turns, max_tokens: max_tokens ?? DEFAULT_MAX_TOKENS, ...settings };
+  }
+  const first = hasSystem ? [{ role: "system", content: system }] : [];
   return {
     model,
-    ...(route === "/v1/completions" ? { prompt: text } : { messages: all }),
-    ...(temperature !== null && { temperature }),
+    ...(route === "/v1/completions" ? { prompt: text } : { messages: [...first, ...turns] }),
     ...(max_tokens !== null && { max_tokens }),
+    ...settings,
     // Ask for usage as a customer would, so that the stream ends with it.
-    ...(stream && { stream, stream_options: { include_usage: true } }),
+    ...(stream && { stream_options: { include_usage: true } }),
   };
 }
 
@@ -47,40 +62,24 @@ export const curl = ({ url, route, body }) =>
     `  -d ${quoted(JSON.stringify(body, null, 2))}`,
   ].join(" \\\n");
 
-/** @param {any} value */
-const textOf = (value) => (typeof value === "string" ? value : "");
-
-/** Names and arguments of tool calls, as they stream in. @param {any} calls */
-const toolText = (calls) =>
-  Array.isArray(calls)
-    ? calls.map((call) => call?.function ?? {}).map(({ name, arguments: given }) =>
-      (name ? `\n${name} ` : "") + textOf(given)).join("")
-    : "";
-
-/** The pieces of a chunk or of a whole answer. @param {any} answer @returns {Piece[]} */
-export function piecesOf(answer) {
-  const choices = Array.isArray(answer?.choices) ? answer.choices : [];
-  /** @type {Piece[]} */
-  const pieces = choices.flatMap((/** @type {any} */ choice) => {
-    const message = choice?.delta ?? choice?.message ?? {};
-    const at = Number(choice?.index ?? 0);
-    return [
-      { kind: "reasoning", text: textOf(message.reasoning_content) || textOf(message.reasoning), choice: at },
-      { kind: "text", text: textOf(message.content) || textOf(message.refusal) || textOf(choice?.text), choice: at },
-      { kind: "tools", text: toolText(message.tool_calls), choice: at },
-    ];
-  });
-  return pieces.filter(({ text }) => text !== "");
-}
-
-/** @param {any} answer @returns {Usage | null} */
-export function usageOf(answer) {
-  const usage = answer?.usage;
-  if (!usage || typeof usage !== "object") return null;
+/**
+ * The usage in a chunk, in an event or in a whole answer. Messages report the prompt and the output in different events.
+ *
+ * @param {any} answer
+ * @param {Usage | null} before the usage so far
+ * @returns {Usage | null}
+ */
+export function usageOf(answer, before = null) {
+  const usage = answer?.usage ?? answer?.response?.usage ?? answer?.message?.usage;
+  if (!usage || typeof usage !== "object") return before;
+  const { cache_read_input_tokens: read, cache_creation_input_tokens: written } = usage;
+  const details = usage.prompt_tokens_details ?? usage.input_tokens_details;
+  const input = usage.prompt_tokens ?? usage.input_tokens;
   return {
-    prompt: Number(usage.prompt_tokens ?? 0),
-    completion: Number(usage.completion_tokens ?? 0),
-    cached: Number(usage.prompt_tokens_details?.cached_tokens ?? 0),
+    // Messages report the cached parts of the prompt beside the rest.
+    prompt: input === undefined ? before?.prompt ?? 0 : Number(input) + Number(read ?? 0) + Number(written ?? 0),
+    completion: Number(usage.completion_tokens ?? usage.output_tokens ?? 0),
+    cached: Number(details?.cached_tokens ?? read ?? before?.cached ?? 0),
   };
 }
 

@@ -3,10 +3,12 @@
 // It does not use the API client, which turns refusals into exceptions: the playground shows them and their headers.
 
 import { api } from "../api.js";
+import { piecesOf } from "./pieces.js";
 import { SseParser } from "./sse.js";
-import { errorOf, piecesOf, usageOf, vectorsOf } from "./try_body.js";
+import { errorOf, usageOf, vectorsOf } from "./try_body.js";
 
-/** @import { Piece, Usage } from "./try_body.js" */
+/** @import { Piece } from "./pieces.js" */
+/** @import { Usage } from "./try_body.js" */
 
 /**
  * @typedef {{status: number, headers: Headers}} Head
@@ -33,7 +35,7 @@ export async function tryCall({ group, route, body, signal, head: onHead, piece:
       outcome.ttft_ms ??= last - began;
       onPiece(piece);
     }
-    outcome.usage = usageOf(answer) ?? outcome.usage;
+    outcome.usage = usageOf(answer, outcome.usage);
     outcome.error = errorOf(answer) ?? outcome.error;
   };
   try {

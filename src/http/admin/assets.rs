@@ -130,6 +130,7 @@ assets! {
     "js/playground/growing_text.js",
     "js/playground/made_event.js",
     "js/playground/outcome.js",
+    "js/playground/pieces.js",
     "js/playground/sse.js",
     "js/playground/transcript.js",
     "js/playground/try_body.js",
