@@ -129,6 +129,13 @@ def llama():
 
 @pytest.fixture(scope="session")
 def llama_embeddings():
-    server = LlamaServer(embeddings=True)
+    server = LlamaServer("MEAN")
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def llama_rerank():
+    server = LlamaServer("RANK")
     yield server
     server.stop()

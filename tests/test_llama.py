@@ -1,5 +1,6 @@
 """A real llama.cpp server behind the gateway: its own streams, its own usage, its own errors."""
 
+import anthropic
 import openai
 import pytest
 
@@ -22,6 +23,17 @@ def key(gateway, endpoint):
 def sdk(gateway, key):
     with gateway.sdk(key) as client:
         yield client
+
+
+@pytest.fixture
+def claude(gateway, key):
+    with anthropic.Anthropic(base_url=f"http://{gateway.address}", api_key=key, max_retries=0) as client:
+        yield client
+
+
+@pytest.fixture
+def customer_of_tiny(gateway, key):
+    return gateway.customer(key)
 
 
 def billed(gateway, key):
@@ -122,3 +134,67 @@ def test_a_hang_up_is_billed_for_the_text_that_arrived(gateway, sdk, key):
     stream.close()
     [event] = gateway.wait_events(1, key)
     assert 1 <= event["tokens"]["outputTokens"] <= 900
+
+
+def test_a_response_is_billed_by_the_servers_own_usage(gateway, sdk, key):
+    response = sdk.responses.create(model="house/tiny", input="tell me of the sea", max_output_tokens=5)
+    assert response.model == "house/tiny" and response.output_text
+    assert response.usage.output_tokens == 5
+    tokens = billed(gateway, key)
+    assert tokens["inputTokens"] == response.usage.input_tokens and tokens["outputTokens"] == 5
+    assert tokens["cachedInputTokens"] == response.usage.input_tokens_details.cached_tokens
+
+
+def test_a_streamed_response_is_billed_by_its_last_event(gateway, sdk, key):
+    # The helper `responses.stream` needs members that llama.cpp leaves out.
+    asked = {"model": "house/tiny", "input": "tell me of the sea", "max_output_tokens": 5, "stream": True}
+    *_, last = sdk.responses.create(**asked)
+    assert last.type == "response.completed" and last.response.model == "house/tiny"
+    tokens = billed(gateway, key)
+    assert tokens["outputTokens"] == 5 and tokens["inputTokens"] == last.response.usage.input_tokens
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_message_is_billed_with_the_prompt_that_came_from_the_cache(gateway, claude, key, streamed):
+    options = {"model": "house/tiny", "max_tokens": 5, "messages": message("tell me of the sea")}
+    if streamed:
+        with claude.messages.stream(**options) as stream:
+            answer = stream.get_final_message()
+    else:
+        answer = claude.messages.create(**options)
+    assert answer.model == "house/tiny" and answer.stop_reason == "max_tokens" and answer.content[0].text
+    usage = answer.usage
+    assert billed(gateway, key) == {
+        "inputTokens": usage.input_tokens + usage.cache_read_input_tokens,
+        "outputTokens": 5,
+        "cachedInputTokens": usage.cache_read_input_tokens,
+        "cacheWriteInputTokens": 0,
+    }
+
+
+def test_tokens_are_counted_without_an_event(gateway, claude, key):
+    counted = claude.messages.count_tokens(model="house/tiny", messages=message("tell me of the sea"))
+    answer = claude.messages.create(model="house/tiny", max_tokens=1, messages=message("tell me of the sea"))
+    usage = answer.usage
+    assert counted.input_tokens == usage.input_tokens + usage.cache_read_input_tokens
+    assert len(gateway.wait_events(1, key)) == 1
+
+
+def test_documents_are_reranked_and_billed_as_prompt(gateway, llama_rerank):
+    gateway.create_endpoint(llama_rerank.base_url, slug="house/rank", target_model=REAL_NAME)
+    customer = gateway.customer(gateway.mint_key(gateway.create_group("house/rank")))
+    body = {"model": "house/rank", "query": "sea", "documents": ["salt", "sand and salt"]}
+    answer = customer.post("/v1/rerank", body).json()
+    assert answer["model"] == "house/rank" and {result["index"] for result in answer["results"]} == {0, 1}
+    assert billed(gateway, customer.key)["inputTokens"] == answer["usage"]["prompt_tokens"] > 0
+
+
+def test_a_server_without_reranking_says_so(gateway, customer_of_tiny):
+    body = {"model": "house/tiny", "query": "sea", "documents": ["salt", "sand"]}
+    answer = customer_of_tiny.post("/v1/rerank", body)
+    assert answer.status == 400 and answer.error["code"] == "not_supported"
+    assert "does not support reranking" in answer.error["message"]
+    answer = customer_of_tiny.post("/v1/moderations", {"model": "house/tiny", "input": "salt"})
+    assert answer.status == 404
+    assert answer.error["message"] == 'The model server of "house/tiny" does not have the route /v1/moderations.'
+    assert gateway.events(customer_of_tiny.key) == []

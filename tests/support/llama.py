@@ -4,9 +4,11 @@ The model writes a few hundred words in random order, but tokenizer, sampling, s
 The model is made once (a few hundred kilobytes) and kept under `tests/.cache`. The server runs in its own process, so
 that a crash of the library cannot end the test run:
 
-    python -m support.llama MODEL.gguf [--embeddings]
+    python -m support.llama MODEL.gguf [MEAN|RANK]
 
-which prints its address and serves until its standard input closes.
+With a kind of pooling, the server embeds or reranks instead of generating text.
+
+It prints its address and serves until its standard input closes.
 """
 
 import os
@@ -117,11 +119,11 @@ def tiny_model():
 class LlamaServer:
     """A running llama.cpp server; `base_url` is the base URL for an OpenAI SDK."""
 
-    def __init__(self, embeddings=False):
+    def __init__(self, pooling=""):
         model = str(tiny_model())
-        self.log = open(CACHE / ("llama-embeddings.log" if embeddings else "llama.log"), "wb")
+        self.log = open(CACHE / f"llama{pooling}.log", "wb")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "support.llama", model, *(["--embeddings"] if embeddings else [])],
+            [sys.executable, "-m", "support.llama", model, *filter(None, [pooling])],
             cwd=pathlib.Path(__file__).resolve().parent.parent,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -148,7 +150,7 @@ class LlamaServer:
         self.log.close()
 
 
-def serve(model, embeddings):
+def serve(model, pooling=None):
     import xllamacpp
 
     params = xllamacpp.CommonParams()
@@ -161,9 +163,9 @@ def serve(model, embeddings):
     params.cpuparams.n_threads = 1
     params.cpuparams_batch.n_threads = 1
     params.warmup = False
-    params.embedding = embeddings
-    if embeddings:
-        params.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
+    params.embedding = pooling is not None
+    if pooling:
+        params.pooling_type = xllamacpp.llama_pooling_type[f"LLAMA_POOLING_TYPE_{pooling}"]
     server = xllamacpp.Server(params)
     urllib.request.urlopen(f"{server.listening_address}/health", timeout=30).read()
     print(f"serving {server.listening_address}", flush=True)
@@ -172,4 +174,4 @@ def serve(model, embeddings):
 
 
 if __name__ == "__main__":
-    serve(sys.argv[1], "--embeddings" in sys.argv)
+    serve(*sys.argv[1:])
