@@ -2,7 +2,10 @@
 
 use super::{BillingFacts, MAX_COUNT, Report, TokenBounds};
 use crate::{
-    domain::{route::Route, usage::UsageSource},
+    domain::{
+        route::{Output, Route},
+        usage::UsageSource,
+    },
     upstream::json::Reader,
 };
 
@@ -18,7 +21,7 @@ pub(crate) fn usage(input: &[u8]) {
         assert!(!report.is_empty() || merged == before, "an empty report changes the figures");
         assert!(before.output_so_far() == 0 || merged.output_so_far() > 0, "a report without output removes output");
     }
-    let figures = [merged.input, merged.output, merged.total, merged.cached];
+    let figures = [merged.input, merged.output, merged.total, merged.cached, merged.cache_read, merged.cache_write];
     assert!(figures.into_iter().flatten().all(|figure| figure <= MAX_COUNT));
     let again = merged;
     merged.add(&again);
@@ -29,7 +32,8 @@ pub(crate) fn usage(input: &[u8]) {
             let bill = merged.bill(&BillingFacts { route, prompt_tokens: 5, most, text_bytes, unreported_bytes });
             let usage = bill.usage;
             assert!(usage.input <= most.input && usage.output <= most.output + text_bytes.div_ceil(4));
-            assert!(usage.cached <= usage.input && (route.generates() || usage.output == 0));
+            assert!(usage.cached + usage.cache_write <= usage.input);
+            assert!(route.output() != Output::None || usage.output == 0);
             let is_reported = bill.source == UsageSource::Upstream;
             assert!(!is_reported || (!bill.is_implausible && merged.usage(route) == Some(usage)), "{bill:?}");
         }
