@@ -35,7 +35,7 @@ targets! {
     request = crate::upstream::request::fuzz::request, 3000;
     form = crate::upstream::request::form::fuzz::form, 15000;
     answer = crate::upstream::observe::fuzz::answer, 400;
-    stream = crate::upstream::observe::fuzz::stream, 150;
+    stream = crate::upstream::observe::fuzz::stream, 60;
     frames = crate::upstream::sse::fuzz::frames, 800;
     usage = crate::upstream::usage::fuzz::usage, 40000;
     refusal = crate::upstream::refusal::fuzz::refusal, 700;

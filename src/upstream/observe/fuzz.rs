@@ -39,11 +39,21 @@ fn in_pieces(route: Route, pieces: Vec<&[u8]>) -> (Vec<u8>, Report, u64) {
     (passed.concat(), *observer.report(), observer.text_bytes())
 }
 
+/// The routes with streams, and whether their usage is hidden.
+const STREAMS: [(Route, bool); 8] = [
+    (Route::ChatCompletions, true),
+    (Route::ChatCompletions, false),
+    (Route::Completions, false),
+    (Route::Responses, false),
+    (Route::Messages, false),
+    (Route::Images, false),
+    (Route::Speech, false),
+    (Route::Transcriptions, false),
+];
+
 /// Only the model's name changes in a stream, and the cuts between its chunks change neither bytes nor figures.
 pub(crate) fn stream(input: &[u8]) {
-    for (route, hides_usage) in
-        [(Route::ChatCompletions, true), (Route::ChatCompletions, false), (Route::Completions, false)]
-    {
+    for (route, hides_usage) in STREAMS {
         let whole = observe(route, hides_usage, vec![input]);
         assert_eq!(whole, observe(route, hides_usage, input.chunks(1).collect()), "the result depends on the cuts");
         assert_eq!(whole, observe(route, hides_usage, cut(input)), "the result depends on the cuts");
