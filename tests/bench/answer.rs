@@ -2,16 +2,22 @@
 
 use memchr::memmem;
 
+use crate::route::Route;
+
 /// Prompt tokens that every answer reports.
-const PROMPT_TOKENS: u32 = 42;
+pub(crate) const PROMPT_TOKENS: u32 = 42;
 /// Completion tokens that a JSON answer reports. A stream reports one for each event with text.
 const JSON_COMPLETION_TOKENS: u32 = 57;
 /// Digits of the timestamp in a streamed event.
 pub(crate) const STAMP_DIGITS: usize = 20;
 
-/// The way to send a stream. The client chooses it, in request fields that gateways ignore and pass on.
+/// The way to send a stream. The client chooses it: the route by the path, the rest in request fields that gateways
+/// ignore and pass on.
 #[derive(Clone, Copy, Debug, PartialEq, clap::Args)]
 pub(crate) struct Stream {
+    /// The route to call.
+    #[arg(long, value_enum, default_value_t = Route::Chat)]
+    pub(crate) route: Route,
     /// The number of events with text in each stream.
     #[arg(long, default_value_t = 200)]
     pub(crate) chunks: u32,
@@ -23,38 +29,41 @@ pub(crate) struct Stream {
     pub(crate) batch: u32,
 }
 
+/// Returns the path of a request.
+pub(crate) fn path(stream: Option<Stream>) -> &'static str {
+    stream.map_or(Route::Chat, |stream| stream.route).path()
+}
+
 /// Returns the body of a request, about 300 bytes.
 pub(crate) fn request_body(model: &str, stream: Option<Stream>) -> String {
-    let streaming = stream.map_or_else(String::new, |Stream { chunks, pace_ms, batch }| {
+    const SYSTEM: &str = "You are a terse assistant. Answer in one sentence.";
+    const USER: &str = "What does an API gateway do that a reverse proxy does not, and when should a small team with \
+                        only one server want to use the first?";
+    let prompt = stream.map_or(Route::Chat, |stream| stream.route).prompt(SYSTEM, USER);
+    let streaming = stream.map_or_else(String::new, |Stream { chunks, pace_ms, batch, .. }| {
         format!(r#","stream":true,"bench_chunks":{chunks},"bench_pace_ms":{pace_ms},"bench_batch":{batch}"#)
     });
-    format!(
-        concat!(
-            r#"{{"model":"{}","messages":[{{"role":"system","content":"You are a terse assistant. Answer in "#,
-            r#"one sentence."}},{{"role":"user","content":"What does an API gateway do that a reverse proxy "#,
-            r#"does not, and when should a small team with only one server want to use the first?"}}],"#,
-            r#""temperature":0.7{}}}"#
-        ),
-        model, streaming
-    )
+    format!(r#"{{"model":"{model}",{prompt},"temperature":0.7{streaming}}}"#)
 }
 
 /// The fields of a request that the upstream uses.
-#[derive(Debug, PartialEq)]
-pub(crate) struct Asked<'a> {
-    pub(crate) model: &'a [u8],
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Asked {
+    pub(crate) model: String,
     pub(crate) stream: Option<Stream>,
     pub(crate) include_usage: bool,
 }
 
-impl<'a> Asked<'a> {
+impl Asked {
     /// Finds the fields by a text search, which is enough for a body from [`request_body`] that passed through a proxy.
-    pub(crate) fn read(body: &'a [u8]) -> Self {
+    pub(crate) fn read(path: &str, body: &[u8]) -> Self {
         let model = value(body, b"\"model\":").and_then(|rest| rest.strip_prefix(b"\"")).unwrap_or_default();
+        let model = &model[..memchr::memchr(b'"', model).unwrap_or(0)];
         let streamed = value(body, b"\"stream\":").is_some_and(|rest| rest.starts_with(b"true"));
         Self {
-            model: &model[..memchr::memchr(b'"', model).unwrap_or(0)],
+            model: String::from_utf8_lossy(model).into_owned(),
             stream: streamed.then(|| Stream {
+                route: Route::with_path(path),
                 chunks: number(body, b"\"bench_chunks\":").unwrap_or(64),
                 pace_ms: number(body, b"\"bench_pace_ms\":").unwrap_or(0),
                 batch: number(body, b"\"bench_batch\":").unwrap_or(1).max(1),
@@ -95,31 +104,17 @@ pub(crate) fn json(model: &str) -> String {
     )
 }
 
-/// The events of one model's streams. An event with text consists of `head`, [`STAMP_DIGITS`] digits of a timestamp,
-/// and `tail`.
+/// The events of a stream. Those with text consist of `head`, [`STAMP_DIGITS`] digits of a timestamp, and `tail`.
 pub(crate) struct Events {
+    /// The events before the first one with text.
+    pub(crate) start: String,
     pub(crate) head: String,
     pub(crate) tail: String,
-    /// The event with the finish reason.
-    pub(crate) finish: String,
+    /// The events after the last one with text.
+    pub(crate) end: String,
 }
 
-/// The last event of a stream.
-pub(crate) const DONE: &[u8] = b"data: [DONE]\n\n";
-
 impl Events {
-    pub(crate) fn of(model: &str) -> Self {
-        let start = format!(
-            "data: {{\"id\":\"chatcmpl-0123456789abcdef\",\"object\":\"chat.completion.chunk\",\"created\":1790000000,\
-             \"model\":\"{model}\",\"choices\":[{{\"index\":0,\"delta\":"
-        );
-        Self {
-            head: format!("{start}{{\"content\":\""),
-            tail: "\"},\"finish_reason\":null}]}\n\n".into(),
-            finish: format!("{start}{{}},\"finish_reason\":\"stop\"}}]}}\n\n"),
-        }
-    }
-
     /// The number of bytes in an event with text.
     pub(crate) fn text_len(&self) -> usize {
         self.head.len() + STAMP_DIGITS + self.tail.len()
@@ -137,16 +132,6 @@ impl Events {
         }
         out.extend_from_slice(self.tail.as_bytes());
     }
-
-    /// Returns the event that reports usage, for a request that asks for it.
-    pub(crate) fn usage(model: &str, chunks: u32) -> String {
-        format!(
-            "data: {{\"id\":\"chatcmpl-0123456789abcdef\",\"object\":\"chat.completion.chunk\",\"created\":1790000000,\
-             \"model\":\"{model}\",\"choices\":[],\"usage\":{{\"prompt_tokens\":{PROMPT_TOKENS},\
-             \"completion_tokens\":{chunks},\"total_tokens\":{}}}}}\n\n",
-            PROMPT_TOKENS + chunks
-        )
-    }
 }
 
 /// Parses the timestamp of an event with text.
@@ -163,19 +148,21 @@ mod tests {
 
     #[test]
     fn the_upstream_reads_the_generators_requests() {
-        let stream = Some(Stream { chunks: 7, pace_ms: 5, batch: 2 });
-        for stream in [None, stream] {
+        let streams = Route::ALL.map(|route| Some(Stream { route, chunks: 7, pace_ms: 5, batch: 2 }));
+        for stream in streams.into_iter().chain([None]) {
             let body = request_body("a/b", stream);
-            assert_eq!(Asked::read(body.as_bytes()), Asked { model: b"a/b", stream, include_usage: false });
+            assert!(serde_json::from_str::<serde_json::Value>(&body).is_ok() && body.len() < 400, "{body}");
+            let asked = Asked { model: "a/b".into(), stream, include_usage: false };
+            assert_eq!(Asked::read(path(stream), body.as_bytes()), asked);
         }
-        let asked = Asked::read(br#"{"model": "m", "stream": true, "stream_options": {"include_usage": true}}"#);
-        assert!(asked.model == b"m" && asked.stream.is_some() && asked.include_usage);
+        let asked = Asked::read("/", br#"{"model": "m", "stream": true, "stream_options": {"include_usage": true}}"#);
+        assert!(asked.model == "m" && asked.stream.is_some() && asked.include_usage);
     }
 
     #[test]
     fn a_timestamp_is_read_back_unchanged() {
         for now in [0, 1_407_570_814_031, u64::MAX] {
-            let (events, mut out) = (Events::of("m"), Vec::new());
+            let (events, mut out) = (Route::Chat.events("m", 1, false), Vec::new());
             events.put_text(now, &mut out);
             assert_eq!(out.len(), events.text_len());
             assert_eq!(stamp(&out[events.head.len()..][..STAMP_DIGITS]), Some(now));

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use crate::answer::{self, DONE, Events, STAMP_DIGITS, Stream};
+use crate::answer::{self, Events, STAMP_DIGITS, Stream};
 use crate::http::Connection;
 use crate::monotonic_ns;
 use crate::tally::Tally;
@@ -64,8 +64,9 @@ pub(crate) fn run(options: &Options, stream: Option<Stream>) -> io::Result<serde
     let body = answer::request_body(&options.model, stream);
     let request = |key| {
         format!(
-            "POST /v1/chat/completions HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer {key}\r\naccept: */*\r\n\
+            "POST {} HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer {key}\r\naccept: */*\r\n\
              content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            answer::path(stream),
             options.to,
             body.len()
         )
@@ -75,7 +76,9 @@ pub(crate) fn run(options: &Options, stream: Option<Stream>) -> io::Result<serde
         requests: options.keys.iter().map(request).collect(),
         expected: match stream {
             None => Expected::Json(answer::json(&options.model)),
-            Some(stream) => Expected::Events { events: Events::of(&options.model), chunks: stream.chunks },
+            Some(Stream { route, chunks, .. }) => {
+                Expected::Events { events: route.events(&options.model, chunks, false), chunks }
+            }
         },
         measured_from,
         until,
@@ -156,14 +159,19 @@ impl Plan {
         chunks: u32,
         tally: &RefCell<Tally>,
     ) -> io::Result<()> {
+        let mut start = events.start.as_bytes();
         let mut left = chunks;
         let mut last_stamp = 0;
         loop {
             let ended = connection.body(text).await?;
             let now = monotonic_ns();
             let mut tally = tally.borrow_mut();
-            let mut read = 0;
-            while left > 0 && text.len() - read >= events.text_len() {
+            let mut read = start.len().min(text.len());
+            if text[..read] != start[..read] {
+                return Err(io::Error::other(format!("not the upstream's first events: {}", excerpt(text))));
+            }
+            start = &start[read..];
+            while start.is_empty() && left > 0 && text.len() - read >= events.text_len() {
                 last_stamp = stamp_of(&text[read..read + events.text_len()], events)
                     .ok_or_else(|| io::Error::other(format!("not the upstream's event: {}", excerpt(&text[read..]))))?;
                 tally.event(self.measures(now), now.saturating_sub(last_stamp));
@@ -172,7 +180,7 @@ impl Plan {
             }
             text.drain(..read);
             if ended {
-                if left > 0 || text.strip_prefix(events.finish.as_bytes()) != Some(DONE) {
+                if left > 0 || text != events.end.as_bytes() {
                     return Err(io::Error::other(format!("{left} events missing before: {}", excerpt(text))));
                 }
                 tally.stream(self.measures(now), now.saturating_sub(last_stamp));

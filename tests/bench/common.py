@@ -119,14 +119,15 @@ class Upstream(Part):
 
 
 class Tollgate(Part):
-    """A gateway with the data directory `data`."""
+    """A gateway with the data directory `data` and further settings of its configuration."""
 
     model = SLUG
 
-    def __init__(self, binary, durability, data, cleanup):
+    def __init__(self, binary, durability, data, cleanup, **settings):
         port, self.admin_port = free_port(), free_port()
         environment = {name: value for name, value in os.environ.items() if not name.startswith("TOLLGATE_")}
         environment |= {"TOLLGATE_ADMIN_KEY": ADMIN_KEY, "TOLLGATE_DURABILITY": durability, "TOLLGATE_LOG": "off"}
+        environment |= {f"TOLLGATE_{name.upper()}": value for name, value in settings.items()}
         command = [binary.resolve(), "serve", "--data-dir", data]
         command += ["--listen", f"127.0.0.1:{port}", "--admin-listen", f"127.0.0.1:{self.admin_port}"]
         super().__init__(command, port, cleanup, cwd=data, env=environment)

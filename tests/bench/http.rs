@@ -36,19 +36,21 @@ impl Connection {
         self.stream.write_all(bytes).await
     }
 
-    /// Reads the head of a request. Returns false if the peer has closed the connection between two requests.
-    pub(crate) async fn request(&mut self) -> io::Result<bool> {
+    /// Reads the head of a request and returns its path, or `None` if the peer has closed the connection between two
+    /// requests.
+    pub(crate) async fn request(&mut self) -> io::Result<Option<String>> {
         loop {
             let mut headers = [httparse::EMPTY_HEADER; 32];
             let mut head = httparse::Request::new(&mut headers);
             if let httparse::Status::Complete(len) = head.parse(&self.input).map_err(io::Error::other)? {
+                let path = head.path.unwrap_or_default().to_owned();
                 self.body = framing(head.headers)?;
                 self.input.advance(len);
-                return Ok(true);
+                return Ok(Some(path));
             }
             let between = self.input.is_empty();
             if self.fill().await? == 0 {
-                return if between { Ok(false) } else { Err(io::ErrorKind::UnexpectedEof.into()) };
+                return if between { Ok(None) } else { Err(io::ErrorKind::UnexpectedEof.into()) };
             }
         }
     }

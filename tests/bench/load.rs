@@ -12,6 +12,7 @@ mod answer;
 mod client;
 mod histogram;
 mod http;
+mod route;
 mod tally;
 mod upstream;
 
@@ -23,7 +24,7 @@ use clap::Parser;
 #[derive(Parser)]
 #[command(about = "The upstream and the load generator of Tollgate's benchmarks")]
 enum Command {
-    /// Answer chat completions, plain and streamed, until killed.
+    /// Answer chat completions, plain and streamed, and streams of the other routes, until killed.
     Upstream(upstream::Options),
     /// Request JSON answers.
     Json(client::Options),
