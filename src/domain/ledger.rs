@@ -285,7 +285,8 @@ impl Ledger {
                 LimitType::Token => tokens,
             };
             let Consumption { used, held } = self.figures(at, located, limit);
-            if used.saturating_add(held).saturating_add(asked) <= limit.limit.threshold.get() {
+            // As in the survey: a limit that is exceeded does not refuse a request that asks for nothing of it.
+            if limit.limit.threshold.get().saturating_sub(used.saturating_add(held)) >= asked {
                 continue;
             }
             let retry_after = self.counted_cell(located, limit).and_then(|cell| cell.wait(limit, asked, at));
