@@ -1,8 +1,8 @@
 //! Tollgate: an OpenAI-compatible gateway with keys, limits that hold and bills that are right.
 //!
 //! Dependencies point in one direction: `main → app → http → service → { store, journal, upstream, crypto } → domain`.
-//! Within the braces, the store reads the journal, and the upstream client uses the secrets of `crypto`. `decode` knows no
-//! other module; `http` and `upstream` use it. Each module's documentation states its guarantees.
+//! Within the braces, the store reads the journal, and the upstream client uses the secrets of `crypto`. `decode` knows
+//! no other module; `http` and `upstream` use it. Each module's documentation states its guarantees.
 
 pub mod app;
 pub mod commands;

@@ -1,4 +1,5 @@
-//! Errors in the shapes that OpenAI's and Anthropic's SDKs expect. On this listener, only this file maps a refusal to a status.
+//! Errors in the shapes that OpenAI's and Anthropic's SDKs expect. On this listener, only this file maps a refusal to a
+//! status.
 
 use std::time::Instant;
 

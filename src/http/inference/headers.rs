@@ -37,8 +37,9 @@ pub(super) fn trace_id(headers: &HeaderMap) -> Option<TraceId> {
 
 /// The value of a header whose lines are joined: Anthropic's SDK for Go sends one for each beta.
 fn joined(headers: &HeaderMap, name: &str) -> Option<Bytes> {
-    let lines: Vec<&[u8]> = headers.get_all(name).map(HeaderValue::as_bytes).collect();
-    (!lines.is_empty()).then(|| lines.join(&b", "[..]).into())
+    let mut lines = headers.get_all(name).map(HeaderValue::as_bytes);
+    let (first, rest) = (lines.next()?, lines);
+    Some(rest.fold(Bytes::copy_from_slice(first), |joined, line| [&joined, line].join(&b", "[..]).into()))
 }
 
 /// The value of an `x-request-id` header.

@@ -1,8 +1,8 @@
 //! The inference listener: the OpenAI- and Anthropic-compatible API that customers call.
 //!
 //! It runs on actix-http, one layer below actix-web, because a few fixed paths need no routing table. Every response
-//! carries our own `x-request-id`. Errors have the shape of the route's API. One response is not made here: the empty 408 of
-//! actix-http for a head that arrives too slowly.
+//! carries our own `x-request-id`. Errors have the shape of the route's API. One response is not made here: the empty
+//! 408 of actix-http for a head that arrives too slowly.
 
 mod api;
 mod body;

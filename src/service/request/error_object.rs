@@ -18,8 +18,8 @@ pub(super) fn error_event(route: Route, message: &str) -> String {
     error_frame(route, json!({ "error": error }))
 }
 
-/// Makes the event that ends a stream with an error. `data` holds the error object, in the shape of the route's API. The
-/// clients of APIs whose events have a type also read the event's name or its `type`.
+/// Makes the event that ends a stream with an error. `data` holds the error object, in the shape of the route's API.
+/// Where events have a type, clients also read the event's name or its `type`.
 pub fn error_frame(route: Route, mut data: Value) -> String {
     if !matches!(route, Route::Messages | Route::Responses) {
         return format!("data: {data}\n\n");

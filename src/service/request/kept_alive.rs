@@ -93,8 +93,6 @@ impl KeptAlive {
         }
         std::task::ready!(self.timer.as_mut().poll(cx));
         self.timer.set(sleep(self.interval));
-        // Polled so that the new timer wakes this task. The answer may also be ready by now, which the next call sees.
-        cx.waker().wake_by_ref();
         Poll::Ready(KeptAliveStep::Comment)
     }
 }

@@ -1,8 +1,8 @@
 //! The meter of an answer. It exists from the moment when an upstream's 2xx arrives.
 //!
-//! A meter writes exactly one event: [`Meter::end`] does, or the drop of an unsettled meter, from what has been
-//! seen so far. There are two exceptions: an answer without content, whose reservation is given back for the next target
-//! or released, and an answer of a route that is not billed.
+//! A meter writes exactly one event: [`Meter::end`] does, or the drop of an unsettled meter, from what has been seen so
+//! far. There are two exceptions: an answer without content, whose reservation is given back for the next target or
+//! released, and an answer of a route that is not billed.
 
 use std::fmt;
 
@@ -264,8 +264,8 @@ impl Meter {
         self.form != Form::Events || self.observer.has_finished(self.request.choices)
     }
 
-    /// Whether there is no usage yet although it may come, or a stream without its terminal event has passed on text after its latest usage
-    /// report.
+    /// Whether there is no usage yet although it may come, or a stream without its terminal event has passed on text
+    /// after its latest usage report.
     fn lacks_usage(&self) -> bool {
         if self.form == Form::Raw {
             return false;
