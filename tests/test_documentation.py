@@ -1,19 +1,24 @@
 """README.md and packaging/docs: their commands and samples work, and their links lead somewhere.
 
 Other tests run the README's demo (test_config), the commands on existing keys (test_registration) and on the audit log
-(test_audit), and the samples that verify webhooks (test_webhook_samples).
+(test_audit), the samples that verify webhooks (test_webhook_samples), and those for the AI SDK (node/ai_sdk.test.mjs),
+Claude Code and Codex (clients/test_agents.py).
 """
 
 import re
+import subprocess
 import sys
 import tarfile
+import tomllib
 
 import pytest
 
 from support.commands import run
 from support.gateway import Customer, Gateway, model, rate
-from support.readme import PAGES, README, admin_function, blocks, commands, documents, run_commands, run_script
+from support.readme import PAGES, README, admin_function, commands, documents, run_commands, run_script, samples
+from support.wire import call
 
+CLIENTS = PAGES / "clients.md"
 FILES = [README, *sorted(PAGES.glob("*.md"))]
 MARK = "--- next block ---"
 ANY_PORT = "127.0.0.1:0"
@@ -30,7 +35,7 @@ done
 
 def test_the_five_minutes_of_the_readme_work(upstream, tmp_path):
     shell = commands(README)
-    [sample] = [text for language, text in blocks(README) if language == "python"]
+    [sample] = samples(README, "python")
     start, *others = shell
     lines = [
         "exec 3>&2 2>log",
@@ -82,9 +87,33 @@ def test_the_commands_on_backup_work(own, tmp_path):
             assert any(member.endswith("SHA256SUMS") for member in archive.getnames())
 
 
+def test_the_python_samples_for_clients_work(gateway, upstream, monkeypatch, capsys):
+    slug = gateway.create_endpoint(upstream, slug="acme/chat")["slug"]
+    key = gateway.mint_key(gateway.create_group(slug))
+    monkeypatch.setenv("ACME_KEY", key)
+    for text in samples(CLIENTS, "python"):
+        script = compile(text.replace("127.0.0.1:8080", gateway.address), CLIENTS, "exec")
+        if "llama_index" not in text:  # which is too large to install
+            exec(script, {})
+    assert capsys.readouterr().out == "w0 w1 w2 w3 w4 w5 w6 w7 \n" * 5
+    chat, responses, messages = "/v1/chat/completions", "/v1/responses", "/v1/messages"
+    assert [event["route"] for event in gateway.events(key)] == [responses, messages, chat, responses, messages]
+
+
+def test_the_settings_for_clients_are_valid():
+    for text in commands(CLIENTS):
+        subprocess.run(["bash", "-n", "-c", text], check=True)
+    codex, browsers = samples(CLIENTS, "toml")
+    assert tomllib.loads(codex)["model_providers"]["tollgate"]["wire_api"] == "responses"
+    [origin] = tomllib.loads(browsers)["cors_origins"]
+    with Gateway(config=browsers) as gateway:
+        answer = call(gateway.address, "GET", "/healthz", [("origin", origin)])
+        assert answer.headers["access-control-allow-origin"] == origin
+
+
 def test_the_settings_and_their_defaults_are_valid():
     rows = re.findall(r"^\| `([a-z_.]+)`[^|]*\| (?:`([^`]*)`)? *\|", (PAGES / "configuration.md").read_text(), re.M)
-    assert len(rows) >= 19, rows
+    assert len(rows) >= 20, rows
     fields = {name: default if re.fullmatch(r"\d+|\[\]", default) else f'"{default}"' for name, default in rows if default}
     top = [f"{name} = {value}" for name, value in fields.items() if "." not in name]
     upstream = [f"{name.removeprefix('upstream.')} = {value}" for name, value in fields.items() if "." in name]

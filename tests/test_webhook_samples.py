@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from support.gateway import REPO, Customer
-from support.readme import PAGES, blocks
+from support.readme import PAGES, samples
 from support.receiver import Receiver
 from support.upstream import ScriptedUpstream
 from support.webhooks import Webhook
@@ -130,7 +130,7 @@ def test_a_header_that_does_not_match_is_refused(sample, captured, header):
 
 def test_the_page_shows_the_tested_samples():
     for language, name in FENCES.items():
-        samples = [text for found, text in blocks(PAGES / "webhooks.md") if found == language]
-        assert samples, f"no sample in {language}"
-        for text in samples:
+        found = samples(PAGES / "webhooks.md", language)
+        assert found, f"no sample in {language}"
+        for text in found:
             assert text in (SAMPLES / name).read_text(), f"not in {name}:\n{text}"

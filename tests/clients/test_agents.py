@@ -1,16 +1,19 @@
 """Claude Code and Codex, unmodified and without a terminal: each runs a tool that the scripted model calls, sends the
-tool's output back and prints the model's answer. They are set up as the README tells their users."""
+tool's output back and prints the model's answer. Their settings are those of packaging/docs/clients.md."""
 
 import json
 import os
 import pathlib
+import re
 import subprocess
 
 import pytest
 
 from support.gateway import REPO
+from support.readme import PAGES, commands, samples
 from support.upstream import Reply
 
+CLIENTS = PAGES / "clients.md"
 PROGRAMS = REPO / "tests/clients/node_modules/.bin"
 WORDS = "w0 w1 w2 w3 w4 w5 w6 w7"
 FACT = "the fact is 42"
@@ -64,17 +67,23 @@ def check(gateway, upstream, key, route, slug):
     assert events[1]["tokens"]["outputTokens"] == 8
 
 
+def filled(sample, gateway, slug):
+    """A sample with the address of this gateway and this slug."""
+    return sample.replace("127.0.0.1:8080", gateway.address).replace("acme/chat", slug)
+
+
 def claude(home, gateway, slug, **key):
     """Asks Claude Code. It contacts nothing but the gateway."""
+    variables = dict(re.findall(r'^export (\w+)="(.*)"$', filled(commands(CLIENTS)[0], gateway, slug), re.M))
+    assert variables.pop("ANTHROPIC_AUTH_TOKEN") == "$ACME_KEY"
     return home.run(
         "claude",
         "-p",
         "What is the fact?",
         "--allowedTools",
         "Bash(cat:*)",
-        ANTHROPIC_BASE_URL=f"http://{gateway.address}",
-        ANTHROPIC_MODEL=slug,
         CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC="1",
+        **variables,
         **key,
     )
 
@@ -95,20 +104,10 @@ def test_claude_code_says_that_a_key_is_wrong(gateway, upstream, slug, home):
 
 def codex(home, gateway, slug, key):
     """Asks Codex."""
-    settings = f"""
-model = "{slug}"
-model_provider = "tollgate"
-
-[model_providers.tollgate]
-name = "Tollgate"
-base_url = "{gateway.base_url}"
-env_key = "TOLLGATE_KEY"
-wire_api = "responses"
-"""
     folder = pathlib.Path(home.path, ".codex")
     folder.mkdir()
-    (folder / "config.toml").write_text(settings)
-    return home.run("codex", "exec", "--skip-git-repo-check", "What is the fact?", TOLLGATE_KEY=key)
+    (folder / "config.toml").write_text(filled(samples(CLIENTS, "toml")[0], gateway, slug))
+    return home.run("codex", "exec", "--skip-git-repo-check", "What is the fact?", ACME_KEY=key)
 
 
 def test_codex_plays_a_tool_loop(gateway, upstream, slug, key, home):

@@ -1,7 +1,10 @@
 // The AI SDK with its providers for OpenAI, by default on /v1/responses, and Anthropic, on /v1/messages.
 
 import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { readFile } from "node:fs/promises";
 import { test } from "node:test";
+import { promisify } from "node:util";
 import { createAnthropic } from "@ai-sdk/anthropic";
 import { createOpenAI } from "@ai-sdk/openai";
 import { generateText, jsonSchema, stepCountIs, streamText, tool } from "ai";
@@ -47,4 +50,15 @@ describeSites((site) => {
       await site.billed([route, 20, 5], [route, 20, 5]);
     });
   }
+
+  test("the sample in packaging/docs/clients.md works", async () => {
+    const page = await readFile(new URL("../../packaging/docs/clients.md", import.meta.url), "utf8");
+    const [, sample] = /^```js\n(.*?)^```$/ms.exec(page);
+    const changed = { "http://127.0.0.1:8080": site.origin, "acme/chat": site.model, "Say hello.": "hello" };
+    const script = Object.entries(changed).reduce((text, [old, now]) => text.replaceAll(old, now), sample);
+    const options = { cwd: import.meta.dirname, env: { ...process.env, ACME_KEY: site.key } };
+    const { stdout } = await promisify(execFile)(process.execPath, ["--input-type=module", "--eval", script], options);
+    assert.equal(stdout, `${GREETING}\n`.repeat(3));
+    await site.billed(["/v1/responses", 11, 7], ["/v1/chat/completions", 11, 7], ["/v1/messages", 11, 7]);
+  });
 });

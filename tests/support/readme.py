@@ -19,9 +19,14 @@ def blocks(file):
     return found
 
 
+def samples(file, language):
+    """The code blocks of a file in one language, in order."""
+    return [text for found, text in blocks(file) if found == language]
+
+
 def commands(file):
     """The shell commands of a file, one text for each block."""
-    return [text for language, text in blocks(file) if language == "bash"]
+    return samples(file, "bash")
 
 
 def admin_function():
