@@ -358,6 +358,7 @@ RERANK_ROWS = {
     "vLLM": (ranking(usage('"total_tokens":900')), INPUT),
     "Jina": (ranking(usage('"prompt_tokens":900,"total_tokens":900')), INPUT),
     "Voyage": (ranking(usage('"total_tokens":900')).replace("results", "data"), INPUT),
+    "SGLang": ('[{"score":0.5,"document":"there","index":0,"meta_info":{"prompt_tokens":900}}]', NO_INPUT),
     "Cohere's own members": (ranking('"meta":{"billed_units":{"search_units":1}}'), NO_INPUT),
     "no usage": (ranking(""), NO_INPUT),
 }
@@ -373,7 +374,7 @@ ROWS = [
 
 @pytest.mark.parametrize("path, server, sent, billed", ROWS, ids=[f"{row[0]} {row[1]}" for row in ROWS])
 def test_a_report_is_billed_as_its_server_means_it(gateway, upstream, customer, slug, key, path, server, sent, billed):
-    streamed = not sent.startswith("{")
+    streamed = not sent.startswith(("{", "["))
     kind = "text/event-stream" if streamed else "application/json"
     upstream.reply_next(Reply(steps=[sent.encode()], headers=[("content-type", kind)]))
     answer = customer.post(path, {"model": slug, "stream": streamed, **BODIES[path]})

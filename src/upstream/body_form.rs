@@ -6,6 +6,8 @@
 pub enum BodyForm {
     /// A JSON object.
     Json,
+    /// A JSON array, or a text in brackets.
+    List,
     /// A stream of events.
     Events,
     /// Anything else.
@@ -24,7 +26,8 @@ impl BodyForm {
         match bytes.first()? {
             b'{' => return Some(Self::Json),
             b':' => return Some(Self::Events),
-            b'<' | b'[' | b'"' => return Some(Self::Other),
+            b'[' => return Some(Self::List),
+            b'<' | b'"' => return Some(Self::Other),
             _ if is_event_stream => return Some(Self::Events),
             _ => {}
         }
@@ -70,7 +73,7 @@ mod tests {
             ("data", None),
             ("dates", Some(BodyForm::Other)),
             ("<html>", Some(BodyForm::Other)),
-            ("[1]", Some(BodyForm::Other)),
+            ("[1]", Some(BodyForm::List)),
             ("identity", Some(BodyForm::Other)),
             ("foo: bar\n", Some(BodyForm::Other)),
         ] {
@@ -89,7 +92,7 @@ mod tests {
             ("identity", Some(BodyForm::Events)),
             ("{\"id\":1}", Some(BodyForm::Json)),
             ("<html>", Some(BodyForm::Other)),
-            ("[1]", Some(BodyForm::Other)),
+            ("[1]", Some(BodyForm::List)),
             ("", None),
             (" \n", None),
         ] {

@@ -224,8 +224,8 @@ impl Probe {
         };
         match begins {
             BodyForm::Json => return self.read_whole(route, observer, start.into(), &mut body).await,
-            BodyForm::Other if asked_stream => return no_piece(),
-            BodyForm::Other => return Called::Failed(words::ANOTHER_ANSWER.to_owned()),
+            BodyForm::List | BodyForm::Other if asked_stream => return no_piece(),
+            BodyForm::List | BodyForm::Other => return Called::Failed(words::ANOTHER_ANSWER.to_owned()),
             BodyForm::Events => {}
         }
         let (mut first, mut read, mut is_whole) = (None, 0, false);

@@ -89,7 +89,7 @@ pub(super) async fn begin(
         first_byte_by: origin.first_byte_by,
     };
     let may_be_raw = is_raw(asked.route, content_type.as_deref());
-    let first = match reading.form(asked.stream, is_event_stream, may_be_raw).await {
+    let first = match reading.form(&asked, is_event_stream, may_be_raw).await {
         Ok(Form::Events) => reading.events().await.map(AnswerStart::Part),
         Ok(Form::Raw) => reading.raw(may_be_raw).await,
         Ok(Form::Whole | Form::Pieces) => reading.whole().await,
@@ -148,12 +148,7 @@ impl Reading<'_> {
 
     /// Determines the form of the answer from its first bytes, which stay in the meter's collected bytes.
     /// `may_be_raw` is whether the answer may be of another form than JSON and events.
-    async fn form(
-        &mut self,
-        asked_stream: bool,
-        is_event_stream: bool,
-        may_be_raw: Raw,
-    ) -> Result<Form, SkippedTarget> {
+    async fn form(&mut self, asked: &Asked<'_>, is_event_stream: bool, may_be_raw: Raw) -> Result<Form, SkippedTarget> {
         if may_be_raw == Raw::Always {
             return Ok(Form::Raw);
         }
@@ -161,7 +156,9 @@ impl Reading<'_> {
             let begins = self.running()?.meter.collected();
             match BodyForm::with(begins, is_event_stream) {
                 Some(BodyForm::Json) => return Ok(Form::Whole),
-                Some(BodyForm::Events) if asked_stream || is_event_stream => return Ok(Form::Events),
+                // The rankings of SGLang.
+                Some(BodyForm::List) if asked.route == Route::Rerank => return Ok(Form::Whole),
+                Some(BodyForm::Events) if asked.stream || is_event_stream => return Ok(Form::Events),
                 Some(_) if may_be_raw == Raw::UnlessJson => return Ok(Form::Raw),
                 None if begins.len() <= MAX_SPACE => {}
                 _ => return Err(SkippedTarget::failed("its answer is neither JSON nor a stream of events")),

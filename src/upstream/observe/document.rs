@@ -45,8 +45,11 @@ impl<'a> DocumentReader<'a> {
         Self { event: name.map_or(EventType::default(), EventType::named), ..self }
     }
 
-    /// A list is not an answer, but Gemini's errors come in one.
+    /// A list is an answer only on rerank, where SGLang sends one. Gemini's errors come in one too.
     pub(super) fn list(&mut self, reader: &mut Reader<'_>) -> Result<(), Invalid> {
+        if self.route == Route::Rerank {
+            self.facts.answers = Answers::Some;
+        }
         reader.elements(|reader| {
             reader.members(|reader, key| match key {
                 b"error" | b"errors" | b"detail" => self.other_member(reader, key).map(drop),

@@ -218,6 +218,9 @@ fn answers_of_routes_without_output_hold_a_list_or_a_count() {
         (Route::CountTokens, r#"{"input_tokens":7}"#, true),
         (Route::CountTokens, r#"{"results":[]}"#, false),
         (Route::Rerank, r#"{"ok":true}"#, false),
+        (Route::Rerank, r#"[{"index":0,"score":0.5,"meta_info":{}}]"#, true),
+        (Route::Rerank, r#"[{"error":{"message":"x"}}]"#, false),
+        (Route::Moderations, r#"[{"flagged":false}]"#, false),
         (Route::Messages, r#"{"type":"error","error":{"type":"overloaded_error","message":"x"}}"#, false),
         (Route::Responses, r#"{"status":"failed","output":[],"error":{"message":"x"}}"#, false),
     ] {
