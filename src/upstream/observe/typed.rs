@@ -95,6 +95,8 @@ impl DocumentReader<'_> {
                 self.facts.micros = length(reader)?;
                 Ok(())
             }
+            // Only the outermost object holds an answer. A model's name deeper inside is not ours.
+            (_, b"response" | b"message") => reader.skip(),
             (_, b"usage") => {
                 self.facts.report = Report::read(reader)?.or(self.facts.report);
                 Ok(())

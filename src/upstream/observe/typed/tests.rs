@@ -179,6 +179,13 @@ fn an_event_has_a_type_by_its_name_or_by_its_data() {
 }
 
 #[test]
+fn a_model_inside_an_answers_own_message_is_not_renamed() {
+    let event = "data: {\"response\":{\"model\":\"a\",\"message\":{\"model\":\"b\"}}}\n\n";
+    let observed = Observer::new(Route::Responses, SLUG, false).feed(event.into()).unwrap();
+    assert_eq!(observed.pass, event.replacen("\"a\"", &format!("\"{SLUG}\""), 1));
+}
+
+#[test]
 fn whole_answers_are_read_like_streams() {
     let events = response_events();
     let whole = events.last().unwrap()["response"].clone();
