@@ -97,6 +97,7 @@ fn observe(route: Route, hides_usage: bool, pieces: Vec<&[u8]>) -> Result<Outcom
         outcome.terminal.extend_from_slice(&observed.terminal.unwrap_or_default());
         outcome.error = outcome.error.or(observed.error);
     }
+    assert!(observer.unreported_bytes() <= observer.text_bytes(), "more text is unreported than there is");
     outcome.facts = observer.facts;
     Ok(outcome)
 }
