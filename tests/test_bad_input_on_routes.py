@@ -18,7 +18,7 @@ ROUTES = {one.path: one for one in reversed([*OTHERS.values(), *CALLS.values()])
 JSON = [path for path, one in ROUTES.items() if not one.is_form]
 FORMS = [path for path, one in ROUTES.items() if one.is_form]
 STREAMING = [path for path in JSON if path.split("/")[-1] not in ("embeddings", "count_tokens", "rerank", "moderations")]
-LIMITS = [rate("REQUEST", "MINUTE", 9), rate("TOKEN", "MINUTE", 10**6)], [rate("REQUEST", "DAY", 9), rate("TOKEN", "DAY", 10**6)]
+LIMITS = [[rate("REQUEST", unit, 9), rate("TOKEN", unit, 10**6)] for unit in ("MINUTE", "DAY")]
 
 
 @pytest.fixture

@@ -10,14 +10,14 @@ import pytest
 
 from support.disk import FaultyDisk
 from support.gateway import Customer, Gateway, model, rate
-from support.routes import CALLS, TARGET, check_error
+from support.routes import CALLS, EVENTS, TARGET, check_error
 from support.site import KINDS
-from support.upstream import MODEL, BreakOff, Reply
+from support.upstream import MODEL, BreakOff, Reply, frame
 from support.wire import Broken, Stream, call
 
 HEADERS = {"content-type", "content-length", "transfer-encoding", "date", "x-request-id", "cache-control", "x-accel-buffering"}
 HEADERS |= {f"x-ratelimit-{what}-{of}" for what in ("limit", "remaining", "reset") for of in ("requests", "tokens")}
-ROOMY = [rate("REQUEST", "MINUTE", 1000), rate("TOKEN", "MINUTE", 10**6)], [rate("REQUEST", "DAY", 1000), rate("TOKEN", "DAY", 10**6)]
+ROOMY = [[rate("REQUEST", unit, 1000), rate("TOKEN", unit, 10**6)] for unit in ("MINUTE", "DAY")]
 
 TERMINALS = (
     b"message_stop",
@@ -228,8 +228,7 @@ ERRORS = {
 def test_an_error_event_in_mid_stream_is_cleaned_and_keeps_the_shape_of_its_api(gateway, upstream, slug, limited, name):
     one, (frames, _) = CALLS[name], CUTS[name]
     group, customer = limited(*ROOMY)
-    error = f"event: error\ndata: {json.dumps(ERRORS[name])}\n\n".encode()
-    upstream.reply_next(one.scripted(insert={frames: error}))
+    upstream.reply_next(one.scripted(insert={frames: frame(ERRORS[name], event="error")}))
     connection = one.begin(customer, slug)
     assert connection.read_head()[0] == 200
     stream = Stream(connection)
@@ -303,8 +302,8 @@ WITHOUT_CONTENT = {
     "an empty answer": lambda one: reply(b"", one.content_type),
     "an error object": lambda one: reply(json.dumps({"error": FAILED}).encode()),
     "an error of FastAPI": lambda one: reply(json.dumps({"detail": FAILED["message"]}).encode()),
-    "an error event": lambda one: reply(f"event: error\ndata: {json.dumps({'type': 'error', 'error': FAILED})}\n\n".encode(), "text/event-stream"),
-    "an error first": lambda one: reply(f"data: {json.dumps({'error': FAILED})}\n\n".encode(), "text/event-stream"),
+    "an error event": lambda one: reply(frame({"type": "error", "error": FAILED}, event="error"), EVENTS),
+    "an error first": lambda one: reply(frame({"error": FAILED}), EVENTS),
     "204": lambda one: Reply(204, [("content-length", "0")], steps=[]),
     "a page": lambda one: reply(b"<html>gpu-7.internal</html>", "text/html"),
     "an empty object": lambda one: reply(b"{}"),
@@ -331,7 +330,8 @@ def test_an_answer_without_content_is_a_failed_attempt(gateway, upstream, second
     assert gateway.events(customer.key) == [] and set(used(gateway, group, slug).values()) == {0}
     assert one.send(customer, slug).status == 200
     assert (upstream.count, second.count) == (2, 2)
-    assert [event["target"] for event in gateway.wait_events(one.tokens is not None, customer.key)] == [1] * (one.tokens is not None)
+    events = 0 if one.tokens is None else 1
+    assert [event["target"] for event in gateway.wait_events(events, customer.key)] == [1] * events
 
 
 # Strict admission
