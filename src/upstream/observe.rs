@@ -123,9 +123,9 @@ impl Observer {
         }
     }
 
-    /// Sets the number of pictures that were asked for.
-    pub fn with_pictures(self, pictures: u64) -> Self {
-        Self { pictures, ..self }
+    /// Sets the number of pictures that were asked for. Without it, one is expected.
+    pub fn expect_pictures(&mut self, pictures: u64) {
+        self.pictures = pictures;
     }
 
     /// Observes a chunk of an event stream. Complete frames are passed on; an incomplete frame is held until the rest

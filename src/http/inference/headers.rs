@@ -1,6 +1,6 @@
 //! Headers: selects those of a customer's request that are passed on to the upstream, and makes values for responses.
 
-use actix_http::header::{HeaderMap, HeaderValue};
+use actix_http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use bytes::Bytes;
 use uuid::Uuid;
 
@@ -9,18 +9,25 @@ use crate::{
     service::request::PassedOn,
 };
 
+const ANTHROPIC_VERSION: HeaderName = HeaderName::from_static("anthropic-version");
+const ANTHROPIC_BETA: HeaderName = HeaderName::from_static("anthropic-beta");
+const OPENAI_BETA: HeaderName = HeaderName::from_static("openai-beta");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+
 /// The headers of a request that are passed on to the upstream, and our request id. A body without a content type is
 /// treated as JSON.
 pub(super) fn passed_on(headers: &HeaderMap, id: u128) -> PassedOn {
     let first = |name| headers.get(name).map(|value| Bytes::copy_from_slice(value.as_bytes()));
-    let traceparent = trace_id(headers).and_then(|_| first("traceparent"));
-    let tracestate = joined(headers, "tracestate").filter(|state| traceparent.is_some() && is_tracestate(state));
+    let traceparent = trace_id(headers).and_then(|_| first(TRACEPARENT));
+    let tracestate =
+        traceparent.as_ref().and_then(|_| joined(headers, TRACESTATE)).filter(|state| is_tracestate(state));
     let passed_on = [
-        ("content-type", first("content-type").or(Some(Bytes::from_static(b"application/json")))),
-        ("accept", joined(headers, "accept")),
-        ("anthropic-version", joined(headers, "anthropic-version")),
-        ("anthropic-beta", joined(headers, "anthropic-beta")),
-        ("openai-beta", joined(headers, "openai-beta")),
+        ("content-type", first(header::CONTENT_TYPE).or(Some(Bytes::from_static(b"application/json")))),
+        ("accept", joined(headers, header::ACCEPT)),
+        ("anthropic-version", joined(headers, ANTHROPIC_VERSION)),
+        ("anthropic-beta", joined(headers, ANTHROPIC_BETA)),
+        ("openai-beta", joined(headers, OPENAI_BETA)),
         ("traceparent", traceparent),
         ("tracestate", tracestate),
         ("x-request-id", Some(request_id(Uuid::from_u128(id)))),
@@ -30,13 +37,13 @@ pub(super) fn passed_on(headers: &HeaderMap, id: u128) -> PassedOn {
 
 /// The trace id of a request with one valid `traceparent` header.
 pub(super) fn trace_id(headers: &HeaderMap) -> Option<TraceId> {
-    let mut values = headers.get_all("traceparent");
+    let mut values = headers.get_all(TRACEPARENT);
     let value = values.next().filter(|_| values.next().is_none())?;
     TraceId::of_traceparent(value.as_bytes())
 }
 
 /// The value of a header whose lines are joined: Anthropic's SDK for Go sends one for each beta.
-fn joined(headers: &HeaderMap, name: &str) -> Option<Bytes> {
+fn joined(headers: &HeaderMap, name: HeaderName) -> Option<Bytes> {
     let mut lines = headers.get_all(name).map(HeaderValue::as_bytes);
     let (first, rest) = (lines.next()?, lines);
     Some(rest.fold(Bytes::copy_from_slice(first), |joined, line| [&joined, line].join(&b", "[..]).into()))

@@ -43,12 +43,19 @@ pub(super) struct Forwarded {
 }
 
 /// Forwards a request and returns its answer. The memory of the request's body is freed when a target has answered.
-pub(super) async fn forward(worker: &InferenceWorker, admitted: Admitted) -> Result<Forwarded, RequestFailure> {
-    let Admitted { key, model, request, body, room, passed_on, beta, output_max, reservation } = admitted;
-    let refuse = |why| refused(&worker.core, &key, Some(&model), why);
-    let call = UpstreamCall { model: &model, request: &request, body: &body, passed_on: &passed_on, beta, output_max };
-    let (begun, origin) = find_answer(worker, &call, reservation).await.map_err(refuse)?;
-    drop((body, room));
+/// The request is boxed, since its values together are large and would be copied at each step.
+pub(super) async fn forward(worker: &InferenceWorker, admitted: Box<Admitted>) -> Result<Forwarded, RequestFailure> {
+    let refuse = |why| refused(&worker.core, &admitted.key, Some(&admitted.model), why);
+    let call = UpstreamCall {
+        model: &admitted.model,
+        request: &admitted.request,
+        body: &admitted.body,
+        passed_on: &admitted.passed_on,
+        beta: admitted.beta,
+        output_max: admitted.output_max,
+    };
+    let (begun, origin) = find_answer(worker, &call, admitted.reservation).await.map_err(refuse)?;
+    drop((admitted.body, admitted.room));
     let (status, content_type, body) = answer_body::hand_over(worker, begun, origin).await.map_err(refuse)?;
     Ok(Forwarded { status, content_type, body })
 }

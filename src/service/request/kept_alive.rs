@@ -62,7 +62,7 @@ pub enum KeptAliveStep {
 /// content type and body.
 pub(super) async fn forward_within(
     worker: &InferenceWorker,
-    admitted: Admitted,
+    admitted: Box<Admitted>,
     interval: Duration,
 ) -> Result<(u16, Bytes, CustomerBody), RequestFailure> {
     let (core, reservation) = (worker.core.clone(), &admitted.reservation);

@@ -126,7 +126,8 @@ impl Meter {
             characters: reservation.characters(),
             most: reservation.most(),
         };
-        let observer = Observer::new(request.route, reservation.slug(), hide_usage).with_pictures(request.choices);
+        let mut observer = Observer::new(request.route, reservation.slug(), hide_usage);
+        observer.expect_pictures(request.choices);
         let unfinished = reservation.share_of_unfinished();
         let (reservation, collected) = (Some(reservation), Collected::default());
         Self { reservation, request, target, status, ttft_ms: None, observer, form, unfinished, collected }

@@ -99,7 +99,7 @@ async fn admit_and_forward(worker: &InferenceWorker, call: Call) -> Result<Answe
     let metadata = request.metadata(&body).and_then(|json| std::str::from_utf8(json).ok());
     let Admission { reservation, output_max, standings } = admit(worker, arrived, &model, &request, metadata)?;
     let interval = core.config.stream_keepalive.filter(|_| request.stream);
-    let admitted = Admitted { key, model, request, body, room, passed_on, beta, output_max, reservation };
+    let admitted = Box::new(Admitted { key, model, request, body, room, passed_on, beta, output_max, reservation });
     let (status, content_type, body) = match interval {
         None => {
             let Forwarded { status, content_type, body } = forward(worker, admitted).await?;

@@ -167,7 +167,7 @@ async fn attempt(
     };
     let Some(template) = template else { return TargetOutcome::NoRoute(no_route(route)) };
     let headers: arrayvec::ArrayVec<(&str, &[u8]), MAX_PASSED_ON> =
-        call.passed_on.iter().map(|(name, value)| (*name, value.as_ref())).collect();
+        call.passed_on.iter().take(MAX_PASSED_ON).map(|(name, value)| (*name, value.as_ref())).collect();
     let request = match template.request(&headers, body) {
         Ok(request) => request,
         Err(error) => return TargetOutcome::Skipped(SkippedTarget::failed(error.to_string())),

@@ -259,7 +259,8 @@ fn a_stream_of_pictures_ends_with_the_last_one() {
         { "input_tokens": 5, "output_tokens": 7, "total_tokens": 12 } });
     let partial = json!({ "type": "image_generation.partial_image", "b64_json": "AA", "partial_image_index": 0 });
     assert!(observed(Route::Images, std::slice::from_ref(&partial)).has_content());
-    let mut observer = Observer::new(Route::Images, SLUG, false).with_pictures(2);
+    let mut observer = Observer::new(Route::Images, SLUG, false);
+    observer.expect_pictures(2);
     let (pass, terminal, _) = read(&mut observer, &[partial.clone(), completed.clone()]);
     assert_eq!((pass, terminal, observer.images()), (event(&partial) + &event(&completed), String::new(), 1));
     let (pass, terminal, _) = read(&mut observer, std::slice::from_ref(&completed));
