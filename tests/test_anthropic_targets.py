@@ -40,7 +40,7 @@ def health(gateway, slug):
 
 def test_every_route_gets_the_credential_and_the_version_in_anthropics_headers(upstream, second, customer, slug):
     for count, path in enumerate((CHAT, MESSAGES, COUNT_TOKENS), 1):
-        customer.post(path, ask(slug), [("cookie", "a=b"), ("x-api-key", "another"), ("openai-project", "p")])
+        answer = customer.post(path, ask(slug), [("cookie", "a=b"), ("x-api-key", "another"), ("openai-project", "p")])
         received = upstream.wait_requests(count)
         assert (received.method, received.path, received.json) == ("POST", path, ask(MODEL))
         assert sorted(received.header_list) == sorted(
@@ -51,6 +51,7 @@ def test_every_route_gets_the_credential_and_the_version_in_anthropics_headers(u
                 ("x-api-key", CREDENTIAL),
                 ("content-type", "application/json"),
                 ("anthropic-version", "2023-06-01"),
+                ("x-request-id", answer.headers["x-request-id"]),
                 ("content-length", str(len(received.body))),
             ]
         )
