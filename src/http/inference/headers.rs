@@ -16,10 +16,10 @@ const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// The headers of a request that are passed on to the upstream, and our request id. A body without a content type is
-/// treated as JSON.
-pub(super) fn passed_on(headers: &HeaderMap, id: u128) -> PassedOn {
+/// treated as JSON. `trace_id` is the result of [`trace_id`] for the request.
+pub(super) fn passed_on(headers: &HeaderMap, id: u128, trace_id: Option<TraceId>) -> PassedOn {
     let first = |name| headers.get(name).map(|value| Bytes::copy_from_slice(value.as_bytes()));
-    let traceparent = trace_id(headers).and_then(|_| first(TRACEPARENT));
+    let traceparent = trace_id.and_then(|_| first(TRACEPARENT));
     let tracestate =
         traceparent.as_ref().and_then(|_| joined(headers, TRACESTATE)).filter(|state| is_tracestate(state));
     let passed_on = [

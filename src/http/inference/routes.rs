@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     crypto::random,
-    domain::route::Route,
+    domain::{route::Route, trace_context::TraceId},
     http::{
         connection::{AnswerGuard, Answered},
         credential,
@@ -64,7 +64,7 @@ async fn make_response(
     let trace_id = headers::trace_id(request.headers());
     let answered = match cors.is_preflight() {
         true => Ok(Reply::no_content()),
-        false => route(worker, request, &mut payload, id.as_u128(), at).await,
+        false => route(worker, request, &mut payload, id.as_u128(), trace_id, at).await,
     };
     // If a fault in the request's framing ended the body early, report that fault instead.
     let answered = answered.map_err(|problem| answering.fault().map_or(problem, Problem::malformed));
@@ -80,6 +80,7 @@ async fn route(
     request: Request,
     payload: &mut Payload,
     id: u128,
+    trace_id: Option<TraceId>,
     at: Instant,
 ) -> Result<Reply, Problem> {
     let gateway = &worker.gateway;
@@ -94,8 +95,7 @@ async fn route(
             });
         }
         let key = caller(gateway, &request)?;
-        let trace_id = headers::trace_id(request.headers());
-        let passed_on = headers::passed_on(request.headers(), id);
+        let passed_on = headers::passed_on(request.headers(), id, trace_id);
         let beta = request.uri().query().is_some_and(|query| query.split('&').any(|pair| pair == "beta=true"));
         let (body, room) = read_body(gateway, &key, request.headers(), payload).await?;
         // Reading the body can take long, and the key may have been revoked in the meantime.

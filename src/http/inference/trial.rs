@@ -51,7 +51,7 @@ impl Trial<'_> {
                     let key = may_call(Some(key))?;
                     let room = admit_body(&worker.gateway, &key, &body).await?;
                     let arrived = Arrived { id: id.as_u128(), trace_id, key, route, at };
-                    let passed_on = headers::passed_on(headers, id.as_u128());
+                    let passed_on = headers::passed_on(headers, id.as_u128(), trace_id);
                     metered(worker, Call { arrived, body, room, passed_on, beta: false }).await
                 };
                 (id, log_outcome(answered.await, api, id, trace_id, route.path(), at))
