@@ -3,6 +3,7 @@
 
 pub mod action;
 pub mod activity;
+pub mod circuit;
 pub mod day;
 pub mod delivery;
 pub mod endpoint;
