@@ -17,6 +17,16 @@ pub enum Region {
     Eu,
 }
 
+/// How a request's target is chosen. Records store the position in this list: append only.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Routing {
+    /// The first target that is in.
+    #[default]
+    Priority,
+    /// The target with the fewest running requests for its weight.
+    Spread,
+}
+
 /// The kind of upstream server. Records store the position in this list: append only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Provider {
@@ -48,6 +58,10 @@ pub struct Target {
     pub model_id: Option<String>,
     /// Baseten's environment of that model.
     pub environment_name: Option<String>,
+    /// Its share of the requests when they are spread over the targets, 1 to 100.
+    pub weight: u8,
+    /// The most requests that run there at the same time, 1 to 100,000. `None` for no limit.
+    pub max_concurrent: Option<u32>,
 }
 
 /// A slug with its targets.
@@ -59,10 +73,14 @@ pub struct Endpoint {
     pub slug: SlugId,
     /// Where its requests may be processed.
     pub region: Region,
-    /// 1 to 8, in order of priority.
+    /// 1 to 16, in order of priority.
     pub targets: Vec<Target>,
     /// The prices of its tokens.
     pub pricing: Option<Pricing>,
+    /// How a request's target is chosen.
+    pub routing: Routing,
+    /// The longest time that a request waits for a target with free capacity, in seconds, 0 to 600.
+    pub queue_timeout_s: u16,
     /// Unix ms.
     pub created_at_ms: u64,
     /// Unix ms.

@@ -6,16 +6,14 @@
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+pub use self::row::Row;
 use self::v1::{DeadLetterV1, SettledV1};
 use super::{
-    endpoint::Endpoint,
-    group::Group,
-    id::{DeadLetterId, EndpointId, GroupId, SecretId, SlugId, WebhookId},
-    key::{ApiKey, OperatorKey, PublicKey, StoredSecret},
     settled::Settled,
-    webhook::{DeadLetter, Delivered, Redelivered, Webhook},
+    webhook::{DeadLetter, Delivered, Redelivered},
 };
 
+mod row;
 pub mod v1;
 
 /// One durable fact.
@@ -131,41 +129,4 @@ struct ChangedV1 {
     actor: Actor,
     action: String,
     rows: Vec<Row>,
-}
-
-/// One row of the catalog after a change, or its deletion.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub enum Row {
-    /// A slug got this name.
-    Slug(SlugId, String),
-    /// A slug lost its name to another slug.
-    SlugGone(SlugId),
-    /// An endpoint was written.
-    Endpoint(Endpoint),
-    /// An endpoint was deleted.
-    EndpointGone(EndpointId),
-    /// A group was written.
-    Group(Group),
-    /// A group was deleted. It stays as a tombstone, so that reports can name it.
-    GroupGone(GroupId),
-    /// A customer's key was written.
-    ApiKey(ApiKey),
-    /// A customer's key, by prefix, was revoked.
-    ApiKeyGone(String),
-    /// An operator key was written.
-    Operator(OperatorKey),
-    /// An operator key, by prefix, was deleted.
-    OperatorGone(String),
-    /// A credential was written.
-    Secret(StoredSecret),
-    /// A credential was deleted.
-    SecretGone(SecretId),
-    /// A webhook was written.
-    Webhook(Webhook),
-    /// A webhook was deleted together with its dead letters.
-    WebhookGone(WebhookId),
-    /// A dead letter is to be redelivered.
-    Redeliver(WebhookId, DeadLetterId),
-    /// The public key that verifies registrations of customers' keys. `None` if it was removed.
-    SigningKey(Option<PublicKey>),
 }

@@ -3,7 +3,9 @@
 use std::collections::VecDeque;
 
 use super::{
-    id::{GroupId, SlugId},
+    endpoint::{Endpoint, Provider, Region, Routing, Target},
+    id::{EndpointId, GroupId, SecretId, SlugId},
+    money::{Currency, Price, Pricing},
     route::Route,
     settled::Settled,
     usage::{Usage, UsageSource},
@@ -41,6 +43,49 @@ pub(crate) fn settled() -> Settled<'static> {
 pub(crate) const SETTLED_V1: &[u8] =
     b"\xfb\x2c\x01\x07\x01\x07{\"a\":1}\x09acme/chat\x01\x07cust_42\x02\x03\x04\x06sk_abc\
     \xfb\xe8\x03\x39\x14\x01\x02\x01\xc8\xfb\x2c\x03\x01\x5f\x01\x05\x01EUR\xfc\x70\x11\x01\x00";
+
+/// An endpoint as versions before `Endpoint::routing` encoded it.
+pub(crate) const ENDPOINT_V1: &[u8] =
+    b"\x05\x01\x01\x02\x01\x01\x08http://a\x01\x01m\x01\x09\0\0\x03\0\0\0\x01\x03abc\x01\x03dev\
+    \x01EUR\xfc\xa0\x25\x26\0\xfc\x80\x96\x98\0\xfc\x90\xd0\x03\0\xfb\x2c\x01\xfb\x90\x01";
+
+/// The endpoint that [`ENDPOINT_V1`] encodes.
+pub(crate) fn endpoint_of_v1() -> Endpoint {
+    let target = |provider| Target {
+        provider,
+        base_url: None,
+        target_model: None,
+        secret: None,
+        model_id: None,
+        environment_name: None,
+        weight: 1,
+        max_concurrent: None,
+    };
+    let own = Target {
+        base_url: Some("http://a".to_owned()),
+        target_model: Some("m".to_owned()),
+        secret: Some(SecretId(9)),
+        ..target(Provider::OpenAi)
+    };
+    let baseten = Target {
+        model_id: Some("abc".to_owned()),
+        environment_name: Some("dev".to_owned()),
+        ..target(Provider::Baseten)
+    };
+    let price = |text| Price::parse(text).unwrap();
+    let currency = Currency::parse("EUR").unwrap();
+    Endpoint {
+        id: EndpointId(5),
+        slug: SlugId(1),
+        region: Region::Eu,
+        targets: vec![own, baseten],
+        pricing: Some(Pricing { currency, input: price("2.5"), output: price("10"), cached: price("0.25") }),
+        routing: Routing::Priority,
+        queue_timeout_s: 0,
+        created_at_ms: 300,
+        updated_at_ms: 400,
+    }
+}
 
 /// A small fast generator (xorshift). A seed gives the same steps in every run.
 pub(crate) struct Random(u64);

@@ -40,14 +40,18 @@ pub fn decode_settled(body: &[u8]) -> Result<Option<Settled<'_>>, bincode::error
 mod tests {
     use super::*;
     use crate::domain::{
-        id::{DeadLetterId, GroupId, SlugId, WebhookId},
+        endpoint::{Endpoint, Routing, Target},
+        group::{Enforcement, Group, GroupModels},
+        id::{DeadLetterId, EndpointId, GroupId, SecretId, SlugId, WebhookId},
+        key::{ApiKey, KeyHash, OperatorKey, OperatorType, PublicKey, StoredSecret},
         money::{Cost, Currency},
         record::{Actor, Changed, Row},
         route::Route,
         settled::Settled,
-        testing::SETTLED_V1,
+        testing::{ENDPOINT_V1, SETTLED_V1, endpoint_of_v1},
         units::Units,
         usage::{Usage, UsageSource},
+        webhook::Webhook,
     };
 
     #[test]
@@ -149,5 +153,103 @@ mod tests {
         assert_eq!((letter.failure.attempts, letter.failure.last_status), (5, Some(500)));
         assert_eq!(letter.events.iter().map(|event| event.at_ms).collect::<Vec<_>>(), [9, 10]);
         letter.events.iter().for_each(|event| assert_is_that_request(&event.settled));
+    }
+    fn changed(before: Option<Vec<Row>>, rows: Vec<Row>) -> Vec<u8> {
+        let changed = Changed { actor: Actor::system(), action: "a.b".to_owned(), before, rows };
+        let mut bytes = Vec::new();
+        encode(&Record::Changed(changed), &mut bytes).unwrap();
+        bytes
+    }
+
+    fn rows(body: &[u8]) -> (Option<Vec<Row>>, Vec<Row>) {
+        let Record::Changed(changed) = decode(body).unwrap() else { panic!("a change") };
+        (changed.before, changed.rows)
+    }
+
+    fn row_of_every_kind() -> Vec<Row> {
+        let (hash, name) = (KeyHash([7; 32]), Some("first".to_owned()));
+        let target = Target { weight: 100, max_concurrent: Some(100_000), ..endpoint_of_v1().targets[0].clone() };
+        let targets = vec![target; 16];
+        vec![
+            Row::Slug(SlugId(1), "acme/chat".to_owned()),
+            Row::SlugGone(SlugId(2)),
+            Row::Endpoint(Endpoint { targets, routing: Routing::Spread, queue_timeout_s: 600, ..endpoint_of_v1() }),
+            Row::EndpointGone(EndpointId(3)),
+            Row::Group(Group {
+                id: GroupId(4),
+                external_entity_id: "cust_42".to_owned(),
+                name: name.clone(),
+                models: GroupModels::new(Vec::new()).unwrap(),
+                enforcement: Enforcement::Cascading,
+                parent: Some(GroupId(5)),
+                created_at_ms: 6,
+                disabled: true,
+            }),
+            Row::GroupGone(GroupId(7)),
+            Row::ApiKey(ApiKey {
+                prefix: "sk_abc".to_owned(),
+                name: name.clone(),
+                group: GroupId(8),
+                hash,
+                created_at_ms: 9,
+                expires_at_ms: Some(10),
+                disabled: true,
+            }),
+            Row::ApiKeyGone("sk_abc".to_owned()),
+            Row::Operator(OperatorKey {
+                prefix: "op_abc".to_owned(),
+                name,
+                operator_type: OperatorType::ManageAll,
+                hash,
+                created_at_ms: 11,
+            }),
+            Row::OperatorGone("op_abc".to_owned()),
+            Row::Secret(StoredSecret {
+                id: SecretId(12),
+                name: "openai".to_owned(),
+                sealed: vec![13],
+                created_at_ms: 14,
+            }),
+            Row::SecretGone(SecretId(15)),
+            Row::Webhook(Webhook {
+                id: WebhookId(16),
+                url: "https://billing.example/hook".to_owned(),
+                description: None,
+                enabled: true,
+                secret: vec![17],
+                replaced: None,
+                starts_after: 18,
+                created_at_ms: 19,
+                updated_at_ms: 20,
+            }),
+            Row::WebhookGone(WebhookId(21)),
+            Row::Redeliver(WebhookId(22), DeadLetterId(23)),
+            Row::SigningKey(Some(PublicKey([24; 32]))),
+        ]
+    }
+
+    #[test]
+    fn a_row_of_every_kind_is_decoded_as_it_was_encoded() {
+        let all = row_of_every_kind();
+        let (before, after) = rows(&changed(Some(all.clone()), all.clone()));
+        for decoded in [before.unwrap(), after] {
+            assert_eq!(format!("{decoded:?}"), format!("{all:?}"));
+        }
+    }
+
+    #[test]
+    fn an_endpoint_of_an_earlier_version_is_routed_by_priority_without_bounds() {
+        // The number of rows before and after the change, and each row with its number.
+        let empty = changed(Some(Vec::new()), Vec::new());
+        let head = empty.strip_suffix(b"\0\0").unwrap();
+        let body = [head, b"\x01\x02", ENDPOINT_V1, b"\x02\x02", ENDPOINT_V1, b"\x03\x05"].concat();
+        let (before, after) = rows(&body);
+        for endpoint in [&before.unwrap()[0], &after[0]] {
+            let Row::Endpoint(endpoint) = endpoint else { panic!("an endpoint") };
+            assert_eq!(*endpoint, endpoint_of_v1());
+        }
+        assert!(matches!(after[..], [_, Row::EndpointGone(EndpointId(5))]));
+        let (_, again) = rows(&changed(None, after.clone()));
+        assert_eq!(format!("{again:?}"), format!("{after:?}"));
     }
 }

@@ -18,7 +18,7 @@ use super::{
     error::StoreError,
     handle::Store,
     rollups::rows::{self, Stored},
-    table::{Table, counter_key, decode, encode, split_counter_key},
+    table::{ENDPOINT_VERSION, Table, counter_key, decode, encode, encode_version, split_counter_key},
 };
 use crate::{
     domain::{
@@ -163,7 +163,8 @@ impl Store {
             // An id is never reused, so its row stays, without a name.
             Row::SlugGone(id) => write(Table::Slugs, &id.0.to_be_bytes(), Some(encode(&"")?)),
             Row::Endpoint(endpoint) => {
-                write(Table::Endpoints, &endpoint.id.0.to_be_bytes(), Some(encode(&endpoint)?));
+                let value = encode_version(ENDPOINT_VERSION, &endpoint)?;
+                write(Table::Endpoints, &endpoint.id.0.to_be_bytes(), Some(value));
             }
             Row::EndpointGone(id) => write(Table::Endpoints, &id.0.to_be_bytes(), None),
             Row::Group(group) => write(Table::Groups, &group.id.0.to_be_bytes(), Some(encode(&group)?)),

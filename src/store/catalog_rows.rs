@@ -6,10 +6,9 @@ use super::{
     error::StoreError,
     handle::Store,
     progress::WebhookProgress,
-    table::{DAMAGED, Table, decode, encode},
+    table::{DAMAGED, ENDPOINT_VERSION, Table, decode, decode_version, encode},
 };
 use crate::domain::{
-    endpoint::Endpoint,
     group::Group,
     id::{GroupId, SlugId, WebhookId},
     key::{ApiKey, OperatorKey, PublicKey, StoredSecret},
@@ -40,7 +39,9 @@ impl Store {
             rows.push(if name.is_empty() { Row::SlugGone(id) } else { Row::Slug(id, name) });
         }
         rows.extend(self.values::<StoredSecret>(Table::Secrets)?.into_iter().map(Row::Secret));
-        rows.extend(self.values::<Endpoint>(Table::Endpoints)?.into_iter().map(Row::Endpoint));
+        for value in self.tables()?.of(Table::Endpoints).iter().values() {
+            rows.push(Row::Endpoint(decode_version(ENDPOINT_VERSION, &value?)?));
+        }
         rows.extend(parents_first(self.values(Table::Groups)?).into_iter().map(Row::Group));
         rows.extend(self.values::<ApiKey>(Table::ApiKeys)?.into_iter().map(Row::ApiKey));
         rows.extend(self.values::<OperatorKey>(Table::Operators)?.into_iter().map(Row::Operator));

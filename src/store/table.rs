@@ -111,6 +111,9 @@ impl Tables {
 /// The version of a value unless its table says otherwise.
 const VERSION: u8 = 1;
 
+/// The version of an endpoint's value.
+pub(super) const ENDPOINT_VERSION: u8 = 2;
+
 pub(super) const DAMAGED: StoreError = StoreError::Damaged("a row cannot be read");
 
 pub(super) fn encode(value: &impl Serialize) -> Result<Vec<u8>, StoreError> {

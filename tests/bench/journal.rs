@@ -271,6 +271,8 @@ fn target() -> Target {
         secret: None,
         model_id: None,
         environment_name: None,
+        weight: 1,
+        max_concurrent: None,
     }
 }
 

@@ -1,10 +1,11 @@
-//! The forms that billed requests and dead letters had in earlier journals and stores. They are only read.
+//! The forms that billed requests, dead letters and endpoints had in earlier journals and stores. They are only read.
 
 use serde::Deserialize;
 
 use crate::domain::{
-    id::{DeadLetterId, GroupId, SlugId, WebhookId},
-    money::Cost,
+    endpoint::{Endpoint, Provider, Region, Routing, Target},
+    id::{DeadLetterId, EndpointId, GroupId, SecretId, SlugId, WebhookId},
+    money::{Cost, Pricing},
     route::Route,
     settled::Settled,
     usage::{Usage, UsageSource},
@@ -100,5 +101,52 @@ impl<'a> From<DeadLetterV1<'a>> for DeadLetter<'a> {
     fn from(v1: DeadLetterV1<'a>) -> Self {
         let DeadLetterV1 { webhook, id, through, failure, events } = v1;
         Self { webhook, id, through, failure, events: events.into_iter().map(DatedEvent::from).collect() }
+    }
+}
+
+/// [`Target`] before it had `weight` and `max_concurrent`.
+#[derive(Deserialize)]
+struct TargetV1 {
+    provider: Provider,
+    base_url: Option<String>,
+    target_model: Option<String>,
+    secret: Option<SecretId>,
+    model_id: Option<String>,
+    environment_name: Option<String>,
+}
+
+impl From<TargetV1> for Target {
+    fn from(v1: TargetV1) -> Self {
+        let TargetV1 { provider, base_url, target_model, secret, model_id, environment_name } = v1;
+        Self { provider, base_url, target_model, secret, model_id, environment_name, weight: 1, max_concurrent: None }
+    }
+}
+
+/// [`Endpoint`] before it had `routing` and `queue_timeout_s`.
+#[derive(Deserialize)]
+pub struct EndpointV1 {
+    id: EndpointId,
+    slug: SlugId,
+    region: Region,
+    targets: Vec<TargetV1>,
+    pricing: Option<Pricing>,
+    created_at_ms: u64,
+    updated_at_ms: u64,
+}
+
+impl From<EndpointV1> for Endpoint {
+    fn from(v1: EndpointV1) -> Self {
+        let EndpointV1 { id, slug, region, targets, pricing, created_at_ms, updated_at_ms } = v1;
+        Self {
+            id,
+            slug,
+            region,
+            targets: targets.into_iter().map(Target::from).collect(),
+            pricing,
+            routing: Routing::Priority,
+            queue_timeout_s: 0,
+            created_at_ms,
+            updated_at_ms,
+        }
     }
 }

@@ -6,7 +6,7 @@ use crate::{
     crypto::random,
     domain::{
         action,
-        endpoint::{Endpoint, Region, Target},
+        endpoint::{Endpoint, Region, Routing, Target},
         id::{EndpointId, SlugId},
         money::Pricing,
         record::{Actor, Row},
@@ -21,7 +21,7 @@ pub struct NewEndpoint {
     pub slug: Slug,
     /// The region in which requests may be processed.
     pub region: Region,
-    /// The targets, 1 to 8, in order of priority.
+    /// The targets, 1 to 16, in order of priority.
     pub targets: Vec<Target>,
     /// The price of its tokens.
     pub pricing: Option<Pricing>,
@@ -55,6 +55,8 @@ impl Changes {
             region: new.region,
             targets: new.targets,
             pricing: new.pricing,
+            routing: Routing::Priority,
+            queue_timeout_s: 0,
             created_at_ms: now_ms,
             updated_at_ms: now_ms,
         };

@@ -42,6 +42,8 @@ pub async fn seed(changes: &Changes) -> Result<Seeded, Error> {
         secret: None,
         model_id: None,
         environment_name: None,
+        weight: 1,
+        max_concurrent: None,
     };
     let slug = Slug::parse(SLUG).map_err(Error::internal)?;
     let endpoint =

@@ -29,6 +29,8 @@ static TARGET: LazyLock<Target> = LazyLock::new(|| {
         secret: Some(SecretId(1)),
         model_id: None,
         environment_name: None,
+        weight: 1,
+        max_concurrent: None,
     };
     Target::compile(&target, &"acme/chat".into(), |_| Some(Secret::new(CREDENTIAL.to_owned())))
 });

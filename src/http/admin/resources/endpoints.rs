@@ -71,7 +71,7 @@ impl Endpoint {
 pub(in crate::http) struct Create {
     slug: SlugText,
     region: Option<RegionWord>,
-    /// 1 to 8 targets, in order of priority.
+    /// 1 to 16 targets, in order of priority.
     targets: Vec<Object<NewTarget>>,
     pricing: Option<Object<NewPricing>>,
 }

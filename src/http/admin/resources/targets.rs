@@ -17,7 +17,7 @@ use crate::{
     service::error::Error,
 };
 
-const MAX_TARGETS: usize = 8;
+const MAX_TARGETS: usize = 16;
 
 /// One upstream of an endpoint.
 #[derive(Serialize, JsonSchema)]
@@ -112,6 +112,8 @@ impl NewTarget {
             secret: self.secret_id.map(|id| id.0),
             model_id: self.model_id.map(|id| id.0),
             environment_name: self.environment_name.map(|name| name.0),
+            weight: 1,
+            max_concurrent: None,
         })
     }
 }
@@ -205,10 +207,10 @@ mod tests {
     }
 
     #[test]
-    fn an_endpoint_has_one_to_eight_targets() {
+    fn an_endpoint_has_one_to_sixteen_targets() {
         let demo = r#"{"provider": "DEMO"}"#;
         assert!(check("").is_err());
-        assert!(check(&[demo; 8].join(",")).is_ok());
-        assert!(check(&[demo; 9].join(",")).is_err());
+        assert!(check(&[demo; 16].join(",")).is_ok());
+        assert!(check(&[demo; 17].join(",")).is_err());
     }
 }
