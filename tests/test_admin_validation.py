@@ -199,7 +199,7 @@ def test_a_body_over_four_mebibytes_is_a_413(scene, refused, route):
         (endpoint(targets=[]), "targets"),
         (endpoint(targets={}), "targets"),
         (endpoint(targets=["x"]), "targets"),
-        (endpoint(targets=endpoint()["targets"] * 9), "targets"),
+        (endpoint(targets=endpoint()["targets"] * 17), "targets"),
         (endpoint(target={"provider": ...}), "provider"),
         (endpoint(target={"provider": "NOBODY"}), "provider"),
         (endpoint(target={"provider": "openai"}), "provider"),
@@ -257,11 +257,49 @@ def test_an_endpoint_that_breaks_a_rule_is_refused(refused, body, says):
         ({"targets": [{"provider": "OPENAI"}]}, "secret_id"),
         ({"pricing": {"currency": "USD"}}, "pricing"),
         ({"id": "x"}, "id"),
+        ({}, "slug, targets, pricing, routing and queue_timeout_s"),
+        ({"routing": None, "queue_timeout_s": None}, "slug, targets, pricing, routing and queue_timeout_s"),
     ],
     ids=str,
 )
 def test_a_change_of_an_endpoint_that_breaks_a_rule_is_refused(scene, refused, body, says):
     refused("PATCH", f"{ENDPOINTS}/{scene.endpoint['id']}", body, says)
+
+
+NO_NUMBERS = [1.5, 2**64, "5", True, [1], {}]
+NO_ROUTINGS = ["priority", "RANDOM", "", 1, True, ["SPREAD"], {}]
+
+
+@pytest.mark.parametrize(
+    "field, wrong, rule",
+    [
+        ("weight", [-1, 0, 101, *NO_NUMBERS], "must be a whole number from 1 to 100"),
+        ("max_concurrent", [-1, 0, 100_001, *NO_NUMBERS], "must be a whole number from 1 to 100000"),
+    ],
+)
+def test_a_weight_or_bound_outside_its_range_is_refused(scene, refused, field, wrong, rule):
+    for value in wrong:
+        body = endpoint()
+        body["targets"].append(body["targets"][0] | {field: value})
+        for method, path in (("POST", ENDPOINTS), ("POST", f"{ENDPOINTS}/check")):
+            assert refused(method, path, body)["error"] == f"`targets[1].{field}`: {rule}."
+        patch = {"targets": body["targets"]}
+        error = refused("PATCH", f"{ENDPOINTS}/{scene.endpoint['id']}", patch)["error"]
+        assert error == f"`targets[1].{field}`: {rule}."
+
+
+@pytest.mark.parametrize(
+    "field, wrong, rule",
+    [
+        ("routing", NO_ROUTINGS, ("must be PRIORITY or SPREAD", "must be a string")),
+        ("queue_timeout_s", [-1, 601, *NO_NUMBERS], ("must be a whole number from 0 to 600",)),
+    ],
+)
+def test_an_unknown_routing_or_a_queue_time_outside_its_range_is_refused(scene, refused, field, wrong, rule):
+    errors = [f"`{field}`: {words}." for words in rule]
+    for value in wrong:
+        assert refused("POST", ENDPOINTS, endpoint(**{field: value}))["error"] in errors
+        assert refused("PATCH", f"{ENDPOINTS}/{scene.endpoint['id']}", {field: value})["error"] in errors
 
 
 def test_a_slug_cannot_be_renamed_onto_one_that_a_group_still_carries(gateway, refused):

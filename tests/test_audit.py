@@ -75,8 +75,14 @@ def test_changes_of_an_endpoint(operator):
     assert changes["slug"][1:] == ({"slug": "audit/one"}, {"slug": "audit/two"})
     assert changes["endpoint"] == (made["id"], priced, renamed)
 
+    targets = [target | {"weight": 7, "max_concurrent": 3}]
+    patch = {"targets": targets, "routing": "SPREAD", "queue_timeout_s": 30}
+    spread, _, changes = operator.edit("PATCH", path, patch)
+    assert changes == {"endpoint": (made["id"], renamed, spread)}
+    assert (spread["targets"][0]["weight"], spread["routing"]) == (7, "SPREAD")
+
     _, event_type, changes = operator.edit("DELETE", path)
-    assert event_type == "endpoint.deleted" and changes == {"endpoint": (made["id"], renamed, None)}
+    assert event_type == "endpoint.deleted" and changes == {"endpoint": (made["id"], spread, None)}
 
 
 def written(group):

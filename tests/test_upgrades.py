@@ -42,6 +42,12 @@ def as_now(event):
     return later | event | {"tokens": {"cacheWriteInputTokens": 0} | event["tokens"]}
 
 
+def endpoint_as_now(endpoint):
+    """An endpoint as this version shows it, like as_now."""
+    targets = [{"weight": 1, "max_concurrent": None} | target for target in endpoint["targets"]]
+    return {"routing": "PRIORITY", "queue_timeout_s": 0} | endpoint | {"targets": targets}
+
+
 @pytest.mark.parametrize("name", sorted(path.name for path in FIXTURES.glob("*.tar.xz")))
 def test_data_of_an_earlier_version_is_complete(tmp_path, name):
     with tarfile.open(FIXTURES / name) as archive:
@@ -49,6 +55,7 @@ def test_data_of_an_earlier_version_is_complete(tmp_path, name):
     recorded = json.loads((tmp_path / "told.json").read_text())
     said = recorded["said"]
     events = said["events"] = [as_now(event) for event in said["events"]]
+    said["endpoints"] = [endpoint_as_now(endpoint) for endpoint in said["endpoints"]]
     for webhook in said.get("webhooks", []):
         for letter in webhook["dead_letters"]:
             letter["events"] = [as_now(event) for event in letter["events"]]
@@ -67,6 +74,12 @@ def test_data_of_an_earlier_version_is_complete(tmp_path, name):
                 assert change["event_data"]["before_known"] == (name not in WITHOUT_BEFORE)
                 if name in WITHOUT_BEFORE:
                     assert all(row["before"] is None for row in change["event_data"]["changes"])
+            [renamed] = [change["event_data"]["changes"] for change in changes if change["event_type"] == "endpoint.updated"]
+            [endpoint] = [row for row in renamed if row["object"] == "endpoint"]
+            assert endpoint["after"] in said["endpoints"]
+            if name not in WITHOUT_BEFORE:
+                before = {"slug": "acme/renamed", "updated_at": endpoint["after"]["created_at"]}
+                assert endpoint["before"] == endpoint["after"] | before
             assert "a-provider-credential" not in json.dumps(changes)
             off, *on = (Customer(gateway, key).get("/v1/models").status for key in recorded["keys"])
             assert off == 401 and set(on) == {200}

@@ -27,7 +27,7 @@ use serde_json::json;
 use tollgate::{
     config::Config,
     domain::{
-        endpoint::{Provider, Region, Target},
+        endpoint::{Provider, Region, Routing, Target},
         group::{Enforcement, GroupModel, GroupModels},
         id::{GroupId, SlugId},
         money::{Currency, Price, Pricing},
@@ -157,8 +157,14 @@ impl Cast {
         let mut models = Vec::new();
         for (slug, price) in [("acme/large", Some(["2.50", "10", "0.25"])), ("acme/small", None), ("acme/mini", None)] {
             let pricing = price.map(pricing).transpose()?;
-            let new =
-                NewEndpoint { slug: parse_slug(slug)?, region: Region::Unrestricted, targets: vec![target()], pricing };
+            let new = NewEndpoint {
+                slug: parse_slug(slug)?,
+                region: Region::Unrestricted,
+                targets: vec![target()],
+                pricing,
+                routing: Routing::Priority,
+                queue_timeout_s: 0,
+            };
             let endpoint = gateway.changes.create_endpoint(Actor::system(), new).await.map_err(refused)?;
             models.push(Model { slug, id: endpoint.slug, pricing });
         }

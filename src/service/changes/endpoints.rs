@@ -25,10 +25,14 @@ pub struct NewEndpoint {
     pub targets: Vec<Target>,
     /// The price of its tokens.
     pub pricing: Option<Pricing>,
+    /// How a request's target is chosen.
+    pub routing: Routing,
+    /// The longest time that a request waits for a target with free capacity, in seconds.
+    pub queue_timeout_s: u16,
 }
 
 /// The changes to an endpoint. `None` leaves a field unchanged.
-#[derive(Default)]
+#[derive(Default, PartialEq)]
 pub struct EndpointPatch {
     /// A new slug, which also renames it in every group that carries it.
     pub slug: Option<Slug>,
@@ -36,6 +40,17 @@ pub struct EndpointPatch {
     pub targets: Option<Vec<Target>>,
     /// The pricing; `Some(None)` clears it.
     pub pricing: Option<Option<Pricing>>,
+    /// How a request's target is chosen.
+    pub routing: Option<Routing>,
+    /// The longest time that a request waits for a target with free capacity, in seconds.
+    pub queue_timeout_s: Option<u16>,
+}
+
+impl EndpointPatch {
+    /// Whether it leaves all fields unchanged.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 impl Changes {
@@ -55,8 +70,8 @@ impl Changes {
             region: new.region,
             targets: new.targets,
             pricing: new.pricing,
-            routing: Routing::Priority,
-            queue_timeout_s: 0,
+            routing: new.routing,
+            queue_timeout_s: new.queue_timeout_s,
             created_at_ms: now_ms,
             updated_at_ms: now_ms,
         };
@@ -85,6 +100,8 @@ impl Changes {
             endpoint.targets = targets;
         }
         endpoint.pricing = patch.pricing.unwrap_or(endpoint.pricing);
+        endpoint.routing = patch.routing.unwrap_or(endpoint.routing);
+        endpoint.queue_timeout_s = patch.queue_timeout_s.unwrap_or(endpoint.queue_timeout_s);
         endpoint.updated_at_ms = self.core.now_ms().max(endpoint.created_at_ms);
         rows.push(Row::Endpoint(endpoint));
         change.commit(actor, action::ENDPOINT_UPDATED, rows).await?;

@@ -4,7 +4,7 @@
 use crate::{
     crypto::secret::Secret,
     domain::{
-        endpoint::{Provider, Region, Target},
+        endpoint::{Provider, Region, Routing, Target},
         group::{GroupModel, GroupModels},
         limit::{Limit, LimitType, Threshold, Unit},
         record::Actor,
@@ -46,8 +46,14 @@ pub async fn seed(changes: &Changes) -> Result<Seeded, Error> {
         max_concurrent: None,
     };
     let slug = Slug::parse(SLUG).map_err(Error::internal)?;
-    let endpoint =
-        NewEndpoint { slug: slug.clone(), region: Region::Unrestricted, targets: vec![target], pricing: None };
+    let endpoint = NewEndpoint {
+        slug: slug.clone(),
+        region: Region::Unrestricted,
+        targets: vec![target],
+        pricing: None,
+        routing: Routing::Priority,
+        queue_timeout_s: 0,
+    };
     changes.create_endpoint(Actor::system(), endpoint).await?;
     let limit = |limit_type, unit, threshold| Some(Limit { limit_type, unit, threshold: Threshold::new(threshold)? });
     let limits = [limit(LimitType::Request, Unit::Minute, 60), limit(LimitType::Token, Unit::Day, 100_000)];

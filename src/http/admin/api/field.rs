@@ -11,7 +11,7 @@ use crate::{
     crypto::{ed25519::parse_public_key, secret::Secret},
     domain::{
         action,
-        endpoint::{Provider, Region},
+        endpoint::{Provider, Region, Routing},
         group::Enforcement,
         id::{DeadLetterId, GroupId, SecretId},
         key::{OperatorType, PublicKey},
@@ -273,6 +273,8 @@ words! {
     EnforcementWord(Enforcement) = enforcement, [Enforcement::Independent, Enforcement::Cascading];
     /// Where an endpoint's requests may be processed.
     RegionWord(Region) = region, [Region::Unrestricted, Region::Eu];
+    /// How a request's target is chosen.
+    RoutingWord(Routing) = routing, [Routing::Priority, Routing::Spread];
     /// The provider of a target.
     ProviderWord(Provider) = provider, [
         Provider::OpenAiCompatible, Provider::OpenAi, Provider::Anthropic, Provider::Baseten, Provider::Demo
@@ -298,6 +300,13 @@ fn region(region: Region) -> &'static str {
     match region {
         Region::Unrestricted => "UNRESTRICTED",
         Region::Eu => "EU",
+    }
+}
+
+fn routing(routing: Routing) -> &'static str {
+    match routing {
+        Routing::Priority => "PRIORITY",
+        Routing::Spread => "SPREAD",
     }
 }
 
@@ -331,50 +340,6 @@ fn operator_type(operator_type: OperatorType) -> &'static str {
         OperatorType::ManageApiKeys => "WORKSPACE_MANAGE_API_KEYS",
         OperatorType::ExportMetrics => "WORKSPACE_EXPORT_METRICS",
         OperatorType::ManageAll => "WORKSPACE_MANAGE_ALL",
-    }
-}
-
-/// The threshold of a limit, a JSON integer.
-#[derive(Debug, Clone, Copy)]
-pub(in crate::http) struct ThresholdNumber(pub(in crate::http) Threshold);
-
-impl Serialize for ThresholdNumber {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_u64(self.0.get())
-    }
-}
-
-impl<'de> Deserialize<'de> for ThresholdNumber {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_u64(WholeNumber).map(Self)
-    }
-}
-
-struct WholeNumber;
-
-impl de::Visitor<'_> for WholeNumber {
-    type Value = Threshold;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a whole number from 0 to {}", Threshold::MAX)
-    }
-
-    fn visit_u64<E: de::Error>(self, value: u64) -> Result<Threshold, E> {
-        Threshold::new(value).ok_or_else(|| E::invalid_value(de::Unexpected::Unsigned(value), &self))
-    }
-}
-
-impl JsonSchema for ThresholdNumber {
-    fn schema_name() -> Cow<'static, str> {
-        "Threshold".into()
-    }
-
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "integer", "minimum": 0, "maximum": Threshold::MAX })
     }
 }
 

@@ -9,13 +9,14 @@ use serde::{Deserialize, Serialize};
 use super::targets::{NewPricing, NewTarget, Pricing, Target, check_targets};
 use crate::{
     domain::{
-        endpoint::{self as domain, Region},
+        endpoint::{self as domain, Region, Routing},
         id::EndpointId,
     },
     http::admin::{
         api::{
             body::{Body, Object, clearable},
-            field::{RegionWord, SlugText, Timestamp},
+            field::{RegionWord, RoutingWord, SlugText, Timestamp},
+            number::QueueTimeout,
             operator::{ManageAll, Operator},
             page::{self, Page, PageQuery},
             path::Path,
@@ -44,6 +45,9 @@ pub(in crate::http) struct Endpoint {
     /// The targets, in order of priority.
     targets: Vec<Target>,
     pricing: Option<Pricing>,
+    routing: RoutingWord,
+    /// The longest time that a request waits for a target with free capacity, in seconds.
+    queue_timeout_s: QueueTimeout,
 }
 
 impl Endpoint {
@@ -60,6 +64,8 @@ impl Endpoint {
             updated_at: Timestamp(endpoint.updated_at_ms),
             targets: endpoint.targets.iter().map(Target::new).collect(),
             pricing: endpoint.pricing.as_ref().map(Pricing::new),
+            routing: RoutingWord(endpoint.routing),
+            queue_timeout_s: QueueTimeout(endpoint.queue_timeout_s),
         }
     }
 }
@@ -74,6 +80,10 @@ pub(in crate::http) struct Create {
     /// 1 to 16 targets, in order of priority.
     targets: Vec<Object<NewTarget>>,
     pricing: Option<Object<NewPricing>>,
+    /// Default: PRIORITY.
+    routing: Option<RoutingWord>,
+    /// The longest time that a request waits for a target with free capacity, in seconds. Default: 0.
+    queue_timeout_s: Option<QueueTimeout>,
 }
 
 impl Create {
@@ -84,6 +94,8 @@ impl Create {
             region: self.region.map_or(Region::Unrestricted, |region| region.0),
             targets: check_targets(self.targets)?,
             pricing: self.pricing.map(|pricing| pricing.0.into_pricing()),
+            routing: self.routing.map_or(Routing::Priority, |routing| routing.0),
+            queue_timeout_s: self.queue_timeout_s.map_or(0, |seconds| seconds.0),
         })
     }
 }
@@ -99,6 +111,9 @@ pub(in crate::http) struct Patch {
     /// `null` clears the pricing.
     #[serde(default, deserialize_with = "clearable")]
     pricing: Option<Option<Object<NewPricing>>>,
+    routing: Option<RoutingWord>,
+    /// The longest time that a request waits for a target with free capacity, in seconds.
+    queue_timeout_s: Option<QueueTimeout>,
 }
 
 /// A deleted endpoint.
@@ -154,11 +169,12 @@ pub(in crate::http) async fn update(
         slug: body.slug.map(|slug| slug.0),
         targets: body.targets.map(check_targets).transpose()?,
         pricing: body.pricing.map(|pricing| pricing.map(|pricing| pricing.0.into_pricing())),
+        routing: body.routing.map(|routing| routing.0),
+        queue_timeout_s: body.queue_timeout_s.map(|seconds| seconds.0),
     };
-    if patch.slug.is_none() && patch.targets.is_none() && patch.pricing.is_none() {
-        return Err(
-            Error::invalid("empty_patch", "The body must have at least one of slug, targets and pricing").into()
-        );
+    if patch.is_empty() {
+        let message = "The body must have at least one of slug, targets, pricing, routing and queue_timeout_s";
+        return Err(Error::invalid("empty_patch", message).into());
     }
     let endpoint = gateway.changes.update_endpoint(operator.actor(), id, patch).await?;
     Ok(show(&gateway, &endpoint))

@@ -11,7 +11,8 @@ use crate::{
     domain::{id::GroupId, ledger::Standing},
     http::admin::{
         api::{
-            field::{EnforcementWord, LimitTypeWord, ThresholdNumber, UsageUnitWord},
+            field::{EnforcementWord, LimitTypeWord, UsageUnitWord},
+            number::ThresholdNumber,
             operator::{ManageApiKeys, Operator},
             page::{self, Page, PageQuery},
             query::Query,

@@ -11,7 +11,8 @@ use crate::{
     domain::{day::Now, id::GroupId, ledger::Standing, limit::LimitKind},
     http::admin::{
         api::{
-            field::{LimitKindWord, LimitTypeWord, ThresholdNumber, Timestamp, TokenCount, UnitWord, UsageUnitWord},
+            field::{LimitKindWord, LimitTypeWord, Timestamp, TokenCount, UnitWord, UsageUnitWord},
+            number::ThresholdNumber,
             operator::{AnyOperator, Operator},
             path::Path,
             query::Query,

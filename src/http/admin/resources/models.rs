@@ -12,7 +12,8 @@ use crate::{
     },
     http::admin::api::{
         body::Object,
-        field::{LimitTypeWord, RateUnitWord, SlugText, ThresholdNumber, UsageUnitWord},
+        field::{LimitTypeWord, RateUnitWord, SlugText, UsageUnitWord},
+        number::ThresholdNumber,
     },
     service::{
         catalog::{Catalog, GroupNode},

@@ -13,6 +13,7 @@ use crate::{
     http::admin::api::{
         body::Object,
         field::{BaseUrl, BasetenName, CurrencyCode, PriceText, ProviderName, ProviderWord, SecretIdText, TargetModel},
+        number::{MaxConcurrent, Weight},
     },
     service::error::Error,
 };
@@ -28,6 +29,10 @@ pub(in crate::http) struct Target {
     secret_id: Option<String>,
     model_id: Option<String>,
     environment_name: Option<String>,
+    /// Its share of the requests, relative to the other targets, if `routing` is SPREAD.
+    weight: Weight,
+    /// The most requests that run there at the same time; null if there is no limit.
+    max_concurrent: Option<MaxConcurrent>,
     /// Always null: the provider VERTEX is not supported.
     #[schemars(with = "Option<Map<String, Value>>")]
     vertex_config: Option<()>,
@@ -42,6 +47,8 @@ impl Target {
             secret_id: target.secret.map(|id| id.to_string()),
             model_id: target.model_id.clone(),
             environment_name: target.environment_name.clone(),
+            weight: Weight(target.weight),
+            max_concurrent: target.max_concurrent.map(MaxConcurrent),
             vertex_config: None,
         }
     }
@@ -62,6 +69,10 @@ pub(in crate::http) struct NewTarget {
     model_id: Option<BasetenName>,
     /// Only for BASETEN.
     environment_name: Option<BasetenName>,
+    /// Its share of the requests, relative to the other targets, if `routing` is SPREAD. Default: 1.
+    weight: Option<Weight>,
+    /// The most requests that run there at the same time. Default: no limit.
+    max_concurrent: Option<MaxConcurrent>,
     /// For the provider VERTEX, which is not supported.
     #[schemars(with = "Option<Map<String, Value>>")]
     vertex_config: Option<IgnoredAny>,
@@ -112,8 +123,8 @@ impl NewTarget {
             secret: self.secret_id.map(|id| id.0),
             model_id: self.model_id.map(|id| id.0),
             environment_name: self.environment_name.map(|name| name.0),
-            weight: 1,
-            max_concurrent: None,
+            weight: self.weight.map_or(1, |weight| weight.0),
+            max_concurrent: self.max_concurrent.map(|most| most.0),
         })
     }
 }
