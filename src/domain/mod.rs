@@ -19,6 +19,7 @@ pub mod record;
 pub mod registered;
 pub mod rollup;
 pub mod route;
+pub mod routing;
 pub mod settled;
 pub mod slug;
 #[cfg(test)]
