@@ -174,6 +174,17 @@ impl Ticket {
     }
 }
 
+/// The phase of a circuit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Every request may go to the target.
+    Closed,
+    /// The target is left out.
+    Open,
+    /// The pause is over. One request tries the target, or the next one will.
+    HalfOpen,
+}
+
 /// The state of a circuit in brief. It fits a word, so that it can be read without a lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Snapshot {
@@ -208,6 +219,15 @@ impl Snapshot {
             Self::Limited { until_ms } | Self::Open { until_ms } | Self::Probing { until_ms } => {
                 Availability::Out { until_ms }
             }
+        }
+    }
+
+    /// The phase of the circuit. A pause after a 429 ends in `Closed`, one after failures in `HalfOpen`.
+    pub fn phase(self, now_ms: u64) -> Phase {
+        match self {
+            Self::Limited { until_ms } | Self::Open { until_ms } if now_ms < until_ms => Phase::Open,
+            Self::Closed { .. } | Self::Limited { .. } => Phase::Closed,
+            Self::Open { .. } | Self::Probing { .. } => Phase::HalfOpen,
         }
     }
 

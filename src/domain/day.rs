@@ -90,6 +90,11 @@ impl Now {
         Self { unix_ms: self.unix_ms.max(unix_ms), behind_ms, ..self }
     }
 
+    /// Milliseconds since the start of the monotonic clock.
+    pub fn monotonic_ms(self) -> u64 {
+        self.monotonic_ns / 1_000_000
+    }
+
     /// Today, UTC.
     pub fn day(self) -> Day {
         Day::from_unix_ms(self.unix_ms)

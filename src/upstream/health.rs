@@ -1,23 +1,45 @@
-//! Records the last success and the last failure of a target, so that operators can see why customers get 502.
+//! The health of a target: its circuit, the attempts that run, and its last success and failure, so that operators can
+//! see why customers get 502.
 //!
-//! Each compiled target has its own record, so a change of the endpoint starts a new one. Recording a success costs two
-//! relaxed loads, and a store at most once a second.
+//! * The circuit is behind a lock. A snapshot of it is published in an atomic word after each change, so choosing a
+//!   target and beginning an attempt take no lock while the circuit is closed. An attempt that begins while the circuit
+//!   changes counts as begun before the change.
+//! * Each attempt has one outcome, which may be known before its answer ends. [`Health::begin`] counts it as running
+//!   and [`Health::end`] ends that, each once.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::{
+    sync::atomic::{AtomicU32, AtomicU64, Ordering},
+    time::Duration,
+};
 
 use parking_lot::Mutex;
 
-/// The last success and the last failure of a target.
+use crate::domain::{
+    circuit::{Availability, Circuit, Phase, Snapshot, Ticket},
+    day::Now,
+};
+
+/// The health of a target.
 #[derive(Default)]
 pub struct Health {
-    is_failing: AtomicBool,
-    /// The time of the last answer in Unix seconds, 0 for never.
-    last_success_s: AtomicU64,
-    /// The last failure.
-    last_failure: Mutex<Option<TargetFailure>>,
+    /// The word of the circuit's [`Snapshot`]. It is written under the lock.
+    snapshot: AtomicU64,
+    running: AtomicU32,
+    history: Mutex<History>,
 }
 
-/// A failure of a target to answer.
+#[derive(Default)]
+struct History {
+    circuit: Circuit,
+    attempts: Attempts,
+    /// The time of the last answer in Unix milliseconds.
+    last_success_ms: Option<u64>,
+    last_failure: Option<TargetFailure>,
+    /// The latest outage.
+    outage: Option<Outage>,
+}
+
+/// A failure of a target to answer, or a 429.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TargetFailure {
     /// The reason, as a text for the operator.
@@ -28,62 +50,212 @@ pub struct TargetFailure {
     pub count: u64,
 }
 
+/// A time in which a target is left out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outage {
+    /// Its beginning in Unix milliseconds.
+    pub since_ms: u64,
+    /// The end of the present pause in Unix milliseconds.
+    pub until_ms: u64,
+    /// The failure that began the present pause, as a text for the operator.
+    pub reason: String,
+}
+
+/// The numbers of attempts by their outcome. Those that customers gave up are not counted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Attempts {
+    /// The target answered.
+    pub answered: u64,
+    /// The target refused the request, as any other would.
+    pub refused: u64,
+    /// The target did not answer, or with an error.
+    pub failed: u64,
+    /// The target answered 429.
+    pub limited: u64,
+}
+
+/// The health of a target at one time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// The state.
+    pub state: State,
+    /// The present outage: present if the state is `Out` or `Probing`.
+    pub outage: Option<Outage>,
+    /// The time of the last answer in Unix milliseconds.
+    pub last_success_ms: Option<u64>,
+    /// The last failure, even if the target has answered since.
+    pub last_failure: Option<TargetFailure>,
+    /// The number of attempts that run.
+    pub running: u32,
+    /// All attempts that ended.
+    pub attempts: Attempts,
+}
+
+/// The state of a target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Nothing is known of it, because no attempt has ended.
+    Unused,
+    /// It answered last time.
+    Ok,
+    /// It did not answer last time. Requests still go to it.
+    Failing,
+    /// It is left out.
+    Out,
+    /// Its pause is over: one request tries it, or the next one will.
+    Probing,
+}
+
 impl Health {
-    /// Records an answer.
-    pub fn succeeded(&self, at_ms: u64) {
-        let at_s = at_ms / 1000;
-        if self.last_success_s.load(Ordering::Relaxed) != at_s {
-            self.last_success_s.store(at_s, Ordering::Relaxed);
-        }
-        if self.is_failing.load(Ordering::Relaxed) {
-            if let Some(failure) = &mut *self.last_failure.lock() {
-                failure.count = 0;
+    /// Whether a request may go to the target. `now_ms` is the monotonic clock's.
+    pub fn availability(&self, now_ms: u64) -> Availability {
+        self.published().availability(now_ms)
+    }
+
+    /// The number of attempts that run.
+    pub fn running(&self) -> u32 {
+        self.running.load(Ordering::Relaxed)
+    }
+
+    /// Begins an attempt, which then runs until [`Self::end`]. `now_ms` is the monotonic clock's.
+    pub fn begin(&self, now_ms: u64) -> Ticket {
+        self.running.fetch_add(1, Ordering::Relaxed);
+        self.published().ticket().unwrap_or_else(|| {
+            let circuit = &mut self.history.lock().circuit;
+            let ticket = circuit.begin(now_ms);
+            self.publish(circuit);
+            ticket
+        })
+    }
+
+    /// Ends an attempt, after its outcome.
+    pub fn end(&self) {
+        self.running.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Records an answer. Returns whether it ended an outage.
+    pub fn succeeded(&self, ticket: Ticket, now: Now) -> bool {
+        self.served(ticket, now, |attempts| &mut attempts.answered)
+    }
+
+    /// Records a refusal of the request, which shows that the target works. Returns whether it ended an outage.
+    pub fn refused(&self, ticket: Ticket, now: Now) -> bool {
+        self.served(ticket, now, |attempts| &mut attempts.refused)
+    }
+
+    /// Records a failure. Returns the length of the pause if the target is left out from now on.
+    pub fn failed(&self, ticket: Ticket, reason: String, now: Now) -> Option<Duration> {
+        self.not_served(reason, now, |history| {
+            history.attempts.failed += 1;
+            history.circuit.failed(ticket, now.monotonic_ms())
+        })
+    }
+
+    /// Records a 429. Without `retry_after` the circuit counts it as a failure. Returns the length of the pause if the
+    /// target is left out from now on.
+    pub fn limited(&self, ticket: Ticket, reason: String, retry_after: Option<Duration>, now: Now) -> Option<Duration> {
+        self.not_served(reason, now, |history| {
+            history.attempts.limited += 1;
+            match retry_after {
+                Some(time) => history.circuit.limited(ticket, time, now.monotonic_ms()),
+                None => history.circuit.failed(ticket, now.monotonic_ms()),
             }
-            self.is_failing.store(false, Ordering::Relaxed);
+        })
+    }
+
+    /// Records that an attempt ended without an outcome, because the customer hung up or nothing was sent.
+    pub fn abandoned(&self, ticket: Ticket) {
+        if ticket.is_probe() {
+            let circuit = &mut self.history.lock().circuit;
+            circuit.abandoned(ticket);
+            self.publish(circuit);
         }
     }
 
-    /// Records a failure.
-    pub fn failed(&self, reason: String, at_ms: u64) {
-        let mut last = self.last_failure.lock();
-        let count = last.as_ref().map_or(0, |before| before.count).saturating_add(1);
-        *last = Some(TargetFailure { reason, at_ms, count });
-        self.is_failing.store(true, Ordering::Relaxed);
+    /// The health at this time.
+    pub fn standing(&self, now: Now) -> Standing {
+        let history = self.history.lock();
+        let state = match history.circuit.snapshot().phase(now.monotonic_ms()) {
+            Phase::Open => State::Out,
+            Phase::HalfOpen => State::Probing,
+            Phase::Closed => match (&history.last_failure, history.last_success_ms) {
+                (Some(failure), _) if failure.count > 0 => State::Failing,
+                (_, Some(_)) => State::Ok,
+                _ => State::Unused,
+            },
+        };
+        Standing {
+            state,
+            outage: history.outage.clone().filter(|_| matches!(state, State::Out | State::Probing)),
+            last_success_ms: history.last_success_ms,
+            last_failure: history.last_failure.clone(),
+            running: self.running(),
+            attempts: history.attempts,
+        }
     }
 
-    /// The time of the last answer in Unix milliseconds, rounded down to a second. `None` if there was none.
+    /// The time of the last answer in Unix milliseconds. `None` if there was none.
     pub fn last_success_ms(&self) -> Option<u64> {
-        Some(self.last_success_s.load(Ordering::Relaxed) * 1000).filter(|at_ms| *at_ms > 0)
+        self.history.lock().last_success_ms
     }
 
     /// The last failure, even if the target has answered since.
     pub fn last_failure(&self) -> Option<TargetFailure> {
-        self.last_failure.lock().clone()
+        self.history.lock().last_failure.clone()
     }
 
     /// The last failure, if the target has not answered since.
     pub fn current_failure(&self) -> Option<TargetFailure> {
         self.last_failure().filter(|failure| failure.count > 0)
     }
+
+    fn served(&self, ticket: Ticket, now: Now, count: impl Fn(&mut Attempts) -> &mut u64) -> bool {
+        let history = &mut *self.history.lock();
+        *count(&mut history.attempts) += 1;
+        history.last_success_ms = Some(now.unix_ms);
+        if let Some(failure) = &mut history.last_failure {
+            failure.count = 0;
+        }
+        let ended = history.circuit.succeeded(ticket, now.monotonic_ms());
+        if ended {
+            self.publish(&history.circuit);
+        }
+        ended
+    }
+
+    fn not_served(
+        &self,
+        reason: String,
+        now: Now,
+        outcome: impl FnOnce(&mut History) -> Option<Duration>,
+    ) -> Option<Duration> {
+        let history = &mut *self.history.lock();
+        let now_ms = now.monotonic_ms();
+        let before = history.circuit.snapshot();
+        let pause = outcome(history);
+        let after = history.circuit.snapshot();
+        if before != after
+            && let Availability::Out { until_ms } = after.availability(now_ms)
+        {
+            let was_out = before.phase(now_ms) != Phase::Closed;
+            let since_ms = history.outage.as_ref().filter(|_| was_out).map_or(now.unix_ms, |outage| outage.since_ms);
+            let until_ms = now.unix_ms.saturating_add(until_ms - now_ms);
+            history.outage = Some(Outage { since_ms, until_ms, reason: reason.clone() });
+        }
+        let count = history.last_failure.as_ref().map_or(0, |last| last.count).saturating_add(1);
+        history.last_failure = Some(TargetFailure { reason, at_ms: now.unix_ms, count });
+        self.publish(&history.circuit);
+        pause
+    }
+
+    fn published(&self) -> Snapshot {
+        Snapshot::from_word(self.snapshot.load(Ordering::Relaxed))
+    }
+
+    fn publish(&self, circuit: &Circuit) {
+        self.snapshot.store(circuit.snapshot().to_word(), Ordering::Relaxed);
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn failures_are_counted_until_the_target_answers() {
-        let health = Health::default();
-        assert_eq!((health.current_failure(), health.last_success_ms()), (None, None));
-        health.failed("no connection".to_owned(), 1);
-        health.failed("status 500".to_owned(), 2);
-        let last = |count| Some(TargetFailure { reason: "status 500".to_owned(), at_ms: 2, count });
-        assert_eq!((health.current_failure(), health.last_success_ms()), (last(2), None));
-        health.succeeded(3_999);
-        assert_eq!((health.current_failure(), health.last_failure()), (None, last(0)), "the failure itself is kept");
-        assert_eq!(health.last_success_ms(), Some(3_000));
-        health.failed("no connection".to_owned(), 5_000);
-        assert_eq!(health.current_failure().map(|current_failure| current_failure.count), Some(1));
-        assert_eq!(health.last_success_ms(), Some(3_000));
-    }
-}
+mod tests;

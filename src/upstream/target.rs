@@ -34,10 +34,12 @@ pub struct Target {
     credential: Option<Secret>,
     /// The way to call it.
     pub reach: Transport,
-    /// Its last success and failure.
-    pub health: Health,
-    /// The parameters added by Tollgate that it has refused.
-    pub declined: Declined,
+    /// A hash of its provider, its address and its model, for consistent hashing.
+    identity: u64,
+    /// Its health, shared with the target that it replaced if that is the same server.
+    pub health: Arc<Health>,
+    /// The parameters added by Tollgate that it has refused, shared in the same way.
+    pub declined: Arc<Declined>,
 }
 
 /// The way to call a target.
@@ -61,14 +63,33 @@ impl Target {
         };
         let (base_url, credential) = (provider::base_url(target), target.secret.and_then(secret));
         Self {
+            identity: identity(target.provider, base_url.as_ref(), &model),
             model,
             provider: target.provider,
             base_url,
             credential,
             reach,
-            health: Health::default(),
-            declined: Declined::default(),
+            health: Arc::default(),
+            declined: Arc::default(),
         }
+    }
+
+    /// Whether both are the same model at the same address with the same credential, so that one's health is the
+    /// other's.
+    pub fn is_same_server(&self, other: &Self) -> bool {
+        (self.provider, &self.base_url, &self.model) == (other.provider, &other.base_url, &other.model)
+            && self.credential().map(Secret::expose) == other.credential().map(Secret::expose)
+    }
+
+    /// Shares the health of `from`, the target that this one replaces. The two must be the same server.
+    pub fn carry_over(&mut self, from: &Self) {
+        self.health = from.health.clone();
+        self.declined = from.declined.clone();
+    }
+
+    /// A hash of its provider, its address and its model. It is the same in every process.
+    pub fn identity(&self) -> u64 {
+        self.identity
     }
 
     /// The name or address of its host. The demo upstream has none.
@@ -95,6 +116,15 @@ impl Target {
     pub fn output_parameter(&self, route: Route) -> Option<&'static str> {
         provider::output_parameter(self.provider, route)
     }
+}
+
+fn identity(provider: Provider, base_url: Option<&Url>, model: &str) -> u64 {
+    let mut hasher = blake3::Hasher::new();
+    // No URL has a zero byte.
+    hasher.update(&[provider as u8]).update(base_url.map_or("", Url::as_str).as_bytes()).update(&[0]);
+    let mut first = [0; 8];
+    hasher.update(model.as_bytes()).finalize_xof().fill(&mut first);
+    u64::from_le_bytes(first)
 }
 
 /// The templates of the requests to the routes of a target.
@@ -158,5 +188,51 @@ impl Site {
         Template::new(method, &url, &headers)
             .map(|template| template.with_default(self.default_header))
             .map_err(|_| "its base_url or its secret cannot be sent")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(base_url: &str, model: Option<&str>, credential: Option<&'static str>) -> Target {
+        let stored = endpoint::Target {
+            provider: Provider::OpenAiCompatible,
+            base_url: Some(base_url.to_owned()),
+            target_model: model.map(str::to_owned),
+            secret: credential.map(|_| SecretId(1)),
+            model_id: None,
+            environment_name: None,
+        };
+        Target::compile(&stored, &"acme/chat".into(), |_| credential.map(|text| Secret::new(text.to_owned())))
+    }
+
+    #[test]
+    fn a_change_of_address_model_or_credential_makes_another_server() {
+        let old = target("http://a/v1", None, Some("one"));
+        old.declined.options(1);
+        let mut same = target("http://a/v1", Some("acme/chat"), Some("one"));
+        assert!(same.is_same_server(&old));
+        same.carry_over(&old);
+        assert!(Arc::ptr_eq(&same.health, &old.health) && same.declined.has_options(2));
+        for other in [
+            target("http://b/v1", None, Some("one")),
+            target("http://a/v2", None, Some("one")),
+            target("http://a/v1", Some("m"), Some("one")),
+            target("http://a/v1", None, Some("two")),
+            target("http://a/v1", None, None),
+        ] {
+            assert!(!other.is_same_server(&old) && !old.is_same_server(&other));
+        }
+    }
+
+    #[test]
+    fn an_identity_depends_on_the_address_and_the_model_alone() {
+        let identity = |base_url, model, credential| target(base_url, model, credential).identity();
+        let one = identity("http://a/v1", None, Some("one"));
+        assert_eq!(one, 12_179_634_540_133_499_188, "the same in every process");
+        assert_eq!(one, identity("http://a/v1", Some("acme/chat"), Some("two")));
+        assert_ne!(one, identity("http://b/v1", None, Some("one")));
+        assert_ne!(one, identity("http://a/v1", Some("acme/chat2"), Some("one")));
     }
 }

@@ -64,6 +64,7 @@ pub(super) async fn find_answer(
     let mut limited = None;
     for (index, target) in (0..).zip(&call.model.targets) {
         let first_byte_by = worker.client.first_byte_by();
+        let ticket = target.health.begin(core.now().monotonic_ms());
         let passed = match ask(worker, call, target, reservation.route()).await {
             TargetOutcome::Answered(response) => {
                 let (stream, hides_usage) = (call.request.stream, call.request.hides_usage());
@@ -71,29 +72,33 @@ pub(super) async fn find_answer(
                 let origin = Origin { target: target.clone(), index, first_byte_by };
                 match beginning::begin(worker, &origin, response, reservation, asked).await {
                     Ok(begun) => {
-                        target.health.succeeded(core.now_ms());
+                        target.health.succeeded(ticket, core.now());
                         return Ok((begun, origin));
                     }
                     Err(NoAnswer { passed, reservation: held }) => {
-                        let Some(held) = held else { return Err(Refused::Upstream(None)) };
+                        let Some(held) = held else {
+                            target.health.abandoned(ticket);
+                            return Err(Refused::Upstream(None));
+                        };
                         reservation = held;
                         passed
                     }
                 }
             }
             TargetOutcome::Refused(error) => {
-                target.health.succeeded(core.now_ms());
+                target.health.refused(ticket, core.now());
                 reservation.release(true);
                 return Err(Refused::UpstreamRefused(Box::new(error.into_refusal())));
             }
             TargetOutcome::NoRoute(why) => {
                 let (route, slug) = (reservation.route(), &*call.model.slug);
                 warn!(id = %reservation.id(), model = slug, target_index = index, why, "a target lacks a route");
-                target.health.succeeded(core.now_ms());
+                target.health.refused(ticket, core.now());
                 reservation.release(true);
                 return Err(Refused::UpstreamRefused(Box::new(UpstreamRefusal::no_route(slug, route))));
             }
             TargetOutcome::NoFiles => {
+                target.health.abandoned(ticket);
                 worker.out_of_files.note(core.now_ms());
                 reservation.release(false);
                 return Err(Refused::Overloaded);
@@ -102,7 +107,7 @@ pub(super) async fn find_answer(
         };
         let (id, model) = (reservation.id(), &*call.model.slug);
         warn!(%id, model, target_index = index, why = passed.words, "a target was passed over");
-        target.health.failed(passed.words, core.now_ms());
+        target.health.failed(ticket, passed.words, core.now());
         core.counts.target_failed();
         // Return the last target's 429, but only if every target answered 429.
         limited = passed.limited.filter(|_| index == 0 || limited.is_some());

@@ -249,7 +249,6 @@ struct Upstream {
     /// The last error. It is kept when the target answers again.
     last_error: Option<String>,
     last_failure_at: Option<Timestamp>,
-    /// The time of the last success, with a precision of one second.
     last_success_at: Option<Timestamp>,
 }
 
