@@ -18,6 +18,7 @@ ROUTES = {one.path: one for one in reversed([*OTHERS.values(), *CALLS.values()])
 JSON = [path for path, one in ROUTES.items() if not one.is_form]
 FORMS = [path for path, one in ROUTES.items() if one.is_form]
 STREAMING = [path for path in JSON if path.split("/")[-1] not in ("embeddings", "count_tokens", "rerank", "moderations")]
+TEXT = ["/v1/chat/completions", "/v1/completions", "/v1/responses"]
 LIMITS = [[rate("REQUEST", unit, 9), rate("TOKEN", unit, 10**6)] for unit in ("MINUTE", "DAY")]
 
 
@@ -65,6 +66,7 @@ def test_a_body_that_is_not_a_json_object_is_refused(refused, slug, path, fault)
 
 WRONG = {
     "metadata": (['"text"', "[1]", "7"], JSON),
+    "prompt_cache_key": (["7", "true", '["a"]', "{}"], TEXT),
     "stream": (['"true"', "1", "{}"], STREAMING),
     "n": (['"2"', "[]"], ["/v1/images/generations"]),
     "max_tokens": (['"many"', "{}", "true"], ["/v1/messages"]),

@@ -52,6 +52,7 @@ def test_only_headers_of_the_allow_list_reach_the_upstream(forwarded):
         "cookie": "a=1",
         "x-forwarded-for": "192.0.2.1",
         "x-custom": "1",
+        "x-session-affinity": "session-1",
     }
     answer, received = forwarded(*allowed.items(), *others.items())
     assert received == {**allowed, "x-request-id": answer.headers["x-request-id"]}

@@ -82,6 +82,7 @@ def test_white_space_around_the_body_is_json(customer, slug):
         ("max_tokens", '"max_tokens":1,"max_tokens":4000'),
         ("max_completion_tokens", '"max_completion_tokens":1,"max_completion_tokens":4000'),
         ("metadata", '"metadata":{},"metadata":{"a":"b"}'),
+        ("prompt_cache_key", '"prompt_cache_key":"a","prompt_cache_key":"a"'),
     ],
 )
 def test_a_key_that_we_read_given_twice_is_refused(refused, slug, field, twice):
@@ -119,6 +120,7 @@ def test_only_the_model_name_is_changed_in_a_forwarded_body(upstream, customer, 
     body = raw(
         slug,
         '"temperature": 0.70',
+        '"prompt_cache_key" :"\\u0073-1"',
         '"logit_bias" : { "50256":-1.0e2 }',
         '"big":123456789012345678901234567890',
         '"u":"\\u00e9\\ud83d\\ude00\\/"',

@@ -5,7 +5,7 @@
 //! reach the upstream unchanged. Keys are compared unescaped: `\u006dodel` is `model`. A member that is read may occur
 //! only once, since it is unknown which of two an upstream would use. The parts of a form are its members.
 
-use std::ops::Range;
+use std::{borrow::Cow, ops::Range};
 
 use self::field::Field;
 pub use self::{
@@ -13,7 +13,7 @@ pub use self::{
     rewrite::{Changes, OutputCap},
     scan::scan,
 };
-use super::usage::TokenBounds;
+use super::{json::Reader, usage::TokenBounds};
 use crate::domain::route::Route;
 
 mod bad_request;
@@ -54,6 +54,8 @@ pub struct Request {
     /// Characters of the text to speak. Above 0 only on speech.
     pub characters: u64,
     metadata: Option<Range<usize>>,
+    /// The value of `prompt_cache_key`, with its quotes.
+    prompt_cache_key: Option<Range<usize>>,
     streams_usage: bool,
     model_at: Range<usize>,
     options: StreamOptions,
@@ -127,6 +129,7 @@ impl Request {
             prompt_ids: 0,
             characters: 0,
             metadata: None,
+            prompt_cache_key: None,
             streams_usage: false,
             model_at: 0..0,
             options: StreamOptions::Absent,
@@ -150,5 +153,13 @@ impl Request {
     /// if it is larger than 16 KiB.
     pub fn metadata<'a>(&self, body: &'a [u8]) -> Option<&'a [u8]> {
         body.get(self.metadata.clone()?)
+    }
+
+    /// The unescaped `prompt_cache_key` in `body`, which must be the body that was scanned. `None` if there is none or
+    /// if it is empty.
+    pub fn prompt_cache_key<'a>(&self, body: &'a [u8]) -> Option<Cow<'a, [u8]>> {
+        let value = body.get(self.prompt_cache_key.clone()?)?;
+        let key = Reader::new(value).and_then(|mut reader| reader.string()).ok()?.bytes();
+        Some(key).filter(|key| !key.is_empty())
     }
 }

@@ -12,6 +12,7 @@ use crate::{
 const ANTHROPIC_VERSION: HeaderName = HeaderName::from_static("anthropic-version");
 const ANTHROPIC_BETA: HeaderName = HeaderName::from_static("anthropic-beta");
 const OPENAI_BETA: HeaderName = HeaderName::from_static("openai-beta");
+const SESSION_AFFINITY: HeaderName = HeaderName::from_static("x-session-affinity");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
@@ -33,6 +34,11 @@ pub(super) fn passed_on(headers: &HeaderMap, id: u128, trace_id: Option<TraceId>
         ("x-request-id", Some(request_id(Uuid::from_u128(id)))),
     ];
     passed_on.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+}
+
+/// The name of the session that a request belongs to. It is not passed on.
+pub(super) fn session_affinity(headers: &HeaderMap) -> Option<Bytes> {
+    headers.get(SESSION_AFFINITY).map(|value| Bytes::copy_from_slice(value.as_bytes()))
 }
 
 /// The trace id of a request with one valid `traceparent` header.

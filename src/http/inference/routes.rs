@@ -96,11 +96,13 @@ async fn route(
         }
         let key = caller(gateway, &request)?;
         let passed_on = headers::passed_on(request.headers(), id, trace_id);
+        let session_affinity = headers::session_affinity(request.headers());
         let beta = request.uri().query().is_some_and(|query| query.split('&').any(|pair| pair == "beta=true"));
         let (body, room) = read_body(gateway, &key, request.headers(), payload).await?;
         // Reading the body can take long, and the key may have been revoked in the meantime.
         let key = may_call(gateway.access.revalidate_customer(&key))?;
-        let call = Call { arrived: Arrived { id, trace_id, key, route, at }, body, room, passed_on, beta };
+        let call =
+            Call { arrived: Arrived { id, trace_id, key, route, at }, body, room, passed_on, session_affinity, beta };
         return metered(worker, call).await;
     }
     match path {

@@ -52,7 +52,9 @@ impl Trial<'_> {
                     let room = admit_body(&worker.gateway, &key, &body).await?;
                     let arrived = Arrived { id: id.as_u128(), trace_id, key, route, at };
                     let passed_on = headers::passed_on(headers, id.as_u128(), trace_id);
-                    metered(worker, Call { arrived, body, room, passed_on, beta: false }).await
+                    let session_affinity = headers::session_affinity(headers);
+                    let call = Call { arrived, body, room, passed_on, session_affinity, beta: false };
+                    metered(worker, call).await
                 };
                 (id, log_outcome(answered.await, api, id, trace_id, route.path(), at))
             }

@@ -6,6 +6,7 @@
 //! the same worker reads on for up to two seconds (`worker::USAGE_TIMEOUT`).
 
 pub mod admission;
+mod affinity;
 mod answer_body;
 mod beginning;
 mod error_object;
@@ -59,6 +60,8 @@ pub struct Call {
     pub room: Room,
     /// The headers that are forwarded to the upstream.
     pub passed_on: PassedOn,
+    /// The header `x-session-affinity`.
+    pub session_affinity: Option<Bytes>,
     /// Whether the URL has `beta=true` in its query.
     pub beta: bool,
 }
@@ -83,7 +86,7 @@ pub async fn answer_call(worker: &InferenceWorker, call: Call) -> Result<Answer,
 
 async fn admit_and_forward(worker: &InferenceWorker, call: Call) -> Result<Answer, RequestFailure> {
     let core = &worker.core;
-    let Call { arrived, body, room, passed_on, beta } = call;
+    let Call { arrived, body, room, passed_on, session_affinity: _, beta } = call;
     let key = arrived.key.clone();
     let (content_type, route) = (content_type(&passed_on), arrived.route);
     let request = request::read(&body, content_type, route).map_err(|bad| {

@@ -16,6 +16,8 @@ const MAX_CHOICES: u64 = 1024;
 pub(super) enum Field {
     Model,
     Metadata,
+    /// Names the session of a request: requests with equal prefixes.
+    PromptCacheKey,
     /// Refused on responses if it is true: the upstream would answer before the usage exists.
     Background,
     Stream,
@@ -38,6 +40,7 @@ impl Field {
         let field = match key {
             b"model" => Self::Model,
             b"metadata" => Self::Metadata,
+            b"prompt_cache_key" => Self::PromptCacheKey,
             b"background" => Self::Background,
             b"stream" => Self::Stream,
             b"stream_options" => Self::StreamOptions,
@@ -57,6 +60,7 @@ impl Field {
         let is_chat_like = matches!(route, Route::ChatCompletions | Route::Completions);
         match self {
             Self::Model | Self::Metadata | Self::Background => true,
+            Self::PromptCacheKey => is_chat_like || route == Route::Responses,
             Self::Stream => route.output() != Output::None,
             Self::StreamOptions | Self::MaxCompletionTokens | Self::NCmpl | Self::BestOf => is_chat_like,
             Self::MaxTokens => is_chat_like || route == Route::Messages,
@@ -91,6 +95,7 @@ impl Field {
         match self {
             Self::Model => "model",
             Self::Metadata => "metadata",
+            Self::PromptCacheKey => "prompt_cache_key",
             Self::Background => "background",
             Self::Stream => "stream",
             Self::StreamOptions => "stream_options",

@@ -103,6 +103,11 @@ impl Scan {
                 Kind::Null => reader.skip()?,
                 _ => return Err(field.wrong_type("an object")),
             },
+            Field::PromptCacheKey => match reader.kind()? {
+                Kind::String => request.prompt_cache_key = Some(reader.string()?.span()),
+                Kind::Null => reader.skip()?,
+                _ => return Err(field.wrong_type("a string")),
+            },
             Field::Background if self.route == Route::Responses => {
                 if field.switch(reader)? {
                     let message = "`background` is not supported: send the request without it.".to_owned();

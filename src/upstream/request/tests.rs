@@ -70,6 +70,7 @@ fn a_member_that_is_read_may_occur_only_once() {
         (r#"{"model":"a","max_tokens":1,"max_tokens":1}"#, "max_tokens"),
         (r#"{"model":"a","n_predict":1,"n_predict":-1}"#, "n_predict"),
         (r#"{"model":"a","metadata":{},"metadata":{}}"#, "metadata"),
+        (r#"{"model":"a","prompt_cache_key":"s","prompt_cache_\u006bey":null}"#, "prompt_cache_key"),
         (r#"{"model":"a","stream_options":null,"stream_options":{}}"#, "stream_options"),
         (
             r#"{"model":"a","stream_options":{"include_usage":true,"include_us\u0061ge":true}}"#,
@@ -86,6 +87,8 @@ fn a_member_of_the_wrong_type_or_out_of_range_is_refused() {
     for (member, param) in [
         (r#""stream":"true""#, "stream"),
         (r#""stream":1"#, "stream"),
+        (r#""prompt_cache_key":7"#, "prompt_cache_key"),
+        (r#""prompt_cache_key":["s"]"#, "prompt_cache_key"),
         (r#""stream_options":"x""#, "stream_options"),
         (r#""stream_options":[]"#, "stream_options"),
         (r#""stream_options":{"include_usage":"yes"}"#, "stream_options.include_usage"),
@@ -133,6 +136,21 @@ fn metadata_is_kept_as_written_up_to_16_kib() {
     assert_eq!(chat(&too_large).metadata(too_large.as_bytes()), None);
     let list = scan(br#"{"model":"m","metadata":["a"]}"#, Route::ChatCompletions).unwrap_err();
     assert_eq!((list.code, list.param), ("invalid_type", Some("metadata")));
+}
+
+#[test]
+fn a_prompt_cache_key_is_read_on_the_routes_that_take_one() {
+    let body = r#"{"model":"m","prompt_cache_key" : "\u0073\/\ud83d\ude00"}"#;
+    for route in [Route::ChatCompletions, Route::Completions, Route::Responses] {
+        let request = scan(body.as_bytes(), route).unwrap();
+        assert_eq!(request.prompt_cache_key(body.as_bytes()).as_deref(), Some("s/😀".as_bytes()));
+        assert_eq!(request.prompt_bytes, 0);
+    }
+    let other = br#"{"model":"m","prompt_cache_key":7,"prompt_cache_key":8}"#;
+    assert_eq!(scan(other, Route::Embeddings).unwrap().prompt_cache_key(other), None);
+    for absent in [r#"{"model":"m","prompt_cache_key":null}"#, r#"{"model":"m","prompt_cache_key":""}"#] {
+        assert_eq!(chat(absent).prompt_cache_key(absent.as_bytes()), None);
+    }
 }
 
 #[test]
