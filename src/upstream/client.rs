@@ -19,6 +19,7 @@ use std::{net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 mod body;
+mod connect;
 mod connection;
 mod decoder;
 mod error;

@@ -4,24 +4,21 @@ use std::{
     borrow::Cow,
     future::poll_fn,
     io,
-    net::{Ipv4Addr, SocketAddr, UdpSocket},
+    net::SocketAddr,
     pin::Pin,
     task::{Context, Poll, Waker, ready},
     time::Duration,
 };
 
 use bytes::BytesMut;
-use tokio::{
-    net::TcpStream,
-    time::{Instant, Sleep, sleep_until, timeout_at},
-};
+use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 
 use super::{
+    connect::connect_tcp,
     error::{SendError, SendErrorKind},
     head::{Head, HeadReader},
     origin::Origin,
     request::Outgoing,
-    resolve::{AddressRefusal, ResolveError, resolve},
     stream::Stream,
     tls,
 };
@@ -142,40 +139,6 @@ impl Connection {
             self.buf = BytesMut::new();
         }
     }
-}
-
-async fn connect_tcp(
-    origin: &Origin,
-    deadline: Instant,
-    listeners: &[SocketAddr],
-) -> Result<TcpStream, (SendErrorKind, String)> {
-    let addresses = resolve(origin.host(), origin.port(), listeners).await.map_err(|error| match error {
-        ResolveError::NotFound(error) => {
-            // The resolver's error does not say whether it ran out of file descriptors, so try to open a socket.
-            let cannot_open = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).err();
-            (SendErrorKind::Resolve.or_no_files(cannot_open.as_ref().unwrap_or(&error)), error.to_string())
-        }
-        ResolveError::Refused(AddressRefusal::LinkLocal) => (SendErrorKind::Forbidden, "it is link-local".to_owned()),
-        ResolveError::Refused(AddressRefusal::OurOwn) => {
-            (SendErrorKind::Forbidden, "it is one of Tollgate's own listeners".to_owned())
-        }
-    })?;
-    let mut failure = (SendErrorKind::Connect, String::new());
-    for (tried, address) in addresses.iter().enumerate() {
-        // Each address gets an equal share of the remaining time, so one that does not answer cannot use it all.
-        let now = Instant::now();
-        let left = u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
-        let share = deadline.saturating_duration_since(now) / left.max(1);
-        match timeout_at(now + share, TcpStream::connect(address)).await {
-            Ok(Ok(tcp)) => match tcp.set_nodelay(true) {
-                Ok(()) => return Ok(tcp),
-                Err(error) => failure = (SendErrorKind::Connect, format!("{address}: {error}")),
-            },
-            Ok(Err(error)) => failure = (SendErrorKind::Connect.or_no_files(&error), format!("{address}: {error}")),
-            Err(_) => failure = (SendErrorKind::ConnectTimeout, address.to_string()),
-        }
-    }
-    Err(failure)
 }
 
 /// A timer for deadlines that are usually moved later before they pass. It stays armed for the earlier deadline and is

@@ -4,12 +4,12 @@ use bytes::Bytes;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     join,
-    net::{TcpListener, TcpSocket, TcpStream},
+    net::{TcpListener, TcpStream},
     time::timeout,
 };
 use url::Url;
 
-use super::*;
+use super::{connect::tests::black_hole, *};
 
 const LONG: Duration = Duration::from_secs(30);
 const SHORT: Duration = Duration::from_millis(40);
@@ -377,14 +377,8 @@ async fn a_body_that_stalls_times_out_after_its_data_was_returned() {
 
 #[tokio::test]
 async fn an_address_that_accepts_no_connection_times_out() {
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-    let upstream = Upstream::on(socket.listen(1).unwrap());
-    let mut queue = Vec::new();
-    let address = upstream.listener.local_addr().unwrap();
-    while let Ok(queued) = timeout(SHORT, TcpStream::connect(address)).await {
-        queue.push(queued);
-    }
+    let (listener, queue) = black_hole().await;
+    let upstream = Upstream::on(listener);
     let client = client(Timeouts { connect: SHORT, ..PATIENT });
     let error = client.send(upstream.request("hello")).await.err().unwrap();
     assert!(error.kind == SendErrorKind::ConnectTimeout && error.kind.is_timeout());
