@@ -6,6 +6,7 @@ pub mod activity;
 pub mod circuit;
 pub mod day;
 pub mod delivery;
+pub mod durations;
 pub mod endpoint;
 pub mod estimate;
 pub mod group;

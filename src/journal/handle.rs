@@ -291,7 +291,7 @@ impl Journal {
         Stats {
             records: meter.records(),
             bytes: meter.bytes(),
-            syncs: meter.syncs.len(),
+            syncs: meter.syncs.total(),
             sync_p50: meter.syncs.quantile(50),
             sync_p99: meter.syncs.quantile(99),
             wait_p50: meter.waits.quantile(50),
