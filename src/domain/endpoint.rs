@@ -42,6 +42,9 @@ pub enum Provider {
     Demo,
 }
 
+/// The most targets of an endpoint.
+pub const MAX_TARGETS: usize = 16;
+
 /// One upstream of an endpoint. `http::admin::resources::targets` checks the fields for each provider when a target is written, so
 /// stored targets are consistent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

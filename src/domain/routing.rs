@@ -1,24 +1,22 @@
 //! The choice of a request's target among those of an endpoint.
 //!
 //! * A target that was tried for this request is not chosen again.
-//! * Targets that are out are chosen only if all others have been tried: of these, the one whose pause ends first.
+//! * Targets that are out are chosen only if all others have been tried: of those that are not full, the one whose pause
+//!   ends first.
 //! * A full target is never chosen. If all usable targets are full, the request has to wait.
 //!
 //! In SPREAD, requests with the same affinity go to the same target while its load allows it, so that its prompt cache
 //! stays warm. This is rendezvous hashing (Thaler and Ravishankar, "Using name-based mappings to increase hit rates",
 //! 1998): each target draws a number from the affinity and its own identity, and the smallest number wins. A target
-//! that is removed therefore moves only its own requests, and an added one takes only the requests that it wins. Weights
-//! enter by the logarithmic method of Schindelhauer and Schomaker ("Weighted distributed hash tables", 2005). A target
-//! that runs 1.25 times its share is skipped (Mirrokni, Thorup and Zadimoghaddam, "Consistent hashing with bounded
-//! loads", 2018).
+//! that is removed therefore moves only its own requests, and an added one takes only the requests that it wins.
+//! Weights enter by the logarithmic method of Schindelhauer and Schomaker ("Weighted distributed hash tables", 2005). A
+//! target that runs 1.25 times its share is skipped (Mirrokni, Thorup and Zadimoghaddam, "Consistent hashing with
+//! bounded loads", 2018).
 
 use super::{circuit::Availability, endpoint::Routing};
 
 #[cfg(test)]
 mod tests;
-
-/// Most candidates of a choice.
-pub const MAX_CANDIDATES: usize = 16;
 
 /// A target as the choice sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,7 +40,7 @@ impl Candidate {
     }
 }
 
-/// A set of positions in a list of at most [`MAX_CANDIDATES`] targets.
+/// A set of positions in a list of at most `MAX_TARGETS` targets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct TargetSet(u16);
 
@@ -50,7 +48,7 @@ impl TargetSet {
     /// No position.
     pub const EMPTY: Self = Self(0);
 
-    /// Adds a position below [`MAX_CANDIDATES`].
+    /// Adds a position below `MAX_TARGETS`.
     pub fn insert(&mut self, index: usize) {
         self.0 |= 1 << index;
     }
@@ -72,7 +70,7 @@ pub enum Choice {
     NoneLeft,
 }
 
-/// Chooses a request's next target among at most [`MAX_CANDIDATES`], in the endpoint's order. `tried` are those that
+/// Chooses a request's next target among at most `MAX_TARGETS`, in the endpoint's order. `tried` are those that
 /// have failed to answer the request. The affinity must be a uniform hash. It is used in SPREAD only.
 ///
 /// If the answer is `Target(i)`, the caller raises the `running` of that target before the next choice.
@@ -94,17 +92,17 @@ pub fn choose(routing: Routing, candidates: &[Candidate], tried: TargetSet, affi
     chosen.map_or(Choice::Full, Choice::Target)
 }
 
-/// The untried targets that are in. If there are none, the untried target whose pause ends first. `None` if all have
-/// been tried.
+/// The untried targets that are in. If there are none, the untried target that is not full and whose pause ends first.
+/// `None` if all have been tried.
 fn usable(candidates: &[Candidate], tried: TargetSet) -> Option<TargetSet> {
-    let (mut usable, mut next_in) = (TargetSet::EMPTY, None);
+    let (mut usable, mut next_in) = (TargetSet::EMPTY, None::<(usize, (bool, u64))>);
     for (index, candidate) in candidates.iter().enumerate().filter(|(index, _)| !tried.contains(*index)) {
         match candidate.availability {
             Availability::In => usable.insert(index),
-            Availability::Out { until_ms } if next_in.is_none_or(|(_, earliest)| until_ms < earliest) => {
-                next_in = Some((index, until_ms));
+            Availability::Out { until_ms } => {
+                let rank = (candidate.is_full(), until_ms);
+                next_in = next_in.filter(|(_, first)| *first <= rank).or(Some((index, rank)));
             }
-            Availability::Out { .. } => {}
         }
     }
     if usable == TargetSet::EMPTY {
@@ -148,7 +146,7 @@ fn draw(candidates: &[Candidate], index: usize, affinity: u64) -> f64 {
     // A server that is listed twice takes part twice.
     let occurrence = candidates[..index].iter().filter(|earlier| earlier.identity == identity).count() as u64;
     let target = mix(identity.wrapping_add(GOLDEN.wrapping_mul(occurrence + 1)));
-    // An odd number of 53 bits over 2^53 is exact in an f64 and neither 0 nor 1, so the logarithm is finite and below 0.
+    // An odd number of 53 bits over 2^53 is exact in an f64, and neither 0 nor 1: its logarithm is finite and not 0.
     let uniform = (mix(affinity ^ target) >> 11 | 1) as f64 / (1_u64 << 53) as f64;
     -uniform.ln() / f64::from(weight)
 }

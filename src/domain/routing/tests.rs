@@ -3,6 +3,7 @@ use std::{cmp::Reverse, collections::BinaryHeap};
 use proptest::{collection::vec, prelude::*};
 
 use super::*;
+use crate::domain::endpoint::MAX_TARGETS;
 use crate::domain::testing::Random;
 
 fn idle(identity: u64, weight: u32) -> Candidate {
@@ -157,9 +158,11 @@ fn by_the_contract(routing: Routing, candidates: &[Candidate], tried: TargetSet,
     let mut usable: Vec<usize> =
         untried.iter().copied().filter(|index| candidates[*index].availability == Availability::In).collect();
     if usable.is_empty() {
-        let next_in = |index: &&usize| match candidates[**index].availability {
-            Availability::In => 0,
-            Availability::Out { until_ms } => until_ms,
+        let next_in = |index: &&usize| match candidates[**index] {
+            Candidate { availability: Availability::Out { until_ms }, running, max_concurrent, .. } => {
+                (max_concurrent.is_some_and(|most| running >= most), until_ms)
+            }
+            _ => (false, 0),
         };
         let Some(first) = untried.iter().min_by_key(next_in) else { return Choice::NoneLeft };
         usable = vec![*first];
@@ -215,7 +218,7 @@ proptest! {
 
     #[test]
     fn every_choice_is_the_one_that_the_contract_describes(
-        candidates in vec(any_candidate(), 0..=MAX_CANDIDATES),
+        candidates in vec(any_candidate(), 0..=MAX_TARGETS),
         tried in prop_oneof![Just(0_u16), any::<u16>()],
         affinity: Option<u64>,
     ) {

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     domain::{
-        endpoint::{self as domain, Provider},
+        endpoint::{self as domain, MAX_TARGETS, Provider},
         money,
     },
     http::admin::api::{
@@ -17,8 +17,6 @@ use crate::{
     },
     service::error::Error,
 };
-
-const MAX_TARGETS: usize = 16;
 
 /// One upstream of an endpoint.
 #[derive(Serialize, JsonSchema)]
