@@ -9,6 +9,7 @@ pub mod delivery;
 pub mod durations;
 pub mod endpoint;
 pub mod estimate;
+pub mod fair_queue;
 pub mod group;
 mod hash;
 pub mod id;
@@ -21,6 +22,7 @@ pub mod registered;
 pub mod rollup;
 pub mod route;
 pub mod routing;
+pub mod scheduler;
 pub mod settled;
 pub mod slug;
 #[cfg(test)]
