@@ -272,7 +272,14 @@ def test_status_shows_the_state_of_each_target(own, upstream, viewer_of):
         "index": 0,
         "provider": "OPENAI_COMPATIBLE",
         "origin": origin,
+        "weight": 1,
+        "max_concurrent": None,
+        "running": 0,
         "state": "unused",
+        "out_since": None,
+        "out_until": None,
+        "out_reason": None,
+        "attempts": {"answered": 0, "refused": 0, "failed": 0, "limited": 0},
         "failures_in_a_row": 0,
         "last_error": None,
         "last_failure_at": None,
@@ -294,5 +301,9 @@ def test_status_shows_the_state_of_each_target(own, upstream, viewer_of):
     assert (well["state"], well["failures_in_a_row"]) == ("ok", 0) and parse_time(well["last_success_at"])
     assert (well["last_error"], well["last_failure_at"]) == (failing["last_error"], failing["last_failure_at"])
     viewer.until(lambda event: event["status"]["notices"] == [])
-    own.admin("PATCH", f"/v1/gateway/endpoints/{endpoint['id']}", {"pricing": None, "targets": endpoint["targets"]})
-    assert seen() == unused, "a changed endpoint starts without a history"
+    path = f"/v1/gateway/endpoints/{endpoint['id']}"
+    own.admin("PATCH", path, {"pricing": None, "targets": endpoint["targets"]})
+    assert seen() == well, "it is the same server"
+    [target] = endpoint["targets"]
+    own.admin("PATCH", path, {"targets": [{**target, "target_model": "another"}]})
+    assert seen() == unused, "another model starts without a history"

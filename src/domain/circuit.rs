@@ -60,6 +60,7 @@ enum State {
 pub struct Ticket {
     generation: u64,
     is_probe: bool,
+    ends_pause: bool,
 }
 
 /// Whether a request may go to a target.
@@ -77,13 +78,16 @@ pub enum Availability {
 impl Circuit {
     /// Begins an attempt. It is the probe if the circuit is open, its pause is over and no probe runs.
     pub fn begin(&mut self, now_ms: u64) -> Ticket {
-        let mut is_probe = false;
+        let (mut is_probe, mut ends_pause) = (false, false);
         match &mut self.state {
             State::Open { until_ms, probing, .. } if *until_ms <= now_ms => is_probe = !mem::replace(probing, true),
-            State::Limited { until_ms } if *until_ms <= now_ms => self.change(State::Closed),
+            State::Limited { until_ms } if *until_ms <= now_ms => {
+                self.change(State::Closed);
+                ends_pause = true;
+            }
             _ => {}
         }
-        Ticket { generation: self.generation, is_probe }
+        Ticket { generation: self.generation, is_probe, ends_pause }
     }
 
     /// Records an answer. Returns whether it ended a pause.
@@ -172,6 +176,11 @@ impl Ticket {
     pub fn is_probe(&self) -> bool {
         self.is_probe
     }
+
+    /// Whether the attempt is the first one after the pause of a 429.
+    pub fn ends_pause(&self) -> bool {
+        self.ends_pause
+    }
 }
 
 /// The phase of a circuit.
@@ -234,7 +243,7 @@ impl Snapshot {
     /// The ticket of an attempt that begins now. `None` if only the circuit itself can tell, because it is not closed.
     pub fn ticket(self) -> Option<Ticket> {
         match self {
-            Self::Closed { generation } => Some(Ticket { generation, is_probe: false }),
+            Self::Closed { generation } => Some(Ticket { generation, is_probe: false, ends_pause: false }),
             _ => None,
         }
     }

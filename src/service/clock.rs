@@ -25,6 +25,11 @@ impl Clock {
         }
     }
 
+    /// The monotonic clock alone, in ms.
+    pub fn monotonic_ms(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
     /// The time when the process started, in Unix ms.
     pub fn started_unix_ms(&self) -> u64 {
         self.started_unix_ms

@@ -24,7 +24,7 @@ pub struct Core {
     /// The configuration that the process was started with.
     pub config: Config,
     /// The wall clock and the monotonic clock.
-    pub clock: Clock,
+    pub clock: Arc<Clock>,
     /// The current snapshot of what operators have configured.
     pub catalog: ArcSwap<Catalog>,
     /// The log of every durable fact.
@@ -38,7 +38,7 @@ pub struct Core {
 }
 
 impl Core {
-    pub(super) fn new(config: Config, clock: Clock, catalog: Catalog, journal: Journal) -> Self {
+    pub(super) fn new(config: Config, clock: Arc<Clock>, catalog: Catalog, journal: Journal) -> Self {
         Self {
             config,
             clock,

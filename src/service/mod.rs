@@ -4,6 +4,7 @@
 //!
 //! * The main paths: a customer's request (`request`), an operator's change (`changes`), a query (`reading`) and the
 //!   deliveries to webhooks (`webhooks`).
+//! * The choice of a target, its capacity and the queue in front of it (`dispatch`).
 //! * The state that they share: configuration, clocks, catalog and journal (`core`), the journal and the store for
 //!   readers (`storage`), everything that operators have configured (`catalog`), and counters (`counts`).
 //! * Protection: callers' keys and sessions (`access`), bounds on memory and open files (`capacity`), the check of an
@@ -21,6 +22,7 @@ pub mod check;
 pub mod clock;
 pub mod core;
 pub mod counts;
+pub mod dispatch;
 pub mod error;
 mod gateway;
 mod one_line;

@@ -125,6 +125,7 @@ mod tests {
         }
         assert_eq!(store.meta("format").unwrap(), Some(u64::from(FORMAT)));
     }
+
     #[test]
     fn endpoints_of_format_4_are_complete_even_if_the_migration_was_interrupted() {
         let directory = tempfile::tempdir().unwrap();

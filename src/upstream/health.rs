@@ -114,12 +114,12 @@ impl Health {
 
     /// The number of attempts that run.
     pub fn running(&self) -> u32 {
-        self.running.load(Ordering::Relaxed)
+        self.running.load(Ordering::SeqCst)
     }
 
     /// Begins an attempt, which then runs until [`Self::end`]. `now_ms` is the monotonic clock's.
     pub fn begin(&self, now_ms: u64) -> Ticket {
-        self.running.fetch_add(1, Ordering::Relaxed);
+        self.running.fetch_add(1, Ordering::SeqCst);
         self.published().ticket().unwrap_or_else(|| {
             let circuit = &mut self.history.lock().circuit;
             let ticket = circuit.begin(now_ms);
@@ -130,7 +130,7 @@ impl Health {
 
     /// Ends an attempt, after its outcome.
     pub fn end(&self) {
-        self.running.fetch_sub(1, Ordering::Relaxed);
+        self.running.fetch_sub(1, Ordering::SeqCst);
     }
 
     /// Records an answer. Returns whether it ended an outage.
@@ -194,21 +194,6 @@ impl Health {
         }
     }
 
-    /// The time of the last answer in Unix milliseconds. `None` if there was none.
-    pub fn last_success_ms(&self) -> Option<u64> {
-        self.history.lock().last_success_ms
-    }
-
-    /// The last failure, even if the target has answered since.
-    pub fn last_failure(&self) -> Option<TargetFailure> {
-        self.history.lock().last_failure.clone()
-    }
-
-    /// The last failure, if the target has not answered since.
-    pub fn current_failure(&self) -> Option<TargetFailure> {
-        self.last_failure().filter(|failure| failure.count > 0)
-    }
-
     fn served(&self, ticket: Ticket, now: Now, count: impl Fn(&mut Attempts) -> &mut u64) -> bool {
         let history = &mut *self.history.lock();
         *count(&mut history.attempts) += 1;
@@ -239,7 +224,7 @@ impl Health {
         {
             let was_out = before.phase(now_ms) != Phase::Closed;
             let since_ms = history.outage.as_ref().filter(|_| was_out).map_or(now.unix_ms, |outage| outage.since_ms);
-            let until_ms = now.unix_ms.saturating_add(until_ms - now_ms);
+            let until_ms = now.unix_ms.saturating_add(until_ms.saturating_sub(now_ms));
             history.outage = Some(Outage { since_ms, until_ms, reason: reason.clone() });
         }
         let count = history.last_failure.as_ref().map_or(0, |last| last.count).saturating_add(1);
@@ -249,11 +234,11 @@ impl Health {
     }
 
     fn published(&self) -> Snapshot {
-        Snapshot::from_word(self.snapshot.load(Ordering::Relaxed))
+        Snapshot::from_word(self.snapshot.load(Ordering::SeqCst))
     }
 
     fn publish(&self, circuit: &Circuit) {
-        self.snapshot.store(circuit.snapshot().to_word(), Ordering::Relaxed);
+        self.snapshot.store(circuit.snapshot().to_word(), Ordering::SeqCst);
     }
 }
 

@@ -127,6 +127,20 @@ pub struct UpstreamRefusal {
     pub retry_after: Option<Bytes>,
 }
 
+impl UpstreamRefusal {
+    /// The time that `retry-after` asks for, in seconds or as a date, at `now_ms` of Unix time. `None` if it cannot be
+    /// read.
+    pub fn wait(&self, now_ms: u64) -> Option<Duration> {
+        let text = std::str::from_utf8(self.retry_after.as_ref()?).ok()?.trim();
+        if let Ok(seconds) = text.parse::<f64>() {
+            return Duration::try_from_secs_f64(seconds).ok();
+        }
+        let until = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
+        let until_ms = u64::try_from(until.as_millisecond()).ok()?;
+        Some(Duration::from_millis(until_ms.saturating_sub(now_ms)))
+    }
+}
+
 /// Reads the body of an answer with a status other than 2xx. If the body takes too long, only the part that has arrived
 /// is used.
 pub async fn read(mut response: Response, target: &Target, slug: &str) -> UpstreamError {

@@ -36,6 +36,10 @@ pub struct Target {
     pub reach: Transport,
     /// A hash of its provider, its address and its model, for consistent hashing.
     identity: u64,
+    /// Its share of the requests when they are spread over the targets, 1 to 100.
+    pub weight: u8,
+    /// The most requests that run there at the same time. `None` for no limit.
+    pub max_concurrent: Option<u32>,
     /// Its health, shared with the target that it replaced if that is the same server.
     pub health: Arc<Health>,
     /// The parameters added by Tollgate that it has refused, shared in the same way.
@@ -69,6 +73,8 @@ impl Target {
             base_url,
             credential,
             reach,
+            weight: target.weight,
+            max_concurrent: target.max_concurrent,
             health: Arc::default(),
             declined: Arc::default(),
         }
@@ -203,6 +209,8 @@ mod tests {
             secret: credential.map(|_| SecretId(1)),
             model_id: None,
             environment_name: None,
+            weight: 1,
+            max_concurrent: None,
         };
         Target::compile(&stored, &"acme/chat".into(), |_| credential.map(|text| Secret::new(text.to_owned())))
     }

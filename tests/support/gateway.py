@@ -50,6 +50,12 @@ def prefix_of(key):
     return key.split(".")[0]
 
 
+def target_of(upstream, **fields):
+    """An OPENAI_COMPATIBLE target for `upstream`: a scripted one or a base URL."""
+    base_url = upstream if isinstance(upstream, str) else upstream.base_url
+    return {"provider": "OPENAI_COMPATIBLE", "base_url": base_url, "target_model": "upstream-model", **fields}
+
+
 def message(text):
     return [{"role": "user", "content": text}]
 
@@ -249,11 +255,11 @@ class Gateway:
         return answer.json()
 
     def create_endpoint(self, upstream, slug=None, **fields):
-        """Creates an endpoint with an OPENAI_COMPATIBLE target for `upstream` (a scripted one or a base URL), or for
-        each upstream of a list."""
+        """Creates an endpoint with an OPENAI_COMPATIBLE target for `upstream` (a scripted one, a base URL or a whole
+        target), or for each upstream of a list."""
         upstreams = upstream if isinstance(upstream, list) else [upstream]
-        target = {"provider": "OPENAI_COMPATIBLE", "target_model": fields.pop("target_model", "upstream-model")}
-        targets = [{**target, "base_url": one if isinstance(one, str) else one.base_url} for one in upstreams]
+        target_model = fields.pop("target_model", "upstream-model")
+        targets = [one if isinstance(one, dict) else target_of(one, target_model=target_model) for one in upstreams]
         return self.admin(
             "POST", "/v1/gateway/endpoints", {"slug": slug or fresh("acme/model"), "targets": targets, **fields}
         )
@@ -307,6 +313,16 @@ class Gateway:
     def wait_events(self, count, *keys):
         """Waits until there are at least `count` events; for requests whose end a test cannot see."""
         return self.eventually(lambda: self.events(*keys), lambda events: len(events) >= count)
+
+    def targets(self, slug):
+        """The targets of the slug's endpoint, as the status shows them."""
+        upstreams = self.admin("GET", "/v1/gateway/status")["upstreams"]
+        return [upstream for upstream in upstreams if upstream["slug"] == slug]
+
+    def queue(self, slug):
+        """The queue of the slug's endpoint, as the status shows it."""
+        [queue] = [queue for queue in self.admin("GET", "/v1/gateway/status")["queues"] if queue["slug"] == slug]
+        return queue
 
     def limits(self, group, slug, **query):
         return self.admin("GET", f"/v1/gateway/groups/{group['id']}/limits", query={"slug": slug, **query})

@@ -31,10 +31,12 @@ class Gate:
 
 
 class Pause:
-    """A point in an answer where the server waits for `seconds`."""
+    """A point in an answer where the server waits for `seconds`. `most` is the largest number of answers that have
+    waited there at the same time."""
 
     def __init__(self, seconds):
         self.seconds = seconds
+        self.waiting = self.most = 0
 
 
 class BreakOff:
@@ -298,7 +300,13 @@ class ScriptedServer:
 
     def pause(self, connection, received, pause):
         """Waits; returns False if the client hung up meanwhile."""
-        return not select.select([connection], [], [], pause.seconds)[0] or not self.has_hung_up(connection, received)
+        with self.changed:
+            pause.waiting += 1
+            pause.most = max(pause.most, pause.waiting)
+        readable = select.select([connection], [], [], pause.seconds)[0]
+        with self.changed:
+            pause.waiting -= 1
+        return not readable or not self.has_hung_up(connection, received)
 
     def wait_at(self, gate, connection, received):
         """Waits until the gate opens; returns False if the client hung up first."""

@@ -221,6 +221,10 @@ impl Problem {
                 Self::new(StatusCode::GATEWAY_TIMEOUT, "upstream_timeout", message)
             }
             Refused::Overloaded => Self::overloaded(),
+            Refused::QueueFull => {
+                let message = "All servers of this model are busy. Try again in a moment.";
+                Self { retry: SOON, ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", message) }
+            }
             Refused::UpstreamRefused(refusal) => Self {
                 status: refusal.status,
                 code: Code::Upstream(refusal.code.map(Box::from)),

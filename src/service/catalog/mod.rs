@@ -2,7 +2,7 @@
 //!
 //! * A change replaces the snapshot by one pointer swap, so readers see either all of it or none of it. The maps share
 //!   structure with the previous snapshot, so a change copies a few nodes instead of the whole catalog. Changes within
-//!   a group are swapped in its node (`node`).
+//!   a group are swapped in its node (`node`), those of an endpoint's targets in its dispatcher (`model`).
 //! * `apply` is the only way to change a catalog. New changes, rows loaded from the store and replayed records all use
 //!   it. It does not validate rows: the rules were checked before the record was written.
 //! * Lookups that a request needs are precomputed: a key points to its group's node, a slug to its compiled targets.
@@ -36,6 +36,7 @@ use crate::{
         record::Row,
         webhook::Webhook,
     },
+    service::{clock::Clock, dispatch::Dispatcher},
 };
 
 /// A customer's key and its group.
@@ -76,11 +77,13 @@ pub struct OperatorEntry {
 #[derive(Clone)]
 pub struct Catalog {
     sealer: Arc<Sealer>,
+    clock: Arc<Clock>,
     next_slug: u64,
     slug_names: HashMap<SlugId, Arc<str>>,
     slug_ids: HashMap<Arc<str>, SlugId>,
     models: HashMap<Arc<str>, Arc<Model>>,
     endpoints: OrdMap<EndpointId, Arc<Endpoint>>,
+    dispatchers: OrdMap<EndpointId, Arc<Dispatcher>>,
     groups: OrdMap<GroupId, Arc<GroupNode>>,
     groups_by_entity: OrdMap<Arc<str>, GroupId>,
     /// Pairs of parent and child.
@@ -98,14 +101,16 @@ pub struct Catalog {
 
 impl Catalog {
     /// An empty catalog.
-    pub fn new(sealer: Arc<Sealer>) -> Self {
+    pub fn new(sealer: Arc<Sealer>, clock: Arc<Clock>) -> Self {
         Self {
             sealer,
+            clock,
             next_slug: 1,
             slug_names: HashMap::new(),
             slug_ids: HashMap::new(),
             models: HashMap::new(),
             endpoints: OrdMap::new(),
+            dispatchers: OrdMap::new(),
             groups: OrdMap::new(),
             groups_by_entity: OrdMap::new(),
             children: OrdSet::new(),
@@ -132,6 +137,7 @@ impl Catalog {
             }
             Row::Endpoint(endpoint) => self.put_endpoint(endpoint),
             Row::EndpointGone(id) => {
+                self.dispatchers.remove(&id);
                 if let Some(name) = self.endpoints.remove(&id).and_then(|gone| self.slug_names.get(&gone.slug)) {
                     self.models.remove(name);
                 }
@@ -211,12 +217,22 @@ impl Catalog {
         self.endpoints.insert(endpoint.id, endpoint);
     }
 
-    /// Compiles an endpoint into the model under its slug's name. Called again after its slug, targets or secrets have
+    /// Makes the model of an endpoint under its slug's name, and gives the endpoint's dispatcher the compiled targets. Called again after its slug, targets or secrets have
     /// changed.
     fn compile(&mut self, endpoint: &Arc<Endpoint>) {
         let Some(slug) = self.slug_names.get(&endpoint.slug).cloned() else { return };
-        let model = Model::compile(slug.clone(), endpoint, |id| self.open_secret(id));
-        self.models.insert(slug, Arc::new(model));
+        let known = self.dispatchers.get(&endpoint.id).cloned();
+        let before = known.as_ref().map(|dispatcher| dispatcher.plan());
+        let plan = model::plan(&slug, endpoint, |id| self.open_secret(id), before.as_deref());
+        let dispatcher = match known {
+            Some(dispatcher) => {
+                dispatcher.replace(plan);
+                dispatcher
+            }
+            None => Arc::new(Dispatcher::new(self.clock.clone(), plan)),
+        };
+        self.dispatchers.insert(endpoint.id, dispatcher.clone());
+        self.models.insert(slug.clone(), Arc::new(Model::new(slug, endpoint, dispatcher)));
     }
 
     fn put_group(&mut self, group: Group) {

@@ -1,6 +1,6 @@
-//! A slug prepared for requests: its compiled targets and its prices.
+//! A slug prepared for requests: the dispatcher of its targets, and its prices.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use crate::{
     crypto::secret::Secret,
@@ -9,6 +9,7 @@ use crate::{
         id::{EndpointId, SecretId, SlugId},
         money::Pricing,
     },
+    service::dispatch::{Dispatcher, Plan},
     upstream::target::Target,
 };
 
@@ -20,8 +21,8 @@ pub struct Model {
     pub slug_id: SlugId,
     /// The id of its endpoint.
     pub endpoint: EndpointId,
-    /// The targets in order of priority; never empty.
-    pub targets: Vec<Arc<Target>>,
+    /// The targets. All versions of the endpoint share it.
+    pub dispatcher: Arc<Dispatcher>,
     /// The price of its tokens; `None` if it has none.
     pub pricing: Option<Pricing>,
     /// The time of the endpoint's creation, in Unix ms.
@@ -29,15 +30,38 @@ pub struct Model {
 }
 
 impl Model {
-    pub(super) fn compile(slug: Arc<str>, endpoint: &Endpoint, secret: impl Fn(SecretId) -> Option<Secret>) -> Self {
-        let compile = |target| Arc::new(Target::compile(target, &slug, &secret));
+    pub(super) fn new(slug: Arc<str>, endpoint: &Endpoint, dispatcher: Arc<Dispatcher>) -> Self {
         Self {
-            targets: endpoint.targets.iter().map(compile).collect(),
+            slug,
             slug_id: endpoint.slug,
             endpoint: endpoint.id,
+            dispatcher,
             pricing: endpoint.pricing,
             created_at_ms: endpoint.created_at_ms,
-            slug,
         }
+    }
+}
+
+/// Compiles an endpoint's targets. A target of `before` with the same address, credential and model keeps its state.
+pub(super) fn plan(
+    slug: &Arc<str>,
+    endpoint: &Endpoint,
+    secret: impl Fn(SecretId) -> Option<Secret>,
+    before: Option<&Plan>,
+) -> Plan {
+    let mut before: Vec<_> = before.map(|plan| plan.targets.clone()).unwrap_or_default();
+    let compile = |target| {
+        let mut target = Target::compile(target, slug, &secret);
+        // Each state is used once, also if the same server is listed twice.
+        if let Some(same) = before.iter().position(|before| before.is_same_server(&target)) {
+            target.carry_over(&before.remove(same));
+        }
+        Arc::new(target)
+    };
+    Plan {
+        slug: slug.clone(),
+        routing: endpoint.routing,
+        queue_timeout: Duration::from_secs(endpoint.queue_timeout_s.into()),
+        targets: endpoint.targets.iter().map(compile).collect(),
     }
 }

@@ -61,6 +61,13 @@ impl GroupNode {
         self.lineage().last().map_or(self.id, |root| root.id)
     }
 
+    /// The groups from the root down to this one.
+    pub fn path(&self) -> ArrayVec<GroupId, MAX_LEVELS> {
+        let mut path: ArrayVec<_, MAX_LEVELS> = self.lineage().take(MAX_LEVELS).map(|node| node.id).collect();
+        path.reverse();
+        path
+    }
+
     /// The depth in the tree; a root is 1.
     pub fn level(&self) -> usize {
         self.lineage().count()

@@ -6,7 +6,11 @@
 //! * The event's timestamp comes from the journal, and the ledger counts the event for the day of that timestamp. So a
 //!   day's usage is exactly the sum over its events.
 
-use std::{cell::RefCell, sync::Arc, time::Instant};
+use std::{
+    cell::RefCell,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use parking_lot::Mutex;
 use tracing::{error, info};
@@ -32,6 +36,7 @@ use crate::{
         capacity::unfinished::{Share, Unfinished},
         catalog::{KeyEntry, Model},
         core::Core,
+        dispatch::Path,
     },
     upstream::{request::Request, usage::TokenBounds},
 };
@@ -75,6 +80,8 @@ pub struct Reservation {
     characters: u64,
     metadata: Option<Box<str>>,
     most: TokenBounds,
+    /// Time spent waiting for a free target.
+    queued: Duration,
     /// `None` once settled or released.
     hold: Option<Hold>,
     /// Records the request for the next start, in case the process is killed before the request ends.
@@ -157,6 +164,7 @@ impl Metering {
             characters: request.characters,
             metadata: metadata.map(Box::from),
             most: request.most_tokens(),
+            queued: Duration::ZERO,
             hold: Some(hold),
             slot,
         };
@@ -178,6 +186,11 @@ impl Reservation {
     /// The time when the request's head had been read.
     pub(super) fn arrived_at(&self) -> Instant {
         self.arrived.at
+    }
+
+    /// The groups from the root down to the one that the request belongs to.
+    pub(super) fn group_path(&self) -> Path {
+        self.arrived.key.group.path()
     }
 
     /// An empty share of the memory for incomplete events.
@@ -212,7 +225,12 @@ impl Reservation {
 
     /// Milliseconds since the request's arrival.
     pub(super) fn age_ms(&self) -> u64 {
-        millis(self.arrived.at)
+        millis(self.arrived.at.elapsed())
+    }
+
+    /// Records the time that the request has waited for a free target.
+    pub(super) fn set_queued(&mut self, queued: Duration) {
+        self.queued = queued;
     }
 
     /// The estimated tokens of the prompt.
@@ -250,7 +268,7 @@ impl Reservation {
         let AnswerFacts { target, status, ttft_ms, streamed, usage, usage_source, units } = answer;
         let (core, key) = (&self.metering.core, &self.arrived.key);
         let group = key.group.group();
-        let duration_ms = millis(self.arrived.at);
+        let (duration_ms, queue_ms) = (millis(self.arrived.at.elapsed()), millis(self.queued));
         // The price at settlement applies. If the endpoint has been deleted since, its last known price does.
         let now_called = core.catalog.load().model_of(self.model.slug_id).cloned();
         let pricing = now_called.as_ref().unwrap_or(&self.model).pricing;
@@ -274,7 +292,7 @@ impl Reservation {
             prompt_bytes: self.prompt_bytes,
             cost: pricing.map(|pricing| pricing.cost(&usage)),
             target: Some(target),
-            queue_ms: 0,
+            queue_ms,
             units,
         });
         let slot = self.slot.take().inspect(|slot| slot.settling(core.journal.durable_seq()));
@@ -301,9 +319,11 @@ impl Reservation {
             group = %key.group.id,
             key = key.key.prefix,
             status,
+            target_index = target,
             input_tokens = usage.input,
             output_tokens = usage.output,
             duration_ms,
+            queue_ms,
             "billed"
         );
         appended.map(|(seq, _)| seq)
@@ -343,6 +363,6 @@ fn token_admission(config: &Config) -> TokenAdmission {
     }
 }
 
-fn millis(since: Instant) -> u64 {
-    u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

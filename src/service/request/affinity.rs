@@ -1,7 +1,10 @@
 //! The affinity of a request. In SPREAD, requests with the same affinity go to the same target, whose prompt cache then
 //! has their beginning.
 
-use std::borrow::Cow;
+use std::{
+    borrow::Cow,
+    hash::{DefaultHasher, Hash, Hasher},
+};
 
 use crate::{domain::id::GroupId, upstream::request::Request};
 
@@ -11,9 +14,10 @@ use crate::{domain::id::GroupId, upstream::request::Request};
 pub(super) fn affinity(group: GroupId, header: Option<&[u8]>, request: &Request, body: &[u8]) -> Option<u64> {
     let header = header.filter(|name| !name.is_empty()).map(Cow::Borrowed);
     let name = header.or_else(|| request.prompt_cache_key(body))?;
-    let mut hash = [0; 8];
-    blake3::Hasher::new().update(&group.0.to_le_bytes()).update(&name).finalize_xof().fill(&mut hash);
-    Some(u64::from_le_bytes(hash))
+    // The same in every process of this build, so sessions stay on their targets over a restart.
+    let mut hasher = DefaultHasher::new();
+    (group, &*name).hash(&mut hasher);
+    Some(hasher.finish())
 }
 
 #[cfg(test)]

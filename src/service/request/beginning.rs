@@ -26,6 +26,7 @@ use super::{
 };
 use crate::{
     domain::route::Route,
+    service::dispatch::Attempt,
     upstream::{
         Response,
         body_form::{BodyForm, is_event_stream, is_type},
@@ -62,26 +63,29 @@ pub(super) enum AnswerStart {
 /// A failed attempt, with the reservation for the next one.
 pub(super) struct NoAnswer {
     pub(super) passed: SkippedTarget,
-    pub(super) reservation: Option<Reservation>,
+    /// `None` if the answer was given up meanwhile.
+    pub(super) held: Option<(Attempt, Reservation)>,
 }
 
-/// Reads the beginning of a 2xx. A stream without content by `origin.first_byte_by` is passed over.
+/// Reads the beginning of a 2xx, and reports an answer to the target's circuit. A stream without content by
+/// `origin.first_byte_by` is passed over.
 pub(super) async fn begin(
     worker: &InferenceWorker,
     origin: &Origin,
     response: Response,
+    attempt: Attempt,
     reservation: Reservation,
     asked: Asked<'_>,
 ) -> Result<StartedAnswer, NoAnswer> {
     let Response { status, content_type, body, is_encoded, .. } = response;
     if is_encoded {
         let passed = SkippedTarget::failed("its answer has an encoding that cannot be decoded");
-        return Err(NoAnswer { passed, reservation: Some(reservation) });
+        return Err(NoAnswer { passed, held: Some((attempt, reservation)) });
     }
     let is_event_stream = is_event_stream(content_type.as_deref());
     let form = if is_event_stream { Form::Events } else { Form::Whole };
     let meter = Meter::new(reservation, origin.index, status, form, asked.hides_usage);
-    let mut answering = OngoingAnswer::begin(Running { body, meter }, worker.abandoned.clone());
+    let mut answering = OngoingAnswer::begin(Running { body, meter, attempt }, worker.abandoned.clone());
     let mut reading = Reading {
         answering: &mut answering,
         target: &origin.target,
@@ -97,12 +101,18 @@ pub(super) async fn begin(
     };
     match first {
         Ok(first) => {
-            let form = answering.running.as_ref().map_or(Form::Whole, |running| running.meter.form());
+            let form = answering.running.as_mut().map_or(Form::Whole, |running| {
+                running.attempt.answered();
+                running.meter.form()
+            });
             Ok(StartedAnswer { status, content_type: content_type_of(form, content_type), answering, first })
         }
         Err(passed) => {
-            let reservation = answering.running.take().and_then(|running| running.meter.give_back());
-            Err(NoAnswer { passed, reservation })
+            let held = answering.running.take().and_then(|Running { meter, attempt, .. }| {
+                let reservation = meter.give_back()?;
+                Some((attempt, reservation))
+            });
+            Err(NoAnswer { passed, held })
         }
     }
 }

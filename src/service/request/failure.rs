@@ -34,6 +34,8 @@ pub enum Refused {
     UpstreamTimeout,
     /// The process cannot open a connection to a target.
     Overloaded,
+    /// All targets are full, and none had a free place in time.
+    QueueFull,
     /// A target refused the request as the customer's fault, or all targets are at their own limits.
     UpstreamRefused(Box<UpstreamRefusal>),
     /// A bug or a machine fault: logged, never shown to the customer.
@@ -50,6 +52,7 @@ impl Refused {
             | Self::Upstream(_)
             | Self::UpstreamTimeout
             | Self::Overloaded
+            | Self::QueueFull
             | Self::Internal(_) => true,
         }
     }

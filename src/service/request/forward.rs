@@ -32,6 +32,8 @@ pub(super) struct Admitted {
     pub(super) passed_on: PassedOn,
     pub(super) beta: bool,
     pub(super) output_max: Option<u64>,
+    /// Requests of the same affinity go to the same target.
+    pub(super) affinity: Option<u64>,
     pub(super) reservation: Reservation,
 }
 
@@ -53,6 +55,7 @@ pub(super) async fn forward(worker: &InferenceWorker, admitted: Box<Admitted>) -
         passed_on: &admitted.passed_on,
         beta: admitted.beta,
         output_max: admitted.output_max,
+        affinity: admitted.affinity,
     };
     let (begun, origin) = find_answer(worker, &call, admitted.reservation).await.map_err(refuse)?;
     drop((admitted.body, admitted.room));

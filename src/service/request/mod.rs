@@ -28,6 +28,7 @@ use bytes::Bytes;
 
 use self::{
     admission::{Admission, Arrived, NotAdmitted},
+    affinity::affinity,
     forward::{Admitted, Forwarded, forward, refused},
     kept_alive::forward_within,
 };
@@ -86,7 +87,7 @@ pub async fn answer_call(worker: &InferenceWorker, call: Call) -> Result<Answer,
 
 async fn admit_and_forward(worker: &InferenceWorker, call: Call) -> Result<Answer, RequestFailure> {
     let core = &worker.core;
-    let Call { arrived, body, room, passed_on, session_affinity: _, beta } = call;
+    let Call { arrived, body, room, passed_on, session_affinity, beta } = call;
     let key = arrived.key.clone();
     let (content_type, route) = (content_type(&passed_on), arrived.route);
     let request = request::read(&body, content_type, route).map_err(|bad| {
@@ -101,8 +102,11 @@ async fn admit_and_forward(worker: &InferenceWorker, call: Call) -> Result<Answe
     }
     let metadata = request.metadata(&body).and_then(|json| std::str::from_utf8(json).ok());
     let Admission { reservation, output_max, standings } = admit(worker, arrived, &model, &request, metadata)?;
+    let spreads = model.dispatcher.spreads();
+    let affinity = spreads.then(|| affinity(key.group.id, session_affinity.as_deref(), &request, &body)).flatten();
     let interval = core.config.stream_keepalive.filter(|_| request.stream);
-    let admitted = Box::new(Admitted { key, model, request, body, room, passed_on, beta, output_max, reservation });
+    let admitted =
+        Box::new(Admitted { key, model, request, body, room, passed_on, beta, output_max, affinity, reservation });
     let (status, content_type, body) = match interval {
         None => {
             let Forwarded { status, content_type, body } = forward(worker, admitted).await?;

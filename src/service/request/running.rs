@@ -3,15 +3,17 @@
 use tokio::sync::mpsc;
 
 use super::meter::{Form, Meter};
-use crate::upstream::Body;
+use crate::{service::dispatch::Attempt, upstream::Body};
 
 /// The largest JSON answer that is read completely before it is sent, in bytes.
 pub(super) const WHOLE: usize = 1 << 20;
 
-/// The upstream's body and its meter.
+/// The upstream's body, its meter, and the place that the request takes at the target.
 pub(super) struct Running {
     pub(super) body: Body,
     pub(super) meter: Meter,
+    /// The request's place at the target.
+    pub(super) attempt: Attempt,
 }
 
 impl Running {

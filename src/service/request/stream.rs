@@ -200,7 +200,7 @@ impl AnswerStream {
     /// Settles the request; `last` is sent when the event is durable. A stream without content makes no event.
     fn close(&mut self, last: Bytes, ends: bool) {
         let State::Passing(answering) = &mut self.state else { return };
-        let Some(Running { body, meter }) = answering.running.take() else { return };
+        let Some(Running { body, meter, .. }) = answering.running.take() else { return };
         let ended = match meter.form() == Form::Events && !meter.has_content() {
             true => {
                 meter.forget();
@@ -267,7 +267,7 @@ impl AnswerStep {
 }
 
 fn poll_fed(answering: &mut OngoingAnswer, cx: &mut Context<'_>) -> Poll<AnswerStep> {
-    let Some(Running { body, meter }) = &mut answering.running else {
+    let Some(Running { body, meter, .. }) = &mut answering.running else {
         return Poll::Ready(AnswerStep::End(ObservedChunk::default()));
     };
     Poll::Ready(match std::task::ready!(body.poll_chunk(cx)) {

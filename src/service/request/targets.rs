@@ -1,4 +1,5 @@
-//! Finds the target that answers: targets are tried in order of priority until one does.
+//! Finds the target that answers. The endpoint's dispatcher chooses the targets to try, one after the other, until one
+//! answers.
 //!
 //! A target is passed over when it cannot be reached, is too slow with its first byte, refuses our credential or
 //! account, is at its own limit, fails (3xx, 5xx) or answers without content. Any other refusal goes to the customer,
@@ -19,7 +20,10 @@ use super::{
 };
 use crate::{
     domain::route::Route,
-    service::catalog::Model,
+    service::{
+        catalog::Model,
+        dispatch::{Attempt, QueueFull},
+    },
     upstream::{
         Response,
         client::SendErrorKind,
@@ -40,6 +44,8 @@ pub(super) struct UpstreamCall<'a> {
     pub(super) beta: bool,
     /// The output maximum to send upstream, in strict admission.
     pub(super) output_max: Option<u64>,
+    /// Requests of the same affinity go to the same target.
+    pub(super) affinity: Option<u64>,
 }
 
 /// The outcome of one attempt.
@@ -53,66 +59,46 @@ enum TargetOutcome {
     NoFiles,
 }
 
+/// The end of an attempt that brought no answer.
+enum Unanswered {
+    /// The next target is tried, with the reservation.
+    Skipped(SkippedTarget, Box<Reservation>),
+    /// No other target is tried. The reservation has been released.
+    Ended(Refused),
+}
+
 /// Finds a target that answers. Releases the reservation if there is none.
 pub(super) async fn find_answer(
     worker: &InferenceWorker,
     call: &UpstreamCall<'_>,
     mut reservation: Reservation,
 ) -> Result<(StartedAnswer, Origin), Refused> {
-    let core = &worker.core;
+    let mut attempts = call.model.dispatcher.attempts(reservation.group_path(), call.affinity);
     let mut last = SkipReason::Unusable;
-    let mut limited = None;
-    for (index, target) in (0..).zip(&call.model.targets) {
-        let first_byte_by = worker.client.first_byte_by();
-        let ticket = target.health.begin(core.now().monotonic_ms());
-        let passed = match ask(worker, call, target, reservation.route()).await {
-            TargetOutcome::Answered(response) => {
-                let (stream, hides_usage) = (call.request.stream, call.request.hides_usage());
-                let asked = Asked { route: reservation.route(), body: call.body, stream, hides_usage };
-                let origin = Origin { target: target.clone(), index, first_byte_by };
-                match beginning::begin(worker, &origin, response, reservation, asked).await {
-                    Ok(begun) => {
-                        target.health.succeeded(ticket, core.now());
-                        return Ok((begun, origin));
-                    }
-                    Err(NoAnswer { passed, reservation: held }) => {
-                        let Some(held) = held else {
-                            target.health.abandoned(ticket);
-                            return Err(Refused::Upstream(None));
-                        };
-                        reservation = held;
-                        passed
-                    }
-                }
-            }
-            TargetOutcome::Refused(error) => {
-                target.health.refused(ticket, core.now());
-                reservation.release(true);
-                return Err(Refused::UpstreamRefused(Box::new(error.into_refusal())));
-            }
-            TargetOutcome::NoRoute(why) => {
-                let (route, slug) = (reservation.route(), &*call.model.slug);
-                warn!(id = %reservation.id(), model = slug, target_index = index, why, "a target lacks a route");
-                target.health.refused(ticket, core.now());
-                reservation.release(true);
-                return Err(Refused::UpstreamRefused(Box::new(UpstreamRefusal::no_route(slug, route))));
-            }
-            TargetOutcome::NoFiles => {
-                target.health.abandoned(ticket);
-                worker.out_of_files.note(core.now_ms());
+    // The last target's 429, if every target answered 429.
+    let (mut limited, mut all_limited) = (None, true);
+    loop {
+        let next = attempts.next().await;
+        reservation.set_queued(attempts.waited());
+        let attempt = match next {
+            Ok(Some(attempt)) => attempt,
+            Ok(None) => break,
+            Err(QueueFull) => {
                 reservation.release(false);
-                return Err(Refused::Overloaded);
+                return Err(Refused::QueueFull);
             }
-            TargetOutcome::Skipped(passed) => passed,
         };
-        let (id, model) = (reservation.id(), &*call.model.slug);
-        warn!(%id, model, target_index = index, why = passed.words, "a target was passed over");
-        target.health.failed(ticket, passed.words, core.now());
-        core.counts.target_failed();
-        // Return the last target's 429, but only if every target answered 429.
-        limited = passed.limited.filter(|_| index == 0 || limited.is_some());
-        last = passed.why;
+        match try_target(worker, call, attempt, reservation).await {
+            Ok(answer) => return Ok(answer),
+            Err(Unanswered::Ended(refused)) => return Err(refused),
+            Err(Unanswered::Skipped(passed, held)) => {
+                reservation = *held;
+                all_limited &= passed.limited.is_some();
+                (limited, last) = (passed.limited, passed.why);
+            }
+        }
     }
+    let limited = limited.filter(|_| all_limited);
     // A 429 that is passed on counts as an answer. A failure, silence or a refused credential does not.
     reservation.release(limited.is_some());
     Err(match (limited, last) {
@@ -121,6 +107,57 @@ pub(super) async fn find_answer(
         (None, SkipReason::TooSlow) => Refused::UpstreamTimeout,
         (None, SkipReason::Failed(words)) => Refused::Upstream(words),
     })
+}
+
+/// Makes one attempt and reports its outcome to the target's circuit.
+async fn try_target(
+    worker: &InferenceWorker,
+    call: &UpstreamCall<'_>,
+    mut attempt: Attempt,
+    mut reservation: Reservation,
+) -> Result<(StartedAnswer, Origin), Unanswered> {
+    let core = &worker.core;
+    let (target, index, first_byte_by) = (attempt.target.clone(), attempt.index, worker.client.first_byte_by());
+    let (id, route, slug) = (reservation.id(), reservation.route(), &*call.model.slug);
+    let passed = match ask(worker, call, &target, route).await {
+        TargetOutcome::Answered(response) => {
+            let (stream, hides_usage) = (call.request.stream, call.request.hides_usage());
+            let asked = Asked { route, body: call.body, stream, hides_usage };
+            let origin = Origin { target, index, first_byte_by };
+            match beginning::begin(worker, &origin, response, attempt, reservation, asked).await {
+                Ok(begun) => return Ok((begun, origin)),
+                Err(NoAnswer { passed, held }) => {
+                    (attempt, reservation) = held.ok_or(Unanswered::Ended(Refused::Upstream(None)))?;
+                    passed
+                }
+            }
+        }
+        TargetOutcome::Refused(error) => {
+            attempt.refused();
+            reservation.release(true);
+            return Err(Unanswered::Ended(Refused::UpstreamRefused(Box::new(error.into_refusal()))));
+        }
+        TargetOutcome::NoRoute(why) => {
+            warn!(%id, model = slug, target_index = index, why, "a target lacks a route");
+            attempt.refused();
+            reservation.release(true);
+            let refusal = UpstreamRefusal::no_route(slug, route);
+            return Err(Unanswered::Ended(Refused::UpstreamRefused(Box::new(refusal))));
+        }
+        TargetOutcome::NoFiles => {
+            worker.out_of_files.note(core.now_ms());
+            reservation.release(false);
+            return Err(Unanswered::Ended(Refused::Overloaded));
+        }
+        TargetOutcome::Skipped(passed) => passed,
+    };
+    warn!(%id, model = slug, target_index = index, why = passed.words, "a target was passed over");
+    core.counts.target_failed();
+    match &passed.limited {
+        Some(refusal) => attempt.limited(&passed.words, refusal.wait(core.now_ms())),
+        None => attempt.failed(&passed.words),
+    }
+    Err(Unanswered::Skipped(passed, Box::new(reservation)))
 }
 
 /// Asks one target. If it refuses a parameter that we added, asks it again without that parameter.

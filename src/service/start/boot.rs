@@ -112,7 +112,7 @@ impl Booted {
 
 /// Opens the data directory and builds the gateway from it.
 pub fn boot(config: Config, admin_key: Option<Secret>) -> Result<Booted, BootError> {
-    let clock = Clock::start();
+    let clock = Arc::new(Clock::start());
     let installation = Installation::open(&config.data_dir).map_err(BootError::Installation)?;
     let hasher = KeyHasher::new(installation.hash_key);
     let sealer = Arc::new(Sealer::new(installation.seal_key).map_err(|error| BootError::Other(error.to_string()))?);
@@ -122,7 +122,7 @@ pub fn boot(config: Config, admin_key: Option<Secret>) -> Result<Booted, BootErr
     let now = clock.now().not_before(journal.last_ms());
     let Opened { store, mut rows, counters, replayed, findings: healed } = open_store(&config, &journal, now)?;
     let progress = std::mem::take(&mut rows.webhooks);
-    let catalog = load_catalog(rows, &sealer, now);
+    let catalog = load_catalog(rows, &sealer, &clock, now);
     let last_stop =
         LastStop::read(&config.data_dir, &journal, |slug| catalog.slug_name(slug)).map_err(journal_error)?;
     let findings = findings(report.cut_bytes, healed, &last_stop);
@@ -221,8 +221,8 @@ fn env_operator(hasher: &KeyHasher, key: &Secret, now_ms: u64) -> Result<Arc<Ope
     Ok(Arc::new(OperatorEntry { key, last_used_ms: Arc::default() }))
 }
 
-fn load_catalog(rows: Rows, sealer: &Arc<Sealer>, now: Now) -> Catalog {
-    let mut catalog = Catalog::new(sealer.clone());
+fn load_catalog(rows: Rows, sealer: &Arc<Sealer>, clock: &Arc<Clock>, now: Now) -> Catalog {
+    let mut catalog = Catalog::new(sealer.clone(), clock.clone());
     rows.rows.into_iter().for_each(|row| catalog.apply(row, now));
     for (prefix, at_ms) in rows.keys_used {
         if let Some(entry) = catalog.key_by_prefix(&prefix) {

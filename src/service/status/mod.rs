@@ -3,7 +3,7 @@
 pub(super) mod notice;
 mod targets;
 
-use self::targets::targets;
+use self::targets::{queues, targets};
 use super::{
     access::refused::RefusedFrom, counts::Counted, gateway::Gateway, request::inflight::LastStop, webhooks::WebhookView,
 };
@@ -14,7 +14,7 @@ use crate::{
 
 pub use self::{
     notice::{About, Notice},
-    targets::TargetView,
+    targets::{QueueView, TargetView},
 };
 
 /// The most addresses whose refused keys are listed.
@@ -44,6 +44,8 @@ pub struct Status<'a> {
     pub webhooks: Vec<WebhookView>,
     /// All targets, in the order of their endpoints' creation.
     pub targets: Vec<TargetView>,
+    /// The queues of the endpoints whose requests may have to wait, in the order of their creation.
+    pub queues: Vec<QueueView>,
     /// The refused keys since the start, of the latest addresses, the latest first.
     pub refused_keys: Vec<RefusedFrom>,
     /// Everything that needs an operator's attention.
@@ -72,7 +74,7 @@ impl<'a> Status<'a> {
         let Gateway { core, storage, .. } = gateway;
         let missing = storage.missing_from_totals();
         let unreadable = storage.unreadable_beside(missing.clone());
-        let (webhooks, targets) = (gateway.webhooks.list(None), targets(&core.catalog.load()));
+        let (webhooks, targets) = (gateway.webhooks.list(None), targets(&core.catalog.load(), core.clock.now()));
         let notices = notices(gateway, &unreadable, &missing, &webhooks, &targets);
         let (rollup_days, rollup_bytes) = storage.store.rollup_files();
         Self {
@@ -94,6 +96,7 @@ impl<'a> Status<'a> {
             last_stop: &gateway.last_stop,
             webhooks,
             targets,
+            queues: queues(&core.catalog.load()),
             refused_keys: gateway.access.refused.latest(REFUSED_SHOWN),
             notices,
         }

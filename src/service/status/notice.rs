@@ -97,13 +97,21 @@ pub(super) fn of_guessers(guessers: &[Network]) -> Vec<String> {
     guessers.iter().take(DESCRIBED).map(describe).chain(more).collect()
 }
 
-/// The failure of a target that did not serve its last calls.
+/// The failure of a target that is left out, or that did not serve its last calls.
 pub(super) fn of_target(view: &TargetView) -> Option<Notice> {
-    let TargetView { endpoint, slug, index, target } = view;
-    let TargetFailure { reason, count, .. } = target.health.current_failure()?;
-    let calls = if count == 1 { "last call".to_owned() } else { format!("last {count} calls") };
-    let reason = reason.trim_end_matches('.');
-    let sentence = format!("Target {index} of {slug} did not serve the {calls}: {reason}.");
+    let TargetView { endpoint, slug, index, standing, .. } = view;
+    let failure = standing.last_failure.as_ref().filter(|failure| failure.count > 0);
+    let sentence = match (&standing.outage, failure) {
+        (Some(outage), _) => {
+            let (since, reason) = (rfc3339(outage.since_ms), outage.reason.trim_end_matches('.'));
+            format!("Target {index} of {slug} is left out since {since}: {reason}.")
+        }
+        (None, Some(TargetFailure { reason, count, .. })) => {
+            let calls = if *count == 1 { "last call".to_owned() } else { format!("last {count} calls") };
+            format!("Target {index} of {slug} did not serve the {calls}: {}.", reason.trim_end_matches('.'))
+        }
+        (None, None) => return None,
+    };
     Some(About::Endpoint(*endpoint).notice(sentence))
 }
 

@@ -27,17 +27,16 @@ impl Health {
 #[test]
 fn failures_are_counted_until_the_target_answers() {
     let health = Health::default();
-    assert_eq!((health.current_failure(), health.last_success_ms()), (None, None));
+    let last = || (health.standing(at(9)).last_failure, health.standing(at(9)).last_success_ms);
+    let failure = |reason: &str, at_ms, count| Some(TargetFailure { reason: reason.to_owned(), at_ms, count });
+    assert_eq!(last(), (None, None));
     health.fail("no connection", 1);
     health.fail("status 500", 2);
-    let last = |count| Some(TargetFailure { reason: "status 500".to_owned(), at_ms: 1_000_002, count });
-    assert_eq!((health.current_failure(), health.last_success_ms()), (last(2), None));
+    assert_eq!(last(), (failure("status 500", 1_000_002, 2), None));
     health.succeed(3_999);
-    assert_eq!((health.current_failure(), health.last_failure()), (None, last(0)), "the failure itself is kept");
-    assert_eq!(health.last_success_ms(), Some(1_003_999));
+    assert_eq!(last(), (failure("status 500", 1_000_002, 0), Some(1_003_999)), "the failure itself is kept");
     health.fail("no connection", 5_000);
-    assert_eq!(health.current_failure().map(|current_failure| current_failure.count), Some(1));
-    assert_eq!(health.last_success_ms(), Some(1_003_999));
+    assert_eq!(last(), (failure("no connection", 1_005_000, 1), Some(1_003_999)));
 }
 
 #[test]

@@ -17,10 +17,11 @@ use crate::{
         access::refused::RefusedFrom,
         counts::Counted,
         request::inflight::{LastStop, Unfinished},
-        status::{self as service, About, TargetView},
+        status::{self as service, About, QueueView, TargetView},
         webhooks::WebhookView,
     },
     store::snapshot,
+    upstream::health,
 };
 
 /// The state of the gateway. More fields may be added.
@@ -37,6 +38,8 @@ pub(in crate::http) struct Status {
     webhooks: Vec<Webhook>,
     /// The targets of all endpoints, with their health.
     upstreams: Vec<Upstream>,
+    /// The queues of the endpoints that have a target with `max_concurrent`.
+    queues: Vec<Queue>,
     /// The addresses from which refused keys came since the start: the latest 20, latest first.
     refused_keys: Vec<RefusedKeys>,
     /// Problems that an operator should know about. Empty if there are none.
@@ -232,7 +235,7 @@ impl Webhook {
     }
 }
 
-/// A target of an endpoint, and its health since the start or since the endpoint was changed.
+/// A target of an endpoint, and its health since the start or since its address, credential or model was changed.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "UpstreamStatus")]
 struct Upstream {
@@ -243,7 +246,19 @@ struct Upstream {
     provider: ProviderWord,
     /// The scheme, host and port; null for a target that is not reached over the network.
     origin: Option<String>,
+    weight: u8,
+    /// The most requests that run there at the same time; null for no limit.
+    max_concurrent: Option<u32>,
+    /// The number of requests that run there now.
+    running: u32,
     state: UpstreamState,
+    /// The time since when it has been left out; null if it is not.
+    out_since: Option<Timestamp>,
+    /// The time when the next request tries it; null if it is not left out.
+    out_until: Option<Timestamp>,
+    /// Why it is left out; null if it is not.
+    out_reason: Option<String>,
+    attempts: Attempts,
     /// The number of failures since its last success.
     failures_in_a_row: u64,
     /// The last error. It is kept when the target answers again.
@@ -252,39 +267,100 @@ struct Upstream {
     last_success_at: Option<Timestamp>,
 }
 
+/// The numbers of attempts by outcome. Those that customers gave up are not counted.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "UpstreamAttempts")]
+struct Attempts {
+    /// Attempts that the target answered.
+    answered: u64,
+    /// Attempts that the target refused as the customer's fault.
+    refused: u64,
+    /// Attempts that failed.
+    failed: u64,
+    /// Attempts that the target answered with 429.
+    limited: u64,
+}
+
 /// The state of a target.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 enum UpstreamState {
     /// It answered the last call.
     Ok,
-    /// It did not answer the last call.
+    /// It did not answer the last call. Requests still go to it.
     Failing,
-    /// No call has been sent to it.
+    /// It is left out after failures, or for the time that it asked for.
+    Out,
+    /// Its time is over, and the next request tries it or is trying it.
+    Probing,
+    /// No call to it has ended.
     Unused,
 }
 
 impl Upstream {
     fn new(view: &TargetView) -> Self {
-        let TargetView { endpoint, slug, index, target } = view;
-        let (failure, last_success) = (target.health.last_failure(), target.health.last_success_ms());
-        let failures_in_a_row = failure.as_ref().map_or(0, |failure| failure.count);
-        let state = match (failures_in_a_row, last_success) {
-            (0, None) => UpstreamState::Unused,
-            (0, Some(_)) => UpstreamState::Ok,
-            _ => UpstreamState::Failing,
-        };
+        let TargetView { endpoint, slug, index, target, standing } = view;
+        let (failure, outage, attempts) = (&standing.last_failure, &standing.outage, standing.attempts);
         Self {
             endpoint_id: endpoint.to_string(),
             slug: slug.to_string(),
             index: *index,
             provider: ProviderWord(target.provider()),
             origin: target.origin(),
-            state,
-            failures_in_a_row,
+            weight: target.weight,
+            max_concurrent: target.max_concurrent,
+            running: standing.running,
+            state: match standing.state {
+                health::State::Unused => UpstreamState::Unused,
+                health::State::Ok => UpstreamState::Ok,
+                health::State::Failing => UpstreamState::Failing,
+                health::State::Out => UpstreamState::Out,
+                health::State::Probing => UpstreamState::Probing,
+            },
+            out_since: outage.as_ref().map(|outage| Timestamp(outage.since_ms)),
+            out_until: outage.as_ref().map(|outage| Timestamp(outage.until_ms)),
+            out_reason: outage.as_ref().map(|outage| outage.reason.clone()),
+            attempts: Attempts {
+                answered: attempts.answered,
+                refused: attempts.refused,
+                failed: attempts.failed,
+                limited: attempts.limited,
+            },
+            failures_in_a_row: failure.as_ref().map_or(0, |failure| failure.count),
+            last_error: failure.as_ref().map(|failure| failure.reason.clone()),
             last_failure_at: failure.as_ref().map(|failure| Timestamp(failure.at_ms)),
-            last_error: failure.map(|failure| failure.reason),
-            last_success_at: last_success.map(Timestamp),
+            last_success_at: standing.last_success_ms.map(Timestamp),
+        }
+    }
+}
+
+/// The requests of an endpoint that wait for a free target.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "QueueStatus")]
+struct Queue {
+    endpoint_id: String,
+    slug: String,
+    /// The number of requests that wait now.
+    waiting: usize,
+    /// The number of requests that have waited since the start, those that waited in vain included.
+    queued: u64,
+    /// The number of requests that found no free target in time, those that could not wait included.
+    timed_out: u64,
+    /// The median wait, in milliseconds.
+    wait_p50_ms: u64,
+    wait_p99_ms: u64,
+}
+
+impl Queue {
+    fn new(QueueView { endpoint, slug, standing }: &QueueView) -> Self {
+        Self {
+            endpoint_id: endpoint.to_string(),
+            slug: slug.to_string(),
+            waiting: standing.waiting,
+            queued: standing.waited,
+            timed_out: standing.timed_out,
+            wait_p50_ms: standing.wait_p50.as_millis() as u64,
+            wait_p99_ms: standing.wait_p99.as_millis() as u64,
         }
     }
 }
@@ -372,6 +448,7 @@ impl Status {
             in_flight_at_last_stop: InFlight::new(status.last_stop),
             webhooks: status.webhooks.iter().map(Webhook::new).collect(),
             upstreams: status.targets.iter().map(Upstream::new).collect(),
+            queues: status.queues.iter().map(Queue::new).collect(),
             refused_keys: status.refused_keys.iter().map(RefusedKeys::new).collect(),
             notices: status.notices.iter().map(Notice::new).collect(),
             attention: status.notices.into_iter().map(|notice| notice.message).collect(),
