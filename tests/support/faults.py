@@ -73,16 +73,20 @@ class ResetAfterHead(ScriptedUpstream):
 
 
 class HastyUpstream(ScriptedUpstream):
-    """Closes a connection on which no request arrives for `IDLE` seconds. Like a busy server, it takes a moment for
-    that. `crossed` counts the requests that arrive within this moment, which it never reads."""
+    """Closes a connection on which no further request arrives for `IDLE` seconds. Like a busy server, it takes a moment
+    for that. `crossed` counts the requests that arrive within this moment, which it never reads."""
 
     IDLE, MOMENT = 0.02, 0.01
-    crossed = 0
+
+    def __init__(self):
+        self.used, self.crossed = set(), 0
+        super().__init__()
 
     def read_request(self, reader):
-        if select.select([reader], [], [], self.IDLE)[0]:
-            return super().read_request(reader)
-        time.sleep(self.MOMENT)
-        with self.changed:
-            self.crossed += bool(select.select([reader], [], [], 0)[0])
-        return None
+        if reader in self.used and not select.select([reader], [], [], self.IDLE)[0]:
+            time.sleep(self.MOMENT)
+            with self.changed:
+                self.crossed += bool(select.select([reader], [], [], 0)[0])
+            return None
+        self.used.add(reader)
+        return super().read_request(reader)
