@@ -34,8 +34,8 @@ pub(crate) fn path(stream: Option<Stream>) -> &'static str {
     stream.map_or(Route::Chat, |stream| stream.route).path()
 }
 
-/// Returns the body of a request, about 300 bytes.
-pub(crate) fn request_body(model: &str, stream: Option<Stream>) -> String {
+/// Returns the body of a request of a session, about 300 bytes.
+pub(crate) fn request_body(model: &str, stream: Option<Stream>, session: Option<usize>) -> String {
     const SYSTEM: &str = "You are a terse assistant. Answer in one sentence.";
     const USER: &str = "What does an API gateway do that a reverse proxy does not, and when should a small team with \
                         only one server want to use the first?";
@@ -43,7 +43,8 @@ pub(crate) fn request_body(model: &str, stream: Option<Stream>) -> String {
     let streaming = stream.map_or_else(String::new, |Stream { chunks, pace_ms, batch, .. }| {
         format!(r#","stream":true,"bench_chunks":{chunks},"bench_pace_ms":{pace_ms},"bench_batch":{batch}"#)
     });
-    format!(r#"{{"model":"{model}",{prompt},"temperature":0.7{streaming}}}"#)
+    let session = session.map_or_else(String::new, |session| format!(r#","prompt_cache_key":"session-{session:06}""#));
+    format!(r#"{{"model":"{model}",{prompt},"temperature":0.7{session}{streaming}}}"#)
 }
 
 /// The fields of a request that the upstream uses.
@@ -150,7 +151,7 @@ mod tests {
     fn the_upstream_reads_the_generators_requests() {
         let streams = Route::ALL.map(|route| Some(Stream { route, chunks: 7, pace_ms: 5, batch: 2 }));
         for stream in streams.into_iter().chain([None]) {
-            let body = request_body("a/b", stream);
+            let body = request_body("a/b", stream, None);
             assert!(serde_json::from_str::<serde_json::Value>(&body).is_ok() && body.len() < 400, "{body}");
             let asked = Asked { model: "a/b".into(), stream, include_usage: false };
             assert_eq!(Asked::read(path(stream), body.as_bytes()), asked);

@@ -23,11 +23,14 @@ pub(crate) struct Options {
     /// The address to call.
     #[arg(long, value_parser = crate::address)]
     to: SocketAddr,
-    /// The customer's key. If there are several, the connections use them in turn.
+    /// The customer's key. If there are several, the requests use them in turn.
     #[arg(long = "key", default_value = "none")]
     keys: Vec<String>,
     #[arg(long)]
     model: String,
+    /// The number of sessions, which the requests name in `prompt_cache_key` in turn. 0: they name none.
+    #[arg(long, default_value_t = 0)]
+    sessions: usize,
     /// The number of connections, each with one request in flight.
     #[arg(long, default_value_t = 64)]
     connections: usize,
@@ -44,8 +47,9 @@ pub(crate) struct Options {
 /// The work of every connection. Times are nanoseconds of the monotonic clock.
 struct Plan {
     to: SocketAddr,
-    /// One request for each key.
+    /// One request for each key and session.
     requests: Vec<String>,
+    connections: usize,
     expected: Expected,
     measured_from: u64,
     until: u64,
@@ -61,8 +65,8 @@ pub(crate) fn run(options: &Options, stream: Option<Stream>) -> io::Result<serde
     let start = monotonic_ns();
     let measured_from = start + (options.warm_up * 1e9) as u64;
     let until = measured_from + (options.seconds * 1e9) as u64;
-    let body = answer::request_body(&options.model, stream);
-    let request = |key| {
+    let request = |key: &String, session| {
+        let body = answer::request_body(&options.model, stream, session);
         format!(
             "POST {} HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer {key}\r\naccept: */*\r\n\
              content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
@@ -71,9 +75,11 @@ pub(crate) fn run(options: &Options, stream: Option<Stream>) -> io::Result<serde
             body.len()
         )
     };
+    let sessions = || (1..=options.sessions).map(Some).chain((options.sessions == 0).then_some(None));
     let plan = Arc::new(Plan {
         to: options.to,
-        requests: options.keys.iter().map(request).collect(),
+        requests: options.keys.iter().flat_map(|key| sessions().map(move |session| request(key, session))).collect(),
+        connections: options.connections,
         expected: match stream {
             None => Expected::Json(answer::json(&options.model)),
             Some(Stream { route, chunks, .. }) => {
@@ -120,14 +126,13 @@ impl Plan {
             tokio::time::sleep(Duration::from_millis(index as u64 % 64)).await;
         }
         let mut connection = Connection::new(TcpStream::connect(self.to).await?)?;
-        let request = &self.requests[index % self.requests.len()];
         let mut body = Vec::new();
-        loop {
+        for turn in (index..).step_by(self.connections) {
             let asked = monotonic_ns();
             if asked >= self.until {
-                return Ok(());
+                break;
             }
-            connection.send(request.as_bytes()).await?;
+            connection.send(self.requests[turn % self.requests.len()].as_bytes()).await?;
             let status = connection.response().await?;
             body.clear();
             if status != 200 {
@@ -148,6 +153,7 @@ impl Plan {
                 }
             }
         }
+        Ok(())
     }
 
     /// Reads one stream. All events of one read have the same time of arrival.

@@ -110,11 +110,14 @@ class Part:
 
 
 class Upstream(Part):
+    """A process that answers as one model server or as several, each on its own port."""
+
     keys, model = ["none"], UPSTREAM_MODEL
 
-    def __init__(self, load, cleanup):
-        port = free_port()
-        super().__init__([load, "upstream", "--listen", f"127.0.0.1:{port}", "--threads", CORES], port, cleanup)
+    def __init__(self, load, cleanup, servers=1):
+        self.ports = [free_port() for _ in range(servers)]
+        listen = [word for port in self.ports for word in ("--listen", f"127.0.0.1:{port}")]
+        super().__init__([load, "upstream", *listen, "--threads", CORES], self.ports[0], cleanup)
         self.wait_for("/")
 
 
@@ -142,9 +145,14 @@ class Tollgate(Part):
         with contextlib.closing(Client(self.admin_port, ADMIN_KEY)) as client:
             return client.ask(method, "/v1/gateway" + path, body)
 
-    def add_endpoint(self, upstream_port):
-        target = {"provider": "OPENAI_COMPATIBLE", "base_url": f"http://127.0.0.1:{upstream_port}/v1"}
-        self.admin("POST", "/endpoints", {"slug": SLUG, "targets": [target | {"target_model": UPSTREAM_MODEL}]})
+    def add_endpoint(self, *upstream_ports):
+        """Adds the endpoint of the benchmark. Several targets share its sessions; their capacity is never reached."""
+        several = len(upstream_ports) > 1
+        target = {"provider": "OPENAI_COMPATIBLE", "target_model": UPSTREAM_MODEL}
+        target |= {"max_concurrent": 1000} if several else {}
+        targets = [target | {"base_url": f"http://127.0.0.1:{port}/v1"} for port in upstream_ports]
+        routing = {"routing": "SPREAD"} if several else {}
+        self.admin("POST", "/endpoints", {"slug": SLUG, "targets": targets, **routing})
 
 
 class Client:

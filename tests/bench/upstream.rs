@@ -14,8 +14,9 @@ use crate::http::Connection;
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    #[arg(long, value_parser = crate::address)]
-    listen: SocketAddr,
+    /// The addresses to listen on.
+    #[arg(long, required = true, value_parser = crate::address)]
+    listen: Vec<SocketAddr>,
     #[arg(long, default_value_t = 2)]
     threads: usize,
 }
@@ -23,16 +24,19 @@ pub(crate) struct Options {
 /// Serves until killed. Threads get connections in turn, because the kernel's hash might give most of them to one
 /// thread.
 pub(crate) fn run(options: &Options) -> io::Result<()> {
-    let listener = TcpListener::bind(options.listen)?;
+    let listeners = options.listen.iter().map(TcpListener::bind).collect::<io::Result<Vec<_>>>()?;
     let (workers, connections): (Vec<_>, Vec<_>) =
         (0..options.threads.max(1)).map(|_| mpsc::unbounded_channel()).unzip();
-    std::thread::spawn(move || {
-        for (stream, worker) in listener.incoming().flatten().zip(workers.iter().cycle()) {
-            if worker.send(stream).is_err() {
-                return;
+    for listener in listeners {
+        let workers = workers.clone();
+        std::thread::spawn(move || {
+            for (stream, worker) in listener.incoming().flatten().zip(workers.iter().cycle()) {
+                if worker.send(stream).is_err() {
+                    return;
+                }
             }
-        }
-    });
+        });
+    }
     crate::on_threads(connections, async |mut accepted: mpsc::UnboundedReceiver<std::net::TcpStream>| {
         while let Some(stream) = accepted.recv().await {
             // Errors are ignored: the load generator reports the missing answer.
