@@ -33,7 +33,7 @@ done
 """
 
 
-def test_the_five_minutes_of_the_readme_work(upstream, tmp_path):
+def test_the_commands_of_the_readme_work(upstream, second, tmp_path):
     shell = commands(README)
     [sample] = samples(README, "python")
     start, *others = shell
@@ -47,16 +47,22 @@ def test_the_five_minutes_of_the_readme_work(upstream, tmp_path):
         f"echo '{MARK}'\n{sys.executable} - <<SAMPLE\n{sample}SAMPLE",
     ]
     addresses = {"127.0.0.1:8080": "$INFERENCE", "127.0.0.1:8081": "$ADMIN"}
-    replaced = {"http://127.0.0.1:8000/v1": upstream.base_url, **addresses}
+    servers = {"http://127.0.0.1:8000/v1": upstream.base_url, "http://127.0.0.1:8001/v1": second.base_url}
+    replaced = {**servers, **addresses}
     printed = run_script(lines, tmp_path, replaced, TOLLGATE_LISTEN=ANY_PORT, TOLLGATE_ADMIN_LISTEN=ANY_PORT)
-    _, endpoint, group, stream, figures, words = printed.split(MARK)
+    _, endpoint, group, stream, figures, two_servers, full, words = printed.split(MARK)
     assert documents(endpoint)[0]["slug"] == "acme/chat" and group.strip() == ""
     assert stream.strip().endswith("data: [DONE]") and words.strip()
     usage, events, report, own = documents(figures)
     assert usage["usage"]["acme/chat"][0]["current_usage"] == 1
     assert [event["externalEntityId"] for event in events["items"]] == ["cust_42"] and events["items"][0]["cost"]
     assert [row["requests"] for row in report["items"]] == [1] and own
-    assert [request.json["model"] for request in upstream.requests] == ["Qwen/Qwen3-8B"] * 2
+    spread, answer = documents(two_servers)
+    assert (spread["routing"], len(spread["targets"])) == ("SPREAD", 2) and answer["choices"]
+    bounded, [queue] = documents(full)
+    assert (bounded["queue_timeout_s"], bounded["targets"][0]["max_concurrent"]) == (30, 64)
+    assert (queue["slug"], queue["waiting"], queue["timed_out"]) == ("acme/chat", 0, 0)
+    assert [request.json["model"] for request in upstream.requests + second.requests] == ["Qwen/Qwen3-8B"] * 3
 
 
 def test_the_command_on_limits_works(own, upstream, tmp_path):
