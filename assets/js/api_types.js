@@ -57,12 +57,13 @@ export {};
 /** @typedef {"OPENAI_COMPATIBLE" | "OPENAI" | "ANTHROPIC" | "BASETEN" | "DEMO"} Provider */
 /**
  * @typedef {{provider: Provider, base_url: string | null, target_model: string | null, secret_id: string | null,
- *   model_id: string | null, environment_name: string | null}} Target
+ *   model_id: string | null, environment_name: string | null, weight: number, max_concurrent: number | null}} Target
  */
 /** @typedef {{currency: string, input: string, output: string, cached: string}} Pricing */
+/** @typedef {"PRIORITY" | "SPREAD"} Routing */
 /**
  * @typedef {{id: string, slug: string, region: string, created_at: string, updated_at: string, targets: Target[],
- *   pricing: Pricing | null}} Endpoint
+ *   pricing: Pricing | null, routing: Routing, queue_timeout_s: number}} Endpoint
  */
 /** @typedef {{name: "reachable" | "model" | "stream" | "usage", ok: boolean | null, detail: string}} Check */
 /** @typedef {{targets: {index: number, checks: Check[]}[]}} Checked */
@@ -108,8 +109,15 @@ export {};
 
 /**
  * @typedef {{endpoint_id: string, slug: string, index: number, provider: Provider, origin: string | null,
- *   state: "ok" | "failing" | "unused", failures_in_a_row: number, last_error: string | null,
- *   last_failure_at: string | null, last_success_at: string | null}} Upstream
+ *   weight: number, max_concurrent: number | null, running: number,
+ *   state: "ok" | "failing" | "out" | "probing" | "unused", out_since: string | null, out_until: string | null,
+ *   out_reason: string | null, attempts: {answered: number, refused: number, failed: number, limited: number},
+ *   failures_in_a_row: number, last_error: string | null, last_failure_at: string | null,
+ *   last_success_at: string | null}} Upstream
+ */
+/**
+ * @typedef {{endpoint_id: string, slug: string, waiting: number, queued: number, timed_out: number,
+ *   wait_p50_ms: number, wait_p99_ms: number}} Queue
  */
 /** @typedef {{message: string, about: {kind: string, id: string | null}}} Notice */
 /**
@@ -123,7 +131,7 @@ export {};
  *     target_failures: number, input_tokens: number, output_tokens: number},
  *   in_flight_at_last_stop: {known: boolean, count: number | null,
  *     requests: {request_id: string, group_id: string, model_slug: string | null, admitted_at: string}[]},
- *   upstreams: Upstream[],
+ *   upstreams: Upstream[], queues: Queue[],
  *   webhooks: {id: string, origin: string, enabled: boolean, delivery: DeliveryStatus}[],
  *   refused_keys: {address: string, admin: number, inference: number, first_at: string, last_at: string}[],
  *   notices: Notice[], attention: string[]}} Status

@@ -89,6 +89,48 @@ export function fill(parent, ...children) {
   append(parent, children);
 }
 
+/**
+ * Like `fill`, but changes only what differs, so that the focus, a selection and scroll positions are kept. The children
+ * must have no listeners, since those of new elements may be lost.
+ *
+ * @param {Element} parent
+ * @param {...Child} children
+ */
+export function update(parent, ...children) {
+  const wanted = new DocumentFragment();
+  append(wanted, children);
+  merge(parent, wanted);
+}
+
+/** @param {Node} parent @param {Node} wanted */
+function merge(parent, wanted) {
+  const [old, now] = [[...parent.childNodes], [...wanted.childNodes]];
+  for (const rest of old.slice(now.length)) rest.remove();
+  now.forEach((node, at) => {
+    const before = old[at];
+    if (!before) {
+      parent.appendChild(node);
+    } else if (before.nodeName !== node.nodeName) {
+      before.replaceWith(node);
+    } else if (!before.isEqualNode(node)) {
+      if (before instanceof Text) before.data = node.nodeValue ?? "";
+      else mergeAttributes(/** @type {HTMLElement} */ (before), /** @type {HTMLElement} */ (node));
+      merge(before, node);
+    }
+  });
+}
+
+/** @param {HTMLElement} before @param {HTMLElement} node */
+function mergeAttributes(before, node) {
+  for (const name of before.getAttributeNames()) if (!node.hasAttribute(name)) before.removeAttribute(name);
+  for (const name of node.getAttributeNames()) {
+    const value = node.getAttribute(name) ?? "";
+    // The policy forbids setting styles as an attribute.
+    if (name === "style") before.style.cssText = node.style.cssText;
+    else if (before.getAttribute(name) !== value) before.setAttribute(name, value);
+  }
+}
+
 let ids = 0;
 
 /**

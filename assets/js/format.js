@@ -85,3 +85,6 @@ export const limitName = (limit) => `${limit.type === "TOKEN" ? "tokens" : "requ
 
 /** A group's name, or its external id without one @param {{name: string | null, external_entity_id: string}} group */
 export const groupName = (group) => group.name || group.external_entity_id;
+
+/** `Server 1`: a target, counted from 1 @param {number} index its index in the API */
+export const serverName = (index) => `Server ${index + 1}`;

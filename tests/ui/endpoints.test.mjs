@@ -27,7 +27,7 @@ let unique = 0;
 const freshSlug = () => `test/model-${++unique}`;
 const create = (targets, more = {}) => gateway.admin("POST", "/v1/gateway/endpoints", { slug: freshSlug(), targets, ...more });
 const stored = (id) => gateway.admin("GET", `/v1/gateway/endpoints/${id}`);
-const target = (page, number) => page.getByRole("group", { name: `Target ${number - 1}`, exact: true });
+const target = (page, number) => page.getByRole("group", { name: `Server ${number}`, exact: true });
 const announced = (page, text) => page.getByRole("status").filter({ hasText: text }).first().waitFor();
 const line = (place, words) => place.getByRole("listitem").filter({ hasText: words });
 const group = (slug) => gateway.admin("POST", "/v1/gateway/groups", {
@@ -68,7 +68,7 @@ test("a failed check is shown at its target and does not prevent saving", async 
   await tab.open("/endpoints/new");
   await page.getByLabel("Slug").fill(slug);
   await target(page, 1).getByLabel("Base URL").fill(DEAD_URL);
-  await page.getByRole("button", { name: "Add a target" }).click();
+  await page.getByRole("button", { name: "Add a server" }).click();
   await target(page, 2).getByLabel("Provider").selectOption("DEMO");
   await page.getByRole("button", { name: "Create endpoint" }).click();
   await line(target(page, 1), "Reachable: failed").waitFor();
@@ -135,7 +135,7 @@ test("an API error about a target's field is shown at that field", async (t) => 
   await tab.open("/endpoints/new");
   await page.getByLabel("Slug").fill(freshSlug());
   await target(page, 1).getByRole("button", { name: "Demo" }).click();
-  await page.getByRole("button", { name: "Add a target" }).click();
+  await page.getByRole("button", { name: "Add a server" }).click();
   const url = target(page, 2).getByLabel("Base URL");
   await url.fill("ftp://files.example");
   await page.getByRole("button", { name: "Create endpoint" }).click();

@@ -108,7 +108,7 @@ test("a row opens its event in full, with hostile metadata as text and its id in
   await tab.open("/events");
   await rowsOf(tab).first().getByRole("link").click();
   const panel = page.getByRole("dialog", { name: "Event" });
-  for (const value of [event.idempotencyKey, event.requestId, event.groupId, event.apiKeyPrefix, "b/chat", "/v1/chat/completions", "Target 0", "none besides tokens"]) {
+  for (const value of [event.idempotencyKey, event.requestId, event.groupId, event.apiKeyPrefix, "b/chat", "/v1/chat/completions", "Server 1", "none besides tokens"]) {
     await panel.getByText(value, { exact: true }).first().waitFor();
   }
   assert.deepEqual(JSON.parse(await panel.locator("pre").innerText()), HOSTILE);

@@ -54,6 +54,22 @@ describe("with customers", () => {
     await tab.ready(`/webhooks/${seeded.webhooks.failing.id}`);
   });
 
+  test("an endpoint without a working server comes before one that runs on its backup", async (t) => {
+    const tab = await browser.tab(t, gateway);
+    await tab.open("/");
+    const items = tab.main.locator(".notices > ul > li");
+    const heads = await items.locator("strong").allInnerTexts();
+    assert.deepEqual(heads.slice(0, 2), ["Customers get errors", "Running on the backup"]);
+    const down = items.filter({ hasText: "Customers get errors" });
+    const { slug } = seeded.endpoints.down;
+    assert.match(await down.innerText(), new RegExp(`${slug}\\s+Server 1: .*failures? in a row.*refused.*\\s+Server 2: .*refused`));
+    const backup = items.filter({ hasText: "Running on the backup" });
+    assert.match(await backup.innerText(), new RegExp(`${seeded.endpoints.coder.slug}\\s+Server 1: left out .*refused`));
+    const colour = (item) => item.locator("strong").evaluate((one) => getComputedStyle(one).color);
+    assert.notEqual(await colour(down), await colour(backup), "an outage is red");
+    assert.doesNotMatch(await tab.main.innerText(), /Target \d/);
+  });
+
   test("the groups with the most usage come first and link to their pages", async (t) => {
     const report = await gateway.admin("GET", "/v1/gateway/usage_report?group_by=group&top=3&start_time=2020-01-01T00:00:00Z");
     const tab = await browser.tab(t, gateway);

@@ -3,7 +3,7 @@
 import { api } from "../api.js";
 import { h } from "../dom.js";
 import { joined } from "../filters/lists.js";
-import { int, milliseconds, money, plural, utc } from "../format.js";
+import { int, milliseconds, money, plural, serverName, utc } from "../format.js";
 import { link } from "../router.js";
 import { may } from "../session.js";
 import { linkButton } from "../ui/button.js";
@@ -66,7 +66,7 @@ function fieldsOf(event) {
       ["Key", code(event.apiKeyPrefix)],
       ["Model", code(event.modelSlug)],
       ["Route", code(event.route)],
-      ["Target", event.target === null ? "unknown: an earlier version wrote this event" : `Target ${event.target}`],
+      ["Server", event.target === null ? "unknown: an earlier version wrote this event" : serverName(event.target)],
       ["Response", `Status ${event.status}, ${event.streamed ? "streamed" : "not streamed"}`],
       ["Tokens", h("div", null, `${int(tokens.inputTokens)} in (${cached}), ${int(tokens.outputTokens)} out`,
         h("div", { class: "hint" }, known))],

@@ -1,4 +1,4 @@
-// The fields of an endpoint: slug, region, targets and prices.
+// The fields of an endpoint: slug, region, routing, targets and prices.
 
 import { fill, h } from "../dom.js";
 import { plural } from "../format.js";
@@ -7,6 +7,7 @@ import { notice } from "../ui/notice.js";
 import { card, section } from "../ui/page.js";
 import { carriersOf } from "./carriers.js";
 import { priceFields } from "./price_fields.js";
+import { routingFields } from "./routing_fields.js";
 import { targetList } from "./target_list.js";
 
 /** @import * as T from "../api_types.js" */
@@ -28,13 +29,15 @@ export function endpointFields({ endpoint, slug: first, secrets, targetsChanged 
   const prices = priceFields(endpoint?.pricing);
   const targets = targetList({
     targets: endpoint?.targets ?? [{ provider: "OPENAI_COMPATIBLE" }], secrets, isNew: !endpoint,
-    changed: targetsChanged,
+    isSpread: endpoint?.routing === "SPREAD", changed: targetsChanged,
   });
+  const routing = routingFields(endpoint, targets.spread);
   const renaming = renameNotice(endpoint);
   slug.addEventListener("input", () => renaming.show(slug.value.trim()));
 
   return {
     targets,
+    routing,
     elements: [
       card(h("div", { class: "columns" },
         h("div", { class: "stack" },
@@ -47,9 +50,9 @@ export function endpointFields({ endpoint, slug: first, secrets, targetsChanged 
           hint: endpoint ? "It cannot be changed." : "The location of the servers. It cannot be changed later.",
         }))),
       section({
-        heading: "Targets",
-        lead: "The servers that run the model. A request goes to the first target; if that fails, to the next.",
-      }, targets.element),
+        heading: "Servers",
+        lead: "The servers that run the model. If one fails, the next one gets the request.",
+      }, routing.element, targets.element),
       section({
         heading: "Price",
         lead: ["Prices per million tokens, for the costs in events and reports. Leave all empty for no price. ",
@@ -58,7 +61,7 @@ export function endpointFields({ endpoint, slug: first, secrets, targetsChanged 
     ],
     /** @returns {EndpointBody} */
     body: () => ({
-      slug: slug.value.trim(), region: region.value, targets: targets.body(), pricing: prices.body(),
+      slug: slug.value.trim(), region: region.value, ...routing.body(), targets: targets.body(), pricing: prices.body(),
     }),
     /** Called when the form has been saved. @param {T.Endpoint} now */
     saved(now) {

@@ -1,12 +1,15 @@
 // The fields of a target by provider, and presets for common servers.
 
+import { wholeNumber } from "./whole_number.js";
+
 /** @import { Provider, Target } from "../api_types.js" */
 
 /** @typedef {"base_url" | "target_model" | "secret_id" | "model_id" | "environment_name"} TargetField */
-/** @typedef {Record<TargetField, string> & {provider: Provider}} TargetValues as they are typed */
+/** @typedef {"weight" | "max_concurrent"} LoadField of every provider */
+/** @typedef {Record<TargetField | LoadField, string> & {provider: Provider}} TargetValues as they are typed */
 /** @typedef {Partial<Target> & {provider: Provider}} TargetBody as the API takes it */
 
-export const MAX_TARGETS = 8;
+export const MAX_TARGETS = 16;
 
 /** @type {TargetField[]} */
 export const TARGET_FIELDS = ["base_url", "model_id", "target_model", "environment_name", "secret_id"];
@@ -68,11 +71,23 @@ export const PRESETS = [
   { name: "Demo", provider: "DEMO", model: "The demo accepts any name." },
 ];
 
-/** A target as the API takes it, with its provider's fields only. @param {TargetValues} values @returns {TargetBody} */
-export function targetBody(values) {
+/**
+ * A target as the API takes it, with its provider's fields only.
+ *
+ * @param {TargetValues} values
+ * @param {string} name the target's name in errors, such as `targets[0]`
+ * @returns {TargetBody}
+ * @throws {import("../api.js").ApiError} if a number is not in its range
+ */
+export function targetBody(values, name) {
   const takes = takesOf(values.provider);
-  const given = TARGET_FIELDS.filter((name) => name in takes && values[name].trim());
-  return { provider: values.provider, ...Object.fromEntries(given.map((name) => [name, values[name].trim()])) };
+  const given = TARGET_FIELDS.filter((field) => field in takes && values[field].trim());
+  return {
+    provider: values.provider,
+    ...Object.fromEntries(given.map((field) => [field, values[field].trim()])),
+    weight: wholeNumber(values.weight, { name: `${name}.weight`, least: 1, most: 100 }) ?? 1,
+    max_concurrent: wholeNumber(values.max_concurrent, { name: `${name}.max_concurrent`, least: 1, most: 100_000 }),
+  };
 }
 
 /** The field values of an existing target. @param {TargetBody} target @returns {TargetValues} */
@@ -83,6 +98,8 @@ export const targetValues = (target) => ({
   secret_id: target.secret_id ?? "",
   model_id: target.model_id ?? "",
   environment_name: target.environment_name ?? "",
+  weight: String(target.weight ?? 1),
+  max_concurrent: String(target.max_concurrent ?? ""),
 });
 
 /** The origin of a target's server, or its provider. @param {Target} target */

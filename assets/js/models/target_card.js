@@ -1,9 +1,10 @@
 // The form of one target of an endpoint: its fields, its health, and the results of its check.
 
-import { fill, freshId, h } from "../dom.js";
+import { fill, freshId, h, update } from "../dom.js";
+import { serverName } from "../format.js";
 import { button } from "../ui/button.js";
 import { checkLines, checkRunning } from "./check_view.js";
-import { healthLine } from "./health.js";
+import { healthLines } from "./health.js";
 import { PRESETS, targetBody } from "./providers.js";
 import { targetFields } from "./target_fields.js";
 
@@ -44,11 +45,12 @@ export function targetCard({ values, secrets, isNew, changed, newSecret, move, r
 
   const card = {
     element,
-    body: () => targetBody(fields.values()),
-    /** Sets the position. @param {number} index @param {number} count */
-    place(index, count) {
-      fill(heading, `Target ${index}`);
-      fill(order, count === 1 ? "" : index === 0 ? "tried first" : "tried if those above fail");
+    body: () => targetBody(fields.values(), element.dataset.field ?? ""),
+    /** Sets the position. @param {number} index @param {number} count @param {boolean} isSpread */
+    place(index, count, isSpread) {
+      fill(heading, serverName(index));
+      fill(order, count === 1 || isSpread ? "" : index === 0 ? "tried first" : "tried if those above fail");
+      fields.spread(isSpread);
       up.disabled = index === 0;
       down.disabled = index === count - 1;
       removeButton.disabled = count === 1;
@@ -57,7 +59,7 @@ export function targetCard({ values, secrets, isNew, changed, newSecret, move, r
     },
     secrets: fields.secrets,
     /** @param {Upstream | undefined} upstream */
-    health: (upstream) => fill(health, healthLine(upstream)),
+    health: (upstream) => update(health, healthLines(upstream)),
     checking: () => fill(found, checkRunning()),
     /** @param {Check[]} checks */
     found: (checks) => fill(found, checks.length > 0 && checkLines(checks)),

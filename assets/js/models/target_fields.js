@@ -2,11 +2,14 @@
 
 import { fill, h } from "../dom.js";
 import { button } from "../ui/button.js";
-import { field, select, textInput } from "../ui/form.js";
+import { field, numberInput, select, textInput } from "../ui/form.js";
 import { PRESETS, PROVIDERS, TARGET_FIELDS, providerLabel, takesOf } from "./providers.js";
 
 /** @import { Provider, Secret } from "../api_types.js" */
-/** @import { TargetField, TargetValues } from "./providers.js" */
+/** @import { LoadField, TargetField, TargetValues } from "./providers.js" */
+
+/** @type {LoadField[]} */
+const LOAD_FIELDS = ["weight", "max_concurrent"];
 
 /** @type {Record<TargetField, string>} */
 const LABELS = {
@@ -46,6 +49,8 @@ export function targetFields({ values, secrets: first, changed, newSecret }) {
     secret_id: secret,
     model_id: plain(values.model_id),
     environment_name: plain(values.environment_name),
+    weight: numberInput({ value: values.weight, placeholder: "1", pattern: "[1-9]\\d?|100" }),
+    max_concurrent: numberInput({ value: values.max_concurrent, placeholder: "no limit" }),
   };
   const newSecretButton = button({
     label: "New secret", icon: "plus", small: true, kind: "quiet",
@@ -65,6 +70,14 @@ export function targetFields({ values, secrets: first, changed, newSecret }) {
     target_model: fieldFor("target_model"),
     environment_name: fieldFor("environment_name"),
     secret_id: fieldFor("secret_id"),
+    weight: field({
+      label: "Weight", name: "", input: inputs.weight,
+      hint: "Its share of the requests: a server with weight 2 gets twice as many as one with weight 1.",
+    }),
+    max_concurrent: field({
+      label: "Capacity", name: "", input: inputs.max_concurrent, optional: true,
+      hint: "The most requests that it runs at the same time. Leave empty for no limit.",
+    }),
   };
 
   /** Shows the fields of the provider. */
@@ -94,12 +107,14 @@ export function targetFields({ values, secrets: first, changed, newSecret }) {
   show();
 
   return {
-    element: h("div", { class: "target-fields" }, providerField, TARGET_FIELDS.map((name) => fields[name])),
+    element: h("div", { class: "target-fields" },
+      providerField, [...TARGET_FIELDS, ...LOAD_FIELDS].map((name) => fields[name])),
     /** @returns {TargetValues} */
     values: () => ({
       provider: /** @type {Provider} */ (provider.value),
       base_url: inputs.base_url.value, target_model: inputs.target_model.value, secret_id: secret.value,
       model_id: inputs.model_id.value, environment_name: inputs.environment_name.value,
+      weight: inputs.weight.value, max_concurrent: inputs.max_concurrent.value,
     }),
     /** Fills in a preset, and focuses the field to complete next. @param {typeof PRESETS[number]} preset */
     apply(preset) {
@@ -115,7 +130,11 @@ export function targetFields({ values, secrets: first, changed, newSecret }) {
     /** Sets the fields' names in the API's errors. @param {string} target such as `targets[0]` */
     place(target) {
       providerField.dataset.field = `${target}.provider`;
-      for (const name of TARGET_FIELDS) fields[name].dataset.field = `${target}.${name}`;
+      for (const name of [...TARGET_FIELDS, ...LOAD_FIELDS]) fields[name].dataset.field = `${target}.${name}`;
+    },
+    /** Shows the weight if it has an effect or must be corrected. @param {boolean} isSpread */
+    spread(isSpread) {
+      fields.weight.hidden = !isSpread && inputs.weight.validity.valid;
     },
     secrets: showSecrets,
     focus: () => provider.focus(),

@@ -2,6 +2,7 @@
 
 import { api } from "../api.js";
 import { fill, h } from "../dom.js";
+import { serverName } from "../format.js";
 import { button } from "../ui/button.js";
 import { MAX_TARGETS, targetValues } from "./providers.js";
 import { secretDialog } from "./secret_dialog.js";
@@ -12,20 +13,20 @@ import { targetCard } from "./target_card.js";
 /** @import { TargetCard } from "./target_card.js" */
 
 /**
- * @param {{targets: TargetBody[], secrets: Secret[], isNew: boolean, changed: () => void}} options
+ * @param {{targets: TargetBody[], secrets: Secret[], isNew: boolean, isSpread: boolean, changed: () => void}} options
  */
-export function targetList({ targets, secrets: first, isNew, changed }) {
+export function targetList({ targets, secrets: first, isNew, isSpread: spreadAtFirst, changed }) {
   let secrets = first;
+  let isSpread = spreadAtFirst;
   /** @type {TargetCard[]} */
   let cards = [];
   /** Each card's index in the stored endpoint, by which its health is found. @type {Map<TargetCard, number>} */
   const stored = new Map();
-  let health = "";
 
   const list = h("div", { class: "stack" });
   const status = h("p", { class: "visually-hidden", role: "status" });
   const more = button({
-    label: "Add a target", icon: "plus",
+    label: "Add a server", icon: "plus",
     press: () => {
       add({ provider: "OPENAI_COMPATIBLE" }, true);
       changed();
@@ -33,7 +34,7 @@ export function targetList({ targets, secrets: first, isNew, changed }) {
     },
   });
   const arrange = () => {
-    cards.forEach((card, index) => card.place(index, cards.length));
+    cards.forEach((card, index) => card.place(index, cards.length, isSpread));
     more.hidden = cards.length >= MAX_TARGETS;
   };
   const move = (/** @type {TargetCard} */ card, /** @type {-1 | 1} */ by) => {
@@ -55,7 +56,7 @@ export function targetList({ targets, secrets: first, isNew, changed }) {
     arrange();
     changed();
     cards[Math.min(at, cards.length - 1)]?.focus();
-    fill(status, `Target ${at} was removed.`);
+    fill(status, `${serverName(at)} was removed.`);
   };
   const newSecret = async (/** @type {(id: string) => void} */ chosen) => {
     const made = await secretDialog({ names: secrets.map(({ name }) => name) });
@@ -81,12 +82,13 @@ export function targetList({ targets, secrets: first, isNew, changed }) {
   return {
     element: h("div", { class: "stack" }, list, h("div", null, more), status),
     body: () => cards.map((card) => card.body()),
+    /** Called when another routing is chosen. @param {boolean} now */
+    spread(now) {
+      isSpread = now;
+      arrange();
+    },
     /** @param {Upstream[]} upstreams of this endpoint */
     health(upstreams) {
-      // Redraw only on a change, since the text may be selected.
-      const now = JSON.stringify(upstreams);
-      if (now === health) return;
-      health = now;
       for (const [card, at] of stored) card.health(upstreams.find(({ index }) => index === at));
     },
     checking: () => cards.forEach((card) => card.checking()),
@@ -96,7 +98,6 @@ export function targetList({ targets, secrets: first, isNew, changed }) {
     /** Called when the form has been saved. */
     saved() {
       stored.clear();
-      health = "";
       cards.forEach((card, index) => stored.set(card, index));
     },
   };

@@ -55,8 +55,10 @@ export default async function endpointPage({ params, query, signal }) {
   }, made.element);
 
   if (id && status) {
-    const show = (/** @type {T.Status} */ { upstreams }) =>
+    const show = (/** @type {T.Status} */ { upstreams, queues }) => {
       fields.targets.health(upstreams.filter(({ endpoint_id: of }) => of === id));
+      fields.routing.queue(queues.find(({ endpoint_id: of }) => of === id));
+    };
     show(status);
     watch({ event: (event) => show(event.status) }, signal);
   }

@@ -1,12 +1,13 @@
 // All endpoints, with the health of their servers.
 
 import { api } from "../api.js";
-import { fill, h } from "../dom.js";
-import { int, plural } from "../format.js";
+import { h, update } from "../dom.js";
+import { int } from "../format.js";
 import { watch } from "../live.js";
-import { toneOf } from "../models/health.js";
+import { attempts, healthReason, healthTimes, load, queueLine, toneOf } from "../models/health.js";
 import { priceText } from "../models/prices.js";
 import { targetPlace } from "../models/providers.js";
+import { ROUTINGS } from "../models/routing_fields.js";
 import { state } from "../ui/badge.js";
 import { linkButton } from "../ui/button.js";
 import { empty, page } from "../ui/page.js";
@@ -18,25 +19,25 @@ import { pagedTable } from "../ui/table.js";
 /** @param {Context} context */
 export default async function endpointsPage({ signal }) {
   const [status, tree] = await Promise.all([api.status(), api.groups.tree({ limit: 1000 })]);
-  /** @type {T.Upstream[]} */
-  let upstreams = status.upstreams;
-  /** @type {Map<T.Endpoint, {place: HTMLElement, drawn: string}>} */
+  /** @type {Pick<T.Status, "upstreams" | "queues">} */
+  let { upstreams, queues } = status;
+  /** The place of each endpoint's servers. @type {Map<T.Endpoint, HTMLElement>} */
   const shown = new Map();
 
-  const draw = (/** @type {T.Endpoint} */ endpoint) => {
-    const cell = shown.get(endpoint);
-    if (!cell) return;
-    const all = upstreams.filter(({ endpoint_id: of }) => of === endpoint.id);
-    const own = endpoint.targets.map((_, at) => all.find(({ index }) => index === at));
-    const health = JSON.stringify(own.map((one) => [one?.state, one?.failures_in_a_row]));
-    if (health === cell.drawn) return;
-    cell.drawn = health;
-    fill(cell.place, endpoint.targets.map((target, at) => targetLine(target, own[at])));
+  const draw = (/** @type {T.Endpoint} */ endpoint, /** @type {HTMLElement} */ place) => {
+    const { id, routing, targets } = endpoint;
+    const all = upstreams.filter(({ endpoint_id: of }) => of === id);
+    const queue = queues.find(({ endpoint_id: of, waiting }) => of === id && waiting > 0);
+    update(place,
+      targets.length > 1 && h("p", { class: "hint" }, ROUTINGS[routing].words),
+      h("ol", { class: "target-lines" }, targets.map((target, at) =>
+        targetLine(target, all.find(({ index }) => index === at)))),
+      queue && queueLine(queue));
   };
   watch({
     event: (event) => {
-      upstreams = event.status.upstreams;
-      for (const endpoint of shown.keys()) draw(endpoint);
+      ({ upstreams, queues } = event.status);
+      for (const [endpoint, place] of shown) draw(endpoint, place);
     },
   }, signal);
 
@@ -52,11 +53,11 @@ export default async function endpointsPage({ signal }) {
         cell: ({ id, slug }) => h("a", { class: "slug", href: `#/endpoints/${encodeURIComponent(id)}` }, slug),
       },
       {
-        label: "Targets, in order",
+        label: "Servers",
         cell: (endpoint) => {
-          const place = h("ol", { class: "target-lines" });
-          shown.set(endpoint, { place, drawn: "" });
-          draw(endpoint);
+          const place = h("div", { class: "stack-tight" });
+          shown.set(endpoint, place);
+          draw(endpoint, place);
           return place;
         },
       },
@@ -88,10 +89,10 @@ export default async function endpointsPage({ signal }) {
 /** @param {T.Target} target @param {T.Upstream | undefined} upstream */
 function targetLine(target, upstream) {
   const [tone, words] = toneOf(upstream);
-  const failing = upstream?.state === "failing";
-  return h("li", { title: upstream?.last_error },
+  const isWell = upstream?.state === "ok";
+  const isUsed = upstream && upstream.state !== "unused";
+  return h("li", { title: healthReason(upstream) },
     state(tone, h("span", { class: "target-place" }, targetPlace(target))),
-    failing
-      ? h("span", { class: "hint" }, `${plural(upstream.failures_in_a_row, "failure")} in a row`)
-      : h("span", { class: upstream?.state === "ok" ? "visually-hidden" : "hint" }, words.toLowerCase()));
+    h("span", { class: isWell ? "visually-hidden" : "hint" }, words, isUsed && !isWell && [": ", healthTimes(upstream)]),
+    isUsed && h("span", { class: "target-health hint" }, load(upstream), h("span", null, attempts(upstream))));
 }

@@ -1,10 +1,11 @@
-// The overview: activity, notices, the groups with the most usage, model servers and the gateway's health.
+// The overview: activity, problems, the groups with the most usage, model servers and the gateway's health.
 
 import { all, api } from "../api.js";
-import { fill, h } from "../dom.js";
-import { bytes, compact, groupName, int, microseconds, percent, plural } from "../format.js";
+import { h, update } from "../dom.js";
+import { bytes, compact, int, microseconds, percent, plural, serverName } from "../format.js";
 import { watch } from "../live.js";
-import { healthState } from "../models/health.js";
+import { healthState, healthTimes, isDown, load } from "../models/health.js";
+import { problems } from "../models/problems.js";
 import { link } from "../router.js";
 import { may } from "../session.js";
 import { state } from "../ui/badge.js";
@@ -37,7 +38,7 @@ export default async function overview({ signal }) {
     api.status(), api.activity(), api.usageReport({ start_time: midnight, group_by: "group", top: 8 }),
   ]);
   const [endpoints, groups] = may("manage")
-    ? await Promise.all([api.endpoints.list({ limit: 1 }), api.groups.tree({ limit: 1 })])
+    ? await Promise.all([api.endpoints.list({ limit: 1000 }), api.groups.tree({ limit: 1 })])
     : [null, null];
 
   const attention = h("div", { class: "attention", "aria-live": "polite" });
@@ -46,12 +47,10 @@ export default async function overview({ signal }) {
   const health = h("div", { class: "tiles" });
   const begin = endpoints && groups && firstSteps(endpoints, groups, status);
 
-  const showAttention = redrawOnChange(attention, noticeList);
-  const showUpstreams = redrawOnChange(upstreams, upstreamTable);
   const show = (/** @type {T.Status} */ now) => {
-    showAttention(now.notices);
-    showUpstreams(now.upstreams.map(({ last_success_at: _, last_failure_at: __, ...one }) => one));
-    fill(health, healthTiles(now));
+    update(attention, problems(now, endpoints?.items ?? []));
+    update(upstreams, upstreamTable(now.upstreams));
+    update(health, healthTiles(now));
   };
   show(status);
   watch({
@@ -75,22 +74,6 @@ export default async function overview({ signal }) {
       actions: may("manage") && h("a", { href: "#/endpoints" }, "Endpoints"),
     }, upstreams)),
   section({ heading: "Gateway", actions: h("a", { href: "#/settings" }, "Full status") }, health));
-}
-
-/**
- * Redraws a place only when its content changes, so that screen readers and the focus are not disturbed.
- *
- * @template Shown
- * @param {HTMLElement} place
- * @param {(shown: Shown) => import("../dom.js").Child} draw
- */
-function redrawOnChange(place, draw) {
-  let drawn = "";
-  return (/** @type {Shown} */ shown) => {
-    const text = JSON.stringify(shown);
-    if (text !== drawn) fill(place, draw(shown));
-    drawn = text;
-  };
 }
 
 /**
@@ -151,29 +134,6 @@ function pointsOf(values, first_ms) {
   return { times: [...points.keys()], values: [...points.values()].map(mean) };
 }
 
-/** @param {T.Notice[]} notices */
-function noticeList(notices) {
-  if (!notices.length) return h("p", { class: "all-well" }, icon("check"), "Nothing needs your attention.");
-  return h("div", { class: "card notices" },
-    h("h2", null, plural(notices.length, "thing needs", "things need"), " your attention"),
-    h("ul", null, notices.map((notice) => {
-      const [href, label] = placeOf(notice.about);
-      return h("li", null, icon("warn"), h("p", null, notice.message), h("a", { href }, label));
-    })));
-}
-
-/**
- * The address and label of the page where the notice can be acted on.
- *
- * @param {T.Notice["about"]} about
- */
-function placeOf({ kind, id }) {
-  const of = encodeURIComponent(id ?? "");
-  if (kind === "endpoint" && may("manage")) return [`#/endpoints/${of}`, "Open the endpoint"];
-  if (kind === "webhook" && may("manage")) return [`#/webhooks/${of}`, "Open the webhook"];
-  return ["#/settings", "Open the status"];
-}
-
 /** @param {T.UsageReport} report */
 function topGroups({ items }) {
   if (!items.length) {
@@ -201,23 +161,28 @@ function topGroups({ items }) {
   });
 }
 
-/** @param {Omit<T.Upstream, "last_success_at" | "last_failure_at">[]} upstreams */
+/** @param {T.Upstream[]} upstreams */
 function upstreamTable(upstreams) {
   if (!upstreams.length) return card(h("p", { class: "faint" }, "There are no endpoints yet, so there are no model servers."));
-  const worst = [...upstreams].sort((a, b) => Number(b.state === "failing") - Number(a.state === "failing")).slice(0, 8);
+  const worst = [...upstreams].sort((a, b) => Number(isDown(b)) - Number(isDown(a))).slice(0, 8);
   return table({
     caption: "Model servers",
     columns: [
       {
         label: "Model", kind: "main",
-        cell: (one) => may("manage") ? h("a", { href: `#/endpoints/${encodeURIComponent(one.endpoint_id)}` }, one.slug) : one.slug,
+        cell: (one) => [
+          may("manage") ? h("a", { href: `#/endpoints/${encodeURIComponent(one.endpoint_id)}` }, one.slug) : one.slug,
+          h("div", { class: "hint anywhere" }, `${serverName(one.index)}, ${one.origin ?? one.provider}`),
+        ],
       },
-      { label: "Server", kind: "wide-only", cell: (one) => one.origin ?? one.provider },
       {
         label: "State",
-        cell: (one) => h("div", null, healthState(one),
-          one.state === "failing" && h("div", { class: "hint" }, `${plural(one.failures_in_a_row, "failure")} in a row: ${one.last_error}`)),
+        cell: (one) => [
+          healthState(one),
+          isDown(one) && h("div", { class: "hint" }, healthTimes(one)),
+        ],
       },
+      { label: "Running", kind: "wide-only", cell: (one) => load(one, "") },
     ],
     rows: worst,
   });
@@ -231,7 +196,7 @@ function healthTiles({ disk, webhooks, requests, journal, started_at }) {
   return [
     small("Running requests", int(requests.running), [int(requests.billed), " billed since the gateway started ", when(started_at)]),
     small("Disk", disk ? `${bytes(disk.free_bytes)} free` : "unknown",
-      disk ? [low ? state("warn", "Low") : "", `of ${bytes(disk.total_bytes)} (${percent(disk.free_bytes, disk.total_bytes)})`] : ""),
+      disk ? [low ? state("warn", "Low") : "", ` of ${bytes(disk.total_bytes)} (${percent(disk.free_bytes, disk.total_bytes)})`] : ""),
     small("Log", bytes(journal.bytes), journal.last_error ? state("bad", journal.last_error) : `median write time ${microseconds(journal.sync_p50_us)}`),
     small("Webhooks", webhooks.length ? (oldest ? "Behind" : "Up to date") : "None",
       oldest ? ["oldest waiting event: ", when(oldest)] : webhooks.length ? plural(webhooks.length, "webhook") : "events can be read from the API"),

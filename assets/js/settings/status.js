@@ -2,9 +2,9 @@
 
 import { api } from "../api.js";
 import { fill, h } from "../dom.js";
-import { bytes, int, microseconds, percent, plural, seconds, utc } from "../format.js";
+import { bytes, int, microseconds, milliseconds, percent, plural, seconds, serverName, utc } from "../format.js";
 import { watch } from "../live.js";
-import { healthState } from "../models/health.js";
+import { attempts, healthState, load } from "../models/health.js";
 import { state } from "../ui/badge.js";
 import { notice } from "../ui/notice.js";
 import { facts, section } from "../ui/page.js";
@@ -70,6 +70,7 @@ export async function statusPart(signal) {
     ({ heading, rows: rows.map(([name, of]) => ({ name, of, cell: h("div") })) }));
   const notices = h("div", { class: "stack" });
   const upstreams = part("Model servers", upstreamColumns, "There are no endpoints yet.");
+  const queues = part("Queues", queueColumns, "No server has a capacity, so no request waits.");
   const refused = part("Refused keys", refusedColumns, "No wrong keys were used since startup.");
 
   let drawnNotices = "";
@@ -83,6 +84,7 @@ export async function statusPart(signal) {
     if (now !== drawnNotices) fill(notices, status.attention.map((sentence) => notice("warn", sentence)));
     drawnNotices = now;
     upstreams.show(status.upstreams);
+    queues.show(status.queues);
     refused.show(status.refused_keys);
   };
   show(first);
@@ -93,12 +95,13 @@ export async function statusPart(signal) {
     h("div", { class: "columns" }, cells.map(({ heading, rows }) =>
       section({ heading }, h("div", { class: "card" }, facts(rows.map(({ name, cell }) => [name, cell])))))),
     upstreams.element,
+    queues.element,
     refused.element,
   ];
 }
 
 /**
- * A table that is redrawn only on a change.
+ * A table in which only what differs is redrawn.
  *
  * @template Row
  * @param {string} heading
@@ -108,15 +111,11 @@ export async function statusPart(signal) {
 function part(heading, columns, none) {
   const rows = table({ caption: heading, columns, rows: /** @type {Row[]} */ ([]) });
   const nothing = h("p", { class: "faint" }, none);
-  let drawn = "";
   return {
     element: section({ heading }, rows, nothing),
     /** @param {Row[]} items */
     show(items) {
-      const now = JSON.stringify(items);
-      if (now === drawn) return;
-      drawn = now;
-      rows.show(items);
+      rows.update(items);
       rows.hidden = items.length === 0;
       nothing.hidden = items.length > 0;
     },
@@ -125,9 +124,21 @@ function part(heading, columns, none) {
 
 /** @type {import("../ui/table.js").Column<T.Upstream>[]} */
 const upstreamColumns = [
-  { label: "Model", kind: "main", cell: ({ slug, index }) => [slug, h("span", { class: "faint" }, `, target ${index}`)] },
-  { label: "Server", cell: ({ origin, provider }) => h("span", { class: "anywhere" }, origin ?? provider) },
-  { label: "State", cell: healthState },
+  {
+    label: "Model", kind: "main",
+    cell: ({ slug, index, origin, provider }) =>
+      [slug, h("div", { class: "hint anywhere" }, `${serverName(index)}, ${origin ?? provider}`)],
+  },
+  {
+    label: "State", kind: "nowrap",
+    cell: (one) => [
+      healthState(one),
+      one.out_since && h("div", { class: "hint" }, "since ", when(one.out_since)),
+      one.state === "out" && h("div", { class: "hint" }, "next try ", when(one.out_until)),
+    ],
+  },
+  { label: "Running", kind: "wide-only", cell: (one) => load(one, "") },
+  { label: "Attempts", kind: "wide-only", cell: attempts },
   {
     label: "Last failure", kind: "wide-only",
     cell: (one) => one.last_failure_at
@@ -135,7 +146,23 @@ const upstreamColumns = [
         one.failures_in_a_row > 0 && `${int(one.failures_in_a_row)} in a row: `, one.last_error)]
       : "none",
   },
-  { label: "Last success", cell: (one) => when(one.last_success_at) },
+  { label: "Last success", kind: "wide-only", cell: (one) => when(one.last_success_at) },
+];
+
+/** @type {import("../ui/table.js").Column<T.Queue>[]} */
+const queueColumns = [
+  { label: "Model", kind: "main", cell: ({ slug }) => slug },
+  { label: "Waiting", kind: "number", cell: ({ waiting }) => int(waiting) },
+  { label: "Waited", kind: "number wide-only", cell: ({ queued }) => int(queued) },
+  { label: "No place in time", kind: "number", cell: ({ timed_out }) => int(timed_out) },
+  {
+    label: "Median", kind: "number wide-only",
+    cell: ({ queued, wait_p50_ms }) => queued ? milliseconds(wait_p50_ms) : "–",
+  },
+  {
+    label: "99th percentile", kind: "number wide-only",
+    cell: ({ queued, wait_p99_ms }) => queued ? milliseconds(wait_p99_ms) : "–",
+  },
 ];
 
 /** @type {import("../ui/table.js").Column<T.Status["refused_keys"][number]>[]} */

@@ -64,7 +64,7 @@ export function checkbox({ label, name, checked, hint, onchange }) {
 /**
  * Radio buttons.
  *
- * @param {{legend: string, name: string, value: string, options: {value: string, label: string, text?: Child}[],
+ * @param {{legend: string, name: string, value: string, options: {value: string, label: Child, text?: Child}[],
  *   onchange?: (value: string) => void}} options
  */
 export function choice({ legend, name, value, options, onchange }) {

@@ -1,6 +1,6 @@
 // Tables, and lists that load more pages.
 
-import { fill, h } from "../dom.js";
+import { fill, h, update } from "../dom.js";
 import { button } from "./button.js";
 
 /** @import { Child } from "../dom.js" */
@@ -8,8 +8,8 @@ import { button } from "./button.js";
 
 /**
  * @template Row
- * @typedef {{label: string, cell: (row: Row) => Child, kind?: "number" | "wide-only" | "actions" | "main" | "nowrap",
- *   hideLabel?: boolean}} Column `wide-only` columns are left out on a phone
+ * @typedef {{label: string, cell: (row: Row) => Child, hideLabel?: boolean,
+ *   kind?: "number" | "wide-only" | "number wide-only" | "actions" | "main" | "nowrap"}} Column `wide-only` columns are left out on a phone
  */
 
 /**
@@ -29,6 +29,8 @@ export function table({ caption, columns, rows, rowKind }) {
   return Object.assign(frame, {
     /** @param {Row[]} more */
     add: (more) => body.append(...more.map((row) => tableRow(columns, row, rowKind?.(row)))),
+    /** Like `show`, but only what differs is redrawn. The cells must have no listeners. @param {Row[]} other */
+    update: (other) => update(body, other.map((row) => tableRow(columns, row, rowKind?.(row)))),
     /** @param {Row[]} other */
     show: (other) => fill(body, other.map((row) => tableRow(columns, row, rowKind?.(row)))),
   });

@@ -64,7 +64,7 @@ export async function operate(baseUrl, key, upstream) {
   const failed = await api.POST("/v1/gateway/groups/{group_id}/try", { params: { path }, body: chat("typed/bad", false) });
 
   const status = good(await api.GET("/v1/gateway/status"));
-  /** @type {"ok" | "failing" | "unused" | undefined} */
+  /** @type {"ok" | "failing" | "out" | "probing" | "unused" | undefined} */
   const state = status.upstreams.find((one) => one.endpoint_id === bad.id)?.state;
   const live = await api.GET("/v1/gateway/live", { parseAs: "stream" });
   const events = good(await api.GET("/v1/gateway/events", { params: { query: { start_time: EPOCH, order: "desc", limit: 10 } } }));

@@ -2,6 +2,7 @@
 //
 //   upstream.text = "…"              the answer, one word per chunk
 //   upstream.status = 500            an error instead
+//   upstream.retryAfter = 2          the error's Retry-After
 //   upstream.breakAfter = 2          breaks off after this many chunks
 //   upstream.usage = false           reports no usage
 //   upstream.hold = gate.opened      waits for this promise before the last chunk
@@ -14,6 +15,7 @@ const MODEL = "upstream-model";
 export class Upstream {
   text = "All is well.";
   status = 200;
+  retryAfter = undefined;
   breakAfter = Infinity;
   usage = true;
   hold = undefined;
@@ -45,6 +47,7 @@ export class Upstream {
     if (request.url === "/v1/models") return json(answer, 200, { object: "list", data: [{ id: MODEL, object: "model" }] });
     const body = JSON.parse(text);
     this.asked.push(body);
+    if (this.retryAfter) answer.setHeader("retry-after", this.retryAfter);
     if (this.status !== 200) return json(answer, this.status, { error: { message: "Scripted failure.", type: "server_error" } });
     if (body.model !== MODEL) return json(answer, 404, { error: { message: "No such model.", code: "model_not_found" } });
     const words = this.text.match(/\S+\s*/g) ?? [];
