@@ -31,7 +31,7 @@ pub struct Health {
 #[derive(Default)]
 struct History {
     circuit: Circuit,
-    attempts: Attempts,
+    attempts: AttemptCounts,
     /// The time of the last answer in Unix milliseconds.
     last_success_ms: Option<u64>,
     last_failure: Option<TargetFailure>,
@@ -63,7 +63,7 @@ pub struct Outage {
 
 /// The numbers of attempts by their outcome. Those that customers gave up are not counted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Attempts {
+pub struct AttemptCounts {
     /// The target answered.
     pub answered: u64,
     /// The target refused the request, as any other would.
@@ -88,7 +88,7 @@ pub struct Standing {
     /// The number of attempts that run.
     pub running: u32,
     /// All attempts that ended.
-    pub attempts: Attempts,
+    pub attempts: AttemptCounts,
 }
 
 /// The state of a target.
@@ -194,7 +194,7 @@ impl Health {
         }
     }
 
-    fn served(&self, ticket: Ticket, now: Now, count: impl Fn(&mut Attempts) -> &mut u64) -> bool {
+    fn served(&self, ticket: Ticket, now: Now, count: impl Fn(&mut AttemptCounts) -> &mut u64) -> bool {
         let history = &mut *self.history.lock();
         *count(&mut history.attempts) += 1;
         history.last_success_ms = Some(now.unix_ms);

@@ -58,7 +58,7 @@ fn a_standing_tells_since_when_until_when_and_why_a_target_is_out() {
     assert_eq!(state(2_100), (State::Out, outage(1_000_600, 1_004_000, "status 503")), "not what left it out");
     assert!(health.succeed(4_000));
     assert_eq!(state(4_000), (State::Ok, None));
-    let expected = Attempts { answered: 2, refused: 0, failed: 7, limited: 0 };
+    let expected = AttemptCounts { answered: 2, refused: 0, failed: 7, limited: 0 };
     assert_eq!(health.standing(at(4_000)).attempts, expected);
 }
 
@@ -123,6 +123,6 @@ fn threads_agree_on_one_probe_and_on_the_number_that_run() {
     thread::scope(|scope| [(); 4].map(|()| scope.spawn(work)).map(|_| ()));
     assert_eq!(health.running(), 0);
     assert!(probes.into_inner() > 100);
-    let Attempts { answered, failed, .. } = health.standing(at(0)).attempts;
+    let AttemptCounts { answered, failed, .. } = health.standing(at(0)).attempts;
     assert!(answered > 10 && answered + failed + hung_up.into_inner() as u64 == 80_000);
 }
