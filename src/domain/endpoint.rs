@@ -45,8 +45,8 @@ pub enum Provider {
 /// The most targets of an endpoint.
 pub const MAX_TARGETS: usize = 16;
 
-/// One upstream of an endpoint. `http::admin::resources::targets` checks the fields for each provider when a target is written, so
-/// stored targets are consistent.
+/// One upstream of an endpoint. `http::admin::resources::targets` checks the fields for each provider when a target is
+/// written, so stored targets are consistent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Target {
     /// The kind of upstream server.

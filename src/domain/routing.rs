@@ -1,8 +1,8 @@
 //! The choice of a request's target among those of an endpoint.
 //!
 //! * A target that was tried for this request is not chosen again.
-//! * Targets that are out are chosen only if all others have been tried: of those that are not full, the one whose pause
-//!   ends first.
+//! * Targets that are out are chosen only if all others have been tried: of those that are not full, the one whose
+//!   pause ends first.
 //! * A full target is never chosen. If all usable targets are full, the request has to wait.
 //!
 //! In SPREAD, requests with the same affinity go to the same target while its load allows it, so that its prompt cache

@@ -1,7 +1,8 @@
 //! Decides which of the waiting requests of an endpoint goes to which target: the next in turn that can use a free slot
 //! ([`FairQueue`]), to the target that [`choose`] names for it.
 //!
-//! Invariant: after [`Scheduler::next`] has returned `None`, no target has a free slot that a waiting request could use.
+//! Invariant: after [`Scheduler::next`] has returned `None`, no target has a free slot that a waiting request could
+//! use.
 //! The scheduler knows nothing of running requests. The caller counts them and passes the counts with each call.
 
 use super::{

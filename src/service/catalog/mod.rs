@@ -217,8 +217,8 @@ impl Catalog {
         self.endpoints.insert(endpoint.id, endpoint);
     }
 
-    /// Makes the model of an endpoint under its slug's name, and gives the endpoint's dispatcher the compiled targets. Called again after its slug, targets or secrets have
-    /// changed.
+    /// Makes the model of an endpoint under its slug's name, and gives the compiled targets to the endpoint's
+    /// dispatcher. Called again after its slug, targets or secrets have changed.
     fn compile(&mut self, endpoint: &Arc<Endpoint>) {
         let Some(slug) = self.slug_names.get(&endpoint.slug).cloned() else { return };
         let known = self.dispatchers.get(&endpoint.id).cloned();

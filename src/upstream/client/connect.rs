@@ -71,8 +71,8 @@ async fn connect_first(addresses: &[SocketAddr], deadline: Instant) -> Result<Tc
     }
 }
 
-/// The time of the next attempt, with `left` addresses untried. Before a near deadline, every address gets an equal share
-/// of the time, so that all of them are tried.
+/// The time of the next attempt, with `left` addresses untried. Before a near deadline, every address gets an equal
+/// share of the time, so that all of them are tried.
 fn next_attempt(now: Instant, deadline: Instant, left: usize) -> Instant {
     let shares = u32::try_from(left).unwrap_or(u32::MAX).saturating_add(1);
     now + ATTEMPT_DELAY.min(deadline.saturating_duration_since(now) / shares)
