@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     id::{EndpointId, SecretId, SlugId},
-    money::Pricing,
+    pricing::Pricing,
 };
 
 /// Where an endpoint's requests may be processed. It is stored for the operator's information and does not affect
@@ -78,7 +78,7 @@ pub struct Endpoint {
     pub region: Region,
     /// 1 to 16, in order of priority.
     pub targets: Vec<Target>,
-    /// The prices of its tokens.
+    /// Its prices. `None` if its requests have no cost.
     pub pricing: Option<Pricing>,
     /// How a request's target is chosen.
     pub routing: Routing,

@@ -17,6 +17,7 @@ pub mod key;
 pub mod ledger;
 pub mod limit;
 pub mod money;
+pub mod pricing;
 pub mod record;
 pub mod registered;
 pub mod rollup;

@@ -1,18 +1,19 @@
 //! Prices and costs as exact integers. Money is never a float.
 //!
-//! A price with up to six decimals per million tokens is a whole number of 10^-12 currency units per token. A cost is
-//! therefore a sum of integer products, and nothing is rounded.
+//! A price has up to six decimals, so it is a whole number of 10^-6 currency units. Quantities are whole numbers of the
+//! priced unit or of its millionths. A cost is therefore a whole number of 10^-12 currency units, and nothing is
+//! rounded.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::usage::Usage;
-
 const PRICE_DECIMALS: usize = 6;
 const AMOUNT_DECIMALS: usize = 12;
+const MILLION: u128 = 1_000_000;
 
-/// A price per million tokens, stored as 10^-12 currency units per token.
+/// The price of one unit: a million tokens or characters, a second of audio, an image or a request. Stored in 10^-6
+/// currency units.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Price(u64);
 
@@ -22,7 +23,7 @@ pub struct InvalidPrice;
 
 impl fmt::Display for InvalidPrice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("must be a decimal string such as \"2.50\" (per million tokens, up to 9 digits and 6 decimals)")
+        f.write_str("must be a decimal string such as \"2.50\" (up to 9 digits and 6 decimals)")
     }
 }
 
@@ -38,6 +39,16 @@ impl Price {
         let scale = |decimals: &str| 10u64.pow((PRICE_DECIMALS - decimals.len()) as u32);
         let fraction = digits(decimals, PRICE_DECIMALS)? * scale(decimals);
         Ok(Self(digits(whole, 9)? * 10u64.pow(PRICE_DECIMALS as u32) + fraction))
+    }
+
+    /// The cost of `count` units, in 10^-12 currency units.
+    pub(super) fn of_whole(self, count: u64) -> u128 {
+        self.of_millionths(count).saturating_mul(MILLION)
+    }
+
+    /// The cost of `count` millionths of a unit, in 10^-12 currency units.
+    pub(super) fn of_millionths(self, count: u64) -> u128 {
+        u128::from(self.0) * u128::from(count)
     }
 }
 
@@ -62,31 +73,6 @@ impl Currency {
 impl fmt::Display for Currency {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|letter| write!(f, "{}", char::from(*letter)))
-    }
-}
-
-/// The prices of an endpoint's tokens, per million.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Pricing {
-    /// The currency.
-    pub currency: Currency,
-    /// The price of prompt tokens that did not come from cache.
-    pub input: Price,
-    /// The price of generated tokens.
-    pub output: Price,
-    /// The price of prompt tokens from cache.
-    pub cached: Price,
-}
-
-impl Pricing {
-    /// The cost of one request.
-    pub fn cost(&self, usage: &Usage) -> Cost {
-        let part = |tokens: u64, price: Price| u128::from(tokens) * u128::from(price.0);
-        let uncached = usage.input.saturating_sub(usage.cached);
-        let amount = part(uncached, self.input)
-            .saturating_add(part(usage.cached, self.cached))
-            .saturating_add(part(usage.output, self.output));
-        Cost { currency: self.currency, amount }
     }
 }
 
@@ -128,21 +114,5 @@ mod tests {
         for bad in ["", ".", "1.", ".5", "-1", "1e3", "0.0000001", "1,5", " 1", "1234567890"] {
             assert_eq!(Price::parse(bad), Err(InvalidPrice), "{bad}");
         }
-    }
-
-    #[test]
-    fn a_cost_adds_uncached_cached_and_output_tokens_without_rounding() {
-        let price = |text| Price::parse(text).unwrap();
-        let pricing = Pricing {
-            currency: Currency::parse("EUR").unwrap(),
-            input: price("2.5"),
-            output: price("10"),
-            cached: price("0.000001"),
-        };
-        let cost = pricing.cost(&Usage { input: 101, output: 7, cached: 1, cache_write: 0 });
-        // 100 × 2.5e-6 + 1 × 1e-12 + 7 × 10e-6
-        assert_eq!(cost.amount_text(), "0.000320000001");
-        let most = pricing.cost(&Usage { input: u64::MAX, output: u64::MAX, cached: 0, cache_write: 0 });
-        assert!(most.amount_text().parse::<f64>().unwrap() > 1e14);
     }
 }

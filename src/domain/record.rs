@@ -15,6 +15,7 @@ use super::{
 
 mod row;
 pub mod v1;
+pub mod v2;
 
 /// One durable fact.
 #[derive(Debug)]

@@ -5,7 +5,8 @@ use std::collections::VecDeque;
 use super::{
     endpoint::{Endpoint, Provider, Region, Routing, Target},
     id::{EndpointId, GroupId, SecretId, SlugId},
-    money::{Currency, Price, Pricing},
+    money::{Currency, Price},
+    pricing::{Pricing, TokenPrices},
     route::Route,
     settled::Settled,
     usage::{Usage, UsageSource},
@@ -74,17 +75,31 @@ pub(crate) fn endpoint_of_v1() -> Endpoint {
     };
     let price = |text| Price::parse(text).unwrap();
     let currency = Currency::parse("EUR").unwrap();
+    let tokens =
+        TokenPrices { input: price("2.5"), output: price("10"), cached: Some(price("0.25")), cache_write: None };
     Endpoint {
         id: EndpointId(5),
         slug: SlugId(1),
         region: Region::Eu,
         targets: vec![own, baseten],
-        pricing: Some(Pricing { currency, input: price("2.5"), output: price("10"), cached: price("0.25") }),
+        pricing: Some(Pricing::of_tokens(currency, tokens)),
         routing: Routing::Priority,
         queue_timeout_s: 0,
         created_at_ms: 300,
         updated_at_ms: 400,
     }
+}
+
+/// An endpoint as versions before `Pricing::tokens` encoded it.
+pub(crate) const ENDPOINT_V2: &[u8] =
+    b"\x05\x01\x01\x02\x01\x01\x08http://a\x01\x01m\x01\x09\0\0\x03\x01\x08\x03\0\0\0\x01\x03abc\x01\x03dev\x01\0\
+    \x01EUR\xfc\xa0\x25\x26\0\xfc\x80\x96\x98\0\xfc\x90\xd0\x03\0\x01\x1e\xfb\x2c\x01\xfb\x90\x01";
+
+/// The endpoint that [`ENDPOINT_V2`] encodes.
+pub(crate) fn endpoint_of_v2() -> Endpoint {
+    let mut endpoint = Endpoint { routing: Routing::Spread, queue_timeout_s: 30, ..endpoint_of_v1() };
+    (endpoint.targets[0].weight, endpoint.targets[0].max_concurrent) = (3, Some(8));
+    endpoint
 }
 
 /// A small fast generator (xorshift). A seed gives the same steps in every run.

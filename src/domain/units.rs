@@ -28,6 +28,11 @@ impl Seconds {
     pub fn from_micros(micros: u64) -> Self {
         Self(micros)
     }
+
+    /// The length in microseconds.
+    pub fn micros(self) -> u64 {
+        self.0
+    }
 }
 
 /// The decimal text without trailing zeros, such as `12.3`.

@@ -44,11 +44,12 @@ mod tests {
         group::{Enforcement, Group, GroupModels},
         id::{DeadLetterId, EndpointId, GroupId, SecretId, SlugId, WebhookId},
         key::{ApiKey, KeyHash, OperatorKey, OperatorType, PublicKey, StoredSecret},
-        money::{Cost, Currency},
+        money::{Cost, Currency, Price},
+        pricing::{LongPrices, Pricing},
         record::{Actor, Changed, Row},
         route::Route,
         settled::Settled,
-        testing::{ENDPOINT_V1, SETTLED_V1, endpoint_of_v1},
+        testing::{ENDPOINT_V1, ENDPOINT_V2, SETTLED_V1, endpoint_of_v1, endpoint_of_v2},
         units::Units,
         usage::{Usage, UsageSource},
         webhook::Webhook,
@@ -168,12 +169,21 @@ mod tests {
 
     fn row_of_every_kind() -> Vec<Row> {
         let (hash, name) = (KeyHash([7; 32]), Some("first".to_owned()));
+        let pricing = endpoint_of_v1().pricing.unwrap();
+        let long = LongPrices { above: 200_000, tokens: pricing.tokens };
         let target = Target { weight: 100, max_concurrent: Some(100_000), ..endpoint_of_v1().targets[0].clone() };
         let targets = vec![target; 16];
+        let pricing = Some(Pricing { request: Price::parse("0.01").ok(), long: Some(long), ..pricing });
         vec![
             Row::Slug(SlugId(1), "acme/chat".to_owned()),
             Row::SlugGone(SlugId(2)),
-            Row::Endpoint(Endpoint { targets, routing: Routing::Spread, queue_timeout_s: 600, ..endpoint_of_v1() }),
+            Row::Endpoint(Endpoint {
+                targets,
+                pricing,
+                routing: Routing::Spread,
+                queue_timeout_s: 600,
+                ..endpoint_of_v1()
+            }),
             Row::EndpointGone(EndpointId(3)),
             Row::Group(Group {
                 id: GroupId(4),
@@ -238,18 +248,22 @@ mod tests {
     }
 
     #[test]
-    fn an_endpoint_of_an_earlier_version_is_routed_by_priority_without_bounds() {
-        // The number of rows before and after the change, and each row with its number.
+    fn an_endpoint_of_an_earlier_version_has_defaults_for_later_members() {
         let empty = changed(Some(Vec::new()), Vec::new());
         let head = empty.strip_suffix(b"\0\0").unwrap();
-        let body = [head, b"\x01\x02", ENDPOINT_V1, b"\x02\x02", ENDPOINT_V1, b"\x03\x05"].concat();
-        let (before, after) = rows(&body);
-        for endpoint in [&before.unwrap()[0], &after[0]] {
-            let Row::Endpoint(endpoint) = endpoint else { panic!("an endpoint") };
-            assert_eq!(*endpoint, endpoint_of_v1());
+        for (number, encoded, expected) in
+            [(b"\x02", ENDPOINT_V1, endpoint_of_v1()), (b"\x10", ENDPOINT_V2, endpoint_of_v2())]
+        {
+            // The number of rows before and after the change, and each row with its number.
+            let body = [head, b"\x01", number, encoded, b"\x02", number, encoded, b"\x03\x05"].concat();
+            let (before, after) = rows(&body);
+            for endpoint in [&before.unwrap()[0], &after[0]] {
+                let Row::Endpoint(endpoint) = endpoint else { panic!("an endpoint") };
+                assert_eq!(*endpoint, expected);
+            }
+            assert!(matches!(after[..], [_, Row::EndpointGone(EndpointId(5))]));
+            let (_, again) = rows(&changed(None, after.clone()));
+            assert_eq!(format!("{again:?}"), format!("{after:?}"));
         }
-        assert!(matches!(after[..], [_, Row::EndpointGone(EndpointId(5))]));
-        let (_, again) = rows(&changed(None, after.clone()));
-        assert_eq!(format!("{again:?}"), format!("{after:?}"));
     }
 }

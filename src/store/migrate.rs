@@ -5,25 +5,29 @@
 use super::{
     error::StoreError,
     handle::Store,
-    table::{ENDPOINT_VERSION, Table, decode, encode_version},
+    table::{ENDPOINT_VERSION, Table, decode, decode_version, encode_version},
     webhooks::EVENTS_VERSION,
 };
 use crate::{
     domain::{
         endpoint::Endpoint,
-        record::v1::{DatedEventV1, EndpointV1},
+        record::{
+            v1::{DatedEventV1, EndpointV1},
+            v2::EndpointV2,
+        },
         webhook::DatedEvent,
     },
     journal::Journal,
 };
 
 /// The format that this version writes.
-pub(super) const FORMAT: u32 = 5;
+pub(super) const FORMAT: u32 = 6;
 
 type Step = fn(&Store, &Journal) -> Result<(), StoreError>;
 
 /// The step to format `n + 2` is at index `n`.
-const STEPS: [Step; FORMAT as usize - 1] = [fold_again, index_changes, renew_dead_events, renew_endpoints];
+const STEPS: [Step; FORMAT as usize - 1] =
+    [fold_again, index_changes, renew_dead_events, renew_endpoints, renew_endpoints];
 
 /// Brings a store of the format `found` to [`FORMAT`].
 pub(super) fn migrate(store: &Store, journal: &Journal, found: u32) -> Result<(), StoreError> {
@@ -66,10 +70,15 @@ fn renew_dead_events(store: &Store, _: &Journal) -> Result<(), StoreError> {
     })
 }
 
-/// Migrates to format 5, in which endpoints and their targets have more members.
+/// Migrates to format 5, in which endpoints and their targets have more members, and to format 6, in which their pricing
+/// has more.
 fn renew_endpoints(store: &Store, _: &Journal) -> Result<(), StoreError> {
     renew(store, Table::Endpoints, ENDPOINT_VERSION, |value| {
-        encode_version(ENDPOINT_VERSION, &Endpoint::from(decode::<EndpointV1>(value)?))
+        let endpoint = match value.first() {
+            Some(2) => Endpoint::from(decode_version::<EndpointV2>(2, value)?),
+            _ => Endpoint::from(decode::<EndpointV1>(value)?),
+        };
+        encode_version(ENDPOINT_VERSION, &endpoint)
     })
 }
 
@@ -98,7 +107,7 @@ mod tests {
         domain::{
             id::{DeadLetterId, WebhookId},
             record::Row,
-            testing::{ENDPOINT_V1, SETTLED_V1, endpoint_of_v1},
+            testing::{ENDPOINT_V1, ENDPOINT_V2, SETTLED_V1, endpoint_of_v1, endpoint_of_v2},
         },
         journal::Durability,
     };
@@ -127,18 +136,21 @@ mod tests {
     }
 
     #[test]
-    fn endpoints_of_format_4_are_complete_even_if_the_migration_was_interrupted() {
+    fn endpoints_of_earlier_formats_are_complete_even_if_the_migration_was_interrupted() {
         let directory = tempfile::tempdir().unwrap();
         let (journal, _) = Journal::open(&directory.path().join("journal"), Durability::Process).unwrap();
         let store = Store::open(directory.path(), &journal).unwrap();
-        for left_over in 1..=2_u128 {
-            let value = [b"\x01", ENDPOINT_V1].concat();
-            store.tables().unwrap().of(Table::Endpoints).insert(left_over.to_be_bytes(), value).unwrap();
-            store.set_meta("format", 4).unwrap();
-            migrate(&store, &journal, 4).unwrap();
-            let rows = store.rows().unwrap().rows;
-            assert_eq!(rows.len() as u128, left_over);
-            assert!(rows.iter().all(|row| matches!(row, Row::Endpoint(endpoint) if *endpoint == endpoint_of_v1())));
+        let v1 = (4, [b"\x01", ENDPOINT_V1].concat(), endpoint_of_v1());
+        let v2 = (5, [b"\x02", ENDPOINT_V2].concat(), endpoint_of_v2());
+        // The previous version may have renewed an endpoint before it was interrupted.
+        let half_renewed = (4, v2.1.clone(), v2.2.clone());
+        let mut expected = Vec::new();
+        for (id, (format, value, endpoint)) in (0_u128..).zip([v1.clone(), v1, half_renewed, v2.clone(), v2]) {
+            store.tables().unwrap().of(Table::Endpoints).insert(id.to_be_bytes(), value).unwrap();
+            store.set_meta("format", u64::from(format)).unwrap();
+            migrate(&store, &journal, format).unwrap();
+            expected.push(Row::Endpoint(endpoint));
+            assert_eq!(format!("{:?}", store.rows().unwrap().rows), format!("{expected:?}"));
         }
         assert_eq!(store.meta("format").unwrap(), Some(u64::from(FORMAT)));
     }

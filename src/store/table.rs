@@ -112,7 +112,7 @@ impl Tables {
 const VERSION: u8 = 1;
 
 /// The version of an endpoint's value.
-pub(super) const ENDPOINT_VERSION: u8 = 2;
+pub(super) const ENDPOINT_VERSION: u8 = 3;
 
 pub(super) const DAMAGED: StoreError = StoreError::Damaged("a row cannot be read");
 

@@ -30,7 +30,8 @@ use tollgate::{
         endpoint::{Provider, Region, Routing, Target},
         group::{Enforcement, GroupModel, GroupModels},
         id::{GroupId, SlugId},
-        money::{Currency, Price, Pricing},
+        money::{Currency, Price},
+        pricing::{Pricing, TokenPrices},
         record::{Actor, Record},
         route::Route,
         settled::Settled,
@@ -248,7 +249,7 @@ impl Cast {
             ttft_ms: Some(if streamed { 50 + random.below(200) } else { duration_ms }),
             choices: 1,
             prompt_bytes: input * 4,
-            cost: model.pricing.map(|pricing| pricing.cost(&usage)),
+            cost: model.pricing.map(|pricing| pricing.cost(&usage, None)),
             target: Some(0),
             queue_ms: 0,
             units: None,
@@ -285,7 +286,11 @@ fn target() -> Target {
 fn pricing([input, output, cached]: [&str; 3]) -> Result<Pricing, Failure> {
     let price = |text| Price::parse(text).map_err(|invalid| invalid.to_string());
     let currency = Currency::parse("EUR").ok_or("no currency")?;
-    Ok(Pricing { currency, input: price(input)?, output: price(output)?, cached: price(cached)? })
+    let cached = Some(price(cached)?);
+    Ok(Pricing::of_tokens(
+        currency,
+        TokenPrices { input: price(input)?, output: price(output)?, cached, cache_write: None },
+    ))
 }
 
 fn parse_slug(slug: &str) -> Result<Slug, Failure> {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::v1::EndpointV1;
+use super::{v1::EndpointV1, v2::EndpointV2};
 use crate::domain::{
     endpoint::Endpoint,
     group::Group,
@@ -67,6 +67,7 @@ enum Stored {
     WebhookGone(WebhookId),
     Redeliver(WebhookId, DeadLetterId),
     SigningKey(Option<PublicKey>),
+    EndpointV2(EndpointV2),
     Endpoint(Endpoint),
 }
 
@@ -76,7 +77,7 @@ impl Serialize for Row {
         match self {
             Self::Slug(id, name) => serializer.serialize_newtype_variant(NAME, 0, "Slug", &(id, name)),
             Self::SlugGone(id) => serializer.serialize_newtype_variant(NAME, 1, "SlugGone", id),
-            Self::Endpoint(endpoint) => serializer.serialize_newtype_variant(NAME, 16, "Endpoint", endpoint),
+            Self::Endpoint(endpoint) => serializer.serialize_newtype_variant(NAME, 17, "Endpoint", endpoint),
             Self::EndpointGone(id) => serializer.serialize_newtype_variant(NAME, 3, "EndpointGone", id),
             Self::Group(group) => serializer.serialize_newtype_variant(NAME, 4, "Group", group),
             Self::GroupGone(id) => serializer.serialize_newtype_variant(NAME, 5, "GroupGone", id),
@@ -113,6 +114,7 @@ impl<'de> Deserialize<'de> for Row {
             Stored::WebhookGone(id) => Self::WebhookGone(id),
             Stored::Redeliver(webhook, id) => Self::Redeliver(webhook, id),
             Stored::SigningKey(key) => Self::SigningKey(key),
+            Stored::EndpointV2(endpoint) => Self::Endpoint(endpoint.into()),
             Stored::Endpoint(endpoint) => Self::Endpoint(endpoint),
         })
     }

@@ -5,7 +5,8 @@ use serde::Deserialize;
 use crate::domain::{
     endpoint::{Endpoint, Provider, Region, Routing, Target},
     id::{DeadLetterId, EndpointId, GroupId, SecretId, SlugId, WebhookId},
-    money::{Cost, Pricing},
+    money::{Cost, Currency, Price},
+    pricing::{Pricing, TokenPrices},
     route::Route,
     settled::Settled,
     usage::{Usage, UsageSource},
@@ -122,6 +123,22 @@ impl From<TargetV1> for Target {
     }
 }
 
+/// [`Pricing`] before it had more prices than these.
+#[derive(Deserialize)]
+pub(super) struct PricingV1 {
+    currency: Currency,
+    input: Price,
+    output: Price,
+    cached: Price,
+}
+
+impl From<PricingV1> for Pricing {
+    fn from(v1: PricingV1) -> Self {
+        let PricingV1 { currency, input, output, cached } = v1;
+        Self::of_tokens(currency, TokenPrices { input, output, cached: Some(cached), cache_write: None })
+    }
+}
+
 /// [`Endpoint`] before it had `routing` and `queue_timeout_s`.
 #[derive(Deserialize)]
 pub struct EndpointV1 {
@@ -129,7 +146,7 @@ pub struct EndpointV1 {
     slug: SlugId,
     region: Region,
     targets: Vec<TargetV1>,
-    pricing: Option<Pricing>,
+    pricing: Option<PricingV1>,
     created_at_ms: u64,
     updated_at_ms: u64,
 }
@@ -142,7 +159,7 @@ impl From<EndpointV1> for Endpoint {
             slug,
             region,
             targets: targets.into_iter().map(Target::from).collect(),
-            pricing,
+            pricing: pricing.map(Pricing::from),
             routing: Routing::Priority,
             queue_timeout_s: 0,
             created_at_ms,

@@ -7,7 +7,7 @@ use crate::{
     domain::{
         endpoint::Endpoint,
         id::{EndpointId, SecretId, SlugId},
-        money::Pricing,
+        pricing::Pricing,
     },
     service::dispatch::{Dispatcher, Plan},
     upstream::target::Target,
@@ -23,7 +23,7 @@ pub struct Model {
     pub endpoint: EndpointId,
     /// The targets. All versions of the endpoint share it.
     pub dispatcher: Arc<Dispatcher>,
-    /// The price of its tokens; `None` if it has none.
+    /// Its prices; `None` if it has none.
     pub pricing: Option<Pricing>,
     /// The time of the endpoint's creation, in Unix ms.
     pub created_at_ms: u64,

@@ -8,7 +8,7 @@ use crate::{
         action,
         endpoint::{Endpoint, Region, Routing, Target},
         id::{EndpointId, SlugId},
-        money::Pricing,
+        pricing::Pricing,
         record::{Actor, Row},
         slug::Slug,
     },
@@ -23,7 +23,7 @@ pub struct NewEndpoint {
     pub region: Region,
     /// The targets, 1 to 16, in order of priority.
     pub targets: Vec<Target>,
-    /// The price of its tokens.
+    /// Its prices.
     pub pricing: Option<Pricing>,
     /// How a request's target is chosen.
     pub routing: Routing,

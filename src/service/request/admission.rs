@@ -271,7 +271,7 @@ impl Reservation {
         let (duration_ms, queue_ms) = (millis(self.arrived.at.elapsed()), millis(self.queued));
         // The price at settlement applies. If the endpoint has been deleted since, its last known price does.
         let now_called = core.catalog.load().model_of(self.model.slug_id).cloned();
-        let pricing = now_called.as_ref().unwrap_or(&self.model).pricing;
+        let pricing = now_called.as_ref().unwrap_or(&self.model).pricing.as_ref();
         let record = Record::Settled(Settled {
             key_random: self.key_random,
             request_id: self.arrived.id,
@@ -290,7 +290,7 @@ impl Reservation {
             ttft_ms,
             choices: self.choices,
             prompt_bytes: self.prompt_bytes,
-            cost: pricing.map(|pricing| pricing.cost(&usage)),
+            cost: pricing.map(|pricing| pricing.cost(&usage, units)),
             target: Some(target),
             queue_ms,
             units,

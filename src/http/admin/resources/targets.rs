@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use crate::{
     domain::{
         endpoint::{self as domain, MAX_TARGETS, Provider},
-        money,
+        pricing::{self, TokenPrices},
     },
     http::admin::api::{
         body::Object,
@@ -145,12 +145,13 @@ pub(in crate::http) struct Pricing {
 }
 
 impl Pricing {
-    pub(in crate::http) fn new(pricing: &money::Pricing) -> Self {
+    pub(in crate::http) fn new(pricing: &pricing::Pricing) -> Self {
+        let TokenPrices { input, output, cached, .. } = pricing.tokens;
         Self {
             currency: pricing.currency.to_string(),
-            input: pricing.input.to_string(),
-            output: pricing.output.to_string(),
-            cached: pricing.cached.to_string(),
+            input: input.to_string(),
+            output: output.to_string(),
+            cached: cached.unwrap_or(input).to_string(),
         }
     }
 }
@@ -169,9 +170,10 @@ pub(in crate::http) struct NewPricing {
 }
 
 impl NewPricing {
-    pub(in crate::http) fn into_pricing(self) -> money::Pricing {
-        let (input, cached) = (self.input.0, self.cached.map(|price| price.0));
-        money::Pricing { currency: self.currency.0, input, output: self.output.0, cached: cached.unwrap_or(input) }
+    pub(in crate::http) fn into_pricing(self) -> pricing::Pricing {
+        let cached = self.cached.map(|price| price.0);
+        let tokens = TokenPrices { input: self.input.0, output: self.output.0, cached, cache_write: None };
+        pricing::Pricing::of_tokens(self.currency.0, tokens)
     }
 }
 
