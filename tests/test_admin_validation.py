@@ -88,6 +88,10 @@ def endpoint(**changes):
     return {k: v for k, v in body.items() if v is not ...}
 
 
+PRICED = {"currency": "USD", "input": "1", "output": "1"}
+LONG = {"above": 1000, "input": "1", "output": "1"}
+
+
 def group(**changes):
     """A valid body with these changes; `...` removes a field."""
     body = {
@@ -240,6 +244,12 @@ def test_a_body_over_four_mebibytes_is_a_413(scene, refused, route):
         (endpoint(pricing={"currency": "USD", "input": "1", "output": "1", "cached": "1e3"}), "cached"),
         (endpoint(pricing={"input": "1", "output": "1", "cached": "1"}), "currency"),
         (endpoint(pricing={"currency": "USD", "input": "1", "output": "1", "cached": "1", "tax": "1"}), "tax"),
+        (endpoint(pricing={**PRICED, "long": "1000"}), "pricing.long"),
+        (endpoint(pricing={**PRICED, "long": [1000, "1", "1"]}), "pricing.long"),
+        (endpoint(pricing={**PRICED, "long": {}}), ["pricing.long", "above"]),
+        (endpoint(pricing={**PRICED, "long": {"above": 9, "output": "1"}}), ["pricing.long", "input"]),
+        (endpoint(pricing={**PRICED, "long": {"above": 9, "input": "1"}}), ["pricing.long", "output"]),
+        (endpoint(pricing={**PRICED, "long": {**LONG, "image": "1"}}), ["pricing.long", "image"]),
     ],
     ids=lambda value: json.dumps(value)[:90] if isinstance(value, dict) else None,
 )
@@ -268,6 +278,24 @@ def test_a_change_of_an_endpoint_that_breaks_a_rule_is_refused(scene, refused, b
 
 NO_NUMBERS = [1.5, 2**64, "5", True, [1], {}]
 NO_ROUTINGS = ["priority", "RANDOM", "", 1, True, ["SPREAD"], {}]
+NO_PRICES = [1, "-1", "0.1234567", "1234567890"]
+TOKEN_PRICES = ["input", "output", "cached", "cache_write"]
+PRICES = [*TOKEN_PRICES, "request", "image", "second", "characters", *(f"long.{name}" for name in TOKEN_PRICES)]
+
+
+@pytest.mark.parametrize("field", PRICES)
+def test_a_price_that_is_no_decimal_with_up_to_6_decimals_is_refused(scene, refused, field):
+    *of_long, name = field.split(".")
+    for value in NO_PRICES:
+        pricing = PRICED | ({"long": LONG | {name: value}} if of_long else {name: value})
+        error = refused("PATCH", f"{ENDPOINTS}/{scene.endpoint['id']}", {"pricing": pricing})["error"]
+        assert error.startswith(f"`pricing.{field}`: must be a ")
+
+
+def test_the_length_above_which_a_prompt_is_long_must_be_a_whole_number(refused):
+    for value in [-1, 0, 2**53, None, *NO_NUMBERS]:
+        error = refused("POST", ENDPOINTS, endpoint(pricing=PRICED | {"long": LONG | {"above": value}}))["error"]
+        assert error == f"`pricing.long.above`: must be a whole number from 1 to {2**53 - 1}."
 
 
 @pytest.mark.parametrize(

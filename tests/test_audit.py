@@ -60,7 +60,8 @@ def operator(gateway):
 def test_changes_of_an_endpoint(operator):
     root = "/v1/gateway/endpoints"
     target = {"provider": "OPENAI_COMPATIBLE", "base_url": "http://127.0.0.1:9/v1", "target_model": "one"}
-    pricing = {"currency": "EUR", "input": "0.20", "output": "0.60", "cached": "0.05"}
+    long = {"above": 128_000, "input": "0.40", "output": "1.20"}
+    pricing = {"currency": "EUR", "input": "0.20", "output": "0.60", "cached": "0.05", "request": "0.01", "long": long}
     made, event_type, changes = operator.edit("POST", root, {"slug": "audit/one", "targets": [target]})
     path = f"{root}/{made['id']}"
     assert event_type == "endpoint.created" and set(changes) == {"slug", "endpoint"}

@@ -85,9 +85,11 @@ def drive_operators(client):
 def drive_endpoints(client, good, bad):
     [secret] = client.call("listSecrets").secrets
     target = {"provider": "OPENAI_COMPATIBLE", "base_url": good.base_url, "secret_id": secret.id}
-    pricing = {"currency": "EUR", "input": "2.5", "output": "10"}
+    long = {"above": 200_000, "input": "5", "output": "20"}
+    pricing = {"currency": "EUR", "input": "2.5", "output": "10", "long": long}
     made = client.call("createEndpoint", body={"slug": GOOD, "region": "EU", "targets": [target], "pricing": pricing})
     assert made.region == client.models.Region.EU and made.pricing.cached == "2.5"
+    assert made.pricing.long.above == 200_000
     failing = {"slug": BAD, "targets": [{**target, "base_url": bad.base_url, "secret_id": None}]}
     checked = client.call("checkEndpoint", body=failing)
     assert [check.name.value for check in checked.targets[0].checks] == ["reachable", "model", "stream", "usage"]

@@ -39,6 +39,7 @@ test("a program compiles against the types of the admin API", async () => {
 test("the compiled program gets the answers that its types describe", async () => {
   const found = await operate(gateway.adminURL, gateway.adminKey, `${mock.url}/v1`);
   assert.deepEqual(found.checks, ["reachable", "model", "stream", "usage"]);
+  assert.deepEqual([found.cacheWrite, found.above], ["3", 100_000]);
   assert.equal(found.name, null);
   assert.equal(found.tried.model, "typed/good");
   assert.ok(found.streamed.endsWith("data: [DONE]\n\n"));

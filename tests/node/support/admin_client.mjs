@@ -32,14 +32,15 @@ function good({ data, error, response }) {
  */
 export async function operate(baseUrl, key, upstream) {
   const api = connect({ baseUrl, headers: { authorization: `Bearer ${key}` } });
-  /** @type {(slug: string, base_url: string) => Promise<Schemas["Endpoint"]>} */
-  const serve = async (slug, base_url) => {
+  /** @type {(slug: string, base_url: string, pricing: Schemas["NewPricing"] | null) => Promise<Schemas["Endpoint"]>} */
+  const serve = async (slug, base_url, pricing) => {
     const targets = [{ provider: /** @type {const} */ ("OPENAI_COMPATIBLE"), base_url, target_model: "mock-model" }];
-    return good(await api.POST("/v1/gateway/endpoints", { body: { slug, targets, pricing: null } }));
+    return good(await api.POST("/v1/gateway/endpoints", { body: { slug, targets, pricing } }));
   };
-  await serve("typed/good", upstream);
+  const long = { above: 100_000, input: "5", output: "20" };
+  const priced = await serve("typed/good", upstream, { currency: "EUR", input: "2.5", output: "10", cache_write: "3", long });
   // The port of the discard service, where nothing listens.
-  const bad = await serve("typed/bad", "http://127.0.0.1:9/v1");
+  const bad = await serve("typed/bad", "http://127.0.0.1:9/v1", null);
   const checked = good(await api.POST("/v1/gateway/endpoints/check", { body: { slug: "typed/new", targets: [{ provider: "DEMO" }] } }));
   /** @type {("reachable" | "model" | "stream" | "usage")[]} */
   const checks = checked.targets.flatMap((target) => target.checks.map((check) => check.name));
@@ -81,6 +82,8 @@ export async function operate(baseUrl, key, upstream) {
 
   return {
     checks,
+    cacheWrite: priced.pricing?.cache_write,
+    above: priced.pricing?.long?.above,
     name: updated.name,
     tried,
     streamed: good(streamed),

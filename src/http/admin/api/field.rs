@@ -167,7 +167,7 @@ texts! {
     PublicKeyText(PublicKey): { "type": "string", "contentEncoding": "base64", "minLength": 44, "maxLength": 44 },
         parse_public_key;
 
-    /// A decimal price per million tokens.
+    /// A decimal price.
     PriceText(Price): { "type": "string", "pattern": r"^[0-9]{1,9}(\.[0-9]{1,6})?$" }, Price::parse;
 
     /// An ISO 4217 code.

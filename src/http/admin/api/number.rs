@@ -51,6 +51,9 @@ numbers! {
     /// The most requests that run on a target at the same time.
     MaxConcurrent(u32): 1..=100_000, |number| number.try_into().ok();
 
+    /// A number of input tokens above which a request is long.
+    LongAbove(u64): 1..=Threshold::MAX, Some;
+
     /// The longest time that a request waits for a target with free capacity, in seconds.
     QueueTimeout(u16): 0..=600, |number| number.try_into().ok();
 }

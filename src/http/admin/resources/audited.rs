@@ -60,7 +60,7 @@ enum Object {
 #[serde(untagged)]
 #[schemars(rename = "AuditState")]
 enum State {
-    Endpoint(Endpoint),
+    Endpoint(Box<Endpoint>),
     Group(Group),
     ApiKey(ApiKey),
     OperatorKey(OperatorKey),
@@ -210,7 +210,7 @@ fn identity(row: &Row) -> (Object, String) {
 fn state(names: &Names<'_>, row: &Row) -> Option<State> {
     Some(match row {
         Row::Slug(_, name) => State::Slug(Slug { slug: name.clone() }),
-        Row::Endpoint(endpoint) => State::Endpoint(Endpoint::named(names.of(endpoint.slug), endpoint)),
+        Row::Endpoint(endpoint) => State::Endpoint(Box::new(Endpoint::named(names.of(endpoint.slug), endpoint))),
         Row::Group(group) => State::Group(Group::new(names, group)),
         Row::ApiKey(key) => State::ApiKey(ApiKey::new(key)),
         Row::Operator(key) => State::OperatorKey(OperatorKey::new(key)),

@@ -6,7 +6,10 @@ use actix_web::web::{Data, Json};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::targets::{NewPricing, NewTarget, Pricing, Target, check_targets};
+use super::{
+    pricing::{NewPricing, Pricing},
+    targets::{NewTarget, Target, check_targets},
+};
 use crate::{
     domain::{
         endpoint::{self as domain, Region, Routing},

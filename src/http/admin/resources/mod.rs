@@ -1,5 +1,5 @@
 //! The resources of the admin API. A module has the JSON shapes and the handlers of one resource, or a part that other
-//! modules use: `audited`, `event_rows`, `gaps`, `models` and `targets`.
+//! modules use: `audited`, `event_rows`, `gaps`, `models`, `pricing` and `targets`.
 
 pub(super) mod activity;
 pub(super) mod audit;
@@ -20,6 +20,7 @@ pub(super) mod live;
 pub(super) mod models;
 pub(super) mod operators;
 pub(super) mod playground;
+pub(super) mod pricing;
 pub(super) mod reports;
 pub(super) mod search;
 pub(super) mod secrets;

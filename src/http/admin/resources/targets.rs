@@ -1,18 +1,14 @@
-//! The targets and prices of endpoints, in requests and responses. One table here states which fields each provider
-//! has.
+//! The targets of endpoints, in requests and responses. One table here states which fields each provider has.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 use serde_json::{Map, Value};
 
 use crate::{
-    domain::{
-        endpoint::{self as domain, MAX_TARGETS, Provider},
-        pricing::{self, TokenPrices},
-    },
+    domain::endpoint::{self as domain, MAX_TARGETS, Provider},
     http::admin::api::{
         body::Object,
-        field::{BaseUrl, BasetenName, CurrencyCode, PriceText, ProviderName, ProviderWord, SecretIdText, TargetModel},
+        field::{BaseUrl, BasetenName, ProviderName, ProviderWord, SecretIdText, TargetModel},
         number::{MaxConcurrent, Weight},
     },
     service::error::Error,
@@ -133,48 +129,6 @@ pub(in crate::http) fn check_targets(targets: Vec<Object<NewTarget>>) -> Result<
         return Err(Error::invalid("invalid_targets", format!("targets: must have 1 to {MAX_TARGETS} targets")));
     }
     targets.into_iter().enumerate().map(|(index, target)| target.0.check(index)).collect()
-}
-
-/// The prices of an endpoint's tokens, per million.
-#[derive(Serialize, JsonSchema)]
-pub(in crate::http) struct Pricing {
-    currency: String,
-    input: String,
-    output: String,
-    cached: String,
-}
-
-impl Pricing {
-    pub(in crate::http) fn new(pricing: &pricing::Pricing) -> Self {
-        let TokenPrices { input, output, cached, .. } = pricing.tokens;
-        Self {
-            currency: pricing.currency.to_string(),
-            input: input.to_string(),
-            output: output.to_string(),
-            cached: cached.unwrap_or(input).to_string(),
-        }
-    }
-}
-
-/// The prices of an endpoint's tokens, per million, to be set.
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(in crate::http) struct NewPricing {
-    currency: CurrencyCode,
-    /// The price of prompt tokens.
-    input: PriceText,
-    /// The price of generated tokens.
-    output: PriceText,
-    /// The price of prompt tokens from the cache. Default: the `input` price.
-    cached: Option<PriceText>,
-}
-
-impl NewPricing {
-    pub(in crate::http) fn into_pricing(self) -> pricing::Pricing {
-        let cached = self.cached.map(|price| price.0);
-        let tokens = TokenPrices { input: self.input.0, output: self.output.0, cached, cache_write: None };
-        pricing::Pricing::of_tokens(self.currency.0, tokens)
-    }
 }
 
 #[cfg(test)]
