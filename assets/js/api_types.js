@@ -59,7 +59,11 @@ export {};
  * @typedef {{provider: Provider, base_url: string | null, target_model: string | null, secret_id: string | null,
  *   model_id: string | null, environment_name: string | null, weight: number, max_concurrent: number | null}} Target
  */
-/** @typedef {{currency: string, input: string, output: string, cached: string}} Pricing */
+/** @typedef {{above: number, input: string, output: string, cached?: string, cache_write?: string}} LongPrices */
+/**
+ * @typedef {{currency: string, input: string, output: string, cached: string, cache_write?: string, request?: string,
+ *   image?: string, second?: string, characters?: string, long?: LongPrices}} Pricing
+ */
 /** @typedef {"PRIORITY" | "SPREAD"} Routing */
 /**
  * @typedef {{id: string, slug: string, region: string, created_at: string, updated_at: string, targets: Target[],

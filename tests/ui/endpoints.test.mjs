@@ -200,6 +200,45 @@ test("a price can be set and removed", async (t) => {
   assert.equal((await stored(endpoint.id)).pricing, null);
 });
 
+test("prices besides those of input and output are behind a disclosure", async (t) => {
+  const endpoint = await create([{ provider: "DEMO" }], { pricing: { currency: "EUR", input: "1.5", output: "6" } });
+  const tab = await browser.tab(t, gateway, { statuses: [400] });
+  const { page } = tab;
+  const more = page.getByText("More prices");
+  const save = page.getByRole("button", { name: "Save", exact: true });
+  const PRICES = {
+    "Cached input": "0.15", "Cache writes": "1.875", "Each request": "0.001", "Each image": "0.04",
+    "Second of audio": "0.0001", "Million characters of speech": "15", "Above input tokens": "200000",
+    "Long input": "3", "Long output": "12", "Long cached input": "0.3", "Long cache writes": "3.75",
+  };
+  await tab.open(`/endpoints/${endpoint.id}`);
+  assert.equal(await page.getByLabel("Cached input", { exact: true }).isVisible(), false);
+  await more.click();
+  assert.equal(await page.getByLabel("Cached input", { exact: true }).inputValue(), "", "it follows the input price");
+  for (const [label, value] of Object.entries(PRICES)) await page.getByLabel(label, { exact: true }).fill(value);
+  await assertAccessible(tab, "an endpoint with all prices");
+  await save.click();
+  await announced(page, "Saved");
+  assert.deepEqual((await stored(endpoint.id)).pricing, {
+    currency: "EUR", input: "1.5", output: "6", cached: "0.15", cache_write: "1.875", request: "0.001", image: "0.04",
+    second: "0.0001", characters: "15", long: { above: 200_000, input: "3", output: "12", cached: "0.3", cache_write: "3.75" },
+  });
+
+  await tab.open(`/endpoints/${endpoint.id}`);
+  for (const [label, value] of Object.entries(PRICES)) {
+    const input = page.getByLabel(label, { exact: true });
+    assert.ok(await input.isVisible(), `${label} is shown because it is set`);
+    assert.equal(await input.inputValue(), value);
+  }
+  await page.getByLabel("Long output", { exact: true }).fill("twelve");
+  await more.click();
+  await save.click();
+  const wrong = page.getByLabel("Long output", { exact: true });
+  await page.getByText("must be a decimal string").waitFor();
+  assert.equal(await wrong.getAttribute("aria-invalid"), "true");
+  assert.ok(await wrong.evaluate((input) => input === document.activeElement), "the disclosure opens at the error");
+});
+
 test("changing the slug warns about customers who use the old one", async (t) => {
   const endpoint = await create([{ provider: "DEMO" }]);
   await group(endpoint.slug);

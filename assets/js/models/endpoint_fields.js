@@ -55,8 +55,7 @@ export function endpointFields({ endpoint, slug: first, secrets, targetsChanged 
       }, routing.element, targets.element),
       section({
         heading: "Price",
-        lead: ["Prices per million tokens, for the costs in events and reports. Leave all empty for no price. ",
-          "Cached input defaults to the input price."],
+        lead: "Prices per million tokens, for the costs in events and reports. Leave all empty for no price.",
       }, prices.element),
     ],
     /** @returns {EndpointBody} */

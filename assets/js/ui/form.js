@@ -122,6 +122,7 @@ function showErrors(made, problem, errors) {
     const at = fieldOf(made, error.field);
     if (at) {
       fieldError(at, error.message);
+      at.closest("details")?.setAttribute("open", "");
       const input = at.querySelector("input, select, textarea");
       if (input instanceof HTMLElement) input.focus();
     } else {
