@@ -115,6 +115,7 @@ BODIES = {
     "PATCH group": ("PATCH", lambda s: f"{GROUPS}/{s.group['id']}"),
     "POST key": ("POST", lambda s: f"{GROUPS}/{s.group['id']}/api_keys"),
     "PATCH key": ("PATCH", lambda s: f"{GROUPS}/{s.group['id']}/api_keys/{prefix_of(s.key)}"),
+    "rotate key": ("POST", lambda s: f"{GROUPS}/{s.group['id']}/api_keys/{prefix_of(s.key)}/rotate"),
     "POST operator": ("POST", lambda s: "/v1/api_keys"),
     "POST secret": ("POST", lambda s: "/v1/secrets"),
     "PUT signing key": ("PUT", lambda s: "/v1/gateway/signing_key"),
@@ -489,6 +490,12 @@ def test_a_key_that_breaks_a_rule_is_refused(scene, refused, body, says):
     refused("PATCH", f"{path}/{prefix_of(scene.key)}", body, says)
 
 
+@pytest.mark.parametrize("grace_s", [-1, 2_592_001, 2**64, 1.5, 1e3, "60", True, [60], {}], ids=str)
+def test_a_wrong_grace_period_is_refused(scene, refused, grace_s):
+    path = f"{GROUPS}/{scene.group['id']}/api_keys/{prefix_of(scene.key)}/rotate"
+    refused("POST", path, {"grace_s": grace_s}, says=["grace_s", "a whole number from 0 to 2592000"])
+
+
 @pytest.mark.parametrize(
     "method, path, body, says",
     [
@@ -729,6 +736,7 @@ def test_an_unknown_id_is_a_404(gateway, scene, refused, odd):
     refused("POST", f"{GROUPS}/{odd}/api_keys", {}, status=404)
     for method, body in (("GET", None), ("PATCH", {"disabled": True}), ("DELETE", None)):
         refused(method, f"{GROUPS}/{scene.group['id']}/api_keys/{odd}", body, status=404)
+    refused("POST", f"{GROUPS}/{scene.group['id']}/api_keys/{odd}/rotate", status=404)
     refused("DELETE", f"/v1/api_keys/{odd}", status=404)
     refused("DELETE", f"/v1/secrets/{odd}", status=404)
     for method, route, body in (
@@ -744,7 +752,9 @@ def test_an_unknown_id_is_a_404(gateway, scene, refused, odd):
 
 
 def test_a_key_of_another_group_is_a_404(scene, refused):
-    refused("DELETE", f"{GROUPS}/{scene.cascading['id']}/api_keys/{prefix_of(scene.key)}", status=404)
+    path = f"{GROUPS}/{scene.cascading['id']}/api_keys/{prefix_of(scene.key)}"
+    refused("DELETE", path, status=404)
+    refused("POST", f"{path}/rotate", status=404)
 
 
 @pytest.mark.parametrize(

@@ -147,6 +147,23 @@ def test_changes_of_a_customers_key(operator, group):
     assert event_type == "api_key.revoked" and changes == {"api_key": (prefix, second, None)}
 
 
+def test_a_rotation_is_one_entry_with_both_keys_and_no_secret(operator, group):
+    gateway, root = operator.gateway, f"/v1/gateway/groups/{group['id']}/api_keys"
+    old = prefix_of(gateway.mint_key(group, name="shop"))
+    before, seen = key_as_listed(gateway, group, old), newest(gateway)["id"]
+    rotated = gateway.admin("POST", f"{root}/{old}/rotate", {"grace_s": 60}, key=operator.key)
+    new = rotated["prefix"]
+    entry, earlier = gateway.admin("GET", AUDIT, query={"limit": 2})["items"]
+    assert (entry["event_type"], entry["actor"]) == ("api_key.rotated", operator.actor) and earlier["id"] == seen
+    assert entry["event_data"]["changes"] == [
+        {"object": "api_key", "id": old, "before": before, "after": key_as_listed(gateway, group, old)},
+        {"object": "api_key", "id": new, "before": None, "after": key_as_listed(gateway, group, new)},
+    ]
+    assert key_as_listed(gateway, group, old) == {**before, "expires_at": rotated["old_expires_at"]}
+    assert newest(gateway, event_type="api_key.rotated") == entry
+    assert rotated["api_key"].split(".")[1] not in json.dumps(gateway.audit_logs())
+
+
 def test_changes_of_registration(operator, group):
     gateway, path = operator.gateway, "/v1/gateway/signing_key"
     gateway.admin_answer("DELETE", path)

@@ -237,6 +237,8 @@ def drive_recovery(client, webhook, receiver):
 def drive_removal(client, group, webhook):
     assert client.call("deleteWebhook", webhook.id).id == webhook.id
     keys = client.call("listApiKeys", group.id, limit=1).items
+    rotated = client.call("rotateApiKey", group.id, keys[0].prefix, body={"grace_s": 60})
+    assert rotated.replaces == keys[0].prefix and rotated.old_expires_at
     assert client.call("revokeApiKey", group.id, keys[0].prefix).prefix == keys[0].prefix
     assert client.call("deleteGroup", group.id).metadata.name == "Parent"
     for endpoint in client.call("listEndpoints").items:

@@ -1,14 +1,16 @@
 """Customer and operator keys: shown once, valid until they are revoked or expire, limited to what their type allows."""
 
+import concurrent.futures
 import datetime
 import json
 import re
+import threading
 
 import pytest
 
 from support.gateway import Customer, Gateway, message, parse_time, prefix_of
-from support.wire import Answer, Connection, call
-from test_registration import KeySystem, own_key
+from support.wire import Answer, Broken, Connection, call
+from test_registration import KeySystem, key_path, own_key
 
 MANAGE_ALL, MANAGE_KEYS, METRICS = "WORKSPACE_MANAGE_ALL", "WORKSPACE_MANAGE_API_KEYS", "WORKSPACE_EXPORT_METRICS"
 
@@ -149,6 +151,164 @@ def test_deleting_a_group_deletes_its_subtree_and_frees_the_names(gateway, slug)
     assert gateway.admin("GET", f"/v1/gateway/groups/{parent['id']}")["id"] == parent["id"]
 
 
+# Rotation
+
+DAY_S = 86_400
+
+
+def rotate(gateway, group, key, **body):
+    return gateway.admin("POST", keys_path(group, key) + "/rotate", body)
+
+
+def expiry_of(gateway, group, key):
+    return gateway.admin("GET", keys_path(group, key))["expires_at"]
+
+
+def seconds_until(time):
+    return (parse_time(time) - datetime.datetime.now(datetime.timezone.utc)).total_seconds()
+
+
+def test_a_rotated_key_and_its_replacement_both_work(gateway, group, slug):
+    old = gateway.mint_key(group, name="shop")
+    assert Customer(gateway, old).chat(slug).status == 200
+    listed = gateway.admin("GET", keys_path(group, old))
+    rotated = rotate(gateway, group, old)
+    new, end = rotated["api_key"], rotated["old_expires_at"]
+    assert rotated == {
+        "api_key": new,
+        "prefix": prefix_of(new),
+        "name": "shop",
+        "replaces": prefix_of(old),
+        "old_expires_at": end,
+    }
+    assert re.fullmatch(r"sk_[0-9A-Za-z]{12}\.[0-9A-Za-z]{43}", new) and prefix_of(new) != prefix_of(old)
+    assert DAY_S - 30 < seconds_until(end) <= DAY_S
+    assert listed["last_used_at"] and gateway.admin("GET", keys_path(group, old)) == {**listed, "expires_at": end}
+    fresh = gateway.admin("GET", keys_path(group, new))
+    assert (fresh["name"], fresh["last_used_at"], fresh["disabled"], fresh["expires_at"]) == ("shop", None, False, None)
+    for key in (old, new):
+        assert Customer(gateway, key).chat(slug).status == 200
+    assert [event["apiKeyPrefix"] for event in gateway.events(old, new)] == [prefix_of(key) for key in (old, old, new)]
+    secret = new.split(".")[1]
+    assert secret not in json.dumps(gateway.admin("GET", keys_path(group))) and secret not in gateway.log
+
+
+def test_a_rotated_key_fails_once_its_grace_period_is_over(gateway, group, key):
+    rotated = rotate(gateway, group, key, grace_s=1)
+    gateway.eventually(lambda: Customer(gateway, key).get("/v1/models").status, lambda status: status == 401)
+    assert seconds_until(rotated["old_expires_at"]) <= 0
+    assert Customer(gateway, rotated["api_key"]).get("/v1/models").status == 200
+
+
+def test_without_a_grace_period_the_old_key_fails_its_next_request_and_its_running_stream_ends_normally(
+    gateway, upstream, group, customer, slug, key
+):
+    gate = upstream.stall_next(after=3)
+    connection, _, stream = customer.stream_chat(slug)
+    stream.next()
+    rotated = rotate(gateway, group, key, grace_s=0)
+    assert customer.chat(slug).status == 401 and seconds_until(rotated["old_expires_at"]) <= 0
+    gate.release()
+    assert stream.chunks()
+    connection.close()
+    assert len(gateway.events(key)) == 1
+    assert Customer(gateway, rotated["api_key"]).chat(slug).status == 200
+
+
+@pytest.mark.parametrize("body", [None, {}, {"grace_s": None}], ids=["absent", "empty", "null"])
+def test_a_rotation_without_a_grace_period_in_its_body_gives_a_day(gateway, group, key, body):
+    rotated = gateway.admin("POST", keys_path(group, key) + "/rotate", body)
+    assert DAY_S - 30 < seconds_until(rotated["old_expires_at"]) <= DAY_S
+
+
+def test_a_rotated_key_that_expires_sooner_keeps_its_expiry(gateway, group):
+    """The replacement never inherits an expiry."""
+    in_an_hour, in_a_year = (gateway.mint_key(group, expires_at=in_seconds(s)) for s in (3600, 365 * DAY_S))
+    end = expiry_of(gateway, group, in_an_hour)
+    sooner, later = rotate(gateway, group, in_an_hour), rotate(gateway, group, in_a_year, grace_s=30 * DAY_S)
+    assert sooner["old_expires_at"] == end == expiry_of(gateway, group, in_an_hour)
+    assert 30 * DAY_S - 30 < seconds_until(later["old_expires_at"]) <= 30 * DAY_S
+    assert [expiry_of(gateway, group, rotated["api_key"]) for rotated in (sooner, later)] == [None, None]
+
+
+def test_an_expired_key_can_be_rotated_and_stays_expired(gateway, group, key):
+    past = gateway.admin("PATCH", keys_path(group, key), {"expires_at": "2026-01-01T00:00:00Z"})["expires_at"]
+    rotated = rotate(gateway, group, key, grace_s=3600)
+    assert rotated["old_expires_at"] == past == expiry_of(gateway, group, key)
+    assert Customer(gateway, key).get("/v1/models").status == 401
+    assert Customer(gateway, rotated["api_key"]).get("/v1/models").status == 200
+
+
+def test_a_disabled_key_cannot_be_rotated_until_it_is_enabled(gateway, group, key):
+    gateway.admin("PATCH", keys_path(group, key), {"disabled": True})
+    listed = gateway.admin("GET", keys_path(group))
+    refused = gateway.admin_answer("POST", keys_path(group, key) + "/rotate")
+    assert (refused.status, refused.json()["code"]) == (400, "disabled_key")
+    assert gateway.admin("GET", keys_path(group)) == listed
+    gateway.admin("PATCH", keys_path(group, key), {"disabled": False})
+    assert rotate(gateway, group, key)["replaces"] == prefix_of(key)
+
+
+def test_a_registered_key_is_replaced_by_a_minted_one(gateway, group):
+    own = KeySystem(gateway).register(group, own_key("a/b?%."), name="theirs")
+    rotated = gateway.admin("POST", key_path(group, own) + "/rotate", {"grace_s": 60})
+    assert (rotated["name"], rotated["replaces"]) == ("theirs", own[:16])
+    assert rotated["prefix"].startswith("sk_")
+    for key in (own, rotated["api_key"]):
+        assert Customer(gateway, key).get("/v1/models").status == 200
+
+
+def test_a_later_rotation_can_only_shorten_the_grace_period(gateway, group, key):
+    first, longer, shorter = (rotate(gateway, group, key, grace_s=s) for s in (600, DAY_S, 60))
+    assert longer["old_expires_at"] == first["old_expires_at"] > shorter["old_expires_at"]
+    assert expiry_of(gateway, group, key) == shorter["old_expires_at"]
+    replacement = rotate(gateway, group, first["api_key"])
+    assert (replacement["replaces"], replacement["name"]) == (first["prefix"], first["name"])
+    for one in (first, longer, shorter, replacement):
+        assert Customer(gateway, one["api_key"]).get("/v1/models").status == 200
+
+
+def test_of_rotations_at_the_same_time_the_shortest_grace_period_wins(gateway, group, key):
+    graces = [3600, 60, 7200, 600, 120, 1800, 300, 900]
+    with concurrent.futures.ThreadPoolExecutor(len(graces)) as threads:
+        rotated = list(threads.map(lambda grace_s: rotate(gateway, group, key, grace_s=grace_s), graces))
+    ends = dict(zip(graces, (one["old_expires_at"] for one in rotated), strict=True))
+    assert expiry_of(gateway, group, key) == min(ends.values()) == ends[60]
+    keys = {item["prefix"]: item["expires_at"] for item in gateway.admin("GET", keys_path(group))["items"]}
+    assert keys == {prefix_of(key): ends[60], **{one["prefix"]: None for one in rotated}} and len(keys) == 9
+
+
+def test_a_rotation_is_whole_or_absent_after_a_kill(own):
+    """Rotates the newest key again and again, and kills the gateway in the middle: only the newest key never expires."""
+    group = own.create_group(own.create_endpoint("http://127.0.0.1:9/v1")["slug"])
+    rotated = [own.mint_key(group)]
+
+    def rotate_until_killed(enough):
+        try:
+            while True:
+                rotated.append(rotate(own, group, rotated[-1])["api_key"])
+                if len(rotated) > enough:
+                    killing.set()
+        except (Broken, OSError):
+            pass
+
+    for _ in range(3):
+        killing = threading.Event()
+        rotating = threading.Thread(target=rotate_until_killed, args=[len(rotated) + 5])
+        rotating.start()
+        assert killing.wait(30)
+        own.kill9()
+        rotating.join()
+        own.restart()
+        items = {item["prefix"]: item for item in own.admin("GET", keys_path(group), query={"limit": 1000})["items"]}
+        assert {prefix_of(key) for key in rotated} <= set(items)
+        [newest] = [item for item in items.values() if item["expires_at"] is None]
+        # The last rotation may be in the journal although its answer was lost.
+        assert len(items) - len(rotated) == (newest["prefix"] != prefix_of(rotated[-1])) <= 1
+        if newest["prefix"] != prefix_of(rotated[-1]):
+            rotated.append(newest["prefix"])
+
+
 # Operators
 
 
@@ -193,6 +353,7 @@ ROUTES = [
     ("GET", KEY, (MANAGE_KEYS,)),
     ("PATCH", KEY, (MANAGE_KEYS,)),
     ("DELETE", GROUP + "/api_keys/{nothing}", (MANAGE_KEYS,)),
+    ("POST", KEY + "/rotate", (MANAGE_KEYS,)),
     ("GET", "/v1/gateway/search?q=x", (MANAGE_KEYS,)),
     ("GET", "/v1/gateway/signing_key", ()),
     ("PUT", "/v1/gateway/signing_key", ()),

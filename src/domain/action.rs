@@ -20,6 +20,7 @@ actions! {
     API_KEY_CREATED = "api_key.created",
     API_KEY_REGISTERED = "api_key.registered",
     API_KEY_UPDATED = "api_key.updated",
+    API_KEY_ROTATED = "api_key.rotated",
     API_KEY_REVOKED = "api_key.revoked",
     SIGNING_KEY_WRITTEN = "signing_key.written",
     SIGNING_KEY_DELETED = "signing_key.deleted",

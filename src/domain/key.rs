@@ -44,7 +44,7 @@ pub struct PublicKey(pub [u8; 32]);
 /// The permissions of an operator key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum OperatorType {
-    /// Read groups; mint, register, list, get, patch and revoke customers' keys.
+    /// Read groups; mint, register, rotate, list, get, patch and revoke customers' keys.
     ManageApiKeys,
     /// Read metrics, usage, limits, events, reports and status.
     ExportMetrics,

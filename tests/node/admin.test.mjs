@@ -41,6 +41,8 @@ test("the compiled program gets the answers that its types describe", async () =
   assert.deepEqual(found.checks, ["reachable", "model", "stream", "usage"]);
   assert.deepEqual([found.cacheWrite, found.above], ["3", 100_000]);
   assert.equal(found.name, null);
+  assert.equal(found.replacement, "laptop");
+  assert.ok(found.replaced);
   assert.equal(found.tried.model, "typed/good");
   assert.ok(found.streamed.endsWith("data: [DONE]\n\n"));
   assert.equal(found.failed, 502);

@@ -35,6 +35,7 @@ pub(super) fn table() -> Vec<Section> {
     const KEYS: &str = "/v1/gateway/groups/{group_id}/api_keys";
     const REGISTER: &str = "/v1/gateway/groups/{group_id}/api_keys/register";
     const KEY: &str = "/v1/gateway/groups/{group_id}/api_keys/{api_key_prefix}";
+    const ROTATE_KEY: &str = "/v1/gateway/groups/{group_id}/api_keys/{api_key_prefix}/rotate";
     const SIGNING_KEY: &str = "/v1/gateway/signing_key";
     const EVENTS: &str = "/v1/gateway/events";
     const USAGE_REPORT: &str = "/v1/gateway/usage_report";
@@ -86,6 +87,7 @@ pub(super) fn table() -> Vec<Section> {
             entry(GET,    KEY,           "getApiKey",            "Get an API key", keys::get),
             entry(PATCH,  KEY,           "updateApiKey",         "Change an API key", keys::update),
             entry(DELETE, KEY,           "revokeApiKey",         "Revoke an API key", keys::revoke),
+            entry(POST,   ROTATE_KEY,    "rotateApiKey",         "Replace an API key", keys::rotate),
             entry(GET,    SIGNING_KEY,   "getSigningKey",        "Get the registration key", signing_key::get),
             entry(PUT,    SIGNING_KEY,   "setSigningKey",        "Set the registration key", signing_key::put),
             entry(DELETE, SIGNING_KEY,   "deleteSigningKey",     "Delete the registration key", signing_key::delete),

@@ -1,6 +1,6 @@
 //! Customers' keys.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use crate::{
     crypto::{
@@ -14,8 +14,22 @@ use crate::{
         record::{Actor, Row},
         registered,
     },
-    service::{catalog::KeyEntry, changes::change::Changes, error::Error},
+    service::{
+        catalog::{Catalog, KeyEntry},
+        changes::change::Changes,
+        error::Error,
+    },
 };
+
+/// A key that replaces another one.
+pub struct Rotated {
+    /// The new key.
+    pub minted: Minted,
+    /// The name of both keys.
+    pub name: Option<String>,
+    /// The expiry of the old key, in Unix ms.
+    pub old_expires_at_ms: u64,
+}
 
 /// The changes to a key. `None` leaves a field unchanged, `Some(None)` clears it.
 #[derive(Default)]
@@ -39,9 +53,22 @@ impl Changes {
     ) -> Result<Minted, Error> {
         let change = self.begin().await?;
         change.catalog.find_group(group)?;
+        let (minted, key) = self.new_key(&change.catalog, group, name, expires_at_ms)?;
+        change.commit(actor, action::API_KEY_CREATED, vec![Row::ApiKey(key)]).await?;
+        Ok(minted)
+    }
+
+    /// Makes a key with an unused prefix.
+    fn new_key(
+        &self,
+        catalog: &Catalog,
+        group: GroupId,
+        name: Option<String>,
+        expires_at_ms: Option<u64>,
+    ) -> Result<(Minted, ApiKey), Error> {
         let minted = loop {
             let minted = mint(&self.core.config.key_brand).map_err(Error::internal)?;
-            if change.catalog.key_by_prefix(&minted.prefix).is_none() {
+            if catalog.key_by_prefix(&minted.prefix).is_none() {
                 break minted;
             }
         };
@@ -54,8 +81,34 @@ impl Changes {
             expires_at_ms,
             disabled: false,
         };
-        change.commit(actor, action::API_KEY_CREATED, vec![Row::ApiKey(key)]).await?;
-        Ok(minted)
+        Ok((minted, key))
+    }
+
+    /// Replaces a key by a new one with the same name. The old key expires after `grace`, or at its own expiry if that
+    /// is sooner.
+    ///
+    /// The new key does not expire, even if the old one does: with the same expiry, both would end at the same time. A
+    /// disabled key is refused, since its replacement would work.
+    pub async fn rotate_key(
+        &self,
+        actor: Actor,
+        group: GroupId,
+        prefix: &str,
+        grace: Duration,
+    ) -> Result<Rotated, Error> {
+        let change = self.begin().await?;
+        let mut old = change.catalog.find_key(group, prefix)?.key.clone();
+        if old.disabled {
+            let message = "A disabled key cannot be rotated; enable it first, or mint a new key";
+            return Err(Error::invalid("disabled_key", message));
+        }
+        let name = old.name.clone();
+        let (minted, new) = self.new_key(&change.catalog, group, name.clone(), None)?;
+        let grace_ends_ms = new.created_at_ms.saturating_add(grace.as_millis() as u64);
+        let old_expires_at_ms = old.expires_at_ms.unwrap_or(u64::MAX).min(grace_ends_ms);
+        old.expires_at_ms = Some(old_expires_at_ms);
+        change.commit(actor, action::API_KEY_ROTATED, vec![Row::ApiKey(old), Row::ApiKey(new)]).await?;
+        Ok(Rotated { minted, name, old_expires_at_ms })
     }
 
     /// Registers a key that a customer already has. If the key exists, the error does not say whose it is.

@@ -56,6 +56,7 @@ export async function operate(baseUrl, key, upstream) {
   const path = { group_id: group.id };
   const minted = good(await api.POST("/v1/gateway/groups/{group_id}/api_keys", { params: { path }, body: { name: "laptop" } }));
   const prefix = { path: { ...path, api_key_prefix: minted.prefix } };
+  const rotated = good(await api.POST("/v1/gateway/groups/{group_id}/api_keys/{api_key_prefix}/rotate", { params: prefix, body: { grace_s: 0 } }));
   const updated = good(await api.PATCH("/v1/gateway/groups/{group_id}/api_keys/{api_key_prefix}", { params: prefix, body: { name: null } }));
 
   /** @type {(model: string, stream: boolean) => Schemas["Try"]} */
@@ -85,6 +86,8 @@ export async function operate(baseUrl, key, upstream) {
     cacheWrite: priced.pricing?.cache_write,
     above: priced.pricing?.long?.above,
     name: updated.name,
+    replacement: rotated.name,
+    replaced: rotated.replaces === minted.prefix && updated.expires_at === rotated.old_expires_at,
     tried,
     streamed: good(streamed),
     failed: failed.response.status,

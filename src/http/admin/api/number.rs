@@ -54,6 +54,9 @@ numbers! {
     /// A number of input tokens above which a request is long.
     LongAbove(u64): 1..=Threshold::MAX, Some;
 
+    /// How long a replaced key keeps working, in seconds.
+    GraceSeconds(u32): 0..=2_592_000, |number| number.try_into().ok();
+
     /// The longest time that a request waits for a target with free capacity, in seconds.
     QueueTimeout(u16): 0..=600, |number| number.try_into().ok();
 }

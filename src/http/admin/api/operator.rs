@@ -59,7 +59,7 @@ macro_rules! scopes {
 scopes! {
     /// Everything that is not named below.
     ManageAll = [];
-    /// Reading and finding groups; minting, registering, reading, changing and revoking customers' keys.
+    /// Reading and finding groups; minting, registering, rotating, reading, changing and revoking customers' keys.
     ManageApiKeys = [ManageApiKeys];
     /// Reading events, reports and status.
     ExportMetrics = [ExportMetrics];

@@ -1,15 +1,19 @@
 //! `/v1/gateway/groups/{group_id}/api_keys`: customers' keys.
 
+use std::time::Duration;
+
 use actix_web::web::{Data, Json};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    crypto::mint::Minted,
     domain::id::GroupId,
     http::admin::{
         api::{
-            body::{Body, SignedBody, clearable},
+            body::{Body, OptionalBody, SignedBody, clearable},
             field::{Moment, Name, RegisteredKey, Timestamp},
+            number::GraceSeconds,
             operator::{ManageApiKeys, Operator},
             page::{self, Page, PageQuery},
             path::{KeyPrefix, Path},
@@ -19,6 +23,9 @@ use crate::{
     },
     service::{Gateway, catalog::KeyEntry, changes::keys as service, error::Error},
 };
+
+/// How long a replaced key keeps working if the request does not say.
+const DEFAULT_GRACE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A customer's key.
 #[derive(Serialize, JsonSchema)]
@@ -62,6 +69,32 @@ pub(in crate::http) struct MintedApiKey {
     api_key: String,
     prefix: String,
     name: Option<String>,
+}
+
+impl MintedApiKey {
+    fn new(minted: Minted, name: Option<String>) -> Self {
+        Self { api_key: minted.key.expose().to_owned(), prefix: minted.prefix, name }
+    }
+}
+
+/// How to replace a key.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "ApiKeyRotation")]
+pub(in crate::http) struct Rotate {
+    /// How long the old key keeps working, in seconds; 0 ends it at once. Default: 86,400, which is a day.
+    grace_s: Option<GraceSeconds>,
+}
+
+/// A minted key that replaces another one.
+#[derive(Serialize, JsonSchema)]
+pub(in crate::http) struct RotatedApiKey {
+    #[serde(flatten)]
+    minted: MintedApiKey,
+    /// The prefix of the old key.
+    replaces: String,
+    /// When the old key expires: after the grace period, or at its earlier expiry.
+    old_expires_at: Timestamp,
 }
 
 /// A customer's existing key, to be registered.
@@ -128,7 +161,7 @@ pub(in crate::http) async fn mint(
         return Err(Error::invalid("expired", "expires_at: must be in the future").into());
     }
     let minted = gateway.changes.mint_key(operator.actor(), group, name.clone(), expires_at_ms).await?;
-    Ok(Json(MintedApiKey { api_key: minted.key.expose().to_owned(), prefix: minted.prefix, name }))
+    Ok(Json(MintedApiKey::new(minted, name)))
 }
 
 /// Registers a key. The group is looked up first; then the signature is verified; only then is the body parsed.
@@ -171,6 +204,22 @@ pub(in crate::http) async fn update(
     }
     let entry = gateway.changes.update_key(operator.actor(), group, &prefix, patch).await?;
     Ok(Json(ApiKey::new(&entry)))
+}
+
+pub(in crate::http) async fn rotate(
+    operator: Operator<ManageApiKeys>,
+    gateway: Data<Gateway>,
+    Path(group): Path<GroupId>,
+    Path(KeyPrefix(prefix)): Path<KeyPrefix>,
+    OptionalBody(body): OptionalBody<Rotate>,
+) -> Result<Json<RotatedApiKey>, AdminError> {
+    let grace = body.grace_s.map_or(DEFAULT_GRACE, |seconds| Duration::from_secs(seconds.0.into()));
+    let rotated = gateway.changes.rotate_key(operator.actor(), group, &prefix, grace).await?;
+    Ok(Json(RotatedApiKey {
+        minted: MintedApiKey::new(rotated.minted, rotated.name),
+        replaces: prefix,
+        old_expires_at: Timestamp(rotated.old_expires_at_ms),
+    }))
 }
 
 pub(in crate::http) async fn revoke(
