@@ -156,6 +156,7 @@ export const api = {
     register: (group, text, signature) =>
       send("POST", path`/v1/gateway/groups/${group}/api_keys/register`, text, { "X-Tollgate-Signature": signature }),
     update: (group, key, body) => json("PATCH", path`/v1/gateway/groups/${group}/api_keys/${key}`, body),
+    rotate: (group, key, body) => json("POST", path`/v1/gateway/groups/${group}/api_keys/${key}/rotate`, body),
     revoke: (group, key) => json("DELETE", path`/v1/gateway/groups/${group}/api_keys/${key}`),
   },
   signingKey: {

@@ -53,6 +53,7 @@ export {};
  *   expires_at: string | null}} ApiKey
  */
 /** @typedef {{api_key: string, prefix: string, name: string | null}} MintedKey */
+/** @typedef {MintedKey & {replaces: string, old_expires_at: string}} RotatedKey */
 
 /** @typedef {"OPENAI_COMPATIBLE" | "OPENAI" | "ANTHROPIC" | "BASETEN" | "DEMO"} Provider */
 /**
@@ -186,6 +187,7 @@ export {};
  *     mint(group: string, body: unknown): Promise<MintedKey>,
  *     register(group: string, text: string, signature: string): Promise<unknown>,
  *     update(group: string, key: string, body: unknown): Promise<ApiKey>,
+ *     rotate(group: string, key: string, body: unknown): Promise<RotatedKey>,
  *     revoke(group: string, key: string): Promise<unknown>},
  *   signingKey: {get(): Promise<{public_key: string}>, put(key: string): Promise<unknown>,
  *     delete(): Promise<unknown>},

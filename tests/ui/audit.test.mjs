@@ -69,7 +69,7 @@ test("filters are in the address, survive a reload, and Back removes the last on
   const { page } = tab;
   await tab.open("/audit");
   const kinds = await tab.main.getByLabel("Change").locator("option").count();
-  assert.equal(kinds, 23, "every event type, and All changes");
+  assert.equal(kinds, 24, "every event type, and All changes");
   await tab.main.getByLabel("Change").selectOption("endpoint.created");
   await page.waitForFunction(() => document.querySelectorAll("ul.audit > li").length === 1);
   await tab.main.getByLabel("Time", { exact: true }).selectOption("yesterday");

@@ -164,6 +164,53 @@ test("a key is minted, renamed, disabled, enabled and revoked, and each change t
   assert.equal(await call(key), 401);
 });
 
+test("a rotated key ends when its row says, and its replacement is shown once", async (t) => {
+  const group = await make();
+  const root = `/v1/gateway/groups/${group.id}/api_keys`;
+  const { api_key: first } = await gateway.admin("POST", root, { name: "Shop", expires_at: "2099-01-01T00:00:00Z" });
+  const tab = await browser.tab(t, gateway);
+  const { page } = tab;
+  const call = async (key) => (await chat(gateway, key, CHAT, 2)).status;
+  const prefixOf = (key) => key.split(".")[0];
+  const row = (key) => page.getByRole("row").filter({ hasText: prefixOf(key) });
+  await tab.open(`/groups/${group.id}/keys`);
+  await row(first).getByText("Active, expires 2099-01-01").waitFor();
+  await row(first).getByRole("button", { name: "Rotate Shop" }).click();
+  await dialog(tab).getByText("This key already expires at 2099-01-01 00:00:00 UTC").waitFor();
+  assert.deepEqual(await dialog(tab).getByRole("option").allInnerTexts(), ["Now", "In 1 hour", "In 1 day", "In 7 days", "In 30 days"]);
+  await assertAccessible(tab, "rotating");
+  await dialog(tab).getByRole("button", { name: "Rotate key" }).click();
+  const second = await secret(tab);
+  const { expires_at } = await gateway.admin("GET", `${root}/${prefixOf(first)}`);
+  const hours = (Date.parse(expires_at) - Date.now()) / 3_600_000;
+  assert.ok(hours > 23.9 && hours <= 24, `${hours} hours`);
+  const end = `${expires_at.slice(0, 19).replace("T", " ")} UTC`;
+  await dialog(tab).getByText(`The new key replaces ${prefixOf(first)}, which works until ${end}.`).waitFor();
+  await dialog(tab).getByRole("button", { name: "I have stored it" }).click();
+  await row(first).getByText("Active, expires in 23 h").waitFor();
+  assert.equal(await row(first).locator("time").last().getAttribute("title"), end);
+  assert.deepEqual([await call(first), await call(second)], [200, 200]);
+
+  await row(second).getByRole("button", { name: "Rotate" }).click();
+  assert.equal(await dialog(tab).getByText("already expires").count(), 0);
+  await dialog(tab).getByLabel("The old key expires").selectOption("Now");
+  await dialog(tab).getByRole("button", { name: "Rotate key" }).click();
+  const third = await secret(tab);
+  await dialog(tab).getByText(`The new key replaces ${prefixOf(second)}, which no longer works.`).waitFor();
+  await dialog(tab).getByRole("button", { name: "I have stored it" }).click();
+  await row(second).getByText("Expired").waitFor();
+  assert.equal(await row(second).getByRole("button", { name: "Rotate" }).count(), 0);
+  assert.ok(!(await page.content()).includes(third), "the key is shown only once");
+  assert.deepEqual([await call(second), await call(third)], [401, 200]);
+
+  await tab.go("/audit", "event_type=api_key.rotated");
+  const entry = page.locator("ul.audit > li").last();
+  await entry.getByText("API key: rotated").click();
+  await entry.getByText("API key Shop was changed").waitFor();
+  await entry.getByText("API key Shop was created").waitFor();
+  assert.deepEqual(await entry.locator(".audit-thing .hint").allInnerTexts(), [first, second].map(prefixOf));
+});
+
 test("a customer's existing key is registered with a signature that was made elsewhere", async (t) => {
   const group = await make();
   const { publicKey, privateKey } = generateKeyPairSync("ed25519");

@@ -4,7 +4,7 @@
 export const ACTIONS = [
   "endpoint.created", "endpoint.updated", "endpoint.deleted",
   "group.created", "group.updated", "group.deleted",
-  "api_key.created", "api_key.registered", "api_key.updated", "api_key.revoked",
+  "api_key.created", "api_key.registered", "api_key.updated", "api_key.rotated", "api_key.revoked",
   "signing_key.written", "signing_key.deleted",
   "operator_key.created", "operator_key.deleted",
   "secret.written", "secret.deleted",

@@ -8,6 +8,7 @@ import { choice } from "../ui/form.js";
 import { SNIPPETS } from "./snippets.js";
 
 /** @import { MintedKey } from "../api_types.js" */
+/** @import { Child } from "../dom.js" */
 
 /** @type {{group: string, key: MintedKey} | null} */
 let kept = null;
@@ -29,10 +30,11 @@ export function takeFresh(group) {
  *
  * @param {MintedKey} key
  * @param {string | undefined} model that it may call
+ * @param {Child} [note] a sentence on the key
  */
-export const showKey = (key, model) => showSecret({
+export const showKey = (key, model, note) => showSecret({
   heading: "New key",
-  text: "Copy it now: it is shown only once. Tollgate keeps no readable copy.",
+  text: ["Copy it now: it is shown only once. Tollgate keeps no readable copy. ", note],
   label: "Key",
   secret: key.api_key,
   more: model

@@ -1,7 +1,8 @@
-// Dialogs that mint and edit a key.
+// Dialogs that mint, edit and rotate a key.
 
 import { api } from "../api.js";
 import { h } from "../dom.js";
+import { utc } from "../format.js";
 import { dialog } from "../ui/dialog.js";
 import { field, form, select, textInput } from "../ui/form.js";
 
@@ -12,6 +13,11 @@ const DAY_MS = 86_400_000;
 /** @type {[string, string][]} */
 const EXPIRIES = [
   ["never", "Never"], ["30", "In 30 days"], ["90", "In 90 days"], ["date", "At the end of a date (UTC)"],
+];
+
+/** How long a rotated key keeps working, in seconds. @type {[string, string][]} */
+const GRACES = [
+  ["0", "Now"], ["3600", "In 1 hour"], ["86400", "In 1 day"], ["604800", "In 7 days"], ["2592000", "In 30 days"],
 ];
 
 /** @param {number} ms */
@@ -82,5 +88,25 @@ export function editKey(group, key) {
     },
     field({ label: "Name", name: "name", input: name, optional: true }),
     expiry.element),
+  });
+}
+
+/** @param {string} group @param {T.ApiKey} key @returns {Promise<T.RotatedKey | undefined>} */
+export function rotateKey(group, key) {
+  const grace = select(GRACES, { value: "86400" });
+  return dialog({
+    heading: "Rotate this key?",
+    content: (/** @type {(key?: T.RotatedKey) => void} */ close) => form({
+      submit: "Rotate key",
+      cancel: () => close(),
+      send: async () => close(await api.keys.rotate(group, key.prefix, { grace_s: Number(grace.value) })),
+    },
+    h("p", null, "A new key with the same name replaces ", h("strong", null, key.name ?? key.prefix),
+      key.name && [" ", h("code", null, key.prefix)], ". Both work until the old one expires."),
+    field({
+      label: "The old key expires", name: "grace_s", input: grace,
+      hint: key.expires_at && `This key already expires at ${utc(key.expires_at)}, and keeps that time if it is sooner. ` +
+        "The new key does not expire; edit it to set a date.",
+    })),
   });
 }

@@ -1,7 +1,8 @@
-// The tab of a group's keys: mint, edit, disable, revoke.
+// The tab of a group's keys: mint, edit, rotate, disable, revoke.
 
 import { all, api } from "../api.js";
 import { fill, h } from "../dom.js";
+import { utc } from "../format.js";
 import { may } from "../session.js";
 import { state } from "../ui/badge.js";
 import { button } from "../ui/button.js";
@@ -11,7 +12,7 @@ import { table } from "../ui/table.js";
 import { toast } from "../ui/toast.js";
 import { when } from "../ui/when.js";
 import { showKey, takeFresh } from "./fresh_key.js";
-import { editKey, mintKey } from "./key_dialogs.js";
+import { editKey, mintKey, rotateKey } from "./key_dialogs.js";
 import { register } from "./register.js";
 
 /** @import * as T from "../api_types.js" */
@@ -25,7 +26,7 @@ export default async function keysTab({ group }) {
   const show = async () => {
     const keys = await all((page) => api.keys.list(id, page));
     keys.sort((a, b) => b.created_at.localeCompare(a.created_at));
-    fill(list, keys.length ? keyTable(id, keys, show) : empty({
+    fill(list, keys.length ? keyTable(id, keys, model, show) : empty({
       heading: "No keys yet",
       text: "The customer sends a key with each request. A new key is shown once, with a sample call.",
       actions: button({ label: "Mint the first key", icon: "plus", kind: "primary", press: () => void mint() }),
@@ -54,15 +55,22 @@ const isExpired = (key) => key.expires_at !== null && Date.parse(key.expires_at)
 
 /** @param {T.ApiKey} key */
 function stateOf(key) {
-  if (key.disabled) return state("warn", "Disabled");
-  return isExpired(key) ? state("bad", "Expired") : state("ok", "Active");
+  const expired = isExpired(key);
+  if (expired && !key.disabled) return state("bad", h("span", null, "Expired ", when(key.expires_at)));
+  const expiry = key.expires_at && [expired ? ", expired " : ", expires ", when(key.expires_at)];
+  return state(key.disabled ? "warn" : "ok", h("span", null, key.disabled ? "Disabled" : "Active", expiry));
 }
 
 /** A key's name for use in a sentence. @param {T.ApiKey} key */
 const keyName = (key) => (key.name ? `${key.name} (${key.prefix})` : key.prefix);
 
-/** @param {string} group @param {T.ApiKey[]} keys @param {() => Promise<void>} again */
-function keyTable(group, keys, again) {
+/**
+ * @param {string} group
+ * @param {T.ApiKey[]} keys
+ * @param {() => string | undefined} model that the group may call
+ * @param {() => Promise<void>} again redraws the list
+ */
+function keyTable(group, keys, model, again) {
   const change = async (/** @type {T.ApiKey} */ key, /** @type {boolean} */ disabled) => {
     const set = async (/** @type {boolean} */ to) => {
       await api.keys.update(group, key.prefix, { disabled: to });
@@ -78,6 +86,15 @@ function keyTable(group, keys, again) {
     await again();
     focusKey(key.prefix, "edit");
     toast("The key was changed.");
+  };
+  const rotate = async (/** @type {T.ApiKey} */ key) => {
+    const rotated = await rotateKey(group, key);
+    if (!rotated) return;
+    const { replaces, old_expires_at: end } = rotated;
+    await showKey(rotated, model(), ["The new key replaces ", h("code", null, replaces),
+      Date.parse(end) > Date.now() ? `, which works until ${utc(end)}.` : ", which no longer works."]);
+    await again();
+    focusKey(rotated.prefix, "rotate");
   };
   const revoke = async (/** @type {T.ApiKey} */ key) => {
     const done = await confirmDanger({
@@ -116,12 +133,12 @@ function keyTable(group, keys, again) {
       },
       { label: "Created", kind: "wide-only", cell: (key) => when(key.created_at) },
       { label: "Last used", kind: "wide-only", cell: (key) => when(key.last_used_at) },
-      { label: "Expires", kind: "wide-only", cell: (key) => when(key.expires_at) },
       { label: "State", cell: stateOf },
       {
         label: "Actions", kind: "actions", hideLabel: true,
         cell: (key) => may("keys") && [
           act(key, "edit", "Edit", "edit", () => void edit(key)),
+          !key.disabled && !isExpired(key) && act(key, "rotate", "Rotate", "refresh", () => void rotate(key)),
           key.disabled
             ? act(key, "disable", "Enable", "play", () => change(key, false))
             : act(key, "disable", "Disable", "pause", () => change(key, true)),

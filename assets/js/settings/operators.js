@@ -21,7 +21,7 @@ const TYPES = [
   },
   {
     value: "WORKSPACE_MANAGE_API_KEYS", label: "Manage customers' keys", of: "customers' keys",
-    text: "Reads groups, and mints, registers and revokes keys. For a help desk or a sign-up page.",
+    text: "Reads groups, and mints, registers, rotates and revokes keys. For a help desk or a sign-up page.",
   },
   {
     value: "WORKSPACE_EXPORT_METRICS", label: "Read metrics", of: "metrics, read only",
