@@ -50,8 +50,8 @@ def test_the_commands_of_the_readme_work(upstream, second, tmp_path):
     servers = {"http://127.0.0.1:8000/v1": upstream.base_url, "http://127.0.0.1:8001/v1": second.base_url}
     replaced = {**servers, **addresses}
     printed = run_script(lines, tmp_path, replaced, TOLLGATE_LISTEN=ANY_PORT, TOLLGATE_ADMIN_LISTEN=ANY_PORT)
-    _, endpoint, group, stream, figures, two_servers, full, words = printed.split(MARK)
-    assert documents(endpoint)[0]["slug"] == "acme/chat" and group.strip() == ""
+    _, endpoint, group, stream, figures, two_servers, full, rotated, words = printed.split(MARK)
+    assert documents(endpoint)[0]["slug"] == "acme/chat" and group.strip() == rotated.strip() == ""
     assert stream.strip().endswith("data: [DONE]") and words.strip()
     usage, events, report, own = documents(figures)
     assert usage["usage"]["acme/chat"][0]["current_usage"] == 1
