@@ -21,12 +21,16 @@ const address = (found) =>
   })[found.kind];
 
 /**
- * The text to search for, without the secret of a customer's key. Only the key's prefix is sent: the part before the
- * dot of a minted key, the first 16 characters of a registered one.
+ * The text to search for, without the secret of a customer's key. If the text has a key, alone or in a pasted header or
+ * command, only the key's prefix is sent: the part before the dot of a minted key, the first 16 characters of a
+ * registered one.
  *
  * @param {string} text
  */
-const withoutSecret = (text) => (/^\S{32,}$/.test(text) ? (/^(\w+)\./.exec(text)?.[1] ?? text.slice(0, 16)) : text);
+const withoutSecret = (text) => {
+  const [key] = /[^\s"']{32,}/.exec(text) ?? [];
+  return key ? (/^(\w+)\./.exec(key)?.[1] ?? key.slice(0, 16)) : text;
+};
 
 /** Distinguishes results with the same title. @param {Found} found */
 const detail = (found) =>

@@ -91,3 +91,23 @@ test("a new secret cannot overwrite an existing one", async (t) => {
   await page.keyboard.press("Enter");
   await dialog.getByText("A secret with this name already exists").waitFor();
 });
+
+test("a search with a customer's key, as in a header, sends only the prefix and finds the key", async (t) => {
+  const { group, key } = await gateway.customer("http://127.0.0.1:9");
+  const [prefix, secret] = key.split(".");
+  const tab = await browser.tab(t, gateway);
+  const { page } = tab;
+  const sent = [];
+  page.on("request", (request) => sent.push(request.url(), request.postData()));
+  await tab.open("/groups");
+  for (const pasted of [key, `Authorization: Bearer ${key}`, `-H "Authorization: Bearer ${key}"`]) {
+    await page.keyboard.press("/");
+    const dialog = page.getByRole("dialog", { name: "Search" });
+    await dialog.getByRole("combobox").fill(pasted);
+    await dialog.getByRole("option").filter({ hasText: prefix }).click();
+    await page.waitForURL(`**/#/groups/${group.id}/keys`);
+    await tab.open("/groups");
+  }
+  assert.equal(sent.filter((text) => text?.includes(`/search?q=${prefix}`)).length, 3);
+  assert.ok(!sent.some((text) => text?.includes(secret)), "the secret is never sent");
+});
