@@ -15,6 +15,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import tempfile
 import urllib.request
 
 CACHE = pathlib.Path(__file__).resolve().parent.parent / ".cache"
@@ -121,7 +122,7 @@ class LlamaServer:
 
     def __init__(self, pooling=""):
         model = str(tiny_model())
-        self.log = open(CACHE / f"llama{pooling}.log", "wb")
+        self.log = tempfile.TemporaryFile("w+", errors="replace")
         self.process = subprocess.Popen(
             [sys.executable, "-m", "support.llama", model, *filter(None, [pooling])],
             cwd=pathlib.Path(__file__).resolve().parent.parent,
@@ -136,7 +137,8 @@ class LlamaServer:
                 self.address = line.split()[1]
                 break
         else:
-            raise RuntimeError(f"llama.cpp did not start; see {self.log.name}")
+            self.log.seek(0)
+            raise RuntimeError(f"llama.cpp did not start:\n{self.log.read()}")
         self.base_url = f"{self.address}/v1"
 
     def stop(self):
