@@ -1,9 +1,12 @@
 """Events past their retention are kept for enabled webhooks up to twice the retention, then deleted undelivered."""
 
+import shutil
+
 import pytest
 
 from support.gateway import Customer
 from support.receiver import Receiver, text
+from support.upstream import ScriptedUpstream
 from support.wall_clock import WallClock
 from support.webhooks import Webhook
 from test_retention import LARGE
@@ -57,15 +60,33 @@ class Behind:
         return self.gateway.admin("GET", "/v1/gateway/status")["attention"]
 
 
-@pytest.fixture
-def behind(upstream):
-    receiver = Receiver()
+@pytest.fixture(scope="module")
+def lived(tmp_path_factory):
+    """A stopped `Behind` gateway, a copy of its data directory, and the time of the stop."""
+    upstream, receiver = ScriptedUpstream(), Receiver()
     with WallClock("2026-03-01T01:00:00Z") as clock:
         behind = Behind(clock, upstream, receiver)
-        yield behind
-        behind.gateway.kill9()
+        behind.gateway.stop()
+        kept = tmp_path_factory.mktemp("lived") / "data"
+        shutil.copytree(behind.gateway.data_dir, kept)
+        yield behind, kept, clock.now
         behind.gateway.close()
     receiver.stop()
+    upstream.stop()
+
+
+@pytest.fixture
+def behind(lived):
+    """The gateway, running again on a fresh copy of that directory, at that time."""
+    behind, kept, at = lived
+    shutil.rmtree(behind.gateway.data_dir)
+    shutil.copytree(kept, behind.gateway.data_dir)
+    behind.clock.set(at)
+    behind.receiver.always(text(500))
+    behind.receiver.requests.clear()
+    behind.gateway.start()
+    yield behind
+    behind.gateway.kill9()
 
 
 def test_events_are_kept_until_an_enabled_webhook_has_them(behind):
