@@ -53,6 +53,7 @@ def test_a_lack_of_files_does_not_count_as_a_failure_of_the_target(own, upstream
         assert notice["about"] == {"kind": "process", "id": None}
         assert notice["message"].startswith("3 requests were refused") and f" {limit} files" in notice["message"]
         assert status["requests"]["errors"] == 3
+        own.process.wait_line(lambda line: "files open" in line)
         logged = [line for line in own.log.splitlines() if "files open" in line]
         assert len(logged) == 1, "at most one line per minute"
         assert "passed over" not in own.log

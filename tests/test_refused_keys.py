@@ -103,6 +103,7 @@ def test_an_address_that_guesses_is_throttled_named_and_logged_once(quiet):
     assert guess(quiet, "127.0.0.2", ADMIN_KEY) == 200, "a valid key must not be throttled"
     assert guess(quiet, "127.0.0.3") == 401, "another address must not be throttled"
     assert refused(quiet)["127.0.0.2"] == (41, 0)
+    quiet.process.wait_line(lambda line: "too many wrong operator keys" in line)
     lines = [json.loads(line) for line in quiet.log.splitlines()]
     [warning] = [line for line in lines if "too many wrong operator keys" in json.dumps(line)]
     assert warning["level"] == "WARN" and "127.0.0.2" in json.dumps(warning)
