@@ -48,6 +48,9 @@ impl Store {
         if !directory.exists() && last_seq > 0 && (first_seq > 1 || has_base()) {
             return Err(StoreError::Gone);
         }
+        if !directory.exists() {
+            create(data_dir)?;
+        }
         let store = Self::new(data_dir, database(&directory)?)?;
         if store.meta("format")?.is_none() && last_seq > 0 && has_base() {
             return Err(StoreError::Damaged("it is empty"));
@@ -70,6 +73,15 @@ impl Store {
             Some(found) => migrate::migrate(self, journal, u32::try_from(found).unwrap_or(u32::MAX)),
         }
     }
+}
+
+/// Creates an empty database. It gets its name once it is complete, because sled cannot open one whose creation was
+/// interrupted.
+fn create(data_dir: &Path) -> Result<(), StoreError> {
+    let (directory, scratch) = (data_dir.join("store"), data_dir.join(SCRATCH));
+    remove_directory(&scratch)?;
+    database(&scratch)?.flush()?;
+    fs::rename(&scratch, &directory).map_err(|error| StoreError::File(scratch, FileError::Io(error)))
 }
 
 /// The last record that any snapshot includes.
@@ -162,7 +174,7 @@ fn build_base(
     findings: &mut Vec<String>,
 ) -> Result<Option<u64>, StoreError> {
     let first_seq = journal.stats().first_seq;
-    let (directory, scratch) = (data_dir.join("store"), data_dir.join("store.new"));
+    let (directory, scratch) = (data_dir.join("store"), data_dir.join(SCRATCH));
     let failed = |error| StoreError::File(scratch.clone(), FileError::Io(error));
     let snapshots = snapshot::list(data_dir).map_err(failed)?;
     for snapshot in snapshots {
@@ -215,6 +227,9 @@ fn read(data_dir: &Path, journal: &Journal, first: Day) -> Result<Opened, FoldEr
 
 /// The directory of a store that failed at run time, until it is replaced.
 const FAILED: &str = "store.failed";
+
+/// The directory of a database that is not complete yet.
+const SCRATCH: &str = "store.new";
 
 impl Store {
     /// Closes a store that has failed. After a disk error, sled never retries the disk, and the files may contain half

@@ -258,6 +258,17 @@ fn bill_many_keys(journal: &Journal, events: u64) {
 }
 
 #[test]
+fn a_start_that_was_killed_while_it_created_the_store_does_not_block_the_next_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let (first, unfinished) = (journal(directory.path()), directory.path().join("store.new"));
+    // sled writes this file in two parts, and refuses it if it has only the first.
+    fs::create_dir(&unfinished).unwrap();
+    fs::write(unfinished.join("conf"), "half").unwrap();
+    let opened = open(directory.path(), &first, Day(0)).unwrap();
+    assert_eq!((opened.findings.len(), unfinished.exists()), (0, false));
+}
+
+#[test]
 fn an_unfinished_rollup_file_is_ignored() {
     let directory = tempfile::tempdir().unwrap();
     set_clock(FIRST_DAY, 1);
