@@ -17,7 +17,7 @@ use std::{
 use serde::{Deserialize, Deserializer, de::Error as _};
 
 pub use self::origins::Origins;
-use crate::process_limits;
+use crate::{domain::calendar::Calendar, process_limits};
 
 /// The largest default of `max_bodies`, in bytes.
 const MAX_BODIES: u64 = 1 << 30;
@@ -74,6 +74,9 @@ pub struct Config {
     pub stream_keepalive: Option<Duration>,
     /// The origins whose web pages may call the inference listener.
     pub cors_origins: Origins,
+    /// The calendar by whose days, weeks and months limits and budgets count.
+    #[serde(deserialize_with = "calendar")]
+    pub time_zone: Calendar,
     /// The timeouts of upstream requests.
     pub upstream: UpstreamConfig,
 }
@@ -133,6 +136,7 @@ impl Default for Config {
             log: "info".to_owned(),
             stream_keepalive: None,
             cors_origins: Origins::None,
+            time_zone: Calendar::default(),
             upstream: UpstreamConfig::default(),
         }
     }
@@ -149,7 +153,7 @@ impl Default for UpstreamConfig {
 }
 
 /// Every field, by its name in the file. In flags and variables, `_` replaces the dot after a section's name.
-pub const FIELDS: [&str; 20] = [
+pub const FIELDS: [&str; 21] = [
     "listen",
     "admin_listen",
     "data_dir",
@@ -167,6 +171,7 @@ pub const FIELDS: [&str; 20] = [
     "log",
     "stream_keepalive",
     "cors_origins",
+    "time_zone",
     "upstream.connect_timeout",
     "upstream.first_byte_timeout",
     "upstream.idle_timeout",
@@ -349,6 +354,11 @@ fn optional_url<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<url
     url.map(Some).ok_or_else(|| D::Error::custom("must be an http or https URL, or empty"))
 }
 
+fn calendar<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Calendar, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    Calendar::new(&text).map_err(D::Error::custom)
+}
+
 fn log_filter<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     let text = String::deserialize(deserializer)?;
     match text.parse::<tracing_subscriber::EnvFilter>() {
@@ -414,6 +424,8 @@ mod tests {
             ("shutdown_grace = \"0s\"", "shutdown_grace"),
             ("upstream = 3", "upstream"),
             ("max_bodies = \"1MiB\"", "max_bodies"),
+            ("time_zone = \"Europe/Atlantis\"", "time_zone"),
+            ("time_zone = 1", "time_zone"),
             ("x", "not TOML"),
         ] {
             let error = load(file, &[], &[]).unwrap_err();

@@ -46,6 +46,8 @@ def refused(**settings):
         ("upstream_idle_timeout", "-1s"),
         ("admin_url", "not a url"),
         ("public_url", "not a url"),
+        ("time_zone", "Europe/Atlantis"),
+        ("time_zone", ""),
         ("cors_origins", "https://app.example.com/path"),
         ("cors_origins", "*, https://app.example.com"),
     ],

@@ -40,8 +40,8 @@ impl Day {
     }
 
     /// Its first moment, in ms of Unix time.
-    pub fn start_unix_ms(self) -> u64 {
-        u64::from(self.0) * DAY_MS
+    pub const fn start_unix_ms(self) -> u64 {
+        self.0 as u64 * DAY_MS
     }
 
     /// The midnight that ends it, in ms of Unix time.

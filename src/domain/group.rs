@@ -8,8 +8,9 @@ use std::ops::Deref;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    budget::{Budget, Budgets},
     id::{GroupId, SlugId},
-    limit::{Limit, LimitKind},
+    limit::{Limit, LimitKind, Unit},
     slug::Slug,
 };
 
@@ -63,6 +64,9 @@ pub struct Group {
     pub created_at_ms: u64,
     /// Whether calls of this group and all its descendants are refused.
     pub disabled: bool,
+    /// Its budgets.
+    #[serde(skip)]
+    pub budgets: Budgets,
 }
 
 impl Group {
@@ -71,9 +75,14 @@ impl Group {
         self.models.iter().find(|model| model.slug == slug)
     }
 
-    /// Whether it declares a threshold above one that `ancestor` declares for the same slug, type and unit. In
-    /// CASCADING no group may.
+    /// Whether it declares a threshold above one that `ancestor` declares for the same slug, type and unit, or an amount
+    /// above one for the same unit and currency. In CASCADING no group may.
     pub fn exceeds(&self, ancestor: &Self) -> bool {
+        let exceeds = |own: &Budget| ancestor.budgets.iter().any(|of| of.is_like(own) && own.amount > of.amount);
+        self.budgets.iter().any(exceeds) || self.exceeds_limits(ancestor)
+    }
+
+    fn exceeds_limits(&self, ancestor: &Self) -> bool {
         self.models.iter().any(|own| {
             let upper = ancestor.model(own.slug).map_or(&[][..], |model| &model.limits);
             let above = |limit: &Limit| upper.iter().any(|of| of.is_like(limit) && limit.threshold > of.threshold);
@@ -96,7 +105,7 @@ pub enum InvalidModels<S> {
         /// Its slug.
         slug: S,
     },
-    /// The model has an earlier limit of the same kind and type.
+    /// The model has an earlier limit that excludes this one.
     DuplicateLimit {
         /// The model's index.
         model: usize,
@@ -107,8 +116,17 @@ pub enum InvalidModels<S> {
     },
 }
 
+/// Whether a model can have only one of two limits: a model has one rolling window for each type, one limit on running
+/// requests, and one calendar window for each type and unit.
+fn excludes(one: &Limit, other: &Limit) -> bool {
+    let is_rolling = |limit: &Limit| matches!(limit.unit, Unit::Second | Unit::Minute);
+    let both_roll = is_rolling(one) && is_rolling(other);
+    one.limit_type == other.limit_type && (one.unit == other.unit || both_roll)
+}
+
 /// The models of a group, in the order in which they were written: at most [`MAX_MODELS`], with distinct slugs, each
-/// with at most one limit of each kind and type.
+/// with at most one rolling window of each type, one limit on running requests, and one usage limit of each type and
+/// unit.
 ///
 /// Stored records are decoded without these checks, which the models passed before they were written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -126,8 +144,7 @@ impl<S: Clone + PartialEq> GroupModels<S> {
             }
             for (place, limit) in limits.iter().enumerate() {
                 let earlier = limits[..place].iter().filter(|earlier| earlier.kind() == limit.kind());
-                // The only unit of a usage limit is DAY, so a kind and a type say which usage limit it is.
-                if earlier.clone().any(|earlier| earlier.limit_type == limit.limit_type) {
+                if earlier.clone().any(|earlier| excludes(earlier, limit)) {
                     return Err(InvalidModels::DuplicateLimit { model, index: earlier.count(), limit: *limit });
                 }
             }
@@ -173,12 +190,20 @@ mod tests {
     }
 
     #[test]
-    fn slugs_are_distinct_and_a_model_has_one_limit_of_each_kind_and_type() {
-        let all = [limit(Token, Second, 1), limit(Request, Minute, 1), limit(Token, Day, 1), limit(Request, Day, 1)];
+    fn slugs_are_distinct_and_no_limit_excludes_another() {
+        let rates = [limit(Token, Second, 1), limit(Request, Minute, 1), limit(Request, Concurrent, 1)];
+        let usage = [Day, Week, Month].map(|unit| [limit(Token, unit, 1), limit(Request, unit, 1)]);
+        let all = [&rates[..], usage.as_flattened()].concat();
         assert!(GroupModels::new(vec![model(1, &all), model(2, &all)]).is_ok());
         let twice = GroupModels::new(vec![model(1, &[]), model(2, &[]), model(1, &[])]);
         assert_eq!(twice, Err(InvalidModels::DuplicateSlug { model: 2, slug: SlugId(1) }));
-        for (more, index) in [(limit(Token, Minute, 2), 2), (limit(Request, Day, 2), 2)] {
+        let more = [
+            (limit(Token, Minute, 2), 3),
+            (limit(Request, Concurrent, 2), 3),
+            (limit(Request, Day, 2), 6),
+            (limit(Token, Month, 2), 6),
+        ];
+        for (more, index) in more {
             let limits = [&all[..], &[more]].concat();
             let expected = InvalidModels::DuplicateLimit { model: 1, index, limit: more };
             assert_eq!(GroupModels::new(vec![model(1, &all), model(2, &limits)]), Err(expected));

@@ -3,6 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::calendar::Period;
+
 /// The quantity that a limit counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum LimitType {
@@ -19,16 +21,34 @@ pub enum Unit {
     Second,
     /// A rolling minute.
     Minute,
-    /// A calendar day, UTC.
+    /// A calendar day.
     Day,
+    /// A calendar week, from Monday.
+    Week,
+    /// A calendar month.
+    Month,
+    /// No time: the limit counts the requests that are running, those that wait in a queue included.
+    Concurrent,
+}
+
+impl Unit {
+    /// The calendar period that it stands for.
+    pub fn period(self) -> Option<Period> {
+        match self {
+            Self::Day => Some(Period::Day),
+            Self::Week => Some(Period::Week),
+            Self::Month => Some(Period::Month),
+            Self::Second | Self::Minute | Self::Concurrent => None,
+        }
+    }
 }
 
 /// The management API's two families of limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum LimitKind {
-    /// A rolling window.
+    /// A rolling window, or the requests that are running.
     Rate,
-    /// A calendar day.
+    /// A calendar window.
     Usage,
 }
 
@@ -66,8 +86,8 @@ impl Limit {
     /// The family it belongs to.
     pub fn kind(&self) -> LimitKind {
         match self.unit {
-            Unit::Second | Unit::Minute => LimitKind::Rate,
-            Unit::Day => LimitKind::Usage,
+            Unit::Second | Unit::Minute | Unit::Concurrent => LimitKind::Rate,
+            Unit::Day | Unit::Week | Unit::Month => LimitKind::Usage,
         }
     }
 

@@ -3,6 +3,8 @@
 
 pub mod action;
 pub mod activity;
+pub mod budget;
+pub mod calendar;
 pub mod circuit;
 pub mod day;
 pub mod delivery;

@@ -27,18 +27,23 @@ impl fmt::Display for InvalidPrice {
     }
 }
 
+/// Reads a decimal number of up to `digits` digits, a point, and up to six decimals, as a whole number of 10^-6. At most
+/// 12 digits fit.
+fn parse_millionths(text: &str, digits: usize) -> Option<u64> {
+    let (whole, decimals) = text.split_once('.').unwrap_or((text, "0"));
+    let number = |part: &str, max: usize| {
+        (!part.is_empty() && part.len() <= max && part.bytes().all(|b| b.is_ascii_digit()))
+            .then(|| part.bytes().fold(0u64, |sum, b| sum * 10 + u64::from(b - b'0')))
+    };
+    let scale = |decimals: &str| 10u64.pow((PRICE_DECIMALS - decimals.len()) as u32);
+    let fraction = number(decimals, PRICE_DECIMALS)? * scale(decimals);
+    Some(number(whole, digits)? * 10u64.pow(PRICE_DECIMALS as u32) + fraction)
+}
+
 impl Price {
     /// Reads `"2.50"`: up to 9 digits, a point, up to 6 decimals.
     pub fn parse(text: &str) -> Result<Self, InvalidPrice> {
-        let (whole, decimals) = text.split_once('.').unwrap_or((text, "0"));
-        let digits = |part: &str, max: usize| {
-            (!part.is_empty() && part.len() <= max && part.bytes().all(|b| b.is_ascii_digit()))
-                .then(|| part.bytes().fold(0u64, |sum, b| sum * 10 + u64::from(b - b'0')))
-                .ok_or(InvalidPrice)
-        };
-        let scale = |decimals: &str| 10u64.pow((PRICE_DECIMALS - decimals.len()) as u32);
-        let fraction = digits(decimals, PRICE_DECIMALS)? * scale(decimals);
-        Ok(Self(digits(whole, 9)? * 10u64.pow(PRICE_DECIMALS as u32) + fraction))
+        parse_millionths(text, 9).map(Self).ok_or(InvalidPrice)
     }
 
     /// The cost of `count` units, in 10^-12 currency units.
@@ -53,6 +58,38 @@ impl Price {
 }
 
 impl fmt::Display for Price {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&decimal(u128::from(self.0), PRICE_DECIMALS))
+    }
+}
+
+/// The amount of a budget, in 10^-6 currency units.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Amount(u64);
+
+/// The text is not a valid amount.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InvalidAmount;
+
+impl fmt::Display for InvalidAmount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("must be a decimal string such as \"500.00\" (up to 12 digits and 6 decimals)")
+    }
+}
+
+impl Amount {
+    /// Reads `"500.00"`: up to 12 digits, a point, up to 6 decimals.
+    pub fn parse(text: &str) -> Result<Self, InvalidAmount> {
+        parse_millionths(text, 12).map(Self).ok_or(InvalidAmount)
+    }
+
+    /// The amount in the units of a cost, 10^-12 of the currency.
+    pub fn as_cost(self) -> u128 {
+        u128::from(self.0) * MILLION
+    }
+}
+
+impl fmt::Display for Amount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&decimal(u128::from(self.0), PRICE_DECIMALS))
     }
@@ -88,8 +125,13 @@ pub struct Cost {
 impl Cost {
     /// The exact amount as a decimal string without trailing zeros.
     pub fn amount_text(&self) -> String {
-        decimal(self.amount, AMOUNT_DECIMALS)
+        amount_text(self.amount)
     }
+}
+
+/// The exact decimal text of an amount in 10^-12 currency units, without trailing zeros.
+pub fn amount_text(amount: u128) -> String {
+    decimal(amount, AMOUNT_DECIMALS)
 }
 
 /// The exact decimal text of `value` / 10^`decimals`, without trailing zeros.
@@ -113,6 +155,22 @@ mod tests {
         }
         for bad in ["", ".", "1.", ".5", "-1", "1e3", "0.0000001", "1,5", " 1", "1234567890"] {
             assert_eq!(Price::parse(bad), Err(InvalidPrice), "{bad}");
+        }
+    }
+
+    #[test]
+    fn amounts_are_exact_decimals_of_up_to_12_digits() {
+        for (text, shown, cost) in [
+            ("500.00", "500", 500_000_000_000_000),
+            ("0", "0", 0),
+            ("0.000001", "0.000001", 1_000_000),
+            ("999999999999.999999", "999999999999.999999", 999_999_999_999_999_999_000_000),
+        ] {
+            let amount = Amount::parse(text).unwrap();
+            assert_eq!((amount.to_string().as_str(), amount.as_cost()), (shown, cost));
+        }
+        for bad in ["", "-1", "+1", "1e3", "0.0000001", "1.", "1000000000000", "NaN", "١"] {
+            assert_eq!(Amount::parse(bad), Err(InvalidAmount), "{bad}");
         }
     }
 }

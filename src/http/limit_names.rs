@@ -10,12 +10,15 @@ pub(super) fn limit_type(limit_type: LimitType) -> &'static str {
     }
 }
 
-/// `SECOND`, `MINUTE` or `DAY`.
+/// `SECOND`, `MINUTE`, `DAY`, `WEEK`, `MONTH` or `CONCURRENT`.
 pub(super) fn unit(unit: Unit) -> &'static str {
     match unit {
         Unit::Second => "SECOND",
         Unit::Minute => "MINUTE",
         Unit::Day => "DAY",
+        Unit::Week => "WEEK",
+        Unit::Month => "MONTH",
+        Unit::Concurrent => "CONCURRENT",
     }
 }
 

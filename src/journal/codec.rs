@@ -194,6 +194,7 @@ mod tests {
                 parent: Some(GroupId(5)),
                 created_at_ms: 6,
                 disabled: true,
+                budgets: Default::default(),
             }),
             Row::GroupGone(GroupId(7)),
             Row::ApiKey(ApiKey {

@@ -86,6 +86,7 @@ impl Account {
 mod tests {
     use super::*;
     use crate::domain::{
+        budget::Budgets,
         group::{GroupModel, GroupModels},
         limit::{LimitType, Threshold, Unit},
     };
@@ -105,6 +106,7 @@ mod tests {
             parent: None,
             created_at_ms: 0,
             disabled: false,
+            budgets: Budgets::default(),
         }
     }
 

@@ -240,7 +240,8 @@ impl Standing {
     /// `now`.
     pub fn reset_at_unix_ms(&self, now: Now) -> Option<u64> {
         match self.limit.limit.unit {
-            Unit::Day => Some(now.day().end_unix_ms()),
+            Unit::Day | Unit::Week | Unit::Month => Some(now.day().end_unix_ms()),
+            Unit::Concurrent => None,
             Unit::Second | Unit::Minute => {
                 let millis = u64::try_from(self.reset?.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
                 Some(now.wall_ms().saturating_add(millis))

@@ -176,7 +176,9 @@ impl Cell {
             Some(span) => self.window(what, span, at).and_then(|window| window.until_empty()),
         };
         let begun = match unit {
-            Unit::Day => self.running > 0 || self.days.get(at.day).requests > 0,
+            Unit::Day | Unit::Week | Unit::Month | Unit::Concurrent => {
+                self.running > 0 || self.days.get(at.day).requests > 0
+            }
             Unit::Second | Unit::Minute => figures.sum() > 0,
         };
         Standing { limit: *limit, used: figures.used, held: figures.held, reset, begun }
@@ -210,7 +212,7 @@ fn span(unit: Unit) -> Option<Span> {
     match unit {
         Unit::Second => Some(Span::Second),
         Unit::Minute => Some(Span::Minute),
-        Unit::Day => None,
+        Unit::Day | Unit::Week | Unit::Month | Unit::Concurrent => None,
     }
 }
 

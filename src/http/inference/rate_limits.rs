@@ -79,7 +79,10 @@ pub(super) fn words(slug: &str, refusal: &LimitRefusal) -> (&'static str, String
     let unit = match limit.unit {
         Unit::Second => "second",
         Unit::Minute => "minute",
-        Unit::Day => "day (UTC)",
+        Unit::Day => "day",
+        Unit::Week => "week",
+        Unit::Month => "month",
+        Unit::Concurrent => "running at once",
     };
     let (threshold, used, held, asked) = (limit.threshold.get(), refusal.used, refusal.held, refusal.asked);
     let limit_text = match refusal.limit.is_shared() {

@@ -7,6 +7,7 @@ use crate::{
     crypto::random,
     domain::{
         action,
+        budget::Budgets,
         group::{Enforcement, Group, GroupModel, GroupModels, MAX_LEVELS},
         id::GroupId,
         record::{Actor, Row},
@@ -67,6 +68,7 @@ impl Changes {
             parent: new.parent,
             created_at_ms: now_ms,
             disabled: false,
+            budgets: Budgets::default(),
         };
         if enforcement == Enforcement::Cascading {
             below_ancestors(&group, parent.iter().flat_map(|parent| parent.lineage()))?;

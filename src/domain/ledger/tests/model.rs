@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::domain::{
+    budget::Budgets,
     group::{Enforcement, Group, GroupModel, GroupModels},
     limit::LimitKind,
     testing::Random,
@@ -17,7 +18,7 @@ fn window(unit: Unit) -> Option<Span> {
     match unit {
         Second => Some(Span::Second),
         Minute => Some(Span::Minute),
-        Daily => None,
+        _ => None,
     }
 }
 
@@ -159,6 +160,7 @@ impl Tree {
             parent,
             created_at_ms: 0,
             disabled: false,
+            budgets: Budgets::default(),
         };
         self.groups.insert(id, group);
         self.patch(random, id);
@@ -230,10 +232,10 @@ fn random_limits(random: &mut Random) -> Vec<Limit> {
         let scale = match (limit_type, unit) {
             (Request, Second) => 4,
             (Request, Minute) => 15,
-            (Request, Daily) => 300,
+            (Request, _) => 300,
             (Token, Second) => 1500,
             (Token, Minute) => 5000,
-            (Token, Daily) => 100_000,
+            (Token, _) => 100_000,
         };
         // A model has at most one rate limit of each type.
         let is_taken =
