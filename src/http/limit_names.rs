@@ -1,6 +1,9 @@
-//! The names of limit types, units and kinds in JSON, on both listeners.
+//! The names of limit types, units and kinds, and of the units of budgets, in JSON, on both listeners.
 
-use crate::domain::limit::{LimitKind, LimitType, Unit};
+use crate::domain::{
+    budget::BudgetUnit,
+    limit::{LimitKind, LimitType, Unit},
+};
 
 /// `TOKEN` or `REQUEST`.
 pub(super) fn limit_type(limit_type: LimitType) -> &'static str {
@@ -19,6 +22,16 @@ pub(super) fn unit(unit: Unit) -> &'static str {
         Unit::Week => "WEEK",
         Unit::Month => "MONTH",
         Unit::Concurrent => "CONCURRENT",
+    }
+}
+
+/// `DAY`, `WEEK`, `MONTH` or `TOTAL`.
+pub(super) fn budget_unit(unit: BudgetUnit) -> &'static str {
+    match unit {
+        BudgetUnit::Day => "DAY",
+        BudgetUnit::Week => "WEEK",
+        BudgetUnit::Month => "MONTH",
+        BudgetUnit::Total => "TOTAL",
     }
 }
 

@@ -11,7 +11,7 @@ use super::{
     changes::change::Changes,
     core::Core,
     request::{admission::Metering, inflight::LastStop},
-    status::notice::Notice,
+    status::{Uncounted, notice::Notice},
     storage::Storage,
     upkeep::activity::Recorder,
     webhooks::Webhooks,
@@ -42,4 +42,6 @@ pub struct Gateway {
     pub(super) last_stop: LastStop,
     /// Notices for the operator that were raised at the start.
     pub(super) findings: Vec<Notice>,
+    /// The calls that count against no budget.
+    pub(super) uncounted: Uncounted,
 }

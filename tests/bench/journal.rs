@@ -27,6 +27,7 @@ use serde_json::json;
 use tollgate::{
     config::Config,
     domain::{
+        budget::Budgets,
         endpoint::{Provider, Region, Routing, Target},
         group::{Enforcement, GroupModel, GroupModels},
         id::{GroupId, SlugId},
@@ -304,6 +305,7 @@ fn group(external_entity_id: String, models: &[Model], parent: Option<GroupId>) 
         external_entity_id,
         name: None,
         models: GroupModels::of_new_group(models).map_err(|invalid| format!("{invalid:?}"))?,
+        budgets: Budgets::default(),
         enforcement: parent.is_none().then_some(Enforcement::Cascading),
         parent,
     })

@@ -11,7 +11,8 @@ use arrayvec::ArrayVec;
 use parking_lot::Mutex;
 
 use crate::domain::{
-    group::{Group, MAX_LEVELS},
+    budget::Budget,
+    group::{Enforcement, Group, MAX_LEVELS},
     id::{GroupId, SlugId},
     ledger::{Account, Ledger},
 };
@@ -76,6 +77,22 @@ impl GroupNode {
     /// Whether it or an ancestor is disabled.
     pub fn is_disabled(&self) -> bool {
         self.lineage().any(|node| node.group().disabled)
+    }
+
+    /// The budgets that apply to its requests, with the groups that declared them: its own first, then upwards. In
+    /// INDEPENDENT a nearer budget of the same unit takes the place of one further up.
+    pub fn budgets(&self) -> Vec<(Budget, GroupId)> {
+        let mut budgets: Vec<(Budget, GroupId)> = Vec::new();
+        for node in self.lineage() {
+            let group = node.group();
+            for budget in group.budgets.iter() {
+                let is_nearer = |(known, _): &(Budget, GroupId)| known.unit == budget.unit;
+                if group.enforcement == Enforcement::Cascading || !budgets.iter().any(is_nearer) {
+                    budgets.push((*budget, node.id));
+                }
+            }
+        }
+        budgets
     }
 
     /// Where its requests for `slug` count, and the limits that they must pass.

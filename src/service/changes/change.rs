@@ -118,7 +118,7 @@ mod tests {
     use super::*;
     use crate::{
         config::Config,
-        domain::{group::GroupModels, record::ActorKind},
+        domain::{budget::Budgets, group::GroupModels, record::ActorKind},
         journal::faults::{Op, fail_next, heal},
         service::{boot, changes::groups::NewGroup},
     };
@@ -134,6 +134,7 @@ mod tests {
             external_entity_id,
             name: None,
             models: GroupModels::new(Vec::new()).unwrap(),
+            budgets: Budgets::default(),
             enforcement: None,
             parent: None,
         }

@@ -1,5 +1,5 @@
 //! Changes to groups, and their rules: unique external ids, existing models, one enforcement mode per tree, at most
-//! five levels, and in CASCADING no threshold above an ancestor's.
+//! five levels, and in CASCADING no threshold or budget above an ancestor's.
 
 use std::sync::Arc;
 
@@ -28,6 +28,8 @@ pub struct NewGroup {
     pub name: Option<String>,
     /// The models.
     pub models: GroupModels<Slug>,
+    /// The budgets.
+    pub budgets: Budgets,
     /// The enforcement mode. Defaults to the parent's, or to INDEPENDENT for a root.
     pub enforcement: Option<Enforcement>,
     /// The parent; `None` for a root.
@@ -41,8 +43,18 @@ pub struct GroupPatch {
     pub name: Option<Option<String>>,
     /// The whole new set of models.
     pub models: Option<GroupModels<Slug>>,
+    /// The whole new set of budgets.
+    pub budgets: Option<Budgets>,
     /// Whether the group is disabled, which suspends its whole subtree.
     pub disabled: Option<bool>,
+}
+
+impl GroupPatch {
+    /// Whether it changes nothing.
+    pub fn is_empty(&self) -> bool {
+        let Self { name, models, budgets, disabled } = self;
+        name.is_none() && models.is_none() && budgets.is_none() && disabled.is_none()
+    }
 }
 
 impl Changes {
@@ -68,7 +80,7 @@ impl Changes {
             parent: new.parent,
             created_at_ms: now_ms,
             disabled: false,
-            budgets: Budgets::default(),
+            budgets: new.budgets,
         };
         if enforcement == Enforcement::Cascading {
             below_ancestors(&group, parent.iter().flat_map(|parent| parent.lineage()))?;
@@ -89,12 +101,16 @@ impl Changes {
         if let Some(disabled) = patch.disabled {
             group.disabled = disabled;
         }
+        let has_new_limits = patch.models.is_some() || patch.budgets.is_some();
         if let Some(models) = patch.models {
             group.models = resolve_models(&change.catalog, models, &group.models)?;
-            if group.enforcement == Enforcement::Cascading {
-                below_ancestors(&group, node.lineage().skip(1))?;
-                above_descendants(&group, &change.catalog.subtree(id)[1..])?;
-            }
+        }
+        if let Some(budgets) = patch.budgets {
+            group.budgets = budgets;
+        }
+        if has_new_limits && group.enforcement == Enforcement::Cascading {
+            below_ancestors(&group, node.lineage().skip(1))?;
+            above_descendants(&group, &change.catalog.subtree(id)[1..])?;
         }
         change.commit(actor, action::GROUP_UPDATED, vec![Row::Group(group)]).await?;
         Ok(node)

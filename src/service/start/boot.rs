@@ -157,6 +157,7 @@ pub fn boot(config: Config, admin_key: Option<Secret>) -> Result<Booted, BootErr
         out_of_files: Arc::default(),
         last_stop,
         findings,
+        uncounted: Default::default(),
     });
     let upkeep = Upkeep::start(work_of(&gateway), woken).map_err(|error| BootError::Other(error.to_string()))?;
     Ok(Booted { gateway, upkeep, _lock: installation.lock })

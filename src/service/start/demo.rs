@@ -4,6 +4,7 @@
 use crate::{
     crypto::secret::Secret,
     domain::{
+        budget::Budgets,
         endpoint::{Provider, Region, Routing, Target},
         group::{GroupModel, GroupModels},
         limit::{Limit, LimitType, Threshold, Unit},
@@ -62,6 +63,7 @@ pub async fn seed(changes: &Changes) -> Result<Seeded, Error> {
         external_entity_id: "demo".to_owned(),
         name: Some("Demo customer".to_owned()),
         models: GroupModels::of_new_group(vec![model]).map_err(|error| Error::internal(format!("{error:?}")))?,
+        budgets: Budgets::default(),
         enforcement: None,
         parent: None,
     };

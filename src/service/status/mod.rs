@@ -2,6 +2,7 @@
 
 pub(super) mod notice;
 mod targets;
+mod uncounted;
 
 use self::targets::{queues, targets};
 use super::{
@@ -12,6 +13,7 @@ use crate::{
     store::snapshot::{self, Snapshot},
 };
 
+pub(super) use self::uncounted::Uncounted;
 pub use self::{
     notice::{About, Notice},
     targets::{QueueView, TargetView},
@@ -129,6 +131,7 @@ fn notices(
     add(About::Process, Vec::from_iter(gateway.out_of_files.notice(now_ms)));
     notices.extend(webhooks.iter().flat_map(notice::of_webhook));
     notices.extend(targets.iter().filter_map(notice::of_target));
+    notices.extend(gateway.uncounted.notices(&core.catalog.load()));
     notices
 }
 

@@ -3,7 +3,7 @@
 use super::targets::TargetView;
 use crate::{
     domain::{
-        id::{EndpointId, WebhookId},
+        id::{EndpointId, GroupId, WebhookId},
         time::rfc3339,
     },
     journal::Damage,
@@ -44,6 +44,10 @@ pub enum About {
     Webhook(WebhookId),
     /// A target of this endpoint.
     Endpoint(EndpointId),
+    /// A group.
+    Group(GroupId),
+    /// Several groups.
+    Groups,
 }
 
 impl About {

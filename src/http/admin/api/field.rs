@@ -11,12 +11,13 @@ use crate::{
     crypto::{ed25519::parse_public_key, secret::Secret},
     domain::{
         action,
+        budget::BudgetUnit,
         endpoint::{Provider, Region, Routing},
         group::Enforcement,
         id::{DeadLetterId, GroupId, SecretId},
         key::{OperatorType, PublicKey},
         limit::{LimitKind, LimitType, Threshold, Unit},
-        money::{Currency, Price},
+        money::{Amount, Currency, Price},
         record::ActorKind,
         registered,
         route::Route,
@@ -170,6 +171,9 @@ texts! {
     /// A decimal price.
     PriceText(Price): { "type": "string", "pattern": r"^[0-9]{1,9}(\.[0-9]{1,6})?$" }, Price::parse;
 
+    /// The amount of a budget.
+    AmountText(Amount): { "type": "string", "pattern": r"^[0-9]{1,12}(\.[0-9]{1,6})?$" }, Amount::parse;
+
     /// An ISO 4217 code.
     CurrencyCode(Currency): { "type": "string", "pattern": "^[A-Z]{3}$" },
         |text| Currency::parse(text).ok_or("must be three capital letters, such as \"EUR\"");
@@ -211,6 +215,14 @@ texts! {
         };
 }
 
+/// Writes `A`, `A or B` or `A, B or C`.
+fn any_of(words: &[&str]) -> String {
+    match words {
+        [first @ .., last] if !first.is_empty() => format!("{} or {last}", first.join(", ")),
+        words => words.concat(),
+    }
+}
+
 macro_rules! words {
     ($($(#[$doc:meta])* $name:ident($value:ty) = $word:path, [$($variant:expr),+];)+) => {$(
         $(#[$doc])*
@@ -241,7 +253,7 @@ macro_rules! words {
 
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let known = |word: &str| Self::find(word).ok_or_else(|| format!("must be {}", Self::words().join(" or ")));
+                let known = |word: &str| Self::find(word).ok_or_else(|| format!("must be {}", any_of(&Self::words())));
                 text(deserializer, known).map(Self)
             }
         }
@@ -261,12 +273,18 @@ macro_rules! words {
 words! {
     /// The measure that a limit counts.
     LimitTypeWord(LimitType) = limit_names::limit_type, [LimitType::Token, LimitType::Request];
-    /// The length of a rolling window.
-    RateUnitWord(Unit) = limit_names::unit, [Unit::Second, Unit::Minute];
-    /// The length of a calendar window.
-    UsageUnitWord(Unit) = limit_names::unit, [Unit::Day];
-    /// The length of a rolling or calendar window.
-    UnitWord(Unit) = limit_names::unit, [Unit::Second, Unit::Minute, Unit::Day];
+    /// The length of a rolling window, or CONCURRENT for the requests that run at the same time.
+    RateUnitWord(Unit) = limit_names::unit, [Unit::Second, Unit::Minute, Unit::Concurrent];
+    /// The length of a calendar window. A week begins on Monday.
+    UsageUnitWord(Unit) = limit_names::unit, [Unit::Day, Unit::Week, Unit::Month];
+    /// The length of a rolling or calendar window, or CONCURRENT for the requests that run at the same time.
+    UnitWord(Unit) = limit_names::unit, [
+        Unit::Second, Unit::Minute, Unit::Concurrent, Unit::Day, Unit::Week, Unit::Month
+    ];
+    /// The time over which a budget counts. A week begins on Monday. TOTAL never resets.
+    BudgetUnitWord(BudgetUnit) = limit_names::budget_unit, [
+        BudgetUnit::Day, BudgetUnit::Week, BudgetUnit::Month, BudgetUnit::Total
+    ];
     /// The kind of a limit.
     LimitKindWord(LimitKind) = limit_names::kind, [LimitKind::Rate, LimitKind::Usage];
     /// How the limits of a tree of groups work together.

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{
+    budgets::Budget,
     endpoints::Endpoint,
     groups::{Hierarchy, Metadata},
     models::Model,
@@ -79,13 +80,14 @@ struct Slug {
     slug: String,
 }
 
-/// A group, with its own models and limits only.
+/// A group, with its own models, limits and budgets only.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "AuditedGroup")]
 struct Group {
     id: String,
     metadata: Metadata,
     models: Vec<Model>,
+    budgets: Vec<Budget>,
     hierarchy: Hierarchy,
     created_at: Timestamp,
     disabled: bool,
@@ -237,6 +239,7 @@ impl Group {
             id: group.id.to_string(),
             metadata: Metadata::new(group),
             models: group.models.iter().map(|model| Model::named(names.of(model.slug), model)).collect(),
+            budgets: group.budgets.iter().map(Budget::new).collect(),
             hierarchy: Hierarchy::new(group),
             created_at: Timestamp(group.created_at_ms),
             disabled: group.disabled,

@@ -1,4 +1,4 @@
-//! `/v1/gateway/groups`: customers, the models that they may call, and the limits on each model.
+//! `/v1/gateway/groups`: customers, the models that they may call, the limits on each model, and budgets.
 
 use std::{ops::Bound, sync::Arc};
 
@@ -6,7 +6,10 @@ use actix_web::web::{Data, Json};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::models::{EffectiveModel, Model, NewModel, models_of_new_group, new_models};
+use super::{
+    budgets::{Budget, NewBudget, effective_budgets, new_budgets},
+    models::{Effective, EffectiveModel, Model, NewModel, models_of_new_group, new_models},
+};
 use crate::{
     domain::{group as domain, id::GroupId},
     http::admin::{
@@ -39,6 +42,10 @@ pub(in crate::http) struct Group {
     models: Vec<Model>,
     /// The group's models with all limits that apply, including inherited ones.
     effective_models: Vec<EffectiveModel>,
+    /// The group's own budgets. A budget covers all models of the group.
+    budgets: Vec<Budget>,
+    /// The budgets that apply to the group, including inherited ones.
+    effective_budgets: Vec<Effective<Budget>>,
     hierarchy: Hierarchy,
     created_at: Timestamp,
     disabled: bool,
@@ -83,6 +90,8 @@ impl Group {
             metadata: Metadata::new(&group),
             models: group.models.iter().map(|model| Model::new(catalog, model)).collect(),
             effective_models: group.models.iter().map(|model| EffectiveModel::new(catalog, node, model)).collect(),
+            budgets: group.budgets.iter().map(Budget::new).collect(),
+            effective_budgets: effective_budgets(node),
             hierarchy: Hierarchy::new(&group),
             created_at: Timestamp(group.created_at_ms),
             disabled: group.disabled,
@@ -98,6 +107,8 @@ pub(in crate::http) struct Create {
     metadata: Object<NewMetadata>,
     /// At least one model; the slugs must be distinct.
     models: Vec<Object<NewModel>>,
+    /// At most one budget of each unit. Default: none.
+    budgets: Option<Vec<Object<NewBudget>>>,
     /// The place of the group in the tree. Default: a root.
     hierarchy: Option<Object<NewHierarchy>>,
 }
@@ -130,6 +141,8 @@ pub(in crate::http) struct Patch {
     metadata: Option<Object<MetadataPatch>>,
     /// The whole new set of models.
     models: Option<Vec<Object<NewModel>>>,
+    /// The whole new set of budgets; at most one of each unit.
+    budgets: Option<Vec<Object<NewBudget>>>,
     /// Whether all calls from the group and its descendants are refused.
     disabled: Option<bool>,
 }
@@ -226,6 +239,7 @@ pub(in crate::http) async fn create(
         external_entity_id: metadata.external_entity_id.0,
         name: metadata.name.map(|name| name.0),
         models: models_of_new_group(body.models)?,
+        budgets: new_budgets(body.budgets.unwrap_or_default())?,
         enforcement: enforcement.map(|mode| mode.0),
         parent: parent
             .map_err(|_| Error::invalid("parent_not_found", "hierarchy.parent_group_id: no group has this id"))?,
@@ -252,10 +266,11 @@ pub(in crate::http) async fn update(
     let patch = service::GroupPatch {
         name: body.metadata.and_then(|metadata| metadata.0.name).map(|name| name.map(|name| name.0)),
         models: body.models.map(new_models).transpose()?,
+        budgets: body.budgets.map(new_budgets).transpose()?,
         disabled: body.disabled,
     };
-    if patch.name.is_none() && patch.models.is_none() && patch.disabled.is_none() {
-        let message = "The body must have at least one of metadata.name, models and disabled";
+    if patch.is_empty() {
+        let message = "The body must have at least one of metadata.name, models, budgets and disabled";
         return Err(Error::invalid("empty_patch", message).into());
     }
     let node = gateway.changes.update_group(operator.actor(), id, patch).await?;

@@ -5,6 +5,7 @@ pub(super) mod activity;
 pub(super) mod audit;
 pub(super) mod audited;
 pub(super) mod backup;
+mod budgets;
 pub(super) mod check;
 pub(super) mod dead_letters;
 pub(super) mod endpoints;

@@ -6,13 +6,14 @@ use serde::{Deserialize, Serialize};
 use crate::{
     domain::{
         group::{GroupModel, GroupModels, InvalidModels, MAX_MODELS},
+        id::GroupId,
         ledger::EffectiveLimit,
-        limit::{Limit, LimitKind},
+        limit::{Limit, LimitKind, LimitType, Unit},
         slug::Slug,
     },
     http::admin::api::{
         body::Object,
-        field::{LimitTypeWord, RateUnitWord, SlugText, UsageUnitWord},
+        field::{LimitTypeWord, RateUnitWord, SlugText, UnitWord, UsageUnitWord},
         number::ThresholdNumber,
     },
     service::{
@@ -21,7 +22,7 @@ use crate::{
     },
 };
 
-/// A limit for a rolling window.
+/// A limit for a rolling window, or on the requests that run at the same time. CONCURRENT is for the type REQUEST only.
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::http) struct RateLimit {
@@ -31,7 +32,7 @@ pub(in crate::http) struct RateLimit {
     threshold: ThresholdNumber,
 }
 
-/// A limit for a calendar day (UTC).
+/// A limit for a calendar window of the configured time zone.
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::http) struct UsageLimit {
@@ -91,13 +92,19 @@ impl Model {
     }
 }
 
-/// A limit that applies to a group, with the group that declared it.
+/// A limit or budget that applies to a group, with the group that declared it.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Effective{L}")]
 pub(in crate::http) struct Effective<L> {
     #[serde(flatten)]
-    limit: L,
+    declared: L,
     source_group: String,
+}
+
+impl<L> Effective<L> {
+    pub(in crate::http) fn new(declared: L, source: GroupId) -> Self {
+        Self { declared, source_group: source.to_string() }
+    }
 }
 
 /// A model with all limits that apply to its requests.
@@ -121,7 +128,7 @@ impl EffectiveModel {
 
 fn effective<L>(limits: &[EffectiveLimit], kind: LimitKind, view: impl Fn(&Limit) -> L) -> Vec<Effective<L>> {
     let of_kind = limits.iter().filter(|effective| effective.limit.kind() == kind);
-    of_kind.map(|one| Effective { limit: view(&one.limit), source_group: one.source.to_string() }).collect()
+    of_kind.map(|one| Effective::new(view(&one.limit), one.source)).collect()
 }
 
 /// A model to be carried by a group.
@@ -129,7 +136,7 @@ fn effective<L>(limits: &[EffectiveLimit], kind: LimitKind, view: impl Fn(&Limit
 #[serde(deny_unknown_fields)]
 pub(in crate::http) struct NewModel {
     slug: SlugText,
-    /// At most one limit of each type.
+    /// At most one limit of each type for a rolling window, and at most one on the requests that run at the same time.
     rate_limits: Option<Vec<Object<RateLimit>>>,
     /// At most one limit of each type and unit.
     usage_limits: Option<Vec<Object<UsageLimit>>>,
@@ -145,16 +152,25 @@ impl NewModel {
 
 /// The models of a new group.
 pub(in crate::http) fn models_of_new_group(models: Vec<Object<NewModel>>) -> Result<GroupModels<Slug>, Error> {
-    GroupModels::of_new_group(into_models(models)).map_err(invalid_models)
+    GroupModels::of_new_group(into_models(models)?).map_err(invalid_models)
 }
 
 /// The whole new set of models of an existing group.
 pub(in crate::http) fn new_models(models: Vec<Object<NewModel>>) -> Result<GroupModels<Slug>, Error> {
-    GroupModels::new(into_models(models)).map_err(invalid_models)
+    GroupModels::new(into_models(models)?).map_err(invalid_models)
 }
 
-fn into_models(models: Vec<Object<NewModel>>) -> Vec<GroupModel<Slug>> {
-    models.into_iter().map(|model| model.0.into_model()).collect()
+fn into_models(models: Vec<Object<NewModel>>) -> Result<Vec<GroupModel<Slug>>, Error> {
+    let models: Vec<_> = models.into_iter().map(|model| model.0.into_model()).collect();
+    for (model, GroupModel { limits, .. }) in models.iter().enumerate() {
+        // Rate limits come before usage limits, so this is the index among them.
+        let is_tokens_at_once = |limit: &Limit| (limit.limit_type, limit.unit) == (LimitType::Token, Unit::Concurrent);
+        if let Some(index) = limits.iter().position(is_tokens_at_once) {
+            let message = format!("models[{model}].rate_limits[{index}].type: must be REQUEST for the unit CONCURRENT");
+            return Err(Error::invalid("invalid_field", message));
+        }
+    }
+    Ok(models)
 }
 
 /// The error for a broken rule, which names the field.
@@ -171,7 +187,11 @@ fn invalid_models(broken: InvalidModels<Slug>) -> Error {
                 LimitKind::Usage => "usage_limits",
             };
             let word = LimitTypeWord(limit.limit_type).word();
-            ("duplicate_limit", format!("models[{model}].{list}[{index}]: there is already a limit of type {word}"))
+            let message = match limit.unit {
+                Unit::Second | Unit::Minute => format!("a limit of type {word} for a second or a minute"),
+                unit => format!("a limit of type {word} and unit {}", UnitWord(unit).word()),
+            };
+            ("duplicate_limit", format!("models[{model}].{list}[{index}]: there is already {message}"))
         }
     };
     Error::invalid(code, message)

@@ -61,7 +61,7 @@ struct Notice {
 #[schemars(rename = "NoticeSubject")]
 struct Subject {
     kind: &'static str,
-    /// The id of the webhook or endpoint; null for other kinds.
+    /// The id of the webhook, endpoint or group; null for other kinds.
     id: Option<String>,
 }
 
@@ -75,6 +75,8 @@ impl Notice {
             About::Process => ("process", None),
             About::Webhook(id) => ("webhook", Some(id.to_string())),
             About::Endpoint(id) => ("endpoint", Some(id.to_string())),
+            About::Group(id) => ("group", Some(id.to_string())),
+            About::Groups => ("groups", None),
         };
         Self { message: notice.message.clone(), about: Subject { kind, id } }
     }
