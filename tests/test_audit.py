@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from support.gateway import Customer, Gateway, model, parse_time, prefix_of, rate
+from support.gateway import Customer, Gateway, budget, model, parse_time, prefix_of, rate
 from support.readme import run_commands
 from support.upstream import Reply, ScriptedUpstream
 from support.wire import Broken, call
@@ -88,7 +88,7 @@ def test_changes_of_an_endpoint(operator):
 
 def written(group):
     """A group as the audit log shows it: without inherited limits."""
-    return {name: value for name, value in group.items() if name != "effective_models"}
+    return {name: value for name, value in group.items() if not name.startswith("effective_")}
 
 
 def test_changes_of_a_group(operator, slug):
@@ -103,7 +103,8 @@ def test_changes_of_a_group(operator, slug):
         {"metadata": {"name": None}},
         {"disabled": True},
         {"models": [model(slug)]},
-        {"models": [], "disabled": False},
+        {"budgets": [budget("MONTH", "500")]},
+        {"models": [], "budgets": [], "disabled": False},
     ):
         before = operator.gateway.admin("GET", path)
         after, event_type, changes = operator.edit("PATCH", path, patch)

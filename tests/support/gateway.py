@@ -42,6 +42,10 @@ def rate(kind, unit, threshold):
     return {"type": kind, "unit": unit, "threshold": threshold}
 
 
+def budget(unit, amount, currency="EUR"):
+    return {"unit": unit, "currency": currency, "amount": amount}
+
+
 def model(slug, rate_limits=(), usage_limits=()):
     return {"slug": slug, "rate_limits": list(rate_limits), "usage_limits": list(usage_limits)}
 
@@ -264,7 +268,7 @@ class Gateway:
             "POST", "/v1/gateway/endpoints", {"slug": slug or fresh("acme/model"), "targets": targets, **fields}
         )
 
-    def create_group(self, *models, parent=None, mode=None, entity=None, name=None):
+    def create_group(self, *models, parent=None, mode=None, entity=None, name=None, budgets=None):
         """Creates a group that carries `models` (slugs or results of `model(...)`), below `parent` if one is given."""
         hierarchy = {}
         if parent is not None:
@@ -278,6 +282,8 @@ class Gateway:
         }
         if name is not None:
             body["metadata"]["name"] = name
+        if budgets is not None:
+            body["budgets"] = budgets
         return self.admin("POST", "/v1/gateway/groups", body)
 
     def patch_group(self, group, **fields):
