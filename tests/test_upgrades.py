@@ -27,13 +27,16 @@ CHANGES = (
 LATER_CHANGES = ["signing_key.written", "api_key.registered", "webhook.created", "webhook.secret_rotated", "webhook.updated"]
 WITHOUT_BEFORE = ("format-1.tar.xz", "format-2.tar.xz")
 REDELIVERIES = ["webhook.redelivery_requested"] * 2
+# Made after CHANGES[:10] since format 6.
+INDEPENDENT_GROUPS = ["group.created"] * 2 + ["api_key.created"] * 2
 
 
 def changes_of(name):
     if name in WITHOUT_BEFORE:
         return CHANGES
     redeliveries = [] if name == "format-3.tar.xz" else REDELIVERIES
-    return CHANGES + LATER_CHANGES[:3] + redeliveries + LATER_CHANGES[3:]
+    independent = INDEPENDENT_GROUPS if name == "format-6.tar.xz" else []
+    return CHANGES[:10] + independent + CHANGES[10:] + LATER_CHANGES[:3] + redeliveries + LATER_CHANGES[3:]
 
 
 def as_now(event):

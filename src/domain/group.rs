@@ -65,7 +65,6 @@ pub struct Group {
     /// Whether calls of this group and all its descendants are refused.
     pub disabled: bool,
     /// Its budgets.
-    #[serde(skip)]
     pub budgets: Budgets,
 }
 

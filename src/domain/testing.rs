@@ -1,15 +1,19 @@
-//! Shared test tools: reproducible random steps, a log of all arrivals, and a billed request.
+//! Shared test tools: reproducible random steps, a log of all arrivals, a billed request, and rows of earlier versions.
 
 use std::collections::VecDeque;
 
 use super::{
+    budget::Budgets,
     endpoint::{Endpoint, Provider, Region, Routing, Target},
-    id::{EndpointId, GroupId, SecretId, SlugId},
+    group::{Enforcement, Group, GroupModel, GroupModels},
+    id::{EndpointId, GroupId, SecretId, SlugId, WebhookId},
+    limit::{Limit, LimitType, Threshold, Unit},
     money::{Currency, Price},
     pricing::{Pricing, TokenPrices},
     route::Route,
     settled::Settled,
     usage::{Usage, UsageSource},
+    webhook::{ReplacedSecret, Webhook, WebhookTypes},
     window::Span,
 };
 
@@ -100,6 +104,47 @@ pub(crate) fn endpoint_of_v2() -> Endpoint {
     let mut endpoint = Endpoint { routing: Routing::Spread, queue_timeout_s: 30, ..endpoint_of_v1() };
     (endpoint.targets[0].weight, endpoint.targets[0].max_concurrent) = (3, Some(8));
     endpoint
+}
+
+/// A group as versions before `Group::budgets` encoded it.
+pub(crate) const GROUP_V1: &[u8] =
+    b"\x05\x07cust_42\x01\x04Plan\x01\x01\x02\x01\x01\xfb\xe8\x03\0\x02\xfc\xa0\x86\x01\0\x01\x01\x04\xfb\x2c\x01\x01";
+
+/// The group that [`GROUP_V1`] encodes.
+pub(crate) fn group_of_v1() -> Group {
+    let limit = |limit_type, unit, threshold| Limit { limit_type, unit, threshold: Threshold::new(threshold).unwrap() };
+    let limits = vec![limit(LimitType::Request, Unit::Minute, 1000), limit(LimitType::Token, Unit::Day, 100_000)];
+    Group {
+        id: GroupId(5),
+        external_entity_id: "cust_42".to_owned(),
+        name: Some("Plan".to_owned()),
+        models: GroupModels::new(vec![GroupModel { slug: SlugId(1), limits }]).unwrap(),
+        enforcement: Enforcement::Cascading,
+        parent: Some(GroupId(4)),
+        created_at_ms: 300,
+        disabled: true,
+        budgets: Budgets::default(),
+    }
+}
+
+/// A webhook as versions before `Webhook::types` encoded it.
+pub(crate) const WEBHOOK_V1: &[u8] =
+    b"\x07\x08http://h\x01\x01d\x01\x02\x01\x02\x01\x01\x03\xfb\x2c\x01\x09\xfb\x2c\x01\xfb\x90\x01";
+
+/// The webhook that [`WEBHOOK_V1`] encodes.
+pub(crate) fn webhook_of_v1() -> Webhook {
+    Webhook {
+        id: WebhookId(7),
+        url: "http://h".to_owned(),
+        description: Some("d".to_owned()),
+        enabled: true,
+        secret: vec![1, 2],
+        replaced: Some(ReplacedSecret { secret: vec![3], until_ms: 300 }),
+        starts_after: 9,
+        created_at_ms: 300,
+        updated_at_ms: 400,
+        types: WebhookTypes::default(),
+    }
 }
 
 /// A small fast generator (xorshift). A seed gives the same steps in every run.

@@ -1,9 +1,9 @@
-//! Webhooks: receivers of billing events, and each one's progress.
+//! Webhooks: receivers of billing events and alerts, and each one's progress.
 //!
 //! A webhook has one cursor. Only records move it: past events that its receiver accepted ([`Delivered`]), or past
 //! events that were given up and kept ([`DeadLetter`]). So no event is skipped, whenever the process ends.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +13,7 @@ use super::{
     settled::Settled,
 };
 
-/// A receiver of billing events.
+/// A receiver of deliveries.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Webhook {
     /// Its id.
@@ -34,6 +34,48 @@ pub struct Webhook {
     pub created_at_ms: u64,
     /// Unix ms.
     pub updated_at_ms: u64,
+    /// The types of deliveries that it gets.
+    pub types: WebhookTypes,
+}
+
+/// A type of delivery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum WebhookType {
+    /// Billing events.
+    ApiBillingUsage,
+    /// Alerts about the use of limits and budgets.
+    Alert,
+}
+
+/// The types of deliveries that a webhook gets: at least one.
+///
+/// Stored records are decoded without this check, which the types passed before they were written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WebhookTypes(BTreeSet<WebhookType>);
+
+impl WebhookTypes {
+    /// A set of types; `None` without any.
+    pub fn new(types: impl IntoIterator<Item = WebhookType>) -> Option<Self> {
+        let types: BTreeSet<_> = types.into_iter().collect();
+        (!types.is_empty()).then_some(Self(types))
+    }
+
+    /// Whether deliveries of this type are sent.
+    pub fn contains(&self, of: WebhookType) -> bool {
+        self.0.contains(&of)
+    }
+
+    /// The types, each once.
+    pub fn iter(&self) -> impl Iterator<Item = WebhookType> {
+        self.0.iter().copied()
+    }
+}
+
+impl Default for WebhookTypes {
+    /// Billing events alone.
+    fn default() -> Self {
+        Self([WebhookType::ApiBillingUsage].into())
+    }
 }
 
 /// A previous secret that also signs deliveries for a while.
@@ -143,7 +185,18 @@ mod tests {
             starts_after: 0,
             created_at_ms: 0,
             updated_at_ms: 0,
+            types: WebhookTypes::default(),
         };
         assert!(webhook.replaced_at(999).is_some() && webhook.replaced_at(1000).is_none());
+    }
+
+    #[test]
+    fn a_webhook_gets_at_least_one_type_of_delivery_and_billing_events_by_default() {
+        use WebhookType::*;
+        assert_eq!(WebhookTypes::new([]), None);
+        let both = WebhookTypes::new([Alert, ApiBillingUsage, Alert]).unwrap();
+        assert_eq!(both.iter().collect::<Vec<_>>(), [ApiBillingUsage, Alert]);
+        let billing = WebhookTypes::default();
+        assert!(billing.contains(ApiBillingUsage) && !billing.contains(Alert));
     }
 }

@@ -40,19 +40,24 @@ pub fn decode_settled(body: &[u8]) -> Result<Option<Settled<'_>>, bincode::error
 mod tests {
     use super::*;
     use crate::domain::{
+        budget::{Budget, BudgetUnit, Budgets},
         endpoint::{Endpoint, Routing, Target},
-        group::{Enforcement, Group, GroupModels},
+        group::{Group, GroupModel, GroupModels},
         id::{DeadLetterId, EndpointId, GroupId, SecretId, SlugId, WebhookId},
         key::{ApiKey, KeyHash, OperatorKey, OperatorType, PublicKey, StoredSecret},
-        money::{Cost, Currency, Price},
+        limit::{Limit, LimitType, Threshold, Unit},
+        money::{Amount, Cost, Currency, Price},
         pricing::{LongPrices, Pricing},
         record::{Actor, Changed, Row},
         route::Route,
         settled::Settled,
-        testing::{ENDPOINT_V1, ENDPOINT_V2, SETTLED_V1, endpoint_of_v1, endpoint_of_v2},
+        testing::{
+            ENDPOINT_V1, ENDPOINT_V2, GROUP_V1, SETTLED_V1, WEBHOOK_V1, endpoint_of_v1, endpoint_of_v2, group_of_v1,
+            webhook_of_v1,
+        },
         units::Units,
         usage::{Usage, UsageSource},
-        webhook::Webhook,
+        webhook::{Webhook, WebhookType, WebhookTypes},
     };
 
     #[test]
@@ -167,6 +172,10 @@ mod tests {
         (changed.before, changed.rows)
     }
 
+    const UNITS: [Unit; 6] = [Unit::Second, Unit::Minute, Unit::Day, Unit::Week, Unit::Month, Unit::Concurrent];
+
+    const BUDGET_UNITS: [BudgetUnit; 4] = [BudgetUnit::Day, BudgetUnit::Week, BudgetUnit::Month, BudgetUnit::Total];
+
     fn row_of_every_kind() -> Vec<Row> {
         let (hash, name) = (KeyHash([7; 32]), Some("first".to_owned()));
         let pricing = endpoint_of_v1().pricing.unwrap();
@@ -174,6 +183,15 @@ mod tests {
         let target = Target { weight: 100, max_concurrent: Some(100_000), ..endpoint_of_v1().targets[0].clone() };
         let targets = vec![target; 16];
         let pricing = Some(Pricing { request: Price::parse("0.01").ok(), long: Some(long), ..pricing });
+        let limits = UNITS.map(|unit| Limit {
+            limit_type: LimitType::Request,
+            unit,
+            threshold: Threshold::new(Threshold::MAX).unwrap(),
+        });
+        let models = GroupModels::new(vec![GroupModel { slug: SlugId(1), limits: limits[1..].to_vec() }]).unwrap();
+        let currency = Currency::parse("EUR").unwrap();
+        let amount = Amount::parse("999999999999.999999").unwrap();
+        let budgets = BUDGET_UNITS.map(|unit| Budget { unit, currency, amount });
         vec![
             Row::Slug(SlugId(1), "acme/chat".to_owned()),
             Row::SlugGone(SlugId(2)),
@@ -185,17 +203,7 @@ mod tests {
                 ..endpoint_of_v1()
             }),
             Row::EndpointGone(EndpointId(3)),
-            Row::Group(Group {
-                id: GroupId(4),
-                external_entity_id: "cust_42".to_owned(),
-                name: name.clone(),
-                models: GroupModels::new(Vec::new()).unwrap(),
-                enforcement: Enforcement::Cascading,
-                parent: Some(GroupId(5)),
-                created_at_ms: 6,
-                disabled: true,
-                budgets: Default::default(),
-            }),
+            Row::Group(Group { models, budgets: Budgets::new(budgets.to_vec()).unwrap(), ..group_of_v1() }),
             Row::GroupGone(GroupId(7)),
             Row::ApiKey(ApiKey {
                 prefix: "sk_abc".to_owned(),
@@ -222,17 +230,7 @@ mod tests {
                 created_at_ms: 14,
             }),
             Row::SecretGone(SecretId(15)),
-            Row::Webhook(Webhook {
-                id: WebhookId(16),
-                url: "https://billing.example/hook".to_owned(),
-                description: None,
-                enabled: true,
-                secret: vec![17],
-                replaced: None,
-                starts_after: 18,
-                created_at_ms: 19,
-                updated_at_ms: 20,
-            }),
+            Row::Webhook(Webhook { types: WebhookTypes::new([WebhookType::Alert]).unwrap(), ..webhook_of_v1() }),
             Row::WebhookGone(WebhookId(21)),
             Row::Redeliver(WebhookId(22), DeadLetterId(23)),
             Row::SigningKey(Some(PublicKey([24; 32]))),
@@ -249,22 +247,37 @@ mod tests {
     }
 
     #[test]
-    fn an_endpoint_of_an_earlier_version_has_defaults_for_later_members() {
+    fn a_row_of_an_earlier_version_has_defaults_for_later_members() {
         let empty = changed(Some(Vec::new()), Vec::new());
         let head = empty.strip_suffix(b"\0\0").unwrap();
-        for (number, encoded, expected) in
-            [(b"\x02", ENDPOINT_V1, endpoint_of_v1()), (b"\x10", ENDPOINT_V2, endpoint_of_v2())]
-        {
+        for (number, encoded, expected) in [
+            (b"\x02", ENDPOINT_V1, Row::Endpoint(endpoint_of_v1())),
+            (b"\x10", ENDPOINT_V2, Row::Endpoint(endpoint_of_v2())),
+            (b"\x04", GROUP_V1, Row::Group(group_of_v1())),
+            (b"\x0c", WEBHOOK_V1, Row::Webhook(webhook_of_v1())),
+        ] {
             // The number of rows before and after the change, and each row with its number.
             let body = [head, b"\x01", number, encoded, b"\x02", number, encoded, b"\x03\x05"].concat();
             let (before, after) = rows(&body);
-            for endpoint in [&before.unwrap()[0], &after[0]] {
-                let Row::Endpoint(endpoint) = endpoint else { panic!("an endpoint") };
-                assert_eq!(*endpoint, expected);
+            for row in [&before.unwrap()[0], &after[0]] {
+                assert_eq!(format!("{row:?}"), format!("{expected:?}"));
             }
             assert!(matches!(after[..], [_, Row::EndpointGone(EndpointId(5))]));
             let (_, again) = rows(&changed(None, after.clone()));
             assert_eq!(format!("{again:?}"), format!("{after:?}"));
         }
+    }
+
+    #[test]
+    fn units_and_types_in_rows_keep_their_numbers() {
+        fn number(of: impl serde::Serialize) -> u8 {
+            let bytes = bincode::serde::encode_to_vec(of, CONFIG).unwrap();
+            let [number] = bytes[..] else { panic!("one byte") };
+            number
+        }
+        assert_eq!(UNITS.map(number), [0, 1, 2, 3, 4, 5]);
+        assert_eq!(BUDGET_UNITS.map(number), [0, 1, 2, 3]);
+        assert_eq!([LimitType::Token, LimitType::Request].map(number), [0, 1]);
+        assert_eq!([WebhookType::ApiBillingUsage, WebhookType::Alert].map(number), [0, 1]);
     }
 }

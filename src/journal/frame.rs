@@ -14,7 +14,7 @@ use std::ops::Range;
 
 /// The version that is written, and the newest one that can be read. It covers the frame and the encoding of its body.
 /// Readers get it with each frame, so that they can decode bodies of older versions.
-pub const VERSION: u8 = 4;
+pub const VERSION: u8 = 5;
 
 /// The largest body, in bytes.
 pub const MAX_BODY: usize = 64 << 20;

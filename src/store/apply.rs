@@ -18,12 +18,11 @@ use super::{
     error::StoreError,
     handle::Store,
     rollups::rows::{self, Stored},
-    table::{ENDPOINT_VERSION, Table, counter_key, decode, encode, encode_version, split_counter_key},
+    table::{ENDPOINT_VERSION, GROUP_VERSION, Table, counter_key, decode, encode, encode_version, split_counter_key},
 };
 use crate::{
     domain::{
         day::Day,
-        group::Group,
         id::{GroupId, SlugId},
         record::Row,
         rollup::Sums,
@@ -167,11 +166,13 @@ impl Store {
                 write(Table::Endpoints, &endpoint.id.0.to_be_bytes(), Some(value));
             }
             Row::EndpointGone(id) => write(Table::Endpoints, &id.0.to_be_bytes(), None),
-            Row::Group(group) => write(Table::Groups, &group.id.0.to_be_bytes(), Some(encode(&group)?)),
+            Row::Group(group) => {
+                let value = encode_version(GROUP_VERSION, &group)?;
+                write(Table::Groups, &group.id.0.to_be_bytes(), Some(value));
+            }
             Row::GroupGone(id) => {
                 let key = id.0.to_be_bytes();
-                let deleted: Option<Group> = self.row_in(batch, Table::Groups, &key)?;
-                let deleted = deleted.map(|group| encode(&group)).transpose()?;
+                let deleted = self.value_in(batch, Table::Groups, &key)?;
                 batch.write(Table::Groups, &key, None);
                 if deleted.is_some() {
                     batch.write(Table::GoneGroups, &key, deleted);
@@ -202,9 +203,14 @@ impl Store {
         table: Table,
         key: &[u8],
     ) -> Result<Option<T>, StoreError> {
+        self.value_in(batch, table, key)?.map(|value| decode(&value)).transpose()
+    }
+
+    /// The value of a row after the batch so far, in stored form.
+    fn value_in(&self, batch: &Batch, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         match batch.rows.get(&(table, key.to_vec())) {
-            Some(value) => value.as_deref().map(decode).transpose(),
-            None => self.tables()?.of(table).get(key)?.map(|value| decode(&value)).transpose(),
+            Some(value) => Ok(value.clone()),
+            None => Ok(self.tables()?.of(table).get(key)?.map(|value| value.to_vec())),
         }
     }
 

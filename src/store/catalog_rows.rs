@@ -6,9 +6,12 @@ use super::{
     error::StoreError,
     handle::Store,
     progress::WebhookProgress,
-    table::{DAMAGED, ENDPOINT_VERSION, Table, decode, decode_version, encode},
+    table::{
+        DAMAGED, ENDPOINT_VERSION, GROUP_VERSION, Table, VERSION, WEBHOOK_VERSION, decode, decode_version, encode,
+    },
 };
 use crate::domain::{
+    endpoint::Endpoint,
     group::Group,
     id::{GroupId, SlugId, WebhookId},
     key::{ApiKey, OperatorKey, PublicKey, StoredSecret},
@@ -38,15 +41,13 @@ impl Store {
             let (id, name) = (SlugId(u64::from_be_bytes(id)), decode::<String>(&name)?);
             rows.push(if name.is_empty() { Row::SlugGone(id) } else { Row::Slug(id, name) });
         }
-        rows.extend(self.values::<StoredSecret>(Table::Secrets)?.into_iter().map(Row::Secret));
-        for value in self.tables()?.of(Table::Endpoints).iter().values() {
-            rows.push(Row::Endpoint(decode_version(ENDPOINT_VERSION, &value?)?));
-        }
-        rows.extend(parents_first(self.values(Table::Groups)?).into_iter().map(Row::Group));
-        rows.extend(self.values::<ApiKey>(Table::ApiKeys)?.into_iter().map(Row::ApiKey));
-        rows.extend(self.values::<OperatorKey>(Table::Operators)?.into_iter().map(Row::Operator));
-        rows.extend(self.values::<Webhook>(Table::Webhooks)?.into_iter().map(Row::Webhook));
-        rows.extend(self.values::<Option<PublicKey>>(Table::Settings)?.into_iter().map(Row::SigningKey));
+        rows.extend(self.values::<StoredSecret>(Table::Secrets, VERSION)?.into_iter().map(Row::Secret));
+        rows.extend(self.values::<Endpoint>(Table::Endpoints, ENDPOINT_VERSION)?.into_iter().map(Row::Endpoint));
+        rows.extend(parents_first(self.values(Table::Groups, GROUP_VERSION)?).into_iter().map(Row::Group));
+        rows.extend(self.values::<ApiKey>(Table::ApiKeys, VERSION)?.into_iter().map(Row::ApiKey));
+        rows.extend(self.values::<OperatorKey>(Table::Operators, VERSION)?.into_iter().map(Row::Operator));
+        rows.extend(self.values::<Webhook>(Table::Webhooks, WEBHOOK_VERSION)?.into_iter().map(Row::Webhook));
+        rows.extend(self.values::<Option<PublicKey>>(Table::Settings, VERSION)?.into_iter().map(Row::SigningKey));
         Ok(Rows {
             rows,
             keys_used: self.used(Table::LastUsed)?,
@@ -74,8 +75,9 @@ impl Store {
         Ok(is_changed)
     }
 
-    fn values<T: DeserializeOwned>(&self, table: Table) -> Result<Vec<T>, StoreError> {
-        self.tables()?.of(table).iter().values().map(|value| decode(&value?)).collect()
+    /// The values of a table, all of this version.
+    fn values<T: DeserializeOwned>(&self, table: Table, version: u8) -> Result<Vec<T>, StoreError> {
+        self.tables()?.of(table).iter().values().map(|value| decode_version(version, &value?)).collect()
     }
 }
 
@@ -89,4 +91,41 @@ fn parents_first(groups: Vec<Group>) -> Vec<Group> {
     let mut groups = groups;
     groups.sort_by_cached_key(depth);
     groups
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        domain::{
+            budget::{Budget, BudgetUnit, Budgets},
+            money::{Amount, Currency},
+            testing::{group_of_v1, webhook_of_v1},
+            webhook::{WebhookType, WebhookTypes},
+        },
+        journal::{Durability, Journal},
+        store::apply::Batch,
+    };
+
+    #[test]
+    fn budgets_and_types_of_deliveries_are_kept_and_a_deleted_group_keeps_its_budgets() {
+        let directory = tempfile::tempdir().unwrap();
+        let (journal, _) = Journal::open(&directory.path().join("journal"), Durability::Process).unwrap();
+        let store = Store::open(directory.path(), &journal).unwrap();
+        let currency = Currency::parse("EUR").unwrap();
+        let budget = Budget { unit: BudgetUnit::Total, currency, amount: Amount::parse("500.000001").unwrap() };
+        let group = Group { budgets: Budgets::new(vec![budget]).unwrap(), ..group_of_v1() };
+        let webhook = Webhook { types: WebhookTypes::new([WebhookType::Alert]).unwrap(), ..webhook_of_v1() };
+        let put = |rows: Vec<Row>| {
+            let mut batch = Batch::after(0);
+            rows.into_iter().for_each(|row| store.put(&mut batch, row).unwrap());
+            store.write(batch).unwrap();
+        };
+        let rows = vec![Row::Group(group.clone()), Row::Webhook(webhook)];
+        put(rows.clone());
+        assert_eq!(format!("{:?}", store.rows().unwrap().rows), format!("{rows:?}"));
+        put(vec![Row::GroupGone(group.id)]);
+        assert_eq!(format!("{:?}", store.rows().unwrap().rows), format!("{:?}", &rows[1..]));
+        assert_eq!(store.values::<Group>(Table::GoneGroups, GROUP_VERSION).unwrap(), [group]);
+    }
 }

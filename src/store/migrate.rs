@@ -5,29 +5,30 @@
 use super::{
     error::StoreError,
     handle::Store,
-    table::{ENDPOINT_VERSION, Table, decode, decode_version, encode_version},
+    table::{ENDPOINT_VERSION, GROUP_VERSION, Table, WEBHOOK_VERSION, decode, decode_version, encode_version},
     webhooks::EVENTS_VERSION,
 };
 use crate::{
     domain::{
         endpoint::Endpoint,
+        group::Group,
         record::{
-            v1::{DatedEventV1, EndpointV1},
+            v1::{DatedEventV1, EndpointV1, GroupV1, WebhookV1},
             v2::EndpointV2,
         },
-        webhook::DatedEvent,
+        webhook::{DatedEvent, Webhook},
     },
     journal::Journal,
 };
 
 /// The format that this version writes.
-pub(super) const FORMAT: u32 = 6;
+pub(super) const FORMAT: u32 = 7;
 
 type Step = fn(&Store, &Journal) -> Result<(), StoreError>;
 
 /// The step to format `n + 2` is at index `n`.
 const STEPS: [Step; FORMAT as usize - 1] =
-    [fold_again, index_changes, renew_dead_events, renew_endpoints, renew_endpoints];
+    [fold_again, index_changes, renew_dead_events, renew_endpoints, renew_endpoints, renew_groups_and_webhooks];
 
 /// Brings a store of the format `found` to [`FORMAT`].
 pub(super) fn migrate(store: &Store, journal: &Journal, found: u32) -> Result<(), StoreError> {
@@ -82,6 +83,18 @@ fn renew_endpoints(store: &Store, _: &Journal) -> Result<(), StoreError> {
     })
 }
 
+/// Migrates to format 7, in which groups have budgets and webhooks have types.
+fn renew_groups_and_webhooks(store: &Store, _: &Journal) -> Result<(), StoreError> {
+    for table in [Table::Groups, Table::GoneGroups] {
+        renew(store, table, GROUP_VERSION, |value| {
+            encode_version(GROUP_VERSION, &Group::from(decode::<GroupV1>(value)?))
+        })?;
+    }
+    renew(store, Table::Webhooks, WEBHOOK_VERSION, |value| {
+        encode_version(WEBHOOK_VERSION, &Webhook::from(decode::<WebhookV1>(value)?))
+    })
+}
+
 /// Replaces the values of a table that are not of the given version yet. An interrupted migration has replaced some.
 fn renew(
     store: &Store,
@@ -107,7 +120,10 @@ mod tests {
         domain::{
             id::{DeadLetterId, WebhookId},
             record::Row,
-            testing::{ENDPOINT_V1, ENDPOINT_V2, SETTLED_V1, endpoint_of_v1, endpoint_of_v2},
+            testing::{
+                ENDPOINT_V1, ENDPOINT_V2, GROUP_V1, SETTLED_V1, WEBHOOK_V1, endpoint_of_v1, endpoint_of_v2,
+                group_of_v1, webhook_of_v1,
+            },
         },
         journal::Durability,
     };
@@ -151,6 +167,33 @@ mod tests {
             migrate(&store, &journal, format).unwrap();
             expected.push(Row::Endpoint(endpoint));
             assert_eq!(format!("{:?}", store.rows().unwrap().rows), format!("{expected:?}"));
+        }
+        assert_eq!(store.meta("format").unwrap(), Some(u64::from(FORMAT)));
+    }
+
+    #[test]
+    fn groups_and_webhooks_of_format_6_have_defaults_even_if_the_migration_was_interrupted() {
+        let directory = tempfile::tempdir().unwrap();
+        let (journal, _) = Journal::open(&directory.path().join("journal"), Durability::Process).unwrap();
+        let store = Store::open(directory.path(), &journal).unwrap();
+        let tables = store.tables().unwrap();
+        let (mut groups, mut webhooks, mut gone) = (Vec::new(), Vec::new(), Vec::new());
+        for id in 0..2_u128 {
+            for (table, value) in
+                [(Table::Groups, GROUP_V1), (Table::GoneGroups, GROUP_V1), (Table::Webhooks, WEBHOOK_V1)]
+            {
+                tables.of(table).insert(id.to_be_bytes(), [b"\x01", value].concat()).unwrap();
+            }
+            // The second time, the rows with the first id are renewed already.
+            store.set_meta("format", 6).unwrap();
+            migrate(&store, &journal, 6).unwrap();
+            groups.push(Row::Group(group_of_v1()));
+            webhooks.push(Row::Webhook(webhook_of_v1()));
+            gone.push(group_of_v1());
+            assert_eq!(format!("{:?}", store.rows().unwrap().rows), format!("{:?}", [&groups[..], &webhooks].concat()));
+            let values = tables.of(Table::GoneGroups).iter().values();
+            let decoded = values.map(|value| decode_version::<Group>(GROUP_VERSION, &value.unwrap()).unwrap());
+            assert_eq!(decoded.collect::<Vec<_>>(), gone);
         }
         assert_eq!(store.meta("format").unwrap(), Some(u64::from(FORMAT)));
     }

@@ -109,10 +109,16 @@ impl Tables {
 }
 
 /// The version of a value unless its table says otherwise.
-const VERSION: u8 = 1;
+pub(super) const VERSION: u8 = 1;
 
 /// The version of an endpoint's value.
 pub(super) const ENDPOINT_VERSION: u8 = 3;
+
+/// The version of a group's value, also of a deleted group.
+pub(super) const GROUP_VERSION: u8 = 2;
+
+/// The version of a webhook's value.
+pub(super) const WEBHOOK_VERSION: u8 = 2;
 
 pub(super) const DAMAGED: StoreError = StoreError::Damaged("a row cannot be read");
 

@@ -9,7 +9,7 @@ use super::{
     error::StoreError,
     handle::Store,
     progress::{Cursor, WebhookProgress},
-    table::{DAMAGED, Table, decode, decode_version, encode, encode_version},
+    table::{DAMAGED, Table, WEBHOOK_VERSION, decode, decode_version, encode, encode_version},
 };
 use crate::domain::{
     id::{DeadLetterId, WebhookId},
@@ -77,7 +77,7 @@ impl Store {
 
     /// Stores a webhook. A new one starts at the position in its row.
     pub(super) fn put_webhook(&self, batch: &mut Batch, webhook: &Webhook) -> Result<(), StoreError> {
-        batch.write(Table::Webhooks, &webhook.id.0.to_be_bytes(), Some(encode(webhook)?));
+        batch.write(Table::Webhooks, &webhook.id.0.to_be_bytes(), Some(encode_version(WEBHOOK_VERSION, webhook)?));
         if self.cursor_in(batch, webhook.id)?.is_some() {
             return Ok(());
         }
@@ -220,6 +220,7 @@ mod tests {
         domain::{
             record::{Actor, Changed, Record, Row},
             testing::settled,
+            webhook::WebhookTypes,
         },
         journal::{Durability, Journal, codec},
         store::Folder,
@@ -238,6 +239,7 @@ mod tests {
             starts_after: 0,
             created_at_ms: 0,
             updated_at_ms: 0,
+            types: WebhookTypes::default(),
         }
     }
 

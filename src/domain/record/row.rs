@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{v1::EndpointV1, v2::EndpointV2};
+use super::{
+    v1::{EndpointV1, GroupV1, WebhookV1},
+    v2::EndpointV2,
+};
 use crate::domain::{
     endpoint::Endpoint,
     group::Group,
@@ -55,7 +58,7 @@ enum Stored {
     SlugGone(SlugId),
     EndpointV1(EndpointV1),
     EndpointGone(EndpointId),
-    Group(Group),
+    GroupV1(GroupV1),
     GroupGone(GroupId),
     ApiKey(ApiKey),
     ApiKeyGone(String),
@@ -63,12 +66,14 @@ enum Stored {
     OperatorGone(String),
     Secret(StoredSecret),
     SecretGone(SecretId),
-    Webhook(Webhook),
+    WebhookV1(WebhookV1),
     WebhookGone(WebhookId),
     Redeliver(WebhookId, DeadLetterId),
     SigningKey(Option<PublicKey>),
     EndpointV2(EndpointV2),
     Endpoint(Endpoint),
+    Group(Group),
+    Webhook(Webhook),
 }
 
 impl Serialize for Row {
@@ -79,7 +84,7 @@ impl Serialize for Row {
             Self::SlugGone(id) => serializer.serialize_newtype_variant(NAME, 1, "SlugGone", id),
             Self::Endpoint(endpoint) => serializer.serialize_newtype_variant(NAME, 17, "Endpoint", endpoint),
             Self::EndpointGone(id) => serializer.serialize_newtype_variant(NAME, 3, "EndpointGone", id),
-            Self::Group(group) => serializer.serialize_newtype_variant(NAME, 4, "Group", group),
+            Self::Group(group) => serializer.serialize_newtype_variant(NAME, 18, "Group", group),
             Self::GroupGone(id) => serializer.serialize_newtype_variant(NAME, 5, "GroupGone", id),
             Self::ApiKey(key) => serializer.serialize_newtype_variant(NAME, 6, "ApiKey", key),
             Self::ApiKeyGone(prefix) => serializer.serialize_newtype_variant(NAME, 7, "ApiKeyGone", prefix),
@@ -87,7 +92,7 @@ impl Serialize for Row {
             Self::OperatorGone(prefix) => serializer.serialize_newtype_variant(NAME, 9, "OperatorGone", prefix),
             Self::Secret(secret) => serializer.serialize_newtype_variant(NAME, 10, "Secret", secret),
             Self::SecretGone(id) => serializer.serialize_newtype_variant(NAME, 11, "SecretGone", id),
-            Self::Webhook(webhook) => serializer.serialize_newtype_variant(NAME, 12, "Webhook", webhook),
+            Self::Webhook(webhook) => serializer.serialize_newtype_variant(NAME, 19, "Webhook", webhook),
             Self::WebhookGone(id) => serializer.serialize_newtype_variant(NAME, 13, "WebhookGone", id),
             Self::Redeliver(webhook, id) => serializer.serialize_newtype_variant(NAME, 14, "Redeliver", &(webhook, id)),
             Self::SigningKey(key) => serializer.serialize_newtype_variant(NAME, 15, "SigningKey", key),
@@ -102,7 +107,7 @@ impl<'de> Deserialize<'de> for Row {
             Stored::SlugGone(id) => Self::SlugGone(id),
             Stored::EndpointV1(endpoint) => Self::Endpoint(endpoint.into()),
             Stored::EndpointGone(id) => Self::EndpointGone(id),
-            Stored::Group(group) => Self::Group(group),
+            Stored::GroupV1(group) => Self::Group(group.into()),
             Stored::GroupGone(id) => Self::GroupGone(id),
             Stored::ApiKey(key) => Self::ApiKey(key),
             Stored::ApiKeyGone(prefix) => Self::ApiKeyGone(prefix),
@@ -110,12 +115,14 @@ impl<'de> Deserialize<'de> for Row {
             Stored::OperatorGone(prefix) => Self::OperatorGone(prefix),
             Stored::Secret(secret) => Self::Secret(secret),
             Stored::SecretGone(id) => Self::SecretGone(id),
-            Stored::Webhook(webhook) => Self::Webhook(webhook),
+            Stored::WebhookV1(webhook) => Self::Webhook(webhook.into()),
             Stored::WebhookGone(id) => Self::WebhookGone(id),
             Stored::Redeliver(webhook, id) => Self::Redeliver(webhook, id),
             Stored::SigningKey(key) => Self::SigningKey(key),
             Stored::EndpointV2(endpoint) => Self::Endpoint(endpoint.into()),
             Stored::Endpoint(endpoint) => Self::Endpoint(endpoint),
+            Stored::Group(group) => Self::Group(group),
+            Stored::Webhook(webhook) => Self::Webhook(webhook),
         })
     }
 }

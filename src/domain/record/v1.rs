@@ -1,16 +1,18 @@
-//! The forms that billed requests, dead letters and endpoints had in earlier journals and stores. They are only read.
+//! The first forms of billed requests, dead letters, endpoints, groups and webhooks. They are only read.
 
 use serde::Deserialize;
 
 use crate::domain::{
+    budget::Budgets,
     endpoint::{Endpoint, Provider, Region, Routing, Target},
+    group::{Enforcement, Group, GroupModels},
     id::{DeadLetterId, EndpointId, GroupId, SecretId, SlugId, WebhookId},
     money::{Cost, Currency, Price},
     pricing::{Pricing, TokenPrices},
     route::Route,
     settled::Settled,
     usage::{Usage, UsageSource},
-    webhook::{DatedEvent, DeadLetter, DeliveryFailure},
+    webhook::{DatedEvent, DeadLetter, DeliveryFailure, ReplacedSecret, Webhook, WebhookTypes},
 };
 
 /// [`Usage`] before tokens written to the cache were reported apart.
@@ -164,6 +166,69 @@ impl From<EndpointV1> for Endpoint {
             queue_timeout_s: 0,
             created_at_ms,
             updated_at_ms,
+        }
+    }
+}
+
+/// [`Group`] before it had `budgets`.
+#[derive(Deserialize)]
+pub struct GroupV1 {
+    id: GroupId,
+    external_entity_id: String,
+    name: Option<String>,
+    models: GroupModels,
+    enforcement: Enforcement,
+    parent: Option<GroupId>,
+    created_at_ms: u64,
+    disabled: bool,
+}
+
+impl From<GroupV1> for Group {
+    fn from(v1: GroupV1) -> Self {
+        let GroupV1 { id, external_entity_id, name, models, enforcement, parent, created_at_ms, disabled } = v1;
+        Self {
+            id,
+            external_entity_id,
+            name,
+            models,
+            enforcement,
+            parent,
+            created_at_ms,
+            disabled,
+            budgets: Budgets::default(),
+        }
+    }
+}
+
+/// [`Webhook`] before it had `types`.
+#[derive(Deserialize)]
+pub struct WebhookV1 {
+    id: WebhookId,
+    url: String,
+    description: Option<String>,
+    enabled: bool,
+    secret: Vec<u8>,
+    replaced: Option<ReplacedSecret>,
+    starts_after: u64,
+    created_at_ms: u64,
+    updated_at_ms: u64,
+}
+
+impl From<WebhookV1> for Webhook {
+    fn from(v1: WebhookV1) -> Self {
+        let WebhookV1 { id, url, description, enabled, secret, replaced, starts_after, created_at_ms, updated_at_ms } =
+            v1;
+        Self {
+            id,
+            url,
+            description,
+            enabled,
+            secret,
+            replaced,
+            starts_after,
+            created_at_ms,
+            updated_at_ms,
+            types: WebhookTypes::default(),
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::{
         action,
         id::{DeadLetterId, WebhookId},
         record::{Actor, Row},
-        webhook::{REPLACED_SIGNS_FOR, ReplacedSecret, Webhook},
+        webhook::{REPLACED_SIGNS_FOR, ReplacedSecret, Webhook, WebhookTypes},
     },
     service::{error::Error, webhooks::WebhookView},
 };
@@ -64,6 +64,7 @@ impl Changes {
             starts_after: self.core.journal.last_seq(),
             created_at_ms: now_ms,
             updated_at_ms: now_ms,
+            types: WebhookTypes::default(),
         };
         change.commit(actor, action::WEBHOOK_CREATED, vec![Row::Webhook(webhook)]).await?;
         Ok(WithSecret { view: self.webhooks.find(id)?, secret })
