@@ -28,6 +28,7 @@ pub mod routing;
 pub mod scheduler;
 pub mod settled;
 pub mod slug;
+pub mod sums;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod time;
