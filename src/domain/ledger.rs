@@ -1,65 +1,72 @@
-//! The token and request counts of one group tree. A request is checked against its limits and counted in one step.
+//! The tokens, requests, running requests and money of one group tree. A request is checked against its limits and
+//! budgets and counted in one step.
 //!
-//! A ledger holds a cell for each (group, slug) of its tree. A request has an [`Account`]: the groups that it counts
-//! for, its own group first, and the limits that it must pass. The request counts in the cell of every group of its
-//! account, whether or not that cell has a limit. Each limit is checked against one of these cells. The life of a
-//! request:
+//! A ledger holds a cell for each (group, slug) of its tree, and a money cell for each (group, currency). A request has
+//! an [`Account`]: the groups that it counts for, its own group first, and the rules that it must pass, which are limits
+//! and budgets. The request counts in the cells of every group of its account, whether or not a rule is declared there.
+//! Each rule is checked against one of these cells. The life of a request:
 //!
 //! ```text
 //! admit ──► Hold ──► review* ──► charge   the billed amount replaces the held amount
 //!   │                      └───► release  nothing is billed
-//!   └─────► LimitRefusal                  nothing was taken
+//!   └─────► Refusal                       nothing was taken
 //! ```
 //!
 //! | | at admission | while it runs | charged | released |
 //! | --- | --- | --- | --- | --- |
 //! | requests in a rolling window | recorded | | stays | stays, or is taken back |
-//! | requests of the day | held | held | recorded | given back |
-//! | tokens, window and day | held | held, may grow | recorded as billed | given back |
+//! | requests in a calendar window | held | held | recorded | given back |
+//! | running requests | counted | counted | given back | given back |
+//! | tokens, every window | held | held, may grow | recorded as billed | given back |
+//! | money, every window and TOTAL | held | held, may grow | recorded as billed | given back |
 //!
-//! Invariants: when a request is admitted, recorded + held + asked ≤ threshold for each of its limits; a refusal
-//! changes no figure of any cell. The caller keeps the ledger behind one lock, so checking and taking are one step.
+//! Invariants: when a request is admitted, recorded + held + asked ≤ threshold for each of its rules; a refusal changes
+//! no figure of any cell. The caller keeps the ledger behind one lock, so checking and taking are one step.
 //!
 //! The caller passes the time in. The monotonic clock never steps back here: an earlier `now` is replaced by the latest
-//! one seen. The wall clock may step back, so sums of DAY are kept by date.
+//! one seen. The wall clock may step back, so the sums of calendar windows are kept by window.
 
 mod account;
 mod ask;
+mod calendar_sums;
 mod cell;
 mod cells;
+mod check;
+mod hold;
+mod moment;
+mod money_cell;
+mod standing;
 
 use std::time::Duration;
 
-use arrayvec::ArrayVec;
-
-pub use self::account::{Account, EffectiveLimit, GroupPath};
-pub use self::ask::{Admitted, Ask, Hold, LimitRefusal, Standing, Standings, TokenAdmission};
+pub use self::account::{Account, Effective, GroupPath, Rule};
+pub use self::ask::{Ask, TokenAdmission};
+pub use self::hold::{Admitted, Hold};
+pub use self::moment::Moment;
+pub use self::standing::{Refusal, Standing, Standings, count};
 use self::{
-    ask::Places,
-    cell::{Cell, Consumption, Moment},
+    cell::Cell,
     cells::Cells,
+    check::{Asked, Located},
+    hold::{HeldMoney, Places},
+    moment::At,
 };
 use super::{
-    day::{Day, Now},
     estimate::Sample,
     group::MAX_LEVELS,
     id::{GroupId, SlugId},
     limit::LimitType,
+    money::{Cost, Currency},
+    pricing::Pricing,
+    sums::{Spent, Used},
     usage::{Usage, UsageSource},
 };
 
 /// Added to every monotonic time, so that events before the process started have a valid time too.
 const ORIGIN_NS: u64 = 3_600_000_000_000;
 
-/// Cells that each admission sweeps.
+/// Cells of each kind that each admission sweeps.
 const SWEEP_STEP: usize = 1;
-
-/// An account with the places of its cells.
-struct Located<'a> {
-    account: &'a Account,
-    /// In the order of the account's groups. `None`: the cell does not exist and has consumed nothing.
-    places: ArrayVec<Option<usize>, MAX_LEVELS>,
-}
 
 /// A past request, used to refill rolling windows after a restart.
 #[derive(Debug, Clone, Copy)]
@@ -80,75 +87,96 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Admits a request if it passes every limit, and counts it in all cells of its account at once. Otherwise takes
-    /// nothing.
-    pub fn admit(&mut self, now: Now, account: &Account, ask: &Ask) -> Result<Admitted, Box<LimitRefusal>> {
-        let at = self.moment(now);
-        self.cells.sweep(at.ns, SWEEP_STEP);
-        let located = self.locate(account);
+    /// Admits a request if it passes every limit and budget, and counts it in all cells of its account at once.
+    /// Otherwise takes nothing.
+    pub fn admit(&mut self, moment: Moment, account: &Account, ask: &Ask<'_>) -> Result<Admitted, Box<Refusal>> {
+        let at = self.at(moment);
+        self.cells.sweep(&at, SWEEP_STEP);
+        let located = self.locate(account, ask.pricing.map(|pricing| pricing.currency));
         let own =
             located.places.first().copied().flatten().and_then(|place| self.cells.get(place)).map(|cell| &cell.learned);
         let prompt = ask.prompt_tokens(own);
         let expected = ask.expected_output(own);
-        let asked = prompt.saturating_add(ask.least_output());
-        let survey = self.survey(&at, &located, asked);
+        let quote = ask.quote(prompt);
+        let asked = Asked {
+            tokens: prompt.saturating_add(ask.least_output()),
+            money: located.currency.zip(quote.map(|quote| ask.least_cost(&quote))),
+        };
+        let survey = self.survey(&at, &located, &asked);
         if survey.stopped
-            && let Some(refusal) = self.refusal(&at, &located, asked, &survey)
+            && let Some(refusal) = self.refusal(&at, &located, &asked, &survey)
         {
             return Err(refusal);
         }
-        let left = survey.tokens.map_or(u64::MAX, |(_, left)| left);
-        let output = ask.output(expected, left.saturating_sub(prompt));
+        let affordable = quote.map_or(u64::MAX, |quote| quote.affordable_output(survey.money_left()));
+        let output = ask.output(expected, survey.tokens_left().saturating_sub(prompt).min(affordable));
         let tokens = prompt.saturating_add(output.held);
-        let slug = account.slug;
-        let places: Places = account
-            .counted_for
-            .iter()
-            .zip(&located.places)
-            .map(|(group, known)| known.unwrap_or_else(|| self.cells.find_or_insert(*group, slug, &at)))
-            .collect();
-        for place in &places {
-            if let Some(cell) = self.cells.get_mut(*place) {
-                cell.begin(&at, tokens);
-            }
-        }
-        let located = Located { account, places: places.iter().copied().map(Some).collect() };
+        let places = self.begin(&at, &located, tokens);
+        let money = located.currency.zip(quote).map(|(currency, quote)| {
+            let amount = quote.cost(output.held);
+            HeldMoney { currency, places: self.begin_money(&at, &located, currency, amount), amount, quote }
+        });
+        let known = |places: &Places| places.iter().copied().map(Some).collect();
+        let located = Located {
+            places: known(&places),
+            money: money.as_ref().map_or_else(Default::default, |money| known(&money.places)),
+            ..located
+        };
         let standings = self.standings(&at, &located, &survey);
-        let hold = Hold::new(slug, ask, prompt, output, at.ns, places);
+        let hold = Hold::new(account.slug, ask, prompt, output, at.ns, (places, money));
         Ok(Admitted { hold, output_max: output.max_each, standings })
     }
 
-    /// Updates the tokens held by a running request, once it has streamed `streamed` output tokens: from now on it
-    /// holds the length expected of answers that get this far. `of_slug` is the result of
+    /// Updates the tokens and the money held by a running request, once it has streamed `streamed` output tokens: from
+    /// now on it holds the length expected of answers that get this far. `of_slug` is the result of
     /// [`super::estimate::Estimates::output_beyond`], used if the group has too few samples of its own.
     pub fn review(&mut self, hold: &mut Hold, streamed: u64, of_slug: Option<u64>) {
         let own = hold.places.first().and_then(|place| self.cells.get(*place)).map(|cell| &cell.learned);
         let expected = own.and_then(|own| own.output_beyond(hold.route, hold.each(streamed))).or(of_slug);
-        let more = hold.review(streamed, expected);
+        let (tokens, amount) = hold.review(streamed, expected);
         for place in &hold.places {
             if let Some(cell) = self.cells.get_mut(*place) {
-                cell.hold(more);
+                cell.hold(tokens);
+            }
+        }
+        for place in hold.money.iter().flat_map(|money| &money.places) {
+            if let Some(cell) = self.cells.money_mut(*place) {
+                cell.hold(amount);
             }
         }
     }
 
-    /// Charges a request that has ended: `usage` replaces the held amounts. It enters the rolling windows at `now` and
-    /// DAY on the day of `now`, whose wall clock is the event's timestamp. The group's estimates learn from it. Returns
-    /// the sample that the caller passes to [`super::estimate::Estimates`].
-    pub fn charge(&mut self, hold: Hold, now: Now, usage: Usage, source: UsageSource) -> Option<Sample> {
-        let at = self.moment(now);
+    /// Charges a request that has ended: `usage` and `cost` replace the held amounts. They enter the rolling windows at
+    /// `moment` and the calendar windows of `moment`, whose wall clock is the event's timestamp. The group's estimates
+    /// learn from the usage. Returns the sample that the caller passes to [`super::estimate::Estimates`].
+    pub fn charge(
+        &mut self,
+        hold: Hold,
+        moment: Moment,
+        usage: Usage,
+        source: UsageSource,
+        cost: Option<Cost>,
+    ) -> Option<Sample> {
+        let at = self.at(moment);
         let sample = hold.sample(usage, source);
         if let (Some(sample), Some(own)) = (&sample, hold.places.first().and_then(|own| self.cells.get_mut(*own))) {
             own.learned.learn(sample);
         }
+        let is_held = |cost: &Cost| hold.money.as_ref().is_some_and(|money| money.currency == cost.currency);
+        let (held, other) = (cost.filter(is_held), cost.filter(|cost| !is_held(cost) && cost.amount > 0));
+        if let Some(cost) = other {
+            self.spend_another(&at, &hold, cost);
+        }
+        self.end_money(&at, &hold, held.map_or(0, |cost| cost.amount));
         self.end(&at, &hold, |cell| cell.bill(&at, usage.total()));
         sample
     }
 
     /// Releases a request that ended without an event: frees its held amounts and, if `give_back_rate`, removes it from
     /// the request rates.
-    pub fn release(&mut self, hold: Hold, now: Now, give_back_rate: bool) {
-        let at = self.moment(now);
+    pub fn release(&mut self, hold: Hold, moment: Moment, give_back_rate: bool) {
+        let at = self.at(moment);
+        self.end_money(&at, &hold, 0);
         self.end(&at, &hold, |cell| {
             if give_back_rate {
                 cell.take_back_request(&at, hold.admitted_ns);
@@ -156,36 +184,56 @@ impl Ledger {
         });
     }
 
-    /// The state of each limit, in the order of the account's limits.
-    pub fn standing(&mut self, now: Now, account: &Account) -> Vec<Standing> {
-        let at = self.moment(now);
-        let located = self.locate(account);
-        account.limits.iter().map(|limit| self.stand(&at, &located, limit)).collect()
+    /// The state of each limit and budget, in the order of the account's rules.
+    pub fn standing(&mut self, moment: Moment, account: &Account) -> Vec<Standing> {
+        let at = self.at(moment);
+        let located = self.locate(account, None);
+        account.rules.iter().map(|effective| self.stand(&at, &located, effective)).collect()
     }
 
     /// Checks whether a request of `tokens` tokens would be admitted now. Takes nothing. No request has fewer than one
-    /// token, so 0 asks for one.
-    pub fn would_admit(&mut self, now: Now, account: &Account, tokens: u64) -> Result<(), Box<LimitRefusal>> {
-        let at = self.moment(now);
-        let located = self.locate(account);
-        let asked = tokens.max(1);
-        let survey = self.survey(&at, &located, asked);
-        let refusal = if survey.stopped { self.refusal(&at, &located, asked, &survey) } else { None };
+    /// token, so 0 asks for one. With `pricing`, they must also fit into the budgets, as input at its price.
+    pub fn would_admit(
+        &mut self,
+        moment: Moment,
+        account: &Account,
+        tokens: u64,
+        pricing: Option<&Pricing>,
+    ) -> Result<(), Box<Refusal>> {
+        let at = self.at(moment);
+        let tokens = tokens.max(1);
+        let money = pricing.map(|pricing| {
+            let quote = pricing.quote(tokens, None, false);
+            (pricing.currency, quote.fixed.max(u128::from(quote.output > 0)))
+        });
+        let asked = Asked { tokens, money };
+        let located = self.locate(account, pricing.map(|pricing| pricing.currency));
+        let survey = self.survey(&at, &located, &asked);
+        let refusal = if survey.stopped { self.refusal(&at, &located, &asked, &survey) } else { None };
         refusal.map_or(Ok(()), Err)
     }
 
-    /// Sets a group's use of a slug on a day. Called at startup with the sum over the day's events.
-    pub fn load_day(&mut self, now: Now, group: GroupId, slug: SlugId, day: Day, requests: u64, tokens: u64) {
-        let at = self.moment(now);
+    /// Sets a group's use of a slug in calendar windows. Called at startup with the sums over the events.
+    pub fn load_used(&mut self, moment: Moment, group: GroupId, slug: SlugId, used: &Used) {
+        let at = self.at(moment);
         let place = self.cells.find_or_insert(group, slug, &at);
         if let Some(cell) = self.cells.get_mut(place) {
-            cell.load_day(&at, day, requests, tokens);
+            cell.load(&at, used);
         }
     }
 
-    /// Enters a past request into the rolling windows, if it is recent enough. DAY does not change.
-    pub fn refill(&mut self, now: Now, path: &[GroupId], slug: SlugId, past: &Past) {
-        let at = self.moment(now);
+    /// Sets the money that a group has spent in a currency. Called at startup with the sums over the events.
+    pub fn load_spent(&mut self, moment: Moment, group: GroupId, currency: Currency, spent: &Spent) {
+        let at = self.at(moment);
+        let place = self.cells.find_or_insert_money(group, currency, &at);
+        if let Some(cell) = self.cells.money_mut(place) {
+            cell.load(&at, spent);
+        }
+    }
+
+    /// Enters a past request into the rolling windows, if it is recent enough. Calendar windows do not change.
+    pub fn refill(&mut self, moment: Moment, path: &[GroupId], slug: SlugId, past: &Past) {
+        let at = self.at(moment);
         for group in path.iter().take(MAX_LEVELS) {
             let place = self.cells.find_or_insert(*group, slug, &at);
             if let Some(cell) = self.cells.get_mut(place) {
@@ -196,8 +244,8 @@ impl Ledger {
     }
 
     /// Updates a group's estimates from a past request. Called at startup.
-    pub fn learn(&mut self, now: Now, group: GroupId, sample: &Sample) {
-        let at = self.moment(now);
+    pub fn learn(&mut self, moment: Moment, group: GroupId, sample: &Sample) {
+        let at = self.at(moment);
         let place = self.cells.find_or_insert(group, sample.slug, &at);
         if let Some(cell) = self.cells.get_mut(place) {
             cell.learned.learn(sample);
@@ -206,16 +254,16 @@ impl Ledger {
 
     /// Removes a deleted group's cells, each when its last running request ends. The cells of its ancestors keep what
     /// it used.
-    pub fn remove_group(&mut self, now: Now, group: GroupId) {
-        let at = self.moment(now);
-        self.cells.remove_group(group, at.ns);
+    pub fn remove_group(&mut self, moment: Moment, group: GroupId) {
+        let at = self.at(moment);
+        self.cells.remove_group(group, &at);
     }
 
-    /// Frees unused memory among the next `cells` cells. Each admission does this too; this call is for a tree without
-    /// traffic.
-    pub fn sweep(&mut self, now: Now, cells: usize) {
-        let at = self.moment(now);
-        self.cells.sweep(at.ns, cells);
+    /// Frees unused memory among the next `cells` cells of each kind. Each admission does this too; this call is for a
+    /// tree without traffic.
+    pub fn sweep(&mut self, moment: Moment, cells: usize) {
+        let at = self.at(moment);
+        self.cells.sweep(&at, cells);
     }
 
     /// The number of cells that a complete sweep visits.
@@ -223,108 +271,78 @@ impl Ledger {
         self.cells.len()
     }
 
-    fn moment(&mut self, now: Now) -> Moment {
-        self.latest_ns = self.latest_ns.max(now.monotonic_ns.saturating_add(ORIGIN_NS));
-        Moment::new(self.latest_ns, now)
+    fn at(&mut self, moment: Moment) -> At {
+        self.latest_ns = self.latest_ns.max(moment.now.monotonic_ns.saturating_add(ORIGIN_NS));
+        At { ns: self.latest_ns, moment }
     }
 
-    fn locate<'a>(&self, account: &'a Account) -> Located<'a> {
-        let place = |group: &GroupId| self.cells.find(*group, account.slug);
-        Located { account, places: account.counted_for.iter().map(place).collect() }
+    /// Begins a request in the cells of its slug.
+    fn begin(&mut self, at: &At, located: &Located<'_>, tokens: u64) -> Places {
+        let slug = located.account.slug;
+        let groups = located.account.counted_for.iter().zip(&located.places);
+        let places: Places =
+            groups.map(|(group, known)| known.unwrap_or_else(|| self.cells.find_or_insert(*group, slug, at))).collect();
+        for place in &places {
+            if let Some(cell) = self.cells.get_mut(*place) {
+                cell.begin(at, tokens);
+            }
+        }
+        places
     }
 
-    /// The cell that one of the account's limits counts in.
-    fn counted_cell(&mut self, located: &Located<'_>, limit: &EffectiveLimit) -> Option<&mut Cell> {
-        let place = located.places.get(usize::from(limit.counted_at)).copied().flatten()?;
-        self.cells.get_mut(place)
+    /// Begins a request in the cells of its currency.
+    fn begin_money(&mut self, at: &At, located: &Located<'_>, currency: Currency, amount: u128) -> Places {
+        let groups = located.account.counted_for.iter().zip(&located.money);
+        let insert = |cells: &mut Cells, group: &GroupId| cells.find_or_insert_money(*group, currency, at);
+        let places: Places =
+            groups.map(|(group, known)| known.unwrap_or_else(|| insert(&mut self.cells, group))).collect();
+        for place in &places {
+            if let Some(cell) = self.cells.money_mut(*place) {
+                cell.begin(amount);
+            }
+        }
+        places
     }
 
-    fn end(&mut self, at: &Moment, hold: &Hold, mut last: impl FnMut(&mut Cell)) {
+    fn end(&mut self, at: &At, hold: &Hold, mut last: impl FnMut(&mut Cell)) {
         for place in &hold.places {
             if let Some(cell) = self.cells.get_mut(*place) {
                 cell.end(at, hold.tokens);
                 last(cell);
                 if cell.removed {
-                    self.cells.drop_if_expired(*place, at.ns);
+                    self.cells.drop_if_expired(*place, at);
                 }
             }
         }
     }
 
-    /// Checks a request against every limit.
-    fn survey(&mut self, at: &Moment, located: &Located<'_>, tokens: u64) -> Survey {
-        let mut survey = Survey::default();
-        for (index, limit) in located.account.limits.iter().enumerate() {
-            let left = limit.limit.threshold.get().saturating_sub(self.figures(at, located, limit).sum());
-            let (asked, least) = match limit.limit.limit_type {
-                LimitType::Request => (1, &mut survey.requests),
-                LimitType::Token => (tokens, &mut survey.tokens),
-            };
-            if least.is_none_or(|(_, other)| left < other) {
-                *least = Some((index, left));
+    /// Frees the held money and counts a cost in the same currency.
+    fn end_money(&mut self, at: &At, hold: &Hold, cost: u128) {
+        let Some(money) = &hold.money else { return };
+        for place in &money.places {
+            if let Some(cell) = self.cells.money_mut(*place) {
+                cell.end(money.amount);
+                if cost > 0 {
+                    cell.spend(at, cost);
+                }
+                if cell.removed {
+                    self.cells.drop_money_if_expired(*place);
+                }
             }
-            survey.stopped |= left < asked;
         }
-        survey
     }
 
-    /// The refusal by the limit with the longest wait.
+    /// Counts a cost in another currency than the request holds. The endpoint's prices have changed since its admission.
     #[cold]
-    fn refusal(
-        &mut self,
-        at: &Moment,
-        located: &Located<'_>,
-        tokens: u64,
-        survey: &Survey,
-    ) -> Option<Box<LimitRefusal>> {
-        let standings = self.standings(at, located, survey);
-        let mut longest: Option<LimitRefusal> = None;
-        for (index, limit) in located.account.limits.iter().enumerate() {
-            let asked = match limit.limit.limit_type {
-                LimitType::Request => 1,
-                LimitType::Token => tokens,
-            };
-            let Consumption { used, held } = self.figures(at, located, limit);
-            // As in the survey: a limit that is exceeded does not refuse a request that asks for nothing of it.
-            if limit.limit.threshold.get().saturating_sub(used.saturating_add(held)) >= asked {
-                continue;
-            }
-            let retry_after = self.counted_cell(located, limit).and_then(|cell| cell.wait(limit, asked, at));
-            let wait = |retry_after: Option<Duration>| retry_after.unwrap_or(Duration::MAX);
-            if longest.is_none_or(|other| wait(retry_after) > wait(other.retry_after)) {
-                longest = Some(LimitRefusal { index, limit: *limit, used, held, asked, retry_after, standings });
+    fn spend_another(&mut self, at: &At, hold: &Hold, cost: Cost) {
+        for place in &hold.places {
+            let Some(cell) = self.cells.get(*place).filter(|cell| !cell.removed) else { continue };
+            let money = self.cells.find_or_insert_money(cell.key.0, cost.currency, at);
+            if let Some(cell) = self.cells.money_mut(money) {
+                cell.spend(at, cost.amount);
             }
         }
-        longest.map(Box::new)
     }
-
-    fn figures(&mut self, at: &Moment, located: &Located<'_>, limit: &EffectiveLimit) -> Consumption {
-        let (what, unit) = (limit.limit.limit_type, limit.limit.unit);
-        self.counted_cell(located, limit).map_or_else(Consumption::default, |cell| cell.figures(what, unit, at))
-    }
-
-    fn stand(&mut self, at: &Moment, located: &Located<'_>, limit: &EffectiveLimit) -> Standing {
-        match self.counted_cell(located, limit) {
-            Some(cell) => cell.standing(limit, at),
-            None => at.untouched(limit),
-        }
-    }
-
-    fn standings(&mut self, at: &Moment, located: &Located<'_>, survey: &Survey) -> Standings {
-        let limits = &located.account.limits;
-        let mut stand = |least: Option<(usize, u64)>| least.map(|(index, _)| self.stand(at, located, &limits[index]));
-        Standings { requests: stand(survey.requests), tokens: stand(survey.tokens) }
-    }
-}
-
-/// The result of checking a request against every limit.
-#[derive(Default)]
-struct Survey {
-    stopped: bool,
-    /// The index of the limit on requests with the least left, and the amount left.
-    requests: Option<(usize, u64)>,
-    /// The same for tokens.
-    tokens: Option<(usize, u64)>,
 }
 
 /// Nanoseconds as a `u64`, which holds five centuries.

@@ -14,7 +14,7 @@ const MILLION: u128 = 1_000_000;
 
 /// The price of one unit: a million tokens or characters, a second of audio, an image or a request. Stored in 10^-6
 /// currency units.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Price(u64);
 
 /// The text is not a valid price.

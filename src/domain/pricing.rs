@@ -47,6 +47,12 @@ impl TokenPrices {
         .into_iter()
         .fold(0, u128::saturating_add)
     }
+
+    /// The highest price that a prompt token can have.
+    fn dearest_input(&self) -> Price {
+        let cached = [self.cached, self.cache_write].into_iter().flatten();
+        cached.fold(self.input, std::cmp::Ord::max)
+    }
 }
 
 /// The prices of tokens of requests with a long prompt.
@@ -85,8 +91,32 @@ impl Pricing {
 
     /// The cost of a request with these tokens and units, billed or estimated.
     pub fn cost(&self, usage: &Usage, units: Option<Units>) -> Cost {
-        let long = self.long.as_ref().filter(|long| usage.input > long.above);
-        let tokens = long.map_or(&self.tokens, |long| &long.tokens);
+        let amount = self.tokens_at(usage.input).cost(usage).saturating_add(self.besides_tokens(units));
+        Cost { currency: self.currency, amount }
+    }
+
+    /// The prices of a request with a prompt of `prompt_tokens` tokens that are not cached, or with `dearest` in the
+    /// cache, out of it or written to it, whichever costs most.
+    pub fn quote(&self, prompt_tokens: u64, units: Option<Units>, dearest: bool) -> Quote {
+        let tokens = self.tokens_at(prompt_tokens);
+        let input = if dearest { tokens.dearest_input() } else { tokens.input };
+        let fixed = input.of_millionths(prompt_tokens).saturating_add(self.besides_tokens(units));
+        Quote { fixed, output: tokens.output.of_millionths(1) }
+    }
+
+    /// Whether seconds of audio cost anything.
+    pub fn charges_for_seconds(&self) -> bool {
+        self.second.is_some_and(|price| price.of_millionths(1) > 0)
+    }
+
+    /// The prices of tokens of a request with this many input tokens.
+    fn tokens_at(&self, input: u64) -> &TokenPrices {
+        let long = self.long.as_ref().filter(|long| input > long.above);
+        long.map_or(&self.tokens, |long| &long.tokens)
+    }
+
+    /// The cost of the request itself and of its units, in 10^-12 currency units.
+    fn besides_tokens(&self, units: Option<Units>) -> u128 {
         let request = self.request.map_or(0, |price| price.of_whole(1));
         let units = match units {
             None => None,
@@ -94,7 +124,33 @@ impl Pricing {
             Some(Units::Seconds(seconds)) => self.second.map(|price| price.of_millionths(seconds.micros())),
             Some(Units::Characters(characters)) => self.characters.map(|price| price.of_millionths(characters)),
         };
-        let amount = tokens.cost(usage).saturating_add(request).saturating_add(units.unwrap_or(0));
-        Cost { currency: self.currency, amount }
+        request.saturating_add(units.unwrap_or(0))
+    }
+}
+
+/// The prices of one request before its answer is known, in 10^-12 currency units.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quote {
+    /// The cost of everything except output.
+    pub fixed: u128,
+    /// The price of one output token.
+    pub output: u128,
+}
+
+impl Quote {
+    /// The cost with `output` output tokens.
+    pub fn cost(&self, output: u64) -> u128 {
+        self.fixed.saturating_add(self.output_cost(output))
+    }
+
+    /// The cost of `output` output tokens.
+    pub fn output_cost(&self, output: u64) -> u128 {
+        self.output.saturating_mul(u128::from(output))
+    }
+
+    /// The most output tokens with which the request costs at most `amount`, which is at least `fixed`.
+    pub fn affordable_output(&self, amount: u128) -> u64 {
+        let tokens = amount.saturating_sub(self.fixed).checked_div(self.output);
+        tokens.map_or(u64::MAX, |tokens| u64::try_from(tokens).unwrap_or(u64::MAX))
     }
 }

@@ -11,7 +11,11 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 use super::{catalog::Catalog, clock::Clock, counts::Counts};
-use crate::{config::Config, domain::day::Now, journal::Journal};
+use crate::{
+    config::Config,
+    domain::{calendar::CalendarWindows, day::Now, ledger::Moment},
+    journal::Journal,
+};
 
 /// How long a record may wait before new requests are refused.
 const STALL: Duration = Duration::from_secs(5);
@@ -33,12 +37,15 @@ pub struct Core {
     pub counts: Counts,
     /// Our listening addresses, set by [`Self::set_listeners`].
     listeners: OnceLock<Arc<[SocketAddr]>>,
+    /// The calendar windows of the latest reading of [`Self::moment_at`].
+    windows: ArcSwap<CalendarWindows>,
     /// Whether the process has been asked to stop.
     stopping: watch::Sender<bool>,
 }
 
 impl Core {
     pub(super) fn new(config: Config, clock: Arc<Clock>, catalog: Catalog, journal: Journal) -> Self {
+        let windows = config.time_zone.windows(clock.now().not_before(journal.last_ms()).unix_ms);
         Self {
             config,
             clock,
@@ -46,6 +53,7 @@ impl Core {
             journal,
             counts: Counts::default(),
             listeners: OnceLock::new(),
+            windows: ArcSwap::from_pointee(windows),
             stopping: watch::Sender::new(false),
         }
     }
@@ -60,6 +68,23 @@ impl Core {
     /// recorded on, and DAY limits would have no effect.
     pub fn now(&self) -> Now {
         self.clock.now().not_before(self.journal.last_ms())
+    }
+
+    /// [`Self::now`] with its calendar windows.
+    pub fn moment(&self) -> Moment {
+        self.moment_at(self.now())
+    }
+
+    /// A moment with its calendar windows, which are computed again only when the day has changed: weeks and months
+    /// begin and end with days.
+    pub fn moment_at(&self, now: Now) -> Moment {
+        let known = **self.windows.load();
+        if known.day.contains(now.unix_ms) {
+            return Moment { now, windows: known };
+        }
+        let windows = self.config.time_zone.windows(now.unix_ms);
+        self.windows.store(Arc::new(windows));
+        Moment { now, windows }
     }
 
     /// A sentence for the operator that says why requests cannot be billed now; `None` if they can.

@@ -19,11 +19,13 @@ use std::{
 use criterion::{Criterion, Throughput};
 use parking_lot::Mutex;
 use tollgate::domain::{
+    budget::Budgets,
+    calendar::Calendar,
     day::Now,
     estimate::{Ratio, SlugEstimate},
     group::{Enforcement, Group, GroupModel, GroupModels},
     id::{GroupId, SlugId},
-    ledger::{Account, Ask, Ledger, TokenAdmission},
+    ledger::{Account, Ask, Ledger, Moment, TokenAdmission},
     limit::{Limit, LimitType, Threshold, Unit},
     route::Route,
     usage::{Usage, UsageSource},
@@ -79,15 +81,15 @@ fn answers(criterion: &mut Criterion) {
     let caller = &full.callers[0];
     let mut clock = Clock::new(BUSY);
     (0..100).for_each(|_| full.pair(caller, clock.tick()));
-    let now = clock.now;
+    let moment = clock.moment;
     group.bench_function("refusal", |bencher| {
-        bencher.iter(|| full.ledger.lock().admit(now, &caller.account, &ask()).unwrap_err());
+        bencher.iter(|| full.ledger.lock().admit(moment, &caller.account, &ask()).unwrap_err());
     });
     group.bench_function("standings and whether it would pass", |bencher| {
         bencher.iter(|| {
             let mut ledger = full.ledger.lock();
-            let standings = ledger.standing(now, &caller.account);
-            (standings, ledger.would_admit(now, &caller.account, 100))
+            let standings = ledger.standing(moment, &caller.account);
+            (standings, ledger.would_admit(moment, &caller.account, 100, None))
         });
     });
     group.bench_function("find the limits that apply, without the lock", |bencher| {
@@ -96,7 +98,7 @@ fn answers(criterion: &mut Criterion) {
 }
 
 /// A chat completion that declares no maximum.
-fn ask() -> Ask {
+fn ask() -> Ask<'static> {
     Ask {
         route: Route::ChatCompletions,
         prompt_bytes: 168,
@@ -106,6 +108,8 @@ fn ask() -> Ask {
         best_of: None,
         slug: SlugEstimate { ratio: Ratio::START, mean_output: 57 },
         admission: TokenAdmission::Adaptive,
+        pricing: None,
+        units: None,
     }
 }
 
@@ -136,10 +140,10 @@ impl Tree {
         Self { ledger: Mutex::default(), callers: (0..callers).map(caller).collect() }
     }
 
-    fn pair(&self, caller: &Caller, now: Now) {
-        let admitted = self.ledger.lock().admit(now, &caller.account, &black_box(ask()));
+    fn pair(&self, caller: &Caller, moment: Moment) {
+        let admitted = self.ledger.lock().admit(moment, &caller.account, &black_box(ask()));
         let hold = black_box(admitted).unwrap().hold;
-        black_box(self.ledger.lock().charge(hold, now, USAGE, UsageSource::Upstream));
+        black_box(self.ledger.lock().charge(hold, moment, USAGE, UsageSource::Upstream, None));
     }
 
     /// Returns the time from the moment when all threads are ready until each has made `pairs` pairs with its own
@@ -176,13 +180,15 @@ fn group(id: GroupId, parent: Option<GroupId>, threshold: u64) -> Group {
         parent,
         created_at_ms: 0,
         disabled: false,
+        budgets: Budgets::default(),
     }
 }
 
-/// Simulated wall and monotonic clocks. Each reading advances both by the same step.
+/// Simulated wall and monotonic clocks. Each reading advances both by the same step. The calendar windows are those of
+/// the first reading, as for a gateway, which computes them once a day.
 #[derive(Clone, Copy)]
 struct Clock {
-    now: Now,
+    moment: Moment,
     step_ns: u64,
 }
 
@@ -190,19 +196,22 @@ impl Clock {
     const START_MS: u64 = 1_795_428_000_000;
 
     fn new(step: Duration) -> Self {
-        Self { now: Now { unix_ms: Self::START_MS, ..Now::default() }, step_ns: step.as_nanos() as u64 }
+        let now = Now { unix_ms: Self::START_MS, ..Now::default() };
+        let moment = Moment { now, windows: Calendar::default().windows(now.unix_ms) };
+        Self { moment, step_ns: step.as_nanos() as u64 }
     }
 
-    fn tick(&mut self) -> Now {
+    fn tick(&mut self) -> Moment {
         self.pass(1);
-        self.now
+        self.moment
     }
 
     /// Advances the clock by `ticks` and returns it as it was before.
     fn pass(&mut self, ticks: u64) -> Self {
         let before = *self;
-        self.now.monotonic_ns += self.step_ns * ticks;
-        self.now.unix_ms = Self::START_MS + self.now.monotonic_ns / 1_000_000;
+        let now = &mut self.moment.now;
+        now.monotonic_ns += self.step_ns * ticks;
+        now.unix_ms = Self::START_MS + now.monotonic_ns / 1_000_000;
         before
     }
 }

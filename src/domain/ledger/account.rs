@@ -1,72 +1,115 @@
-//! Accounts. An account says where the requests of one group for one slug count, and which limits they must pass.
+//! Accounts. An account says where the requests of one group for one slug count, and which rules they must pass.
 //!
-//! Each limit counts in one group of the account, so a ledger can always find its cell. Accounts are built from groups
+//! Each rule counts in one group of the account, so a ledger can always find its cell. Accounts are built from groups
 //! only, by [`Account::new`].
 
 use arrayvec::ArrayVec;
 
 use crate::domain::{
+    budget::Budget,
+    calendar::Period,
     group::{Enforcement, Group, MAX_LEVELS},
     id::{GroupId, SlugId},
     limit::Limit,
 };
 
-/// The most limits that can apply to one request: four on each level.
-const MAX_EFFECTIVE: usize = 4 * MAX_LEVELS;
+/// The most rules of one level: two rolling windows, one limit on running requests, six usage limits, four budgets.
+const MAX_OF_LEVEL: usize = 13;
+
+/// The most rules that can apply to one request.
+const MAX_EFFECTIVE: usize = MAX_OF_LEVEL * MAX_LEVELS;
 
 /// The ids of a group and of its ancestors, nearest first.
 pub type GroupPath = ArrayVec<GroupId, MAX_LEVELS>;
 
-/// A limit as it applies to one (group, slug).
+/// A declared bound on what requests may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct EffectiveLimit {
+pub enum Rule {
+    /// A bound on tokens or requests.
+    Limit(Limit),
+    /// A bound on money.
+    Budget(Budget),
+}
+
+impl Rule {
+    /// The largest amount that passes: tokens, requests, or 10^-12 units of the budget's currency.
+    pub fn threshold(&self) -> u128 {
+        match self {
+            Self::Limit(limit) => u128::from(limit.threshold.get()),
+            Self::Budget(budget) => budget.amount.as_cost(),
+        }
+    }
+
+    /// The limit; `None` for a budget.
+    pub fn limit(&self) -> Option<&Limit> {
+        match self {
+            Self::Limit(limit) => Some(limit),
+            Self::Budget(_) => None,
+        }
+    }
+
+    /// The budget; `None` for a limit.
+    pub fn budget(&self) -> Option<&Budget> {
+        match self {
+            Self::Limit(_) => None,
+            Self::Budget(budget) => Some(budget),
+        }
+    }
+
+    /// The calendar period that it counts over. `None` for rolling windows, CONCURRENT and TOTAL.
+    pub fn period(&self) -> Option<Period> {
+        match self {
+            Self::Limit(limit) => limit.unit.period(),
+            Self::Budget(budget) => budget.unit.period(),
+        }
+    }
+}
+
+/// A limit or budget as it applies to one (group, slug).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Effective {
     /// The declaration.
-    pub limit: Limit,
+    pub rule: Rule,
     /// The group that declared it.
     pub source: GroupId,
     /// The group that it counts in, as an index into the account's `counted_for`.
     pub(super) counted_at: u8,
 }
 
-impl EffectiveLimit {
+impl Effective {
     /// Whether other groups share it, because it counts in an ancestor.
     pub fn is_shared(&self) -> bool {
         self.counted_at != 0
     }
 }
 
-/// Where the requests of one group for one slug count, and the limits that they must pass.
+/// Where the requests of one group for one slug count, and the rules that they must pass.
 #[derive(Debug, Clone)]
 pub struct Account {
     pub(super) slug: SlugId,
     pub(super) counted_for: GroupPath,
-    pub(super) limits: ArrayVec<EffectiveLimit, MAX_EFFECTIVE>,
+    pub(super) rules: ArrayVec<Effective, MAX_EFFECTIVE>,
 }
 
 impl Account {
     /// The account of the first group of `lineage`, which is followed by its ancestors up to the root.
     ///
-    /// INDEPENDENT: a request counts for the group alone. For each (type, unit) the nearest declaration applies.
+    /// INDEPENDENT: a request counts for the group alone. For each (type, unit) of limits and for each unit of budgets
+    /// the nearest declaration applies.
     /// CASCADING: a request counts for every group. Every declaration applies, and counts for the group that made it.
-    pub fn new<'a>(slug: SlugId, lineage: impl IntoIterator<Item = &'a Group>) -> Self {
-        let mut account = Self { slug, counted_for: GroupPath::new(), limits: ArrayVec::new() };
-        for (level, group) in lineage.into_iter().take(MAX_LEVELS).enumerate() {
-            let counted_at = match group.enforcement {
-                Enforcement::Independent => 0,
-                Enforcement::Cascading => level,
-            };
-            if counted_at == level {
+    pub fn new<'a>(slug: SlugId, lineage: impl IntoIterator<Item = &'a Group, IntoIter: Clone>) -> Self {
+        let lineage = lineage.into_iter().take(MAX_LEVELS);
+        let mut account = Self { slug, counted_for: GroupPath::new(), rules: ArrayVec::new() };
+        for (level, group) in lineage.clone().enumerate() {
+            if counted_at(group, level) == level {
                 account.counted_for.push(group.id);
             }
             for limit in group.model(slug).into_iter().flat_map(|model| &model.limits) {
-                let nearer = |known: &EffectiveLimit| known.limit.is_like(limit);
-                if group.enforcement == Enforcement::Independent && account.limits.iter().any(nearer) {
-                    continue;
-                }
-                let effective = EffectiveLimit { limit: *limit, source: group.id, counted_at: counted_at as u8 };
-                // A level has at most four limits. If there were ever more, the excess would be dropped.
-                let _ = account.limits.try_push(effective);
+                account.add(group, level, Rule::Limit(*limit));
             }
+        }
+        for (level, group) in lineage.enumerate() {
+            group.budgets.iter().for_each(|budget| account.add(group, level, Rule::Budget(*budget)));
         }
         account
     }
@@ -76,9 +119,31 @@ impl Account {
         &self.counted_for
     }
 
-    /// The limits that apply, those of the nearest group first.
-    pub fn limits(&self) -> &[EffectiveLimit] {
-        &self.limits
+    /// The limits that apply, those of the nearest group first, then the budgets, those of the nearest group first.
+    pub fn rules(&self) -> &[Effective] {
+        &self.rules
+    }
+
+    fn add(&mut self, group: &Group, level: usize, rule: Rule) {
+        let is_replaced = |nearer: &Effective| match (&nearer.rule, &rule) {
+            (Rule::Limit(nearer), Rule::Limit(limit)) => nearer.is_like(limit),
+            (Rule::Budget(nearer), Rule::Budget(budget)) => nearer.unit == budget.unit,
+            (Rule::Limit(_), Rule::Budget(_)) | (Rule::Budget(_), Rule::Limit(_)) => false,
+        };
+        if group.enforcement == Enforcement::Independent && self.rules.iter().any(is_replaced) {
+            return;
+        }
+        let effective = Effective { rule, source: group.id, counted_at: counted_at(group, level) as u8 };
+        // If a level ever had more rules than this holds, the excess would be dropped.
+        let _ = self.rules.try_push(effective);
+    }
+}
+
+/// The index of the group that a group's rules count in.
+fn counted_at(group: &Group, level: usize) -> usize {
+    match group.enforcement {
+        Enforcement::Independent => 0,
+        Enforcement::Cascading => level,
     }
 }
 
@@ -111,10 +176,10 @@ mod tests {
     }
 
     /// (threshold, source, group that it counts in) of each limit.
-    fn limits(account: &Account) -> Vec<(u64, u128, u128)> {
+    fn limits(account: &Account) -> Vec<(u128, u128, u128)> {
         let counted_for = account.counted_for();
-        let of = |l: &EffectiveLimit| (l.limit.threshold.get(), l.source.0, counted_for[usize::from(l.counted_at)].0);
-        account.limits().iter().map(of).collect()
+        let of = |it: &Effective| (it.rule.threshold(), it.source.0, counted_for[usize::from(it.counted_at)].0);
+        account.rules().iter().map(of).collect()
     }
 
     #[test]
@@ -134,7 +199,7 @@ mod tests {
         let plan = group(2, Enforcement::Cascading, &[(Token, Minute, 99)]);
         assert_eq!(limits(&Account::new(SlugId(1), [&team, &plan])), [(10, 1, 1), (99, 2, 2)]);
         let other = Account::new(SlugId(2), [&team, &plan]);
-        assert!(other.limits().is_empty());
+        assert!(other.rules().is_empty());
         assert_eq!(other.counted_for().as_slice(), [team.id, plan.id]);
     }
 }

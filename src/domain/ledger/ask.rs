@@ -1,18 +1,14 @@
-//! The ledger's arguments and results.
+//! A request to admit: what it must find free, and what it holds when it is admitted.
+//!
+//! The money that must fit is what is certain: the prompt at its price, the price of the request and of the units that
+//! are known, and in strict admission the least output. It is at least 1 (10^-12 of the currency) if the request may
+//! cost anything at all, so that a budget that is used up refuses it.
 
-use std::time::Duration;
-
-use arrayvec::ArrayVec;
-
-use super::account::EffectiveLimit;
 use crate::domain::{
-    day::Now,
-    estimate::{Learned, MAX_HOLD, Sample, SlugEstimate},
-    group::MAX_LEVELS,
-    id::SlugId,
-    limit::Unit,
-    route::Route,
-    usage::{Usage, UsageSource},
+    estimate::{Learned, MAX_HOLD, SlugEstimate},
+    pricing::{Pricing, Quote},
+    route::{self, Route},
+    units::Units,
 };
 
 /// How many tokens must fit for a request to be admitted, and how many it holds: the setting `token_admission`.
@@ -29,7 +25,7 @@ pub enum TokenAdmission {
 
 /// A request to admit.
 #[derive(Debug, Clone, Copy)]
-pub struct Ask {
+pub struct Ask<'a> {
     /// The route that was called.
     pub route: Route,
     /// UTF-8 bytes of the prompt's text, inline data not counted.
@@ -46,9 +42,13 @@ pub struct Ask {
     pub slug: SlugEstimate,
     /// The current setting.
     pub admission: TokenAdmission,
+    /// The current prices of the slug's endpoint. `None` if it has none.
+    pub pricing: Option<&'a Pricing>,
+    /// The quantities besides tokens that the request will be billed for, if they are known beforehand.
+    pub units: Option<Units>,
 }
 
-impl Ask {
+impl Ask<'_> {
     fn choices(&self) -> u64 {
         self.n.max(self.best_of.unwrap_or(0)).max(1)
     }
@@ -94,8 +94,23 @@ impl Ask {
         }
     }
 
-    /// The output to hold if each choice is expected to have `expected` tokens and `left` tokens are left after the
-    /// prompt. `left` is at least [`Self::least_output`].
+    /// The prices of this request. `None` if it cannot have a cost.
+    pub(super) fn quote(&self, prompt_tokens: u64) -> Option<Quote> {
+        let pricing = self.pricing.filter(|_| self.route.is_billed())?;
+        let is_strict = matches!(self.admission, TokenAdmission::Strict { .. });
+        Some(pricing.quote(prompt_tokens, self.units, is_strict))
+    }
+
+    /// The money that must fit, in 10^-12 units of the currency.
+    pub(super) fn least_cost(&self, quote: &Quote) -> u128 {
+        let certain = quote.cost(self.least_output());
+        let output = self.route.output() != route::Output::None && self.declared_output != Some(0) && quote.output > 0;
+        let audio = self.route.takes_form() && self.pricing.is_some_and(Pricing::charges_for_seconds);
+        certain.max(u128::from(output || audio))
+    }
+
+    /// The output to hold if each choice is expected to have `expected` tokens and there is room for `left` tokens after
+    /// the prompt. `left` is at least [`Self::least_output`].
     pub(super) fn output(&self, expected: u64, left: u64) -> Output {
         if !self.route.generates() {
             return Output { held: 0, most: 0, max_each: None };
@@ -119,173 +134,7 @@ impl Ask {
 pub(super) struct Output {
     pub(super) held: u64,
     /// The most output, for all choices together, if the upstream respects the maximum that it is sent.
-    most: u64,
+    pub(super) most: u64,
     /// In strict admission: the maximum for one choice to send upstream.
     pub(super) max_each: Option<u64>,
-}
-
-/// An admitted request.
-#[derive(Debug)]
-pub struct Admitted {
-    /// Must be settled or released exactly once.
-    pub hold: Hold,
-    /// In strict admission, on a route with output: the maximum for one choice, in tokens, to send upstream. Never
-    /// above the declared one.
-    pub output_max: Option<u64>,
-    /// The state of the limits after this admission.
-    pub standings: Standings,
-}
-
-/// The places of the cells of a path, own group first.
-pub(super) type Places = ArrayVec<usize, MAX_LEVELS>;
-
-/// The tokens that a running request holds in the cells of its path. Do not drop it: pass it to
-/// [`super::Ledger::charge`] or [`super::Ledger::release`] of the ledger that returned it.
-#[derive(Debug)]
-#[must_use = "its tokens stay held until it is settled or released"]
-pub struct Hold {
-    pub(super) places: Places,
-    pub(super) tokens: u64,
-    pub(super) admitted_ns: u64,
-    pub(super) route: Route,
-    prompt_tokens: u64,
-    /// The most output, if the upstream respects the maximum that it is sent.
-    most: u64,
-    /// A review is due once more than this many output tokens have streamed.
-    review_above: u64,
-    slug: SlugId,
-    prompt_bytes: u64,
-    n: u64,
-}
-
-impl Hold {
-    /// Tokens that stream between two reviews. A smaller step is not worth taking the lock.
-    const STEP: u64 = 256;
-
-    pub(super) fn new(
-        slug: SlugId,
-        ask: &Ask,
-        prompt_tokens: u64,
-        output: Output,
-        admitted_ns: u64,
-        places: Places,
-    ) -> Self {
-        let Output { held, most, .. } = output;
-        let (tokens, review_above) = (prompt_tokens.saturating_add(held), held.min(Self::STEP));
-        let (route, prompt_bytes, n) = (ask.route, ask.learnable_bytes(), ask.n);
-        Self { places, tokens, admitted_ns, route, prompt_tokens, most, review_above, slug, prompt_bytes, n }
-    }
-
-    /// The prompt's estimate, in tokens. It is billed if nothing reports a better figure.
-    pub fn prompt_tokens(&self) -> u64 {
-        self.prompt_tokens
-    }
-
-    /// Whether [`super::Ledger::review`] is due after `streamed` output tokens. Needs no lock.
-    pub fn is_due(&self, streamed: u64) -> bool {
-        streamed > self.review_above
-    }
-
-    /// One choice's share of `streamed` output tokens.
-    pub fn each(&self, streamed: u64) -> u64 {
-        streamed / self.n.max(1)
-    }
-
-    /// Raises the held amount after `streamed` output tokens, if each choice is expected to have `expected` tokens in
-    /// the end. Never holds less than before, and always more than has streamed. Returns the increase.
-    pub(super) fn review(&mut self, streamed: u64, expected: Option<u64>) -> u64 {
-        let streamed = streamed.min(MAX_HOLD);
-        let held = self.tokens - self.prompt_tokens;
-        let ahead = if streamed > held { streamed + Self::STEP } else { held };
-        let expected = expected.map_or(0, |each| each.saturating_mul(self.n.max(1)));
-        let output = match streamed > self.most {
-            true => ahead,
-            false => ahead.max(expected).min(self.most).max(held),
-        };
-        self.review_above = output.min(streamed + Self::STEP);
-        self.tokens = self.prompt_tokens.saturating_add(output);
-        output - held
-    }
-
-    /// The sample to learn from when the request has ended. `None` if the usage is our own count.
-    pub(super) fn sample(&self, usage: Usage, source: UsageSource) -> Option<Sample> {
-        let Self { slug, route, prompt_bytes, n, .. } = *self;
-        (source == UsageSource::Upstream).then_some(Sample { slug, route, prompt_bytes, n, usage })
-    }
-}
-
-/// The state of one limit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Standing {
-    /// The limit.
-    pub limit: EffectiveLimit,
-    /// The amount recorded in its window or on its day.
-    pub used: u64,
-    /// What running requests hold against it.
-    pub held: u64,
-    /// Time until a rolling window is empty, assuming that running requests end now at their held amounts and no others
-    /// arrive. `None` if it is empty. For DAY: the time until midnight.
-    pub reset: Option<Duration>,
-    /// Whether there was a request in its window or on its day, ended or running.
-    pub begun: bool,
-}
-
-impl Standing {
-    /// The amount left; never below 0.
-    pub fn left(&self) -> u64 {
-        self.limit.limit.threshold.get().saturating_sub(self.used.saturating_add(self.held))
-    }
-
-    /// When it resets, in ms of Unix time. For DAY this is the exact end of the day; for a window it is counted from
-    /// `now`.
-    pub fn reset_at_unix_ms(&self, now: Now) -> Option<u64> {
-        match self.limit.limit.unit {
-            Unit::Day | Unit::Week | Unit::Month => Some(now.day().end_unix_ms()),
-            Unit::Concurrent => None,
-            Unit::Second | Unit::Minute => {
-                let millis = u64::try_from(self.reset?.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
-                Some(now.wall_ms().saturating_add(millis))
-            }
-        }
-    }
-}
-
-/// The limit of each type with the least left, the nearest one if several are equal. `None` if there is no limit of the
-/// type.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Standings {
-    /// The limit on requests.
-    pub requests: Option<Standing>,
-    /// The limit on tokens.
-    pub tokens: Option<Standing>,
-}
-
-/// A refused request, which has taken nothing from any limit.
-///
-/// If several limits refuse it, the one with the longest wait is reported, so that `retry_after` is enough for all of
-/// them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LimitRefusal {
-    /// The limit's index in the list that was checked.
-    pub index: usize,
-    /// The limit.
-    pub limit: EffectiveLimit,
-    /// The amount recorded against it.
-    pub used: u64,
-    /// What running requests hold against it.
-    pub held: u64,
-    /// The amount requested of it: one request, or the tokens that had to fit.
-    pub asked: u64,
-    /// Time until there is enough room, assuming that running requests end now at their held amounts and no others
-    /// arrive. Waiting exactly this long is enough. `None` if there never will be room.
-    pub retry_after: Option<Duration>,
-    /// The current state of the limits.
-    pub standings: Standings,
-}
-
-impl LimitRefusal {
-    /// The wait in whole seconds, rounded up so that it is enough, and at least 1. `None` if there never will be room.
-    pub fn retry_after_s(&self) -> Option<u64> {
-        self.retry_after.map(|wait| wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0)).max(1))
-    }
 }

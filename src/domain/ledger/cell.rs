@@ -5,52 +5,57 @@
 
 use std::time::Duration;
 
-use super::{Standing, account::EffectiveLimit};
+use super::{
+    calendar_sums::CalendarSums,
+    moment::{At, Moment},
+};
 use crate::domain::{
-    day::{Day, Now},
+    calendar::Period,
     estimate::Learned,
     id::{GroupId, SlugId},
-    limit::{LimitType, Unit},
+    limit::{Limit, LimitType, Unit},
+    sums::{Counted, Used},
     window::{Span, Window},
 };
 
 /// After this long without a change, all rolling windows are empty.
 const WINDOWS_EMPTY_NS: u64 = 2 * Span::Minute.length_ns();
-/// After this long without a change, no stored DAY sum is needed any more. It is monotonic time, so that no sum is lost
-/// if the wall clock jumps ahead and is set back.
-const DAYS_EXPIRED_NS: u64 = 3 * 86_400_000_000_000;
+const DAY_NS: u64 = 86_400_000_000_000;
+/// After this long without a change, a wall clock that has been set back is taken to be right. Sums of ended windows are
+/// then no longer needed.
+pub(super) const CLOCK_SETTLED_NS: u64 = 3 * DAY_NS;
+/// After this long without a change, every calendar window has ended by the monotonic clock too. A wall clock that jumps
+/// ahead for a while does not free sums that are still needed.
+const MONTHS_EXPIRED_NS: u64 = 35 * DAY_NS;
+/// The wait that a CONCURRENT limit names. When a running request will end is unknown.
+const UNTIL_ONE_ENDS: Duration = Duration::from_secs(1);
 
-/// One moment, in every unit that limits use.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Moment {
-    /// Never earlier than in an earlier call.
-    pub(super) ns: u64,
-    pub(super) day: Day,
-    until_midnight: Duration,
-}
-
-impl Moment {
-    pub(super) fn new(ns: u64, now: Now) -> Self {
-        Self { ns, day: now.day(), until_midnight: now.until_midnight() }
-    }
-
-    /// The state of a limit that nothing was ever counted against.
-    pub(super) fn untouched(&self, limit: &EffectiveLimit) -> Standing {
-        let reset = (limit.limit.unit == Unit::Day).then_some(self.until_midnight);
-        Standing { limit: *limit, used: 0, held: 0, reset, begun: false }
-    }
-}
-
-/// The amounts that count against one limit.
+/// The amounts that count against one limit or budget.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Consumption {
-    pub(super) used: u64,
-    pub(super) held: u64,
+    pub(super) used: u128,
+    pub(super) held: u128,
 }
 
 impl Consumption {
-    pub(super) fn sum(self) -> u64 {
+    pub(super) fn sum(self) -> u128 {
         self.used.saturating_add(self.held)
+    }
+}
+
+/// The state of a rule apart from the rule itself.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct State {
+    pub(super) consumption: Consumption,
+    pub(super) reset: Option<Duration>,
+    pub(super) begun: bool,
+}
+
+impl State {
+    /// The state of a rule that nothing was ever counted against.
+    pub(super) fn untouched(period: Option<Period>, moment: &Moment) -> Self {
+        let reset = period.map(|period| moment.until_end(period));
+        Self { consumption: Consumption::default(), reset, begun: false }
     }
 }
 
@@ -62,7 +67,7 @@ pub(super) struct Cell {
     pub(super) held: u64,
     touched_ns: u64,
     windows: Option<Box<Windows>>,
-    days: Days,
+    sums: CalendarSums<Counted>,
     /// Learned from this group's own requests.
     pub(super) learned: Learned,
     pub(super) key: (GroupId, SlugId),
@@ -71,21 +76,21 @@ pub(super) struct Cell {
 }
 
 impl Cell {
-    pub(super) fn new(key: (GroupId, SlugId), at: &Moment) -> Self {
+    pub(super) fn new(key: (GroupId, SlugId), at: &At) -> Self {
         Self {
             running: 0,
             held: 0,
             touched_ns: at.ns,
             windows: None,
-            days: Days::default(),
+            sums: CalendarSums::default(),
             learned: Learned::default(),
             key,
             removed: false,
         }
     }
 
-    /// Begins a request. It counts against rates at once, and is held against the DAY limit.
-    pub(super) fn begin(&mut self, at: &Moment, tokens: u64) {
+    /// Begins a request. It counts against rates at once, and is held against calendar windows.
+    pub(super) fn begin(&mut self, at: &At, tokens: u64) {
         self.running = self.running.saturating_add(1);
         self.hold(tokens);
         self.record(LimitType::Request, at, 0, 1);
@@ -97,20 +102,20 @@ impl Cell {
     }
 
     /// Ends a running request and frees the tokens that it held.
-    pub(super) fn end(&mut self, at: &Moment, tokens: u64) {
+    pub(super) fn end(&mut self, at: &At, tokens: u64) {
         self.touched_ns = at.ns;
         self.running = self.running.saturating_sub(1);
         self.held = self.held.saturating_sub(tokens);
     }
 
     /// Bills a request that has ended.
-    pub(super) fn bill(&mut self, at: &Moment, tokens: u64) {
+    pub(super) fn bill(&mut self, at: &At, tokens: u64) {
         self.record(LimitType::Token, at, 0, tokens);
-        self.days.add(at.day, 1, tokens);
+        self.sums.add(&at.moment.windows, Counted { requests: 1, tokens });
     }
 
     /// Records an amount in the rolling windows, as of `ago_ns` ago.
-    pub(super) fn record(&mut self, what: LimitType, at: &Moment, ago_ns: u64, amount: u64) {
+    pub(super) fn record(&mut self, what: LimitType, at: &At, ago_ns: u64, amount: u64) {
         self.touched_ns = at.ns;
         let windows = self.windows.get_or_insert_default();
         for span in [Span::Second, Span::Minute] {
@@ -121,7 +126,7 @@ impl Cell {
     }
 
     /// Removes a request admitted at `admitted_ns` from the request rates, if it still counts there.
-    pub(super) fn take_back_request(&mut self, at: &Moment, admitted_ns: u64) {
+    pub(super) fn take_back_request(&mut self, at: &At, admitted_ns: u64) {
         let Some(windows) = &mut self.windows else { return };
         for span in [Span::Second, Span::Minute] {
             let window = windows.at(LimitType::Request, span);
@@ -130,84 +135,100 @@ impl Cell {
         }
     }
 
-    /// Sets the sums of a day.
-    pub(super) fn load_day(&mut self, at: &Moment, day: Day, requests: u64, tokens: u64) {
+    /// Sets the sums of the calendar windows.
+    pub(super) fn load(&mut self, at: &At, used: &Used) {
         self.touched_ns = at.ns;
-        *self.days.slot(day) = Sum { day, requests, tokens };
+        Period::ALL.iter().for_each(|period| self.sums.set(*period, *used.of(*period)));
     }
 
-    pub(super) fn figures(&mut self, what: LimitType, unit: Unit, at: &Moment) -> Consumption {
-        let used = match span(unit) {
-            Some(span) => self.window(what, span, at).map_or(0, |window| window.sum()),
-            None => self.days.get(at.day).of(what),
+    pub(super) fn consumption(&mut self, limit: &Limit, at: &At) -> Consumption {
+        let (what, running) = (limit.limit_type, u128::from(self.running));
+        let used = match (limit.unit.period(), span(limit.unit)) {
+            (Some(period), _) => self.counted(what, period, at),
+            (None, Some(span)) => self.window(what, span, at).map_or(0, |window| window.sum()),
+            (None, None) => return Consumption { used: running, held: 0 },
         };
-        let held = match (what, unit) {
-            (LimitType::Token, _) => self.held,
-            (LimitType::Request, Unit::Day) => self.running,
-            // It was recorded at admission.
-            (LimitType::Request, _) => 0,
+        let held = match what {
+            LimitType::Token => self.held.into(),
+            // In a rolling window, it was recorded at admission.
+            LimitType::Request => limit.unit.period().map_or(0, |_| running),
         };
-        Consumption { used, held }
+        Consumption { used: used.into(), held }
     }
 
     /// Time until this limit could admit `asked`, assuming that running requests end now at their held amounts and no
-    /// others arrive. `None` if it never can.
-    pub(super) fn wait(&mut self, limit: &EffectiveLimit, asked: u64, at: &Moment) -> Option<Duration> {
-        let threshold = limit.limit.threshold.get();
-        if asked > threshold {
-            return None;
-        }
-        let (what, unit) = (limit.limit.limit_type, limit.limit.unit);
-        let figures = self.figures(what, unit, at);
-        let excess = figures.sum().saturating_add(asked).saturating_sub(threshold);
-        let Some(span) = span(unit) else { return Some(at.until_midnight) };
-        let freed = self.window(what, span, at).and_then(|window| window.until_freed(excess, figures.held));
-        // Without rings, only held amounts count. They would be recorded now.
-        Some(freed.unwrap_or(span.length()))
-    }
-
-    pub(super) fn standing(&mut self, limit: &EffectiveLimit, at: &Moment) -> Standing {
-        let (what, unit) = (limit.limit.limit_type, limit.limit.unit);
-        let figures = self.figures(what, unit, at);
-        let reset = match span(unit) {
-            None => Some(at.until_midnight),
-            // The held amount would be recorded now, after everything else.
-            Some(span) if figures.held > 0 => Some(span.length()),
-            Some(span) => self.window(what, span, at).and_then(|window| window.until_empty()),
-        };
-        let begun = match unit {
-            Unit::Day | Unit::Week | Unit::Month | Unit::Concurrent => {
-                self.running > 0 || self.days.get(at.day).requests > 0
+    /// others arrive. `asked` is at most the threshold.
+    pub(super) fn wait(&mut self, limit: &Limit, asked: u128, at: &At) -> Duration {
+        let Consumption { used, held } = self.consumption(limit, at);
+        match (limit.unit.period(), span(limit.unit)) {
+            (Some(period), _) => at.moment.until_end(period),
+            (None, Some(span)) => {
+                let excess = (used + held).saturating_add(asked).saturating_sub(limit.threshold.get().into());
+                let whole = |amount: u128| u64::try_from(amount).unwrap_or(u64::MAX);
+                let window = self.window(limit.limit_type, span, at);
+                let freed = window.and_then(|window| window.until_freed(whole(excess), whole(held)));
+                // Without rings, only held amounts count. They would be recorded now.
+                freed.unwrap_or(span.length())
             }
-            Unit::Second | Unit::Minute => figures.sum() > 0,
-        };
-        Standing { limit: *limit, used: figures.used, held: figures.held, reset, begun }
+            (None, None) => UNTIL_ONE_ENDS,
+        }
     }
 
-    /// Frees the rings if all of them are empty.
-    pub(super) fn free_empty_windows(&mut self, now_ns: u64) {
-        if self.untouched_for(now_ns) >= WINDOWS_EMPTY_NS {
+    pub(super) fn state(&mut self, limit: &Limit, at: &At) -> State {
+        let consumption = self.consumption(limit, at);
+        let (reset, begun) = match (limit.unit.period(), span(limit.unit)) {
+            (Some(period), _) => {
+                let begun = self.running > 0 || self.counted(LimitType::Request, period, at) > 0;
+                (Some(at.moment.until_end(period)), begun)
+            }
+            // The held amount would be recorded now, after everything else.
+            (None, Some(span)) if consumption.held > 0 => (Some(span.length()), true),
+            (None, Some(span)) => {
+                let window = self.window(limit.limit_type, span, at);
+                (window.and_then(|window| window.until_empty()), consumption.used > 0)
+            }
+            (None, None) => (None, consumption.used > 0),
+        };
+        State { consumption, reset, begun }
+    }
+
+    /// Frees what is no longer needed: the rings if all of them are empty, and sums of ended windows.
+    pub(super) fn shrink(&mut self, at: &At) {
+        if self.untouched_for(at) >= WINDOWS_EMPTY_NS {
             self.windows = None;
+        }
+        if self.untouched_for(at) >= CLOCK_SETTLED_NS {
+            self.sums.free_previous(&at.moment.windows);
         }
     }
 
     /// Whether the cell can be freed: nothing in it is needed any more.
-    pub(super) fn is_expired(&self, now_ns: u64) -> bool {
-        self.running == 0 && (self.removed || self.untouched_for(now_ns) >= DAYS_EXPIRED_NS)
+    pub(super) fn is_expired(&self, at: &At) -> bool {
+        let is_over = || self.untouched_for(at) >= MONTHS_EXPIRED_NS && self.sums.are_over(&at.moment.windows);
+        self.running == 0 && (self.removed || is_over())
     }
 
-    fn untouched_for(&self, now_ns: u64) -> u64 {
-        now_ns.saturating_sub(self.touched_ns)
+    fn untouched_for(&self, at: &At) -> u64 {
+        at.ns.saturating_sub(self.touched_ns)
     }
 
-    fn window(&mut self, what: LimitType, span: Span, at: &Moment) -> Option<&Window> {
+    /// The amount counted in the current window of a period.
+    fn counted(&self, what: LimitType, period: Period, at: &At) -> u64 {
+        let sum = self.sums.of(period, at.moment.window(period).start_ms);
+        match what {
+            LimitType::Request => sum.requests,
+            LimitType::Token => sum.tokens,
+        }
+    }
+
+    fn window(&mut self, what: LimitType, span: Span, at: &At) -> Option<&Window> {
         let window = self.windows.as_mut()?.at(what, span);
         window.advance(at.ns);
         Some(window)
     }
 }
 
-/// The rolling window of a unit; `None` for the calendar day.
+/// The rolling window of a unit.
 fn span(unit: Unit) -> Option<Span> {
     match unit {
         Unit::Second => Some(Span::Second),
@@ -235,101 +256,5 @@ impl Windows {
             LimitType::Request => &mut self.requests[span as usize],
             LimitType::Token => &mut self.tokens[span as usize],
         }
-    }
-}
-
-/// The sums of three dates. If the clock is set back, the earlier date's sums are still there.
-#[derive(Debug, Default)]
-struct Days([Sum; 3]);
-
-#[derive(Debug, Clone, Copy)]
-struct Sum {
-    day: Day,
-    requests: u64,
-    tokens: u64,
-}
-
-impl Default for Sum {
-    fn default() -> Self {
-        Self { day: Day(0), requests: 0, tokens: 0 }
-    }
-}
-
-impl Sum {
-    fn of(&self, what: LimitType) -> u64 {
-        match what {
-            LimitType::Request => self.requests,
-            LimitType::Token => self.tokens,
-        }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.requests == 0 && self.tokens == 0
-    }
-}
-
-impl Days {
-    fn get(&self, day: Day) -> Sum {
-        self.0.iter().find(|sum| sum.day == day).copied().unwrap_or_default()
-    }
-
-    fn add(&mut self, day: Day, requests: u64, tokens: u64) {
-        let sum = self.slot(day);
-        sum.requests = sum.requests.saturating_add(requests);
-        sum.tokens = sum.tokens.saturating_add(tokens);
-    }
-
-    /// The date's slot. A new date takes an empty slot, or else replaces the stored date that is farthest from it. The
-    /// order of the dates does not matter.
-    fn slot(&mut self, day: Day) -> &mut Sum {
-        let distance = |sum: &Sum| match sum {
-            sum if sum.day == day => u64::MAX,
-            sum if sum.is_empty() => u64::MAX - 1,
-            sum => u64::from(sum.day.0.abs_diff(day.0)),
-        };
-        let [first, second, third] = &mut self.0;
-        let farther = if distance(second) > distance(first) { second } else { first };
-        let slot = if distance(third) > distance(farther) { third } else { farther };
-        if slot.day != day {
-            *slot = Sum { day, ..Sum::default() };
-        }
-        slot
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn three_dates_are_kept_in_any_order() {
-        let mut days = Days::default();
-        for day in [20_000, 19_999, 19_998, 20_000] {
-            days.add(Day(day), 1, u64::from(day));
-        }
-        let requests = |days: &Days, day| days.get(Day(day)).requests;
-        assert_eq!([19_998, 19_999, 20_000].map(|day| requests(&days, day)), [1, 1, 2]);
-        days.add(Day(20_001), 1, 1);
-        assert_eq!([19_998, 19_999, 20_000, 20_001].map(|day| requests(&days, day)), [0, 1, 2, 1]);
-    }
-
-    #[test]
-    fn todays_sums_survive_a_clock_that_was_briefly_a_year_ahead() {
-        let mut days = Days::default();
-        days.add(Day(20_000), 1, 10);
-        days.add(Day(20_365), 1, 20);
-        days.add(Day(20_000), 1, 10);
-        assert_eq!((days.get(Day(20_000)).requests, days.get(Day(20_000)).tokens), (2, 20));
-        assert_eq!(days.get(Day(20_365)).requests, 1);
-    }
-
-    #[test]
-    fn day_sums_do_not_overflow() {
-        let mut days = Days::default();
-        days.add(Day(u32::MAX), u64::MAX, u64::MAX);
-        days.add(Day(u32::MAX), 1, 1);
-        days.add(Day(0), 1, 1);
-        assert_eq!(days.get(Day(u32::MAX)).tokens, u64::MAX);
-        assert_eq!(days.get(Day(0)).tokens, 1);
     }
 }

@@ -1,23 +1,32 @@
-//! The cells of one tree. They are looked up by (group, slug), then addressed by place.
+//! The cells of one tree. They are looked up by group and scope, then addressed by place.
 //!
 //! A cell with a running request keeps its place, so a hold stores places and settling needs no lookup. Each admission
 //! sweeps a few of the other cells. A group without recent calls uses no memory for rings, and one that has been idle
-//! for long uses none at all.
+//! for long keeps only the money that it has spent.
 
-use super::cell::{Cell, Moment};
+use super::{cell::Cell, moment::At, money_cell::MoneyCell};
 use crate::domain::{
     hash::IdMap,
     id::{GroupId, SlugId},
+    money::Currency,
 };
+
+/// The part of a group's consumption that a cell counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Scope {
+    /// The requests and tokens of one slug, in a [`Cell`].
+    Slug(SlugId),
+    /// The money of one currency, in a [`MoneyCell`].
+    Money(Currency),
+}
 
 #[derive(Debug, Default)]
 pub(super) struct Cells {
-    /// The places of a group's cells. They are few: one for each slug that the group or a descendant has called.
-    by_group: IdMap<GroupId, Vec<(SlugId, usize)>>,
-    slots: Vec<Option<Cell>>,
-    free: Vec<usize>,
-    /// The place of the last swept cell.
-    cursor: usize,
+    /// The places of a group's cells. They are few: one for each slug that the group or a descendant has called, and
+    /// one for each currency.
+    by_group: IdMap<GroupId, Vec<(Scope, usize)>>,
+    slugs: Slab<Cell>,
+    money: Slab<MoneyCell>,
 }
 
 impl Cells {
@@ -28,73 +37,163 @@ impl Cells {
 
     /// The number of places, including free ones.
     pub(super) fn len(&self) -> usize {
-        self.slots.len()
+        self.slugs.slots.len().max(self.money.slots.len())
     }
 
-    pub(super) fn find(&self, group: GroupId, slug: SlugId) -> Option<usize> {
-        self.by_group.get(&group)?.iter().find(|(known, _)| *known == slug).map(|(_, place)| *place)
+    pub(super) fn find(&self, group: GroupId, scope: Scope) -> Option<usize> {
+        self.by_group.get(&group)?.iter().find(|(known, _)| *known == scope).map(|(_, place)| *place)
     }
 
-    pub(super) fn find_or_insert(&mut self, group: GroupId, slug: SlugId, at: &Moment) -> usize {
-        let key = (group, slug);
-        if let Some(place) = self.find(group, slug) {
-            return place;
-        }
-        let cell = Some(Cell::new(key, at));
-        let place = match self.free.pop() {
-            Some(place) => {
-                self.slots[place] = cell;
-                place
-            }
-            None => {
-                self.slots.push(cell);
-                self.slots.len() - 1
-            }
-        };
-        self.by_group.entry(group).or_default().push((slug, place));
-        place
+    /// The places of a group's cells of a slug and of a currency, in one lookup.
+    pub(super) fn find_both(
+        &self,
+        group: GroupId,
+        slug: SlugId,
+        currency: Option<Currency>,
+    ) -> (Option<usize>, Option<usize>) {
+        let Some(places) = self.by_group.get(&group) else { return (None, None) };
+        let find = |scope: Scope| places.iter().find(|(known, _)| *known == scope).map(|(_, place)| *place);
+        (find(Scope::Slug(slug)), currency.and_then(|currency| find(Scope::Money(currency))))
+    }
+
+    /// The place of a cell in which a group counts a slug.
+    pub(super) fn find_or_insert(&mut self, group: GroupId, slug: SlugId, at: &At) -> usize {
+        let scope = Scope::Slug(slug);
+        self.find(group, scope).unwrap_or_else(|| {
+            let place = self.slugs.insert(Cell::new((group, slug), at));
+            self.insert(group, scope, place)
+        })
+    }
+
+    /// The place of a cell in which a group counts a currency.
+    pub(super) fn find_or_insert_money(&mut self, group: GroupId, currency: Currency, at: &At) -> usize {
+        let scope = Scope::Money(currency);
+        self.find(group, scope).unwrap_or_else(|| {
+            let place = self.money.insert(MoneyCell::new((group, currency), at));
+            self.insert(group, scope, place)
+        })
     }
 
     pub(super) fn get(&self, place: usize) -> Option<&Cell> {
-        self.slots.get(place)?.as_ref()
+        self.slugs.slots.get(place)?.as_ref()
     }
 
     pub(super) fn get_mut(&mut self, place: usize) -> Option<&mut Cell> {
-        self.slots.get_mut(place)?.as_mut()
+        self.slugs.get_mut(place)
     }
 
-    /// Visits the next `budget` cells, and frees rings and cells that are no longer needed.
-    pub(super) fn sweep(&mut self, now_ns: u64, budget: usize) {
-        for _ in 0..budget.min(self.slots.len()) {
-            self.cursor = if self.cursor + 1 < self.slots.len() { self.cursor + 1 } else { 0 };
-            if let Some(cell) = self.get_mut(self.cursor) {
-                cell.free_empty_windows(now_ns);
+    pub(super) fn money_mut(&mut self, place: usize) -> Option<&mut MoneyCell> {
+        self.money.get_mut(place)
+    }
+
+    /// Visits the next `budget` cells of each kind, and frees memory that is no longer needed.
+    pub(super) fn sweep(&mut self, at: &At, budget: usize) {
+        for _ in 0..budget.min(self.slugs.slots.len()) {
+            let place = self.slugs.next();
+            if let Some(cell) = self.get_mut(place) {
+                cell.shrink(at);
             }
-            self.drop_if_expired(self.cursor, now_ns);
+            self.drop_if_expired(place, at);
+        }
+        for _ in 0..budget.min(self.money.slots.len()) {
+            let place = self.money.next();
+            if let Some(cell) = self.money_mut(place) {
+                cell.shrink(at);
+            }
+            self.drop_money_if_expired(place);
         }
     }
 
     /// Removes a deleted group's cells: now, or when their last running request ends.
-    pub(super) fn remove_group(&mut self, group: GroupId, now_ns: u64) {
-        for (_, place) in self.by_group.get(&group).cloned().unwrap_or_default() {
-            if let Some(cell) = self.get_mut(place) {
-                cell.removed = true;
+    pub(super) fn remove_group(&mut self, group: GroupId, at: &At) {
+        for (scope, place) in self.by_group.get(&group).cloned().unwrap_or_default() {
+            match scope {
+                Scope::Slug(_) => {
+                    if let Some(cell) = self.get_mut(place) {
+                        cell.removed = true;
+                    }
+                    self.drop_if_expired(place, at);
+                }
+                Scope::Money(_) => {
+                    if let Some(cell) = self.money_mut(place) {
+                        cell.removed = true;
+                    }
+                    self.drop_money_if_expired(place);
+                }
             }
-            self.drop_if_expired(place, now_ns);
         }
     }
 
-    pub(super) fn drop_if_expired(&mut self, place: usize, now_ns: u64) {
-        let Some(slot) = self.slots.get_mut(place) else { return };
-        if let Some(cell) = slot.take_if(|cell| cell.is_expired(now_ns)) {
-            let (group, _) = cell.key;
-            if let Some(places) = self.by_group.get_mut(&group) {
-                places.retain(|(_, known)| *known != place);
-                if places.is_empty() {
-                    self.by_group.remove(&group);
-                }
-            }
-            self.free.push(place);
+    pub(super) fn drop_if_expired(&mut self, place: usize, at: &At) {
+        if let Some(cell) = self.slugs.take_if(place, |cell| cell.is_expired(at)) {
+            self.forget(cell.key.0, Scope::Slug(cell.key.1));
         }
+    }
+
+    pub(super) fn drop_money_if_expired(&mut self, place: usize) {
+        if let Some(cell) = self.money.take_if(place, |cell| cell.is_expired()) {
+            self.forget(cell.key.0, Scope::Money(cell.key.1));
+        }
+    }
+
+    fn insert(&mut self, group: GroupId, scope: Scope, place: usize) -> usize {
+        let places = self.by_group.entry(group).or_default();
+        // Most groups have one or two cells. Growth by doubling would start with four.
+        if places.len() < 4 {
+            places.reserve_exact(1);
+        }
+        places.push((scope, place));
+        place
+    }
+
+    fn forget(&mut self, group: GroupId, scope: Scope) {
+        if let Some(places) = self.by_group.get_mut(&group) {
+            places.retain(|(known, _)| *known != scope);
+            if places.is_empty() {
+                self.by_group.remove(&group);
+            }
+        }
+    }
+}
+
+/// Cells of one kind, addressed by place.
+#[derive(Debug)]
+struct Slab<C> {
+    slots: Vec<Option<C>>,
+    free: Vec<usize>,
+    /// The place of the last swept cell.
+    cursor: usize,
+}
+
+impl<C> Default for Slab<C> {
+    fn default() -> Self {
+        Self { slots: Vec::new(), free: Vec::new(), cursor: 0 }
+    }
+}
+
+impl<C> Slab<C> {
+    fn get_mut(&mut self, place: usize) -> Option<&mut C> {
+        self.slots.get_mut(place)?.as_mut()
+    }
+
+    fn insert(&mut self, cell: C) -> usize {
+        if let Some(place) = self.free.pop() {
+            self.slots[place] = Some(cell);
+            return place;
+        }
+        self.slots.push(Some(cell));
+        self.slots.len() - 1
+    }
+
+    fn take_if(&mut self, place: usize, is_expired: impl FnOnce(&C) -> bool) -> Option<C> {
+        let cell = self.slots.get_mut(place)?.take_if(|cell| is_expired(cell))?;
+        self.free.push(place);
+        Some(cell)
+    }
+
+    /// The next place to sweep.
+    fn next(&mut self) -> usize {
+        self.cursor = if self.cursor + 1 < self.slots.len() { self.cursor + 1 } else { 0 };
+        self.cursor
     }
 }

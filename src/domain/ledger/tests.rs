@@ -4,12 +4,14 @@ mod simulation;
 
 use proptest::prelude::*;
 
-use super::*;
+use super::{cells::Scope, *};
 use crate::domain::{
-    day::Day,
+    calendar::Calendar,
+    day::{Day, Now},
     estimate::{Estimates, MAX_HOLD, Ratio, SlugEstimate},
     limit::{Limit, Threshold, Unit},
     route::Route,
+    sums::Counted,
 };
 use LimitType::{Request, Token};
 use Unit::{Day as Daily, Minute, Second};
@@ -23,27 +25,32 @@ const PATH: [GroupId; 3] = [OWN, PARENT, ROOT];
 const MORNING_MS: u64 = 20_780 * 86_400_000 + 36_000_000;
 const TODAY: Day = Day(20_780);
 
-fn limit(counted_at: u8, limit_type: LimitType, unit: Unit, threshold: u64) -> EffectiveLimit {
+fn limit(counted_at: u8, limit_type: LimitType, unit: Unit, threshold: u64) -> Effective {
     let source = PATH.get(usize::from(counted_at)).copied().unwrap_or(ROOT);
     let threshold = Threshold::new(threshold).unwrap();
-    EffectiveLimit { limit: Limit { limit_type, unit, threshold }, source, counted_at }
+    Effective { rule: Rule::Limit(Limit { limit_type, unit, threshold }), source, counted_at }
 }
 
-fn account(path: &[GroupId], limits: &[EffectiveLimit]) -> Account {
-    Account { slug: SLUG, counted_for: path.iter().copied().collect(), limits: limits.iter().copied().collect() }
+fn account(path: &[GroupId], rules: &[Effective]) -> Account {
+    Account { slug: SLUG, counted_for: path.iter().copied().collect(), rules: rules.iter().copied().collect() }
+}
+
+/// A moment with the windows of UTC.
+fn utc(now: Now) -> Moment {
+    Moment { now, windows: Calendar::default().windows(now.unix_ms) }
 }
 
 /// `ms` after the first moment of the test, on both clocks.
-fn after_ms(ms: u64) -> Now {
-    Now { monotonic_ns: ms * 1_000_000, unix_ms: MORNING_MS + ms, ..Now::default() }
+fn after_ms(ms: u64) -> Moment {
+    after_ns(ms * 1_000_000)
 }
 
-fn after_ns(ns: u64) -> Now {
-    Now { monotonic_ns: ns, unix_ms: MORNING_MS + ns / 1_000_000, ..Now::default() }
+fn after_ns(ns: u64) -> Moment {
+    utc(Now { monotonic_ns: ns, unix_ms: MORNING_MS + ns / 1_000_000, ..Now::default() })
 }
 
 /// A chat request of `prompt_tokens` tokens with an expected output of 100 tokens.
-fn chat(prompt_tokens: u64) -> Ask {
+fn chat(prompt_tokens: u64) -> Ask<'static> {
     Ask {
         route: Route::ChatCompletions,
         prompt_bytes: prompt_tokens * 4,
@@ -53,10 +60,12 @@ fn chat(prompt_tokens: u64) -> Ask {
         best_of: None,
         slug: SlugEstimate { ratio: Ratio::START, mean_output: 100 },
         admission: TokenAdmission::Adaptive,
+        pricing: None,
+        units: None,
     }
 }
 
-fn strict(prompt_tokens: u64, declared_output: Option<u64>) -> Ask {
+fn strict(prompt_tokens: u64, declared_output: Option<u64>) -> Ask<'static> {
     Ask { declared_output, admission: TokenAdmission::Strict { strict_output: 4096 }, ..chat(prompt_tokens) }
 }
 
@@ -64,14 +73,14 @@ fn billed(input: u64, output: u64) -> Usage {
     Usage { input, output, cached: 0, cache_write: 0 }
 }
 
-fn charge(ledger: &mut Ledger, hold: Hold, now: Now, usage: Usage) {
-    ledger.charge(hold, now, usage, UsageSource::Counted);
+fn charge(ledger: &mut Ledger, hold: Hold, moment: Moment, usage: Usage) {
+    ledger.charge(hold, moment, usage, UsageSource::Counted, None);
 }
 
 /// (used, held) of one group alone.
-fn figures(ledger: &mut Ledger, now: Now, group: GroupId, what: LimitType, unit: Unit) -> (u64, u64) {
-    let standing = ledger.standing(now, &account(&[group], &[limit(0, what, unit, 1)]))[0];
-    (standing.used, standing.held)
+fn figures(ledger: &mut Ledger, moment: Moment, group: GroupId, what: LimitType, unit: Unit) -> (u64, u64) {
+    let standing = ledger.standing(moment, &account(&[group], &[limit(0, what, unit, 1)]))[0];
+    (count(standing.used), count(standing.held))
 }
 
 #[test]
@@ -108,7 +117,7 @@ fn a_threshold_of_zero_always_refuses() {
         let mut ledger = Ledger::default();
         let refusal = ledger.admit(after_ms(0), &account(&PATH, &[limit(0, what, unit, 0)]), &chat(0)).unwrap_err();
         assert_eq!(refusal.retry_after, None);
-        assert!(ledger.would_admit(after_ms(0), &account(&PATH, &[limit(0, what, unit, 0)]), 0).is_err());
+        assert!(ledger.would_admit(after_ms(0), &account(&PATH, &[limit(0, what, unit, 0)]), 0, None).is_err());
     }
 }
 
@@ -177,7 +186,7 @@ fn a_long_stream_holds_the_length_expected_of_long_streams() {
     let hold = |ledger: &mut Ledger, ask: &Ask| ledger.admit(after_ms(0), &account(&[OWN], &[]), ask).unwrap().hold;
     for output in [60, 60, 60, 4000].repeat(10) {
         let hold = hold(&mut ledger, &chat(50));
-        ledger.charge(hold, after_ms(0), billed(50, output), UsageSource::Upstream);
+        ledger.charge(hold, after_ms(0), billed(50, output), UsageSource::Upstream, None);
     }
     let mut undeclared = hold(&mut ledger, &chat(50));
     assert_eq!(undeclared.tokens, 50 + 1045, "the group's own mean, not the slug's 100");
@@ -245,8 +254,8 @@ fn a_limit_set_at_noon_includes_the_morning_and_running_requests() {
 #[test]
 fn a_request_belongs_to_the_day_of_its_settlement() {
     let mut ledger = Ledger::default();
-    let before = Now { monotonic_ns: 0, unix_ms: TODAY.end_unix_ms() - 1, ..Now::default() };
-    let midnight = Now { monotonic_ns: 1_000_000, unix_ms: TODAY.end_unix_ms(), ..Now::default() };
+    let before = utc(Now { monotonic_ns: 0, unix_ms: TODAY.end_unix_ms() - 1, ..Now::default() });
+    let midnight = utc(Now { monotonic_ns: 1_000_000, unix_ms: TODAY.end_unix_ms(), ..Now::default() });
     let hold = ledger.admit(before, &account(&PATH, &[]), &chat(50)).unwrap().hold;
     assert_eq!(figures(&mut ledger, midnight, ROOT, Request, Daily), (0, 1), "a running request is held on every day");
     charge(&mut ledger, hold, midnight, billed(50, 50));
@@ -262,9 +271,9 @@ fn a_wall_clock_that_is_set_back_keeps_the_day_sums_and_does_not_affect_windows(
         let hold = ledger.admit(now, &account(&[OWN], &[]), &chat(1)).unwrap().hold;
         charge(ledger, hold, now, billed(7, 3));
     };
-    let today = Now { monotonic_ns: 0, unix_ms: MORNING_MS, ..Now::default() };
-    let next_year = Now { monotonic_ns: 1_000_000, unix_ms: MORNING_MS + 365 * 86_400_000, ..Now::default() };
-    let today_again = Now { monotonic_ns: 2_000_000, unix_ms: MORNING_MS, ..Now::default() };
+    let today = utc(Now { monotonic_ns: 0, unix_ms: MORNING_MS, ..Now::default() });
+    let next_year = utc(Now { monotonic_ns: 1_000_000, unix_ms: MORNING_MS + 365 * 86_400_000, ..Now::default() });
+    let today_again = utc(Now { monotonic_ns: 2_000_000, unix_ms: MORNING_MS, ..Now::default() });
     spend(&mut ledger, today);
     spend(&mut ledger, next_year);
     ledger.sweep(next_year, 10);
@@ -291,8 +300,8 @@ fn a_rate_has_room_again_exactly_at_retry_after() {
     // The request at 0 ms is alone in its bucket.
     assert_eq!(wait, Duration::from_secs(58));
     let wait = wait.as_nanos() as u64;
-    assert!(ledger.would_admit(after_ns(now + wait - 1), &account(&PATH, &limits), 0).is_err());
-    assert!(ledger.would_admit(after_ns(now + wait), &account(&PATH, &limits), 0).is_ok());
+    assert!(ledger.would_admit(after_ns(now + wait - 1), &account(&PATH, &limits), 0, None).is_err());
+    assert!(ledger.would_admit(after_ns(now + wait), &account(&PATH, &limits), 0, None).is_ok());
 }
 
 #[test]
@@ -305,9 +314,9 @@ fn retry_after_assumes_that_running_requests_end_now() {
     assert_eq!(refusal.retry_after, Some(Duration::from_secs(60)));
     let wait = refusal.retry_after.unwrap().as_nanos() as u64;
     charge(&mut ledger, hold, after_ms(1000), billed(100, 100));
-    let now = after_ms(1000).monotonic_ns;
-    assert!(ledger.would_admit(after_ns(now + wait - 1), &account(&[OWN], &limits), 100).is_err());
-    assert!(ledger.would_admit(after_ns(now + wait), &account(&[OWN], &limits), 100).is_ok());
+    let now = after_ms(1000).now.monotonic_ns;
+    assert!(ledger.would_admit(after_ns(now + wait - 1), &account(&[OWN], &limits), 100, None).is_err());
+    assert!(ledger.would_admit(after_ns(now + wait), &account(&[OWN], &limits), 100, None).is_ok());
 }
 
 #[test]
@@ -368,9 +377,9 @@ fn headers_show_the_limit_of_each_type_with_least_left() {
     let Standings { requests, tokens } =
         ledger.admit(after_ms(0), &account(&PATH, &limits), &chat(50)).unwrap().standings;
     let (requests, tokens) = (requests.unwrap(), tokens.unwrap());
-    assert_eq!((requests.limit, requests.left(), requests.limit.is_shared()), (limits[1], 4, true));
+    assert_eq!((requests.effective, requests.left(), requests.effective.is_shared()), (limits[1], 4, true));
     assert_eq!(requests.reset, Some(Duration::from_secs(14 * 3600)));
-    assert_eq!((tokens.limit, tokens.left(), tokens.held), (limits[2], 850, 150));
+    assert_eq!((tokens.effective, tokens.left(), tokens.held), (limits[2], 850, 150));
     let minute = Duration::from_secs(60);
     assert_eq!(tokens.reset, Some(minute));
     assert!(
@@ -403,9 +412,9 @@ fn would_admit_takes_nothing_and_names_the_limit() {
     let mut ledger = Ledger::default();
     let limits = [limit(0, Request, Minute, 1), limit(1, Token, Daily, 100)];
     for _ in 0..3 {
-        assert_eq!(ledger.would_admit(after_ms(0), &account(&PATH, &limits), 100), Ok(()));
+        assert_eq!(ledger.would_admit(after_ms(0), &account(&PATH, &limits), 100, None), Ok(()));
     }
-    let refusal = ledger.would_admit(after_ms(0), &account(&PATH, &limits), 101).unwrap_err();
+    let refusal = ledger.would_admit(after_ms(0), &account(&PATH, &limits), 101, None).unwrap_err();
     assert_eq!((refusal.index, refusal.retry_after), (1, None));
     assert!(ledger.cells.is_empty());
 }
@@ -423,8 +432,11 @@ fn windows_and_days_are_restored_after_a_restart() {
     for (admitted, settled) in [(70_000, 30_000), (30_000, 500), (500, 0), (u64::MAX / 1_000_000, 120_000)] {
         ledger.refill(now, &PATH, SLUG, &past(admitted, settled));
     }
-    ledger.load_day(now, ROOT, SLUG, TODAY, 40, 4000);
-    ledger.load_day(now, ROOT, SLUG, Day(TODAY.0 - 1), 30, 3000);
+    let mut used = Used::default();
+    for (day, requests, tokens) in [(Day(TODAY.0 - 1), 30, 3000), (TODAY, 40, 4000)] {
+        used.add(&Calendar::default().windows(day.start_unix_ms()), &Counted { requests, tokens });
+    }
+    ledger.load_used(now, ROOT, SLUG, &used);
     assert_eq!(figures(&mut ledger, now, OWN, Request, Minute), (2, 0));
     assert_eq!(figures(&mut ledger, now, OWN, Request, Second), (1, 0));
     assert_eq!(figures(&mut ledger, now, ROOT, Token, Minute), (45, 0));
@@ -441,7 +453,7 @@ fn a_group_learns_its_own_prompt_ratio_from_reported_usage_only() {
     let mut spend = |source| {
         let hold = ledger.admit(after_ms(0), &account(&PATH, &[]), &chat(100)).unwrap().hold;
         let estimate = hold.prompt_tokens();
-        (estimate, ledger.charge(hold, after_ms(0), billed(200, 9), source))
+        (estimate, ledger.charge(hold, after_ms(0), billed(200, 9), source, None))
     };
     for _ in 0..30 {
         assert_eq!(spend(UsageSource::Counted), (100, None));
@@ -486,13 +498,14 @@ fn expired_cells_are_swept_and_cells_with_running_requests_are_not() {
         charge(&mut ledger, hold, hours(0), billed(1, 1));
     }
     let running = ledger.admit(hours(0), &account(&[OWN, ROOT], &[]), &chat(1)).unwrap().hold;
-    ledger.sweep(hours(71), 1000);
+    // The month ends after 19 days.
+    ledger.sweep(hours(34 * 24), 1000);
     assert_eq!(figures(&mut ledger, hours(0), GroupId(100), Token, Daily), (2, 0));
-    ledger.sweep(hours(73), 1000);
-    assert!(ledger.cells.find(GroupId(100), SLUG).is_none());
-    assert_eq!(figures(&mut ledger, hours(73), ROOT, Request, Daily), (0, 1));
-    charge(&mut ledger, running, hours(73), billed(1, 1));
-    ledger.sweep(hours(146), 1000);
+    ledger.sweep(hours(36 * 24), 1000);
+    assert!(ledger.cells.find(GroupId(100), Scope::Slug(SLUG)).is_none());
+    assert_eq!(figures(&mut ledger, hours(36 * 24), ROOT, Request, Daily), (0, 1));
+    charge(&mut ledger, running, hours(36 * 24), billed(1, 1));
+    ledger.sweep(hours(72 * 24), 1000);
     assert!(ledger.cells.is_empty());
 }
 
@@ -504,12 +517,12 @@ fn admissions_sweep_the_expired_cells_of_other_groups() {
         charge(&mut ledger, hold, after_ms(0), billed(1, 1));
     }
     for n in 0..60 {
-        let now = after_ms(80 * 3_600_000 + n);
+        let now = after_ms(36 * 86_400_000 + n);
         let hold = ledger.admit(now, &account(&[OWN], &[]), &chat(1)).unwrap().hold;
         charge(&mut ledger, hold, now, billed(1, 1));
     }
-    assert!((100..150).all(|n| ledger.cells.find(GroupId(n), SLUG).is_none()));
-    assert!(ledger.cells.find(OWN, SLUG).is_some());
+    assert!((100..150).all(|n| ledger.cells.find(GroupId(n), Scope::Slug(SLUG)).is_none()));
+    assert!(ledger.cells.find(OWN, Scope::Slug(SLUG)).is_some());
 }
 
 /// Ordinary numbers, and numbers that could overflow.
@@ -533,7 +546,7 @@ proptest! {
         let mut ledger = Ledger::default();
         let mut held = Vec::new();
         for ([monotonic_ns, unix_ms, prompt_bytes, declared, n, mean_output, input, output], [a, b, limited]) in steps {
-            let now = Now { monotonic_ns, unix_ms, ..Now::default() };
+            let now = utc(Now { monotonic_ns, unix_ms, ..Now::default() });
             let ask = Ask {
                 prompt_bytes,
                 declared_output: a.then_some(declared),
@@ -545,7 +558,7 @@ proptest! {
             };
             let limits = if limited { &limits[..] } else { &[] };
             ledger.standing(now, &account(&PATH, limits));
-            let _ = ledger.would_admit(now, &account(&PATH, limits), declared);
+            let _ = ledger.would_admit(now, &account(&PATH, limits), declared, None);
             if let Ok(admitted) = ledger.admit(now, &account(&PATH, limits), &ask) {
                 let mut hold = admitted.hold;
                 prop_assert!(hold.tokens <= 2 * MAX_HOLD);
@@ -553,13 +566,15 @@ proptest! {
                 ledger.review(&mut hold, input, a.then_some(declared));
                 held.push(hold);
             }
-            ledger.load_day(now, ROOT, SLUG, Day(output as u32), input, output);
+            let mut used = Used::default();
+            used.add(&now.windows, &Counted { requests: input, tokens: output });
+            ledger.load_used(now, ROOT, SLUG, &used);
             let ago = Duration::from_millis(output);
             let usage = billed(input, output);
             ledger.refill(now, &PATH, SLUG, &Past { admitted_ago: ago, settled_ago: Duration::MAX, usage });
             ledger.sweep(now, 2);
             if a && let Some(hold) = held.pop() {
-                ledger.charge(hold, now, usage, UsageSource::Upstream);
+                ledger.charge(hold, now, usage, UsageSource::Upstream, None);
             }
         }
         for hold in held {
@@ -593,7 +608,7 @@ proptest! {
                 let slug = estimates.get(SLUG, route, prompt_bytes);
                 let ask = Ask { route, prompt_bytes, n, slug, ..chat(0) };
                 let hold = ledger.admit(after_ms(0), &account(&[group], &[]), &ask).unwrap().hold;
-                if let Some(sample) = ledger.charge(hold, after_ms(0), billed(input, output), UsageSource::Upstream) {
+                if let Some(sample) = ledger.charge(hold, after_ms(0), billed(input, output), UsageSource::Upstream, None) {
                     estimates.learn(group, &sample);
                 }
             }
@@ -616,7 +631,7 @@ proptest! {
         for output in outputs {
             let hold = ledger.admit(after_ms(0), &account(&[OWN], &[]), &chat(5000)).unwrap().hold;
             prop_assert_eq!(hold.prompt_tokens(), 5000);
-            if let Some(sample) = ledger.charge(hold, after_ms(0), billed(0, output), UsageSource::Upstream) {
+            if let Some(sample) = ledger.charge(hold, after_ms(0), billed(0, output), UsageSource::Upstream, None) {
                 estimates.learn(OWN, &sample);
             }
             prop_assert_eq!(estimates.get(SLUG, Route::ChatCompletions, 20_000).ratio, Ratio::START);

@@ -7,8 +7,10 @@ use actix_http::header::{HeaderMap, HeaderName};
 
 use super::wait::Wait;
 use crate::domain::{
-    ledger::{LimitRefusal, Standing, Standings},
+    budget::{Budget, BudgetUnit},
+    ledger::{Refusal, Rule, Standing, Standings, count},
     limit::{LimitKind, LimitType, Unit},
+    money::amount_text,
 };
 
 struct Names {
@@ -32,10 +34,10 @@ const TOKENS: Names = Names {
 /// Writes the headers for the tightest limit of each type. The threshold of a shared limit is not shown.
 pub(super) fn write(standings: &Standings, headers: &mut HeaderMap) {
     let mut write = |names: Names, standing: &Standing| {
-        if !standing.limit.is_shared() {
-            headers.insert(names.limit, standing.limit.limit.threshold.get().into());
+        if !standing.effective.is_shared() {
+            headers.insert(names.limit, count(standing.effective.rule.threshold()).into());
         }
-        headers.insert(names.remaining, standing.left().into());
+        headers.insert(names.remaining, count(standing.left()).into());
         headers.insert(names.reset, super::headers::text(Reset(standing.reset.unwrap_or_default())));
     };
     if let Some(standing) = &standings.requests {
@@ -66,8 +68,11 @@ impl fmt::Display for Reset {
 }
 
 /// The code and the message of a refusal. For a limit that is shared with other groups, the message has no figures.
-pub(super) fn words(slug: &str, refusal: &LimitRefusal) -> (&'static str, String) {
-    let limit = refusal.limit.limit;
+pub(super) fn words(slug: &str, refusal: &Refusal) -> (&'static str, String) {
+    let limit = match refusal.effective.rule {
+        Rule::Limit(limit) => limit,
+        Rule::Budget(budget) => return words_of_budget(&budget, refusal),
+    };
     let (code, name) = match limit.kind() {
         LimitKind::Rate => ("rate_limit_exceeded", "Rate limit"),
         LimitKind::Usage => ("usage_limit_exceeded", "Usage limit"),
@@ -85,7 +90,7 @@ pub(super) fn words(slug: &str, refusal: &LimitRefusal) -> (&'static str, String
         Unit::Concurrent => "running at once",
     };
     let (threshold, used, held, asked) = (limit.threshold.get(), refusal.used, refusal.held, refusal.asked);
-    let limit_text = match refusal.limit.is_shared() {
+    let limit_text = match refusal.effective.is_shared() {
         false => format!(
             "{name} reached for {slug}: {threshold} {counted} per {unit}. Used: {used}, held by running requests: \
              {held}, requested: {asked}."
@@ -93,6 +98,29 @@ pub(super) fn words(slug: &str, refusal: &LimitRefusal) -> (&'static str, String
         true => format!("{name} reached for {slug}: {counted} per {unit}, a limit that is shared with others."),
     };
     (code, format!("{limit_text} {}", Wait::of(refusal)))
+}
+
+/// The code and the message of a refusal by a budget. If it is shared with other groups, the message has no figures.
+fn words_of_budget(budget: &Budget, refusal: &Refusal) -> (&'static str, String) {
+    let unit = match budget.unit {
+        BudgetUnit::Day => "for the day",
+        BudgetUnit::Week => "for the week",
+        BudgetUnit::Month => "for the month",
+        BudgetUnit::Total => "in total",
+    };
+    let text = match refusal.effective.is_shared() {
+        true => format!("The budget {unit}, which is shared with others, is used up."),
+        false => {
+            let Budget { currency, amount, .. } = budget;
+            let (used, held, asked) =
+                (amount_text(refusal.used), amount_text(refusal.held), amount_text(refusal.asked));
+            format!(
+                "The budget {unit} is used up: {amount} {currency}. Spent: {used}, held by running requests: {held}, \
+                 requested: {asked}."
+            )
+        }
+    };
+    ("insufficient_quota", format!("{text} {}", Wait::of(refusal)))
 }
 
 #[cfg(test)]

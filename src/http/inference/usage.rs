@@ -7,7 +7,10 @@ use serde::Serialize;
 
 use super::reply::Reply;
 use crate::{
-    domain::{day::Now, ledger::Standing, time},
+    domain::{
+        ledger::{Moment, Standing, count},
+        time,
+    },
     http::limit_names,
     service::{Gateway, catalog::KeyEntry, reading::limits::standings},
 };
@@ -32,30 +35,31 @@ struct LimitView {
     shared: bool,
 }
 
-fn view(standing: &Standing, now: Now) -> LimitView {
-    let limit = standing.limit.limit;
-    let shared = standing.limit.is_shared();
-    let own = |figure: u64| (!shared).then_some(figure);
-    LimitView {
+/// The view of a limit; `None` for a budget.
+fn view(standing: &Standing, moment: Moment) -> Option<LimitView> {
+    let limit = standing.effective.rule.limit()?;
+    let shared = standing.effective.is_shared();
+    let own = |figure: u128| (!shared).then(|| count(figure));
+    Some(LimitView {
         kind: limit_names::kind(limit.kind()),
         limit_type: limit_names::limit_type(limit.limit_type),
         unit: limit_names::unit(limit.unit),
-        threshold: own(limit.threshold.get()),
+        threshold: own(standing.effective.rule.threshold()),
         used: own(standing.used),
         held: own(standing.held),
-        left: standing.left(),
-        reset_at: standing.reset_at_unix_ms(now).map(time::rfc3339),
+        left: count(standing.left()),
+        reset_at: standing.reset_at_unix_ms(moment).map(time::rfc3339),
         shared,
-    }
+    })
 }
 
 /// The response for a key's group.
 pub(super) fn of_key(gateway: &Gateway, key: &KeyEntry) -> Reply {
     let catalog = gateway.core.catalog.load();
     let group = key.group.group();
-    let now = gateway.core.now();
-    let standings = |slug| standings(now, &key.group, slug);
-    let of_model = |slug| standings(slug).iter().map(|standing| view(standing, now)).collect();
+    let moment = gateway.core.moment();
+    let standings = |slug| standings(moment, &key.group, slug);
+    let of_model = |slug| standings(slug).iter().filter_map(|standing| view(standing, moment)).collect();
     let models = group.models.iter().map(|model| (catalog.slug_name(model.slug), of_model(model.slug)));
     Reply::json(&UsageView { external_entity_id: &group.external_entity_id, models: models.collect() })
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use bytes::Bytes;
 
-use crate::domain::ledger::LimitRefusal;
+use crate::domain::ledger::Refusal;
 
 /// The longest `Retry-After` that is sent, in seconds. Some clients sleep as long as it says, even for hours.
 const LONGEST_RETRY_AFTER_S: u64 = 300;
@@ -18,7 +18,7 @@ pub(super) struct Wait(pub(super) Option<u64>);
 
 impl Wait {
     /// The wait after this refusal.
-    pub(super) fn of(refusal: &LimitRefusal) -> Self {
+    pub(super) fn of(refusal: &Refusal) -> Self {
         Self(refusal.retry_after_s())
     }
 

@@ -28,11 +28,11 @@ pub use self::{
 use crate::{
     crypto::{hash::Fingerprint, seal::Sealer, secret::Secret},
     domain::{
-        day::Now,
         endpoint::Endpoint,
         group::Group,
         id::{EndpointId, GroupId, SecretId, SlugId, WebhookId},
         key::{ApiKey, OperatorKey, PublicKey, StoredSecret},
+        ledger::Moment,
         record::Row,
         webhook::Webhook,
     },
@@ -126,7 +126,7 @@ impl Catalog {
     }
 
     /// Applies one row.
-    pub fn apply(&mut self, row: Row, now: Now) {
+    pub fn apply(&mut self, row: Row, moment: Moment) {
         match row {
             Row::Slug(id, name) => self.name_slug(id, name.into()),
             Row::SlugGone(id) => {
@@ -143,7 +143,7 @@ impl Catalog {
                 }
             }
             Row::Group(group) => self.put_group(group),
-            Row::GroupGone(id) => self.remove_group(id, now),
+            Row::GroupGone(id) => self.remove_group(id, moment),
             Row::ApiKey(key) => self.put_key(key),
             Row::ApiKeyGone(prefix) => self.remove_key(&prefix),
             Row::Operator(key) => {
@@ -248,7 +248,7 @@ impl Catalog {
         self.groups.insert(group.id, Arc::new(GroupNode::new(group, parent)));
     }
 
-    fn remove_group(&mut self, id: GroupId, now: Now) {
+    fn remove_group(&mut self, id: GroupId, moment: Moment) {
         let Some(node) = self.groups.remove(&id) else { return };
         self.groups_by_entity.remove(node.group().external_entity_id.as_str());
         if let Some(parent) = &node.parent {
@@ -256,7 +256,7 @@ impl Catalog {
         }
         let keys: Vec<_> = self.keys_of(id, None).map(|entry| entry.key.prefix.clone()).collect();
         keys.iter().for_each(|prefix| self.remove_key(prefix));
-        node.tree.ledger.lock().remove_group(now, id);
+        node.tree.ledger.lock().remove_group(moment, id);
     }
 
     fn put_key(&mut self, key: ApiKey) {

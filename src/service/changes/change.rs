@@ -88,9 +88,9 @@ impl Change {
             let _lock = lock;
             core.journal.durable(appended.seq).await;
             let mut catalog = Catalog::clone(&catalog);
-            let now = core.now();
+            let moment = core.moment();
             let touched = touched_webhooks(&rows);
-            rows.into_iter().for_each(|row| catalog.apply(row, now));
+            rows.into_iter().for_each(|row| catalog.apply(row, moment));
             core.catalog.store(Arc::new(catalog));
             webhooks.wake(touched);
         };

@@ -3,8 +3,8 @@
 //! * A [`Reservation`] holds an admitted request's share of its limits. If it is dropped before it is settled, no
 //!   upstream has answered: the DAY count is returned, the rate count is not (as the contract requires for a hang-up).
 //! * Once an upstream has answered 2xx, the reservation belongs to a [`super::meter::Meter`], which settles it once.
-//! * The event's timestamp comes from the journal, and the ledger counts the event for the day of that timestamp. So a
-//!   day's usage is exactly the sum over its events.
+//! * The event's timestamp comes from the journal, and the ledger counts the event for the calendar windows of that
+//!   timestamp. So a window's usage is exactly the sum over its events.
 
 use std::{
     cell::RefCell,
@@ -23,7 +23,7 @@ use crate::{
     domain::{
         day::Now,
         estimate::Estimates,
-        ledger::{Admitted, Ask, GroupPath, Hold, LimitRefusal, Standings, TokenAdmission},
+        ledger::{Admitted, Ask, GroupPath, Hold, Refusal, Standings, TokenAdmission},
         record::Record,
         route::Route,
         settled::Settled,
@@ -102,8 +102,8 @@ pub(super) struct AnswerFacts {
 
 /// Why a request was not admitted.
 pub enum NotAdmitted {
-    /// A limit refused it.
-    Limit(Box<LimitRefusal>),
+    /// A limit or a budget refused it.
+    Limit(Box<Refusal>),
     /// No random numbers were available.
     NoRandom(NoRandom),
 }
@@ -144,15 +144,17 @@ impl Metering {
             best_of: request.best_of.map(|best_of| best_of.saturating_mul(request.prompts)),
             slug: self.estimates.lock().get(model.slug_id, arrived.route, request.prompt_bytes),
             admission: token_admission(&self.core.config),
+            pricing: model.pricing.as_ref(),
+            units: known_units(arrived.route, request),
         };
         let mut ledger = group.tree.ledger.lock();
-        let now = self.core.now();
-        let admitted = ledger.admit(now, &account, &ask);
+        let moment = self.core.moment();
+        let admitted = ledger.admit(moment, &account, &ask);
         drop(ledger);
         let Admitted { hold, output_max, standings } = admitted.map_err(NotAdmitted::Limit)?;
         self.core.counts.admitted();
         let durable = self.core.journal.durable_seq();
-        let slot = self.in_flight.begin(durable, arrived.id, group.id, model.slug_id, now.unix_ms);
+        let slot = self.in_flight.begin(durable, arrived.id, group.id, model.slug_id, moment.now.unix_ms);
         let reservation = Reservation {
             metering: self.clone(),
             arrived,
@@ -245,8 +247,8 @@ impl Reservation {
 
     fn end(&mut self, give_back_rate: bool) {
         if let Some(hold) = self.hold.take() {
-            let now = self.metering.core.now();
-            self.arrived.key.group.tree.ledger.lock().release(hold, now, give_back_rate);
+            let moment = self.metering.core.moment();
+            self.arrived.key.group.tree.ledger.lock().release(hold, moment, give_back_rate);
             self.slot = None;
             self.metering.core.counts.ended();
         }
@@ -272,6 +274,7 @@ impl Reservation {
         // The price at settlement applies. If the endpoint has been deleted since, its last known price does.
         let now_called = core.catalog.load().model_of(self.model.slug_id).cloned();
         let pricing = now_called.as_ref().unwrap_or(&self.model).pricing.as_ref();
+        let cost = pricing.map(|pricing| pricing.cost(&usage, units));
         let record = Record::Settled(Settled {
             key_random: self.key_random,
             request_id: self.arrived.id,
@@ -290,7 +293,7 @@ impl Reservation {
             ttft_ms,
             choices: self.choices,
             prompt_bytes: self.prompt_bytes,
-            cost: pricing.map(|pricing| pricing.cost(&usage, units)),
+            cost,
             target: Some(target),
             queue_ms,
             units,
@@ -302,7 +305,8 @@ impl Reservation {
         }
         let now = core.now();
         let now = Now { unix_ms: appended.map_or(now.unix_ms, |(_, at_ms)| at_ms), ..now };
-        let sample = key.group.tree.ledger.lock().charge(hold, now, usage, usage_source);
+        let moment = core.moment_at(now);
+        let sample = key.group.tree.ledger.lock().charge(hold, moment, usage, usage_source, cost);
         if let Some(sample) = sample {
             let customer = self.counted_for.last().copied().unwrap_or(key.group.id);
             self.metering.estimates.lock().learn(customer, &sample);
@@ -360,6 +364,15 @@ fn token_admission(config: &Config) -> TokenAdmission {
     match config.token_admission {
         config::TokenAdmission::Adaptive => TokenAdmission::Adaptive,
         config::TokenAdmission::Strict => TokenAdmission::Strict { strict_output: config.strict_output },
+    }
+}
+
+/// What the request says about the quantities besides tokens that it will be billed for.
+fn known_units(route: Route, request: &Request) -> Option<Units> {
+    match route {
+        Route::Images => Some(Units::Images(request.n)),
+        Route::Speech => Some(Units::Characters(request.characters)),
+        _ => None,
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    domain::ledger::{LimitRefusal, Standings},
+    domain::ledger::{Refusal, Standings},
     service::core::Core,
     upstream::{refusal::UpstreamRefusal, request::BadRequest},
 };
@@ -23,7 +23,7 @@ pub enum Refused {
     /// The key may not call this slug, or the slug does not exist. Both get the same answer.
     ModelNotFound(String),
     /// A limit on this slug refused the request.
-    Limit(Arc<str>, Box<LimitRefusal>),
+    Limit(Arc<str>, Box<Refusal>),
     /// Requests cannot be billed at present. The text says why, for the operator.
     CannotMeter(String),
     /// No target can be used.

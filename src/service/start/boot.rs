@@ -3,7 +3,7 @@
 //! The catalog and the ledgers are built from the store after it has caught up with the log, so a start after `kill -9`
 //! works like a start after a clean stop.
 
-use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::HashMap, fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use tracing::{error, info, warn};
 
@@ -14,11 +14,12 @@ use crate::{
     domain::{
         day::{Day, Now},
         estimate::{Estimates, Sample},
-        id::GroupId,
+        id::{GroupId, SlugId},
         key::{OperatorKey, OperatorType},
-        ledger::Past,
+        ledger::{Moment, Past},
         record::{Actor, Record},
         settled::Settled,
+        sums::{Counted, Used},
         usage::UsageSource,
     },
     journal::{self, Durability, Journal, OpenReport, codec},
@@ -122,14 +123,15 @@ pub fn boot(config: Config, admin_key: Option<Secret>) -> Result<Booted, BootErr
     let now = clock.now().not_before(journal.last_ms());
     let Opened { store, mut rows, counters, replayed, findings: healed } = open_store(&config, &journal, now)?;
     let progress = std::mem::take(&mut rows.webhooks);
-    let catalog = load_catalog(rows, &sealer, &clock, now);
+    let moment = Moment { now, windows: config.time_zone.windows(now.unix_ms) };
+    let catalog = load_catalog(rows, &sealer, &clock, moment);
     let last_stop =
         LastStop::read(&config.data_dir, &journal, |slug| catalog.slug_name(slug)).map_err(journal_error)?;
     let findings = findings(report.cut_bytes, healed, &last_stop);
 
-    load_days(&catalog, counters, now);
+    load_used(&catalog, &used(&config, counters), moment);
     let mut estimates = Estimates::default();
-    refill(&journal, &catalog, &mut estimates, now).map_err(journal_error)?;
+    refill(&journal, &catalog, &mut estimates, moment).map_err(journal_error)?;
     info!(
         groups = catalog.groups().len(),
         endpoints = catalog.endpoints().len(),
@@ -193,11 +195,21 @@ fn findings(cut_bytes: u64, healed: Vec<String>, last_stop: &LastStop) -> Vec<No
     findings
 }
 
-/// Loads the DAY counters into the ledgers.
-fn load_days(catalog: &Catalog, counters: Vec<(CounterKey, Counter)>, now: Now) {
-    for ((day, group, slug), counter) in counters {
-        if let Some(node) = catalog.groups().get(&group) {
-            node.tree.ledger.lock().load_day(now, group, slug, day, counter.requests, counter.tokens);
+/// The use of each (group, slug), by the store's counters of days.
+fn used(config: &Config, counters: Vec<(CounterKey, Counter)>) -> HashMap<(GroupId, SlugId), Used> {
+    let mut used: HashMap<_, Used> = HashMap::new();
+    for ((day, group, slug), Counter { requests, tokens }) in counters {
+        let windows = config.time_zone.windows(day.start_unix_ms());
+        used.entry((group, slug)).or_default().add(&windows, &Counted { requests, tokens });
+    }
+    used
+}
+
+/// Loads the sums of calendar windows into the ledgers.
+fn load_used(catalog: &Catalog, used: &HashMap<(GroupId, SlugId), Used>, moment: Moment) {
+    for ((group, slug), used) in used {
+        if let Some(node) = catalog.groups().get(group) {
+            node.tree.ledger.lock().load_used(moment, *group, *slug, used);
         }
     }
 }
@@ -222,9 +234,9 @@ fn env_operator(hasher: &KeyHasher, key: &Secret, now_ms: u64) -> Result<Arc<Ope
     Ok(Arc::new(OperatorEntry { key, last_used_ms: Arc::default() }))
 }
 
-fn load_catalog(rows: Rows, sealer: &Arc<Sealer>, clock: &Arc<Clock>, now: Now) -> Catalog {
+fn load_catalog(rows: Rows, sealer: &Arc<Sealer>, clock: &Arc<Clock>, moment: Moment) -> Catalog {
     let mut catalog = Catalog::new(sealer.clone(), clock.clone());
-    rows.rows.into_iter().for_each(|row| catalog.apply(row, now));
+    rows.rows.into_iter().for_each(|row| catalog.apply(row, moment));
     for (prefix, at_ms) in rows.keys_used {
         if let Some(entry) = catalog.key_by_prefix(&prefix) {
             entry.last_used_ms.touch(at_ms);
@@ -240,7 +252,13 @@ fn load_catalog(rows: Rows, sealer: &Arc<Sealer>, clock: &Arc<Clock>, now: Now) 
 
 /// Refills the rolling windows from the last minute of events, and the estimates from the latest [`LEARN_FROM`]
 /// records.
-fn refill(journal: &Journal, catalog: &Catalog, estimates: &mut Estimates, now: Now) -> Result<(), journal::Error> {
+fn refill(
+    journal: &Journal,
+    catalog: &Catalog,
+    estimates: &mut Estimates,
+    moment: Moment,
+) -> Result<(), journal::Error> {
+    let now = moment.now;
     let existing = |groups: &[GroupId]| groups.iter().find_map(|group| catalog.groups().get(group));
     let mut windows = journal.reader_from_time(now.unix_ms.saturating_sub(LONGEST_WINDOW_MS));
     while let Some(frame) = windows.next()? {
@@ -250,14 +268,14 @@ fn refill(journal: &Journal, catalog: &Catalog, estimates: &mut Estimates, now: 
         let settled_ago = Duration::from_millis(now.unix_ms.saturating_sub(frame.at_ms));
         let admitted_ago = settled_ago + Duration::from_millis(settled.duration_ms);
         let past = Past { admitted_ago, settled_ago, usage: settled.usage };
-        node.tree.ledger.lock().refill(now, &settled.counted_for, settled.slug, &past);
+        node.tree.ledger.lock().refill(moment, &settled.counted_for, settled.slug, &past);
     }
     let mut latest = journal.reader(journal.durable_seq().saturating_sub(LEARN_FROM));
     while let Some(frame) = latest.next()? {
         let Ok(Record::Settled(settled)) = codec::decode(frame.body) else { continue };
         let own = settled.counted_for.first().and_then(|group| catalog.groups().get(group));
         if let (Some(node), Some(sample)) = (own, sample(&settled)) {
-            node.tree.ledger.lock().learn(now, node.id, &sample);
+            node.tree.ledger.lock().learn(moment, node.id, &sample);
             estimates.learn(settled.counted_for.last().copied().unwrap_or(node.id), &sample);
         }
     }

@@ -174,11 +174,11 @@ impl Work {
 
     /// Frees empty cells of the ledgers.
     fn sweep_ledgers(&self) {
-        let now = self.storage.core.now();
+        let moment = self.storage.core.moment();
         for node in self.storage.core.catalog.load().groups().values().filter(|node| node.parent.is_none()) {
             let ledger = &node.tree.ledger;
             let cells = ledger.lock().cells();
-            (0..cells).step_by(SWEEP_CELLS).for_each(|_| ledger.lock().sweep(now, SWEEP_CELLS));
+            (0..cells).step_by(SWEEP_CELLS).for_each(|_| ledger.lock().sweep(moment, SWEEP_CELLS));
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::*;
+use super::{cells::Scope, *};
 use crate::domain::{
     budget::Budgets,
     group::{Enforcement, Group, GroupModel, GroupModels},
@@ -20,6 +20,10 @@ fn window(unit: Unit) -> Option<Span> {
         Minute => Some(Span::Minute),
         _ => None,
     }
+}
+
+fn declared(effective: &Effective) -> Limit {
+    *effective.rule.limit().unwrap()
 }
 
 const SLUGS: [SlugId; 2] = [SlugId(0), SlugId(1)];
@@ -73,8 +77,8 @@ impl Model {
         (used, held)
     }
 
-    fn stops(&self, now: Now, keys: &[Key], limit: &EffectiveLimit, tokens: u64, exactly: bool) -> bool {
-        let Limit { limit_type, unit, threshold } = limit.limit;
+    fn stops(&self, now: Now, keys: &[Key], limit: &Effective, tokens: u64, exactly: bool) -> bool {
+        let Limit { limit_type, unit, threshold } = declared(limit);
         let (used, held) = self.figures(now, keys[usize::from(limit.counted_at)], (limit_type, unit), exactly);
         used + held + if limit_type == Request { 1 } else { tokens } > threshold.get()
     }
@@ -200,18 +204,18 @@ impl Tree {
     /// defines them.
     fn effective(&self, id: GroupId, slug: SlugId) -> Account {
         let path = self.path(id);
-        let mut all: Vec<EffectiveLimit> = Vec::new();
+        let mut all: Vec<Effective> = Vec::new();
         for (place, source) in path.iter().enumerate() {
             for limit in self.groups[source].models.iter().filter(|model| model.slug == slug).flat_map(|it| &it.limits)
             {
                 let kind = |limit: &Limit| (limit.limit_type, limit.unit);
                 match self.mode {
                     Enforcement::Cascading => {
-                        all.push(EffectiveLimit { limit: *limit, source: *source, counted_at: place as u8 });
+                        all.push(Effective { rule: Rule::Limit(*limit), source: *source, counted_at: place as u8 });
                     }
-                    Enforcement::Independent if all.iter().any(|nearer| kind(&nearer.limit) == kind(limit)) => {}
+                    Enforcement::Independent if all.iter().any(|nearer| kind(&declared(nearer)) == kind(limit)) => {}
                     Enforcement::Independent => {
-                        all.push(EffectiveLimit { limit: *limit, source: *source, counted_at: 0 });
+                        all.push(Effective { rule: Rule::Limit(*limit), source: *source, counted_at: 0 });
                     }
                 }
             }
@@ -221,7 +225,7 @@ impl Tree {
             Enforcement::Cascading => path,
             Enforcement::Independent => vec![id],
         };
-        assert_eq!((account.counted_for().as_slice(), account.limits()), (&counted_for[..], &all[..]));
+        assert_eq!((account.counted_for().as_slice(), account.rules()), (&counted_for[..], &all[..]));
         account
     }
 }
@@ -248,7 +252,7 @@ fn random_limits(random: &mut Random) -> Vec<Limit> {
     limits
 }
 
-fn random_ask(random: &mut Random, strict: bool) -> Ask {
+fn random_ask(random: &mut Random, strict: bool) -> Ask<'static> {
     let size = if random.one_in(10) { 8000 } else { 400 };
     Ask {
         prompt_bytes: random.below(size),
@@ -259,11 +263,13 @@ fn random_ask(random: &mut Random, strict: bool) -> Ask {
         route: random.pick(&[Route::ChatCompletions, Route::ChatCompletions, Route::Embeddings]),
         slug: SlugEstimate { ratio: Ratio::START, mean_output: 60 },
         admission: if strict { TokenAdmission::Strict { strict_output: 200 } } else { TokenAdmission::Adaptive },
+        pricing: None,
+        units: None,
     }
 }
 
 /// The contract's rule for a request's tokens: (must fit, hold if `left` are left).
-fn contract(ask: &Ask, left: u64) -> (u64, u64) {
+fn contract(ask: &Ask<'_>, left: u64) -> (u64, u64) {
     let prompt = ask.prompt_bytes.div_ceil(4).max(1);
     let choices = ask.n.max(ask.best_of.unwrap_or(1));
     let most = ask.declared_output.map(|each| each * choices);
@@ -294,7 +300,7 @@ impl Run {
     fn new(seed: u64) -> Self {
         let mut random = Random::new(seed);
         let tree = Tree::grow(&mut random);
-        let now = after_ms(0);
+        let now = after_ms(0).now;
         let (ledger, model, holds) = (Ledger::default(), Model::default(), BTreeMap::new());
         Self { random, tree, ledger, model, holds, now, admitted: 0, refused: 0, deleted: 0 }
     }
@@ -316,24 +322,24 @@ impl Run {
         }
     }
 
-    fn admit(&mut self, id: usize, ask: &Ask) {
+    fn admit(&mut self, id: usize, ask: &Ask<'_>) {
         let (group, slug) = (self.random.pick(&self.tree.ids()), self.random.pick(&SLUGS));
         let account = self.tree.effective(group, slug);
-        let limits = account.limits();
+        let limits = account.rules();
         let keys: Vec<Key> = account.counted_for().iter().map(|group| (*group, slug)).collect();
         let now = self.now;
         let left = limits
             .iter()
-            .filter(|limit| limit.limit.limit_type == Token)
+            .filter(|limit| declared(limit).limit_type == Token)
             .map(|limit| {
                 let key = keys[usize::from(limit.counted_at)];
-                let (used, held) = self.model.figures(now, key, (Token, limit.limit.unit), false);
-                limit.limit.threshold.get().saturating_sub(used + held)
+                let (used, held) = self.model.figures(now, key, (Token, declared(limit).unit), false);
+                declared(limit).threshold.get().saturating_sub(used + held)
             })
             .min();
         let (asked, tokens) = contract(ask, left.unwrap_or(u64::MAX));
         let stopped = limits.iter().any(|limit| self.model.stops(now, &keys, limit, asked, false));
-        match self.ledger.admit(now, &account, ask) {
+        match self.ledger.admit(utc(now), &account, ask) {
             Ok(admitted) => {
                 assert!(!stopped, "admitted above a limit");
                 assert_eq!(admitted.hold.tokens, tokens);
@@ -357,28 +363,31 @@ impl Run {
         }
     }
 
-    fn check_standings(&self, standings: &Standings, keys: &[Key], limits: &[EffectiveLimit]) {
+    fn check_standings(&self, standings: &Standings, keys: &[Key], limits: &[Effective]) {
         for (what, standing) in [(Request, standings.requests), (Token, standings.tokens)] {
-            let left = |limit: &EffectiveLimit| {
+            let left = |limit: &Effective| {
                 let key = keys[usize::from(limit.counted_at)];
-                let (used, held) = self.model.figures(self.now, key, (what, limit.limit.unit), false);
-                limit.limit.threshold.get().saturating_sub(used + held)
+                let (used, held) = self.model.figures(self.now, key, (what, declared(limit).unit), false);
+                declared(limit).threshold.get().saturating_sub(used + held)
             };
-            let least = limits.iter().filter(|limit| limit.limit.limit_type == what).map(left).min();
-            assert_eq!(standing.map(|standing| standing.left()), least);
+            let least = limits.iter().filter(|limit| declared(limit).limit_type == what).map(left).min();
+            assert_eq!(standing.map(|standing| count(standing.left())), least);
         }
     }
 
     /// Checks that the wait is enough, that a moment less is not, and that it is at most a sixtieth of the window
     /// longer than the exact wait.
-    fn check_wait(&self, refusal: &LimitRefusal, keys: &[Key], limits: &[EffectiveLimit], asked: u64) {
+    fn check_wait(&self, refusal: &Refusal, keys: &[Key], limits: &[Effective], asked: u64) {
         let limit = &limits[refusal.index];
-        assert_eq!(*limit, refusal.limit);
-        let kind = (limit.limit.limit_type, limit.limit.unit);
+        assert_eq!(*limit, refusal.effective);
+        let kind = (declared(limit).limit_type, declared(limit).unit);
         let figures = self.model.figures(self.now, keys[usize::from(limit.counted_at)], kind, false);
-        assert_eq!((refusal.used, refusal.held), figures);
+        assert_eq!((count(refusal.used), count(refusal.held)), figures);
         let Some(wait) = refusal.retry_after else {
-            assert!(refusal.asked > limit.limit.threshold.get(), "there will be room, but the refusal has no wait");
+            assert!(
+                count(refusal.asked) > declared(limit).threshold.get(),
+                "there will be room, but the refusal has no wait"
+            );
             return;
         };
         let wait = wait.as_nanos() as u64;
@@ -392,7 +401,7 @@ impl Run {
         let stopped = |ns| limits.iter().any(|limit| ended.stops(later(ns), keys, limit, asked, false));
         assert!(!stopped(wait), "the wait is too short");
         assert!(stopped(wait - 1), "a shorter wait would be enough");
-        if let Some(span) = window(limit.limit.unit) {
+        if let Some(span) = window(declared(limit).unit) {
             let sooner = wait.saturating_sub(span.length_ns() / 60 + 1);
             let stops = |limit| ended.stops(later(sooner), keys, limit, asked, true);
             assert!(sooner == 0 || stops(limit), "the wait is more than a sixtieth too long");
@@ -409,7 +418,7 @@ impl Run {
         match self.random.below(10) {
             0 | 1 => {
                 let give_back = self.random.one_in(2);
-                self.ledger.release(hold, self.now, give_back);
+                self.ledger.release(hold, utc(self.now), give_back);
                 self.model.release(id, give_back);
             }
             2 | 3 if !within_hold => {
@@ -427,7 +436,7 @@ impl Run {
             _ => {
                 let most = if within_hold { hold.tokens + 1 } else { 600 };
                 let usage = billed(self.random.below(most), 0);
-                charge(&mut self.ledger, hold, self.now, usage);
+                charge(&mut self.ledger, hold, utc(self.now), usage);
                 self.model.charge(id, self.now, usage.total());
             }
         }
@@ -440,7 +449,7 @@ impl Run {
             0 => self.tree.create(&mut self.random),
             1 => {
                 for gone in self.tree.delete(&mut self.random) {
-                    self.ledger.remove_group(self.now, gone);
+                    self.ledger.remove_group(utc(self.now), gone);
                     self.deleted += 1;
                 }
             }
@@ -453,10 +462,10 @@ impl Run {
         for id in self.tree.ids() {
             for slug in SLUGS {
                 let limits = KINDS.map(|(what, unit)| limit(0, what, unit, 1));
-                let standings = self.ledger.standing(self.now, &Account { slug, ..account(&[id], &limits) });
+                let standings = self.ledger.standing(utc(self.now), &Account { slug, ..account(&[id], &limits) });
                 for (kind, standing) in KINDS.into_iter().zip(standings) {
                     let expected = self.model.figures(self.now, (id, slug), kind, false);
-                    assert_eq!((standing.used, standing.held), expected, "{id:?} {slug:?} {kind:?}");
+                    assert_eq!((count(standing.used), count(standing.held)), expected, "{id:?} {slug:?} {kind:?}");
                 }
             }
         }
@@ -476,16 +485,17 @@ fn every_figure_matches_a_model_that_stores_all_requests() {
                     run.admit(step, &ask);
                 }
                 11 => run.configure(),
-                12 => run.ledger.sweep(run.now, 3),
+                12 => run.ledger.sweep(utc(run.now), 3),
                 _ => run.end_one(false),
             }
             run.compare();
         }
         // Once their running requests have ended, nothing is left of deleted groups.
         for (_, hold) in std::mem::take(&mut run.holds) {
-            charge(&mut run.ledger, hold, run.now, billed(1, 1));
+            charge(&mut run.ledger, hold, utc(run.now), billed(1, 1));
         }
-        let has_cells = |id: u128| SLUGS.into_iter().any(|slug| run.ledger.cells.find(GroupId(id), slug).is_some());
+        let has_cells =
+            |id: u128| SLUGS.into_iter().any(|slug| run.ledger.cells.find(GroupId(id), Scope::Slug(slug)).is_some());
         let gone =
             (Tree::ROOT.0..Tree::ROOT.0 + run.tree.made).filter(|id| !run.tree.groups.contains_key(&GroupId(*id)));
         assert_eq!(gone.filter(|id| has_cells(*id)).count(), 0);

@@ -113,7 +113,7 @@ struct Simulation {
     random: Random,
     shapes: Vec<Shape>,
     admission: TokenAdmission,
-    limits: Vec<EffectiveLimit>,
+    limits: Vec<Effective>,
     now: u64,
     clients: Vec<Client>,
     due: BinaryHeap<Reverse<(u64, usize, Event)>>,
@@ -145,7 +145,7 @@ impl Simulation {
         }
     }
 
-    fn try_admit(&mut self, job: &Job) -> Result<(Hold, Usage), Box<LimitRefusal>> {
+    fn try_admit(&mut self, job: &Job) -> Result<(Hold, Usage), Box<Refusal>> {
         let ask = Ask {
             route: job.shape.route,
             prompt_bytes: job.prompt_bytes,
@@ -155,6 +155,8 @@ impl Simulation {
             best_of: None,
             slug: self.estimates.get(SLUG, job.shape.route, job.prompt_bytes),
             admission: self.admission,
+            pricing: None,
+            units: None,
         };
         let admitted = self.ledger.admit(after_ns(self.now), &account(&[OWN], &self.limits), &ask)?;
         // The upstream generates at most the maximum that it was sent.
@@ -163,7 +165,7 @@ impl Simulation {
     }
 
     fn charge(&mut self, hold: Hold, usage: Usage) {
-        if let Some(sample) = self.ledger.charge(hold, after_ns(self.now), usage, UsageSource::Upstream) {
+        if let Some(sample) = self.ledger.charge(hold, after_ns(self.now), usage, UsageSource::Upstream, None) {
             self.estimates.learn(OWN, &sample);
         }
     }
@@ -180,7 +182,7 @@ impl Simulation {
     fn run(mut self, unit: Unit, threshold: u64) -> Outcome {
         self.learn();
         let before = self.ledger.standing(after_ns(self.now), &account(&[OWN], &[limit(0, Token, unit, 1)]))[0].used;
-        let budget = threshold + before;
+        let budget = threshold + count(before);
         self.limits = vec![limit(0, Token, unit, budget)];
         let end = self.now + LASTS_NS;
         for client in 0..CLIENTS {
@@ -207,7 +209,7 @@ impl Simulation {
                             if outcome.refused == 0 {
                                 let running = self.clients.iter().filter(|client| client.running.is_some());
                                 let will: u64 = running.map(|client| client.job.usage.total()).sum();
-                                outcome.used = (refusal.used + will - before) as f64 / threshold as f64;
+                                outcome.used = (count(refusal.used) + will - count(before)) as f64 / threshold as f64;
                             }
                             outcome.refused += 1;
                             self.clients[at].job = job;

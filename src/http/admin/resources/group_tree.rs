@@ -8,7 +8,10 @@ use serde::Serialize;
 
 use super::gaps::Gap;
 use crate::{
-    domain::{id::GroupId, ledger::Standing},
+    domain::{
+        id::GroupId,
+        ledger::{Standing, count},
+    },
     http::admin::{
         api::{
             field::{EnforcementWord, LimitTypeWord, UsageUnitWord},
@@ -89,18 +92,19 @@ impl GroupTreeItem {
 }
 
 impl TightestOfDay {
-    fn new(slug: &str, standing: &Standing) -> Self {
-        let limit = standing.limit.limit;
-        Self {
+    /// The view of a limit; `None` for a budget.
+    fn new(slug: &str, standing: &Standing) -> Option<Self> {
+        let limit = standing.effective.rule.limit()?;
+        Some(Self {
             slug: slug.to_owned(),
             limit_type: LimitTypeWord(limit.limit_type),
             unit: UsageUnitWord(limit.unit),
             threshold: ThresholdNumber(limit.threshold),
-            used: standing.used,
-            held: standing.held,
-            left: standing.left(),
-            source_group: standing.limit.source.to_string(),
-        }
+            used: count(standing.used),
+            held: count(standing.held),
+            left: count(standing.left()),
+            source_group: standing.effective.source.to_string(),
+        })
     }
 }
 
@@ -111,10 +115,10 @@ pub(in crate::http) async fn list(
 ) -> Result<Json<TreePage>, AdminError> {
     let after: Option<String> = query.cursor.as_deref().map(|cursor| page::decode(LIST, cursor)).transpose()?;
     let after: Option<GroupId> = after.and_then(|id| id.parse().ok());
-    let (catalog, now) = (gateway.core.catalog.load(), gateway.core.now());
+    let (catalog, moment) = (gateway.core.catalog.load(), gateway.core.moment());
     let today = |node: &GroupNode| {
-        let (slug, standing) = tightest_of_day(now, node)?;
-        Some(TightestOfDay::new(catalog.slug_name(slug), &standing))
+        let (slug, standing) = tightest_of_day(moment, node)?;
+        TightestOfDay::new(catalog.slug_name(slug), &standing)
     };
     let after = after.map_or(Bound::Unbounded, Bound::Excluded);
     let rest = catalog.groups().range((after, Bound::Unbounded)).map(|(_, node)| node);
@@ -125,6 +129,6 @@ pub(in crate::http) async fn list(
         |node| node.id.to_string(),
         |node| GroupTreeItem::new(&catalog, node, today(node)),
     )?;
-    let incomplete = Gap::of_day(&gateway, now);
+    let incomplete = Gap::of_day(&gateway, moment.now);
     Ok(Json(TreePage { page, incomplete }))
 }

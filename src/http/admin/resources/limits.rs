@@ -8,7 +8,11 @@ use serde::{Deserialize, Serialize};
 
 use super::gaps::Gap;
 use crate::{
-    domain::{day::Now, id::GroupId, ledger::Standing, limit::LimitKind},
+    domain::{
+        id::GroupId,
+        ledger::{Moment, Standing, count},
+        limit::LimitKind,
+    },
     http::admin::{
         api::{
             field::{LimitKindWord, LimitTypeWord, Timestamp, TokenCount, UnitWord, UsageUnitWord},
@@ -51,16 +55,17 @@ struct LimitUsage {
 }
 
 impl LimitUsage {
-    fn new(standing: &Standing, now: Now) -> Self {
-        let limit = standing.limit.limit;
-        Self {
+    /// The use of a usage limit; `None` for another limit or a budget.
+    fn new(standing: &Standing, moment: Moment) -> Option<Self> {
+        let limit = standing.effective.rule.limit().filter(|limit| limit.kind() == LimitKind::Usage)?;
+        Some(Self {
             limit_type: LimitTypeWord(limit.limit_type),
             unit: UsageUnitWord(limit.unit),
             threshold: ThresholdNumber(limit.threshold),
-            current_usage: standing.begun.then_some(standing.used),
-            reset_at: standing.begun.then(|| standing.reset_at_unix_ms(now)).flatten().map(Timestamp),
-            source_group: standing.limit.source.to_string(),
-        }
+            current_usage: standing.begun.then(|| count(standing.used)),
+            reset_at: standing.begun.then(|| standing.reset_at_unix_ms(moment)).flatten().map(Timestamp),
+            source_group: standing.effective.source.to_string(),
+        })
     }
 }
 
@@ -106,19 +111,20 @@ struct LimitStanding {
 }
 
 impl LimitStanding {
-    fn new(standing: &Standing, now: Now) -> Self {
-        let limit = standing.limit.limit;
-        Self {
+    /// The state of a limit; `None` for a budget.
+    fn new(standing: &Standing, moment: Moment) -> Option<Self> {
+        let limit = standing.effective.rule.limit()?;
+        Some(Self {
             kind: LimitKindWord(limit.kind()),
             limit_type: LimitTypeWord(limit.limit_type),
             unit: UnitWord(limit.unit),
             threshold: ThresholdNumber(limit.threshold),
-            used: standing.used,
-            held: standing.held,
-            left: standing.left(),
-            reset_at: standing.reset_at_unix_ms(now).map(Timestamp),
-            source_group: standing.limit.source.to_string(),
-        }
+            used: count(standing.used),
+            held: count(standing.held),
+            left: count(standing.left()),
+            reset_at: standing.reset_at_unix_ms(moment).map(Timestamp),
+            source_group: standing.effective.source.to_string(),
+        })
     }
 }
 
@@ -128,14 +134,13 @@ pub(in crate::http) async fn usage(
     Path(id): Path<GroupId>,
 ) -> Result<Json<GroupUsage>, AdminError> {
     let node = gateway.core.catalog.load().find_group(id)?;
-    let (group, catalog, now) = (node.group(), gateway.core.catalog.load(), gateway.core.now());
+    let (group, catalog, moment) = (node.group(), gateway.core.catalog.load(), gateway.core.moment());
     let usage = group.models.iter().map(|model| {
-        let standings = standings(now, &node, model.slug);
-        let of_day = standings.iter().filter(|standing| standing.limit.limit.kind() == LimitKind::Usage);
-        let usages = of_day.map(|standing| LimitUsage::new(standing, now)).collect();
+        let standings = standings(moment, &node, model.slug);
+        let usages = standings.iter().filter_map(|standing| LimitUsage::new(standing, moment)).collect();
         (catalog.slug_name(model.slug).to_owned(), usages)
     });
-    let incomplete = Gap::of_day(&gateway, now);
+    let incomplete = Gap::of_day(&gateway, moment.now);
     Ok(Json(GroupUsage { customer_id: group.external_entity_id.clone(), usage: usage.collect(), incomplete }))
 }
 
@@ -147,14 +152,14 @@ pub(in crate::http) async fn limits(
 ) -> Result<Json<WouldPass>, AdminError> {
     let node = gateway.core.catalog.load().find_group(id)?;
     let tokens = query.tokens.map_or(0, |tokens| tokens.0);
-    let now = gateway.core.now();
-    let outcome = would_pass(&gateway.core.catalog.load(), now, &node, &query.slug, tokens)?;
+    let moment = gateway.core.moment();
+    let outcome = would_pass(&gateway.core.catalog.load(), moment, &node, &query.slug, tokens)?;
     Ok(Json(WouldPass {
         slug: query.slug,
         tokens,
         admitted: outcome.refusal.is_none(),
         retry_after_s: outcome.refusal.as_ref().and_then(|refusal| refusal.retry_after_s()),
         stopped_by: outcome.refusal.as_ref().map(|refusal| refusal.index),
-        limits: outcome.standings.iter().map(|standing| LimitStanding::new(standing, now)).collect(),
+        limits: outcome.standings.iter().filter_map(|standing| LimitStanding::new(standing, moment)).collect(),
     }))
 }

@@ -7,7 +7,7 @@ use crate::{
     domain::{
         group::{GroupModel, GroupModels, InvalidModels, MAX_MODELS},
         id::GroupId,
-        ledger::EffectiveLimit,
+        ledger,
         limit::{Limit, LimitKind, LimitType, Unit},
         slug::Slug,
     },
@@ -120,15 +120,16 @@ impl EffectiveModel {
         let account = node.account(model.slug);
         Self {
             slug: catalog.slug_name(model.slug).to_owned(),
-            rate_limits: effective(account.limits(), LimitKind::Rate, RateLimit::new),
-            usage_limits: effective(account.limits(), LimitKind::Usage, UsageLimit::new),
+            rate_limits: effective(account.rules(), LimitKind::Rate, RateLimit::new),
+            usage_limits: effective(account.rules(), LimitKind::Usage, UsageLimit::new),
         }
     }
 }
 
-fn effective<L>(limits: &[EffectiveLimit], kind: LimitKind, view: impl Fn(&Limit) -> L) -> Vec<Effective<L>> {
-    let of_kind = limits.iter().filter(|effective| effective.limit.kind() == kind);
-    of_kind.map(|one| Effective::new(view(&one.limit), one.source)).collect()
+fn effective<L>(rules: &[ledger::Effective], kind: LimitKind, view: impl Fn(&Limit) -> L) -> Vec<Effective<L>> {
+    let limits = rules.iter().filter_map(|effective| Some((effective.rule.limit()?, effective.source)));
+    let of_kind = limits.filter(|(limit, _)| limit.kind() == kind);
+    of_kind.map(|(limit, source)| Effective::new(view(limit), source)).collect()
 }
 
 /// A model to be carried by a group.
