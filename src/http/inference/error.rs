@@ -9,7 +9,12 @@ use serde_json::{Value, json};
 use tracing::{debug, error, info};
 use uuid::Uuid;
 
-use super::{api::Api, rate_limits, suggestion::suggestion, wait::Wait};
+use super::{
+    api::Api,
+    limit_refusal::{self, INSUFFICIENT_QUOTA},
+    suggestion::suggestion,
+    wait::Wait,
+};
 use crate::{
     decode::{self, Encoding},
     domain::{ledger::Standings, route::Route, trace_context::TraceId},
@@ -69,7 +74,7 @@ pub(super) enum Retry {
     Never,
     /// The value of `Retry-After`: our own, or the upstream's.
     After(Bytes),
-    /// The wait for the limit that stopped the request.
+    /// The wait for the limit or budget that stopped the request.
     Limit(Wait),
 }
 
@@ -195,10 +200,10 @@ impl Problem {
                 Self { param: bad.param.map(Box::from), ..Self::new(StatusCode::BAD_REQUEST, bad.code, bad.message) }
             }
             Refused::ModelNotFound(slug) => Self::model_not_found(&slug),
-            Refused::Limit(slug, refusal) => {
-                let (code, message) = rate_limits::words(&slug, &refusal);
+            Refused::Limit(limited) => {
+                let (code, message) = limit_refusal::words(&limited);
                 Self {
-                    retry: Retry::Limit(Wait::of(&refusal)),
+                    retry: Retry::Limit(Wait::of(&limited.refusal)),
                     ..Self::new(StatusCode::TOO_MANY_REQUESTS, code, message)
                 }
             }
@@ -278,9 +283,10 @@ impl Problem {
     }
 
     fn openai_body(&self) -> Value {
-        let error_type = match self.status {
-            429 => "rate_limit_error",
-            400..=499 => "invalid_request_error",
+        let error_type = match (self.status, &self.code) {
+            (429, Code::Own(INSUFFICIENT_QUOTA)) => INSUFFICIENT_QUOTA,
+            (429, _) => "rate_limit_error",
+            (400..=499, _) => "invalid_request_error",
             _ => "server_error",
         };
         let code = match &self.code {

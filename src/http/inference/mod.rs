@@ -10,6 +10,7 @@ mod call;
 mod cors;
 mod error;
 mod headers;
+mod limit_refusal;
 mod malformed;
 mod models;
 mod paths;

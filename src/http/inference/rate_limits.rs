@@ -1,17 +1,10 @@
-//! Limits as customers see them: the `x-ratelimit-*` headers of the responses to calls of a model, and the message of a
-//! refusal.
+//! The `x-ratelimit-*` headers of the responses to calls of a model. Limits on running requests and budgets have none.
 
 use std::{fmt, time::Duration};
 
 use actix_http::header::{HeaderMap, HeaderName};
 
-use super::wait::Wait;
-use crate::domain::{
-    budget::{Budget, BudgetUnit},
-    ledger::{Refusal, Rule, Standing, Standings, count},
-    limit::{LimitKind, LimitType, Unit},
-    money::amount_text,
-};
+use crate::domain::ledger::{Standing, Standings, count};
 
 struct Names {
     limit: HeaderName,
@@ -65,62 +58,6 @@ impl fmt::Display for Reset {
             _ => write!(f, "{hours}h{minutes}m{rest}s"),
         }
     }
-}
-
-/// The code and the message of a refusal. For a limit that is shared with other groups, the message has no figures.
-pub(super) fn words(slug: &str, refusal: &Refusal) -> (&'static str, String) {
-    let limit = match refusal.effective.rule {
-        Rule::Limit(limit) => limit,
-        Rule::Budget(budget) => return words_of_budget(&budget, refusal),
-    };
-    let (code, name) = match limit.kind() {
-        LimitKind::Rate => ("rate_limit_exceeded", "Rate limit"),
-        LimitKind::Usage => ("usage_limit_exceeded", "Usage limit"),
-    };
-    let counted = match limit.limit_type {
-        LimitType::Token => "tokens",
-        LimitType::Request => "requests",
-    };
-    let unit = match limit.unit {
-        Unit::Second => "second",
-        Unit::Minute => "minute",
-        Unit::Day => "day",
-        Unit::Week => "week",
-        Unit::Month => "month",
-        Unit::Concurrent => "running at once",
-    };
-    let (threshold, used, held, asked) = (limit.threshold.get(), refusal.used, refusal.held, refusal.asked);
-    let limit_text = match refusal.effective.is_shared() {
-        false => format!(
-            "{name} reached for {slug}: {threshold} {counted} per {unit}. Used: {used}, held by running requests: \
-             {held}, requested: {asked}."
-        ),
-        true => format!("{name} reached for {slug}: {counted} per {unit}, a limit that is shared with others."),
-    };
-    (code, format!("{limit_text} {}", Wait::of(refusal)))
-}
-
-/// The code and the message of a refusal by a budget. If it is shared with other groups, the message has no figures.
-fn words_of_budget(budget: &Budget, refusal: &Refusal) -> (&'static str, String) {
-    let unit = match budget.unit {
-        BudgetUnit::Day => "for the day",
-        BudgetUnit::Week => "for the week",
-        BudgetUnit::Month => "for the month",
-        BudgetUnit::Total => "in total",
-    };
-    let text = match refusal.effective.is_shared() {
-        true => format!("The budget {unit}, which is shared with others, is used up."),
-        false => {
-            let Budget { currency, amount, .. } = budget;
-            let (used, held, asked) =
-                (amount_text(refusal.used), amount_text(refusal.held), amount_text(refusal.asked));
-            format!(
-                "The budget {unit} is used up: {amount} {currency}. Spent: {used}, held by running requests: {held}, \
-                 requested: {asked}."
-            )
-        }
-    };
-    ("insufficient_quota", format!("{text} {}", Wait::of(refusal)))
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The wait after a refusal by a limit, as it is shown in headers, in the error object and in the message.
+//! The wait after a refusal by a limit or budget, as it is shown in headers, in the error object and in the message.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ const LONGEST_RETRY_AFTER_S: u64 = 300;
 /// The longest wait, in seconds, after which an SDK should retry by itself instead of giving up.
 const LONGEST_RETRY_S: u64 = 60;
 
-/// A wait in whole seconds, at least 1; `None` if the limit can never admit the request.
+/// A wait in whole seconds, at least 1; `None` if waiting never helps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Wait(pub(super) Option<u64>);
 
@@ -44,7 +44,7 @@ impl fmt::Display for Wait {
         let ((large, name), (small, small_name)) = match seconds {
             0..HOUR => ((MINUTE, "min"), (1, "s")),
             HOUR..=172_800 => ((HOUR, "h"), (MINUTE, "min")),
-            _ => ((DAY, "d"), (HOUR, "h")),
+            _ => ((DAY, "days"), (HOUR, "h")),
         };
         let rest = seconds.div_ceil(small);
         let (larges, smalls) = (rest / (large / small), rest % (large / small));
@@ -73,9 +73,9 @@ mod tests {
             (61_140, "16 h 59 min"),
             (86_399, "24 h"),
             (172_800, "48 h"),
-            (172_801, "2 d 1 h"),
-            (259_200, "3 d"),
-            (u64::MAX, "213503982334601 d 8 h"),
+            (172_801, "2 days 1 h"),
+            (259_200, "3 days"),
+            (u64::MAX, "213503982334601 days 8 h"),
         ] {
             assert_eq!(Wait(Some(seconds)).to_string(), format!("Try again in {words}."));
         }

@@ -11,8 +11,7 @@ use arrayvec::ArrayVec;
 use parking_lot::Mutex;
 
 use crate::domain::{
-    budget::Budget,
-    group::{Enforcement, Group, MAX_LEVELS},
+    group::{Group, MAX_LEVELS},
     id::{GroupId, SlugId},
     ledger::{Account, Ledger},
 };
@@ -79,20 +78,10 @@ impl GroupNode {
         self.lineage().any(|node| node.group().disabled)
     }
 
-    /// The budgets that apply to its requests, with the groups that declared them: its own first, then upwards. In
-    /// INDEPENDENT a nearer budget of the same unit takes the place of one further up.
-    pub fn budgets(&self) -> Vec<(Budget, GroupId)> {
-        let mut budgets: Vec<(Budget, GroupId)> = Vec::new();
-        for node in self.lineage() {
-            let group = node.group();
-            for budget in group.budgets.iter() {
-                let is_nearer = |(known, _): &(Budget, GroupId)| known.unit == budget.unit;
-                if group.enforcement == Enforcement::Cascading || !budgets.iter().any(is_nearer) {
-                    budgets.push((*budget, node.id));
-                }
-            }
-        }
-        budgets
+    /// Where its requests count, and its budgets, without the limits of any model.
+    pub fn account_of_budgets(&self) -> Account {
+        // No slug has this id.
+        self.account(SlugId(0))
     }
 
     /// Where its requests for `slug` count, and the limits that they must pass.

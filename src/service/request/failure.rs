@@ -22,8 +22,8 @@ pub enum Refused {
     Invalid(Box<BadRequest>),
     /// The key may not call this slug, or the slug does not exist. Both get the same answer.
     ModelNotFound(String),
-    /// A limit on this slug refused the request.
-    Limit(Arc<str>, Box<Refusal>),
+    /// A limit or budget refused the request.
+    Limit(Box<Limited>),
     /// Requests cannot be billed at present. The text says why, for the operator.
     CannotMeter(String),
     /// No target can be used.
@@ -42,11 +42,21 @@ pub enum Refused {
     Internal(String),
 }
 
+/// A refusal by a limit or budget.
+pub struct Limited {
+    /// The slug that the customer called.
+    pub slug: Arc<str>,
+    /// The name of the time zone of calendar windows.
+    pub time_zone: String,
+    /// The refusal.
+    pub refusal: Box<Refusal>,
+}
+
 impl Refused {
     /// Whether the fault is ours or the upstream's rather than the customer's.
     fn is_failure(&self) -> bool {
         match self {
-            Self::Invalid(_) | Self::ModelNotFound(_) | Self::Limit(..) | Self::UpstreamRefused(_) => false,
+            Self::Invalid(_) | Self::ModelNotFound(_) | Self::Limit(_) | Self::UpstreamRefused(_) => false,
             Self::CannotMeter(_)
             | Self::NoUpstream
             | Self::Upstream(_)

@@ -44,7 +44,7 @@ use crate::{
 pub use self::{
     answer_body::AnswerBody,
     error_object::error_frame,
-    failure::{Refused, RequestFailure},
+    failure::{Limited, Refused, RequestFailure},
     kept_alive::{CustomerBody, KeptAlive, KeptAliveStep},
     passed_on::PassedOn,
     stream::AnswerStream,
@@ -139,10 +139,10 @@ fn admit(
         NotAdmitted::NoRandom(error) => Refused::Internal(error.to_string()).into(),
         NotAdmitted::Limit(refusal) => {
             worker.core.counts.refused();
-            RequestFailure {
-                standings: Some(Box::new(refusal.standings)),
-                refused: Refused::Limit(model.slug.clone(), refusal),
-            }
+            let time_zone = worker.core.config.time_zone.name().to_owned();
+            let standings = Some(Box::new(refusal.standings));
+            let limited = Limited { slug: model.slug.clone(), time_zone, refusal };
+            RequestFailure { standings, refused: Refused::Limit(Box::new(limited)) }
         }
     })
 }

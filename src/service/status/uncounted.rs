@@ -60,7 +60,9 @@ fn read(catalog: &Catalog) -> Vec<Notice> {
 
 /// The slugs of the models of a group that count against none of its budgets, each with the reason.
 fn of_group(catalog: &Catalog, node: &GroupNode) -> Vec<(Arc<str>, String)> {
-    let budgets: Vec<Currency> = node.budgets().iter().map(|(budget, _)| budget.currency).collect();
+    let account = node.account_of_budgets();
+    let budgets = account.rules().iter().filter_map(|effective| effective.rule.budget());
+    let budgets: Vec<Currency> = budgets.map(|budget| budget.currency).collect();
     if budgets.is_empty() {
         return Vec::new();
     }

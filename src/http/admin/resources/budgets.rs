@@ -33,7 +33,9 @@ impl Budget {
 
 /// The budgets that apply to a group, the group's own first, then upwards.
 pub(in crate::http) fn effective_budgets(node: &GroupNode) -> Vec<Effective<Budget>> {
-    node.budgets().iter().map(|(budget, source)| Effective::new(Budget::new(budget), *source)).collect()
+    let account = node.account_of_budgets();
+    let budgets = account.rules().iter().filter_map(|effective| Some((effective.rule.budget()?, effective.source)));
+    budgets.map(|(budget, source)| Effective::new(Budget::new(budget), source)).collect()
 }
 
 /// A budget, to be set.

@@ -4,7 +4,6 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::{
-    domain::day::Now,
     http::admin::api::field::Timestamp,
     journal::Damage,
     service::{Gateway, reading::reports::Report},
@@ -45,10 +44,10 @@ impl Gap {
         }
     }
 
-    /// The gaps in the totals of the current day.
-    pub(in crate::http) fn of_day(gateway: &Gateway, now: Now) -> Vec<Self> {
+    /// The gaps in totals that begin at `from_ms`.
+    pub(in crate::http) fn since(gateway: &Gateway, from_ms: u64) -> Vec<Self> {
         let missing = gateway.storage.missing_from_totals();
-        missing.iter().filter(|missing| missing.to_ms >= now.day().start_unix_ms()).map(Self::new).collect()
+        missing.iter().filter(|missing| missing.to_ms >= from_ms).map(Self::new).collect()
     }
 
     pub(in crate::http) fn of_report(report: &Report) -> Vec<Self> {

@@ -1,12 +1,15 @@
 //! `/v1/gateway/group_tree`: a summary of every group, for a page that shows all of them.
 
-use std::ops::Bound;
+use std::{cell::Cell, iter, ops::Bound};
 
 use actix_web::web::{Data, Json};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::gaps::Gap;
+use super::{
+    gaps::Gap,
+    limits::{BudgetUsage, counted_from},
+};
 use crate::{
     domain::{
         id::GroupId,
@@ -25,7 +28,7 @@ use crate::{
     service::{
         Gateway,
         catalog::{Catalog, GroupNode},
-        reading::limits::tightest_of_day,
+        reading::limits::{tightest_budget, tightest_of_day},
     },
 };
 
@@ -37,7 +40,7 @@ const LIST: &str = "group_tree";
 pub(in crate::http) struct TreePage {
     #[serde(flatten)]
     page: Page<GroupTreeItem>,
-    /// Records that can no longer be read and are missing from today's figures. Absent if the figures are complete.
+    /// Records that can no longer be read and are missing from the figures. Absent if the figures are complete.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     incomplete: Vec<Gap>,
 }
@@ -57,6 +60,8 @@ struct GroupTreeItem {
     keys: usize,
     /// The daily limit that has the smallest share left; `null` if the group has no daily limit.
     today: Option<TightestOfDay>,
+    /// The budget that has the smallest share left; `null` if the group has no budget.
+    budget: Option<BudgetUsage>,
 }
 
 /// The use of a daily limit.
@@ -75,7 +80,7 @@ struct TightestOfDay {
 }
 
 impl GroupTreeItem {
-    fn new(catalog: &Catalog, node: &GroupNode, today: Option<TightestOfDay>) -> Self {
+    fn new(catalog: &Catalog, node: &GroupNode, today: Option<TightestOfDay>, budget: Option<BudgetUsage>) -> Self {
         let group = node.group();
         Self {
             id: group.id.to_string(),
@@ -87,6 +92,7 @@ impl GroupTreeItem {
             models: group.models.iter().map(|model| catalog.slug_name(model.slug).to_owned()).collect(),
             keys: catalog.keys_of(group.id, None).count(),
             today,
+            budget,
         }
     }
 }
@@ -120,6 +126,13 @@ pub(in crate::http) async fn list(
         let (slug, standing) = tightest_of_day(moment, node)?;
         TightestOfDay::new(catalog.slug_name(slug), &standing)
     };
+    // The moment from which records are counted in the figures of this page.
+    let from_ms = Cell::new(moment.windows.day.start_ms);
+    let budget = |node: &GroupNode| {
+        let standing = tightest_budget(moment, node)?;
+        from_ms.set(from_ms.get().min(counted_from(node, iter::once(&standing), moment)));
+        BudgetUsage::new(&standing, moment)
+    };
     let after = after.map_or(Bound::Unbounded, Bound::Excluded);
     let rest = catalog.groups().range((after, Bound::Unbounded)).map(|(_, node)| node);
     let page = Page::of(
@@ -127,8 +140,8 @@ pub(in crate::http) async fn list(
         rest,
         page::size(query.limit),
         |node| node.id.to_string(),
-        |node| GroupTreeItem::new(&catalog, node, today(node)),
+        |node| GroupTreeItem::new(&catalog, node, today(node), budget(node)),
     )?;
-    let incomplete = Gap::of_day(&gateway, moment.now);
+    let incomplete = Gap::since(&gateway, from_ms.get());
     Ok(Json(TreePage { page, incomplete }))
 }
