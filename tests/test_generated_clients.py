@@ -15,7 +15,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from support import generated
-from support.gateway import Customer, Gateway, message, prefix_of, rate
+from support.gateway import Customer, Gateway, budget, message, prefix_of, rate
 from support.receiver import Receiver, text
 from support.upstream import Reply, ScriptedUpstream
 
@@ -106,9 +106,15 @@ def drive_endpoints(client, good, bad):
 
 def drive_groups(client):
     limited = {"slug": GOOD, "rate_limits": [rate("TOKEN", "MINUTE", 100_000)], "usage_limits": [rate("REQUEST", "DAY", 50)]}
+    limited["rate_limits"].append(rate("REQUEST", "CONCURRENT", 64))
+    limited["usage_limits"].append(rate("TOKEN", "WEEK", 10**9))
     hierarchy = {"limit_enforcement": "CASCADING"}
     body = {"metadata": {"external_entity_id": "=parent"}, "models": [limited, {"slug": BAD}], "hierarchy": hierarchy}
+    body["budgets"] = [budget("MONTH", "500.00"), budget("TOTAL", "1000")]
     group = client.call("createGroup", body=body)
+    assert (group.effective_budgets[0].amount, group.effective_budgets[0].source_group) == ("500", group.id)
+    usage, total = client.models.UsageUnit, client.models.BudgetUnit.TOTAL
+    assert group.models[0].usage_limits[1].unit == usage.WEEK and group.budgets[1].unit == total
     assert group.effective_models[0].rate_limits[0].source_group == group.id
     client.call("createGroup", body=body, expect=400)
     below = {"hierarchy": {"parent_group_id": group.id}, "metadata": {"external_entity_id": "child", "name": None}}
@@ -218,9 +224,16 @@ def drive_billing(client, group, customer):
     assert sum(row.requests for row in rows) == 3 and {row.external_entity_id for row in rows} == {"=parent"}
     report = client.call_raw("getUsageReport", format_=client.models.GetUsageReportFormat.CSV, **columns)
     assert [row["external_entity_id"] for row in csv.DictReader(io.StringIO(report))] == ["'=parent"] * len(rows)
-    assert client.call("getGroupUsage", group.id).usage[GOOD][0].current_usage == 3
-    assert client.call("getGroupLimits", group.id, slug=GOOD, tokens=200_000).stopped_by == 0
-    assert client.call("getGroupTree").items[0].today.used == 3
+    usage = client.call("getGroupUsage", group.id)
+    assert usage.usage[GOOD][0].current_usage == 3
+    month, total = usage.budgets
+    assert float(month.spent) > 0 and month.spent == total.spent and month.reset_at and total.reset_at is None
+    asked = client.call("getGroupLimits", group.id, slug=GOOD, tokens=200_000)
+    assert asked.stopped_by == 0 and asked.limits[1].unit == client.models.Unit.CONCURRENT
+    limits = [("rate", 100_000), ("rate", 64), ("usage", 50), ("usage", 10**9), ("budget", "500"), ("budget", "1000")]
+    assert [(one.kind.value, one.threshold) for one in asked.limits] == limits
+    root = client.call("getGroupTree").items[0]
+    assert root.today.used == 3 and root.budget.spent == month.spent
 
 
 def drive_recovery(client, webhook, receiver):

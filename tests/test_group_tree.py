@@ -18,6 +18,7 @@ FIELDS = {
     "models",
     "keys",
     "today",
+    "budget",
 }
 
 
@@ -50,6 +51,7 @@ def test_a_group_has_a_short_summary(gateway, upstream):
         "models": slugs,
         "keys": 0,
         "today": None,
+        "budget": None,
     }
     assert (below["parent_group_id"], below["name"], below["models"], below["keys"]) == (root["id"], None, slugs[1:], 3)
     gateway.admin("DELETE", f"/v1/gateway/groups/{child['id']}/api_keys/{prefix_of(keys[0])}")

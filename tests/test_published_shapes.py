@@ -148,6 +148,7 @@ def test_groups_have_the_published_shapes(operator, gateway, upstream):
         "usage": {
             slug: [{**rate("REQUEST", "DAY", 50), "current_usage": None, "reset_at": None, "source_group": made["id"]}]
         },
+        "budgets": [],
     }
     operator("GET", f"{root}/{made['id']}/limits", one + "/limits", query={"slug": slug})
     deleted = gateway.admin("DELETE", f"{root}/{made['id']}")

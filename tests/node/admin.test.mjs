@@ -54,6 +54,8 @@ test("the compiled program gets the answers that its types describe", async () =
   assert.equal(found.csv, "group_id,external_entity_id,requests,input_tokens,output_tokens,cached_input_tokens,cost");
   assert.deepEqual(found.used, [2]);
   assert.equal(found.today, 2);
+  assert.deepEqual(found.thresholds, [5, 50, "500 EUR"]);
+  assert.ok(Number(found.spent[0]) > 0 && Math.abs(Number(found.spent[0]) + Number(found.budget) - 500) < 1e-9);
   assert.equal(found.actor, "API_KEY");
   assert.equal(found.backup, "manifest.json");
   assert.equal(found.code, "not_found");

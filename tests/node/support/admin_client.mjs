@@ -49,7 +49,15 @@ export async function operate(baseUrl, key, upstream) {
     await api.POST("/v1/gateway/groups", {
       body: {
         metadata: { external_entity_id: "typed", name: null },
-        models: [{ slug: "typed/good", usage_limits: [{ type: "REQUEST", unit: "DAY", threshold: 50 }] }, { slug: "typed/bad" }],
+        models: [
+          {
+            slug: "typed/good",
+            rate_limits: [{ type: "REQUEST", unit: "CONCURRENT", threshold: 5 }],
+            usage_limits: [{ type: "REQUEST", unit: "DAY", threshold: 50 }],
+          },
+          { slug: "typed/bad" },
+        ],
+        budgets: [{ unit: "MONTH", currency: "EUR", amount: "500.00" }],
       },
     }),
   );
@@ -74,6 +82,9 @@ export async function operate(baseUrl, key, upstream) {
   const report = good(await api.GET("/v1/gateway/usage_report", { params: { query } }));
   const csv = await api.GET("/v1/gateway/usage_report", { params: { query: { ...query, format: "csv" } }, parseAs: "text" });
   const usage = good(await api.GET("/v1/gateway/groups/{group_id}/usage", { params: { path } }));
+  const limits = good(await api.GET("/v1/gateway/groups/{group_id}/limits", { params: { path, query: { slug: "typed/good", tokens: 1 } } }));
+  // `kind` says whether the figures are numbers or decimal strings.
+  const thresholds = limits.limits.map((one) => (one.kind === "budget" ? `${one.threshold} ${one.currency}` : one.threshold + 0));
   const tree = good(await api.GET("/v1/gateway/group_tree"));
   const audit = good(await api.GET("/v1/audit_logs", { params: { query: { event_type: "group.created" } } }));
   const backup = await api.POST("/v1/gateway/backup", { parseAs: "arrayBuffer" });
@@ -97,7 +108,10 @@ export async function operate(baseUrl, key, upstream) {
     requests: report.items.map((row) => row.requests),
     csv: good(csv).split("\n")[0],
     used: usage.usage["typed/good"]?.map((limit) => limit.current_usage),
+    spent: usage.budgets.map((budget) => budget.spent),
+    thresholds,
     today: tree.items[0]?.today?.used,
+    budget: tree.items[0]?.budget?.left,
     actor: audit.items[0]?.actor.type,
     backup: new TextDecoder().decode(good(backup)).split("\0")[0],
     code,
