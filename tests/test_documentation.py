@@ -5,6 +5,7 @@ Other tests run the README's demo (test_config), the commands on existing keys (
 Claude Code and Codex (clients/test_agents.py).
 """
 
+import json
 import re
 import subprocess
 import sys
@@ -50,7 +51,7 @@ def test_the_commands_of_the_readme_work(upstream, second, tmp_path):
     servers = {"http://127.0.0.1:8000/v1": upstream.base_url, "http://127.0.0.1:8001/v1": second.base_url}
     replaced = {**servers, **addresses}
     printed = run_script(lines, tmp_path, replaced, TOLLGATE_LISTEN=ANY_PORT, TOLLGATE_ADMIN_LISTEN=ANY_PORT)
-    _, endpoint, group, stream, figures, two_servers, full, rotated, words = printed.split(MARK)
+    _, endpoint, group, stream, figures, two_servers, full, budgets, rotated, words = printed.split(MARK)
     assert documents(endpoint)[0]["slug"] == "acme/chat" and group.strip() == rotated.strip() == ""
     assert stream.strip().endswith("data: [DONE]") and words.strip()
     usage, events, report, own = documents(figures)
@@ -62,14 +63,21 @@ def test_the_commands_of_the_readme_work(upstream, second, tmp_path):
     bounded, [queue] = documents(full)
     assert (bounded["queue_timeout_s"], bounded["targets"][0]["max_concurrent"]) == (30, 64)
     assert (queue["slug"], queue["waiting"], queue["timed_out"]) == ("acme/chat", 0, 0)
+    patched, shown = documents(budgets)
+    assert [(one["unit"], one["amount"]) for one in patched["budgets"]] == [("TOTAL", "200"), ("MONTH", "50")]
+    assert {one["unit"]: 0 < float(one["spent"]) < 1 for one in shown} == {"TOTAL": True, "MONTH": True}
     assert [request.json["model"] for request in upstream.requests + second.requests] == ["Qwen/Qwen3-8B"] * 3
 
 
-def test_the_command_on_limits_works(own, upstream, tmp_path):
+def test_the_commands_on_limits_work(own, upstream, tmp_path):
     slug = own.create_endpoint(upstream, slug="acme/chat")["slug"]
-    group = own.create_group(model(slug, [rate("TOKEN", "MINUTE", 500)]))
-    [asked] = run_commands(own, "limits.md", tmp_path, GROUP=group["id"])
-    assert asked["admitted"] is False and asked["stopped_by"] == 0 and asked["limits"][0]["left"] == 500
+    [sample] = samples(PAGES / "limits.md", "json")
+    concurrent = json.loads(sample)["rate_limits"]
+    group = own.create_group(model(slug, [*concurrent, rate("TOKEN", "MINUTE", 500)]))
+    patched, usage, asked = run_commands(own, "limits.md", tmp_path, GROUP=group["id"])
+    assert [one["unit"] for one in patched["budgets"]] == ["TOTAL", "MONTH"]
+    assert [one["left"] for one in usage["budgets"]] == ["1000", "500"]
+    assert asked["admitted"] is False and asked["stopped_by"] == 1 and asked["limits"][1]["left"] == 500
 
 
 def test_the_commands_on_webhooks_work(own, upstream, receiver, tmp_path):
