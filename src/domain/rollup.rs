@@ -2,7 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{day::Hour, id::GroupId, money::Cost, settled::Settled, usage::Usage};
+use super::{
+    day::Hour,
+    id::{GroupId, SlugId},
+    money::Cost,
+    settled::Settled,
+    usage::Usage,
+};
 
 /// Sums of tokens. Rollups are stored with this struct, which is therefore independent of [`Usage`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,12 +79,14 @@ pub struct Rollup {
     pub group: GroupId,
     /// That group's external id.
     pub external_entity_id: String,
-    /// The slug that was called.
+    /// The slug that was called, by its name at that time.
     pub model_slug: String,
     /// The key's public part.
     pub api_key_prefix: String,
     /// The sums over the events.
     pub sums: Sums,
+    /// The slug's stable id. `None` in rows of earlier versions.
+    pub slug: Option<SlugId>,
 }
 
 impl Rollup {
@@ -91,6 +99,7 @@ impl Rollup {
             model_slug: settled.model_slug.to_owned(),
             api_key_prefix: settled.api_key_prefix.to_owned(),
             sums: Sums::of(settled.usage, settled.cost),
+            slug: Some(settled.slug),
         }
     }
 }

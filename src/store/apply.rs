@@ -18,33 +18,16 @@ use super::{
     error::StoreError,
     handle::Store,
     rollups::rows::{self, Stored},
-    table::{ENDPOINT_VERSION, GROUP_VERSION, Table, counter_key, decode, encode, encode_version, split_counter_key},
+    table::{ENDPOINT_VERSION, GROUP_VERSION, Table, decode, encode, encode_version},
+    windows,
 };
 use crate::{
-    domain::{
-        day::Day,
-        id::{GroupId, SlugId},
-        record::Row,
-        rollup::Sums,
-        settled::Settled,
-    },
+    domain::{day::Day, record::Row, rollup::Sums, settled::Settled},
     journal::{Damage, Journal},
 };
 
-/// A group's use of a slug on a day.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Counter {
-    /// Billed requests.
-    pub requests: u64,
-    /// Prompt and completion tokens.
-    pub tokens: u64,
-}
-
-/// The day, group and slug of a counter.
-pub type CounterKey = (Day, GroupId, SlugId);
-
 /// Table, key, and value. `None` removes the row.
-type Write = (Table, Vec<u8>, Option<Vec<u8>>);
+pub(super) type Write = (Table, Vec<u8>, Option<Vec<u8>>);
 
 /// The changes of a range of records.
 #[derive(Default)]
@@ -55,7 +38,8 @@ pub(super) struct Batch {
     pub(super) rows: BTreeMap<(Table, Vec<u8>), Option<Vec<u8>>>,
     /// Bytes of all written values.
     pub(super) bytes: usize,
-    counters: HashMap<CounterKey, Counter>,
+    /// Changed sums of calendar windows.
+    pub(super) sums: windows::Changes,
     rollups: HashMap<Vec<u8>, Stored>,
     last_used: HashMap<String, u64>,
     /// The last record that each day's files include, for the days that were looked up.
@@ -66,8 +50,8 @@ pub(super) struct Batch {
 
 impl Batch {
     /// A batch that continues after the record `last_seq`.
-    pub(super) fn after(last_seq: u64) -> Self {
-        Self { last_seq, ..Self::default() }
+    pub(super) fn after(last_seq: u64, sums: windows::Changes) -> Self {
+        Self { last_seq, sums, ..Self::default() }
     }
 
     /// Writes a row, or removes it.
@@ -87,17 +71,7 @@ impl Store {
         settled: &Settled<'_>,
     ) -> Result<(), StoreError> {
         let day = Day::from_unix_ms(at_ms);
-        for group in &settled.counted_for {
-            let counter = match batch.counters.entry((day, *group, settled.slug)) {
-                Entry::Occupied(known) => known.into_mut(),
-                Entry::Vacant(unknown) => {
-                    let stored = self.tables()?.of(Table::Counters).get(counter_key(day, *group, settled.slug))?;
-                    unknown.insert(stored.map(|value| decode(&value)).transpose()?.unwrap_or_default())
-                }
-            };
-            counter.requests = counter.requests.saturating_add(1);
-            counter.tokens = counter.tokens.saturating_add(settled.usage.total());
-        }
+        self.add_to_sums(batch, at_ms, settled)?;
         let through = match batch.through.entry(day) {
             Entry::Occupied(known) => *known.get(),
             Entry::Vacant(unknown) => *unknown.insert(self.counted_through(day)?),
@@ -177,6 +151,7 @@ impl Store {
                 if deleted.is_some() {
                     batch.write(Table::GoneGroups, &key, deleted);
                 }
+                self.forget_sums(batch, id)?;
             }
             Row::ApiKey(key) => write(Table::ApiKeys, key.prefix.as_bytes(), Some(encode(&key)?)),
             Row::ApiKeyGone(prefix) => {
@@ -214,12 +189,18 @@ impl Store {
         }
     }
 
+    /// Whether there is a row after the batch so far.
+    pub(super) fn exists_in(&self, batch: &Batch, table: Table, key: &[u8]) -> Result<bool, StoreError> {
+        match batch.rows.get(&(table, key.to_vec())) {
+            Some(value) => Ok(value.is_some()),
+            None => Ok(self.tables()?.of(table).contains_key(key)?),
+        }
+    }
+
     /// Writes a batch.
     pub(super) fn write(&self, batch: Batch) -> Result<(), StoreError> {
         let mut writes: Vec<Write> = batch.rows.into_iter().map(|((table, key), value)| (table, key, value)).collect();
-        for ((day, group, slug), counter) in &batch.counters {
-            writes.push((Table::Counters, counter_key(*day, *group, *slug).to_vec(), Some(encode(counter)?)));
-        }
+        writes.extend(batch.sums.into_writes()?);
         for (key, row) in batch.rollups {
             writes.push((Table::Rollups, key, Some(encode(&row)?)));
         }
@@ -250,14 +231,5 @@ impl Store {
             TransactionError::Storage(error) => StoreError::Sled(error),
             TransactionError::Abort(()) => StoreError::Damaged("a transaction was aborted"),
         })
-    }
-
-    /// The counters of `first` and every later day.
-    pub(super) fn counters_since(&self, first: Day) -> Result<Vec<(CounterKey, Counter)>, StoreError> {
-        let read = |entry: sled::Result<(sled::IVec, sled::IVec)>| {
-            let (key, value) = entry?;
-            Ok((split_counter_key(&key)?, decode(&value)?))
-        };
-        self.tables()?.of(Table::Counters).range(first.0.to_be_bytes()..).map(read).collect()
     }
 }

@@ -1,5 +1,7 @@
 //! The rows of the catalog, as a start reads them.
 
+use std::collections::HashMap;
+
 use serde::de::DeserializeOwned;
 
 use super::{
@@ -75,15 +77,27 @@ impl Store {
         Ok(is_changed)
     }
 
+    /// The ids of the slugs that have a name, by name.
+    pub(super) fn slug_ids(&self) -> Result<HashMap<String, SlugId>, StoreError> {
+        let mut ids = HashMap::new();
+        for entry in self.tables()?.of(Table::Slugs).iter() {
+            let (id, name) = entry?;
+            let id = id.as_ref().try_into().map_err(|_| DAMAGED)?;
+            ids.insert(decode(&name)?, SlugId(u64::from_be_bytes(id)));
+        }
+        ids.remove("");
+        Ok(ids)
+    }
+
     /// The values of a table, all of this version.
-    fn values<T: DeserializeOwned>(&self, table: Table, version: u8) -> Result<Vec<T>, StoreError> {
+    pub(super) fn values<T: DeserializeOwned>(&self, table: Table, version: u8) -> Result<Vec<T>, StoreError> {
         self.tables()?.of(table).iter().values().map(|value| decode_version(version, &value?)).collect()
     }
 }
 
 /// Sorts parents before their children. The order of ids is not enough, because the clock may have been set back.
 fn parents_first(groups: Vec<Group>) -> Vec<Group> {
-    let parents: std::collections::HashMap<_, _> = groups.iter().map(|group| (group.id, group.parent)).collect();
+    let parents: HashMap<_, _> = groups.iter().map(|group| (group.id, group.parent)).collect();
     let depth = |group: &Group| {
         let up = |id: &GroupId| parents.get(id).copied().flatten();
         std::iter::successors(Some(group.id), up).take(crate::domain::group::MAX_LEVELS + 1).count()
@@ -111,13 +125,13 @@ mod tests {
     fn budgets_and_types_of_deliveries_are_kept_and_a_deleted_group_keeps_its_budgets() {
         let directory = tempfile::tempdir().unwrap();
         let (journal, _) = Journal::open(&directory.path().join("journal"), Durability::Process).unwrap();
-        let store = Store::open(directory.path(), &journal).unwrap();
+        let store = Store::open(directory.path(), &journal, None).unwrap();
         let currency = Currency::parse("EUR").unwrap();
         let budget = Budget { unit: BudgetUnit::Total, currency, amount: Amount::parse("500.000001").unwrap() };
         let group = Group { budgets: Budgets::new(vec![budget]).unwrap(), ..group_of_v1() };
         let webhook = Webhook { types: WebhookTypes::new([WebhookType::Alert]).unwrap(), ..webhook_of_v1() };
         let put = |rows: Vec<Row>| {
-            let mut batch = Batch::after(0);
+            let mut batch = Batch::after(0, store.begin_sums());
             rows.into_iter().for_each(|row| store.put(&mut batch, row).unwrap());
             store.write(batch).unwrap();
         };

@@ -22,7 +22,6 @@ use bincode::config::{Configuration, LittleEndian, Varint};
 use serde::{Deserialize, Serialize};
 
 const MAGIC: &[u8; 8] = b"TOLLGATE";
-const VERSION: u8 = 1;
 const HEAD: usize = MAGIC.len() + 2;
 
 /// The extension of a file that is being written.
@@ -45,6 +44,16 @@ pub(super) enum Kind {
     Rollups = b'R' as isize,
 }
 
+impl Kind {
+    /// The version that is written. Files of earlier versions have other items.
+    fn version(self) -> u8 {
+        match self {
+            Self::Snapshot => 1,
+            Self::Rollups => 2,
+        }
+    }
+}
+
 /// Why a file cannot be used.
 #[derive(Debug)]
 pub enum FileError {
@@ -53,7 +62,12 @@ pub enum FileError {
     /// It is not intact.
     Damaged(&'static str),
     /// A newer version wrote it.
-    Newer(u8),
+    Newer {
+        /// The version found.
+        found: u8,
+        /// The newest version that this program reads.
+        known: u8,
+    },
 }
 
 impl fmt::Display for FileError {
@@ -61,8 +75,8 @@ impl fmt::Display for FileError {
         match self {
             Self::Io(error) => error.fmt(f),
             Self::Damaged(what) => f.write_str(what),
-            Self::Newer(version) => {
-                write!(f, "a newer version of Tollgate wrote it (version {version}; this one reads up to {VERSION})")
+            Self::Newer { found, known } => {
+                write!(f, "a newer version of Tollgate wrote it (version {found}; this one reads up to {known})")
             }
         }
     }
@@ -100,7 +114,7 @@ impl Writer {
         let temporary = PathBuf::from(temporary);
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
         let mut head = MAGIC.to_vec();
-        head.extend([kind as u8, VERSION]);
+        head.extend([kind as u8, kind.version()]);
         let writer = file.write_all(&head);
         let writer = writer.map(|()| Self {
             path: path.to_owned(),
@@ -178,6 +192,7 @@ pub(super) struct Reader {
     at: usize,
     crc: u32,
     ended: bool,
+    version: u8,
 }
 
 impl Reader {
@@ -189,10 +204,15 @@ impl Reader {
             return Err(FileError::Damaged("it does not start with a valid header"));
         }
         match head[HEAD - 1] {
-            VERSION => Ok(Self { file, chunk: Vec::new(), at: 0, crc: crc32c::crc32c(&head), ended: false }),
             0 => Err(FileError::Damaged("it has no version number")),
-            newer => Err(FileError::Newer(newer)),
+            found if found > kind.version() => Err(FileError::Newer { found, known: kind.version() }),
+            version => Ok(Self { file, chunk: Vec::new(), at: 0, crc: crc32c::crc32c(&head), ended: false, version }),
         }
+    }
+
+    /// The version of its items.
+    pub(super) fn version(&self) -> u8 {
+        self.version
     }
 
     /// The next item, which borrows from the reader. `None`: there are no more, and the file is intact.
@@ -297,6 +317,6 @@ mod tests {
         let mut bytes = fs::read(&path).unwrap();
         bytes[HEAD - 1] = 9;
         fs::write(&path, bytes).unwrap();
-        assert!(matches!(read(&path), Err(FileError::Newer(9))));
+        assert!(matches!(read(&path), Err(FileError::Newer { found: 9, known: 1 })));
     }
 }

@@ -20,11 +20,12 @@ use super::{
 };
 use crate::{
     domain::{
+        calendar::Calendar,
         day::{Day, Hour},
         id::GroupId,
         rollup::{Rollup, Sums},
     },
-    journal::Damage,
+    journal::{Damage, Journal},
 };
 
 /// The most days with differences that are reported.
@@ -33,12 +34,15 @@ const MAX_REPORTED: usize = 5;
 type Totals = BTreeMap<(Hour, GroupId, String, String), Sums>;
 
 /// Opens a copy of a store in `directory`, with the rollups of the data directory that it was copied from. It must have
-/// this version's format.
+/// this version's format. Its sums keep their time zone.
 pub fn open_copy(directory: &Path, rollups: &Path) -> Result<Store, StoreError> {
     let store = without_panic(|| scratch(directory, rollups))?;
     match store.meta("format")? {
         None => Err(StoreError::Damaged("it is empty")),
-        Some(found) if found == u64::from(FORMAT) => Ok(store),
+        Some(found) if found == u64::from(FORMAT) => {
+            store.use_calendar(None)?;
+            Ok(store)
+        }
         Some(found) => Err(StoreError::Older { found, known: FORMAT }),
     }
 }
@@ -49,7 +53,7 @@ pub fn load_copy(path: &Path, directory: &Path, rollups: &Path) -> Result<Store,
     open_copy(directory, rollups)
 }
 
-/// An empty store in `directory`, with the rollups of a data directory.
+/// An empty store in `directory`, with the rollups of a data directory. It has no time zone yet.
 pub fn scratch(directory: &Path, rollups: &Path) -> Result<Store, StoreError> {
     let db = database(&directory.join("store"))?;
     symlink(rollups, directory.join("rollups"))
@@ -78,7 +82,24 @@ pub fn unreadable_rollups(data_dir: &Path) -> Result<Vec<(std::path::PathBuf, Fi
 }
 
 impl Store {
-    /// The differences of `other`, which includes the same records.
+    /// Takes the time zone of `other`. If there are records in this store, its sums are computed anew. Returns whether
+    /// the sums of both can be compared: `other` has some, and these could be computed exactly.
+    pub fn count_like(&self, other: &Self, journal: &Journal) -> Result<bool, FoldError> {
+        let Some(calendar) = other.zone()?.and_then(|zone| Calendar::new(&zone).ok()) else { return Ok(false) };
+        self.use_calendar(Some(&calendar))?;
+        if !self.renew_sums(journal)?.is_empty() {
+            self.forget_zone()?;
+        }
+        Ok(self.counts_like(other)?)
+    }
+
+    fn counts_like(&self, other: &Self) -> Result<bool, StoreError> {
+        let zone = self.zone()?;
+        Ok(zone.is_some() && zone == other.zone()?)
+    }
+
+    /// The differences of `other`, which includes the same records. Sums of calendar windows are compared if both have
+    /// the same time zone.
     pub fn differences(&self, other: &Self) -> Result<Vec<String>, FoldError> {
         let mut differences = Vec::new();
         for (table, name) in [
@@ -90,7 +111,6 @@ impl Store {
             (Table::Operators, "operators"),
             (Table::Secrets, "secrets"),
             (Table::LastUsed, "last-use times"),
-            (Table::Counters, "daily counters"),
             (Table::Settings, "settings"),
             (Table::Webhooks, "webhooks"),
             (Table::Cursors, "webhooks' cursors"),
@@ -102,6 +122,14 @@ impl Store {
             let differ = self.differing_rows(other, table)?;
             if differ > 0 {
                 differences.push(format!("{differ} rows of its {name} differ from the journal"));
+            }
+        }
+        if self.counts_like(other)? {
+            for (table, name) in [(Table::Used, "sums of requests and tokens"), (Table::Spent, "sums of costs")] {
+                let differ = self.differing_rows(other, table)?;
+                if differ > 0 {
+                    differences.push(format!("{differ} rows of its {name} differ from the journal"));
+                }
             }
         }
         let noted = other.missing()?;
@@ -117,14 +145,9 @@ impl Store {
     fn differing_rows(&self, other: &Self, table: Table) -> Result<usize, StoreError> {
         let (own, others) = (self.tables()?, other.tables()?);
         let (own, others) = (own.of(table), others.of(table));
-        // One store may drop old counters, and changes past their retention, sooner than another.
-        let first =
-            || others.first().map(|first| first.map_or_else(|| [u8::MAX; 32].as_slice().into(), |(key, _)| key));
-        let dropped_before = match table {
-            Table::Counters => first()?.subslice(0, 4),
-            Table::Audit => first()?,
-            _ => sled::IVec::default(),
-        };
+        // One store may drop changes past their retention sooner than another.
+        let first = || others.first().map(|first| first.map_or_else(|| [u8::MAX; 8].as_slice().into(), |(key, _)| key));
+        let dropped_before = if table == Table::Audit { first()? } else { sled::IVec::default() };
         let mut differ = 0;
         for entry in others.iter() {
             let (key, value) = entry?;

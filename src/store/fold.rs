@@ -81,7 +81,7 @@ impl<'a> Folder<'a> {
     }
 
     fn gather(&self, reader: &mut Reader, applied: u64, last: u64) -> Result<Batch, FoldError> {
-        let mut batch = Batch::after(applied);
+        let mut batch = Batch::after(applied, self.store.begin_sums());
         while batch.records < BATCH && batch.bytes < BATCH_BYTES && batch.last_seq < last {
             let frame = reader.next().map_err(|error| FoldError::Journal(error.to_string()))?;
             let Some(frame) = frame else { break };
@@ -132,7 +132,7 @@ mod tests {
     fn a_fold_that_fails_skips_no_record() {
         let directory = tempfile::tempdir().unwrap();
         let (journal, _) = Journal::open(&directory.path().join("journal"), Durability::Process).unwrap();
-        let store = Store::open(directory.path(), &journal).unwrap();
+        let store = Store::open(directory.path(), &journal, None).unwrap();
         let mut folder = Folder::new(&store, &journal).unwrap();
         for body in [slug(1), slug(2), b"no record".to_vec(), slug(4)] {
             let appended = journal.append(&body).unwrap();
@@ -160,7 +160,7 @@ mod tests {
         codec::encode(&record, &mut bytes).unwrap();
         let appended = journal.append(&bytes).unwrap();
         assert!(journal.durable_blocking(appended.seq, std::time::Duration::from_secs(10)));
-        let store = Store::open(directory.path(), &journal).unwrap();
+        let store = Store::open(directory.path(), &journal, None).unwrap();
         Folder::new(&store, &journal).unwrap().catch_up().unwrap();
         let rows = store.rows().unwrap().rows;
         assert_eq!(format!("{rows:?}"), r#"[Slug(SlugId(1), "a/two"), SlugGone(SlugId(2))]"#);

@@ -10,6 +10,7 @@ use parking_lot::{Mutex, RwLock};
 use super::{
     error::StoreError,
     table::{self, Table, Tables},
+    windows::Counting,
 };
 use crate::journal::Damage;
 
@@ -21,6 +22,8 @@ pub struct Store {
     pub(super) directory: PathBuf,
     /// Write-locked while rollups move from the table to a file.
     pub(super) closing: RwLock<()>,
+    /// The calendar of `Used` and `Spent`.
+    pub(super) counting: RwLock<Counting>,
     /// Locked while a rollup file is rebuilt.
     pub(super) rebuilding: Mutex<()>,
 }
@@ -31,6 +34,7 @@ impl Store {
             tables: RwLock::new(Some(Arc::new(Tables::open(db)?))),
             directory: data_dir.to_owned(),
             closing: RwLock::default(),
+            counting: RwLock::default(),
             rebuilding: Mutex::default(),
         })
     }

@@ -5,7 +5,11 @@
 use super::{
     error::StoreError,
     handle::Store,
-    table::{ENDPOINT_VERSION, GROUP_VERSION, Table, WEBHOOK_VERSION, decode, decode_version, encode_version},
+    rollups::rows::key_with_id,
+    table::{
+        COUNTERS, ENDPOINT_VERSION, GROUP_VERSION, ROLLUPS, Table, WEBHOOK_VERSION, decode, decode_version,
+        encode_version,
+    },
     webhooks::EVENTS_VERSION,
 };
 use crate::{
@@ -28,7 +32,7 @@ type Step = fn(&Store, &Journal) -> Result<(), StoreError>;
 
 /// The step to format `n + 2` is at index `n`.
 const STEPS: [Step; FORMAT as usize - 1] =
-    [fold_again, index_changes, renew_dead_events, renew_endpoints, renew_endpoints, renew_groups_and_webhooks];
+    [fold_again, index_changes, renew_dead_events, renew_endpoints, renew_endpoints, to_format_7];
 
 /// Brings a store of the format `found` to [`FORMAT`].
 pub(super) fn migrate(store: &Store, journal: &Journal, found: u32) -> Result<(), StoreError> {
@@ -83,8 +87,14 @@ fn renew_endpoints(store: &Store, _: &Journal) -> Result<(), StoreError> {
     })
 }
 
-/// Migrates to format 7, in which groups have budgets and webhooks have types.
-fn renew_groups_and_webhooks(store: &Store, _: &Journal) -> Result<(), StoreError> {
+/// Migrates to format 7.
+fn to_format_7(store: &Store, _: &Journal) -> Result<(), StoreError> {
+    renew_groups_and_webhooks(store)?;
+    add_slug_ids(store)
+}
+
+/// Gives groups budgets and webhooks types.
+fn renew_groups_and_webhooks(store: &Store) -> Result<(), StoreError> {
     for table in [Table::Groups, Table::GoneGroups] {
         renew(store, table, GROUP_VERSION, |value| {
             encode_version(GROUP_VERSION, &Group::from(decode::<GroupV1>(value)?))
@@ -93,6 +103,26 @@ fn renew_groups_and_webhooks(store: &Store, _: &Journal) -> Result<(), StoreErro
     renew(store, Table::Webhooks, WEBHOOK_VERSION, |value| {
         encode_version(WEBHOOK_VERSION, &Webhook::from(decode::<WebhookV1>(value)?))
     })
+}
+
+/// Gives the hours of open days the ids of their slugs, and drops the counters of days. A store without a zone computes
+/// the sums of calendar windows, which replace them, when it has caught up.
+fn add_slug_ids(store: &Store) -> Result<(), StoreError> {
+    let (tables, ids) = (store.tables()?, store.slug_ids()?);
+    let earlier = tables.of_earlier_formats()?;
+    if let Some((_, hours)) = earlier.iter().find(|(name, _)| *name == ROLLUPS) {
+        // An interrupted migration has moved some of them.
+        tables.of(Table::Rollups).clear()?;
+        for entry in hours.iter() {
+            let (key, value) = entry?;
+            let key = key_with_id(&key, |name| ids.get(name).copied())?;
+            tables.of(Table::Rollups).insert(key, value)?;
+        }
+        store.flush()?;
+        tables.db.drop_tree(ROLLUPS)?;
+    }
+    tables.db.drop_tree(COUNTERS)?;
+    Ok(())
 }
 
 /// Replaces the values of a table that are not of the given version yet. An interrupted migration has replaced some.
@@ -132,7 +162,7 @@ mod tests {
     fn dead_letters_of_format_3_keep_their_events_even_if_the_migration_was_interrupted() {
         let directory = tempfile::tempdir().unwrap();
         let (journal, _) = Journal::open(&directory.path().join("journal"), Durability::Process).unwrap();
-        let store = Store::open(directory.path(), &journal).unwrap();
+        let store = Store::open(directory.path(), &journal, None).unwrap();
         // The version of the row, the number of events, and the time of the first one.
         let row = [&b"\x01\x01\x09"[..], SETTLED_V1].concat();
         let earlier = |letter: u128| {
@@ -155,7 +185,7 @@ mod tests {
     fn endpoints_of_earlier_formats_are_complete_even_if_the_migration_was_interrupted() {
         let directory = tempfile::tempdir().unwrap();
         let (journal, _) = Journal::open(&directory.path().join("journal"), Durability::Process).unwrap();
-        let store = Store::open(directory.path(), &journal).unwrap();
+        let store = Store::open(directory.path(), &journal, None).unwrap();
         let v1 = (4, [b"\x01", ENDPOINT_V1].concat(), endpoint_of_v1());
         let v2 = (5, [b"\x02", ENDPOINT_V2].concat(), endpoint_of_v2());
         // The previous version may have renewed an endpoint before it was interrupted.
@@ -175,7 +205,7 @@ mod tests {
     fn groups_and_webhooks_of_format_6_have_defaults_even_if_the_migration_was_interrupted() {
         let directory = tempfile::tempdir().unwrap();
         let (journal, _) = Journal::open(&directory.path().join("journal"), Durability::Process).unwrap();
-        let store = Store::open(directory.path(), &journal).unwrap();
+        let store = Store::open(directory.path(), &journal, None).unwrap();
         let tables = store.tables().unwrap();
         let (mut groups, mut webhooks, mut gone) = (Vec::new(), Vec::new(), Vec::new());
         for id in 0..2_u128 {

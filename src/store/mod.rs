@@ -27,9 +27,9 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod webhooks;
+mod windows;
 
 pub use self::{
-    apply::{Counter, CounterKey},
     audit::IndexedChange,
     catalog_rows::Rows,
     checked::FileError,

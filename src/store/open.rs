@@ -8,7 +8,6 @@
 use std::{fs, io, path::Path};
 
 use super::{
-    apply::{Counter, CounterKey},
     catalog_rows::Rows,
     checked::{self, FileError},
     database::database,
@@ -18,7 +17,16 @@ use super::{
     migrate::{self, FORMAT},
     snapshot::{self, Snapshot},
 };
-use crate::{domain::day::Day, journal::Journal, panics::catch_unreported};
+use crate::{
+    domain::{
+        calendar::Calendar,
+        id::{GroupId, SlugId},
+        money::Currency,
+        sums::{Spent, Used},
+    },
+    journal::Journal,
+    panics::catch_unreported,
+};
 
 /// A store that is up to date with the log, and the data that a gateway starts from.
 pub struct Opened {
@@ -26,8 +34,10 @@ pub struct Opened {
     pub store: Store,
     /// The rows of the catalog.
     pub rows: Rows,
-    /// The counters of each day since the requested one.
-    pub counters: Vec<(CounterKey, Counter)>,
+    /// What each group has used of each slug. Empty if the store was opened without a calendar and has no zone.
+    pub used: Vec<((GroupId, SlugId), Used)>,
+    /// What each group has spent in each currency. Empty like `used`.
+    pub spent: Vec<((GroupId, Currency), Spent)>,
     /// The number of records that the store had not folded yet.
     pub replayed: usize,
     /// Problems found and what was done about them, in sentences for an operator.
@@ -37,7 +47,10 @@ pub struct Opened {
 impl Store {
     /// Opens the store in a data directory, or creates it. Fails if the journal lacks records that the store includes,
     /// or records that the store still needs.
-    pub fn open(data_dir: &Path, journal: &Journal) -> Result<Self, StoreError> {
+    ///
+    /// Uses the windows of `calendar`; without one, those of the zone that it already has. If its sums were computed for
+    /// another zone, it counts none until [`Self::renew_sums`].
+    pub fn open(data_dir: &Path, journal: &Journal, calendar: Option<&Calendar>) -> Result<Self, StoreError> {
         let (last_seq, first_seq) = (journal.durable_seq(), journal.first_seq());
         let is_base = |snapshot: &snapshot::Snapshot| snapshot.applied <= last_seq;
         let has_base = || snapshot::list(data_dir).map_or(true, |snapshots| snapshots.iter().any(is_base));
@@ -61,8 +74,10 @@ impl Store {
             applied if applied.saturating_add(1) < first_seq => {
                 Err(StoreError::Damaged("it ends before the journal begins"))
             }
-
-            _ => Ok(store),
+            _ => {
+                store.use_calendar(calendar)?;
+                Ok(store)
+            }
         }
     }
 
@@ -89,9 +104,10 @@ fn newest_snapshot(data_dir: &Path) -> Option<u64> {
     snapshot::list(data_dir).ok()?.first().map(|newest| newest.applied).filter(|applied| *applied > 0)
 }
 
-/// Opens the store in `data_dir`, brings it up to date with `journal` and reads it, with the counters since `first`.
-pub fn open(data_dir: &Path, journal: &Journal, first: Day) -> Result<Opened, FoldError> {
-    let mut opened = open_or_build(data_dir, journal, first)?;
+/// Opens the store in `data_dir`, brings it up to date with `journal` and reads it. Its sums are those of the windows of
+/// `calendar`; without one, they keep the zone that they have.
+pub fn open(data_dir: &Path, journal: &Journal, calendar: Option<&Calendar>) -> Result<Opened, FoldError> {
+    let mut opened = open_or_build(data_dir, journal, calendar)?;
     remove_directory(&data_dir.join(FAILED))?;
     opened.findings.extend(opened.store.lost_events(journal)?);
     opened.findings.extend(skip_snapshots_ahead(data_dir, journal, &opened.store)?);
@@ -131,8 +147,8 @@ fn remove_directory(path: &Path) -> Result<(), StoreError> {
     }
 }
 
-fn open_or_build(data_dir: &Path, journal: &Journal, first: Day) -> Result<Opened, FoldError> {
-    let why = match without_panic(|| read(data_dir, journal, first)) {
+fn open_or_build(data_dir: &Path, journal: &Journal, calendar: Option<&Calendar>) -> Result<Opened, FoldError> {
+    let why = match without_panic(|| read(data_dir, journal, calendar)) {
         Err(FoldError::Store(why)) if why.is_fixed_by_rebuilding() => why,
         outcome => return outcome,
     };
@@ -148,7 +164,7 @@ fn open_or_build(data_dir: &Path, journal: &Journal, first: Day) -> Result<Opene
         findings.push(format!("The old store was moved to {}.", aside.display()));
     }
     let base = build_base(data_dir, journal, &why, &mut findings)?;
-    let opened = read(data_dir, journal, first)?;
+    let opened = read(data_dir, journal, calendar)?;
     if base.is_some() {
         // Retention runs after a snapshot, so the snapshot does not say where the journal starts now.
         opened.store.keep_from(journal.first_seq())?;
@@ -196,7 +212,7 @@ fn build_base(
             }
             Ok(_) => "the journal does not continue from it".to_owned(),
             // Another version wrote it, or there is no room for the copy. The snapshot is not damaged.
-            Err(error @ (StoreError::Sled(_) | StoreError::File(_, FileError::Newer(_)))) => return Err(error),
+            Err(error @ (StoreError::Sled(_) | StoreError::File(_, FileError::Newer { .. }))) => return Err(error),
             Err(StoreError::File(path, FileError::Io(error))) if is_environment_error(&error) => {
                 return Err(StoreError::File(path, FileError::Io(error)));
             }
@@ -211,18 +227,19 @@ fn build_base(
     Ok(None)
 }
 
-fn read(data_dir: &Path, journal: &Journal, first: Day) -> Result<Opened, FoldError> {
+fn read(data_dir: &Path, journal: &Journal, calendar: Option<&Calendar>) -> Result<Opened, FoldError> {
     for name in ["snapshots", "rollups"] {
         let directory = data_dir.join(name);
         checked::remove_unfinished(&directory)
             .map_err(|error| StoreError::File(directory.clone(), FileError::Io(error)))?;
     }
-    let store = Store::open(data_dir, journal)?;
+    let store = Store::open(data_dir, journal, calendar)?;
     store.adopt_files(journal.durable_seq())?;
     let replayed = Folder::new(&store, journal)?.catch_up()?;
-    let rows = store.rows()?;
-    let counters = store.counters_since(first)?;
-    Ok(Opened { store, rows, counters, replayed, findings: Vec::new() })
+    // Afterwards, because the files of days may include records that only the fold has reached.
+    let findings = store.renew_sums(journal)?;
+    let (rows, used, spent) = (store.rows()?, store.used_by_groups()?, store.spent_by_groups()?);
+    Ok(Opened { store, rows, used, spent, replayed, findings })
 }
 
 /// The directory of a store that failed at run time, until it is replaced.
@@ -247,16 +264,21 @@ impl Store {
 
     /// Rebuilds a store that was closed by [`Self::give_up`], as a start does. The fold then adds the remaining
     /// records.
-    pub fn rebuild(&self, journal: &Journal) -> Result<(), StoreError> {
+    pub fn rebuild(&self, journal: &Journal) -> Result<(), FoldError> {
         self.give_up()?;
         let mut skipped = Vec::new();
         build_base(&self.directory, journal, &StoreError::Closed, &mut skipped)?;
         skipped.iter().for_each(|finding| tracing::warn!("{finding}"));
-        let fresh = without_panic(|| Self::open(&self.directory, journal))?;
+        let fresh = without_panic(|| Self::open(&self.directory, journal, self.calendar().as_ref()))?;
         fresh.adopt_files(journal.durable_seq())?;
         fresh.keep_from(journal.first_seq())?;
+        if !fresh.has_complete_sums() {
+            Folder::new(&fresh, journal)?.catch_up()?;
+            fresh.renew_sums(journal)?.iter().for_each(|finding| tracing::warn!("{finding}"));
+        }
+        *self.counting.write() = std::mem::take(&mut *fresh.counting.write());
         *self.tables.write() = fresh.tables.write().take();
-        remove_directory(&self.directory.join(FAILED))
+        Ok(remove_directory(&self.directory.join(FAILED))?)
     }
 
     /// Reports a journal that starts after the first record that retention kept: it has lost events that totals

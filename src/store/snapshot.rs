@@ -76,7 +76,10 @@ impl Store {
         let failed = |error| StoreError::File(path.clone(), FileError::Io(error));
         let mut file = Writer::create(&path, Kind::Snapshot).map_err(failed)?;
         file.put(&Head { applied }).map_err(failed)?;
-        for (name, tree) in self.tables()?.by_name() {
+        let tables = self.tables()?;
+        let earlier = tables.of_earlier_formats()?;
+        let earlier = earlier.iter().map(|(name, tree)| (*name, tree));
+        for (name, tree) in tables.by_name().chain(earlier) {
             #[cfg(test)]
             crate::crash::point("snapshot partly written");
             file.put(&Item::Table(name)).map_err(failed)?;

@@ -6,15 +6,11 @@
 use serde::{Deserialize, Serialize};
 
 use super::error::StoreError;
-use crate::domain::{
-    day::Day,
-    id::{GroupId, SlugId},
-};
 
 /// A table. Its position in the list is its index in `Tables`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Table {
-    /// Numbers by name: `format`, `applied`.
+    /// Numbers by name: `format`, `applied`, `kept_from`; and `zone`, the name of the time zone of `Used` and `Spent`.
     Meta,
     /// Slug id → name; empty if another slug took the name.
     Slugs,
@@ -30,14 +26,16 @@ pub(super) enum Table {
     Operators,
     /// Secret id → `StoredSecret`.
     Secrets,
-    /// Day, group id, slug id → requests and tokens.
-    Counters,
+    /// Group id, slug id → `Used`.
+    Used,
+    /// Group id, currency → `Spent`.
+    Spent,
     /// Prefix of a customer's key → Unix ms of its last event.
     LastUsed,
     /// Prefix of an operator's key → Unix ms of its last request. It is not in the journal, so a rebuilt store does not
     /// have it.
     OperatorsUsed,
-    /// Hour, group, slug and key → the sums of their events, for the days that have no file yet (`rollups`).
+    /// Hour, group, slug, key and slug id → the sums of their events, for the days that have no file yet (`rollups`).
     Rollups,
     /// Day → its files.
     RollupFiles,
@@ -60,7 +58,7 @@ pub(super) enum Table {
     Audit,
 }
 
-const TABLES: [&str; 21] = [
+const TABLES: [&str; 22] = [
     "meta",
     "slugs",
     "endpoints",
@@ -69,10 +67,11 @@ const TABLES: [&str; 21] = [
     "api_keys",
     "operators",
     "secrets",
-    "counters",
+    "used",
+    "spent",
     "last_used",
     "operators_used",
-    "rollups",
+    "hours",
     "rollup_files",
     "missing",
     "settings",
@@ -83,6 +82,15 @@ const TABLES: [&str; 21] = [
     "redeliveries",
     "audit",
 ];
+
+/// Tables that only formats before 7 have.
+const EARLIER_TABLES: [&str; 2] = [COUNTERS, ROLLUPS];
+
+/// Day, group id, slug id → requests and tokens.
+pub(super) const COUNTERS: &str = "counters";
+
+/// The hours of open days, without the ids of slugs.
+pub(super) const ROLLUPS: &str = "rollups";
 
 /// The open trees, in the order of `Table`.
 pub(super) struct Tables {
@@ -101,6 +109,13 @@ impl Tables {
 
     pub(super) fn by_name(&self) -> impl Iterator<Item = (&'static str, &sled::Tree)> {
         TABLES.into_iter().zip(&self.trees)
+    }
+
+    /// The tables of earlier formats that a migration has not dropped yet.
+    pub(super) fn of_earlier_formats(&self) -> Result<Vec<(&'static str, sled::Tree)>, StoreError> {
+        let names = self.db.tree_names();
+        let left = EARLIER_TABLES.into_iter().filter(|name| names.iter().any(|known| known == name.as_bytes()));
+        left.map(|name| Ok((name, self.db.open_tree(name)?))).collect()
     }
 
     pub(super) fn all(&self) -> &[sled::Tree] {
@@ -146,20 +161,4 @@ pub(super) fn decode_version<'a, T: Deserialize<'a>>(version: u8, bytes: &'a [u8
         }
         _ => Err(DAMAGED),
     }
-}
-
-/// The key of a day's counter.
-pub(super) fn counter_key(day: Day, group: GroupId, slug: SlugId) -> [u8; 28] {
-    let mut key = [0; 28];
-    key[..4].copy_from_slice(&day.0.to_be_bytes());
-    key[4..20].copy_from_slice(&group.0.to_be_bytes());
-    key[20..].copy_from_slice(&slug.0.to_be_bytes());
-    key
-}
-
-pub(super) fn split_counter_key(key: &[u8]) -> Result<(Day, GroupId, SlugId), StoreError> {
-    let (day, rest) = key.split_first_chunk::<4>().ok_or(DAMAGED)?;
-    let (group, slug) = rest.split_first_chunk::<16>().ok_or(DAMAGED)?;
-    let slug: [u8; 8] = slug.try_into().map_err(|_| DAMAGED)?;
-    Ok((Day(u32::from_be_bytes(*day)), GroupId(u128::from_be_bytes(*group)), SlugId(u64::from_be_bytes(slug))))
 }

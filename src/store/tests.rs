@@ -1,17 +1,21 @@
 //! Tests of the store over several days, with crashes and damage. All sums are compared with sums made from the journal
 //! itself.
 
-use std::{cell::Cell, collections::BTreeMap, fs, path::Path, time::Duration};
+use std::{cell::Cell, collections::BTreeMap, fs, iter, path::Path, sync::LazyLock, time::Duration};
 
 mod crashes;
+mod windows;
 
 use super::*;
 use crate::{
     domain::{
+        budget::Budgets,
+        calendar::Calendar,
         day::{Day, HOUR_MS, Hour},
-        id::GroupId,
+        group::{Enforcement, Group, GroupModels},
+        id::{GroupId, SlugId},
         money::{Cost, Currency},
-        record::Record,
+        record::{Actor, Changed, Record, Row},
         rollup::{Rollup, Sums},
         settled::Settled,
         testing::{Random, settled},
@@ -34,6 +38,45 @@ fn journal(directory: &Path) -> Journal {
     Journal::open_with_clock(&directory.join("journal"), Durability::Process, || NOW_MS.get()).unwrap().0
 }
 
+fn utc() -> Option<&'static Calendar> {
+    static UTC: LazyLock<Calendar> = LazyLock::new(Calendar::default);
+    Some(&UTC)
+}
+
+fn append(journal: &Journal, record: &Record<'_>) -> u64 {
+    let mut bytes = Vec::new();
+    codec::encode(record, &mut bytes).unwrap();
+    journal.append(&bytes).unwrap().seq
+}
+
+fn group(id: u128, enforcement: Enforcement, parent: Option<u128>) -> Row {
+    Row::Group(Group {
+        id: GroupId(id),
+        external_entity_id: id.to_string(),
+        name: None,
+        models: GroupModels::new(Vec::new()).unwrap(),
+        enforcement,
+        parent: parent.map(GroupId),
+        created_at_ms: 0,
+        disabled: false,
+        budgets: Budgets::default(),
+    })
+}
+
+fn change(journal: &Journal, rows: Vec<Row>) {
+    let changed = Changed { actor: Actor::system(), action: "a.b".to_owned(), before: None, rows };
+    let seq = append(journal, &Record::Changed(changed));
+    assert!(journal.durable_blocking(seq, Duration::from_secs(10)));
+}
+
+/// Creates the groups of [`bill`], if the journal is empty.
+fn found_groups(journal: &Journal) {
+    if journal.last_seq() == 0 {
+        let children = (0..3).map(|id| group(id, Enforcement::Cascading, Some(99)));
+        change(journal, iter::once(group(99, Enforcement::Cascading, None)).chain(children).collect());
+    }
+}
+
 /// Bills `events` events with ids from `from` on, and waits until they are durable.
 fn bill(journal: &Journal, random: &mut Random, from: u64, events: usize, metadata: Option<&str>) {
     let mut last = 0;
@@ -46,15 +89,14 @@ fn bill(journal: &Journal, random: &mut Random, from: u64, events: usize, metada
             request_id: id.into(),
             metadata,
             model_slug: &slug,
+            slug: SlugId(1 + u64::from(slug.ends_with('1'))),
             counted_for: vec![group, GroupId(99)],
             api_key_prefix: &key,
             usage,
             cost: Some(Cost { currency, amount: random.below(1 << 40).into() }),
             ..settled()
         });
-        let mut bytes = Vec::new();
-        codec::encode(&record, &mut bytes).unwrap();
-        last = journal.append(&bytes).unwrap().seq;
+        last = append(journal, &record);
     }
     assert!(journal.durable_blocking(last, Duration::from_secs(10)));
 }
@@ -62,7 +104,8 @@ fn bill(journal: &Journal, random: &mut Random, from: u64, events: usize, metada
 /// Appends events for some days, hour by hour. The store folds them and closes days as they pass.
 fn run_days(directory: &Path, days: u32, random: &mut Random) {
     let journal = journal(directory);
-    let store = Store::open(directory, &journal).unwrap();
+    found_groups(&journal);
+    let store = Store::open(directory, &journal, utc()).unwrap();
     let mut folder = Folder::new(&store, &journal).unwrap();
     let first = Day::from_unix_ms(NOW_MS.get().max(FIRST_DAY.start_unix_ms()));
     for day in first.0..first.0 + days {
@@ -115,16 +158,12 @@ fn by_day(totals: &Totals) -> Totals {
 /// Opens the directory and compares all sums with the journal's.
 fn check(directory: &Path) -> Vec<String> {
     let journal = journal(directory);
-    let opened = open(directory, &journal, Day(0)).unwrap();
+    let opened = open(directory, &journal, utc()).unwrap();
     let totals = of_journal(&journal);
     assert_eq!(of_store(&opened.store, &journal, Grain::Hour), totals);
     // An open day has no rows for the whole day.
     assert_eq!(by_day(&of_store(&opened.store, &journal, Grain::Day)), by_day(&totals));
-    let today = Day::from_unix_ms(NOW_MS.get());
-    let requests = |counter: &&(CounterKey, Counter)| counter.0.0 == today && counter.0.1 == GroupId(99);
-    let counted: u64 = opened.counters.iter().filter(requests).map(|(_, counter)| counter.requests).sum();
-    let billed: u64 = totals.iter().filter(|(key, _)| key.0.day() == today).map(|(_, sums)| sums.requests).sum();
-    assert_eq!(counted, billed);
+    windows::check(&opened.store, &windows::events(&journal), "UTC");
     opened.findings
 }
 
@@ -146,7 +185,7 @@ fn rollups_are_the_sums_of_the_events_whether_a_day_is_closed_or_not() {
     assert_eq!(files, ["2024-10-04", "2024-10-05"]);
     // If the clock is set back by a day, without a barrier to hold the time, the day gets another file.
     let journal = journal(directory.path());
-    let store = Store::open(directory.path(), &journal).unwrap();
+    let store = Store::open(directory.path(), &journal, utc()).unwrap();
     store.close_days(Day(FIRST_DAY.0 + 3)).unwrap();
     bill(&journal, &mut random, 0, 5, None);
     Folder::new(&store, &journal).unwrap().catch_up().unwrap();
@@ -215,7 +254,7 @@ fn missing_records_are_listed_with_the_totals() {
     for _ in 0..2 {
         check(directory.path());
         let journal = journal(directory.path());
-        let missing = Store::open(directory.path(), &journal).unwrap().missing().unwrap();
+        let missing = Store::open(directory.path(), &journal, utc()).unwrap().missing().unwrap();
         assert_eq!(missing.len(), 1);
         assert_eq!(missing[0].missing.clone().count(), 1);
         assert_eq!((&missing[0].file, missing[0].offset <= 2000), (&segment, true));
@@ -229,12 +268,12 @@ fn without_snapshots_a_journal_that_has_lost_its_beginning_is_refused() {
     fs::rename(&segment, segment.with_file_name("00000000000000000005.log")).unwrap();
     // The store is intact: its totals include the records that the journal has lost.
     let journal = journal(directory.path());
-    let findings = open(directory.path(), &journal, Day(0)).unwrap().findings;
+    let findings = open(directory.path(), &journal, utc()).unwrap().findings;
     assert!(findings[0].contains("Records 1 to 4 are gone"), "{findings:?}");
     for gone in ["store", "snapshots"] {
         fs::remove_dir_all(directory.path().join(gone)).unwrap();
     }
-    let refused = open(directory.path(), &journal, Day(0)).err().map(|error| error.to_string());
+    let refused = open(directory.path(), &journal, utc()).err().map(|error| error.to_string());
     assert!(refused.unwrap().contains("nothing is left to rebuild it from"));
 }
 
@@ -250,9 +289,7 @@ fn bill_many_keys(journal: &Journal, events: u64) {
             api_key_prefix: &key,
             ..settled()
         });
-        let mut bytes = Vec::new();
-        codec::encode(&record, &mut bytes).unwrap();
-        last = journal.append(&bytes).unwrap().seq;
+        last = append(journal, &record);
     }
     assert!(journal.durable_blocking(last, Duration::from_secs(60)));
 }
@@ -264,7 +301,7 @@ fn a_start_that_was_killed_while_it_created_the_store_does_not_block_the_next_on
     // sled writes this file in two parts, and refuses it if it has only the first.
     fs::create_dir(&unfinished).unwrap();
     fs::write(unfinished.join("conf"), "half").unwrap();
-    let opened = open(directory.path(), &first, Day(0)).unwrap();
+    let opened = open(directory.path(), &first, utc()).unwrap();
     assert_eq!((opened.findings.len(), unfinished.exists()), (0, false));
 }
 
@@ -274,11 +311,11 @@ fn an_unfinished_rollup_file_is_ignored() {
     set_clock(FIRST_DAY, 1);
     let first = journal(directory.path());
     bill_many_keys(&first, 3000);
-    drop(open(directory.path(), &first, Day(0)).unwrap().store.flush());
+    drop(open(directory.path(), &first, utc()).unwrap().store.flush());
     let before = tempfile::tempdir().unwrap();
     copy(&directory.path().join("store"), &before.path().join("store"));
     set_clock(Day(FIRST_DAY.0 + 1), 1);
-    open(directory.path(), &first, Day(0)).unwrap().store.close_days(Day(FIRST_DAY.0 + 1)).unwrap();
+    open(directory.path(), &first, utc()).unwrap().store.close_days(Day(FIRST_DAY.0 + 1)).unwrap();
     // The state after a kill in the middle of writing: half a file under its temporary name, all rows in the table.
     let file = directory.path().join("rollups/2024-10-04");
     let half = fs::read(&file).unwrap();
@@ -286,7 +323,7 @@ fn an_unfinished_rollup_file_is_ignored() {
     fs::remove_file(&file).unwrap();
     fs::remove_dir_all(directory.path().join("store")).unwrap();
     copy(&before.path().join("store"), &directory.path().join("store"));
-    let store = open(directory.path(), &first, Day(0)).unwrap().store;
+    let store = open(directory.path(), &first, utc()).unwrap().store;
     assert_eq!(store.rollup_files().0, 0);
     let problems = store.rollups(None, Hour(0)..Hour(u32::MAX), Grain::Hour, |_| ()).unwrap();
     assert_eq!(problems, Vec::<String>::new(), "its rows are in the table");
@@ -297,7 +334,7 @@ fn concurrent_reports_can_rebuild_the_same_damaged_rollup_file() {
     let (directory, _) = after_days(3, 4);
     set_clock(FIRST_DAY, 1);
     let journal = journal(directory.path());
-    let store = open(directory.path(), &journal, Day(0)).unwrap().store;
+    let store = open(directory.path(), &journal, utc()).unwrap().store;
     for _ in 0..20 {
         fs::write(directory.path().join("rollups/2024-10-05"), "TOLLGATE").unwrap();
         std::thread::scope(|scope| {
@@ -322,7 +359,7 @@ fn a_rollup_file_rebuilt_from_a_damaged_journal_lists_its_missing_records() {
     fs::write(&segment, bytes).unwrap();
     let journal = journal(directory.path());
     for _ in 0..2 {
-        let store = open(directory.path(), &journal, Day(0)).unwrap().store;
+        let store = open(directory.path(), &journal, utc()).unwrap().store;
         store.rollups(Some(&journal), Hour(0)..Hour(u32::MAX), Grain::Hour, |_| ()).unwrap();
         assert_eq!(store.missing().unwrap().len(), 1);
     }
@@ -342,7 +379,7 @@ fn a_rebuilt_store_does_not_report_records_removed_by_retention_as_lost() {
     set_clock(FIRST_DAY, 1);
     let first = journal(directory.path());
     let (mut random, metadata) = (Random::new(1), "x".repeat(16 << 10));
-    let store = open(directory.path(), &first, Day(0)).unwrap().store;
+    let store = open(directory.path(), &first, utc()).unwrap().store;
     for from in (0..400).step_by(20) {
         bill(&first, &mut random, from, 20, Some(&metadata));
         Folder::new(&store, &first).unwrap().catch_up().unwrap();
@@ -353,7 +390,7 @@ fn a_rebuilt_store_does_not_report_records_removed_by_retention_as_lost() {
     first.remove_before(kept).unwrap();
     drop(store);
     fs::remove_dir_all(directory.path().join("store")).unwrap();
-    let findings = open(directory.path(), &first, Day(0)).unwrap().findings;
+    let findings = open(directory.path(), &first, utc()).unwrap().findings;
     assert!(!findings.iter().any(|finding| finding.contains("gone from the journal")), "{findings:?}");
 }
 

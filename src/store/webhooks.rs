@@ -266,7 +266,7 @@ mod tests {
     fn folded(records: &[Record<'_>], cuts: &[u64]) -> (tempfile::TempDir, Store) {
         let directory = tempfile::tempdir().unwrap();
         let (journal, _) = Journal::open(&directory.path().join("journal"), Durability::Process).unwrap();
-        let store = Store::open(directory.path(), &journal).unwrap();
+        let store = Store::open(directory.path(), &journal, None).unwrap();
         for record in records {
             let mut bytes = Vec::new();
             codec::encode(record, &mut bytes).unwrap();

@@ -11,7 +11,7 @@ use ring::digest;
 
 use super::{BackupError, FORMAT, KEYS, MANIFEST, Manifest, SUMS, Watched, is_ours, sum_line};
 use crate::{
-    domain::{day::Day, record::Row},
+    domain::record::Row,
     journal::{Durability, Journal},
     service::{
         BootError,
@@ -157,7 +157,7 @@ fn open(data_dir: &Path, manifest: Manifest) -> Result<Restored, BackupError> {
         Installation::open(data_dir).map_err(|error| BackupError::Boot(BootError::Installation(error)))?;
     let opened = Journal::open(&data_dir.join("journal"), Durability::Disk);
     let (journal, _) = opened.map_err(|error| BackupError::Boot(BootError::Journal(error.to_string())))?;
-    let opened = store::open(data_dir, &journal, Day(u32::MAX));
+    let opened = store::open(data_dir, &journal, None);
     let opened = opened.map_err(|error| BackupError::Boot(BootError::Store(data_dir.to_owned(), error)))?;
     let flushed = opened.store.flush();
     flushed.map_err(|error| BackupError::Boot(BootError::Store(data_dir.to_owned(), error.into())))?;

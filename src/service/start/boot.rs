@@ -3,7 +3,7 @@
 //! The catalog and the ledgers are built from the store after it has caught up with the log, so a start after `kill -9`
 //! works like a start after a clean stop.
 
-use std::{collections::HashMap, fmt, path::PathBuf, sync::Arc, time::Duration};
+use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use tracing::{error, info, warn};
 
@@ -12,14 +12,14 @@ use crate::{
     config::{self, Config},
     crypto::{hash::KeyHasher, seal::Sealer, secret::Secret},
     domain::{
-        day::{Day, Now},
         estimate::{Estimates, Sample},
         id::{GroupId, SlugId},
         key::{OperatorKey, OperatorType},
         ledger::{Moment, Past},
+        money::Currency,
         record::{Actor, Record},
         settled::Settled,
-        sums::{Counted, Used},
+        sums::{Spent, Used},
         usage::UsageSource,
     },
     journal::{self, Durability, Journal, OpenReport, codec},
@@ -41,7 +41,7 @@ use crate::{
         },
         webhooks::Webhooks,
     },
-    store::{self, Counter, CounterKey, FoldError, Opened, Rows},
+    store::{self, FoldError, Opened, Rows},
 };
 
 /// The memory of all admin request bodies together, in bytes.
@@ -121,7 +121,7 @@ pub fn boot(config: Config, admin_key: Option<Secret>) -> Result<Booted, BootErr
 
     let (journal, report) = open_journal(&config)?;
     let now = clock.now().not_before(journal.last_ms());
-    let Opened { store, mut rows, counters, replayed, findings: healed } = open_store(&config, &journal, now)?;
+    let Opened { store, mut rows, used, spent, replayed, findings: healed } = open_store(&config, &journal)?;
     let progress = std::mem::take(&mut rows.webhooks);
     let moment = Moment { now, windows: config.time_zone.windows(now.unix_ms) };
     let catalog = load_catalog(rows, &sealer, &clock, moment);
@@ -129,7 +129,7 @@ pub fn boot(config: Config, admin_key: Option<Secret>) -> Result<Booted, BootErr
         LastStop::read(&config.data_dir, &journal, |slug| catalog.slug_name(slug)).map_err(journal_error)?;
     let findings = findings(report.cut_bytes, healed, &last_stop);
 
-    load_used(&catalog, &used(&config, counters), moment);
+    load_sums(&catalog, used, spent, moment);
     let mut estimates = Estimates::default();
     refill(&journal, &catalog, &mut estimates, moment).map_err(journal_error)?;
     info!(
@@ -177,11 +177,9 @@ fn open_journal(config: &Config) -> Result<(Journal, OpenReport), BootError> {
     Journal::open(&config.data_dir.join("journal"), durability).map_err(journal_error)
 }
 
-fn open_store(config: &Config, journal: &Journal, now: Now) -> Result<Opened, BootError> {
-    // Three days, so that the current day is still found after the clock is set back.
-    let first = Day(now.day().0.saturating_sub(2));
+fn open_store(config: &Config, journal: &Journal) -> Result<Opened, BootError> {
     let failed = |error| BootError::Store(config.data_dir.clone(), error);
-    store::open(&config.data_dir, journal, first).map_err(failed)
+    store::open(&config.data_dir, journal, Some(&config.time_zone)).map_err(failed)
 }
 
 /// Logs and returns the notices for the operator about the previous run and its data.
@@ -195,21 +193,21 @@ fn findings(cut_bytes: u64, healed: Vec<String>, last_stop: &LastStop) -> Vec<No
     findings
 }
 
-/// The use of each (group, slug), by the store's counters of days.
-fn used(config: &Config, counters: Vec<(CounterKey, Counter)>) -> HashMap<(GroupId, SlugId), Used> {
-    let mut used: HashMap<_, Used> = HashMap::new();
-    for ((day, group, slug), Counter { requests, tokens }) in counters {
-        let windows = config.time_zone.windows(day.start_unix_ms());
-        used.entry((group, slug)).or_default().add(&windows, &Counted { requests, tokens });
-    }
-    used
-}
-
 /// Loads the sums of calendar windows into the ledgers.
-fn load_used(catalog: &Catalog, used: &HashMap<(GroupId, SlugId), Used>, moment: Moment) {
+fn load_sums(
+    catalog: &Catalog,
+    used: Vec<((GroupId, SlugId), Used)>,
+    spent: Vec<((GroupId, Currency), Spent)>,
+    moment: Moment,
+) {
     for ((group, slug), used) in used {
-        if let Some(node) = catalog.groups().get(group) {
-            node.tree.ledger.lock().load_used(moment, *group, *slug, used);
+        if let Some(node) = catalog.groups().get(&group) {
+            node.tree.ledger.lock().load_used(moment, group, slug, &used);
+        }
+    }
+    for ((group, currency), spent) in spent {
+        if let Some(node) = catalog.groups().get(&group) {
+            node.tree.ledger.lock().load_spent(moment, group, currency, &spent);
         }
     }
 }

@@ -14,9 +14,6 @@ use crate::{
 /// Rows that are removed from the table in one batch.
 const REMOVE_BATCH: usize = 10_000;
 
-/// Counters are kept for this many days before the last closed one, in case the clock is set back.
-const COUNTER_DAYS: u32 = 2;
-
 impl Store {
     /// Closes the days before `today`. All their records must be folded, with no more to come.
     pub fn close_days(&self, today: Day) -> Result<Vec<Day>, StoreError> {
@@ -31,11 +28,6 @@ impl Store {
             parts.push(head.through);
             self.remove_from_table(day, parts)?;
             closed.push(day);
-        }
-        // Counted from the last closed day instead of `today`: if the clock was ahead for a while, a restart goes back
-        // to the day of the last record.
-        if let Some(last) = closed.last() {
-            self.forget_counters_before(Day(last.0.saturating_sub(COUNTER_DAYS)))?;
         }
         Ok(closed)
     }
@@ -68,14 +60,6 @@ impl Store {
                 return self.set_files(day, &Files { parts, rows_are_gone: true });
             }
         }
-    }
-
-    fn forget_counters_before(&self, day: Day) -> Result<(), StoreError> {
-        let mut removed = sled::Batch::default();
-        for key in self.tables()?.of(Table::Counters).range(..day.0.to_be_bytes()).keys() {
-            removed.remove(key?);
-        }
-        Ok(self.tables()?.of(Table::Counters).apply_batch(removed)?)
     }
 
     /// Registers files that a crash kept from being registered. Must be called before anything is folded, while each

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     domain::{
-        day::Day,
-        id::GroupId,
+        day::{Day, Hour},
+        id::{GroupId, SlugId},
         rollup::{Rollup, Sums},
     },
     store::{
@@ -39,24 +39,42 @@ pub enum Grain {
 
 /// Sums over a whole day, by the fields of a row without its hour.
 #[derive(Default)]
-struct DaySums(BTreeMap<(GroupId, String, String), (String, Sums)>);
+struct DaySums(BTreeMap<(GroupId, String, Option<SlugId>, String), (String, Sums)>);
 
 impl DaySums {
     fn add(&mut self, row: Rollup) {
-        let Rollup { group, external_entity_id, model_slug, api_key_prefix, sums, .. } = row;
-        let known = self.0.entry((group, model_slug, api_key_prefix));
+        let Rollup { group, external_entity_id, model_slug, api_key_prefix, sums, slug, .. } = row;
+        let known = self.0.entry((group, model_slug, slug, api_key_prefix));
         known.or_insert_with(|| (external_entity_id, Sums::default())).1.add(&sums);
     }
 
     fn into_rows(self, day: Day) -> impl ExactSizeIterator<Item = Rollup> {
-        self.0.into_iter().map(move |((group, model_slug, api_key_prefix), (external_entity_id, sums))| Rollup {
+        self.0.into_iter().map(move |((group, model_slug, slug, api_key_prefix), (external_entity_id, sums))| Rollup {
             hour: day.first_hour(),
             group,
             external_entity_id,
             model_slug,
             api_key_prefix,
             sums,
+            slug,
         })
+    }
+}
+
+/// A row of version 1, without the slug's id.
+#[derive(Serialize, Deserialize)]
+struct RollupV1 {
+    hour: Hour,
+    group: GroupId,
+    external_entity_id: String,
+    model_slug: String,
+    api_key_prefix: String,
+    sums: Sums,
+}
+
+impl From<RollupV1> for Rollup {
+    fn from(RollupV1 { hour, group, external_entity_id, model_slug, api_key_prefix, sums }: RollupV1) -> Self {
+        Self { hour, group, external_entity_id, model_slug, api_key_prefix, sums, slug: None }
     }
 }
 
@@ -101,7 +119,7 @@ pub(in crate::store) fn read_file(path: &Path, grain: Grain) -> Result<Vec<Rollu
     let (head, mut reader) = open_file(path)?;
     let mut rows = Vec::new();
     for _ in 0..head.day_rows {
-        let row = reader.next()?.ok_or(FileError::Damaged("it ends too early"))?;
+        let row = next_row(&mut reader)?.ok_or(FileError::Damaged("it ends too early"))?;
         if grain == Grain::Day {
             rows.push(row);
         }
@@ -110,8 +128,15 @@ pub(in crate::store) fn read_file(path: &Path, grain: Grain) -> Result<Vec<Rollu
     if grain == Grain::Day {
         return Ok(rows);
     }
-    while let Some(row) = reader.next()? {
+    while let Some(row) = next_row(&mut reader)? {
         rows.push(row);
     }
     Ok(rows)
+}
+
+fn next_row(reader: &mut Reader) -> Result<Option<Rollup>, FileError> {
+    match reader.version() {
+        1 => Ok(reader.next::<RollupV1>()?.map(Rollup::from)),
+        _ => reader.next(),
+    }
 }

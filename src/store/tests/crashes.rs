@@ -14,6 +14,8 @@ use super::*;
 use crate::crash;
 
 const DIRECTORY: &str = "TOLLGATE_CRASH_DIRECTORY";
+/// The time zone of the process; UTC without it.
+const ZONE: &str = "TOLLGATE_CRASH_ZONE";
 const CHILD: &str = "store::tests::crashes::run_until_it_is_killed";
 const KILLED: i32 = 9;
 
@@ -41,7 +43,9 @@ fn run_until_it_is_killed() {
     let billed = ids(directory).len() as u64;
     set_clock(Day(FIRST_DAY.0 + billed as u32 / 60), 0);
     let journal = journal(directory);
-    let store = open(directory, &journal, Day(0)).unwrap().store;
+    let zone = env::var(ZONE).map_or_else(|_| Calendar::default(), |zone| Calendar::new(&zone).unwrap());
+    found_groups(&journal);
+    let store = open(directory, &journal, Some(&zone)).unwrap().store;
     let mut folder = Folder::new(&store, &journal).unwrap();
     let (mut random, metadata) = (Random::new(billed), "x".repeat(16 << 10));
     for (from, step) in (billed..).step_by(15).zip(1..=40) {
@@ -76,9 +80,14 @@ fn ids(directory: &Path) -> Vec<u128> {
 
 /// Runs the process until it is killed at `point`. Returns the number of events that it reported as durable.
 fn run_and_kill(directory: &Path, point: &str, times: u32) -> u64 {
+    run_and_kill_in("UTC", directory, point, times)
+}
+
+fn run_and_kill_in(zone: &str, directory: &Path, point: &str, times: u32) -> u64 {
     let mut child = Command::new(env::current_exe().unwrap())
         .args(["--exact", CHILD, "--ignored", "--nocapture"])
         .env(DIRECTORY, directory)
+        .env(ZONE, zone)
         .env(crash::VARIABLE, format!("{point}:{times}"))
         .stdout(Stdio::piped())
         .spawn()
@@ -124,5 +133,18 @@ fn a_crash_during_the_start_after_a_crash_loses_nothing() {
             run_and_kill(directory.path(), point, 1);
         }
         check_events(directory.path(), durable, point);
+    }
+}
+
+#[test]
+fn a_crash_while_sums_are_computed_for_another_zone_leaves_no_half_of_them() {
+    for point in ["sums partly written", "sums written, zone not set"] {
+        let directory = tempfile::tempdir().unwrap();
+        run_and_kill(directory.path(), "in the store, not flushed", 9);
+        for zone in ["Asia/Kathmandu", "Asia/Kathmandu", "Europe/Berlin"] {
+            run_and_kill_in(zone, directory.path(), point, 1);
+        }
+        // The process after the crash has the first zone again.
+        check_events(directory.path(), 0, point);
     }
 }

@@ -1,0 +1,234 @@
+//! Sums of calendar windows: what each group has used of each slug, and what it has spent in each currency.
+//!
+//! * Every living group that was billed has a row, whether or not it has a limit or a budget. So a limit that is set in
+//!   the middle of a month is exact.
+//! * The meta value `zone` names the time zone of the windows. While it is there, the rows include exactly the records
+//!   up to `applied`, and the fold writes both in one transaction. It is removed before the rows are changed in any
+//!   other way. Without it, the fold leaves the rows alone, and they are computed anew ([`renew`]) when the store has
+//!   caught up.
+//! * The rows of a deleted group are removed with it, and a later event makes no new ones.
+//!
+//! The rows are bounded by the living groups and the slugs and currencies that each of them has used.
+
+use std::collections::{HashMap, hash_map::Entry};
+
+use serde::de::DeserializeOwned;
+
+use super::{
+    apply::{Batch, Write},
+    error::StoreError,
+    handle::Store,
+    table::{DAMAGED, Table, decode, encode},
+};
+use crate::domain::{
+    calendar::{Calendar, CalendarWindows},
+    id::{GroupId, SlugId},
+    money::Currency,
+    settled::Settled,
+    sums::{Counted, Spent, Used},
+};
+
+mod renew;
+
+/// The calendar of the windows.
+#[derive(Default)]
+pub(super) struct Counting {
+    /// `None` if the store was opened without one and has no zone.
+    calendar: Option<Calendar>,
+    /// Whether the rows are complete for it.
+    is_complete: bool,
+}
+
+/// The rows of one group.
+#[derive(Default)]
+struct GroupSums {
+    used: HashMap<SlugId, Used>,
+    spent: HashMap<Currency, Spent>,
+}
+
+/// The rows that a batch changes.
+#[derive(Default)]
+pub(super) struct Changes {
+    /// The calendar, and the windows of the last event; `None` if nothing is counted.
+    at: Option<(Calendar, CalendarWindows)>,
+    /// `None` is a deleted group.
+    groups: HashMap<GroupId, Option<GroupSums>>,
+}
+
+impl Changes {
+    /// The windows that a moment lies in; `None` if nothing is counted. A week or month never ends within a day.
+    fn windows(&mut self, at_ms: u64) -> Option<CalendarWindows> {
+        let (calendar, windows) = self.at.as_mut()?;
+        if !windows.day.contains(at_ms) {
+            *windows = calendar.windows(at_ms);
+        }
+        Some(*windows)
+    }
+}
+
+impl Store {
+    /// Uses the windows of `calendar`, or of the zone that the rows were computed for. If the rows are not complete for
+    /// it, nothing is counted before [`Self::renew_sums`].
+    pub(super) fn use_calendar(&self, calendar: Option<&Calendar>) -> Result<(), StoreError> {
+        let zone = self.zone()?;
+        let of_zone = || Calendar::new(zone.as_deref()?).ok();
+        let calendar = calendar.cloned().or_else(of_zone);
+        let mut is_complete = calendar.as_ref().is_some_and(|calendar| zone.as_deref() == Some(calendar.name()));
+        match &calendar {
+            Some(calendar) if !is_complete && self.applied()? == 0 => {
+                self.set_zone(calendar)?;
+                is_complete = true;
+            }
+            _ if !is_complete && zone.is_some() => self.forget_zone()?,
+            _ => {}
+        }
+        *self.counting.write() = Counting { calendar, is_complete };
+        Ok(())
+    }
+
+    /// The name of the time zone that the rows are complete for.
+    pub(super) fn zone(&self) -> Result<Option<String>, StoreError> {
+        let zone = self.tables()?.of(Table::Meta).get(ZONE)?;
+        zone.map(|zone| String::from_utf8(zone.to_vec()).map_err(|_| DAMAGED)).transpose()
+    }
+
+    fn set_zone(&self, calendar: &Calendar) -> Result<(), StoreError> {
+        self.tables()?.of(Table::Meta).insert(ZONE, calendar.name())?;
+        Ok(())
+    }
+
+    /// Notes durably that the rows are not complete.
+    pub(super) fn forget_zone(&self) -> Result<(), StoreError> {
+        self.counting.write().is_complete = false;
+        self.tables()?.of(Table::Meta).remove(ZONE)?;
+        self.flush()
+    }
+
+    /// The calendar of the windows.
+    pub(super) fn calendar(&self) -> Option<Calendar> {
+        self.counting.read().calendar.clone()
+    }
+
+    /// Whether the rows are complete for the calendar.
+    pub(super) fn has_complete_sums(&self) -> bool {
+        self.counting.read().is_complete
+    }
+
+    /// The start of a batch's changes.
+    pub(super) fn begin_sums(&self) -> Changes {
+        let counting = self.counting.read();
+        let calendar = counting.calendar.clone().filter(|_| counting.is_complete);
+        let at = calendar.map(|calendar| {
+            let windows = calendar.windows(0);
+            (calendar, windows)
+        });
+        Changes { at, groups: HashMap::new() }
+    }
+
+    /// Adds an event to the rows of its groups.
+    pub(super) fn add_to_sums(&self, batch: &mut Batch, at_ms: u64, settled: &Settled<'_>) -> Result<(), StoreError> {
+        let Some(windows) = batch.sums.windows(at_ms) else { return Ok(()) };
+        let counted = Counted { requests: 1, tokens: settled.usage.total() };
+        for group in &settled.counted_for {
+            if !batch.sums.groups.contains_key(group) {
+                let is_gone = self.exists_in(batch, Table::GoneGroups, &group.0.to_be_bytes())?;
+                batch.sums.groups.insert(*group, (!is_gone).then(GroupSums::default));
+            }
+            let Some(Some(sums)) = batch.sums.groups.get_mut(group) else { continue };
+            let used = match sums.used.entry(settled.slug) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(unknown) => unknown.insert(self.sum(Table::Used, &used_key(*group, settled.slug))?),
+            };
+            used.add(&windows, &counted);
+            // A cost of 0 changes no sum, and would make a row.
+            let Some(cost) = settled.cost.filter(|cost| cost.amount > 0) else { continue };
+            let spent = match sums.spent.entry(cost.currency) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(unknown) => unknown.insert(self.sum(Table::Spent, &spent_key(*group, cost.currency))?),
+            };
+            spent.add(&windows, cost.amount);
+        }
+        Ok(())
+    }
+
+    fn sum<T: DeserializeOwned + Default>(&self, table: Table, key: &[u8]) -> Result<T, StoreError> {
+        let stored = self.tables()?.of(table).get(key)?;
+        Ok(stored.map(|value| decode(&value)).transpose()?.unwrap_or_default())
+    }
+
+    /// Removes the rows of a group that is deleted.
+    pub(super) fn forget_sums(&self, batch: &mut Batch, group: GroupId) -> Result<(), StoreError> {
+        batch.sums.groups.insert(group, None);
+        for table in [Table::Used, Table::Spent] {
+            for key in self.tables()?.of(table).scan_prefix(group.0.to_be_bytes()).keys() {
+                batch.write(table, &key?, None);
+            }
+        }
+        Ok(())
+    }
+
+    /// What each group has used of each slug. Empty if it must be computed anew.
+    pub fn used_by_groups(&self) -> Result<Vec<((GroupId, SlugId), Used)>, StoreError> {
+        self.sums_by_groups(Table::Used, split_used_key)
+    }
+
+    /// What each group has spent in each currency. Empty if it must be computed anew.
+    pub fn spent_by_groups(&self) -> Result<Vec<((GroupId, Currency), Spent)>, StoreError> {
+        self.sums_by_groups(Table::Spent, split_spent_key)
+    }
+
+    fn sums_by_groups<K, T: DeserializeOwned>(
+        &self,
+        table: Table,
+        split_key: impl Fn(&[u8]) -> Result<K, StoreError>,
+    ) -> Result<Vec<(K, T)>, StoreError> {
+        if self.zone()?.is_none() {
+            return Ok(Vec::new());
+        }
+        let read = |entry: sled::Result<(sled::IVec, sled::IVec)>| {
+            let (key, value) = entry?;
+            Ok((split_key(&key)?, decode(&value)?))
+        };
+        self.tables()?.of(table).iter().map(read).collect()
+    }
+}
+
+impl Changes {
+    /// The rows after the batch.
+    pub(super) fn into_writes(self) -> Result<Vec<Write>, StoreError> {
+        let mut writes = Vec::new();
+        for (group, sums) in self.groups {
+            let Some(GroupSums { used, spent }) = sums else { continue };
+            for (slug, used) in used {
+                writes.push((Table::Used, used_key(group, slug), Some(encode(&used)?)));
+            }
+            for (currency, spent) in spent {
+                writes.push((Table::Spent, spent_key(group, currency), Some(encode(&spent)?)));
+            }
+        }
+        Ok(writes)
+    }
+}
+
+/// The name of the meta value.
+const ZONE: &str = "zone";
+
+fn used_key(group: GroupId, slug: SlugId) -> Vec<u8> {
+    [&group.0.to_be_bytes()[..], &slug.0.to_be_bytes()].concat()
+}
+
+fn spent_key(group: GroupId, currency: Currency) -> Vec<u8> {
+    [&group.0.to_be_bytes()[..], currency.to_string().as_bytes()].concat()
+}
+
+fn split_used_key(key: &[u8]) -> Result<(GroupId, SlugId), StoreError> {
+    let (group, slug) = key.split_first_chunk::<16>().ok_or(DAMAGED)?;
+    let slug = slug.try_into().map_err(|_| DAMAGED)?;
+    Ok((GroupId(u128::from_be_bytes(*group)), SlugId(u64::from_be_bytes(slug))))
+}
+
+fn split_spent_key(key: &[u8]) -> Result<(GroupId, Currency), StoreError> {
+    let (group, currency) = key.split_first_chunk::<16>().ok_or(DAMAGED)?;
+    let currency = std::str::from_utf8(currency).ok().and_then(Currency::parse).ok_or(DAMAGED)?;
+    Ok((GroupId(u128::from_be_bytes(*group)), currency))
+}
