@@ -1,7 +1,7 @@
 //! Identifiers. Each kind is its own type, so a group's id cannot be passed where an endpoint's is expected.
 //!
-//! The id of a group, endpoint, secret or webhook is a ULID: unique without coordination and ordered by creation, so a
-//! list sorted by id is in order of creation. It takes 16 bytes in records and 26 characters in JSON.
+//! The id of a group, endpoint, secret, webhook or alert is a ULID: unique without coordination and ordered by
+//! creation, so a list sorted by id is in order of creation. It takes 16 bytes in records and 26 characters in JSON.
 
 use std::{fmt, str::FromStr};
 
@@ -53,6 +53,8 @@ ids! {
     SecretId,
     /// The id of a webhook.
     WebhookId,
+    /// The id of an alert.
+    AlertId,
     /// The id of a dead letter.
     DeadLetterId,
 }

@@ -3,6 +3,7 @@
 
 pub mod action;
 pub mod activity;
+pub mod alert;
 pub mod budget;
 pub mod calendar;
 pub mod circuit;
