@@ -1,4 +1,4 @@
-//! The journal's records. Each durable fact, a billed request or an operator's change, is one record.
+//! The journal's records. Each durable fact, such as a billed request or an operator's change, is one record.
 //!
 //! Every later version must be able to read a record's bytes. So once a version is released, its structs here are
 //! frozen, a changed struct becomes a new variant of `Record`, and enums in records only grow at their end. The frame
@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 pub use self::row::Row;
 use self::v1::{DeadLetterV1, SettledV1};
 use super::{
+    alert::Alert,
     settled::Settled,
     webhook::{DeadLetter, Delivered, Redelivered},
 };
@@ -30,6 +31,8 @@ pub enum Record<'a> {
     DeadLettered(DeadLetter<'a>),
     /// An abandoned delivery was tried again.
     Redelivered(Redelivered),
+    /// The use of a limit or budget reached a share.
+    Alerted(Alert),
 }
 
 /// Every kind of record ever written. The position of a variant is its number in the journal.
@@ -44,6 +47,7 @@ enum Stored<'a> {
     Redelivered(Redelivered),
     Settled(Settled<'a>),
     DeadLettered(DeadLetter<'a>),
+    Alerted(Alert),
 }
 
 impl Record<'_> {
@@ -60,6 +64,7 @@ impl Serialize for Record<'_> {
             Self::Delivered(delivered) => serializer.serialize_newtype_variant(NAME, 3, "Delivered", delivered),
             Self::DeadLettered(letter) => serializer.serialize_newtype_variant(NAME, 7, "DeadLettered", letter),
             Self::Redelivered(again) => serializer.serialize_newtype_variant(NAME, 5, "Redelivered", again),
+            Self::Alerted(alert) => serializer.serialize_newtype_variant(NAME, 8, "Alerted", alert),
         }
     }
 }
@@ -77,6 +82,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Record<'a> {
             Stored::Redelivered(again) => Self::Redelivered(again),
             Stored::Settled(settled) => Self::Settled(settled),
             Stored::DeadLettered(letter) => Self::DeadLettered(letter),
+            Stored::Alerted(alert) => Self::Alerted(alert),
         })
     }
 }

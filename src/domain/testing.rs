@@ -3,10 +3,11 @@
 use std::collections::VecDeque;
 
 use super::{
+    alert::{Alert, Declaration},
     budget::Budgets,
     endpoint::{Endpoint, Provider, Region, Routing, Target},
     group::{Enforcement, Group, GroupModel, GroupModels},
-    id::{EndpointId, GroupId, SecretId, SlugId, WebhookId},
+    id::{AlertId, EndpointId, GroupId, SecretId, SlugId, WebhookId},
     limit::{Limit, LimitType, Threshold, Unit},
     money::{Currency, Price},
     pricing::{Pricing, TokenPrices},
@@ -144,6 +145,22 @@ pub(crate) fn webhook_of_v1() -> Webhook {
         created_at_ms: 300,
         updated_at_ms: 400,
         types: WebhookTypes::default(),
+    }
+}
+
+/// An alert about a usage limit. A test overrides the fields that matter to it.
+pub(crate) fn alert() -> Alert {
+    let limit = Limit { limit_type: LimitType::Token, unit: Unit::Day, threshold: Threshold::new(100).unwrap() };
+    Alert {
+        id: AlertId(1),
+        group: GroupId(7),
+        external_entity_id: "cust_42".to_owned(),
+        declaration: Declaration::Limit(SlugId(1), limit),
+        model_slug: Some("acme/chat".to_owned()),
+        used: 90,
+        percent: 90,
+        window_start_ms: 300,
+        reset_at_ms: Some(400),
     }
 }
 

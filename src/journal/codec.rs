@@ -40,6 +40,7 @@ pub fn decode_settled(body: &[u8]) -> Result<Option<Settled<'_>>, bincode::error
 mod tests {
     use super::*;
     use crate::domain::{
+        alert::{Alert, Declaration},
         budget::{Budget, BudgetUnit, Budgets},
         endpoint::{Endpoint, Routing, Target},
         group::{Group, GroupModel, GroupModels},
@@ -52,8 +53,8 @@ mod tests {
         route::Route,
         settled::Settled,
         testing::{
-            ENDPOINT_V1, ENDPOINT_V2, GROUP_V1, SETTLED_V1, WEBHOOK_V1, endpoint_of_v1, endpoint_of_v2, group_of_v1,
-            webhook_of_v1,
+            ENDPOINT_V1, ENDPOINT_V2, GROUP_V1, SETTLED_V1, WEBHOOK_V1, alert, endpoint_of_v1, endpoint_of_v2,
+            group_of_v1, webhook_of_v1,
         },
         units::Units,
         usage::{Usage, UsageSource},
@@ -99,7 +100,17 @@ mod tests {
         let rows = vec![Row::Slug(SlugId(1), "acme/chat".to_owned()), Row::GroupGone(GroupId(1))];
         let before = Some(vec![Row::Slug(SlugId(1), "acme/old".to_owned())]);
         let changed = Changed { actor: Actor::system(), action: "a.b".to_owned(), before, rows };
-        for record in [Record::Settled(settled), Record::Changed(changed)] {
+        let currency = Currency::parse("EUR").unwrap();
+        let budget = Budget { unit: BudgetUnit::Total, currency, amount: Amount::parse("500").unwrap() };
+        let about_budget = Alert {
+            declaration: Declaration::Budget(budget),
+            model_slug: None,
+            used: u128::MAX,
+            reset_at_ms: None,
+            ..alert()
+        };
+        let alerts = [alert(), about_budget].map(Record::Alerted);
+        for record in [Record::Settled(settled), Record::Changed(changed)].into_iter().chain(alerts) {
             let mut bytes = Vec::new();
             encode(&record, &mut bytes).unwrap();
             assert_eq!(format!("{:?}", decode(&bytes).unwrap()), format!("{record:?}"));

@@ -152,6 +152,7 @@ impl Store {
                     batch.write(Table::GoneGroups, &key, deleted);
                 }
                 self.forget_sums(batch, id)?;
+                self.forget_last_alerts(batch, id)?;
             }
             Row::ApiKey(key) => write(Table::ApiKeys, key.prefix.as_bytes(), Some(encode(&key)?)),
             Row::ApiKeyGone(prefix) => {
@@ -182,7 +183,7 @@ impl Store {
     }
 
     /// The value of a row after the batch so far, in stored form.
-    fn value_in(&self, batch: &Batch, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+    pub(super) fn value_in(&self, batch: &Batch, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         match batch.rows.get(&(table, key.to_vec())) {
             Some(value) => Ok(value.clone()),
             None => Ok(self.tables()?.of(table).get(key)?.map(|value| value.to_vec())),

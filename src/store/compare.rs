@@ -118,6 +118,8 @@ impl Store {
             (Table::DeadEvents, "dead letters' events"),
             (Table::Redeliveries, "redeliveries"),
             (Table::Audit, "change index"),
+            (Table::Alerts, "alerts"),
+            (Table::LastAlerts, "last alerts"),
         ] {
             let differ = self.differing_rows(other, table)?;
             if differ > 0 {
@@ -145,9 +147,12 @@ impl Store {
     fn differing_rows(&self, other: &Self, table: Table) -> Result<usize, StoreError> {
         let (own, others) = (self.tables()?, other.tables()?);
         let (own, others) = (own.of(table), others.of(table));
-        // One store may drop changes past their retention sooner than another.
+        // One store may drop changes and alerts past their retention sooner than another.
         let first = || others.first().map(|first| first.map_or_else(|| [u8::MAX; 8].as_slice().into(), |(key, _)| key));
-        let dropped_before = if table == Table::Audit { first()? } else { sled::IVec::default() };
+        let dropped_before = match table {
+            Table::Audit | Table::Alerts => first()?,
+            _ => sled::IVec::default(),
+        };
         let mut differ = 0;
         for entry in others.iter() {
             let (key, value) = entry?;

@@ -79,6 +79,7 @@ impl Store {
     pub fn keep_from(&self, seq: u64) -> Result<(), StoreError> {
         self.set_meta("kept_from", seq)?;
         self.forget_changes_before(seq)?;
+        self.forget_alerts_before(seq)?;
         self.flush()
     }
 

@@ -9,6 +9,7 @@
 //!   that is reported. This also holds at run time: after a sled error, the store is neither read nor written any more.
 //! * Records that totals do not include because the log has lost them are listed in the store.
 
+mod alerts;
 mod apply;
 mod audit;
 mod catalog_rows;
@@ -30,6 +31,7 @@ mod webhooks;
 mod windows;
 
 pub use self::{
+    alerts::StoredAlert,
     audit::IndexedChange,
     catalog_rows::Rows,
     checked::FileError,

@@ -56,9 +56,13 @@ pub(super) enum Table {
     Redeliveries,
     /// Sequence number of a change → Unix ms and action: an index of the journal.
     Audit,
+    /// Sequence number of an alert → Unix ms and `Alert`.
+    Alerts,
+    /// Group id and encoded `Place` of a limit or budget → `LastAlert`.
+    LastAlerts,
 }
 
-const TABLES: [&str; 22] = [
+const TABLES: [&str; 24] = [
     "meta",
     "slugs",
     "endpoints",
@@ -81,6 +85,8 @@ const TABLES: [&str; 22] = [
     "dead_events",
     "redeliveries",
     "audit",
+    "alerts",
+    "last_alerts",
 ];
 
 /// Tables that only formats before 7 have.

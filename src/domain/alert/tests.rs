@@ -2,7 +2,7 @@ use super::*;
 use crate::domain::{
     limit::Threshold,
     money::{Amount, Currency},
-    testing::Random,
+    testing::{self, Random},
 };
 
 const GROUP: GroupId = GroupId(7);
@@ -26,17 +26,8 @@ fn shares(percents: &[u64]) -> Shares {
 }
 
 fn alert(of: WindowUse, percent: u8) -> Alert {
-    Alert {
-        id: AlertId(1),
-        group: of.group,
-        external_entity_id: "cust_42".to_owned(),
-        declaration: of.declaration,
-        model_slug: None,
-        used: of.used,
-        percent,
-        window_start_ms: of.window_start_ms,
-        reset_at_ms: None,
-    }
+    let WindowUse { group, declaration, window_start_ms, used } = of;
+    Alert { group, declaration, window_start_ms, used, percent, ..testing::alert() }
 }
 
 /// The alerts that are made for these uses, one after the other.

@@ -57,13 +57,15 @@ fn check_journal(
     progress: Progress<'_>,
     verified: &mut Verified,
 ) -> Result<(), String> {
-    let (mut reader, mut events, mut changes, mut deliveries) = (journal.reader(0), 0_u64, 0_u64, 0_u64);
+    let mut reader = journal.reader(0);
+    let (mut events, mut changes, mut deliveries, mut alerts) = (0_u64, 0_u64, 0_u64, 0_u64);
     let last = report.last_seq;
     while let Some(frame) = reader.next().map_err(|error| error.to_string())? {
         match codec::decode(frame.body) {
             Ok(Record::Settled(_)) => events += 1,
             Ok(Record::Changed(_)) => changes += 1,
             Ok(Record::Delivered(_) | Record::DeadLettered(_) | Record::Redelivered(_)) => deliveries += 1,
+            Ok(Record::Alerted(_)) => alerts += 1,
             Err(error) => verified.findings.push(format!("journal: record {} cannot be decoded: {error}.", frame.seq)),
         }
         if frame.seq.is_multiple_of(10_000) {
@@ -77,7 +79,8 @@ fn check_journal(
     }));
     let first = journal.first_seq();
     verified.seen.push(format!(
-        "journal: records {first} to {last}: {events} events, {changes} changes, {deliveries} about webhooks"
+        "journal: records {first} to {last}: {events} events, {changes} changes, {deliveries} about webhooks, \
+         {alerts} alerts"
     ));
     if report.cut_bytes > 0 {
         let torn = report.cut_bytes;
