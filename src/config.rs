@@ -17,7 +17,13 @@ use std::{
 use serde::{Deserialize, Deserializer, de::Error as _};
 
 pub use self::origins::Origins;
-use crate::{domain::calendar::Calendar, process_limits};
+use crate::{
+    domain::{
+        alert::{InvalidShares, Shares},
+        calendar::Calendar,
+    },
+    process_limits,
+};
 
 /// The largest default of `max_bodies`, in bytes.
 const MAX_BODIES: u64 = 1 << 30;
@@ -77,6 +83,9 @@ pub struct Config {
     /// The calendar by whose days, weeks and months limits and budgets count.
     #[serde(deserialize_with = "calendar")]
     pub time_zone: Calendar,
+    /// The shares of usage limits and budgets at which alerts are made.
+    #[serde(deserialize_with = "shares")]
+    pub alert_at: Shares,
     /// The timeouts of upstream requests.
     pub upstream: UpstreamConfig,
 }
@@ -137,6 +146,7 @@ impl Default for Config {
             stream_keepalive: None,
             cors_origins: Origins::None,
             time_zone: Calendar::default(),
+            alert_at: Shares::default(),
             upstream: UpstreamConfig::default(),
         }
     }
@@ -153,7 +163,7 @@ impl Default for UpstreamConfig {
 }
 
 /// Every field, by its name in the file. In flags and variables, `_` replaces the dot after a section's name.
-pub const FIELDS: [&str; 21] = [
+pub const FIELDS: [&str; 22] = [
     "listen",
     "admin_listen",
     "data_dir",
@@ -172,6 +182,7 @@ pub const FIELDS: [&str; 21] = [
     "stream_keepalive",
     "cors_origins",
     "time_zone",
+    "alert_at",
     "upstream.connect_timeout",
     "upstream.first_byte_timeout",
     "upstream.idle_timeout",
@@ -359,6 +370,22 @@ fn calendar<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Calendar, D::E
     Calendar::new(&text).map_err(D::Error::custom)
 }
 
+/// Parses a list of percents, or one text with commas between them (for the environment).
+fn shares<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Shares, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum List {
+        Text(String),
+        Items(Vec<u64>),
+    }
+    let shares = match List::deserialize(deserializer) {
+        Ok(List::Text(text)) => Shares::parse(&text),
+        Ok(List::Items(percents)) => Shares::new(percents),
+        Err(_) => Err(InvalidShares),
+    };
+    shares.map_err(D::Error::custom)
+}
+
 fn log_filter<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     let text = String::deserialize(deserializer)?;
     match text.parse::<tracing_subscriber::EnvFilter>() {
@@ -403,6 +430,15 @@ mod tests {
     }
 
     #[test]
+    fn shares_for_alerts_are_a_list_or_a_text_with_commas_and_may_be_none() {
+        let read = |file: &str| load(file, &[], &[]).unwrap().alert_at.to_vec();
+        assert_eq!(read(""), [75, 90, 100]);
+        assert_eq!(read("alert_at = [100, 50]"), [50, 100]);
+        assert_eq!(read("alert_at = '50, 100'"), [50, 100]);
+        assert_eq!(load("alert_at = [50]", &[("TOLLGATE_ALERT_AT", "")], &[]).unwrap().alert_at.len(), 0);
+    }
+
+    #[test]
     fn every_field_has_a_variable_and_an_error_that_names_both() {
         for field in FIELDS {
             let variable = variable(field);
@@ -426,6 +462,13 @@ mod tests {
             ("max_bodies = \"1MiB\"", "max_bodies"),
             ("time_zone = \"Europe/Atlantis\"", "time_zone"),
             ("time_zone = 1", "time_zone"),
+            ("alert_at = 75", "alert_at"),
+            ("alert_at = [75.5]", "alert_at"),
+            ("alert_at = [\"75\"]", "alert_at"),
+            ("alert_at = [0]", "alert_at"),
+            ("alert_at = [-1]", "alert_at"),
+            ("alert_at = [101]", "alert_at"),
+            ("alert_at = [75, 75]", "alert_at"),
             ("x", "not TOML"),
         ] {
             let error = load(file, &[], &[]).unwrap_err();

@@ -48,6 +48,8 @@ def refused(**settings):
         ("public_url", "not a url"),
         ("time_zone", "Europe/Atlantis"),
         ("time_zone", ""),
+        ("alert_at", "75, 90%"),
+        ("alert_at", "101"),
         ("cors_origins", "https://app.example.com/path"),
         ("cors_origins", "*, https://app.example.com"),
     ],
