@@ -69,6 +69,11 @@ impl Hour {
     pub fn start_unix_ms(self) -> u64 {
         u64::from(self.0) * HOUR_MS
     }
+
+    /// The first moment after it, in ms of Unix time.
+    pub fn end_unix_ms(self) -> u64 {
+        self.start_unix_ms() + HOUR_MS
+    }
 }
 
 /// One reading of both clocks.

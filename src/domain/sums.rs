@@ -63,6 +63,11 @@ impl<T: Quantity> WindowSums<T> {
         }
     }
 
+    /// The first moments of both.
+    pub fn starts_ms(&self) -> [u64; 2] {
+        [self.latest.0, self.previous.0]
+    }
+
     /// The sum of the window that begins at `start_ms`; zero if nothing is known about it.
     pub fn of(&self, start_ms: u64) -> T {
         [self.latest, self.previous]

@@ -106,6 +106,11 @@ pub(super) struct Writer {
 impl Writer {
     /// Starts the file that will be `path`, and creates its directory if needed.
     pub(super) fn create(path: &Path, kind: Kind) -> io::Result<Self> {
+        Self::create_version(path, kind, kind.version())
+    }
+
+    /// The same for a file whose items are those of an earlier version.
+    pub(super) fn create_version(path: &Path, kind: Kind, version: u8) -> io::Result<Self> {
         if let Some(directory) = path.parent() {
             fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
         }
@@ -114,7 +119,7 @@ impl Writer {
         let temporary = PathBuf::from(temporary);
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
         let mut head = MAGIC.to_vec();
-        head.extend([kind as u8, kind.version()]);
+        head.extend([kind as u8, version]);
         let writer = file.write_all(&head);
         let writer = writer.map(|()| Self {
             path: path.to_owned(),

@@ -88,9 +88,9 @@ fn renew_endpoints(store: &Store, _: &Journal) -> Result<(), StoreError> {
 }
 
 /// Migrates to format 7.
-fn to_format_7(store: &Store, _: &Journal) -> Result<(), StoreError> {
+fn to_format_7(store: &Store, journal: &Journal) -> Result<(), StoreError> {
     renew_groups_and_webhooks(store)?;
-    add_slug_ids(store)
+    add_slug_ids(store, journal)
 }
 
 /// Gives groups budgets and webhooks types.
@@ -107,15 +107,15 @@ fn renew_groups_and_webhooks(store: &Store) -> Result<(), StoreError> {
 
 /// Gives the hours of open days the ids of their slugs, and drops the counters of days. A store without a zone computes
 /// the sums of calendar windows, which replace them, when it has caught up.
-fn add_slug_ids(store: &Store) -> Result<(), StoreError> {
-    let (tables, ids) = (store.tables()?, store.slug_ids()?);
+fn add_slug_ids(store: &Store, journal: &Journal) -> Result<(), StoreError> {
+    let (tables, names) = (store.tables()?, store.slug_names(journal)?);
     let earlier = tables.of_earlier_formats()?;
     if let Some((_, hours)) = earlier.iter().find(|(name, _)| *name == ROLLUPS) {
         // An interrupted migration has moved some of them.
         tables.of(Table::Rollups).clear()?;
         for entry in hours.iter() {
             let (key, value) = entry?;
-            let key = key_with_id(&key, |name| ids.get(name).copied())?;
+            let key = key_with_id(&key, |name, hour| names.id_before(name, hour.end_unix_ms()))?;
             tables.of(Table::Rollups).insert(key, value)?;
         }
         store.flush()?;

@@ -48,8 +48,8 @@ impl Store {
     /// Opens the store in a data directory, or creates it. Fails if the journal lacks records that the store includes,
     /// or records that the store still needs.
     ///
-    /// Uses the windows of `calendar`; without one, those of the zone that it already has. If its sums were computed for
-    /// another zone, it counts none until [`Self::renew_sums`].
+    /// Its sums are those of the windows of `calendar`; without one, they keep their zone. If they were computed for
+    /// another zone, none are counted until [`Self::renew_sums`].
     pub fn open(data_dir: &Path, journal: &Journal, calendar: Option<&Calendar>) -> Result<Self, StoreError> {
         let (last_seq, first_seq) = (journal.durable_seq(), journal.first_seq());
         let is_base = |snapshot: &snapshot::Snapshot| snapshot.applied <= last_seq;

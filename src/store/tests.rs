@@ -64,7 +64,11 @@ fn group(id: u128, enforcement: Enforcement, parent: Option<u128>) -> Row {
 }
 
 fn change(journal: &Journal, rows: Vec<Row>) {
-    let changed = Changed { actor: Actor::system(), action: "a.b".to_owned(), before: None, rows };
+    change_of(journal, "a.b", None, rows);
+}
+
+fn change_of(journal: &Journal, action: &str, before: Option<Vec<Row>>, rows: Vec<Row>) {
+    let changed = Changed { actor: Actor::system(), action: action.to_owned(), before, rows };
     let seq = append(journal, &Record::Changed(changed));
     assert!(journal.durable_blocking(seq, Duration::from_secs(10)));
 }

@@ -10,7 +10,7 @@
 //!
 //! The rows are bounded by the living groups and the slugs and currencies that each of them has used.
 
-use std::collections::{HashMap, hash_map::Entry};
+use std::collections::{BTreeSet, HashMap, hash_map::Entry};
 
 use serde::de::DeserializeOwned;
 
@@ -21,7 +21,7 @@ use super::{
     table::{DAMAGED, Table, decode, encode},
 };
 use crate::domain::{
-    calendar::{Calendar, CalendarWindows},
+    calendar::{Calendar, CalendarWindows, Period},
     id::{GroupId, SlugId},
     money::Currency,
     settled::Settled,
@@ -29,6 +29,7 @@ use crate::domain::{
 };
 
 mod renew;
+mod slug_names;
 
 /// The calendar of the windows.
 #[derive(Default)]
@@ -67,15 +68,18 @@ impl Changes {
 }
 
 impl Store {
-    /// Uses the windows of `calendar`, or of the zone that the rows were computed for. If the rows are not complete for
-    /// it, nothing is counted before [`Self::renew_sums`].
+    /// Uses the windows of `calendar`; without one, those of the zone that the rows were computed for, or UTC in an empty
+    /// store. If the rows are not complete for it, nothing is counted before [`Self::renew_sums`].
     pub(super) fn use_calendar(&self, calendar: Option<&Calendar>) -> Result<(), StoreError> {
-        let zone = self.zone()?;
+        let (zone, is_empty) = (self.zone()?, self.applied()? == 0);
         let of_zone = || Calendar::new(zone.as_deref()?).ok();
-        let calendar = calendar.cloned().or_else(of_zone);
-        let mut is_complete = calendar.as_ref().is_some_and(|calendar| zone.as_deref() == Some(calendar.name()));
+        let calendar = calendar.cloned().or_else(of_zone).or_else(|| is_empty.then(Calendar::default));
+        let mut is_complete = match &calendar {
+            Some(calendar) => zone.as_deref() == Some(calendar.name()) && self.fits(calendar)?,
+            None => false,
+        };
         match &calendar {
-            Some(calendar) if !is_complete && self.applied()? == 0 => {
+            Some(calendar) if is_empty => {
                 self.set_zone(calendar)?;
                 is_complete = true;
             }
@@ -92,7 +96,7 @@ impl Store {
         zone.map(|zone| String::from_utf8(zone.to_vec()).map_err(|_| DAMAGED)).transpose()
     }
 
-    fn set_zone(&self, calendar: &Calendar) -> Result<(), StoreError> {
+    pub(super) fn set_zone(&self, calendar: &Calendar) -> Result<(), StoreError> {
         self.tables()?.of(Table::Meta).insert(ZONE, calendar.name())?;
         Ok(())
     }
@@ -107,6 +111,22 @@ impl Store {
     /// The calendar of the windows.
     pub(super) fn calendar(&self) -> Option<Calendar> {
         self.counting.read().calendar.clone()
+    }
+
+    /// Whether every window in the rows begins where one of `calendar` does. It may not if this version knows other rules
+    /// of the zone than the version that wrote them.
+    fn fits(&self, calendar: &Calendar) -> Result<bool, StoreError> {
+        let mut starts: [BTreeSet<u64>; 3] = Default::default();
+        let used = self.used_by_groups()?.into_iter().map(|(_, row)| Period::ALL.map(|of| row.of(of).starts_ms()));
+        let spent = self.spent_by_groups()?.into_iter().map(|(_, row)| Period::ALL.map(|of| row.of(of).starts_ms()));
+        for row in used.chain(spent) {
+            starts.iter_mut().zip(row).for_each(|(starts, row)| starts.extend(row));
+        }
+        let fits = |(period, start_ms): (Period, u64)| calendar.window(period, start_ms).start_ms == start_ms;
+        let starts = Period::ALL.into_iter().zip(starts);
+        // 0 stands for a window that was never counted in.
+        let mut starts = starts.flat_map(|(period, starts)| starts.into_iter().map(move |start_ms| (period, start_ms)));
+        Ok(starts.all(|start| start.1 == 0 || fits(start)))
     }
 
     /// Whether the rows are complete for the calendar.

@@ -190,9 +190,8 @@ fn compare(
                 verified.seen.push(format!("{name}: all tables and totals match the journal"));
             }
             if !has_sums {
-                let why =
-                    "the journal no longer has the events that its time zone needs, or the next start computes them";
-                verified.seen.push(format!("{name}: its days, weeks and months were not compared: {why}"));
+                let why = "the next start computes them, or the journal lacks events to compute them from";
+                verified.seen.push(format!("{name}: sums of days, weeks and months were not compared, since {why}"));
             }
             verified.findings.extend(differences.into_iter().map(|difference| format!("{name}: {difference}.")));
         }

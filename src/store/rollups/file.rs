@@ -140,3 +140,46 @@ fn next_row(reader: &mut Reader) -> Result<Option<Rollup>, FileError> {
         _ => reader.next(),
     }
 }
+
+#[cfg(test)]
+pub(in crate::store) mod tests {
+    use super::*;
+
+    /// Writes the file again as version 1, without the ids of slugs.
+    pub(in crate::store) fn make_earlier(path: &Path) {
+        let (head, _) = open_file(path).unwrap();
+        let mut file = Writer::create_version(path, Kind::Rollups, 1).unwrap();
+        let rows: Vec<Rollup> = [Grain::Day, Grain::Hour].iter().flat_map(|of| read_file(path, *of).unwrap()).collect();
+        file.put(&head).unwrap();
+        for Rollup { hour, group, external_entity_id, model_slug, api_key_prefix, sums, .. } in rows {
+            file.put(&RollupV1 { hour, group, external_entity_id, model_slug, api_key_prefix, sums }).unwrap();
+        }
+        file.finish().unwrap();
+    }
+
+    #[test]
+    fn a_file_of_the_earlier_version_is_read_without_the_ids_of_slugs() {
+        let directory = tempfile::tempdir().unwrap();
+        let day = Day(20_000);
+        let path = directory.path().join(file_name(day, 0));
+        let row = |hour: u32, slug| Rollup {
+            hour: Hour(day.first_hour().0 + hour),
+            group: GroupId(7),
+            external_entity_id: "cust_42".to_owned(),
+            model_slug: "acme/chat".to_owned(),
+            api_key_prefix: "sk_abc".to_owned(),
+            sums: Sums { requests: 3, ..Sums::default() },
+            slug,
+        };
+        let head = Head { day, part: 0, through: 9, day_rows: 0 };
+        write(&path, head, || Ok([row(1, Some(SlugId(4))), row(2, Some(SlugId(4)))].map(Ok).into_iter())).unwrap();
+        let of_day = |slug| Rollup { sums: Sums { requests: 6, ..Sums::default() }, ..row(0, slug) };
+        for (is_earlier, slug) in [(false, Some(SlugId(4))), (true, None)] {
+            if is_earlier {
+                make_earlier(&path);
+            }
+            assert_eq!(read_file(&path, Grain::Hour).unwrap(), [row(1, slug), row(2, slug)]);
+            assert_eq!(read_file(&path, Grain::Day).unwrap(), [of_day(slug)]);
+        }
+    }
+}

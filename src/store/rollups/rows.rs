@@ -37,11 +37,12 @@ pub(in crate::store) fn write_key(key: &mut Vec<u8>, at_ms: u64, settled: &Settl
 /// The key of a row that was stored without the slug's id. 0 stands for an unknown id.
 pub(in crate::store) fn key_with_id(
     key: &[u8],
-    id_of: impl FnOnce(&str) -> Option<SlugId>,
+    id_of: impl FnOnce(&str, Hour) -> Option<SlugId>,
 ) -> Result<Vec<u8>, StoreError> {
+    let hour = key.first_chunk::<4>().map(|hour| Hour(u32::from_be_bytes(*hour))).ok_or(DAMAGED)?;
     let names = key.get(20..).and_then(|names| std::str::from_utf8(names).ok()).ok_or(DAMAGED)?;
     let (model_slug, _) = names.split_once('\0').ok_or(DAMAGED)?;
-    Ok([key, &id_of(model_slug).map_or(0, |id| id.0).to_be_bytes()].concat())
+    Ok([key, &id_of(model_slug, hour).map_or(0, |id| id.0).to_be_bytes()].concat())
 }
 
 pub(super) fn read_row(key: &[u8], value: &[u8]) -> Result<Rollup, StoreError> {

@@ -3,7 +3,7 @@
 
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 
-use super::*;
+use super::{table::Table, *};
 use crate::domain::{
     calendar::Period,
     sums::{Counted, Spent, WindowSums},
@@ -108,6 +108,11 @@ fn ms(text: &str) -> u64 {
 
 /// Bills one request of a random group at a time: 1 and 2 are in the CASCADING tree of 99, 5 is alone in its tree of 6.
 fn bill_one(journal: &Journal, random: &mut Random, at_ms: u64, metadata: Option<&str>) {
+    bill_by_name(journal, random, at_ms, metadata, ["acme/1", "acme/2"]);
+}
+
+/// The same with the names that the two slugs have.
+fn bill_by_name(journal: &Journal, random: &mut Random, at_ms: u64, metadata: Option<&str>, names: [&str; 2]) {
     NOW_MS.set(at_ms);
     let (counted_for, key) = match random.below(3) {
         0 => (vec![GroupId(1), GroupId(99)], "sk_1"),
@@ -115,12 +120,11 @@ fn bill_one(journal: &Journal, random: &mut Random, at_ms: u64, metadata: Option
         _ => (vec![GroupId(5)], "sk_5"),
     };
     let cost = [None, Some(("EUR", 0)), Some(("EUR", 1 << 70)), Some(("USD", 3))][random.below(4) as usize];
-    let slug = 1 + random.below(2);
-    let name = format!("acme/{slug}");
+    let slug = random.below(2);
     let record = Record::Settled(Settled {
         metadata,
-        model_slug: &name,
-        slug: SlugId(slug),
+        model_slug: names[slug as usize],
+        slug: SlugId(1 + slug),
         counted_for,
         api_key_prefix: key,
         usage: Usage { input: random.below(100), output: random.below(100), cached: 0, cache_write: 0 },
@@ -309,4 +313,104 @@ fn a_total_is_not_made_smaller_by_a_rollup_file_that_is_gone() {
         rows.iter().map(|(key, spent)| (*key, spent.total)).collect()
     };
     assert_eq!(totals(&opened.spent), totals(&before));
+}
+
+/// Makes a store and the files of its days as format 6 had them.
+fn make_format_6(directory: &Path, store: Store) {
+    let tables = store.tables().unwrap();
+    let hours = tables.db.open_tree(table::ROLLUPS).unwrap();
+    for entry in tables.of(Table::Rollups).iter() {
+        let (key, value) = entry.unwrap();
+        hours.insert(&key[..key.len() - 8], value).unwrap();
+    }
+    tables.db.open_tree(table::COUNTERS).unwrap().insert([1; 28], b"\x01\x01\x01").unwrap();
+    for table in [Table::Rollups, Table::Used, Table::Spent] {
+        tables.of(table).clear().unwrap();
+    }
+    store.forget_zone().unwrap();
+    store.set_meta("format", 6).unwrap();
+    store.write_snapshot().unwrap();
+    store.flush().unwrap();
+    for file in fs::read_dir(directory.join("rollups")).unwrap() {
+        rollups::file::tests::make_earlier(&file.unwrap().path());
+    }
+}
+
+#[test]
+fn a_store_of_format_6_gets_exact_sums_although_a_slug_was_renamed() {
+    for (is_interrupted, is_rebuilt) in [(false, false), (true, false), (false, true)] {
+        let directory = tempfile::tempdir().unwrap();
+        NOW_MS.set(ms("2026-11-03T12:00:00Z"));
+        let journal = journal(directory.path());
+        let mut random = Random::new(3);
+        let store = open(directory.path(), &journal, utc()).unwrap().store;
+        change_of(&journal, "endpoint.created", None, trees());
+        // Two closed days and an open one; "acme/1" gets another name on the second day, and "acme/2" gets its name.
+        let mut names = ["acme/1", "acme/2"];
+        for time in ["2026-11-03T12:00:00Z", "2026-11-04T01:00:00Z", "2026-11-04T03:00:00Z", "2026-11-05T12:00:00Z"] {
+            NOW_MS.set(ms(time));
+            if time == "2026-11-04T03:00:00Z" {
+                let slug = |id, name: &str| Row::Slug(SlugId(id), name.to_owned());
+                let old = vec![slug(1, "acme/1")];
+                change_of(&journal, "endpoint.updated", Some(old), vec![slug(1, "acme/other")]);
+                change_of(&journal, "endpoint.updated", None, vec![slug(2, "acme/1")]);
+                names = ["acme/other", "acme/1"];
+            }
+            (0..30).for_each(|_| bill_by_name(&journal, &mut random, ms(time), None, names));
+        }
+        Folder::new(&store, &journal).unwrap().catch_up().unwrap();
+        assert_eq!(store.close_days(Day::from_unix_ms(NOW_MS.get())).unwrap().len(), 2);
+        make_format_6(directory.path(), store);
+        if is_interrupted {
+            // It had begun to move the hours.
+            let db = database::database(&directory.path().join("store")).unwrap();
+            db.open_tree("hours").unwrap().insert([9; 40], b"half").unwrap();
+        }
+        if is_rebuilt {
+            fs::remove_dir_all(directory.path().join("store")).unwrap();
+        }
+        let opened = open(directory.path(), &journal, Some(&calendar("Asia/Kathmandu"))).unwrap();
+        assert_eq!(opened.findings.len(), usize::from(is_rebuilt), "{:?}", opened.findings);
+        check(&opened.store, &events(&journal), "Asia/Kathmandu");
+        assert_eq!(opened.store.tables().unwrap().of_earlier_formats().unwrap().len(), 0);
+        assert_eq!(opened.store.meta("format").unwrap(), Some(7));
+    }
+}
+
+#[test]
+fn a_zone_whose_rules_have_changed_gets_its_sums_anew() {
+    let directory = tempfile::tempdir().unwrap();
+    NOW_MS.set(ms("2026-11-03T12:00:00Z"));
+    let journal = journal(directory.path());
+    change(&journal, trees());
+    let mut random = Random::new(1);
+    let store = open(directory.path(), &journal, utc()).unwrap().store;
+    (0..30).for_each(|_| bill_one(&journal, &mut random, NOW_MS.get(), None));
+    Folder::new(&store, &journal).unwrap().catch_up().unwrap();
+    // The same zone, but with windows that begin at other moments.
+    store.set_zone(&calendar("Europe/Berlin")).unwrap();
+    drop(store);
+    let opened = open(directory.path(), &journal, Some(&calendar("Europe/Berlin"))).unwrap();
+    check(&opened.store, &events(&journal), "Europe/Berlin");
+}
+
+#[test]
+fn a_copy_in_another_zone_can_be_compared() {
+    let (directory, scratch) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    NOW_MS.set(ms("2026-11-03T12:00:00Z"));
+    let journal = journal(directory.path());
+    change(&journal, trees());
+    let mut random = Random::new(1);
+    (0..30).for_each(|_| bill_one(&journal, &mut random, NOW_MS.get(), None));
+    let store = open(directory.path(), &journal, Some(&calendar("Europe/Berlin"))).unwrap().store;
+    let anew = compare::scratch(scratch.path(), &directory.path().join("rollups")).unwrap();
+    anew.use_calendar(utc()).unwrap();
+    Folder::new(&anew, &journal).unwrap().catch_up().unwrap();
+    assert!(anew.count_like(&store, &journal).unwrap());
+    assert_eq!(anew.differences(&store).unwrap(), Vec::<String>::new());
+    let (key, _) = store.tables().unwrap().of(Table::Spent).pop_min().unwrap().unwrap();
+    assert_eq!(anew.differences(&store).unwrap(), ["1 rows of its sums of costs differ from the journal"]);
+    assert_eq!(key.len(), 19);
+    store.forget_zone().unwrap();
+    assert!(!anew.count_like(&store, &journal).unwrap());
 }

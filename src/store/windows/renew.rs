@@ -17,11 +17,11 @@ use std::{
     ops::Range,
 };
 
-use super::{Changes, GroupSums, split_spent_key};
+use super::{Changes, GroupSums, slug_names::SlugNames, split_spent_key};
 use crate::{
     domain::{
         calendar::{Calendar, CalendarWindows, Period},
-        day::{Day, HOUR_MS, Hour},
+        day::{Day, Hour},
         group::{Enforcement, Group, MAX_LEVELS},
         id::{GroupId, SlugId},
         money::Currency,
@@ -73,8 +73,7 @@ struct Renewal<'a> {
     /// The last record that the store includes.
     applied: u64,
     known: HashMap<GroupId, Known>,
-    /// The current ids of names, for rollups of earlier versions.
-    slugs: HashMap<String, SlugId>,
+    names: SlugNames,
     rows: HashMap<GroupId, GroupSums>,
     problems: Vec<String>,
     /// The beginnings of windows in hours that count to them as a whole.
@@ -145,7 +144,7 @@ impl<'a> Renewal<'a> {
             calendar,
             applied: store.applied()?,
             known,
-            slugs: store.slug_ids()?,
+            names: store.slug_names(journal)?,
             rows: HashMap::new(),
             problems: Vec::new(),
             undivided: BTreeSet::new(),
@@ -171,7 +170,7 @@ impl<'a> Renewal<'a> {
 
     fn add_hour(&mut self, hour: Hour, mut sums: OwnGroups) -> Result<(), FoldError> {
         let windows = self.calendar.windows(hour.start_unix_ms());
-        let (begin_ms, end_ms) = (windows.day.end_ms, hour.start_unix_ms() + HOUR_MS);
+        let (begin_ms, end_ms) = (windows.day.end_ms, hour.end_unix_ms());
         if begin_ms >= end_ms {
             self.count(&sums, &windows);
             return Ok(());
@@ -193,9 +192,9 @@ impl<'a> Renewal<'a> {
 
     /// Calls `each` with the rollups of a day and the ids of their slugs.
     fn read(&mut self, day: Day, grain: Grain, mut each: impl FnMut(&Rollup, Option<SlugId>)) -> Result<(), FoldError> {
-        let slugs = &self.slugs;
         let read = self.store.rollups(Some(self.journal), day.hours(), grain, |row| {
-            each(&row, row.slug.or_else(|| slugs.get(&row.model_slug).copied()));
+            let end_ms = if grain == Grain::Day { day.end_unix_ms() } else { row.hour.end_unix_ms() };
+            each(&row, row.slug.or_else(|| self.names.id_before(&row.model_slug, end_ms)));
         });
         self.problems.extend(read?);
         Ok(())
