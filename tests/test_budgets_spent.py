@@ -211,6 +211,7 @@ def test_a_refusal_says_which_budget_and_when_to_come_back(gateway, spender, slu
 
 def test_the_sdks_read_a_refusal(gateway, spender, slug):
     _, customer = spender(budget("TOTAL", "0"))
+    before = gateway.admin("GET", "/v1/gateway/status")["requests"]["refused"]
     with gateway.sdk(customer.key, max_retries=2) as sdk, pytest.raises(openai.RateLimitError) as refused:
         sdk.chat.completions.create(model=slug, messages=[{"role": "user", "content": "hi"}])
     error = refused.value
@@ -224,7 +225,10 @@ def test_the_sdks_read_a_refusal(gateway, spender, slug):
         sdk.messages.create(model=slug, max_tokens=9, messages=[{"role": "user", "content": "hi"}])
     error = refused.value.body["error"]
     assert error["type"] == "rate_limit_error" and "Budget reached" in error["message"]
-    assert gateway.admin("GET", "/v1/gateway/status")["requests"]["refused"] >= 2
+    assert gateway.admin("GET", "/v1/gateway/status")["requests"]["refused"] == before + 2
+    for route in ("/v1/chat/completions", "/v1/messages"):
+        logged = lambda line: '"code":"insufficient_quota"' in line and f'"route":"{route}"' in line  # noqa: B023, E731
+        gateway.process.wait_line(logged)
 
 
 def test_a_refusal_by_a_budget_takes_nothing_and_one_by_a_limit_spends_nothing(gateway, slug):

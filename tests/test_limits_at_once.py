@@ -8,6 +8,7 @@ exactly as many requests are admitted as they allow.
 import collections
 import concurrent.futures
 import dataclasses
+import decimal
 import itertools
 import json
 import random
@@ -16,14 +17,17 @@ import time
 
 import pytest
 
-from support.gateway import Customer, Gateway, fresh, message, model, rate, seconds_to_midnight
+from support.gateway import Customer, Gateway, budget, fresh, message, model, rate, seconds_to_midnight
 from support.upstream import Reply, ScriptedUpstream
 from support.wire import Connection, Stream
 
 CLIENTS = 64
 REQUESTS_EACH = 40
 ANSWERS = {200, 400, 401, 403, 404, 429, 502}
-ROOMY = [rate("REQUEST", "DAY", 10**9), rate("TOKEN", "DAY", 10**12)]
+UNITS = ("DAY", "WEEK", "MONTH")
+ROOMY = [rate(kind, unit, most) for unit in UNITS for kind, most in (("REQUEST", 10**9), ("TOKEN", 10**12))]
+BUDGETS = [budget(unit, "999999") for unit in (*UNITS, "TOTAL")]
+PRICES = {"currency": "EUR", "input": "0.123456", "output": "6.543219"}
 
 
 @pytest.fixture(autouse=True)
@@ -64,8 +68,8 @@ class Trees:
 
     def __init__(self, gateway, rough_upstream, steady_upstream):
         self.gateway = gateway
-        self.endpoint = gateway.create_endpoint(rough_upstream, fresh("acme/rough"))
-        self.steady = gateway.create_endpoint(steady_upstream, fresh("acme/steady"))["slug"]
+        self.endpoint = gateway.create_endpoint(rough_upstream, fresh("acme/rough"), pricing=PRICES)
+        self.steady = gateway.create_endpoint(steady_upstream, fresh("acme/steady"), pricing=PRICES)["slug"]
         self.rough = self.endpoint["slug"]
         self.rough_names = {self.rough}
         self.members = {name: dataclasses.replace(member) for name, member in (CASCADING | INDEPENDENT).items()}
@@ -279,7 +283,7 @@ def figures(trees, name, slug):
     return {
         (limit["type"], limit["unit"]): limit
         for limit in found
-        if name in INDEPENDENT or limit["source_group"] == group["id"]
+        if limit["kind"] != "budget" and (name in INDEPENDENT or limit["source_group"] == group["id"])
     }
 
 
@@ -306,6 +310,12 @@ def sums(trees, events, name, slug):
     return len(own), sum(tokens["inputTokens"] + tokens["outputTokens"] for tokens in own)
 
 
+def costs(trees, events, name):
+    """What the events that count for a member have cost, on both models."""
+    groups = trees.counted_for(name)
+    return sum(decimal.Decimal(event["cost"]["amount"]) for event in events if event["groupId"] in groups)
+
+
 def check_thresholds(trees, events, begun):
     for name, member in trees.members.items():
         kind, unit, thresholds = member.varied
@@ -324,19 +334,24 @@ def check_thresholds(trees, events, begun):
 
 
 def check_counters(trees, events):
-    """Gives every member a limit of each type and checks it: a new limit counts all earlier requests of its day."""
+    """Gives every member a limit of each type and calendar window, and a budget of each unit, and checks them: they count
+    all earlier requests of their windows."""
     for name, member in trees.members.items():
         models = [model(slug, (), ROOMY) for slug in (trees.rough, trees.steady)]
-        trees.gateway.patch_group(member.group, models=models)
+        trees.gateway.patch_group(member.group, models=models, budgets=BUDGETS)
     for name, member in trees.members.items():
-        usage = trees.gateway.admin("GET", f"/v1/gateway/groups/{member.group['id']}/usage")["usage"]
+        usage = trees.gateway.admin("GET", f"/v1/gateway/groups/{member.group['id']}/usage")
+        own = [one for one in usage["budgets"] if one["source_group"] == member.group["id"]]
+        spent = {one["unit"]: (decimal.Decimal(one["spent"]), one["held"]) for one in own}
+        assert spent == dict.fromkeys((*UNITS, "TOTAL"), (costs(trees, events, name), "0")), name
         for slug in (trees.rough, trees.steady):
             requests, tokens = sums(trees, events, name, slug)
             found = figures(trees, name, slug)
-            assert {kind: limit["used"] for (kind, _), limit in found.items()} == {"REQUEST": requests, "TOKEN": tokens}
+            expected = {(kind, unit): n for unit in UNITS for kind, n in (("REQUEST", requests), ("TOKEN", tokens))}
+            assert {of: limit["used"] for of, limit in found.items()} == expected, (name, slug)
             current = {
-                entry["type"]: entry["current_usage"] or 0
-                for entry in usage[slug]
+                (entry["type"], entry["unit"]): entry["current_usage"] or 0
+                for entry in usage["usage"][slug]
                 if entry["source_group"] == member.group["id"]
             }
-            assert current == {"REQUEST": requests, "TOKEN": tokens}, (name, slug)
+            assert current == expected, (name, slug)
