@@ -151,9 +151,10 @@ fn counted_at(group: &Group, level: usize) -> usize {
 mod tests {
     use super::*;
     use crate::domain::{
-        budget::Budgets,
+        budget::{BudgetUnit, Budgets},
         group::{GroupModel, GroupModels},
         limit::{LimitType, Threshold, Unit},
+        money::{Amount, Currency},
     };
 
     fn group(id: u128, enforcement: Enforcement, limits: &[(LimitType, Unit, u64)]) -> Group {
@@ -201,5 +202,29 @@ mod tests {
         let other = Account::new(SlugId(2), [&team, &plan]);
         assert!(other.rules().is_empty());
         assert_eq!(other.counted_for().as_slice(), [team.id, plan.id]);
+    }
+
+    #[test]
+    fn independent_takes_the_nearest_budget_of_each_unit_whatever_its_currency() {
+        let budget = |unit, currency| Budget {
+            unit,
+            currency: Currency::parse(currency).unwrap(),
+            amount: Amount::parse("0.000001").unwrap(),
+        };
+        let plan = [budget(BudgetUnit::Total, "EUR"), budget(BudgetUnit::Month, "EUR")];
+        for (enforcement, expected) in [
+            (Enforcement::Independent, &[(10, 1, 1), (1_000_000, 1, 1), (1_000_000, 2, 1)][..]),
+            (Enforcement::Cascading, &[(10, 1, 1), (1_000_000, 1, 1), (1_000_000, 2, 2), (1_000_000, 2, 2)]),
+        ] {
+            let mut team = group(1, enforcement, &[(LimitType::Token, Unit::Week, 10)]);
+            team.budgets = Budgets::new(vec![budget(BudgetUnit::Month, "USD")]).unwrap();
+            let mut root = group(2, enforcement, &[]);
+            root.budgets = Budgets::new(plan.to_vec()).unwrap();
+            let account = Account::new(SlugId(1), [&team, &root]);
+            assert_eq!(limits(&account), expected);
+            assert_eq!(account.rules()[1].rule.budget().map(|it| it.unit), Some(BudgetUnit::Month));
+            // A budget covers all models.
+            assert_eq!(Account::new(SlugId(2), [&team, &root]).rules().len(), expected.len() - 1);
+        }
     }
 }

@@ -1,6 +1,9 @@
+mod budgets;
+mod concurrent;
 mod model;
 mod rates;
 mod simulation;
+mod windows;
 
 use proptest::prelude::*;
 
@@ -14,7 +17,7 @@ use crate::domain::{
     sums::Counted,
 };
 use LimitType::{Request, Token};
-use Unit::{Day as Daily, Minute, Second};
+use Unit::{Concurrent, Day as Daily, Minute, Month, Second, Week};
 
 const SLUG: SlugId = SlugId(7);
 const OWN: GroupId = GroupId(1);

@@ -170,6 +170,23 @@ proptest! {
         let expected = if (whole(&exact), &exact) > (whole(&most), &most) { most } else { exact };
         let cost = pricing.cost(&usage, units);
         prop_assert_eq!((cost.currency, cost.amount_text()), (pricing.currency, expected));
+
+        let uncached = Usage { input: usage.input, output, ..Usage::default() };
+        let quote = pricing.quote(usage.input, units, false);
+        prop_assert_eq!(quote.cost(output), pricing.cost(&uncached, units).amount);
+        let dearest = pricing.quote(usage.input, units, true);
+        prop_assert!(dearest.cost(output) >= cost.amount.max(quote.cost(output)), "whatever comes from the cache");
+    }
+
+    #[test]
+    fn the_output_that_is_affordable_is_the_most_that_is(
+        fixed in any::<u64>(), output in any::<u64>(), more in any::<u128>(),
+    ) {
+        let quote = Quote { fixed: fixed.into(), output: output.into() };
+        let amount = quote.fixed.saturating_add(more);
+        let most = quote.affordable_output(amount);
+        prop_assert!(quote.cost(most) <= amount);
+        prop_assert!(most == u64::MAX || quote.cost(most + 1) > amount);
     }
 }
 
