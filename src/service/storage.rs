@@ -74,7 +74,7 @@ impl Storage {
         self.folded(window.seq).await
     }
 
-    /// The records that totals do not include, in order. Totals (counters, rollups) permanently lack a record that was
+    /// The records that totals do not include, in order. Totals (sums, rollups) permanently lack a record that was
     /// already damaged when the store reached it.
     pub fn missing_from_totals(&self) -> Vec<Damage> {
         // A store that cannot be read is reported elsewhere.

@@ -87,7 +87,7 @@ impl Store {
     pub fn count_like(&self, other: &Self, journal: &Journal) -> Result<bool, FoldError> {
         let Some(calendar) = other.zone()?.and_then(|zone| Calendar::new(&zone).ok()) else { return Ok(false) };
         self.use_calendar(Some(&calendar))?;
-        if !self.renew_sums(journal)?.is_empty() {
+        if self.renew_sums(journal)?.is_inexact {
             self.forget_zone()?;
         }
         Ok(self.counts_like(other)?)

@@ -237,7 +237,7 @@ fn read(data_dir: &Path, journal: &Journal, calendar: Option<&Calendar>) -> Resu
     store.adopt_files(journal.durable_seq())?;
     let replayed = Folder::new(&store, journal)?.catch_up()?;
     // Afterwards, because the files of days may include records that only the fold has reached.
-    let findings = store.renew_sums(journal)?;
+    let findings = store.renew_sums(journal)?.findings;
     let (rows, used, spent) = (store.rows()?, store.used_by_groups()?, store.spent_by_groups()?);
     Ok(Opened { store, rows, used, spent, replayed, findings })
 }
@@ -274,7 +274,7 @@ impl Store {
         fresh.keep_from(journal.first_seq())?;
         if !fresh.has_complete_sums() {
             Folder::new(&fresh, journal)?.catch_up()?;
-            fresh.renew_sums(journal)?.iter().for_each(|finding| tracing::warn!("{finding}"));
+            fresh.renew_sums(journal)?.findings.iter().for_each(|finding| tracing::warn!("{finding}"));
         }
         *self.counting.write() = std::mem::take(&mut *fresh.counting.write());
         *self.tables.write() = fresh.tables.write().take();

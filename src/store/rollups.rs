@@ -7,6 +7,7 @@
 //! * A file is never rewritten with other contents. A day gets another file only if a clock that was set back adds
 //!   events after the day was closed.
 //! * A file that cannot be read is rebuilt from the journal if the journal still has the day.
+//! * A row has the slug's id beside its name, because names move from slug to slug. Files of version 1 lack it.
 
 use std::ops::Range;
 

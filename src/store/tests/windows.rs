@@ -414,3 +414,20 @@ fn a_copy_in_another_zone_can_be_compared() {
     store.forget_zone().unwrap();
     assert!(!anew.count_like(&store, &journal).unwrap());
 }
+
+#[test]
+fn a_store_rebuilt_at_run_time_from_a_snapshot_of_another_zone_has_the_sums_of_its_own() {
+    let directory = tempfile::tempdir().unwrap();
+    NOW_MS.set(ms("2026-11-03T12:00:00Z"));
+    let journal = journal(directory.path());
+    change(&journal, trees());
+    let mut random = Random::new(1);
+    (0..30).for_each(|_| bill_one(&journal, &mut random, NOW_MS.get(), None));
+    open(directory.path(), &journal, utc()).unwrap().store.write_snapshot().unwrap();
+    let store = open(directory.path(), &journal, Some(&calendar("Asia/Kathmandu"))).unwrap().store;
+    (0..30).for_each(|_| bill_one(&journal, &mut random, NOW_MS.get(), None));
+    store.rebuild(&journal).unwrap();
+    (0..30).for_each(|_| bill_one(&journal, &mut random, NOW_MS.get(), None));
+    Folder::new(&store, &journal).unwrap().catch_up().unwrap();
+    check(&store, &events(&journal), "Asia/Kathmandu");
+}

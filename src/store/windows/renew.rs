@@ -44,11 +44,10 @@ use crate::{
 const WRITE_BATCH: usize = 10_000;
 
 impl Store {
-    /// Computes the rows anew if they are not complete for the calendar. All durable records must be folded. Returns
-    /// problems in sentences for an operator.
-    pub(in crate::store) fn renew_sums(&self, journal: &Journal) -> Result<Vec<String>, FoldError> {
+    /// Computes the rows anew if they are not complete for the calendar. All records in the files of days must be folded.
+    pub(in crate::store) fn renew_sums(&self, journal: &Journal) -> Result<Renewed, FoldError> {
         let Some(calendar) = self.calendar().filter(|_| !self.has_complete_sums()) else {
-            return Ok(Vec::new());
+            return Ok(Renewed::default());
         };
         tracing::info!(zone = calendar.name(), "computing the sums of days, weeks and months");
         let mut renewal = Renewal::new(self, journal, calendar)?;
@@ -56,13 +55,24 @@ impl Store {
             renewal.add_day(day)?;
         }
         renewal.write()?;
+        self.flush()?;
         #[cfg(test)]
         crate::crash::point("sums written, zone not set");
         self.set_zone(&renewal.calendar)?;
         self.flush()?;
         self.counting.write().is_complete = true;
-        Ok(renewal.findings())
+        let is_exact = renewal.problems.is_empty() && renewal.undivided.is_empty();
+        Ok(Renewed { findings: renewal.findings(), is_inexact: !is_exact })
     }
+}
+
+/// How rows were computed.
+#[derive(Default)]
+pub(in crate::store) struct Renewed {
+    /// Problems that matter to limits and budgets, in sentences for an operator.
+    pub(in crate::store) findings: Vec<String>,
+    /// Whether any row may differ from the sums of its events.
+    pub(in crate::store) is_inexact: bool,
 }
 
 /// Rows that are being computed.
@@ -276,7 +286,7 @@ impl<'a> Renewal<'a> {
 
     /// Problems in sentences for an operator.
     fn findings(&self) -> Vec<String> {
-        let lack = |problem: &String| format!("{problem} What limits and budgets count lacks them.");
+        let lack = |problem: &String| format!("{problem} The sums that limits and budgets need lack them.");
         let mut findings: Vec<String> = self.problems.iter().map(lack).collect();
         let matters = self.beginnings_that_matter();
         let undivided: Vec<String> = self.undivided.intersection(&matters).map(|begin_ms| rfc3339(*begin_ms)).collect();
