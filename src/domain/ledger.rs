@@ -36,6 +36,7 @@ mod hold;
 mod moment;
 mod money_cell;
 mod standing;
+mod take;
 
 use std::time::Duration;
 
@@ -45,7 +46,6 @@ pub use self::hold::{Admitted, Hold};
 pub use self::moment::Moment;
 pub use self::standing::{Refusal, Standing, Standings, count};
 use self::{
-    cell::Cell,
     cells::Cells,
     check::{Asked, Located},
     hold::{HeldMoney, Places},
@@ -274,74 +274,6 @@ impl Ledger {
     fn at(&mut self, moment: Moment) -> At {
         self.latest_ns = self.latest_ns.max(moment.now.monotonic_ns.saturating_add(ORIGIN_NS));
         At { ns: self.latest_ns, moment }
-    }
-
-    /// Begins a request in the cells of its slug.
-    fn begin(&mut self, at: &At, located: &Located<'_>, tokens: u64) -> Places {
-        let slug = located.account.slug;
-        let groups = located.account.counted_for.iter().zip(&located.places);
-        let places: Places =
-            groups.map(|(group, known)| known.unwrap_or_else(|| self.cells.find_or_insert(*group, slug, at))).collect();
-        for place in &places {
-            if let Some(cell) = self.cells.get_mut(*place) {
-                cell.begin(at, tokens);
-            }
-        }
-        places
-    }
-
-    /// Begins a request in the cells of its currency.
-    fn begin_money(&mut self, at: &At, located: &Located<'_>, currency: Currency, amount: u128) -> Places {
-        let groups = located.account.counted_for.iter().zip(&located.money);
-        let insert = |cells: &mut Cells, group: &GroupId| cells.find_or_insert_money(*group, currency, at);
-        let places: Places =
-            groups.map(|(group, known)| known.unwrap_or_else(|| insert(&mut self.cells, group))).collect();
-        for place in &places {
-            if let Some(cell) = self.cells.money_mut(*place) {
-                cell.begin(amount);
-            }
-        }
-        places
-    }
-
-    fn end(&mut self, at: &At, hold: &Hold, mut last: impl FnMut(&mut Cell)) {
-        for place in &hold.places {
-            if let Some(cell) = self.cells.get_mut(*place) {
-                cell.end(at, hold.tokens);
-                last(cell);
-                if cell.removed {
-                    self.cells.drop_if_expired(*place, at);
-                }
-            }
-        }
-    }
-
-    /// Frees the held money and counts a cost in the same currency.
-    fn end_money(&mut self, at: &At, hold: &Hold, cost: u128) {
-        let Some(money) = &hold.money else { return };
-        for place in &money.places {
-            if let Some(cell) = self.cells.money_mut(*place) {
-                cell.end(money.amount);
-                if cost > 0 {
-                    cell.spend(at, cost);
-                }
-                if cell.removed {
-                    self.cells.drop_money_if_expired(*place);
-                }
-            }
-        }
-    }
-
-    /// Counts a cost in another currency than the request holds. The endpoint's prices have changed since its admission.
-    #[cold]
-    fn spend_another(&mut self, at: &At, hold: &Hold, cost: Cost) {
-        for place in &hold.places {
-            let Some(cell) = self.cells.get(*place).filter(|cell| !cell.removed) else { continue };
-            let money = self.cells.find_or_insert_money(cell.key.0, cost.currency, at);
-            if let Some(cell) = self.cells.money_mut(money) {
-                cell.spend(at, cost.amount);
-            }
-        }
     }
 }
 

@@ -77,3 +77,76 @@ impl<T: Quantity> CalendarSums<T> {
         self.set(period, sums);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{calendar::Calendar, sums::Counted, testing::Random};
+
+    const DAY_MS: u64 = 86_400_000;
+    const TODAY_MS: u64 = 20_780 * DAY_MS;
+
+    fn windows(unix_ms: u64) -> CalendarWindows {
+        Calendar::default().windows(unix_ms)
+    }
+
+    fn of_day(sums: &CalendarSums<u128>, unix_ms: u64) -> u128 {
+        sums.of(Period::Day, windows(unix_ms).day.start_ms)
+    }
+
+    #[test]
+    fn todays_sums_survive_a_clock_that_was_briefly_a_year_ahead() {
+        let mut sums = CalendarSums::default();
+        sums.add(&windows(TODAY_MS), 1_u128);
+        sums.add(&windows(TODAY_MS + 365 * DAY_MS), 10);
+        sums.free_previous(&windows(TODAY_MS));
+        assert!(!sums.are_over(&windows(TODAY_MS)));
+        sums.add(&windows(TODAY_MS), 100);
+        assert_eq!([of_day(&sums, TODAY_MS), of_day(&sums, TODAY_MS + 365 * DAY_MS)], [101, 10]);
+        sums.add(&windows(TODAY_MS + DAY_MS), 1000);
+        assert_eq!([of_day(&sums, TODAY_MS), of_day(&sums, TODAY_MS + DAY_MS)], [0, 1000]);
+    }
+
+    #[test]
+    fn the_window_before_the_latest_is_kept_until_it_is_freed() {
+        let mut sums = CalendarSums::default();
+        sums.add(&windows(TODAY_MS), 1_u128);
+        sums.add(&windows(TODAY_MS + DAY_MS), 10);
+        assert_eq!([of_day(&sums, TODAY_MS), of_day(&sums, TODAY_MS + DAY_MS)], [1, 10]);
+        sums.free_previous(&windows(TODAY_MS + DAY_MS));
+        assert_eq!([of_day(&sums, TODAY_MS), of_day(&sums, TODAY_MS + DAY_MS)], [0, 10]);
+        assert!(!sums.are_over(&windows(TODAY_MS + 2 * DAY_MS)), "the month is not over");
+        assert!(sums.are_over(&windows(TODAY_MS + 40 * DAY_MS)));
+    }
+
+    #[test]
+    fn the_sums_are_those_that_the_store_keeps() {
+        let mut random = Random::new(11);
+        for _ in 0..200 {
+            let (mut sums, mut stored) = (CalendarSums::default(), [WindowSums::default(); 3]);
+            let mut now_ms = TODAY_MS;
+            for _ in 0..random.below(30) {
+                now_ms = (now_ms + random.below(20 * DAY_MS)).saturating_sub(random.below(8 * DAY_MS));
+                let more = Counted { requests: 1, tokens: random.below(1000) };
+                sums.add(&windows(now_ms), more);
+                for (period, stored) in Period::ALL.iter().zip(&mut stored) {
+                    stored.add(windows(now_ms).of(*period).start_ms, &more);
+                }
+            }
+            for (period, stored) in Period::ALL.into_iter().zip(stored) {
+                for (start_ms, sum) in [stored.latest, stored.previous] {
+                    assert_eq!(sums.of(period, start_ms), sum);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn sums_do_not_overflow() {
+        let mut sums = CalendarSums::default();
+        sums.add(&windows(u64::MAX), u128::MAX);
+        sums.add(&windows(u64::MAX), 1);
+        sums.add(&windows(0), 1);
+        assert_eq!([of_day(&sums, u64::MAX), of_day(&sums, 0)], [u128::MAX, 1]);
+    }
+}

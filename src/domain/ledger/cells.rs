@@ -138,11 +138,7 @@ impl Cells {
 
     fn insert(&mut self, group: GroupId, scope: Scope, place: usize) -> usize {
         let places = self.by_group.entry(group).or_default();
-        // Most groups have one or two cells. Growth by doubling would start with four.
-        if places.len() < 4 {
-            places.reserve_exact(1);
-        }
-        places.push((scope, place));
+        push(places, (scope, place));
         place
     }
 
@@ -181,7 +177,7 @@ impl<C> Slab<C> {
             self.slots[place] = Some(cell);
             return place;
         }
-        self.slots.push(Some(cell));
+        push(&mut self.slots, Some(cell));
         self.slots.len() - 1
     }
 
@@ -196,4 +192,13 @@ impl<C> Slab<C> {
         self.cursor = if self.cursor + 1 < self.slots.len() { self.cursor + 1 } else { 0 };
         self.cursor
     }
+}
+
+/// Appends an item. Most trees are one group with one or two cells, and growth by doubling would begin with room for
+/// four.
+fn push<T>(items: &mut Vec<T>, item: T) {
+    if items.len() < 4 {
+        items.reserve_exact(1);
+    }
+    items.push(item);
 }

@@ -59,12 +59,12 @@ pub(super) struct Located<'a> {
 #[derive(Default)]
 pub(super) struct Survey {
     pub(super) stopped: bool,
-    /// The index of the limit on requests with the least left, and the amount left.
+    /// The index of the limit on requests with the least left, CONCURRENT left out, and the amount left.
     requests: Option<(usize, u128)>,
     /// The same for tokens.
     tokens: Option<(usize, u128)>,
-    /// The least that the budgets of the asked currency have left.
-    money: Option<u128>,
+    /// The same for budgets in the asked currency.
+    money: Option<(usize, u128)>,
 }
 
 impl Survey {
@@ -75,7 +75,7 @@ impl Survey {
 
     /// The money that every budget of the asked currency has left.
     pub(super) fn money_left(&self) -> u128 {
-        self.money.unwrap_or(u128::MAX)
+        self.money.map_or(u128::MAX, |(_, left)| left)
     }
 }
 
@@ -94,26 +94,23 @@ impl Ledger {
         let mut survey = Survey::default();
         for (index, effective) in located.account.rules.iter().enumerate() {
             let rule = &effective.rule;
-            let asked_of_it = asked.of(rule);
+            // A budget in another currency does not concern the request.
+            if rule.budget().is_some_and(|budget| Some(budget.currency) != located.currency) {
+                continue;
+            }
+            let left = rule.threshold().saturating_sub(self.consumption(at, located, effective).sum());
+            survey.stopped |= left < asked.of(rule);
             let least = match rule {
                 Rule::Limit(limit) => match (limit.unit, limit.limit_type) {
-                    (Unit::Concurrent, _) => None,
-                    (_, LimitType::Request) => Some(&mut survey.requests),
-                    (_, LimitType::Token) => Some(&mut survey.tokens),
+                    (Unit::Concurrent, _) => continue,
+                    (_, LimitType::Request) => &mut survey.requests,
+                    (_, LimitType::Token) => &mut survey.tokens,
                 },
-                // A budget in another currency does not concern the request.
-                Rule::Budget(budget) if Some(budget.currency) != located.currency => continue,
-                Rule::Budget(_) => None,
+                Rule::Budget(_) => &mut survey.money,
             };
-            let left = rule.threshold().saturating_sub(self.consumption(at, located, effective).sum());
-            if let Some(least) = least {
-                if least.is_none_or(|(_, other)| left < other) {
-                    *least = Some((index, left));
-                }
-            } else if matches!(rule, Rule::Budget(_)) {
-                survey.money = Some(survey.money.map_or(left, |other| other.min(left)));
+            if least.is_none_or(|(_, other)| left < other) {
+                *least = Some((index, left));
             }
-            survey.stopped |= left < asked_of_it;
         }
         survey
     }

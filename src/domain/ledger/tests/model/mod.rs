@@ -5,6 +5,7 @@
 //! windows, which have tests of their own.
 
 mod book;
+mod check;
 mod clock;
 mod demand;
 mod prices;
