@@ -1,7 +1,7 @@
 //! Measures the cost of the ledger for a request: admission and settlement, including the lock of the group tree.
 //!
-//! Run it with `cargo bench --bench ledger`. The goal is 500 ns for admission and settlement on five CASCADING levels
-//! of four limits. The time includes taking the lock twice and the work under it. It does not include reading the
+//! Run it with `cargo bench --bench ledger`. The goal is 400 ns for admission and settlement on five CASCADING levels
+//! of four limits, two budgets and a limit on running requests. The time includes taking the lock twice and the work under it. It does not include reading the
 //! clocks, looking up the estimates of a slug, and writing the event's record. Finding the limits that apply to a
 //! request is measured separately.
 //!
@@ -19,7 +19,7 @@ use std::{
 use criterion::{Criterion, Throughput};
 use parking_lot::Mutex;
 use tollgate::domain::{
-    budget::Budgets,
+    budget::{Budget, BudgetUnit, Budgets},
     calendar::Calendar,
     day::Now,
     estimate::{Ratio, SlugEstimate},
@@ -27,6 +27,8 @@ use tollgate::domain::{
     id::{GroupId, SlugId},
     ledger::{Account, Ask, Ledger, Moment, TokenAdmission},
     limit::{Limit, LimitType, Threshold, Unit},
+    money::{Amount, Cost, Currency, Price},
+    pricing::{Pricing, TokenPrices},
     route::Route,
     usage::{Usage, UsageSource},
 };
@@ -54,20 +56,24 @@ fn main() {
 /// Measures pairs of admission and settlement.
 fn pairs(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("admit and settle");
-    for (name, levels, callers, step) in [
-        ("1 level x 4 limits", 1, 1, BUSY),
-        ("5 levels x 4 limits", 5, 1, BUSY),
-        ("5 levels x 4 limits, a second apart", 5, 1, QUIET),
-        ("5 levels x 4 limits, 1000 groups in turn", 5, 1000, BUSY),
+    let all = "5 levels x 4 limits, 2 budgets and running requests";
+    for (name, levels, callers, step, rules) in [
+        ("1 level x 4 limits", 1, 1, BUSY, Rules::Limits),
+        ("5 levels x 4 limits", 5, 1, BUSY, Rules::Limits),
+        ("5 levels x 4 limits, a second apart", 5, 1, QUIET, Rules::Limits),
+        ("5 levels x 4 limits, 1000 groups in turn", 5, 1000, BUSY, Rules::Limits),
+        (all, 5, 1, BUSY, Rules::All),
+        (&format!("{all}, a second apart"), 5, 1, QUIET, Rules::All),
+        (&format!("{all}, 1000 groups in turn"), 5, 1000, BUSY, Rules::All),
     ] {
-        let tree = Tree::new(levels, callers, Threshold::MAX);
+        let tree = Tree::new(levels, callers, Threshold::MAX, rules);
         let mut clock = Clock::new(step);
         let mut callers = tree.callers.iter().cycle();
         group.throughput(Throughput::Elements(1));
         group.bench_function(name, |bencher| bencher.iter(|| tree.pair(callers.next().unwrap(), clock.tick())));
     }
     for (name, levels) in [("1 level x 4 limits, 2 threads", 1), ("5 levels x 4 limits, 2 threads", 5)] {
-        let tree = Tree::new(levels, THREADS, Threshold::MAX);
+        let tree = Tree::new(levels, THREADS, Threshold::MAX, Rules::Limits);
         let mut clock = Clock::new(BUSY);
         group.throughput(Throughput::Elements(THREADS as u64));
         group.bench_function(name, |bencher| bencher.iter_custom(|pairs| tree.on_threads(&mut clock, pairs)));
@@ -77,7 +83,7 @@ fn pairs(criterion: &mut Criterion) {
 /// Measures calls that take nothing from a limit.
 fn answers(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("5 levels x 4 limits");
-    let full = Tree::new(5, 1, 100 * USAGE.total());
+    let full = Tree::new(5, 1, 100 * USAGE.total(), Rules::Limits);
     let caller = &full.callers[0];
     let mut clock = Clock::new(BUSY);
     (0..100).for_each(|_| full.pair(caller, clock.tick()));
@@ -113,9 +119,19 @@ fn ask() -> Ask<'static> {
     }
 }
 
-/// A CASCADING tree. Each of its groups has limits on TOKEN and REQUEST for MINUTE and DAY.
+/// The rules of each group.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Rules {
+    /// Limits on TOKEN and REQUEST for MINUTE and DAY. The model has no price.
+    Limits,
+    /// The same limits, a limit on running requests, and budgets for MONTH and TOTAL. The model has prices.
+    All,
+}
+
+/// A CASCADING tree.
 struct Tree {
     ledger: Mutex<Ledger>,
+    pricing: Option<Pricing>,
     callers: Vec<Caller>,
 }
 
@@ -128,22 +144,25 @@ struct Caller {
 impl Tree {
     /// Creates a tree with the callers on the lowest of `levels`. Ten callers share a parent, ten parents share one of
     /// their own, and so on up to the single root.
-    fn new(levels: usize, callers: usize, threshold: u64) -> Self {
+    fn new(levels: usize, callers: usize, threshold: u64, rules: Rules) -> Self {
         let caller = |caller: usize| {
             let number = |level: usize| if level + 1 == levels { 0 } else { caller / 10_usize.pow(level as u32) };
             let id = |level: usize| GroupId(((level as u128 + 1) << 64) + number(level) as u128);
             let parent = |level: usize| (level + 1 < levels).then(|| id(level + 1));
-            let groups: Vec<_> = (0..levels).map(|level| group(id(level), parent(level), threshold)).collect();
+            let groups: Vec<_> = (0..levels).map(|level| group(id(level), parent(level), threshold, rules)).collect();
             Caller { account: Account::new(SLUG, &groups), groups }
         };
         // With one level, all callers are the same group.
-        Self { ledger: Mutex::default(), callers: (0..callers).map(caller).collect() }
+        let pricing = (rules == Rules::All).then(pricing);
+        Self { ledger: Mutex::default(), pricing, callers: (0..callers).map(caller).collect() }
     }
 
     fn pair(&self, caller: &Caller, moment: Moment) {
-        let admitted = self.ledger.lock().admit(moment, &caller.account, &black_box(ask()));
+        let ask = Ask { pricing: self.pricing.as_ref(), ..ask() };
+        let admitted = self.ledger.lock().admit(moment, &caller.account, &black_box(ask));
         let hold = black_box(admitted).unwrap().hold;
-        black_box(self.ledger.lock().charge(hold, moment, USAGE, UsageSource::Upstream, None));
+        let cost = self.pricing.as_ref().map(|pricing| Cost { currency: pricing.currency, amount: 700_000_000 });
+        black_box(self.ledger.lock().charge(hold, moment, USAGE, UsageSource::Upstream, cost));
     }
 
     /// Returns the time from the moment when all threads are ready until each has made `pairs` pairs with its own
@@ -166,11 +185,29 @@ impl Tree {
     }
 }
 
-fn group(id: GroupId, parent: Option<GroupId>, threshold: u64) -> Group {
+fn pricing() -> Pricing {
+    let price = |text| Price::parse(text).unwrap();
+    let tokens =
+        TokenPrices { input: price("2.5"), output: price("10"), cached: Some(price("0.25")), cache_write: None };
+    Pricing::of_tokens(Currency::parse("EUR").unwrap(), tokens)
+}
+
+fn group(id: GroupId, parent: Option<GroupId>, threshold: u64, rules: Rules) -> Group {
     let threshold = Threshold::new(threshold).unwrap();
     let limits = [LimitType::Token, LimitType::Request]
         .into_iter()
         .flat_map(|limit_type| [Unit::Minute, Unit::Day].map(|unit| Limit { limit_type, unit, threshold }));
+    let running = Limit { limit_type: LimitType::Request, unit: Unit::Concurrent, threshold };
+    let limits = limits.chain((rules == Rules::All).then_some(running));
+    let budget = |unit| Budget {
+        unit,
+        currency: Currency::parse("EUR").unwrap(),
+        amount: Amount::parse("999999999999").unwrap(),
+    };
+    let budgets = match rules {
+        Rules::Limits => Vec::new(),
+        Rules::All => vec![budget(BudgetUnit::Month), budget(BudgetUnit::Total)],
+    };
     Group {
         id,
         external_entity_id: id.to_string(),
@@ -180,7 +217,7 @@ fn group(id: GroupId, parent: Option<GroupId>, threshold: u64) -> Group {
         parent,
         created_at_ms: 0,
         disabled: false,
-        budgets: Budgets::default(),
+        budgets: Budgets::new(budgets).unwrap(),
     }
 }
 
