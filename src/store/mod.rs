@@ -43,4 +43,5 @@ pub use self::{
     progress::{Cursor, WebhookProgress},
     rollups::file::Grain,
     webhooks::{DeadLetterEvents, DeadLetterRow},
+    windows::{SpentRow, UsedRow},
 };

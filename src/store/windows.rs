@@ -31,6 +31,12 @@ use crate::domain::{
 mod renew;
 mod slug_names;
 
+/// What a group has used of a slug.
+pub type UsedRow = ((GroupId, SlugId), Used);
+
+/// What a group has spent in a currency.
+pub type SpentRow = ((GroupId, Currency), Spent);
+
 /// The calendar of the windows.
 #[derive(Default)]
 pub(super) struct Counting {
@@ -188,12 +194,12 @@ impl Store {
     }
 
     /// What each group has used of each slug. Empty if it must be computed anew.
-    pub fn used_by_groups(&self) -> Result<Vec<((GroupId, SlugId), Used)>, StoreError> {
+    pub fn used_by_groups(&self) -> Result<Vec<UsedRow>, StoreError> {
         self.sums_by_groups(Table::Used, split_used_key)
     }
 
     /// What each group has spent in each currency. Empty if it must be computed anew.
-    pub fn spent_by_groups(&self) -> Result<Vec<((GroupId, Currency), Spent)>, StoreError> {
+    pub fn spent_by_groups(&self) -> Result<Vec<SpentRow>, StoreError> {
         self.sums_by_groups(Table::Spent, split_spent_key)
     }
 

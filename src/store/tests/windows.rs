@@ -31,6 +31,7 @@ pub(super) fn events(journal: &Journal) -> Vec<Event> {
 
 /// The sums of a period by the first date of its windows.
 type ByDate<T> = BTreeMap<Date, T>;
+type ByPeriod<T> = [ByDate<T>; 3];
 
 /// The dates on which the day, week and month of a moment begin.
 fn dates(zone: &TimeZone, at_ms: u64) -> [Date; 3] {
@@ -61,8 +62,8 @@ fn assert_windows<T: Copy + Default + PartialEq + std::fmt::Debug>(
 /// Compares all rows of a store with the sums of `events`.
 pub(super) fn check(store: &Store, events: &[Event], zone: &str) {
     let time_zone = TimeZone::get(zone).unwrap();
-    let mut used: BTreeMap<(GroupId, SlugId), [ByDate<(u64, u64)>; 3]> = BTreeMap::new();
-    let mut spent: BTreeMap<(GroupId, Currency), ([ByDate<u128>; 3], u128)> = BTreeMap::new();
+    let mut used: BTreeMap<(GroupId, SlugId), ByPeriod<(u64, u64)>> = BTreeMap::new();
+    let mut spent: BTreeMap<(GroupId, Currency), (ByPeriod<u128>, u128)> = BTreeMap::new();
     for event in events {
         let dates = dates(&time_zone, event.at_ms);
         for group in &event.counted_for {
