@@ -74,14 +74,45 @@ export const moneys = (costs) =>
 
 /** An amount without trailing zeros, but with at least two decimals @param {string} amount */
 function trimmed(amount) {
-  const [whole, decimals = ""] = amount.split(".");
-  return `${int(Number(whole))}.${decimals.replace(/0+$/, "").padEnd(2, "0")}`;
+  const [before = "", decimals = ""] = amount.split(".");
+  return `${whole.format(BigInt(before))}.${decimals.replace(/0+$/, "").padEnd(2, "0")}`;
 }
 
-const UNITS = { SECOND: "second", MINUTE: "minute", DAY: "day" };
+/** @typedef {{type: string, unit: string, currency?: string}} Kind of a limit, or of a budget, which has a currency */
 
-/** `tokens per minute` @param {{type: string, unit: keyof typeof UNITS}} limit */
-export const limitName = (limit) => `${limit.type === "TOKEN" ? "tokens" : "requests"} per ${UNITS[limit.unit]}`;
+export const MEASURES = { TOKEN: "tokens", REQUEST: "requests", RUNNING: "running requests" };
+export const WINDOWS = {
+  SECOND: "per second", MINUTE: "per minute", DAY: "per day", WEEK: "per week", MONTH: "per month", TOTAL: "in total",
+  CONCURRENT: "at once",
+};
+
+/** `tokens per minute`, `running requests`, `EUR per month` @param {Kind} kind */
+export function limitName({ type, unit, currency }) {
+  if (unit === "CONCURRENT") return MEASURES.RUNNING;
+  const measure = currency ?? MEASURES[/** @type {keyof typeof MEASURES} */ (type)];
+  return `${measure} ${WINDOWS[/** @type {keyof typeof WINDOWS} */ (unit)]}`;
+}
+
+/** `Tokens per minute` @param {string} text */
+export const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
+
+/** `limit` or `budget` @param {{type: string}} rule */
+export const kindName = ({ type }) => (type === "COST" ? "budget" : "limit");
+
+/** `60,000`; `500.00` for money, which is a decimal string @param {number | string} value */
+export const figure = (value) => (typeof value === "number" ? int(value) : trimmed(value));
+
+const weekday = new Intl.DateTimeFormat("en-GB", { weekday: "long" });
+const date = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "long" });
+const clock = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
+
+/** `Monday 00:00, in 2 days`: when a calendar window ends, in the browser's time zone @param {string} at */
+export function windowEnd(at) {
+  const end = new Date(at);
+  const days = (end.getTime() - Date.now()) / 86_400_000;
+  const words = days < 2 ? relative(at) : `in ${Math.floor(days)} days`;
+  return `${(days < 7 ? weekday : date).format(end)} ${clock.format(end)}, ${words}`;
+}
 
 /** A group's name, or its external id without one @param {{name: string | null, external_entity_id: string}} group */
 export const groupName = (group) => group.name || group.external_entity_id;

@@ -26,6 +26,16 @@ test("a change is a list of the fields that changed, in words", () => {
   ]);
 });
 
+test("a budget is named by its window", () => {
+  const budgets = (...all) => ({ ...GROUP, budgets: all.map(([unit, currency, amount]) => ({ unit, currency, amount })) });
+  const before = budgets(["MONTH", "EUR", "500"], ["DAY", "EUR", "20"]);
+  assert.deepEqual(changesOf(before, budgets(["MONTH", "EUR", "1250.5"], ["TOTAL", "USD", "9000"])), [
+    { field: "budgets › per month", before: "500.00 EUR", after: "1,250.50 EUR" },
+    { field: "budgets › per day", before: "20.00 EUR", after: null },
+    { field: "budgets › in total", before: null, after: "9,000.00 USD" },
+  ]);
+});
+
 test("a removed model is listed by its limits, or by itself if it has none, and later models are unchanged", () => {
   const after = { ...GROUP, models: GROUP.models.slice(1) };
   assert.deepEqual(changesOf(GROUP, after), [

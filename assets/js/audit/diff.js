@@ -1,7 +1,9 @@
 // The difference between two states of an object, as a list of fields with their values before and after.
 //
-// Items of a list that have a name (models, limits) are matched by name, so that removing one from the middle does not
-// show every later item as changed.
+// Items of a list that have a name (models, limits, budgets) are matched by name, so that removing one from the middle
+// does not show every later item as changed.
+
+import { WINDOWS, figure, limitName } from "../format.js";
 
 /**
  * @typedef {{field: string, before: string | null, after: string | null}} Change `before` is null for an added field,
@@ -47,7 +49,7 @@ function fieldsOf(thing) {
         seen.set(name, times);
         const at = [...path, times > 1 ? `${name} (${times})` : name];
         const rest = without(one);
-        if (isLimit(one)) return walk(one.threshold, at);
+        if (isLimit(one)) return walk(one.threshold ?? `${figure(one.amount)} ${one.currency}`, at);
         if (Object.keys(rest).length) walk(rest, at);
         // List a model without limits too, although it has no values.
         if (!hasValues(rest)) fields.set(at.join(SEPARATOR), "yes");
@@ -68,11 +70,12 @@ function fieldsOf(thing) {
 /** The name of an item of a list. @param {any} one */
 function nameOf(one) {
   if (typeof one?.slug === "string") return one.slug;
-  return isLimit(one) ? `${one.type === "TOKEN" ? "tokens" : "requests"} per ${one.unit.toLowerCase()}` : null;
+  if (!isLimit(one)) return null;
+  return one.type ? limitName(one) : WINDOWS[/** @type {keyof typeof WINDOWS} */ (one.unit)];
 }
 
-/** @param {any} one */
-const isLimit = (one) => typeof one?.type === "string" && typeof one?.unit === "string";
+/** Whether it is a limit, or a budget. @param {any} one */
+const isLimit = (one) => typeof one?.unit === "string";
 
 /** An item without its name. @param {any} one */
 function without(one) {
