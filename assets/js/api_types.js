@@ -6,7 +6,8 @@ export {};
 /** @typedef {"WORKSPACE_MANAGE_ALL" | "WORKSPACE_MANAGE_API_KEYS" | "WORKSPACE_EXPORT_METRICS"} OperatorType */
 /** @typedef {"INDEPENDENT" | "CASCADING"} Enforcement */
 /** @typedef {"TOKEN" | "REQUEST"} LimitType */
-/** @typedef {"SECOND" | "MINUTE" | "DAY"} Unit */
+/** @typedef {"SECOND" | "MINUTE" | "DAY" | "WEEK" | "MONTH" | "CONCURRENT"} Unit */
+/** @typedef {"DAY" | "WEEK" | "MONTH" | "TOTAL"} BudgetUnit */
 /** @typedef {Record<string, string | number | boolean | null | undefined | (string | undefined)[]>} Query */
 
 /**
@@ -27,10 +28,13 @@ export {};
 /** @typedef {Limit & {source_group: string}} EffectiveLimit */
 /** @typedef {{slug: string, rate_limits: Limit[], usage_limits: Limit[]}} Model */
 /** @typedef {{slug: string, rate_limits: EffectiveLimit[], usage_limits: EffectiveLimit[]}} EffectiveModel */
+/** @typedef {{unit: BudgetUnit, currency: string, amount: string}} Budget */
+/** @typedef {Budget & {source_group: string}} EffectiveBudget */
 /**
  * @typedef {{id: string, metadata: {name: string | null, external_entity_id: string}, models: Model[],
- *   effective_models: EffectiveModel[], hierarchy: {limit_enforcement: Enforcement, parent_group_id: string | null},
- *   created_at: string, disabled: boolean}} Group
+ *   effective_models: EffectiveModel[], budgets: Budget[], effective_budgets: EffectiveBudget[],
+ *   hierarchy: {limit_enforcement: Enforcement, parent_group_id: string | null}, created_at: string,
+ *   disabled: boolean}} Group
  */
 /**
  * @typedef {{id: string, parent_group_id: string | null, name: string | null, external_entity_id: string,

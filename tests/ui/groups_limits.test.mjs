@@ -5,7 +5,11 @@ import { after, before, test } from "node:test";
 import { Gateway } from "../support/gateway.mjs";
 import { assertAccessible } from "./support/axe.mjs";
 import { Browser } from "./support/browser.mjs";
+import { limitBox, shownLimits, typeLimit } from "./support/limits_editor.mjs";
+import { load } from "./support/load.mjs";
 import { chat } from "./support/seed.mjs";
+
+const { limitName } = await load("js/format.js");
 
 const CHAT = "demo/chat";
 const OTHER = "demo/other";
@@ -30,29 +34,15 @@ const day = (type, threshold) => ({ type, unit: "DAY", threshold });
 const minute = (type, threshold) => ({ type, unit: "MINUTE", threshold });
 const second = (type, threshold) => ({ type, unit: "SECOND", threshold });
 const read = ({ id }) => gateway.admin("GET", `/v1/gateway/groups/${id}`);
-const box = (tab, name, slug = CHAT) => tab.page.getByRole("textbox", { name: `${name} for ${slug}` });
+const box = (tab, name, slug = CHAT) => limitBox(tab, name, slug);
+const type = (tab, name, text, slug = CHAT) => typeLimit(tab, name, text, slug);
 const save = (tab) => tab.page.getByRole("button", { name: "Save limits" }).click();
 
-// The limits that the editor shows as in force for a model: "TYPE UNIT threshold source" of each limit, sorted.
-async function shown(tab, slug = CHAT) {
-  const card = tab.page.locator(".limit-card").filter({ has: tab.page.getByRole("heading", { name: slug }) });
-  const cells = await card.locator(".limit-cell").evaluateAll((all) => all.map((cell) => {
-    const label = cell.querySelector("label").firstChild.textContent;
-    const lines = [...cell.querySelectorAll(".holds > div")].filter((line) => line.querySelector("dt").textContent === "In force");
-    return lines.flatMap((line) => [...line.querySelectorAll(".holds-line")].map((of) => [label, of.textContent.replace(/\s+/g, " ")]));
-  }));
-  return cells.flat().map(([label, text]) => {
-    const [type, , unit] = label.split(" ");
-    const [, threshold, other, source] = /^([\d,]+)(?: per (\w+))? (?:of )?(.*?)(?:, shared)?(?: \(refuses every request\))?$/.exec(text);
-    return [type.toUpperCase().slice(0, -1), (other ?? unit).toUpperCase(), Number(threshold.replaceAll(",", "")), source].join(" ");
-  }).sort();
-}
-
-// The gateway's effective limits, in the same form.
+// The gateway's effective limits, in the form of `shownLimits`.
 async function effective(group, names, slug = CHAT) {
   const model = (await read(group)).effective_models.find((one) => one.slug === slug);
   return [...model.rate_limits, ...model.usage_limits]
-    .map(({ type, unit, threshold, source_group }) => [type, unit, threshold, names[source_group]].join(" ")).sort();
+    .map((limit) => `${limitName(limit)} ${limit.threshold} ${names[limit.source_group]}`).sort();
 }
 
 for (const mode of ["INDEPENDENT", "CASCADING"]) {
@@ -64,30 +54,42 @@ for (const mode of ["INDEPENDENT", "CASCADING"]) {
     const names = { [root.id]: "Root", [middle.id]: "Middle", [leaf.id]: "this group" };
     const tab = await browser.tab(t, gateway);
     await tab.open(`/groups/${leaf.id}/limits`);
-    assert.deepEqual(await shown(tab), await effective(leaf, names));
-    await box(tab, "Tokens per day").fill("2.5k");
-    await box(tab, "Requests per minute").fill("5");
-    await box(tab, "Tokens per minute").fill("0");
+    assert.deepEqual(await shownLimits(tab, CHAT), await effective(leaf, names));
+    await type(tab, "Tokens per day", "2.5k");
+    await type(tab, "Requests per minute", "5");
+    await type(tab, "Running requests", "12");
+    await type(tab, "Requests per month", "90,000");
+    await tab.page.getByRole("button", { name: `Set here: tokens per minute for ${CHAT}` }).click();
+    await type(tab, "Tokens per minute", "0");
     await tab.page.getByText("Not saved yet.").waitFor();
-    const shownBefore = await shown(tab);
-    assert.ok(shownBefore.includes("TOKEN DAY 2500 this group"), shownBefore.join());
-    assert.deepEqual(await shown(tab, OTHER), []);
+    await tab.page.getByText(/^Refuses every request\./).waitFor();
+    const shownBefore = await shownLimits(tab, CHAT);
+    for (const own of ["tokens per day 2500", "running requests 12", "requests per month 90000"]) {
+      assert.ok(shownBefore.includes(`${own} this group`), shownBefore.join());
+    }
+    assert.deepEqual(await shownLimits(tab, OTHER), []);
     await assertAccessible(tab, "the editor, changed");
     await save(tab);
     await tab.page.getByText("Saved. The limits apply from the next request.").waitFor();
     assert.deepEqual(await effective(leaf, names), shownBefore);
-    assert.deepEqual(await shown(tab), shownBefore);
+    assert.deepEqual(await shownLimits(tab, CHAT), shownBefore);
     await tab.page.getByRole("button", { name: "Undo" }).click();
     await tab.page.getByText("The previous limits are restored.").waitFor();
     assert.deepEqual((await read(leaf)).models.map(({ usage_limits, rate_limits }) => [...usage_limits, ...rate_limits]), [[], []]);
   });
 }
 
-test("the unit of a rate limit can be chosen, and a typed number is shown in full", async (t) => {
-  const group = await make("Units", [{ slug: CHAT }]);
+test("the measure and the window of a row can be changed, and a typed number is shown in full", async (t) => {
+  const group = await make("Units", [{ slug: CHAT, rate_limits: [minute("REQUEST", 5)], usage_limits: [day("TOKEN", 9)] }]);
   const tab = await browser.tab(t, gateway);
   await tab.open(`/groups/${group.id}/limits`);
-  await tab.page.getByRole("combobox", { name: "Tokens: rolling window" }).selectOption("second");
+  const row = tab.page.getByRole("group", { name: `Requests per minute for ${CHAT}` });
+  await row.getByRole("combobox", { name: "Measure" }).selectOption("tokens");
+  const changed = tab.page.getByRole("group", { name: `Tokens per minute for ${CHAT}` });
+  // A model has one rolling window for tokens, and the other row has the day.
+  const disabled = await changed.getByRole("option", { disabled: true }).allInnerTexts();
+  assert.deepEqual(disabled, ["per day"]);
+  await changed.getByRole("combobox", { name: "Window" }).selectOption("per second");
   const field = box(tab, "Tokens per second");
   await field.fill("2.5m");
   await tab.page.getByText("2,500,000").waitFor();
@@ -101,6 +103,11 @@ test("the unit of a rate limit can be chosen, and a typed number is shown in ful
   await save(tab);
   await tab.page.getByText("Saved.", { exact: false }).waitFor();
   assert.deepEqual((await read(group)).models[0].rate_limits, [second("TOKEN", 1000)]);
+  await tab.page.getByRole("button", { name: `Remove tokens per second for ${CHAT}` }).click();
+  await save(tab);
+  await tab.page.getByText("Saved.", { exact: false }).first().waitFor();
+  await tab.page.getByText("Not saved yet.").waitFor({ state: "detached" });
+  assert.deepEqual((await read(group)).models[0].rate_limits, []);
 });
 
 test("CASCADING: a violation is shown while typing, names the other group, and is not sent", async (t) => {
@@ -109,19 +116,19 @@ test("CASCADING: a violation is shown while typing, names the other group, and i
   const leaf = await make("Shop", [{ slug: CHAT, usage_limits: [day("TOKEN", 60_000)] }], { parent_group_id: middle.id });
   const tab = await browser.tab(t, gateway);
   await tab.open(`/groups/${leaf.id}/limits`);
-  await box(tab, "Tokens per day").fill("100,001");
+  await type(tab, "Tokens per day", "100,001");
   await tab.page.getByText("At most 100,000, the limit of Acme for tokens per day.").waitFor();
   await save(tab);
   await tab.page.getByRole("alert").filter({ hasText: "CASCADING" }).waitFor();
-  await box(tab, "Tokens per day").fill("100k");
+  await type(tab, "Tokens per day", "100k");
   assert.equal(await tab.page.getByText("At most 100,000,").count(), 0);
   await save(tab);
   await tab.page.getByText("Saved.", { exact: false }).waitFor();
 
   await tab.open(`/groups/${root.id}/limits`);
-  await box(tab, "Tokens per day").fill("99,999");
+  await type(tab, "Tokens per day", "99,999");
   await tab.page.getByText("At least 100,000, the limit of Shop, a group below. Lower that one first.").waitFor();
-  await box(tab, "Tokens per day").fill("100,000");
+  await type(tab, "Tokens per day", "100,000");
   await tab.page.getByText("At least 100,000,").waitFor({ state: "detached" });
 });
 
@@ -151,7 +158,7 @@ test("leaving with unsaved changes asks whether to stay or leave", async (t) => 
   const dialog = page.getByRole("dialog");
   const leave = () => page.getByRole("navigation", { name: "Parts of the group" }).getByRole("link", { name: "Keys" }).click();
   await tab.open(`/groups/${group.id}/limits`);
-  await box(tab, "Tokens per day").fill("7");
+  await type(tab, "Tokens per day", "7");
   await leave();
   await assertAccessible(tab, "the question before leaving");
   await dialog.getByRole("button", { name: "Stay" }).click();
@@ -162,10 +169,10 @@ test("leaving with unsaved changes asks whether to stay or leave", async (t) => 
   await dialog.getByRole("button", { name: "Leave" }).click();
   await tab.ready(`/groups/${group.id}/keys`);
   await tab.open(`/groups/${group.id}/limits`);
-  assert.equal(await box(tab, "Tokens per day").inputValue(), "");
-  await box(tab, "Tokens per day").fill("7");
+  assert.equal(await box(tab, "Tokens per day").count(), 0);
+  await type(tab, "Tokens per day", "7");
   await page.getByRole("button", { name: "Discard changes" }).click();
-  assert.equal(await box(tab, "Tokens per day").inputValue(), "");
+  assert.equal(await box(tab, "Tokens per day").count(), 0);
   await leave();
   await tab.ready(`/groups/${group.id}/keys`);
 });

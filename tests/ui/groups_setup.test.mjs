@@ -8,6 +8,7 @@ import { after, before, test } from "node:test";
 import { Gateway } from "../support/gateway.mjs";
 import { assertAccessible } from "./support/axe.mjs";
 import { Browser } from "./support/browser.mjs";
+import { typeLimit } from "./support/limits_editor.mjs";
 import { chat } from "./support/seed.mjs";
 
 const CHAT = "demo/chat";
@@ -33,7 +34,6 @@ const make = (more = {}) => {
 };
 const dialog = (tab) => tab.page.getByRole("dialog");
 const secret = async (tab) => (await dialog(tab).getByRole("textbox", { name: "Key", exact: true }).innerText()).trim();
-const limitBox = (tab, name) => tab.page.getByRole("textbox", { name });
 
 test("a customer is set up on one page, and the curl sample shown with the key works", async (t) => {
   const tab = await browser.tab(t, gateway);
@@ -42,8 +42,8 @@ test("a customer is set up on one page, and the curl sample shown with the key w
   await page.getByLabel("Name").first().fill("Acmé Prod (EU)");
   assert.equal(await page.getByLabel("External id").inputValue(), "acme-prod-eu");
   await page.getByLabel("Model").selectOption(CHAT);
-  await limitBox(tab, `Tokens per minute for ${CHAT}`).fill("1k");
-  await limitBox(tab, `Requests per day for ${CHAT}`).fill("1_000");
+  await typeLimit(tab, "Tokens per minute", "1k", CHAT);
+  await typeLimit(tab, "Requests per day", "1_000", CHAT);
   await assertAccessible(tab, "the completed form");
   await page.getByRole("button", { name: "Create group" }).click();
 
@@ -88,16 +88,15 @@ test("a new child takes its parent's mode and models, and shows the limits that 
   await tab.open("/groups/new");
   await page.getByRole("combobox", { name: "Parent" }).fill(parent.metadata.external_entity_id);
   await page.getByRole("option", { name: parent.metadata.name }).click();
-  await page.getByText("5,000 of", { exact: false }).waitFor();
+  await page.getByText("5,000 tokens per day of", { exact: false }).waitFor();
   assert.equal(await page.getByRole("radio").count(), 0, "a child cannot choose its mode");
   assert.match(page.url(), new RegExp(`parent=${parent.id}`));
-  const field = limitBox(tab, "Tokens per day for demo/other");
-  await field.fill("6k");
+  await typeLimit(tab, "Tokens per day", "6k", "demo/other");
   await page.getByText(`At most 5,000, the limit of ${parent.metadata.name} for tokens per day.`).waitFor();
   await page.getByLabel("External id").fill(`child-of-${parent.id}`);
   await page.getByRole("button", { name: "Create group" }).click();
   await page.getByRole("alert").filter({ hasText: "CASCADING" }).waitFor();
-  await field.fill("4k");
+  await typeLimit(tab, "Tokens per day", "4k", "demo/other");
   await page.getByRole("checkbox", { name: /first key/ }).uncheck();
   await page.getByRole("button", { name: "Create group" }).click();
   await page.getByText("It has no key yet").waitFor();

@@ -1,4 +1,4 @@
-// The tab of a group's models and their limits.
+// The tab of a group's models, their limits, and its budgets.
 
 import { all, api } from "../api.js";
 import { h } from "../dom.js";
@@ -8,61 +8,67 @@ import { notice } from "../ui/notice.js";
 import { section } from "../ui/page.js";
 import { toast } from "../ui/toast.js";
 import { descendantsOf } from "./family.js";
-import { modelsEditor } from "./models_editor.js";
+import { BUDGETS, ROWS, limitsEditor } from "./limits_editor.js";
 import { namesOf, shortName } from "./names.js";
-import { sameModels } from "./typed_limits.js";
 import { guardUnsaved } from "./unsaved.js";
 
 /** @import * as T from "../api_types.js" */
+/** @import { Edited } from "./limits_editor.js" */
 /** @import { Tab } from "./tab.js" */
 
 /** @param {Tab} tab */
 export default async function limitsTab({ group, ancestors, update, context }) {
-  const { id, hierarchy: { limit_enforcement: mode }, models } = group();
+  const { id, hierarchy: { limit_enforcement: mode }, models, budgets } = group();
   const endpoints = await all(api.endpoints.list);
-  let saved = models;
+  /** @type {Edited} */
+  let saved = { models, budgets };
   /** @type {T.Group[]} */
   let below = [];
   const unsaved = h("p", { class: "hint", role: "status" });
-  const editor = modelsEditor({
-    models, slugs: endpoints.map((endpoint) => endpoint.slug).sort(),
+  const editor = limitsEditor({
+    first: saved, endpoints,
     place: { self: id, ancestors, mode, nameOf: (of) => namesOf([group(), ...ancestors, ...below])(of) },
     removalNotice: "will be removed when you save. The group's keys can then no longer call it.",
     changed: () => mark(),
   });
+  const isDirty = () => editor.isWrong() || Object.values(editor.differs()).some(Boolean);
   const discard = button({ label: "Discard changes", press: () => editor.reset(saved) });
   const mark = () => {
-    const dirty = editor.dirty();
+    const dirty = isDirty();
     unsaved.textContent = dirty ? "Not saved yet." : "";
     discard.hidden = !dirty;
     made.classList.toggle("dirty", dirty);
   };
 
-  /** @param {T.Model[]} now */
+  /** Stores what differs: what another operator changed meanwhile stays. @param {Partial<Edited>} now */
   const store = async (now) => {
-    const changed = await api.groups.update(id, { models: now });
+    const changed = await api.groups.update(id, now);
     const before = saved;
-    saved = changed.models;
+    saved = { models: changed.models, budgets: changed.budgets };
     editor.reset(saved);
     update(changed);
-    return before;
+    return { ...(now.models && { models: before.models }), ...(now.budgets && { budgets: before.budgets }) };
   };
   const made = form({
     submit: "Save limits",
     extra: [discard, unsaved],
     send: async () => {
-      const now = editor.models();
-      editor.check();
-      if (sameModels(now, saved)) return toast("There are no changes to save.");
-      const before = await store(now);
+      const now = editor.value();
+      const differs = editor.differs();
+      if (!isDirty()) return toast("There are no changes to save.");
+      const before = await store({
+        ...(differs.models && { models: now.models }), ...(differs.budgets && { budgets: now.budgets }),
+      });
       toast("Saved. The limits apply from the next request.", {
         undo: () => store(before).then(
           () => toast("The previous limits are restored."), (error) => toast(error.message, { tone: "bad" })),
       });
     },
-  }, editor.element);
+  },
+  section({ heading: "Models and limits", lead: ruleOf(group(), ancestors) }, editor.models),
+  section({ heading: "Budgets", lead: BUDGETS }, editor.budgets));
   made.classList.add("limits-form");
-  guardUnsaved(() => !context.signal.aborted && editor.dirty(), context.signal);
+  guardUnsaved(() => !context.signal.aborted && isDirty(), context.signal);
   mark();
   if (mode === "CASCADING") {
     void descendantsOf(id).then((found) => {
@@ -74,15 +80,14 @@ export default async function limitsTab({ group, ancestors, update, context }) {
   }
   return h("div", { class: "stack" },
     !models.length && notice("warn", "This group has no models: its keys cannot make calls."),
-    section({ heading: "Models and limits", lead: ruleOf(group(), ancestors) }, made));
+    made);
 }
 
 /** @param {T.Group} group @param {T.Group[]} ancestors */
 function ruleOf({ hierarchy }, ancestors) {
-  const typed = "Leave a field empty to set no limit here; 0 refuses every request. You can write 1k or 2.5m.";
-  if (!ancestors.length) return typed;
+  if (!ancestors.length) return ROWS;
   const above = ancestors[0] && shortName(ancestors[0].metadata);
   return hierarchy.limit_enforcement === "CASCADING"
-    ? `CASCADING: every limit up to the root applies, and a limit may not exceed an ancestor's limit of the same kind. ${typed}`
-    : `INDEPENDENT: if a field is empty, the nearest ancestor's limit applies, starting with ${above}. ${typed}`;
+    ? `CASCADING: every limit and budget up to the root applies, and none may exceed an ancestor's of the same kind. ${ROWS}`
+    : `INDEPENDENT: where this group sets none of a kind, the nearest ancestor's applies, starting with ${above}. ${ROWS}`;
 }

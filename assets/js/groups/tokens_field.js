@@ -3,7 +3,7 @@
 import { h } from "../dom.js";
 import { int } from "../format.js";
 import { field, fieldError, numberInput } from "../ui/form.js";
-import { amount } from "./typed_limits.js";
+import { amount } from "./typed_rules.js";
 import { placeOf, tokensAt } from "./why.js";
 
 /** @import { Child } from "../dom.js" */
@@ -20,10 +20,10 @@ export function tokensField({ tokens: first, hint, changed }) {
   });
   const element = field({ label: "Tokens of the request", name: "tokens", input: number, hint });
   number.addEventListener("input", () => {
-    const typed = amount(number.value);
-    fieldError(element, typeof typed === "string" ? typed : "");
-    if (typeof typed === "string") return;
-    tokens = typed ?? 0;
+    const { value, error } = amount(number.value);
+    fieldError(element, error);
+    if (error) return;
+    tokens = value ?? 0;
     slider.value = String(placeOf(tokens, MAX_TOKENS));
     slider.setAttribute("aria-valuetext", `${int(tokens)} tokens`);
     changed();

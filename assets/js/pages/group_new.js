@@ -5,7 +5,7 @@ import { fill, h } from "../dom.js";
 import { ancestorsOf } from "../groups/family.js";
 import { keepFresh } from "../groups/fresh_key.js";
 import { MAX_LEVELS } from "../groups/limits.js";
-import { modelsEditor } from "../groups/models_editor.js";
+import { BUDGETS, ROWS, limitsEditor } from "../groups/limits_editor.js";
 import { namesOf, shortName } from "../groups/names.js";
 import { parentPicker } from "../groups/parent_picker.js";
 import { go } from "../router.js";
@@ -42,7 +42,7 @@ export default async function groupNew({ query, signal, setQuery }) {
 
   const names = nameFields();
   const place = () => ({ self: NEW, ancestors, mode, nameOf: namesOf(ancestors) });
-  const editor = modelsEditor({ models: defaults(parent, slugs), slugs, place: place() });
+  const editor = limitsEditor({ first: defaults(parent, slugs), endpoints, place: place() });
   const rule = h("div", { class: "stack" });
   const showRule = () => fill(rule, parent ? inheritedRule(parent, mode, ancestors.length) : ruleChoice(mode, (chosen) => {
     mode = chosen;
@@ -51,10 +51,9 @@ export default async function groupNew({ query, signal, setQuery }) {
   const picker = parentPicker({
     chosen: parent,
     changed: async (now) => {
-      const before = defaults(parent, slugs);
       const above = now ? [now, ...await ancestorsOf(now)] : [];
       if (signal.aborted) return;
-      const untouched = JSON.stringify(editor.models()) === JSON.stringify(before);
+      const untouched = !editor.isWrong() && !Object.values(editor.differs()).some(Boolean);
       [parent, ancestors] = [now, above];
       if (now) mode = now.hierarchy.limit_enforcement;
       setQuery({ parent: now?.id ?? null }, { replace: true });
@@ -71,11 +70,10 @@ export default async function groupNew({ query, signal, setQuery }) {
     submit: "Create group",
     cancel: () => history.length > 1 ? history.back() : go("/groups"),
     send: async () => {
-      const models = editor.models();
-      editor.check();
+      const edited = editor.value();
       const group = await api.groups.create({
         metadata: names.metadata(),
-        models,
+        ...edited,
         hierarchy: parent ? { parent_group_id: parent.id } : { limit_enforcement: mode },
       });
       const to = `/groups/${encodeURIComponent(group.id)}`;
@@ -96,8 +94,9 @@ export default async function groupNew({ query, signal, setQuery }) {
   names.element, picker, rule,
   section({
     heading: "Models and limits",
-    lead: "The models that its keys may call. Leave a field empty to set no limit here; 0 refuses every request. You can write 1k or 2.5m.",
-  }, editor.element),
+    lead: `The models that its keys may call. ${ROWS}`,
+  }, editor.models),
+  section({ heading: "Budgets", lead: BUDGETS }, editor.budgets),
   withKey);
   made.classList.add("group-form");
   return page({ heading, crumbs, lead: "A group is a customer or a part of one. It has the models that its keys may call, and the limits on each." }, made);
@@ -156,7 +155,7 @@ const inheritedRule = (parent, mode, level) => [
 function defaults(parent, slugs) {
   const own = parent ? parent.models.map((model) => model.slug).filter((slug) => slugs.includes(slug)) : [];
   const chosen = own.length ? own : slugs.length === 1 ? slugs : [];
-  return chosen.map((slug) => ({ slug, rate_limits: [], usage_limits: [] }));
+  return { models: chosen.map((slug) => ({ slug, rate_limits: [], usage_limits: [] })), budgets: [] };
 }
 
 /** `Acme prod (EU)` as `acme-prod-eu` @param {string} name */

@@ -140,10 +140,10 @@ function showErrors(made, problem, errors) {
 export function fieldError(at, message) {
   const place = at.querySelector(".field-error");
   if (place) fill(place, message);
-  for (const input of at.querySelectorAll("input, select, textarea")) {
-    if (message) input.setAttribute("aria-invalid", "true");
-    else input.removeAttribute("aria-invalid");
-  }
+  // The first control of a field is the one that the message is about.
+  const input = at.querySelector("input, select, textarea");
+  if (message) input?.setAttribute("aria-invalid", "true");
+  else input?.removeAttribute("aria-invalid");
 }
 
 /**

@@ -1,0 +1,166 @@
+// Budgets: the editor says which apply before they are saved.
+
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { Gateway } from "../support/gateway.mjs";
+import { assertAccessible } from "./support/axe.mjs";
+import { Browser } from "./support/browser.mjs";
+import { tabTo } from "./support/keyboard.mjs";
+import { ALL_MODELS, limitBox, shownLimits, typeBudget, typeLimit } from "./support/limits_editor.mjs";
+import { THEMES, shot } from "./support/shots.mjs";
+
+const CHAT = "demo/chat";
+const PRICING = { currency: "EUR", input: "100000", output: "200000" };
+
+let browser, gateway;
+before(async () => {
+  browser = await Browser.start();
+  gateway = await Gateway.start({ durability: "process" });
+  await gateway.admin("POST", "/v1/gateway/endpoints", { slug: CHAT, targets: [{ provider: "DEMO" }], pricing: PRICING });
+});
+after(async () => {
+  await browser.stop();
+  await gateway.stop();
+});
+
+let unique = 0;
+const make = (name, budgets, hierarchy = {}, models = [{ slug: CHAT }]) => {
+  unique += 1;
+  return gateway.admin("POST", "/v1/gateway/groups", { metadata: { external_entity_id: `budgets-${unique}`, name }, models, budgets, hierarchy });
+};
+const budget = (unit, amount, currency = "EUR") => ({ unit, currency, amount });
+const read = ({ id }) => gateway.admin("GET", `/v1/gateway/groups/${id}`);
+const save = (tab) => tab.page.getByRole("button", { name: "Save limits" }).click();
+const saved = (tab) => tab.page.getByText("Saved.", { exact: false }).waitFor();
+
+for (const mode of ["INDEPENDENT", "CASCADING"]) {
+  test(`${mode}: the budgets shown before saving are in force after it, and can be undone`, async (t) => {
+    const root = await make("Root", [budget("MONTH", "500"), budget("TOTAL", "9000", "USD")], { limit_enforcement: mode });
+    const middle = await make("Middle", [budget("WEEK", "90.5")], { parent_group_id: root.id });
+    const leaf = await make("Leaf", [], { parent_group_id: middle.id });
+    const names = { [root.id]: "Root", [middle.id]: "Middle", [leaf.id]: "this group" };
+    const words = { DAY: "per day", WEEK: "per week", MONTH: "per month", TOTAL: "in total" };
+    const effective = async () => (await read(leaf)).effective_budgets.map(({ unit, currency, amount, source_group }) =>
+      `${currency} ${words[unit]} ${Number(amount).toFixed(2)} ${names[source_group]}`).sort();
+    const tab = await browser.tab(t, gateway);
+    await tab.open(`/groups/${leaf.id}/limits`);
+    assert.deepEqual(await shownLimits(tab, ALL_MODELS), await effective());
+    await typeBudget(tab, "EUR per month", "49.9");
+    await typeBudget(tab, "USD per day", "2.5k");
+    await tab.page.getByText("2,500.00").waitFor();
+    await tab.page.getByRole("button", { name: "Set here: EUR per week" }).click();
+    await typeBudget(tab, "EUR per week", "0");
+    if (mode === "INDEPENDENT") await tab.page.getByText("Instead of 500.00 EUR per month of Root.").waitFor();
+    await limitBox(tab, "USD per day", ALL_MODELS).blur();
+    await limitBox(tab, "EUR per week", ALL_MODELS).press("Tab");
+    const before = await shownLimits(tab, ALL_MODELS);
+    assert.ok(before.includes("USD per day 2500.00 this group"), before.join());
+    assert.equal(before.some((line) => line.endsWith("500.00 Root")), mode === "CASCADING");
+    await save(tab);
+    await saved(tab);
+    assert.deepEqual(await effective(), before);
+    assert.deepEqual(await shownLimits(tab, ALL_MODELS), before);
+    await tab.page.getByRole("button", { name: "Undo" }).click();
+    await tab.page.getByText("The previous limits are restored.").waitFor();
+    assert.deepEqual((await read(leaf)).budgets, []);
+  });
+}
+
+test("CASCADING: a budget above the parent's is shown while it is typed, to the last decimal, and is not sent", async (t) => {
+  const root = await make("Acme", [budget("MONTH", "123456789012.000001")], { limit_enforcement: "CASCADING" });
+  const leaf = await make("Shop", [budget("MONTH", "60")], { parent_group_id: root.id });
+  const tab = await browser.tab(t, gateway);
+  const { page } = tab;
+  await tab.open(`/groups/${leaf.id}/limits`);
+  const box = limitBox(tab, "EUR per month", ALL_MODELS);
+  await box.fill("123,456,789,012.000002");
+  await page.getByText("At most 123,456,789,012.000001, the budget of Acme for EUR per month.").waitFor();
+  assert.equal(await box.getAttribute("aria-invalid"), "true");
+  await save(tab);
+  await page.getByRole("alert").filter({ hasText: "CASCADING" }).waitFor();
+  assert.deepEqual((await read(leaf)).budgets, [budget("MONTH", "60")]);
+  // Budgets in other currencies, or for other times, do not bound each other.
+  await page.getByRole("textbox", { name: "Currency" }).fill("usd");
+  await page.getByText("At most", { exact: false }).waitFor({ state: "detached" });
+  await page.getByRole("textbox", { name: "Currency" }).fill("EUR");
+  await box.fill("123456789012.000001");
+  await page.getByText("At most", { exact: false }).waitFor({ state: "detached" });
+  await save(tab);
+  await saved(tab);
+
+  await tab.open(`/groups/${root.id}/limits`);
+  await box.fill("123456789012");
+  await page.getByText("At least 123,456,789,012.000001, the budget of Shop, a group below. Lower that one first.").waitFor();
+});
+
+test("an error of the gateway is shown at the row that it names", async (t) => {
+  const group = await make("Typos", []);
+  const tab = await browser.tab(t, gateway, { statuses: [400] });
+  const { page } = tab;
+  await tab.open(`/groups/${group.id}/limits`);
+  await typeBudget(tab, "EUR in total", "10");
+  await typeBudget(tab, "E per month", "20");
+  await save(tab);
+  const row = page.getByRole("group", { name: `E per month for ${ALL_MODELS}` });
+  await row.getByText("three capital letters", { exact: false }).waitFor();
+  await row.getByRole("textbox", { name: "Currency" }).fill("EUR");
+  await limitBox(tab, "EUR per month", ALL_MODELS).fill("1.2345678");
+  await save(tab);
+  await page.getByText("An amount has at most 6 decimals.").waitFor();
+  await limitBox(tab, "EUR per month", ALL_MODELS).fill("12345678901234");
+  await save(tab);
+  await page.locator(".rule .field-error").filter({ hasText: /\w/ }).waitFor();
+  assert.deepEqual((await read(group)).budgets, []);
+});
+
+test("saving limits keeps a budget that was topped up meanwhile", async (t) => {
+  const group = await make("Prepaid", [budget("TOTAL", "100")]);
+  const tab = await browser.tab(t, gateway);
+  await tab.open(`/groups/${group.id}/limits`);
+  await gateway.admin("PATCH", `/v1/gateway/groups/${group.id}`, { budgets: [budget("TOTAL", "200")] });
+  await typeLimit(tab, "Running requests", "4", CHAT);
+  await save(tab);
+  await saved(tab);
+  const { budgets, models: [{ rate_limits }] } = await read(group);
+  assert.deepEqual(budgets, [budget("TOTAL", "200")]);
+  assert.deepEqual(rate_limits, [{ type: "REQUEST", unit: "CONCURRENT", threshold: 4 }]);
+  assert.equal(await limitBox(tab, "EUR in total", ALL_MODELS).inputValue(), "200.00");
+});
+
+test("a new group gets its budgets on the page where it is created, by keyboard alone", async (t) => {
+  const tab = await browser.tab(t, gateway);
+  const { page } = tab;
+  await tab.open("/groups/new");
+  await page.getByLabel("Name").first().fill("Prepaid customer");
+  await tabTo(page, page.getByRole("button", { name: "Add a budget" }));
+  await page.keyboard.press("Enter");
+  // The currency of the endpoint's prices is proposed.
+  await page.keyboard.type("250");
+  await page.keyboard.press("Tab");
+  await page.keyboard.press("Tab");
+  await page.keyboard.type("in");
+  await limitBox(tab, "EUR in total", ALL_MODELS).waitFor();
+  await tabTo(page, page.getByRole("checkbox", { name: /first key/ }));
+  await page.keyboard.press("Space");
+  await tabTo(page, page.getByRole("button", { name: "Create group" }));
+  await page.keyboard.press("Enter");
+  await page.getByText("It has no key yet").waitFor();
+  const { items: [group] } = await gateway.admin("GET", "/v1/gateway/groups?external_entity_id=prepaid-customer");
+  assert.deepEqual(group.budgets, [budget("TOTAL", "250")]);
+});
+
+for (const colorScheme of THEMES) {
+  test(`the editor of budgets fits a phone and a large screen, and is accessible (${colorScheme})`, async (t) => {
+    const root = await make("Acme", [budget("MONTH", "500"), budget("TOTAL", "999999999999.999999")], { limit_enforcement: "CASCADING" });
+    const leaf = await make("Shop", [budget("MONTH", "60"), budget("DAY", "999999999999.999999")], { parent_group_id: root.id });
+    for (const width of [360, 3840]) {
+      const tab = await browser.tab(t, gateway, { colorScheme, viewport: { width, height: 900 } });
+      await tab.open(`/groups/${leaf.id}/limits`);
+      await limitBox(tab, "EUR per month", ALL_MODELS).fill("501");
+      await tab.page.getByText("At most 500.00", { exact: false }).waitFor();
+      await shot(tab.page, "budgets-editor");
+      await assertAccessible(tab, `budgets at ${width} px, ${colorScheme}`);
+      assert.equal(await tab.overflow(), 0);
+    }
+  });
+}
