@@ -30,6 +30,7 @@ export {};
 /** @typedef {{slug: string, rate_limits: EffectiveLimit[], usage_limits: EffectiveLimit[]}} EffectiveModel */
 /** @typedef {{unit: BudgetUnit, currency: string, amount: string}} Budget */
 /** @typedef {Budget & {source_group: string}} EffectiveBudget */
+/** @typedef {EffectiveBudget & {spent: string, held: string, left: string, reset_at: string | null}} BudgetUsage */
 /**
  * @typedef {{id: string, metadata: {name: string | null, external_entity_id: string}, models: Model[],
  *   effective_models: EffectiveModel[], budgets: Budget[], effective_budgets: EffectiveBudget[],
@@ -38,7 +39,8 @@ export {};
  */
 /**
  * @typedef {{id: string, parent_group_id: string | null, name: string | null, external_entity_id: string,
- *   limit_enforcement: Enforcement, disabled: boolean, models: string[], keys: number, today: Today | null}} TreeGroup
+ *   limit_enforcement: Enforcement, disabled: boolean, models: string[], keys: number, today: Today | null,
+ *   budget: BudgetUsage | null}} TreeGroup
  */
 /** @typedef {EffectiveLimit & {slug: string, used: number, held: number, left: number}} Today */
 /**
@@ -46,11 +48,16 @@ export {};
  *   reset_at: string | null}} LimitStanding
  */
 /**
+ * @typedef {{kind: "budget", type: "COST", unit: BudgetUnit, currency: string, threshold: string, used: string,
+ *   held: string, left: string, reset_at: string | null, source_group: string}} BudgetStanding
+ */
+/** @typedef {LimitStanding | BudgetStanding} Standing */
+/**
  * @typedef {{slug: string, tokens: number, admitted: boolean, retry_after_s: number | null, stopped_by: number | null,
- *   limits: LimitStanding[]}} WouldPass
+ *   limits: Standing[]}} WouldPass
  */
 /** @typedef {EffectiveLimit & {current_usage: number | null, reset_at: string | null}} LimitUsage */
-/** @typedef {{customer_id: string, usage: Record<string, LimitUsage[]>}} GroupUsage */
+/** @typedef {{customer_id: string, usage: Record<string, LimitUsage[]>, budgets: BudgetUsage[]}} GroupUsage */
 
 /**
  * @typedef {{prefix: string, name: string | null, created_at: string, last_used_at: string | null, disabled: boolean,

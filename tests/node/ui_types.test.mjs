@@ -86,6 +86,8 @@ test("a renamed, missing or differently typed member is found", () => {
     ["models: string[]", "models: string", "groups.tree.items[].models is of type array"],
     ["usage: Record<string, LimitUsage[]>", "usage: LimitUsage[]", "groups.usage.usage is of type object"],
     ["cost: Record<string, string>", "cost: Record<string, number>", "usageReport.items[].cost{} is of type string"],
+    ["used: string,", "used: number,", "groups.limits.limits[].used is of type string"],
+    ["kind: \"budget\"", "kind: \"money\"", "groups.limits.limits[] is one of 2 forms"],
     ["kind: \"rate\" | \"usage\"", "kind: \"rate\"", "groups.limits.limits[].kind may be usage"],
     ["\"TOKEN\" | \"REQUEST\"", "\"TOKEN\" | \"REQUEST\" | \"WORD\"", "WORD is not a value in the API"],
     ["ttftMs: number | null", "ttftMs: number", "events.items[].ttftMs may be null"],

@@ -1,4 +1,4 @@
-// Budgets: the editor says which apply before they are saved.
+// Budgets: the editor says which apply before they are saved, and the group's page shows what is spent and left.
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
@@ -7,15 +7,20 @@ import { assertAccessible } from "./support/axe.mjs";
 import { Browser } from "./support/browser.mjs";
 import { tabTo } from "./support/keyboard.mjs";
 import { ALL_MODELS, limitBox, shownLimits, typeBudget, typeLimit } from "./support/limits_editor.mjs";
+import { load } from "./support/load.mjs";
+import { chat } from "./support/seed.mjs";
 import { THEMES, shot } from "./support/shots.mjs";
 
+const { figure } = await load("js/format.js");
+
 const CHAT = "demo/chat";
+const TIME_ZONE = "Asia/Kolkata";
 const PRICING = { currency: "EUR", input: "100000", output: "200000" };
 
 let browser, gateway;
 before(async () => {
   browser = await Browser.start();
-  gateway = await Gateway.start({ durability: "process" });
+  gateway = await Gateway.start({ durability: "process", time_zone: TIME_ZONE });
   await gateway.admin("POST", "/v1/gateway/endpoints", { slug: CHAT, targets: [{ provider: "DEMO" }], pricing: PRICING });
 });
 after(async () => {
@@ -149,12 +154,89 @@ test("a new group gets its budgets on the page where it is created, by keyboard 
   assert.deepEqual(group.budgets, [budget("TOTAL", "250")]);
 });
 
+test("what is spent, held and left is shown on the group's page, in the tree and as the reason for a refusal", async (t) => {
+  const root = await make("Acme", [budget("TOTAL", "5000")], { limit_enforcement: "CASCADING" });
+  const shop = await make("Shop", [budget("MONTH", "100.25")], { parent_group_id: root.id });
+  const { api_key: key } = await gateway.admin("POST", `/v1/gateway/groups/${shop.id}/api_keys`, {});
+  assert.equal((await chat(gateway, key, CHAT, 100, { max_tokens: 300 })).status, 200);
+  const { budgets: [own, shared] } = await gateway.admin("GET", `/v1/gateway/groups/${shop.id}/usage`);
+  assert.deepEqual([own.amount, shared.amount, own.held, own.spent], ["100.25", "5000", "0", shared.spent]);
+  assert.ok(Number(own.spent) > 0);
+
+  const tab = await browser.tab(t, gateway, { timezoneId: TIME_ZONE });
+  const { page } = tab;
+  await tab.open(`/groups/${shop.id}`);
+  const month = page.getByRole("listitem").filter({ hasText: "EUR per month" });
+  await month.getByText(`${figure(own.left)} left of 100.25`).waitFor();
+  // The window ends at midnight of the gateway's time zone, which is the browser's here.
+  await month.getByText(new RegExp(`^${figure(own.spent)} spent · resets [A-Z0-9][a-zA-Z0-9 ]+ 00:00, in \\d+ \\w+`)).waitFor();
+  const total = page.getByRole("listitem").filter({ hasText: "EUR in total" });
+  await total.getByText(`${figure(shared.left)} left of 5,000.00`).waitFor();
+  await total.getByText(`${figure(shared.spent)} spent · never resets`).waitFor();
+  await total.getByText("shared", { exact: true }).waitFor();
+  const bar = month.getByRole("meter", { name: "EUR per month of Shop" });
+  assert.equal(await bar.getAttribute("aria-valuetext"), `${figure(own.spent)} of 100.25 used`);
+  await page.getByText(`${figure(own.spent)} EUR in the last 30 days`).waitFor();
+  await assertAccessible(tab, "budgets of a group");
+  await tab.open("/groups");
+  await page.getByRole("row").filter({ hasText: "budgets-" }).filter({ hasText: `${figure(own.left)} EUR per month` }).waitFor();
+
+  await gateway.admin("PATCH", `/v1/gateway/groups/${shop.id}`, { budgets: [budget("MONTH", own.spent)] });
+  assert.equal((await chat(gateway, key, CHAT, 100)).status, 429);
+  await tab.open(`/groups/${shop.id}/why`);
+  await page.getByText(/tokens would be refused by the budget of Shop for EUR per month\. Try again .* 00:00, in \d/).waitFor();
+  await month.getByText("refuses").waitFor();
+  await assertAccessible(tab, "why, refused by a budget");
+  await gateway.admin("PATCH", `/v1/gateway/groups/${shop.id}`, { budgets: [budget("TOTAL", own.spent)] });
+  await page.getByText("This budget never resets. A larger amount lets requests pass again.").waitFor();
+});
+
+test("running requests and weeks are explained as other limits are", async (t) => {
+  const limits = {
+    rate_limits: [{ type: "REQUEST", unit: "CONCURRENT", threshold: 1 }], usage_limits: [{ type: "REQUEST", unit: "WEEK", threshold: 2 }],
+  };
+  const group = await make("Jobs", [], {}, [{ slug: CHAT, ...limits }]);
+  const { api_key: key } = await gateway.admin("POST", `/v1/gateway/groups/${group.id}/api_keys`, {});
+  const tab = await browser.tab(t, gateway, { timezoneId: TIME_ZONE });
+  const { page } = tab;
+  await tab.open(`/groups/${group.id}/why`);
+  const running = page.getByRole("listitem").filter({ hasText: "Running requests" });
+  await running.getByText("1 left of 1").waitFor();
+  const stop = new AbortController();
+  const stream = await fetch(`${gateway.baseURL}/chat/completions`, {
+    method: "POST", signal: stop.signal, headers: { authorization: `Bearer ${key}`, "content-type": "application/json" },
+    body: JSON.stringify({ model: CHAT, stream: true, max_tokens: 4000, messages: [{ role: "user", content: "count me ".repeat(20_000) }] }),
+  });
+  assert.equal(stream.status, 200);
+  await page.getByText("would be refused by the limit of Jobs for running requests. Try again when a running request has ended.").waitFor();
+  await running.getByText("1 running", { exact: true }).waitFor();
+  stop.abort();
+  await running.getByText("0 running", { exact: true }).waitFor();
+  assert.equal((await chat(gateway, key, CHAT, 3)).status, 200);
+  await page.getByText(/would be refused by the limit of Jobs for requests per week\. Try again \w+ 00:00, in \d/).waitFor();
+  await tab.open(`/groups/${group.id}`);
+  await page.getByText(/^2 of 2 requests per week, resets \w+ 00:00, in \d/).waitFor();
+});
+
+test("budgets are listed without what is spent for a key that may not read usage", async (t) => {
+  const group = await make("Quiet", [budget("WEEK", "12.5", "USD")]);
+  const { api_key: key } = await gateway.admin("POST", "/v1/api_keys", { type: "WORKSPACE_MANAGE_API_KEYS" });
+  const tab = await browser.tab(t, gateway, { key });
+  await tab.open(`/groups/${group.id}`);
+  await tab.page.getByText("12.50 USD per week").waitFor();
+  assert.equal(await tab.page.getByRole("link", { name: "Edit budgets" }).count(), 0);
+});
+
 for (const colorScheme of THEMES) {
-  test(`the editor of budgets fits a phone and a large screen, and is accessible (${colorScheme})`, async (t) => {
+  test(`budgets fit a phone and a large screen, and are accessible (${colorScheme})`, async (t) => {
     const root = await make("Acme", [budget("MONTH", "500"), budget("TOTAL", "999999999999.999999")], { limit_enforcement: "CASCADING" });
     const leaf = await make("Shop", [budget("MONTH", "60"), budget("DAY", "999999999999.999999")], { parent_group_id: root.id });
     for (const width of [360, 3840]) {
       const tab = await browser.tab(t, gateway, { colorScheme, viewport: { width, height: 900 } });
+      await tab.open(`/groups/${leaf.id}`);
+      await shot(tab.page, "budgets");
+      await assertAccessible(tab, `the group's page at ${width} px, ${colorScheme}`);
+      assert.equal(await tab.overflow(), 0);
       await tab.open(`/groups/${leaf.id}/limits`);
       await limitBox(tab, "EUR per month", ALL_MODELS).fill("501");
       await tab.page.getByText("At most 500.00", { exact: false }).waitFor();

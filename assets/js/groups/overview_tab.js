@@ -1,8 +1,8 @@
-// The overview of a group: its limits and today's usage, and its children.
+// The overview of a group: its budgets and limits with what is used of them, and its children.
 
 import { api } from "../api.js";
 import { h } from "../dom.js";
-import { int, limitName, plural } from "../format.js";
+import { figure, int, limitName, moneys, plural } from "../format.js";
 import { link } from "../router.js";
 import { may } from "../session.js";
 import { badge, state } from "../ui/badge.js";
@@ -10,18 +10,24 @@ import { copyButton } from "../ui/copy.js";
 import { meter } from "../ui/meter.js";
 import { facts, section } from "../ui/page.js";
 import { pagedTable, table } from "../ui/table.js";
-import { when } from "../ui/when.js";
-import { MAX_LEVELS } from "./limits.js";
+import { resetTime, when } from "../ui/when.js";
+import { budgetStanding, showBars } from "./limit_bars.js";
+import { MAX_LEVELS, budgetRule } from "./limits.js";
 import { groupAddress, namesOf, shortName } from "./names.js";
 
 /** @import * as T from "../api_types.js" */
+/** @import { EffectiveRule } from "./limits.js" */
 /** @import { Tab } from "./tab.js" */
+
+const DAY_MS = 86_400_000;
 
 /** @param {Tab} tab */
 export default async function overviewTab({ group, ancestors }) {
   const { id, metadata, hierarchy, created_at, effective_models } = group();
-  const [usage, children] = await Promise.all([
+  const start_time = new Date(Date.now() - 30 * DAY_MS).toISOString();
+  const [usage, report, children] = await Promise.all([
     may("metrics") ? api.groups.usage(id) : null,
+    may("metrics") ? api.usageReport({ start_time, group_ids: [id] }) : null,
     childTable(id, ancestors.length + 1),
   ]);
   const nameOf = namesOf([group(), ...ancestors]);
@@ -32,8 +38,8 @@ export default async function overviewTab({ group, ancestors }) {
         { label: "Model", kind: "main", cell: (model) => model.slug },
         { label: "Rate limits", cell: (model) => limitList(model.rate_limits, "no rate limit", id, nameOf) },
         usage
-          ? { label: "Today", cell: (model) => todayList(usage.usage[model.slug] ?? [], id, nameOf) }
-          : { label: "Daily limits", cell: (model) => limitList(model.usage_limits, "no daily limit", id, nameOf) },
+          ? { label: "Used", cell: (model) => usedList(usage.usage[model.slug] ?? [], id, nameOf) }
+          : { label: "Usage limits", cell: (model) => limitList(model.usage_limits, "no usage limit", id, nameOf) },
       ],
       rows: effective_models,
     })
@@ -43,6 +49,9 @@ export default async function overviewTab({ group, ancestors }) {
       heading: "Models and limits", kind: "models-held",
       actions: may("manage") && h("a", { href: groupAddress(id, "limits") }, "Edit limits"),
     }, models),
+    section({
+      heading: "Budgets", actions: may("manage") && h("a", { href: groupAddress(id, "limits") }, "Edit budgets"),
+    }, budgetsOf(group(), usage, nameOf)),
     section({ heading: "Child groups" }, children),
     section({ heading: "Details" }, h("div", { class: "card" }, facts([
       ["Id", h("span", { class: "external-id" }, h("code", null, id), copyButton({ text: id, message: "Id copied" }))],
@@ -50,14 +59,15 @@ export default async function overviewTab({ group, ancestors }) {
       ["Limits", hierarchy.limit_enforcement === "CASCADING"
         ? "CASCADING: all limits up to the root apply, and each is shared with the groups below it."
         : "INDEPENDENT: the nearest limit applies, and each group's usage is counted separately."],
-      ...(may("metrics") ? [/** @type {[string, import("../dom.js").Child]} */ (["Billing", h("span", { class: "row" },
+      ...(report ? [/** @type {[string, import("../dom.js").Child]} */ (["Billing", h("span", { class: "row" },
+        h("span", null, `${costOf(report)} in the last 30 days`),
         h("a", { href: link("/usage", { group_ids: id }) }, "Usage"),
         h("a", { href: link("/events", { external_entity_ids: metadata.external_entity_id }) }, "Events"))])] : []),
     ]))));
 }
 
 /**
- * @param {T.EffectiveLimit[]} limits
+ * @param {EffectiveRule[]} limits
  * @param {string} none shown if there are no limits
  * @param {string} self
  * @param {(id: string) => string} nameOf
@@ -65,24 +75,50 @@ export default async function overviewTab({ group, ancestors }) {
 function limitList(limits, none, self, nameOf) {
   if (!limits.length) return h("span", { class: "faint" }, none);
   return h("ul", { class: "limit-list" }, limits.map((limit) => h("li", null,
-    h("span", { class: "number" }, int(limit.threshold)), ` ${limitName(limit)}`, source(limit, self, nameOf))));
+    h("span", { class: "number" }, figure(limit.threshold)), ` ${limitName(limit)}`, source(limit, self, nameOf))));
 }
 
-/** @param {T.EffectiveLimit} limit @param {string} self @param {(id: string) => string} nameOf */
+/** @param {{source_group: string}} limit @param {string} self @param {(id: string) => string} nameOf */
 const source = ({ source_group }, self, nameOf) =>
   source_group !== self &&
   h("span", { class: "hint" }, " of ", h("a", { href: groupAddress(source_group) }, nameOf(source_group)));
 
 /** @param {T.LimitUsage[]} limits @param {string} self @param {(id: string) => string} nameOf */
-function todayList(limits, self, nameOf) {
-  if (!limits.length) return h("span", { class: "faint" }, "no daily limit");
-  return h("ul", { class: "limit-list today-list" }, limits.map((limit) => {
+function usedList(limits, self, nameOf) {
+  if (!limits.length) return h("span", { class: "faint" }, "no usage limit");
+  return h("ul", { class: "limit-list used-list" }, limits.map((limit) => {
     const used = limit.current_usage ?? 0;
     return h("li", null,
       meter({ label: `${limitName(limit)} of ${nameOf(limit.source_group)}`, used, threshold: limit.threshold }),
       h("span", null, h("span", { class: "number" }, `${int(used)} of ${int(limit.threshold)}`),
-        ` ${limit.type === "TOKEN" ? "tokens" : "requests"}`, source(limit, self, nameOf)));
+        ` ${limitName(limit)}`, source(limit, self, nameOf),
+        limit.reset_at && h("span", { class: "hint" }, ", resets ", resetTime(limit.reset_at))));
   }));
+}
+
+/** @param {T.UsageReport} report */
+function costOf({ items: [total] }) {
+  return total && Object.keys(total.cost).length ? moneys(total.cost) : "No cost";
+}
+
+/**
+ * The bars of the budgets that apply, or their list if the operator may not read usage.
+ *
+ * @param {T.Group} group
+ * @param {T.GroupUsage | null} usage
+ * @param {(id: string) => string} nameOf
+ */
+function budgetsOf(group, usage, nameOf) {
+  if (!group.effective_budgets.length) {
+    return h("p", { class: "faint" }, "None: only its limits restrict what this group can spend.");
+  }
+  if (!usage) {
+    const rules = group.effective_budgets.map((budget) => ({ ...budgetRule(budget), source_group: budget.source_group }));
+    return h("div", { class: "card" }, limitList(rules, "", group.id, nameOf));
+  }
+  const bars = h("ul", { class: "limit-bars" });
+  showBars(bars, { limits: usage.budgets.map(budgetStanding), tokens: 0, admitted: true, stopped_by: null }, group, nameOf);
+  return bars;
 }
 
 /** @param {string} id @param {number} level */

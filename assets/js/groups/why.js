@@ -1,6 +1,6 @@
 // Why a request is refused, in sentences. Pure.
 
-import { int, limitName, seconds } from "../format.js";
+import { int, kindName, limitName, seconds, windowEnd } from "../format.js";
 
 /** @import * as T from "../api_types.js" */
 
@@ -22,21 +22,28 @@ export function verdict({ tokens, admitted, stopped_by, retry_after_s, limits },
     return { passes: true, sentence, wait: "" };
   }
   const limit = stopped_by === null ? undefined : limits[stopped_by];
-  const what = limit ? ` by the limit of ${nameOf(limit.source_group)} for ${limitName(limit)}` : "";
+  const what = limit ? ` by the ${kindName(limit)} of ${nameOf(limit.source_group)} for ${limitName(limit)}` : "";
   const sentence = `A ${request(tokens)} would be refused${what}.`;
   return { passes: false, sentence, wait: waitOf(limit, retry_after_s) };
 }
 
-/** @param {T.LimitStanding | undefined} limit @param {number | null} retry_after_s */
+/** @param {T.Standing | undefined} limit @param {number | null} retry_after_s */
 function waitOf(limit, retry_after_s) {
-  const midnight = limit?.unit === "DAY" ? "at midnight UTC, " : "";
-  if (retry_after_s !== null) return `Try again ${midnight}in ${seconds(retry_after_s)}.`;
-  if (limit?.threshold === 0) return "The limit is 0, so it refuses every request.";
-  return "It can never pass: it needs more than the whole limit.";
+  if (Number(limit?.threshold) === 0) return `The ${limit && kindName(limit)} is 0, so it refuses every request.`;
+  if (limit?.unit === "CONCURRENT") return "Try again when a running request has ended.";
+  if (retry_after_s !== null) {
+    const end = limit && isCalendar(limit) && limit.reset_at;
+    return `Try again ${end ? windowEnd(end) : `in ${seconds(retry_after_s)}`}.`;
+  }
+  if (limit?.unit === "TOTAL") return "This budget never resets. A larger amount lets requests pass again.";
+  return `It can never pass: it needs more than the whole ${limit ? kindName(limit) : "limit"}.`;
 }
 
-/** The amount that a request takes from a limit. @param {T.LimitStanding} limit @param {number} tokens */
-export const askedOf = (limit, tokens) => (limit.type === "TOKEN" ? tokens : 1);
+/** Whether a limit counts over a day, week or month, at whose end it resets. @param {{unit: string}} limit */
+export const isCalendar = ({ unit }) => ["DAY", "WEEK", "MONTH"].includes(unit);
+
+/** What a request takes from a limit; 0 if that depends on prices. @param {T.Standing} limit @param {number} tokens */
+export const askedOf = ({ type }, tokens) => ({ TOKEN: tokens, REQUEST: 1, COST: 0 })[type];
 
 /**
  * @typedef {{status: string, sentence: string, group: string, tab: "" | "keys"}} Reason `group` is the id of the group

@@ -2,20 +2,18 @@
 
 import { ApiError, all, api } from "../api.js";
 import { fill, h } from "../dom.js";
-import { int, limitName } from "../format.js";
+import { int } from "../format.js";
 import { may } from "../session.js";
 import { debounced, every } from "../timers.js";
-import { badge } from "../ui/badge.js";
 import { linkButton } from "../ui/button.js";
 import { field, select } from "../ui/form.js";
 import { icon } from "../ui/icon.js";
-import { meter } from "../ui/meter.js";
 import { notice } from "../ui/notice.js";
 import { empty, section } from "../ui/page.js";
-import { when } from "../ui/when.js";
+import { showBars } from "./limit_bars.js";
 import { groupAddress, namesOf } from "./names.js";
 import { tokensField } from "./tokens_field.js";
-import { askedOf, otherReasons, verdict } from "./why.js";
+import { otherReasons, verdict } from "./why.js";
 
 /** @import * as T from "../api_types.js" */
 /** @import { Tab } from "./tab.js" */
@@ -61,7 +59,8 @@ export default async function whyTab({ group, ancestors, context }) {
     if (mine !== latest || signal.aborted) return;
     if (answer instanceof ApiError) return verdictLine.failed(answer);
     verdictLine.show(verdict(answer, nameOf, reasons.any()));
-    showBars(bars, answer, group(), nameOf);
+    if (answer.limits.length) showBars(bars, answer, group(), nameOf);
+    else fill(bars, h("li", { class: "faint" }, "No limits apply. Only the model servers limit requests."));
     reasons.show();
   };
   const tokens = tokensField({ tokens: typical ?? DEFAULT_TOKENS, hint, changed: debounced(() => void ask(), 120) });
@@ -133,51 +132,6 @@ async function typicalOf(id, slug) {
 const typicalText = (typical) => typical === null
   ? "Prompt plus answer. There were no requests in the last 7 days."
   : `Prompt plus answer. The average of the last 7 days is ${int(typical)}.`;
-
-/**
- * @param {HTMLElement} bars
- * @param {T.WouldPass} answer
- * @param {T.Group} group
- * @param {(id: string) => string} nameOf
- */
-function showBars(bars, answer, { id: self, hierarchy }, nameOf) {
-  const cascading = hierarchy.limit_enforcement === "CASCADING";
-  if (!answer.limits.length) {
-    fill(bars, h("li", { class: "faint" }, "No limits apply. Only the model servers limit requests."));
-    return;
-  }
-  const keys = answer.limits.map((limit) => `${limit.source_group} ${limit.type} ${limit.unit}`).join();
-  // Rows are kept, since a link in one may have the focus.
-  if (bars.dataset.keys !== keys) {
-    fill(bars, answer.limits.map((limit) => h("li", null,
-      h("div", { class: "bar-name" }, h("strong", null, capital(limitName(limit))),
-        limit.source_group === self
-          ? h("span", { class: "hint" }, "this group")
-          : h("a", { class: "hint", href: groupAddress(limit.source_group, "limits") }, nameOf(limit.source_group)),
-        h("span", { class: "bar-badges" })),
-      h("div", { class: "bar-meter" }), h("p", { class: "bar-figures number" }), h("p", { class: "bar-reset hint" }))));
-    bars.dataset.keys = keys;
-  }
-  answer.limits.forEach((limit, index) => {
-    const row = bars.children[index];
-    if (!row) return;
-    const asked = askedOf(limit, answer.tokens);
-    const stops = !answer.admitted && (index === answer.stopped_by || asked > limit.left);
-    const part = (/** @type {string} */ name) => /** @type {HTMLElement} */ (row.querySelector(name));
-    const shared = cascading && limit.source_group !== self;
-    fill(part(".bar-badges"), stops && badge("bad", "refuses"), shared && badge("plain", "shared"));
-    const { used, held, threshold } = limit;
-    fill(part(".bar-meter"), meter({
-      label: `${limitName(limit)} of ${nameOf(limit.source_group)}`, used, held, threshold, asked,
-    }));
-    fill(part(".bar-figures"), h("strong", null, int(limit.left)), ` left of ${int(limit.threshold)}`);
-    fill(part(".bar-reset"), `${int(limit.used)} used${limit.held ? `, ${int(limit.held)} held` : ""}`,
-      limit.unit === "DAY" ? " · resets at midnight UTC" : limit.reset_at && [" · fully available ", when(limit.reset_at)]);
-  });
-}
-
-/** @param {string} text */
-const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
 /**
  * Reasons for refusals besides limits. They are redrawn only on a change.

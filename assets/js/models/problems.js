@@ -68,6 +68,7 @@ const queueItem = (queue) =>
 function pageLink({ kind, id }) {
   const [href, label] = kind === "endpoint" && may("manage") ? [link(`/endpoints/${id}`), "Open the endpoint"]
     : kind === "webhook" && may("manage") ? [link(`/webhooks/${id}`), "Open the webhook"]
-      : ["#/settings", "Open the status"];
+      : kind === "group" && may("keys") ? [link(`/groups/${id}`), "Open the group"]
+        : ["#/settings", "Open the status"];
   return h("a", { href }, label);
 }

@@ -1,8 +1,10 @@
-// All groups as a tree, with what each has left today.
+// All groups as a tree, with what each has left of its daily limit and budget.
 
 import { all, api } from "../api.js";
+import { scaled } from "../decimal.js";
 import { fill, h } from "../dom.js";
-import { compact, groupName, int, plural } from "../format.js";
+import { compact, figure, groupName, int, limitName, plural } from "../format.js";
+import { budgetStanding } from "../groups/limit_bars.js";
 import { buildTree, rowsOf } from "../groups/tree.js";
 import { treegrid } from "../groups/treegrid.js";
 import { may } from "../session.js";
@@ -15,6 +17,7 @@ import { meter } from "../ui/meter.js";
 import { empty, page } from "../ui/page.js";
 
 /** @import * as T from "../api_types.js" */
+/** @import { Kind } from "../format.js" */
 /** @import { Context } from "../router.js" */
 /** @import { Node, Row } from "../groups/tree.js" */
 
@@ -115,7 +118,7 @@ function columns() {
         keys ? int(keys) : h("span", { class: "faint" }, "–"),
     },
     ...(may("metrics")
-      ? [{ label: "Left today", kind: "tree-today", cell: (/** @type {Row} */ { node }) => todayOf(node.group) }]
+      ? [{ label: "Left", kind: "tree-today", cell: (/** @type {Row} */ { node }) => leftOf(node.group) }]
       : []),
   ];
 }
@@ -142,16 +145,26 @@ function modelsOf({ models }) {
   return h("span", { title: models.slice(0, 20).join("\n") }, words);
 }
 
-/** @param {T.TreeGroup} group */
-function todayOf({ today }) {
-  if (!today) return h("span", { class: "faint" }, "no daily limit");
-  const what = today.type === "TOKEN" ? "tokens" : "requests";
+/** What is left of the tightest daily limit, and of the tightest budget. @param {T.TreeGroup} group */
+function leftOf({ today, budget }) {
+  if (!today && !budget) return h("span", { class: "faint" }, "no daily limit, no budget");
   return [
-    meter({ label: `${today.slug}, ${what} per day`, used: today.used, held: today.held, threshold: today.threshold }),
-    h("span", {
-      class: ["number", today.left === 0 && "spent"],
-      title: `${int(today.left)} of ${int(today.threshold)} ${what} left today for ${today.slug}`,
-    },
-      today.left > 0 ? `${compact(today.left)} ${what}` : `no ${what} left`),
+    today && leftLine(today, compact(today.left), ` for ${today.slug}`),
+    budget && leftLine(budgetStanding(budget), figure(budget.left)),
   ];
+}
+
+/**
+ * @param {Kind & Pick<T.Standing, "used" | "held" | "left" | "threshold">} rule
+ * @param {string} left
+ * @param {string} [of]
+ */
+function leftLine(rule, left, of = "") {
+  const name = limitName(rule);
+  return h("div", { class: "tree-left" },
+    meter({ label: `${name}${of}`, used: rule.used, held: rule.held, threshold: rule.threshold }),
+    h("span", {
+      class: ["number", scaled(rule.left) === 0n && "spent"],
+      title: `${figure(rule.left)} of ${figure(rule.threshold)} ${name} left${of}`,
+    }, `${left} ${name}`));
 }

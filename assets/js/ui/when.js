@@ -1,7 +1,7 @@
 // Times relative to now, kept up to date.
 
 import { h } from "../dom.js";
-import { relative, utc } from "../format.js";
+import { relative, utc, windowEnd } from "../format.js";
 
 const UPDATE_MS = 5000;
 
@@ -13,13 +13,22 @@ const UPDATE_MS = 5000;
  */
 export function when(at, never = "never") {
   if (!at) return h("span", { class: "faint" }, never);
-  return h("time", { datetime: at, title: utc(at), data: { relative: "" } }, relative(at));
+  return time(at, "relative");
 }
+
+/** When a calendar window ends: `Monday 00:00, in 2 days`. @param {string} at */
+export const resetTime = (at) => time(at, "end");
+
+const WORDS = { relative, end: windowEnd };
+
+/** @param {string} at @param {keyof typeof WORDS} words */
+const time = (at, words) => h("time", { datetime: at, title: utc(at), data: { words } }, WORDS[words](at));
 
 setInterval(() => {
   if (document.hidden) return;
-  for (const time of document.querySelectorAll("time[data-relative]")) {
-    const text = relative(time.getAttribute("datetime") ?? "");
-    if (time.textContent !== text) time.textContent = text;
+  for (const shown of document.querySelectorAll("time[data-words]")) {
+    if (!(shown instanceof HTMLTimeElement)) continue;
+    const text = WORDS[/** @type {keyof typeof WORDS} */ (shown.dataset.words)](shown.dateTime);
+    if (shown.textContent !== text) shown.textContent = text;
   }
 }, UPDATE_MS);

@@ -79,6 +79,7 @@ assets! {
     "js/groups/fresh_key.js",
     "js/groups/key_dialogs.js",
     "js/groups/keys_tab.js",
+    "js/groups/limit_bars.js",
     "js/groups/limit_card.js",
     "js/groups/limits.js",
     "js/groups/limits_editor.js",

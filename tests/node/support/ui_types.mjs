@@ -85,8 +85,22 @@ export class Comparison {
     const isNullable = !isOptional && forms.some(({ type: kind }) => kind === "null");
     if (isNullable !== rest.length < parts.length) this.#tell(place, isNullable ? "may be null" : "is never null");
     const others = forms.filter(({ type: kind }) => kind !== "null");
-    if (others.length !== 1) return this.#tell(place, `is one of ${others.length} forms`);
-    this.#compareForm(rest, others[0], place);
+    if (others.length === 1) return this.#compareForm(rest, others[0], place);
+    for (const form of others) {
+      const part = rest.find((one) => this.#isLike(one, form));
+      if (part) this.#compareForm([part], form, place);
+      else this.#tell(place, `is one of ${others.length} forms`);
+    }
+  }
+
+  /** Whether each word that is declared for a member of an object may be in the schema: so forms are told apart. */
+  #isLike(part, schema) {
+    return part.getProperties().every(({ name }) => {
+      const of = this.checker.getTypeOfSymbol(part.getProperty(name));
+      const words = (of.isUnion() ? of.types : [of]).filter(({ flags }) => flags & TypeFlags.StringLiteral);
+      const known = this.#formsOf(schema.properties?.[name] ?? {}).flatMap((form) => form.enum ?? []);
+      return !words.length || !known.length || words.some(({ value }) => known.includes(value));
+    });
   }
 
   /** Values of enums that the specification does not have. */

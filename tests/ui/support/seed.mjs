@@ -57,10 +57,11 @@ async function seedEndpoints(gateway, secrets) {
 const model = (slug, rate_limits = [], usage_limits = []) => ({ slug, rate_limits, usage_limits });
 const requests = (unit, threshold) => ({ type: "REQUEST", unit, threshold });
 const tokens = (unit, threshold) => ({ type: "TOKEN", unit, threshold });
+const budget = (unit, amount) => ({ unit, currency: "EUR", amount });
 
 async function seedGroups(gateway) {
-  const make = (external_entity_id, name, models, hierarchy = {}) =>
-    gateway.admin("POST", "/v1/gateway/groups", { metadata: { external_entity_id, name }, models, hierarchy });
+  const make = (external_entity_id, name, models, hierarchy = {}, budgets = []) =>
+    gateway.admin("POST", "/v1/gateway/groups", { metadata: { external_entity_id, name }, models, hierarchy, budgets });
   const below = (parent) => ({ parent_group_id: parent.id });
 
   const acme = await make(
@@ -71,10 +72,12 @@ async function seedGroups(gateway) {
       model(EMBED, [], [requests("DAY", 5_000)]),
     ],
     { limit_enforcement: "CASCADING" },
+    [budget("MONTH", "500.00"), budget("TOTAL", "2500.00")],
   );
   const production = await make("cust_acme_prod", "Acme production", [model(CHAT, [], [tokens("DAY", 10_000)])], below(acme));
-  const shop = await make("cust_acme_shop", "Shop assistant", [model(CHAT, [], [tokens("DAY", 1_000)]), model(EMBED)], below(production));
-  const support = await make("cust_acme_support", "Support desk", [model(CHAT, [requests("MINUTE", 60)])], below(production));
+  const shop = await make("cust_acme_shop", "Shop assistant", [model(CHAT, [], [tokens("DAY", 1_000), requests("WEEK", 50)]), model(EMBED)], below(production),
+    [budget("MONTH", "0.01")]);
+  const support = await make("cust_acme_support", "Support desk", [model(CHAT, [requests("MINUTE", 60), requests("CONCURRENT", 8)])], below(production));
   const staging = await make("cust_acme_staging", "Acme staging", [model(CHAT, [], [requests("DAY", 100)])], below(acme));
 
   const globex = await make("cust_globex", "Globex", [

@@ -1,0 +1,62 @@
+// Bars of limits and budgets: what is used, held by running requests, and left.
+
+import { scaled } from "../decimal.js";
+import { fill, h } from "../dom.js";
+import { capital, figure, limitName } from "../format.js";
+import { may } from "../session.js";
+import { badge } from "../ui/badge.js";
+import { meter } from "../ui/meter.js";
+import { resetTime, when } from "../ui/when.js";
+import { groupAddress } from "./names.js";
+import { askedOf, isCalendar } from "./why.js";
+
+/** @import * as T from "../api_types.js" */
+
+/** @param {T.BudgetUsage} budget @returns {T.BudgetStanding} */
+export const budgetStanding = ({ amount, spent, ...rest }) =>
+  ({ kind: "budget", type: "COST", threshold: amount, used: spent, ...rest });
+
+/** When the window of a limit ends, or when a rolling one is free again. @param {T.Standing} limit */
+const resetOf = (limit) =>
+  limit.unit === "TOTAL" ? " · never resets"
+    : limit.reset_at && (isCalendar(limit) ? [" · resets ", resetTime(limit.reset_at)]
+      : [" · fully available ", when(limit.reset_at)]);
+
+/**
+ * Draws the bars, or updates them: rows are kept, since a link in one may have the focus.
+ *
+ * @param {HTMLElement} bars
+ * @param {Pick<T.WouldPass, "limits" | "tokens" | "admitted" | "stopped_by">} answer
+ * @param {T.Group} group
+ * @param {(id: string) => string} nameOf
+ */
+export function showBars(bars, { limits, tokens, admitted, stopped_by }, { id: self, hierarchy }, nameOf) {
+  const keys = limits.map((limit) => `${limit.source_group} ${limitName(limit)}`).join();
+  if (bars.dataset.keys !== keys) {
+    fill(bars, limits.map((limit) => h("li", null,
+      h("div", { class: "bar-name" }, h("strong", null, capital(limitName(limit))),
+        limit.source_group === self
+          ? h("span", { class: "hint" }, "this group")
+          : h("a", { class: "hint", href: groupAddress(limit.source_group, may("manage") ? "limits" : "") },
+            nameOf(limit.source_group)),
+        h("span", { class: "bar-badges" })),
+      h("div", { class: "bar-meter" }), h("p", { class: "bar-figures number" }), h("p", { class: "bar-reset hint" }))));
+    bars.dataset.keys = keys;
+  }
+  limits.forEach((limit, index) => {
+    const row = bars.children[index];
+    if (!row) return;
+    const { used, held, left, threshold } = limit;
+    const asked = askedOf(limit, tokens);
+    const stops = !admitted && (index === stopped_by || scaled(asked) > scaled(left));
+    const shared = hierarchy.limit_enforcement === "CASCADING" && limit.source_group !== self;
+    const part = (/** @type {string} */ name) => /** @type {HTMLElement} */ (row.querySelector(name));
+    fill(part(".bar-badges"), stops && badge("bad", "refuses"), shared && badge("plain", "shared"));
+    fill(part(".bar-meter"), meter({
+      label: `${limitName(limit)} of ${nameOf(limit.source_group)}`, used, held, threshold, asked,
+    }));
+    fill(part(".bar-figures"), h("strong", null, figure(left)), ` left of ${figure(threshold)}`);
+    const word = { TOKEN: "used", REQUEST: limit.unit === "CONCURRENT" ? "running" : "used", COST: "spent" }[limit.type];
+    fill(part(".bar-reset"), `${figure(used)} ${word}`, scaled(held) > 0n && `, ${figure(held)} held`, resetOf(limit));
+  });
+}
