@@ -180,6 +180,8 @@ test("what is spent, held and left is shown on the group's page, in the tree and
   await assertAccessible(tab, "budgets of a group");
   await tab.open("/groups");
   await page.getByRole("row").filter({ hasText: "budgets-" }).filter({ hasText: `${figure(own.left)} EUR per month` }).waitFor();
+  await tab.open("/");
+  await page.getByRole("row").filter({ hasText: shop.metadata.external_entity_id }).getByText(`${figure(own.spent)} EUR`).waitFor();
 
   await gateway.admin("PATCH", `/v1/gateway/groups/${shop.id}`, { budgets: [budget("MONTH", own.spent)] });
   assert.equal((await chat(gateway, key, CHAT, 100)).status, 429);

@@ -2,7 +2,7 @@
 
 import { all, api } from "../api.js";
 import { h, update } from "../dom.js";
-import { bytes, compact, int, microseconds, percent, plural, serverName } from "../format.js";
+import { bytes, compact, int, microseconds, moneys, percent, plural, serverName } from "../format.js";
 import { watch } from "../live.js";
 import { healthState, healthTimes, isDown, load } from "../models/health.js";
 import { problems } from "../models/problems.js";
@@ -155,7 +155,8 @@ function topGroups({ items }) {
           h("span", { class: "share-bar", style: { "--part": `${(100 * (item.input_tokens + item.output_tokens)) / most}%` } }),
           h("span", { title: int(item.input_tokens + item.output_tokens) }, compact(item.input_tokens + item.output_tokens))),
       },
-      { label: "Requests", kind: "number", cell: (item) => int(item.requests) },
+      { label: "Requests", kind: "number wide-only", cell: (item) => int(item.requests) },
+      { label: "Cost", kind: "number", cell: (item) => moneys(item.cost) },
     ],
     rows: items,
   });
