@@ -14,7 +14,7 @@ pub mod endpoint;
 pub mod estimate;
 pub mod fair_queue;
 pub mod group;
-mod hash;
+pub(crate) mod hash;
 pub mod id;
 pub mod key;
 pub mod ledger;
@@ -28,6 +28,7 @@ pub mod route;
 pub mod routing;
 pub mod scheduler;
 pub mod settled;
+pub mod simulation;
 pub mod slug;
 pub mod sums;
 #[cfg(test)]

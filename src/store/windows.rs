@@ -28,6 +28,7 @@ use crate::domain::{
     sums::{Counted, Spent, Used},
 };
 
+mod before;
 mod renew;
 mod slug_names;
 

@@ -114,6 +114,16 @@ impl Account {
         account
     }
 
+    /// The account of requests that count but cannot be refused.
+    pub fn without_rules(slug: SlugId, counted_for: GroupPath) -> Self {
+        Self { slug, counted_for, rules: ArrayVec::new() }
+    }
+
+    /// The slug.
+    pub fn slug(&self) -> SlugId {
+        self.slug
+    }
+
     /// The groups that a request counts for: the group itself, and in CASCADING its ancestors.
     pub fn counted_for(&self) -> &GroupPath {
         &self.counted_for

@@ -10,7 +10,7 @@ use super::{
     },
     resources::{
         activity, audit, backup, check, dead_letters, endpoints, events, group_tree, groups, health, keys, limits,
-        live, operators, playground, reports, search, secrets, session, signing_key, status, webhooks,
+        live, operators, playground, reports, search, secrets, session, signing_key, simulation, status, webhooks,
     },
 };
 
@@ -30,6 +30,7 @@ pub(super) fn table() -> Vec<Section> {
     const GROUP_TREE: &str = "/v1/gateway/group_tree";
     const GROUP_USAGE: &str = "/v1/gateway/groups/{group_id}/usage";
     const GROUP_LIMITS: &str = "/v1/gateway/groups/{group_id}/limits";
+    const SIMULATE: &str = "/v1/gateway/groups/{group_id}/simulate";
     const TRY: &str = "/v1/gateway/groups/{group_id}/try";
     const SEARCH: &str = "/v1/gateway/search";
     const KEYS: &str = "/v1/gateway/groups/{group_id}/api_keys";
@@ -77,6 +78,7 @@ pub(super) fn table() -> Vec<Section> {
             entry(GET,    GROUP_TREE,    "getGroupTree",         "List a summary of every group", group_tree::list),
             entry(GET,    GROUP_USAGE,   "getGroupUsage",        "Get the use of a group's limits", limits::usage),
             entry(GET,    GROUP_LIMITS,  "getGroupLimits",       "Check whether a request would pass", limits::limits),
+            entry(POST,   SIMULATE,      "simulateLimits",       "Try limits on past requests", simulation::simulate),
             entry(POST,   TRY,           "tryModel",             "Call a model as a customer", playground::try_out),
             entry(GET,    SEARCH,        "search",               "Search by part of a name", search::get),
         ]),

@@ -154,7 +154,11 @@ fn enforcement(wanted: Option<Enforcement>, parent: Option<&GroupNode>) -> Resul
 }
 
 /// Resolves slug names to ids. A slug without an endpoint is refused, unless the group already carries it.
-fn resolve_models(catalog: &Catalog, models: GroupModels<Slug>, carried: &[GroupModel]) -> Result<GroupModels, Error> {
+pub(in crate::service) fn resolve_models(
+    catalog: &Catalog,
+    models: GroupModels<Slug>,
+    carried: &[GroupModel],
+) -> Result<GroupModels, Error> {
     models.resolve(|index, slug| {
         let known = catalog
             .slug_id(slug)

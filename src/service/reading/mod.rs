@@ -7,4 +7,5 @@ pub mod events;
 pub mod limits;
 pub mod reports;
 pub mod search;
+pub mod simulation;
 pub mod spreadsheet;

@@ -76,16 +76,16 @@ pub(in crate::store) struct Renewed {
 }
 
 /// Rows that are being computed.
-struct Renewal<'a> {
+pub(super) struct Renewal<'a> {
     store: &'a Store,
     journal: &'a Journal,
-    calendar: Calendar,
+    pub(super) calendar: Calendar,
     /// The last record that the store includes.
     applied: u64,
     known: HashMap<GroupId, Known>,
     names: SlugNames,
-    rows: HashMap<GroupId, GroupSums>,
-    problems: Vec<String>,
+    pub(super) rows: HashMap<GroupId, GroupSums>,
+    pub(super) problems: Vec<String>,
     /// The beginnings of windows in hours that count to them as a whole.
     undivided: BTreeSet<u64>,
 }
@@ -98,7 +98,7 @@ struct Known {
 
 /// Sums by the groups whose keys were used.
 #[derive(Default)]
-struct OwnGroups(HashMap<GroupId, OwnSums>);
+pub(super) struct OwnGroups(HashMap<GroupId, OwnSums>);
 
 #[derive(Default)]
 struct OwnSums {
@@ -140,7 +140,7 @@ impl OwnGroups {
 }
 
 impl<'a> Renewal<'a> {
-    fn new(store: &'a Store, journal: &'a Journal, calendar: Calendar) -> Result<Self, StoreError> {
+    pub(super) fn new(store: &'a Store, journal: &'a Journal, calendar: Calendar) -> Result<Self, StoreError> {
         let mut known = HashMap::new();
         for (table, is_gone) in [(Table::GoneGroups, true), (Table::Groups, false)] {
             for group in store.values::<Group>(table, GROUP_VERSION)? {
@@ -162,20 +162,22 @@ impl<'a> Renewal<'a> {
     }
 
     /// Adds the rollups of a day, UTC.
-    fn add_day(&mut self, day: Day) -> Result<(), FoldError> {
+    pub(super) fn add_day(&mut self, day: Day) -> Result<(), FoldError> {
         let windows = self.calendar.windows(day.start_unix_ms());
         if windows.day.end_ms >= day.end_unix_ms() {
             let mut sums = OwnGroups::default();
-            self.read(day, Grain::Day, |row, slug| sums.add(row.group, slug, &row.sums))?;
+            self.read(day.hours(), Grain::Day, |row, slug| sums.add(row.group, slug, &row.sums))?;
             self.count(&sums, &windows);
             return Ok(());
         }
-        let mut hours: BTreeMap<Hour, OwnGroups> = BTreeMap::new();
-        self.read(day, Grain::Hour, |row, slug| hours.entry(row.hour).or_default().add(row.group, slug, &row.sums))?;
-        for (hour, sums) in hours {
-            self.add_hour(hour, sums)?;
-        }
-        Ok(())
+        self.add_hours(day.hours())
+    }
+
+    /// Adds the rollups of hours of one day, UTC.
+    pub(super) fn add_hours(&mut self, hours: Range<Hour>) -> Result<(), FoldError> {
+        let mut sums: BTreeMap<Hour, OwnGroups> = BTreeMap::new();
+        self.read(hours, Grain::Hour, |row, slug| sums.entry(row.hour).or_default().add(row.group, slug, &row.sums))?;
+        sums.into_iter().try_for_each(|(hour, sums)| self.add_hour(hour, sums))
     }
 
     fn add_hour(&mut self, hour: Hour, mut sums: OwnGroups) -> Result<(), FoldError> {
@@ -200,10 +202,15 @@ impl<'a> Renewal<'a> {
         Ok(())
     }
 
-    /// Calls `each` with the rollups of a day and the ids of their slugs.
-    fn read(&mut self, day: Day, grain: Grain, mut each: impl FnMut(&Rollup, Option<SlugId>)) -> Result<(), FoldError> {
-        let read = self.store.rollups(Some(self.journal), day.hours(), grain, |row| {
-            let end_ms = if grain == Grain::Day { day.end_unix_ms() } else { row.hour.end_unix_ms() };
+    /// Calls `each` with the rollups of hours of one day and the ids of their slugs.
+    fn read(
+        &mut self,
+        hours: Range<Hour>,
+        grain: Grain,
+        mut each: impl FnMut(&Rollup, Option<SlugId>),
+    ) -> Result<(), FoldError> {
+        let read = self.store.rollups(Some(self.journal), hours.clone(), grain, |row| {
+            let end_ms = if grain == Grain::Day { hours.end.start_unix_ms() } else { row.hour.end_unix_ms() };
             each(&row, row.slug.or_else(|| self.names.id_before(&row.model_slug, end_ms)));
         });
         self.problems.extend(read?);
@@ -212,7 +219,7 @@ impl<'a> Renewal<'a> {
 
     /// The sums of the events at a time (ms of Unix time), which is less than an hour; `None` if the journal no longer
     /// has all of them.
-    fn events(&self, at_ms: Range<u64>) -> Result<Option<OwnGroups>, FoldError> {
+    pub(super) fn events(&self, at_ms: Range<u64>) -> Result<Option<OwnGroups>, FoldError> {
         let kept = self.journal.stats();
         if kept.first_seq > 1 && kept.first_at_ms.is_none_or(|first_ms| first_ms >= at_ms.start) {
             return Ok(None);
@@ -232,7 +239,7 @@ impl<'a> Renewal<'a> {
     }
 
     /// Adds sums to the windows of each group that they count for.
-    fn count(&mut self, sums: &OwnGroups, windows: &CalendarWindows) {
+    pub(super) fn count(&mut self, sums: &OwnGroups, windows: &CalendarWindows) {
         for (group, own) in &sums.0 {
             for group in path(&self.known, *group) {
                 let rows = self.rows.entry(group).or_default();

@@ -51,6 +51,11 @@ impl Gap {
     }
 
     pub(in crate::http) fn of_report(report: &Report) -> Vec<Self> {
+        Self::of(&report.missing, &report.problems)
+    }
+
+    /// The gaps of missing records, and of other missing data, which sentences describe.
+    pub(in crate::http) fn of(missing: &[Damage], problems: &[String]) -> Vec<Self> {
         let of_trouble = |problem: &String| Self {
             first_sequence: None,
             last_sequence: None,
@@ -58,6 +63,6 @@ impl Gap {
             before: None,
             detail: problem.clone(),
         };
-        report.missing.iter().map(Self::new).chain(report.problems.iter().map(of_trouble)).collect()
+        missing.iter().map(Self::new).chain(problems.iter().map(of_trouble)).collect()
     }
 }

@@ -27,6 +27,7 @@ pub(super) mod search;
 pub(super) mod secrets;
 pub(super) mod session;
 pub(super) mod signing_key;
+pub(super) mod simulation;
 pub(super) mod status;
 pub(super) mod targets;
 pub(super) mod webhooks;
