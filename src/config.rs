@@ -83,6 +83,9 @@ pub struct Config {
     /// The calendar by whose days, weeks and months limits and budgets count.
     #[serde(deserialize_with = "calendar")]
     pub time_zone: Calendar,
+    /// Whether customers see what they cost.
+    #[serde(deserialize_with = "boolean")]
+    pub show_cost: bool,
     /// The shares of usage limits and budgets at which alerts are made.
     #[serde(deserialize_with = "shares")]
     pub alert_at: Shares,
@@ -146,6 +149,7 @@ impl Default for Config {
             stream_keepalive: None,
             cors_origins: Origins::None,
             time_zone: Calendar::default(),
+            show_cost: true,
             alert_at: Shares::default(),
             upstream: UpstreamConfig::default(),
         }
@@ -163,7 +167,7 @@ impl Default for UpstreamConfig {
 }
 
 /// Every field, by its name in the file. In flags and variables, `_` replaces the dot after a section's name.
-pub const FIELDS: [&str; 22] = [
+pub const FIELDS: [&str; 23] = [
     "listen",
     "admin_listen",
     "data_dir",
@@ -182,6 +186,7 @@ pub const FIELDS: [&str; 22] = [
     "stream_keepalive",
     "cors_origins",
     "time_zone",
+    "show_cost",
     "alert_at",
     "upstream.connect_timeout",
     "upstream.first_byte_timeout",
@@ -312,6 +317,21 @@ fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     scalar(deserializer, FORM)?.parse().map_err(|_| D::Error::custom(format!("must be {FORM}")))
 }
 
+fn boolean<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Form {
+        Bool(bool),
+        Text(String),
+    }
+    let text = match Form::deserialize(deserializer) {
+        Ok(Form::Bool(value)) => return Ok(value),
+        Ok(Form::Text(text)) => text,
+        Err(_) => String::new(),
+    };
+    text.parse().map_err(|_| D::Error::custom("must be true or false"))
+}
+
 fn workers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
     match number(deserializer)? {
         workers @ 0..=1024 => Ok(workers as usize),
@@ -414,6 +434,9 @@ mod tests {
             [("TOLLGATE_MAX_BODY", "2MiB"), ("TOLLGATE_WORKERS", "4"), ("TOLLGATE_UPSTREAM_IDLE_TIMEOUT", "1m")];
         let config = load(file, &environment, &[("workers", "5")]).unwrap();
         assert_eq!((config.max_body, config.workers, config.strict_output), (2 << 20, 5, 7));
+        assert!(config.show_cost);
+        assert!(!load("show_cost = false", &[], &[]).unwrap().show_cost);
+        assert!(!load("", &[("TOLLGATE_SHOW_COST", "false")], &[]).unwrap().show_cost);
         assert_eq!(config.upstream.idle_timeout, Duration::from_secs(60));
         assert_eq!(config.upstream.connect_timeout, Duration::from_secs(5));
         assert_eq!(config.events_retention, Duration::from_secs(400 * 86_400));
@@ -462,6 +485,8 @@ mod tests {
             ("max_bodies = \"1MiB\"", "max_bodies"),
             ("time_zone = \"Europe/Atlantis\"", "time_zone"),
             ("time_zone = 1", "time_zone"),
+            ("show_cost = 1", "show_cost"),
+            ("show_cost = \"yes\"", "show_cost"),
             ("alert_at = 75", "alert_at"),
             ("alert_at = [75.5]", "alert_at"),
             ("alert_at = [\"75\"]", "alert_at"),

@@ -401,3 +401,14 @@ def test_what_was_spent_survives_a_kill(own):
         assert customer.chat(slug, PROMPT * 2).status == 429
     finally:
         upstream.stop()
+
+
+def test_customers_see_no_budgets_if_costs_are_not_shown(upstream):
+    with Gateway(show_cost="false") as private:
+        slug = private.create_endpoint(upstream, pricing=PRICES)["slug"]
+        group = private.patch_group(private.create_group(slug), budgets=[budget("DAY", "100")])
+        customer = Customer(private, private.mint_key(group))
+        assert customer.chat(slug).status == 200
+        assert customer.get("/v1/usage").json()["budgets"] == []
+        [seen] = private.admin("GET", f"/v1/gateway/groups/{group['id']}/usage")["budgets"]
+        assert decimal.Decimal(seen["spent"]) > 0

@@ -47,6 +47,7 @@ def refused(**settings):
         ("admin_url", "not a url"),
         ("public_url", "not a url"),
         ("time_zone", "Europe/Atlantis"),
+        ("show_cost", "yes"),
         ("time_zone", ""),
         ("alert_at", "75, 90%"),
         ("alert_at", "101"),

@@ -94,7 +94,8 @@ pub(super) fn of_key(gateway: &Gateway, key: &KeyEntry) -> Reply {
     let standings = of_group(moment, &key.group);
     let views = |of_model: &[Standing]| of_model.iter().filter_map(|one| LimitView::new(one, moment)).collect();
     let models = standings.models.iter().map(|(slug, of_model)| (catalog.slug_name(*slug), views(of_model)));
-    let budgets = standings.budgets.iter().filter_map(|standing| BudgetView::new(standing, moment));
+    let shown = if gateway.core.config.show_cost { standings.budgets.as_slice() } else { &[] };
+    let budgets = shown.iter().filter_map(|standing| BudgetView::new(standing, moment));
     Reply::json(&UsageView {
         external_entity_id: &group.external_entity_id,
         models: models.collect(),
