@@ -40,6 +40,9 @@ pub(super) struct Figures {
     pub(super) begun: bool,
 }
 
+/// A calendar window: its period and its first moment.
+type Window = (Period, u64);
+
 #[derive(Default)]
 pub(super) struct Book {
     /// (time, amount) of each group, slug and type, in order. An arrival that was taken back is 0.
@@ -47,7 +50,7 @@ pub(super) struct Book {
     /// (requests, tokens) of each calendar window, by its first moment.
     counted: BTreeMap<(GroupId, SlugId, Period, u64), (u64, u64)>,
     /// The money spent in each calendar window, and in all.
-    spent: BTreeMap<(GroupId, Currency, Option<(Period, u64)>), u128>,
+    spent: BTreeMap<(GroupId, Currency, Option<Window>), u128>,
     pub(super) running: BTreeMap<usize, Running>,
 }
 
