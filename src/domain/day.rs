@@ -1,10 +1,10 @@
-//! Calendar days in UTC, and one reading of both clocks.
+//! Days and hours in UTC, by which records are stored, and one reading of both clocks.
 //!
-//! Rolling windows use the monotonic clock, which no administrator and no NTP step can change. DAY limits and
+//! Rolling windows use the monotonic clock, which no administrator and no NTP step can change. Calendar windows and
 //! timestamps use the wall clock, which can jump either way. The caller reads both clocks at once and passes the
 //! [`Now`] down: nothing in `domain` reads a clock.
 
-use std::{ops::Range, time::Duration};
+use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
@@ -109,11 +109,6 @@ impl Now {
     pub fn wall_ms(self) -> u64 {
         self.unix_ms.saturating_sub(self.behind_ms)
     }
-
-    /// Time until the next midnight UTC; always above zero.
-    pub fn until_midnight(self) -> Duration {
-        Duration::from_millis((DAY_MS - self.unix_ms % DAY_MS).saturating_add(self.behind_ms))
-    }
 }
 
 #[cfg(test)]
@@ -139,19 +134,9 @@ mod tests {
     }
 
     #[test]
-    fn the_time_until_midnight_is_never_zero() {
-        let at = |unix_ms| Now { unix_ms, ..Now::default() }.until_midnight();
-        assert_eq!(at(0), Duration::from_secs(86_400));
-        assert_eq!(at(DAY_MS - 1), Duration::from_millis(1));
-        assert_eq!(at(DAY_MS), Duration::from_secs(86_400));
-        assert!(at(u64::MAX) > Duration::ZERO);
-    }
-
-    #[test]
-    fn a_clock_that_was_set_back_waits_longer_for_midnight() {
+    fn a_time_that_must_not_step_back_knows_how_far_the_wall_clock_is_behind() {
         let now = Now { unix_ms: DAY_MS - 3_600_000, ..Now::default() }.not_before(DAY_MS - 1);
         assert_eq!((now.unix_ms, now.wall_ms()), (DAY_MS - 1, DAY_MS - 3_600_000));
-        assert_eq!(now.until_midnight(), Duration::from_millis(3_600_000));
         assert_eq!(now.not_before(5), now);
     }
 

@@ -35,3 +35,24 @@ pub(super) struct At {
     pub(super) ns: u64,
     pub(super) moment: Moment,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::calendar::Calendar;
+
+    #[test]
+    fn the_end_of_a_window_is_ahead_and_farther_if_the_clock_was_set_back() {
+        const DAY_MS: u64 = 86_400_000;
+        let until_end = |now: Now| {
+            let windows = Calendar::default().windows(now.unix_ms);
+            Moment { now, windows }.until_end(Period::Day)
+        };
+        let at = |unix_ms| Now { unix_ms, ..Now::default() };
+        assert_eq!(until_end(at(0)), Duration::from_secs(86_400));
+        assert_eq!(until_end(at(DAY_MS - 1)), Duration::from_millis(1));
+        assert_eq!(until_end(at(DAY_MS)), Duration::from_secs(86_400));
+        let set_back = at(DAY_MS - 3_600_000).not_before(DAY_MS - 1);
+        assert_eq!(until_end(set_back), Duration::from_millis(3_600_000));
+    }
+}
