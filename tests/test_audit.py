@@ -215,7 +215,7 @@ def test_changes_of_a_webhook_mask_its_secrets(operator):
     gateway, root = operator.gateway, "/v1/gateway/webhooks"
 
     def audited(webhook):
-        names = ("id", "url", "description", "enabled", "previous_secret_until", "created_at", "updated_at")
+        names = ("id", "url", "description", "enabled", "types", "previous_secret_until", "created_at", "updated_at")
         return {name: webhook[name] for name in names} | {"secret": "***", "url": "http://127.0.0.1:9/hook?***"}
 
     body = {"url": "http://127.0.0.1:9/hook?token=a-receivers-token", "description": "books", "enabled": False}

@@ -17,7 +17,17 @@ from support.wire import DEADLINE
 from test_events import FIELDS, TIMESTAMP, ULID, UUID
 from test_tls import serve_tls
 
-WEBHOOK = {"id", "url", "description", "enabled", "created_at", "updated_at", "previous_secret_until", "delivery"}
+WEBHOOK = {
+    "id",
+    "url",
+    "description",
+    "enabled",
+    "types",
+    "created_at",
+    "updated_at",
+    "previous_secret_until",
+    "delivery",
+}
 SECRET = re.compile("whsec_[0-9A-Za-z]{43}")
 FRESH = {
     "state": "ok",

@@ -108,19 +108,26 @@ export {};
  *   failed_attempts: number, dead_letters: number}} DeliveryStatus
  */
 /**
- * @typedef {{id: string, url: string, description: string | null, enabled: boolean, created_at: string,
- *   updated_at: string, previous_secret_until: string | null, delivery: DeliveryStatus}} Webhook
+ * @typedef {{id: string, url: string, description: string | null, enabled: boolean, types: WebhookType[],
+ *   created_at: string, updated_at: string, previous_secret_until: string | null, delivery: DeliveryStatus}} Webhook
  */
 /** @typedef {Webhook & {secret: string}} WebhookWithSecret */
+/** @typedef {"API_BILLING_USAGE" | "ALERT"} WebhookType */
 /**
- * @typedef {{request_id: string, at: string, attempt: number, kind: "events" | "test" | "redelivery", events: number,
- *   status: number | null, error: string | null, duration_ms: number,
+ * @typedef {{request_id: string, at: string, attempt: number, kind: "events" | "alerts" | "test" | "redelivery",
+ *   events: number, status: number | null, error: string | null, duration_ms: number,
  *   outcome: "delivered" | "retrying" | "dead_letter" | "waiting" | "failed"}} Delivery
  */
 /** @typedef {{ok: boolean, request_id: string, status: number | null, error: string | null, duration_ms: number}} Tested */
 /**
  * @typedef {{id: string, failed_at: string, attempts: number, last_status: number | null, last_error: string,
- *   redelivering: boolean, events: BillingEvent[]}} DeadLetter
+ *   redelivering: boolean, events: BillingEvent[], alerts: Alert[]}} DeadLetter
+ */
+/**
+ * @typedef {{id: string, created_at: string, group_id: string, external_entity_id: string, kind: "limit" | "budget",
+ *   model_slug: string | null, type: LimitType | null, unit: "DAY" | "WEEK" | "MONTH" | "TOTAL",
+ *   currency: string | null, threshold: number | string, used: number | string, percent: number,
+ *   window_start: string, reset_at: string | null}} Alert
  */
 
 /**

@@ -1,6 +1,6 @@
 //! Alerts: the use of a usage limit or a budget has reached a share of what it allows.
 //!
-//! One alert is made for each group, limit or budget, window and share. Whether one is due depends only on the use now
+//! One alert is made for each group whose use it is, limit or budget, window and share. Whether one is due depends only on the use now
 //! and on the last alert about the same rule, never on the use before. So the question may be asked at any time: after
 //! each count, after a change of the rule (a lower threshold may be reached at once), and after a start, where it makes
 //! up for an alert that a crash has prevented.
@@ -147,7 +147,7 @@ pub enum Place {
 /// The use of a limit or budget in one window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WindowUse {
-    /// The group that declares it.
+    /// The group whose use it is.
     pub group: GroupId,
     /// The limit or budget.
     pub declaration: Declaration,
@@ -162,9 +162,11 @@ pub struct WindowUse {
 pub struct Alert {
     /// Its id.
     pub id: AlertId,
-    /// The group that declares the limit or budget.
+    /// The group whose use it is. It has declared the limit or budget or, in INDEPENDENT, inherited it.
     pub group: GroupId,
-    /// The name of that group at the time of the alert.
+    /// The group that has declared it.
+    pub declared_by: GroupId,
+    /// The name of `group` at the time of the alert.
     pub external_entity_id: String,
     /// The limit or budget at the time of the alert.
     pub declaration: Declaration,
@@ -181,7 +183,7 @@ pub struct Alert {
 }
 
 impl Alert {
-    /// The limit or budget that it is about.
+    /// The group whose use it is, and the limit or budget.
     pub fn rule(&self) -> (GroupId, Place) {
         (self.group, self.declaration.place())
     }
@@ -202,7 +204,7 @@ impl From<&Alert> for LastAlert {
     }
 }
 
-/// The last alert about each limit and budget.
+/// The last alert about each limit and budget of each group.
 #[derive(Debug, Clone, Default)]
 pub struct LastAlerts(HashMap<(GroupId, Place), LastAlert>);
 
@@ -217,14 +219,21 @@ impl LastAlerts {
         (!is_made).then_some(share)
     }
 
+    /// Whether the last alert about this limit or budget is about a later window. Then an earlier window that has ended
+    /// has had its alerts.
+    pub fn is_beyond(&self, of: &WindowUse) -> bool {
+        let last = self.0.get(&(of.group, of.declaration.place()));
+        last.is_some_and(|last| last.window_start_ms > of.window_start_ms)
+    }
+
     /// Takes account of an alert that was made.
     pub fn note(&mut self, alert: &Alert) {
         self.0.insert(alert.rule(), alert.into());
     }
 
-    /// Forgets the alerts about a deleted group.
-    pub fn forget(&mut self, group: GroupId) {
-        self.0.retain(|(of, _), _| *of != group);
+    /// Forgets the alerts about groups that no longer exist.
+    pub fn keep(&mut self, exists: impl Fn(GroupId) -> bool) {
+        self.0.retain(|(group, _), _| exists(*group));
     }
 }
 

@@ -11,7 +11,7 @@ use self::v1::{DeadLetterV1, SettledV1};
 use super::{
     alert::Alert,
     settled::Settled,
-    webhook::{DeadLetter, Delivered, Redelivered},
+    webhook::{DeadAlerts, DeadLetter, Delivered, Passed, Redelivered},
 };
 
 mod row;
@@ -27,12 +27,16 @@ pub enum Record<'a> {
     Changed(Changed),
     /// A webhook's receiver accepted events.
     Delivered(Delivered),
-    /// A webhook's delivery was abandoned.
+    /// A webhook's delivery of events was abandoned.
     DeadLettered(DeadLetter<'a>),
     /// An abandoned delivery was tried again.
     Redelivered(Redelivered),
     /// The use of a limit or budget reached a share.
     Alerted(Alert),
+    /// A webhook's delivery of alerts was abandoned.
+    AlertsDeadLettered(DeadAlerts),
+    /// A webhook has nothing to deliver up to a record.
+    Passed(Passed),
 }
 
 /// Every kind of record ever written. The position of a variant is its number in the journal.
@@ -48,11 +52,16 @@ enum Stored<'a> {
     Settled(Settled<'a>),
     DeadLettered(DeadLetter<'a>),
     Alerted(Alert),
+    AlertsDeadLettered(DeadAlerts),
+    Passed(Passed),
 }
 
 impl Record<'_> {
     /// The numbers of billed requests, in every form ever written.
     pub const SETTLED: [u8; 2] = [0, 6];
+
+    /// The number of alerts.
+    pub const ALERTED: u8 = 8;
 }
 
 impl Serialize for Record<'_> {
@@ -65,6 +74,10 @@ impl Serialize for Record<'_> {
             Self::DeadLettered(letter) => serializer.serialize_newtype_variant(NAME, 7, "DeadLettered", letter),
             Self::Redelivered(again) => serializer.serialize_newtype_variant(NAME, 5, "Redelivered", again),
             Self::Alerted(alert) => serializer.serialize_newtype_variant(NAME, 8, "Alerted", alert),
+            Self::AlertsDeadLettered(letter) => {
+                serializer.serialize_newtype_variant(NAME, 9, "AlertsDeadLettered", letter)
+            }
+            Self::Passed(passed) => serializer.serialize_newtype_variant(NAME, 10, "Passed", passed),
         }
     }
 }
@@ -83,6 +96,8 @@ impl<'de: 'a, 'a> Deserialize<'de> for Record<'a> {
             Stored::Settled(settled) => Self::Settled(settled),
             Stored::DeadLettered(letter) => Self::DeadLettered(letter),
             Stored::Alerted(alert) => Self::Alerted(alert),
+            Stored::AlertsDeadLettered(letter) => Self::AlertsDeadLettered(letter),
+            Stored::Passed(passed) => Self::Passed(passed),
         })
     }
 }

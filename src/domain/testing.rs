@@ -154,6 +154,7 @@ pub(crate) fn alert() -> Alert {
     Alert {
         id: AlertId(1),
         group: GroupId(7),
+        declared_by: GroupId(7),
         external_entity_id: "cust_42".to_owned(),
         declaration: Declaration::Limit(SlugId(1), limit),
         model_slug: Some("acme/chat".to_owned()),

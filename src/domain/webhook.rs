@@ -1,13 +1,15 @@
 //! Webhooks: receivers of billing events and alerts, and each one's progress.
 //!
-//! A webhook has one cursor. Only records move it: past events that its receiver accepted ([`Delivered`]), or past
-//! events that were given up and kept ([`DeadLetter`]). So no event is skipped, whenever the process ends.
+//! A webhook has one cursor. Only records move it: past events or alerts that its receiver accepted ([`Delivered`]),
+//! past those that were given up and kept ([`DeadLetter`], [`DeadAlerts`]), or past records that it does not deliver
+//! ([`Passed`]). So none is skipped, whenever the process ends.
 
 use std::{collections::BTreeSet, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
 use super::{
+    alert::Alert,
     delivery,
     id::{DeadLetterId, WebhookId},
     settled::Settled,
@@ -101,7 +103,7 @@ impl Webhook {
     }
 }
 
-/// A receiver accepted events.
+/// A receiver accepted events or alerts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Delivered {
     /// The webhook.
@@ -110,7 +112,7 @@ pub struct Delivered {
     pub through: u64,
 }
 
-/// A delivery that was given up. Its events are kept here until they are delivered.
+/// A delivery of events that was given up. They are kept here until they are delivered.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct DeadLetter<'a> {
     /// The webhook.
@@ -126,6 +128,31 @@ pub struct DeadLetter<'a> {
     pub events: Vec<DatedEvent<'a>>,
 }
 
+/// A delivery of alerts that was given up. It is a dead letter too.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct DeadAlerts {
+    /// The webhook.
+    pub webhook: WebhookId,
+    /// The id of the dead letter.
+    pub id: DeadLetterId,
+    /// The cursor continues after this record.
+    pub through: u64,
+    /// Why it was given up.
+    pub failure: DeliveryFailure,
+    /// The alerts, in order.
+    pub alerts: Vec<DatedAlert>,
+}
+
+/// A webhook has no events or alerts to deliver up to a record. Without this, a webhook that gets few deliveries would
+/// read much of the journal again after each start.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Passed {
+    /// The webhook.
+    pub webhook: WebhookId,
+    /// The cursor continues after this record.
+    pub through: u64,
+}
+
 /// A redelivery of a dead letter, successful or not.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Redelivered {
@@ -133,7 +160,7 @@ pub struct Redelivered {
     pub webhook: WebhookId,
     /// The dead letter.
     pub id: DeadLetterId,
-    /// `None` if its events were accepted.
+    /// `None` if it was accepted.
     pub failure: Option<DeliveryFailure>,
 }
 
@@ -145,6 +172,24 @@ pub struct DatedEvent<'a> {
     /// The billed request.
     #[serde(borrow)]
     pub settled: Settled<'a>,
+}
+
+/// An alert with the time of its record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DatedAlert {
+    /// Unix ms.
+    pub at_ms: u64,
+    /// The alert.
+    pub alert: Alert,
+}
+
+/// What a delivery contains, in order: events or alerts, never both.
+#[derive(Debug)]
+pub enum Contents<'a> {
+    /// Billing events.
+    Events(Vec<DatedEvent<'a>>),
+    /// Alerts.
+    Alerts(Vec<DatedAlert>),
 }
 
 /// How a delivery failed.

@@ -3,7 +3,7 @@
 use bincode::config::{Configuration, Limit, LittleEndian, Varint};
 
 use super::frame::MAX_BODY;
-use crate::domain::{record::Record, settled::Settled};
+use crate::domain::{alert::Alert, record::Record, settled::Settled};
 
 /// The most bytes that a record's values take in memory, as bincode counts them: one byte of varint becomes at most a
 /// `u128`.
@@ -36,11 +36,22 @@ pub fn decode_settled(body: &[u8]) -> Result<Option<Settled<'_>>, bincode::error
     })
 }
 
+/// Decodes an alert. For any other kind of record, reads only the first byte and returns `None`.
+pub fn decode_alert(body: &[u8]) -> Result<Option<Alert>, bincode::error::DecodeError> {
+    if body.first() != Some(&Record::ALERTED) {
+        return Ok(None);
+    }
+    Ok(match decode(body)? {
+        Record::Alerted(alert) => Some(alert),
+        _ => None,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::domain::{
-        alert::{Alert, Declaration},
+        alert::Declaration,
         budget::{Budget, BudgetUnit, Budgets},
         endpoint::{Endpoint, Routing, Target},
         group::{Group, GroupModel, GroupModels},
@@ -58,7 +69,7 @@ mod tests {
         },
         units::Units,
         usage::{Usage, UsageSource},
-        webhook::{Webhook, WebhookType, WebhookTypes},
+        webhook::{DatedAlert, DeadAlerts, DeliveryFailure, Passed, Webhook, WebhookType, WebhookTypes},
     };
 
     #[test]
@@ -109,12 +120,19 @@ mod tests {
             reset_at_ms: None,
             ..alert()
         };
+        let failure = DeliveryFailure { attempts: 5, last_status: None, last_error: "no".to_owned() };
+        let (webhook, id, through) = (WebhookId(1), DeadLetterId(2), 40);
+        let dated = [alert(), about_budget.clone()].map(|alert| DatedAlert { at_ms: 9, alert });
+        let letter = DeadAlerts { webhook, id, through, failure, alerts: dated.into() };
         let alerts = [alert(), about_budget].map(Record::Alerted);
+        let passed = Record::Passed(Passed { webhook, through });
+        let alerts = alerts.into_iter().chain([Record::AlertsDeadLettered(letter), passed]);
         for record in [Record::Settled(settled), Record::Changed(changed)].into_iter().chain(alerts) {
             let mut bytes = Vec::new();
             encode(&record, &mut bytes).unwrap();
             assert_eq!(format!("{:?}", decode(&bytes).unwrap()), format!("{record:?}"));
             assert_eq!(decode_settled(&bytes).unwrap().is_some(), matches!(record, Record::Settled(_)));
+            assert_eq!(decode_alert(&bytes).unwrap().is_some(), matches!(record, Record::Alerted(_)));
             for cut in 0..bytes.len() {
                 assert!(decode(&bytes[..cut]).is_err());
             }

@@ -12,6 +12,9 @@ use crate::domain::{
     id::GroupId,
 };
 
+/// The name of the meta value of [`Store::alerted_through`].
+const ALERTED: &str = "alerted";
+
 /// An alert in the list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredAlert {
@@ -73,7 +76,7 @@ impl Store {
         Ok(self.tables()?.of(Table::Alerts).range(..before.to_be_bytes()).rev().map(read))
     }
 
-    /// The last alert about each limit and budget.
+    /// The last alert about each limit and budget of each group.
     pub fn last_alerts(&self) -> Result<LastAlerts, StoreError> {
         let read = |entry: sled::Result<(sled::IVec, sled::IVec)>| {
             let (key, value) = entry?;
@@ -81,6 +84,22 @@ impl Store {
             Ok((GroupId(u128::from_be_bytes(*group)), decode(&value)?))
         };
         self.tables()?.of(Table::LastAlerts).iter().map(read).collect()
+    }
+
+    /// The last record whose alerts have been made durably; `None` if alerts were off.
+    pub fn alerted_through(&self) -> Result<Option<u64>, StoreError> {
+        self.meta(ALERTED)
+    }
+
+    /// Notes that the alerts about all use up to the record `seq` are durable.
+    pub fn set_alerted_through(&self, seq: u64) -> Result<(), StoreError> {
+        self.set_meta(ALERTED, seq)
+    }
+
+    /// Notes that alerts are off.
+    pub fn forget_alerted_through(&self) -> Result<(), StoreError> {
+        self.tables()?.of(Table::Meta).remove(ALERTED)?;
+        Ok(())
     }
 
     /// Removes the alerts that retention removes from the journal.

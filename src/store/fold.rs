@@ -103,6 +103,10 @@ impl<'a> Folder<'a> {
                 Record::Delivered(delivered) => self.store.fold_delivered(&mut batch, frame.at_ms, &delivered)?,
                 Record::DeadLettered(letter) => self.store.fold_dead_lettered(&mut batch, frame.at_ms, &letter)?,
                 Record::Redelivered(again) => self.store.fold_redelivered(&mut batch, frame.at_ms, again)?,
+                Record::Passed(passed) => self.store.fold_passed(&mut batch, &passed)?,
+                Record::AlertsDeadLettered(letter) => {
+                    self.store.fold_alerts_dead_lettered(&mut batch, frame.at_ms, &letter)?;
+                }
                 Record::Alerted(alert) => self.store.fold_alerted(&mut batch, frame.seq, frame.at_ms, &alert)?,
             }
         }

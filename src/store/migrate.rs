@@ -154,6 +154,7 @@ mod tests {
                 ENDPOINT_V1, ENDPOINT_V2, GROUP_V1, SETTLED_V1, WEBHOOK_V1, endpoint_of_v1, endpoint_of_v2,
                 group_of_v1, webhook_of_v1,
             },
+            webhook::Contents,
         },
         journal::Durability,
     };
@@ -173,8 +174,9 @@ mod tests {
             earlier(left_over);
             migrate(&store, &journal, 3).unwrap();
             for letter in 5..=left_over {
-                let events = store.dead_events(WebhookId(1), DeadLetterId(letter)).unwrap().unwrap();
-                let [DatedEvent { at_ms: 9, settled }] = &events.read().unwrap()[..] else { panic!("one event") };
+                let contents = store.dead_contents(WebhookId(1), DeadLetterId(letter)).unwrap().unwrap();
+                let Contents::Events(events) = contents.read().unwrap() else { panic!("events") };
+                let [DatedEvent { at_ms: 9, settled }] = &events[..] else { panic!("one event") };
                 assert_eq!((settled.model_slug, settled.usage.input, settled.target), ("acme/chat", 1000, None));
             }
         }

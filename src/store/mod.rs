@@ -42,6 +42,6 @@ pub use self::{
     open::{Opened, open},
     progress::{Cursor, WebhookProgress},
     rollups::file::Grain,
-    webhooks::{DeadLetterEvents, DeadLetterRow},
+    webhooks::{DeadLetterRow, StoredContents},
     windows::{SpentRow, UsedRow},
 };

@@ -10,7 +10,7 @@ use super::error::StoreError;
 /// A table. Its position in the list is its index in `Tables`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Table {
-    /// Numbers by name: `format`, `applied`, `kept_from`; and `zone`, the name of the time zone of `Used` and `Spent`.
+    /// Numbers by name: `format`, `applied`, `kept_from`, `alerted`; and `zone`, the name of the time zone of `Used` and `Spent`.
     Meta,
     /// Slug id → name; empty if another slug took the name.
     Slugs,
@@ -49,7 +49,7 @@ pub(super) enum Table {
     Cursors,
     /// Webhook id, dead letter id → `DeadLetterRow`.
     DeadLetters,
-    /// Webhook id, dead letter id → its events. They are separate because they are large, and lists of dead letters
+    /// Webhook id, dead letter id → its events or alerts. They are separate because they are large, and lists of dead letters
     /// need only some of them.
     DeadEvents,
     /// Webhook id, dead letter id → nothing, for those that are to be redelivered.
@@ -58,7 +58,7 @@ pub(super) enum Table {
     Audit,
     /// Sequence number of an alert → Unix ms and `Alert`.
     Alerts,
-    /// Group id and encoded `Place` of a limit or budget → `LastAlert`.
+    /// Id of the group whose use it is, and encoded `Place` of the limit or budget → `LastAlert`.
     LastAlerts,
 }
 

@@ -1,4 +1,4 @@
-//! The progress of webhooks, and the events that they could not deliver.
+//! The progress of webhooks, and the events and alerts that they could not deliver.
 //!
 //! Records about a deleted webhook change nothing, because a delivery may end after its webhook was deleted.
 
@@ -13,10 +13,10 @@ use super::{
 };
 use crate::domain::{
     id::{DeadLetterId, WebhookId},
-    webhook::{DatedEvent, DeadLetter, Delivered, DeliveryFailure, Redelivered, Webhook},
+    webhook::{Contents, DeadAlerts, DeadLetter, Delivered, DeliveryFailure, Passed, Redelivered, Webhook},
 };
 
-/// A dead letter without its events.
+/// A dead letter without its contents.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeadLetterRow {
     /// Unix ms of the last attempt.
@@ -25,21 +25,27 @@ pub struct DeadLetterRow {
     pub failure: DeliveryFailure,
 }
 
-/// The version of a dead letter's events.
+/// The version of a dead letter's contents if they are events.
 pub(super) const EVENTS_VERSION: u8 = 2;
 
-/// The events of a dead letter, in stored form.
-pub struct DeadLetterEvents(sled::IVec);
+/// The version of a dead letter's contents if they are alerts.
+const ALERTS_VERSION: u8 = 3;
 
-impl DeadLetterEvents {
+/// The contents of a dead letter, in stored form.
+pub struct StoredContents(sled::IVec);
+
+impl StoredContents {
     /// The size in bytes.
     pub fn size(&self) -> usize {
         self.0.len()
     }
 
-    /// Decodes the events, in order.
-    pub fn read(&self) -> Result<Vec<DatedEvent<'_>>, StoreError> {
-        decode_version(EVENTS_VERSION, &self.0)
+    /// Decodes the contents.
+    pub fn read(&self) -> Result<Contents<'_>, StoreError> {
+        match self.0.first() {
+            Some(&ALERTS_VERSION) => decode_version(ALERTS_VERSION, &self.0).map(Contents::Alerts),
+            _ => decode_version(EVENTS_VERSION, &self.0).map(Contents::Events),
+        }
     }
 }
 
@@ -84,7 +90,7 @@ impl Store {
         Self::move_cursor(batch, webhook.id, Cursor { through: webhook.starts_after, ..Cursor::default() })
     }
 
-    /// Records that events were delivered.
+    /// Records that events or alerts were delivered.
     pub(super) fn fold_delivered(
         &self,
         batch: &mut Batch,
@@ -98,7 +104,14 @@ impl Store {
         Self::move_cursor(batch, webhook, Cursor { through, has_given_up: false, last_success_ms: Some(at_ms) })
     }
 
-    /// Stores a dead letter.
+    /// Records that a webhook has nothing to deliver up to a record.
+    pub(super) fn fold_passed(&self, batch: &mut Batch, passed: &Passed) -> Result<(), StoreError> {
+        let Some(cursor) = self.cursor_in(batch, passed.webhook)? else { return Ok(()) };
+        let through = cursor.through.max(passed.through);
+        Self::move_cursor(batch, passed.webhook, Cursor { through, ..cursor })
+    }
+
+    /// Stores a dead letter of events.
     pub(super) fn fold_dead_lettered(
         &self,
         batch: &mut Batch,
@@ -106,12 +119,35 @@ impl Store {
         letter: &DeadLetter<'_>,
     ) -> Result<(), StoreError> {
         let DeadLetter { webhook, id, through, failure, events } = letter;
-        let Some(cursor) = self.cursor_in(batch, *webhook)? else { return Ok(()) };
         let row = DeadLetterRow { failed_at_ms: at_ms, failure: failure.clone() };
-        let key = letter_key(*webhook, *id);
-        batch.write(Table::DeadLetters, &key, Some(encode(&row)?));
-        batch.write(Table::DeadEvents, &key, Some(encode_version(EVENTS_VERSION, events)?));
-        Self::move_cursor(batch, *webhook, Cursor { through: *through, has_given_up: true, ..cursor })
+        self.keep_letter(batch, (*webhook, *id), *through, &row, encode_version(EVENTS_VERSION, events)?)
+    }
+
+    /// Stores a dead letter of alerts.
+    pub(super) fn fold_alerts_dead_lettered(
+        &self,
+        batch: &mut Batch,
+        at_ms: u64,
+        letter: &DeadAlerts,
+    ) -> Result<(), StoreError> {
+        let DeadAlerts { webhook, id, through, failure, alerts } = letter;
+        let row = DeadLetterRow { failed_at_ms: at_ms, failure: failure.clone() };
+        self.keep_letter(batch, (*webhook, *id), *through, &row, encode_version(ALERTS_VERSION, alerts)?)
+    }
+
+    fn keep_letter(
+        &self,
+        batch: &mut Batch,
+        (webhook, id): (WebhookId, DeadLetterId),
+        through: u64,
+        row: &DeadLetterRow,
+        contents: Vec<u8>,
+    ) -> Result<(), StoreError> {
+        let Some(cursor) = self.cursor_in(batch, webhook)? else { return Ok(()) };
+        let key = letter_key(webhook, id);
+        batch.write(Table::DeadLetters, &key, Some(encode(row)?));
+        batch.write(Table::DeadEvents, &key, Some(contents));
+        Self::move_cursor(batch, webhook, Cursor { through, has_given_up: true, ..cursor })
     }
 
     /// Records the result of a redelivery.
@@ -200,9 +236,9 @@ impl Store {
         keys.map(|key| letter_id(&key?)).collect()
     }
 
-    /// The events of a dead letter, if there is one with this id.
-    pub fn dead_events(&self, webhook: WebhookId, id: DeadLetterId) -> Result<Option<DeadLetterEvents>, StoreError> {
-        Ok(self.tables()?.of(Table::DeadEvents).get(letter_key(webhook, id))?.map(DeadLetterEvents))
+    /// The contents of a dead letter, if there is one with this id.
+    pub fn dead_contents(&self, webhook: WebhookId, id: DeadLetterId) -> Result<Option<StoredContents>, StoreError> {
+        Ok(self.tables()?.of(Table::DeadEvents).get(letter_key(webhook, id))?.map(StoredContents))
     }
 
     /// The first of a webhook's dead letters that is to be redelivered.
@@ -219,8 +255,8 @@ mod tests {
     use crate::{
         domain::{
             record::{Actor, Changed, Record, Row},
-            testing::settled,
-            webhook::WebhookTypes,
+            testing::{alert, settled},
+            webhook::{DatedAlert, DatedEvent, WebhookTypes},
         },
         journal::{Durability, Journal, codec},
         store::Folder,
@@ -303,9 +339,10 @@ mod tests {
         for cuts in [&[][..], &[1, 2, 3, 4, 5, 6, 7, 8, 9], &[7]] {
             let (_directory, store) = folded(&records, cuts);
             assert_eq!(letters(&store), [(2, 7, false)], "{cuts:?}");
-            assert!(store.dead_events(HOOK, DeadLetterId(1)).unwrap().is_none());
-            let events = store.dead_events(HOOK, DeadLetterId(2)).unwrap().unwrap();
-            assert_eq!(events.read().unwrap()[0].settled.model_slug, "acme/chat");
+            assert!(store.dead_contents(HOOK, DeadLetterId(1)).unwrap().is_none());
+            let contents = store.dead_contents(HOOK, DeadLetterId(2)).unwrap().unwrap();
+            let Contents::Events(events) = contents.read().unwrap() else { panic!("events") };
+            assert_eq!(events[0].settled.model_slug, "acme/chat");
             assert_eq!(store.next_redelivery(HOOK).unwrap(), None);
             let [(HOOK, progress)] = store.progress_of_webhooks().unwrap()[..] else { panic!("one webhook") };
             assert_eq!((progress.cursor.through, progress.dead_letters), (60, 1));
@@ -314,6 +351,39 @@ mod tests {
         let (_directory, store) = folded(&records[..7], &[]);
         assert_eq!(store.next_redelivery(HOOK).unwrap(), Some(DeadLetterId(1)));
         assert_eq!(letters(&store), [(1, 5, true), (2, 5, true)]);
+    }
+
+    #[test]
+    fn alerts_that_were_given_up_are_a_dead_letter_like_events() {
+        let alerts = vec![DatedAlert { at_ms: 5, alert: alert() }];
+        let (id, failure) = (DeadLetterId(2), failure(5, "no"));
+        let dead = DeadAlerts { webhook: HOOK, id, through: 60, failure, alerts: alerts.clone() };
+        let records = [
+            changed(Row::Webhook(webhook())),
+            letter(1, 50),
+            Record::AlertsDeadLettered(dead),
+            changed(Row::Redeliver(HOOK, id)),
+            redelivered(2, None),
+        ];
+        let (_directory, store) = folded(&records[..4], &[]);
+        assert_eq!(letters(&store), [(1, 5, false), (2, 5, true)]);
+        assert_eq!(store.progress_of_webhooks().unwrap()[0].1.cursor.through, 60);
+        let contents = store.dead_contents(HOOK, id).unwrap().unwrap();
+        let Contents::Alerts(kept) = contents.read().unwrap() else { panic!("alerts") };
+        assert_eq!(kept, alerts);
+        let (_directory, store) = folded(&records, &[]);
+        assert_eq!(letters(&store), [(1, 5, false)]);
+    }
+
+    #[test]
+    fn a_webhook_that_passed_records_has_delivered_nothing_and_still_fails() {
+        let passed = |through| Record::Passed(Passed { webhook: HOOK, through });
+        let records = [changed(Row::Webhook(webhook())), letter(1, 50), passed(70), passed(60)];
+        let (_directory, store) = folded(&records, &[]);
+        let expected = Cursor { through: 70, has_given_up: true, last_success_ms: None };
+        assert_eq!(store.progress_of_webhooks().unwrap()[0].1.cursor, expected);
+        let (_directory, store) = folded(&[passed(70)], &[]);
+        assert!(store.progress_of_webhooks().unwrap().is_empty());
     }
 
     #[test]

@@ -137,7 +137,7 @@ impl Store {
     }
 
     /// Whether the rows are complete for the calendar.
-    pub(super) fn has_complete_sums(&self) -> bool {
+    pub fn has_complete_sums(&self) -> bool {
         self.counting.read().is_complete
     }
 
@@ -192,6 +192,22 @@ impl Store {
             }
         }
         Ok(())
+    }
+
+    /// What a group has used of a slug.
+    pub fn used_of(&self, group: GroupId, slug: SlugId) -> Result<Used, StoreError> {
+        self.sum(Table::Used, &used_key(group, slug))
+    }
+
+    /// What a group has spent in a currency.
+    pub fn spent_of(&self, group: GroupId, currency: Currency) -> Result<Spent, StoreError> {
+        self.sum(Table::Spent, &spent_key(group, currency))
+    }
+
+    /// The slugs that a group has used.
+    pub fn slugs_used_by(&self, group: GroupId) -> Result<Vec<SlugId>, StoreError> {
+        let keys = self.tables()?.of(Table::Used).scan_prefix(group.0.to_be_bytes()).keys();
+        keys.map(|key| Ok(split_used_key(&key?)?.1)).collect()
     }
 
     /// What each group has used of each slug. Empty if it must be computed anew.

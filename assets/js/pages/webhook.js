@@ -148,7 +148,7 @@ function testResult({ ok, status, error, duration_ms, request_id }) {
     h("p", { class: "hint" }, took, h("code", null, request_id)));
 }
 
-const KINDS = { events: "Events", test: "Test", redelivery: "Redelivery" };
+const KINDS = { events: "Events", alerts: "Alerts", test: "Test", redelivery: "Redelivery" };
 
 const OUTCOMES = /** @type {const} */ ({
   delivered: ["ok", "Delivered"],

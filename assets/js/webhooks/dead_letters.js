@@ -78,7 +78,7 @@ export async function deadLetters(webhook, changed) {
     element: section({
       heading: "Dead letters", actions: all,
       lead: ["Deliveries that the receiver refused, or that failed on every attempt. ",
-        "Their events are kept until they are redelivered."],
+        "Their events and alerts are kept until they are redelivered."],
     }, none, list, h("div", { class: "more" }, more)),
     /** Reloads the list only if something has changed. @param {T.Webhook} now */
     async refresh(now) {
@@ -97,13 +97,16 @@ export async function deadLetters(webhook, changed) {
  * @param {() => Promise<unknown>} redeliver
  */
 function letterItem(first, redeliver) {
-  const { events } = first;
+  const { events, alerts } = first;
+  const contents = alerts.length > 0 ? plural(alerts.length, "alert") : plural(events.length, "event");
   const about = h("span", { class: "letter-about" });
   const again = button({ label: "Redeliver", small: true, press: redeliver });
-  again.append(h("span", { class: "visually-hidden" }, `: ${plural(events.length, "event")} given up ${first.failed_at}`));
-  const open = h("details", null, h("summary", null, plural(events.length, "event"), " given up ", when(first.failed_at)), about);
+  again.append(h("span", { class: "visually-hidden" }, `: ${contents} given up ${first.failed_at}`));
+  const open = h("details", null, h("summary", null, contents, " given up ", when(first.failed_at)), about);
   open.addEventListener("toggle", () => {
-    if (open.open && !open.querySelector(".table-frame")) open.append(eventList(events));
+    if (open.open && !open.querySelector(".table-frame")) {
+      open.append(alerts.length > 0 ? alertList(alerts) : eventList(events));
+    }
   });
   let drawn = "";
   const show = (/** @type {T.DeadLetter} */ { attempts, last_error, redelivering }) => {
@@ -116,6 +119,18 @@ function letterItem(first, redeliver) {
   show(first);
   return { element: h("li", null, open, again), show };
 }
+
+/** @param {T.Alert[]} alerts */
+const alertList = (alerts) => table({
+  caption: "Alerts of this dead letter",
+  columns: [
+    { label: "Time (UTC)", kind: "nowrap", cell: (alert) => alert.created_at.slice(0, 19).replace("T", " ") },
+    { label: "Group", kind: "main", cell: (alert) => h("bdi", { class: "clip" }, alert.external_entity_id) },
+    { label: "Of", cell: (alert) => `${alert.model_slug ?? alert.currency} ${alert.unit}` },
+    { label: "Share", kind: "number", cell: (alert) => `${alert.percent} %` },
+  ],
+  rows: alerts,
+});
 
 /** @param {T.BillingEvent[]} events */
 const eventList = (events) => table({

@@ -161,7 +161,7 @@ fn groups_limits_and_budgets_have_their_own_shares_until_their_group_is_deleted(
     let (mut last, shares) = (LastAlerts::default(), Shares::default());
     assert_eq!(made(&mut last, &shares, &uses), [Some(75); 6]);
     assert_eq!(made(&mut last, &shares, &uses), [None; 6]);
-    last.forget(GroupId(8));
+    last.keep(|group| group != GroupId(8));
     assert_eq!(made(&mut last, &shares, &uses), [None, Some(75), None, None, None, None]);
 }
 
@@ -181,4 +181,14 @@ fn alerts_that_are_read_again_after_a_restart_are_not_repeated() {
     let last: LastAlerts = [(GROUP, LastAlert::from(&alert(of, 90)))].into_iter().collect();
     assert_eq!(last.due(&Shares::default(), &of), None);
     assert_eq!(last.due(&Shares::default(), &WindowUse { used: 100, ..of }), Some(100));
+}
+
+#[test]
+fn an_alert_about_a_later_window_is_beyond_an_earlier_one() {
+    let mut last = LastAlerts::default();
+    let of = |start_ms, used| use_of(limit(100), start_ms, used);
+    assert!(!last.is_beyond(&of(1, 75)));
+    made(&mut last, &Shares::default(), &[of(2, 75)]);
+    assert_eq!([1, 2, 3].map(|start_ms| last.is_beyond(&of(start_ms, 100))), [true, false, false]);
+    assert!(!last.is_beyond(&WindowUse { group: GroupId(8), ..of(1, 100) }));
 }

@@ -9,8 +9,9 @@ use super::{
         spec,
     },
     resources::{
-        activity, audit, backup, check, dead_letters, endpoints, events, group_tree, groups, health, keys, limits,
-        live, operators, playground, reports, search, secrets, session, signing_key, simulation, status, webhooks,
+        activity, alerts, audit, backup, check, dead_letters, endpoints, events, group_tree, groups, health, keys,
+        limits, live, operators, playground, reports, search, secrets, session, signing_key, simulation, status,
+        webhooks,
     },
 };
 
@@ -39,6 +40,7 @@ pub(super) fn table() -> Vec<Section> {
     const ROTATE_KEY: &str = "/v1/gateway/groups/{group_id}/api_keys/{api_key_prefix}/rotate";
     const SIGNING_KEY: &str = "/v1/gateway/signing_key";
     const EVENTS: &str = "/v1/gateway/events";
+    const ALERTS: &str = "/v1/gateway/alerts";
     const USAGE_REPORT: &str = "/v1/gateway/usage_report";
     const WEBHOOKS: &str = "/v1/gateway/webhooks";
     const WEBHOOK: &str = "/v1/gateway/webhooks/{webhook_id}";
@@ -94,9 +96,10 @@ pub(super) fn table() -> Vec<Section> {
             entry(PUT,    SIGNING_KEY,   "setSigningKey",        "Set the registration key", signing_key::put),
             entry(DELETE, SIGNING_KEY,   "deleteSigningKey",     "Delete the registration key", signing_key::delete),
         ]),
-        section("Billing", "Billing events and usage reports.", vec![
+        section("Billing", "Billing events, usage reports, and alerts about limits and budgets.", vec![
             entry(GET,    EVENTS,        "listEvents",           "List billing events", events::list),
             entry(GET,    USAGE_REPORT,  "getUsageReport",       "Get a usage report", reports::get),
+            entry(GET,    ALERTS,        "listAlerts",           "List alerts", alerts::list),
         ]),
         section("Webhooks", "Receivers of billing events, and failed deliveries.", vec![
             entry(GET,    WEBHOOKS,      "listWebhooks",         "List webhooks", webhooks::list),

@@ -64,7 +64,13 @@ fn check_journal(
         match codec::decode(frame.body) {
             Ok(Record::Settled(_)) => events += 1,
             Ok(Record::Changed(_)) => changes += 1,
-            Ok(Record::Delivered(_) | Record::DeadLettered(_) | Record::Redelivered(_)) => deliveries += 1,
+            Ok(
+                Record::Delivered(_)
+                | Record::DeadLettered(_)
+                | Record::AlertsDeadLettered(_)
+                | Record::Passed(_)
+                | Record::Redelivered(_),
+            ) => deliveries += 1,
             Ok(Record::Alerted(_)) => alerts += 1,
             Err(error) => verified.findings.push(format!("journal: record {} cannot be decoded: {error}.", frame.seq)),
         }

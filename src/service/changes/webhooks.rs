@@ -26,8 +26,20 @@ pub struct WithSecret {
     pub secret: Secret,
 }
 
+/// A webhook to be created.
+pub struct NewWebhook {
+    /// The URL that deliveries go to.
+    pub url: String,
+    /// The description, for people.
+    pub description: Option<String>,
+    /// Whether it is enabled.
+    pub enabled: bool,
+    /// The types of deliveries that it gets.
+    pub types: WebhookTypes,
+}
+
 /// The changes to a webhook. `None` leaves a field unchanged, `Some(None)` clears it.
-#[derive(Default)]
+#[derive(Default, PartialEq, Eq)]
 pub struct WebhookPatch {
     /// The URL that deliveries go to.
     pub url: Option<String>,
@@ -35,17 +47,14 @@ pub struct WebhookPatch {
     pub description: Option<Option<String>>,
     /// Whether it is enabled. The cursor of a disabled webhook waits.
     pub enabled: Option<bool>,
+    /// The types of deliveries that it gets.
+    pub types: Option<WebhookTypes>,
 }
 
 impl Changes {
-    /// Creates a webhook. It gets the events after its creation.
-    pub async fn create_webhook(
-        &self,
-        actor: Actor,
-        url: String,
-        description: Option<String>,
-        enabled: bool,
-    ) -> Result<WithSecret, Error> {
+    /// Creates a webhook. It gets the events and alerts after its creation.
+    pub async fn create_webhook(&self, actor: Actor, new: NewWebhook) -> Result<WithSecret, Error> {
+        let NewWebhook { url, description, enabled, types } = new;
         let change = self.begin().await?;
         if change.catalog.webhooks().len() >= MAX_WEBHOOKS {
             let message = format!("There are {MAX_WEBHOOKS} webhooks already, which is the maximum; delete one first.");
@@ -64,7 +73,7 @@ impl Changes {
             starts_after: self.core.journal.last_seq(),
             created_at_ms: now_ms,
             updated_at_ms: now_ms,
-            types: WebhookTypes::default(),
+            types,
         };
         change.commit(actor, action::WEBHOOK_CREATED, vec![Row::Webhook(webhook)]).await?;
         Ok(WithSecret { view: self.webhooks.find(id)?, secret })
@@ -83,6 +92,7 @@ impl Changes {
         webhook.url = patch.url.unwrap_or(webhook.url);
         webhook.description = patch.description.unwrap_or(webhook.description);
         webhook.enabled = patch.enabled.unwrap_or(webhook.enabled);
+        webhook.types = patch.types.unwrap_or(webhook.types);
         self.write_webhook(change, actor, action::WEBHOOK_UPDATED, webhook).await
     }
 

@@ -2,17 +2,20 @@
 
 use std::sync::Arc;
 
-use super::event::Event;
+use super::{alerts::Alert, event::Event};
 use crate::{
-    domain::id::{DeadLetterId, WebhookId},
+    domain::{
+        id::{DeadLetterId, WebhookId},
+        webhook::Contents,
+    },
     service::{error::Error, storage::Storage},
     store::DeadLetterRow,
 };
 
-/// The bytes of events after which a page of dead letters ends.
+/// The bytes of events and alerts after which a page of dead letters ends.
 const MAX_PAGE: usize = 4 << 20;
 
-/// A dead letter with its events.
+/// A dead letter with its events or alerts.
 pub struct DeadLetterView {
     /// Its id.
     pub id: DeadLetterId,
@@ -22,6 +25,8 @@ pub struct DeadLetterView {
     pub is_queued: bool,
     /// The undelivered events.
     pub events: Vec<Event>,
+    /// The undelivered alerts.
+    pub alerts: Vec<Alert>,
 }
 
 /// A page of a webhook's dead letters, in the order in which they were given up.
@@ -33,7 +38,7 @@ pub struct DeadLetterPage {
 }
 
 impl Storage {
-    /// Reads a page of a webhook's dead letters with their events, in the order in which they were given up.
+    /// Reads a page of a webhook's dead letters with their events and alerts, in the order in which they were given up.
     pub async fn dead_letters(
         self: &Arc<Self>,
         webhook: WebhookId,
@@ -60,12 +65,15 @@ impl Storage {
                 return Ok(DeadLetterPage { letters, next: Some(last) });
             }
             last = id;
-            // A dead letter that has just been delivered has no events any more.
-            let Some(events) = self.store.dead_events(webhook, id).map_err(Error::internal)? else { continue };
-            bytes += events.size();
-            let events = events.read().map_err(Error::internal)?;
-            let events = events.iter().map(|event| Event::new(event.at_ms, &event.settled)).collect();
-            letters.push(DeadLetterView { id, row, is_queued, events });
+            // A dead letter that has just been delivered has no contents any more.
+            let Some(stored) = self.store.dead_contents(webhook, id).map_err(Error::internal)? else { continue };
+            bytes += stored.size();
+            let (mut events, mut alerts) = (Vec::new(), Vec::new());
+            match stored.read().map_err(Error::internal)? {
+                Contents::Events(of) => events.extend(of.iter().map(|it| Event::new(it.at_ms, &it.settled))),
+                Contents::Alerts(of) => alerts.extend(of.iter().map(|it| Alert::new(it.at_ms, &it.alert))),
+            }
+            letters.push(DeadLetterView { id, row, is_queued, events, alerts });
         }
         Ok(DeadLetterPage { letters, next: None })
     }

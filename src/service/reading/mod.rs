@@ -1,5 +1,6 @@
-//! Queries: events, reports, the audit log, dead letters, search and limits.
+//! Queries: alerts, events, reports, the audit log, dead letters, search and limits.
 
+pub mod alerts;
 pub mod audit;
 pub mod dead_letters;
 pub(super) mod event;

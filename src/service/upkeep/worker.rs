@@ -1,6 +1,6 @@
-//! The background thread. It applies new journal records to the store, does the periodic work on the data directory
-//! (`housekeeping`), reads the counters (`activity`), frees empty cells of the ledgers, and logs when billing stops and
-//! resumes.
+//! The background thread. It applies new journal records to the store, makes alerts (`alerts`), does the periodic work
+//! on the data directory (`housekeeping`), reads the counters (`activity`), frees empty cells of the ledgers, and logs
+//! when billing stops and resumes.
 
 use std::{
     sync::{Arc, mpsc},
@@ -13,6 +13,7 @@ use tracing::{error, info};
 
 use super::{
     activity::{CounterReader, Recorder},
+    alerts::Alerts,
     handle::Wake,
     housekeeping::Housekeeping,
 };
@@ -81,12 +82,16 @@ impl Work {
             Err(error) => return self.note_fold(Err(error.into())),
         };
         let mut housekeeping = Housekeeping::new(storage, webhooks);
+        let mut alerts = Alerts::new(storage);
         let mut reading = CounterReader::begin(activity);
         let (mut swept, mut built) = (Instant::now(), None);
         let mut could_meter = true;
+        // The first round makes the alerts that a crash has prevented.
+        let mut wait = Duration::ZERO;
         loop {
-            let is_last = matches!(woken.recv_timeout(FOLD_INTERVAL), Ok(Wake::Stop));
-            let folded = self.build_failed_store(&mut built).and_then(|()| self.fold(&mut folder));
+            let is_last = matches!(woken.recv_timeout(wait), Ok(Wake::Stop));
+            wait = FOLD_INTERVAL;
+            let folded = self.build_failed_store(&mut built).and_then(|()| self.fold(&mut folder, &mut alerts));
             let kept_up = folded.is_ok();
             self.note_fold(self.give_up_on_failure(folded));
             could_meter = self.note_metering(could_meter);
@@ -131,9 +136,10 @@ impl Work {
         Ok(())
     }
 
-    fn fold(&self, folder: &mut Folder<'_>) -> Result<(), FoldError> {
+    fn fold(&self, folder: &mut Folder<'_>, alerts: &mut Alerts<'_>) -> Result<(), FoldError> {
         let records = folder.catch_up()?;
         self.storage.upkeep.applied.send_replace(self.storage.store.applied()?);
+        alerts.round()?;
         let used = self.storage.core.catalog.load().operators_used();
         let is_new = self.storage.store.note_operators_used(&used)?;
         if records > 0 || is_new { Ok(self.storage.store.flush()?) } else { Ok(()) }

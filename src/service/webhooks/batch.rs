@@ -11,10 +11,10 @@ use crate::{
     domain::{
         delivery::{Attempts, BATCH_EVENTS},
         id::DeadLetterId,
-        webhook::DatedEvent,
+        webhook::{Contents, DatedAlert, DatedEvent, WebhookType, WebhookTypes},
     },
     journal::codec,
-    service::reading::event::Event,
+    service::reading::{alerts::Alert, event::Event},
 };
 
 /// The bytes at which a batch is full, even with few events. With one more event its JSON stays below 100 KiB, the
@@ -25,14 +25,32 @@ const BATCH_BYTES: usize = 80 << 10;
 const LONGER_IN_JSON: usize = 500;
 
 /// The type of a delivery.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub(super) enum Kind {
     /// Billing events.
+    #[default]
     #[serde(rename = "API_BILLING_USAGE")]
     Usage,
+    /// Alerts.
+    #[serde(rename = "ALERT")]
+    Alert,
     /// A test delivery, which bills nothing.
     #[serde(rename = "TEST")]
     Test,
+}
+
+impl Kind {
+    /// The type of the delivery that a record of the journal belongs in; `None` if a webhook with these types does not
+    /// get it.
+    pub(super) fn of(types: &WebhookTypes, record: &[u8]) -> Result<Option<Self>, bincode::error::DecodeError> {
+        if types.contains(WebhookType::ApiBillingUsage) && codec::decode_settled(record)?.is_some() {
+            return Ok(Some(Self::Usage));
+        }
+        if types.contains(WebhookType::Alert) && codec::decode_alert(record)?.is_some() {
+            return Ok(Some(Self::Alert));
+        }
+        Ok(None)
+    }
 }
 
 #[derive(Serialize)]
@@ -43,18 +61,34 @@ struct Envelope<'a> {
 }
 
 #[derive(Serialize)]
-struct Data<'a> {
-    events: &'a [Event],
+#[serde(rename_all = "lowercase")]
+enum Data<'a> {
+    Events(&'a [Event]),
+    Alerts(&'a [Alert]),
 }
 
-/// The body of a delivery.
+/// The body of a delivery of events.
 pub(super) fn body(kind: Kind, events: &[Event]) -> serde_json::Result<Bytes> {
-    serde_json::to_vec(&Envelope { kind, data: Data { events } }).map(Bytes::from)
+    serde_json::to_vec(&Envelope { kind, data: Data::Events(events) }).map(Bytes::from)
 }
 
-/// Events for the next delivery, as journal records.
+fn body_of(contents: &Contents<'_>) -> serde_json::Result<Bytes> {
+    match contents {
+        Contents::Events(events) => {
+            let events: Vec<_> = events.iter().map(|event| Event::new(event.at_ms, &event.settled)).collect();
+            body(Kind::Usage, &events)
+        }
+        Contents::Alerts(alerts) => {
+            let alerts: Vec<_> = alerts.iter().map(|alert| Alert::new(alert.at_ms, &alert.alert)).collect();
+            serde_json::to_vec(&Envelope { kind: Kind::Alert, data: Data::Alerts(&alerts) }).map(Bytes::from)
+        }
+    }
+}
+
+/// Events or alerts for the next delivery, as journal records.
 #[derive(Default)]
 pub(super) struct Batch {
+    kind: Kind,
     /// The time (Unix ms) and the body of each record, in order.
     records: Vec<(u64, Vec<u8>)>,
     bytes: usize,
@@ -63,11 +97,17 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    /// Adds an event's record.
-    pub(super) fn push(&mut self, seq: u64, at_ms: u64, record: &[u8]) {
+    /// Adds the record of an event or an alert, which the batch must [take](Self::takes).
+    pub(super) fn push(&mut self, kind: Kind, seq: u64, at_ms: u64, record: &[u8]) {
+        self.kind = kind;
         self.bytes += record.len() + LONGER_IN_JSON;
         self.records.push((at_ms, record.to_vec()));
         self.through = seq;
+    }
+
+    /// Whether it may contain records of this kind.
+    pub(super) fn takes(&self, kind: Kind) -> bool {
+        self.is_empty() || self.kind == kind
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -78,12 +118,12 @@ impl Batch {
         self.room() == 0 || self.bytes >= BATCH_BYTES
     }
 
-    /// The number of events that still fit.
+    /// The number of records that still fit.
     pub(super) fn room(&self) -> usize {
         BATCH_EVENTS.saturating_sub(self.records.len())
     }
 
-    /// The time of its first event, in Unix ms.
+    /// The time of its first record, in Unix ms.
     pub(super) fn since_ms(&self) -> Option<u64> {
         self.records.first().map(|(at_ms, _)| *at_ms)
     }
@@ -93,28 +133,34 @@ impl Batch {
         self.through
     }
 
-    /// Its events, for the body or for a dead letter.
-    pub(super) fn events(&self) -> Vec<DatedEvent<'_>> {
-        // Each record was decoded as an event before it was pushed.
-        let records = self.records.iter();
-        records
-            .filter_map(|(at_ms, record)| {
-                Some(DatedEvent { at_ms: *at_ms, settled: codec::decode_settled(record).ok()?? })
-            })
-            .collect()
+    /// Its events or alerts, for the body or for a dead letter.
+    pub(super) fn contents(&self) -> Contents<'_> {
+        // Each record was decoded as one of its kind before it was pushed.
+        match self.kind {
+            Kind::Alert => Contents::Alerts(self.records.iter().filter_map(dated_alert).collect()),
+            Kind::Usage | Kind::Test => Contents::Events(self.records.iter().filter_map(dated_event).collect()),
+        }
     }
 }
 
-/// The source of a delivery's events.
+fn dated_event((at_ms, record): &(u64, Vec<u8>)) -> Option<DatedEvent<'_>> {
+    Some(DatedEvent { at_ms: *at_ms, settled: codec::decode_settled(record).ok()?? })
+}
+
+fn dated_alert((at_ms, record): &(u64, Vec<u8>)) -> Option<DatedAlert> {
+    Some(DatedAlert { at_ms: *at_ms, alert: codec::decode_alert(record).ok()?? })
+}
+
+/// The source of a delivery's events or alerts.
 pub(super) enum Source {
-    /// New events from the journal.
+    /// New ones from the journal.
     Journal(Batch),
     /// A dead letter.
     DeadLetter(DeadLetterId),
 }
 
 impl Source {
-    /// The last record of new events; `None` for a dead letter.
+    /// The last record of new ones; `None` for a dead letter.
     pub(super) fn through(&self) -> Option<u64> {
         match self {
             Self::Journal(batch) => Some(batch.through()),
@@ -128,27 +174,30 @@ pub(super) struct Delivery {
     pub(super) source: Source,
     pub(super) request_id: Uuid,
     pub(super) body: Bytes,
-    /// The number of events in it.
+    /// The number of events or alerts in it.
     pub(super) events: usize,
     pub(super) attempts: Attempts,
 }
 
 impl Delivery {
-    /// A delivery of new events.
+    /// A delivery of new events or alerts.
     pub(super) fn of_batch(batch: Batch, request_id: Uuid) -> serde_json::Result<Self> {
-        let (events, body) = (batch.records.len(), usage_body(&batch.events())?);
+        let (events, body) = (batch.records.len(), body_of(&batch.contents())?);
         Ok(Self { source: Source::Journal(batch), request_id, body, events, attempts: Attempts::default() })
     }
 
-    /// A delivery of a dead letter's events.
+    /// A delivery of a dead letter's events or alerts.
     pub(super) fn of_dead_letter(
         id: DeadLetterId,
-        events: &[DatedEvent<'_>],
+        contents: &Contents<'_>,
         request_id: Uuid,
     ) -> serde_json::Result<Self> {
-        let body = usage_body(events)?;
-        let source = Source::DeadLetter(id);
-        Ok(Self { source, request_id, body, events: events.len(), attempts: Attempts::default() })
+        let body = body_of(contents)?;
+        let events = match contents {
+            Contents::Events(events) => events.len(),
+            Contents::Alerts(alerts) => alerts.len(),
+        };
+        Ok(Self { source: Source::DeadLetter(id), request_id, body, events, attempts: Attempts::default() })
     }
 
     /// The history entry of a successful attempt that began at `at_ms` (Unix ms).
@@ -158,6 +207,7 @@ impl Delivery {
             at_ms,
             attempt: self.attempts.failed.saturating_add(1),
             content: match self.source {
+                Source::Journal(Batch { kind: Kind::Alert, .. }) => Content::Alerts,
                 Source::Journal(_) => Content::Events,
                 Source::DeadLetter(_) => Content::DeadLetter,
             },
@@ -168,11 +218,6 @@ impl Delivery {
             outcome: AttemptOutcome::Delivered,
         }
     }
-}
-
-fn usage_body(events: &[DatedEvent<'_>]) -> serde_json::Result<Bytes> {
-    let events: Vec<_> = events.iter().map(|event| Event::new(event.at_ms, &event.settled)).collect();
-    body(Kind::Usage, &events)
 }
 
 #[cfg(test)]
@@ -204,7 +249,7 @@ mod tests {
             codec::encode(&Record::Settled(event), &mut record).unwrap();
             let mut batch = Batch::default();
             while !batch.is_full() {
-                batch.push(1, 1_800_000_000_000, &record);
+                batch.push(Kind::Usage, 1, 1_800_000_000_000, &record);
             }
             let delivery = Delivery::of_batch(batch, Uuid::nil()).unwrap();
             assert!(delivery.events == BATCH_EVENTS || delivery.body.len() > 70_000, "{size}: not full");

@@ -23,7 +23,7 @@ pub struct Attempted {
     pub attempt: u32,
     /// The kind of content.
     pub content: Content,
-    /// The number of events in it.
+    /// The number of events or alerts in it.
     pub events: usize,
     /// The status of the answer; `None` without an answer.
     pub status: Option<u16>,
@@ -40,7 +40,9 @@ pub struct Attempted {
 pub enum Content {
     /// New events.
     Events,
-    /// A dead letter's events.
+    /// New alerts.
+    Alerts,
+    /// A dead letter's events or alerts.
     DeadLetter,
     /// A test event, which is not billed.
     Test,
@@ -55,7 +57,7 @@ pub enum AttemptOutcome {
     Retrying,
     /// It failed and waits, since the receiver has been failing for some time.
     Waiting,
-    /// It was given up, and its events are a dead letter.
+    /// It was given up, and is a dead letter.
     DeadLetter,
     /// It failed and is not retried (a test).
     Failed,

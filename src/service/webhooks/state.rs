@@ -40,7 +40,7 @@ pub struct DeliveryState {
     pub phase: Phase,
     /// The cursor: this record and all before it need no delivery.
     pub passed: u64,
-    /// The time of the oldest waiting event in Unix ms, if known.
+    /// The time of the oldest waiting event or alert in Unix ms, if known.
     pub oldest_waiting_ms: Option<u64>,
     /// The time of the last successful delivery, in Unix ms.
     pub last_success_ms: Option<u64>,
@@ -48,7 +48,7 @@ pub struct DeliveryState {
     pub last_error: Option<LastError>,
     /// The number of successful deliveries since the start.
     pub deliveries: u64,
-    /// The number of events in them.
+    /// The number of events and alerts in them.
     pub events: u64,
     /// The number of failed attempts since the start.
     pub failed_attempts: u64,

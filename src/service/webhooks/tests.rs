@@ -17,7 +17,7 @@ use crate::{
     domain::{
         record::{Actor, Record},
         testing::settled,
-        webhook::Webhook,
+        webhook::{Webhook, WebhookTypes},
     },
     journal::{
         codec,
@@ -25,7 +25,7 @@ use crate::{
     },
     service::{
         Booted, Gateway, boot,
-        changes::webhooks::WebhookPatch,
+        changes::webhooks::{NewWebhook, WebhookPatch},
         status::{Notice, notice},
     },
 };
@@ -45,7 +45,9 @@ fn bill(gateway: &Gateway) -> u64 {
 }
 
 async fn create(gateway: &Arc<Gateway>, enabled: bool) -> Arc<Webhook> {
-    gateway.changes.create_webhook(Actor::system(), NOWHERE.to_owned(), None, enabled).await.unwrap().view.webhook
+    let url = NOWHERE.to_owned();
+    let new = NewWebhook { url, description: None, enabled, types: WebhookTypes::default() };
+    gateway.changes.create_webhook(Actor::system(), new).await.unwrap().view.webhook
 }
 
 fn notices(gateway: &Gateway) -> Vec<Notice> {

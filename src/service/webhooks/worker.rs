@@ -85,7 +85,7 @@ impl DeliveryWorker {
             client: client.clone(),
             stop: stop.clone(),
             id: webhook.id,
-            new_events: NewEvents::new(core.clone(), state.clone()),
+            new_events: NewEvents::new(core.clone(), state.clone(), webhook.types.clone()),
             redeliveries: Redeliveries::new(storage.clone(), webhook.id),
             events_are_next: true,
             probe_at: None,

@@ -23,6 +23,7 @@ use crate::{
         route::Route,
         slug::{InvalidSlug, Slug},
         time,
+        webhook::WebhookType,
     },
     http::limit_names,
     service::reading::{events::Order, reports::Columns},
@@ -301,6 +302,8 @@ words! {
     OrderWord(Order) = order, [Order::Ascending, Order::Descending];
     /// How the actor of a change was authenticated.
     ActorTypeWord(ActorKind) = actor_type, [ActorKind::ApiKey, ActorKind::Session, ActorKind::System];
+    /// A type of delivery: billing events, or alerts about the use of limits and budgets.
+    WebhookTypeWord(WebhookType) = webhook_type, [WebhookType::ApiBillingUsage, WebhookType::Alert];
     /// The type of an operator key, which decides what it may do.
     OperatorTypeWord(OperatorType) = operator_type, [
         OperatorType::ManageApiKeys, OperatorType::ExportMetrics, OperatorType::ManageAll
@@ -350,6 +353,13 @@ fn actor_type(kind: ActorKind) -> &'static str {
         ActorKind::ApiKey => "API_KEY",
         ActorKind::Session => "SESSION",
         ActorKind::System => "SYSTEM",
+    }
+}
+
+fn webhook_type(webhook_type: WebhookType) -> &'static str {
+    match webhook_type {
+        WebhookType::ApiBillingUsage => "API_BILLING_USAGE",
+        WebhookType::Alert => "ALERT",
     }
 }
 

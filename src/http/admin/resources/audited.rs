@@ -21,7 +21,7 @@ use crate::{
         record::Row,
         webhook::{self, ReplacedSecret},
     },
-    http::admin::api::field::{OperatorTypeWord, Timestamp},
+    http::admin::api::field::{OperatorTypeWord, Timestamp, WebhookTypeWord},
     service::catalog::Catalog,
 };
 
@@ -136,6 +136,7 @@ struct Webhook {
     url: String,
     description: Option<String>,
     enabled: bool,
+    types: Vec<WebhookTypeWord>,
     /// Always masked.
     secret: &'static str,
     /// Until then, deliveries are also signed with the previous secret; null if there is none.
@@ -290,6 +291,7 @@ impl Webhook {
             url: webhook.url.split_once('?').map_or_else(|| webhook.url.clone(), |(rest, _)| format!("{rest}?{MASK}")),
             description: webhook.description.clone(),
             enabled: webhook.enabled,
+            types: webhook.types.iter().map(WebhookTypeWord).collect(),
             secret: MASK,
             previous_secret_until: webhook.replaced.as_ref().map(until),
             created_at: Timestamp(webhook.created_at_ms),

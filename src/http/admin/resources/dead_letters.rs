@@ -20,7 +20,7 @@ use crate::{
     service::{
         Gateway,
         error::Error,
-        reading::{dead_letters::DeadLetterView, events::Event},
+        reading::{alerts::Alert, dead_letters::DeadLetterView, events::Event},
     },
 };
 
@@ -35,7 +35,10 @@ pub(in crate::http) struct DeadLetter {
     last_error: String,
     /// Whether it is queued for redelivery.
     redelivering: bool,
+    /// Empty in a delivery of alerts.
     events: Vec<Event>,
+    /// Empty in a delivery of events.
+    alerts: Vec<Alert>,
 }
 
 impl DeadLetter {
@@ -49,6 +52,7 @@ impl DeadLetter {
             last_error: failure.last_error,
             redelivering: letter.is_queued,
             events: letter.events,
+            alerts: letter.alerts,
         }
     }
 }

@@ -2,6 +2,7 @@
 //! modules use: `audited`, `event_rows`, `gaps`, `models`, `pricing` and `targets`.
 
 pub(super) mod activity;
+pub(super) mod alerts;
 pub(super) mod audit;
 pub(super) mod audited;
 pub(super) mod backup;

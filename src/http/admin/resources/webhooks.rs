@@ -1,15 +1,15 @@
-//! `/v1/gateway/webhooks`: the receivers of billing events, and their latest deliveries.
+//! `/v1/gateway/webhooks`: the receivers of billing events and alerts, and their latest deliveries.
 
 use actix_web::web::{Data, Json};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    domain::id::WebhookId,
+    domain::{id::WebhookId, webhook::WebhookTypes},
     http::admin::{
         api::{
             body::{Body, Nothing, OptionalBody, clearable},
-            field::{Name, Timestamp, WebhookUrl},
+            field::{Name, Timestamp, WebhookTypeWord, WebhookUrl},
             operator::{ManageAll, Operator},
             page::{self, Page, PageQuery},
             path::Path,
@@ -33,8 +33,10 @@ pub(in crate::http) struct Webhook {
     id: String,
     url: String,
     description: Option<String>,
-    /// Whether events are delivered. While it is false, they wait.
+    /// Whether events and alerts are delivered. While it is false, they wait.
     enabled: bool,
+    /// The types of deliveries that it gets.
+    types: Vec<WebhookTypeWord>,
     created_at: Timestamp,
     updated_at: Timestamp,
     /// Until then, deliveries are also signed with the previous secret; null if there is none.
@@ -48,17 +50,17 @@ pub(in crate::http) struct DeliveryStatus {
     state: DeliveryState,
     /// The number of journal records that it has not processed yet. Not all of them are events.
     records_behind: u64,
-    /// The time of the oldest event that waits to be delivered, if known.
+    /// The time of the oldest event or alert that waits to be delivered, if known.
     oldest_waiting_at: Option<Timestamp>,
     last_success_at: Option<Timestamp>,
     /// The last error. It is kept when deliveries succeed again.
     last_error: Option<DeliveryError>,
     /// The number of successful deliveries.
     deliveries: u64,
-    /// The number of events in successful deliveries.
+    /// The number of events and alerts in successful deliveries.
     events: u64,
     failed_attempts: u64,
-    /// The number of deliveries that were given up. Their events are kept.
+    /// The number of deliveries that were given up. Their events and alerts are kept.
     dead_letters: u64,
 }
 
@@ -119,6 +121,7 @@ impl Webhook {
             url: webhook.url.clone(),
             description: webhook.description.clone(),
             enabled: webhook.enabled,
+            types: webhook.types.iter().map(WebhookTypeWord).collect(),
             created_at: Timestamp(webhook.created_at_ms),
             updated_at: Timestamp(webhook.updated_at_ms),
             previous_secret_until: webhook
@@ -151,8 +154,22 @@ impl WebhookWithSecret {
 pub(in crate::http) struct Create {
     url: WebhookUrl,
     description: Option<Name>,
-    /// Whether events are delivered. Default: true.
+    /// Whether events and alerts are delivered. Default: true.
     enabled: Option<bool>,
+    /// The types of deliveries that it gets: at least one, each once. Default: `API_BILLING_USAGE` alone.
+    types: Option<Vec<WebhookTypeWord>>,
+}
+
+/// The set of types of deliveries.
+fn webhook_types(words: Option<Vec<WebhookTypeWord>>) -> Result<Option<WebhookTypes>, Error> {
+    let Some(words) = words else { return Ok(None) };
+    let types = WebhookTypes::new(words.iter().map(|word| word.0)).ok_or_else(|| {
+        Error::invalid("invalid_field", "types: must not be empty; to get no deliveries, disable the webhook")
+    })?;
+    if types.iter().count() < words.len() {
+        return Err(Error::invalid("invalid_field", "types: must not contain a type twice"));
+    }
+    Ok(Some(types))
 }
 
 /// The changes to a webhook.
@@ -165,6 +182,8 @@ pub(in crate::http) struct Patch {
     #[serde(default, deserialize_with = "clearable")]
     description: Option<Option<Name>>,
     enabled: Option<bool>,
+    /// Replaces the types of deliveries that it gets: at least one, each once.
+    types: Option<Vec<WebhookTypeWord>>,
 }
 
 /// A deleted webhook.
@@ -203,7 +222,7 @@ struct DeliveryAttempt {
     /// The number of the attempt within its delivery, from 1.
     attempt: u32,
     kind: DeliveryKind,
-    /// The number of events in the delivery.
+    /// The number of events or alerts in the delivery.
     events: usize,
     /// The status of the receiver's response, if there was one.
     status: Option<u16>,
@@ -218,9 +237,11 @@ struct DeliveryAttempt {
 enum DeliveryKind {
     /// New events.
     Events,
+    /// New alerts.
+    Alerts,
     /// A test event, which is not billed.
     Test,
-    /// The events of a dead letter.
+    /// The events or alerts of a dead letter.
     Redelivery,
 }
 
@@ -232,7 +253,7 @@ enum DeliveryOutcome {
     Delivered,
     /// The delivery will be retried soon.
     Retrying,
-    /// The delivery was given up. Its events are kept as a dead letter.
+    /// The delivery was given up and is kept as a dead letter.
     DeadLetter,
     /// The receiver has been failing for some time. The delivery is tried every 30 seconds.
     Waiting,
@@ -248,6 +269,7 @@ impl DeliveryAttempt {
             attempt: attempted.attempt,
             kind: match attempted.content {
                 Content::Events => DeliveryKind::Events,
+                Content::Alerts => DeliveryKind::Alerts,
                 Content::Test => DeliveryKind::Test,
                 Content::DeadLetter => DeliveryKind::Redelivery,
             },
@@ -284,7 +306,13 @@ pub(in crate::http) async fn create(
     Body(body): Body<Create>,
 ) -> Result<Json<WebhookWithSecret>, AdminError> {
     let (description, enabled) = (body.description.map(|text| text.0), body.enabled.unwrap_or(true));
-    let created = gateway.changes.create_webhook(operator.actor(), body.url.0, description, enabled).await?;
+    let new = changes::NewWebhook {
+        url: body.url.0,
+        description,
+        enabled,
+        types: webhook_types(body.types)?.unwrap_or_default(),
+    };
+    let created = gateway.changes.create_webhook(operator.actor(), new).await?;
     Ok(Json(WebhookWithSecret::new(&gateway, &created)))
 }
 
@@ -306,9 +334,10 @@ pub(in crate::http) async fn update(
         url: body.url.map(|url| url.0),
         description: body.description.map(|text| text.map(|text| text.0)),
         enabled: body.enabled,
+        types: webhook_types(body.types)?,
     };
-    if patch.url.is_none() && patch.description.is_none() && patch.enabled.is_none() {
-        let message = "The body must have at least one of url, description and enabled";
+    if patch == changes::WebhookPatch::default() {
+        let message = "The body must have at least one of url, description, enabled and types";
         return Err(Error::invalid("empty_patch", message).into());
     }
     let view = gateway.changes.update_webhook(operator.actor(), id, patch).await?;

@@ -15,7 +15,7 @@ use crate::{
         delivery::PROBE_INTERVAL,
         id::DeadLetterId,
         record::Record,
-        webhook::{DeadLetter, Delivered, DeliveryFailure, Redelivered, Webhook},
+        webhook::{Contents, DeadAlerts, DeadLetter, Delivered, DeliveryFailure, Redelivered, Webhook},
     },
     journal::codec,
     service::webhooks::{
@@ -57,7 +57,7 @@ impl DeliveryWorker {
         Ok(())
     }
 
-    /// Gives up a delivery. Its events become a dead letter, or remain one.
+    /// Gives up a delivery. Its events or alerts become a dead letter, or remain one.
     pub(super) async fn give_up(
         &mut self,
         webhook: &Webhook,
@@ -73,9 +73,16 @@ impl DeliveryWorker {
                 // Dead letters are listed in the order of their ids, so the id uses the journal's time, which never
                 // steps back.
                 let id = DeadLetterId(random::ulid(self.core.now().unix_ms).map_err(own_failure)?);
-                let (through, events) = (batch.through(), batch.events());
-                let letter = DeadLetter { webhook: self.id, id, through, failure, events };
-                self.write(&Record::DeadLettered(letter)).await?;
+                let (webhook, through) = (self.id, batch.through());
+                let record = match batch.contents() {
+                    Contents::Events(events) => {
+                        Record::DeadLettered(DeadLetter { webhook, id, through, failure, events })
+                    }
+                    Contents::Alerts(alerts) => {
+                        Record::AlertsDeadLettered(DeadAlerts { webhook, id, through, failure, alerts })
+                    }
+                };
+                self.write(&record).await?;
             }
             Source::DeadLetter(id) => {
                 let again = Redelivered { webhook: self.id, id: *id, failure: Some(failure) };
@@ -87,7 +94,7 @@ impl DeliveryWorker {
             origin = webhook.origin(),
             events = delivery.events,
             attempts,
-            "a delivery was given up; its events are kept as a dead letter: {error}"
+            "a delivery was given up; its contents are kept as a dead letter: {error}"
         );
         if !refuses {
             self.probe_at = Some(Instant::now() + PROBE_INTERVAL);

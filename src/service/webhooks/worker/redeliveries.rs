@@ -76,9 +76,9 @@ impl Redeliveries {
     fn read(&self) -> Result<Option<Delivery>, Interruption> {
         let store = &self.storage.store;
         let Some(id) = store.next_redelivery(self.webhook).map_err(own_failure)? else { return Ok(None) };
-        let Some(events) = store.dead_events(self.webhook, id).map_err(own_failure)? else { return Ok(None) };
-        let events = events.read().map_err(own_failure)?;
+        let Some(stored) = store.dead_contents(self.webhook, id).map_err(own_failure)? else { return Ok(None) };
+        let contents = stored.read().map_err(own_failure)?;
         let request_id = random::uuid().map_err(own_failure)?;
-        Delivery::of_dead_letter(id, &events, request_id).map(Some).map_err(own_failure)
+        Delivery::of_dead_letter(id, &contents, request_id).map(Some).map_err(own_failure)
     }
 }
