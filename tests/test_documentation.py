@@ -51,7 +51,7 @@ def test_the_commands_of_the_readme_work(upstream, second, tmp_path):
     servers = {"http://127.0.0.1:8000/v1": upstream.base_url, "http://127.0.0.1:8001/v1": second.base_url}
     replaced = {**servers, **addresses}
     printed = run_script(lines, tmp_path, replaced, TOLLGATE_LISTEN=ANY_PORT, TOLLGATE_ADMIN_LISTEN=ANY_PORT)
-    _, endpoint, group, stream, figures, two_servers, full, budgets, rotated, words = printed.split(MARK)
+    _, endpoint, group, stream, figures, two_servers, full, budgets, alerts, rotated, words = printed.split(MARK)
     assert documents(endpoint)[0]["slug"] == "acme/chat" and group.strip() == rotated.strip() == ""
     assert stream.strip().endswith("data: [DONE]") and words.strip()
     usage, events, report, own = documents(figures)
@@ -66,6 +66,7 @@ def test_the_commands_of_the_readme_work(upstream, second, tmp_path):
     patched, shown = documents(budgets)
     assert [(one["unit"], one["amount"]) for one in patched["budgets"]] == [("TOTAL", "200"), ("MONTH", "50")]
     assert {one["unit"]: 0 < float(one["spent"]) < 1 for one in shown} == {"TOTAL": True, "MONTH": True}
+    assert documents(alerts)[0]["items"] == []
     assert [request.json["model"] for request in upstream.requests + second.requests] == ["Qwen/Qwen3-8B"] * 3
 
 
@@ -128,7 +129,7 @@ def test_the_settings_for_clients_are_valid():
 def test_the_settings_and_their_defaults_are_valid():
     rows = re.findall(r"^\| `([a-z_.]+)`[^|]*\| (?:`([^`]*)`)? *\|", (PAGES / "configuration.md").read_text(), re.M)
     assert len(rows) >= 20, rows
-    fields = {name: default if re.fullmatch(r"\d+|\[\]", default) else f'"{default}"' for name, default in rows if default}
+    fields = {name: default if re.fullmatch(r"\d+|\[[\d, ]*\]", default) else f'"{default}"' for name, default in rows if default}
     top = [f"{name} = {value}" for name, value in fields.items() if "." not in name]
     upstream = [f"{name.removeprefix('upstream.')} = {value}" for name, value in fields.items() if "." in name]
     with Gateway(config="\n".join([*top, "[upstream]", *upstream])) as gateway:

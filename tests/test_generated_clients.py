@@ -217,6 +217,7 @@ def drive_billing(client, group, customer):
     assert [event.model_slug for event in events] == [GOOD] and events[0].cost.currency == "EUR"
     assert len(client.call("listEvents", start_time=EPOCH, limit=1000).items) == 3
     assert client.call("listEvents", expect=400).code == "invalid_parameter"
+    assert client.call("listAlerts", start_time=EPOCH, limit=1000).items == []
     listed = client.call_raw("listEvents", start_time=EPOCH, format_=client.models.ListEventsFormat.CSV)
     assert [row["externalEntityId"] for row in csv.DictReader(io.StringIO(listed))] == ["'=parent"] * 3
     columns = {"start_time": EPOCH, "group_by": "group,model,key,day,hour"}

@@ -67,6 +67,7 @@ def test_data_of_an_earlier_version_is_complete(tmp_path, name):
     said["groups"] = [group_as_now(group) for group in said["groups"]]
     for webhook in said.get("webhooks", []):
         for letter in webhook["dead_letters"]:
+            letter.setdefault("alerts", [])
             letter["events"] = [as_now(event) for event in letter["events"]]
     assert exported(tmp_path / "data") == events
     with Gateway(data_dir=tmp_path / "data") as gateway:

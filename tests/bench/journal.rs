@@ -38,11 +38,12 @@ use tollgate::{
         settled::Settled,
         slug::Slug,
         usage::{Usage, UsageSource},
+        webhook::WebhookTypes,
     },
     journal::{Durability, Journal, NextSegment, codec, system_clock},
     service::{
         Gateway, boot,
-        changes::{endpoints::NewEndpoint, groups::NewGroup},
+        changes::{endpoints::NewEndpoint, groups::NewGroup, webhooks::NewWebhook},
     },
 };
 
@@ -190,7 +191,8 @@ impl Cast {
         }
         let webhook = match webhook {
             Some(url) => {
-                let made = gateway.changes.create_webhook(Actor::system(), url, None, false).await.map_err(refused)?;
+                let new = NewWebhook { url, description: None, enabled: false, types: WebhookTypes::default() };
+                let made = gateway.changes.create_webhook(Actor::system(), new).await.map_err(refused)?;
                 Some(made.view.webhook.id.to_string())
             }
             None => None,
