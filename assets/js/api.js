@@ -149,6 +149,7 @@ export const api = {
     delete: (id) => json("DELETE", path`/v1/gateway/groups/${id}`),
     usage: (id) => get(path`/v1/gateway/groups/${id}/usage`),
     limits: (id, slug, tokens) => get(path`/v1/gateway/groups/${id}/limits`, { slug, tokens }),
+    simulate: (id, body) => json("POST", path`/v1/gateway/groups/${id}/simulate`, body),
   },
   keys: {
     list: (group, query) => get(path`/v1/gateway/groups/${group}/api_keys`, query),

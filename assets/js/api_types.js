@@ -56,6 +56,15 @@ export {};
  * @typedef {{slug: string, tokens: number, admitted: boolean, retry_after_s: number | null, stopped_by: number | null,
  *   limits: Standing[]}} WouldPass
  */
+/** @typedef {{models: Model[], budgets: Budget[], start_time: string}} Simulate */
+/**
+ * @typedef {{limit?: EffectiveLimit & {slug: string}, budget?: EffectiveBudget, refused: number}} StoppedBy has either a
+ *   limit or a budget
+ */
+/**
+ * @typedef {{requests: number, refused: number, first_refused_at: string | null, stopped_by: StoppedBy[],
+ *   incomplete?: Gap[]}} Simulated
+ */
 /** @typedef {EffectiveLimit & {current_usage: number | null, reset_at: string | null}} LimitUsage */
 /** @typedef {{customer_id: string, usage: Record<string, LimitUsage[]>, budgets: BudgetUsage[]}} GroupUsage */
 
@@ -200,7 +209,8 @@ export {};
  *   groups: {tree: ListWithGaps<TreeGroup>, list: List<Group>, get(id: string): Promise<Group>,
  *     create(body: unknown): Promise<Group>, update(id: string, body: unknown): Promise<Group>,
  *     delete(id: string): Promise<unknown>, usage(id: string): Promise<GroupUsage>,
- *     limits(id: string, slug: string, tokens?: number): Promise<WouldPass>},
+ *     limits(id: string, slug: string, tokens?: number): Promise<WouldPass>,
+ *     simulate(id: string, body: Simulate): Promise<Simulated>},
  *   keys: {list(group: string, query?: Query): Promise<Page<ApiKey>>,
  *     mint(group: string, body: unknown): Promise<MintedKey>,
  *     register(group: string, text: string, signature: string): Promise<unknown>,

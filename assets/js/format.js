@@ -114,6 +114,14 @@ export function windowEnd(at) {
   return `${(days < 7 ? weekday : date).format(end)} ${clock.format(end)}, ${words}`;
 }
 
+const shortDate = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short" });
+
+/** `Tuesday, 24 Nov, 14:05` in the browser's time zone @param {string} at */
+export function dayAndTime(at) {
+  const time = new Date(at);
+  return `${weekday.format(time)}, ${shortDate.format(time)}, ${clock.format(time)}`;
+}
+
 /** A group's name, or its external id without one @param {{name: string | null, external_entity_id: string}} group */
 export const groupName = (group) => group.name || group.external_entity_id;
 

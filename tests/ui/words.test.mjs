@@ -6,9 +6,9 @@ import { load } from "./support/load.mjs";
 
 // The browser's time zone. It is read when the module is loaded.
 process.env.TZ = "Europe/Berlin";
-const { figure, limitName, money, windowEnd } = await load("js/format.js");
+const { dayAndTime, figure, limitName, money, windowEnd } = await load("js/format.js");
 const { scaled, share } = await load("js/decimal.js");
-const { verdict } = await load("js/groups/why.js");
+const { simulation, verdict } = await load("js/groups/why.js");
 
 for (const [now, end, words] of [
   ["2026-11-27T22:59:00Z", "2026-11-29T23:00:00Z", "Monday 00:00, in 2 days"],
@@ -74,5 +74,35 @@ for (const [limit, retry_after_s, refused, wait] of [
     assert.deepEqual(verdict(answer, () => "Acme", false), {
       passes: false, sentence: `A request of 5 tokens would be refused by the ${refused}.`, wait,
     });
+  });
+}
+
+const stop = (refused, limit, source_group = "shop") =>
+  ({ refused, limit: { kind: "usage", slug: "a/b", type: "REQUEST", unit: "DAY", threshold: 5000, ...limit, source_group } });
+const spent = (refused, source_group) => ({ refused, budget: { unit: "MONTH", currency: "EUR", amount: "200", source_group } });
+const at = "2026-11-24T13:05:30Z";
+const first = "Tuesday, 24 Nov, 14:05";
+const refusals = "requests of the last 7 days would have been refused";
+
+for (const [what, answer, slugs, sentence] of [
+  ["no requests", { requests: 0, refused: 0 }, ["a/b"], "There were no requests in the last 7 days."],
+  ["no refusals", { requests: 340, refused: 0 }, ["a/b"], `With these limits, none of 340 ${refusals}.`],
+  ["a limit and an ancestor's budget", { requests: 1340, refused: 12, first_refused_at: at, stopped_by: [stop(10), spent(2, "acme")] }, ["a/b"],
+    `With these limits, 12 of 1,340 ${refusals}, the first on ${first}: 10 by 5,000 requests per day, 2 by 200.00 EUR per month of Acme.`],
+  ["one refusal", { requests: 1, refused: 1, first_refused_at: at, stopped_by: [stop(1, { unit: "CONCURRENT", threshold: 8 })] }, ["a/b"],
+    `With these limits, 1 of 1 request of the last 7 days would have been refused, on ${first}: 1 by 8 running requests.`],
+  ["several models", { requests: 9, refused: 4, first_refused_at: at, stopped_by: [stop(3, { type: "TOKEN" }, "acme"), stop(1, { slug: "c/d" })] }, ["a/b", "c/d"],
+    `With these limits, 4 of 9 ${refusals}, the first on ${first}: 3 by 5,000 tokens per day of Acme for a/b, 1 by 5,000 requests per day for c/d.`],
+  ["a removed model", { requests: 9, refused: 2, first_refused_at: at, stopped_by: [stop(2, { slug: "c/d" }, "acme")] }, ["a/b"],
+    `With these limits, 2 of 9 ${refusals}, the first on ${first}: 2 by 5,000 requests per day of Acme for c/d.`],
+  ["many limits", { requests: 99, refused: 45, first_refused_at: at, stopped_by: [9, 8, 7, 6, 5, 4, 3, 2, 1].map((refused) => spent(refused, "shop")) }, ["a/b"],
+    `With these limits, 45 of 99 ${refusals}, the first on ${first}: ${[9, 8, 7].map((count) => `${count} by 200.00 EUR per month`).join(", ")}, 21 by 6 others.`],
+  ["events that cannot be read", { requests: 3, refused: 0, incomplete: [{ detail: "A record cannot be read." }, { detail: "A day is missing." }] }, ["a/b"],
+    `With these limits, none of 3 ${refusals}. A record cannot be read. A day is missing.`],
+]) {
+  test(`a simulation with ${what} is told in a sentence`, () => {
+    const group = { id: "shop", models: slugs.map((slug) => ({ slug })) };
+    const parts = simulation({ first_refused_at: null, stopped_by: [], ...answer }, group, () => "Acme", dayAndTime);
+    assert.equal(parts.flat().join(""), sentence);
   });
 }

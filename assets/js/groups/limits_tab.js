@@ -1,20 +1,24 @@
 // The tab of a group's models, their limits, and its budgets.
 
 import { all, api } from "../api.js";
-import { h } from "../dom.js";
+import { fill, h } from "../dom.js";
 import { button } from "../ui/button.js";
 import { form } from "../ui/form.js";
 import { notice } from "../ui/notice.js";
 import { section } from "../ui/page.js";
 import { toast } from "../ui/toast.js";
+import { dayTime } from "../ui/when.js";
 import { descendantsOf } from "./family.js";
 import { BUDGETS, ROWS, limitsEditor } from "./limits_editor.js";
 import { namesOf, shortName } from "./names.js";
 import { guardUnsaved } from "./unsaved.js";
+import { simulation } from "./why.js";
 
 /** @import * as T from "../api_types.js" */
 /** @import { Edited } from "./limits_editor.js" */
 /** @import { Tab } from "./tab.js" */
+
+const WEEK_MS = 7 * 86_400_000;
 
 /** @param {Tab} tab */
 export default async function limitsTab({ group, ancestors, update, context }) {
@@ -25,11 +29,16 @@ export default async function limitsTab({ group, ancestors, update, context }) {
   /** @type {T.Group[]} */
   let below = [];
   const unsaved = h("p", { class: "hint", role: "status" });
+  const family = () => [group(), ...ancestors, ...below];
+  const nameOf = (/** @type {string} */ of) => namesOf(family())(of);
   const editor = limitsEditor({
     first: saved, endpoints,
-    place: { self: id, ancestors, mode, nameOf: (of) => namesOf([group(), ...ancestors, ...below])(of) },
+    place: { self: id, ancestors, mode, nameOf },
     removalNotice: "will be removed when you save. The group's keys can then no longer call it.",
-    changed: () => mark(),
+    changed: () => {
+      trial.forget();
+      mark();
+    },
   });
   const isDirty = () => editor.isWrong() || Object.values(editor.differs()).some(Boolean);
   const discard = button({ label: "Discard changes", press: () => editor.reset(saved) });
@@ -49,6 +58,16 @@ export default async function limitsTab({ group, ancestors, update, context }) {
     update(changed);
     return { ...(now.models && { models: before.models }), ...(now.budgets && { budgets: before.budgets }) };
   };
+  const trial = tryOut({
+    id,
+    typed: editor.value,
+    attempt: (work) => made.attempt(work),
+    namesFor: async (sources) => {
+      // INDEPENDENT groups load their descendants only if one of them is to be named.
+      if (sources.some((source) => !family().some((one) => one.id === source))) below = await descendantsOf(id);
+      return nameOf;
+    },
+  });
   const made = form({
     submit: "Save limits",
     extra: [discard, unsaved],
@@ -66,7 +85,8 @@ export default async function limitsTab({ group, ancestors, update, context }) {
     },
   },
   section({ heading: "Models and limits", lead: ruleOf(group(), ancestors) }, editor.models),
-  section({ heading: "Budgets", lead: BUDGETS }, editor.budgets));
+  section({ heading: "Budgets", lead: BUDGETS }, editor.budgets),
+  trial.element);
   made.classList.add("limits-form");
   guardUnsaved(() => !context.signal.aborted && isDirty(), context.signal);
   mark();
@@ -81,6 +101,38 @@ export default async function limitsTab({ group, ancestors, update, context }) {
   return h("div", { class: "stack" },
     !models.length && notice("warn", "This group has no models: its keys cannot make calls."),
     made);
+}
+
+/**
+ * A button that replays the last requests with the limits as they are typed, and its result.
+ *
+ * @param {{id: string, typed: () => Edited, attempt: (work: () => Promise<void>) => Promise<void>,
+ *   namesFor: (sources: string[]) => Promise<(id: string) => string>}} options `typed` throws if a row has an error, which
+ *   `attempt` shows; `namesFor` returns a function that names the groups with these ids
+ */
+function tryOut({ id, typed, attempt, namesFor }) {
+  const result = h("p", { class: "anywhere", role: "status" });
+  let edits = 0;
+  /** Clears the result, also that of a running simulation: it does not describe the rows as they are now. */
+  const forget = () => {
+    edits += 1;
+    fill(result);
+  };
+  const press = () => attempt(async () => {
+    forget();
+    const before = edits;
+    const limits = typed();
+    const start_time = new Date(Date.now() - WEEK_MS).toISOString();
+    /** @type {T.Simulated} */
+    const answer = await api.groups.simulate(id, { ...limits, start_time });
+    const sources = answer.stopped_by.flatMap(({ limit, budget }) => (limit ?? budget)?.source_group ?? []);
+    const nameOf = await namesFor(sources);
+    if (before !== edits) return;
+    fill(result, simulation(answer, { id, models: limits.models }, nameOf, dayTime));
+    result.scrollIntoView({ block: "nearest" });
+  });
+  const element = h("div", { class: "stack" }, h("div", null, button({ label: "Try on the last 7 days", press })), result);
+  return { element, forget };
 }
 
 /** @param {T.Group} group @param {T.Group[]} ancestors */

@@ -1,8 +1,10 @@
-// Why a request is refused, in sentences. Pure.
+// Why requests are, or would have been, refused, in sentences. Pure.
 
-import { int, kindName, limitName, seconds, windowEnd } from "../format.js";
+import { figure, int, kindName, limitName, plural, seconds, windowEnd } from "../format.js";
+import { budgetRule } from "./limits.js";
 
 /** @import * as T from "../api_types.js" */
+/** @import { Child } from "../dom.js" */
 
 /** @param {number} tokens */
 const request = (tokens) => (tokens > 0 ? `request of ${int(tokens)} token${tokens === 1 ? "" : "s"}` : "request");
@@ -44,6 +46,47 @@ export const isCalendar = ({ unit }) => ["DAY", "WEEK", "MONTH"].includes(unit);
 
 /** What a request takes from a limit; 0 if that depends on prices. @param {T.Standing} limit @param {number} tokens */
 export const askedOf = ({ type }, tokens) => ({ TOKEN: tokens, REQUEST: 1, COST: 0 })[type];
+
+/** The limits and budgets that a simulation names; the rest is counted. */
+const MAX_NAMED = 3;
+
+/**
+ * Which requests of the last 7 days other limits would have refused.
+ *
+ * @param {T.Simulated} answer
+ * @param {{id: string, models: T.Model[]}} group with the limits that were tried
+ * @param {(id: string) => string} nameOf
+ * @param {(at: string) => Child} timeOf
+ * @returns {Child[]}
+ */
+export function simulation({ requests, refused, first_refused_at, stopped_by, incomplete = [] }, group, nameOf, timeOf) {
+  const missing = incomplete.map(({ detail }) => ` ${detail}`);
+  if (!requests) return ["There were no requests in the last 7 days.", missing];
+  const what = `of ${plural(requests, "request")} of the last 7 days would have been refused`;
+  if (!first_refused_at) return [`With these limits, none ${what}.`, missing];
+  const stops = stopped_by.slice(0, MAX_NAMED).map((one) => `${int(one.refused)} by ${stopName(one, group, nameOf)}`);
+  const others = stopped_by.slice(MAX_NAMED);
+  if (others.length) stops.push(`${int(others.reduce((sum, one) => sum + one.refused, 0))} by ${plural(others.length, "other")}`);
+  return [
+    `With these limits, ${int(refused)} ${what}, ${refused > 1 ? "the first " : ""}on `, timeOf(first_refused_at),
+    `: ${stops.join(", ")}.`, missing,
+  ];
+}
+
+/**
+ * `5,000 requests per day`, `200.00 EUR per month of Acme`; with the model if it is not the group's only one
+ *
+ * @param {T.StoppedBy} stop
+ * @param {{id: string, models: T.Model[]}} group
+ * @param {(id: string) => string} nameOf
+ */
+function stopName({ limit, budget }, { id, models }, nameOf) {
+  const rule = limit ?? (budget && budgetRule(budget));
+  const source = (limit ?? budget)?.source_group ?? id;
+  const slug = limit && models.some((model) => model.slug !== limit.slug) && limit.slug;
+  return `${rule && `${figure(rule.threshold)} ${limitName(rule)}`}${source === id ? "" : ` of ${nameOf(source)}`}`
+    + (slug ? ` for ${slug}` : "");
+}
 
 /**
  * @typedef {{status: string, sentence: string, group: string, tab: "" | "keys"}} Reason `group` is the id of the group

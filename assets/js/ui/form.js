@@ -93,41 +93,47 @@ export function form({ submit, kind = "primary", cancel, cancelLabel = "Cancel",
   const made = h("form", { class: "form", novalidate: true, autocomplete: "off" }, fields, problem,
     h("div", { class: "form-actions" },
       go, cancel && h("button", { type: "button", class: "button", onclick: cancel }, cancelLabel), extra));
+  const clear = () => {
+    fill(problem);
+    for (const old of made.querySelectorAll(".field-error")) fill(old);
+    for (const old of made.querySelectorAll("[aria-invalid]")) old.removeAttribute("aria-invalid");
+  };
+  /** Runs work that sends the fields, and shows its error. @param {() => Promise<unknown>} work */
+  const attempt = async (work) => {
+    clear();
+    await work().catch((error) => {
+      if (!(error instanceof ApiError)) throw error;
+      showError(made, problem, error);
+    });
+  };
   made.addEventListener("submit", (event) => {
     event.preventDefault();
-    void busy(go, async () => {
-      showErrors(made, problem, []);
-      await send().catch((error) => {
-        if (!(error instanceof ApiError)) throw error;
-        showErrors(made, problem, [error]);
-      });
-    });
+    void busy(go, () => attempt(send));
   });
   return Object.assign(made, {
+    attempt,
     /** Replaces the errors shown, for actions other than submitting. @param {...ApiError} errors */
-    showErrors: (...errors) => showErrors(made, problem, errors),
+    showErrors: (...errors) => {
+      clear();
+      for (const error of errors) showError(made, problem, error);
+    },
   });
 }
 
 /**
  * @param {HTMLElement} made
  * @param {HTMLElement} problem shows an error that names no visible field
- * @param {ApiError[]} errors
+ * @param {ApiError} error
  */
-function showErrors(made, problem, errors) {
-  fill(problem);
-  for (const old of made.querySelectorAll(".field-error")) fill(old);
-  for (const old of made.querySelectorAll("[aria-invalid]")) old.removeAttribute("aria-invalid");
-  for (const error of errors) {
-    const at = fieldOf(made, error.field);
-    if (at) {
-      fieldError(at, error.message);
-      at.closest("details")?.setAttribute("open", "");
-      const input = at.querySelector("input, select, textarea");
-      if (input instanceof HTMLElement) input.focus();
-    } else {
-      fill(problem, icon("warn"), h("p", null, error.sentence));
-    }
+function showError(made, problem, error) {
+  const at = fieldOf(made, error.field);
+  if (at) {
+    fieldError(at, error.message);
+    at.closest("details")?.setAttribute("open", "");
+    const input = at.querySelector("input, select, textarea");
+    if (input instanceof HTMLElement) input.focus();
+  } else {
+    fill(problem, icon("warn"), h("p", null, error.sentence));
   }
 }
 

@@ -1,7 +1,7 @@
 // Times relative to now, kept up to date.
 
 import { h } from "../dom.js";
-import { relative, utc, windowEnd } from "../format.js";
+import { dayAndTime, relative, utc, windowEnd } from "../format.js";
 
 const UPDATE_MS = 5000;
 
@@ -19,7 +19,10 @@ export function when(at, never = "never") {
 /** When a calendar window ends: `Monday 00:00, in 2 days`. @param {string} at */
 export const resetTime = (at) => time(at, "end");
 
-const WORDS = { relative, end: windowEnd };
+/** A time of the last days: `Tuesday, 24 Nov, 14:05`. @param {string} at */
+export const dayTime = (at) => time(at, "day");
+
+const WORDS = { relative, end: windowEnd, day: dayAndTime };
 
 /** @param {string} at @param {keyof typeof WORDS} words */
 const time = (at, words) => h("time", { datetime: at, title: utc(at), data: { words } }, WORDS[words](at));
