@@ -75,10 +75,11 @@ def test_the_commands_on_limits_work(own, upstream, tmp_path):
     [sample] = samples(PAGES / "limits.md", "json")
     concurrent = json.loads(sample)["rate_limits"]
     group = own.create_group(model(slug, [*concurrent, rate("TOKEN", "MINUTE", 500)]))
-    patched, usage, asked = run_commands(own, "limits.md", tmp_path, GROUP=group["id"])
+    patched, usage, asked, simulated = run_commands(own, "limits.md", tmp_path, GROUP=group["id"])
     assert [one["unit"] for one in patched["budgets"]] == ["TOTAL", "MONTH"]
     assert [one["left"] for one in usage["budgets"]] == ["1000", "500"]
     assert asked["admitted"] is False and asked["stopped_by"] == 1 and asked["limits"][1]["left"] == 500
+    assert (simulated["requests"], simulated["by_day"]) == (0, [])
 
 
 def test_the_commands_on_webhooks_work(own, upstream, receiver, tmp_path):

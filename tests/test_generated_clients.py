@@ -233,6 +233,10 @@ def drive_billing(client, group, customer):
     assert asked.stopped_by == 0 and asked.limits[1].unit == client.models.Unit.CONCURRENT
     limits = [("rate", 100_000), ("rate", 64), ("usage", 50), ("usage", 10**9), ("budget", "500"), ("budget", "1000")]
     assert [(one.kind.value, one.threshold) for one in asked.limits] == limits
+    hour_ago = (datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(hours=1)).isoformat()
+    tried = {"start_time": hour_ago, "budgets": [{"unit": "DAY", "currency": "EUR", "amount": "0"}]}
+    simulated = client.call("simulateLimits", group.id, body=tried)
+    assert simulated.requests == 3 and simulated.stopped_by[0].budget.amount == "0"
     root = client.call("getGroupTree").items[0]
     assert root.today.used == 3 and root.budget.spent == month.spent
 

@@ -92,7 +92,7 @@ impl Ledger {
     pub fn admit(&mut self, moment: Moment, account: &Account, ask: &Ask<'_>) -> Result<Admitted, Box<Refusal>> {
         let at = self.at(moment);
         self.cells.sweep(&at, SWEEP_STEP);
-        let located = self.locate(account, ask.pricing.map(|pricing| pricing.currency));
+        let located = self.cells.locate(account, ask.pricing.map(|pricing| pricing.currency));
         let own =
             located.places.first().copied().flatten().and_then(|place| self.cells.get(place)).map(|cell| &cell.learned);
         let prompt = ask.prompt_tokens(own);
@@ -102,19 +102,19 @@ impl Ledger {
             tokens: prompt.saturating_add(ask.least_output()),
             money: located.currency.zip(quote.map(|quote| ask.least_cost(&quote))),
         };
-        let survey = self.survey(&at, &located, &asked);
+        let survey = self.cells.survey(&at, &located, &asked);
         if survey.stopped
-            && let Some(refusal) = self.refusal(&at, &located, &asked, &survey)
+            && let Some(refusal) = self.cells.refusal(&at, &located, &asked, &survey)
         {
             return Err(refusal);
         }
         let affordable = quote.map_or(u64::MAX, |quote| quote.affordable_output(survey.money_left()));
         let output = ask.output(expected, survey.tokens_left().saturating_sub(prompt).min(affordable));
         let tokens = prompt.saturating_add(output.held);
-        let places = self.begin(&at, &located, tokens);
+        let places = self.cells.begin(&at, &located, tokens);
         let money = located.currency.zip(quote).map(|(currency, quote)| {
             let amount = quote.cost(output.held);
-            HeldMoney { currency, places: self.begin_money(&at, &located, currency, amount), amount, quote }
+            HeldMoney { currency, places: self.cells.begin_money(&at, &located, currency, amount), amount, quote }
         });
         let known = |places: &Places| places.iter().copied().map(Some).collect();
         let located = Located {
@@ -122,7 +122,7 @@ impl Ledger {
             money: money.as_ref().map_or_else(Default::default, |money| known(&money.places)),
             ..located
         };
-        let standings = self.standings(&at, &located, &survey);
+        let standings = self.cells.standings(&at, &located, &survey);
         let hold = Hold::new(account.slug, ask, prompt, output, at.ns, (places, money));
         Ok(Admitted { hold, output_max: output.max_each, standings })
     }
@@ -165,10 +165,10 @@ impl Ledger {
         let is_held = |cost: &Cost| hold.money.as_ref().is_some_and(|money| money.currency == cost.currency);
         let (held, other) = (cost.filter(is_held), cost.filter(|cost| !is_held(cost) && cost.amount > 0));
         if let Some(cost) = other {
-            self.spend_another(&at, &hold, cost);
+            self.cells.spend_another(&at, &hold, cost);
         }
-        self.end_money(&at, &hold, held.map_or(0, |cost| cost.amount));
-        self.end(&at, &hold, |cell| cell.bill(&at, usage.total()));
+        self.cells.end_money(&at, &hold, held.map_or(0, |cost| cost.amount));
+        self.cells.end(&at, &hold, |cell| cell.bill(&at, usage.total()));
         sample
     }
 
@@ -176,8 +176,8 @@ impl Ledger {
     /// the request rates.
     pub fn release(&mut self, hold: Hold, moment: Moment, give_back_rate: bool) {
         let at = self.at(moment);
-        self.end_money(&at, &hold, 0);
-        self.end(&at, &hold, |cell| {
+        self.cells.end_money(&at, &hold, 0);
+        self.cells.end(&at, &hold, |cell| {
             if give_back_rate {
                 cell.take_back_request(&at, hold.admitted_ns);
             }
@@ -187,8 +187,8 @@ impl Ledger {
     /// The state of each limit and budget, in the order of the account's rules.
     pub fn standing(&mut self, moment: Moment, account: &Account) -> Vec<Standing> {
         let at = self.at(moment);
-        let located = self.locate(account, None);
-        account.rules.iter().map(|effective| self.stand(&at, &located, effective)).collect()
+        let located = self.cells.locate(account, None);
+        account.rules.iter().map(|effective| self.cells.stand(&at, &located, effective)).collect()
     }
 
     /// Checks whether a request of `tokens` tokens would be admitted now. Takes nothing. No request has fewer than one
@@ -207,9 +207,9 @@ impl Ledger {
             (pricing.currency, quote.fixed.max(u128::from(quote.output > 0)))
         });
         let asked = Asked { tokens, money };
-        let located = self.locate(account, pricing.map(|pricing| pricing.currency));
-        let survey = self.survey(&at, &located, &asked);
-        let refusal = if survey.stopped { self.refusal(&at, &located, &asked, &survey) } else { None };
+        let located = self.cells.locate(account, pricing.map(|pricing| pricing.currency));
+        let survey = self.cells.survey(&at, &located, &asked);
+        let refusal = if survey.stopped { self.cells.refusal(&at, &located, &asked, &survey) } else { None };
         refusal.map_or(Ok(()), Err)
     }
 

@@ -13,12 +13,6 @@ use crate::domain::{
     limit::Limit,
 };
 
-/// The most rules of one level: two rolling windows, one limit on running requests, six usage limits, four budgets.
-const MAX_OF_LEVEL: usize = 13;
-
-/// The most rules that can apply to one request.
-const MAX_EFFECTIVE: usize = MAX_OF_LEVEL * MAX_LEVELS;
-
 /// The ids of a group and of its ancestors, nearest first.
 pub type GroupPath = ArrayVec<GroupId, MAX_LEVELS>;
 
@@ -88,7 +82,7 @@ impl Effective {
 pub struct Account {
     pub(super) slug: SlugId,
     pub(super) counted_for: GroupPath,
-    pub(super) rules: ArrayVec<Effective, MAX_EFFECTIVE>,
+    pub(super) rules: Vec<Effective>,
 }
 
 impl Account {
@@ -99,7 +93,9 @@ impl Account {
     /// CASCADING: a request counts for every group. Every declaration applies, and counts for the group that made it.
     pub fn new<'a>(slug: SlugId, lineage: impl IntoIterator<Item = &'a Group, IntoIter: Clone>) -> Self {
         let lineage = lineage.into_iter().take(MAX_LEVELS);
-        let mut account = Self { slug, counted_for: GroupPath::new(), rules: ArrayVec::new() };
+        let declared = |group: &Group| group.model(slug).map_or(0, |model| model.limits.len()) + group.budgets.len();
+        let most = lineage.clone().map(declared).sum();
+        let mut account = Self { slug, counted_for: GroupPath::new(), rules: Vec::with_capacity(most) };
         for (level, group) in lineage.clone().enumerate() {
             if counted_at(group, level) == level {
                 account.counted_for.push(group.id);
@@ -116,7 +112,7 @@ impl Account {
 
     /// The account of requests that count but cannot be refused.
     pub fn without_rules(slug: SlugId, counted_for: GroupPath) -> Self {
-        Self { slug, counted_for, rules: ArrayVec::new() }
+        Self { slug, counted_for, rules: Vec::new() }
     }
 
     /// The slug.
@@ -144,8 +140,7 @@ impl Account {
             return;
         }
         let effective = Effective { rule, source: group.id, counted_at: counted_at(group, level) as u8 };
-        // If a level ever had more rules than this holds, the excess would be dropped.
-        let _ = self.rules.try_push(effective);
+        self.rules.push(effective);
     }
 }
 

@@ -37,10 +37,16 @@ impl<T: Quantity> CalendarSums<T> {
     }
 
     /// The sum of the window that begins at `start_ms`.
+    #[inline]
     pub(super) fn of(&self, period: Period, start_ms: u64) -> T {
         let place = period as usize;
-        let rows = [Some(&self.latest), self.previous.as_deref()].into_iter().flatten();
-        rows.filter(|row| row.starts[place] == start_ms).map(|row| row.sums[place]).next().unwrap_or_default()
+        if self.latest.starts[place] == start_ms { self.latest.sums[place] } else { self.of_another(place, start_ms) }
+    }
+
+    #[cold]
+    fn of_another(&self, place: usize, start_ms: u64) -> T {
+        let previous = self.previous.as_deref().filter(|row| row.starts[place] == start_ms);
+        previous.map(|row| row.sums[place]).unwrap_or_default()
     }
 
     /// Replaces the sums of a period.

@@ -141,6 +141,7 @@ impl Cell {
         Period::ALL.iter().for_each(|period| self.sums.set(*period, *used.of(*period)));
     }
 
+    #[inline]
     pub(super) fn consumption(&mut self, limit: &Limit, at: &At) -> Consumption {
         let (what, running) = (limit.limit_type, u128::from(self.running));
         let used = match (limit.unit.period(), span(limit.unit)) {

@@ -6,10 +6,9 @@ use std::time::Duration;
 use arrayvec::ArrayVec;
 
 use super::{
-    Ledger,
     account::{Account, Effective, Rule},
     cell::{Consumption, State},
-    cells::Scope,
+    cells::{Cells, Scope},
     moment::At,
     standing::{Refusal, Standing, Standings},
 };
@@ -79,11 +78,11 @@ impl Survey {
     }
 }
 
-impl Ledger {
+impl Cells {
     pub(super) fn locate<'a>(&self, account: &'a Account, currency: Option<Currency>) -> Located<'a> {
         let mut located = Located { account, places: MaybePlaces::new(), currency, money: MaybePlaces::new() };
         for group in &account.counted_for {
-            let (place, money) = self.cells.find_both(*group, account.slug, currency);
+            let (place, money) = self.find_both(*group, account.slug, currency);
             located.places.push(place);
             located.money.push(money);
         }
@@ -146,11 +145,11 @@ impl Ledger {
     pub(super) fn stand(&mut self, at: &At, located: &Located<'_>, effective: &Effective) -> Standing {
         let state = match &effective.rule {
             Rule::Limit(limit) => {
-                located.place(effective).and_then(|place| self.cells.get_mut(place)).map(|cell| cell.state(limit, at))
+                located.place(effective).and_then(|place| self.get_mut(place)).map(|cell| cell.state(limit, at))
             }
             Rule::Budget(budget) => {
                 let place = self.money_place(located, effective, budget);
-                place.and_then(|place| self.cells.money_mut(place)).map(|cell| cell.state(budget.unit, at))
+                place.and_then(|place| self.money_mut(place)).map(|cell| cell.state(budget.unit, at))
             }
         };
         let State { consumption: Consumption { used, held }, reset, begun } =
@@ -166,15 +165,15 @@ impl Ledger {
         Standings { requests: stand(survey.requests), tokens: stand(survey.tokens) }
     }
 
+    #[inline]
     fn consumption(&mut self, at: &At, located: &Located<'_>, effective: &Effective) -> Consumption {
         let consumption = match &effective.rule {
-            Rule::Limit(limit) => located
-                .place(effective)
-                .and_then(|place| self.cells.get_mut(place))
-                .map(|cell| cell.consumption(limit, at)),
+            Rule::Limit(limit) => {
+                located.place(effective).and_then(|place| self.get_mut(place)).map(|cell| cell.consumption(limit, at))
+            }
             Rule::Budget(budget) => self
                 .money_place(located, effective, budget)
-                .and_then(|place| self.cells.money_mut(place))
+                .and_then(|place| self.money_mut(place))
                 .map(|cell| cell.consumption(budget.unit, at)),
         };
         consumption.unwrap_or_default()
@@ -187,7 +186,7 @@ impl Ledger {
         }
         match &effective.rule {
             Rule::Limit(limit) => {
-                let cell = located.place(effective).and_then(|place| self.cells.get_mut(place))?;
+                let cell = located.place(effective).and_then(|place| self.get_mut(place))?;
                 Some(cell.wait(limit, asked, at))
             }
             Rule::Budget(budget) => budget.unit.period().map(|period| at.moment.until_end(period)),
@@ -201,7 +200,7 @@ impl Ledger {
             return located.money.get(counted_at).copied().flatten();
         }
         let group = located.account.counted_for.get(counted_at)?;
-        self.cells.find(*group, Scope::Money(budget.currency))
+        self.find(*group, Scope::Money(budget.currency))
     }
 }
 

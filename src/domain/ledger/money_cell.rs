@@ -62,6 +62,7 @@ impl MoneyCell {
         Period::ALL.iter().for_each(|period| self.sums.set(*period, *spent.of(*period)));
     }
 
+    #[inline]
     pub(super) fn consumption(&self, unit: BudgetUnit, at: &At) -> Consumption {
         let used = match unit.period() {
             Some(period) => self.sums.of(period, at.moment.window(period).start_ms),

@@ -1,7 +1,6 @@
 //! Takes what a request needs in all cells of its account, and gives it back at its end.
 
 use super::{
-    Ledger,
     cell::Cell,
     cells::Cells,
     check::Located,
@@ -13,15 +12,15 @@ use crate::domain::{
     money::{Cost, Currency},
 };
 
-impl Ledger {
+impl Cells {
     /// Begins a request in the cells of its slug.
     pub(super) fn begin(&mut self, at: &At, located: &Located<'_>, tokens: u64) -> Places {
         let slug = located.account.slug;
         let groups = located.account.counted_for.iter().zip(&located.places);
         let places: Places =
-            groups.map(|(group, known)| known.unwrap_or_else(|| self.cells.find_or_insert(*group, slug, at))).collect();
+            groups.map(|(group, known)| known.unwrap_or_else(|| self.find_or_insert(*group, slug, at))).collect();
         for place in &places {
-            if let Some(cell) = self.cells.get_mut(*place) {
+            if let Some(cell) = self.get_mut(*place) {
                 cell.begin(at, tokens);
             }
         }
@@ -32,10 +31,9 @@ impl Ledger {
     pub(super) fn begin_money(&mut self, at: &At, located: &Located<'_>, currency: Currency, amount: u128) -> Places {
         let groups = located.account.counted_for.iter().zip(&located.money);
         let insert = |cells: &mut Cells, group: &GroupId| cells.find_or_insert_money(*group, currency, at);
-        let places: Places =
-            groups.map(|(group, known)| known.unwrap_or_else(|| insert(&mut self.cells, group))).collect();
+        let places: Places = groups.map(|(group, known)| known.unwrap_or_else(|| insert(&mut *self, group))).collect();
         for place in &places {
-            if let Some(cell) = self.cells.money_mut(*place) {
+            if let Some(cell) = self.money_mut(*place) {
                 cell.begin(amount);
             }
         }
@@ -44,11 +42,11 @@ impl Ledger {
 
     pub(super) fn end(&mut self, at: &At, hold: &Hold, mut last: impl FnMut(&mut Cell)) {
         for place in &hold.places {
-            if let Some(cell) = self.cells.get_mut(*place) {
+            if let Some(cell) = self.get_mut(*place) {
                 cell.end(at, hold.tokens);
                 last(cell);
                 if cell.removed {
-                    self.cells.drop_if_expired(*place, at);
+                    self.drop_if_expired(*place, at);
                 }
             }
         }
@@ -58,13 +56,13 @@ impl Ledger {
     pub(super) fn end_money(&mut self, at: &At, hold: &Hold, cost: u128) {
         let Some(money) = &hold.money else { return };
         for place in &money.places {
-            if let Some(cell) = self.cells.money_mut(*place) {
+            if let Some(cell) = self.money_mut(*place) {
                 cell.end(money.amount);
                 if cost > 0 {
                     cell.spend(at, cost);
                 }
                 if cell.removed {
-                    self.cells.drop_money_if_expired(*place);
+                    self.drop_money_if_expired(*place);
                 }
             }
         }
@@ -74,9 +72,9 @@ impl Ledger {
     #[cold]
     pub(super) fn spend_another(&mut self, at: &At, hold: &Hold, cost: Cost) {
         for place in &hold.places {
-            let Some(cell) = self.cells.get(*place).filter(|cell| !cell.removed) else { continue };
-            let money = self.cells.find_or_insert_money(cell.key.0, cost.currency, at);
-            if let Some(cell) = self.cells.money_mut(money) {
+            let Some(cell) = self.get(*place).filter(|cell| !cell.removed) else { continue };
+            let money = self.find_or_insert_money(cell.key.0, cost.currency, at);
+            if let Some(cell) = self.money_mut(money) {
                 cell.spend(at, cost.amount);
             }
         }
