@@ -46,8 +46,8 @@ def spend(gateway, upstream):
         for _ in range(4):
             assert customer.chat(slug).status == 200
         entity = group["metadata"]["external_entity_id"]
-        read = lambda: gateway.walk("/v1/gateway/alerts", {"limit": 100})  # noqa: E731
-        of = lambda every: [one for one in every if one["external_entity_id"] == entity]  # noqa: E731
+        read = lambda: gateway.walk("/v1/gateway/alerts", {"limit": 100})
+        of = lambda every: [one for one in every if one["external_entity_id"] == entity]
         return of(gateway.eventually(read, lambda every: len(of(every)) == 2))[::-1]
 
     return spend
@@ -166,7 +166,7 @@ def test_a_webhook_of_alerts_is_the_same_after_a_kill(own, upstream, receiver):
         if calls == 3:
             own.kill9()
             own.start()
-    read = lambda: own.walk("/v1/gateway/alerts", {"limit": 100})  # noqa: E731
+    read = lambda: own.walk("/v1/gateway/alerts", {"limit": 100})
     own.eventually(read, lambda every: len(every) == 2)
     receiver.wait(lambda: len({one["id"] for one in received(receiver, ALERT)}) == 2, lambda: f"{contents(receiver)}")
     assert webhook.read()["types"] == [ALERT]

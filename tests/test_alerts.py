@@ -48,7 +48,7 @@ def about(gateway, *groups):
 
 def wait_percents(gateway, group, expected):
     """Waits until the alerts about the group's use are these, in order, and checks that no more follow."""
-    read = lambda: [percent for _, _, percent in about(gateway, group)]  # noqa: E731
+    read = lambda: [percent for _, _, percent in about(gateway, group)]
     gateway.eventually(read, lambda percents: len(percents) >= len(expected))
     settle(gateway)
     assert read() == expected
@@ -228,8 +228,12 @@ def test_the_list_has_pages_and_a_time_range(gateway, spender, slug):
     for limit in (1, 2, 1000):
         assert gateway.walk(ALERTS, {"limit": limit}) == every
     since = every[1]["created_at"]
-    assert gateway.walk(ALERTS, {"start_time": since, "limit": 1}) == [one for one in every if one["created_at"] >= since]
-    assert gateway.walk(ALERTS, {"end_time": since, "limit": 1000}) == [one for one in every if one["created_at"] < since]
+    assert gateway.walk(ALERTS, {"start_time": since, "limit": 1}) == [
+        one for one in every if one["created_at"] >= since
+    ]
+    assert gateway.walk(ALERTS, {"end_time": since, "limit": 1000}) == [
+        one for one in every if one["created_at"] < since
+    ]
     first = gateway.admin("GET", ALERTS, query={"limit": 1})
     assert first["pagination"]["has_more"]
     for query, field in [

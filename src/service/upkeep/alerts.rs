@@ -3,8 +3,8 @@
 //! * What is compared are the store's sums, so an alert may be due as soon as the store has applied an event. An alert
 //!   is a record of the journal, like the event itself.
 //! * Each event is compared on its own, in order. So two events that each reach a share make two alerts, also if the
-//!   store has applied both at once. The use after an event is the store's sum without the later events. Of more than
-//!   [`MAX_AMOUNTS`], only the sum is compared.
+//!   store has applied both at once. The use after an event is the store's sum without the later events. Of very many
+//!   events, only the sum is compared (`touched`).
 //! * Only the use that has changed is compared: that of the groups, slugs and currencies of new events, and that of
 //!   groups whose limits or budgets were written. Everything is compared once at the start, since `alert_at` may have
 //!   changed.
@@ -16,25 +16,28 @@
 //!
 //! The memory is bounded by the groups and the slugs and currencies that each of them has used.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+mod touched;
+mod windows;
+
+use std::{collections::BTreeSet, sync::Arc};
 
 use tracing::error;
 
+use self::{
+    touched::Touched,
+    windows::{Times, UseOfWindow, amount_of, uses_of_budget, uses_of_limit},
+};
 use crate::{
     crypto::random,
     domain::{
         alert::{Alert, Declaration, LastAlerts, WindowUse},
-        calendar::Calendar,
         group::{Enforcement, Group},
         id::{AlertId, GroupId, SlugId},
-        ledger::{Effective, Rule},
-        limit::{LimitKind, LimitType},
+        ledger::Effective,
+        limit::LimitKind,
         money::Currency,
-        record::{Record, Row},
-        sums::{Counted, Quantity, Spent, Used, WindowSums},
+        record::Record,
+        sums::{Counted, Spent, Used},
     },
     journal::{Reader, codec},
     service::{
@@ -43,9 +46,6 @@ use crate::{
     },
     store::{FoldError, StoreError},
 };
-
-/// The most amounts of events that are in memory.
-const MAX_AMOUNTS: usize = 200_000;
 
 /// Makes the alerts.
 pub(super) struct Alerts<'a> {
@@ -76,68 +76,6 @@ impl<'a> Alerts<'a> {
             None => self.watch.insert(Watch::begin(self.storage)?),
         };
         watch.round()
-    }
-}
-
-/// The use that has changed and has not been compared yet.
-#[derive(Default)]
-struct Touched {
-    /// The time of the first event, in Unix ms.
-    since_ms: Option<u64>,
-    used: BTreeMap<(GroupId, SlugId), Amounts<Counted>>,
-    spent: BTreeMap<(GroupId, Currency), Amounts<u128>>,
-    /// The number of amounts in both.
-    amounts: usize,
-    /// Whether there were too many amounts. They are dropped.
-    is_partial: bool,
-    /// Groups that were written.
-    groups: BTreeSet<GroupId>,
-    /// Whether a group was deleted.
-    has_deletions: bool,
-}
-
-/// What each event has used, and its time in Unix ms, in order.
-type Amounts<T> = Vec<(u64, T)>;
-
-impl Touched {
-    fn note(&mut self, at_ms: u64, record: &Record<'_>) {
-        match record {
-            Record::Settled(settled) => {
-                self.since_ms.get_or_insert(at_ms);
-                let counted = Counted { requests: 1, tokens: settled.usage.total() };
-                for group in &settled.counted_for {
-                    self.used.entry((*group, settled.slug)).or_default().push((at_ms, counted));
-                    self.amounts += 1;
-                    let Some(cost) = settled.cost else { continue };
-                    self.spent.entry((*group, cost.currency)).or_default().push((at_ms, cost.amount));
-                    self.amounts += 1;
-                }
-                if self.amounts > MAX_AMOUNTS {
-                    self.used.values_mut().for_each(|amounts| *amounts = Vec::new());
-                    self.spent.values_mut().for_each(|amounts| *amounts = Vec::new());
-                    (self.amounts, self.is_partial) = (0, true);
-                }
-            }
-            Record::Changed(changed) => {
-                for row in &changed.rows {
-                    match row {
-                        Row::Group(group) => drop(self.groups.insert(group.id)),
-                        Row::GroupGone(_) => self.has_deletions = true,
-                        _ => {}
-                    }
-                }
-            }
-            _ => {}
-        }
-    }
-
-    /// The amounts of all events; none if there were too many.
-    fn each<'t, T>(&self, amounts: &'t Amounts<T>) -> &'t [(u64, T)] {
-        if self.is_partial { &[] } else { amounts }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.used.is_empty() && self.spent.is_empty() && self.groups.is_empty() && !self.has_deletions
     }
 }
 
@@ -264,7 +202,7 @@ impl<'a> Watch<'a> {
         rules.all(|effective| {
             let amount = |counted| amount_of(&effective.rule, counted);
             let mut uses = uses_of_limit(&effective.rule, used, calendar, times).into_iter().flatten();
-            uses.all(|found| self.alert_if_due(catalog, node, effective, slug, &found, &found.steps(events, amount)))
+            uses.all(|found| self.alert_if_due(catalog, node, effective, slug, &found, || found.steps(events, amount)))
         })
     }
 
@@ -284,8 +222,8 @@ impl<'a> Watch<'a> {
             let uses = uses_of_budget(&effective.rule, currency, spent, created_at_ms, calendar, times);
             let mut uses = uses.into_iter().flatten();
             uses.all(|found| {
-                let steps = found.steps(events, |cost| cost);
-                self.alert_if_due(catalog, node, effective, SlugId(0), &found, &steps)
+                let steps = || found.steps(events, |cost| cost);
+                self.alert_if_due(catalog, node, effective, SlugId(0), &found, steps)
             })
         })
     }
@@ -298,7 +236,7 @@ impl<'a> Watch<'a> {
         effective: &Effective,
         slug: SlugId,
         found: &UseOfWindow,
-        steps: &[u128],
+        steps: impl FnOnce() -> Vec<u128>,
     ) -> bool {
         let Some(declaration) = Declaration::of(&effective.rule, slug) else { return true };
         let of = WindowUse { group: node.id, declaration, window_start_ms: found.start_ms, used: found.used };
@@ -308,8 +246,8 @@ impl<'a> Watch<'a> {
         if self.last.due(shares, &of).is_none() || (found.has_ended && self.last.is_beyond(&of)) {
             return true;
         }
-        steps.iter().all(|used| {
-            let of = WindowUse { used: *used, ..of };
+        steps().into_iter().all(|used| {
+            let of = WindowUse { used, ..of };
             let due = self.last.due(shares, &of);
             due.is_none_or(|percent| self.append(catalog, node, effective.source, &of, found.end_ms, percent))
         })
@@ -381,84 +319,6 @@ fn whose_rules_changed(catalog: &Catalog, group: GroupId) -> Vec<Arc<GroupNode>>
 fn declares_any(group: &Group) -> bool {
     let mut limits = group.models.iter().flat_map(|model| &model.limits);
     !group.budgets.is_empty() || limits.any(|limit| limit.kind() == LimitKind::Usage)
-}
-
-/// Which windows are compared: those that end after `since_ms`. All are Unix ms.
-#[derive(Clone, Copy)]
-struct Times {
-    since_ms: u64,
-    now_ms: u64,
-}
-
-/// What was used in a window of a rule.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct UseOfWindow {
-    /// Unix ms.
-    start_ms: u64,
-    /// Unix ms; `None` for TOTAL.
-    end_ms: Option<u64>,
-    used: u128,
-    has_ended: bool,
-}
-
-impl UseOfWindow {
-    /// The use before the events in this window, and after each of them.
-    fn steps<T: Copy>(&self, events: &[(u64, T)], amount: impl Fn(T) -> u128) -> Vec<u128> {
-        let is_inside = |at_ms: u64| at_ms >= self.start_ms && self.end_ms.is_none_or(|end_ms| at_ms < end_ms);
-        let (mut used, mut steps) = (self.used, vec![self.used]);
-        for (_, event) in events.iter().rev().filter(|(at_ms, _)| is_inside(*at_ms)) {
-            used = used.saturating_sub(amount(*event));
-            steps.push(used);
-        }
-        steps.reverse();
-        steps
-    }
-}
-
-/// What an event counts for a limit.
-fn amount_of(rule: &Rule, counted: Counted) -> u128 {
-    match rule.limit().map(|limit| limit.limit_type) {
-        Some(LimitType::Token) => counted.tokens.into(),
-        Some(LimitType::Request) => counted.requests.into(),
-        None => 0,
-    }
-}
-
-/// The use of a usage limit in its last two windows, the earlier one first.
-fn uses_of_limit(rule: &Rule, used: &Used, calendar: &Calendar, times: Times) -> [Option<UseOfWindow>; 2] {
-    let Some(period) = rule.limit().and_then(|limit| limit.unit.period()) else { return [None; 2] };
-    let end_ms = |start_ms| calendar.window(period, start_ms).end_ms;
-    uses(used.of(period), |counted| amount_of(rule, counted), end_ms, times)
-}
-
-/// The use of a budget in its last two windows, the earlier one first; for TOTAL there is one.
-fn uses_of_budget(
-    rule: &Rule,
-    currency: Currency,
-    spent: &Spent,
-    created_at_ms: u64,
-    calendar: &Calendar,
-    times: Times,
-) -> [Option<UseOfWindow>; 2] {
-    let Some(budget) = rule.budget().filter(|budget| budget.currency == currency) else { return [None; 2] };
-    let Some(period) = budget.unit.period() else {
-        let total = UseOfWindow { start_ms: created_at_ms, end_ms: None, used: spent.total, has_ended: false };
-        return [None, Some(total)];
-    };
-    uses(spent.of(period), |cost| cost, |start_ms| calendar.window(period, start_ms).end_ms, times)
-}
-
-fn uses<T: Quantity>(
-    sums: &WindowSums<T>,
-    used: impl Fn(T) -> u128,
-    end_ms: impl Fn(u64) -> u64,
-    times: Times,
-) -> [Option<UseOfWindow>; 2] {
-    [sums.previous, sums.latest].map(|(start_ms, sum)| {
-        // 0 stands for a window that was never counted in.
-        let end_ms = (start_ms > 0).then(|| end_ms(start_ms)).filter(|end_ms| *end_ms > times.since_ms)?;
-        Some(UseOfWindow { start_ms, end_ms: Some(end_ms), used: used(sum), has_ended: end_ms <= times.now_ms })
-    })
 }
 
 #[cfg(test)]

@@ -1,11 +1,14 @@
-use super::*;
+use std::collections::BTreeMap;
+
+use super::{touched::MAX_AMOUNTS, *};
 use crate::domain::{
     budget::{Budget, BudgetUnit},
-    calendar::Period,
-    limit::{Limit, Threshold, Unit},
+    calendar::{Calendar, Period},
+    ledger::Rule,
+    limit::{Limit, LimitType, Threshold, Unit},
     money::{Amount, Cost},
-    record::{Actor, Changed},
-    sums::Counted,
+    record::{Actor, Changed, Row},
+    settled::Settled,
     testing::{group_of_v1, settled},
 };
 
@@ -85,7 +88,7 @@ fn the_groups_slugs_and_currencies_of_events_and_written_groups_are_noted() {
     let mut touched = Touched::default();
     let cost = Some(Cost { currency: euro(), amount: 1 });
     let groups = vec![GroupId(3), GroupId(4)];
-    touched.note(7, &Record::Settled(crate::domain::settled::Settled { counted_for: groups, cost, ..settled() }));
+    touched.note(7, &Record::Settled(Settled { counted_for: groups, cost, ..settled() }));
     touched.note(9, &Record::Settled(settled()));
     assert_eq!(touched.since_ms, Some(7));
     let counted = Counted { requests: 1, tokens: 2 };
