@@ -18,16 +18,13 @@ use super::{
     error::StoreError,
     handle::Store,
     rollups::rows::{self, Stored},
-    table::{ENDPOINT_VERSION, GROUP_VERSION, Table, decode, encode, encode_version},
-    windows,
+    sum_rows::Changes,
+    table::{ENDPOINT_VERSION, GROUP_VERSION, Table, Write, decode, encode, encode_version},
 };
 use crate::{
     domain::{day::Day, record::Row, rollup::Sums, settled::Settled},
     journal::{Damage, Journal},
 };
-
-/// Table, key, and value. `None` removes the row.
-pub(super) type Write = (Table, Vec<u8>, Option<Vec<u8>>);
 
 /// The changes of a range of records.
 #[derive(Default)]
@@ -39,7 +36,7 @@ pub(super) struct Batch {
     /// Bytes of all written values.
     pub(super) bytes: usize,
     /// Changed sums of calendar windows.
-    pub(super) sums: windows::Changes,
+    pub(super) sums: Changes,
     rollups: HashMap<Vec<u8>, Stored>,
     last_used: HashMap<String, u64>,
     /// The last record that each day's files include, for the days that were looked up.
@@ -50,7 +47,7 @@ pub(super) struct Batch {
 
 impl Batch {
     /// A batch that continues after the record `last_seq`.
-    pub(super) fn after(last_seq: u64, sums: windows::Changes) -> Self {
+    pub(super) fn after(last_seq: u64, sums: Changes) -> Self {
         Self { last_seq, sums, ..Self::default() }
     }
 

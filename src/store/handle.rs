@@ -9,8 +9,8 @@ use parking_lot::{Mutex, RwLock};
 
 use super::{
     error::StoreError,
+    sum_rows::Counting,
     table::{self, Table, Tables},
-    windows::Counting,
 };
 use crate::journal::Damage;
 

@@ -24,6 +24,7 @@ mod open;
 mod progress;
 mod rollups;
 pub mod snapshot;
+mod sum_rows;
 mod table;
 #[cfg(test)]
 mod tests;

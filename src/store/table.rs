@@ -98,6 +98,9 @@ pub(super) const COUNTERS: &str = "counters";
 /// The hours of open days, without the ids of slugs.
 pub(super) const ROLLUPS: &str = "rollups";
 
+/// Table, key, and value. `None` removes the row.
+pub(super) type Write = (Table, Vec<u8>, Option<Vec<u8>>);
+
 /// The open trees, in the order of `Table`.
 pub(super) struct Tables {
     trees: Vec<sled::Tree>,

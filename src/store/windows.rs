@@ -15,13 +15,14 @@ use std::collections::{BTreeSet, HashMap, hash_map::Entry};
 use serde::de::DeserializeOwned;
 
 use super::{
-    apply::{Batch, Write},
+    apply::Batch,
     error::StoreError,
     handle::Store,
-    table::{DAMAGED, Table, decode, encode},
+    sum_rows::{Changes, Counting, GroupSums, spent_key, split_spent_key, split_used_key, used_key},
+    table::{DAMAGED, Table, decode},
 };
 use crate::domain::{
-    calendar::{Calendar, CalendarWindows, Period},
+    calendar::{Calendar, Period},
     id::{GroupId, SlugId},
     money::Currency,
     settled::Settled,
@@ -37,42 +38,6 @@ pub type UsedRow = ((GroupId, SlugId), Used);
 
 /// What a group has spent in a currency.
 pub type SpentRow = ((GroupId, Currency), Spent);
-
-/// The calendar of the windows.
-#[derive(Default)]
-pub(super) struct Counting {
-    /// `None` if the store was opened without one and has no zone.
-    calendar: Option<Calendar>,
-    /// Whether the rows are complete for it.
-    is_complete: bool,
-}
-
-/// The rows of one group.
-#[derive(Default)]
-struct GroupSums {
-    used: HashMap<SlugId, Used>,
-    spent: HashMap<Currency, Spent>,
-}
-
-/// The rows that a batch changes.
-#[derive(Default)]
-pub(super) struct Changes {
-    /// The calendar, and the windows of the last event; `None` if nothing is counted.
-    at: Option<(Calendar, CalendarWindows)>,
-    /// `None` is a deleted group.
-    groups: HashMap<GroupId, Option<GroupSums>>,
-}
-
-impl Changes {
-    /// The windows that a moment lies in; `None` if nothing is counted. A week or month never ends within a day.
-    fn windows(&mut self, at_ms: u64) -> Option<CalendarWindows> {
-        let (calendar, windows) = self.at.as_mut()?;
-        if !windows.day.contains(at_ms) {
-            *windows = calendar.windows(at_ms);
-        }
-        Some(*windows)
-    }
-}
 
 impl Store {
     /// Uses the windows of `calendar`; without one, those of the zone that the rows were computed for, or UTC in an empty
@@ -236,42 +201,5 @@ impl Store {
     }
 }
 
-impl Changes {
-    /// The rows after the batch.
-    pub(super) fn into_writes(self) -> Result<Vec<Write>, StoreError> {
-        let mut writes = Vec::new();
-        for (group, sums) in self.groups {
-            let Some(GroupSums { used, spent }) = sums else { continue };
-            for (slug, used) in used {
-                writes.push((Table::Used, used_key(group, slug), Some(encode(&used)?)));
-            }
-            for (currency, spent) in spent {
-                writes.push((Table::Spent, spent_key(group, currency), Some(encode(&spent)?)));
-            }
-        }
-        Ok(writes)
-    }
-}
-
 /// The name of the meta value.
 const ZONE: &str = "zone";
-
-fn used_key(group: GroupId, slug: SlugId) -> Vec<u8> {
-    [&group.0.to_be_bytes()[..], &slug.0.to_be_bytes()].concat()
-}
-
-fn spent_key(group: GroupId, currency: Currency) -> Vec<u8> {
-    [&group.0.to_be_bytes()[..], currency.to_string().as_bytes()].concat()
-}
-
-fn split_used_key(key: &[u8]) -> Result<(GroupId, SlugId), StoreError> {
-    let (group, slug) = key.split_first_chunk::<16>().ok_or(DAMAGED)?;
-    let slug = slug.try_into().map_err(|_| DAMAGED)?;
-    Ok((GroupId(u128::from_be_bytes(*group)), SlugId(u64::from_be_bytes(slug))))
-}
-
-fn split_spent_key(key: &[u8]) -> Result<(GroupId, Currency), StoreError> {
-    let (group, currency) = key.split_first_chunk::<16>().ok_or(DAMAGED)?;
-    let currency = std::str::from_utf8(currency).ok().and_then(Currency::parse).ok_or(DAMAGED)?;
-    Ok((GroupId(u128::from_be_bytes(*group)), currency))
-}

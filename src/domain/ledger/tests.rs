@@ -35,7 +35,7 @@ fn limit(counted_at: u8, limit_type: LimitType, unit: Unit, threshold: u64) -> E
 }
 
 fn account(path: &[GroupId], rules: &[Effective]) -> Account {
-    Account { slug: SLUG, counted_for: path.iter().copied().collect(), rules: rules.iter().copied().collect() }
+    Account { slug: SLUG, counted_for: path.iter().copied().collect(), rules: rules.to_vec() }
 }
 
 /// A moment with the windows of UTC.

@@ -153,7 +153,7 @@ impl Scenario<'_> {
             }
             None => return None,
         };
-        let pricing = self.catalog.model_of(settled.slug).and_then(|model| model.pricing.clone());
+        let pricing = self.catalog.model_of(settled.slug).and_then(|model| model.pricing);
         Some(PayerAccount { account, pricing, customer: self.node.root(), is_reported: own.is_some() })
     }
 

@@ -37,9 +37,12 @@ pub enum Grain {
     Day,
 }
 
-/// Sums over a whole day, by the fields of a row without its hour.
+/// Group, slug with its id, and key.
+type DayKey = (GroupId, String, Option<SlugId>, String);
+
+/// Sums over a whole day, by the fields of a row without its hour, with the group's external id.
 #[derive(Default)]
-struct DaySums(BTreeMap<(GroupId, String, Option<SlugId>, String), (String, Sums)>);
+struct DaySums(BTreeMap<DayKey, (String, Sums)>);
 
 impl DaySums {
     fn add(&mut self, row: Rollup) {
@@ -141,21 +144,22 @@ fn next_row(reader: &mut Reader) -> Result<Option<Rollup>, FileError> {
     }
 }
 
+/// Writes the file again as version 1, without the ids of slugs.
 #[cfg(test)]
-pub(in crate::store) mod tests {
-    use super::*;
-
-    /// Writes the file again as version 1, without the ids of slugs.
-    pub(in crate::store) fn make_earlier(path: &Path) {
-        let (head, _) = open_file(path).unwrap();
-        let mut file = Writer::create_version(path, Kind::Rollups, 1).unwrap();
-        let rows: Vec<Rollup> = [Grain::Day, Grain::Hour].iter().flat_map(|of| read_file(path, *of).unwrap()).collect();
-        file.put(&head).unwrap();
-        for Rollup { hour, group, external_entity_id, model_slug, api_key_prefix, sums, .. } in rows {
-            file.put(&RollupV1 { hour, group, external_entity_id, model_slug, api_key_prefix, sums }).unwrap();
-        }
-        file.finish().unwrap();
+pub(in crate::store) fn make_earlier(path: &Path) {
+    let (head, _) = open_file(path).unwrap();
+    let mut file = Writer::create_version(path, Kind::Rollups, 1).unwrap();
+    let rows: Vec<Rollup> = [Grain::Day, Grain::Hour].iter().flat_map(|of| read_file(path, *of).unwrap()).collect();
+    file.put(&head).unwrap();
+    for Rollup { hour, group, external_entity_id, model_slug, api_key_prefix, sums, .. } in rows {
+        file.put(&RollupV1 { hour, group, external_entity_id, model_slug, api_key_prefix, sums }).unwrap();
     }
+    file.finish().unwrap();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
 
     #[test]
     fn a_file_of_the_earlier_version_is_read_without_the_ids_of_slugs() {

@@ -333,7 +333,7 @@ fn make_format_6(directory: &Path, store: Store) {
     store.write_snapshot().unwrap();
     store.flush().unwrap();
     for file in fs::read_dir(directory.join("rollups")).unwrap() {
-        rollups::file::tests::make_earlier(&file.unwrap().path());
+        rollups::file::make_earlier(&file.unwrap().path());
     }
 }
 

@@ -17,7 +17,7 @@ use std::{
     ops::Range,
 };
 
-use super::{Changes, GroupSums, slug_names::SlugNames, split_spent_key};
+use super::slug_names::SlugNames;
 use crate::{
     domain::{
         calendar::{Calendar, CalendarWindows, Period},
@@ -36,6 +36,7 @@ use crate::{
         fold::FoldError,
         handle::Store,
         rollups::file::Grain,
+        sum_rows::{Changes, GroupSums, split_spent_key},
         table::{GROUP_VERSION, Table, decode},
     },
 };
