@@ -18,7 +18,7 @@ from support.wall_clock import WallClock
 from support.webhooks import Webhook, signature
 from test_events import TIMESTAMP, ULID
 
-DEAD_LETTER = {"id", "failed_at", "attempts", "last_status", "last_error", "events", "redelivering"}
+DEAD_LETTER = {"id", "failed_at", "attempts", "last_status", "last_error", "events", "alerts", "redelivering"}
 REFUSED = b"no tenant of that name"
 
 
@@ -197,7 +197,7 @@ def test_a_dead_letter_shows_what_happened(gateway, receiver, webhook, make_lett
     assert set(letter) == DEAD_LETTER and ULID.fullmatch(letter["id"]) and TIMESTAMP.fullmatch(letter["failed_at"])
     assert (letter["attempts"], letter["last_status"], letter["redelivering"]) == (1, 410, False)
     assert "410" in letter["last_error"] and REFUSED.decode() in letter["last_error"]
-    assert letter["events"] == receiver.requests[0].events
+    assert (letter["events"], letter["alerts"]) == (receiver.requests[0].events, [])
     delivery = webhook.delivery
     assert (delivery["dead_letters"], delivery["failed_attempts"], delivery["state"]) == (1, 1, "failing")
     sentences = attention(gateway, webhook)

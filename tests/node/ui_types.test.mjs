@@ -82,7 +82,7 @@ test("a renamed, missing or differently typed member is found", () => {
     ["retry_after_s: number", "retry_after: number", "groups.limits.retry_after does not exist"],
     ["{detail: string}} Gap", "{detail: string, first_at: string}} Gap", "status.journal.damage[].first_at does not exist"],
     ["{step_s: number", "{step_s: string", "activity.step_s is of type integer"],
-    ["enabled: boolean, created_at", "enabled: string, created_at", "webhooks.list.items[].enabled is of type boolean"],
+    ["enabled: boolean, types", "enabled: string, types", "webhooks.list.items[].enabled is of type boolean"],
     ["models: string[]", "models: string", "groups.tree.items[].models is of type array"],
     ["usage: Record<string, LimitUsage[]>", "usage: LimitUsage[]", "groups.usage.usage is of type object"],
     ["cost: Record<string, string>", "cost: Record<string, number>", "usageReport.items[].cost{} is of type string"],

@@ -93,8 +93,13 @@ export class Comparison {
     }
   }
 
-  /** Whether each word that is declared for a member of an object may be in the schema: so forms are told apart. */
+  /**
+   * Whether a part is the one that a schema means: a text, a number, or an object each of whose declared words may be in
+   * the schema.
+   */
   #isLike(part, schema) {
+    if (part.flags & TypeFlags.StringLike) return schema.type === "string";
+    if (part.flags & TypeFlags.NumberLike) return schema.type === "number" || schema.type === "integer";
     return part.getProperties().every(({ name }) => {
       const of = this.checker.getTypeOfSymbol(part.getProperty(name));
       const words = (of.isUnion() ? of.types : [of]).filter(({ flags }) => flags & TypeFlags.StringLiteral);
