@@ -130,6 +130,10 @@ impl Account {
         &self.rules
     }
 
+    pub(super) fn limits_and_budgets(&self) -> (&[Effective], &[Effective]) {
+        self.rules.split_at(self.rules.partition_point(|effective| effective.rule.limit().is_some()))
+    }
+
     fn add(&mut self, group: &Group, level: usize, rule: Rule) {
         let is_replaced = |nearer: &Effective| match (&nearer.rule, &rule) {
             (Rule::Limit(nearer), Rule::Limit(limit)) => nearer.is_like(limit),

@@ -141,20 +141,31 @@ impl Cell {
         Period::ALL.iter().for_each(|period| self.sums.set(*period, *used.of(*period)));
     }
 
-    #[inline]
     pub(super) fn consumption(&mut self, limit: &Limit, at: &At) -> Consumption {
-        let (what, running) = (limit.limit_type, u128::from(self.running));
+        let (used, held) = self.used_and_held(limit, at);
+        Consumption { used: used.into(), held: held.into() }
+    }
+
+    /// The sum of what is used and held.
+    pub(super) fn counted_against(&mut self, limit: &Limit, at: &At) -> u64 {
+        let (used, held) = self.used_and_held(limit, at);
+        used.saturating_add(held)
+    }
+
+    #[inline]
+    fn used_and_held(&mut self, limit: &Limit, at: &At) -> (u64, u64) {
+        let what = limit.limit_type;
         let used = match (limit.unit.period(), span(limit.unit)) {
             (Some(period), _) => self.counted(what, period, at),
             (None, Some(span)) => self.window(what, span, at).map_or(0, |window| window.sum()),
-            (None, None) => return Consumption { used: running, held: 0 },
+            (None, None) => return (self.running, 0),
         };
         let held = match what {
-            LimitType::Token => self.held.into(),
+            LimitType::Token => self.held,
             // In a rolling window, it was recorded at admission.
-            LimitType::Request => limit.unit.period().map_or(0, |_| running),
+            LimitType::Request => limit.unit.period().map_or(0, |_| self.running),
         };
-        Consumption { used: used.into(), held }
+        (used, held)
     }
 
     /// Time until this limit could admit `asked`, assuming that running requests end now at their held amounts and no

@@ -1,5 +1,7 @@
-//! Checks of a request against all limits and budgets of its account. One code path serves tokens, requests, running
-//! requests and money: every figure is a `u128`.
+//! Checks of a request against all limits and budgets of its account.
+//!
+//! The survey of every admission finds each cell once and counts limits in `u64`. What a refusal or a standing says is
+//! looked up again, in `u128` for all rules alike.
 
 use std::time::Duration;
 
@@ -7,7 +9,7 @@ use arrayvec::ArrayVec;
 
 use super::{
     account::{Account, Effective, Rule},
-    cell::{Consumption, State},
+    cell::{Cell, Consumption, State},
     cells::{Cells, Scope},
     moment::At,
     standing::{Refusal, Standing, Standings},
@@ -15,7 +17,7 @@ use super::{
 use crate::domain::{
     budget::Budget,
     group::MAX_LEVELS,
-    limit::{LimitType, Unit},
+    limit::{Limit, LimitType, Unit},
     money::Currency,
 };
 
@@ -30,15 +32,18 @@ pub(super) struct Asked {
 impl Asked {
     fn of(&self, rule: &Rule) -> u128 {
         match rule {
-            Rule::Limit(limit) if limit.limit_type == LimitType::Token && limit.unit != Unit::Concurrent => {
-                self.tokens.into()
-            }
-            Rule::Limit(_) => 1,
-            Rule::Budget(budget) => match self.money {
-                Some((currency, amount)) if currency == budget.currency => amount,
-                _ => 0,
-            },
+            Rule::Limit(limit) => self.of_limit(limit).into(),
+            Rule::Budget(budget) => self.of_budget(budget),
         }
+    }
+
+    fn of_limit(&self, limit: &Limit) -> u64 {
+        let is_token = limit.limit_type == LimitType::Token && limit.unit != Unit::Concurrent;
+        if is_token { self.tokens } else { 1 }
+    }
+
+    fn of_budget(&self, budget: &Budget) -> u128 {
+        self.money.filter(|(currency, _)| *currency == budget.currency).map_or(0, |(_, amount)| amount)
     }
 }
 
@@ -59,9 +64,9 @@ pub(super) struct Located<'a> {
 pub(super) struct Survey {
     pub(super) stopped: bool,
     /// The index of the limit on requests with the least left, CONCURRENT left out, and the amount left.
-    requests: Option<(usize, u128)>,
+    requests: Option<(usize, u64)>,
     /// The same for tokens.
-    tokens: Option<(usize, u128)>,
+    tokens: Option<(usize, u64)>,
     /// The same for budgets in the asked currency.
     money: Option<(usize, u128)>,
 }
@@ -69,7 +74,7 @@ pub(super) struct Survey {
 impl Survey {
     /// The tokens that every limit has left.
     pub(super) fn tokens_left(&self) -> u64 {
-        self.tokens.map_or(u64::MAX, |(_, left)| u64::try_from(left).unwrap_or(u64::MAX))
+        self.tokens.map_or(u64::MAX, |(_, left)| left)
     }
 
     /// The money that every budget of the asked currency has left.
@@ -91,24 +96,40 @@ impl Cells {
 
     pub(super) fn survey(&mut self, at: &At, located: &Located<'_>, asked: &Asked) -> Survey {
         let mut survey = Survey::default();
-        for (index, effective) in located.account.rules.iter().enumerate() {
-            let rule = &effective.rule;
-            // A budget in another currency does not concern the request.
-            if rule.budget().is_some_and(|budget| Some(budget.currency) != located.currency) {
-                continue;
+        let (limits, budgets) = located.account.limits_and_budgets();
+        let mut cell = None;
+        let mut of_group = None;
+        for (index, effective) in limits.iter().enumerate() {
+            let Rule::Limit(limit) = &effective.rule else { continue };
+            if of_group != Some(effective.counted_at) {
+                of_group = Some(effective.counted_at);
+                cell = located.place(effective).and_then(|place| self.get_mut(place));
             }
-            let left = rule.threshold().saturating_sub(self.consumption(at, located, effective).sum());
-            survey.stopped |= left < asked.of(rule);
-            let least = match rule {
-                Rule::Limit(limit) => match (limit.unit, limit.limit_type) {
-                    (Unit::Concurrent, _) => continue,
-                    (_, LimitType::Request) => &mut survey.requests,
-                    (_, LimitType::Token) => &mut survey.tokens,
-                },
-                Rule::Budget(_) => &mut survey.money,
+            let counted = cell.as_deref_mut().map_or(0, |cell: &mut Cell| cell.counted_against(limit, at));
+            let left = limit.threshold.get().saturating_sub(counted);
+            survey.stopped |= left < asked.of_limit(limit);
+            let least = match (limit.unit, limit.limit_type) {
+                (Unit::Concurrent, _) => continue,
+                (_, LimitType::Request) => &mut survey.requests,
+                (_, LimitType::Token) => &mut survey.tokens,
             };
             if least.is_none_or(|(_, other)| left < other) {
                 *least = Some((index, left));
+            }
+        }
+        for (index, effective) in (limits.len()..).zip(budgets) {
+            let Rule::Budget(budget) = &effective.rule else { continue };
+            // A budget in another currency does not concern the request.
+            if Some(budget.currency) != located.currency {
+                continue;
+            }
+            let place = located.money.get(usize::from(effective.counted_at)).copied().flatten();
+            let cell = place.and_then(|place| self.money_mut(place));
+            let counted = cell.map_or(0, |cell| cell.consumption(budget.unit, at).sum());
+            let left = budget.amount.as_cost().saturating_sub(counted);
+            survey.stopped |= left < asked.of_budget(budget);
+            if survey.money.is_none_or(|(_, other)| left < other) {
+                survey.money = Some((index, left));
             }
         }
         survey
@@ -158,7 +179,7 @@ impl Cells {
     }
 
     pub(super) fn standings(&mut self, at: &At, located: &Located<'_>, survey: &Survey) -> Standings {
-        let mut stand = |least: Option<(usize, u128)>| {
+        let mut stand = |least: Option<(usize, u64)>| {
             let effective = located.account.rules.get(least?.0)?;
             Some(self.stand(at, located, effective))
         };
