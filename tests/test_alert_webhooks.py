@@ -23,19 +23,6 @@ def other():
 
 
 @pytest.fixture
-def webhook_to(gateway):
-    made = []
-
-    def make(to, *types, **fields):
-        made.append(Webhook(gateway, to, **({"types": list(types)} if types else {}), **fields))
-        return made[-1]
-
-    yield make
-    for webhook in made:
-        webhook.delete()
-
-
-@pytest.fixture
 def spend(gateway, upstream):
     """Calls so that alerts of 75 and 100 percent are made; returns them as they are listed, the oldest first."""
     slug = gateway.create_endpoint(upstream)["slug"]
@@ -73,7 +60,7 @@ def wait_alerts(receiver, expected):
 def test_the_types_are_shown_changed_and_audited(gateway, receiver, webhook_to):
     webhook = webhook_to(receiver)
     assert webhook.created["types"] == webhook.read()["types"] == [BILLING]
-    assert webhook_to(receiver, ALERT, BILLING).read()["types"] == [BILLING, ALERT]
+    assert webhook_to(receiver, types=[ALERT, BILLING]).read()["types"] == [BILLING, ALERT]
     assert webhook_to(receiver, types=None).created["types"] == [BILLING]
     assert webhook.patch(types=[ALERT])["types"] == [ALERT]
     assert webhook.patch(description="alerts")["types"] == [ALERT]
@@ -83,7 +70,7 @@ def test_the_types_are_shown_changed_and_audited(gateway, receiver, webhook_to):
 
 @pytest.mark.parametrize("wrong", [[], [ALERT, ALERT], ["TEST"], ["alert"], [None], [1], ALERT, {}, 7])
 def test_wrong_types_are_refused_and_change_nothing(gateway, receiver, webhook_to, wrong):
-    webhook = webhook_to(receiver, ALERT)
+    webhook = webhook_to(receiver, types=[ALERT])
     webhook.wait_caught_up()
     before = webhook.read()
     for method, path, body in [
@@ -98,7 +85,7 @@ def test_wrong_types_are_refused_and_change_nothing(gateway, receiver, webhook_t
 
 def test_a_webhook_gets_what_its_types_say(gateway, receiver, other, webhook_to, spend):
     both_receiver = Receiver()
-    alone, billing, both = webhook_to(receiver, ALERT), webhook_to(other), webhook_to(both_receiver, BILLING, ALERT)
+    alone, billing, both = webhook_to(receiver, types=[ALERT]), webhook_to(other), webhook_to(both_receiver, types=[BILLING, ALERT])
     alerts = spend()
     wait_alerts(receiver, alerts)
     wait_alerts(both_receiver, alerts)
@@ -131,7 +118,7 @@ def test_changed_types_are_in_force_for_what_follows(receiver, webhook_to, spend
 
 
 def test_types_that_are_taken_away_are_no_longer_retried(gateway, receiver, webhook_to, spend):
-    webhook = webhook_to(receiver, ALERT, BILLING)
+    webhook = webhook_to(receiver, types=[ALERT, BILLING])
     receiver.always(text(500))
     spend()
     webhook.wait(lambda delivery: delivery["failed_attempts"] > 0)
@@ -142,7 +129,7 @@ def test_types_that_are_taken_away_are_no_longer_retried(gateway, receiver, webh
 
 
 def test_alerts_that_were_given_up_are_dead_letters_that_can_be_redelivered(gateway, receiver, webhook_to, spend):
-    webhook = webhook_to(receiver, ALERT)
+    webhook = webhook_to(receiver, types=[ALERT])
     receiver.fail_next(1, 400)
     alerts = spend()
     [letter] = webhook.wait_dead_letters(1)

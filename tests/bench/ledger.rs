@@ -1,9 +1,9 @@
 //! Measures the cost of the ledger for a request: admission and settlement, including the lock of the group tree.
 //!
 //! Run it with `cargo bench --bench ledger`. The goal is 400 ns for admission and settlement on five CASCADING levels
-//! of four limits, two budgets and a limit on running requests. The time includes taking the lock twice and the work under it. It does not include reading the
-//! clocks, looking up the estimates of a slug, and writing the event's record. Finding the limits that apply to a
-//! request is measured separately.
+//! of four limits, two budgets and a limit on running requests. The time includes taking the lock twice and the work
+//! under it. It does not include reading the clocks, looking up the estimates of a slug, and writing the event's record.
+//! Finding the limits that apply to a request is measured separately.
 //!
 //! Each pair of admission and settlement advances a simulated clock, so that buckets fill and roll out as in a gateway.
 
