@@ -118,7 +118,7 @@ impl Declaration {
         }
     }
 
-    /// What may be used: tokens, requests, or 10^-12 units of the budget's currency.
+    /// The most that may be used: tokens, requests, or 10^-12 units of the budget's currency.
     pub fn threshold(&self) -> u128 {
         match self {
             Self::Limit(_, limit) => limit.threshold.get().into(),
@@ -153,7 +153,7 @@ pub struct WindowUse {
     pub declaration: Declaration,
     /// The start of the window, in ms of Unix time. For TOTAL, the creation of the group.
     pub window_start_ms: u64,
-    /// What is used of it, in the unit of [`Declaration::threshold`].
+    /// The amount used of it, in the unit of [`Declaration::threshold`].
     pub used: u128,
 }
 
@@ -172,7 +172,7 @@ pub struct Alert {
     pub declaration: Declaration,
     /// The model's slug at the time of the alert; `None` for a budget.
     pub model_slug: Option<String>,
-    /// What was used, in the unit of [`Declaration::threshold`].
+    /// The amount used, in the unit of [`Declaration::threshold`].
     pub used: u128,
     /// The share that was reached, in percent.
     pub percent: u8,

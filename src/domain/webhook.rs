@@ -183,7 +183,7 @@ pub struct DatedAlert {
     pub alert: Alert,
 }
 
-/// What a delivery contains, in order: events or alerts, never both.
+/// The content of a delivery, in order: events or alerts, never both.
 #[derive(Debug)]
 pub enum Contents<'a> {
     /// Billing events.

@@ -34,9 +34,9 @@ pub struct Opened {
     pub store: Store,
     /// The rows of the catalog.
     pub rows: Rows,
-    /// What each group has used of each slug. Empty if the store was opened without a calendar and has no zone.
+    /// The use of each slug by each group. Empty if the store was opened without a calendar and has no zone.
     pub used: Vec<((GroupId, SlugId), Used)>,
-    /// What each group has spent in each currency. Empty like `used`.
+    /// The spending of each group in each currency. Empty like `used`.
     pub spent: Vec<((GroupId, Currency), Spent)>,
     /// The number of records that the store had not folded yet.
     pub replayed: usize,

@@ -1,4 +1,4 @@
-//! Sums of calendar windows: what each group has used of each slug, and what it has spent in each currency.
+//! Sums of calendar windows: the use of each slug and the spending in each currency, by group.
 //!
 //! * Every living group that was billed has a row, whether or not it has a limit or a budget. So a limit that is set in
 //!   the middle of a month is exact.
@@ -33,10 +33,10 @@ mod before;
 mod renew;
 mod slug_names;
 
-/// What a group has used of a slug.
+/// The use of a slug by a group.
 pub type UsedRow = ((GroupId, SlugId), Used);
 
-/// What a group has spent in a currency.
+/// The spending of a group in a currency.
 pub type SpentRow = ((GroupId, Currency), Spent);
 
 impl Store {
@@ -159,12 +159,12 @@ impl Store {
         Ok(())
     }
 
-    /// What a group has used of a slug.
+    /// The use of a slug by a group.
     pub fn used_of(&self, group: GroupId, slug: SlugId) -> Result<Used, StoreError> {
         self.sum(Table::Used, &used_key(group, slug))
     }
 
-    /// What a group has spent in a currency.
+    /// The spending of a group in a currency.
     pub fn spent_of(&self, group: GroupId, currency: Currency) -> Result<Spent, StoreError> {
         self.sum(Table::Spent, &spent_key(group, currency))
     }
@@ -175,12 +175,12 @@ impl Store {
         keys.map(|key| Ok(split_used_key(&key?)?.1)).collect()
     }
 
-    /// What each group has used of each slug. Empty if it must be computed anew.
+    /// The use of each slug by each group. Empty if it must be computed anew.
     pub fn used_by_groups(&self) -> Result<Vec<UsedRow>, StoreError> {
         self.sums_by_groups(Table::Used, split_used_key)
     }
 
-    /// What each group has spent in each currency. Empty if it must be computed anew.
+    /// The spending of each group in each currency. Empty if it must be computed anew.
     pub fn spent_by_groups(&self) -> Result<Vec<SpentRow>, StoreError> {
         self.sums_by_groups(Table::Spent, split_spent_key)
     }

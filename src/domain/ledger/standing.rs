@@ -20,7 +20,7 @@ pub struct Standing {
     pub effective: Effective,
     /// The amount recorded in its window. For CONCURRENT, the running requests.
     pub used: u128,
-    /// What running requests hold against it.
+    /// The amount that running requests hold against it.
     pub held: u128,
     /// Time until a calendar window ends, or until a rolling window is empty, assuming that running requests end now at
     /// their held amounts and no others arrive. `None` if a rolling window is empty, for CONCURRENT and for TOTAL.
@@ -72,7 +72,7 @@ pub struct Refusal {
     pub effective: Effective,
     /// The amount recorded against it.
     pub used: u128,
-    /// What running requests hold against it.
+    /// The amount that running requests hold against it.
     pub held: u128,
     /// The amount requested of it: one request, or the tokens or the money that had to fit.
     pub asked: u128,

@@ -367,7 +367,7 @@ fn token_admission(config: &Config) -> TokenAdmission {
     }
 }
 
-/// What the request says about the quantities besides tokens that it will be billed for.
+/// The quantity besides tokens that the request will be billed for, if the request states it.
 fn known_units(route: Route, request: &Request) -> Option<Units> {
     match route {
         Route::Images => Some(Units::Images(request.n)),

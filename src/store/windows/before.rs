@@ -13,12 +13,12 @@ use crate::{
     store::{fold::FoldError, handle::Store},
 };
 
-/// What the groups that still exist had used and spent at a time.
+/// The use and the spending, up to a time, of the groups that still exist.
 #[derive(Default)]
 pub struct SumsBefore {
-    /// What each group had used of each slug.
+    /// The use of each slug by each group.
     pub used: Vec<((GroupId, SlugId), Used)>,
-    /// What each group had spent in each currency.
+    /// The spending of each group in each currency.
     pub spent: Vec<((GroupId, Currency), Spent)>,
     /// Sentences about data that the sums lack.
     pub problems: Vec<String>,

@@ -44,7 +44,7 @@ pub(in crate::http) struct Simulate {
     end_time: Option<Moment>,
 }
 
-/// What would have happened to the requests of a group and its descendants.
+/// The result of replaying the requests of a group and its descendants.
 #[derive(Serialize, JsonSchema)]
 pub(in crate::http) struct Simulated {
     requests: u64,

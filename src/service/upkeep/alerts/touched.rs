@@ -31,7 +31,7 @@ pub(super) struct Touched {
     pub(super) has_deletions: bool,
 }
 
-/// What each event has used, and its time in Unix ms, in order.
+/// The time of each event, in Unix ms, and the amount that it has used, in order.
 pub(super) type Amounts<T> = Vec<(u64, T)>;
 
 impl Touched {

@@ -1,4 +1,4 @@
-//! What was used of a limit or budget in its last two calendar windows.
+//! The use of a limit or budget in its last two calendar windows.
 
 use crate::domain::{
     calendar::Calendar,
@@ -15,7 +15,7 @@ pub(super) struct Times {
     pub(super) now_ms: u64,
 }
 
-/// What was used in a window of a rule.
+/// The use of a limit or budget in one window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct UseOfWindow {
     /// Unix ms.
@@ -40,7 +40,7 @@ impl UseOfWindow {
     }
 }
 
-/// What an event counts for a limit.
+/// The amount that an event counts against a limit.
 pub(super) fn amount_of(rule: &Rule, counted: Counted) -> u128 {
     match rule.limit().map(|limit| limit.limit_type) {
         Some(LimitType::Token) => counted.tokens.into(),

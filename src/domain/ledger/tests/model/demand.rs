@@ -1,4 +1,4 @@
-//! What a request must find free and what it holds, as the contract says it.
+//! The amounts that a request must find free and those that it holds, by the contract.
 
 use super::{prices::Prices, *};
 use crate::domain::money::Currency;

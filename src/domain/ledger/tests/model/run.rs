@@ -24,7 +24,7 @@ const ROUTES: [Route; 8] = [
     Route::CountTokens,
 ];
 
-/// What a run has tested.
+/// Counts of the cases that a run has tested.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Counts {
     pub(super) admitted: usize,
