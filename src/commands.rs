@@ -1,6 +1,9 @@
-//! The shell commands for a data directory: `backup`, `restore`, `verify` and `export`.
+//! The shell commands: `backup`, `restore`, `verify` and `export` for a data directory, `completions` and `man` for an
+//! installation.
 //!
 //! Results go to standard output. If standard error is a terminal, a progress bar appears there after one second.
+
+mod installation;
 
 use std::{
     cell::OnceCell,
@@ -15,6 +18,7 @@ use std::{
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+pub use self::installation::{Shell, completions, man_pages};
 use crate::{
     domain::time,
     service::{

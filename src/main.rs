@@ -2,7 +2,7 @@
 
 use std::{error::Error, ffi::OsString, io::Write, path::PathBuf, process::ExitCode};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use tollgate::{app, commands, config::Config, crypto::secret::Secret, panics};
 
 #[global_allocator]
@@ -77,6 +77,18 @@ enum Command {
         #[command(flatten)]
         place: Place,
     },
+    /// Prints a script that completes this command's arguments in a shell.
+    ///
+    /// For example: tollgate completions bash > /etc/bash_completion.d/tollgate
+    Completions {
+        /// The shell.
+        shell: commands::Shell,
+    },
+    /// Writes the man pages of this command and its subcommands.
+    Man {
+        /// The directory to write to; it is created if it does not exist.
+        directory: PathBuf,
+    },
 }
 
 #[derive(Args)]
@@ -135,6 +147,8 @@ fn run(command: Command) -> Result<ExitCode, Box<dyn Error>> {
             let bounds = (start_time.as_deref(), end_time.as_deref());
             commands::export(&place.data_dir()?, bounds, api_keys, external_entity_ids, format)?;
         }
+        Command::Completions { shell } => commands::completions(Cli::command(), shell)?,
+        Command::Man { directory } => commands::man_pages(Cli::command(), &directory)?,
     }
     Ok(ExitCode::SUCCESS)
 }
