@@ -9,7 +9,7 @@ use std::{
 
 pub use clap_complete::Shell;
 
-use super::{Failed, failed, failed_at};
+use super::failed::{Failed, failed, failed_at};
 
 /// Prints the completion script of `command` for `shell`.
 pub fn completions(mut command: clap::Command, shell: Shell) -> Result<(), Failed> {
