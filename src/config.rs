@@ -8,6 +8,7 @@ pub(crate) mod fuzz;
 mod origins;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod values;
 
 use std::{
@@ -19,11 +20,11 @@ use std::{
 
 use serde::Deserialize;
 
-pub use self::origins::Origins;
 use self::values::{
     address, boolean, calendar, duration, key_brand, log_filter, number, optional_duration, optional_url, shares, size,
     workers,
 };
+pub use self::{origins::Origins, tls::TlsConfig};
 use crate::{
     domain::{alert::Shares, calendar::Calendar},
     process_limits,
@@ -95,6 +96,10 @@ pub struct Config {
     pub alert_at: Shares,
     /// The timeouts of upstream requests.
     pub upstream: UpstreamConfig,
+    /// The certificate of the inference listener.
+    pub tls: TlsConfig,
+    /// The certificate of the admin listener.
+    pub admin_tls: TlsConfig,
 }
 
 /// The timeouts of upstream requests.
@@ -156,6 +161,8 @@ impl Default for Config {
             show_cost: true,
             alert_at: Shares::default(),
             upstream: UpstreamConfig::default(),
+            tls: TlsConfig::default(),
+            admin_tls: TlsConfig::default(),
         }
     }
 }
@@ -171,7 +178,7 @@ impl Default for UpstreamConfig {
 }
 
 /// Every field, by its name in the file. In flags and variables, `_` replaces the dot after a section's name.
-pub const FIELDS: [&str; 23] = [
+pub const FIELDS: [&str; 27] = [
     "listen",
     "admin_listen",
     "data_dir",
@@ -195,6 +202,10 @@ pub const FIELDS: [&str; 23] = [
     "upstream.connect_timeout",
     "upstream.first_byte_timeout",
     "upstream.idle_timeout",
+    "tls.cert",
+    "tls.key",
+    "admin_tls.cert",
+    "admin_tls.key",
 ];
 
 /// The error message for a field, or a whole file, that cannot be used.
@@ -215,6 +226,11 @@ pub fn variable(field: &str) -> String {
 }
 
 impl Config {
+    /// Whether operators' browsers reach the admin listener over HTTPS, directly or through a reverse proxy.
+    pub fn is_admin_https(&self) -> bool {
+        self.admin_tls.is_on() || self.admin_url.as_ref().is_some_and(|url| url.scheme() == "https")
+    }
+
     /// Reads the file, if one is given, then the environment, then the flags.
     pub fn load(
         file: Option<&Path>,
@@ -257,6 +273,14 @@ impl Config {
         }
         if self.listen == self.admin_listen && self.listen.port() != 0 {
             return Err(ConfigError("admin_listen: must differ from listen".to_owned()));
+        }
+        for (section, tls) in [("tls", &self.tls), ("admin_tls", &self.admin_tls)] {
+            if let Some((missing, other)) = tls.missing() {
+                return Err(ConfigError(format!("{section}.{missing}: must be set, because {section}.{other} is set")));
+            }
+        }
+        if self.admin_tls.is_on() && self.admin_url.as_ref().is_some_and(|url| url.scheme() != "https") {
+            return Err(ConfigError("admin_url: must be an https URL, because admin_tls is set".to_owned()));
         }
         Ok(self)
     }
