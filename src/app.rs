@@ -1,6 +1,7 @@
 //! One run of the gateway: start the log, open the data directory and the ports, serve, drain, close.
 
 mod error;
+mod reload;
 mod servers;
 mod stop_signal;
 
@@ -15,7 +16,7 @@ use actix_web::rt;
 use tracing::{info, warn};
 
 pub use self::error::AppError;
-use self::{servers::Listeners, stop_signal::StopSignal};
+use self::{reload::Reload, servers::Listeners, stop_signal::StopSignal};
 
 use crate::{
     config::Config,
@@ -47,6 +48,7 @@ pub fn serve(config: Config, admin_key: Option<Secret>, with_demo: bool) -> Resu
 async fn run(booted: Booted, with_demo: bool) -> Result<(), AppError> {
     let gateway = booted.gateway.clone();
     let mut stop = StopSignal::listen()?;
+    let reload = Reload::listen()?;
     let listeners = Listeners::bind(&gateway.core.config)?;
     let addresses @ [_, admin_address] = listeners.addresses();
     gateway.core.set_listeners(addresses);
@@ -63,6 +65,7 @@ async fn run(booted: Booted, with_demo: bool) -> Result<(), AppError> {
         let _ = show_demo(&gateway, &demo, admin_address);
     }
 
+    let reloading = rt::spawn(reload.run(gateway.core.clock.clone(), gateway.certificates.clone()));
     let deliveries = Deliveries::start(&gateway.webhooks, &gateway.storage)?;
     stop.received().await;
     gateway.core.start_drain();
@@ -73,6 +76,7 @@ async fn run(booted: Booted, with_demo: bool) -> Result<(), AppError> {
         warn!("some requests could not be settled before the process ends");
     }
     deliveries.stop();
+    reloading.abort();
     if !booted.close() {
         return Err(AppError::Other("stopped, but the last journal records could not be written".to_owned()));
     }
@@ -92,6 +96,7 @@ fn show_operator_key(created: Option<(PathBuf, Secret)>) -> io::Result<()> {
 fn show_demo(gateway: &Gateway, demo: &Seeded, admin: SocketAddr) -> io::Result<()> {
     let admin_url = match &gateway.core.config.admin_url {
         Some(url) => url.as_str().trim_end_matches('/').to_owned(),
+        None if gateway.core.config.admin_tls.is_on() => format!("https://{admin}"),
         None => format!("http://{admin}"),
     };
     let mut out = io::stdout();

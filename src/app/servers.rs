@@ -57,9 +57,12 @@ impl Listeners {
         info!(max_body = config.max_body, max_bodies = config.max_bodies, "limits of request bodies, in bytes");
         let (workers, grace) = (worker_count(config.workers), config.shutdown_grace);
         let connections = connections(workers);
-        let serving = Serving { workers, connections: connections.inference, grace };
+        let certificates = &gateway.certificates;
+        let certificate = certificates.inference.clone();
+        let serving = Serving { workers, connections: connections.inference, grace, certificate };
         let inference = http::inference::listen(serving, self.inference.0, gateway.clone())?.run();
-        let serving = Serving { workers: ADMIN_WORKERS, connections: connections.admin, grace: grace.max(ADMIN_GRACE) };
+        let (workers, grace, certificate) = (ADMIN_WORKERS, grace.max(ADMIN_GRACE), certificates.admin.clone());
+        let serving = Serving { workers, connections: connections.admin, grace, certificate };
         let admin = http::admin::listen(serving, self.admin.0, gateway.clone())?.run();
         Ok(Servers {
             inference: RunningServer::spawn(inference, self.inference.1),

@@ -126,7 +126,8 @@ impl Core {
         if address.ip().is_unspecified() {
             address.set_ip(Ipv4Addr::LOCALHOST.into());
         }
-        format!("http://{address}")
+        let scheme = if self.config.tls.is_on() { "https" } else { "http" };
+        format!("{scheme}://{address}")
     }
 
     /// Signals that the process is stopping, which ends responses that would otherwise stay open while a client

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::{
     access::auth::Access,
     capacity::{bodies::Bodies, out_of_files::OutOfFiles},
+    certificates::Certificates,
     changes::change::Changes,
     core::Core,
     request::{admission::Metering, inflight::LastStop},
@@ -23,6 +24,8 @@ pub struct Gateway {
     pub core: Arc<Core>,
     /// The keys and sessions of callers.
     pub access: Arc<Access>,
+    /// The certificates of the listeners.
+    pub certificates: Arc<Certificates>,
     /// Admission and settlement of requests.
     pub metering: Arc<Metering>,
     /// The journal and the store, for readers.

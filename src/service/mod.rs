@@ -7,8 +7,8 @@
 //! * The choice of a target, its capacity and the queue in front of it (`dispatch`).
 //! * The state that they share: configuration, clocks, catalog and journal (`core`), the journal and the store for
 //!   readers (`storage`), everything that operators have configured (`catalog`), and counters (`counts`).
-//! * Protection: callers' keys and sessions (`access`), bounds on memory and open files (`capacity`), the check of an
-//!   endpoint before customers use it (`check`).
+//! * Protection: callers' keys and sessions (`access`), the listeners' certificates (`certificates`), bounds on memory and
+//!   open files (`capacity`), the check of an endpoint before customers use it (`check`).
 //! * Operation: the start from a data directory (`start`), background work (`upkeep`), the state and the notices for
 //!   operators (`status`), backup, restore and verification (`backup`).
 //! * `error` has the errors of operators' requests. Those of customers' requests are in `request`.
@@ -17,6 +17,7 @@ pub mod access;
 pub mod backup;
 pub mod capacity;
 pub mod catalog;
+pub mod certificates;
 pub mod changes;
 pub mod check;
 pub mod clock;

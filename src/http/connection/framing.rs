@@ -28,7 +28,8 @@ const MAX_FIELDS: usize = 96;
 /// The maximum number of digits of a chunk's size.
 const MAX_SIZE_DIGITS: usize = 16;
 
-/// The reason why a request is not valid HTTP. After a fault, nothing more is read from the connection.
+/// The reason why a request is not valid HTTP, or is not sent over TLS. After a fault, nothing more is read from the
+/// connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::http) enum Fault {
     BareLineFeed,
@@ -45,6 +46,8 @@ pub(in crate::http) enum Fault {
     Trailer,
     HeadTooLarge,
     TooManyFields,
+    /// It is plain HTTP, on a listener with TLS.
+    PlainHttp,
 }
 
 impl Fault {
@@ -55,7 +58,11 @@ impl Fault {
 
     /// The error's code, on both listeners.
     pub(in crate::http) fn code(self) -> &'static str {
-        if self.is_size() { "header_too_large" } else { "malformed_http" }
+        match self {
+            Self::HeadTooLarge | Self::TooManyFields => "header_too_large",
+            Self::PlainHttp => "https_required",
+            _ => "malformed_http",
+        }
     }
 
     /// The error message for the client.
@@ -87,6 +94,7 @@ impl Fault {
             }
             Self::Trailer => "The request is not valid HTTP/1.1: a trailer is malformed or not allowed.",
             Self::HeadTooLarge => "The request's head (request line and headers) is larger than 64 KiB.",
+            Self::PlainHttp => "This port speaks HTTPS, but the request is plain HTTP. Use https:// in the URL.",
             Self::TooManyFields => "The request has more than 96 header lines.",
         }
     }

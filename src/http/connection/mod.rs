@@ -1,4 +1,4 @@
-//! A client's connection, on both listeners. It lies between the socket and actix-http.
+//! A client's connection, on both listeners. It lies between the socket ([`socket`]: TCP or TLS) and actix-http.
 //!
 //! * actix-http gets only valid bytes ([`framing`]) and one request at a time: the bytes of the next request wait here
 //!   until the response to the previous one has been written. After a response that closes the connection, nothing more
@@ -8,13 +8,14 @@
 //!   closed.
 //! * A client that has closed its sending side is treated as gone, even if requests from it wait here.
 //! * Every wait for a client has a timeout ([`timeouts`]). The timeouts are the same on both listeners.
-//! * Memory is bounded: a connection holds at most [`MAX_HELD`] bytes plus one read. The number of connections is
-//!   bounded too ([`open`]).
+//! * Memory is bounded: a connection holds at most [`MAX_HELD`] bytes plus one read. With TLS, its session holds at most
+//!   64 KiB in each direction besides. The number of connections is bounded too ([`open`]).
 
 mod activity;
 pub(crate) mod framing;
 mod open;
 mod refusal;
+mod socket;
 mod timeouts;
 
 use std::{
@@ -23,6 +24,7 @@ use std::{
     net::TcpListener,
     pin::Pin,
     rc::Rc,
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -49,8 +51,10 @@ pub(in crate::http) use self::{
 use self::{
     framing::{Framing, MAX_HEAD},
     open::{Open, Place},
+    socket::{NotOpen, Socket},
     timeouts::{ConnectionTimeouts, FIRST_HEAD, KEEP_ALIVE, LINGER},
 };
+use crate::service::certificates::ListenerCertificate;
 
 /// The maximum number of bytes of the next request that are read ahead while a request is being answered. A hang-up is
 /// noticed unless the client has sent more than this.
@@ -68,6 +72,8 @@ pub struct Serving {
     pub connections: usize,
     /// How long running requests may continue when the server is stopped.
     pub grace: Duration,
+    /// The certificate of the listener; `None` if it speaks plain HTTP.
+    pub certificate: Option<Arc<ListenerCertificate>>,
 }
 
 /// Opens a listener. `services` makes the two services of each worker: one that answers requests, and one that first
@@ -88,7 +94,7 @@ where
     X::Error: Into<Response<BoxBody>>,
     X::InitError: fmt::Debug,
 {
-    let Serving { workers, connections, grace } = serving;
+    let Serving { workers, connections, grace, certificate } = serving;
     let connections = (connections / workers).max(1);
     let server = Server::build()
         .disable_signals()
@@ -98,7 +104,7 @@ where
     let shutdown = server.graceful_shutdown_signal();
     server.listen(name, listener, move || {
         let open = Open::at_most(connections);
-        let shutdown = shutdown.clone();
+        let (shutdown, certificate) = (shutdown.clone(), certificate.clone());
         let (answers, continues) = services();
         let requests = HttpService::build()
             .keep_alive(KeepAlive::Timeout(KEEP_ALIVE))
@@ -117,7 +123,8 @@ where
             // Otherwise Nagle's algorithm would delay the pieces of a stream.
             let _ = stream.set_nodelay(true);
             let peer = stream.peer_addr().ok();
-            future::ready(Ok::<_, DispatchError>((Connection::new(stream, refuse, &open), peer)))
+            let socket = Socket::new(stream, certificate.as_ref().map(|certificate| certificate.session()));
+            future::ready(Ok::<_, DispatchError>((Connection::new(socket, refuse, &open), peer)))
         })
         .and_then(requests)
     })
@@ -125,7 +132,7 @@ where
 
 /// A client's connection. See the module's documentation.
 struct Connection {
-    io: TcpStream,
+    io: Socket,
     /// The framing of the request that is being read.
     framing: Framing,
     /// Whether bytes of that request have been passed on.
@@ -155,7 +162,7 @@ enum Reading {
 }
 
 impl Connection {
-    fn new(io: TcpStream, refuse: Refuse, open: &Rc<Open>) -> Self {
+    fn new(io: Socket, refuse: Refuse, open: &Rc<Open>) -> Self {
         let activity = Rc::new(Activity::new());
         Self {
             io,
@@ -204,11 +211,16 @@ impl Connection {
                 passable
             }
             Err(fault) => {
-                self.activity.set_fault(fault);
-                self.reading = if self.has_begun { Reading::Ended } else { Reading::Refusing((self.refuse)(fault)) };
+                self.fail(fault);
                 0
             }
         }
+    }
+
+    /// Ends the reading of requests because of a fault. A request that no handler has seen is answered here.
+    fn fail(&mut self, fault: Fault) {
+        self.activity.set_fault(fault);
+        self.reading = if self.has_begun { Reading::Ended } else { Reading::Refusing((self.refuse)(fault)) };
     }
 
     /// Passes on the held bytes that may be passed on.
@@ -243,6 +255,15 @@ impl Connection {
             }
             if self.held.len() > MAX_HELD {
                 return self.wait(cx);
+            }
+            match self.io.poll_open(cx) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Pending => return self.wait(cx),
+                Poll::Ready(Err(NotOpen::PlainHttp)) => {
+                    self.fail(Fault::PlainHttp);
+                    break;
+                }
+                Poll::Ready(Err(NotOpen::Failed(error))) => return Poll::Ready(Err(error)),
             }
             let filled = buffer.filled().len();
             match Pin::new(&mut self.io).poll_read(cx, buffer) {
@@ -280,14 +301,14 @@ impl Connection {
     }
 
     fn note_written<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        match written {
-            Poll::Ready(written) => {
-                if self.timeouts.is_write_blocked() {
-                    self.timeouts.written();
-                    self.activity.wake_at_end();
-                }
-                Poll::Ready(written)
+        if self.io.has_progress(&written) && self.timeouts.is_write_blocked() {
+            self.timeouts.written();
+            if written.is_ready() {
+                self.activity.wake_at_end();
             }
+        }
+        match written {
+            Poll::Ready(written) => Poll::Ready(written),
             Poll::Pending => self.timeouts.write_blocked(cx),
         }
     }
@@ -310,7 +331,7 @@ impl Connection {
     /// of a new connection yet.
     fn has_unread(&self) -> bool {
         let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
-        recv(&self.io, &mut [0], flags).is_ok_and(|(length, _)| length > 0)
+        self.io.tcp().is_some_and(|tcp| recv(tcp, &mut [0], flags).is_ok_and(|(length, _)| length > 0))
     }
 
     fn check_not_cut(&self) -> io::Result<()> {
@@ -379,13 +400,19 @@ impl AsyncWrite for Connection {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().io).poll_flush(cx)
+        let this = self.get_mut();
+        if !this.io.is_tls() {
+            return Poll::Ready(Ok(())); // nothing is buffered
+        }
+        let flushed = Pin::new(&mut this.io).poll_flush(cx);
+        this.note_written(cx, flushed)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         this.check_not_displaced()?;
-        ready!(Pin::new(&mut this.io).poll_shutdown(cx))?;
+        let shut = Pin::new(&mut this.io).poll_shutdown(cx);
+        ready!(this.note_written(cx, shut))?;
         let is_between_requests = !this.has_begun || this.framing.is_complete();
         let has_read_all = matches!(this.reading, Reading::Requests) && this.held.is_empty() && is_between_requests;
         if has_read_all { Poll::Ready(Ok(())) } else { this.poll_discard(cx).map(Ok) }

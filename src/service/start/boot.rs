@@ -27,6 +27,7 @@ use crate::{
         access::auth::Access,
         capacity::bodies::Bodies,
         catalog::{Catalog, OperatorEntry},
+        certificates::Certificates,
         changes::{change::Changes, operators::ENV_PREFIX},
         clock::Clock,
         core::Core,
@@ -66,6 +67,8 @@ pub enum BootError {
     Journal(String),
     /// The store in this data directory cannot be opened or rebuilt.
     Store(PathBuf, FoldError),
+    /// A listener's certificate cannot be used; the setting, the file and its fault.
+    Certificate(String),
     /// `TOLLGATE_ADMIN_KEY` is not a valid key.
     AdminKey,
     /// Any other error.
@@ -79,7 +82,7 @@ impl fmt::Display for BootError {
             Self::Journal(error) => write!(f, "the journal cannot be opened: {error}"),
             Self::Store(data_dir, error) => write!(f, "data_dir: {}: {error}", data_dir.display()),
             Self::AdminKey => f.write_str("TOLLGATE_ADMIN_KEY: must be 16 to 256 visible ASCII characters"),
-            Self::Other(error) => f.write_str(error),
+            Self::Certificate(error) | Self::Other(error) => f.write_str(error),
         }
     }
 }
@@ -114,6 +117,8 @@ impl Booted {
 /// Opens the data directory and builds the gateway from it.
 pub fn boot(config: Config, admin_key: Option<Secret>) -> Result<Booted, BootError> {
     let clock = Arc::new(Clock::start());
+    // First, since it changes nothing.
+    let certificates = Certificates::load(&config, clock.now()).map_err(BootError::Certificate)?;
     let installation = Installation::open(&config.data_dir).map_err(BootError::Installation)?;
     let hasher = KeyHasher::new(installation.hash_key);
     let sealer = Arc::new(Sealer::new(installation.seal_key).map_err(|error| BootError::Other(error.to_string()))?);
@@ -152,6 +157,7 @@ pub fn boot(config: Config, admin_key: Option<Secret>) -> Result<Booted, BootErr
         activity: Arc::new(Recorder::open(core.clone())),
         core,
         access,
+        certificates: Arc::new(certificates),
         storage,
         webhooks,
         bodies,

@@ -6,7 +6,8 @@ mod uncounted;
 
 use self::targets::{queues, targets};
 use super::{
-    access::refused::RefusedFrom, counts::Counted, gateway::Gateway, request::inflight::LastStop, webhooks::WebhookView,
+    access::refused::RefusedFrom, certificates::CertificateView, counts::Counted, gateway::Gateway,
+    request::inflight::LastStop, webhooks::WebhookView,
 };
 use crate::{
     journal::{Damage, Stats},
@@ -48,6 +49,8 @@ pub struct Status<'a> {
     pub targets: Vec<TargetView>,
     /// The queues of the endpoints whose requests may have to wait, in the order of their creation.
     pub queues: Vec<QueueView>,
+    /// The certificates in force, the inference listener's first.
+    pub certificates: Vec<CertificateView>,
     /// The refused keys since the start, of the latest addresses, the latest first.
     pub refused_keys: Vec<RefusedFrom>,
     /// Everything that needs an operator's attention.
@@ -99,6 +102,7 @@ impl<'a> Status<'a> {
             webhooks,
             targets,
             queues: queues(&core.catalog.load()),
+            certificates: gateway.certificates.views(),
             refused_keys: gateway.access.refused.latest(REFUSED_SHOWN),
             notices,
         }
@@ -129,6 +133,7 @@ fn notices(
     add(About::LastStop, Vec::from_iter(untracked));
     add(About::Keys, notice::of_guessers(&gateway.access.refused.guessers(now_ms)));
     add(About::Process, Vec::from_iter(gateway.out_of_files.notice(now_ms)));
+    notices.extend(gateway.certificates.notices(now_ms));
     notices.extend(webhooks.iter().flat_map(notice::of_webhook));
     notices.extend(targets.iter().filter_map(notice::of_target));
     notices.extend(gateway.uncounted.notices(&core.catalog.load()));

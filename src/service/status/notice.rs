@@ -40,6 +40,8 @@ pub enum About {
     Keys,
     /// The limits of this process.
     Process,
+    /// The certificates of the listeners.
+    Tls,
     /// A webhook.
     Webhook(WebhookId),
     /// A target of this endpoint.

@@ -12,14 +12,18 @@ use actix_web::{
 };
 use bytes::Bytes;
 use tracing::info;
+use url::Url;
 
 use super::{
     operator::{CallerPrefix, gateway},
     origin,
 };
-use crate::http::{
-    admin::error::{self, AdminError},
-    connection::{Activity, Fault},
+use crate::{
+    config::Config,
+    http::{
+        admin::error::{self, AdminError},
+        connection::{Activity, Fault},
+    },
 };
 
 const CONTENT_SECURITY_POLICY: &str = "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'";
@@ -32,12 +36,16 @@ const HEADERS: [(HeaderName, &str); 3] = [
 
 const NO_STORE: &str = "no-store";
 
+/// A year, the usual time.
+const ALWAYS_HTTPS: &str = "max-age=31536000";
+
 /// The middleware around all routes.
 pub(in crate::http) async fn envelope(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let started = Instant::now();
+    let is_site = gateway(request.request()).is_ok_and(|gateway| is_https_site(&gateway.core.config));
     let mut answer = match check(request.request()) {
         Ok(()) => next.call(request).await?.map_into_boxed_body(),
         Err(error) => request.into_response(error.error_response()),
@@ -48,7 +56,7 @@ pub(in crate::http) async fn envelope(
         refusal.head_mut().set_connection_type(ConnectionType::Close);
         answer = answer.into_response(refusal);
     }
-    add_headers(answer.response_mut());
+    add_headers(answer.response_mut(), is_site);
     let request = answer.request();
     if is_probe(request) {
         // Probes are frequent; they would flood the log.
@@ -90,8 +98,19 @@ pub(in crate::http) fn refuse(fault: Fault) -> Bytes {
     error::refuse(fault, &headers)
 }
 
-fn add_headers(answer: &mut HttpResponse) {
+/// Whether this listener is the HTTPS site of its host. Browsers apply `Strict-Transport-Security` to every port of a
+/// host. So it is sent only if `admin_url` has the default port: otherwise it could make other services of the host
+/// unreachable, such as an inference listener with plain HTTP.
+fn is_https_site(config: &Config) -> bool {
+    let is_default_port = |url: &Url| url.scheme() == "https" && url.port().is_none();
+    config.admin_tls.is_on() && config.admin_url.as_ref().is_some_and(is_default_port)
+}
+
+fn add_headers(answer: &mut HttpResponse, is_https_site: bool) {
     let headers = answer.headers_mut();
+    if is_https_site {
+        headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static(ALWAYS_HTTPS));
+    }
     for (name, value) in HEADERS {
         headers.insert(name, HeaderValue::from_static(value));
     }

@@ -149,7 +149,7 @@ fn authenticate(request: &HttpRequest) -> Result<Authenticated, AdminError> {
         (Some(key), _) => Authenticated { operator: with_key(gateway, request, key)?, credential: Credential::Key },
         (None, Some(cookie)) => {
             let operator = gateway.access.session(cookie.value()).ok_or(AdminError::NoKey)?.operator;
-            origin::check_session_use(request, gateway.core.config.admin_url.as_ref())?;
+            origin::check_session_use(request, &gateway.core.config)?;
             Authenticated { operator, credential: Credential::Session(Secret::new(cookie.value().to_owned())) }
         }
         (None, None) => return Err(AdminError::NoKey),

@@ -14,7 +14,7 @@ use actix_web::{
 };
 use url::Url;
 
-use crate::http::admin::error::AdminError;
+use crate::{config::Config, http::admin::error::AdminError};
 
 const CSRF_HEADER: &str = "x-tollgate-csrf";
 
@@ -31,7 +31,7 @@ pub(in crate::http) fn check_host(headers: &HeaderMap, admin_url: Option<&Url>) 
 }
 
 /// Checks that a request with a session cookie comes from Tollgate's own pages, unless it only reads (GET, HEAD).
-pub(in crate::http) fn check_session_use(request: &HttpRequest, admin_url: Option<&Url>) -> Result<(), AdminError> {
+pub(in crate::http) fn check_session_use(request: &HttpRequest, config: &Config) -> Result<(), AdminError> {
     if matches!(*request.method(), Method::GET | Method::HEAD) {
         return Ok(());
     }
@@ -41,15 +41,16 @@ pub(in crate::http) fn check_session_use(request: &HttpRequest, admin_url: Optio
     if single(request.headers(), CSRF_HEADER) != Some("1") {
         return Err(AdminError::ForeignOrigin("With a session cookie, the header X-Tollgate-CSRF must be 1."));
     }
-    check_origin(request, admin_url)
+    check_origin(request, config)
 }
 
 /// Checks that there is an Origin header and that it is the admin origin.
-pub(in crate::http) fn check_origin(request: &HttpRequest, admin_url: Option<&Url>) -> Result<(), AdminError> {
+pub(in crate::http) fn check_origin(request: &HttpRequest, config: &Config) -> Result<(), AdminError> {
     let headers = request.headers();
-    let expected = match admin_url {
+    let scheme = if config.is_admin_https() { "https" } else { "http" };
+    let expected = match &config.admin_url {
         Some(url) => Some(url.origin().ascii_serialization()),
-        None => single(headers, HOST.as_str()).map(|host| format!("http://{host}")),
+        None => single(headers, HOST.as_str()).map(|host| format!("{scheme}://{host}")),
     };
     let origin = single(headers, ORIGIN.as_str());
     if expected.zip(origin).is_some_and(|(expected, origin)| expected.eq_ignore_ascii_case(origin)) {
@@ -118,10 +119,14 @@ mod tests {
             ("x-tollgate-csrf", "1"),
             ("origin", "http://localhost:8081"),
         ];
-        let check = |method: Method, headers: &[(&str, &str)], admin_url: Option<&str>| {
+        let check_with = |method: Method, headers: &[(&str, &str)], config: &Config| {
             let request = TestRequest::default().method(method).insert_header((HOST, "localhost:8081"));
             let request = headers.iter().fold(request, |request, header| request.append_header(*header));
-            check_session_use(&request.to_http_request(), admin_url.map(|url| url.parse().unwrap()).as_ref()).is_ok()
+            check_session_use(&request.to_http_request(), config).is_ok()
+        };
+        let check = |method: Method, headers: &[(&str, &str)], admin_url: Option<&str>| {
+            let admin_url = admin_url.map(|url| url.parse().unwrap());
+            check_with(method, headers, &Config { admin_url, ..Config::default() })
         };
         assert!(check(Method::GET, &[], None) && check(Method::HEAD, &[], None));
         assert!(check(Method::POST, &good, None) && check(Method::DELETE, &good, None));
@@ -136,5 +141,9 @@ mod tests {
         let proxied = [good[0], good[1], ("origin", "https://tollgate.example")];
         assert!(check(Method::POST, &proxied, Some("https://tollgate.example/ui/")));
         assert!(!check(Method::POST, &proxied, None));
+        let file = |name: &str| name.starts_with("TOLLGATE_ADMIN_TLS_").then(|| "a.pem".to_owned());
+        let tls = Config::load(None, file, &[]).unwrap();
+        let secure = [good[0], good[1], ("origin", "https://localhost:8081")];
+        assert!(check_with(Method::POST, &secure, &tls) && !check_with(Method::POST, &good, &tls));
     }
 }

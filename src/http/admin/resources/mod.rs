@@ -1,5 +1,5 @@
 //! The resources of the admin API. A module has the JSON shapes and the handlers of one resource, or a part that other
-//! modules use: `audited`, `event_rows`, `gaps`, `models`, `pricing` and `targets`.
+//! modules use: `audited`, `certificates`, `event_rows`, `gaps`, `models`, `pricing` and `targets`.
 
 pub(super) mod activity;
 pub(super) mod alerts;
@@ -7,6 +7,7 @@ pub(super) mod audit;
 pub(super) mod audited;
 pub(super) mod backup;
 mod budgets;
+mod certificates;
 pub(super) mod check;
 pub(super) mod dead_letters;
 pub(super) mod endpoints;

@@ -92,7 +92,7 @@ pub(in crate::http) async fn begin(
         return Err(Error::invalid("invalid_content_type", "Content-Type must be application/json").into());
     }
     if request.headers().contains_key(ORIGIN) {
-        origin::check_origin(&request, gateway.core.config.admin_url.as_ref())?;
+        origin::check_origin(&request, &gateway.core.config)?;
     }
     let operator = with_key(&gateway, &request, body.key.0.expose().as_bytes())?;
     let session = gateway.access.begin_session(&operator)?;
@@ -136,12 +136,11 @@ fn with_cookie<T: Serialize>(answer: T, cookie: Cookie<'_>) -> WithCookie<T> {
 }
 
 fn cookie<'a>(config: &Config, token: &'a str, max_age: Duration) -> Cookie<'a> {
-    let is_https = config.admin_url.as_ref().is_some_and(|url| url.scheme() == "https");
     Cookie::build(SESSION_COOKIE, token)
         .path("/")
         .max_age(max_age)
         .http_only(true)
         .same_site(SameSite::Strict)
-        .secure(is_https)
+        .secure(config.is_admin_https())
         .finish()
 }

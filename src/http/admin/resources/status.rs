@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::{gaps::Gap, webhooks::DeliveryStatus};
+use super::{certificates::Certificate, gaps::Gap, webhooks::DeliveryStatus};
 use crate::{
     config::Durability,
     http::admin::api::{
@@ -40,6 +40,8 @@ pub(in crate::http) struct Status {
     upstreams: Vec<Upstream>,
     /// The queues of the endpoints that have a target with `max_concurrent`.
     queues: Vec<Queue>,
+    /// The TLS certificates of the listeners. A listener without one speaks plain HTTP.
+    certificates: Vec<Certificate>,
     /// The addresses from which refused keys came since the start: the latest 20, latest first.
     refused_keys: Vec<RefusedKeys>,
     /// Problems that an operator should know about. Empty if there are none.
@@ -73,6 +75,7 @@ impl Notice {
             About::LastStop => ("last_stop", None),
             About::Keys => ("keys", None),
             About::Process => ("process", None),
+            About::Tls => ("tls", None),
             About::Webhook(id) => ("webhook", Some(id.to_string())),
             About::Endpoint(id) => ("endpoint", Some(id.to_string())),
             About::Group(id) => ("group", Some(id.to_string())),
@@ -451,6 +454,7 @@ impl Status {
             webhooks: status.webhooks.iter().map(Webhook::new).collect(),
             upstreams: status.targets.iter().map(Upstream::new).collect(),
             queues: status.queues.iter().map(Queue::new).collect(),
+            certificates: status.certificates.iter().map(Certificate::new).collect(),
             refused_keys: status.refused_keys.iter().map(RefusedKeys::new).collect(),
             notices: status.notices.iter().map(Notice::new).collect(),
             attention: status.notices.into_iter().map(|notice| notice.message).collect(),
