@@ -165,6 +165,8 @@ export {};
  *     requests: {request_id: string, group_id: string, model_slug: string | null, admitted_at: string}[]},
  *   upstreams: Upstream[], queues: Queue[],
  *   webhooks: {id: string, origin: string, enabled: boolean, delivery: DeliveryStatus}[],
+ *   certificates: {listener: string, file: string, subject: string, issuer: string, not_before: string,
+ *     not_after: string, loaded_at: string, fault: string | null}[],
  *   refused_keys: {address: string, admin: number, inference: number, first_at: string, last_at: string}[],
  *   notices: Notice[], attention: string[]}} Status
  */
