@@ -41,8 +41,9 @@ export class Gateway {
         .on("close", () => failed(new Error(`the gateway did not start:\n${gateway.log}`)));
       gateway.process.on("error", failed);
     });
-    gateway.baseURL = `http://${addresses.inference}/v1`;
-    gateway.adminURL = `http://${addresses.admin}`;
+    const scheme = (certificate) => (certificate ? "https" : "http");
+    gateway.baseURL = `${scheme(settings.tls_cert)}://${addresses.inference}/v1`;
+    gateway.adminURL = `${scheme(settings.admin_tls_cert)}://${addresses.admin}`;
     return gateway;
   }
 

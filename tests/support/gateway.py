@@ -151,7 +151,8 @@ class Process:
 
 class Gateway:
     """A gateway process. `env` holds further `TOLLGATE_` settings, named as config fields: `Gateway(max_body="1KiB")`.
-    `rlimits` are the process's resource limits: `{resource.RLIMIT_NOFILE: 64}`."""
+    `rlimits` are the process's resource limits: `{resource.RLIMIT_NOFILE: 64}`. `tls` and `admin_tls` are the
+    certificates of the two listeners."""
 
     def __init__(
         self,
@@ -163,12 +164,18 @@ class Gateway:
         config=None,
         listen="127.0.0.1:0",
         admin_listen="127.0.0.1:0",
+        tls=None,
+        admin_tls=None,
         **env,
     ):
         self.scratch = tempfile.mkdtemp(prefix="tollgate-test-")
         self.data_dir = pathlib.Path(data_dir or pathlib.Path(self.scratch) / "data")
         self.admin_key = admin_key
         self.umask, self.rlimits = umask, rlimits
+        self.tls, self.admin_tls = tls, admin_tls
+        for section, certificate in (("tls", tls), ("admin_tls", admin_tls)):
+            if certificate:
+                env |= {f"{section}_cert": certificate.cert, f"{section}_key": certificate.key}
         self.arguments = [
             "serve",
             "--listen",
@@ -201,9 +208,13 @@ class Gateway:
     def start(self):
         self.begin()
         self.process.wait_listening()
-        self.address = self.process.addresses["inference"]
-        self.admin_address = self.process.addresses["admin"]
-        self.base_url = f"http://{self.address}/v1"
+        self.address = self.address_of("inference", self.tls)
+        self.admin_address = self.address_of("admin", self.admin_tls)
+        self.base_url = f"{'https' if self.tls else 'http'}://{self.address}/v1"
+
+    def address_of(self, listener, certificate):
+        address = self.process.addresses[listener]
+        return wire.TlsAddress(address, certificate.context()) if certificate else address
 
     def terminate(self):
         self.process.child.send_signal(signal.SIGTERM)

@@ -36,6 +36,15 @@ class Answer:
         return f"<{self.status} {self.body[:400]!r}>"
 
 
+class TlsAddress(str):
+    """An address that is called over TLS, with the client's settings: an `ssl.SSLContext`."""
+
+    def __new__(cls, address, context):
+        made = super().__new__(cls, address)
+        made.context = context
+        return made
+
+
 class Connection:
     """One socket to the gateway. `source` is another local address to connect from, for example 127.0.0.2."""
 
@@ -44,6 +53,9 @@ class Connection:
         self.address = address
         self.socket = socket.create_connection((host, int(port)), timeout, (source, 0) if source else None)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.context = getattr(address, "context", None)
+        if self.context:
+            self.socket = self.context.wrap_socket(self.socket, server_hostname=host)
         self.buffer = b""
         self.ended = False
         self.chunked = False
@@ -88,7 +100,8 @@ class Connection:
 
     def end_sending(self):
         try:
-            self.socket.shutdown(socket.SHUT_WR)
+            # Not the method of TLS sockets, which would end the reading of TLS too.
+            socket.socket.shutdown(self.socket, socket.SHUT_WR)
         except OSError:
             pass  # the peer has closed already
 
@@ -173,10 +186,21 @@ class Connection:
         """Whether the peer closes or resets within `timeout` seconds and sends nothing more."""
         if self.buffer:
             return False
+        if self.context:
+            return self.is_tls_closed_by_peer(timeout)
         if not select.select([self.socket], [], [], timeout)[0]:
             return False
         try:
             return self.socket.recv(1, socket.MSG_PEEK) == b""
+        except ConnectionError:
+            return True
+
+    def is_tls_closed_by_peer(self, timeout):
+        self.socket.settimeout(timeout)
+        try:
+            return self.socket.recv(1) == b""
+        except TimeoutError:
+            return False
         except ConnectionError:
             return True
 

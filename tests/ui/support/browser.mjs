@@ -8,11 +8,11 @@ import { chromium } from "playwright-core";
 const READY_MS = 10_000;
 
 export class Browser {
-  // Starts the browser that all tests of a file share.
-  static async start() {
+  // Starts the browser that all tests of a file share. `args` are further arguments of Chromium.
+  static async start(args = []) {
     const browser = new Browser();
     const executablePath = execFileSync("sh", ["-c", "command -v chromium"], { encoding: "utf8" }).trim();
-    browser.chromium = await chromium.launch({ executablePath });
+    browser.chromium = await chromium.launch({ executablePath, args });
     return browser;
   }
 
