@@ -3,12 +3,16 @@
 use std::cell::RefCell;
 use std::io;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::pki_types::{CertificateDer, pem::PemObject};
+use rustls::{ClientConfig, RootCertStore, crypto::ring};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
+use tokio_rustls::TlsConnector;
 
 use crate::answer::{self, Events, STAMP_DIGITS, Stream};
 use crate::http::Connection;
@@ -23,6 +27,9 @@ pub(crate) struct Options {
     /// The address to call.
     #[arg(long, value_parser = crate::address)]
     to: SocketAddr,
+    /// Call over TLS. The server's certificate must be this one, or be signed by it.
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
     /// The customer's key. If there are several, the requests use them in turn.
     #[arg(long = "key", default_value = "none")]
     keys: Vec<String>,
@@ -47,6 +54,7 @@ pub(crate) struct Options {
 /// The work of every connection. Times are nanoseconds of the monotonic clock.
 struct Plan {
     to: SocketAddr,
+    tls: Option<TlsConnector>,
     /// One request for each key and session.
     requests: Vec<String>,
     connections: usize,
@@ -78,6 +86,7 @@ pub(crate) fn run(options: &Options, stream: Option<Stream>) -> io::Result<serde
     let sessions = || (1..=options.sessions).map(Some).chain((options.sessions == 0).then_some(None));
     let plan = Arc::new(Plan {
         to: options.to,
+        tls: options.ca.as_deref().map(trusting).transpose()?,
         requests: options.keys.iter().flat_map(|key| sessions().map(move |session| request(key, session))).collect(),
         connections: options.connections,
         expected: match stream {
@@ -125,7 +134,7 @@ impl Plan {
             // Spread the starts, so that paced streams do not send at the same moments.
             tokio::time::sleep(Duration::from_millis(index as u64 % 64)).await;
         }
-        let mut connection = Connection::new(TcpStream::connect(self.to).await?)?;
+        let mut connection = self.connect().await?;
         let mut body = Vec::new();
         for turn in (index..).step_by(self.connections) {
             let asked = monotonic_ns();
@@ -154,6 +163,13 @@ impl Plan {
             }
         }
         Ok(())
+    }
+
+    async fn connect(&self) -> io::Result<Connection> {
+        let tcp = TcpStream::connect(self.to).await?;
+        let Some(tls) = &self.tls else { return Connection::new(tcp) };
+        tcp.set_nodelay(true)?;
+        Ok(Connection::over_tls(tls.connect(self.to.ip().into(), tcp).await?))
     }
 
     /// Reads one stream. All events of one read have the same time of arrival.
@@ -198,6 +214,18 @@ impl Plan {
     fn measures(&self, now: u64) -> bool {
         (self.measured_from..self.until).contains(&now)
     }
+}
+
+/// A client of TLS that trusts the certificates in this file.
+fn trusting(file: &Path) -> io::Result<TlsConnector> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_file_iter(file).map_err(io::Error::other)? {
+        roots.add(certificate.map_err(io::Error::other)?).map_err(io::Error::other)?;
+    }
+    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
+    let builder = builder.with_safe_default_protocol_versions().map_err(io::Error::other)?;
+    let config = builder.with_root_certificates(roots).with_no_client_auth();
+    Ok(TlsConnector::from(Arc::new(config)))
 }
 
 /// Returns the timestamp of `event`, or `None` if it is not an event with text.

@@ -8,6 +8,7 @@ import os
 import platform
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -49,6 +50,9 @@ def free_port():
 
 class Part:
     """A process that the benchmark starts, with its children. It is stopped at the end of the run."""
+
+    # The certificate of its port, if that speaks TLS.
+    certificate = None
 
     def __init__(self, command, port, cleanup, **more):
         self.name, self.port = command[0], port
@@ -93,9 +97,13 @@ class Part:
 
     def wait_for(self, path, port=None, headers=None):
         """Sends requests until one is answered with 200. Returns the seconds since the process was spawned."""
-        port, last = port or self.port, "nothing"
+        tls, port, last = self.certificate and not port, port or self.port, "nothing"
         while self.process.poll() is None and time.monotonic() - self.spawned < 60:
-            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+            if tls:
+                context = ssl.create_default_context(cafile=self.certificate)
+                connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=5, context=context)
+            else:
+                connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
             try:
                 connection.request("GET", path, headers=headers or {})
                 last = connection.getresponse().status
@@ -179,6 +187,7 @@ def measure(load, case, side, upstream, seconds):
     """Runs the load generator with the arguments `case` against `side`. Adds CPU and memory to its figures."""
     command = [load, *case, "--to", f"127.0.0.1:{side.port}", "--model", side.model]
     command += [word for key in side.keys for word in ("--key", key)]
+    command += ["--ca", side.certificate] if side.certificate else []
     command += ["--seconds", str(seconds), "--warm-up", str(min(1.0, seconds / 4)), "--threads", CORES]
     proxied = side is not upstream
     with Peak(side) as peak:

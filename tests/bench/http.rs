@@ -1,10 +1,12 @@
-//! A minimal HTTP/1.1 for both ends: heads, and bodies with a length or in chunks, on one kept-alive connection.
+//! A minimal HTTP/1.1 for both ends: heads, and bodies with a length or in chunks, on one kept-alive connection, which
+//! may use TLS.
 
 use std::io;
 
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
 
 const READ_BYTES: usize = 16 * 1024;
 
@@ -19,9 +21,15 @@ enum Body {
     Trailer,
 }
 
+/// The bytes of a connection.
+enum Stream {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
 /// One side of a connection.
 pub(crate) struct Connection {
-    stream: TcpStream,
+    stream: Stream,
     input: BytesMut,
     body: Body,
 }
@@ -29,11 +37,25 @@ pub(crate) struct Connection {
 impl Connection {
     pub(crate) fn new(stream: TcpStream) -> io::Result<Self> {
         stream.set_nodelay(true)?;
-        Ok(Self { stream, input: BytesMut::with_capacity(READ_BYTES), body: Body::Length(0) })
+        Ok(Self::over(Stream::Plain(stream)))
+    }
+
+    pub(crate) fn over_tls(stream: TlsStream<TcpStream>) -> Self {
+        Self::over(Stream::Tls(Box::new(stream)))
+    }
+
+    fn over(stream: Stream) -> Self {
+        Self { stream, input: BytesMut::with_capacity(READ_BYTES), body: Body::Length(0) }
     }
 
     pub(crate) async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.stream.write_all(bytes).await
+        match &mut self.stream {
+            Stream::Plain(stream) => stream.write_all(bytes).await,
+            Stream::Tls(stream) => {
+                stream.write_all(bytes).await?;
+                stream.flush().await
+            }
+        }
     }
 
     /// Reads the head of a request and returns its path, or `None` if the peer has closed the connection between two
@@ -134,7 +156,10 @@ impl Connection {
 
     async fn fill(&mut self) -> io::Result<usize> {
         self.input.reserve(READ_BYTES);
-        self.stream.read_buf(&mut self.input).await
+        match &mut self.stream {
+            Stream::Plain(stream) => stream.read_buf(&mut self.input).await,
+            Stream::Tls(stream) => stream.read_buf(&mut self.input).await,
+        }
     }
 
     async fn fill_more(&mut self) -> io::Result<()> {
