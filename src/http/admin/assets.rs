@@ -1,7 +1,7 @@
 //! The files of the web UI, compiled into the binary: `/` is `index.html`, all others are below `/assets/`.
 //!
-//! Code is served without the lines that contain only a comment, and compressed if the client accepts gzip. Each file
-//! is prepared on its first request.
+//! Code is served without the lines that contain only a comment and without indentation, and compressed if the client
+//! accepts gzip. Each file is prepared on its first request.
 
 use std::{
     borrow::Cow,
@@ -44,20 +44,16 @@ macro_rules! assets {
 }
 
 assets! {
-    "css/audit.css",
     "css/base.css",
     "css/controls.css",
     "css/data.css",
     "css/groups.css",
     "css/models.css",
-    "css/overlays.css",
     "css/overview.css",
-    "css/playground.css",
     "css/reports.css",
     "css/shell.css",
     "css/surfaces.css",
     "css/tokens.css",
-    "css/webhooks.css",
     "icon.svg",
     "icons.svg",
     "index.html",
@@ -196,7 +192,7 @@ impl Asset {
 
     fn content(&self) -> Cow<'static, str> {
         match self.path.rsplit_once('.') {
-            Some((_, "css" | "js")) => Cow::Owned(without_comments(self.source)),
+            Some((_, "css" | "js")) => Cow::Owned(condensed(self.source)),
             _ => Cow::Borrowed(self.source),
         }
     }
@@ -206,9 +202,9 @@ impl Asset {
     }
 }
 
-/// Removes the text of lines that contain only a comment, about a fifth of the code. The empty lines stay, so that line
-/// numbers in errors match the source. Text between backticks is not changed.
-fn without_comments(source: &str) -> String {
+/// Removes the text of lines that contain only a comment, about a fifth of the code, and the indentation of the others.
+/// The empty lines stay, so that line numbers in errors match the source. Text between backticks is not changed.
+fn condensed(source: &str) -> String {
     let (mut is_comment, mut is_text) = (false, false);
     let mut code = String::with_capacity(source.len());
     for line in source.lines() {
@@ -217,8 +213,8 @@ fn without_comments(source: &str) -> String {
         if is_comment || (begins && trimmed.find("*/").is_none_or(|end| end + 2 == trimmed.len())) {
             is_comment = !trimmed.ends_with("*/");
         } else if is_text || !trimmed.starts_with("//") {
+            code.push_str(if is_text { line } else { line.trim_start() });
             is_text ^= line.replace(r"\`", "").matches('`').count() % 2 == 1;
-            code.push_str(line);
         }
         code.push('\n');
     }
@@ -332,40 +328,42 @@ mod tests {
     }
 
     #[test]
-    fn lines_that_contain_only_a_comment_are_removed_and_others_are_not_changed() {
+    fn comment_lines_and_indentation_are_removed_and_the_rest_is_not_changed() {
         let source = r#"
 // Says what it is.
 import { h } from "./dom.js"; // stays
 
 /** Says why. */
-const address = "https://host//path";
+const address =
+  "https://host//path";
   /*
    * Says much.
    */
 /** @type {number} */ const typed = 1;
 const text = `
-// text ${`inner`}
+  // text ${`inner`}
 /* text */ \`
 `;
-.rule { color: red; } /* stays */
+  .rule { color: red; } /* stays */
 "#;
         let sent = r#"
 
 import { h } from "./dom.js"; // stays
 
 
-const address = "https://host//path";
+const address =
+"https://host//path";
 
 
 
 /** @type {number} */ const typed = 1;
 const text = `
-// text ${`inner`}
+  // text ${`inner`}
 /* text */ \`
 `;
 .rule { color: red; } /* stays */
 "#;
-        assert_eq!(without_comments(source), sent);
+        assert_eq!(condensed(source), sent);
         for asset in &ASSETS {
             let lines = (asset.source.lines().count(), asset.content().lines().count());
             assert_eq!(lines.0, lines.1, "{}", asset.path);
