@@ -68,6 +68,39 @@ test("a webhook is created, shows its secret once, is tested, and delivers", asy
   assert.equal(await tab.main.getByText(secret).count(), 0);
 });
 
+test("a webhook receives what its form says: billing events, alerts or both", async (t) => {
+  const tab = await browser.tab(t, gateway, { statuses: [400] });
+  const { page } = tab;
+  const types = async (description) => {
+    const { items } = await gateway.admin("GET", "/v1/gateway/webhooks");
+    return items.find((webhook) => webhook.description === description)?.types;
+  };
+  await tab.open("/webhooks");
+  await tab.main.getByRole("button", { name: "New webhook" }).first().click();
+  const asked = page.getByRole("dialog", { name: "New webhook" });
+  await asked.getByLabel("URL").fill(receiver.url);
+  await asked.getByLabel("Description").fill("Alerted");
+  assert.ok(await asked.getByRole("checkbox", { name: /Billing events/ }).isChecked(), "the API's default");
+  await asked.getByRole("checkbox", { name: /Billing events/ }).uncheck();
+  await asked.getByRole("button", { name: "Create webhook" }).click();
+  await asked.getByText("must not be empty; to get no deliveries, disable the webhook").waitFor();
+  assert.ok(await asked.getByRole("checkbox").first().evaluate((box) => box.matches("[aria-invalid]:focus")));
+  await asked.getByRole("checkbox", { name: /Alerts/ }).check();
+  await assertAccessible(tab, "the form of a webhook");
+  await asked.getByRole("button", { name: "Create webhook" }).click();
+  await page.getByRole("button", { name: "I have stored it" }).click();
+  const receives = tab.main.locator(".facts > div").filter({ hasText: "Receives" }).locator("dd");
+  await receives.getByText("Alerts", { exact: true }).waitFor();
+  assert.deepEqual(await types("Alerted"), ["ALERT"]);
+
+  await tab.main.getByRole("button", { name: "Edit" }).click();
+  await page.getByRole("checkbox", { name: /Billing events/ }).check();
+  await page.getByRole("button", { name: "Save" }).click();
+  await receives.getByText("Billing events, Alerts", { exact: true }).waitFor();
+  assert.deepEqual((await types("Alerted")).sort(), ["ALERT", "API_BILLING_USAGE"]);
+  await gateway.admin("DELETE", new URL(page.url()).hash.replace("#", "/v1/gateway"));
+});
+
 test("an invalid URL is refused at its field", async (t) => {
   const tab = await browser.tab(t, gateway, { statuses: [400] });
   await tab.open("/webhooks");

@@ -13,7 +13,7 @@ import { toast } from "../ui/toast.js";
 import { when } from "../ui/when.js";
 import { deadLetters } from "../webhooks/dead_letters.js";
 import { deleteWebhook, editWebhook, rotateSecret } from "../webhooks/dialogs.js";
-import { hostOf, sentenceOf, stateOf } from "../webhooks/words.js";
+import { TYPES, hostOf, sentenceOf, stateOf } from "../webhooks/words.js";
 
 /** @import * as T from "../api_types.js" */
 /** @import { Context } from "../router.js" */
@@ -123,10 +123,11 @@ export default async function webhook({ params, signal }) {
 }
 
 /** @param {T.Webhook} webhook */
-function factsOf({ delivery, created_at, previous_secret_until, id }) {
+function factsOf({ delivery, types, created_at, previous_secret_until, id }) {
   const error = delivery.last_error;
   const delivered = `${plural(delivery.deliveries, "delivery", "deliveries")} with ${plural(delivery.events, "event")}`;
   return facts([
+    ["Receives", TYPES.filter(({ value }) => types.includes(value)).map(({ label }) => label).join(", ")],
     ["Since startup", `${delivered}; ${plural(delivery.failed_attempts, "attempt")} failed`],
     ["Last success", when(delivery.last_success_at, "none since startup")],
     ["Last error", error ? [error.message, " ", h("span", { class: "hint" }, when(error.at))] : "none since startup"],

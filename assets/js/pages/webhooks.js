@@ -26,7 +26,8 @@ export default async function webhooks({ signal }) {
   }, signal);
 
   const lead = [
-    "A webhook receives every billing event about a second after it was billed, at least once, in signed requests. ",
+    "A webhook receives billing events, alerts or both, about a second after they were made, at least once, in signed ",
+    "requests. ",
     "Events can also be ",
     h("a", { href: "#/events" }, "viewed here"), " and read from ", h("code", null, "/v1/gateway/events"), ".",
   ];

@@ -62,10 +62,10 @@ export function checkbox({ label, name, checked, hint, onchange }) {
 }
 
 /**
- * Radio buttons.
+ * Radio buttons, or checkboxes if `value` is a list.
  *
- * @param {{legend: string, name: string, value: string, options: {value: string, label: Child, text?: Child}[],
- *   onchange?: (value: string) => void}} options
+ * @param {{legend: string, name: string, value: string | string[],
+ *   options: {value: string, label: Child, text?: Child}[], onchange?: (value: string) => void}} options
  */
 export function choice({ legend, name, value, options, onchange }) {
   return h("fieldset", { class: "choice", data: { field: name } },
@@ -73,7 +73,8 @@ export function choice({ legend, name, value, options, onchange }) {
     h("div", { class: "choice-options" }, options.map((option) =>
       h("label", { class: "choice-option" },
         h("input", {
-          type: "radio", name, value: option.value, checked: option.value === value,
+          type: Array.isArray(value) ? "checkbox" : "radio", name, value: option.value,
+          checked: [value].flat().includes(option.value),
           onchange: () => onchange?.(option.value),
         }),
         h("span", null, h("strong", null, option.label), option.text && h("span", { class: "hint" }, option.text))))),

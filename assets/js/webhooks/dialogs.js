@@ -6,10 +6,10 @@ import { plural } from "../format.js";
 import { go } from "../router.js";
 import { snippet } from "../ui/copy.js";
 import { confirmDanger, dialog, showSecret } from "../ui/dialog.js";
-import { field, form, textInput } from "../ui/form.js";
+import { choice, field, form, textInput } from "../ui/form.js";
 import { toast } from "../ui/toast.js";
 import { VERIFY } from "./verify_sample.js";
-import { hostOf } from "./words.js";
+import { TYPES, hostOf } from "./words.js";
 
 /** @import * as T from "../api_types.js" */
 
@@ -20,15 +20,22 @@ function fieldsFor(webhook) {
     spellcheck: "false",
   });
   const description = textInput({ name: "description", value: webhook?.description ?? "", maxlength: 255 });
+  const types = choice({
+    legend: "Receives", name: "types", value: webhook?.types ?? ["API_BILLING_USAGE"], options: TYPES,
+  });
   return {
-    values: () => ({ url: url.value.trim(), description: description.value.trim() || null }),
+    values: () => ({
+      url: url.value.trim(), description: description.value.trim() || null,
+      types: [...types.querySelectorAll("input")].filter((box) => box.checked).map((box) => box.value),
+    }),
     elements: [
       field({
         label: "URL", name: "url", input: url,
-        hint: ["It receives a POST with up to 100 events, and must answer 2xx within ten seconds. ",
+        hint: ["It gets signed POST requests, and must answer 2xx within ten seconds. ",
           "Use http only within your own network."],
       }),
       field({ label: "Description", name: "description", input: description, optional: true }),
+      types,
     ],
   };
 }
@@ -45,7 +52,7 @@ export async function newWebhook() {
     },
   });
   if (!made) return;
-  await showWebhookSecret(made, "Webhook created", "It receives every event that is billed from now on.");
+  await showWebhookSecret(made, "Webhook created", "It receives everything from now on that you chose.");
   go(`/webhooks/${encodeURIComponent(made.id)}`);
 }
 

@@ -7,6 +7,12 @@ import { when } from "../ui/when.js";
 /** @import { Child } from "../dom.js" */
 /** @import { Tone } from "../ui/badge.js" */
 
+/** The types of deliveries, as options of a form. @type {{value: T.WebhookType, label: string, text: string}[]} */
+export const TYPES = [
+  { value: "API_BILLING_USAGE", label: "Billing events", text: "Each request that is billed, up to 100 in a delivery." },
+  { value: "ALERT", label: "Alerts", text: "Each limit or budget that has reached a share of its amount." },
+];
+
 /** @param {string} url */
 export function hostOf(url) {
   try {
