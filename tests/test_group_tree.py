@@ -19,6 +19,7 @@ FIELDS = {
     "keys",
     "today",
     "budget",
+    "alert_percent",
 }
 
 
@@ -52,6 +53,7 @@ def test_a_group_has_a_short_summary(gateway, upstream):
         "keys": 0,
         "today": None,
         "budget": None,
+        "alert_percent": None,
     }
     assert (below["parent_group_id"], below["name"], below["models"], below["keys"]) == (root["id"], None, slugs[1:], 3)
     gateway.admin("DELETE", f"/v1/gateway/groups/{child['id']}/api_keys/{prefix_of(keys[0])}")
@@ -144,6 +146,20 @@ def test_a_threshold_of_zero_has_nothing_left(gateway, limited, slug):
     group, _ = limited(usage_limits=[day("REQUEST", 0), day("TOKEN", 5)])
     today = item(gateway, group)["today"]
     assert (today["type"], today["threshold"], today["left"]) == ("REQUEST", 0, 0)
+
+
+def test_the_highest_share_that_a_limit_or_budget_has_reached_is_shown(gateway, slug):
+    group = gateway.create_group(model(slug, [], [day("REQUEST", 4), rate("REQUEST", "WEEK", 100)]))
+    customer = Customer(gateway, gateway.mint_key(group))
+    shares = []
+    for _ in range(4):
+        assert customer.chat(slug).status == 200
+        shares.append(item(gateway, group)["alert_percent"])
+    assert shares == [None, None, 75, 100]
+    gateway.patch_group(group, models=[model(slug, [], [day("REQUEST", 400), rate("REQUEST", "WEEK", 5)])])
+    assert item(gateway, group)["alert_percent"] == 75, "4 of 5 in this week"
+    gateway.patch_group(group, models=[model(slug)])
+    assert item(gateway, group)["alert_percent"] is None
 
 
 def test_the_tree_needs_the_manage_keys_scope(gateway, limited):

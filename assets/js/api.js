@@ -167,6 +167,7 @@ export const api = {
   },
   events: (query) => get(`${GATEWAY}/events`, query),
   usageReport: (query) => get(`${GATEWAY}/usage_report`, query),
+  alerts: (query) => get(`${GATEWAY}/alerts`, query),
   webhooks: {
     list: (query) => get(`${GATEWAY}/webhooks`, query),
     get: (id) => get(path`/v1/gateway/webhooks/${id}`),

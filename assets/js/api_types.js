@@ -40,7 +40,7 @@ export {};
 /**
  * @typedef {{id: string, parent_group_id: string | null, name: string | null, external_entity_id: string,
  *   limit_enforcement: Enforcement, disabled: boolean, models: string[], keys: number, today: Today | null,
- *   budget: BudgetUsage | null}} TreeGroup
+ *   budget: BudgetUsage | null, alert_percent: number | null}} TreeGroup
  */
 /** @typedef {EffectiveLimit & {slug: string, used: number, held: number, left: number}} Today */
 /**
@@ -223,6 +223,7 @@ export {};
  *     delete(): Promise<unknown>},
  *   events: ListWithGaps<BillingEvent>,
  *   usageReport(query: Query): Promise<UsageReport>,
+ *   alerts: List<Alert>,
  *   webhooks: {list: List<Webhook>, get(id: string): Promise<Webhook>, create(body: unknown): Promise<WebhookWithSecret>,
  *     update(id: string, body: unknown): Promise<Webhook>, delete(id: string): Promise<unknown>,
  *     test(id: string): Promise<Tested>, rotateSecret(id: string): Promise<WebhookWithSecret>,

@@ -102,6 +102,13 @@ export const kindName = ({ type }) => (type === "COST" ? "budget" : "limit");
 /** `60,000`; `500.00` for money, which is a decimal string @param {number | string} value */
 export const figure = (value) => (typeof value === "number" ? int(value) : trimmed(value));
 
+const NOW = { DAY: " today", WEEK: " this week", MONTH: " this month" };
+
+/** `39,909 of 40,000 tokens today` @param {Kind & {used: number | string, threshold: number | string}} rule */
+export const usedWords = ({ type, unit, currency, used, threshold }) =>
+  `${figure(used)} of ${figure(threshold)} ${currency ?? MEASURES[/** @type {keyof typeof MEASURES} */ (type)]}`
+    + (NOW[/** @type {keyof typeof NOW} */ (unit)] ?? "");
+
 const weekday = new Intl.DateTimeFormat("en-GB", { weekday: "long" });
 const date = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "long" });
 const clock = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });

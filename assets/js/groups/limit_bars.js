@@ -12,15 +12,16 @@ import { askedOf, isCalendar } from "./why.js";
 
 /** @import * as T from "../api_types.js" */
 
-/** @param {T.BudgetUsage} budget @returns {T.BudgetStanding} */
-export const budgetStanding = ({ amount, spent, ...rest }) =>
-  ({ kind: "budget", type: "COST", threshold: amount, used: spent, ...rest });
-
 /** When the window of a limit ends, or when a rolling one is free again. @param {T.Standing} limit */
 const resetOf = (limit) =>
   limit.unit === "TOTAL" ? " · never resets"
     : limit.reset_at && (isCalendar(limit) ? [" · resets ", resetTime(limit.reset_at)]
       : [" · fully available ", when(limit.reset_at)]);
+
+/** A share that a limit or budget has reached. @param {number | undefined} percent */
+export const shareBadge = (percent) =>
+  percent !== undefined && badge(percent < 100 ? "warn" : "bad",
+    [`${percent} %`, h("span", { class: "visually-hidden" }, " reached")]);
 
 /**
  * Draws the bars, or updates them: rows are kept, since a link in one may have the focus.
@@ -29,8 +30,9 @@ const resetOf = (limit) =>
  * @param {Pick<T.WouldPass, "limits" | "tokens" | "admitted" | "stopped_by">} answer
  * @param {T.Group} group
  * @param {(id: string) => string} nameOf
+ * @param {(limit: T.Standing) => number | undefined} [share] the share that a limit has reached, in percent
  */
-export function showBars(bars, { limits, tokens, admitted, stopped_by }, { id: self, hierarchy }, nameOf) {
+export function showBars(bars, { limits, tokens, admitted, stopped_by }, { id: self, hierarchy }, nameOf, share) {
   const keys = limits.map((limit) => `${limit.source_group} ${limitName(limit)}`).join();
   if (bars.dataset.keys !== keys) {
     fill(bars, limits.map((limit) => h("li", null,
@@ -51,7 +53,7 @@ export function showBars(bars, { limits, tokens, admitted, stopped_by }, { id: s
     const stops = !admitted && (index === stopped_by || scaled(asked) > scaled(left));
     const shared = hierarchy.limit_enforcement === "CASCADING" && limit.source_group !== self;
     const part = (/** @type {string} */ name) => /** @type {HTMLElement} */ (row.querySelector(name));
-    fill(part(".bar-badges"), stops && badge("bad", "refuses"), shared && badge("plain", "shared"));
+    fill(part(".bar-badges"), stops && badge("bad", "refuses"), shareBadge(share?.(limit)), shared && badge("plain", "shared"));
     fill(part(".bar-meter"), meter({
       label: `${limitName(limit)} of ${nameOf(limit.source_group)}`, used, held, threshold, asked,
     }));

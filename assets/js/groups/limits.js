@@ -7,7 +7,7 @@
 
 import { scaled } from "../decimal.js";
 
-/** @import { Budget, BudgetUnit, Enforcement, LimitType, Model, Unit } from "../api_types.js" */
+/** @import { Budget, BudgetStanding, BudgetUnit, BudgetUsage, Enforcement, LimitType, Model, Unit } from "../api_types.js" */
 /** @import { Kind } from "../format.js" */
 
 /**
@@ -27,6 +27,10 @@ export const MAX_LEVELS = 5;
 
 /** @param {Budget} budget @returns {Rule} */
 export const budgetRule = ({ unit, currency, amount }) => ({ type: "COST", unit, currency, threshold: amount });
+
+/** @param {BudgetUsage} budget @returns {BudgetStanding} */
+export const budgetStanding = ({ amount, spent, ...rest }) =>
+  ({ kind: "budget", type: "COST", threshold: amount, used: spent, ...rest });
 
 /** Whether a limit is one of `rate_limits`, not of `usage_limits`. @param {{unit: string}} rule */
 export const isRate = ({ unit }) => ["SECOND", "MINUTE", "CONCURRENT"].includes(unit);

@@ -2,7 +2,7 @@
 
 import { api } from "../api.js";
 import { h } from "../dom.js";
-import { figure, int, limitName, moneys, plural } from "../format.js";
+import { figure, limitName, moneys, plural } from "../format.js";
 import { link } from "../router.js";
 import { may } from "../session.js";
 import { badge, state } from "../ui/badge.js";
@@ -11,12 +11,14 @@ import { meter } from "../ui/meter.js";
 import { facts, section } from "../ui/page.js";
 import { pagedTable, table } from "../ui/table.js";
 import { resetTime, when } from "../ui/when.js";
-import { budgetStanding, showBars } from "./limit_bars.js";
-import { MAX_LEVELS, budgetRule } from "./limits.js";
+import { shareBadge, showBars } from "./limit_bars.js";
+import { MAX_LEVELS, budgetRule, budgetStanding } from "./limits.js";
 import { groupAddress, namesOf, shortName } from "./names.js";
+import { alertsInForce, shareOf, usedOf } from "./shares.js";
 
 /** @import * as T from "../api_types.js" */
 /** @import { EffectiveRule } from "./limits.js" */
+/** @import { Used } from "./shares.js" */
 /** @import { Tab } from "./tab.js" */
 
 const DAY_MS = 86_400_000;
@@ -25,12 +27,18 @@ const DAY_MS = 86_400_000;
 export default async function overviewTab({ group, ancestors }) {
   const { id, metadata, hierarchy, created_at, effective_models } = group();
   const start_time = new Date(Date.now() - 30 * DAY_MS).toISOString();
-  const [usage, report, children] = await Promise.all([
+  const [usage, alerts, report, children] = await Promise.all([
     may("metrics") ? api.groups.usage(id) : null,
+    may("metrics") ? alertsInForce() : [],
     may("metrics") ? api.usageReport({ start_time, group_ids: [id] }) : null,
     childTable(id, ancestors.length + 1),
   ]);
   const nameOf = namesOf([group(), ...ancestors]);
+  // In CASCADING, an ancestor's limit counts the use of the ancestor's subtree, and so do its alerts.
+  const path = [group(), ...ancestors].map((one) => one.metadata.external_entity_id);
+  const own = alerts.filter((alert) => alert.external_entity_id === metadata.external_entity_id
+    || (hierarchy.limit_enforcement === "CASCADING" && path.includes(alert.external_entity_id)));
+  const sharesOf = (/** @type {string | null} */ slug) => (/** @type {Used} */ rule) => shareOf(own, slug, rule);
   const models = effective_models.length
     ? table({
       caption: "Models and limits",
@@ -38,7 +46,7 @@ export default async function overviewTab({ group, ancestors }) {
         { label: "Model", kind: "main", cell: (model) => model.slug },
         { label: "Rate limits", cell: (model) => limitList(model.rate_limits, "no rate limit", id, nameOf) },
         usage
-          ? { label: "Used", cell: (model) => usedList(usage.usage[model.slug] ?? [], id, nameOf) }
+          ? { label: "Used", cell: (model) => usedList(usedOf(usage, model.slug), id, nameOf, sharesOf(model.slug)) }
           : { label: "Usage limits", cell: (model) => limitList(model.usage_limits, "no usage limit", id, nameOf) },
       ],
       rows: effective_models,
@@ -51,7 +59,7 @@ export default async function overviewTab({ group, ancestors }) {
     }, models),
     section({
       heading: "Budgets", actions: may("manage") && h("a", { href: groupAddress(id, "limits") }, "Edit budgets"),
-    }, budgetsOf(group(), usage, nameOf)),
+    }, budgetsOf(group(), usage, nameOf, sharesOf(null))),
     section({ heading: "Child groups" }, children),
     section({ heading: "Details" }, h("div", { class: "card" }, facts([
       ["Id", h("span", { class: "external-id" }, h("code", null, id), copyButton({ text: id, message: "Id copied" }))],
@@ -83,16 +91,21 @@ const source = ({ source_group }, self, nameOf) =>
   source_group !== self &&
   h("span", { class: "hint" }, " of ", h("a", { href: groupAddress(source_group) }, nameOf(source_group)));
 
-/** @param {T.LimitUsage[]} limits @param {string} self @param {(id: string) => string} nameOf */
-function usedList(limits, self, nameOf) {
+/**
+ * @param {Used[]} limits
+ * @param {string} self
+ * @param {(id: string) => string} nameOf
+ * @param {(rule: Used) => number | undefined} share in percent
+ */
+function usedList(limits, self, nameOf, share) {
   if (!limits.length) return h("span", { class: "faint" }, "no usage limit");
   return h("ul", { class: "limit-list used-list" }, limits.map((limit) => {
-    const used = limit.current_usage ?? 0;
+    const { used, threshold } = limit;
     return h("li", null,
-      meter({ label: `${limitName(limit)} of ${nameOf(limit.source_group)}`, used, threshold: limit.threshold }),
-      h("span", null, h("span", { class: "number" }, `${int(used)} of ${int(limit.threshold)}`),
-        ` ${limitName(limit)}`, source(limit, self, nameOf),
-        limit.reset_at && h("span", { class: "hint" }, ", resets ", resetTime(limit.reset_at))));
+      meter({ label: `${limitName(limit)} of ${nameOf(limit.source_group)}`, used, threshold }),
+      h("span", null, h("span", { class: "number" }, `${figure(used)} of ${figure(threshold)}`),
+        ` ${limitName(limit)}`, source(limit, self, nameOf), " ", shareBadge(share(limit)),
+        limit.reset_at && h("span", { class: "hint" }, " resets ", resetTime(limit.reset_at))));
   }));
 }
 
@@ -107,8 +120,9 @@ function costOf({ items: [total] }) {
  * @param {T.Group} group
  * @param {T.GroupUsage | null} usage
  * @param {(id: string) => string} nameOf
+ * @param {(rule: Used) => number | undefined} share in percent
  */
-function budgetsOf(group, usage, nameOf) {
+function budgetsOf(group, usage, nameOf, share) {
   if (!group.effective_budgets.length) {
     return h("p", { class: "faint" }, "None: only its limits restrict what this group can spend.");
   }
@@ -117,7 +131,7 @@ function budgetsOf(group, usage, nameOf) {
     return h("div", { class: "card" }, limitList(rules, "", group.id, nameOf));
   }
   const bars = h("ul", { class: "limit-bars" });
-  showBars(bars, { limits: usage.budgets.map(budgetStanding), tokens: 0, admitted: true, stopped_by: null }, group, nameOf);
+  showBars(bars, { limits: usage.budgets.map(budgetStanding), tokens: 0, admitted: true, stopped_by: null }, group, nameOf, share);
   return bars;
 }
 

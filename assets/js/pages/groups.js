@@ -4,7 +4,8 @@ import { all, api } from "../api.js";
 import { scaled } from "../decimal.js";
 import { fill, h } from "../dom.js";
 import { compact, figure, groupName, int, limitName, plural } from "../format.js";
-import { budgetStanding } from "../groups/limit_bars.js";
+import { shareBadge } from "../groups/limit_bars.js";
+import { budgetStanding } from "../groups/limits.js";
 import { buildTree, rowsOf } from "../groups/tree.js";
 import { treegrid } from "../groups/treegrid.js";
 import { may } from "../session.js";
@@ -133,6 +134,7 @@ function nameCell({ node, expanded }) {
       h("a", { href: address(group), tabindex: "-1", title: groupName(group) }, groupName(group)),
       group.name && h("span", { class: "tree-id", title: group.external_entity_id }, group.external_entity_id)),
     group.disabled && badge("warn", "disabled"),
+    may("metrics") && shareBadge(group.alert_percent ?? undefined),
     !node.parent && node.children.length > 0 &&
       h("span", { class: "tree-mode" }, badge("plain", group.limit_enforcement)),
   ];

@@ -3,11 +3,14 @@
 import { all, api } from "../api.js";
 import { h, update } from "../dom.js";
 import { bytes, compact, int, microseconds, moneys, percent, plural, serverName } from "../format.js";
+import { groupCell, knownNames } from "../groups/known_names.js";
+import { nearlyUsed } from "../groups/nearly_used.js";
 import { watch } from "../live.js";
 import { healthState, healthTimes, isDown, load } from "../models/health.js";
 import { problems } from "../models/problems.js";
 import { link } from "../router.js";
 import { may } from "../session.js";
+import { every } from "../timers.js";
 import { state } from "../ui/badge.js";
 import { linkButton } from "../ui/button.js";
 import { chart } from "../ui/chart.js";
@@ -20,6 +23,7 @@ import { when } from "../ui/when.js";
 /** @import { Context } from "../router.js" */
 
 const MINUTE = 60_000;
+const REACHED_MS = 30_000;
 const DAY_MINUTES = 1440;
 /** Minutes per point of a chart: a day has more minutes than a chart has pixels. */
 const MINUTES_A_POINT = 5;
@@ -34,9 +38,11 @@ const FIGURES = /** @type {const} */ ([
 /** @param {Context} context */
 export default async function overview({ signal }) {
   const midnight = `${new Date().toISOString().slice(0, 10)}T00:00:00Z`;
-  const [status, activity, top] = await Promise.all([
-    api.status(), api.activity(), api.usageReport({ start_time: midnight, group_by: "group", top: 8 }),
+  const names = knownNames();
+  const [status, activity, top, reached] = await Promise.all([
+    api.status(), api.activity(), api.usageReport({ start_time: midnight, group_by: "group", top: 8 }), nearlyUsed(),
   ]);
+  await names.learn(top.items.map((/** @type {T.UsageItem} */ item) => item.external_entity_id));
   const [endpoints, groups] = may("manage")
     ? await Promise.all([api.endpoints.list({ limit: 1000 }), api.groups.tree({ limit: 1 })])
     : [null, null];
@@ -53,6 +59,7 @@ export default async function overview({ signal }) {
     update(health, healthTiles(now));
   };
   show(status);
+  every(REACHED_MS, () => reached.refresh().catch(() => {}), signal);
   watch({
     event: (event) => {
       show(event.status);
@@ -66,9 +73,10 @@ export default async function overview({ signal }) {
   },
   begin,
   attention,
+  reached.element,
   h("div", { class: "tiles figures" }, tiles.map((one) => one.element)),
   h("div", { class: "columns" },
-    section({ heading: "Top groups today", actions: h("a", { href: "#/usage" }, "All usage") }, topGroups(top)),
+    section({ heading: "Top groups today", actions: h("a", { href: "#/usage" }, "All usage") }, topGroups(top, names)),
     section({
       heading: "Model servers",
       actions: may("manage") && h("a", { href: "#/endpoints" }, "Endpoints"),
@@ -134,8 +142,8 @@ function pointsOf(values, first_ms) {
   return { times: [...points.keys()], values: [...points.values()].map(mean) };
 }
 
-/** @param {T.UsageReport} report */
-function topGroups({ items }) {
+/** @param {T.UsageReport} report @param {ReturnType<typeof knownNames>} names */
+function topGroups({ items }, names) {
   if (!items.length) {
     return card(h("p", { class: "faint" }, "Nothing was billed today. Days begin at midnight UTC."));
   }
@@ -143,12 +151,7 @@ function topGroups({ items }) {
   return table({
     caption: "Top groups today",
     columns: [
-      {
-        label: "Group", kind: "main",
-        cell: (item) => may("keys")
-          ? h("a", { href: `#/groups/${encodeURIComponent(item.group_id ?? "")}` }, item.external_entity_id)
-          : item.external_entity_id,
-      },
+      { label: "Group", kind: "main", cell: (item) => groupCell(names, item) },
       {
         label: "Tokens", kind: "number",
         cell: (item) => h("div", { class: "share" },

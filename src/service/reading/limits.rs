@@ -4,9 +4,10 @@ use std::cmp::Ordering;
 
 use crate::{
     domain::{
+        alert::Shares,
         id::SlugId,
         ledger::{Account, Effective, Moment, Refusal, Rule, Standing, Standings},
-        limit::{LimitType, Unit},
+        limit::{LimitKind, LimitType, Unit},
     },
     service::{
         catalog::{Catalog, GroupNode},
@@ -69,6 +70,25 @@ pub fn tightest_budget(moment: Moment, node: &GroupNode) -> Option<Standing> {
         return None;
     }
     node.tree.ledger.lock().standing(moment, &account).into_iter().min_by(by_part_left)
+}
+
+/// The highest of `shares` that the use of one of the group's usage limits or budgets has reached in its current window.
+pub fn highest_share(moment: Moment, node: &GroupNode, shares: &Shares) -> Option<u8> {
+    let has_shares = |rule: &Rule| rule.limit().is_none_or(|limit| limit.kind() == LimitKind::Usage);
+    let group = node.group();
+    let of_models = group.models.iter().map(|model| node.account(model.slug));
+    let mut accounts: Vec<_> = of_models.chain([node.account_of_budgets()]).collect();
+    accounts.retain(|account| account.rules().iter().any(|effective| has_shares(&effective.rule)));
+    if accounts.is_empty() || shares.is_empty() {
+        return None;
+    }
+    let mut ledger = node.tree.ledger.lock();
+    let standings = accounts.iter().flat_map(|account| ledger.standing(moment, account));
+    let share_of = |standing: Standing| {
+        let rule = &standing.effective.rule;
+        has_shares(rule).then(|| shares.reached(rule.threshold(), standing.used)).flatten()
+    };
+    standings.filter_map(share_of).max()
 }
 
 /// The limit of each type with the least left, the nearest one of equals, as the headers of an answer show it.

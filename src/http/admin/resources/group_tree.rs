@@ -28,7 +28,7 @@ use crate::{
     service::{
         Gateway,
         catalog::{Catalog, GroupNode},
-        reading::limits::{tightest_budget, tightest_of_day},
+        reading::limits::{highest_share, tightest_budget, tightest_of_day},
     },
 };
 
@@ -62,6 +62,9 @@ struct GroupTreeItem {
     today: Option<TightestOfDay>,
     /// The budget that has the smallest share left; `null` if the group has no budget.
     budget: Option<BudgetUsage>,
+    /// The highest share of `alert_at`, in percent, that one of its usage limits or budgets has reached in its current
+    /// window; `null` if none has reached a share.
+    alert_percent: Option<u8>,
 }
 
 /// The use of a daily limit.
@@ -80,7 +83,13 @@ struct TightestOfDay {
 }
 
 impl GroupTreeItem {
-    fn new(catalog: &Catalog, node: &GroupNode, today: Option<TightestOfDay>, budget: Option<BudgetUsage>) -> Self {
+    fn new(
+        catalog: &Catalog,
+        node: &GroupNode,
+        today: Option<TightestOfDay>,
+        budget: Option<BudgetUsage>,
+        alert_percent: Option<u8>,
+    ) -> Self {
         let group = node.group();
         Self {
             id: group.id.to_string(),
@@ -93,6 +102,7 @@ impl GroupTreeItem {
             keys: catalog.keys_of(group.id, None).count(),
             today,
             budget,
+            alert_percent,
         }
     }
 }
@@ -133,6 +143,7 @@ pub(in crate::http) async fn list(
         from_ms.set(from_ms.get().min(counted_from(node, iter::once(&standing), moment)));
         BudgetUsage::new(&standing, moment)
     };
+    let shares = &gateway.core.config.alert_at;
     let after = after.map_or(Bound::Unbounded, Bound::Excluded);
     let rest = catalog.groups().range((after, Bound::Unbounded)).map(|(_, node)| node);
     let page = Page::of(
@@ -140,7 +151,7 @@ pub(in crate::http) async fn list(
         rest,
         page::size(query.limit),
         |node| node.id.to_string(),
-        |node| GroupTreeItem::new(&catalog, node, today(node), budget(node)),
+        |node| GroupTreeItem::new(&catalog, node, today(node), budget(node), highest_share(moment, node, shares)),
     )?;
     let incomplete = Gap::since(&gateway, from_ms.get());
     Ok(Json(TreePage { page, incomplete }))
