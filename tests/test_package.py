@@ -9,6 +9,7 @@ import pytest
 
 from support import machine
 from support.gateway import REPO, binary
+from support.readme import PAGES, samples
 
 UNIT = REPO / "packaging/debian/tollgate.service"
 BUILDER = {
@@ -54,6 +55,13 @@ step upgraded_modes stat -c '%A %U:%G' /etc/tollgate/tollgate.toml
 step upgraded_secrets admin /v1/secrets
 step upgraded_log journalctl --unit tollgate --output cat
 
+mkdir -p /etc/systemd/system/tollgate.service.d
+cp /script/port.conf /etc/systemd/system/tollgate.service.d
+echo 'listen = "127.0.0.1:80"' >>/etc/tollgate/tollgate.toml
+systemctl daemon-reload
+step low_port_restart systemctl restart tollgate
+step low_port timeout 60 sh -c 'until curl -sSf http://127.0.0.1/readyz; do sleep 0.1; done'
+
 step remove dpkg --remove tollgate
 step removed_files ls /var/lib/tollgate/admin.key /etc/tollgate/tollgate.toml
 step removed_binary test ! -e /usr/bin/tollgate
@@ -84,7 +92,10 @@ def packages(tmp_path_factory):
 def steps(packages, tmp_path_factory):
     if reason := machine.unavailable():
         pytest.skip(reason)
-    return machine.run(tmp_path_factory.mktemp("machine"), SCRIPT, packages)
+    folder = tmp_path_factory.mktemp("machine")
+    [port] = samples(PAGES / "install.md", "ini")
+    (folder / "port.conf").write_text(port)
+    return machine.run(folder, SCRIPT, [*packages, folder / "port.conf"])
 
 
 def test_lintian_finds_no_error(packages):
@@ -151,6 +162,11 @@ def test_an_upgrade_restarts_the_service_and_keeps_data_and_settings(steps):
     assert steps.output("upgraded_modes").strip() == "-rw-r----- root:tollgate"
     assert [secret["name"] for secret in json.loads(steps.output("upgraded_secrets"))["secrets"]] == ["kept"]
     assert '"stopped"' in steps.output("upgraded_log"), "the old process did not end in order"
+
+
+def test_the_documented_drop_in_lets_it_listen_on_a_port_below_1024(steps):
+    steps.output("low_port_restart")
+    steps.output("low_port")
 
 
 def test_removal_keeps_data_and_purge_deletes_them(steps):

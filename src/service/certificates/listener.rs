@@ -1,7 +1,7 @@
 //! The certificate of one listener.
 //!
 //! The two files are often replaced one after the other, and a file may be read while it is being written. So a fault
-//! is reported only if it lasts for [`PATIENCE`], or if an operator asked for the reload.
+//! is reported only if it lasts for [`PATIENCE_NS`], or if an operator asked for the reload.
 
 use std::{
     path::{Path, PathBuf},
