@@ -77,6 +77,49 @@ enum Command {
         #[command(flatten)]
         place: Place,
     },
+    /// Checks the settings and the data directory as `serve` reads them. Starts nothing and changes nothing.
+    ///
+    /// Prints a line for each problem, and exits with 1 if there is any. The gateway may be running.
+    Check(Settings),
+    /// Asks the gateway of these settings whether it is ready. Exits with 1 if it is not.
+    Health {
+        /// The address that customers call [env: TOLLGATE_LISTEN] [default: 127.0.0.1:8080].
+        #[arg(long, value_name = "ADDRESS")]
+        listen: Option<String>,
+        /// A TOML file with settings.
+        #[arg(long, value_name = "FILE", env = "TOLLGATE_CONFIG")]
+        config: Option<PathBuf>,
+    },
+    /// Makes the endpoints, groups, secrets and webhooks of a gateway equal to those of a file.
+    ///
+    /// Prints the plan first: lines with + for what is created, ~ for what changes and - for what is deleted. Stops at
+    /// the first error and says what has been done. TOLLGATE_ADMIN_KEY must be an operator key of the gateway. Exits
+    /// with 0 if everything is as in the file, and with 1 after an error.
+    Apply {
+        /// A YAML or JSON file; - for standard input.
+        file: PathBuf,
+        /// Print the plan and change nothing. Exit with 2 if there is something to do.
+        #[arg(long)]
+        dry_run: bool,
+        /// Delete everything that the file does not name, with the keys of deleted groups.
+        #[arg(long)]
+        prune: bool,
+        /// Also write the values of secrets that exist already, which cannot be compared.
+        #[arg(long)]
+        update_secrets: bool,
+        /// Write the signing secrets of new webhooks to this new file, a JSON object on each line.
+        #[arg(long, value_name = "FILE")]
+        webhook_secrets: Option<PathBuf>,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Prints a file for `apply` with the endpoints, groups, secrets (without values) and webhooks of a gateway.
+    ///
+    /// TOLLGATE_ADMIN_KEY must be an operator key of the gateway.
+    Dump {
+        #[command(flatten)]
+        remote: Remote,
+    },
     /// Prints a script that completes this command's arguments in a shell.
     ///
     /// For example: tollgate completions bash > /etc/bash_completion.d/tollgate
@@ -92,6 +135,16 @@ enum Command {
 }
 
 #[derive(Args)]
+struct Remote {
+    /// The URL of the gateway's admin listener [default: that of the settings].
+    #[arg(long, value_name = "URL")]
+    admin_url: Option<String>,
+    /// A TOML file with settings.
+    #[arg(long, value_name = "FILE", env = "TOLLGATE_CONFIG")]
+    config: Option<PathBuf>,
+}
+
+#[derive(Args)]
 struct Place {
     /// The data directory [env: TOLLGATE_DATA_DIR] [default: ./data].
     #[arg(long, value_name = "DIRECTORY")]
@@ -102,7 +155,7 @@ struct Place {
 }
 
 #[derive(Args)]
-struct Serve {
+struct Settings {
     /// The address that customers call [env: TOLLGATE_LISTEN] [default: 127.0.0.1:8080].
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
@@ -115,6 +168,12 @@ struct Serve {
     /// A TOML file with settings.
     #[arg(long, value_name = "FILE", env = "TOLLGATE_CONFIG")]
     config: Option<PathBuf>,
+}
+
+#[derive(Args)]
+struct Serve {
+    #[command(flatten)]
+    settings: Settings,
     /// If the data directory is empty, also creates an endpoint, a group and a key to try the gateway with.
     #[arg(long)]
     demo: bool,
@@ -122,7 +181,15 @@ struct Serve {
 
 fn main() -> ExitCode {
     panics::install_hook();
-    match run(Cli::parse().command) {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            // clap's own code for a wrong command line is 2, which means something else to `apply --dry-run`.
+            return if error.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+        }
+    };
+    match run(cli.command) {
         Ok(code) => code,
         Err(error) => {
             // Not `eprintln!`: it panics if standard error is closed or full, which would change the exit code.
@@ -135,10 +202,8 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<ExitCode, Box<dyn Error>> {
     match command {
         Command::Serve(serve) => {
-            let flags = [("listen", serve.listen), ("admin_listen", serve.admin_listen), ("data_dir", serve.data_dir)];
-            let config = load(serve.config, flags)?;
-            let admin_key = std::env::var("TOLLGATE_ADMIN_KEY").ok().map(Secret::new);
-            app::serve(config, admin_key, serve.demo)?;
+            let config = serve.settings.load()?;
+            app::serve(config, admin_key(), serve.demo)?;
         }
         Command::Backup { file, place } => commands::backup(&place.data_dir()?, &file)?,
         Command::Restore { file, place } => commands::restore(&file, &place.data_dir()?)?,
@@ -147,10 +212,38 @@ fn run(command: Command) -> Result<ExitCode, Box<dyn Error>> {
             let bounds = (start_time.as_deref(), end_time.as_deref());
             commands::export(&place.data_dir()?, bounds, api_keys, external_entity_ids, format)?;
         }
+        Command::Check(settings) => return Ok(commands::check(&settings.load()?, admin_key().as_ref())?),
+        Command::Health { listen, config } => commands::health(&load(config, [("listen", listen)])?)?,
+        Command::Apply { file, dry_run, prune, update_secrets, webhook_secrets, remote } => {
+            let apply = commands::Apply { file, dry_run, prune, update_secrets, webhook_secrets };
+            return Ok(commands::apply(&apply, &remote.url()?, admin_key())?);
+        }
+        Command::Dump { remote } => commands::dump(&remote.url()?, admin_key())?,
         Command::Completions { shell } => commands::completions(Cli::command(), shell)?,
         Command::Man { directory } => commands::man_pages(Cli::command(), &directory)?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The value of `TOLLGATE_ADMIN_KEY`.
+fn admin_key() -> Option<Secret> {
+    std::env::var("TOLLGATE_ADMIN_KEY").ok().map(Secret::new)
+}
+
+impl Settings {
+    fn load(self) -> Result<Config, Box<dyn Error>> {
+        let flags = [("listen", self.listen), ("admin_listen", self.admin_listen), ("data_dir", self.data_dir)];
+        load(self.config, flags)
+    }
+}
+
+impl Remote {
+    fn url(self) -> Result<String, Box<dyn Error>> {
+        match self.admin_url {
+            Some(url) => Ok(url),
+            None => Ok(commands::admin_url(&load(self.config, [])?)?),
+        }
+    }
 }
 
 impl Place {

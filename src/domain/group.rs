@@ -74,20 +74,22 @@ impl Group {
         self.models.iter().find(|model| model.slug == slug)
     }
 
-    /// Whether it declares a threshold above one that `ancestor` declares for the same slug, type and unit, or an amount
-    /// above one for the same unit and currency. In CASCADING no group may.
+    /// Whether it declares more than `ancestor` does; see [`exceeds`].
     pub fn exceeds(&self, ancestor: &Self) -> bool {
-        let exceeds = |own: &Budget| ancestor.budgets.iter().any(|of| of.is_like(own) && own.amount > of.amount);
-        self.budgets.iter().any(exceeds) || self.exceeds_limits(ancestor)
+        exceeds((&self.models, &self.budgets), (&ancestor.models, &ancestor.budgets))
     }
+}
 
-    fn exceeds_limits(&self, ancestor: &Self) -> bool {
-        self.models.iter().any(|own| {
-            let upper = ancestor.model(own.slug).map_or(&[][..], |model| &model.limits);
-            let above = |limit: &Limit| upper.iter().any(|of| of.is_like(limit) && limit.threshold > of.threshold);
-            own.limits.iter().any(above)
-        })
-    }
+/// Whether a group declares a threshold above one that its ancestor declares for the same slug, type and unit, or an
+/// amount above one for the same unit and currency. In CASCADING no group may. Takes the models and budgets of both.
+pub fn exceeds<S: PartialEq>(own: (&[GroupModel<S>], &[Budget]), ancestor: (&[GroupModel<S>], &[Budget])) -> bool {
+    let exceeds_budget = |own: &Budget| ancestor.1.iter().any(|of| of.is_like(own) && own.amount > of.amount);
+    let exceeds_limit = |own: &GroupModel<S>| {
+        let upper = ancestor.0.iter().find(|of| of.slug == own.slug).map_or(&[][..], |model| &model.limits);
+        let above = |limit: &Limit| upper.iter().any(|of| of.is_like(limit) && limit.threshold > of.threshold);
+        own.limits.iter().any(above)
+    };
+    own.1.iter().any(exceeds_budget) || own.0.iter().any(exceeds_limit)
 }
 
 /// The first rule that a list of models breaks. Indexes count from 0.

@@ -14,6 +14,8 @@ pub(crate) mod error;
 mod resources;
 mod table;
 
+pub(crate) use self::resources::normal;
+
 use std::{io, net::TcpListener, sync::Arc};
 
 use actix_http::{Request, Response, body::BoxBody, h1::ExpectHandler};

@@ -223,9 +223,14 @@ fn work_of(gateway: &Gateway) -> Work {
     Work { storage: storage.clone(), webhooks: webhooks.clone(), activity: activity.clone() }
 }
 
+/// Whether a text can be the value of `TOLLGATE_ADMIN_KEY`.
+pub(super) fn is_admin_key(text: &str) -> bool {
+    matches!(text.len(), 16..=256) && text.bytes().all(|b| b.is_ascii_graphic())
+}
+
 fn env_operator(hasher: &KeyHasher, key: &Secret, now_ms: u64) -> Result<Arc<OperatorEntry>, BootError> {
     let text = key.expose();
-    if !matches!(text.len(), 16..=256) || !text.bytes().all(|b| b.is_ascii_graphic()) {
+    if !is_admin_key(text) {
         return Err(BootError::AdminKey);
     }
     let key = OperatorKey {

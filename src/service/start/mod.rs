@@ -2,4 +2,5 @@
 
 pub(super) mod boot;
 pub mod demo;
+pub mod inspect;
 pub(super) mod installation;

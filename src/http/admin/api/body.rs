@@ -149,7 +149,8 @@ fn collect_json(
     }
 }
 
-fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
+/// Parses a body.
+pub(in crate::http) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
     if body.is_empty() {
         return Err(Error::invalid("invalid_json", "The body is empty; it must be a JSON object"));
     }

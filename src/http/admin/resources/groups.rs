@@ -11,7 +11,11 @@ use super::{
     models::{Effective, EffectiveModel, Model, NewModel, models_of_new_group, new_models},
 };
 use crate::{
-    domain::{group as domain, id::GroupId},
+    domain::{
+        group::{self as domain, GroupModels},
+        id::GroupId,
+        slug::Slug,
+    },
     http::admin::{
         api::{
             body::{Body, Object, clearable},
@@ -111,6 +115,30 @@ pub(in crate::http) struct Create {
     budgets: Option<Vec<Object<NewBudget>>>,
     /// The place of the group in the tree. Default: a root.
     hierarchy: Option<Object<NewHierarchy>>,
+}
+
+impl Create {
+    /// Validates the body by the rules that do not depend on stored data. `models_of` validates the models.
+    pub(in crate::http) fn read(
+        self,
+        models_of: impl FnOnce(Vec<Object<NewModel>>) -> Result<GroupModels<Slug>, Error>,
+    ) -> Result<service::NewGroup, Error> {
+        let Object(metadata) = self.metadata;
+        let (enforcement, parent) = match self.hierarchy {
+            Some(Object(hierarchy)) => (hierarchy.limit_enforcement, hierarchy.parent_group_id),
+            None => (None, None),
+        };
+        let parent = parent.map(|id| id.parse()).transpose();
+        Ok(service::NewGroup {
+            external_entity_id: metadata.external_entity_id.0,
+            name: metadata.name.map(|name| name.0),
+            models: models_of(self.models)?,
+            budgets: new_budgets(self.budgets.unwrap_or_default())?,
+            enforcement: enforcement.map(|mode| mode.0),
+            parent: parent
+                .map_err(|_| Error::invalid("parent_not_found", "hierarchy.parent_group_id: no group has this id"))?,
+        })
+    }
 }
 
 /// The names of a group to be created.
@@ -229,21 +257,7 @@ pub(in crate::http) async fn create(
     gateway: Data<Gateway>,
     Body(body): Body<Create>,
 ) -> Result<Json<Group>, AdminError> {
-    let Object(metadata) = body.metadata;
-    let (enforcement, parent) = match body.hierarchy {
-        Some(Object(hierarchy)) => (hierarchy.limit_enforcement, hierarchy.parent_group_id),
-        None => (None, None),
-    };
-    let parent = parent.map(|id| id.parse()).transpose();
-    let new = service::NewGroup {
-        external_entity_id: metadata.external_entity_id.0,
-        name: metadata.name.map(|name| name.0),
-        models: models_of_new_group(body.models)?,
-        budgets: new_budgets(body.budgets.unwrap_or_default())?,
-        enforcement: enforcement.map(|mode| mode.0),
-        parent: parent
-            .map_err(|_| Error::invalid("parent_not_found", "hierarchy.parent_group_id: no group has this id"))?,
-    };
+    let new = body.read(models_of_new_group)?;
     let node = gateway.changes.create_group(operator.actor(), new).await?;
     Ok(show(&gateway, &node))
 }

@@ -21,6 +21,7 @@ pub(super) mod keys;
 pub(super) mod limits;
 pub(super) mod live;
 pub(super) mod models;
+pub(crate) mod normal;
 pub(super) mod operators;
 pub(super) mod playground;
 pub(super) mod pricing;

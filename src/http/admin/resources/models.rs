@@ -83,7 +83,7 @@ impl Model {
         Self::named(catalog.slug_name(model.slug).to_owned(), model)
     }
 
-    pub(in crate::http) fn named(slug: String, model: &GroupModel) -> Self {
+    pub(in crate::http) fn named<S>(slug: String, model: &GroupModel<S>) -> Self {
         Self {
             slug,
             rate_limits: model.limits_of(LimitKind::Rate).map(RateLimit::new).collect(),

@@ -160,6 +160,18 @@ pub(in crate::http) struct Create {
     types: Option<Vec<WebhookTypeWord>>,
 }
 
+impl Create {
+    /// Validates the body by the rules that do not depend on stored data.
+    pub(in crate::http) fn read(self) -> Result<changes::NewWebhook, Error> {
+        Ok(changes::NewWebhook {
+            url: self.url.0,
+            description: self.description.map(|text| text.0),
+            enabled: self.enabled.unwrap_or(true),
+            types: webhook_types(self.types)?.unwrap_or_default(),
+        })
+    }
+}
+
 /// The set of types of deliveries.
 fn webhook_types(words: Option<Vec<WebhookTypeWord>>) -> Result<Option<WebhookTypes>, Error> {
     let Some(words) = words else { return Ok(None) };
@@ -305,14 +317,7 @@ pub(in crate::http) async fn create(
     gateway: Data<Gateway>,
     Body(body): Body<Create>,
 ) -> Result<Json<WebhookWithSecret>, AdminError> {
-    let (description, enabled) = (body.description.map(|text| text.0), body.enabled.unwrap_or(true));
-    let new = changes::NewWebhook {
-        url: body.url.0,
-        description,
-        enabled,
-        types: webhook_types(body.types)?.unwrap_or_default(),
-    };
-    let created = gateway.changes.create_webhook(operator.actor(), new).await?;
+    let created = gateway.changes.create_webhook(operator.actor(), body.read()?).await?;
     Ok(Json(WebhookWithSecret::new(&gateway, &created)))
 }
 
