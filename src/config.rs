@@ -21,8 +21,8 @@ use std::{
 use serde::Deserialize;
 
 use self::values::{
-    address, boolean, calendar, duration, key_brand, log_filter, number, optional_duration, optional_url, shares, size,
-    workers,
+    address, boolean, calendar, duration, groups_shown, key_brand, log_filter, number, optional_duration, optional_url,
+    shares, size, workers,
 };
 pub use self::{origins::Origins, tls::TlsConfig};
 use crate::{
@@ -94,6 +94,9 @@ pub struct Config {
     /// The shares of usage limits and budgets at which alerts are made.
     #[serde(deserialize_with = "shares")]
     pub alert_at: Shares,
+    /// The number of groups with metrics of their own.
+    #[serde(deserialize_with = "groups_shown")]
+    pub metrics_groups: usize,
     /// The timeouts of upstream requests.
     pub upstream: UpstreamConfig,
     /// The certificate of the inference listener.
@@ -160,6 +163,7 @@ impl Default for Config {
             time_zone: Calendar::default(),
             show_cost: true,
             alert_at: Shares::default(),
+            metrics_groups: 0,
             upstream: UpstreamConfig::default(),
             tls: TlsConfig::default(),
             admin_tls: TlsConfig::default(),
@@ -178,7 +182,7 @@ impl Default for UpstreamConfig {
 }
 
 /// Every field, by its name in the file. In flags and variables, `_` replaces the dot after a section's name.
-pub const FIELDS: [&str; 27] = [
+pub const FIELDS: [&str; 28] = [
     "listen",
     "admin_listen",
     "data_dir",
@@ -199,6 +203,7 @@ pub const FIELDS: [&str; 27] = [
     "time_zone",
     "show_cost",
     "alert_at",
+    "metrics_groups",
     "upstream.connect_timeout",
     "upstream.first_byte_timeout",
     "upstream.idle_timeout",

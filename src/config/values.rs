@@ -57,6 +57,13 @@ pub(super) fn workers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usiz
     }
 }
 
+pub(super) fn groups_shown<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+    match number(deserializer)? {
+        groups @ 0..=1000 => Ok(groups as usize),
+        _ => Err(D::Error::custom("must be at most 1000")),
+    }
+}
+
 /// Parses a size such as `"100MiB"`: a whole number and a unit.
 pub(super) fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     const FORM: &str = "a size such as \"100MiB\"";

@@ -11,6 +11,7 @@ use super::{
     certificates::Certificates,
     changes::change::Changes,
     core::Core,
+    metrics::Metrics,
     request::{admission::Metering, inflight::LastStop},
     status::{Uncounted, notice::Notice},
     storage::Storage,
@@ -34,6 +35,8 @@ pub struct Gateway {
     pub webhooks: Arc<Webhooks>,
     /// Operators' changes.
     pub changes: Changes,
+    /// The metrics of all workers.
+    pub metrics: Metrics,
     /// The recent activity, for the web UI.
     pub activity: Arc<Recorder>,
     /// The memory budget of inference request bodies.

@@ -10,7 +10,7 @@
 //! * Protection: callers' keys and sessions (`access`), the listeners' certificates (`certificates`), bounds on memory and
 //!   open files (`capacity`), the check of an endpoint before customers use it (`check`).
 //! * Operation: the start from a data directory (`start`), background work (`upkeep`), the state and the notices for
-//!   operators (`status`), backup, restore and verification (`backup`).
+//!   operators (`status`), metrics for Prometheus (`metrics`), backup, restore and verification (`backup`).
 //! * `error` has the errors of operators' requests. Those of customers' requests are in `request`.
 
 pub mod access;
@@ -26,6 +26,7 @@ pub mod counts;
 pub mod dispatch;
 pub mod error;
 mod gateway;
+pub mod metrics;
 mod one_line;
 pub mod reading;
 pub mod request;

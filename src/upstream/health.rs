@@ -133,6 +133,11 @@ impl Health {
         self.running.fetch_sub(1, Ordering::SeqCst);
     }
 
+    /// Whether the target is in: it is neither left out nor on trial after a pause.
+    pub fn is_in(&self, now_ms: u64) -> bool {
+        self.published().phase(now_ms) == Phase::Closed
+    }
+
     /// Records an answer. Returns whether it ended an outage.
     pub fn succeeded(&self, ticket: Ticket, now: Now) -> bool {
         self.served(ticket, now, |attempts| &mut attempts.answered)

@@ -10,8 +10,8 @@ use super::{
     },
     resources::{
         activity, alerts, audit, backup, check, dead_letters, endpoints, events, group_tree, groups, health, keys,
-        limits, live, operators, playground, reports, search, secrets, session, signing_key, simulation, status,
-        webhooks,
+        limits, live, metrics, operators, playground, reports, search, secrets, session, signing_key, simulation,
+        status, webhooks,
     },
 };
 
@@ -53,6 +53,7 @@ pub(super) fn table() -> Vec<Section> {
     const STATUS: &str = "/v1/gateway/status";
     const ACTIVITY: &str = "/v1/gateway/activity";
     const LIVE: &str = "/v1/gateway/live";
+    const METRICS: &str = "/metrics";
     const SPEC: &str = "/v1/spec";
     const HEALTHZ: &str = "/healthz";
     const READYZ: &str = "/readyz";
@@ -118,6 +119,7 @@ pub(super) fn table() -> Vec<Section> {
             entry(GET,    STATUS,        "getStatus",            "Get the gateway's status", status::status),
             entry(GET,    ACTIVITY,      "getActivity",          "Get the last day by the minute", activity::activity),
             entry(GET,    LIVE,          "watchStatus",          "Stream the status every second", live::live),
+            entry(GET,    METRICS,       "getMetrics",           "Get the metrics for Prometheus", metrics::get),
             entry(GET,    SPEC,          "getSpec",              "Get this specification", spec::get),
             entry(GET,    HEALTHZ,       "checkHealth",          "Check whether the process is up", health::healthz),
             entry(GET,    READYZ,        "checkReadiness",       "Check whether metering works", health::readyz),

@@ -15,6 +15,7 @@ use crate::{
     domain::trace_context::TraceId,
     service::{
         catalog::KeyEntry,
+        metrics::RequestMetrics,
         request::{Call, answer_call},
     },
 };
@@ -26,11 +27,11 @@ pub(super) fn may_call(key: Option<Arc<KeyEntry>>) -> Result<Arc<KeyEntry>, Prob
 }
 
 /// Makes a call to a model: admits it, forwards it and meters its answer.
-pub(super) async fn metered(worker: &Worker, call: Call) -> Result<Reply, Problem> {
-    answer_call(&worker.requests, call).await.map(Reply::from).map_err(Problem::from)
+pub(super) async fn metered(worker: &Worker, call: Call, measured: &RequestMetrics) -> Result<Reply, Problem> {
+    answer_call(&worker.requests, call, measured).await.map(Reply::from).map_err(Problem::from)
 }
 
-/// Logs the outcome of a request and returns its reply.
+/// Logs and counts the outcome of a request, and returns its reply.
 pub(super) fn log_outcome(
     answered: Result<Reply, Problem>,
     api: Api,
@@ -38,8 +39,9 @@ pub(super) fn log_outcome(
     trace_id: Option<TraceId>,
     name: &'static str,
     at: Instant,
+    measured: &RequestMetrics,
 ) -> Reply {
-    match answered {
+    let reply = match answered {
         Ok(reply) => {
             // Billed requests are logged at settlement. Health probes are frequent and are not logged.
             if name.starts_with("/v1/models") || name == "/v1/usage" {
@@ -50,7 +52,10 @@ pub(super) fn log_outcome(
         }
         Err(problem) => {
             problem.log(id, trace_id, name, at);
+            measured.refused(problem.logged_code());
             Reply::of_problem(problem, api, id)
         }
-    }
+    };
+    measured.set_status(reply.status);
+    reply
 }

@@ -1,7 +1,7 @@
 //! Errors in the shapes that OpenAI's and Anthropic's SDKs expect. On this listener, only this file maps a refusal to a
 //! status.
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
 use actix_http::{Method, StatusCode};
 use bytes::Bytes;
@@ -35,6 +35,8 @@ pub(super) struct Problem {
     message: Box<str>,
     param: Option<Box<str>>,
     pub(super) retry: Retry,
+    /// The slug of the model that was called, for the log.
+    model: Option<Arc<str>>,
     pub(super) standings: Option<Box<Standings>>,
     /// The methods that the URL accepts.
     pub(super) allow: Option<Methods>,
@@ -89,6 +91,7 @@ impl Problem {
             message: message.into(),
             param: None,
             retry: Retry::Nothing,
+            model: None,
             standings: None,
             allow: None,
             closes: false,
@@ -304,7 +307,8 @@ impl Problem {
     pub(super) fn log(&self, id: Uuid, trace_id: Option<TraceId>, route: &'static str, at: Instant) {
         let trace_id = trace_id.map(tracing::field::display);
         let (status, code, duration_ms) = (self.status, self.logged_code(), millis_since(at));
-        info!(target: "tollgate::request", %id, trace_id, route, status, code, duration_ms, "refused");
+        let model = self.model.as_deref();
+        info!(target: "tollgate::request", %id, trace_id, route, model, status, code, duration_ms, "refused");
     }
 }
 
@@ -315,7 +319,7 @@ pub(super) fn millis_since(at: Instant) -> u64 {
 
 impl From<RequestFailure> for Problem {
     fn from(failure: RequestFailure) -> Self {
-        Self { standings: failure.standings, ..Self::from_refused(failure.refused) }
+        Self { standings: failure.standings, model: failure.model, ..Self::from_refused(failure.refused) }
     }
 }
 

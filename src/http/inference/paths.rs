@@ -20,6 +20,11 @@ pub(super) fn route_name(path: &str) -> &'static str {
     }
 }
 
+/// Whether a path is that of a health probe. Probes are frequent, so they are neither logged nor counted.
+pub(super) fn is_probe(name: &str) -> bool {
+    matches!(name, "/healthz" | "/readyz")
+}
+
 /// The slug in a path `/v1/models/{slug}`.
 pub(super) fn slug(path: &str) -> Option<&str> {
     path.strip_prefix(ONE_MODEL).filter(|slug| !slug.is_empty())

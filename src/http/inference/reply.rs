@@ -23,7 +23,10 @@ use super::{
 };
 use crate::{
     domain::{ledger::Standings, route::Route},
-    service::request::{Answer, AnswerBody, CustomerBody, KeptAliveStep, Refused, RequestFailure},
+    service::{
+        metrics::RequestMetrics,
+        request::{Answer, AnswerBody, CustomerBody, KeptAliveStep, Refused, RequestFailure},
+    },
 };
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -86,8 +89,16 @@ impl Reply {
     }
 
     /// Makes the HTTP response. It holds `unread`, the unread part of the request. This way actix knows that the
-    /// connection cannot be used again, and does not read the rest of a body that is not needed.
-    pub(super) fn into_response(self, api: Api, id: Uuid, version: Version, unread: Payload) -> Response<ReplyBody> {
+    /// connection cannot be used again, and does not read the rest of a body that is not needed. `measured` measures the
+    /// request until the last byte of the response has been handed over.
+    pub(super) fn into_response(
+        self,
+        api: Api,
+        id: Uuid,
+        version: Version,
+        unread: Payload,
+        measured: RequestMetrics,
+    ) -> Response<ReplyBody> {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::BAD_GATEWAY);
         let (is_whole, is_stream) = match &self.body {
             CustomerBody::Answered(AnswerBody::Whole(_)) => (true, false),
@@ -96,7 +107,9 @@ impl Reply {
         };
         // HTTP/1.0 has no chunked encoding, so a stream ends with its connection.
         let is_unframed = version < Version::HTTP_11 && !is_whole;
-        let body = ReplyBody { body: self.body, api, id, has_failed: false, _unread: unread };
+        // A whole body is handed over with the head.
+        let measured = Some(measured).filter(|_| !is_whole);
+        let body = ReplyBody { body: self.body, api, id, has_failed: false, measured, _unread: unread };
         let mut response = Response::with_body(status, body);
         response.head_mut().no_chunking(is_unframed);
         if self.closes || is_unframed {
@@ -165,6 +178,8 @@ pub(super) struct ReplyBody {
     id: Uuid,
     /// The stream failed before its answer began.
     has_failed: bool,
+    /// `None` when the last byte has been handed over.
+    measured: Option<RequestMetrics>,
     _unread: Payload,
 }
 
@@ -178,6 +193,12 @@ impl ReplyBody {
         self.has_failed || is_broken(&self.body)
     }
 
+    fn count_refusal(&self, problem: &Problem) {
+        if let Some(measured) = &self.measured {
+            measured.refused(problem.logged_code());
+        }
+    }
+
     /// Turns the answer to a stream that was kept alive into the rest of the stream.
     fn begin_late(&mut self, route: Route, body: AnswerBody) {
         self.body = match body {
@@ -185,8 +206,9 @@ impl ReplyBody {
             AnswerBody::Whole(json) => whole(event(&json)),
             AnswerBody::Stream(stream) if !stream.is_event_stream() => {
                 self.has_failed = true;
-                let failure = RequestFailure::from(Refused::Upstream(None));
-                whole(Problem::from(failure).event(self.api, self.id, route))
+                let problem = Problem::from(RequestFailure::from(Refused::Upstream(None)));
+                self.count_refusal(&problem);
+                whole(problem.event(self.api, self.id, route))
             }
             body => CustomerBody::Answered(body),
         };
@@ -221,10 +243,15 @@ impl MessageBody for ReplyBody {
             let waiting = match &mut this.body {
                 CustomerBody::Answered(AnswerBody::Whole(bytes)) if bytes.is_empty() => return Poll::Ready(None),
                 CustomerBody::Answered(AnswerBody::Whole(bytes)) => {
+                    this.measured = None;
                     return Poll::Ready(Some(Ok(std::mem::take(bytes))));
                 }
                 CustomerBody::Answered(AnswerBody::Stream(stream)) => {
-                    return stream.poll_piece(cx).map(|piece| piece.map(|piece| piece.map_err(Into::into)));
+                    let piece = stream.poll_piece(cx);
+                    if stream.has_ended() {
+                        this.measured = None;
+                    }
+                    return piece.map(|piece| piece.map(|piece| piece.map_err(Into::into)));
                 }
                 CustomerBody::Waiting(waiting) => waiting,
             };
@@ -235,6 +262,7 @@ impl MessageBody for ReplyBody {
                 KeptAliveStep::Failed(failure) => {
                     let problem = Problem::from(failure);
                     problem.log(this.id, trace_id, route.path(), at);
+                    this.count_refusal(&problem);
                     this.has_failed = true;
                     this.body = whole(problem.event(this.api, this.id, route));
                 }

@@ -15,7 +15,7 @@ use super::{
     cors::Cors,
     error::{Methods, Problem},
     headers, models,
-    paths::{PATHS, route_name, slug},
+    paths::{PATHS, is_probe, route_name, slug},
     reply::{Reply, ReplyBody},
     usage,
     worker::Worker,
@@ -30,6 +30,7 @@ use crate::{
     service::{
         Gateway,
         catalog::KeyEntry,
+        metrics::RequestMetrics,
         request::{Call, admission::Arrived},
     },
 };
@@ -56,15 +57,16 @@ async fn make_response(
     let mut payload = request.take_payload();
     let (version, peer) = (request.version(), request.peer_addr());
     let api = Api::of(request.path());
-    let Ok(id) = random::uuid() else {
-        let reply = Reply::of_problem(Problem::no_random(), api, Uuid::nil());
-        return reply.into_response(api, Uuid::nil(), version, payload);
-    };
     let name = route_name(request.path());
     let trace_id = headers::trace_id(request.headers());
+    let measured = worker.requests.measure(Some(name).filter(|name| !is_probe(name)), at);
+    let Ok(id) = random::uuid() else {
+        let reply = log_outcome(Err(Problem::no_random()), api, Uuid::nil(), trace_id, name, at, &measured);
+        return reply.into_response(api, Uuid::nil(), version, payload, measured);
+    };
     let answered = match cors.is_preflight() {
         true => Ok(Reply::no_content()),
-        false => route(worker, request, &mut payload, id.as_u128(), trace_id, at).await,
+        false => route(worker, request, &mut payload, id.as_u128(), trace_id, at, &measured).await,
     };
     // If a fault in the request's framing ended the body early, report that fault instead.
     let answered = answered.map_err(|problem| answering.fault().map_or(problem, Problem::malformed));
@@ -72,7 +74,8 @@ async fn make_response(
         let gateway = &worker.gateway;
         gateway.access.refused.count_customer(peer.ip(), gateway.core.now_ms());
     }
-    log_outcome(answered, api, id, trace_id, name, at).into_response(api, id, version, payload)
+    let reply = log_outcome(answered, api, id, trace_id, name, at, &measured);
+    reply.into_response(api, id, version, payload, measured)
 }
 
 async fn route(
@@ -82,8 +85,10 @@ async fn route(
     id: u128,
     trace_id: Option<TraceId>,
     at: Instant,
+    measured: &RequestMetrics,
 ) -> Result<Reply, Problem> {
     let gateway = &worker.gateway;
+    let caller = |request| caller(gateway, request).inspect(|key| measured.set_group(key.group.id));
     // HEAD is answered as GET; actix-http leaves out the body.
     let method = Some(request.method()).filter(|method| **method != Method::HEAD).unwrap_or(&Method::GET);
     let path = request.path();
@@ -94,16 +99,18 @@ async fn route(
                 false => Problem::method_not_allowed(method, Methods::Post),
             });
         }
-        let key = caller(gateway, &request)?;
+        let key = caller(&request)?;
         let passed_on = headers::passed_on(request.headers(), id, trace_id);
         let session_affinity = headers::session_affinity(request.headers());
         let beta = request.uri().query().is_some_and(|query| query.split('&').any(|pair| pair == "beta=true"));
+        let reads = Instant::now();
         let (body, room) = read_body(gateway, &key, request.headers(), payload).await?;
+        let waited_for_body = reads.elapsed();
         // Reading the body can take long, and the key may have been revoked in the meantime.
         let key = may_call(gateway.access.revalidate_customer(&key))?;
-        let call =
-            Call { arrived: Arrived { id, trace_id, key, route, at }, body, room, passed_on, session_affinity, beta };
-        return metered(worker, call).await;
+        let arrived = Arrived { id, trace_id, key, route, at, waited_for_body };
+        let call = Call { arrived, body, room, passed_on, session_affinity, beta };
+        return metered(worker, call, measured).await;
     }
     match path {
         path if !PATHS.contains(&path) && slug(path).is_none() => Err(Problem::unknown_url(method, path)),
@@ -111,9 +118,9 @@ async fn route(
         "/healthz" => Ok(Reply::json(&serde_json::json!({ "status": "ok" }))),
         "/readyz" if gateway.core.metering_error().is_some() => Err(Problem::not_ready()),
         "/readyz" => Ok(Reply::json(&serde_json::json!({ "status": "ok" }))),
-        "/v1/models" => Ok(models::list(gateway, &*caller(gateway, &request)?)),
-        "/v1/usage" => Ok(usage::of_key(gateway, &*caller(gateway, &request)?)),
-        path => models::one(gateway, &*caller(gateway, &request)?, slug(path).unwrap_or_default()),
+        "/v1/models" => Ok(models::list(gateway, &*caller(&request)?)),
+        "/v1/usage" => Ok(usage::of_key(gateway, &*caller(&request)?)),
+        path => models::one(gateway, &*caller(&request)?, slug(path).unwrap_or_default()),
     }
 }
 

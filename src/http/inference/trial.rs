@@ -13,7 +13,6 @@ use super::{
     call::{log_outcome, may_call, metered},
     error::Problem,
     headers,
-    reply::Reply,
     worker::Worker,
 };
 use crate::{
@@ -44,21 +43,26 @@ impl Trial<'_> {
         let trace_id = headers::trace_id(self.headers);
         let Self { key, route, headers, body } = self;
         let api = Api::of(route.path());
+        let measured = worker.requests.measure(Some(route.path()), at);
+        measured.set_group(key.group.id);
         let (id, reply) = match random::uuid() {
-            Err(_) => (Uuid::nil(), Reply::of_problem(Problem::no_random(), api, Uuid::nil())),
+            Err(_) => {
+                let failed = Err(Problem::no_random());
+                (Uuid::nil(), log_outcome(failed, api, Uuid::nil(), trace_id, route.path(), at, &measured))
+            }
             Ok(id) => {
                 let answered = async {
                     let key = may_call(Some(key))?;
                     let room = admit_body(&worker.gateway, &key, &body).await?;
-                    let arrived = Arrived { id: id.as_u128(), trace_id, key, route, at };
+                    let arrived = Arrived { id: id.as_u128(), trace_id, key, route, at, waited_for_body: at.elapsed() };
                     let passed_on = headers::passed_on(headers, id.as_u128(), trace_id);
                     let session_affinity = headers::session_affinity(headers);
                     let call = Call { arrived, body, room, passed_on, session_affinity, beta: false };
-                    metered(worker, call).await
+                    metered(worker, call, &measured).await
                 };
-                (id, log_outcome(answered.await, api, id, trace_id, route.path(), at))
+                (id, log_outcome(answered.await, api, id, trace_id, route.path(), at, &measured))
             }
         };
-        reply.into_response(api, id, version, Payload::None).map_into_boxed_body()
+        reply.into_response(api, id, version, Payload::None, measured).map_into_boxed_body()
     }
 }

@@ -182,10 +182,15 @@ impl Dispatcher {
         }
     }
 
+    /// The number of requests that wait.
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
     /// The requests that wait, and the waits since the start.
     pub fn queue_standing(&self) -> QueueStanding {
         QueueStanding {
-            waiting: self.waiting.load(Ordering::Relaxed),
+            waiting: self.waiting(),
             waited: self.waits.total(),
             timed_out: self.timed_out.load(Ordering::Relaxed),
             wait_p50: self.waits.quantile(50),

@@ -37,6 +37,7 @@ use crate::{
         catalog::{KeyEntry, Model},
         core::Core,
         dispatch::Path,
+        metrics::{Billed, ModelMetrics, Overhead},
     },
     upstream::{request::Request, usage::TokenBounds},
 };
@@ -64,6 +65,8 @@ pub struct Arrived {
     pub route: Route,
     /// The time when the request's head had been read.
     pub at: Instant,
+    /// The time spent waiting for the request's body, and for memory for it.
+    pub waited_for_body: Duration,
 }
 
 /// An admitted request's hold on its limits, until it is settled or released.
@@ -82,6 +85,11 @@ pub struct Reservation {
     most: TokenBounds,
     /// Time spent waiting for a free target.
     queued: Duration,
+    /// Time spent waiting for targets, until `asked_at`.
+    upstream: Duration,
+    /// The time when the current target was asked, until its answer has been read.
+    asked_at: Option<Instant>,
+    metrics: ModelMetrics,
     /// `None` once settled or released.
     hold: Option<Hold>,
     /// Records the request for the next start, in case the process is killed before the request ends.
@@ -98,6 +106,14 @@ pub(super) struct AnswerFacts {
     pub(super) usage: Usage,
     pub(super) usage_source: UsageSource,
     pub(super) units: Option<Units>,
+}
+
+/// A settled request.
+pub struct Settlement {
+    /// The sequence number of its event in the journal.
+    pub seq: u64,
+    /// The measurement of the gateway's own time, which goes on until the end of the answer is handed over.
+    pub overhead: Overhead,
 }
 
 /// Why a request was not admitted.
@@ -131,6 +147,7 @@ impl Metering {
         model: &Arc<Model>,
         request: &Request,
         metadata: Option<&str>,
+        metrics: &ModelMetrics,
     ) -> Result<Admission, NotAdmitted> {
         let key_random = random::id().map_err(NotAdmitted::NoRandom)?;
         let group = &arrived.key.group;
@@ -153,6 +170,7 @@ impl Metering {
         drop(ledger);
         let Admitted { hold, output_max, standings } = admitted.map_err(NotAdmitted::Limit)?;
         self.core.counts.admitted();
+        metrics.admitted();
         let durable = self.core.journal.durable_seq();
         let slot = self.in_flight.begin(durable, arrived.id, group.id, model.slug_id, moment.now.unix_ms);
         let reservation = Reservation {
@@ -167,6 +185,9 @@ impl Metering {
             metadata: metadata.map(Box::from),
             most: request.most_tokens(),
             queued: Duration::ZERO,
+            upstream: Duration::ZERO,
+            asked_at: None,
+            metrics: metrics.clone(),
             hold: Some(hold),
             slot,
         };
@@ -235,6 +256,28 @@ impl Reservation {
         self.queued = queued;
     }
 
+    /// The metrics of the model.
+    pub(super) fn metrics(&self) -> &ModelMetrics {
+        &self.metrics
+    }
+
+    /// Records that a target is asked now.
+    pub(super) fn asks(&mut self) {
+        self.asked_at = Some(Instant::now());
+    }
+
+    /// Records that nothing more is needed from the target that was asked.
+    pub(super) fn has_read(&mut self) {
+        self.upstream += self.asked_at.take().map_or(Duration::ZERO, |at| at.elapsed());
+    }
+
+    /// The gateway's own time so far.
+    pub(super) fn overhead(&mut self) -> Overhead {
+        self.has_read();
+        let (metrics, Arrived { route, at, waited_for_body, .. }) = (self.metrics.clone(), &self.arrived);
+        Overhead { metrics, route: *route, at: *at, waited: *waited_for_body + self.queued + self.upstream }
+    }
+
     /// The estimated tokens of the prompt.
     pub(super) fn prompt_tokens(&self) -> u64 {
         self.hold.as_ref().map_or(0, Hold::prompt_tokens)
@@ -250,6 +293,7 @@ impl Reservation {
             let moment = self.metering.core.moment();
             self.arrived.key.group.tree.ledger.lock().release(hold, moment, give_back_rate);
             self.slot = None;
+            self.metrics.ended(self.queued);
             self.metering.core.counts.ended();
         }
     }
@@ -263,14 +307,16 @@ impl Reservation {
         }
     }
 
-    /// Writes the event and replaces the held amounts with the billed ones. Returns the event's sequence number in the
-    /// journal, or `None` if the event could not be appended.
-    pub(super) fn settle(&mut self, answer: AnswerFacts) -> Option<u64> {
+    /// Writes the event and replaces the held amounts with the billed ones. Returns `None` if the event could not be
+    /// appended.
+    pub(super) fn settle(&mut self, answer: AnswerFacts) -> Option<Settlement> {
         let hold = self.hold.take()?;
+        let overhead = self.overhead();
         let AnswerFacts { target, status, ttft_ms, streamed, usage, usage_source, units } = answer;
         let (core, key) = (&self.metering.core, &self.arrived.key);
         let group = key.group.group();
         let (duration_ms, queue_ms) = (millis(self.arrived.at.elapsed()), millis(self.queued));
+        let upstream_ms = millis(self.upstream);
         // The price at settlement applies. If the endpoint has been deleted since, its last known price does.
         let now_called = core.catalog.load().model_of(self.model.slug_id).cloned();
         let pricing = now_called.as_ref().unwrap_or(&self.model).pricing.as_ref();
@@ -312,6 +358,10 @@ impl Reservation {
             self.metering.estimates.lock().learn(customer, &sample);
         }
         key.last_used_ms.touch(now.unix_ms);
+        let day = moment.windows.day.start_ms;
+        let billed = Billed { route: self.arrived.route, group: key.group.id, day, ttft_ms, usage: &usage, cost };
+        self.metrics.billed(&billed);
+        self.metrics.ended(self.queued);
         core.counts.billed(&usage);
         core.counts.ended();
         info!(
@@ -328,9 +378,10 @@ impl Reservation {
             output_tokens = usage.output,
             duration_ms,
             queue_ms,
+            upstream_ms,
             "billed"
         );
-        appended.map(|(seq, _)| seq)
+        appended.map(|(seq, _)| Settlement { seq, overhead })
     }
 }
 

@@ -36,7 +36,10 @@ pub(super) async fn hand_over(
         AnswerStart::Part(fed) => AnswerBody::Stream(Box::new(AnswerStream::new(core.clone(), answering, fed, origin))),
         AnswerStart::Whole(whole) => match answering.running.take().map(|running| running.meter.end()) {
             Some(Ended::NoEvent) => AnswerBody::Whole(whole),
-            Some(Ended::Event(seq)) if core.is_durable_in_time(seq).await => AnswerBody::Whole(whole),
+            Some(Ended::Event(settled)) if core.is_durable_in_time(settled.seq).await => {
+                settled.overhead.record();
+                AnswerBody::Whole(whole)
+            }
             _ => return Err(Refused::CannotMeter("an answer waited too long for its record to be written".to_owned())),
         },
     };

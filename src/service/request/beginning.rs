@@ -250,6 +250,7 @@ impl Reading<'_> {
             }
         }
         let meter = &mut self.running()?.meter;
+        meter.has_read();
         let whole = meter.whole();
         match (meter.has_content(), meter.has_error()) {
             (false, true) => Err(self.error(&whole)),

@@ -12,6 +12,8 @@ use crate::{
 pub struct RequestFailure {
     /// The reason.
     pub refused: Refused,
+    /// The slug that the customer called, if the key may call it.
+    pub model: Option<Arc<str>>,
     /// The tightest limits, if they were read.
     pub standings: Option<Box<Standings>>,
 }
@@ -79,6 +81,6 @@ impl RequestFailure {
 
 impl From<Refused> for RequestFailure {
     fn from(refused: Refused) -> Self {
-        Self { refused, standings: None }
+        Self { refused, model: None, standings: None }
     }
 }

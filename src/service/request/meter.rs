@@ -10,7 +10,7 @@ use bytes::{Bytes, BytesMut};
 use tracing::warn;
 use uuid::Uuid;
 
-use super::admission::{AnswerFacts, Reservation};
+use super::admission::{AnswerFacts, Reservation, Settlement};
 use crate::{
     domain::{
         route::Route,
@@ -95,10 +95,9 @@ pub enum Form {
 }
 
 /// The outcome of ending an answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
-    /// Its event has this sequence number in the journal.
-    Event(u64),
+    /// It has an event.
+    Event(Settlement),
     /// Answers of its route make no event.
     NoEvent,
     /// Its event could not be written.
@@ -218,6 +217,13 @@ impl Meter {
         self.observer.whole(self.collected.take())
     }
 
+    /// Records that the upstream's answer has been read to its end.
+    pub fn has_read(&mut self) {
+        if let Some(reservation) = &mut self.reservation {
+            reservation.has_read();
+        }
+    }
+
     fn first_byte(&mut self) {
         if let Some(reservation) = &self.reservation {
             self.ttft_ms.get_or_insert_with(|| reservation.age_ms());
@@ -301,6 +307,7 @@ impl Meter {
     fn settle_reservation(&mut self) -> Ended {
         let Some(mut reservation) = self.reservation.take() else { return Ended::Failed };
         if !self.request.route.is_billed() {
+            reservation.overhead().record();
             reservation.release(true);
             return Ended::NoEvent;
         }
@@ -323,7 +330,7 @@ impl Meter {
             Route::Speech => Some(Units::Characters(self.request.characters)),
             _ => self.observer.recording_micros().map(|micros| Units::Seconds(Seconds::from_micros(micros))),
         };
-        let seq = reservation.settle(AnswerFacts {
+        let settled = reservation.settle(AnswerFacts {
             target: self.target,
             status: self.status,
             ttft_ms: self.ttft_ms,
@@ -332,7 +339,7 @@ impl Meter {
             usage_source: bill.source,
             units,
         });
-        seq.map_or(Ended::Failed, Ended::Event)
+        settled.map_or(Ended::Failed, Ended::Event)
     }
 }
 

@@ -35,6 +35,7 @@ use self::{
 use super::{
     capacity::bodies::Room,
     catalog::{Catalog, KeyEntry, Model},
+    metrics::{ModelMetrics, RequestMetrics},
 };
 use crate::{
     domain::ledger::Standings,
@@ -79,13 +80,21 @@ pub struct Answer {
     pub body: CustomerBody,
 }
 
-/// Answers one call, and counts it if it failed.
-pub async fn answer_call(worker: &InferenceWorker, call: Call) -> Result<Answer, RequestFailure> {
-    let answered = admit_and_forward(worker, call).await;
+/// Answers one call, and counts it if it failed. Sets the model of `measured`.
+pub async fn answer_call(
+    worker: &InferenceWorker,
+    call: Call,
+    measured: &RequestMetrics,
+) -> Result<Answer, RequestFailure> {
+    let answered = admit_and_forward(worker, call, measured).await;
     answered.inspect_err(|failure| failure.count(&worker.core))
 }
 
-async fn admit_and_forward(worker: &InferenceWorker, call: Call) -> Result<Answer, RequestFailure> {
+async fn admit_and_forward(
+    worker: &InferenceWorker,
+    call: Call,
+    measured: &RequestMetrics,
+) -> Result<Answer, RequestFailure> {
     let core = &worker.core;
     let Call { arrived, body, room, passed_on, session_affinity, beta } = call;
     let key = arrived.key.clone();
@@ -93,15 +102,19 @@ async fn admit_and_forward(worker: &InferenceWorker, call: Call) -> Result<Answe
     let request = request::read(&body, content_type, route).map_err(|bad| {
         let slug = request::slug_of(&body, content_type, route);
         let model = slug.and_then(|slug| callable(&core.catalog.load(), &key, &slug));
+        if let Some(model) = &model {
+            measured.set_model(model.endpoint);
+        }
         refused(core, &key, model.as_deref(), Refused::Invalid(Box::new(bad)))
     })?;
     let model = callable(&core.catalog.load(), &key, &request.model)
         .ok_or_else(|| Refused::ModelNotFound(request.model.to_string()))?;
+    let metrics = measured.set_model(model.endpoint);
     if let Some(why) = core.metering_error() {
         return Err(refused(core, &key, Some(&model), Refused::CannotMeter(why)));
     }
     let metadata = request.metadata(&body).and_then(|json| std::str::from_utf8(json).ok());
-    let Admission { reservation, output_max, standings } = admit(worker, arrived, &model, &request, metadata)?;
+    let Admission { reservation, output_max, standings } = admit(worker, arrived, &model, &request, metadata, metrics)?;
     let spreads = model.dispatcher.spreads();
     let affinity = spreads.then(|| affinity(key.group.id, session_affinity.as_deref(), &request, &body)).flatten();
     let interval = core.config.stream_keepalive.filter(|_| request.stream);
@@ -134,15 +147,17 @@ fn admit(
     model: &Arc<Model>,
     request: &Request,
     metadata: Option<&str>,
+    metrics: &ModelMetrics,
 ) -> Result<Admission, RequestFailure> {
-    worker.metering.admit(arrived, model, request, metadata).map_err(|not_admitted| match not_admitted {
+    worker.metering.admit(arrived, model, request, metadata, metrics).map_err(|not_admitted| match not_admitted {
         NotAdmitted::NoRandom(error) => Refused::Internal(error.to_string()).into(),
         NotAdmitted::Limit(refusal) => {
             worker.core.counts.refused();
             let time_zone = worker.core.config.time_zone.name().to_owned();
             let standings = Some(Box::new(refusal.standings));
             let limited = Limited { slug: model.slug.clone(), time_zone, refusal };
-            RequestFailure { standings, refused: Refused::Limit(Box::new(limited)) }
+            let model = Some(model.slug.clone());
+            RequestFailure { standings, model, refused: Refused::Limit(Box::new(limited)) }
         }
     })
 }

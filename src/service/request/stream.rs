@@ -24,7 +24,7 @@ use super::{
     running::{OngoingAnswer, Running},
 };
 use crate::{
-    service::core::Core,
+    service::{core::Core, metrics::Overhead},
     upstream::{Body, observe::ObservedChunk, refusal, target::Target},
 };
 
@@ -70,6 +70,8 @@ enum State {
 struct Closing {
     durable: Pin<Box<dyn Future<Output = bool>>>,
     last: Bytes,
+    /// `None` if the answer broke off or made no event.
+    overhead: Option<Overhead>,
     /// Whether the body ends properly. Otherwise the connection is cut after `last`.
     ends: bool,
     /// The upstream's body, kept until its end is read so that the connection can be reused.
@@ -108,6 +110,11 @@ impl AnswerStream {
         self.is_broken
     }
 
+    /// Whether its last piece has been handed over.
+    pub fn has_ended(&self) -> bool {
+        matches!(self.state, State::Cutting { .. } | State::Ended)
+    }
+
     /// Whether it is a stream of events.
     pub fn is_event_stream(&self) -> bool {
         self.form == Form::Events
@@ -129,6 +136,9 @@ impl AnswerStream {
                     let is_durable = std::task::ready!(closing.poll(cx));
                     let last = std::mem::take(&mut closing.last);
                     let ends = closing.ends && is_durable;
+                    if let Some(overhead) = closing.overhead.take().filter(|_| ends) {
+                        overhead.record();
+                    }
                     self.state = if ends { State::Ended } else { State::Cutting { handed_over: false } };
                     if is_durable && !last.is_empty() {
                         return Poll::Ready(Some(Ok(last)));
@@ -208,15 +218,20 @@ impl AnswerStream {
             }
             false => meter.end(),
         };
+        let (seq, overhead) = match ended {
+            Ended::Event(settled) => (Ok(Some(settled.seq)), Some(settled.overhead).filter(|_| !self.is_broken)),
+            Ended::NoEvent => (Ok(None), None),
+            Ended::Failed => (Err(()), None),
+        };
         let core = self.core.clone();
         let durable = Box::pin(async move {
-            match ended {
-                Ended::NoEvent => true,
-                Ended::Event(seq) => core.is_durable_in_time(seq).await,
-                Ended::Failed => false,
+            match seq {
+                Ok(Some(seq)) => core.is_durable_in_time(seq).await,
+                Ok(None) => true,
+                Err(()) => false,
             }
         });
-        self.state = State::Closing(Closing { durable, last, ends, body: Some(body) });
+        self.state = State::Closing(Closing { durable, last, overhead, ends, body: Some(body) });
     }
 
     /// Ends an answer that is incomplete. A stream gets an error event after `last`; a JSON answer is cut.

@@ -23,6 +23,7 @@ use crate::{
     service::{
         catalog::Model,
         dispatch::{Attempt, QueueFull},
+        metrics::Outcome,
     },
     upstream::{
         Response,
@@ -119,13 +120,18 @@ async fn try_target(
     let core = &worker.core;
     let (target, index, first_byte_by) = (attempt.target.clone(), attempt.index, worker.client.first_byte_by());
     let (id, route, slug) = (reservation.id(), reservation.route(), &*call.model.slug);
+    let metrics = reservation.metrics().clone();
+    reservation.asks();
     let passed = match ask(worker, call, &target, route).await {
         TargetOutcome::Answered(response) => {
             let (stream, hides_usage) = (call.request.stream, call.request.hides_usage());
             let asked = Asked { route, body: call.body, stream, hides_usage };
             let origin = Origin { target, index, first_byte_by };
             match beginning::begin(worker, &origin, response, attempt, reservation, asked).await {
-                Ok(begun) => return Ok((begun, origin)),
+                Ok(begun) => {
+                    metrics.attempted(index, Outcome::Answered);
+                    return Ok((begun, origin));
+                }
                 Err(NoAnswer { passed, held }) => {
                     (attempt, reservation) = held.ok_or(Unanswered::Ended(Refused::Upstream(None)))?;
                     passed
@@ -134,12 +140,14 @@ async fn try_target(
         }
         TargetOutcome::Refused(error) => {
             attempt.refused();
+            metrics.attempted(index, Outcome::Refused);
             reservation.release(true);
             return Err(Unanswered::Ended(Refused::UpstreamRefused(Box::new(error.into_refusal()))));
         }
         TargetOutcome::NoRoute(why) => {
             warn!(%id, model = slug, target_index = index, why, "a target lacks a route");
             attempt.refused();
+            metrics.attempted(index, Outcome::Refused);
             reservation.release(true);
             let refusal = UpstreamRefusal::no_route(slug, route);
             return Err(Unanswered::Ended(Refused::UpstreamRefused(Box::new(refusal))));
@@ -154,9 +162,16 @@ async fn try_target(
     warn!(%id, model = slug, target_index = index, why = passed.words, "a target was passed over");
     core.counts.target_failed();
     match &passed.limited {
-        Some(refusal) => attempt.limited(&passed.words, refusal.wait(core.now_ms())),
-        None => attempt.failed(&passed.words),
+        Some(refusal) => {
+            attempt.limited(&passed.words, refusal.wait(core.now_ms()));
+            metrics.attempted(index, Outcome::Limited);
+        }
+        None => {
+            attempt.failed(&passed.words);
+            metrics.attempted(index, Outcome::Failed);
+        }
     }
+    reservation.has_read();
     Err(Unanswered::Skipped(passed, Box::new(reservation)))
 }
 

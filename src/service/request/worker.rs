@@ -1,12 +1,20 @@
 //! The state that the requests on one worker thread share, and the task that reads on after hang-ups.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio::sync::mpsc;
 
 use super::{admission::Metering, running::Running};
 use crate::{
-    service::{capacity::out_of_files::OutOfFiles, core::Core, gateway::Gateway},
+    service::{
+        capacity::out_of_files::OutOfFiles,
+        core::Core,
+        gateway::Gateway,
+        metrics::{RequestMetrics, WorkerMetrics},
+    },
     upstream::client::{Client, Timeouts},
 };
 
@@ -20,6 +28,7 @@ pub struct InferenceWorker {
     pub(super) metering: Arc<Metering>,
     pub(super) out_of_files: Arc<OutOfFiles>,
     pub(super) client: Client,
+    metrics: WorkerMetrics,
     /// Takes the answers to read on after a hang-up.
     pub(super) abandoned: mpsc::UnboundedSender<Running>,
 }
@@ -43,6 +52,13 @@ impl InferenceWorker {
                 tokio::task::spawn_local(tokio::time::timeout(USAGE_TIMEOUT, running.read_on()));
             }
         });
-        Self { core, metering, out_of_files, client, abandoned }
+        let metrics = WorkerMetrics::start(&gateway.metrics);
+        Self { core, metering, out_of_files, client, metrics, abandoned }
+    }
+
+    /// Begins to measure a request that arrived at `at`. `route` is a word of a closed list; `None` for a request that is
+    /// not counted.
+    pub fn measure(&self, route: Option<&'static str>, at: Instant) -> RequestMetrics {
+        RequestMetrics::begin(&self.metrics, route, at)
     }
 }

@@ -32,6 +32,7 @@ use crate::{
         clock::Clock,
         core::Core,
         gateway::Gateway,
+        metrics::Metrics,
         request::{admission::Metering, inflight::LastStop},
         status::{About, Notice, notice},
         storage::Storage,
@@ -154,6 +155,7 @@ pub fn boot(config: Config, admin_key: Option<Secret>) -> Result<Booted, BootErr
     let gateway = Arc::new(Gateway {
         metering: Arc::new(Metering::new(core.clone(), estimates)),
         changes: Changes::new(core.clone(), access.clone(), storage.clone(), webhooks.clone(), sealer),
+        metrics: Metrics::new(core.config.metrics_groups > 0),
         activity: Arc::new(Recorder::open(core.clone())),
         core,
         access,

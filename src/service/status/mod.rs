@@ -140,7 +140,8 @@ fn notices(
     notices
 }
 
-fn disk_space(gateway: &Gateway) -> Option<(u64, u64)> {
+/// Free and total bytes of the file system under the data directory, if known.
+pub(super) fn disk_space(gateway: &Gateway) -> Option<(u64, u64)> {
     let stat = rustix::fs::statvfs(&gateway.core.config.data_dir).ok()?;
     Some((stat.f_bavail.saturating_mul(stat.f_frsize), stat.f_blocks.saturating_mul(stat.f_frsize)))
 }

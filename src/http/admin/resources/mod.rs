@@ -20,6 +20,7 @@ pub(super) mod health;
 pub(super) mod keys;
 pub(super) mod limits;
 pub(super) mod live;
+pub(super) mod metrics;
 pub(super) mod models;
 pub(crate) mod normal;
 pub(super) mod operators;

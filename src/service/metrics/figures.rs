@@ -1,0 +1,209 @@
+//! Adds up the cells of all workers for a scrape, and frees those that are no longer needed.
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, HashMap},
+};
+
+use super::{
+    cells::{Histogram, LIMITS},
+    groups::GroupKey,
+    model::{ModelCells, Outcome, TOKEN_KINDS},
+    registry::Metrics,
+    text::HistogramFigures,
+};
+use crate::domain::{
+    id::{EndpointId, GroupId},
+    money::Currency,
+    route::Route,
+};
+
+/// The figures of a model, or of the requests without a model.
+#[derive(Default)]
+pub(super) struct ModelFigures {
+    pub(super) in_flight: u64,
+    pub(super) requests: BTreeMap<(&'static str, u16), u64>,
+    pub(super) durations: BTreeMap<&'static str, HistogramFigures>,
+    pub(super) first_bytes: BTreeMap<&'static str, HistogramFigures>,
+    pub(super) refusals: BTreeMap<&'static str, u64>,
+    pub(super) tokens: [u64; TOKEN_KINDS.len()],
+    pub(super) costs: BTreeMap<Currency, f64>,
+    pub(super) attempts: BTreeMap<u16, [u64; Outcome::ALL.len()]>,
+    pub(super) queue_wait: HistogramFigures,
+}
+
+/// The figures of a group and a model.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) struct GroupFigures {
+    pub(super) tokens: u64,
+    pub(super) requests: u64,
+    pub(super) refusals: u64,
+    tokens_of_day: u64,
+}
+
+impl HistogramFigures {
+    fn add(&mut self, cells: &Histogram) {
+        for (index, sum) in self.buckets.iter_mut().enumerate() {
+            *sum += cells.bucket(index);
+        }
+        self.sum_ns = self.sum_ns.wrapping_add(cells.sum_ns());
+    }
+
+    fn is_empty(&self) -> bool {
+        self.buckets == [0; LIMITS + 1]
+    }
+}
+
+impl ModelFigures {
+    fn add(&mut self, cells: &ModelCells) {
+        // In this order, no request counts as ended before it counts as admitted.
+        let ended = cells.ended.get();
+        self.in_flight += cells.admitted.get().saturating_sub(ended);
+        for (route, cells) in cells.routes.iter() {
+            for (status, count) in cells.statuses.iter() {
+                *self.requests.entry((route, status)).or_default() += count.get();
+            }
+            self.durations.entry(route).or_default().add(&cells.duration);
+            self.first_bytes.entry(route).or_default().add(&cells.first_byte);
+        }
+        self.first_bytes.retain(|_, figures| !figures.is_empty());
+        for (code, count) in cells.refusals.iter() {
+            *self.refusals.entry(code).or_default() += count.get();
+        }
+        self.tokens.iter_mut().zip(&cells.tokens).for_each(|(sum, count)| *sum += count.get());
+        for (currency, sum) in cells.costs.iter() {
+            *self.costs.entry(currency).or_default() += sum.get();
+        }
+        for (target, counts) in cells.attempts.iter() {
+            let sums = self.attempts.entry(target).or_default();
+            sums.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count.get());
+        }
+        self.queue_wait.add(&cells.queue_wait);
+    }
+}
+
+/// The figures of each model of which any request has come, and of the requests without a model. Frees the cells of
+/// endpoints that do not exist any more.
+pub(super) fn models(
+    metrics: &Metrics,
+    exists: impl Fn(EndpointId) -> bool,
+) -> (HashMap<EndpointId, ModelFigures>, ModelFigures) {
+    let (mut models, mut other) = (HashMap::<_, ModelFigures>::new(), ModelFigures::default());
+    for worker in metrics.workers() {
+        let mut cells_of = worker.models.lock();
+        cells_of.retain(|endpoint, cells| {
+            exists(*endpoint) || {
+                cells.set_gone();
+                false
+            }
+        });
+        let known: Vec<_> = cells_of.iter().map(|(endpoint, cells)| (*endpoint, cells.clone())).collect();
+        drop(cells_of);
+        known.iter().for_each(|(endpoint, cells)| models.entry(*endpoint).or_default().add(cells));
+        other.add(&worker.other);
+    }
+    (models, other)
+}
+
+/// The overhead by route.
+pub(super) fn overheads(metrics: &Metrics) -> BTreeMap<Route, HistogramFigures> {
+    let mut overheads = BTreeMap::<_, HistogramFigures>::new();
+    for worker in metrics.workers() {
+        worker.overhead.iter().for_each(|(route, cells)| overheads.entry(route).or_default().add(cells));
+    }
+    overheads
+}
+
+/// The figures of the `most` groups with the most tokens on the day that begins at `day`, then by all their tokens.
+/// Frees the cells that do not exist any more, and those of other groups without tokens on that day.
+pub(super) fn groups(
+    metrics: &Metrics,
+    most: usize,
+    day: u64,
+    exists: impl Fn(&GroupKey) -> bool,
+) -> BTreeMap<GroupKey, GroupFigures> {
+    let workers = metrics.workers();
+    let mut all = BTreeMap::<GroupKey, GroupFigures>::new();
+    for worker in &workers {
+        for (key, cells) in worker.groups.lock().iter().filter(|(key, _)| exists(key)) {
+            let sum = all.entry(*key).or_default();
+            sum.tokens += cells.tokens.get();
+            sum.requests += cells.requests.get();
+            sum.refusals += cells.refusals.get();
+            sum.tokens_of_day += cells.tokens_of_day(day);
+        }
+    }
+    let mut ranks = BTreeMap::<GroupId, (u64, u64)>::new();
+    for ((group, _), figures) in &all {
+        let (of_day, tokens) = ranks.entry(*group).or_default();
+        (*of_day, *tokens) = (*of_day + figures.tokens_of_day, *tokens + figures.tokens);
+    }
+    let mut ranked: Vec<_> = ranks.into_iter().collect();
+    ranked.sort_by_key(|(_, tokens)| Reverse(*tokens));
+    ranked.truncate(most);
+    let is_shown = |group: &GroupId| ranked.iter().any(|(shown, _)| shown == group);
+    for worker in &workers {
+        worker.groups.lock().retain(|key, cells| {
+            let stays = exists(key) && (is_shown(&key.0) || cells.tokens_of_day(day) > 0);
+            if !stays {
+                cells.set_gone();
+            }
+            stays
+        });
+    }
+    all.retain(|(group, _), _| is_shown(group));
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::worker::{Billed, WorkerMetrics},
+        *,
+    };
+    use crate::domain::usage::Usage;
+
+    const MODEL: EndpointId = EndpointId(7);
+
+    fn bill(worker: &WorkerMetrics, group: u128, tokens: u64, day: u64) {
+        let usage = Usage { input: tokens, ..Usage::default() };
+        let (route, group) = (Route::ChatCompletions, GroupId(group));
+        worker.model(MODEL).billed(&Billed { route, group, day, ttft_ms: None, usage: &usage, cost: None });
+    }
+
+    fn shown(metrics: &Metrics, most: usize, day: u64) -> Vec<(u128, u64)> {
+        groups(metrics, most, day, |_| true).iter().map(|((group, _), one)| (group.0, one.tokens)).collect()
+    }
+
+    #[test]
+    fn the_groups_with_the_most_tokens_of_the_day_are_shown_and_their_counters_go_on() {
+        let metrics = Metrics::new(true);
+        let (one, two) = (WorkerMetrics::start(&metrics), WorkerMetrics::start(&metrics));
+        for (worker, group, tokens) in [(&one, 1, 100), (&two, 1, 10), (&one, 2, 50), (&two, 3, 60)] {
+            bill(worker, group, tokens, 1);
+        }
+        assert_eq!(shown(&metrics, 2, 1), [(1, 110), (3, 60)]);
+        bill(&one, 2, 5, 2);
+        assert_eq!(shown(&metrics, 2, 2), [(1, 110), (2, 55)], "the second by the tokens of all days");
+        // Group 3 was not shown and had no tokens that day, so it starts again.
+        bill(&two, 3, 200, 2);
+        assert_eq!(shown(&metrics, 2, 2), [(2, 55), (3, 200)]);
+    }
+
+    #[test]
+    fn the_cells_of_a_removed_endpoint_are_freed_and_a_new_one_starts_at_zero() {
+        let metrics = Metrics::new(true);
+        let worker = WorkerMetrics::start(&metrics);
+        let old = worker.model(MODEL);
+        old.admitted();
+        bill(&worker, 1, 9, 1);
+        assert_eq!(models(&metrics, |_| true).0[&MODEL].in_flight, 1);
+        assert!(models(&metrics, |_| false).0.is_empty());
+        assert!(groups(&metrics, 5, 1, |_| false).is_empty());
+        old.ended(std::time::Duration::ZERO);
+        bill(&worker, 1, 2, 1);
+        let (read, _) = models(&metrics, |_| true);
+        assert_eq!((read[&MODEL].in_flight, read[&MODEL].tokens), (0, [2, 0, 0, 0]));
+        assert_eq!(shown(&metrics, 5, 1), [(1, 2)]);
+    }
+}
