@@ -51,6 +51,8 @@ def refused(**settings):
         ("time_zone", ""),
         ("alert_at", "75, 90%"),
         ("alert_at", "101"),
+        ("metrics_groups", "1001"),
+        ("metrics_groups", "-1"),
         ("cors_origins", "https://app.example.com/path"),
         ("cors_origins", "*, https://app.example.com"),
     ],

@@ -376,6 +376,7 @@ ROUTES = [
     ("GET", "/v1/gateway/status", (METRICS,)),
     ("GET", "/v1/gateway/activity", (METRICS,)),
     ("GET", "/v1/gateway/live", (METRICS,)),
+    ("GET", "/metrics", (METRICS,)),
     ("GET", "/v1/api_keys", ()),
     ("POST", "/v1/api_keys", ()),
     ("DELETE", "/v1/api_keys/{nothing}", ()),

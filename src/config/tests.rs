@@ -17,6 +17,7 @@ fn a_flag_beats_the_environment_which_beats_the_file_which_beats_the_default() {
     let config = load(file, &environment, &[("workers", "5")]).unwrap();
     assert_eq!((config.max_body, config.workers, config.strict_output), (2 << 20, 5, 7));
     assert!(config.show_cost);
+    assert_eq!(config.metrics_groups, 0);
     assert!(!load("show_cost = false", &[], &[]).unwrap().show_cost);
     assert!(!load("", &[("TOLLGATE_SHOW_COST", "false")], &[]).unwrap().show_cost);
     assert_eq!(config.upstream.idle_timeout, Duration::from_secs(60));

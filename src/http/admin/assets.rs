@@ -3,27 +3,23 @@
 //! Code is served without the lines that contain only a comment and without indentation, and compressed if the client
 //! accepts gzip. Each file is prepared on its first request.
 
-use std::{
-    borrow::Cow,
-    io::{self, Write},
-    sync::OnceLock,
-};
+use std::{borrow::Cow, sync::OnceLock};
 
 use actix_web::{
     HttpRequest, HttpResponse,
     http::{
         Method,
-        header::{
-            ACCEPT_ENCODING, AcceptEncoding, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, Encoding, Header,
-            IF_NONE_MATCH, VARY,
-        },
+        header::{ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, IF_NONE_MATCH, VARY},
     },
     web,
 };
 use bytes::Bytes;
-use flate2::{Compression, write::GzEncoder};
+use flate2::Compression;
 
-use super::api::route::only;
+use super::api::{
+    gzip::{accepts_gzip, gzip},
+    route::only,
+};
 
 struct Asset {
     /// The path below `assets/`.
@@ -224,12 +220,6 @@ fn condensed(source: &str) -> String {
     code
 }
 
-fn compressed(content: &[u8]) -> io::Result<Bytes> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
-    encoder.write_all(content)?;
-    encoder.finish().map(Bytes::from)
-}
-
 /// A file in one encoding, and the ETag of exactly that form.
 struct Form {
     content: Bytes,
@@ -248,7 +238,7 @@ impl Served {
     fn new(content_type: &'static str, content: &str) -> Self {
         let plain = Bytes::copy_from_slice(content.as_bytes());
         let hash = blake3::hash(&plain).to_hex();
-        let gzip = compressed(&plain).ok().filter(|gzip| gzip.len() < plain.len());
+        let gzip = gzip(&plain, Compression::best()).ok().map(Bytes::from).filter(|gzip| gzip.len() < plain.len());
         Self {
             content_type,
             gzip: gzip.map(|content| Form { content, etag: format!("\"{hash}-gzip\"") }),
@@ -275,12 +265,6 @@ impl Served {
     }
 }
 
-fn accepts_gzip(request: &HttpRequest) -> bool {
-    let forms = [Encoding::gzip(), Encoding::identity()];
-    let accepted = AcceptEncoding::parse(request).ok();
-    accepted.and_then(|accepted| accepted.negotiate(forms.iter())) == Some(Encoding::gzip())
-}
-
 /// Mounts the files, for GET and HEAD.
 pub(super) fn mount(services: &mut web::ServiceConfig) {
     for asset in &ASSETS {
@@ -293,8 +277,6 @@ pub(super) fn mount(services: &mut web::ServiceConfig) {
 #[cfg(test)]
 mod tests {
     use std::{collections::BTreeSet, fs, path::Path};
-
-    use actix_web::test::TestRequest;
 
     use super::*;
 
@@ -373,19 +355,5 @@ const text = `
             let backticks = asset.content().replace(r"\`", "").matches('`').count();
             assert_eq!(backticks % 2, 0, "{}: text without an end", asset.path);
         }
-    }
-
-    #[test]
-    fn a_client_that_accepts_gzip_gets_gzip() {
-        let accepts = |accepted: &str| {
-            accepts_gzip(&TestRequest::get().insert_header((ACCEPT_ENCODING, accepted)).to_http_request())
-        };
-        for accepted in ["gzip", "gzip, deflate, br, zstd", "br;q=1.0, gzip;q=0.5", "identity;q=0.5, gzip;q=0.8"] {
-            assert!(accepts(accepted), "{accepted}");
-        }
-        for accepted in ["", "br", "gzip;q=0", "gzip;q=0.0, br", "identity, gzip;q=0", "*;q=0", "nonsense;;"] {
-            assert!(!accepts(accepted), "{accepted}");
-        }
-        assert!(!accepts_gzip(&TestRequest::get().to_http_request()));
     }
 }

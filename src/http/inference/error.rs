@@ -19,7 +19,10 @@ use crate::{
     decode::{self, Encoding},
     domain::{ledger::Standings, route::Route, trace_context::TraceId},
     http::connection::Fault,
-    service::request::{Refused, RequestFailure, error_frame},
+    service::{
+        catalog::Model,
+        request::{Refused, RequestFailure, error_frame},
+    },
 };
 
 /// The maximum number of characters of a method that an error message repeats.
@@ -35,8 +38,8 @@ pub(super) struct Problem {
     message: Box<str>,
     param: Option<Box<str>>,
     pub(super) retry: Retry,
-    /// The slug of the model that was called, for the log.
-    model: Option<Arc<str>>,
+    /// The model that was called, for the log.
+    model: Option<Arc<Model>>,
     pub(super) standings: Option<Box<Standings>>,
     /// The methods that the URL accepts.
     pub(super) allow: Option<Methods>,
@@ -307,7 +310,7 @@ impl Problem {
     pub(super) fn log(&self, id: Uuid, trace_id: Option<TraceId>, route: &'static str, at: Instant) {
         let trace_id = trace_id.map(tracing::field::display);
         let (status, code, duration_ms) = (self.status, self.logged_code(), millis_since(at));
-        let model = self.model.as_deref();
+        let model = self.model.as_ref().map(|model| &*model.slug);
         info!(target: "tollgate::request", %id, trace_id, route, model, status, code, duration_ms, "refused");
     }
 }

@@ -107,6 +107,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_documentation_has_every_metric_with_its_labels_and_its_meaning() {
+        let row = |family: &Family| {
+            let suffix = if family.kind == Kind::Counter { "_total" } else { "" };
+            let labels: String = family.labels.iter().map(|label| format!("`{label}` ")).collect();
+            format!("| `{}{suffix}` | {labels}| {} |", family.name, family.help)
+        };
+        let rows: Vec<_> = ALL.iter().map(|family| row(family)).collect();
+        let page = include_str!("../../../packaging/docs/metrics.md");
+        let documented: Vec<_> = page.lines().filter(|line| line.starts_with("| `")).collect();
+        assert_eq!(documented, rows, "the rows should be:\n{}", rows.join("\n"));
+    }
+
+    #[test]
     fn each_metric_has_a_name_of_its_own_and_a_sentence_of_help() {
         for (index, family) in ALL.iter().enumerate() {
             let is_plain = |text: &str| text.bytes().all(|b| matches!(b, b'a'..=b'z' | b'_'));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     domain::ledger::{Refusal, Standings},
-    service::core::Core,
+    service::{catalog::Model, core::Core},
     upstream::{refusal::UpstreamRefusal, request::BadRequest},
 };
 
@@ -12,8 +12,8 @@ use crate::{
 pub struct RequestFailure {
     /// The reason.
     pub refused: Refused,
-    /// The slug that the customer called, if the key may call it.
-    pub model: Option<Arc<str>>,
+    /// The model that was called, if the key may call it.
+    pub model: Option<Arc<Model>>,
     /// The tightest limits, if they were read.
     pub standings: Option<Box<Standings>>,
 }

@@ -64,7 +64,7 @@ pub(super) async fn forward(worker: &InferenceWorker, admitted: Box<Admitted>) -
 }
 
 /// Makes the failure of a request. The limits are read now, so they no longer include what the request held.
-pub(super) fn refused(core: &Core, key: &KeyEntry, model: Option<&Model>, refused: Refused) -> RequestFailure {
+pub(super) fn refused(core: &Core, key: &KeyEntry, model: Option<&Arc<Model>>, refused: Refused) -> RequestFailure {
     let standings = model.map(|model| Box::new(tightest(core.moment(), &key.group, model.slug_id)));
-    RequestFailure { refused, model: model.map(|model| model.slug.clone()), standings }
+    RequestFailure { refused, model: model.cloned(), standings }
 }

@@ -105,7 +105,7 @@ async fn admit_and_forward(
         if let Some(model) = &model {
             measured.set_model(model.endpoint);
         }
-        refused(core, &key, model.as_deref(), Refused::Invalid(Box::new(bad)))
+        refused(core, &key, model.as_ref(), Refused::Invalid(Box::new(bad)))
     })?;
     let model = callable(&core.catalog.load(), &key, &request.model)
         .ok_or_else(|| Refused::ModelNotFound(request.model.to_string()))?;
@@ -156,8 +156,7 @@ fn admit(
             let time_zone = worker.core.config.time_zone.name().to_owned();
             let standings = Some(Box::new(refusal.standings));
             let limited = Limited { slug: model.slug.clone(), time_zone, refusal };
-            let model = Some(model.slug.clone());
-            RequestFailure { standings, model, refused: Refused::Limit(Box::new(limited)) }
+            RequestFailure { standings, model: Some(model.clone()), refused: Refused::Limit(Box::new(limited)) }
         }
     })
 }

@@ -7,6 +7,7 @@ pub(super) mod describe;
 pub(super) mod envelope;
 pub(super) mod field;
 pub(super) mod format;
+pub(super) mod gzip;
 pub(super) mod number;
 pub(super) mod operator;
 pub(super) mod origin;

@@ -1,20 +1,19 @@
 //! `/metrics`: all metrics as text, for Prometheus.
 
-use std::io::{self, Write};
-
 use actix_web::{
     HttpRequest, HttpResponse, Responder,
     body::BoxBody,
-    http::header::{ACCEPT, ACCEPT_ENCODING, AcceptEncoding, CONTENT_ENCODING, CONTENT_TYPE, Encoding, Header, VARY},
+    http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, VARY},
     web::Data,
 };
-use flate2::{Compression, write::GzEncoder};
+use flate2::Compression;
 use schemars::json_schema;
 
 use crate::{
     http::admin::{
         api::{
             describe::{Describe, Operation, Schemas},
+            gzip::{accepts_gzip, gzip},
             operator::{ExportMetrics, Operator},
         },
         error::AdminError,
@@ -72,23 +71,10 @@ pub(in crate::http) async fn get(
     // Thousands of series take some milliseconds, and others use this thread.
     let read = tokio::task::spawn_blocking(move || {
         let content = scrape(&gateway, format).into_bytes();
-        if is_compressed { compressed(&content) } else { Ok(content) }
+        if is_compressed { gzip(&content, Compression::fast()) } else { Ok(content) }
     });
     let content = read.await.map_err(Error::internal)?.map_err(Error::internal)?;
     Ok(Exposition { format, is_compressed, content })
-}
-
-fn accepts_gzip(request: &HttpRequest) -> bool {
-    request.headers().contains_key(ACCEPT_ENCODING)
-        && AcceptEncoding::parse(request).is_ok_and(|accepted| {
-            accepted.negotiate([Encoding::identity(), Encoding::gzip()].iter()) == Some(Encoding::gzip())
-        })
-}
-
-fn compressed(content: &[u8]) -> io::Result<Vec<u8>> {
-    let mut encoder = GzEncoder::new(Vec::with_capacity(content.len() / 8), Compression::fast());
-    encoder.write_all(content)?;
-    encoder.finish()
 }
 
 /// The format that an `Accept` header prefers. Text, unless OpenMetrics of a known version is preferred to it.
