@@ -126,9 +126,9 @@ export function limitsEditor({ first, endpoints, place: firstPlace, removalNotic
       if (broken().length) {
         show();
         const at = [list, money].map((part) => part.querySelector("[aria-invalid]")).find(Boolean);
-        if (at instanceof HTMLElement) at.focus();
+        const row = /** @type {HTMLElement | null | undefined} */ (at?.closest("[data-field]"));
         throw new ApiError(0, "child_exceeds_parent",
-          "With CASCADING, a limit or budget may not exceed an ancestor's of the same kind. See the marked fields.");
+          `${row?.dataset.field}: ${row?.querySelector(".field-error")?.textContent}`);
       }
       return value();
     },
