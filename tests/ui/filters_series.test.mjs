@@ -54,7 +54,7 @@ test("each of the largest items has a series, and the rest of the sums is the se
     group_id: group, external_entity_id: group, hour: `2026-03-01T0${hour}:00:00Z`, requests: 1, input_tokens: input, output_tokens: 0, cost: {},
   });
   const buckets = [0, 1].map((hour) => Date.parse(`2026-03-01T0${hour}:00:00Z`));
-  const given = { buckets, step: "hour", by: "group", metric: "tokens", largest: [item("a", 0, 0)] };
+  const given = { buckets, step: "hour", nameOf: (one) => one.external_entity_id, metric: "tokens", largest: [item("a", 0, 0)] };
   const sums = [0, 1].map((hour) => ({ ...item("x", hour, 10), group_id: undefined, external_entity_id: undefined }));
   assert.deepEqual(seriesOf({ ...given, rows: [item("a", 0, 7), item("a", 1, 10)], sums }), [
     { name: "a", values: [7, 10] }, { name: "Others", values: [3, 0] },
@@ -67,7 +67,7 @@ test("rounding errors of costs do not create a series Others", () => {
   const item = (amount) => ({ group_id: "a", external_entity_id: "a", day: "2026-03-01", cost: { EUR: amount } });
   const sums = [{ day: "2026-03-01", cost: { EUR: "0.3" } }];
   const made = seriesOf({
-    buckets: [Date.parse("2026-03-01")], step: "day", by: "group", metric: "cost:EUR", largest: [item("0")],
+    buckets: [Date.parse("2026-03-01")], step: "day", nameOf: (one) => one.external_entity_id, metric: "cost:EUR", largest: [item("0")],
     rows: [item("0.1"), item("0.2")], sums,
   });
   assert.deepEqual(made.map(({ name }) => name), ["a"]);

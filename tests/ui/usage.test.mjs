@@ -42,7 +42,8 @@ test("the table is the report by group, most tokens first, with the totals above
   const { items } = await report({ group_by: "group" });
   items.sort((a, b) => tokens(b) - tokens(a));
   const shown = await rows(tab);
-  assert.deepEqual(shown.map(([name]) => name), items.map((item) => item.external_entity_id));
+  assert.deepEqual(shown.map(([name]) => name.split("\n").at(-1)), items.map((item) => item.external_entity_id));
+  assert.match(shown[0][0], /^Acme Corp\s+cust_acme$/, "the name comes first");
   assert.deepEqual(shown.map(([, , input, , output, requests]) => [input, output, requests]),
     items.map((item) => [item.input_tokens, item.output_tokens, item.requests].map(whole)));
   const [sum] = (await report({})).items;
@@ -95,11 +96,11 @@ test("filters are in the address, survive a reload, and Back removes the last on
   const filters = tab.main.getByRole("list", { name: "Active filters" });
   const hash = () => new URLSearchParams(new URL(page.url()).hash.split("?")[1]);
   assert.deepEqual(Object.fromEntries(hash()), { external_entity_ids: "cust_acme", model_slugs: "acme/chat", range: "today" });
-  assert.deepEqual((await rows(tab)).map(([name]) => name), ["cust_acme"]);
+  assert.deepEqual((await rows(tab)).map(([name]) => name.split("\n")[0]), ["Acme Corp"]);
 
   await page.reload();
   await tab.ready("/usage");
-  for (const name of ["Group cust_acme", "Model acme/chat"]) await filters.getByRole("button", { name: `Remove ${name}` }).waitFor();
+  for (const name of ["Group Acme Corp", "Model acme/chat"]) await filters.getByRole("button", { name: `Remove ${name}` }).waitFor();
   assert.equal(await tab.main.getByLabel("Time", { exact: true }).inputValue(), "today");
 
   await page.goBack();
@@ -107,6 +108,44 @@ test("filters are in the address, survive a reload, and Back removes the last on
   await filters.getByRole("button", { name: "Remove Model acme/chat" }).click();
   await settled(tab);
   assert.deepEqual(Object.fromEntries(hash()), { external_entity_ids: "cust_acme" });
+});
+
+test("a group is found by its name, and the proposals show names", async (t) => {
+  const tab = await browser.tab(t, gateway);
+  const { page } = tab;
+  for (const path of ["/usage", "/events"]) {
+    await tab.open(path);
+    const box = tab.main.getByLabel("Group", { exact: true });
+    await box.focus();
+    await page.locator('datalist option[label="Support desk"][value="cust_acme_support"]').waitFor({ state: "attached" });
+    await box.fill("support DESK");
+    await page.keyboard.press("Enter");
+    await tab.main.getByRole("button", { name: "Remove Group Support desk" }).waitFor();
+    assert.match(page.url(), /external_entity_ids=cust_acme_support$/);
+    await settled(tab);
+    const names = await tab.main.locator("tbody .main").allInnerTexts();
+    assert.ok(names.length && names.every((name) => name.startsWith("Support desk")), names.join());
+  }
+});
+
+test("a group's usage includes the groups below it, unless they are excluded", async (t) => {
+  const tab = await browser.tab(t, gateway);
+  const { globex, research, nightly } = seeded.groups;
+  await tab.open(`/groups/${globex.id}`);
+  await tab.main.getByRole("link", { name: "Usage", exact: true }).click();
+  await tab.ready("/usage");
+  const names = async () => (await rows(tab)).map(([name]) => name.split("\n")[0]).sort();
+  assert.deepEqual(await names(), ["Globex", "Nightly jobs", "Research"]);
+  const chips = tab.main.getByRole("list", { name: "Active filters" });
+  await chips.getByRole("button", { name: "Remove Group Globex" }).waitFor();
+  const csv = new URL(await tab.main.getByRole("link", { name: "Download CSV" }).getAttribute("href"), gateway.adminURL);
+  assert.deepEqual(csv.searchParams.getAll("group_ids").sort(), [globex.id, research.id, nightly.id].sort());
+  await chips.getByRole("checkbox", { name: "Without the groups below" }).check();
+  await settled(tab);
+  await tab.main.getByText("Research").waitFor({ state: "detached" });
+  assert.deepEqual(await names(), ["Globex"]);
+  await tab.page.goBack();
+  await tab.main.getByText("Research").first().waitFor();
 });
 
 test("the CSV file comes from the API, with the same filters", async (t) => {
@@ -127,12 +166,12 @@ test("a row links to its group and to its events in the same period", async (t) 
   const tab = await browser.tab(t, gateway);
   await openWith(tab, "/usage?range=today");
   const row = tab.main.getByRole("row").filter({ hasText: "cust_acme_support" });
-  assert.match(await row.getByRole("link", { name: "cust_acme_support", exact: true }).getAttribute("href"), new RegExp(`#/groups/${seeded.groups.support.id}`));
+  assert.match(await row.getByRole("link", { name: "Support desk", exact: true }).getAttribute("href"), new RegExp(`#/groups/${seeded.groups.support.id}`));
   await row.getByRole("link", { name: /Events/ }).click();
   await tab.ready("/events");
   const events = tab.main.getByRole("region", { name: "Events" }).locator("tbody tr");
   assert.equal(await events.count(), 13);
-  assert.equal(await events.filter({ hasNotText: "cust_acme_support" }).count(), 0);
+  assert.equal(await events.filter({ hasNotText: "Support desk" }).count(), 0);
 });
 
 test("custom dates include their last day", async (t) => {

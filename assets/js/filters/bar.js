@@ -5,12 +5,14 @@ import { fill, freshId, h } from "../dom.js";
 import { parse } from "../router.js";
 import { field, select, textInput } from "../ui/form.js";
 import { icon } from "../ui/icon.js";
+import { externalIdOf, groupWords } from "./groups.js";
 import { FILTERS, joined, listOf } from "./lists.js";
 import { rangeOf } from "./range.js";
 
 /** @import { Child } from "../dom.js" */
 /** @import { Context } from "../router.js" */
 /** @import { UsageItem } from "../api_types.js" */
+/** @import { KnownNames } from "../groups/known_names.js" */
 
 const SUGGESTIONS = 200;
 const MONTH = 31 * 86_400_000;
@@ -19,18 +21,18 @@ const MONTH = 31 * 86_400_000;
 export const addressQuery = () => parse(location.hash).query;
 
 /**
- * @param {{ranges: [string, string][], otherwise: string, ends: "date" | "datetime-local", lists?: boolean,
+ * @param {{ranges: [string, string][], otherwise: string, ends: "date" | "datetime-local", names?: KnownNames,
  *   setQuery: Context["setQuery"], changed: () => void, extra?: Child}} options `otherwise` is the range if the address
- *   has none; `ends` is the precision of custom dates; `lists` adds filters by group, model and key
+ *   has none; `ends` is the precision of custom dates; `names` adds filters by group, model and key
  */
-export function filterBar({ ranges, otherwise, ends, lists, setQuery, changed, extra }) {
+export function filterBar({ ranges, otherwise, ends, names, setQuery, changed, extra }) {
   const chips = h("ul", { class: "chips", "aria-label": "Active filters" });
-  const inputs = lists ? FILTERS.map((one) => listInput(one, (value) => put(one.name, value, true))) : [];
+  const inputs = names ? FILTERS.map((one) => listInput(one, names, (value) => put(one.name, value, true))) : [];
 
   /** @param {Record<string, string | null>} changes */
   const write = (changes) => {
     setQuery(changes);
-    drawChips();
+    void drawChips();
     changed();
   };
   /** @param {string} name @param {string} value @param {boolean} on */
@@ -39,30 +41,38 @@ export function filterBar({ ranges, otherwise, ends, lists, setQuery, changed, e
     write({ [name]: joined(on ? [...others, value] : others) });
   };
 
-  const drawChips = () => {
-    const query = addressQuery();
+  const drawChips = async () => {
     const kinds = [...FILTERS, { name: "group_ids", label: "Group" }];
-    const on = !lists ? [] : kinds.flatMap(({ name, label }) =>
-      listOf(query, name).map((value) => ({ name, label, value })));
+    const active = () => !names ? [] : kinds.flatMap(({ name, label }) =>
+      listOf(addressQuery(), name).map((value) => ({ name, label, value })));
+    const words = names && active().some(({ label }) => label === "Group") ? await groupWords(names) : new Map();
+    const on = active().map((one) => ({ ...one, text: words.get(one.value) ?? one.value }));
+    const query = addressQuery();
     chips.hidden = on.length === 0;
-    fill(chips, on.map(({ name, label, value }) => h("li", null,
-      h("span", null, h("span", { class: "faint" }, label), " ", h("bdi", null, value)),
+    fill(chips, on.map(({ name, label, value, text }) => h("li", null,
+      h("span", { title: value }, h("span", { class: "faint" }, label), " ", h("bdi", null, text)),
       h("button", {
         type: "button", class: "button quiet small icon-only", title: "Remove",
         onclick: () => {
           put(name, value, false);
           (chips.querySelector("button") ?? inputs[0]?.querySelector("input"))?.focus();
         },
-      }, icon("close"), h("span", { class: "visually-hidden" }, `Remove ${label} ${value}`)))),
+      }, icon("close"), h("span", { class: "visually-hidden" }, `Remove ${label} ${text}`)))),
+    listOf(query, "group_ids").length > 0 && h("li", { class: "plain" }, h("label", null,
+      h("input", {
+        type: "checkbox", checked: Boolean(query.get("only")),
+        onchange: (/** @type {Event} */ event) =>
+          write({ only: event.target instanceof HTMLInputElement && event.target.checked ? "1" : null }),
+      }), h("span", null, "Without the groups below"))),
     on.length > 1 && h("li", { class: "plain" }, h("button", {
       type: "button", class: "button quiet small",
       onclick: () => {
-        write(Object.fromEntries(kinds.map(({ name }) => [name, null])));
+        write({ ...Object.fromEntries(kinds.map(({ name }) => [name, null])), only: null });
         inputs[0]?.querySelector("input")?.focus();
       },
     }, "Clear all")));
   };
-  drawChips();
+  void drawChips();
 
   return h("div", { class: "filters" },
     h("div", { class: "toolbar" }, rangeFields({ ranges, otherwise, ends, write }), extra, inputs), chips);
@@ -110,31 +120,33 @@ function rangeFields({ ranges, otherwise, ends, write }) {
  * A field that adds one value after another to a filter, and suggests values that were billed recently.
  *
  * @param {typeof FILTERS[number]} what
+ * @param {KnownNames} names
  * @param {(value: string) => void} put
  */
-function listInput({ label, hint, by, of }, put) {
+function listInput({ label, hint, by, of }, names, put) {
   const listed = h("datalist", { id: freshId("proposed") });
   const input = textInput({
     list: listed.id, placeholder: `Any ${hint}`, autocomplete: "off", spellcheck: "false", enterkeyhint: "done",
   });
-  const take = () => {
+  const take = async () => {
     const value = input.value.trim();
     input.value = "";
-    if (value) put(value);
+    if (value) put(by === "group" ? externalIdOf(await names.tree(), value) : value);
   };
   const isSuggested = () => [...listed.options].some((option) => option.value === input.value);
   input.addEventListener("focus", async () => {
     const start_time = new Date(Date.now() - MONTH).toISOString();
     const report = await api.usageReport({ start_time, group_by: by, top: SUGGESTIONS }).catch(() => null);
     const values = new Set(report?.items.map((/** @type {UsageItem} */ item) => item[of] ?? ""));
-    fill(listed, [...values].map((value) => value && h("option", { value })));
+    const words = by === "group" ? await groupWords(names) : new Map();
+    fill(listed, [...values].map((value) => value && h("option", { value, label: words.get(value) })));
   }, { once: true });
-  input.addEventListener("keydown", (event) => event.key === "Enter" && take());
+  input.addEventListener("keydown", (event) => event.key === "Enter" && void take());
   // Some browsers report a chosen suggestion as an input event that is not typing.
   input.addEventListener("input", (event) => {
     const typed = event instanceof InputEvent && event.inputType !== "insertReplacementText";
-    if (!typed && isSuggested()) take();
+    if (!typed && isSuggested()) void take();
   });
-  input.addEventListener("change", () => isSuggested() && take());
+  input.addEventListener("change", () => isSuggested() && void take());
   return h("div", { class: "list-input" }, field({ label, name: of, input }), listed);
 }

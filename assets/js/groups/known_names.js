@@ -1,4 +1,4 @@
-// The names of groups that a page knows only by their external ids, for operators who may read groups.
+// The names of groups that a page knows only by their ids, for operators who may read groups.
 
 import { all, api } from "../api.js";
 import { h } from "../dom.js";
@@ -14,14 +14,21 @@ const MAX_SINGLE = 20;
 export function knownNames() {
   /** @type {Map<string, {id: string, name: string | null} | null>} by external id; null for a deleted group */
   const known = new Map();
+  /** @type {Promise<T.TreeGroup[]> | undefined} */
+  let loading;
+  /** Every group, read once; none if they may not or cannot be read. */
+  const tree = () => loading ??= !may("keys") ? Promise.resolve([]) : all(api.groups.tree).then((groups) => {
+    for (const { external_entity_id, id, name } of groups) known.set(external_entity_id, { id, name });
+    return groups;
+  }).catch(() => []);
   return {
+    tree,
     /** Reads the names that are not known yet. A failure leaves them out. @param {(string | undefined)[]} externalIds */
     async learn(externalIds) {
       const unknown = [...new Set(externalIds)].filter((one) => one !== undefined).filter((one) => !known.has(one));
       if (!unknown.length || !may("keys")) return;
       if (unknown.length > MAX_SINGLE) {
-        const groups = await all(api.groups.tree).catch(() => []);
-        for (const { external_entity_id, id, name } of groups) known.set(external_entity_id, { id, name });
+        await tree();
       } else {
         await Promise.all(unknown.map(async (external_entity_id) => {
           /** @type {T.Page<T.Group> | null} */
@@ -45,10 +52,12 @@ export function knownNames() {
   };
 }
 
+/** @typedef {ReturnType<typeof knownNames>} KnownNames */
+
 /**
  * A group in a list: its name, which links to its page, and its external id below it.
  *
- * @param {ReturnType<typeof knownNames>} names
+ * @param {KnownNames} names
  * @param {{group_id?: string, external_entity_id?: string}} group
  */
 export function groupCell(names, { group_id: id = "", external_entity_id: externalId = id }) {

@@ -70,7 +70,7 @@ export default async function overviewTab({ group, ancestors }) {
       ...(report ? [/** @type {[string, import("../dom.js").Child]} */ (["Billing", h("span", { class: "row" },
         h("span", null, `${costOf(report)} in the last 30 days`),
         h("a", { href: link("/usage", { group_ids: id }) }, "Usage"),
-        h("a", { href: link("/events", { external_entity_ids: metadata.external_entity_id }) }, "Events"))])] : []),
+        h("a", { href: link("/events", { group_ids: id }) }, "Events"))])] : []),
     ]))));
 }
 

@@ -4,9 +4,11 @@ import { api, queryString } from "../api.js";
 import { fill, h } from "../dom.js";
 import { findEvent, showEvent, showMissing } from "../events/dialog.js";
 import { addressQuery, filterBar } from "../filters/bar.js";
+import { withSubtrees } from "../filters/groups.js";
 import { filtersOf, isFiltered } from "../filters/lists.js";
 import { MOMENT_RANGES, rangeOf, timesOf } from "../filters/range.js";
 import { int, milliseconds, money } from "../format.js";
+import { knownNames } from "../groups/known_names.js";
 import { link } from "../router.js";
 import { may } from "../session.js";
 import { every } from "../timers.js";
@@ -18,6 +20,7 @@ import { empty, page } from "../ui/page.js";
 import { table } from "../ui/table.js";
 
 /** @import * as T from "../api_types.js" */
+/** @import { KnownNames } from "../groups/known_names.js" */
 /** @import { Context } from "../router.js" */
 
 const PAGE = 50;
@@ -25,10 +28,10 @@ const FOLLOW_MS = 3000;
 /** Maximum number of rows while new events are added on top. */
 const MAX_FOLLOWED_ROWS = 500;
 
-/** The API's parameters of the current address. */
-function asked() {
+/** The API's parameters of the current address. @param {KnownNames} names */
+async function asked(names) {
   const query = addressQuery();
-  return { ...timesOf(rangeOf(query, "all", Date.now())), ...filtersOf(query) };
+  return { ...timesOf(rangeOf(query, "all", Date.now())), ...await withSubtrees(filtersOf(query), query, names) };
 }
 
 /** @param {Context} context */
@@ -46,7 +49,9 @@ export default async function events({ query: first, signal, setQuery }) {
     if (!signal.aborted && addressQuery().get("event") === id) setQuery({ event: null }, { replace: true });
   };
 
-  const shown = eventTable((id) => void open(id));
+  const names = knownNames();
+  const learn = (/** @type {T.BillingEvent[]} */ items) => names.learn(items.map((event) => event.externalEntityId));
+  const shown = eventTable(names, (id) => void open(id));
   const more = button({ label: "Show more", press: () => next() });
   const incomplete = h("div");
   const file = h("a", { class: "button", download: "" }, icon("download"), h("span", null, "Download CSV"));
@@ -61,6 +66,7 @@ export default async function events({ query: first, signal, setQuery }) {
   const next = async () => {
     const now = turn;
     const page = await api.events({ cursor: cursor ?? undefined, limit: PAGE });
+    await learn(page.items);
     if (now !== turn) return;
     take(page);
     rows.push(...page.items);
@@ -69,13 +75,14 @@ export default async function events({ query: first, signal, setQuery }) {
   const load = async () => {
     const now = ++turn;
     results.setAttribute("aria-busy", "true");
-    const query = asked();
+    const query = await asked(names);
     file.href = `/v1/gateway/events${queryString({ ...query, order: "desc", format: "csv" })}`;
     let page = await api.events({ ...query, order: "desc", limit: PAGE });
     // A page may be empty without being the last.
     while (!page.items.length && page.pagination.cursor) {
       page = await api.events({ cursor: page.pagination.cursor, limit: PAGE });
     }
+    await learn(page.items);
     if (now !== turn || signal.aborted) return;
     fill(incomplete);
     take(page);
@@ -94,7 +101,7 @@ export default async function events({ query: first, signal, setQuery }) {
   let isFollowing = false;
   const follow = async () => {
     const newest = rows[0];
-    const query = asked();
+    const query = await asked(names);
     const isElsewhere = scrollY > 80 || document.querySelector("dialog[open]");
     if (!isFollowing || isElsewhere || query.end_time) return;
     if (!newest) return load();
@@ -103,6 +110,7 @@ export default async function events({ query: first, signal, setQuery }) {
     const page = await api.events({ ...query, start_time: newest.timestamp, order: "desc", limit: 200 });
     const known = new Set(rows.slice(0, 200).map((event) => event.idempotencyKey));
     const fresh = page.items.filter((event) => !known.has(event.idempotencyKey));
+    await learn(fresh);
     if (now !== turn || signal.aborted || !fresh.length) return;
     // More new events than one page or the list holds would leave a gap: reload.
     if (page.pagination.has_more || fresh.length + rows.length > MAX_FOLLOWED_ROWS) return load();
@@ -124,7 +132,7 @@ export default async function events({ query: first, signal, setQuery }) {
     actions: file,
   },
   filterBar({
-    ranges: MOMENT_RANGES, otherwise: "all", ends: "datetime-local", lists: true, setQuery, changed,
+    ranges: MOMENT_RANGES, otherwise: "all", ends: "datetime-local", names, setQuery, changed,
   }),
   h("div", { class: "follow" }, checkbox({
     label: "Follow", name: "follow", hint: "New events are added on top automatically.",
@@ -136,8 +144,8 @@ export default async function events({ query: first, signal, setQuery }) {
   results);
 }
 
-/** @param {(id: string) => void} open */
-function eventTable(open) {
+/** @param {KnownNames} names @param {(id: string) => void} open */
+function eventTable(names, open) {
   const address = (/** @type {T.BillingEvent} */ event) =>
     link("/events", { ...Object.fromEntries(addressQuery()), event: event.idempotencyKey });
   const made = table({
@@ -156,8 +164,10 @@ function eventTable(open) {
       },
       {
         label: "Group and key", kind: "main",
-        cell: (event) => [h("bdi", { class: "clip", title: event.externalEntityId }, event.externalEntityId),
-          h("div", { class: "hint mono" }, event.apiKeyPrefix)],
+        cell: (event) => [
+          h("bdi", { class: "clip", title: event.externalEntityId }, names.nameOf(event.externalEntityId, event.groupId)),
+          h("div", { class: "hint mono" }, event.apiKeyPrefix),
+        ],
       },
       {
         label: "Model and route",

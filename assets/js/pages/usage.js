@@ -3,8 +3,10 @@
 import { api, queryString } from "../api.js";
 import { fill, h } from "../dom.js";
 import { addressQuery, filterBar } from "../filters/bar.js";
+import { withSubtrees } from "../filters/groups.js";
 import { filtersOf, isFiltered } from "../filters/lists.js";
 import { DAY_RANGES, bucketsOf, rangeOf, rangeQuery, stepOf, timesOf } from "../filters/range.js";
+import { knownNames } from "../groups/known_names.js";
 import { may } from "../session.js";
 import { button, linkButton } from "../ui/button.js";
 import { chart } from "../ui/chart.js";
@@ -12,7 +14,7 @@ import { field, select } from "../ui/form.js";
 import { icon } from "../ui/icon.js";
 import { notice } from "../ui/notice.js";
 import { empty, page } from "../ui/page.js";
-import { COLUMNS, identity, ranked, seriesOf } from "../usage/report.js";
+import { COLUMNS, identity, nameOf, ranked, seriesOf } from "../usage/report.js";
 import { metricFormat, metrics, sumsList, usageTable } from "../usage/view.js";
 
 /** @import * as T from "../api_types.js" */
@@ -36,7 +38,8 @@ function asked() {
   return { query, now, by, metric, range: rangeOf(query, OTHERWISE, now), filters: filtersOf(query) };
 }
 
-/** @typedef {ReturnType<typeof asked>} Asked */
+/** @import { KnownNames } from "../groups/known_names.js" */
+/** @typedef {ReturnType<typeof asked> & {names: KnownNames}} Asked */
 /** @typedef {{total: T.UsageItem | undefined, items: T.UsageItem[], incomplete: T.Gap[]}} Report */
 
 /** @param {Context} context */
@@ -47,13 +50,16 @@ export default async function usage({ signal, setQuery }) {
   by.addEventListener("change", () => changed({ by: by.value === "group" ? null : by.value }));
   metric.addEventListener("change", () => changed({ metric: metric.value === "tokens" ? null : metric.value }));
 
+  const names = knownNames();
   let latest = 0;
   let top = ROWS;
   const load = async () => {
     const turn = ++latest;
-    const what = asked();
+    const now = asked();
     results.setAttribute("aria-busy", "true");
+    const what = { ...now, names, filters: await withSubtrees(now.filters, now.query, names) };
     const report = await reportOf(what, top);
+    await names.learn(report.items.map((item) => item.external_entity_id));
     const known = metrics(report.total);
     const shown = known.some(([name]) => name === what.metric) ? what.metric : "tokens";
     const course = report.items.length ? await courseOf({ ...what, metric: shown }, report) : null;
@@ -81,7 +87,7 @@ export default async function usage({ signal, setQuery }) {
 
   return page({ heading: "Usage", lead: "Totals of all billed requests. Days begin at midnight UTC." },
     filterBar({
-      ranges: DAY_RANGES, otherwise: OTHERWISE, ends: "date", lists: true, setQuery, changed: () => changed(),
+      ranges: DAY_RANGES, otherwise: OTHERWISE, ends: "date", names, setQuery, changed: () => changed(),
       extra: [
         field({ label: "Show", name: "metric", input: metric }),
         field({ label: "By", name: "by", input: by }),
@@ -105,7 +111,7 @@ async function reportOf({ range, filters, by }, top) {
  * @param {Asked} what
  * @param {Report} report
  */
-async function courseOf({ range, now, filters, by, metric }, { items }) {
+async function courseOf({ range, now, filters, by, metric, names }, { items }) {
   const step = stepOf(range, now);
   const buckets = bucketsOf(range, step, now);
   const largest = ranked(items, metric).slice(0, SERIES);
@@ -124,7 +130,8 @@ async function courseOf({ range, now, filters, by, metric }, { items }) {
   ]);
   const wanted = new Set(largest.map(identity));
   const series = seriesOf({
-    buckets, step, largest, rows: rows.items.filter((item) => wanted.has(identity(item))), sums: sums.items, by, metric,
+    buckets, step, largest, rows: rows.items.filter((item) => wanted.has(identity(item))), sums: sums.items, metric,
+    nameOf: (item) => nameOf(item, by, names),
   });
   return { buckets, step, series };
 }
@@ -137,7 +144,7 @@ async function courseOf({ range, now, filters, by, metric }, { items }) {
  * @param {() => Promise<unknown>} more
  */
 function resultsOf(what, { total, items, incomplete }, { buckets, step, series }, top, more) {
-  const { by, metric, range, filters, query } = what;
+  const { by, metric, range, filters, query, names } = what;
   const label = BYS.find(([name]) => name === by)?.[1] ?? "";
   const csv = queryString({ ...timesOf(range), ...filters, group_by: COLUMNS[by], format: "csv" });
   const isCut = items.length >= top;
@@ -159,7 +166,7 @@ function resultsOf(what, { total, items, incomplete }, { buckets, step, series }
         h("div", { class: "section-actions" },
           h("a", { class: "button small", href: `/v1/gateway/usage_report${csv}`, download: "" },
             icon("download"), h("span", null, "Download CSV")))),
-      usageTable({ by, items, total, address: rangeQuery(range, query), filters }),
+      usageTable({ by, items, total, address: rangeQuery(range, query), filters: filtersOf(query), names }),
       isCut && top < MAX_ROWS && h("div", { class: "more" }, button({ label: "Show more", press: more }))),
   ];
 }

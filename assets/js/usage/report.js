@@ -23,9 +23,13 @@ export function valueOf(item, metric) {
 /** Identifies a row of a report, apart from its time. @param {UsageItem} item */
 export const identity = (item) => JSON.stringify([item.group_id, item.model_slug, item.api_key_prefix]);
 
-/** @param {UsageItem} item @param {By} by */
-export function nameOf(item, by) {
-  const group = item.external_entity_id ?? item.group_id ?? "";
+/**
+ * @param {UsageItem} item
+ * @param {By} by
+ * @param {{nameOf: (externalId: string, id?: string) => string}} names
+ */
+export function nameOf(item, by, names) {
+  const group = names.nameOf(item.external_entity_id ?? item.group_id ?? "", item.group_id);
   if (by === "group") return group;
   if (by === "model") return item.model_slug ?? "";
   const key = item.api_key_prefix ?? "";
@@ -39,12 +43,12 @@ export const ranked = (items, metric) => [...items].sort((a, b) => valueOf(b, me
  * A series for each of the largest items, and one for the rest of the sums.
  *
  * @param {{buckets: number[], step: "hour" | "day", largest: UsageItem[], rows: UsageItem[], sums: UsageItem[],
- *   by: By, metric: Metric}} given `rows` are by time and item, `sums` by time alone
+ *   metric: Metric, nameOf: (item: UsageItem) => string}} given `rows` are by time and item, `sums` by time alone
  */
-export function seriesOf({ buckets, step, largest, rows, sums, by, metric }) {
+export function seriesOf({ buckets, step, largest, rows, sums, metric, nameOf }) {
   const place = new Map(buckets.map((time, index) => [time, index]));
   const at = (/** @type {UsageItem} */ item) => place.get(Date.parse((step === "hour" ? item.hour : item.day) ?? ""));
-  const series = largest.map((item) => ({ name: nameOf(item, by), values: buckets.map(() => 0) }));
+  const series = largest.map((item) => ({ name: nameOf(item), values: buckets.map(() => 0) }));
   const index = new Map(largest.map((item, of) => [identity(item), of]));
   const rest = buckets.map(() => 0);
   for (const item of sums) {

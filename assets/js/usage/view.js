@@ -4,11 +4,13 @@ import { h } from "../dom.js";
 import { joined } from "../filters/lists.js";
 import { compact, int, money, moneys, percent } from "../format.js";
 import { link } from "../router.js";
+import { groupCell } from "../groups/known_names.js";
 import { may } from "../session.js";
 import { table } from "../ui/table.js";
 import { nameOf, tokensOf } from "./report.js";
 
 /** @import * as T from "../api_types.js" */
+/** @import { KnownNames } from "../groups/known_names.js" */
 /** @import { By, Metric } from "./report.js" */
 
 /** The metrics that can be shown, with a cost for each currency. @param {T.UsageItem | undefined} total */
@@ -47,16 +49,17 @@ export function sumsList(total) {
 
 /**
  * @param {{by: By, items: T.UsageItem[], total: T.UsageItem | undefined, filters: Record<string, string[]>,
- *   address: Record<string, string | null>}} options `address` is the range, for links to the same events
+ *   address: Record<string, string | null>, names: KnownNames}} options `address` is the range, for links to the same
+ *   events
  */
-export function usageTable({ by, items, total, filters, address }) {
+export function usageTable({ by, items, total, filters, address, names }) {
   const most = Math.max(1, ...items.map(tokensOf));
   const all = total ? tokensOf(total) : 0;
   const place = (/** @type {T.UsageItem} */ item) => `/groups/${encodeURIComponent(item.group_id ?? "")}`;
   const events = (/** @type {T.UsageItem} */ item) => link("/events", {
     ...address,
     ...Object.fromEntries(Object.entries(filters).map(([name, values]) => [name, joined(values)])),
-    ...(item.group_id && { group_ids: item.group_id, external_entity_ids: null }),
+    ...(item.group_id && { group_ids: item.group_id, only: 1, external_entity_ids: null }),
     ...(item.model_slug && { model_slugs: joined([item.model_slug]) }),
     ...(item.api_key_prefix && { api_keys: joined([item.api_key_prefix]) }),
   });
@@ -65,13 +68,11 @@ export function usageTable({ by, items, total, filters, address }) {
     {
       label: { group: "Group", model: "Model", key: "Key" }[by], kind: "main",
       cell: (item) => {
-        const name = h("bdi", { class: by === "key" && "mono" }, by === "key" ? item.api_key_prefix : nameOf(item, by));
-        const group = h("bdi", null, item.external_entity_id ?? item.group_id);
-        const linked = (/** @type {Node} */ of, /** @type {string} */ path) =>
-          may("keys") ? h("a", { href: `#${path}` }, of) : of;
-        if (by === "group") return linked(name, place(item));
-        if (by === "key") return [linked(name, `${place(item)}/keys`), h("div", { class: "hint" }, group)];
-        return name;
+        if (by === "group") return groupCell(names, item);
+        if (by === "model") return h("bdi", null, item.model_slug);
+        const key = h("bdi", { class: "mono" }, item.api_key_prefix);
+        return [may("keys") ? h("a", { href: `#${place(item)}/keys` }, key) : key,
+          h("div", { class: "hint" }, h("bdi", null, nameOf(item, "group", names)))];
       },
     },
     {
@@ -89,7 +90,7 @@ export function usageTable({ by, items, total, filters, address }) {
     {
       label: "Events", hideLabel: true, kind: "actions",
       cell: (item) => h("a", { href: events(item) },
-        "Events", h("span", { class: "visually-hidden" }, ` of ${nameOf(item, by)}`)),
+        "Events", h("span", { class: "visually-hidden" }, ` of ${nameOf(item, by, names)}`)),
     },
   ];
   return table({ caption: "Usage", columns, rows: items });

@@ -63,6 +63,7 @@ assets! {
     "js/events/dialog.js",
     "js/events/ulid.js",
     "js/filters/bar.js",
+    "js/filters/groups.js",
     "js/filters/lists.js",
     "js/filters/range.js",
     "js/format.js",
