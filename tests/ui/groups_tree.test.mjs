@@ -81,6 +81,22 @@ describe("with a few groups", () => {
     await tab.ready(`/groups/${prod.id}`);
   });
 
+  test("the groups below a disabled one are shown as disabled by it", async (t) => {
+    await gateway.admin("PATCH", `/v1/gateway/groups/${acme.id}`, { disabled: true });
+    const tab = await browser.tab(t, gateway);
+    await tab.open("/groups");
+    for (const name of ["Acme production", "Shop assistant"]) {
+      await rowOf(tab, name).getByText("disabled by Acme Corp").waitFor();
+      assert.match(await rowOf(tab, name).getAttribute("class"), /\boff\b/);
+    }
+    await tab.open(`/groups/${prod.id}`);
+    const child = tab.main.getByRole("table", { name: "Child groups" }).getByRole("row").filter({ hasText: "Shop assistant" });
+    await child.getByText("disabled by Acme Corp").waitFor();
+    await gateway.admin("PATCH", `/v1/gateway/groups/${acme.id}`, { disabled: false });
+    await tab.open("/groups");
+    assert.equal(await tab.page.getByText("disabled by").count(), 0);
+  });
+
   test("collapsed groups stay collapsed during the visit", async (t) => {
     const tab = await browser.tab(t, gateway);
     await tab.open("/groups");

@@ -31,7 +31,7 @@ export default async function overviewTab({ group, ancestors }) {
     may("metrics") ? api.groups.usage(id) : null,
     may("metrics") ? alertsInForce() : [],
     may("metrics") ? api.usageReport({ start_time, group_ids: [id] }) : null,
-    childTable(id, ancestors.length + 1),
+    childTable(id, ancestors.length + 1, () => [group(), ...ancestors].find((one) => one.disabled)),
   ]);
   const nameOf = namesOf([group(), ...ancestors]);
   // In CASCADING, an ancestor's limit counts the use of the ancestor's subtree, and so do its alerts.
@@ -135,8 +135,8 @@ function budgetsOf(group, usage, nameOf, share) {
   return bars;
 }
 
-/** @param {string} id @param {number} level */
-const childTable = (id, level) => pagedTable({
+/** @param {string} id @param {number} level @param {() => T.Group | undefined} disabledBy the nearest disabled group */
+const childTable = (id, level, disabledBy) => pagedTable({
   caption: "Child groups",
   columns: [
     {
@@ -151,7 +151,14 @@ const childTable = (id, level) => pagedTable({
       label: "Models",
       cell: ({ models }) => models.length === 1 ? models[0]?.slug : plural(models.length, "model"),
     },
-    { label: "State", cell: (child) => child.disabled ? badge("warn", "disabled") : state("ok", "Enabled") },
+    {
+      label: "State",
+      cell: (child) => {
+        const above = disabledBy();
+        return child.disabled ? badge("warn", "disabled")
+          : above ? badge("warn", `disabled by ${shortName(above.metadata)}`) : state("ok", "Enabled");
+      },
+    },
   ],
   list: api.groups.list,
   query: { parent_group_id: id },

@@ -76,5 +76,8 @@ export function rowsOf(roots, isOpen, wanted = "") {
 const hasText = (group, text) =>
   [group.name ?? "", group.external_entity_id, group.id].some((of) => of.toLowerCase().includes(text));
 
+/** The nearest group above that is disabled. @param {Node} node @returns {TreeGroup | undefined} */
+export const disabledBy = ({ parent }) => parent ? (parent.group.disabled ? parent.group : disabledBy(parent)) : undefined;
+
 /** A group and everything below it. @param {Node} node @returns {Node[]} */
 export const subtree = (node) => [node, ...node.children.flatMap(subtree)];

@@ -2,6 +2,7 @@
 // groups are as fast as ten. The focused row stays in the document even when it is scrolled out of view.
 
 import { h, set } from "../dom.js";
+import { disabledBy } from "./tree.js";
 
 /** @import { Child } from "../dom.js" */
 /** @import { Row } from "./tree.js" */
@@ -29,14 +30,15 @@ export function treegrid({ label, columns, toggle, open, signal }) {
   const draw = (row, index) => {
     const { group, level, at, of } = row.node;
     const known = drawn.get(group.id);
-    const state = JSON.stringify([group, level, row.expanded, row.found]);
+    const above = disabledBy(row.node);
+    const state = JSON.stringify([group, level, row.expanded, row.found, above?.name]);
     const shown = known?.element ?? h("div", { role: "row", data: { id: group.id } });
     if (known?.drawnState !== state) {
       shown.replaceChildren(...columns.map((column) =>
         h("div", { class: ["tree-cell", column.kind], role: "gridcell" }, column.cell(row))));
     }
     set(shown, {
-      class: ["tree-row", group.disabled && "off", row.found && "found"],
+      class: ["tree-row", (group.disabled || above) && "off", row.found && "found"],
       "aria-level": level, "aria-posinset": at, "aria-setsize": of,
       "aria-expanded": row.expanded === null ? null : String(row.expanded), "aria-rowindex": index + 2,
       tabindex: group.id === active ? 0 : -1, style: { "--top": `${index * rowHeight}px`, "--level": level - 1 },

@@ -6,7 +6,7 @@ import { fill, h } from "../dom.js";
 import { compact, figure, groupName, int, limitName, plural } from "../format.js";
 import { shareBadge } from "../groups/limit_bars.js";
 import { budgetStanding } from "../groups/limits.js";
-import { buildTree, rowsOf } from "../groups/tree.js";
+import { buildTree, disabledBy, rowsOf } from "../groups/tree.js";
 import { treegrid } from "../groups/treegrid.js";
 import { may } from "../session.js";
 import { debounced, every } from "../timers.js";
@@ -127,13 +127,14 @@ function columns() {
 /** @param {Row} row */
 function nameCell({ node, expanded }) {
   const { group } = node;
+  const above = disabledBy(node);
   return [
     h("span", { class: ["tree-toggle", expanded === null && "leaf"], "aria-hidden": "true" },
       expanded !== null && icon(expanded ? "down" : "right")),
     h("span", { class: "tree-title" },
       h("a", { href: address(group), tabindex: "-1", title: groupName(group) }, groupName(group)),
       group.name && h("span", { class: "tree-id", title: group.external_entity_id }, group.external_entity_id)),
-    group.disabled && badge("warn", "disabled"),
+    group.disabled ? badge("warn", "disabled") : above && badge("warn", `disabled by ${groupName(above)}`),
     may("metrics") && shareBadge(group.alert_percent ?? undefined),
     !node.parent && node.children.length > 0 &&
       h("span", { class: "tree-mode" }, badge("plain", group.limit_enforcement)),
