@@ -82,6 +82,31 @@ test("a cost can be shown, in its currency", async (t) => {
   assert.ok(Math.abs(shown - Number(sum.cost.EUR)) < 1e-9, `${shown} ${sum.cost.EUR}`);
 });
 
+test("the table is sorted by what is shown, and every column sorts", async (t) => {
+  const tab = await browser.tab(t, gateway);
+  await tab.open("/usage");
+  const { items } = await report({ group_by: "group" });
+  const order = (value) => [...items].sort((a, b) => value(b) - value(a)).map(value);
+  const head = (name) => tab.main.getByRole("columnheader", { name, exact: true });
+  const column = async (at) => (await rows(tab)).map((cells) => Number(cells[at].replace(/[^\d.]/g, "")));
+  assert.equal(await head("Tokens").getAttribute("aria-sort"), "descending");
+  await tab.main.getByLabel("Show").selectOption("Cost (EUR)");
+  await head("Cost").and(tab.page.locator("[aria-sort=descending]")).waitFor();
+  const cost = (item) => Number(item.cost.EUR ?? 0);
+  const names = (await rows(tab)).map(([name]) => name.split("\n").at(-1));
+  const costs = names.map((name) => cost(items.find((item) => item.external_entity_id === name)));
+  assert.deepEqual(costs, order(cost));
+  assert.equal(await tab.main.locator("tbody tr").first().locator("td").nth(5).locator(".share-bar").count(), 1, "the bars are of the cost");
+  await head("Requests").getByRole("button").click();
+  assert.deepEqual(await column(5), order((item) => item.requests));
+  await head("Requests").getByRole("button").click();
+  assert.deepEqual(await column(5), order((item) => item.requests).reverse());
+  await head("Group").getByRole("button").click();
+  const sorted = (await rows(tab)).map(([name]) => name.split("\n")[0]);
+  assert.deepEqual(sorted, [...sorted].sort((a, b) => a.localeCompare(b, "en", { numeric: true })));
+  await assertAccessible(tab, "usage, sorted by name");
+});
+
 test("filters are in the address, survive a reload, and Back removes the last one", async (t) => {
   const tab = await browser.tab(t, gateway);
   const { page } = tab;

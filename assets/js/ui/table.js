@@ -9,21 +9,39 @@ import { button } from "./button.js";
 /**
  * @template Row
  * @typedef {{label: string, cell: (row: Row) => Child, hideLabel?: boolean,
- *   kind?: "number" | "wide-only" | "number wide-only" | "actions" | "main" | "nowrap"}} Column `wide-only` columns are left out on a phone
+ *   kind?: "number" | "wide-only" | "number wide-only" | "actions" | "main" | "nowrap",
+ *   sort?: (row: Row) => number | string}} Column `wide-only` columns are left out on a phone; `sort` lets the reader
+ *   sort by the column
  */
 
 /**
  * @template Row
- * @param {{caption: string, columns: Column<Row>[], rows: Row[], rowKind?: (row: Row) => string | false}} options the
- *   caption is for screen readers
+ * @param {{caption: string, columns: Column<Row>[], rows: Row[], rowKind?: (row: Row) => string | false,
+ *   sorted?: string}} options the caption is for screen readers; `sorted` is the label of the column by which the rows
+ *   are sorted already
  */
-export function table({ caption, columns, rows, rowKind }) {
+export function table({ caption, columns, rows, rowKind, sorted }) {
   const body = h("tbody", null, rows.map((row) => tableRow(columns, row, rowKind?.(row))));
+  const header = (/** @type {Column<Row>} */ { label, kind, hideLabel, sort }) => {
+    const cell = h("th", { scope: "col", class: kind, "aria-sort": label === sorted && "descending" },
+      sort ? h("button", { type: "button", class: "sort", onclick: () => sortBy(cell, sort) }, label)
+        : h("span", { class: hideLabel && "visually-hidden" }, label));
+    return cell;
+  };
+  /** @param {HTMLElement} cell @param {(row: Row) => number | string} value */
+  const sortBy = (cell, value) => {
+    const isText = rows.some((row) => typeof value(row) === "string");
+    const now = cell.getAttribute("aria-sort") ?? (isText ? "descending" : "ascending");
+    for (const other of made.querySelectorAll("[aria-sort]")) other.removeAttribute("aria-sort");
+    cell.setAttribute("aria-sort", now === "ascending" ? "descending" : "ascending");
+    const up = now === "ascending" ? -1 : 1;
+    rows = [...rows].sort((a, b) => up * (isText
+      ? String(value(a)).localeCompare(String(value(b)), "en", { numeric: true }) : Number(value(a)) - Number(value(b))));
+    fill(body, rows.map((row) => tableRow(columns, row, rowKind?.(row))));
+  };
   const made = h("table", { class: "table" },
     h("caption", { class: "visually-hidden" }, caption),
-    h("thead", null, h("tr", null, columns.map((column) =>
-      h("th", { scope: "col", class: column.kind },
-        h("span", { class: column.hideLabel && "visually-hidden" }, column.label))))),
+    h("thead", null, h("tr", null, columns.map(header))),
     body);
   const frame = h("div", { class: "table-frame", role: "region", "aria-label": caption, tabindex: "0" }, made);
   return Object.assign(frame, {

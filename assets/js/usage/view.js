@@ -2,12 +2,12 @@
 
 import { h } from "../dom.js";
 import { joined } from "../filters/lists.js";
-import { compact, int, money, moneys, percent } from "../format.js";
+import { int, money, moneys, percent } from "../format.js";
 import { link } from "../router.js";
 import { groupCell } from "../groups/known_names.js";
 import { may } from "../session.js";
 import { table } from "../ui/table.js";
-import { nameOf, tokensOf } from "./report.js";
+import { nameOf, ranked, tokensOf, valueOf } from "./report.js";
 
 /** @import * as T from "../api_types.js" */
 /** @import { KnownNames } from "../groups/known_names.js" */
@@ -49,12 +49,30 @@ export function sumsList(total) {
 
 /**
  * @param {{by: By, items: T.UsageItem[], total: T.UsageItem | undefined, filters: Record<string, string[]>,
- *   address: Record<string, string | null>, names: KnownNames}} options `address` is the range, for links to the same
- *   events
+ *   address: Record<string, string | null>, names: KnownNames, metric: Metric}} options `address` is the range, for links
+ *   to the same events; `metric` is what the rows are sorted by
  */
-export function usageTable({ by, items, total, filters, address, names }) {
-  const most = Math.max(1, ...items.map(tokensOf));
-  const all = total ? tokensOf(total) : 0;
+export function usageTable({ by, items, total, filters, address, names, metric }) {
+  const valueIn = (/** @type {T.UsageItem} */ item) => valueOf(item, metric);
+  const most = Math.max(...items.map(valueIn)) || 1;
+  const all = total ? valueIn(total) : 0;
+  const currency = /** @type {Metric} */ (metric.startsWith("cost:") ? metric : metrics(total)[2]?.[0] ?? "cost:");
+  const label = { group: "Group", model: "Model", key: "Key" }[by];
+  /**
+   * A column of numbers. That of the metric has bars.
+   *
+   * @param {string} name
+   * @param {(item: T.UsageItem) => number} sort
+   * @param {Metric} [of]
+   * @param {(item: T.UsageItem) => string} [words]
+   * @returns {import("../ui/table.js").Column<T.UsageItem>}
+   */
+  const column = (name, sort, of, words = (item) => int(sort(item))) => ({
+    label: name, kind: "number", sort,
+    cell: (item) => of !== metric ? words(item) : h("div", { class: "share" },
+      h("span", { class: "share-bar", style: { "--part": `${(100 * sort(item)) / most}%` } }),
+      h("span", { title: `${percent(sort(item), all)} of all` }, words(item))),
+  });
   const place = (/** @type {T.UsageItem} */ item) => `/groups/${encodeURIComponent(item.group_id ?? "")}`;
   const events = (/** @type {T.UsageItem} */ item) => link("/events", {
     ...address,
@@ -66,7 +84,7 @@ export function usageTable({ by, items, total, filters, address, names }) {
   /** @type {import("../ui/table.js").Column<T.UsageItem>[]} */
   const columns = [
     {
-      label: { group: "Group", model: "Model", key: "Key" }[by], kind: "main",
+      label, kind: "main", sort: (item) => nameOf(item, by, names),
       cell: (item) => {
         if (by === "group") return groupCell(names, item);
         if (by === "model") return h("bdi", null, item.model_slug);
@@ -75,23 +93,20 @@ export function usageTable({ by, items, total, filters, address, names }) {
           h("div", { class: "hint" }, h("bdi", null, nameOf(item, "group", names)))];
       },
     },
-    {
-      label: "Tokens", kind: "number",
-      cell: (item) => h("div", { class: "share" },
-        h("span", { class: "share-bar", style: { "--part": `${(100 * tokensOf(item)) / most}%` } }),
-        h("span", { title: `${int(tokensOf(item))}, ${percent(tokensOf(item), all)} of all` },
-          compact(tokensOf(item)))),
-    },
-    { label: "Input", kind: "number", cell: (item) => int(item.input_tokens) },
-    { label: "Cached", kind: "number", cell: (item) => int(item.cached_input_tokens) },
-    { label: "Output", kind: "number", cell: (item) => int(item.output_tokens) },
-    { label: "Requests", kind: "number", cell: (item) => int(item.requests) },
-    { label: "Cost", kind: "number", cell: (item) => moneys(item.cost) },
+    column("Tokens", tokensOf, "tokens"),
+    column("Input", (item) => item.input_tokens),
+    column("Cached", (item) => item.cached_input_tokens),
+    column("Output", (item) => item.output_tokens),
+    column("Requests", (item) => item.requests, "requests"),
+    column("Cost", (item) => valueOf(item, currency), currency, (item) => moneys(item.cost)),
     {
       label: "Events", hideLabel: true, kind: "actions",
       cell: (item) => h("a", { href: events(item) },
         "Events", h("span", { class: "visually-hidden" }, ` of ${nameOf(item, by, names)}`)),
     },
   ];
-  return table({ caption: "Usage", columns, rows: items });
+  return table({
+    caption: "Usage", columns, rows: ranked(items, metric),
+    sorted: { tokens: "Tokens", requests: "Requests" }[String(metric)] ?? "Cost",
+  });
 }
