@@ -5,6 +5,7 @@ The imported tests are the same as over plain TCP: this module's gateway speaks 
 
 import contextlib
 import os
+import re
 import resource
 import signal
 import socket
@@ -16,7 +17,8 @@ import pytest
 
 from support.certificates import Certificate
 from support.gateway import Customer, DidNotStart, Gateway, message
-from support.wire import Connection, Stream, TlsAddress
+from support.readme import PAGES, README, samples
+from support.wire import Connection, TlsAddress, call
 from test_expect import test_a_valid_key_gets_a_100_and_then_the_answer  # noqa: F401
 from test_framing import (  # noqa: F401
     listener,
@@ -37,7 +39,6 @@ from test_hangups import (  # noqa: F401
     test_a_hang_up_while_sending_the_body_takes_nothing,
     test_forty_hang_ups_at_once_leave_nothing_held,
 )
-from test_live import test_a_stop_does_not_wait_for_a_viewer_who_does_not_read  # noqa: F401
 from test_slow_clients import test_the_rest_of_a_refused_body_is_not_read  # noqa: F401
 
 STATUS = "/v1/gateway/status"
@@ -251,6 +252,14 @@ def test_a_certificate_without_its_key_is_an_error_of_the_configuration(certific
     with pytest.raises(DidNotStart) as failed:
         Gateway(admin_tls_cert=certificate.cert)
     assert "admin_tls.key: must be set, because admin_tls.cert is set" in failed.value.output
+
+
+def test_the_settings_in_the_documentation_are_valid(certificate):
+    files = {"fullchain": certificate.cert, "privkey": certificate.key}
+    for text in [*samples(README, "toml"), *samples(PAGES / "tls.md", "toml")]:
+        config = re.sub(r'"[^"]*/(fullchain|privkey)\.pem"', lambda found: f'"{files[found[1]]}"', text)
+        with Gateway(config=config) as gateway:
+            assert call(TlsAddress(gateway.address, certificate.context()), "GET", "/healthz").status == 200
 
 
 # Reloads
