@@ -193,6 +193,8 @@ def drive_gateway(client, gateway):
     assert client.call("getActivity").step_s == 60
     assert client.call("checkHealth").status == client.call("checkReadiness").status == "ok"
     assert client.call("getSpec").additional_properties == client.specification
+    assert "tollgate_build_info" in client.call("getMetrics")
+    assert client.call_raw("getMetrics", accept="application/openmetrics-text").endswith("# EOF\n")
     client.call("createBackup")
     with tarfile.open(fileobj=io.BytesIO(client.answers[-1].content)) as backup:
         assert "SHA256SUMS" in backup.getnames()

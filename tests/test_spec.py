@@ -61,6 +61,7 @@ def test_every_operation_declares_its_answers_and_errors(operations):
         "POST /v1/gateway/backup": {"application/x-tar"},
         "GET /v1/gateway/live": {"text/event-stream"},
         "GET /v1/gateway/events": {"application/json", "text/csv"},
+        "GET /metrics": {"text/plain", "application/openmetrics-text"},
         "GET /v1/gateway/usage_report": {"application/json", "text/csv"},
         "POST /v1/gateway/groups/{group_id}/try": {"application/json", "text/event-stream"},
     }

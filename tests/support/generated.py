@@ -106,11 +106,13 @@ class Client:
         response = self.function(operation_id).sync_detailed(*path, client=self.http, **parameters)
         return self.keep(operation_id, response, expect, response.parsed)
 
-    def call_raw(self, operation_id, *path, body=None, **parameters):
+    def call_raw(self, operation_id, *path, body=None, accept=None, **parameters):
         """Calls an operation for an answer in its other media type: the generated client reads one per status."""
         if body is not None:
             parameters["body"] = self.body(operation_id, body)
         request = self.function(operation_id)._get_kwargs(*path, **parameters)
+        if accept is not None:
+            request["headers"] = {**request.get("headers", {}), "accept": accept}
         response = self.http.get_httpx_client().request(**request)
         return self.keep(operation_id, response, 200, response.text)
 
