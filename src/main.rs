@@ -113,12 +113,17 @@ enum Command {
         #[command(flatten)]
         remote: Remote,
     },
-    /// Prints a file for `apply` with the endpoints, groups, secrets (without values) and webhooks of a gateway.
+    /// Prints a file for apply with the endpoints, groups, secrets (without values) and webhooks of a gateway.
     ///
     /// TOLLGATE_ADMIN_KEY must be an operator key of the gateway.
     Dump {
         #[command(flatten)]
         remote: Remote,
+    },
+    /// Prints a file for apply that is made from another gateway's configuration.
+    Import {
+        #[command(subcommand)]
+        from: ImportFrom,
     },
     /// Prints a script that completes this command's arguments in a shell.
     ///
@@ -131,6 +136,21 @@ enum Command {
     Man {
         /// The directory to write to; it is created if it does not exist.
         directory: PathBuf,
+    },
+}
+
+#[derive(Subcommand)]
+enum ImportFrom {
+    /// Reads a LiteLLM config.yaml: models, servers, rpm and tpm.
+    ///
+    /// Everything that cannot be taken over becomes a comment with the reason. Keys are never copied: the file names
+    /// environment variables.
+    Litellm {
+        /// LiteLLM's configuration; - for standard input.
+        config: PathBuf,
+        /// The first part of the slugs of models whose name has none.
+        #[arg(long, value_name = "NAME", default_value = "default")]
+        org: String,
     },
 }
 
@@ -218,6 +238,7 @@ fn run(command: Command) -> Result<ExitCode, Box<dyn Error>> {
             let apply = commands::Apply { file, dry_run, prune, update_secrets, webhook_secrets };
             return Ok(commands::apply(&apply, &remote.url()?, admin_key())?);
         }
+        Command::Import { from: ImportFrom::Litellm { config, org } } => commands::litellm(&config, &org)?,
         Command::Dump { remote } => commands::dump(&remote.url()?, admin_key())?,
         Command::Completions { shell } => commands::completions(Cli::command(), shell)?,
         Command::Man { directory } => commands::man_pages(Cli::command(), &directory)?,

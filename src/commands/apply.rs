@@ -2,7 +2,7 @@
 
 use std::{
     fs::{File, OpenOptions},
-    io::{Read, Write},
+    io::Write,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -13,6 +13,7 @@ use super::{
     declared::{Declared, Live, Options, Plan, perform, plan},
     document::Wrong,
     failed::{Failed, failed_at},
+    input::read_text,
     output::{Progress, say},
 };
 use crate::crypto::secret::Secret;
@@ -37,7 +38,7 @@ pub struct Apply {
 /// Applies a file. `gateway` is the URL of the admin listener, `key` the operator key.
 pub fn apply(apply: &Apply, gateway: &str, key: Option<Secret>) -> Result<ExitCode, Failed> {
     let in_file = |wrong: Wrong| Failed(format!("{}, {wrong}", apply.file.display()));
-    let declared = Declared::read(&read(&apply.file)?).map_err(in_file)?;
+    let declared = Declared::read(&read_text(&apply.file)?).map_err(in_file)?;
     let client = Client::new(gateway, key)?;
     let live = Live::read(&client)?;
     let options = Options {
@@ -58,15 +59,6 @@ pub fn apply(apply: &Apply, gateway: &str, key: Option<Secret>) -> Result<ExitCo
     perform_all(apply, &plan, &live, &client)?;
     say(&format!("Done: {created} created, {changed} changed, {deleted} deleted."))?;
     Ok(ExitCode::SUCCESS)
-}
-
-fn read(file: &Path) -> Result<String, Failed> {
-    let mut text = String::new();
-    if file == Path::new("-") {
-        std::io::stdin().read_to_string(&mut text).map_err(failed_at(Path::new("standard input")))?;
-        return Ok(text);
-    }
-    std::fs::read_to_string(file).map_err(failed_at(file))
 }
 
 fn perform_all(apply: &Apply, plan: &Plan, live: &Live, client: &Client) -> Result<(), Failed> {

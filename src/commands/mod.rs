@@ -3,6 +3,7 @@
 //! * `backup`, `restore`, `verify` and `export` read or write a data directory.
 //! * `apply` and `dump` are clients of the admin API (`client`). They compare a file with the gateway (`declared`), using
 //!   the API's own types. `document` and `yaml` read and write such files.
+//! * `import` makes such a file from another gateway's configuration.
 //! * `check` and `health` look at this configuration's data directory and listener (`address`).
 //! * `completions` and `man` write files for an installation.
 //!
@@ -19,6 +20,8 @@ mod dump;
 mod export;
 mod failed;
 mod health;
+mod import;
+mod input;
 mod installation;
 mod output;
 mod restore;
@@ -34,6 +37,7 @@ pub use self::{
     export::{Format, export},
     failed::Failed,
     health::health,
+    import::litellm,
     installation::{Shell, completions, man_pages},
     restore::restore,
     verify::verify,
