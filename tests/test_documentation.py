@@ -51,9 +51,10 @@ def test_the_commands_of_the_readme_work(upstream, second, tmp_path):
     servers = {"http://127.0.0.1:8000/v1": upstream.base_url, "http://127.0.0.1:8001/v1": second.base_url}
     replaced = {**servers, **addresses}
     printed = run_script(lines, tmp_path, replaced, TOLLGATE_LISTEN=ANY_PORT, TOLLGATE_ADMIN_LISTEN=ANY_PORT)
-    _, endpoint, group, stream, figures, two_servers, full, budgets, alerts, rotated, words = printed.split(MARK)
+    _, endpoint, group, stream, figures, two_servers, full, budgets, alerts, rotated, code, words = printed.split(MARK)
     assert documents(endpoint)[0]["slug"] == "acme/chat" and group.strip() == rotated.strip() == ""
     assert stream.strip().endswith("data: [DONE]") and words.strip()
+    assert code.strip() == "Nothing to do."
     usage, events, report, own = documents(figures)
     assert usage["usage"]["acme/chat"][0]["current_usage"] == 1
     assert [event["externalEntityId"] for event in events["items"]] == ["cust_42"] and events["items"][0]["cost"]
@@ -91,6 +92,18 @@ def test_the_commands_on_webhooks_work(own, upstream, receiver, tmp_path):
     assert dead_letters["items"] == [] and changed["url"] == receiver.url + "/new"
     assert customer.chat(slug).status == 200
     receiver.wait_events(1)
+
+
+def test_the_file_and_the_commands_on_resources_as_code_work(own, tmp_path):
+    [sample] = samples(PAGES / "as-code.md", "yaml")
+    (tmp_path / "tollgate.yaml").write_text(sample)
+    (tmp_path / "config.yaml").write_text("model_list: []\n")
+    variables = {"TOLLGATE_ADMIN_LISTEN": own.admin_address, "TOLLGATE_ADMIN_KEY": own.admin_key}
+    printed = run_script(commands(PAGES / "as-code.md"), tmp_path, {}, OPENAI_API_KEY="a-key", **variables)
+    assert printed.endswith("Done: 5 created, 0 changed, 0 deleted.\n")
+    [webhook] = (tmp_path / "webhook-secrets.jsonl").read_text().splitlines()
+    assert json.loads(webhook)["url"] == "https://billing.example/tollgate"
+    assert "parent: acme" in (tmp_path / "now.yaml").read_text()
 
 
 def test_the_commands_on_backup_work(own, tmp_path):

@@ -131,7 +131,7 @@ impl Client {
         let url = &self.url;
         match (answer.status(), json.as_ref(), why) {
             (StatusCode::OK, Some(_), None) => json.ok_or_else(|| self.strange("it is not JSON")),
-            (StatusCode::UNAUTHORIZED, ..) => {
+            (StatusCode::UNAUTHORIZED, _, Some(_)) => {
                 Err(Failed(format!("{url}: the gateway does not know the key in TOLLGATE_ADMIN_KEY (401)")))
             }
             (StatusCode::FORBIDDEN, _, Some(why)) => Err(Failed(format!(
