@@ -3,20 +3,23 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::failed::Failed;
-use crate::config::Config;
+use crate::config::{Config, TlsConfig};
 
-/// The URL of the admin listener.
+/// The URL of the admin listener. If it speaks HTTPS, `admin_url` is preferred: certificates name hosts, not addresses.
 pub fn admin_url(config: &Config) -> Result<String, Failed> {
-    local_url(config.admin_listen, "admin_listen", "give the address with --admin-url")
+    match &config.admin_url {
+        Some(url) if config.admin_tls.files().is_some() => Ok(url.as_str().trim_end_matches('/').to_owned()),
+        _ => local_url(config.admin_listen, &config.admin_tls, "admin_listen", "give the address with --admin-url"),
+    }
 }
 
 /// The URL of the inference listener.
 pub(super) fn inference_url(config: &Config) -> Result<String, Failed> {
-    local_url(config.listen, "listen", "give the address with --listen")
+    local_url(config.listen, &config.tls, "listen", "give the address with --listen")
 }
 
 /// The URL of a listener. A listener on all addresses is reached at the loopback address.
-fn local_url(listener: SocketAddr, field: &str, instead: &str) -> Result<String, Failed> {
+fn local_url(listener: SocketAddr, tls: &TlsConfig, field: &str, instead: &str) -> Result<String, Failed> {
     if listener.port() == 0 {
         return Err(Failed(format!("{field}: the system chooses port 0 at each start, so it is not known; {instead}")));
     }
@@ -25,7 +28,8 @@ fn local_url(listener: SocketAddr, field: &str, instead: &str) -> Result<String,
         IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
         ip => ip,
     };
-    Ok(format!("http://{}", SocketAddr::new(ip, listener.port())))
+    let scheme = if tls.files().is_some() { "https" } else { "http" };
+    Ok(format!("{scheme}://{}", SocketAddr::new(ip, listener.port())))
 }
 
 #[cfg(test)]
@@ -39,9 +43,9 @@ mod tests {
             ("[::]:8080", "http://[::1]:8080"),
             ("10.0.0.7:80", "http://10.0.0.7:80"),
         ] {
-            assert_eq!(local_url(listener.parse().unwrap(), "listen", "").unwrap(), url);
+            assert_eq!(local_url(listener.parse().unwrap(), &TlsConfig::default(), "listen", "").unwrap(), url);
         }
-        let error = local_url("127.0.0.1:0".parse().unwrap(), "listen", "give it").unwrap_err();
+        let error = local_url("127.0.0.1:0".parse().unwrap(), &TlsConfig::default(), "listen", "give it").unwrap_err();
         assert!(error.to_string().starts_with("listen: "), "{error}");
     }
 }

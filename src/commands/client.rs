@@ -29,13 +29,23 @@ pub(super) struct Client {
     authorization: Secret,
 }
 
-/// Makes an agent for a URL. For https it trusts the machine's root certificates, or those of `SSL_CERT_FILE`.
-pub(super) fn agent(url: &str, timeout: Duration) -> Agent {
-    let is_tls = url.starts_with("https:");
-    let roots = if is_tls { rustls_native_certs::load_native_certs().certs } else { Vec::new() };
+/// The certificates that an agent accepts.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Trust {
+    /// Those that the machine's root certificates, or those of `SSL_CERT_FILE`, vouch for.
+    Roots,
+    /// Every one. Only for requests that send and learn no secret.
+    Any,
+}
+
+/// Makes an agent for a URL.
+pub(super) fn agent(url: &str, trust: Trust, timeout: Duration) -> Agent {
+    let has_roots = trust == Trust::Roots && url.starts_with("https:");
+    let roots = if has_roots { rustls_native_certs::load_native_certs().certs } else { Vec::new() };
     let roots = roots.iter().map(|root| Certificate::from_der(root).to_owned());
     let tls = TlsConfig::builder()
         .root_certs(RootCerts::Specific(Arc::new(roots.collect())))
+        .disable_verification(trust == Trust::Any)
         .unversioned_rustls_crypto_provider(Arc::new(ring::default_provider()))
         .build();
     let config = Agent::config_builder()
@@ -68,7 +78,7 @@ impl Client {
             return Err(Failed("TOLLGATE_ADMIN_KEY: must be visible ASCII characters".to_owned()));
         }
         let authorization = Secret::new(format!("Bearer {}", key.expose()));
-        Ok(Self { agent: agent(url, TIMEOUT), url: url.trim_end_matches('/').to_owned(), authorization })
+        Ok(Self { agent: agent(url, Trust::Roots, TIMEOUT), url: url.trim_end_matches('/').to_owned(), authorization })
     }
 
     /// Reads an object.

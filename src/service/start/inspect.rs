@@ -20,7 +20,7 @@ use crate::{
     config::Config,
     crypto::secret::Secret,
     journal::Journal,
-    service::backup::verify,
+    service::{backup::verify, certificates::Certificates, clock::Clock},
     store::{self, StoreError, snapshot},
 };
 
@@ -33,13 +33,22 @@ pub struct Inspected {
     pub seen: Vec<String>,
 }
 
-/// Checks a configuration that has been read, and its data directory. `admin_key` is the value of
+/// Checks a configuration that has been read, its TLS files and its data directory. `admin_key` is the value of
 /// `TOLLGATE_ADMIN_KEY`.
 pub fn inspect(config: &Config, admin_key: Option<&Secret>) -> Inspected {
+    let now = Clock::start().now();
     let mut inspected = Inspected::default();
     inspected.seen.push("configuration: every field is valid".to_owned());
     if admin_key.is_some_and(|key| !is_admin_key(key.expose())) {
         inspected.problems.push(format!("{}.", BootError::AdminKey));
+    }
+    match Certificates::load(config, now) {
+        Ok(certificates) => {
+            inspected.seen.extend(certificates.views().iter().map(|view| {
+                format!("{} listener: the certificate in {} can be used", view.listener, view.file.display())
+            }))
+        }
+        Err(problem) => inspected.problems.push(format!("{problem}.")),
     }
     match directory(&config.data_dir, &mut inspected) {
         Ok(()) => {}
