@@ -129,7 +129,9 @@ def test_plain_http_gets_a_400_in_words(gateway):
             assert error["code"] == "https_required" and words.startswith("This port speaks HTTPS")
 
 
-@pytest.mark.parametrize("garbage", [b"\0" * 100, b"\x80\x2e\x01\x03", b"\x16\x03\x01\xff\xff" + b"\0" * 100, b"\x16" * 20_000])
+@pytest.mark.parametrize(
+    "garbage", [b"\0" * 100, b"\x80\x2e\x01\x03", b"\x16\x03\x01\xff\xff" + b"\0" * 100, b"\x16" * 20_000]
+)
 def test_garbage_ends_the_connection(address, garbage):
     with plain(address) as connection:
         with contextlib.suppress(ConnectionError):
@@ -154,7 +156,8 @@ def test_a_client_that_stops_in_the_handshake_is_disconnected(gateway):
                     pass
             waits.append(time.monotonic() - begun)
 
-    clients = [(plain(gateway.address),), (plain(gateway.address), b"\x16\x03\x01\x02\x00\x01"), (Connection(gateway.address),)]
+    half = b"\x16\x03\x01\x02\x00\x01"
+    clients = [(plain(gateway.address),), (plain(gateway.address), half), (Connection(gateway.address),)]
     threads = [threading.Thread(target=wait, args=client) for client in clients]
     for thread in threads:
         thread.start()
@@ -164,7 +167,8 @@ def test_a_client_that_stops_in_the_handshake_is_disconnected(gateway):
 
 
 def test_handshakes_that_never_end_keep_nobody_out(certificate):
-    with Gateway(tls=certificate, rlimits={resource.RLIMIT_NOFILE: 128}) as gateway, contextlib.ExitStack() as open_ones:
+    few_files = {resource.RLIMIT_NOFILE: 128}
+    with Gateway(tls=certificate, rlimits=few_files) as gateway, contextlib.ExitStack() as open_ones:
         for number in range(150):
             connection = open_ones.enter_context(plain(gateway.address))
             with contextlib.suppress(ConnectionError):
@@ -177,9 +181,9 @@ def test_handshakes_that_never_end_keep_nobody_out(certificate):
 @pytest.mark.parametrize("ending", ["the client asks for it", "a malformed request", "a stop"])
 def test_a_connection_ends_with_a_close_notify(certificate, ending):
     with Gateway(tls=certificate) as gateway:
-        context = certificate.context()
         host, port = gateway.address.split(":")
-        with context.wrap_socket(socket.create_connection((host, int(port))), server_hostname=host, suppress_ragged_eofs=False) as tls:
+        tcp, settings = socket.create_connection((host, int(port))), {"server_hostname": host, "suppress_ragged_eofs": False}
+        with certificate.context().wrap_socket(tcp, **settings) as tls:
             last = "close" if ending == "the client asks for it" else "keep-alive"
             tls.sendall(f"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: {last}\r\n\r\n".encode())
             assert tls.recv(1000).startswith(b"HTTP/1.1 200")

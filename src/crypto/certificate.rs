@@ -1,7 +1,7 @@
 //! The certificate and the private key of a listener, read from PEM files and checked.
 //!
-//! What [`Pem::certificate`] returns can be served: the key belongs to the certificate, and the certificate is valid
-//! now. Every fault names the file that has to be changed. No fault contains a part of a file.
+//! A [`Certificate`] can be served: its key belongs to it, and it was valid when it was read. Every fault names the file
+//! that has to be changed. No fault contains a part of a file.
 
 use std::{
     fmt,

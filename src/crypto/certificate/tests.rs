@@ -67,9 +67,7 @@ fn each_fault_names_the_file_that_has_it() {
     let ((cert, key), (_, other)) = (made(2029, 2031), made(2029, 2031));
     let broken = |text: &str| text.replacen("-----END", "-----FIN", 1);
     let encrypted = key.replace("PRIVATE KEY", "ENCRYPTED PRIVATE KEY");
-    let old = format!(
-        "-----BEGIN EC PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00\n\nAAAA\n-----END EC PRIVATE KEY-----\n"
-    );
+    let old = "-----BEGIN EC PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\nAAAA\n-----END EC PRIVATE KEY-----\n";
     let unsupported = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
     let not_a_certificate = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
     for (cert, key, file, fault) in [
@@ -80,7 +78,7 @@ fn each_fault_names_the_file_that_has_it() {
         (&*broken(&cert), &*key, Part::Certificate, Fault::BrokenPem),
         (&*cert, &*broken(&key), Part::Key, Fault::BrokenPem),
         (&*cert, &*encrypted, Part::Key, Fault::EncryptedKey),
-        (&*cert, &*old, Part::Key, Fault::EncryptedKey),
+        (&*cert, old, Part::Key, Fault::EncryptedKey),
         (&*cert, unsupported, Part::Key, Fault::UnsupportedKey),
         (&*cert, &*other, Part::Key, Fault::KeyMismatch),
     ] {

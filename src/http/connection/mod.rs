@@ -8,8 +8,8 @@
 //!   closed.
 //! * A client that has closed its sending side is treated as gone, even if requests from it wait here.
 //! * Every wait for a client has a timeout ([`timeouts`]). The timeouts are the same on both listeners.
-//! * Memory is bounded: a connection holds at most [`MAX_HELD`] bytes plus one read. With TLS, its session holds at most
-//!   64 KiB in each direction besides. The number of connections is bounded too ([`open`]).
+//! * Memory is bounded: a connection holds at most [`MAX_HELD`] bytes plus one read. A TLS session holds at most
+//!   64 KiB more in each direction. The number of connections is bounded too ([`open`]).
 
 mod activity;
 pub(crate) mod framing;

@@ -1,4 +1,4 @@
-//! When an operator has to be told that a certificate expires.
+//! The end of a certificate's validity, and the time from which it is a notice for operators.
 
 /// The longest time before its end from which a certificate counts as expiring.
 const SOON_MS: u64 = 14 * 24 * 60 * 60 * 1000;

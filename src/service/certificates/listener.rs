@@ -106,7 +106,7 @@ impl ListenerCertificate {
         self.in_force.load().session.clone()
     }
 
-    /// The files cannot be used because of this fault, and that has been reported.
+    /// The reported fault of the files; `None` if they can be used.
     fn fault(&self) -> Option<String> {
         self.watch.lock().reported.clone()
     }
