@@ -40,7 +40,8 @@ impl Target {
             target_model: target.target_model.clone(),
             secret_id: target.secret.map(|id| id.to_string()),
             model_id: target.model_id.clone(),
-            environment_name: target.environment_name.clone(),
+            // Leaving it out means the same.
+            environment_name: target.environment_name.clone().filter(|name| name != "production"),
             weight: Weight(target.weight),
             max_concurrent: target.max_concurrent.map(MaxConcurrent),
             vertex_config: None,
@@ -168,6 +169,14 @@ mod tests {
         ] {
             let error = check(bad).unwrap_err();
             assert!(error.contains(named), "{bad}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_environment_production_is_not_shown() {
+        for (environment, shown) in [("production", None), ("staging", Some("staging"))] {
+            let target = format!(r#"{{"provider": "BASETEN", "model_id": "a", "environment_name": "{environment}"}}"#);
+            assert_eq!(Target::new(&check(&target).unwrap()[0]).environment_name.as_deref(), shown);
         }
     }
 
