@@ -9,7 +9,7 @@ use super::{client::Client, declared::Live, failed::Failed, output::say, yaml};
 use crate::crypto::secret::Secret;
 
 /// The fields that are left out if they have this value.
-const DEFAULTS: [(&str, &str); 9] = [
+const DEFAULTS: [(&str, &str); 8] = [
     ("region", r#""UNRESTRICTED""#),
     ("routing", r#""PRIORITY""#),
     ("queue_timeout_s", "0"),
@@ -18,7 +18,6 @@ const DEFAULTS: [(&str, &str); 9] = [
     ("enabled", "true"),
     ("types", r#"["API_BILLING_USAGE"]"#),
     ("limit_enforcement", r#""INDEPENDENT""#),
-    ("environment_name", r#""production""#),
 ];
 
 /// Prints the resources of the gateway at `url`. `key` is the operator key.

@@ -285,11 +285,11 @@ router_settings: {routing_strategy: simple-shuffle}
     fn parts_that_are_left_out_become_comments_with_the_reason() {
         let text = imported(CONFIG);
         for part in [
-            "# Not taken over from line 17: router_settings: endpoints have their own routing",
+            "# Not taken over from line 18: router_settings: endpoints have their own routing",
             "# Not taken over from line 3: timeout: there is no such setting",
-            "# Left out: the deployment on line 11: the provider \"azure\" is not supported.",
-            "# Left out: the deployment on line 13: names with * are not supported.",
-            "# Left out: the deployment on line 15: api_base: must",
+            "# Left out: the deployment on line 12: the provider \"azure\" is not supported.",
+            "# Left out: the deployment on line 14: names with * are not supported.",
+            "# Left out: the deployment on line 16: api_base: must",
             "# Not taken over: prices, since",
             "# Not taken over: rpm, since a deployment has none",
             "# This key was written in the configuration.",
