@@ -6,6 +6,7 @@
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 mod origins;
+mod smtp;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -20,11 +21,18 @@ use std::{
 
 use serde::Deserialize;
 
-use self::values::{
-    address, boolean, calendar, duration, groups_shown, key_brand, log_filter, number, optional_duration, optional_url,
-    shares, size, workers,
+pub use self::{
+    origins::Origins,
+    smtp::{MailCredentials, MailSecurity, MailServer, Smtp},
+    tls::TlsConfig,
 };
-pub use self::{origins::Origins, tls::TlsConfig};
+use self::{
+    smtp::SmtpSection,
+    values::{
+        address, boolean, calendar, duration, groups_shown, key_brand, log_filter, number, optional_duration,
+        optional_url, shares, size, workers,
+    },
+};
 use crate::{
     domain::{alert::Shares, calendar::Calendar},
     process_limits,
@@ -103,6 +111,11 @@ pub struct Config {
     pub tls: TlsConfig,
     /// The certificate of the admin listener.
     pub admin_tls: TlsConfig,
+    /// How alerts are mailed; `None` if they are not. Set once all layers have been read.
+    #[serde(skip)]
+    pub mail: Option<Smtp>,
+    /// The section as it was read; empty once `mail` is set.
+    pub(crate) smtp: SmtpSection,
 }
 
 /// The timeouts of upstream requests.
@@ -167,6 +180,8 @@ impl Default for Config {
             upstream: UpstreamConfig::default(),
             tls: TlsConfig::default(),
             admin_tls: TlsConfig::default(),
+            mail: None,
+            smtp: SmtpSection::default(),
         }
     }
 }
@@ -182,7 +197,7 @@ impl Default for UpstreamConfig {
 }
 
 /// Every field, by its name in the file. In flags and variables, `_` replaces the dot after a section's name.
-pub const FIELDS: [&str; 28] = [
+pub const FIELDS: [&str; 31] = [
     "listen",
     "admin_listen",
     "data_dir",
@@ -211,6 +226,9 @@ pub const FIELDS: [&str; 28] = [
     "tls.key",
     "admin_tls.cert",
     "admin_tls.key",
+    "smtp.url",
+    "smtp.from",
+    "smtp.to",
 ];
 
 /// The error message for a field, or a whole file, that cannot be used.
@@ -272,7 +290,7 @@ impl Config {
         self
     }
 
-    fn check(self) -> Result<Self, ConfigError> {
+    fn check(mut self) -> Result<Self, ConfigError> {
         if self.max_bodies < self.max_body {
             return Err(ConfigError("max_bodies: must be at least max_body".to_owned()));
         }
@@ -287,6 +305,7 @@ impl Config {
         if self.admin_tls.is_on() && self.admin_url.as_ref().is_some_and(|url| url.scheme() != "https") {
             return Err(ConfigError("admin_url: must be an https URL, because admin_tls is set".to_owned()));
         }
+        self.mail = std::mem::take(&mut self.smtp).complete().map_err(|error| ConfigError(error.to_owned()))?;
         Ok(self)
     }
 }
@@ -294,7 +313,12 @@ impl Config {
 fn read_file(path: &Path) -> Result<toml::Table, ConfigError> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| ConfigError(format!("the config file {} cannot be read: {error}", path.display())))?;
-    text.parse().map_err(|error| ConfigError(format!("the config file {} is not TOML: {error}", path.display())))
+    text.parse().map_err(|error: toml::de::Error| {
+        // The error's own text would quote the line, which may hold a password.
+        let line =
+            error.span().and_then(|span| text.get(..span.start)).map_or(1, |before| before.lines().count().max(1));
+        ConfigError(format!("the config file {} is not TOML: line {line}: {}", path.display(), error.message()))
+    })
 }
 
 fn in_file(file: Option<&Path>, field: &str, why: &str) -> ConfigError {
@@ -318,6 +342,10 @@ fn set(table: &mut toml::Table, field: &str, value: String) {
 
 /// Parses the table. The error is the field that is not valid, and why.
 fn parse(table: toml::Table) -> Result<Config, (String, String)> {
+    // The library's error would repeat the value, which may hold a password.
+    if table.get("smtp").is_some_and(|section| !section.is_table()) {
+        return Err(("smtp".to_owned(), "must be a section with url, from and to".to_owned()));
+    }
     serde_path_to_error::deserialize(toml::Value::Table(table)).map_err(|error| {
         let field = error.path().to_string();
         (field, error.into_inner().message().to_owned())

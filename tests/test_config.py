@@ -55,15 +55,21 @@ def refused(**settings):
         ("metrics_groups", "-1"),
         ("cors_origins", "https://app.example.com/path"),
         ("cors_origins", "*, https://app.example.com"),
+        ("smtp_url", "mail.example.com"),
+        ("smtp_url", "http://mail.example.com"),
+        ("smtp_url", "smtps://"),
+        ("smtp_url", "smtps://user:%zz@mail.example.com"),
+        ("smtp_url", "smtp://user:password@mail.example.com"),
+        ("smtp_from", "nobody"),
+        ("smtp_to", "ops@example.com, nobody"),
     ],
     ids=str,
 )
 def test_a_bad_value_is_refused_by_its_name(name, value):
     in_environment = refused(**{name: value})
     assert f"TOLLGATE_{name.upper()}" in in_environment or name in in_environment
-    field = name.removeprefix("upstream_")
-    section = "[upstream]\n" if field != name else ""
-    in_file = refused(config=f'{section}{field} = "{value}"\n')
+    section, _, field = name.partition("_") if name.startswith(("upstream_", "smtp_")) else ("", "", name)
+    in_file = refused(config=f'{f"[{section}]" if section else ""}\n{field} = "{value}"\n')
     assert field in in_file
 
 
@@ -72,6 +78,17 @@ def test_a_bad_value_is_refused_by_its_name(name, value):
 def test_a_bad_address_is_refused_by_its_name(name, value):
     output = refused(**{name: value})
     assert name in output or name.replace("_", "-") in output
+
+
+def test_mails_need_a_sender_and_recipients_and_no_error_shows_the_password():
+    url = "smtps://alerts:hunter2@mail.example.com"
+    assert "smtp.to" in refused(smtp_url=url, smtp_from="a@example.com")
+    assert "smtp.from" in refused(smtp_url=url, smtp_to="a@example.com")
+    for wrong in (f"{url}/path", url.replace("smtps", "imap"), f"{url}:99999", url.replace("alerts", "")):
+        output = refused(smtp_url=wrong)
+        assert "TOLLGATE_SMTP_URL" in output and "hunter2" not in output
+        assert "hunter2" not in refused(config=f'[smtp]\nurl = "{wrong}"\n')
+        assert "hunter2" not in refused(config=f'[smtp]\nurl = "{wrong}\n')
 
 
 def test_an_unknown_field_in_the_file_is_refused_by_its_name():

@@ -82,6 +82,13 @@ fn every_field_has_a_variable_and_an_error_that_names_both() {
         ("alert_at = [-1]", "alert_at"),
         ("alert_at = [101]", "alert_at"),
         ("alert_at = [75, 75]", "alert_at"),
+        ("smtp = 3", "smtp"),
+        ("[smtp]\nurl = \"http://a.example\"", "smtp.url"),
+        ("[smtp]\nfrom = \"nobody\"", "smtp.from"),
+        ("[smtp]\nto = [\"nobody\"]", "smtp.to"),
+        ("[smtp]\nurl = \"smtp://a.example\"\nto = [\"a@a.example\"]", "smtp.from"),
+        ("[smtp]\nurl = \"smtp://a.example\"\nfrom = \"a@a.example\"", "smtp.to"),
+        ("[smtp]\nuri = \"\"", "uri"),
         ("x", "not TOML"),
     ] {
         let error = load(file, &[], &[]).unwrap_err();
@@ -115,4 +122,26 @@ fn the_admin_url_is_https_if_the_admin_listener_is() {
     );
     assert!(!is_https("", "") && !is_https("http://box.example", ""));
     assert!(load("http://box.example", admin_tls).unwrap_err().starts_with("admin_url: must be an https URL"));
+}
+
+#[test]
+fn the_layers_of_the_mail_settings_add_up_and_no_error_shows_the_password() {
+    let file = "[smtp]\nfrom = \"a@a.example\"";
+    let url = ("TOLLGATE_SMTP_URL", "smtps://me:hunter2@mail.example");
+    let config = load(file, &[url, ("TOLLGATE_SMTP_TO", "b@b.example, c@c.example")], &[]).unwrap();
+    assert!(!format!("{config:?}").contains("hunter2"));
+    let mail = config.mail.unwrap();
+    assert_eq!((mail.server.name().as_str(), mail.to.len()), ("mail.example:465", 2));
+    assert!(load(file, &[], &[]).unwrap().mail.is_none());
+    for (file, named) in [
+        ("[smtp]\nurl = \"smtps://me:hunter2@mail.example\n", "line 2"),
+        ("[smtp]\nurl = \"smtps://me:hunter2@mail.example\"\nurl = \"smtps://me:hunter2@mail.example\"", "not TOML"),
+        ("[smtp]\nurl = smtps://me:hunter2@mail.example", "line 2"),
+        ("[smtp]\nurl = \"smtps://me:hunter2@mail.example/x\"", "smtp.url"),
+        ("smtp = \"smtps://me:hunter2@mail.example\"", "smtp"),
+        ("[smtp]\nto = {url = \"smtps://me:hunter2@mail.example\"}", "smtp.to"),
+    ] {
+        let error = load(file, &[], &[]).unwrap_err();
+        assert!(error.contains(named) && !error.contains("hunter2"), "{error}");
+    }
 }
