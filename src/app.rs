@@ -24,6 +24,7 @@ use crate::{
     logging, process_limits,
     service::{
         Booted, Gateway, boot, ensure_operator,
+        mail::Mails,
         start::demo::{self, Seeded},
         webhooks::Deliveries,
     },
@@ -67,6 +68,7 @@ async fn run(booted: Booted, with_demo: bool) -> Result<(), AppError> {
 
     let reloading = rt::spawn(reload.run(gateway.core.clock.clone(), gateway.certificates.clone()));
     let deliveries = Deliveries::start(&gateway.webhooks, &gateway.storage)?;
+    let mails = Mails::start(gateway.mail.as_ref())?;
     stop.received().await;
     gateway.core.start_drain();
     servers.drain(gateway.core.config.shutdown_grace, &mut stop).await;
@@ -76,6 +78,7 @@ async fn run(booted: Booted, with_demo: bool) -> Result<(), AppError> {
         warn!("some requests could not be settled before the process ends");
     }
     deliveries.stop();
+    mails.stop();
     reloading.abort();
     if !booted.close() {
         return Err(AppError::Other("stopped, but the last journal records could not be written".to_owned()));

@@ -137,9 +137,18 @@ impl Calendar {
         self.date(self.window(Period::Day, unix_ms).start_ms).to_string()
     }
 
+    /// A moment for people, as `Mon 23 Nov 2026, 09:05`.
+    pub fn moment_text(&self, unix_ms: u64) -> String {
+        self.datetime(unix_ms).strftime("%a %-d %b %Y, %H:%M").to_string()
+    }
+
     fn date(&self, unix_ms: u64) -> civil::Date {
+        self.datetime(unix_ms).date()
+    }
+
+    fn datetime(&self, unix_ms: u64) -> civil::DateTime {
         let moment = Timestamp::from_millisecond(i64::try_from(unix_ms).unwrap_or(i64::MAX));
-        self.zone.to_datetime(moment.unwrap_or(Timestamp::MAX)).date()
+        self.zone.to_datetime(moment.unwrap_or(Timestamp::MAX))
     }
 
     /// The first moment of a date, in ms of Unix time.
@@ -278,5 +287,12 @@ mod tests {
         assert_eq!(Calendar::new("europe/berlin").unwrap().name(), "Europe/Berlin");
         assert_eq!(Calendar::new("utc").unwrap(), Calendar::default());
         assert_eq!(Calendar::new("Europe/Berlin").unwrap().date_text(ms("2026-11-30T23:30:00Z")), "2026-12-01");
+    }
+
+    #[test]
+    fn moments_are_shown_in_the_zone() {
+        let berlin = Calendar::new("Europe/Berlin").unwrap();
+        assert_eq!(berlin.moment_text(ms("2026-11-30T23:05:59Z")), "Tue 1 Dec 2026, 00:05");
+        assert!(berlin.moment_text(u64::MAX).contains("9999"));
     }
 }

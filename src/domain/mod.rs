@@ -19,6 +19,7 @@ pub mod id;
 pub mod key;
 pub mod ledger;
 pub mod limit;
+pub mod mail_schedule;
 pub mod money;
 pub mod pricing;
 pub mod record;

@@ -11,6 +11,7 @@ use super::{
     certificates::Certificates,
     changes::change::Changes,
     core::Core,
+    mail::Mail,
     metrics::Metrics,
     request::{admission::Metering, inflight::LastStop},
     status::{Uncounted, notice::Notice},
@@ -33,6 +34,8 @@ pub struct Gateway {
     pub storage: Arc<Storage>,
     /// The webhooks with the states of their deliveries.
     pub webhooks: Arc<Webhooks>,
+    /// The mails about alerts; `None` if they are off.
+    pub mail: Option<Arc<Mail>>,
     /// Operators' changes.
     pub changes: Changes,
     /// The metrics of all workers.

@@ -2,8 +2,8 @@
 //!
 //! [`Gateway`] holds the parts of a running gateway. The listeners call the functions of these parts.
 //!
-//! * The main paths: a customer's request (`request`), an operator's change (`changes`), a query (`reading`) and the
-//!   deliveries to webhooks (`webhooks`).
+//! * The main paths: a customer's request (`request`), an operator's change (`changes`), a query (`reading`), the
+//!   deliveries to webhooks (`webhooks`) and the mails about alerts (`mail`).
 //! * The choice of a target, its capacity and the queue in front of it (`dispatch`).
 //! * The state that they share: configuration, clocks, catalog and journal (`core`), the journal and the store for
 //!   readers (`storage`), everything that operators have configured (`catalog`), and counters (`counts`).
@@ -26,6 +26,7 @@ pub mod counts;
 pub mod dispatch;
 pub mod error;
 mod gateway;
+pub mod mail;
 pub mod metrics;
 mod one_line;
 pub mod reading;

@@ -35,6 +35,13 @@ fn last_key((group, place): (GroupId, Place)) -> Result<Vec<u8>, StoreError> {
     Ok([&group_key(group)[..], &encode(&place)?].concat())
 }
 
+fn stored(entry: sled::Result<(sled::IVec, sled::IVec)>) -> Result<StoredAlert, StoreError> {
+    let (key, value) = entry?;
+    let seq = u64::from_be_bytes(key.as_ref().try_into().map_err(|_| DAMAGED)?);
+    let (at_ms, alert) = decode(&value)?;
+    Ok(StoredAlert { seq, at_ms, alert })
+}
+
 impl Store {
     /// Stores an alert.
     pub(super) fn fold_alerted(
@@ -67,13 +74,21 @@ impl Store {
         &self,
         before: u64,
     ) -> Result<impl Iterator<Item = Result<StoredAlert, StoreError>> + use<>, StoreError> {
-        let read = |entry: sled::Result<(sled::IVec, sled::IVec)>| {
-            let (key, value) = entry?;
-            let seq = u64::from_be_bytes(key.as_ref().try_into().map_err(|_| DAMAGED)?);
-            let (at_ms, alert) = decode(&value)?;
-            Ok(StoredAlert { seq, at_ms, alert })
-        };
-        Ok(self.tables()?.of(Table::Alerts).range(..before.to_be_bytes()).rev().map(read))
+        Ok(self.tables()?.of(Table::Alerts).range(..before.to_be_bytes()).rev().map(stored))
+    }
+
+    /// The alerts after the record `after`, the oldest first.
+    pub fn alerts_after(
+        &self,
+        after: u64,
+    ) -> Result<impl Iterator<Item = Result<StoredAlert, StoreError>> + use<>, StoreError> {
+        Ok(self.tables()?.of(Table::Alerts).range(after.saturating_add(1).to_be_bytes()..).map(stored))
+    }
+
+    /// The number of alerts after the record `after`.
+    pub fn count_alerts_after(&self, after: u64) -> Result<u64, StoreError> {
+        let mut keys = self.tables()?.of(Table::Alerts).range(after.saturating_add(1).to_be_bytes()..).keys();
+        Ok(keys.try_fold(0, |count, key| key.map(|_| count + 1))?)
     }
 
     /// The last alert about each limit and budget of each group.
@@ -181,6 +196,11 @@ mod tests {
             let (_directory, store) = folded(&records, cuts);
             assert_eq!(list(&store, u64::MAX), [(5, GROUP, 100), (4, GroupId(8), 90), (3, GROUP, 75)], "{cuts:?}");
             assert_eq!(list(&store, 4), [(3, GROUP, 75)]);
+            let after = |seq| store.alerts_after(seq).unwrap().map(|alert| alert.unwrap().seq).collect::<Vec<_>>();
+            for (seq, expected) in [(0, &[3, 4, 5][..]), (3, &[4, 5]), (5, &[]), (u64::MAX, &[])] {
+                assert_eq!(after(seq), expected);
+                assert_eq!(store.count_alerts_after(seq).unwrap(), expected.len() as u64);
+            }
             let newest = store.alerts_before(u64::MAX).unwrap().next().unwrap().unwrap();
             assert_eq!(newest.alert, Alert { group: GROUP, percent: 100, ..alert() });
             assert!(newest.at_ms > 0);

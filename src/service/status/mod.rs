@@ -6,7 +6,7 @@ mod uncounted;
 
 use self::targets::{queues, targets};
 use super::{
-    access::refused::RefusedFrom, certificates::CertificateView, counts::Counted, gateway::Gateway,
+    access::refused::RefusedFrom, certificates::CertificateView, counts::Counted, gateway::Gateway, mail::MailView,
     request::inflight::LastStop, webhooks::WebhookView,
 };
 use crate::{
@@ -45,6 +45,8 @@ pub struct Status<'a> {
     pub last_stop: &'a LastStop,
     /// All webhooks, in order of creation.
     pub webhooks: Vec<WebhookView>,
+    /// The mails about alerts; `None` if they are off.
+    pub mail: Option<MailView>,
     /// All targets, in the order of their endpoints' creation.
     pub targets: Vec<TargetView>,
     /// The queues of the endpoints whose requests may have to wait, in the order of their creation.
@@ -80,7 +82,10 @@ impl<'a> Status<'a> {
         let missing = storage.missing_from_totals();
         let unreadable = storage.unreadable_beside(missing.clone());
         let (webhooks, targets) = (gateway.webhooks.list(None), targets(&core.catalog.load(), core.clock.now()));
-        let notices = notices(gateway, &unreadable, &missing, &webhooks, &targets);
+        let mail = gateway.mail.as_ref().map(|mail| mail.view());
+        let mut notices = notices(gateway, &unreadable, &missing, &webhooks, &targets);
+        let of_mail = mail.iter().flat_map(|mail| &mail.problems);
+        notices.extend(of_mail.map(|problem| About::Mail.notice(problem.clone())));
         let (rollup_days, rollup_bytes) = storage.store.rollup_files();
         Self {
             started_at_ms: core.clock.started_unix_ms(),
@@ -100,6 +105,7 @@ impl<'a> Status<'a> {
             requests: core.counts.read(),
             last_stop: &gateway.last_stop,
             webhooks,
+            mail,
             targets,
             queues: queues(&core.catalog.load()),
             certificates: gateway.certificates.views(),

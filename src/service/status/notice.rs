@@ -40,6 +40,8 @@ pub enum About {
     Keys,
     /// The limits of this process.
     Process,
+    /// The mails about alerts.
+    Mail,
     /// The certificates of the listeners.
     Tls,
     /// A webhook.

@@ -25,6 +25,11 @@ impl Handle {
         (Self { wake, applied: watch::Sender::new(0) }, woken)
     }
 
+    /// The last record that the store has applied, for readers that follow it.
+    pub(in crate::service) fn applied(&self) -> watch::Receiver<u64> {
+        self.applied.subscribe()
+    }
+
     /// Waits until the store has applied the record `seq`, which must be durable.
     pub(in crate::service) async fn folded(&self, seq: u64) {
         let mut applied = self.applied.subscribe();

@@ -16,6 +16,7 @@ use crate::{
         Gateway,
         access::refused::RefusedFrom,
         counts::Counted,
+        mail::{MailFailure, MailView},
         request::inflight::{LastStop, Unfinished},
         status::{self as service, About, QueueView, TargetView},
         webhooks::WebhookView,
@@ -36,6 +37,8 @@ pub(in crate::http) struct Status {
     requests: Requests,
     in_flight_at_last_stop: InFlight,
     webhooks: Vec<Webhook>,
+    /// The mails about alerts; null if they are off.
+    mail: Option<Mail>,
     /// The targets of all endpoints, with their health.
     upstreams: Vec<Upstream>,
     /// The queues of the endpoints that have a target with `max_concurrent`.
@@ -75,6 +78,7 @@ impl Notice {
             About::LastStop => ("last_stop", None),
             About::Keys => ("keys", None),
             About::Process => ("process", None),
+            About::Mail => ("mail", None),
             About::Tls => ("tls", None),
             About::Webhook(id) => ("webhook", Some(id.to_string())),
             About::Endpoint(id) => ("endpoint", Some(id.to_string())),
@@ -237,6 +241,43 @@ impl Webhook {
         let webhook = &view.webhook;
         let (id, origin, enabled) = (webhook.id.to_string(), webhook.origin().to_owned(), webhook.enabled);
         Self { id, origin, enabled, delivery: DeliveryStatus::new(view) }
+    }
+}
+
+/// The mails about alerts.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "MailStatus")]
+struct Mail {
+    /// The host and the port of the mail server.
+    server: String,
+    /// The number of mails since the start.
+    mails: u64,
+    last_sent_at: Option<Timestamp>,
+    /// The number of alerts that wait for a mail; null if unknown.
+    waiting: Option<u64>,
+    /// The time since when mails have failed; null if the last one was sent.
+    failing_since: Option<Timestamp>,
+    /// Why the last mail failed; null if it was sent.
+    last_error: Option<String>,
+    /// The number of alerts since the start that could not be mailed for a day and were given up.
+    given_up: u64,
+}
+
+impl Mail {
+    fn new(view: MailView) -> Self {
+        let (failing_since, last_error) = match view.failing {
+            Some(MailFailure { since_ms, why }) => (Some(Timestamp(since_ms)), Some(why)),
+            None => (None, None),
+        };
+        Self {
+            server: view.server,
+            mails: view.mails,
+            last_sent_at: view.last_sent_ms.map(Timestamp),
+            waiting: view.waiting,
+            failing_since,
+            last_error,
+            given_up: view.given_up,
+        }
     }
 }
 
@@ -452,6 +493,7 @@ impl Status {
             requests: Requests::new(&status.requests),
             in_flight_at_last_stop: InFlight::new(status.last_stop),
             webhooks: status.webhooks.iter().map(Webhook::new).collect(),
+            mail: status.mail.map(Mail::new),
             upstreams: status.targets.iter().map(Upstream::new).collect(),
             queues: status.queues.iter().map(Queue::new).collect(),
             certificates: status.certificates.iter().map(Certificate::new).collect(),
