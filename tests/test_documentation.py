@@ -145,8 +145,12 @@ def test_the_settings_and_their_defaults_are_valid():
     assert len(rows) >= 20, rows
     fields = {name: default if re.fullmatch(r"\d+|\[[\d, ]*\]", default) else f'"{default}"' for name, default in rows if default}
     top = [f"{name} = {value}" for name, value in fields.items() if "." not in name]
-    upstream = [f"{name.removeprefix('upstream.')} = {value}" for name, value in fields.items() if "." in name]
-    with Gateway(config="\n".join([*top, "[upstream]", *upstream])) as gateway:
+    sections = dict.fromkeys(name.partition(".")[0] for name in fields if "." in name)
+    lines = []
+    for section in sections:
+        inside = {name.removeprefix(f"{section}."): value for name, value in fields.items() if name.startswith(f"{section}.")}
+        lines += [f"[{section}]", *(f"{name} = {value}" for name, value in inside.items())]
+    with Gateway(config="\n".join(top + lines)) as gateway:
         assert gateway.admin("GET", "/v1/gateway/status")["notices"] == []
 
 
