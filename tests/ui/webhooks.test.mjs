@@ -117,6 +117,8 @@ test("a refused delivery becomes a dead letter, whose events can be read and red
   await deadLetter(tab, webhook);
   take();
   await tab.main.getByText(/given up; redeliver below/).waitFor();
+  const headings = await tab.main.getByRole("heading", { level: 2 }).allInnerTexts();
+  assert.deepEqual(headings.slice(0, 2), ["Dead letters", "Recent deliveries"]);
   await letters(tab).locator("summary").click();
   await letters(tab).getByRole("cell", { name: "a/chat" }).waitFor();
   assert.equal(await letters(tab).getByText("<b>one</b>").count(), 1, "hostile names are text");
@@ -148,6 +150,20 @@ test("a failed test says why", async (t) => {
   await tab.main.getByText(/The test failed: .*503/).waitFor();
   await rows(tab).filter({ hasText: "Failed" }).waitFor();
   receiver.status = 200;
+  await chat(gateway, key, "a/chat", 3);
+  await rows(tab).filter({ hasText: "Delivered" }).waitFor();
+  await tab.main.getByText("The test failed").waitFor({ state: "detached" });
+  await gateway.admin("DELETE", `/v1/gateway/webhooks/${webhook.id}`);
+});
+
+test("ten deliveries are shown, and the others on request", async (t) => {
+  const webhook = await create("Busy");
+  for (let i = 0; i < 12; i++) await gateway.admin("POST", `/v1/gateway/webhooks/${webhook.id}/test`);
+  const tab = await browser.tab(t, gateway);
+  await tab.open(`/webhooks/${webhook.id}`);
+  assert.equal(await rows(tab).count(), 10);
+  await tab.main.getByRole("button", { name: "Show more" }).last().click();
+  assert.equal(await rows(tab).count(), 12);
   await gateway.admin("DELETE", `/v1/gateway/webhooks/${webhook.id}`);
 });
 

@@ -19,6 +19,7 @@ import { TYPES, hostOf, sentenceOf, stateOf } from "../webhooks/words.js";
 /** @import { Context } from "../router.js" */
 
 const REFRESH_MS = 3000;
+const FIRST_DELIVERIES = 10;
 
 /** @param {Context} context */
 export default async function webhook({ params, signal }) {
@@ -31,12 +32,22 @@ export default async function webhook({ params, signal }) {
   const summary = h("div", { class: "webhook-state", role: "status" });
   const details = h("div");
   const tested = h("div", { "aria-live": "polite" });
+  /** Whether `tested` shows a failed test. */
+  let hasFailed = false;
   const sentTable = deliveryTable();
   const noneSent = h("p", { class: "faint" }, "None since the gateway started.");
   const title = h("span");
   const address = h("span", { class: "anywhere" });
   const toggle = button({ label: "Disable", press: () => setEnabled(!now.enabled) });
 
+  let most = FIRST_DELIVERIES;
+  const moreSent = button({
+    label: "Show more",
+    press: () => {
+      most = Infinity;
+      show();
+    },
+  });
   let drawn = "";
   let drawnSent = "";
   const show = () => {
@@ -51,9 +62,10 @@ export default async function webhook({ params, signal }) {
       fill(toggle, h("span", null, now.enabled ? "Disable" : "Enable"));
     }
     drawn = is;
-    const sentNow = JSON.stringify(sent);
+    const sentNow = JSON.stringify([sent, most]);
     if (sentNow !== drawnSent) {
-      sentTable.show(sent);
+      sentTable.show(sent.slice(0, most));
+      moreSent.hidden = sent.length <= most;
       sentTable.hidden = sent.length === 0;
       noneSent.hidden = sent.length > 0;
     }
@@ -65,6 +77,8 @@ export default async function webhook({ params, signal }) {
     const [is, of] = await Promise.all([api.webhooks.get(id), api.webhooks.deliveries(id)]);
     // Ignore an answer to a request that was sent before a change.
     if (signal.aborted || mine !== turn) return;
+    // A failed test has been overtaken by a later success.
+    if (is.delivery.last_success_at !== now.delivery.last_success_at && hasFailed) fill(tested);
     now = is;
     sent = of.items;
     show();
@@ -82,8 +96,9 @@ export default async function webhook({ params, signal }) {
   const test = async () => {
     fill(tested);
     const result = await api.webhooks.test(id);
-    fill(tested, testResult(result));
     await refresh();
+    fill(tested, testResult(result));
+    hasFailed = !result.ok;
   };
   show();
 
@@ -99,10 +114,10 @@ export default async function webhook({ params, signal }) {
     ],
   },
   card(summary, tested, details),
+  letters.element,
   section({
     heading: "Recent deliveries", lead: "The latest 100 attempts since the gateway started.",
-  }, noneSent, sentTable),
-  letters.element,
+  }, noneSent, sentTable, moreSent),
   section({
     heading: "Signing secret",
     lead: "It signs every delivery. It was shown when the webhook was created, and can be rotated.",
