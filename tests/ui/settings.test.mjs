@@ -32,6 +32,7 @@ test("an operator key is created, signs in, and is deleted", async (t) => {
   await asked.getByLabel("Name").fill("<b>Grafana</b>");
   await asked.getByLabel(/Read metrics/).check();
   await assertAccessible(tab, "a new operator key");
+  assert.doesNotMatch(await asked.innerText(), /Terraform|Prometheus/, "only what there is");
   await asked.getByRole("button", { name: "Create key" }).click();
   const shown = page.getByRole("dialog", { name: "Operator key created" });
   const key = await shown.getByRole("textbox", { name: "Operator key" }).innerText();
@@ -87,6 +88,10 @@ test("a backup is a tar file with the name that the gateway gives it", async (t)
     tab.page.waitForEvent("download"), tab.main.getByRole("button", { name: "Download backup" }).click(),
   ]);
   assert.match(download.suggestedFilename(), /^tollgate-\d{4}-\d\d-\d\dT[\d-]+Z\.tar$/);
+  // Cron ends a command at a bare percent sign.
+  const line = await tab.main.getByLabel("Backup from cron").innerText();
+  assert.match(line, /^0 3 \* \* \* tollgate backup .*date \+\\%F/);
+  assert.doesNotMatch(line, /[^\\]%/);
   const files = execFileSync("tar", ["-tf", await download.path()], { encoding: "utf8" }).split("\n");
   assert.ok(files.includes("manifest.json"), files.join(" "));
   assert.ok(!files.some((file) => file.includes("admin.key")));

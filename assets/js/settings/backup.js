@@ -29,8 +29,9 @@ export function backupPart() {
   h("div", { class: "prose" },
     h("p", null, "Restore it into an empty directory while the gateway is stopped. It is verified first."),
     snippet({ label: "Restore", text: "tollgate restore backup.tar --data-dir data" }),
-    h("p", null, "For a backup every night, run this from cron on the gateway's own machine:"),
-    snippet({ label: "Backup from cron", text: "tollgate backup tollgate-$(date +%F).tar --data-dir data" })));
+    h("p", null, "For a backup every night, add this line to the crontab of the gateway's own machine:"),
+    // In a crontab, a percent sign without a backslash ends the command.
+    snippet({ label: "Backup from cron", text: "0 3 * * * tollgate backup tollgate-$(date +\\%F).tar --data-dir data" })));
 }
 
 /** @param {(text: string) => void} progress */
