@@ -9,7 +9,7 @@ import { fill, h } from "./dom.js";
 import { onSessionEnded } from "./live.js";
 import { match, parse, setQuery } from "./router.js";
 import { routes } from "./routes.js";
-import { forgetSession, loadSession, may, session } from "./session.js";
+import { ROLES, forgetSession, loadSession, may, session } from "./session.js";
 import { shell } from "./shell.js";
 import { signIn } from "./sign_in.js";
 import { button } from "./ui/button.js";
@@ -40,7 +40,11 @@ function showSignIn(/** @type {string} */ why = "") {
 }
 
 function showShell() {
-  frame = shell(() => showSignIn());
+  frame = shell(() => {
+    // The next operator begins at the start page of their role.
+    history.replaceState(null, "", "#/");
+    showSignIn();
+  });
   fill(app, frame.element);
   void showPage(false);
 }
@@ -59,14 +63,23 @@ async function showPage(moveFocus) {
   const page = await make(found, query, signal);
   if (signal.aborted || !frame) return;
   document.title = `${page.heading} · Tollgate`;
+  // The focus stays on the tabs when one of them was pressed, and goes to a field that the page asks for.
+  const fromTabs = document.activeElement?.closest(".tabs");
   fill(main, page.element);
   main.dataset.route = path;
   main.setAttribute("aria-busy", "false");
   if (moveFocus) {
     scrollTo(0, 0);
-    main.querySelector("h1")?.focus();
+    const places = [fromTabs ? ".tabs [aria-current]" : "[autofocus]", "h1"];
+    const place = places.map((of) => main.querySelector(of)).find(Boolean);
+    if (place instanceof HTMLElement) place.focus();
   }
 }
+
+const roleText = () => {
+  const now = session();
+  return now && `You are signed in with the key ${now.name || now.prefix}, which may ${ROLES[now.type]}. Sign in with one that has access.`;
+};
 
 /**
  * @param {ReturnType<typeof match>} found
@@ -84,7 +97,7 @@ async function make(found, query, signal) {
   if (!may(found.route.scope)) {
     return makePage({ heading: "No access" }, empty({
       heading: "Your operator key does not have access to this page",
-      text: `You are signed in with the key ${session()?.prefix} of type ${session()?.type}. Sign in with one that has access.`,
+      text: roleText(),
     }));
   }
   try {
@@ -98,8 +111,8 @@ async function make(found, query, signal) {
     if (!(error instanceof ApiError)) console.error(error);
     const [heading, problem, text] = !(error instanceof ApiError)
       ? ["The page could not be shown", "This is a bug in Tollgate", "See the browser's console for details."]
-      : error.status === 404
-        ? ["Not found", error.sentence, "It may have been deleted."]
+      : error.status === 404 ? ["Not found", error.sentence, "It may have been deleted."]
+        : error.status === 403 ? ["No access", error.sentence, roleText()]
         : ["The request failed", error.sentence, "Nothing was changed. Try again in a moment."];
     return makePage({ heading }, empty({
       heading: problem,

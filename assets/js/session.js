@@ -39,6 +39,13 @@ export function may(scope) {
   }
 }
 
+/** What each type of operator key may do, in words. */
+export const ROLES = {
+  WORKSPACE_MANAGE_ALL: "manage everything",
+  WORKSPACE_MANAGE_API_KEYS: "manage customers' keys",
+  WORKSPACE_EXPORT_METRICS: "read metrics",
+};
+
 export function forgetSession() {
   current = null;
 }

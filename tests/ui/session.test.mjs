@@ -77,6 +77,31 @@ test("signing out also ends the session on the server", async (t) => {
   await tab.signIn.field.waitFor();
 });
 
+test("after signing out, the next operator begins at the start page of their role", async (t) => {
+  const tab = await browser.tab(t, gateway);
+  await tab.open("/webhooks");
+  await tab.page.getByRole("button", { name: "Sign out" }).click();
+  await tab.signIn.as(await mint("WORKSPACE_MANAGE_API_KEYS"));
+  await tab.main.getByRole("heading", { level: 1, name: "Groups" }).waitFor();
+});
+
+test("a page or tab that a key may not see says so in words", async (t) => {
+  const slug = "session/chat";
+  await gateway.admin("POST", "/v1/gateway/endpoints", { slug, targets: [{ provider: "DEMO" }] });
+  const group = await gateway.admin("POST", "/v1/gateway/groups", { metadata: { external_entity_id: "seen" }, models: [{ slug }] });
+  const tab = await browser.tab(t, gateway, { key: await mint("WORKSPACE_MANAGE_API_KEYS") });
+  for (const [path, words] of [
+    ["/webhooks", "Your operator key does not have access to this page"],
+    [`/groups/${group.id}/limits`, "Your operator key may not see the tab Limits"],
+  ]) {
+    await tab.open(path);
+    await tab.main.getByRole("heading", { name: words }).waitFor();
+    const text = await tab.main.innerText();
+    assert.match(text, /which may manage customers' keys/);
+    assert.doesNotMatch(text, /WORKSPACE_|deleted/);
+  }
+});
+
 test("after the session has ended, the sign-in form leads to the requested page", async (t) => {
   // With this type of key there is no live stream, so only the click notices the end of the session.
   const key = await mint("WORKSPACE_MANAGE_API_KEYS");
@@ -105,7 +130,7 @@ test("a tab that becomes visible shows the current session", async (t) => {
   await other.open("/settings");
   await other.page.getByRole("button", { name: "Sign out" }).click();
   await other.signIn.as(await mint("WORKSPACE_EXPORT_METRICS"));
-  await other.ready("/settings");
+  await other.ready("/");
   // A headless browser never hides a tab.
   await tab.page.evaluate(() => document.dispatchEvent(new Event("visibilitychange")));
   await tab.navigation.getByRole("link", { name: "Usage" }).waitFor();

@@ -29,8 +29,9 @@ const TABS = [
 /** @param {Context} context */
 export default async function group(context) {
   const { id = "", tab = "" } = context.params;
-  const chosen = TABS.find((one) => one.name === tab && one.allowed());
-  if (!chosen) throw new ApiError(404, "", "This tab does not exist, or your operator key does not have access to it.");
+  const chosen = TABS.find((one) => one.name === tab);
+  if (!chosen) throw new ApiError(404, "", "A group has no such tab.");
+  if (!chosen.allowed()) throw new ApiError(403, "", `Your operator key may not see the tab ${chosen.label}`);
   let now = await api.groups.get(id);
   const ancestors = await ancestorsOf(now);
 
