@@ -32,6 +32,19 @@ const make = (more = {}) => {
     metadata: { external_entity_id: `cust-${unique}`, name: `Customer ${unique}` }, models: [{ slug: CHAT }], hierarchy: {}, ...more,
   });
 };
+// The colours of points of the window, as a person sees them: [red, green, blue] of each.
+async function colours(tab, points) {
+  const picture = (await tab.page.screenshot()).toString("base64");
+  const { page } = await tab.again();
+  return page.evaluate(async ({ picture, points }) => {
+    const image = new Image();
+    image.src = `data:image/png;base64,${picture}`;
+    await image.decode();
+    const context = new OffscreenCanvas(image.width, image.height).getContext("2d", { willReadFrequently: true });
+    context.drawImage(image, 0, 0);
+    return points.map(([x, y]) => [...context.getImageData(x, y, 1, 1).data].slice(0, 3));
+  }, { picture, points });
+}
 const dialog = (tab) => tab.page.getByRole("dialog");
 const secret = async (tab) => (await dialog(tab).getByRole("textbox", { name: "Key", exact: true }).innerText()).trim();
 
@@ -44,6 +57,7 @@ test("a customer is set up on one page, and the curl sample shown with the key w
   await page.getByLabel("Model").selectOption(CHAT);
   await typeLimit(tab, "Tokens per minute", "1k", CHAT);
   await typeLimit(tab, "Requests per day", "1_000", CHAT);
+  await page.getByLabel("Name of the key").fill("Web shop");
   await assertAccessible(tab, "the completed form");
   await page.getByRole("button", { name: "Create group" }).click();
 
@@ -77,6 +91,7 @@ test("a customer is set up on one page, and the curl sample shown with the key w
   await tab.ready(`/groups/${id}/keys`);
   assert.equal(await dialog(tab).count(), 0);
   await page.getByText(key.split(".")[0], { exact: true }).waitFor();
+  assert.equal((await gateway.admin("GET", `/v1/gateway/groups/${id}/api_keys`)).items[0].name, "Web shop");
 });
 
 test("a new child takes its parent's mode and models, and shows the limits that will apply", async (t) => {
@@ -95,7 +110,7 @@ test("a new child takes its parent's mode and models, and shows the limits that 
   await page.getByText(`At most 5,000, the limit of ${parent.metadata.name} for tokens per day.`).waitFor();
   await page.getByLabel("External id").fill(`child-of-${parent.id}`);
   await page.getByRole("button", { name: "Create group" }).click();
-  await page.getByRole("alert").filter({ hasText: "CASCADING" }).waitFor();
+  await page.locator("[aria-invalid]:focus").waitFor();
   await typeLimit(tab, "Tokens per day", "4k", "demo/other");
   await page.getByRole("checkbox", { name: /first key/ }).uncheck();
   await page.getByRole("button", { name: "Create group" }).click();
@@ -105,6 +120,58 @@ test("a new child takes its parent's mode and models, and shows the limits that 
   await page.getByRole("navigation", { name: "Breadcrumb" }).getByRole("link", { name: parent.metadata.name }).click();
   await tab.ready(`/groups/${parent.id}`);
   await page.getByRole("link", { name: `child-of-${parent.id}` }).waitFor();
+});
+
+test("a group with groups below it is disabled only after a confirmation with their numbers", async (t) => {
+  const parent = await make();
+  const child = await make({ hierarchy: { parent_group_id: parent.id } });
+  for (let i = 0; i < 2; i++) await gateway.admin("POST", `/v1/gateway/groups/${child.id}/api_keys`, {});
+  const disabled = async () => (await gateway.admin("GET", `/v1/gateway/groups/${parent.id}`)).disabled;
+  const tab = await browser.tab(t, gateway);
+  await tab.open(`/groups/${parent.id}`);
+  const disable = tab.main.getByRole("button", { name: "Disable" });
+  await disable.click();
+  await dialog(tab).getByText(/from 1 group below it are refused until it is enabled again\. Together they have 2 keys\./).waitFor();
+  await assertAccessible(tab, "disabling a group");
+  await dialog(tab).getByRole("button", { name: "Cancel" }).click();
+  assert.equal(await disabled(), false);
+  await disable.click();
+  await dialog(tab).getByRole("button", { name: "Disable group" }).click();
+  await tab.main.getByRole("button", { name: "Enable" }).waitFor();
+  assert.equal(await disabled(), true);
+});
+
+test("an error does not stretch the field beside it, and a dialog shades the whole window", async (t) => {
+  const tab = await browser.tab(t, gateway);
+  await tab.open("/groups/new");
+  const height = async () => (await tab.main.getByLabel("Name").first().boundingBox()).height;
+  const before = await height();
+  await tab.main.getByRole("button", { name: "Create group" }).click();
+  await tab.main.getByText("Enter your own id for this customer.").waitFor();
+  assert.equal(await height(), before);
+  await tab.open("/secrets");
+  await tab.page.keyboard.press("/");
+  await tab.page.getByRole("dialog").waitFor();
+  const [page, gutter] = await colours(tab, [[1232, 700], [1272, 700]]);
+  assert.ok(page.every((part, index) => Math.abs(part - gutter[index]) <= 2), `${page} and ${gutter}: the place of the scrollbar is shaded too`);
+});
+
+test("a new group's name has the focus, and a chosen tab keeps it", async (t) => {
+  const tab = await browser.tab(t, gateway);
+  const focused = () => tab.page.evaluate(() => document.activeElement?.name || document.activeElement?.textContent);
+  await tab.open("/groups");
+  await tab.main.getByRole("link", { name: "New group" }).first().click();
+  await tab.ready("/groups/new");
+  await tab.page.keyboard.type("Typed at once");
+  assert.equal(await tab.main.getByLabel("Name").first().inputValue(), "Typed at once");
+  const group = await make();
+  await tab.open(`/groups/${group.id}`);
+  for (const [name, path] of [["Keys", "/keys"], ["Overview", ""]]) {
+    await tab.main.getByRole("navigation", { name: "Parts of the group" }).getByRole("link", { name }).focus();
+    await tab.page.keyboard.press("Enter");
+    await tab.ready(`/groups/${group.id}${path}`);
+    assert.equal(await focused(), name);
+  }
 });
 
 test("an API error is shown at its field, and the form keeps its values", async (t) => {
@@ -251,6 +318,7 @@ test("a group is renamed, disabled with undo, and deleted only after its name is
   await page.getByRole("heading", { level: 1, name: "The old customer" }).waitFor();
 
   await page.getByRole("button", { name: "Disable" }).click();
+  await dialog(tab).getByRole("button", { name: "Disable group" }).click();
   await page.getByText("disabled", { exact: true }).waitFor();
   assert.equal((await chat(gateway, keys[1], CHAT, 2)).status, 403);
   await page.getByRole("button", { name: "Undo" }).click();
@@ -287,5 +355,5 @@ test("a WORKSPACE_MANAGE_API_KEYS key sees groups and keys, and no actions that 
   assert.equal((await chat(gateway, await secret(tab), CHAT, 2)).status, 200);
   await dialog(tab).getByRole("button", { name: "I have stored it" }).click();
   await tab.open(`/groups/${group.id}/limits`);
-  await page.getByText("your operator key does not have access to it").waitFor();
+  await page.getByText("Your operator key may not see the tab Limits").waitFor();
 });

@@ -1,6 +1,6 @@
 // A new group: its name and id, models and limits, and a first key, on one page.
 
-import { all, api } from "../api.js";
+import { ApiError, all, api } from "../api.js";
 import { fill, h } from "../dom.js";
 import { ancestorsOf } from "../groups/family.js";
 import { keepFresh } from "../groups/fresh_key.js";
@@ -64,15 +64,23 @@ export default async function groupNew({ query, signal, setQuery }) {
   });
   showRule();
 
-  const withKey = checkbox({ label: "Also mint the first key", name: "mint", checked: true });
+  const keyName = textInput({ name: "key", maxlength: 255, placeholder: "Web shop, production" });
+  const named = field({ label: "Name of the key", name: "name", input: keyName, optional: true });
+  const withKey = checkbox({
+    label: "Also mint the first key", name: "mint", checked: true, onchange: () => { named.hidden = !keyWanted(); },
+  });
   const keyWanted = () => withKey.querySelector("input")?.checked;
   const made = form({
     submit: "Create group",
     cancel: () => history.length > 1 ? history.back() : go("/groups"),
     send: async () => {
+      const metadata = names.metadata();
+      if (!metadata.external_entity_id) {
+        throw new ApiError(0, "", "metadata.external_entity_id: Enter your own id for this customer.");
+      }
       const edited = editor.value();
       const group = await api.groups.create({
-        metadata: names.metadata(),
+        metadata,
         ...edited,
         hierarchy: parent ? { parent_group_id: parent.id } : { limit_enforcement: mode },
       });
@@ -82,7 +90,7 @@ export default async function groupNew({ query, signal, setQuery }) {
         return signal.aborted || go(to);
       }
       try {
-        keepFresh(group.id, await api.keys.mint(group.id, {}));
+        keepFresh(group.id, await api.keys.mint(group.id, { name: keyName.value.trim() || null }));
       } catch (error) {
         // The group was created, so go to its page, where a key can be minted.
         const why = error instanceof Error ? error.message : "";
@@ -97,7 +105,7 @@ export default async function groupNew({ query, signal, setQuery }) {
     lead: `The models that its keys may call. ${ROWS}`,
   }, editor.models),
   section({ heading: "Budgets", lead: BUDGETS }, editor.budgets),
-  withKey);
+  withKey, named);
   made.classList.add("group-form");
   return page({ heading, crumbs, lead: "A group is a customer or a part of one. It has the models that its keys may call, and the limits on each." }, made);
 }
