@@ -68,14 +68,21 @@ export function relative(at) {
 /** `0.00004500 EUR` without the zeros at its end @param {{currency: string, amount: string} | null} cost */
 export const money = (cost) => (cost ? `${trimmed(cost.amount)} ${cost.currency}` : "–");
 
-/** `{"EUR": "1.20"}` as `1.20 EUR` @param {Record<string, string>} costs */
-export const moneys = (costs) =>
-  Object.entries(costs).map(([currency, amount]) => money({ currency, amount })).join(", ") || "–";
-
 /** An amount without trailing zeros, but with at least two decimals @param {string} amount */
 function trimmed(amount) {
   const [before = "", decimals = ""] = amount.split(".");
   return `${whole.format(BigInt(before))}.${decimals.replace(/0+$/, "").padEnd(2, "0")}`;
+}
+
+const digits = [2, 4].map((most) => new Intl.NumberFormat("en", { minimumFractionDigits: most, maximumFractionDigits: most }));
+
+/** A number, or money rounded to two decimals, below 1 to four @param {number | string} value */
+export function amountText(value) {
+  if (typeof value === "number") return int(value);
+  const exact = trimmed(value);
+  const [most, rounded] = Number(value) < 1 ? [4, digits[1]] : [2, digits[0]];
+  if ((exact.split(".")[1] ?? "").length <= most) return exact;
+  return Number(value) < 0.0001 ? "<0.0001" : rounded?.format(Number(value)) ?? exact;
 }
 
 /** @typedef {{type: string, unit: string, currency?: string}} Kind of a limit, or of a budget, which has a currency */
@@ -106,7 +113,7 @@ const NOW = { DAY: " today", WEEK: " this week", MONTH: " this month" };
 
 /** `39,909 of 40,000 tokens today` @param {Kind & {used: number | string, threshold: number | string}} rule */
 export const usedWords = ({ type, unit, currency, used, threshold }) =>
-  `${figure(used)} of ${figure(threshold)} ${currency ?? MEASURES[/** @type {keyof typeof MEASURES} */ (type)]}`
+  `${amountText(used)} of ${amountText(threshold)} ${currency ?? MEASURES[/** @type {keyof typeof MEASURES} */ (type)]}`
     + (NOW[/** @type {keyof typeof NOW} */ (unit)] ?? "");
 
 const weekday = new Intl.DateTimeFormat("en-GB", { weekday: "long" });

@@ -6,6 +6,7 @@ import { watch } from "./live.js";
 import { navigation } from "./routes.js";
 import { openSearch } from "./search.js";
 import { about, may, session } from "./session.js";
+import { store } from "./stored.js";
 import { button } from "./ui/button.js";
 import { icon } from "./ui/icon.js";
 
@@ -123,11 +124,7 @@ function themeButton() {
     const [theme] = THEMES[(current() + 1) % THEMES.length] ?? THEMES[0];
     if (theme === "system") delete root.dataset.theme;
     else root.dataset.theme = theme;
-    try {
-      localStorage.setItem("tollgate.theme", theme);
-    } catch {
-      // Storage is disabled: the choice lasts for this visit only.
-    }
+    store("theme", theme);
     draw();
   });
   draw();

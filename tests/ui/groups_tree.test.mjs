@@ -41,17 +41,17 @@ describe("with a few groups", () => {
   });
   after(() => gateway.stop());
 
-  test("what each group has left today is shown, and refreshed when the tab becomes visible", async (t) => {
+  test("what each group has used today is shown, and refreshed when the tab becomes visible", async (t) => {
     const { api_key: key } = await gateway.admin("POST", `/v1/gateway/groups/${shop.id}/api_keys`, {});
     await chat(gateway, key, CHAT, 3);
     const tab = await browser.tab(t, gateway);
     await tab.open("/groups");
-    await rowOf(tab, "Shop assistant").getByText("9 requests").waitFor();
-    await rowOf(tab, "Acme Corp").getByText("9 requests").waitFor();
+    await rowOf(tab, "Shop assistant").getByText("1 of 10 requests today, demo/chat").waitFor();
+    await rowOf(tab, "Acme Corp").getByText("1 of 10 requests today, demo/chat").waitFor();
     await rowOf(tab, "Globex").getByText("no daily limit").waitFor();
     await chat(gateway, key, CHAT, 3);
     await tab.page.evaluate(() => document.dispatchEvent(new Event("visibilitychange")));
-    await rowOf(tab, "Shop assistant").getByText("8 requests").waitFor();
+    await rowOf(tab, "Shop assistant").getByText("2 of 10 requests today, demo/chat").waitFor();
   });
 
   test("arrow keys, Home, End and Enter navigate the tree", async (t) => {

@@ -49,8 +49,10 @@ test("the first sentence names the exhausted limit and its group, and says when 
   const first = await page.getByText(/Try again in/).innerText();
   await page.waitForFunction((before) => !document.body.innerText.includes(before), first);
   await assertAccessible(tab, "why, refused");
-  await bar.getByRole("link", { name: "Acme <b>" }).click();
+  // The remedy: the limit's row in the editor of the group that declares it.
+  await bar.getByRole("link", { name: "Raise this limit" }).click();
   await tab.ready(`/groups/${acme.id}/limits`);
+  assert.equal(await page.evaluate(() => document.activeElement?.getAttribute("aria-label")), `Requests per minute for ${CHAT}`);
 });
 
 test("the sentence and the bars follow the number of tokens that is entered", async (t) => {

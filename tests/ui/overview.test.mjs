@@ -54,6 +54,18 @@ describe("with customers", () => {
     await tab.ready(`/webhooks/${seeded.webhooks.failing.id}`);
   });
 
+  test("the tile of the webhooks says what the notices say", async (t) => {
+    const tab = await browser.tab(t, gateway);
+    await tab.open("/");
+    const tile = tab.main.locator(".card").filter({ has: tab.page.getByRole("heading", { name: "Webhooks" }) });
+    const failing = tab.main.locator(".notices li").filter({ hasText: "has accepted no delivery" });
+    for (let looks = 0; looks < 3; looks++) {
+      assert.equal(await failing.count(), 1);
+      assert.match(await tile.innerText(), /1 failing\s+1 dead letter/);
+      await tab.liveEvents(1);
+    }
+  });
+
   test("an endpoint without a working server comes before one that runs on its backup", async (t) => {
     const tab = await browser.tab(t, gateway);
     await tab.open("/");
@@ -68,6 +80,14 @@ describe("with customers", () => {
     const colour = (item) => item.locator("strong").evaluate((one) => getComputedStyle(one).color);
     assert.notEqual(await colour(down), await colour(backup), "an outage is red");
     assert.doesNotMatch(await tab.main.innerText(), /Target \d/);
+  });
+
+  test("tables fit their columns on a laptop", async (t) => {
+    const tab = await browser.tab(t, gateway);
+    await tab.open("/");
+    const hidden = await tab.main.locator(".table-frame").evaluateAll((frames) =>
+      frames.map((frame) => [frame.getAttribute("aria-label"), frame.scrollWidth - frame.clientWidth]).filter(([, width]) => width > 0));
+    assert.deepEqual(hidden, []);
   });
 
   test("the groups with the most usage come first and link to their pages", async (t) => {
@@ -170,7 +190,18 @@ describe("with nothing yet", () => {
     await tab.page.reload();
     await tab.ready("/");
     assert.equal(await current(), "Mint a key");
-    await gateway.admin("POST", `/v1/gateway/groups/${group.id}/api_keys`, {});
+    const { api_key: key } = await gateway.admin("POST", `/v1/gateway/groups/${group.id}/api_keys`, {});
+    await tab.page.reload();
+    await tab.ready("/");
+    assert.equal(await current(), "Send the first request");
+    const other = await browser.tab(t, gateway);
+    await other.open("/");
+    await other.main.getByRole("button", { name: "Dismiss" }).click();
+    assert.equal(await other.main.getByText("Add a model").count(), 0);
+    await other.page.reload();
+    await other.ready("/");
+    assert.equal(await other.main.getByText("Add a model").count(), 0, "dismissed steps are not shown again");
+    await chat(gateway, key, slug, 2);
     await tab.page.reload();
     await tab.ready("/");
     assert.equal(await steps.count(), 0, "completed steps are no longer shown");

@@ -166,7 +166,7 @@ test("CASCADING: limits above the parent's are not tried, as they are not saved"
   await typeLimit(tab, "Requests per day", "6", CHAT);
   for (const pressed of [tryButton(tab), tab.page.getByRole("button", { name: "Save limits" })]) {
     await pressed.click();
-    await tab.page.getByRole("alert").filter({ hasText: "CASCADING" }).waitFor();
+    await tab.page.locator("[aria-invalid]:focus").waitFor();
     assert.equal(await limitBox(tab, "Requests per day", CHAT).getAttribute("aria-invalid"), "true");
     await tab.page.getByText("At most 5, the limit of Acme for requests per day.").waitFor();
     assert.equal(await result(tab).textContent(), "");

@@ -6,7 +6,7 @@ import { load } from "./support/load.mjs";
 
 // The browser's time zone. It is read when the module is loaded.
 process.env.TZ = "Europe/Berlin";
-const { dayAndTime, figure, limitName, money, windowEnd } = await load("js/format.js");
+const { amountText, dayAndTime, figure, limitName, money, windowEnd } = await load("js/format.js");
 const { scaled, share } = await load("js/decimal.js");
 const { simulation, verdict } = await load("js/groups/why.js");
 
@@ -47,6 +47,10 @@ test("money keeps every decimal, and has at least two", () => {
   assert.equal(figure("0.000000000001"), "0.000000000001");
   assert.equal(figure("500"), "500.00");
   assert.equal(figure(500), "500");
+  for (const [exact, shown] of [
+    ["499.9647005", "499.96"], ["1234.5", "1,234.50"], ["0.01234567", "0.0123"], ["0.3", "0.30"], ["0", "0.00"],
+    ["0.000045", "<0.0001"], ["0.00006", "<0.0001"], [40_000, "40,000"],
+  ]) assert.equal(amountText(exact), shown);
   assert.equal(money({ currency: "EUR", amount: "2.500000000000" }), "2.50 EUR");
 });
 

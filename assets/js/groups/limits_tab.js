@@ -88,6 +88,10 @@ export default async function limitsTab({ group, ancestors, update, context }) {
   section({ heading: "Budgets", lead: BUDGETS }, editor.budgets),
   trial.element);
   made.classList.add("limits-form");
+  // A link from "Why 429?" names the row to edit.
+  const edit = context.query.get("edit");
+  const row = edit && made.querySelector(`[aria-label="${CSS.escape(edit)}"] > input, input[aria-label="${CSS.escape(edit)}"]`);
+  if (row) row.setAttribute("autofocus", "");
   guardUnsaved(() => !context.signal.aborted && isDirty(), context.signal);
   mark();
   if (mode === "CASCADING") {

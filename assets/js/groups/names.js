@@ -1,13 +1,22 @@
 // The names and addresses of groups on pages. Pure.
 
-import { groupName } from "../format.js";
+import { capital, groupName, limitName } from "../format.js";
 
 /** @import * as T from "../api_types.js" */
+/** @import { Kind } from "../format.js" */
 
 const MAX_NAME_LENGTH = 48;
 
 /** The address of a group's page, or of one of its tabs. @param {string} id @param {string} [tab] */
 export const groupAddress = (id, tab = "") => `#/groups/${encodeURIComponent(id)}${tab && `/${tab}`}`;
+
+/**
+ * The name of a row in the limits editor: `Tokens per day for acme/chat`
+ *
+ * @param {Kind} rule
+ * @param {string | null} slug null for a budget, which is for all models
+ */
+export const rowName = (rule, slug) => capital(`${limitName(rule)} for ${slug ?? "all models"}`);
 
 /**
  * A group's name for use in a sentence; a long one is cut.

@@ -2,11 +2,12 @@
 
 import { api } from "../api.js";
 import { h } from "../dom.js";
-import { figure, limitName, moneys, plural } from "../format.js";
+import { amountText, figure, limitName, plural } from "../format.js";
 import { link } from "../router.js";
 import { may } from "../session.js";
 import { badge, state } from "../ui/badge.js";
 import { copyButton } from "../ui/copy.js";
+import { costLines } from "../ui/cost.js";
 import { meter } from "../ui/meter.js";
 import { facts, section } from "../ui/page.js";
 import { pagedTable, table } from "../ui/table.js";
@@ -68,7 +69,7 @@ export default async function overviewTab({ group, ancestors }) {
         ? "CASCADING: all limits up to the root apply, and each is shared with the groups below it."
         : "INDEPENDENT: the nearest limit applies, and each group's usage is counted separately."],
       ...(report ? [/** @type {[string, import("../dom.js").Child]} */ (["Billing", h("span", { class: "row" },
-        h("span", null, `${costOf(report)} in the last 30 days`),
+        h("span", { class: "row" }, costOf(report), " in the last 30 days"),
         h("a", { href: link("/usage", { group_ids: id }) }, "Usage"),
         h("a", { href: link("/events", { group_ids: id }) }, "Events"))])] : []),
     ]))));
@@ -103,15 +104,15 @@ function usedList(limits, self, nameOf, share) {
     const { used, threshold } = limit;
     return h("li", null,
       meter({ label: `${limitName(limit)} of ${nameOf(limit.source_group)}`, used, threshold }),
-      h("span", null, h("span", { class: "number" }, `${figure(used)} of ${figure(threshold)}`),
-        ` ${limitName(limit)}`, source(limit, self, nameOf), " ", shareBadge(share(limit)),
-        limit.reset_at && h("span", { class: "hint" }, " resets ", resetTime(limit.reset_at))));
+      h("span", null, h("span", { class: "number" }, `${amountText(used)} of ${figure(threshold)}`),
+        ` ${limitName(limit)}`, source(limit, self, nameOf),
+        limit.reset_at && h("span", { class: "hint" }, ", resets ", resetTime(limit.reset_at)), " ", shareBadge(share(limit))));
   }));
 }
 
 /** @param {T.UsageReport} report */
 function costOf({ items: [total] }) {
-  return total && Object.keys(total.cost).length ? moneys(total.cost) : "No cost";
+  return total && Object.keys(total.cost).length ? costLines(total.cost) : "No cost";
 }
 
 /**

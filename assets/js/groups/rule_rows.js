@@ -2,10 +2,11 @@
 
 import { ApiError } from "../api.js";
 import { fill, freshId, h } from "../dom.js";
-import { MEASURES, WINDOWS, capital, figure, kindName, limitName } from "../format.js";
+import { MEASURES, WINDOWS, figure, kindName, limitName } from "../format.js";
 import { button } from "../ui/button.js";
 import { fieldError, numberInput, select, textInput } from "../ui/form.js";
 import { effective, isRate, ofOneKind } from "./limits.js";
+import { rowName } from "./names.js";
 import { UNITS, amount, measureOf, money, nextRule, rulesOf, slotOf, typeOf, typedOf } from "./typed_rules.js";
 
 /** @import * as T from "../api_types.js" */
@@ -179,12 +180,11 @@ function ruleRow({ scope, typed: first, changed, remove }) {
      * @param {Violation | undefined} violation
      */
     show(nearest, mode, nameOf, violation) {
-      const name = `${limitName(typed())} for ${scope ?? ALL}`;
-      const label = capital(name);
+      const label = rowName(typed(), scope);
       element.setAttribute("aria-label", label);
       input.setAttribute("aria-label", label);
       drop.title = `Remove ${limitName(typed())}`;
-      fill(/** @type {Element} */ (drop.lastElementChild), `Remove ${name}`);
+      fill(/** @type {Element} */ (drop.lastElementChild), `Remove ${limitName(typed())} for ${scope ?? ALL}`);
       const { value, error } = parsed();
       const isHardToRead = value !== null && /[a-z]|\d{5}/i.test(input.value);
       fill(hint,

@@ -7,12 +7,13 @@ import { addressQuery, filterBar } from "../filters/bar.js";
 import { withSubtrees } from "../filters/groups.js";
 import { filtersOf, isFiltered } from "../filters/lists.js";
 import { MOMENT_RANGES, rangeOf, timesOf } from "../filters/range.js";
-import { int, milliseconds, money } from "../format.js";
+import { int, milliseconds } from "../format.js";
 import { knownNames } from "../groups/known_names.js";
 import { link } from "../router.js";
 import { may } from "../session.js";
 import { every } from "../timers.js";
 import { button, linkButton } from "../ui/button.js";
+import { costLines } from "../ui/cost.js";
 import { checkbox } from "../ui/form.js";
 import { icon } from "../ui/icon.js";
 import { notice } from "../ui/notice.js";
@@ -193,7 +194,7 @@ function eventTable(names, open) {
         label: "Status", kind: "nowrap",
         cell: ({ status, streamed }) => [status, h("div", { class: "hint" }, streamed && "streamed")],
       },
-      { label: "Cost", kind: "number", cell: (event) => money(event.cost) },
+      { label: "Cost", kind: "number", cell: ({ cost }) => costLines(cost ? { [cost.currency]: cost.amount } : {}) },
     ],
     rows: /** @type {T.BillingEvent[]} */ ([]),
   });

@@ -1,9 +1,9 @@
-// All groups as a tree, with what each has left of its daily limit and budget.
+// All groups as a tree, with what each has used of its daily limit and budget.
 
 import { all, api } from "../api.js";
 import { scaled } from "../decimal.js";
 import { fill, h } from "../dom.js";
-import { compact, figure, groupName, int, limitName, plural } from "../format.js";
+import { figure, groupName, int, limitName, plural, usedWords } from "../format.js";
 import { shareBadge } from "../groups/limit_bars.js";
 import { budgetStanding } from "../groups/limits.js";
 import { buildTree, disabledBy, rowsOf } from "../groups/tree.js";
@@ -119,7 +119,7 @@ function columns() {
         keys ? int(keys) : h("span", { class: "faint" }, "–"),
     },
     ...(may("metrics")
-      ? [{ label: "Left", kind: "tree-today", cell: (/** @type {Row} */ { node }) => leftOf(node.group) }]
+      ? [{ label: "Used", kind: "tree-today", cell: (/** @type {Row} */ { node }) => usedOf(node.group) }]
       : []),
   ];
 }
@@ -148,26 +148,19 @@ function modelsOf({ models }) {
   return h("span", { title: models.slice(0, 20).join("\n") }, words);
 }
 
-/** What is left of the tightest daily limit, and of the tightest budget. @param {T.TreeGroup} group */
-function leftOf({ today, budget }) {
+/** The use of the tightest daily limit, and of the tightest budget. @param {T.TreeGroup} group */
+function usedOf({ today, budget }) {
   if (!today && !budget) return h("span", { class: "faint" }, "no daily limit, no budget");
-  return [
-    today && leftLine(today, compact(today.left), ` for ${today.slug}`),
-    budget && leftLine(budgetStanding(budget), figure(budget.left)),
-  ];
+  return [today && usedLine(today, `, ${today.slug}`), budget && usedLine(budgetStanding(budget))];
 }
 
 /**
  * @param {Kind & Pick<T.Standing, "used" | "held" | "left" | "threshold">} rule
- * @param {string} left
  * @param {string} [of]
  */
-function leftLine(rule, left, of = "") {
-  const name = limitName(rule);
+function usedLine(rule, of = "") {
+  const words = usedWords(rule) + of;
   return h("div", { class: "tree-left" },
-    meter({ label: `${name}${of}`, used: rule.used, held: rule.held, threshold: rule.threshold }),
-    h("span", {
-      class: ["number", scaled(rule.left) === 0n && "spent"],
-      title: `${figure(rule.left)} of ${figure(rule.threshold)} ${name} left${of}`,
-    }, `${left} ${name}`));
+    meter({ label: `${limitName(rule)}${of}`, used: rule.used, held: rule.held, threshold: rule.threshold }),
+    h("span", { class: ["number", scaled(rule.left) === 0n && "spent"], title: `${words}; ${figure(rule.left)} left` }, words));
 }

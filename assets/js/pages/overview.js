@@ -2,7 +2,7 @@
 
 import { all, api } from "../api.js";
 import { h, update } from "../dom.js";
-import { bytes, compact, int, microseconds, moneys, percent, plural, serverName } from "../format.js";
+import { bytes, compact, int, microseconds, percent, plural, serverName } from "../format.js";
 import { groupCell, knownNames } from "../groups/known_names.js";
 import { nearlyUsed } from "../groups/nearly_used.js";
 import { watch } from "../live.js";
@@ -10,20 +10,24 @@ import { healthState, healthTimes, isDown, load } from "../models/health.js";
 import { problems } from "../models/problems.js";
 import { link } from "../router.js";
 import { may } from "../session.js";
+import { store, stored } from "../stored.js";
 import { every } from "../timers.js";
 import { state } from "../ui/badge.js";
-import { linkButton } from "../ui/button.js";
+import { button, linkButton } from "../ui/button.js";
 import { chart } from "../ui/chart.js";
+import { costLines } from "../ui/cost.js";
 import { icon } from "../ui/icon.js";
 import { card, page, section } from "../ui/page.js";
 import { table } from "../ui/table.js";
 import { when } from "../ui/when.js";
 
 /** @import * as T from "../api_types.js" */
+/** @import { Child } from "../dom.js" */
 /** @import { Context } from "../router.js" */
 
 const MINUTE = 60_000;
 const REACHED_MS = 30_000;
+const DISMISSED = "first-steps";
 const DAY_MINUTES = 1440;
 /** Minutes per point of a chart: a day has more minutes than a chart has pixels. */
 const MINUTES_A_POINT = 5;
@@ -51,7 +55,7 @@ export default async function overview({ signal }) {
   const tiles = FIGURES.map(([name, label]) => tile(name, label, activity));
   const upstreams = h("div");
   const health = h("div", { class: "tiles" });
-  const begin = endpoints && groups && firstSteps(endpoints, groups, status);
+  const begin = endpoints && groups && await firstSteps(endpoints, groups, status);
 
   const show = (/** @type {T.Status} */ now) => {
     update(attention, problems(now, endpoints?.items ?? []));
@@ -156,10 +160,10 @@ function topGroups({ items }, names) {
         label: "Tokens", kind: "number",
         cell: (item) => h("div", { class: "share" },
           h("span", { class: "share-bar", style: { "--part": `${(100 * (item.input_tokens + item.output_tokens)) / most}%` } }),
-          h("span", { title: int(item.input_tokens + item.output_tokens) }, compact(item.input_tokens + item.output_tokens))),
+          h("span", null, int(item.input_tokens + item.output_tokens))),
       },
       { label: "Requests", kind: "number wide-only", cell: (item) => int(item.requests) },
-      { label: "Cost", kind: "number", cell: (item) => moneys(item.cost) },
+      { label: "Cost", kind: "number", cell: (item) => costLines(item.cost) },
     ],
     rows: items,
   });
@@ -194,34 +198,50 @@ function upstreamTable(upstreams) {
 
 /** @param {T.Status} status */
 function healthTiles({ disk, webhooks, requests, journal, started_at }) {
-  const behind = webhooks.filter((webhook) => webhook.enabled && webhook.delivery.oldest_waiting_at);
-  const oldest = behind.map((webhook) => webhook.delivery.oldest_waiting_at ?? "").sort()[0];
   const low = disk !== null && disk.free_bytes < 0.1 * disk.total_bytes;
   return [
     small("Running requests", int(requests.running), [int(requests.billed), " billed since the gateway started ", when(started_at)]),
     small("Disk", disk ? `${bytes(disk.free_bytes)} free` : "unknown",
       disk ? [low ? state("warn", "Low") : "", ` of ${bytes(disk.total_bytes)} (${percent(disk.free_bytes, disk.total_bytes)})`] : ""),
     small("Log", bytes(journal.bytes), journal.last_error ? state("bad", journal.last_error) : `median write time ${microseconds(journal.sync_p50_us)}`),
-    small("Webhooks", webhooks.length ? (oldest ? "Behind" : "Up to date") : "None",
-      oldest ? ["oldest waiting event: ", when(oldest)] : webhooks.length ? plural(webhooks.length, "webhook") : "events can be read from the API"),
+    small("Webhooks", ...webhooksTile(webhooks)),
   ];
 }
 
-/** @param {string} name @param {string} value @param {import("../dom.js").Child} more */
+/** The worst state of the webhooks, and more about it. @param {T.Status["webhooks"]} webhooks @returns {[string, Child]} */
+function webhooksTile(webhooks) {
+  if (!webhooks.length) return ["None", "events can be read from the API"];
+  const failing = webhooks.filter(({ delivery }) => delivery.state === "failing").length;
+  const letters = webhooks.reduce((sum, { delivery }) => sum + delivery.dead_letters, 0);
+  const [oldest] = webhooks.filter(({ enabled }) => enabled).flatMap(({ delivery }) => delivery.oldest_waiting_at ?? []).sort();
+  const more = [
+    failing > 0 && letters > 0 && `${plural(letters, "dead letter")}, `,
+    oldest ? ["oldest waiting event: ", when(oldest)] : plural(webhooks.length, "webhook"),
+  ];
+  if (failing) return [`${int(failing)} failing`, more];
+  return [letters ? plural(letters, "dead letter") : oldest ? "Behind" : "Up to date", more];
+}
+
+/** @param {string} name @param {string} value @param {Child} more */
 const small = (name, value, more) =>
   card(h("h3", { class: "tile-name" }, name), h("strong", { class: "figure small-figure" }, value), h("p", { class: "hint" }, more));
 
 /**
- * The first steps, until they are done.
+ * The first steps, until they are done or dismissed.
  *
  * @param {T.Page<T.Endpoint>} endpoints
  * @param {T.Page<T.TreeGroup>} groups
  * @param {T.Status} status
  */
-function firstSteps(endpoints, groups, status) {
+async function firstSteps(endpoints, groups, status) {
   const group = groups.items[0];
   const done = [endpoints.items.length > 0, Boolean(group), (group?.keys ?? 0) > 0 || groups.pagination.has_more, status.requests.billed > 0];
-  if (done.slice(0, 3).every(Boolean)) return null;
+  if (done.every(Boolean) || stored(DISMISSED)) return null;
+  if (done.slice(0, 3).every(Boolean)) {
+    // The status counts since startup.
+    const { items, pagination } = await api.events({ order: "desc", limit: 1 });
+    if (items.length || pagination.cursor) return null;
+  }
   const of = group ? encodeURIComponent(group.id) : "";
   /** @type {[string, string, string, string][]} */
   const steps = [
@@ -231,10 +251,21 @@ function firstSteps(endpoints, groups, status) {
     ["Send the first request", "Try the model yourself, as that customer.", group ? link("/playground", { group: group.id }) : "", "Playground"],
   ];
   const next = done.indexOf(false);
-  return section({ heading: "First steps", lead: "From an empty gateway to a customer's first request in about two minutes." },
+  const shown = section({
+    heading: "First steps", lead: "From an empty gateway to a customer's first request in about two minutes.",
+    actions: button({
+      label: "Dismiss", kind: "quiet", small: true,
+      press: () => {
+        store(DISMISSED, "1");
+        shown.remove();
+        document.querySelector("h1")?.focus();
+      },
+    }),
+  },
     h("ol", { class: "steps" }, steps.map(([name, text, href, label], index) =>
       h("li", { class: ["card", done[index] && "done"], "aria-current": index === next ? "step" : null },
         h("h3", null, name, done[index] && h("span", { class: "visually-hidden" }, " (done)")),
         h("p", { class: "hint" }, text),
         done[index] ? icon("check") : href && linkButton({ label, href, small: true, kind: index === next ? "primary" : "" })))));
+  return shown;
 }

@@ -2,14 +2,16 @@
 
 import { h } from "../dom.js";
 import { joined } from "../filters/lists.js";
-import { int, money, moneys, percent } from "../format.js";
+import { int, money, percent } from "../format.js";
 import { link } from "../router.js";
 import { groupCell } from "../groups/known_names.js";
 import { may } from "../session.js";
+import { costLines } from "../ui/cost.js";
 import { table } from "../ui/table.js";
 import { nameOf, ranked, tokensOf, valueOf } from "./report.js";
 
 /** @import * as T from "../api_types.js" */
+/** @import { Child } from "../dom.js" */
 /** @import { KnownNames } from "../groups/known_names.js" */
 /** @import { By, Metric } from "./report.js" */
 
@@ -33,14 +35,14 @@ export function metricFormat(metric) {
 
 /** @param {T.UsageItem} total */
 export function sumsList(total) {
-  /** @type {[string, string, string][]} */
+  /** @type {[string, Child, string][]} */
   const sums = [
     ["Tokens", int(tokensOf(total)), ""],
     ["Input", int(total.input_tokens), ""],
     ["Cached input", int(total.cached_input_tokens), percent(total.cached_input_tokens, total.input_tokens)],
     ["Output", int(total.output_tokens), ""],
     ["Requests", int(total.requests), ""],
-    ["Cost", moneys(total.cost), ""],
+    ["Cost", costLines(total.cost), ""],
   ];
   return h("dl", { class: "sums card" }, sums.map(([name, value, more]) =>
     h("div", null, h("dt", null, name),
@@ -64,7 +66,7 @@ export function usageTable({ by, items, total, filters, address, names, metric }
    * @param {string} name
    * @param {(item: T.UsageItem) => number} sort
    * @param {Metric} [of]
-   * @param {(item: T.UsageItem) => string} [words]
+   * @param {(item: T.UsageItem) => Child} [words]
    * @returns {import("../ui/table.js").Column<T.UsageItem>}
    */
   const column = (name, sort, of, words = (item) => int(sort(item))) => ({
@@ -98,7 +100,7 @@ export function usageTable({ by, items, total, filters, address, names, metric }
     column("Cached", (item) => item.cached_input_tokens),
     column("Output", (item) => item.output_tokens),
     column("Requests", (item) => item.requests, "requests"),
-    column("Cost", (item) => valueOf(item, currency), currency, (item) => moneys(item.cost)),
+    column("Cost", (item) => valueOf(item, currency), currency, (item) => costLines(item.cost)),
     {
       label: "Events", hideLabel: true, kind: "actions",
       cell: (item) => h("a", { href: events(item) },

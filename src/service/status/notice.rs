@@ -130,15 +130,13 @@ pub(in crate::service) fn of_webhook(view: &WebhookView) -> Vec<Notice> {
 }
 
 fn sentences_of_webhook(view: &WebhookView) -> Vec<String> {
-    let WebhookView { webhook, standing, records_behind } = view;
+    let WebhookView { webhook, standing, .. } = view;
     let name = format!("{} ({})", webhook.id, webhook.description.as_deref().unwrap_or_else(|| webhook.origin()));
     let mut sentences = Vec::new();
     if let Some(why) = &standing.problem {
         sentences.push(format!("Deliveries of the webhook {name} are paused: {why}."));
     }
-    // If nothing waits, the notice about dead letters is enough.
-    let may_wait = standing.oldest_waiting_ms.is_some() || *records_behind > 0;
-    if standing.phase == Phase::Failing && webhook.enabled && may_wait {
+    if standing.phase == Phase::Failing && webhook.enabled {
         let since = standing.last_success_ms.map_or_else(String::new, |at| format!(" since {}", rfc3339(at)));
         let why = standing.last_error.as_ref().map_or_else(String::new, |error| format!(": {}", error.message));
         sentences.push(format!("The webhook {name} has accepted no delivery{since}{why}."));
