@@ -2,8 +2,9 @@
 
 import shutil
 
+from support.certificates import Certificate
 from support.commands import attempt
-from support.gateway import ADMIN_KEY
+from support.gateway import ADMIN_KEY, Gateway
 
 
 def contents(directory):
@@ -77,3 +78,25 @@ def test_health_follows_the_settings_of_serve(own, tmp_path):
     own.stop()
     ended = attempt("health", "--config", config)
     assert ended.returncode == 1 and "the connection was refused" in ended.stderr, ended
+
+
+def test_check_health_and_dump_follow_the_certificates_of_the_listeners(tmp_path):
+    certificate = Certificate(tmp_path)
+    files = {"TOLLGATE_TLS_CERT": str(certificate.cert), "TOLLGATE_TLS_KEY": str(certificate.key)}
+    with Gateway(tls=certificate, admin_tls=certificate) as gateway:
+        settings = {"TOLLGATE_LISTEN": gateway.address, "TOLLGATE_ADMIN_LISTEN": gateway.admin_address, **files}
+        settings |= {name.replace("TLS", "ADMIN_TLS"): value for name, value in files.items()}
+        assert attempt("health", env=settings).stdout == "ready\n"
+        passed = check(gateway.data_dir, **settings).stdout
+        assert f"ok: inference listener: the certificate in {certificate.cert} can be used" in passed
+        settings |= {"TOLLGATE_ADMIN_KEY": ADMIN_KEY}
+        refused = attempt("dump", env=settings)
+        assert refused.returncode == 1 and "UnknownIssuer" in refused.stderr, refused
+        settings |= {"SSL_CERT_FILE": str(certificate.ca)}
+        named = {"TOLLGATE_ADMIN_URL": f"https://localhost:{gateway.admin_address.rsplit(':', 1)[1]}"}
+        for address in ({}, named):
+            dumped = attempt("dump", env=settings | address)
+            assert dumped.returncode == 0, dumped
+    certificate.cert.write_text("no certificate")
+    found = check(tmp_path / "new", expect=1, **files).stdout
+    assert f"FOUND: tls.cert: {certificate.cert} " in found

@@ -3,12 +3,14 @@
 import json
 import os
 import re
+import shlex
 import subprocess
+import sys
 
 import pytest
 
 from support import machine
-from support.gateway import REPO, binary
+from support.gateway import ADMIN_KEY, REPO, binary
 from support.readme import PAGES, samples
 
 UNIT = REPO / "packaging/debian/tollgate.service"
@@ -69,6 +71,28 @@ step removed_process pgrep -x tollgate
 step purge dpkg --purge tollgate
 step purged_data test ! -e /var/lib/tollgate
 step purged_config test ! -e /etc/tollgate
+
+# Data of an earlier version, and an upgrade under load.
+mkdir -p /etc/tollgate
+echo "TOLLGATE_ADMIN_KEY=$OPERATOR" >/etc/tollgate/environment
+mkdir /script/old && tar -xf /script/format-6.tar.xz -C /script/old
+step again dpkg -i /script/tollgate_1.0.0_*.deb
+systemctl stop tollgate
+rm -rf /var/lib/tollgate && cp -r /script/old/data /var/lib/tollgate
+chown -R tollgate:tollgate /var/lib/tollgate
+step old_start systemctl start tollgate
+step old_ready ready
+operator() { curl -sS --fail-with-body "http://127.0.0.1:8081$1" -H "Authorization: Bearer $OPERATOR" "${@:2}"; }
+field() { "$PYTHON" -c 'import json, sys; print(json.load(sys.stdin)[sys.argv[1]])' "$1"; }
+operator /v1/gateway/endpoints -d '{"slug": "load/echo", "targets": [{"provider": "DEMO"}]}' >/dev/null
+group=$(operator /v1/gateway/groups -d '{"metadata": {"external_entity_id": "load"}, "models": [{"slug": "load/echo"}]}' | field id)
+key=$(operator "/v1/gateway/groups/$group/api_keys" -d '{}' | field api_key)
+"$PYTHON" /script/outage.py 127.0.0.1:8080 "$key" load/echo >/script/outage.json &
+until operator "/v1/gateway/usage_report?start_time=2000-01-01T00:00:00Z&group_by=group" | grep -q '"load"'; do sleep 0.1; done
+step loaded_upgrade dpkg -i /script/tollgate_1.0.1_*.deb
+wait $!
+step loaded_report operator "/v1/gateway/usage_report?start_time=2000-01-01T00:00:00Z&group_by=group"
+step loaded_log journalctl --unit tollgate --output cat
 """
 
 
@@ -95,7 +119,9 @@ def steps(packages, tmp_path_factory):
     folder = tmp_path_factory.mktemp("machine")
     [port] = samples(PAGES / "install.md", "ini")
     (folder / "port.conf").write_text(port)
-    return machine.run(folder, SCRIPT, [*packages, folder / "port.conf"])
+    variables = f"OPERATOR={ADMIN_KEY}\nPYTHON={shlex.quote(os.path.realpath(sys.executable))}\n"
+    files = [folder / "port.conf", REPO / "tests/support/outage.py", REPO / "tests/fixtures/format-6.tar.xz"]
+    return machine.run(folder, variables + SCRIPT, [*packages, *files])
 
 
 def test_lintian_finds_no_error(packages):
@@ -177,3 +203,17 @@ def test_removal_keeps_data_and_purge_deletes_them(steps):
     steps.output("purge")
     steps.output("purged_data")
     steps.output("purged_config")
+
+
+def test_an_upgrade_under_load_bills_every_answer_once_and_cuts_none(steps):
+    """The old data are of an earlier format. Calls that come while nothing listens are refused, and not billed."""
+    steps.output("old_start")
+    steps.output("old_ready")
+    steps.output("loaded_upgrade")
+    outcome = json.loads((steps.folder / "outage.json").read_text())
+    assert outcome["is_over"] and outcome["cut"] == 0, outcome
+    items = json.loads(steps.output("loaded_report"))["items"]
+    [load] = [item for item in items if item["external_entity_id"] == "load"]
+    assert load["requests"] == outcome["answered"]
+    assert len(items) > 1, "the old data are missing"
+    print(f"no call was answered for {outcome['longest_gap']:.2f} s, {outcome['unavailable']} were refused")
