@@ -42,7 +42,7 @@ def test_a_check_says_what_would_stop_a_start(own, tmp_path):
     file = tmp_path / "file"
     file.write_text("")
     assert "it is not a directory" in check(file, expect=1).stdout
-    assert "it cannot be created" in check(file / "data", expect=1).stdout
+    assert "Not a directory" in check(file / "data", expect=1).stdout
 
     broken = tmp_path / "broken"
 
