@@ -144,10 +144,9 @@ impl Client {
             (StatusCode::UNAUTHORIZED, _, Some(_)) => {
                 Err(Failed(format!("{url}: the gateway does not know the key in TOLLGATE_ADMIN_KEY (401)")))
             }
-            (StatusCode::FORBIDDEN, _, Some(why)) => Err(Failed(format!(
-                "{url}: the key in TOLLGATE_ADMIN_KEY may not do this (403): {why} It must be an operator key of type \
-                 WORKSPACE_MANAGE_ALL."
-            ))),
+            (StatusCode::FORBIDDEN, _, Some(why)) => {
+                Err(Failed(format!("{url}: the gateway refuses the request (403): {why}")))
+            }
             (StatusCode::BAD_REQUEST, _, Some(why)) => Err(Failed(why.to_owned())),
             (status, _, Some(why)) => Err(Failed(format!("{why} ({})", status.as_u16()))),
             (status, ..) => {

@@ -1,7 +1,7 @@
 //! A YAML or JSON document as a tree of values with their lines, so that an error can say where it is.
 //!
-//! JSON is read as YAML, which includes it. Plain scalars have the types of the core schema of YAML 1.2 (decimal numbers
-//! only). Repeated keys, tags and further documents are refused. A document has at most [`MAX_DEPTH`] levels and
+//! JSON is read as YAML, which includes it. Plain scalars have the types of the core schema of YAML 1.2 (only decimal
+//! numbers). Repeated keys, tags and further documents are refused. A document has at most [`MAX_DEPTH`] levels and
 //! [`MAX_NODES`] values, those behind aliases included, so that a small file cannot become a large tree.
 
 use std::{collections::HashMap, fmt};

@@ -8,18 +8,6 @@ use serde_json::{Map, Value, json};
 use super::{client::Client, declared::Live, failed::Failed, output::say, yaml};
 use crate::crypto::secret::Secret;
 
-/// The fields that are left out if they have this value.
-const DEFAULTS: [(&str, &str); 8] = [
-    ("region", r#""UNRESTRICTED""#),
-    ("routing", r#""PRIORITY""#),
-    ("queue_timeout_s", "0"),
-    ("weight", "1"),
-    ("disabled", "false"),
-    ("enabled", "true"),
-    ("types", r#"["API_BILLING_USAGE"]"#),
-    ("limit_enforcement", r#""INDEPENDENT""#),
-];
-
 /// Prints the resources of the gateway at `url`. `key` is the operator key.
 pub fn dump(url: &str, key: Option<Secret>) -> Result<(), Failed> {
     let live = Live::read(&Client::new(url, key)?)?;
@@ -70,16 +58,29 @@ fn variable(name: &str, taken: &mut HashSet<String>) -> String {
     free
 }
 
+/// Whether a field has its default.
+fn is_usual(name: &str, value: &Value) -> bool {
+    match name {
+        "region" => value == "UNRESTRICTED",
+        "routing" => value == "PRIORITY",
+        "limit_enforcement" => value == "INDEPENDENT",
+        "queue_timeout_s" => value == 0,
+        "weight" => value == 1,
+        "disabled" => value == false,
+        "enabled" => value == true,
+        "types" => *value == json!(["API_BILLING_USAGE"]),
+        _ => false,
+    }
+}
+
 /// A normal form without defaults.
 fn short(value: &Value) -> Value {
     match value {
         Value::Object(fields) => {
             let input = fields.get("input");
             let is_default = |name: &String, value: &Value| {
-                let default = DEFAULTS.iter().find(|(field, _)| field == name);
-                let is_usual = default.is_some_and(|(_, usual)| value.to_string() == *usual);
                 let is_empty = matches!(value, Value::Array(items) if items.is_empty()) && name != "models";
-                is_usual || is_empty || (name == "cached" && Some(value) == input)
+                is_usual(name, value) || is_empty || (name == "cached" && Some(value) == input)
             };
             let kept = fields.iter().filter(|(name, value)| !is_default(name, value));
             let kept = kept.map(|(name, value)| (name.clone(), short(value)));

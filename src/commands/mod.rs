@@ -1,7 +1,7 @@
 //! The shell commands other than `serve`, a file for each.
 //!
 //! * `backup`, `restore`, `verify` and `export` read or write a data directory.
-//! * `apply` and `dump` are clients of the admin API (`client`). They compare a file with the gateway (`declared`), using
+//! * `apply` and `dump` are clients of the admin API (`client`). They compare a file with the gateway (`declared`) with
 //!   the API's own types. `document` and `yaml` read and write such files.
 //! * `import` makes such a file from another gateway's configuration.
 //! * `check` and `health` look at this configuration's data directory and listener (`address`).

@@ -309,7 +309,8 @@ mod tests {
     #[test]
     fn groups_come_after_their_parents() {
         let text = "groups:\n- {metadata: {external_entity_id: c}, models: [], parent: b}\n- {metadata: \
-                    {external_entity_id: b}, models: [], parent: a}\n- {metadata: {external_entity_id: a}, models: []}\n";
+                    {external_entity_id: b}, models: [], parent: a}\n- {metadata: {external_entity_id: a}, models: \
+                    []}\n";
         let declared = Declared::read(text).ok().unwrap();
         let keys: Vec<_> = declared.groups.iter().map(|group| group.key.as_str()).collect();
         assert_eq!(keys, ["a", "b", "c"]);

@@ -1,7 +1,7 @@
 //! The rules of trees of groups, and the order of changes that keeps them.
 //!
-//! In a CASCADING tree no group may declare more than an ancestor, at any moment. So a group with relatives changes in up
-//! to two steps. First, parents before children, it gets the larger of the old and the new threshold of each limit.
+//! In a CASCADING tree no group may declare more than an ancestor, at any moment. So a group with relatives changes in
+//! up to two steps. First, parents before children, it gets the larger of the old and the new threshold of each limit.
 //! Then, children before parents, it gets the new ones. In the first step, an ancestor has at least what its
 //! descendants had and will have; in the second, a descendant already has its final thresholds. A limit that is only in
 //! the old or only in the new declaration is left out in between.

@@ -1,7 +1,7 @@
 //! `tollgate import litellm`: makes a file for `apply` from LiteLLM's `config.yaml`.
 //!
-//! * The deployments of one `model_name` become the targets of one endpoint. With `order`, it uses the first target that
-//!   works; else it spreads requests by `weight`, or by `rpm` as LiteLLM does.
+//! * The deployments of one `model_name` become the targets of one endpoint. With `order`, it uses the first target
+//!   that works; else it spreads requests by `weight`, or by `rpm` as LiteLLM does.
 //! * `rpm` and `tpm` bound a deployment in LiteLLM. Here limits belong to groups, so their sums become the limits of a
 //!   CASCADING group. They hold for all groups below it together.
 
@@ -239,7 +239,8 @@ model_list:
     litellm_params: {model: openai/gpt-4o, api_key: os.environ/OPENAI_API_KEY, rpm: 100, tpm: 5000, timeout: 5}
     model_info: {input_cost_per_token: 0.0000025, output_cost_per_token: 0.00001}
   - model_name: gpt-4o
-    litellm_params: {model: hosted_vllm/big, api_base: "http://10.0.0.7:8000", api_key: sk-literal-key, rpm: 300, tpm: 1}
+    litellm_params: {model: hosted_vllm/big, api_base: "http://10.0.0.7:8000", api_key: sk-literal-key, rpm: 300,
+      tpm: 1}
   - model_name: team/llama3:8b
     litellm_params: {model: ollama/llama3:8b, order: 2, max_parallel_requests: 4}
   - model_name: team/llama3:8b
@@ -285,11 +286,11 @@ router_settings: {routing_strategy: simple-shuffle}
     fn parts_that_are_left_out_become_comments_with_the_reason() {
         let text = imported(CONFIG);
         for part in [
-            "# Not taken over from line 18: router_settings: endpoints have their own routing",
+            "# Not taken over from line 19: router_settings: endpoints have their own routing",
             "# Not taken over from line 3: timeout: there is no such setting",
-            "# Left out: the deployment on line 12: the provider \"azure\" is not supported.",
-            "# Left out: the deployment on line 14: names with * are not supported.",
-            "# Left out: the deployment on line 16: api_base: must",
+            "# Left out: the deployment on line 13: the provider \"azure\" is not supported.",
+            "# Left out: the deployment on line 15: names with * are not supported.",
+            "# Left out: the deployment on line 17: api_base: must",
             "# Not taken over: prices, since",
             "# Not taken over: rpm, since a deployment has none",
             "# This key was written in the configuration.",
