@@ -54,6 +54,19 @@ async function assertFits(tab) {
     assert.equal(await tab.overflow(), 0, `${tab.page.url()} scrolls horizontally at ${size.width} px`);
   }
 }
+test("a working backup is added to an endpoint whose server is down without Save anyway", async (t) => {
+  const upstream = await Upstream.start();
+  t.after(() => upstream.stop());
+  const endpoint = await create([dead()]);
+  const tab = await browser.tab(t, gateway);
+  await tab.open(`/endpoints/${endpoint.id}`);
+  await tab.main.getByRole("button", { name: "Add a server" }).click();
+  await server(tab, 2).getByLabel("Base URL").fill(upstream.baseURL);
+  await server(tab, 2).getByLabel("Model name").fill(upstream.target.target_model);
+  await save(tab);
+  assert.equal((await stored(endpoint.id)).targets.length, 2);
+});
+
 const save = async (tab) => {
   await tab.main.getByRole("button", { name: "Save", exact: true }).click();
   await tab.page.getByRole("status").filter({ hasText: "Saved" }).first().waitFor();

@@ -32,6 +32,6 @@ export const checkRunning = () =>
     h("li", { class: "open" },
       icon("question"), h("strong", null, name), h("span", { class: "faint" }, "Checking…"))));
 
-/** The number of targets with a problem. @param {Checked} checked */
+/** The indexes of targets with a problem. @param {Checked} checked */
 export const failedTargets = (checked) =>
-  checked.targets.filter(({ checks }) => checks.some(({ ok }) => ok === false)).length;
+  checked.targets.filter(({ checks }) => checks.some(({ ok }) => ok === false)).map(({ index }) => index);

@@ -32,6 +32,19 @@ export const needsCheck = (body, stored) => !stored ||
   // A target without a model name is sent the slug.
   (body.slug !== stored.slug && body.targets.some((target) => !target.target_model));
 
+/**
+ * Whether a target of a body is stored already, with the same server and model.
+ *
+ * @param {EndpointBody} body
+ * @param {number} index
+ * @param {Endpoint | null} stored
+ */
+export function isStored({ slug, targets }, index, stored) {
+  const target = targets[index];
+  if (!target || !stored || (slug !== stored.slug && !target.target_model)) return false;
+  return stored.targets.some((one) => servers([one]) === servers([target]));
+}
+
 /** The fields that differ from the stored endpoint. @param {EndpointBody} body @param {Endpoint} stored */
 export const patchOf = (body, stored) => ({
   ...(body.slug !== stored.slug && { slug: body.slug }),

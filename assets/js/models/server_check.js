@@ -2,7 +2,7 @@
 
 import { api } from "../api.js";
 import { failedTargets } from "./check_view.js";
-import { checkedParts, needsCheck } from "./endpoint_body.js";
+import { checkedParts, isStored, needsCheck } from "./endpoint_body.js";
 
 /** @import { Endpoint } from "../api_types.js" */
 /** @import { EndpointBody } from "./endpoint_body.js" */
@@ -14,17 +14,22 @@ import { checkedParts, needsCheck } from "./endpoint_body.js";
  */
 export function serverCheck({ body: typed, targets }, signal) {
   let passed = "";
-  /** Checks the servers. True if none has a problem. @returns {Promise<boolean>} */
-  const run = async () => {
+  /**
+   * Checks the servers. True if none has a problem, apart from those that are stored already.
+   *
+   * @param {Endpoint | null} [stored]
+   * @returns {Promise<boolean>}
+   */
+  const run = async (stored = null) => {
     const body = typed();
     targets.checking();
     try {
       const checked = await api.endpoints.check(body);
       if (signal.aborted) return false;
       // The form was edited during the check: check again.
-      if (checkedParts(typed()) !== checkedParts(body)) return run();
+      if (checkedParts(typed()) !== checkedParts(body)) return run(stored);
       targets.found(checked);
-      const isGood = failedTargets(checked) === 0;
+      const isGood = failedTargets(checked).every((index) => isStored(body, index, stored));
       passed = isGood ? checkedParts(body) : "";
       return isGood;
     } catch (error) {

@@ -101,7 +101,7 @@ function endpointForm({ stored: first, fields, problems, signal, saved }) {
     submit: stored ? "Save" : "Create endpoint",
     send: async () => {
       fill(problems);
-      const problem = check.isNeeded(fields.body(), stored) && await check.run().then(
+      const problem = check.isNeeded(fields.body(), stored) && await check.run(stored).then(
         (passed) => (passed ? "" : CHECK_FAILED),
         (error) => {
           if (!(error instanceof ApiError) || error.field || error.status < 404) throw error;
@@ -118,7 +118,7 @@ function endpointForm({ stored: first, fields, problems, signal, saved }) {
         press: () => {
           element.showErrors();
           fill(problems);
-          return showingErrors(check.run);
+          return showingErrors(() => check.run());
         },
       }),
       h("span", { class: "hint" }, "The check asks each server for its list of models and for a short answer. Nothing is billed."),
