@@ -61,7 +61,7 @@ describe("with customers", () => {
     const failing = tab.main.locator(".notices li").filter({ hasText: "has accepted no delivery" });
     for (let looks = 0; looks < 3; looks++) {
       assert.equal(await failing.count(), 1);
-      assert.match(await tile.innerText(), /1 failing\s+1 dead letter/);
+      assert.match(await tile.innerText(), /1 failing\s+\d+ dead letters?/);
       await tab.liveEvents(1);
     }
   });
@@ -80,6 +80,9 @@ describe("with customers", () => {
     const colour = (item) => item.locator("strong").evaluate((one) => getComputedStyle(one).color);
     assert.notEqual(await colour(down), await colour(backup), "an outage is red");
     assert.doesNotMatch(await tab.main.innerText(), /Target \d/);
+    await tab.open("/settings");
+    await tab.main.getByText("Customers get errors").waitFor();
+    assert.doesNotMatch(await tab.main.innerText(), /Target \d/, "servers are counted from 1 here too");
   });
 
   test("tables fit their columns on a laptop", async (t) => {
@@ -178,6 +181,7 @@ describe("with nothing yet", () => {
     const current = () => tab.main.locator("[aria-current='step'] h3").innerText();
     await tab.open("/");
     assert.equal(await steps.count(), 4);
+    assert.equal((await tab.main.innerText()).match(/UTC/g).length, 1, "the time zone is named once");
     assert.equal(await current(), "Add a model");
     const slug = "first/model";
     await gateway.admin("POST", "/v1/gateway/endpoints", { slug, targets: [{ provider: "DEMO" }] });

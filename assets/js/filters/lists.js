@@ -12,7 +12,7 @@ export const joined = (values) =>
 
 /** The filters that usage and events share, by their name in the API and in the address. */
 export const FILTERS = /** @type {const} */ ([
-  { name: "external_entity_ids", label: "Group", hint: "name or external id", by: "group", of: "external_entity_id" },
+  { name: "external_entity_ids", label: "Group", hint: "name or id", by: "group", of: "external_entity_id" },
   { name: "model_slugs", label: "Model", hint: "slug", by: "model", of: "model_slug" },
   { name: "api_keys", label: "Key", hint: "prefix", by: "key", of: "api_key_prefix" },
 ]);

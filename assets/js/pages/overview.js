@@ -73,6 +73,7 @@ export default async function overview({ signal }) {
 
   return page({
     heading: "Overview",
+    lead: "Times and days are in UTC.",
     actions: may("manage") && linkButton({ label: "New group", icon: "plus", kind: "primary", href: "#/groups/new" }),
   },
   begin,
@@ -149,7 +150,7 @@ function pointsOf(values, first_ms) {
 /** @param {T.UsageReport} report @param {ReturnType<typeof knownNames>} names */
 function topGroups({ items }, names) {
   if (!items.length) {
-    return card(h("p", { class: "faint" }, "Nothing was billed today. Days begin at midnight UTC."));
+    return card(h("p", { class: "faint" }, "Nothing was billed today."));
   }
   const most = Math.max(...items.map((item) => item.input_tokens + item.output_tokens), 1);
   return table({

@@ -1,12 +1,12 @@
 // The status tab: the full status, updated live.
 
 import { api } from "../api.js";
-import { fill, h } from "../dom.js";
+import { fill, h, update } from "../dom.js";
 import { bytes, int, microseconds, milliseconds, percent, plural, seconds, serverName, utc } from "../format.js";
 import { watch } from "../live.js";
 import { attempts, healthState, load } from "../models/health.js";
+import { problems } from "../models/problems.js";
 import { state } from "../ui/badge.js";
-import { notice } from "../ui/notice.js";
 import { facts, section } from "../ui/page.js";
 import { table } from "../ui/table.js";
 import { when } from "../ui/when.js";
@@ -68,21 +68,18 @@ export async function statusPart(signal) {
   const first = await api.status();
   const cells = PARTS.map(([heading, rows]) =>
     ({ heading, rows: rows.map(([name, of]) => ({ name, of, cell: h("div") })) }));
-  const notices = h("div", { class: "stack" });
+  const notices = h("div");
   const upstreams = part("Model servers", upstreamColumns, "There are no endpoints yet.");
   const queues = part("Queues", queueColumns, "No server has a capacity, so no request waits.");
   const refused = part("Refused keys", refusedColumns, "No wrong keys were used since startup.");
 
-  let drawnNotices = "";
   const show = (/** @type {T.Status} */ status) => {
     for (const row of cells.flatMap(({ rows }) => rows)) {
       const now = h("div", null, row.of(status));
       // Keep unchanged content: it may be open or have the focus.
       if (!row.cell.isEqualNode(now)) fill(row.cell, ...now.childNodes);
     }
-    const now = JSON.stringify(status.attention);
-    if (now !== drawnNotices) fill(notices, status.attention.map((sentence) => notice("warn", sentence)));
-    drawnNotices = now;
+    update(notices, problems(status, []));
     upstreams.show(status.upstreams);
     queues.show(status.queues);
     refused.show(status.refused_keys);
