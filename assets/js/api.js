@@ -120,6 +120,20 @@ export async function all(list, query = {}) {
   return items;
 }
 
+/**
+ * A page of a list. A page may be empty without being the last: then the next ones are read.
+ *
+ * @template {T.Page<any>} Page
+ * @param {(query: T.Query) => Promise<Page>} list
+ * @param {T.Query} query
+ * @param {T.Query} [next] the query of the next pages, besides the cursor
+ */
+export async function filledPage(list, query, next = query) {
+  let page = await list(query);
+  while (!page.items.length && page.pagination.cursor) page = await list({ ...next, cursor: page.pagination.cursor });
+  return page;
+}
+
 const GATEWAY = "/v1/gateway";
 
 /** @satisfies {T.Api} */

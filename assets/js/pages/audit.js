@@ -1,6 +1,6 @@
 // The audit log, newest first.
 
-import { api } from "../api.js";
+import { api, filledPage } from "../api.js";
 import { auditEntry } from "../audit/entry.js";
 import { ACTIONS, actionWords } from "../audit/words.js";
 import { fill, h } from "../dom.js";
@@ -34,11 +34,8 @@ export default async function audit({ signal, setQuery }) {
   const more = button({ label: "Show more", press: () => next(turn, { cursor: cursor ?? undefined }) });
   /** @param {number} now @param {T.Query} query */
   const next = async (now, query) => {
-    let page = await api.audit({ ...query, limit: PAGE });
-    // A page may be empty without being the last.
-    while (!page.items.length && page.pagination.cursor) {
-      page = await api.audit({ cursor: page.pagination.cursor, limit: PAGE });
-    }
+    /** @type {T.PageWithGaps<T.AuditEntry>} */
+    const page = await filledPage(api.audit, { ...query, limit: PAGE }, { limit: PAGE });
     if (now !== turn || signal.aborted) return;
     if (!query.cursor) fill(list);
     cursor = page.pagination.cursor;

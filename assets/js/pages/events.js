@@ -1,6 +1,6 @@
 // Billing events, newest first.
 
-import { api, queryString } from "../api.js";
+import { api, filledPage, queryString } from "../api.js";
 import { fill, h } from "../dom.js";
 import { findEvent, showEvent, showMissing } from "../events/dialog.js";
 import { addressQuery, filterBar } from "../filters/bar.js";
@@ -78,11 +78,8 @@ export default async function events({ query: first, signal, setQuery }) {
     results.setAttribute("aria-busy", "true");
     const query = await asked(names);
     file.href = `/v1/gateway/events${queryString({ ...query, order: "desc", format: "csv" })}`;
-    let page = await api.events({ ...query, order: "desc", limit: PAGE });
-    // A page may be empty without being the last.
-    while (!page.items.length && page.pagination.cursor) {
-      page = await api.events({ cursor: page.pagination.cursor, limit: PAGE });
-    }
+    /** @type {T.PageWithGaps<T.BillingEvent>} */
+    const page = await filledPage(api.events, { ...query, order: "desc", limit: PAGE }, { limit: PAGE });
     await learn(page.items);
     if (now !== turn || signal.aborted) return;
     fill(incomplete);

@@ -1,5 +1,6 @@
 // Tables, and lists that load more pages.
 
+import { filledPage } from "../api.js";
 import { fill, h, update } from "../dom.js";
 import { button } from "./button.js";
 
@@ -71,20 +72,16 @@ const tableRow = (columns, row, kind) =>
  *
  * @template Row
  * @param {{caption: string, columns: Column<Row>[], list: (query: T.Query) => Promise<T.Page<Row>>, query?: T.Query,
- *   empty: Child, rowKind?: (row: Row) => string | false, onPage?: (page: T.Page<Row>) => void}} options
+ *   empty: Child, rowKind?: (row: Row) => string | false}} options
  */
-export async function pagedTable({ caption, columns, list, query = {}, empty, rowKind, onPage }) {
-  let page = await list(query);
-  onPage?.(page);
-  // A page may be empty without being the last.
-  while (!page.items.length && page.pagination.cursor) page = await list({ ...query, cursor: page.pagination.cursor });
+export async function pagedTable({ caption, columns, list, query = {}, empty, rowKind }) {
+  let page = await filledPage(list, query);
   if (!page.items.length) return h("div", null, empty);
   const made = table({ caption, columns, rows: page.items, rowKind });
   const more = button({
     label: "Show more",
     press: async () => {
       page = await list({ ...query, cursor: page.pagination.cursor ?? undefined });
-      onPage?.(page);
       made.add(page.items);
       more.hidden = !page.pagination.cursor;
     },
