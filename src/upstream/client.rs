@@ -89,9 +89,9 @@ impl Client {
         Self { timeouts, listeners, pool: Rc::default() }
     }
 
-    /// The deadline for the head of the answer to a request that is sent now.
-    pub fn first_byte_by(&self) -> Instant {
-        Instant::now() + self.timeouts.first_byte
+    /// The deadline for the head of the answer to a request that is sent at this time.
+    pub fn first_byte_by(&self, sent_at: Instant) -> Instant {
+        sent_at + self.timeouts.first_byte
     }
 
     /// Sends `request` and waits for the head of its answer. Every status from 200 to 599 is a success here.
@@ -112,7 +112,7 @@ impl Client {
         mut connection: Box<Connection>,
         request: &mut Request,
     ) -> Result<Response, ExchangeError> {
-        let deadline = self.first_byte_by();
+        let deadline = self.first_byte_by(Instant::now());
         let head = connection.exchange(&mut request.outgoing, deadline).await?;
         let unsent = (!request.outgoing.is_sent()).then(|| std::mem::take(&mut request.outgoing));
         let body = Body::new(connection, head.framing, head.reusable_for, unsent, self.timeouts.idle, &self.pool);

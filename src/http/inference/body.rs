@@ -1,6 +1,12 @@
 //! Reads a customer's request body, which may be encoded. It must be at most `max_body` bytes after it is decoded. Its
 //! memory counts towards `max_bodies`.
 
+use std::{
+    future::{Future, poll_fn},
+    pin::pin,
+    time::{Duration, Instant},
+};
+
 use actix_http::{Payload, header::HeaderMap};
 use bytes::Bytes;
 
@@ -36,6 +42,21 @@ pub(super) async fn read_body(
     let declared = declared(gateway, headers)?;
     let read = body::read(&gateway.bodies, holder(key), payload, declared, gateway.core.config.max_body).await;
     read.map_err(|unread| problem(gateway, declared.encoding, unread))
+}
+
+/// Awaits a future. Returns its output, and the time for which it was not ready.
+pub(super) async fn timed<F: Future>(future: F) -> (F::Output, Duration) {
+    let (mut future, mut since) = (pin!(future), None);
+    let output = poll_fn(|cx| {
+        let polled = future.as_mut().poll(cx);
+        if polled.is_pending() {
+            // Most bodies have arrived with the head, so the clock is not read.
+            since.get_or_insert_with(Instant::now);
+        }
+        polled
+    });
+    let output = output.await;
+    (output, since.map_or(Duration::ZERO, |since| since.elapsed()))
 }
 
 /// Reserves the memory of a body that has already been read, under the same limits.

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::{
     api::Api,
-    body::{declared, read_body},
+    body::{declared, read_body, timed},
     call::{log_outcome, may_call, metered},
     cors::Cors,
     error::{Methods, Problem},
@@ -103,9 +103,8 @@ async fn route(
         let passed_on = headers::passed_on(request.headers(), id, trace_id);
         let session_affinity = headers::session_affinity(request.headers());
         let beta = request.uri().query().is_some_and(|query| query.split('&').any(|pair| pair == "beta=true"));
-        let reads = Instant::now();
-        let (body, room) = read_body(gateway, &key, request.headers(), payload).await?;
-        let waited_for_body = reads.elapsed();
+        let (read, waited_for_body) = timed(read_body(gateway, &key, request.headers(), payload)).await;
+        let (body, room) = read?;
         // Reading the body can take long, and the key may have been revoked in the meantime.
         let key = may_call(gateway.access.revalidate_customer(&key))?;
         let arrived = Arrived { id, trace_id, key, route, at, waited_for_body };

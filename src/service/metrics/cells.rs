@@ -122,6 +122,10 @@ impl Histogram {
         self.buckets[index].get()
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.buckets.iter().all(|bucket| bucket.get() == 0)
+    }
+
     /// The sum of all durations, in nanoseconds.
     pub(super) fn sum_ns(&self) -> u64 {
         self.sum_ns.get()

@@ -113,7 +113,7 @@ mod tests {
             let labels: String = family.labels.iter().map(|label| format!("`{label}` ")).collect();
             format!("| `{}{suffix}` | {labels}| {} |", family.name, family.help)
         };
-        let rows: Vec<_> = ALL.iter().map(|family| row(family)).collect();
+        let rows: Vec<_> = ALL.iter().map(row).collect();
         let page = include_str!("../../../packaging/docs/metrics.md");
         let documented: Vec<_> = page.lines().filter(|line| line.starts_with("| `")).collect();
         assert_eq!(documented, rows, "the rows should be:\n{}", rows.join("\n"));

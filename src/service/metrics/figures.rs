@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    cells::{Histogram, LIMITS},
+    cells::Histogram,
     groups::GroupKey,
     model::{ModelCells, Outcome, TOKEN_KINDS},
     registry::Metrics,
@@ -18,17 +18,17 @@ use crate::domain::{
     route::Route,
 };
 
-/// The figures of a model, or of the requests without a model.
+/// The figures of a model, or of the requests without a model. The lists are short: a search is faster than a map.
 #[derive(Default)]
 pub(super) struct ModelFigures {
     pub(super) in_flight: u64,
-    pub(super) requests: BTreeMap<(&'static str, u16), u64>,
-    pub(super) durations: BTreeMap<&'static str, HistogramFigures>,
-    pub(super) first_bytes: BTreeMap<&'static str, HistogramFigures>,
-    pub(super) refusals: BTreeMap<&'static str, u64>,
+    pub(super) requests: Vec<((&'static str, u16), u64)>,
+    pub(super) durations: Vec<(&'static str, HistogramFigures)>,
+    pub(super) first_bytes: Vec<(&'static str, HistogramFigures)>,
+    pub(super) refusals: Vec<(&'static str, u64)>,
     pub(super) tokens: [u64; TOKEN_KINDS.len()],
-    pub(super) costs: BTreeMap<Currency, f64>,
-    pub(super) attempts: BTreeMap<u16, [u64; Outcome::ALL.len()]>,
+    pub(super) costs: Vec<(Currency, f64)>,
+    pub(super) attempts: Vec<(u16, [u64; Outcome::ALL.len()])>,
     pub(super) queue_wait: HistogramFigures,
 }
 
@@ -41,16 +41,21 @@ pub(super) struct GroupFigures {
     tokens_of_day: u64,
 }
 
+/// The value of `key` in a short list, which is added if it is new.
+fn entry<K: PartialEq, V: Default>(list: &mut Vec<(K, V)>, key: K) -> &mut V {
+    let index = list.iter().position(|(known, _)| *known == key).unwrap_or_else(|| {
+        list.push((key, V::default()));
+        list.len() - 1
+    });
+    &mut list[index].1
+}
+
 impl HistogramFigures {
     fn add(&mut self, cells: &Histogram) {
         for (index, sum) in self.buckets.iter_mut().enumerate() {
             *sum += cells.bucket(index);
         }
         self.sum_ns = self.sum_ns.wrapping_add(cells.sum_ns());
-    }
-
-    fn is_empty(&self) -> bool {
-        self.buckets == [0; LIMITS + 1]
     }
 }
 
@@ -61,21 +66,22 @@ impl ModelFigures {
         self.in_flight += cells.admitted.get().saturating_sub(ended);
         for (route, cells) in cells.routes.iter() {
             for (status, count) in cells.statuses.iter() {
-                *self.requests.entry((route, status)).or_default() += count.get();
+                *entry(&mut self.requests, (route, status)) += count.get();
             }
-            self.durations.entry(route).or_default().add(&cells.duration);
-            self.first_bytes.entry(route).or_default().add(&cells.first_byte);
+            entry(&mut self.durations, route).add(&cells.duration);
+            if !cells.first_byte.is_empty() {
+                entry(&mut self.first_bytes, route).add(&cells.first_byte);
+            }
         }
-        self.first_bytes.retain(|_, figures| !figures.is_empty());
         for (code, count) in cells.refusals.iter() {
-            *self.refusals.entry(code).or_default() += count.get();
+            *entry(&mut self.refusals, code) += count.get();
         }
         self.tokens.iter_mut().zip(&cells.tokens).for_each(|(sum, count)| *sum += count.get());
         for (currency, sum) in cells.costs.iter() {
-            *self.costs.entry(currency).or_default() += sum.get();
+            *entry(&mut self.costs, currency) += sum.get();
         }
         for (target, counts) in cells.attempts.iter() {
-            let sums = self.attempts.entry(target).or_default();
+            let sums = entry(&mut self.attempts, target);
             sums.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count.get());
         }
         self.queue_wait.add(&cells.queue_wait);
@@ -83,7 +89,7 @@ impl ModelFigures {
 }
 
 /// The figures of each model of which any request has come, and of the requests without a model. Frees the cells of
-/// endpoints that do not exist any more.
+/// endpoints that do not exist any more. `exists` must know all endpoints of the moment when it is called.
 pub(super) fn models(
     metrics: &Metrics,
     exists: impl Fn(EndpointId) -> bool,
@@ -115,10 +121,11 @@ pub(super) fn overheads(metrics: &Metrics) -> BTreeMap<Route, HistogramFigures> 
 }
 
 /// The figures of the `most` groups with the most tokens on the day that begins at `day`, then by all their tokens.
-/// Frees the cells that do not exist any more, and those of other groups without tokens on that day.
+/// Frees the cells that do not exist any more. If a worker has more than `kept` cells, those of groups that are not
+/// shown and have no tokens on that day are freed too.
 pub(super) fn groups(
     metrics: &Metrics,
-    most: usize,
+    (most, kept): (usize, usize),
     day: u64,
     exists: impl Fn(&GroupKey) -> bool,
 ) -> BTreeMap<GroupKey, GroupFigures> {
@@ -143,8 +150,10 @@ pub(super) fn groups(
     ranked.truncate(most);
     let is_shown = |group: &GroupId| ranked.iter().any(|(shown, _)| shown == group);
     for worker in &workers {
-        worker.groups.lock().retain(|key, cells| {
-            let stays = exists(key) && (is_shown(&key.0) || cells.tokens_of_day(day) > 0);
+        let mut groups = worker.groups.lock();
+        let is_full = groups.len() > kept;
+        groups.retain(|key, cells| {
+            let stays = exists(key) && (!is_full || is_shown(&key.0) || cells.tokens_of_day(day) > 0);
             if !stays {
                 cells.set_gone();
             }
@@ -172,7 +181,7 @@ mod tests {
     }
 
     fn shown(metrics: &Metrics, most: usize, day: u64) -> Vec<(u128, u64)> {
-        groups(metrics, most, day, |_| true).iter().map(|((group, _), one)| (group.0, one.tokens)).collect()
+        groups(metrics, (most, 1), day, |_| true).iter().map(|((group, _), one)| (group.0, one.tokens)).collect()
     }
 
     #[test]
@@ -185,7 +194,7 @@ mod tests {
         assert_eq!(shown(&metrics, 2, 1), [(1, 110), (3, 60)]);
         bill(&one, 2, 5, 2);
         assert_eq!(shown(&metrics, 2, 2), [(1, 110), (2, 55)], "the second by the tokens of all days");
-        // Group 3 was not shown and had no tokens that day, so it starts again.
+        // The second worker had more than one group. Group 3 was not shown and had no tokens that day: it starts again.
         bill(&two, 3, 200, 2);
         assert_eq!(shown(&metrics, 2, 2), [(2, 55), (3, 200)]);
     }
@@ -199,7 +208,7 @@ mod tests {
         bill(&worker, 1, 9, 1);
         assert_eq!(models(&metrics, |_| true).0[&MODEL].in_flight, 1);
         assert!(models(&metrics, |_| false).0.is_empty());
-        assert!(groups(&metrics, 5, 1, |_| false).is_empty());
+        assert!(groups(&metrics, (5, 5), 1, |_| false).is_empty());
         old.ended(std::time::Duration::ZERO);
         bill(&worker, 1, 2, 1);
         let (read, _) = models(&metrics, |_| true);

@@ -1,6 +1,12 @@
 //! The cells of all workers.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use parking_lot::Mutex;
 
@@ -15,6 +21,8 @@ use crate::domain::{id::EndpointId, route::Route};
 pub struct Metrics {
     workers: Mutex<Vec<Arc<WorkerCells>>>,
     has_groups: bool,
+    /// The length of the latest scrape's text, in bytes.
+    latest_length: AtomicUsize,
 }
 
 /// The cells of one worker. Its locks are taken by a scrape, and by the worker when it adds a cell.
@@ -30,7 +38,16 @@ pub(super) struct WorkerCells {
 impl Metrics {
     /// A registry without workers. `has_groups` says whether groups are counted.
     pub fn new(has_groups: bool) -> Self {
-        Self { workers: Mutex::default(), has_groups }
+        Self { workers: Mutex::default(), has_groups, latest_length: AtomicUsize::new(0) }
+    }
+
+    /// The length of the latest scrape's text, in bytes. The next one is about as long.
+    pub(super) fn latest_length(&self) -> usize {
+        self.latest_length.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_latest_length(&self, bytes: usize) {
+        self.latest_length.store(bytes, Ordering::Relaxed);
     }
 
     pub(super) fn has_groups(&self) -> bool {

@@ -59,7 +59,7 @@ impl RequestMetrics {
     fn with_model(&self, count: impl FnOnce(&ModelMetrics)) {
         match self.model.get() {
             Some(model) => count(model),
-            None => count(&self.worker.other()),
+            None => count(self.worker.other()),
         }
     }
 }

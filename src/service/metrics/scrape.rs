@@ -22,22 +22,27 @@ use crate::{
 /// The label `model` of requests that name no model that their key may call. No slug is without a slash.
 const OTHER: &str = "other";
 
+/// The most pairs of a group and a model that a worker keeps although they are not shown.
+const KEPT_GROUPS: usize = 10_000;
+
 /// Reads all metrics and writes them as text. It may take some milliseconds.
 pub fn scrape(gateway: &Gateway, format: Format) -> String {
     let catalog = gateway.core.catalog.load();
-    let mut text = Text::new(format);
+    let mut text = Text::new(format, gateway.metrics.latest_length());
     write_models(&mut text, gateway, &catalog);
     write_webhooks(&mut text, gateway);
     text.family(&of::JOURNAL).put(&[], gateway.core.journal.stats().log_bytes);
     if let Some((free, _)) = disk_space(gateway) {
         text.family(&of::DISK_FREE).put(&[], free);
     }
-    text.family(&of::BUILD).put(&[env!("CARGO_PKG_VERSION")], 1);
+    text.family(&of::BUILD).put(&[env!("CARGO_PKG_VERSION")], 1_u64);
     if gateway.core.config.metrics_groups > 0 {
         write_groups(&mut text, gateway, &catalog);
     }
     write_process(&mut text, gateway);
-    text.finish()
+    let text = text.finish();
+    gateway.metrics.set_latest_length(text.len());
+    text
 }
 
 /// A model that can be called, with its figures.
@@ -50,7 +55,9 @@ struct Row<'a> {
 
 fn rows<'a>(gateway: &Gateway, catalog: &'a Catalog) -> Vec<Row<'a>> {
     let by_endpoint: HashMap<EndpointId, &Model> = catalog.models().map(|model| (model.endpoint, &**model)).collect();
-    let (mut known, other) = figures::models(&gateway.metrics, |endpoint| by_endpoint.contains_key(&endpoint));
+    // Not from `catalog`: an endpoint may have been added since, and its first request counted.
+    let exists = |endpoint| gateway.core.catalog.load().endpoints().contains_key(&endpoint);
+    let (mut known, other) = figures::models(&gateway.metrics, exists);
     let row = |model: &'a Model, figures| Row { slug: &model.slug, model: Some(model), figures };
     let mut rows: Vec<_> =
         by_endpoint.into_values().map(|model| row(model, known.remove(&model.endpoint).unwrap_or_default())).collect();
@@ -64,12 +71,12 @@ fn write_models(text: &mut Text, gateway: &Gateway, catalog: &Catalog) {
     let mut samples = text.family(&of::REQUESTS);
     for Row { slug, figures, .. } in &rows {
         for ((route, status), count) in &figures.requests {
-            samples.put(&[route, slug, &status.to_string()], count);
+            samples.put(&[route, slug, &status.to_string()], *count);
         }
     }
     let mut samples = text.family(&of::REFUSALS);
     for Row { slug, figures, .. } in &rows {
-        figures.refusals.iter().for_each(|(code, count)| samples.put(&[slug, code], count));
+        figures.refusals.iter().for_each(|(code, count)| samples.put(&[slug, code], *count));
     }
     let mut samples = text.family(&of::TOKENS);
     for Row { slug, figures, .. } in rows.iter().filter(|row| row.model.is_some()) {
@@ -77,14 +84,14 @@ fn write_models(text: &mut Text, gateway: &Gateway, catalog: &Catalog) {
     }
     let mut samples = text.family(&of::COST);
     for Row { slug, figures, .. } in &rows {
-        figures.costs.iter().for_each(|(currency, sum)| samples.put(&[slug, &currency.to_string()], sum));
+        figures.costs.iter().for_each(|(currency, sum)| samples.put(&[slug, &currency.to_string()], *sum));
     }
     let mut samples = text.family(&of::ATTEMPTS);
     for Row { slug, figures, .. } in &rows {
         for (target, counts) in &figures.attempts {
             let target = target.to_string();
             let outcomes = Outcome::ALL.iter().zip(counts);
-            outcomes.for_each(|(outcome, count)| samples.put(&[slug, &target, outcome.word()], count));
+            outcomes.for_each(|(outcome, count)| samples.put(&[slug, &target, outcome.word()], *count));
         }
     }
     write_histograms(text, gateway, &rows);
@@ -92,11 +99,11 @@ fn write_models(text: &mut Text, gateway: &Gateway, catalog: &Catalog) {
     let mut samples = text.family(&of::IN_FLIGHT);
     models().for_each(|(slug, _, figures)| samples.put(&[slug], figures.in_flight));
     let mut samples = text.family(&of::QUEUE_LENGTH);
-    models().for_each(|(slug, model, _)| samples.put(&[slug], model.dispatcher.waiting()));
+    models().for_each(|(slug, model, _)| samples.put(&[slug], model.dispatcher.waiting() as u64));
     let (mut samples, now_ms) = (text.family(&of::TARGET_UP), gateway.core.clock.monotonic_ms());
     for (slug, model, _) in models() {
         for (index, target) in model.dispatcher.plan().targets.iter().enumerate() {
-            samples.put(&[slug, &index.to_string()], u8::from(target.health.is_in(now_ms)));
+            samples.put(&[slug, &index.to_string()], u64::from(target.health.is_in(now_ms)));
         }
     }
 }
@@ -140,8 +147,10 @@ fn write_webhooks(text: &mut Text, gateway: &Gateway) {
 fn write_groups(text: &mut Text, gateway: &Gateway, catalog: &Catalog) {
     let models: HashMap<EndpointId, &str> = catalog.models().map(|model| (model.endpoint, &*model.slug)).collect();
     let (day, most) = (gateway.core.moment().windows.day.start_ms, gateway.core.config.metrics_groups);
-    let groups = figures::groups(&gateway.metrics, most, day, |(group, endpoint)| {
-        catalog.groups().contains_key(group) && endpoint.is_none_or(|endpoint| models.contains_key(&endpoint))
+    let groups = figures::groups(&gateway.metrics, (most, KEPT_GROUPS), day, |(group, endpoint)| {
+        let catalog = gateway.core.catalog.load();
+        let has_endpoint = |endpoint| catalog.endpoints().contains_key(&endpoint);
+        catalog.groups().contains_key(group) && endpoint.is_none_or(has_endpoint)
     });
     let rows: Vec<_> = groups
         .iter()

@@ -1,6 +1,6 @@
 //! The text of a scrape, in one of two formats: Prometheus text 0.0.4 and OpenMetrics 1.0.
 
-use std::fmt::{Display, Write};
+use std::fmt::Write;
 
 use super::{
     cells::{LIMITS, Limits},
@@ -14,6 +14,24 @@ pub enum Format {
     Prometheus,
     /// OpenMetrics 1.0.
     OpenMetrics,
+}
+
+/// The value of a sample.
+pub(super) enum Number {
+    Whole(u64),
+    Float(f64),
+}
+
+impl From<u64> for Number {
+    fn from(number: u64) -> Self {
+        Self::Whole(number)
+    }
+}
+
+impl From<f64> for Number {
+    fn from(number: f64) -> Self {
+        Self::Float(number)
+    }
 }
 
 /// A histogram that was added up over the workers.
@@ -39,8 +57,9 @@ pub(super) struct Samples<'a> {
 }
 
 impl Text {
-    pub(super) fn new(format: Format) -> Self {
-        Self { format, written: String::with_capacity(64 << 10), labels: String::new() }
+    /// Begins a text of about `length` bytes.
+    pub(super) fn new(format: Format, length: usize) -> Self {
+        Self { format, written: String::with_capacity(length + (16 << 10)), labels: String::new() }
     }
 
     /// Begins a family. Its samples must follow before the next family begins.
@@ -86,7 +105,7 @@ impl Text {
         }
     }
 
-    fn sample(&mut self, name: &str, suffix: &str, value: impl Display) {
+    fn sample(&mut self, name: &str, suffix: &str, value: impl Into<Number>) {
         let Self { written, labels, .. } = self;
         written.push_str(name);
         written.push_str(suffix);
@@ -95,13 +114,18 @@ impl Text {
             written.push_str(labels);
             written.push('}');
         }
-        let _ = writeln!(written, " {value}");
+        written.push(' ');
+        match value.into() {
+            Number::Whole(number) => written.push_str(itoa::Buffer::new().format(number)),
+            Number::Float(number) => _ = write!(written, "{number}"),
+        }
+        written.push('\n');
     }
 }
 
 impl Samples<'_> {
     /// Writes the sample with these label values, in the order of the family's labels.
-    pub(super) fn put(&mut self, values: &[&str], value: impl Display) {
+    pub(super) fn put(&mut self, values: &[&str], value: impl Into<Number>) {
         let suffix = if self.family.kind == Kind::Counter { "_total" } else { "" };
         self.text.set_labels(self.family.labels, values);
         self.text.sample(self.family.name, suffix, value);
@@ -111,18 +135,21 @@ impl Samples<'_> {
     pub(super) fn histogram(&mut self, values: &[&str], limits: &Limits, figures: &HistogramFigures) {
         let name = self.family.name;
         self.text.set_labels(self.family.labels, values);
-        // OpenMetrics wants limits as floats.
-        let point = if self.text.format == Format::OpenMetrics { ".0" } else { "" };
+        let Text { format, written, labels } = &mut *self.text;
+        let (prefix, mut digits) = (format!("{name}_bucket{{{labels},le=\""), itoa::Buffer::new());
         let mut count = 0;
         for (index, in_bucket) in figures.buckets.iter().enumerate() {
             count += in_bucket;
             let limit = limits.get(index).map_or("+Inf", |(_, text)| text);
-            let point = if limit.contains(['.', 'I']) { "" } else { point };
-            let Text { written, labels, .. } = &mut *self.text;
-            written.push_str(name);
-            written.push_str("_bucket{");
-            written.push_str(labels);
-            let _ = writeln!(written, ",le=\"{limit}{point}\"}} {count}");
+            written.push_str(&prefix);
+            written.push_str(limit);
+            // OpenMetrics wants limits as floats.
+            if *format == Format::OpenMetrics && !limit.contains(['.', 'I']) {
+                written.push_str(".0");
+            }
+            written.push_str("\"} ");
+            written.push_str(digits.format(count));
+            written.push('\n');
         }
         self.text.sample(name, "_sum", figures.sum_ns as f64 / 1e9);
         self.text.sample(name, "_count", count);
@@ -140,8 +167,8 @@ mod tests {
     };
 
     fn written(format: Format) -> String {
-        let mut text = Text::new(format);
-        text.family(&GROUP_TOKENS).put(&["a\"b\\c\nd", "acme/chat"], 7);
+        let mut text = Text::new(format, 0);
+        text.family(&GROUP_TOKENS).put(&["a\"b\\c\nd", "acme/chat"], 7_u64);
         let mut figures = HistogramFigures { sum_ns: 1_500_000_000, ..HistogramFigures::default() };
         (figures.buckets[7], figures.buckets[LIMITS]) = (2, 1);
         text.family(&QUEUE_WAIT).histogram(&["acme/chat"], &ANSWERS, &figures);

@@ -1,6 +1,13 @@
 //! The writers of cells. They cannot leave their thread.
 
-use std::{cell::RefCell, collections::HashMap, hash::Hash, rc::Rc, sync::Arc, time::Duration};
+use std::{
+    cell::RefCell,
+    collections::HashMap,
+    hash::{BuildHasherDefault, Hasher},
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
 
 use super::{
     cells::{ANSWERS, OVERHEADS},
@@ -20,17 +27,25 @@ use crate::domain::{
 pub struct WorkerMetrics(Rc<Worker>);
 
 struct Worker {
-    cells: Arc<WorkerCells>,
-    has_groups: bool,
+    shared: Rc<Shared>,
+    other: ModelMetrics,
     /// The worker's own index of its cells, for lookups without a lock.
-    models: RefCell<HashMap<EndpointId, Arc<ModelCells>>>,
-    groups: RefCell<HashMap<GroupKey, Arc<GroupCells>>>,
+    models: RefCell<HashMap<EndpointId, ModelMetrics, BuildIdHasher>>,
 }
 
-/// Writes the cells of one model on one worker thread.
+/// The parts of a worker that the writers of its models use.
+struct Shared {
+    cells: Arc<WorkerCells>,
+    has_groups: bool,
+    groups: RefCell<HashMap<GroupKey, Arc<GroupCells>, BuildIdHasher>>,
+}
+
+/// Writes the cells of one model on one worker thread. Clones share it.
 #[derive(Clone)]
-pub struct ModelMetrics {
-    worker: WorkerMetrics,
+pub struct ModelMetrics(Rc<ModelWriter>);
+
+struct ModelWriter {
+    shared: Rc<Shared>,
     /// `None` for requests without a model.
     endpoint: Option<EndpointId>,
     cells: Arc<ModelCells>,
@@ -55,110 +70,136 @@ pub struct Billed<'a> {
 impl WorkerMetrics {
     /// Registers the current thread as a worker.
     pub fn start(metrics: &Metrics) -> Self {
-        let (models, groups) = (RefCell::default(), RefCell::default());
-        Self(Rc::new(Worker { cells: metrics.register(), has_groups: metrics.has_groups(), models, groups }))
+        let (cells, has_groups) = (metrics.register(), metrics.has_groups());
+        let of_other = cells.other.clone();
+        let shared = Rc::new(Shared { cells, has_groups, groups: RefCell::default() });
+        let other = ModelMetrics(Rc::new(ModelWriter { shared: shared.clone(), endpoint: None, cells: of_other }));
+        Self(Rc::new(Worker { shared, other, models: RefCell::default() }))
     }
 
-    /// The cells of an endpoint's model.
+    /// The writer of an endpoint's model.
     pub fn model(&self, endpoint: EndpointId) -> ModelMetrics {
-        let known = self.0.models.borrow().get(&endpoint).filter(|cells| !cells.is_gone()).cloned();
-        let cells = known.unwrap_or_else(|| {
-            let mut models = self.0.models.borrow_mut();
-            models.retain(|_, cells| !cells.is_gone());
-            add(&mut models, &mut self.0.cells.models.lock(), endpoint)
-        });
-        ModelMetrics { worker: self.clone(), endpoint: Some(endpoint), cells }
+        let known = self.0.models.borrow().get(&endpoint).filter(|model| !model.0.cells.is_gone()).cloned();
+        known.unwrap_or_else(|| self.add_model(endpoint))
     }
 
-    /// The cells of requests without a model that the caller may use.
-    pub(super) fn other(&self) -> ModelMetrics {
-        ModelMetrics { worker: self.clone(), endpoint: None, cells: self.0.cells.other.clone() }
+    fn add_model(&self, endpoint: EndpointId) -> ModelMetrics {
+        let (shared, cells) = (self.0.shared.clone(), Arc::<ModelCells>::default());
+        shared.cells.models.lock().insert(endpoint, cells.clone());
+        let model = ModelMetrics(Rc::new(ModelWriter { shared, endpoint: Some(endpoint), cells }));
+        let mut models = self.0.models.borrow_mut();
+        models.retain(|_, model| !model.0.cells.is_gone());
+        models.insert(endpoint, model.clone());
+        model
     }
 
-    /// Whether groups are counted.
-    pub(super) fn has_groups(&self) -> bool {
-        self.0.has_groups
-    }
-
-    fn group(&self, key: GroupKey) -> Arc<GroupCells> {
-        let known = self.0.groups.borrow().get(&key).filter(|cells| !cells.is_gone()).cloned();
-        known.unwrap_or_else(|| {
-            let mut groups = self.0.groups.borrow_mut();
-            groups.retain(|_, cells| !cells.is_gone());
-            add(&mut groups, &mut self.0.cells.groups.lock(), key)
-        })
+    /// The writer of requests without a model that the caller may use.
+    pub(super) fn other(&self) -> &ModelMetrics {
+        &self.0.other
     }
 }
 
-/// Adds new cells to the worker's index and to those that a scrape reads.
-fn add<K: Copy + Eq + Hash, C: Default>(
-    index: &mut HashMap<K, Arc<C>>,
-    read: &mut HashMap<K, Arc<C>>,
-    key: K,
-) -> Arc<C> {
-    let cells = Arc::<C>::default();
-    index.insert(key, cells.clone());
-    read.insert(key, cells.clone());
-    cells
+impl Shared {
+    fn group(&self, key: GroupKey) -> Arc<GroupCells> {
+        let known = self.groups.borrow().get(&key).filter(|cells| !cells.is_gone()).cloned();
+        known.unwrap_or_else(|| {
+            let cells = Arc::<GroupCells>::default();
+            self.cells.groups.lock().insert(key, cells.clone());
+            let mut groups = self.groups.borrow_mut();
+            groups.retain(|_, cells| !cells.is_gone());
+            groups.insert(key, cells.clone());
+            cells
+        })
+    }
 }
 
 impl ModelMetrics {
     /// Counts a request that was admitted.
     pub fn admitted(&self) {
-        self.cells.admitted.add(1);
+        self.0.cells.admitted.add(1);
     }
 
     /// Counts the end of a request that was admitted. `queued` is the time that it waited for a free target.
     pub fn ended(&self, queued: Duration) {
-        self.cells.ended.add(1);
+        self.0.cells.ended.add(1);
         if !queued.is_zero() {
-            self.cells.queue_wait.count(queued, &ANSWERS);
+            self.0.cells.queue_wait.count(queued, &ANSWERS);
         }
     }
 
     /// Counts an attempt at the target with this index.
     pub fn attempted(&self, target: u16, outcome: Outcome) {
-        self.cells.attempts.of(target)[outcome as usize].add(1);
+        self.0.cells.attempts.of(target)[outcome as usize].add(1);
     }
 
     /// Counts an answer that was billed.
     pub fn billed(&self, answer: &Billed<'_>) {
         let Billed { route, group, day, ttft_ms, usage, cost } = *answer;
         let Usage { input, output, cached, cache_write } = *usage;
-        for (counter, tokens) in self.cells.tokens.iter().zip([input, output, cached, cache_write]) {
+        for (counter, tokens) in self.0.cells.tokens.iter().zip([input, output, cached, cache_write]) {
             counter.add(tokens);
         }
         if let Some(Cost { currency, amount }) = cost {
-            self.cells.costs.of(currency).add(amount);
+            self.0.cells.costs.of(currency).add(amount);
         }
         if let Some(ms) = ttft_ms {
-            self.cells.routes.of(route.path()).first_byte.count(Duration::from_millis(ms), &ANSWERS);
+            self.0.cells.routes.of(route.path()).first_byte.count(Duration::from_millis(ms), &ANSWERS);
         }
-        if self.worker.has_groups() {
-            self.worker.group((group, self.endpoint)).billed(usage.total(), day);
+        if self.0.shared.has_groups {
+            self.0.shared.group((group, self.0.endpoint)).billed(usage.total(), day);
         }
     }
 
     /// Counts the time that the gateway itself has added to a request.
     pub(super) fn overhead(&self, route: Route, took: Duration) {
-        self.worker.0.cells.overhead.of(route).count(took, &OVERHEADS);
+        self.0.shared.cells.overhead.of(route).count(took, &OVERHEADS);
     }
 
     /// Counts a refusal.
     pub(super) fn refused(&self, group: Option<GroupId>, code: &'static str) {
-        self.cells.refusals.of(code).add(1);
-        if let Some(group) = group.filter(|_| self.worker.has_groups()) {
-            self.worker.group((group, self.endpoint)).refusals.add(1);
+        self.0.cells.refusals.of(code).add(1);
+        if let Some(group) = group.filter(|_| self.0.shared.has_groups) {
+            self.0.shared.group((group, self.0.endpoint)).refusals.add(1);
         }
     }
 
     /// Counts a request that has ended with this status.
     pub(super) fn answered(&self, route: &'static str, group: Option<GroupId>, status: u16, took: Duration) {
-        let cells = self.cells.routes.of(route);
+        let cells = self.0.cells.routes.of(route);
         cells.statuses.of(status).add(1);
         cells.duration.count(took, &ANSWERS);
-        if let Some(group) = group.filter(|_| self.worker.has_groups()) {
-            self.worker.group((group, self.endpoint)).requests.add(1);
+        if let Some(group) = group.filter(|_| self.0.shared.has_groups) {
+            self.0.shared.group((group, self.0.endpoint)).requests.add(1);
         }
+    }
+}
+
+/// Hashes ids, whose last bits are random, without the cost of a hash that resists chosen keys: only the gateway makes
+/// ids.
+#[derive(Default)]
+struct IdHasher(u64);
+
+type BuildIdHasher = BuildHasherDefault<IdHasher>;
+
+impl Hasher for IdHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u64(u64::from(*byte)));
+    }
+
+    fn write_u64(&mut self, part: u64) {
+        // The multiplier of Fibonacci hashing: 2^64 divided by the golden ratio.
+        self.0 = (self.0.rotate_left(5) ^ part).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+
+    fn write_u128(&mut self, id: u128) {
+        self.write_u64((id >> 64) as u64 ^ id as u64);
+    }
+
+    fn write_isize(&mut self, variant: isize) {
+        self.write_u64(variant as u64);
     }
 }

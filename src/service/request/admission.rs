@@ -261,19 +261,19 @@ impl Reservation {
         &self.metrics
     }
 
-    /// Records that a target is asked now.
-    pub(super) fn asks(&mut self) {
-        self.asked_at = Some(Instant::now());
+    /// Records that a target is asked.
+    pub(super) fn asks(&mut self, at: Instant) {
+        self.asked_at = Some(at);
     }
 
     /// Records that nothing more is needed from the target that was asked.
-    pub(super) fn has_read(&mut self) {
-        self.upstream += self.asked_at.take().map_or(Duration::ZERO, |at| at.elapsed());
+    pub(super) fn has_read(&mut self, at: Instant) {
+        self.upstream += self.asked_at.take().map_or(Duration::ZERO, |asked_at| at - asked_at);
     }
 
-    /// The gateway's own time so far.
-    pub(super) fn overhead(&mut self) -> Overhead {
-        self.has_read();
+    /// Begins to measure the gateway's own time at the end of an answer that has been read.
+    pub(super) fn overhead(&mut self, now: Instant) -> Overhead {
+        self.has_read(now);
         let (metrics, Arrived { route, at, waited_for_body, .. }) = (self.metrics.clone(), &self.arrived);
         Overhead { metrics, route: *route, at: *at, waited: *waited_for_body + self.queued + self.upstream }
     }
@@ -311,11 +311,12 @@ impl Reservation {
     /// appended.
     pub(super) fn settle(&mut self, answer: AnswerFacts) -> Option<Settlement> {
         let hold = self.hold.take()?;
-        let overhead = self.overhead();
+        let now = Instant::now();
+        let overhead = self.overhead(now);
         let AnswerFacts { target, status, ttft_ms, streamed, usage, usage_source, units } = answer;
         let (core, key) = (&self.metering.core, &self.arrived.key);
         let group = key.group.group();
-        let (duration_ms, queue_ms) = (millis(self.arrived.at.elapsed()), millis(self.queued));
+        let (duration_ms, queue_ms) = (millis(now - self.arrived.at), millis(self.queued));
         let upstream_ms = millis(self.upstream);
         // The price at settlement applies. If the endpoint has been deleted since, its last known price does.
         let now_called = core.catalog.load().model_of(self.model.slug_id).cloned();

@@ -4,7 +4,7 @@
 //! far. There are two exceptions: an answer without content, whose reservation is given back for the next target or
 //! released, and an answer of a route that is not billed.
 
-use std::fmt;
+use std::{fmt, time::Instant};
 
 use bytes::{Bytes, BytesMut};
 use tracing::warn;
@@ -220,7 +220,7 @@ impl Meter {
     /// Records that the upstream's answer has been read to its end.
     pub fn has_read(&mut self) {
         if let Some(reservation) = &mut self.reservation {
-            reservation.has_read();
+            reservation.has_read(Instant::now());
         }
     }
 
@@ -307,7 +307,7 @@ impl Meter {
     fn settle_reservation(&mut self) -> Ended {
         let Some(mut reservation) = self.reservation.take() else { return Ended::Failed };
         if !self.request.route.is_billed() {
-            reservation.overhead().record();
+            reservation.overhead(Instant::now()).record();
             reservation.release(true);
             return Ended::NoEvent;
         }

@@ -7,6 +7,7 @@
 //! is asked again without that parameter. The lack of the route counts as a refusal.
 
 use bytes::Bytes;
+use tokio::time::Instant;
 use tracing::warn;
 
 use super::{
@@ -118,10 +119,11 @@ async fn try_target(
     mut reservation: Reservation,
 ) -> Result<(StartedAnswer, Origin), Unanswered> {
     let core = &worker.core;
-    let (target, index, first_byte_by) = (attempt.target.clone(), attempt.index, worker.client.first_byte_by());
+    let (target, index, now) = (attempt.target.clone(), attempt.index, Instant::now());
+    let first_byte_by = worker.client.first_byte_by(now);
     let (id, route, slug) = (reservation.id(), reservation.route(), &*call.model.slug);
     let metrics = reservation.metrics().clone();
-    reservation.asks();
+    reservation.asks(now.into_std());
     let passed = match ask(worker, call, &target, route).await {
         TargetOutcome::Answered(response) => {
             let (stream, hides_usage) = (call.request.stream, call.request.hides_usage());
@@ -171,7 +173,7 @@ async fn try_target(
             metrics.attempted(index, Outcome::Failed);
         }
     }
-    reservation.has_read();
+    reservation.has_read(Instant::now().into_std());
     Err(Unanswered::Skipped(passed, Box::new(reservation)))
 }
 
