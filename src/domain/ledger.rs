@@ -35,6 +35,7 @@ mod check;
 mod hold;
 mod moment;
 mod money_cell;
+mod rings;
 mod standing;
 mod take;
 
@@ -45,12 +46,7 @@ pub use self::ask::{Ask, TokenAdmission};
 pub use self::hold::{Admitted, Hold};
 pub use self::moment::Moment;
 pub use self::standing::{Refusal, Standing, Standings, count};
-use self::{
-    cells::Cells,
-    check::{Asked, Located},
-    hold::{HeldMoney, Places},
-    moment::At,
-};
+use self::{cells::Cells, check::Asked, hold::HeldMoney, moment::At};
 use super::{
     estimate::Sample,
     group::MAX_LEVELS,
@@ -92,7 +88,7 @@ impl Ledger {
     pub fn admit(&mut self, moment: Moment, account: &Account, ask: &Ask<'_>) -> Result<Admitted, Box<Refusal>> {
         let at = self.at(moment);
         self.cells.sweep(&at, SWEEP_STEP);
-        let located = self.cells.locate(account, ask.pricing.map(|pricing| pricing.currency));
+        let mut located = self.cells.locate(account, ask.pricing.map(|pricing| pricing.currency));
         let own =
             located.places.first().copied().flatten().and_then(|place| self.cells.get(place)).map(|cell| &cell.learned);
         let prompt = ask.prompt_tokens(own);
@@ -108,20 +104,17 @@ impl Ledger {
         {
             return Err(refusal);
         }
-        let affordable = quote.map_or(u64::MAX, |quote| quote.affordable_output(survey.money_left()));
-        let output = ask.output(expected, survey.tokens_left().saturating_sub(prompt).min(affordable));
+        let output = ask.output(expected, || {
+            let affordable = quote.map_or(u64::MAX, |quote| quote.affordable_output(survey.money_left));
+            survey.tokens_left().saturating_sub(prompt).min(affordable)
+        });
         let tokens = prompt.saturating_add(output.held);
-        let places = self.cells.begin(&at, &located, tokens);
+        let places = self.cells.begin(&at, &mut located, tokens);
         let money = located.currency.zip(quote).map(|(currency, quote)| {
             let amount = quote.cost(output.held);
-            HeldMoney { currency, places: self.cells.begin_money(&at, &located, currency, amount), amount, quote }
+            let places = self.cells.begin_money(&at, &mut located, currency, amount);
+            HeldMoney { currency, places, amount, output_price: quote.output }
         });
-        let known = |places: &Places| places.iter().copied().map(Some).collect();
-        let located = Located {
-            places: known(&places),
-            money: money.as_ref().map_or_else(Default::default, |money| known(&money.places)),
-            ..located
-        };
         let standings = self.cells.standings(&at, &located, &survey);
         let hold = Hold::new(account.slug, ask, prompt, output, at.ns, (places, money));
         Ok(Admitted { hold, output_max: output.max_each, standings })

@@ -40,31 +40,33 @@ impl Span {
         Duration::from_nanos(self.length_ns())
     }
 
-    /// The length of a bucket, rounded up: 63 buckets cover the window and a few nanoseconds more. Fits in a `u32`.
-    const fn bucket_ns(self) -> u64 {
-        self.length_ns().div_ceil(SLOTS - 1)
-    }
-
     /// The bucket of a moment.
-    pub(crate) const fn bucket_at(self, now_ns: u64) -> u64 {
-        // Spelled out so that each division is by a constant.
+    #[cfg(test)]
+    pub(crate) fn bucket_at(self, now_ns: u64) -> u64 {
         match self {
-            Self::Second => now_ns / const { Self::Second.bucket_ns() },
-            Self::Minute => now_ns / const { Self::Minute.bucket_ns() },
+            Self::Second => SecondWindow::bucket_at(now_ns),
+            Self::Minute => MinuteWindow::bucket_at(now_ns),
         }
     }
 }
 
-/// The sum over one [`Span`].
+/// The sum over one second.
+pub type SecondWindow = Window<{ Span::Second.length_ns() }>;
+
+/// The sum over one minute.
+pub type MinuteWindow = Window<{ Span::Minute.length_ns() }>;
+
+/// The sum over the last `LENGTH_NS` nanoseconds. The length is a part of the type, because dividing by a constant
+/// takes a fraction of the time.
 #[derive(Debug, Clone)]
-pub struct Window {
-    span: Span,
+pub struct Window<const LENGTH_NS: u64> {
     /// The moment of the last [`Self::advance`].
     now_ns: u64,
     /// The earliest occupied bucket; meaningless if there is none.
     oldest: u64,
-    /// When that bucket stops counting; `u64::MAX` if there is none.
-    oldest_expires_ns: u64,
+    /// That bucket counts at least until then. It counts longer if there have been records in it since it was found to
+    /// be the oldest. `u64::MAX` if there is none.
+    oldest_counts_until_ns: u64,
     /// Bit `bucket % 64` is set if that slot is occupied. The contents of the other slots are meaningless.
     live: u64,
     sum: u64,
@@ -73,18 +75,32 @@ pub struct Window {
     latest: [u32; SLOTS as usize],
 }
 
-impl Window {
+impl<const LENGTH_NS: u64> Default for Window<LENGTH_NS> {
     /// An empty window.
-    pub fn new(span: Span) -> Self {
+    fn default() -> Self {
         let (amounts, latest) = ([0; SLOTS as usize], [0; SLOTS as usize]);
-        Self { span, now_ns: 0, oldest: 0, oldest_expires_ns: u64::MAX, live: 0, sum: 0, amounts, latest }
+        Self { now_ns: 0, oldest: 0, oldest_counts_until_ns: u64::MAX, live: 0, sum: 0, amounts, latest }
     }
+}
+
+impl<const LENGTH_NS: u64> Window<LENGTH_NS> {
+    /// The length of a bucket, rounded up: 63 buckets cover the window and a few nanoseconds more. Fits in a `u32`.
+    const BUCKET_NS: u64 = LENGTH_NS.div_ceil(SLOTS - 1);
 
     /// Advances the window to a moment: records that have rolled out by then no longer count. An earlier moment than
     /// the last one changes nothing.
+    #[inline]
     pub fn advance(&mut self, now_ns: u64) {
         self.now_ns = self.now_ns.max(now_ns);
-        while self.oldest_expires_ns <= self.now_ns && self.live != 0 {
+        if self.oldest_counts_until_ns <= self.now_ns {
+            self.drop_expired();
+        }
+    }
+
+    #[inline(never)]
+    fn drop_expired(&mut self) {
+        self.find_oldest();
+        while self.oldest_counts_until_ns <= self.now_ns && self.live != 0 {
             self.sum -= self.amounts[slot(self.oldest)];
             self.live &= !(1 << slot(self.oldest));
             self.find_oldest();
@@ -101,24 +117,21 @@ impl Window {
     pub fn record(&mut self, at_ns: u64, amount: u64) {
         // Capped so that the sum stays the exact sum of its slots.
         let amount = amount.min(u64::MAX - self.sum);
-        if amount == 0 || at_ns > self.now_ns || self.now_ns - at_ns >= self.span.length_ns() {
+        if amount == 0 || at_ns > self.now_ns || self.now_ns - at_ns >= LENGTH_NS {
             return;
         }
-        let bucket = self.span.bucket_at(at_ns);
+        let bucket = Self::bucket_at(at_ns);
         let slot = slot(bucket);
-        let since_start = (at_ns - bucket * self.span.bucket_ns()) as u32;
+        let since_start = (at_ns - bucket * Self::BUCKET_NS) as u32;
         if self.live & (1 << slot) == 0 {
             if self.live == 0 || bucket < self.oldest {
                 self.oldest = bucket;
-                self.oldest_expires_ns = self.expiry_of(at_ns);
+                self.oldest_counts_until_ns = Self::expiry_of(at_ns);
             }
             self.live |= 1 << slot;
             self.amounts[slot] = amount;
             self.latest[slot] = since_start;
         } else {
-            if bucket == self.oldest {
-                self.oldest_expires_ns = self.oldest_expires_ns.max(self.expiry_of(at_ns));
-            }
             self.amounts[slot] += amount;
             self.latest[slot] = self.latest[slot].max(since_start);
         }
@@ -127,7 +140,7 @@ impl Window {
 
     /// Removes an amount that was recorded at a moment. Does nothing if its bucket has rolled out.
     pub fn take_back(&mut self, at_ns: u64, amount: u64) {
-        let bucket = self.span.bucket_at(at_ns);
+        let bucket = Self::bucket_at(at_ns);
         let slot = slot(bucket);
         let is_in_ring = bucket >= self.oldest && bucket - self.oldest < SLOTS;
         if !is_in_ring || self.live & (1 << slot) == 0 {
@@ -145,7 +158,7 @@ impl Window {
     /// Time from the last [`Self::advance`] until at least `amount` has rolled out, assuming that `held` is recorded at
     /// that moment and nothing after it. `None` if the window and `held` add up to less than `amount`.
     pub fn until_freed(&self, amount: u64, held: u64) -> Option<Duration> {
-        let newest = self.span.bucket_at(self.now_ns);
+        let newest = Self::bucket_at(self.now_ns);
         let mut freed = 0_u64;
         for bucket in self.buckets() {
             // A record of `held` would renew this bucket.
@@ -157,19 +170,24 @@ impl Window {
                 return Some(self.until_expiry(bucket));
             }
         }
-        (held > 0 && self.sum.saturating_add(held) >= amount).then(|| self.span.length())
+        (held > 0 && self.sum.saturating_add(held) >= amount).then(|| Duration::from_nanos(LENGTH_NS))
     }
 
     /// Time from the last [`Self::advance`] until the window is empty, assuming that nothing more is recorded. `None`
     /// if it is empty.
     pub fn until_empty(&self) -> Option<Duration> {
-        self.buckets().last().map(|bucket| self.until_expiry(bucket))
+        let newest = self.oldest + u64::from(self.live_from_oldest().checked_ilog2()?);
+        Some(self.until_expiry(newest))
+    }
+
+    /// The occupied buckets: bit `n` is set if the `n`th bucket after the oldest one is occupied.
+    fn live_from_oldest(&self) -> u64 {
+        self.live.rotate_right(slot(self.oldest) as u32)
     }
 
     /// The occupied buckets, oldest first.
     fn buckets(&self) -> impl Iterator<Item = u64> {
-        let oldest = self.oldest;
-        let mut rest = self.live.rotate_right(slot(oldest) as u32);
+        let (oldest, mut rest) = (self.oldest, self.live_from_oldest());
         std::iter::from_fn(move || {
             let bucket = (rest != 0).then(|| oldest + u64::from(rest.trailing_zeros()))?;
             rest &= rest - 1;
@@ -177,14 +195,19 @@ impl Window {
         })
     }
 
+    /// The bucket of a moment.
+    fn bucket_at(at_ns: u64) -> u64 {
+        at_ns / Self::BUCKET_NS
+    }
+
     /// When a record of `at_ns` stops counting.
-    fn expiry_of(&self, at_ns: u64) -> u64 {
-        at_ns.saturating_add(self.span.length_ns())
+    fn expiry_of(at_ns: u64) -> u64 {
+        at_ns.saturating_add(LENGTH_NS)
     }
 
     /// When an occupied bucket stops counting.
     fn expires_at_ns(&self, bucket: u64) -> u64 {
-        self.expiry_of(bucket * self.span.bucket_ns() + u64::from(self.latest[slot(bucket)]))
+        Self::expiry_of(bucket * Self::BUCKET_NS + u64::from(self.latest[slot(bucket)]))
     }
 
     fn until_expiry(&self, bucket: u64) -> Duration {
@@ -194,7 +217,7 @@ impl Window {
     /// Finds the oldest occupied bucket, after a bucket may have been emptied.
     fn find_oldest(&mut self) {
         let oldest = self.buckets().next();
-        self.oldest_expires_ns = oldest.map_or(u64::MAX, |oldest| self.expires_at_ns(oldest));
+        self.oldest_counts_until_ns = oldest.map_or(u64::MAX, |oldest| self.expires_at_ns(oldest));
         self.oldest = oldest.unwrap_or(self.oldest);
     }
 }

@@ -110,8 +110,8 @@ impl Ask<'_> {
     }
 
     /// The output to hold if each choice is expected to have `expected` tokens and there is room for `left` tokens after
-    /// the prompt. `left` is at least [`Self::least_output`].
-    pub(super) fn output(&self, expected: u64, left: u64) -> Output {
+    /// the prompt. `left` is at least [`Self::least_output`], and is only needed in strict admission.
+    pub(super) fn output(&self, expected: u64, left: impl FnOnce() -> u64) -> Output {
         if !self.route.generates() {
             return Output { held: 0, most: 0, max_each: None };
         }
@@ -121,7 +121,7 @@ impl Ask<'_> {
                 Output { held: expected.saturating_mul(self.n.max(1)).min(most), most, max_each: None }
             }
             TokenAdmission::Strict { strict_output } => {
-                let each = self.strict_output(strict_output).min(left) / self.choices();
+                let each = self.strict_output(strict_output).min(left()) / self.choices();
                 let held = each.saturating_mul(self.choices());
                 Output { held, most: held, max_each: Some(each) }
             }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::{
     calendar_sums::CalendarSums,
     moment::{At, Moment},
+    rings::Rings,
 };
 use crate::domain::{
     calendar::Period,
@@ -15,7 +16,7 @@ use crate::domain::{
     id::{GroupId, SlugId},
     limit::{Limit, LimitType, Unit},
     sums::{Counted, Used},
-    window::{Span, Window},
+    window::Span,
 };
 
 /// After this long without a change, all rolling windows are empty.
@@ -59,6 +60,10 @@ impl State {
     }
 }
 
+/// What counts against each limit that a cell can have: the sum of what is used and held, by [`LimitType`] and [`Unit`].
+/// Looking it up here takes less time than a match for each limit.
+pub(super) type CountedSums = [[u64; 6]; 2];
+
 #[derive(Debug)]
 pub(super) struct Cell {
     /// Admitted requests that have not ended. While there is one, the cell keeps its place.
@@ -66,7 +71,7 @@ pub(super) struct Cell {
     /// Tokens that these requests hold.
     pub(super) held: u64,
     touched_ns: u64,
-    windows: Option<Box<Windows>>,
+    rings: Option<Box<Rings>>,
     sums: CalendarSums<Counted>,
     /// Learned from this group's own requests.
     pub(super) learned: Learned,
@@ -81,7 +86,7 @@ impl Cell {
             running: 0,
             held: 0,
             touched_ns: at.ns,
-            windows: None,
+            rings: None,
             sums: CalendarSums::default(),
             learned: Learned::default(),
             key,
@@ -117,21 +122,17 @@ impl Cell {
     /// Records an amount in the rolling windows, as of `ago_ns` ago.
     pub(super) fn record(&mut self, what: LimitType, at: &At, ago_ns: u64, amount: u64) {
         self.touched_ns = at.ns;
-        let windows = self.windows.get_or_insert_default();
-        for span in [Span::Second, Span::Minute] {
-            let window = windows.at(what, span);
-            window.advance(at.ns);
-            window.record(at.ns.saturating_sub(ago_ns), amount);
-        }
+        let ring = self.rings.get_or_insert_default().of_mut(what);
+        ring.advance(at.ns);
+        ring.record(at.ns.saturating_sub(ago_ns), amount);
     }
 
     /// Removes a request admitted at `admitted_ns` from the request rates, if it still counts there.
     pub(super) fn take_back_request(&mut self, at: &At, admitted_ns: u64) {
-        let Some(windows) = &mut self.windows else { return };
-        for span in [Span::Second, Span::Minute] {
-            let window = windows.at(LimitType::Request, span);
-            window.advance(at.ns);
-            window.take_back(admitted_ns, 1);
+        if let Some(rings) = &mut self.rings {
+            let ring = rings.of_mut(LimitType::Request);
+            ring.advance(at.ns);
+            ring.take_back(admitted_ns, 1);
         }
     }
 
@@ -142,43 +143,66 @@ impl Cell {
     }
 
     pub(super) fn consumption(&mut self, limit: &Limit, at: &At) -> Consumption {
-        let (used, held) = self.used_and_held(limit, at);
+        self.advance(at);
+        let (used, held) = self.used_and_held(limit.limit_type, limit.unit, at);
         Consumption { used: used.into(), held: held.into() }
     }
 
-    /// The sum of what is used and held.
-    pub(super) fn counted_against(&mut self, limit: &Limit, at: &At) -> u64 {
-        let (used, held) = self.used_and_held(limit, at);
-        used.saturating_add(held)
+    #[inline]
+    pub(super) fn counted_sums(&mut self, at: &At) -> CountedSums {
+        self.advance(at);
+        let sum = |what, unit| {
+            let (used, held) = self.used_and_held(what, unit, at);
+            used.saturating_add(held)
+        };
+        let of_type = |what| {
+            [
+                sum(what, Unit::Second),
+                sum(what, Unit::Minute),
+                sum(what, Unit::Day),
+                sum(what, Unit::Week),
+                sum(what, Unit::Month),
+                sum(what, Unit::Concurrent),
+            ]
+        };
+        [of_type(LimitType::Token), of_type(LimitType::Request)]
     }
 
-    #[inline]
-    fn used_and_held(&mut self, limit: &Limit, at: &At) -> (u64, u64) {
-        let what = limit.limit_type;
-        let used = match (limit.unit.period(), span(limit.unit)) {
-            (Some(period), _) => self.counted(what, period, at),
-            (None, Some(span)) => self.window(what, span, at).map_or(0, |window| window.sum()),
-            (None, None) => return (self.running, 0),
+    /// The amounts used and held in the windows of `at`, which the rings have been advanced to.
+    #[inline(always)]
+    fn used_and_held(&self, what: LimitType, unit: Unit, at: &At) -> (u64, u64) {
+        let rolling = |span| self.rings.as_ref().map_or(0, |rings| rings.of(what).sum(span));
+        let counted = |period| {
+            let Counted { requests, tokens } = self.counted(period, at);
+            match what {
+                LimitType::Token => (tokens, self.held),
+                LimitType::Request => (requests, self.running),
+            }
         };
-        let held = match what {
-            LimitType::Token => self.held,
-            // In a rolling window, it was recorded at admission.
-            LimitType::Request => limit.unit.period().map_or(0, |_| self.running),
-        };
-        (used, held)
+        // A rolling window has recorded a running request at its admission.
+        let held_in_rolling = if what == LimitType::Token { self.held } else { 0 };
+        match unit {
+            Unit::Second => (rolling(Span::Second), held_in_rolling),
+            Unit::Minute => (rolling(Span::Minute), held_in_rolling),
+            Unit::Day => counted(Period::Day),
+            Unit::Week => counted(Period::Week),
+            Unit::Month => counted(Period::Month),
+            Unit::Concurrent => (self.running, 0),
+        }
     }
 
     /// Time until this limit could admit `asked`, assuming that running requests end now at their held amounts and no
     /// others arrive. `asked` is at most the threshold.
     pub(super) fn wait(&mut self, limit: &Limit, asked: u128, at: &At) -> Duration {
+        // Advances the rings.
         let Consumption { used, held } = self.consumption(limit, at);
         match (limit.unit.period(), span(limit.unit)) {
             (Some(period), _) => at.moment.until_end(period),
             (None, Some(span)) => {
                 let excess = (used + held).saturating_add(asked).saturating_sub(limit.threshold.get().into());
                 let whole = |amount: u128| u64::try_from(amount).unwrap_or(u64::MAX);
-                let window = self.window(limit.limit_type, span, at);
-                let freed = window.and_then(|window| window.until_freed(whole(excess), whole(held)));
+                let ring = self.rings.as_ref().map(|rings| rings.of(limit.limit_type));
+                let freed = ring.and_then(|ring| ring.until_freed(span, whole(excess), whole(held)));
                 // Without rings, only held amounts count. They would be recorded now.
                 freed.unwrap_or(span.length())
             }
@@ -190,14 +214,14 @@ impl Cell {
         let consumption = self.consumption(limit, at);
         let (reset, begun) = match (limit.unit.period(), span(limit.unit)) {
             (Some(period), _) => {
-                let begun = self.running > 0 || self.counted(LimitType::Request, period, at) > 0;
+                let begun = self.running > 0 || self.counted(period, at).requests > 0;
                 (Some(at.moment.until_end(period)), begun)
             }
             // The held amount would be recorded now, after everything else.
             (None, Some(span)) if consumption.held > 0 => (Some(span.length()), true),
             (None, Some(span)) => {
-                let window = self.window(limit.limit_type, span, at);
-                (window.and_then(|window| window.until_empty()), consumption.used > 0)
+                let ring = self.rings.as_ref().map(|rings| rings.of(limit.limit_type));
+                (ring.and_then(|ring| ring.until_empty(span)), consumption.used > 0)
             }
             (None, None) => (None, consumption.used > 0),
         };
@@ -207,7 +231,7 @@ impl Cell {
     /// Frees what is no longer needed: the rings if all of them are empty, and sums of ended windows.
     pub(super) fn shrink(&mut self, at: &At) {
         if self.untouched_for(at) >= WINDOWS_EMPTY_NS {
-            self.windows = None;
+            self.rings = None;
         }
         if self.untouched_for(at) >= CLOCK_SETTLED_NS {
             self.sums.free_previous(&at.moment.windows);
@@ -224,19 +248,16 @@ impl Cell {
         at.ns.saturating_sub(self.touched_ns)
     }
 
-    /// The amount counted in the current window of a period.
-    fn counted(&self, what: LimitType, period: Period, at: &At) -> u64 {
-        let sum = self.sums.of(period, at.moment.window(period).start_ms);
-        match what {
-            LimitType::Request => sum.requests,
-            LimitType::Token => sum.tokens,
-        }
+    /// The sum of the current window of a period.
+    fn counted(&self, period: Period, at: &At) -> Counted {
+        self.sums.of(period, at.moment.window(period).start_ms)
     }
 
-    fn window(&mut self, what: LimitType, span: Span, at: &At) -> Option<&Window> {
-        let window = self.windows.as_mut()?.at(what, span);
-        window.advance(at.ns);
-        Some(window)
+    /// Advances the rings.
+    fn advance(&mut self, at: &At) {
+        if let Some(rings) = &mut self.rings {
+            rings.advance(at.ns);
+        }
     }
 }
 
@@ -246,27 +267,5 @@ fn span(unit: Unit) -> Option<Span> {
         Unit::Second => Some(Span::Second),
         Unit::Minute => Some(Span::Minute),
         Unit::Day | Unit::Week | Unit::Month | Unit::Concurrent => None,
-    }
-}
-
-#[derive(Debug)]
-struct Windows {
-    requests: [Window; 2],
-    tokens: [Window; 2],
-}
-
-impl Default for Windows {
-    fn default() -> Self {
-        let both = || [Span::Second, Span::Minute].map(Window::new);
-        Self { requests: both(), tokens: both() }
-    }
-}
-
-impl Windows {
-    fn at(&mut self, what: LimitType, span: Span) -> &mut Window {
-        match what {
-            LimitType::Request => &mut self.requests[span as usize],
-            LimitType::Token => &mut self.tokens[span as usize],
-        }
     }
 }

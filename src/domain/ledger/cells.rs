@@ -20,13 +20,16 @@ pub(super) enum Scope {
     Money(Currency),
 }
 
+/// The index of a cell among those of its kind.
+pub(super) type Place = u32;
+
 #[derive(Debug, Default)]
 pub(super) struct Cells {
     /// The places of a group's cells. They are few: one for each slug that the group or a descendant has called, and
     /// one for each currency.
-    by_group: IdMap<GroupId, Vec<(Scope, usize)>>,
-    slugs: Slab<Cell>,
-    money: Slab<MoneyCell>,
+    by_group: IdMap<GroupId, Vec<(Scope, Place)>>,
+    pub(super) slugs: Slab<Cell>,
+    pub(super) money: Slab<MoneyCell>,
 }
 
 impl Cells {
@@ -40,7 +43,7 @@ impl Cells {
         self.slugs.slots.len().max(self.money.slots.len())
     }
 
-    pub(super) fn find(&self, group: GroupId, scope: Scope) -> Option<usize> {
+    pub(super) fn find(&self, group: GroupId, scope: Scope) -> Option<Place> {
         self.by_group.get(&group)?.iter().find(|(known, _)| *known == scope).map(|(_, place)| *place)
     }
 
@@ -50,14 +53,14 @@ impl Cells {
         group: GroupId,
         slug: SlugId,
         currency: Option<Currency>,
-    ) -> (Option<usize>, Option<usize>) {
+    ) -> (Option<Place>, Option<Place>) {
         let Some(places) = self.by_group.get(&group) else { return (None, None) };
         let find = |scope: Scope| places.iter().find(|(known, _)| *known == scope).map(|(_, place)| *place);
         (find(Scope::Slug(slug)), currency.and_then(|currency| find(Scope::Money(currency))))
     }
 
     /// The place of a cell in which a group counts a slug.
-    pub(super) fn find_or_insert(&mut self, group: GroupId, slug: SlugId, at: &At) -> usize {
+    pub(super) fn find_or_insert(&mut self, group: GroupId, slug: SlugId, at: &At) -> Place {
         let scope = Scope::Slug(slug);
         self.find(group, scope).unwrap_or_else(|| {
             let place = self.slugs.insert(Cell::new((group, slug), at));
@@ -66,7 +69,7 @@ impl Cells {
     }
 
     /// The place of a cell in which a group counts a currency.
-    pub(super) fn find_or_insert_money(&mut self, group: GroupId, currency: Currency, at: &At) -> usize {
+    pub(super) fn find_or_insert_money(&mut self, group: GroupId, currency: Currency, at: &At) -> Place {
         let scope = Scope::Money(currency);
         self.find(group, scope).unwrap_or_else(|| {
             let place = self.money.insert(MoneyCell::new((group, currency), at));
@@ -74,15 +77,15 @@ impl Cells {
         })
     }
 
-    pub(super) fn get(&self, place: usize) -> Option<&Cell> {
-        self.slugs.slots.get(place)?.as_ref()
+    pub(super) fn get(&self, place: Place) -> Option<&Cell> {
+        self.slugs.slots.get(place as usize)?.as_ref()
     }
 
-    pub(super) fn get_mut(&mut self, place: usize) -> Option<&mut Cell> {
+    pub(super) fn get_mut(&mut self, place: Place) -> Option<&mut Cell> {
         self.slugs.get_mut(place)
     }
 
-    pub(super) fn money_mut(&mut self, place: usize) -> Option<&mut MoneyCell> {
+    pub(super) fn money_mut(&mut self, place: Place) -> Option<&mut MoneyCell> {
         self.money.get_mut(place)
     }
 
@@ -124,19 +127,19 @@ impl Cells {
         }
     }
 
-    pub(super) fn drop_if_expired(&mut self, place: usize, at: &At) {
+    pub(super) fn drop_if_expired(&mut self, place: Place, at: &At) {
         if let Some(cell) = self.slugs.take_if(place, |cell| cell.is_expired(at)) {
             self.forget(cell.key.0, Scope::Slug(cell.key.1));
         }
     }
 
-    pub(super) fn drop_money_if_expired(&mut self, place: usize) {
+    pub(super) fn drop_money_if_expired(&mut self, place: Place) {
         if let Some(cell) = self.money.take_if(place, |cell| cell.is_expired()) {
             self.forget(cell.key.0, Scope::Money(cell.key.1));
         }
     }
 
-    fn insert(&mut self, group: GroupId, scope: Scope, place: usize) -> usize {
+    fn insert(&mut self, group: GroupId, scope: Scope, place: Place) -> Place {
         let places = self.by_group.entry(group).or_default();
         push(places, (scope, place));
         place
@@ -154,11 +157,11 @@ impl Cells {
 
 /// Cells of one kind, addressed by place.
 #[derive(Debug)]
-struct Slab<C> {
+pub(super) struct Slab<C> {
     slots: Vec<Option<C>>,
-    free: Vec<usize>,
+    free: Vec<Place>,
     /// The place of the last swept cell.
-    cursor: usize,
+    cursor: Place,
 }
 
 impl<C> Default for Slab<C> {
@@ -168,28 +171,28 @@ impl<C> Default for Slab<C> {
 }
 
 impl<C> Slab<C> {
-    fn get_mut(&mut self, place: usize) -> Option<&mut C> {
-        self.slots.get_mut(place)?.as_mut()
+    pub(super) fn get_mut(&mut self, place: Place) -> Option<&mut C> {
+        self.slots.get_mut(place as usize)?.as_mut()
     }
 
-    fn insert(&mut self, cell: C) -> usize {
+    fn insert(&mut self, cell: C) -> Place {
         if let Some(place) = self.free.pop() {
-            self.slots[place] = Some(cell);
+            self.slots[place as usize] = Some(cell);
             return place;
         }
         push(&mut self.slots, Some(cell));
-        self.slots.len() - 1
+        (self.slots.len() - 1) as Place
     }
 
-    fn take_if(&mut self, place: usize, is_expired: impl FnOnce(&C) -> bool) -> Option<C> {
-        let cell = self.slots.get_mut(place)?.take_if(|cell| is_expired(cell))?;
+    fn take_if(&mut self, place: Place, is_expired: impl FnOnce(&C) -> bool) -> Option<C> {
+        let cell = self.slots.get_mut(place as usize)?.take_if(|cell| is_expired(cell))?;
         self.free.push(place);
         Some(cell)
     }
 
     /// The next place to sweep.
-    fn next(&mut self) -> usize {
-        self.cursor = if self.cursor + 1 < self.slots.len() { self.cursor + 1 } else { 0 };
+    fn next(&mut self) -> Place {
+        self.cursor = if (self.cursor as usize) + 1 < self.slots.len() { self.cursor + 1 } else { 0 };
         self.cursor
     }
 }

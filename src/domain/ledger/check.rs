@@ -1,7 +1,7 @@
 //! Checks of a request against all limits and budgets of its account.
 //!
-//! The survey of every admission finds each cell once and counts limits in `u64`. What a refusal or a standing says is
-//! looked up again, in `u128` for all rules alike.
+//! The survey of every admission reads each cell once, into a table of everything that a rule could count. The figures
+//! of a refusal or a standing are looked up again.
 
 use std::time::Duration;
 
@@ -9,9 +9,10 @@ use arrayvec::ArrayVec;
 
 use super::{
     account::{Account, Effective, Rule},
-    cell::{Cell, Consumption, State},
-    cells::{Cells, Scope},
+    cell::{Consumption, CountedSums, State},
+    cells::{Cells, Place, Scope},
     moment::At,
+    money_cell::CountedMoney,
     standing::{Refusal, Standing, Standings},
 };
 use crate::domain::{
@@ -33,7 +34,9 @@ impl Asked {
     fn of(&self, rule: &Rule) -> u128 {
         match rule {
             Rule::Limit(limit) => self.of_limit(limit).into(),
-            Rule::Budget(budget) => self.of_budget(budget),
+            Rule::Budget(budget) => {
+                self.money.filter(|(currency, _)| *currency == budget.currency).map_or(0, |(_, amount)| amount)
+            }
         }
     }
 
@@ -41,14 +44,10 @@ impl Asked {
         let is_token = limit.limit_type == LimitType::Token && limit.unit != Unit::Concurrent;
         if is_token { self.tokens } else { 1 }
     }
-
-    fn of_budget(&self, budget: &Budget) -> u128 {
-        self.money.filter(|(currency, _)| *currency == budget.currency).map_or(0, |(_, amount)| amount)
-    }
 }
 
 /// Places of cells in the order of an account's groups. `None`: the cell does not exist and has consumed nothing.
-type MaybePlaces = ArrayVec<Option<usize>, MAX_LEVELS>;
+type MaybePlaces = ArrayVec<Option<Place>, MAX_LEVELS>;
 
 /// An account with the places of its cells.
 pub(super) struct Located<'a> {
@@ -60,26 +59,54 @@ pub(super) struct Located<'a> {
 }
 
 /// The result of checking a request against every limit and budget.
-#[derive(Default)]
-pub(super) struct Survey {
+pub(super) struct Survey<'a> {
     pub(super) stopped: bool,
-    /// The index of the limit on requests with the least left, CONCURRENT left out, and the amount left.
-    requests: Option<(usize, u64)>,
-    /// The same for tokens.
-    tokens: Option<(usize, u64)>,
-    /// The same for budgets in the asked currency.
-    money: Option<(usize, u128)>,
+    /// The limit of each [`LimitType`] with the least left, CONCURRENT left out.
+    least: [Least<'a>; 2],
+    /// The money that every budget of the asked currency has left; `u128::MAX` if there is none, or no money is asked.
+    pub(super) money_left: u128,
 }
 
-impl Survey {
-    /// The tokens that every limit has left.
-    pub(super) fn tokens_left(&self) -> u64 {
-        self.tokens.map_or(u64::MAX, |(_, left)| left)
+/// The limit with the least left.
+#[derive(Clone, Copy)]
+struct Least<'a> {
+    /// `None` if there is no limit. More is left than of any limit then.
+    effective: Option<&'a Effective>,
+    left: u64,
+}
+
+impl<'a> Survey<'a> {
+    /// Checks the limits of one group.
+    #[inline]
+    fn limits(&mut self, limits: &'a [Effective], counted: &CountedSums, asked: &Asked) {
+        for effective in limits {
+            let Rule::Limit(limit) = &effective.rule else { continue };
+            let counted = counted[limit.limit_type as usize][limit.unit as usize];
+            let left = limit.threshold.get().saturating_sub(counted);
+            self.stopped |= left < asked.of_limit(limit);
+            let least = &mut self.least[limit.limit_type as usize];
+            if left < least.left && limit.unit != Unit::Concurrent {
+                *least = Least { left, effective: Some(effective) };
+            }
+        }
     }
 
-    /// The money that every budget of the asked currency has left.
-    pub(super) fn money_left(&self) -> u128 {
-        self.money.map_or(u128::MAX, |(_, left)| left)
+    /// Checks the budgets of one group in the currency of `asked`. The others do not concern the request.
+    #[inline]
+    fn budgets(&mut self, budgets: &[Effective], counted: &CountedMoney, (currency, asked): (Currency, u128)) {
+        for effective in budgets {
+            let Rule::Budget(budget) = &effective.rule else { continue };
+            if budget.currency == currency {
+                let left = budget.amount.as_cost().saturating_sub(counted[budget.unit as usize]);
+                self.stopped |= left < asked;
+                self.money_left = self.money_left.min(left);
+            }
+        }
+    }
+
+    /// The tokens that every limit has left.
+    pub(super) fn tokens_left(&self) -> u64 {
+        self.least[LimitType::Token as usize].left
     }
 }
 
@@ -94,42 +121,24 @@ impl Cells {
         located
     }
 
-    pub(super) fn survey(&mut self, at: &At, located: &Located<'_>, asked: &Asked) -> Survey {
-        let mut survey = Survey::default();
+    pub(super) fn survey<'a>(&mut self, at: &At, located: &Located<'a>, asked: &Asked) -> Survey<'a> {
+        let none = Least { effective: None, left: u64::MAX };
+        let mut survey = Survey { stopped: false, least: [none; 2], money_left: u128::MAX };
         let (limits, budgets) = located.account.limits_and_budgets();
-        let mut cell = None;
-        let mut of_group = None;
-        for (index, effective) in limits.iter().enumerate() {
-            let Rule::Limit(limit) = &effective.rule else { continue };
-            if of_group != Some(effective.counted_at) {
-                of_group = Some(effective.counted_at);
-                cell = located.place(effective).and_then(|place| self.get_mut(place));
-            }
-            let counted = cell.as_deref_mut().map_or(0, |cell: &mut Cell| cell.counted_against(limit, at));
-            let left = limit.threshold.get().saturating_sub(counted);
-            survey.stopped |= left < asked.of_limit(limit);
-            let least = match (limit.unit, limit.limit_type) {
-                (Unit::Concurrent, _) => continue,
-                (_, LimitType::Request) => &mut survey.requests,
-                (_, LimitType::Token) => &mut survey.tokens,
-            };
-            if least.is_none_or(|(_, other)| left < other) {
-                *least = Some((index, left));
+        let of_one_group = |one: &Effective, other: &Effective| one.counted_at == other.counted_at;
+        for limits in limits.chunk_by(of_one_group) {
+            let place = limits.first().and_then(|first| located.place(first.counted_at));
+            match place.and_then(|place| self.get_mut(place)) {
+                Some(cell) => survey.limits(limits, &cell.counted_sums(at), asked),
+                None => survey.limits(limits, &CountedSums::default(), asked),
             }
         }
-        for (index, effective) in (limits.len()..).zip(budgets) {
-            let Rule::Budget(budget) = &effective.rule else { continue };
-            // A budget in another currency does not concern the request.
-            if Some(budget.currency) != located.currency {
-                continue;
-            }
-            let place = located.money.get(usize::from(effective.counted_at)).copied().flatten();
-            let cell = place.and_then(|place| self.money_mut(place));
-            let counted = cell.map_or(0, |cell| cell.consumption(budget.unit, at).sum());
-            let left = budget.amount.as_cost().saturating_sub(counted);
-            survey.stopped |= left < asked.of_budget(budget);
-            if survey.money.is_none_or(|(_, other)| left < other) {
-                survey.money = Some((index, left));
+        let Some(asked) = asked.money else { return survey };
+        for budgets in budgets.chunk_by(of_one_group) {
+            let place = budgets.first().and_then(|first| located.money_place(first.counted_at));
+            match place.and_then(|place| self.money_mut(place)) {
+                Some(cell) => survey.budgets(budgets, &cell.counted_money(at), asked),
+                None => survey.budgets(budgets, &CountedMoney::default(), asked),
             }
         }
         survey
@@ -142,7 +151,7 @@ impl Cells {
         at: &At,
         located: &Located<'_>,
         asked: &Asked,
-        survey: &Survey,
+        survey: &Survey<'_>,
     ) -> Option<Box<Refusal>> {
         let standings = self.standings(at, located, survey);
         let mut longest: Option<Refusal> = None;
@@ -164,34 +173,40 @@ impl Cells {
     }
 
     pub(super) fn stand(&mut self, at: &At, located: &Located<'_>, effective: &Effective) -> Standing {
+        let State { consumption: Consumption { used, held }, reset, begun } = self.state(at, located, effective);
+        Standing { effective: *effective, used, held, reset, begun }
+    }
+
+    pub(super) fn standings(&mut self, at: &At, located: &Located<'_>, survey: &Survey<'_>) -> Standings {
+        let [tokens, requests] = survey.least;
+        Standings {
+            requests: requests.effective.map(|effective| self.stand(at, located, effective)),
+            tokens: tokens.effective.map(|effective| self.stand(at, located, effective)),
+        }
+    }
+
+    #[inline]
+    fn state(&mut self, at: &At, located: &Located<'_>, effective: &Effective) -> State {
         let state = match &effective.rule {
-            Rule::Limit(limit) => {
-                located.place(effective).and_then(|place| self.get_mut(place)).map(|cell| cell.state(limit, at))
-            }
+            Rule::Limit(limit) => located
+                .place(effective.counted_at)
+                .and_then(|place| self.get_mut(place))
+                .map(|cell| cell.state(limit, at)),
             Rule::Budget(budget) => {
                 let place = self.money_place(located, effective, budget);
                 place.and_then(|place| self.money_mut(place)).map(|cell| cell.state(budget.unit, at))
             }
         };
-        let State { consumption: Consumption { used, held }, reset, begun } =
-            state.unwrap_or_else(|| State::untouched(effective.rule.period(), &at.moment));
-        Standing { effective: *effective, used, held, reset, begun }
-    }
-
-    pub(super) fn standings(&mut self, at: &At, located: &Located<'_>, survey: &Survey) -> Standings {
-        let mut stand = |least: Option<(usize, u64)>| {
-            let effective = located.account.rules.get(least?.0)?;
-            Some(self.stand(at, located, effective))
-        };
-        Standings { requests: stand(survey.requests), tokens: stand(survey.tokens) }
+        state.unwrap_or_else(|| State::untouched(effective.rule.period(), &at.moment))
     }
 
     #[inline]
     fn consumption(&mut self, at: &At, located: &Located<'_>, effective: &Effective) -> Consumption {
         let consumption = match &effective.rule {
-            Rule::Limit(limit) => {
-                located.place(effective).and_then(|place| self.get_mut(place)).map(|cell| cell.consumption(limit, at))
-            }
+            Rule::Limit(limit) => located
+                .place(effective.counted_at)
+                .and_then(|place| self.get_mut(place))
+                .map(|cell| cell.consumption(limit, at)),
             Rule::Budget(budget) => self
                 .money_place(located, effective, budget)
                 .and_then(|place| self.money_mut(place))
@@ -207,7 +222,7 @@ impl Cells {
         }
         match &effective.rule {
             Rule::Limit(limit) => {
-                let cell = located.place(effective).and_then(|place| self.get_mut(place))?;
+                let cell = located.place(effective.counted_at).and_then(|place| self.get_mut(place))?;
                 Some(cell.wait(limit, asked, at))
             }
             Rule::Budget(budget) => budget.unit.period().map(|period| at.moment.until_end(period)),
@@ -215,19 +230,23 @@ impl Cells {
     }
 
     /// The place of the cell that a budget counts in.
-    fn money_place(&self, located: &Located<'_>, effective: &Effective, budget: &Budget) -> Option<usize> {
-        let counted_at = usize::from(effective.counted_at);
+    fn money_place(&self, located: &Located<'_>, effective: &Effective, budget: &Budget) -> Option<Place> {
         if located.currency == Some(budget.currency) {
-            return located.money.get(counted_at).copied().flatten();
+            return located.money_place(effective.counted_at);
         }
-        let group = located.account.counted_for.get(counted_at)?;
+        let group = located.account.counted_for.get(usize::from(effective.counted_at))?;
         self.find(*group, Scope::Money(budget.currency))
     }
 }
 
 impl Located<'_> {
     /// The place of the cell that a limit counts in.
-    fn place(&self, effective: &Effective) -> Option<usize> {
-        self.places.get(usize::from(effective.counted_at)).copied().flatten()
+    fn place(&self, counted_at: u8) -> Option<Place> {
+        self.places.get(usize::from(counted_at)).copied().flatten()
+    }
+
+    /// The place of the cell that a budget in the located currency counts in.
+    fn money_place(&self, counted_at: u8) -> Option<Place> {
+        self.money.get(usize::from(counted_at)).copied().flatten()
     }
 }

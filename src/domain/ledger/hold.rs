@@ -4,6 +4,7 @@ use arrayvec::ArrayVec;
 
 use super::{
     ask::{Ask, Output},
+    cells::Place,
     standing::Standings,
 };
 use crate::domain::{
@@ -11,7 +12,6 @@ use crate::domain::{
     group::MAX_LEVELS,
     id::SlugId,
     money::Currency,
-    pricing::Quote,
     route::Route,
     usage::{Usage, UsageSource},
 };
@@ -29,7 +29,7 @@ pub struct Admitted {
 }
 
 /// The places of the cells of a path, own group first.
-pub(super) type Places = ArrayVec<usize, MAX_LEVELS>;
+pub(super) type Places = ArrayVec<Place, MAX_LEVELS>;
 
 /// The money that a running request holds in the cells of its path.
 #[derive(Debug)]
@@ -38,7 +38,8 @@ pub(super) struct HeldMoney {
     pub(super) places: Places,
     /// In 10^-12 units of the currency.
     pub(super) amount: u128,
-    pub(super) quote: Quote,
+    /// The price of one output token, in the same units.
+    pub(super) output_price: u128,
 }
 
 /// The tokens and the money that a running request holds in the cells of its path. Do not drop it: pass it to
@@ -112,7 +113,7 @@ impl Hold {
         let more = output - held;
         let more_money = self.money.as_mut().map_or(0, |money| {
             let before = money.amount;
-            money.amount = before.saturating_add(money.quote.output_cost(more));
+            money.amount = before.saturating_add(money.output_price.saturating_mul(more.into()));
             money.amount - before
         });
         (more, more_money)

@@ -10,6 +10,9 @@ use super::{
 };
 use crate::domain::{budget::BudgetUnit, calendar::Period, id::GroupId, money::Currency, sums::Spent};
 
+/// The sum of the money spent and held, by [`BudgetUnit`].
+pub(super) type CountedMoney = [u128; 4];
+
 /// All amounts are in 10^-12 units of the currency.
 #[derive(Debug)]
 pub(super) struct MoneyCell {
@@ -69,6 +72,12 @@ impl MoneyCell {
             None => self.total,
         };
         Consumption { used, held: self.held }
+    }
+
+    #[inline]
+    pub(super) fn counted_money(&self, at: &At) -> CountedMoney {
+        let sum = |unit| self.consumption(unit, at).sum();
+        [sum(BudgetUnit::Day), sum(BudgetUnit::Week), sum(BudgetUnit::Month), sum(BudgetUnit::Total)]
     }
 
     pub(super) fn state(&self, unit: BudgetUnit, at: &At) -> State {

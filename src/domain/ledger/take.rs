@@ -7,35 +7,37 @@ use super::{
     hold::{Hold, Places},
     moment::At,
 };
-use crate::domain::{
-    id::GroupId,
-    money::{Cost, Currency},
-};
+use crate::domain::money::{Cost, Currency};
 
 impl Cells {
-    /// Begins a request in the cells of its slug.
-    pub(super) fn begin(&mut self, at: &At, located: &Located<'_>, tokens: u64) -> Places {
-        let slug = located.account.slug;
-        let groups = located.account.counted_for.iter().zip(&located.places);
-        let places: Places =
-            groups.map(|(group, known)| known.unwrap_or_else(|| self.find_or_insert(*group, slug, at))).collect();
-        for place in &places {
-            if let Some(cell) = self.get_mut(*place) {
+    /// Begins a request in the cells of its slug, and enters the places of new cells into `located`.
+    pub(super) fn begin(&mut self, at: &At, located: &mut Located<'_>, tokens: u64) -> Places {
+        let mut places = Places::new();
+        for (group, known) in located.account.counted_for.iter().zip(&mut located.places) {
+            let place = *known.get_or_insert_with(|| self.find_or_insert(*group, located.account.slug, at));
+            if let Some(cell) = self.get_mut(place) {
                 cell.begin(at, tokens);
             }
+            places.push(place);
         }
         places
     }
 
-    /// Begins a request in the cells of its currency.
-    pub(super) fn begin_money(&mut self, at: &At, located: &Located<'_>, currency: Currency, amount: u128) -> Places {
-        let groups = located.account.counted_for.iter().zip(&located.money);
-        let insert = |cells: &mut Cells, group: &GroupId| cells.find_or_insert_money(*group, currency, at);
-        let places: Places = groups.map(|(group, known)| known.unwrap_or_else(|| insert(&mut *self, group))).collect();
-        for place in &places {
-            if let Some(cell) = self.money_mut(*place) {
+    /// Begins a request in the cells of its currency, and enters the places of new cells into `located`.
+    pub(super) fn begin_money(
+        &mut self,
+        at: &At,
+        located: &mut Located<'_>,
+        currency: Currency,
+        amount: u128,
+    ) -> Places {
+        let mut places = Places::new();
+        for (group, known) in located.account.counted_for.iter().zip(&mut located.money) {
+            let place = *known.get_or_insert_with(|| self.find_or_insert_money(*group, currency, at));
+            if let Some(cell) = self.money_mut(place) {
                 cell.begin(amount);
             }
+            places.push(place);
         }
         places
     }
