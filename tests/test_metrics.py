@@ -186,10 +186,15 @@ def test_a_stream_that_was_kept_alive_is_counted_once(upstream):
     with Gateway(stream_keepalive="50ms") as gateway:
         slug = gateway.create_endpoint(upstream)["slug"]
         customer = gateway.customer(gateway.mint_key(gateway.create_group(slug)))
-        upstream.reply_next(Reply(before_head=Pause(0.2)))
-        upstream.reply_next(Reply(500, before_head=Pause(0.2)))
-        assert b"[DONE]" in customer.chat(slug, stream=True).body
-        assert b"error" in customer.chat(slug, stream=True).body
+        for status in (200, 500):
+            gate = upstream.gate()
+            upstream.reply_next(Reply(status, before_head=gate))
+            # Returns with the head, which does not wait for the upstream.
+            connection, _, stream = customer.stream_chat(slug)
+            gate.release()
+            events = list(iter(stream.next, None))
+            assert ("error" in events[-1]) == (status == 500), events
+            connection.close()
         seen = scrape(gateway)
         assert seen.find("tollgate_requests_total") == [({"route": CHAT, "model": slug, "status": "200"}, 2)]
         assert seen.find("tollgate_refusals_total") == [({"model": slug, "code": "upstream_error"}, 1)]
