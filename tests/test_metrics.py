@@ -54,8 +54,8 @@ def test_counters_are_exact_over_all_workers(gateway, upstream):
             assert counted.find(name, model=slug) == [({"route": CHAT, "model": slug}, requests)], name
         assert counted.values("tollgate_requests_total", model=slug, route=CHAT, status="200") == [requests]
         assert counted.total("tollgate_requests_total", model=slug) == requests
-        for kind in ("input", "output", "cached"):
-            tokens = sum(event["tokens"][f"{kind}{'Input' if kind == 'cached' else ''}Tokens"] for event in events[slug])
+        for kind, member in [("input", "inputTokens"), ("output", "outputTokens"), ("cached", "cachedInputTokens")]:
+            tokens = sum(event["tokens"][member] for event in events[slug])
             assert counted.values("tollgate_tokens_total", model=slug, kind=kind) == [tokens] and tokens
         cost = sum(decimal.Decimal(event["cost"]["amount"]) for event in events[slug])
         assert counted.values("tollgate_cost_total", model=slug, currency="EUR") == [pytest.approx(float(cost))]

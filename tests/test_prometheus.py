@@ -1,4 +1,4 @@
-"""A real Prometheus scrapes a real gateway: queries return what was sent, and the dashboard and the alert rules work."""
+"""A real Prometheus scrapes a real gateway: queries return what was sent, the dashboard and the alert rules work."""
 
 import json
 import re
