@@ -5,6 +5,7 @@ import email
 import email.policy
 import socket
 import threading
+import warnings
 
 from aiosmtpd.smtp import SMTP, AuthResult
 
@@ -31,7 +32,7 @@ class MailServer:
 
     def __init__(self, tls=None, starttls=None, login=None, up=True):
         self.tls, self.starttls, self.login = tls, starttls, login
-        self.mails, self.logins, self.connections = [], [], 0
+        self.mails, self.logins = [], []
         self.refused = {}  # recipient → the answer to it
         self.answer = "250 taken"  # to a mail
         self.changed = threading.Condition()
@@ -68,19 +69,27 @@ class MailServer:
         if self.server:
             self.down()
         self.socket.close()
+        self.run(self.end_sessions())
         self.loop.call_soon_threadsafe(self.loop.stop)
 
+    async def end_sessions(self):
+        sessions = asyncio.all_tasks() - {asyncio.current_task()}
+        for session in sessions:
+            session.cancel()
+        await asyncio.gather(*sessions, return_exceptions=True)
+
     def session(self):
-        self.connections += 1
-        return SMTP(
-            self,
-            loop=self.loop,
-            tls_context=self.starttls,
-            require_starttls=self.starttls is not None,
-            auth_required=self.login is not None,
-            auth_require_tls=False,
-            authenticator=self.authenticate,
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about logins that are not encrypted
+            return SMTP(
+                self,
+                loop=self.loop,
+                tls_context=self.starttls,
+                require_starttls=self.starttls is not None,
+                auth_required=self.login is not None,
+                auth_require_tls=False,
+                authenticator=self.authenticate,
+            )
 
     @staticmethod
     def is_encrypted(server):
