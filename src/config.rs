@@ -21,17 +21,14 @@ use std::{
 
 use serde::Deserialize;
 
+use self::values::{
+    address, boolean, calendar, duration, groups_shown, key_brand, log_filter, number, optional_duration, optional_url,
+    shares, size, workers,
+};
 pub use self::{
     origins::Origins,
-    smtp::{MailCredentials, MailSecurity, MailServer, Smtp},
+    smtp::{MailCredentials, MailSecurity, MailServer, Smtp, SmtpSection},
     tls::TlsConfig,
-};
-use self::{
-    smtp::SmtpSection,
-    values::{
-        address, boolean, calendar, duration, groups_shown, key_brand, log_filter, number, optional_duration,
-        optional_url, shares, size, workers,
-    },
 };
 use crate::{
     domain::{alert::Shares, calendar::Calendar},
@@ -115,7 +112,7 @@ pub struct Config {
     #[serde(skip)]
     pub mail: Option<Smtp>,
     /// The section as it was read; empty once `mail` is set.
-    pub(crate) smtp: SmtpSection,
+    pub smtp: SmtpSection,
 }
 
 /// The timeouts of upstream requests.

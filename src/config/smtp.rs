@@ -91,7 +91,7 @@ impl MailServer {
 /// The section as it was read. Each value is valid by itself, but one that needs another may lack it.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(crate) struct SmtpSection {
+pub struct SmtpSection {
     #[serde(deserialize_with = "server")]
     url: Option<MailServer>,
     #[serde(deserialize_with = "sender")]
