@@ -307,6 +307,20 @@ def test_a_kill_between_an_alert_and_its_mail_loses_and_repeats_nothing(site):
     server.stop()
 
 
+def test_a_kill_before_the_servers_answer_repeats_the_mail_once_with_the_same_id(site, server):
+    at = site(server.url())
+    server.before_answer = at.gateway.kill9
+    at.call(at.group())
+    server.wait(1)
+    server.before_answer = lambda: None
+    at.gateway.start()
+    first, second = server.wait(2)
+    assert first.message["Message-ID"] == second.message["Message-ID"] and first.text == second.text
+    at.wait_mail(lambda state: state["waiting"] == 0)
+    at.gateway.restart()
+    assert (at.mail()["mails"], len(server.mails)) == (0, 2)
+
+
 def test_an_alert_that_cannot_be_mailed_for_a_day_is_given_up(site):
     server = MailServer(up=False)
     with WallClock("2027-03-14T10:00:00Z") as clock:

@@ -35,6 +35,7 @@ class MailServer:
         self.mails, self.logins = [], []
         self.refused = {}  # recipient → the answer to it
         self.answer = "250 taken"  # to a mail
+        self.before_answer = lambda: None  # called when a mail has been taken
         self.changed = threading.Condition()
         self.loop = asyncio.new_event_loop()
         self.server = None
@@ -112,6 +113,7 @@ class MailServer:
     async def handle_DATA(self, server, session, envelope):
         answer = self.answer
         if answer.startswith("250"):
+            self.before_answer()
             with self.changed:
                 self.mails.append(Mail(self.is_encrypted(server), envelope))
                 self.changed.notify_all()
