@@ -205,8 +205,13 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => {
             let _ = error.print();
-            // clap's own code for a wrong command line is 2, which means something else to `apply --dry-run`.
-            return if error.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+            // clap's code for a wrong command line is 2, which has another meaning for `apply --dry-run`.
+            let is_apply = std::env::args_os().nth(1).is_some_and(|word| word == "apply");
+            return match (error.exit_code(), is_apply) {
+                (0, _) => ExitCode::SUCCESS,
+                (_, true) => ExitCode::FAILURE,
+                (code, false) => ExitCode::from(u8::try_from(code).unwrap_or(1)),
+            };
         }
     };
     match run(cli.command) {
