@@ -193,6 +193,29 @@ def test_limits_of_a_cascading_tree_change_in_every_direction(repository):
         assert repository.apply(text, "--prune").stdout == "Nothing to do.\n"
 
 
+def declaration(**groups):
+    """A file with CASCADING groups, each with its parent and its thresholds of tokens by unit."""
+    declared = []
+    for name, (parent, limits) in groups.items():
+        usage = [{"type": "TOKEN", "unit": unit, "threshold": limit} for unit, limit in limits.items()]
+        declared.append(
+            {
+                "metadata": {"external_entity_id": name},
+                "models": [{"slug": "acme/chat", "usage_limits": usage}],
+                **({"parent": parent} if parent else {"hierarchy": {"limit_enforcement": "CASCADING"}}),
+            }
+        )
+    endpoint = {"slug": "acme/chat", "targets": [{"provider": "DEMO"}]}
+    return json.dumps({"endpoints": [endpoint], "groups": declared})
+
+
+def test_a_parent_is_lowered_after_its_children_are_pruned(repository):
+    repository.apply(declaration(parent=(None, {"DAY": 100}), child=("parent", {"DAY": 80})))
+    lowered = declaration(parent=(None, {"DAY": 50}))
+    assert "Done: 0 created, 1 changed, 1 deleted." in repository.apply(lowered, "--prune").stdout
+    assert repository.apply(lowered, "--prune").stdout == "Nothing to do.\n"
+
+
 def edited(old, new):
     assert old in FILE, old
     return FILE.replace(old, new, 1)

@@ -6,7 +6,7 @@
 //! descendants had and will have; in the second, a descendant already has its final thresholds. A limit that is only in
 //! the old or only in the new declaration is left out in between.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::{Value, json};
 
@@ -118,10 +118,13 @@ impl<'a> Members<'a> {
         wrong.into_iter().next().map_or(Ok(()), Err)
     }
 
-    /// The external ids of all groups that have a parent or a child in a CASCADING tree.
-    pub(super) fn cascading_relatives(&self) -> std::collections::HashSet<&'a str> {
-        let children = self.0.iter().filter(|(_, member)| member.mode == Enforcement::Cascading);
-        children.filter_map(|(key, member)| Some([*key, member.group.parent.as_deref()?])).flatten().collect()
+    /// The external ids of all groups that have a parent or a child in a CASCADING tree, before or after the changes. A
+    /// child that is deleted counts, since it exists until then.
+    pub(super) fn cascading_relatives(&self, live: &'a Live) -> HashSet<&'a str> {
+        let after = self.0.iter().map(|(key, member)| (*key, member.group, Some(member.mode)));
+        let before = live.groups.iter().map(|(key, live)| (key.as_str(), &live.group, live.group.mode));
+        let children = after.chain(before).filter(|(.., mode)| *mode == Some(Enforcement::Cascading));
+        children.filter_map(|(key, group, _)| Some([key, group.parent.as_deref()?])).flatten().collect()
     }
 }
 

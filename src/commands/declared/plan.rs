@@ -222,7 +222,7 @@ fn groups(
         slugs.extend(live.endpoints.keys().map(String::as_str));
     }
     let some_slug = slugs.iter().min().copied();
-    let relatives = members.cascading_relatives();
+    let relatives = members.cascading_relatives(live);
     let mut lowered = Vec::new();
     for wanted in &declared.groups {
         let DeclaredGroup { key, group, body, place } = wanted;
