@@ -1,8 +1,8 @@
 //! A YAML or JSON document as a tree of values with their lines, so that an error can say where it is.
 //!
 //! JSON is read as YAML, which includes it. Plain scalars have the types of the core schema of YAML 1.2 (only decimal
-//! numbers). Repeated keys, tags and further documents are refused. A document has at most [`MAX_DEPTH`] levels and
-//! [`MAX_NODES`] values, those behind aliases included, so that a small file cannot become a large tree.
+//! numbers). Repeated keys, tags and further documents are refused. A document has at most [`MAX_DEPTH`] levels, those
+//! behind aliases included. Anchors and aliases copy at most [`MAX_COPIED`], so a small file cannot become a large tree.
 
 use std::{collections::HashMap, fmt};
 
@@ -12,8 +12,19 @@ use serde_json::{Map, Number, Value};
 /// The most levels of a document.
 const MAX_DEPTH: usize = 64;
 
-/// The most values of a document.
-const MAX_NODES: usize = 10_000_000;
+/// The most that all anchors and aliases of a document copy.
+const MAX_COPIED: Size = Size { height: MAX_DEPTH, values: 2_000_000, bytes: 64 << 20 };
+
+/// The extent of a value.
+#[derive(Debug, Clone, Copy, Default)]
+struct Size {
+    /// The levels below the value.
+    height: usize,
+    /// The values, itself included.
+    values: usize,
+    /// The bytes of its texts and keys.
+    bytes: usize,
+}
 
 /// A value and its line.
 #[derive(Debug, Clone)]
@@ -67,7 +78,7 @@ impl Node {
     /// Reads a document.
     pub(super) fn read(text: &str) -> Result<Self, Wrong> {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        let mut reader = Reader { parser: Parser::new_from_str(text), anchors: HashMap::new(), nodes: 0, line: 1 };
+        let mut reader = Reader { parser: Parser::new_from_str(text), anchors: HashMap::new(), copied: Size::default(), line: 1 };
         reader.document()
     }
 
@@ -151,8 +162,8 @@ impl Node {
 
 struct Reader<'a> {
     parser: Parser<'a, StrInput<'a>>,
-    anchors: HashMap<usize, Node>,
-    nodes: usize,
+    anchors: HashMap<usize, (Node, Size)>,
+    copied: Size,
     line: usize,
 }
 
@@ -183,17 +194,20 @@ impl<'a> Reader<'a> {
 
     fn node(&mut self, event: Event<'a>, span: Span, depth: usize) -> Result<Node, Wrong> {
         let line = span.start.line();
-        self.count(1, line)?;
+        let too_deep = || Wrong::new(line, format!("nested more than {MAX_DEPTH} levels deep"));
         if depth > MAX_DEPTH {
-            return Err(Wrong::new(line, format!("nested more than {MAX_DEPTH} levels deep")));
+            return Err(too_deep());
         }
         let (anchor, content) = match event {
             Event::Alias(anchor) => {
-                let known = self.anchors.get(&anchor).cloned();
-                let node = known.ok_or_else(|| Wrong::new(line, "an alias inside of its own anchor"))?;
-                self.count(size(&node), line)?;
+                let known = self.anchors.get(&anchor);
+                let (node, size) = known.ok_or_else(|| Wrong::new(line, "an alias inside of its own anchor"))?;
+                if depth + size.height > MAX_DEPTH {
+                    return Err(too_deep());
+                }
+                self.copied = copied(self.copied, *size, line)?;
                 // Errors in it are reported where it is written.
-                return Ok(node);
+                return Ok(node.clone());
             }
             Event::Scalar(_, _, _, Some(_)) | Event::SequenceStart(_, Some(_)) | Event::MappingStart(_, Some(_)) => {
                 return Err(Wrong::new(line, "YAML tags are not supported"));
@@ -205,7 +219,9 @@ impl<'a> Reader<'a> {
         };
         let node = Node { line, content };
         if anchor > 0 {
-            self.anchors.insert(anchor, node.clone());
+            let size = size(&node);
+            self.copied = copied(self.copied, size, line)?;
+            self.anchors.insert(anchor, (node.clone(), size));
         }
         Ok(node)
     }
@@ -238,19 +254,27 @@ impl<'a> Reader<'a> {
             entries.push((Key { name, line }, value));
         }
     }
-
-    fn count(&mut self, nodes: usize, line: usize) -> Result<(), Wrong> {
-        self.nodes = self.nodes.saturating_add(nodes);
-        if self.nodes > MAX_NODES {
-            return Err(Wrong::new(line, format!("the file has more than {MAX_NODES} values")));
-        }
-        Ok(())
-    }
 }
 
-fn size(node: &Node) -> usize {
+/// Adds a copy to the earlier ones. Refuses more than [`MAX_COPIED`].
+fn copied(earlier: Size, more: Size, line: usize) -> Result<Size, Wrong> {
+    let (values, bytes) = (earlier.values.saturating_add(more.values), earlier.bytes.saturating_add(more.bytes));
+    if values > MAX_COPIED.values || bytes > MAX_COPIED.bytes {
+        let Size { values, bytes, .. } = MAX_COPIED;
+        return Err(Wrong::new(line, format!("anchors and aliases copy more than {values} values or {bytes} bytes")));
+    }
+    Ok(Size { values, bytes, ..earlier })
+}
+
+fn size(node: &Node) -> Size {
+    let keys = node.entries().iter().map(|(key, _)| key.name.len()).sum::<usize>();
+    let own = Size { height: 0, values: 1, bytes: keys + node.text().map_or(0, str::len) };
     let inside = node.items().iter().chain(node.entries().iter().map(|(_, value)| value));
-    1 + inside.map(size).sum::<usize>()
+    inside.map(size).fold(own, |all, one| Size {
+        height: all.height.max(one.height + 1),
+        values: all.values.saturating_add(one.values),
+        bytes: all.bytes.saturating_add(one.bytes),
+    })
 }
 
 fn scalar(text: &str, style: ScalarStyle) -> Content {
@@ -322,6 +346,31 @@ mod tests {
             laughs += &format!("{name}: &{name} [{}]\n", vec![format!("*{of}"); 10].join(", "));
         }
         assert!(wrong(&laughs).contains("more than"));
+    }
+
+    #[test]
+    fn aliases_cannot_make_a_small_file_deep_or_large() {
+        let (open, close) = ("[".repeat(55), "]".repeat(55));
+        let mut deep = "a0: &a0 1\n".to_owned();
+        for level in 1..500 {
+            deep += &format!("a{level}: &a{level} {open}*a{}{close}\n", level - 1);
+        }
+        assert_eq!(wrong(&deep), "line 3: nested more than 64 levels deep");
+
+        let large = |aliases: usize| {
+            let text = "x".repeat(200_000);
+            format!("a: &a {text}\nb: [{}]\n", vec!["*a"; aliases].join(", "))
+        };
+        assert_eq!(
+            wrong(&large(50_000)),
+            "line 2: anchors and aliases copy more than 2000000 values or 67108864 bytes"
+        );
+        assert!(Node::read(&large(100)).is_ok());
+
+        let groups = "- {models: *models, metadata: {external_entity_id: x}}\n".repeat(10_000);
+        let shared = format!("models: &models [{{slug: a/b, rate_limits: [{{type: TOKEN, unit: DAY, threshold: 1}}]}}]\n\
+                              groups:\n{groups}");
+        assert_eq!(Node::read(&shared).unwrap().get("groups").unwrap().items().len(), 10_000);
     }
 
     #[test]
