@@ -148,14 +148,16 @@ fn secret(place: Place) -> Result<Secret, Wrong> {
     };
     let (name, value_env) = (text("name")?, text("value_env")?);
     normal::check_secret(&serde_json::json!({ "name": name, "value": "-" })).map_err(|why| place.wrong(&why))?;
-    let is_name = |text: &str| {
-        text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
-            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
-    };
-    if !is_name(&value_env) {
+    if !is_variable(&value_env) {
         return Err(place.wrong("value_env: must be the name of an environment variable, such as OPENAI_API_KEY"));
     }
     Ok(Secret { name, value_env, place })
+}
+
+/// Whether a text can be in `value_env`.
+pub(in crate::commands) fn is_variable(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }
 
 /// An error of the admin API about a part of the file. Texts that YAML reads as numbers need quotes.

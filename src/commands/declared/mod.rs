@@ -17,7 +17,7 @@ mod resource;
 #[cfg(test)]
 pub(super) use self::resource::tidy;
 pub(super) use self::{
-    file::Declared,
+    file::{Declared, is_variable},
     live::Live,
     perform::perform,
     plan::{Options, Plan, plan},

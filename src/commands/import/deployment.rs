@@ -1,12 +1,15 @@
 //! A deployment of a LiteLLM configuration as a target.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::{Value, json};
 
 use super::providers::{self, Server};
 use crate::{
-    commands::document::{Content, Node},
+    commands::{
+        declared::is_variable,
+        document::{Content, Node},
+    },
     domain::id::SecretId,
     http::admin::normal,
 };
@@ -43,17 +46,28 @@ pub(super) struct Deployment {
     pub(super) notes: Vec<String>,
 }
 
+/// The beginning of a text that stands for an environment variable.
+const REFERENCE: &str = "os.environ/";
+
 /// The secrets that targets use.
-#[derive(Default)]
 pub(super) struct Secrets {
     /// Names, which are also the names of environment variables, in the order of their use. The flag says whether the
     /// key was written in the configuration.
     pub(super) names: Vec<(String, bool)>,
     /// The name of each key that was written in the configuration. Keys are only compared, never printed.
     written: HashMap<String, String>,
+    /// The variables that the configuration refers to anywhere. A key that was written there gets another one.
+    variables: HashSet<String>,
 }
 
 impl Secrets {
+    /// No secrets yet, of a configuration.
+    pub(super) fn new(config: &Node) -> Self {
+        let mut variables = HashSet::new();
+        add_variables(config, &mut variables);
+        Self { names: Vec::new(), written: HashMap::new(), variables }
+    }
+
     fn of_variable(&mut self, variable: &str) -> String {
         if !self.names.iter().any(|(name, _)| name == variable) {
             self.names.push((variable.to_owned(), false));
@@ -65,11 +79,21 @@ impl Secrets {
         if let Some(name) = self.written.get(key) {
             return name.clone();
         }
-        let name = format!("LITELLM_KEY_{}", self.written.len() + 1);
+        let is_free = |name: &String| {
+            !self.variables.contains(name) && self.names.iter().all(|(taken, _)| taken != name)
+        };
+        let mut names = (1_u64..).map(|number| format!("LITELLM_KEY_{number}"));
+        let name = names.find(is_free).unwrap_or_default();
         self.names.push((name.clone(), true));
         self.written.insert(key.to_owned(), name.clone());
         name
     }
+}
+
+fn add_variables(node: &Node, variables: &mut HashSet<String>) {
+    variables.extend(node.text().and_then(|text| text.strip_prefix(REFERENCE)).map(str::to_owned));
+    let inside = node.items().iter().chain(node.entries().iter().map(|(_, value)| value));
+    inside.for_each(|node| add_variables(node, variables));
 }
 
 /// Reads an item of `model_list`. The error is why it cannot be taken over.
@@ -102,9 +126,11 @@ pub(super) fn deployment(
     let is_own_server = target["provider"] == "OPENAI_COMPATIBLE" && text("api_base").or(text("base_url")).is_some();
     let variable = provider.key_variable.filter(|_| !is_own_server);
     let secret = match text("api_key") {
-        Some(key) if key.starts_with("os.environ/") => Key::Variable(key.trim_start_matches("os.environ/").to_owned()),
         Some(key) if is_own_server && PLACEHOLDERS.contains(&key.to_ascii_lowercase().as_str()) => Key::None,
-        Some(key) => Key::Written(key.to_owned()),
+        Some(key) => match key.strip_prefix(REFERENCE) {
+            Some(variable) => Key::Variable(variable.to_owned()),
+            None => Key::Written(key.to_owned()),
+        },
         None => variable.map_or(Key::None, |variable| Key::Variable(variable.to_owned())),
     };
     let mut notes = Vec::new();
@@ -166,7 +192,9 @@ fn check(target: &Value, key: &Key) -> Result<(), String> {
         Key::None => {}
         Key::Variable(variable) => {
             let body = json!({ "name": variable, "value": "-" });
-            normal::check_secret(&body).map_err(|_| "api_key: it does not name an environment variable".to_owned())?;
+            if !is_variable(variable) || normal::check_secret(&body).is_err() {
+                return Err("api_key: it does not name an environment variable".to_owned());
+            }
             target["secret_id"] = SecretId(1).to_string().into();
         }
         Key::Written(_) => target["secret_id"] = SecretId(1).to_string().into(),
@@ -178,7 +206,7 @@ fn check(target: &Value, key: &Key) -> Result<(), String> {
 
 /// Resolves `os.environ/NAME`.
 fn from_environment(text: &str, environment: &impl Fn(&str) -> Option<String>) -> Result<String, String> {
-    match text.strip_prefix("os.environ/") {
+    match text.strip_prefix(REFERENCE) {
         None => Ok(text.to_owned()),
         Some(variable) => environment(variable)
             .filter(|value| !value.is_empty())

@@ -50,7 +50,7 @@ fn import(text: &str, org: &str, environment: &impl Fn(&str) -> Option<String>) 
     if !matches!(list.content, Content::List(_)) {
         return Err(Wrong::new(list.line, "model_list: must be a list"));
     }
-    let mut secrets = Secrets::default();
+    let mut secrets = Secrets::new(&root);
     let mut models: Vec<Model> = Vec::new();
     let mut places: HashMap<String, usize> = HashMap::new();
     for (index, item) in list.items().iter().enumerate() {
@@ -296,6 +296,32 @@ router_settings: {routing_strategy: simple-shuffle}
             "# This key was written in the configuration.",
         ] {
             assert!(text.contains(part), "{part}\n{text}");
+        }
+    }
+
+    #[test]
+    fn a_written_key_gets_a_variable_that_the_configuration_does_not_use() {
+        let config = r#"
+model_list:
+  - {model_name: a, litellm_params: {model: openai/a, api_key: first-literal-key}}
+  - {model_name: b, litellm_params: {model: openai/b, api_key: os.environ/LITELLM_KEY_1}}
+  - {model_name: c, litellm_params: {model: openai/c, api_key: second-literal-key}}
+general_settings: {master_key: os.environ/LITELLM_KEY_3}
+"#;
+        let json = Node::read(&imported(config)).unwrap().to_json();
+        let secret = |index: usize| json["endpoints"][index]["targets"][0]["secret"].as_str().unwrap();
+        assert_eq!([secret(0), secret(1), secret(2)], ["LITELLM_KEY_2", "LITELLM_KEY_1", "LITELLM_KEY_4"]);
+        assert_eq!(json["secrets"].as_array().unwrap().len(), 3);
+    }
+
+    #[test]
+    fn a_reference_that_no_secret_can_have_leaves_the_deployment_out() {
+        for reference in ["MY-KEY", "os.environ/KEY", "1KEY"] {
+            let text = imported(&format!(
+                "model_list:\n- model_name: a\n  litellm_params: {{model: openai/a, api_key: os.environ/{reference}}}\n"
+            ));
+            let left_out = "# Left out: the deployment on line 2: api_key: it does not name an environment variable.";
+            assert!(text.contains(left_out) && !text.contains("value_env"), "{text}");
         }
     }
 
