@@ -4,31 +4,15 @@ use std::collections::{HashMap, HashSet};
 
 use serde_json::{Value, json};
 
-use super::providers::{self, Server};
+use super::{
+    fields::Fields,
+    providers::{self, Server},
+};
 use crate::{
-    commands::{
-        declared::is_variable,
-        document::{Content, Node},
-    },
+    commands::{declared::is_variable, document::Node},
     domain::id::SecretId,
     http::admin::normal,
 };
-
-/// Fields of `litellm_params` that are taken over.
-const KNOWN: [&str; 12] = [
-    "model",
-    "api_base",
-    "base_url",
-    "api_key",
-    "rpm",
-    "tpm",
-    "weight",
-    "order",
-    "max_parallel_requests",
-    "input_cost_per_token",
-    "output_cost_per_token",
-    "custom_llm_provider",
-];
 
 /// Texts that configurations have instead of a key for servers without keys.
 const PLACEHOLDERS: [&str; 8] = ["none", "empty", "dummy", "fake", "fake-key", "anything", "not-needed", "no-key"];
@@ -102,18 +86,22 @@ pub(super) fn deployment(
     secrets: &mut Secrets,
     environment: &impl Fn(&str) -> Option<String>,
 ) -> Result<Deployment, String> {
-    let params = item.get("litellm_params").ok_or("it has no litellm_params")?;
-    let text = |name: &str| params.get(name).and_then(Node::text).filter(|text| !text.is_empty());
-    let number = |name: &str| params.get(name).and_then(number);
-    let whole = |name: &str| number(name).filter(|number| *number >= 0.0 && *number < 9e15).map(|number| number as u64);
-    let model = text("model").ok_or("it has no litellm_params.model")?;
+    let mut fields = Fields::new(Some(item), "");
+    fields.text("model_name");
+    let mut params = Fields::new(Some(fields.map("litellm_params").ok_or("it has no litellm_params")?), "");
+    let mut info = Fields::new(fields.map("model_info"), "model_info.");
+    let model = params.text("model").ok_or("it has no litellm_params.model")?;
     if model.contains('*') {
         return Err("models with * are not supported".to_owned());
     }
-    let with_provider = text("custom_llm_provider").map(|provider| format!("{provider}/{model}"));
+    let with_provider = params.text("custom_llm_provider").map(|provider| format!("{provider}/{model}"));
     let (provider, name) = providers::find(with_provider.as_deref().unwrap_or(model))?;
-    let base_url =
-        text("api_base").or_else(|| text("base_url")).map(|url| from_environment(url, environment)).transpose()?;
+    let [api_base, base_url] = ["api_base", "base_url"].map(|name| params.text(name));
+    if api_base.is_some() && base_url.is_some() {
+        params.note("base_url", "api_base is used");
+    }
+    let base_url = api_base.or(base_url).map(|url| from_environment(url, environment)).transpose()?;
+    let has_url = base_url.is_some();
     let mut target = match (provider.server, base_url) {
         (Server::OpenAi, None) => json!({ "provider": "OPENAI", "target_model": name }),
         (Server::Anthropic, None) => json!({ "provider": "ANTHROPIC", "target_model": name }),
@@ -123,9 +111,9 @@ pub(super) fn deployment(
         (Server::Compatible(Some(url)), None) => compatible(url, name),
         (Server::OpenAi | Server::Baseten | Server::Compatible(_), Some(url)) => compatible(&url, name),
     };
-    let is_own_server = target["provider"] == "OPENAI_COMPATIBLE" && text("api_base").or(text("base_url")).is_some();
+    let is_own_server = target["provider"] == "OPENAI_COMPATIBLE" && has_url;
     let variable = provider.key_variable.filter(|_| !is_own_server);
-    let secret = match text("api_key") {
+    let secret = match params.text("api_key") {
         Some(key) if is_own_server && PLACEHOLDERS.contains(&key.to_ascii_lowercase().as_str()) => Key::None,
         Some(key) => match key.strip_prefix(REFERENCE) {
             Some(variable) => Key::Variable(variable.to_owned()),
@@ -133,10 +121,9 @@ pub(super) fn deployment(
         },
         None => variable.map_or(Key::None, |variable| Key::Variable(variable.to_owned())),
     };
-    let mut notes = Vec::new();
-    match whole("max_parallel_requests") {
+    match params.whole("max_parallel_requests") {
         Some(most @ 1..=100_000) => target["max_concurrent"] = most.into(),
-        Some(_) => notes.push("max_parallel_requests: must be 1 to 100000".to_owned()),
+        Some(_) => params.note("max_parallel_requests", "must be 1 to 100000"),
         None => {}
     }
     check(&target, &secret)?;
@@ -145,34 +132,43 @@ pub(super) fn deployment(
         Key::Written(key) => target["secret"] = secrets.of_key(&key).into(),
         Key::None => {}
     }
-    let others = params.entries().iter().map(|(key, _)| key.name.as_str()).filter(|name| !KNOWN.contains(name));
-    let others: Vec<_> = others.collect();
-    if !others.is_empty() {
-        notes.push(format!("{}: there is no such setting for a target", others.join(", ")));
-    }
-    let info = item.get("model_info");
-    let price = |name: &str| number(name).or_else(|| info.and_then(|info| info.get(name)).and_then(self::number));
-    let prices = [price("input_cost_per_token"), price("output_cost_per_token")];
-    let prices = match prices {
-        [Some(input), Some(output)] => {
-            let prices = [input, output].map(per_million);
-            if prices.iter().any(Option::is_none) {
-                notes.push("input_cost_per_token, output_cost_per_token: not a price".to_owned());
-            }
-            let [input, output] = prices;
-            input.zip(output).map(|(input, output)| [input, output])
+    let prices = prices(&mut params, &mut info);
+    let (order, weight) = (params.number("order"), params.share("weight"));
+    let (rpm, tpm) = (params.whole("rpm"), params.whole("tpm"));
+    let mut notes = params.into_notes("there is no such setting for a target");
+    notes.extend(info.into_notes("there is no such setting for a target"));
+    notes.extend(fields.into_notes("there is no such setting beside litellm_params"));
+    Ok(Deployment { target, order, weight, rpm, tpm, prices, notes })
+}
+
+/// The prices of a million input and output tokens. Those of `litellm_params` come before those of `model_info`.
+fn prices(params: &mut Fields<'_>, info: &mut Fields<'_>) -> Option<[String; 2]> {
+    let [input, output] = ["input_cost_per_token", "output_cost_per_token"];
+    let prices = [input, output].map(|name| {
+        let (own, other) = (params.number(name), info.number(name));
+        if own.is_some() && other.is_some() && own != other {
+            info.note(name, "that of litellm_params is used");
         }
-        _ => None,
-    };
-    Ok(Deployment {
-        target,
-        order: number("order"),
-        weight: number("weight"),
-        rpm: whole("rpm"),
-        tpm: whole("tpm"),
-        prices,
-        notes,
-    })
+        own.or(other)
+    });
+    match prices {
+        [Some(of_input), Some(of_output)] => {
+            let [of_input, of_output] = [of_input, of_output].map(per_million);
+            if of_input.is_none() || of_output.is_none() {
+                params.note(&format!("{input}, {output}"), "not a price");
+            }
+            of_input.zip(of_output).map(|(of_input, of_output)| [of_input, of_output])
+        }
+        [Some(_), None] => {
+            params.note(input, &format!("there is no {output}"));
+            None
+        }
+        [None, Some(_)] => {
+            params.note(output, &format!("there is no {input}"));
+            None
+        }
+        [None, None] => None,
+    }
 }
 
 enum Key {
@@ -211,15 +207,6 @@ fn from_environment(text: &str, environment: &impl Fn(&str) -> Option<String>) -
         Some(variable) => environment(variable)
             .filter(|value| !value.is_empty())
             .ok_or_else(|| format!("api_base: the environment variable {variable} is not set here")),
-    }
-}
-
-/// A number, also one that is written as a text.
-fn number(node: &Node) -> Option<f64> {
-    match &node.content {
-        Content::Number(number) => number.as_f64(),
-        Content::Text(text) => text.parse().ok().filter(|number: &f64| number.is_finite()),
-        _ => None,
     }
 }
 

@@ -326,6 +326,45 @@ general_settings: {master_key: os.environ/LITELLM_KEY_3}
     }
 
     #[test]
+    fn each_field_that_is_not_read_becomes_a_comment() {
+        let text = imported(
+            r#"
+model_list:
+  - model_name: a
+    litellm_params: {model: openai/a, api_base: "http://10.0.0.7", base_url: "http://10.0.0.8", api_key: 12345678,
+      rpm: os.environ/RPM, tpm: 1.5, weight: -1, order: first, max_parallel_requests: x, timeout: 5}
+    model_info: {id: 7, mode: chat, input_cost_per_token: 0.000001}
+    rpm: 60
+    tags: [x]
+  - model_name: a
+    litellm_params: {model: openai/b, rpm: -3, max_parallel_requests: 0, output_cost_per_token: free, weight: 0.5}
+    model_info: text
+"#,
+        );
+        for (line, note) in [
+            (3, "base_url: api_base is used."),
+            (3, "api_key: must be a text that is not empty."),
+            (3, "rpm: must be a whole number."),
+            (3, "tpm: must be a whole number."),
+            (3, "weight: must be a number above 0."),
+            (3, "order: must be a number."),
+            (3, "max_parallel_requests: must be a whole number."),
+            (3, "timeout: there is no such setting for a target."),
+            (3, "model_info.id, model_info.mode: there is no such setting for a target."),
+            (3, "input_cost_per_token: there is no output_cost_per_token."),
+            (3, "rpm, tags: there is no such setting beside litellm_params."),
+            (9, "rpm: must be a whole number."),
+            (9, "max_parallel_requests: must be 1 to 100000."),
+            (9, "output_cost_per_token: must be a number."),
+            (9, "model_info: must be a map."),
+        ] {
+            assert!(text.contains(&format!("# Not taken over from line {line}: {note}\n")), "{note}\n{text}");
+        }
+        assert_eq!(text.matches("# Not taken over").count(), 15, "{text}");
+        assert!(!text.contains("12345678"), "{text}");
+    }
+
+    #[test]
     fn a_file_that_is_not_a_configuration_is_an_error_with_its_line() {
         for (text, message) in [
             ("a: 1\n", "line 1: missing field `model_list`"),

@@ -3,6 +3,7 @@
 //! The file has only what the gateway can do. Everything else becomes a comment with the reason. Keys are never copied.
 
 mod deployment;
+mod fields;
 mod litellm;
 mod providers;
 
