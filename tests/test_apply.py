@@ -216,6 +216,17 @@ def test_a_parent_is_lowered_after_its_children_are_pruned(repository):
     assert repository.apply(lowered, "--prune").stdout == "Nothing to do.\n"
 
 
+def test_groups_change_in_order_of_their_levels_if_one_between_is_only_in_the_gateway(repository):
+    def tree(root, middle, leaf, **others):
+        groups = {"s": ("r", {"DAY": leaf}), "q": ("p", {"DAY": middle}), "p": (None, {"DAY": root})}
+        return declaration(**groups, **others)
+
+    repository.apply(tree(100, 80, 50, r=("q", {})))
+    for thresholds in [(200, 150, 140), (40, 30, 20)]:
+        assert "Done: 0 created, 3 changed" in repository.apply(tree(*thresholds)).stdout
+        assert repository.apply(tree(*thresholds)).stdout == "Nothing to do.\n"
+
+
 def edited(old, new):
     assert old in FILE, old
     return FILE.replace(old, new, 1)

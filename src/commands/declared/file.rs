@@ -17,7 +17,7 @@ const SECTIONS: [&str; 4] = ["secrets", "endpoints", "groups", "webhooks"];
 pub(in crate::commands) struct Declared {
     pub(super) secrets: Vec<Secret>,
     pub(super) endpoints: Vec<Resource>,
-    /// Parents before their children, else in the order of the file.
+    /// Parents before their children, as far as both are in the file.
     pub(super) groups: Vec<DeclaredGroup>,
     pub(super) webhooks: Vec<Resource>,
 }

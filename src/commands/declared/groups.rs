@@ -11,7 +11,7 @@ use std::collections::{HashMap, HashSet};
 use serde_json::{Value, json};
 
 use super::{
-    file::{Declared, Place},
+    file::{Declared, DeclaredGroup, Place},
     live::Live,
     resource::Group,
 };
@@ -116,6 +116,14 @@ impl<'a> Members<'a> {
         }
         wrong.sort_by_key(|wrong| wrong.line);
         wrong.into_iter().next().map_or(Ok(()), Err)
+    }
+
+    /// The declared groups in order of their level, so each comes after all its ancestors, those between that are only
+    /// in the gateway included.
+    pub(super) fn by_level<'b>(&self, declared: &'b Declared) -> Vec<&'b DeclaredGroup> {
+        let mut groups: Vec<_> = declared.groups.iter().collect();
+        groups.sort_by_key(|group| self.0.get(group.key.as_str()).map_or(0, |member| member.level));
+        groups
     }
 
     /// The external ids of all groups that have a parent or a child in a CASCADING tree, before or after the changes. A

@@ -224,7 +224,7 @@ fn groups(
     let some_slug = slugs.iter().min().copied();
     let relatives = members.cascading_relatives(live);
     let mut lowered = Vec::new();
-    for wanted in &declared.groups {
+    for wanted in members.by_level(declared) {
         let DeclaredGroup { key, group, body, place } = wanted;
         let live = live.groups.get(key);
         for (index, model) in group.models.iter().enumerate() {
