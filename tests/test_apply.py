@@ -3,6 +3,7 @@
 import http.server
 import json
 import random
+import resource
 import stat
 import threading
 
@@ -41,6 +42,7 @@ groups:
 webhooks:
   - {url: "https://billing.example/hook", description: "to: billing", types: [ALERT], enabled: false}
 """
+DONE_FIRST = "+ secret provider\n+ endpoint acme/chat\n+ group company\n"
 VALUE = "the-value-of-the-provider-key"
 
 
@@ -291,12 +293,12 @@ def test_what_no_request_can_change_is_an_error(repository):
 
 
 class Failing(http.server.BaseHTTPRequestHandler):
-    """Passes requests on to `gateway`, and answers the fourth change with an error."""
+    """Passes requests on to `gateway`, and answers one change, `fails_at`, with an error."""
 
     def answer(self):
         body = self.rfile.read(int(self.headers["content-length"] or 0)) or None
         self.server.changes += self.command != "GET"
-        if self.server.changes == 4:
+        if self.server.changes == self.server.fails_at:
             status, text = 503, b'{"error": "The journal is slow.", "code": "unavailable"}'
         else:
             headers = [("authorization", self.headers["authorization"])]
@@ -313,18 +315,53 @@ class Failing(http.server.BaseHTTPRequestHandler):
         pass
 
 
-def test_the_first_error_stops_and_what_was_done_is_printed(repository):
+def failing_apply(repository, fails_at, text, *flags):
+    """Applies a file; the change of this number, from 1, fails."""
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Failing) as server:
-        server.gateway, server.changes = repository.gateway, 0
+        server.gateway, server.changes, server.fails_at = repository.gateway, 0, fails_at
         threading.Thread(target=server.serve_forever, daemon=True).start()
         direct, repository.url = repository.url, f"http://127.0.0.1:{server.server_port}"
-        ended = repository.apply(FILE, expect=1, PROVIDER_KEY=VALUE)
+        ended = repository.apply(text, *flags, expect=1, PROVIDER_KEY=VALUE)
         server.shutdown()
+    repository.url = direct
+    return ended
+
+
+def test_the_first_error_stops_and_what_was_done_is_printed(repository):
+    ended = failing_apply(repository, 4, FILE)
     done = ended.stdout.split("Done before the error: 3 of 6.\n")[1].splitlines()
     assert done == ["+ secret provider", "+ endpoint acme/chat", "+ group company"]
     assert ended.stderr.endswith("yaml, line 24): The journal is slow. (503)\n") and "+ group 42" in ended.stderr
-    repository.url = direct
     assert "Done: 3 created" in repository.apply(FILE, PROVIDER_KEY=VALUE).stdout
+
+
+def test_a_change_that_was_done_in_part_is_printed(repository):
+    # The group 42 is created and then disabled.
+    ended = failing_apply(repository, 5, FILE)
+    assert ended.stdout.endswith("Done before the error: 3 of 6.\n" + DONE_FIRST + "Done in part:\n+ group 42\n")
+    # One threshold of the parent is raised first, the other is lowered last.
+    repository.apply(declaration(parent=(None, {"DAY": 10, "WEEK": 10}), child=("parent", {"DAY": 10, "WEEK": 10})))
+    text = declaration(parent=(None, {"DAY": 20, "WEEK": 5}), child=("parent", {"DAY": 20, "WEEK": 5}))
+    ended = failing_apply(repository, 3, text)
+    done, in_part = ended.stdout.split("Done before the error: ")[1].split("Done in part:\n")
+    assert done == "0 of 2.\n" and in_part == "~ group parent\n~ group child\n"
+    assert "Done: " in repository.apply(text).stdout
+    assert repository.apply(text).stdout == "Nothing to do.\n"
+
+
+def test_a_signing_secret_that_cannot_be_written_must_be_rotated(repository):
+    secrets = repository.file.with_name("webhook-secrets")
+    repository.file.write_text('webhooks: [{url: "https://billing.example/hook"}]')
+    arguments = ["apply", repository.file, "--webhook-secrets", secrets, "--admin-url", repository.url]
+    ended = attempt(
+        *arguments,
+        env={"TOLLGATE_ADMIN_KEY": repository.gateway.admin_key},
+        # Python ignores SIGXFSZ. The command inherits that, so its writes fail.
+        restore_signals=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)),
+    )
+    assert ended.returncode == 1 and "Rotate it to get one." in ended.stderr, ended
+    assert "Done in part:\n+ webhook https://billing.example/hook\n" in ended.stdout
 
 
 def test_a_gateway_that_cannot_be_used_is_an_error_in_words(repository):

@@ -77,7 +77,10 @@ fn perform_all(apply: &Apply, plan: &Plan, live: &Live, client: &Client) -> Resu
             match &mut secrets {
                 Some((path, file)) => {
                     let line = format!("{}\n", serde_json::json!({ "url": url, "secret": secret.expose() }));
-                    file.write_all(line.as_bytes()).and_then(|()| file.sync_all()).map_err(failed_at(path))?;
+                    file.write_all(line.as_bytes()).and_then(|()| file.sync_all()).map_err(|error| {
+                        let why = failed_at(path)(error);
+                        Failed(format!("{why}. The webhook's signing secret was not saved. Rotate it to get one."))
+                    })?;
                 }
                 None => unknown.push(url.to_owned()),
             }
@@ -92,6 +95,12 @@ fn perform_all(apply: &Apply, plan: &Plan, live: &Live, client: &Client) -> Resu
     let (done, all) = (stopped.done.len(), plan.counts().iter().sum::<usize>());
     say(&format!("Done before the error: {done} of {all}."))?;
     for line in stopped.done {
+        say(&line.head())?;
+    }
+    if !stopped.in_part.is_empty() {
+        say("Done in part:")?;
+    }
+    for line in stopped.in_part {
         say(&line.head())?;
     }
     let place = stopped.at.map(|line| format!(" ({}, line {line})", apply.file.display())).unwrap_or_default();

@@ -18,7 +18,9 @@ use crate::{
 pub(in crate::commands) struct Stopped<'a> {
     /// The lines that were done before it.
     pub(in crate::commands) done: Vec<&'a Line>,
-    /// The line that failed. It may have been done in part, if it has several requests.
+    /// The lines of which some requests were done.
+    pub(in crate::commands) in_part: Vec<&'a Line>,
+    /// The line that failed.
     pub(in crate::commands) failed: &'a Line,
     /// The line of the file.
     pub(in crate::commands) at: Option<usize>,
@@ -47,21 +49,28 @@ pub(in crate::commands) fn perform<'a>(
     };
     for (index, step) in plan.steps.iter().enumerate() {
         let Some(line) = plan.lines.get(step.line) else { continue };
-        if let Err(why) = request(line, step, client, &mut ids, &mut on_webhook) {
-            let rest: HashSet<_> = plan.steps[index..].iter().map(|step| step.line).collect();
-            let done = plan.lines.iter().enumerate().filter(|(index, _)| !rest.contains(index));
-            return Err(Stopped { done: done.map(|(_, line)| line).collect(), failed: line, at: step.at, why });
+        let mut is_created = false;
+        if let Err(why) = request(line, step, client, &mut ids, &mut is_created, &mut on_webhook) {
+            let (before, rest) = plan.steps.split_at(index);
+            let rest: HashSet<_> = rest.iter().map(|step| step.line).collect();
+            let begun: HashSet<_> = before.iter().chain(is_created.then_some(step)).map(|step| step.line).collect();
+            let lines = plan.lines.iter().enumerate().filter(|(index, _)| begun.contains(index));
+            let (in_part, done): (Vec<_>, Vec<_>) = lines.partition(|(index, _)| rest.contains(index));
+            let [done, in_part] = [done, in_part].map(|lines| lines.into_iter().map(|(_, line)| line).collect());
+            return Err(Stopped { done, in_part, failed: line, at: step.at, why });
         }
         progress(index as u64 + 1);
     }
     Ok(())
 }
 
+/// Performs a step. Sets `is_created` once something has been created, although more of the step may follow.
 fn request(
     line: &Line,
     step: &Step,
     client: &Client,
     ids: &mut Ids,
+    is_created: &mut bool,
     on_webhook: &mut impl FnMut(&str, Secret) -> Result<(), Failed>,
 ) -> Result<(), Failed> {
     let path = line.kind.path();
@@ -79,6 +88,7 @@ fn request(
                 body["hierarchy"]["parent_group_id"] = id.as_str().into();
             }
             let mut created = client.post(path, &body)?;
+            *is_created = true;
             let id = id_of(&created)?;
             if !then.is_empty() {
                 client.patch(&format!("{path}/{id}"), then.clone())?;
