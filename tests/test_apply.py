@@ -328,11 +328,14 @@ def failing_apply(repository, fails_at, text, *flags):
 
 
 def test_the_first_error_stops_and_what_was_done_is_printed(repository):
-    ended = failing_apply(repository, 4, FILE)
+    secrets = repository.file.with_name("webhook-secrets")
+    ended = failing_apply(repository, 4, FILE, "--webhook-secrets", secrets)
     done = ended.stdout.split("Done before the error: 3 of 6.\n")[1].splitlines()
     assert done == ["+ secret provider", "+ endpoint acme/chat", "+ group company"]
     assert ended.stderr.endswith("yaml, line 24): The journal is slow. (503)\n") and "+ group 42" in ended.stderr
-    assert "Done: 3 created" in repository.apply(FILE, PROVIDER_KEY=VALUE).stdout
+    assert not secrets.exists()
+    again = repository.apply(FILE, "--webhook-secrets", secrets, PROVIDER_KEY=VALUE)
+    assert "Done: 3 created" in again.stdout and "billing.example" in secrets.read_text()
 
 
 def test_a_change_that_was_done_in_part_is_printed(repository):
@@ -362,6 +365,7 @@ def test_a_signing_secret_that_cannot_be_written_must_be_rotated(repository):
     )
     assert ended.returncode == 1 and "Rotate it to get one." in ended.stderr, ended
     assert "Done in part:\n+ webhook https://billing.example/hook\n" in ended.stdout
+    assert not secrets.exists()
 
 
 def test_a_gateway_that_cannot_be_used_is_an_error_in_words(repository):

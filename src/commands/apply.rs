@@ -92,6 +92,12 @@ fn perform_all(apply: &Apply, plan: &Plan, live: &Live, client: &Client) -> Resu
         say(&format!("The signing secret of {url} was not saved. Rotate it to get one, or use --webhook-secrets."))?;
     }
     let Err(stopped) = outcome else { return Ok(()) };
+    // The next run creates it again. If it cannot be removed, the error above is still the one to print.
+    if let Some((path, file)) = secrets
+        && file.metadata().is_ok_and(|file| file.len() == 0)
+    {
+        let _ = std::fs::remove_file(path);
+    }
     let (done, all) = (stopped.done.len(), plan.counts().iter().sum::<usize>());
     say(&format!("Done before the error: {done} of {all}."))?;
     for line in stopped.done {
