@@ -347,7 +347,7 @@ def test_a_change_that_was_done_in_part_is_printed(repository):
     text = declaration(parent=(None, {"DAY": 20, "WEEK": 5}), child=("parent", {"DAY": 20, "WEEK": 5}))
     ended = failing_apply(repository, 3, text)
     done, in_part = ended.stdout.split("Done before the error: ")[1].split("Done in part:\n")
-    assert done == "0 of 2.\n" and in_part == "~ group parent\n~ group child\n"
+    assert done == "1 of 2.\n~ group child\n" and in_part == "~ group parent\n"
     assert "Done: " in repository.apply(text).stdout
     assert repository.apply(text).stdout == "Nothing to do.\n"
 

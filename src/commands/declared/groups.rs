@@ -1,12 +1,13 @@
 //! The rules of trees of groups, and the order of changes that keeps them.
 //!
-//! In a CASCADING tree no group may declare more than an ancestor, at any moment. So a group with relatives changes in
-//! up to two steps. First, parents before children, it gets the larger of the old and the new threshold of each limit.
+//! In a CASCADING tree no group may declare more than an ancestor, at any moment. So a group with children changes in up
+//! to two steps. First, parents before children, it gets the larger of the old and the new threshold of each limit.
 //! Then, children before parents, it gets the new ones. In the first step, an ancestor has at least what its
 //! descendants had and will have; in the second, a descendant already has its final thresholds. A limit that is only in
-//! the old or only in the new declaration is left out in between.
+//! the new declaration comes in the second step. One that is only in the old declaration goes in the second step too,
+//! unless a descendant will have more. A model that is only in one of them is left out in between.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use serde_json::{Value, json};
 
@@ -126,13 +127,20 @@ impl<'a> Members<'a> {
         groups
     }
 
-    /// The external ids of all groups that have a parent or a child in a CASCADING tree, before or after the changes. A
-    /// child that is deleted counts, since it exists until then.
-    pub(super) fn cascading_relatives(&self, live: &'a Live) -> HashSet<&'a str> {
-        let after = self.0.iter().map(|(key, member)| (*key, member.group, Some(member.mode)));
-        let before = live.groups.iter().map(|(key, live)| (key.as_str(), &live.group, live.group.mode));
-        let children = after.chain(before).filter(|(.., mode)| *mode == Some(Enforcement::Cascading));
-        children.filter_map(|(key, group, _)| Some([key, group.parent.as_deref()?])).flatten().collect()
+    /// All groups that have a child in a CASCADING tree, before or after the changes, each with its descendants of the
+    /// final state. A child that is deleted counts, since it exists until then.
+    pub(super) fn cascading_parents(&self, live: &'a Live) -> HashMap<&'a str, Vec<&'a Value>> {
+        let is_cascading = |mode: Option<Enforcement>| mode == Some(Enforcement::Cascading);
+        let before = live.groups.values().filter(|live| is_cascading(live.group.mode));
+        let before = before.filter_map(|live| live.group.parent.as_deref());
+        let mut parents: HashMap<&str, Vec<&Value>> = before.map(|parent| (parent, Vec::new())).collect();
+        for member in self.0.values().filter(|member| is_cascading(Some(member.mode))) {
+            let above = |key: &&'a str| self.0.get(key).and_then(|member| member.group.parent.as_deref());
+            for ancestor in std::iter::successors(member.group.parent.as_deref(), above) {
+                parents.entry(ancestor).or_default().push(&member.group.normal);
+            }
+        }
+        parents
     }
 }
 
@@ -154,31 +162,52 @@ fn stays(group: &Group, mode: Enforcement, live: &Group, place: &Place) -> Resul
     Ok(())
 }
 
-/// The models and budgets between the old and the new ones, as fields of a PATCH.
-pub(super) fn between(old: &Value, new: &Value) -> Value {
-    let models = matching(&old["models"], &new["models"], &["slug"], |old, new| {
-        let mut model = new.clone();
+/// The models and budgets between the old and the new ones, as fields of a PATCH. `below` has the descendants' new ones.
+pub(super) fn between(old: &Value, new: &Value, below: &[&Value]) -> Value {
+    let models = items(&old["models"]).iter().filter_map(|old| {
+        let mut model = like(&new["models"], old, &["slug"])?.clone();
+        let below: Vec<_> = below.iter().filter_map(|group| like(&group["models"], old, &["slug"])).collect();
         for limits in ["rate_limits", "usage_limits"] {
-            model[limits] = matching(&old[limits], &new[limits], &["type", "unit"], |old, new| {
-                let is_larger = old["threshold"].as_u64() > new["threshold"].as_u64();
-                if is_larger { old.clone() } else { new.clone() }
-            });
+            let below: Vec<_> = below.iter().map(|model| &model[limits]).collect();
+            let threshold = |limit: &Value| limit["threshold"].as_u64();
+            model[limits] = larger(&old[limits], &model[limits], &below, &["type", "unit"], threshold);
         }
-        model
+        Some(model)
     });
-    let budgets = matching(&old["budgets"], &new["budgets"], &["unit", "currency"], |old, new| {
-        let amount = |budget: &Value| budget["amount"].as_str().and_then(|amount| Amount::parse(amount).ok());
-        if amount(old) > amount(new) { old.clone() } else { new.clone() }
-    });
+    let models: Value = models.collect();
+    let below: Vec<_> = below.iter().map(|group| &group["budgets"]).collect();
+    let amount = |budget: &Value| budget["amount"].as_str().and_then(|amount| Amount::parse(amount).ok());
+    let budgets = larger(&old["budgets"], &new["budgets"], &below, &["unit", "currency"], amount);
     json!({ "models": models, "budgets": budgets })
 }
 
-/// The items that are in both lists, judged by some fields, merged.
-fn matching(old: &Value, new: &Value, fields: &[&str], merge: impl Fn(&Value, &Value) -> Value) -> Value {
-    let is_same = |one: &Value, other: &Value| fields.iter().all(|field| one[*field] == other[*field]);
-    let old = old.as_array().map(Vec::as_slice).unwrap_or_default();
-    let new = new.as_array().map(Vec::as_slice).unwrap_or_default();
-    new.iter().filter_map(|new| Some(merge(old.iter().find(|old| is_same(old, new))?, new))).collect()
+/// The items of the old list, each as the larger one of both lists. One that is not in the new list is left out if it is
+/// larger in a list of `below`. Items are found by some fields.
+fn larger<T: PartialOrd>(
+    old: &Value,
+    new: &Value,
+    below: &[&Value],
+    fields: &[&str],
+    size: impl Fn(&Value) -> T,
+) -> Value {
+    let is_larger = |one: &Value, other: &Value| size(one) > size(other);
+    let kept = items(old).iter().filter_map(|old| match like(new, old, fields) {
+        Some(new) => Some(if is_larger(old, new) { old } else { new }),
+        None => {
+            let mut below = below.iter().filter_map(|list| like(list, old, fields));
+            (!below.any(|below| is_larger(below, old))).then_some(old)
+        }
+    });
+    kept.cloned().collect()
+}
+
+/// The item of a list that has the same values in some fields.
+fn like<'a>(list: &'a Value, item: &Value, fields: &[&str]) -> Option<&'a Value> {
+    items(list).iter().find(|one| fields.iter().all(|field| one[*field] == item[*field]))
+}
+
+fn items(list: &Value) -> &[Value] {
+    list.as_array().map(Vec::as_slice).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -194,9 +223,25 @@ mod tests {
         };
         let old = group(vec![limit("DAY", 5), limit("WEEK", 7)], "10");
         let new = group(vec![limit("DAY", 4), limit("MONTH", 9)], "9.5");
-        assert_eq!(between(&old, &new), group(vec![limit("DAY", 5)], "10"));
-        assert_eq!(between(&new, &old), group(vec![limit("DAY", 5)], "10"));
+        assert_eq!(between(&old, &new, &[]), group(vec![limit("DAY", 5), limit("WEEK", 7)], "10"));
+        assert_eq!(between(&new, &old, &[]), group(vec![limit("DAY", 5), limit("MONTH", 9)], "10"));
+    }
+
+    #[test]
+    fn between_two_declarations_a_limit_stays_until_the_last_step_unless_a_descendant_will_have_more() {
+        let group = |thresholds: &[(&str, u64)], budgets: &[&str]| {
+            let limit =
+                |(unit, threshold): &(&str, u64)| json!({ "type": "TOKEN", "unit": unit, "threshold": threshold });
+            let budget = |amount: &&str| json!({ "unit": "DAY", "currency": "EUR", "amount": amount });
+            let limits: Value = thresholds.iter().map(limit).collect();
+            json!({ "models": [{ "slug": "a/b", "rate_limits": [], "usage_limits": limits }],
+                "budgets": budgets.iter().map(budget).collect::<Value>() })
+        };
+        let (old, new) = (group(&[("DAY", 5), ("WEEK", 7)], &["10"]), group(&[("MONTH", 9)], &[]));
+        let below = group(&[("DAY", 5), ("WEEK", 8)], &["10"]);
+        assert_eq!(between(&old, &new, &[&below]), group(&[("DAY", 5)], &["10"]));
+        assert_eq!(between(&old, &new, &[&group(&[], &["10.01"])]), group(&[("DAY", 5), ("WEEK", 7)], &[]));
         let other = json!({ "models": [{ "slug": "a/c" }], "budgets": [] });
-        assert_eq!(between(&old, &other), json!({ "models": [], "budgets": [] }));
+        assert_eq!(between(&old, &other, &[])["models"], json!([]));
     }
 }

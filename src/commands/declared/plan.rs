@@ -222,7 +222,7 @@ fn groups(
         slugs.extend(live.endpoints.keys().map(String::as_str));
     }
     let some_slug = slugs.iter().min().copied();
-    let relatives = members.cascading_relatives(live);
+    let parents = members.cascading_parents(live);
     let mut lowered = Vec::new();
     for wanted in members.by_level(declared) {
         let DeclaredGroup { key, group, body, place } = wanted;
@@ -251,11 +251,11 @@ fn groups(
             |fields| Step { line, at: Some(place.line()), request: Request::Change { id: live.id.clone(), fields } };
         let fields = group_fields(old, new, body);
         let bounds = |group: &Value| json!({ "models": group["models"], "budgets": group["budgets"] });
-        let between = between(old, new);
-        if !relatives.contains(key.as_str()) || between == bounds(new) {
+        let between = parents.get(key.as_str()).map(|below| between(old, new, below));
+        let Some(between) = between.filter(|between| *between != bounds(new)) else {
             plan.steps.push(step(fields));
             continue;
-        }
+        };
         if between != bounds(old) {
             plan.steps.push(step(between.as_object().cloned().unwrap_or_default()));
         }
