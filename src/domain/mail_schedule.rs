@@ -2,7 +2,9 @@
 //!
 //! * There is at least [`INTERVAL`] between two mails. Alerts that are made meanwhile wait and share the next mail.
 //! * After a failure, the pause doubles from one failure to the next. A server that was not reached may have been
-//!   restarted and is tried again soon. A server that has refused the mail, or that may have taken it, is not.
+//!   restarted and is tried again soon. A server that has refused the mail is not, and one that may have taken it gets
+//!   it again after [`INTERVAL`] at the earliest.
+//! * Failures because of a recipient are counted by themselves: other failures do not use up the patience with it.
 //!
 //! Times are on a monotonic clock, from any beginning.
 
@@ -30,15 +32,22 @@ const PATIENT_ATTEMPTS: u32 = 9;
 pub enum Failure {
     /// The server was not reached, or it asked to try again. It has not taken the mail.
     Temporary,
-    /// The server has refused the login or the mail, or it is unknown whether it has taken the mail.
+    /// The server does not accept a recipient yet. It has not taken the mail.
+    Recipient,
+    /// The server has refused the login or the mail.
     Refused,
+    /// It is unknown whether the server has taken the mail.
+    Unknown,
 }
 
 /// The state of the schedule.
 #[derive(Debug, Clone, Copy)]
 pub struct MailSchedule {
     not_before: Duration,
+    /// The number of failures since the last mail, except those because of a recipient.
     failed: u32,
+    /// The number of failures since the last mail because of a recipient.
+    recipient_failed: u32,
 }
 
 impl MailSchedule {
@@ -46,7 +55,7 @@ impl MailSchedule {
     /// was none.
     pub fn new(now: Duration, since_last: Option<Duration>) -> Self {
         let wait = since_last.map_or(Duration::ZERO, |since| INTERVAL.saturating_sub(since));
-        Self { not_before: now + wait, failed: 0 }
+        Self { not_before: now + wait, failed: 0, recipient_failed: 0 }
     }
 
     /// The time until a mail may be sent; zero if it may be sent now.
@@ -56,23 +65,25 @@ impl MailSchedule {
 
     /// Whether a mail may go to some recipients only, because the others have not been accepted for some time.
     pub fn is_patience_over(&self) -> bool {
-        self.failed >= PATIENT_ATTEMPTS
+        self.recipient_failed >= PATIENT_ATTEMPTS
     }
 
     /// Notes that a mail was sent.
     pub fn sent(&mut self, now: Duration) {
-        *self = Self { not_before: now + INTERVAL, failed: 0 };
+        *self = Self { not_before: now + INTERVAL, failed: 0, recipient_failed: 0 };
     }
 
     /// Notes that an attempt failed.
     pub fn failed(&mut self, now: Duration, failure: Failure) {
-        let backoff = BACKOFF.saturating_mul(1 << self.failed.min(20)).min(LONGEST_BACKOFF);
-        let least = match failure {
-            Failure::Temporary => Duration::ZERO,
-            Failure::Refused => AFTER_REFUSAL,
+        let (count, least) = match failure {
+            Failure::Temporary => (&mut self.failed, Duration::ZERO),
+            Failure::Recipient => (&mut self.recipient_failed, Duration::ZERO),
+            Failure::Refused => (&mut self.failed, AFTER_REFUSAL),
+            Failure::Unknown => (&mut self.failed, INTERVAL),
         };
+        let backoff = BACKOFF.saturating_mul(1 << (*count).min(20)).min(LONGEST_BACKOFF);
+        *count = count.saturating_add(1);
         self.not_before = now + backoff.max(least);
-        self.failed = self.failed.saturating_add(1);
     }
 }
 
@@ -114,8 +125,11 @@ mod tests {
         };
         let temporary = vec![1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 900, 900];
         let refused = vec![30, 30, 30, 30, 30, 32, 64, 128, 256, 512, 900, 900];
-        assert_eq!(pauses(Failure::Temporary), (temporary, 1));
+        let unknown = vec![60, 60, 60, 60, 60, 60, 64, 128, 256, 512, 900, 900];
+        assert_eq!(pauses(Failure::Temporary), (temporary.clone(), 1));
+        assert_eq!(pauses(Failure::Recipient), (temporary, 1));
         assert_eq!(pauses(Failure::Refused), (refused, 30));
+        assert_eq!(pauses(Failure::Unknown), (unknown, 60));
     }
 
     #[test]
@@ -123,11 +137,22 @@ mod tests {
         let mut schedule = MailSchedule::new(Duration::ZERO, None);
         let mut now = Duration::ZERO;
         while !schedule.is_patience_over() {
-            schedule.failed(now, Failure::Temporary);
+            schedule.failed(now, Failure::Recipient);
             now += schedule.wait(now);
         }
         assert!((5 * 60..15 * 60).contains(&now.as_secs()), "{now:?}");
         schedule.sent(now);
         assert!(!schedule.is_patience_over());
+    }
+
+    #[test]
+    fn an_outage_does_not_use_up_the_patience_with_a_recipient() {
+        let mut schedule = MailSchedule::new(SECOND, None);
+        for _ in 0..100 {
+            schedule.failed(SECOND, Failure::Temporary);
+        }
+        schedule.failed(SECOND, Failure::Recipient);
+        assert!(!schedule.is_patience_over());
+        assert_eq!(schedule.wait(SECOND), SECOND);
     }
 }

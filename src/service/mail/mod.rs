@@ -11,6 +11,8 @@
 mod position;
 mod registry;
 mod session;
+#[cfg(test)]
+mod testing;
 mod text;
 mod waiting;
 mod worker;

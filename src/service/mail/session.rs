@@ -3,9 +3,10 @@
 //! * Nothing but the greeting goes over an unencrypted connection that is to be encrypted.
 //! * A recipient that the server refuses for good is left out, so that one wrong address does not keep the others from
 //!   their mails. One that is not accepted yet delays the mail, unless `accepts_fewer`.
+//! * Once the server has asked for the content, it may have taken the mail also if its answer is lost.
 //! * Texts about failures never hold the password, also if the server repeats it.
 
-use std::{cell::Cell, error::Error as _, time::Duration};
+use std::{error::Error as _, time::Duration};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use lettre::{
@@ -26,8 +27,12 @@ use crate::{
     service::one_line::one_line,
 };
 
-/// How long a whole attempt may take.
-const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long an attempt may take until the server asks for the content.
+const BEGIN_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long the server may take for the content (RFC 5321, section 4.5.3.2.6). It may scan it before it answers, and
+/// would deliver the mail although we had hung up.
+const CONTENT_TIMEOUT: Duration = Duration::from_secs(10 * 60);
 
 /// How long a connection to one address of the server may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
@@ -48,42 +53,42 @@ pub(super) struct Failed {
 
 /// Sends a mail. Returns a clause about each recipient that the server has refused while it took the mail for others.
 pub(super) async fn send(smtp: &Smtp, mail: &Message, accepts_fewer: bool) -> Result<Vec<String>, Failed> {
-    // Once the content is on its way, the server may have taken the mail also if its answer is lost.
-    let is_content_sent = Cell::new(false);
-    let sent = timeout(ATTEMPT_TIMEOUT, attempt(smtp, mail, accepts_fewer, &is_content_sent)).await;
-    let mut failed = match sent {
-        Ok(Ok(refused)) => return Ok(refused),
-        Ok(Err(failed)) => failed,
-        Err(_) => {
-            let why = format!("{} did not answer within {} s", smtp.server.name(), ATTEMPT_TIMEOUT.as_secs());
-            Failed { failure: Failure::Temporary, why }
-        }
-    };
-    if is_content_sent.get() {
-        failed.failure = Failure::Refused;
+    let server = &smtp.server;
+    let begun = timeout(BEGIN_TIMEOUT, begin(smtp, accepts_fewer)).await;
+    let begun = begun.unwrap_or_else(|_| Err(Failed::silent(server, Failure::Temporary, BEGIN_TIMEOUT)));
+    let (mut session, refused) = begun?;
+    match timeout(CONTENT_TIMEOUT, session.message(&mail.formatted())).await {
+        Ok(Ok(_)) => {}
+        Ok(Err(error)) if error.status().is_some() => return Err(Failed::new(server, &error)),
+        Ok(Err(error)) => return Err(Failed { failure: Failure::Unknown, ..Failed::new(server, &error) }),
+        Err(_) => return Err(Failed::silent(server, Failure::Unknown, CONTENT_TIMEOUT)),
     }
-    Err(failed)
+    // The mail is sent, whatever the server says now.
+    let _ = timeout(QUIT_TIMEOUT, session.quit()).await;
+    Ok(refused)
 }
 
-async fn attempt(
-    smtp: &Smtp,
-    mail: &Message,
-    accepts_fewer: bool,
-    is_content_sent: &Cell<bool>,
-) -> Result<Vec<String>, Failed> {
+/// Opens a session and names the sender and the recipients. Returns the session, in which the server expects the
+/// content, and a clause about each refused recipient.
+async fn begin(smtp: &Smtp, accepts_fewer: bool) -> Result<(AsyncSmtpConnection, Vec<String>), Failed> {
     let Smtp { server, from, to } = smtp;
     let failed = |error: Error| Failed::new(server, &error);
     let mut session = connect(server).await.map_err(failed)?;
     session.command(Mail::new(Some(from.email.clone()), Vec::new())).await.map_err(failed)?;
     let (mut refused, mut accepted) = (Vec::new(), 0);
     for recipient in to {
-        match session.command(Rcpt::new(recipient.email.clone(), Vec::new())).await {
-            Ok(_) => accepted += 1,
-            Err(error) if error.is_permanent() || (error.is_transient() && accepts_fewer) => {
-                refused.push((&recipient.email, Failed::new(server, &error)));
-            }
-            Err(error) => return Err(failed(error)),
+        let Err(error) = session.command(Rcpt::new(recipient.email.clone(), Vec::new())).await else {
+            accepted += 1;
+            continue;
+        };
+        let mut failed = Failed::new(server, &error);
+        if error.is_transient() {
+            failed.failure = Failure::Recipient;
         }
+        if !error.is_permanent() && !(error.is_transient() && accepts_fewer) {
+            return Err(failed);
+        }
+        refused.push((&recipient.email, failed));
     }
     let clauses = refused.iter().map(|(address, Failed { why, .. })| format!("{address}: {why}")).collect();
     if accepted == 0 {
@@ -91,11 +96,7 @@ async fn attempt(
         return Err(failed.unwrap_or_else(|| Failed { failure: Failure::Refused, why: server.name() }));
     }
     session.command(Data).await.map_err(failed)?;
-    is_content_sent.set(true);
-    session.message(&mail.formatted()).await.map_err(failed)?;
-    // The mail is sent, whatever the server says now.
-    let _ = timeout(QUIT_TIMEOUT, session.quit()).await;
-    Ok(clauses)
+    Ok((session, clauses))
 }
 
 /// Opens a session in which mails may be sent.
@@ -131,6 +132,10 @@ impl Failed {
         };
         Self { failure, why }
     }
+
+    fn silent(server: &MailServer, failure: Failure, timeout: Duration) -> Self {
+        Self { failure, why: format!("{} did not answer within {} s", server.name(), timeout.as_secs()) }
+    }
 }
 
 /// A text of the server in one line, without the password in the forms in which it was sent.
@@ -147,5 +152,39 @@ fn shown(text: &str, credentials: Option<&MailCredentials>) -> String {
     match line.char_indices().nth(LONGEST_ANSWER) {
         Some((end, _)) => format!("{}\u{2026}", &line[..end]),
         None => line.trim_end_matches('.').to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::runtime;
+
+    use super::*;
+    use crate::service::mail::testing::serve;
+
+    #[test]
+    fn only_a_lost_answer_to_the_content_leaves_open_whether_the_mail_was_taken() {
+        let runtime = runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let send_to = |recipient, content| {
+            let (smtp, server) = serve(vec![(recipient, content)]);
+            let mail = Message::builder().from(smtp.from.clone()).to(smtp.to[0].clone());
+            let mail = mail.body("hello".to_owned()).unwrap();
+            let sent = runtime.block_on(send(&smtp, &mail, false));
+            server.join().unwrap();
+            sent
+        };
+        for (recipient, content, failure) in [
+            ("250 ok", "451 4.3.0 later", Failure::Temporary),
+            ("250 ok", "554 5.7.1 spam", Failure::Refused),
+            ("250 ok", "", Failure::Unknown),
+            ("250 ok", "x", Failure::Unknown),
+            ("450 4.7.1 later", "250 taken", Failure::Recipient),
+            ("550 5.1.1 nobody", "250 taken", Failure::Refused),
+            ("", "250 taken", Failure::Temporary),
+        ] {
+            let failed = send_to(recipient, content).unwrap_err();
+            assert_eq!(failed.failure, failure, "{recipient}, {content}: {}", failed.why);
+        }
+        assert_eq!(send_to("250 ok", "250 taken").unwrap(), Vec::<String>::new());
     }
 }
