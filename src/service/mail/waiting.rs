@@ -34,11 +34,14 @@ pub(super) struct Waiting {
 }
 
 impl Waiting {
-    /// Reads the alerts after the record `after`.
-    pub(super) fn read(store: &Store, after: u64) -> Result<Self, StoreError> {
+    /// Reads the alerts after the record `after`, up to the record `through`.
+    pub(super) fn read(store: &Store, after: u64, through: u64) -> Result<Self, StoreError> {
         let mut waiting = Self { alerts: VecDeque::new(), left_out: 0, first: 0, through: after };
         for alert in store.alerts_after(after)? {
             let alert = alert?;
+            if alert.seq > through {
+                break;
+            }
             if waiting.alerts.is_empty() {
                 waiting.first = alert.seq;
             }
@@ -63,7 +66,7 @@ impl Waiting {
     }
 
     /// The mail about them. The same alerts get the same Message-ID again, so mail servers and readers can recognize a
-    /// mail that was repeated after a crash.
+    /// mail that was repeated.
     pub(super) fn mail(&self, smtp: &Smtp, core: &Core) -> Result<Message, lettre::error::Error> {
         let catalog = core.catalog.load();
         let items: Vec<_> = self.alerts.iter().map(|stored| item(&catalog, stored)).collect();

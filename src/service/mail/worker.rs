@@ -70,6 +70,9 @@ async fn supervise(mail: &Arc<Mail>) {
 struct Worker {
     mail: Arc<Mail>,
     schedule: MailSchedule,
+    /// The last record of a mail that the server may have taken although its answer was lost. It is tried again with
+    /// the same alerts, so that servers and readers can recognize it.
+    uncertain: Option<u64>,
     /// Changes when the store has applied records, which may be alerts.
     applied: watch::Receiver<u64>,
 }
@@ -79,7 +82,8 @@ impl Worker {
         let core = &mail.storage.core;
         let since_last = mail.position().last_sent_ms.map(|at_ms| core.now_ms().saturating_sub(at_ms));
         let applied = mail.storage.upkeep.applied();
-        Self { schedule: MailSchedule::new(now(&mail), since_last.map(Duration::from_millis)), applied, mail }
+        let schedule = MailSchedule::new(now(&mail), since_last.map(Duration::from_millis));
+        Self { schedule, uncertain: None, applied, mail }
     }
 
     /// Sends mails until the process is asked to stop.
@@ -115,13 +119,26 @@ impl Worker {
         }
         let wait = self.schedule.wait(now(&self.mail));
         if wait.is_zero() {
-            self.attempt(&Waiting::read(&self.mail.storage.store, self.mail.position().through)?).await?;
+            self.attempt(&self.waiting()?).await?;
             return Ok(Some(self.schedule.wait(now(&self.mail))));
         }
         Ok(Some(wait))
     }
 
-    /// Tries to send one mail with all alerts that wait.
+    /// The alerts of the next mail: all that wait, or those of a mail that is repeated.
+    fn waiting(&self) -> Result<Waiting, StoreError> {
+        let (store, after) = (&self.mail.storage.store, self.mail.position().through);
+        if let Some(through) = self.uncertain {
+            let repeated = Waiting::read(store, after, through)?;
+            // They may have been given up or removed since.
+            if repeated.count() > 0 {
+                return Ok(repeated);
+            }
+        }
+        Waiting::read(store, after, u64::MAX)
+    }
+
+    /// Tries to send one mail with these alerts.
     async fn attempt(&mut self, waiting: &Waiting) -> Result<(), StoreError> {
         let mail = &self.mail;
         let sent = match waiting.mail(&mail.smtp, &mail.storage.core) {
@@ -133,11 +150,15 @@ impl Worker {
         match sent {
             Ok(refused) => {
                 self.schedule.sent(now(mail));
+                self.uncertain = None;
                 info!(alerts = waiting.count(), "alerts were mailed");
                 mail.sent(waiting.through(), mail.storage.core.now_ms(), refused);
             }
             Err(session::Failed { failure, why }) => {
                 self.schedule.failed(now(mail), failure);
+                if failure == Failure::Unknown {
+                    self.uncertain = Some(waiting.through());
+                }
                 mail.failed(why, mail.storage.core.now_ms())?;
             }
         }
@@ -147,4 +168,45 @@ impl Worker {
 
 fn now(mail: &Mail) -> Duration {
     Duration::from_nanos(mail.storage.core.clock.now().monotonic_ns)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        config::Config,
+        domain::{alert::Alert, id::AlertId, record::Record, testing::alert},
+        journal::codec,
+        service::{boot, mail::testing::serve},
+    };
+
+    #[test]
+    fn a_mail_whose_answer_was_lost_is_repeated_without_newer_alerts() {
+        let taken = ("250 ok", "250 taken");
+        let (smtp, server) = serve(vec![("250 ok", ""), ("450 later", ""), taken, taken]);
+        let directory = tempfile::tempdir().unwrap();
+        let config = Config { data_dir: directory.path().to_owned(), mail: Some(smtp), ..Default::default() };
+        let booted = boot(config, None).unwrap();
+        let (core, storage) = (&booted.gateway.core, &booted.gateway.storage);
+        let mut worker = Worker::new(booted.gateway.mail.clone().unwrap());
+        let runtime = runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        for id in 1..=4 {
+            let mut bytes = Vec::new();
+            codec::encode(&Record::Alerted(Alert { id: AlertId(id), ..alert() }), &mut bytes).unwrap();
+            let appended = core.journal.append(&bytes).unwrap();
+            runtime.block_on(async {
+                core.journal.durable(appended.seq).await;
+                storage.upkeep.folded(appended.seq).await;
+                worker.schedule = MailSchedule::new(now(&worker.mail), None);
+                worker.round().await.unwrap();
+            });
+        }
+        booted.close();
+        let mails = server.join().unwrap();
+        let ids = mails.iter().map(|mail| mail.split("Message-ID: ").nth(1).unwrap().lines().next().unwrap());
+        let ids: Vec<_> = ids.collect();
+        assert_eq!((ids.len(), ids[0]), (3, ids[1]), "{mails:?}");
+        assert_ne!(ids[1], ids[2]);
+        assert!(mails[2].contains("Subject: 3 alerts from Tollgate"), "{}", mails[2]);
+    }
 }
