@@ -2,6 +2,7 @@
 
 import socket
 import ssl
+import time
 
 import pytest
 import trustme
@@ -40,10 +41,22 @@ def trust(authority, tmp_path_factory):
 
 
 @pytest.fixture
-def server():
-    running = MailServer()
-    yield running
-    running.stop()
+def mail_server():
+    """Starts mail servers, which are stopped after the test."""
+    running = []
+
+    def start(**settings):
+        running.append(MailServer(**settings))
+        return running[-1]
+
+    yield start
+    for server in running:
+        server.stop()
+
+
+@pytest.fixture
+def server(mail_server):
+    return mail_server()
 
 
 @pytest.fixture(scope="module")
@@ -169,24 +182,23 @@ def test_no_name_can_add_a_header_or_a_line(site, server):
 
 
 @pytest.mark.parametrize("scheme", ["smtps", "smtp+starttls", "smtp"])
-def test_a_login_and_the_mail_go_over_the_connection_that_the_url_asks_for(site, trust, authority, scheme):
+def test_a_login_and_the_mail_go_over_the_connection_that_the_url_asks_for(site, mail_server, trust, authority, scheme):
     encryption = {"smtps": "tls", "smtp+starttls": "starttls"}.get(scheme)
-    server = MailServer(login=LOGIN, **({encryption: context(authority)} if encryption else {}))
+    server = mail_server(login=LOGIN, **({encryption: context(authority)} if encryption else {}))
     at = site(server.url(scheme, "localhost", ENCODED))
     at.alert()
     [mail] = server.wait(1)
     assert mail.encrypted == (encryption is not None)
     assert server.logins == [(LOGIN, encryption is not None)]
     assert LOGIN[1] not in at.gateway.log and ENCODED not in at.gateway.log
-    server.stop()
 
 
-def test_nothing_is_sent_to_a_server_that_cannot_encrypt_or_is_not_trusted(site, trust):
+def test_nothing_is_sent_to_a_server_that_cannot_encrypt_or_is_not_trusted(site, mail_server, trust):
     other = context(trustme.CA())
     for server, scheme, why in [
-        (MailServer(login=LOGIN), "smtp+starttls", "STARTTLS"),
-        (MailServer(login=LOGIN, starttls=other), "smtp+starttls", "certificate"),
-        (MailServer(login=LOGIN, tls=other), "smtps", "certificate"),
+        (mail_server(login=LOGIN), "smtp+starttls", "STARTTLS"),
+        (mail_server(login=LOGIN, starttls=other), "smtp+starttls", "certificate"),
+        (mail_server(login=LOGIN, tls=other), "smtps", "certificate"),
     ]:
         at = site(server.url(scheme, "localhost", ENCODED))
         at.alert()
@@ -195,11 +207,10 @@ def test_nothing_is_sent_to_a_server_that_cannot_encrypt_or_is_not_trusted(site,
         assert f"localhost:{server.port}" in notice and why in notice
         assert server.logins == server.mails == []
         at.gateway.close()
-        server.stop()
 
 
-def test_a_refused_login_is_shown_and_the_alert_is_mailed_once_it_is_corrected(site):
-    server = MailServer(login=LOGIN)
+def test_a_refused_login_is_shown_and_the_alert_is_mailed_once_it_is_corrected(site, mail_server):
+    server = mail_server(login=LOGIN)
     at = site(server.url(login="alerts%40example.com:hunter2secret"))
     at.alert()
     state = at.wait_mail(lambda state: state["last_error"])
@@ -213,7 +224,6 @@ def test_a_refused_login_is_shown_and_the_alert_is_mailed_once_it_is_corrected(s
     server.wait(1)
     assert at.wait_mail(lambda state: state["mails"] == 1)["waiting"] == 0
     assert at.notices() == []
-    server.stop()
 
 
 def test_a_refused_recipient_does_not_keep_the_others_from_their_mail(site, server):
@@ -230,8 +240,8 @@ def test_a_refused_recipient_does_not_keep_the_others_from_their_mail(site, serv
 # Trouble
 
 
-def test_alerts_that_are_made_while_the_server_is_down_are_one_mail_once_it_is_up(site):
-    server = MailServer(up=False)
+def test_alerts_that_are_made_while_the_server_is_down_are_one_mail_once_it_is_up(site, mail_server):
+    server = mail_server(up=False)
     at = site(server.url())
     groups = [at.alert() for _ in range(3)]
     state = at.wait_mail(lambda state: state["last_error"])
@@ -245,7 +255,6 @@ def test_alerts_that_are_made_while_the_server_is_down_are_one_mail_once_it_is_u
     assert places == sorted(places)
     assert at.wait_mail(lambda state: state["mails"] == 1)["waiting"] == 0
     assert at.notices() == []
-    server.stop()
 
 
 def test_a_server_that_asks_to_try_later_gets_the_mail_again(site, server):
@@ -253,9 +262,7 @@ def test_a_server_that_asks_to_try_later_gets_the_mail_again(site, server):
     at = site(server.url())
     at.alert()
     assert "451 4.3.0 later" in at.wait_mail(lambda state: state["last_error"])["last_error"]
-    at.gateway.stop()
     server.answer = "250 taken"
-    at.gateway.start()
     server.wait(1)
 
 
@@ -265,9 +272,14 @@ def test_a_silent_server_delays_neither_requests_nor_the_stop(site):
         at.alert()
         silent.settimeout(20)
         connection, _ = silent.accept()
-        at.call(at.group(rate("REQUEST", "DAY", 10)))
-        at.gateway.stop()
-        connection.close()
+        with connection:
+            group = at.group(rate("REQUEST", "DAY", 10))
+            begun = time.monotonic()
+            at.call(group)
+            assert time.monotonic() - begun < 5
+            begun = time.monotonic()
+            at.gateway.stop()
+            assert time.monotonic() - begun < 15
 
 
 def test_the_second_mail_waits_for_its_minute_and_has_all_alerts_of_it_also_after_a_kill(site, server):
@@ -288,8 +300,8 @@ def test_the_second_mail_waits_for_its_minute_and_has_all_alerts_of_it_also_afte
         assert server.wait(2)[1].subject == "3 alerts from Tollgate"
 
 
-def test_a_kill_between_an_alert_and_its_mail_loses_and_repeats_nothing(site):
-    server = MailServer(up=False)
+def test_a_kill_between_an_alert_and_its_mail_loses_and_repeats_nothing(site, mail_server):
+    server = mail_server(up=False)
     at = site(server.url())
     at.alert()
     at.wait_mail(lambda state: state["waiting"] == 1)
@@ -304,7 +316,6 @@ def test_a_kill_between_an_alert_and_its_mail_loses_and_repeats_nothing(site):
         state = at.mail()
         assert (state["waiting"], state["mails"], len(server.mails)) == (0, 0, 1)
         assert state["last_sent_at"] is not None
-    server.stop()
 
 
 def test_a_kill_before_the_servers_answer_repeats_the_mail_once_with_the_same_id(site, server):
@@ -321,8 +332,8 @@ def test_a_kill_before_the_servers_answer_repeats_the_mail_once_with_the_same_id
     assert (at.mail()["mails"], len(server.mails)) == (0, 2)
 
 
-def test_an_alert_that_cannot_be_mailed_for_a_day_is_given_up(site):
-    server = MailServer(up=False)
+def test_an_alert_that_cannot_be_mailed_for_a_day_is_given_up(site, mail_server):
+    server = mail_server(up=False)
     with WallClock("2027-03-14T10:00:00Z") as clock:
         at = site(server.url(), clock.gateway)
         at.alert()
@@ -336,7 +347,6 @@ def test_an_alert_that_cannot_be_mailed_for_a_day_is_given_up(site):
         server.up()
         [mail] = server.wait(1)
         assert "has used 100 %" in mail.subject
-    server.stop()
 
 
 def test_mails_that_are_turned_on_begin_with_the_next_alert(site, server):
