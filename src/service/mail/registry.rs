@@ -97,7 +97,7 @@ impl Mail {
         let waiting = self.storage.store.count_alerts_after(standing.position.through).ok();
         MailView {
             server: self.smtp.server.name(),
-            problems: problems(&standing, waiting.unwrap_or(0)),
+            problems: problems(&standing, waiting),
             mails: standing.mails,
             last_sent_ms: standing.position.last_sent_ms,
             waiting,
@@ -144,20 +144,21 @@ impl Mail {
         self.save();
     }
 
-    /// Notes a failed attempt, and gives up the alerts that are too old.
+    /// Notes a failed attempt. Gives up the alerts that are too old, if attempts have failed for as long: the process may
+    /// not have run when it could have mailed them.
     pub(super) fn failed(&self, why: String, at_ms: u64) -> Result<(), StoreError> {
-        {
+        let before_ms = at_ms.saturating_sub(millis(GIVE_UP_AFTER));
+        let since_ms = {
             let mut standing = self.standing.lock();
-            let since_ms = match &standing.failing {
-                Some(failing) => failing.since_ms,
-                None => {
-                    warn!("alerts cannot be mailed: {why}");
-                    at_ms
-                }
-            };
+            let last = standing.failing.take();
+            if last.as_ref().is_none_or(|last| last.why != why) {
+                warn!("alerts cannot be mailed: {why}");
+            }
+            let since_ms = last.map_or(at_ms, |last| last.since_ms);
             standing.failing = Some(MailFailure { since_ms, why });
-        }
-        self.give_up_before(at_ms.saturating_sub(millis(GIVE_UP_AFTER)))
+            since_ms
+        };
+        if since_ms < before_ms { self.give_up_before(before_ms) } else { Ok(()) }
     }
 
     fn give_up_before(&self, before_ms: u64) -> Result<(), StoreError> {
@@ -182,11 +183,15 @@ impl Mail {
 }
 
 /// The sentences for the operator.
-fn problems(standing: &Standing, waiting: u64) -> Vec<String> {
+fn problems(standing: &Standing, waiting: Option<u64>) -> Vec<String> {
     let mut problems = Vec::new();
     if let Some(MailFailure { since_ms, why }) = &standing.failing {
-        let alerts = if waiting == 1 { "1 alert waits".to_owned() } else { format!("{waiting} alerts wait") };
-        problems.push(format!("Alerts cannot be mailed since {}: {why}. {alerts}.", rfc3339(*since_ms)));
+        let alerts = match waiting {
+            None | Some(0) => String::new(),
+            Some(1) => " 1 alert waits.".to_owned(),
+            Some(count) => format!(" {count} alerts wait."),
+        };
+        problems.push(format!("Alerts cannot be mailed since {}: {why}.{alerts}", rfc3339(*since_ms)));
     }
     problems.extend(standing.refused.iter().map(|clause| format!("Alerts are not mailed to {clause}.")));
     match standing.given_up {
@@ -207,4 +212,27 @@ fn problems(standing: &Standing, waiting: u64) -> Vec<String> {
 /// Milliseconds of a duration, at most the largest number.
 pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_number_of_waiting_alerts_is_shown_if_it_is_known_and_not_zero() {
+        let mut standing = Standing {
+            position: Position { through: 0, last_sent_ms: None },
+            unsaved: None,
+            mails: 0,
+            failing: Some(MailFailure { since_ms: 0, why: "a:25 is down".to_owned() }),
+            refused: Vec::new(),
+            given_up: 0,
+        };
+        let failing = "Alerts cannot be mailed since 1970-01-01T00:00:00.000Z: a:25 is down.";
+        for (waiting, end) in [(None, ""), (Some(0), ""), (Some(1), " 1 alert waits."), (Some(2), " 2 alerts wait.")] {
+            assert_eq!(problems(&standing, waiting), [format!("{failing}{end}")]);
+        }
+        standing.failing = None;
+        assert!(problems(&standing, Some(2)).is_empty());
+    }
 }
