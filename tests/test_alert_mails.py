@@ -376,13 +376,17 @@ def test_mails_that_are_turned_on_begin_with_the_next_alert(site, server):
     assert at.mail()["waiting"] == 0
 
 
-def test_a_damaged_position_is_reported_and_mails_go_on(site, server):
+def test_a_damaged_position_is_reported_and_no_alert_of_the_last_day_is_lost(site, mail_server):
+    server = mail_server(up=False)
     at = site(server.url())
+    at.alert()
     at.gateway.stop()
     path = at.gateway.data_dir / "mail.json"
     assert path.stat().st_mode & 0o777 == 0o600
     path.write_text("{")
+    server.up()
     at.gateway.start()
-    assert "mail.json is damaged" in at.gateway.log
-    at.alert()
     server.wait(1)
+    assert "mail.json is damaged" in at.gateway.log
+    [notice] = at.notices()
+    assert "the last 24 hours are mailed again" in notice and "mail.json is damaged" in notice

@@ -26,6 +26,8 @@ pub struct MailFailure {
 #[derive(Debug, Clone)]
 struct Standing {
     position: Position,
+    /// Why the position could not be read at the start; `None` if it could.
+    lost: Option<String>,
     /// Why the position cannot be saved; `None` if it is saved.
     unsaved: Option<String>,
     /// The number of mails since the start.
@@ -74,16 +76,21 @@ impl Mail {
             return None;
         };
         let last_seq = core.journal.durable_seq();
-        let read = Position::read(data_dir).unwrap_or_else(|why| {
-            error!("{why}; alerts before this start may not have been mailed");
-            None
-        });
+        let (read, lost) = match Position::read(data_dir) {
+            Ok(read) => (read, None),
+            Err(why) => (None, Some(why)),
+        };
         let position = match read {
             // A journal that ends earlier is another one, or has lost its end.
             Some(position) => Position { through: position.through.min(last_seq), ..position },
+            None if lost.is_some() => Position { through: before_last_day(storage), last_sent_ms: None },
             None => Position { through: last_seq, last_sent_ms: None },
         };
-        let standing = Standing { position, unsaved: None, mails: 0, failing: None, refused: Vec::new(), given_up: 0 };
+        if let Some(why) = &lost {
+            error!("it is not known which alerts were mailed, so those of the last 24 hours are mailed again: {why}");
+        }
+        let standing =
+            Standing { position, lost, unsaved: None, mails: 0, failing: None, refused: Vec::new(), given_up: 0 };
         let mail = Arc::new(Self { storage: storage.clone(), smtp, standing: Mutex::new(standing) });
         if read != Some(position) {
             mail.save();
@@ -182,6 +189,15 @@ impl Mail {
     }
 }
 
+/// The last record before the alerts of the last day. If the store cannot be read, all alerts count.
+fn before_last_day(storage: &Storage) -> u64 {
+    let since_ms = storage.core.now_ms().saturating_sub(millis(GIVE_UP_AFTER));
+    let older = storage.store.alerts_before(u64::MAX).map(|mut alerts| {
+        alerts.find_map(|alert| alert.ok().filter(|alert| alert.at_ms < since_ms).map(|alert| alert.seq))
+    });
+    older.ok().flatten().unwrap_or(0)
+}
+
 /// The sentences for the operator.
 fn problems(standing: &Standing, waiting: Option<u64>) -> Vec<String> {
     let mut problems = Vec::new();
@@ -192,6 +208,11 @@ fn problems(standing: &Standing, waiting: Option<u64>) -> Vec<String> {
             Some(count) => format!(" {count} alerts wait."),
         };
         problems.push(format!("Alerts cannot be mailed since {}: {why}.{alerts}", rfc3339(*since_ms)));
+    }
+    if let Some(why) = &standing.lost {
+        problems.push(format!(
+            "It was not known at the start which alerts were mailed, so those of the last 24 hours are mailed again: {why}."
+        ));
     }
     problems.extend(standing.refused.iter().map(|clause| format!("Alerts are not mailed to {clause}.")));
     match standing.given_up {
@@ -222,6 +243,7 @@ mod tests {
     fn the_number_of_waiting_alerts_is_shown_if_it_is_known_and_not_zero() {
         let mut standing = Standing {
             position: Position { through: 0, last_sent_ms: None },
+            lost: None,
             unsaved: None,
             mails: 0,
             failing: Some(MailFailure { since_ms: 0, why: "a:25 is down".to_owned() }),
