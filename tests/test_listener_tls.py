@@ -207,7 +207,8 @@ def test_the_admin_listener_is_an_https_site(gateway, certificate):
         assert answer.status == status
     current = gateway.admin_answer("GET", "/v1/session", key=None, headers=change[:1]).json()
     assert current["gateway"]["inference_url"] == f"https://{gateway.address}"
-    with Gateway(admin_tls=certificate, admin_url="https://tollgate.example") as site:
+    urls = {"admin_url": "https://tollgate.example", "public_url": "https://models.example"}
+    with Gateway(admin_tls=certificate, **urls) as site:
         answer = site.admin_answer("GET", STATUS)
         assert answer.headers["strict-transport-security"] == "max-age=31536000"
         assert [one["listener"] for one in answer.json()["certificates"]] == ["admin"]

@@ -99,11 +99,14 @@ pub(in crate::http) fn refuse(fault: Fault) -> Bytes {
 }
 
 /// Whether this listener is the HTTPS site of its host. Browsers apply `Strict-Transport-Security` to every port of a
-/// host. So it is sent only if `admin_url` has the default port: otherwise it could make other services of the host
-/// unreachable, such as an inference listener with plain HTTP.
+/// host. So it is sent only if `admin_url` has the default port and the inference listener does not need plain HTTP on
+/// the same host: otherwise it could make other services of the host unreachable.
 fn is_https_site(config: &Config) -> bool {
-    let is_default_port = |url: &Url| url.scheme() == "https" && url.port().is_none();
-    config.admin_tls.is_on() && config.admin_url.as_ref().is_some_and(is_default_port)
+    let is_site = |url: &&Url| url.scheme() == "https" && url.port().is_none();
+    let Some(site) = config.admin_url.as_ref().filter(is_site) else { return false };
+    let is_elsewhere = |url: &Url| url.scheme() == "https" || url.host() != site.host();
+    let is_harmless = config.tls.is_on() || config.public_url.as_ref().is_some_and(is_elsewhere);
+    config.admin_tls.is_on() && is_harmless
 }
 
 fn add_headers(answer: &mut HttpResponse, is_https_site: bool) {
@@ -117,5 +120,35 @@ fn add_headers(answer: &mut HttpResponse, is_https_site: bool) {
     // Responses must not be cached, except the files of the web UI, which set their own header.
     if !headers.contains_key(header::CACHE_CONTROL) {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(NO_STORE));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn browsers_are_told_to_use_https_only_if_no_listener_of_the_host_needs_http() {
+        let tls = |is_on: bool| {
+            let files =
+                if is_on { serde_json::json!({"cert": "a.pem", "key": "b.pem"}) } else { serde_json::json!({}) };
+            serde_json::from_value(files).unwrap()
+        };
+        let url = |url: &str| (!url.is_empty()).then(|| url.parse().unwrap());
+        for (admin_tls, inference_tls, admin_url, public_url, expected) in [
+            (true, true, "https://box.example", "", true),
+            (true, false, "https://box.example", "https://box.example:8443", true),
+            (true, false, "https://box.example", "http://models.example", true),
+            (true, false, "https://box.example", "http://box.example:8080", false),
+            (true, false, "https://box.example", "", false),
+            (true, true, "https://box.example:8443", "", false),
+            (true, true, "", "", false),
+            (false, true, "https://box.example", "", false),
+        ] {
+            let (admin_tls, tls) = (tls(admin_tls), tls(inference_tls));
+            let config =
+                Config { admin_tls, tls, admin_url: url(admin_url), public_url: url(public_url), ..Config::default() };
+            assert_eq!(is_https_site(&config), expected, "{admin_url}, {public_url}, {inference_tls}");
+        }
     }
 }
