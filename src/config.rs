@@ -312,8 +312,8 @@ fn read_file(path: &Path) -> Result<toml::Table, ConfigError> {
         .map_err(|error| ConfigError(format!("the config file {} cannot be read: {error}", path.display())))?;
     text.parse().map_err(|error: toml::de::Error| {
         // The error's own text would quote the line, which may hold a password.
-        let line =
-            error.span().and_then(|span| text.get(..span.start)).map_or(1, |before| before.lines().count().max(1));
+        let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+        let line = before.matches('\n').count() + 1;
         ConfigError(format!("the config file {} is not TOML: line {line}: {}", path.display(), error.message()))
     })
 }

@@ -135,7 +135,7 @@ fn the_layers_of_the_mail_settings_add_up_and_no_error_shows_the_password() {
     assert!(load(file, &[], &[]).unwrap().mail.is_none());
     for (file, named) in [
         ("[smtp]\nurl = \"smtps://me:hunter2@mail.example\n", "line 2"),
-        ("[smtp]\nurl = \"smtps://me:hunter2@mail.example\"\nurl = \"smtps://me:hunter2@mail.example\"", "not TOML"),
+        ("[smtp]\nurl = \"smtps://me:hunter2@mail.example\"\nurl = \"smtps://me:hunter2@mail.example\"", "line 3"),
         ("[smtp]\nurl = smtps://me:hunter2@mail.example", "line 2"),
         ("[smtp]\nurl = \"smtps://me:hunter2@mail.example/x\"", "smtp.url"),
         ("smtp = \"smtps://me:hunter2@mail.example\"", "smtp"),
