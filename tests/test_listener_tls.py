@@ -18,7 +18,7 @@ import pytest
 from support.certificates import Certificate
 from support.gateway import Customer, DidNotStart, Gateway, message
 from support.readme import PAGES, README, samples
-from support.wire import Connection, TlsAddress, call
+from support.wire import DEADLINE, Connection, TlsAddress, call
 from test_expect import test_a_valid_key_gets_a_100_and_then_the_answer  # noqa: F401
 from test_framing import (  # noqa: F401
     listener,
@@ -51,14 +51,14 @@ def certificate(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def gateway(certificate):
-    with Gateway(tls=certificate, admin_tls=certificate) as running:
+    with Gateway(tls=certificate, admin_tls=certificate, log="info,tollgate::http=debug") as running:
         yield running
 
 
-@pytest.fixture
-def renewed(tmp_path):
-    """A gateway with a certificate of its own, which the test may replace."""
-    with Gateway(tls=Certificate(tmp_path)) as running:
+@pytest.fixture(scope="module")
+def renewed(tmp_path_factory):
+    """A gateway with a certificate of its own, which tests may replace by a valid one."""
+    with Gateway(tls=Certificate(tmp_path_factory.mktemp("renewed"))) as running:
         yield running
 
 
@@ -100,7 +100,7 @@ def test_tls_1_2_and_1_3_are_spoken_with_http_1_1_and_sessions_are_resumed(addre
     context.set_alpn_protocols(["h2", "http/1.1"])
     session, resumed = None, []
     for _ in range(2):
-        with socket.create_connection(tuple(address.split(":"))) as tcp:
+        with socket.create_connection(address.split(":"), DEADLINE) as tcp:
             with context.wrap_socket(tcp, server_hostname="localhost", session=session) as tls:
                 assert (tls.version(), tls.selected_alpn_protocol()) == (version.replace("_", "."), "http/1.1")
                 tls.sendall(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
@@ -132,14 +132,17 @@ def test_plain_http_gets_a_400_in_words(gateway):
 @pytest.mark.parametrize(
     "garbage", [b"\0" * 100, b"\x80\x2e\x01\x03", b"\x16\x03\x01\xff\xff" + b"\0" * 100, b"\x16" * 20_000]
 )
-def test_garbage_ends_the_connection(address, garbage):
+def test_garbage_ends_the_connection_with_a_line_in_the_debug_log(gateway, address, garbage):
     with plain(address) as connection:
+        peer = "{}:{}".format(*connection.socket.getsockname())
         with contextlib.suppress(ConnectionError):
             connection.send(garbage)
         with contextlib.suppress(ConnectionError):
             # A TLS alert may come first.
             while data := connection.socket.recv(1000):
                 assert data[0] == 0x15
+    reason = "TLS handshake failed" if garbage[0] == 0x16 else "the first byte is neither TLS nor HTTP"
+    gateway.process.wait_line(lambda line: reason in line and peer in line)
 
 
 def test_a_client_that_stops_in_the_handshake_is_disconnected(gateway):
@@ -179,10 +182,13 @@ def test_handshakes_that_never_end_keep_nobody_out(certificate):
 
 
 @pytest.mark.parametrize("ending", ["the client asks for it", "a malformed request", "a stop"])
-def test_a_connection_ends_with_a_close_notify(certificate, ending):
-    with Gateway(tls=certificate) as gateway:
+def test_a_connection_ends_with_a_close_notify(gateway, certificate, ending):
+    with contextlib.ExitStack() as own:
+        if ending == "a stop":
+            gateway = own.enter_context(Gateway(tls=certificate))
         host, port = gateway.address.split(":")
-        tcp, settings = socket.create_connection((host, int(port))), {"server_hostname": host, "suppress_ragged_eofs": False}
+        tcp = socket.create_connection((host, int(port)), DEADLINE)
+        settings = {"server_hostname": host, "suppress_ragged_eofs": False}
         with certificate.context().wrap_socket(tcp, **settings) as tls:
             last = "close" if ending == "the client asks for it" else "keep-alive"
             tls.sendall(f"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: {last}\r\n\r\n".encode())

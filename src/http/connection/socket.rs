@@ -6,6 +6,7 @@
 
 use std::{
     io::{self, IoSlice},
+    net::SocketAddr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -17,7 +18,7 @@ use tokio::{
     net::TcpStream,
 };
 use tokio_rustls::{Accept, TlsAcceptor, server::TlsStream};
-use tracing::debug;
+use tracing::{debug, field::display};
 
 /// The first byte of a TLS handshake: the type of its record.
 const HANDSHAKE: u8 = 0x16;
@@ -27,10 +28,17 @@ pub(super) enum Socket {
     Plain(TcpStream),
     /// A connection that uses TLS, before its first byte.
     New(TcpStream, Arc<ServerConfig>),
-    Handshake(Box<Accept<Counted>>),
+    Handshake(Box<Handshake>),
     Tls(Box<TlsStream<Counted>>),
     /// A connection that could not be opened.
     Failed,
+}
+
+/// A TLS handshake that goes on.
+pub(super) struct Handshake {
+    accept: Accept<Counted>,
+    /// The client's address, for the log: a connection that the client has reset does not know it any more.
+    peer: Option<SocketAddr>,
 }
 
 /// The reason why a connection cannot be used for requests.
@@ -65,7 +73,9 @@ impl Socket {
             match (length, first[0]) {
                 (Ok(1), HANDSHAKE) => {
                     if let Self::New(tcp, config) = std::mem::replace(self, Self::Failed) {
-                        *self = Self::Handshake(Box::new(TlsAcceptor::from(config).accept(Counted::new(tcp))));
+                        let peer = tcp.peer_addr().ok();
+                        let accept = TlsAcceptor::from(config).accept(Counted::new(tcp));
+                        *self = Self::Handshake(Box::new(Handshake { accept, peer }));
                     }
                 }
                 // An empty line may precede a request.
@@ -75,21 +85,27 @@ impl Socket {
                     }
                     return Poll::Ready(Err(NotOpen::PlainHttp));
                 }
-                (Ok(_), _) => return Poll::Ready(Err(self.fail(io::ErrorKind::InvalidData.into()))),
+                (Ok(length), byte) => {
+                    if length > 0 {
+                        let peer = tcp.peer_addr().ok().map(display);
+                        debug!(peer, byte, "the first byte is neither TLS nor HTTP");
+                    }
+                    return Poll::Ready(Err(self.fail(io::ErrorKind::InvalidData.into())));
+                }
                 (Err(error), _) => return Poll::Ready(Err(self.fail(error))),
             }
         }
-        let Self::Handshake(accept) = self else {
+        let Self::Handshake(handshake) = self else {
             return Poll::Ready(Err(NotOpen::Failed(io::ErrorKind::NotConnected.into())));
         };
-        match ready!(Pin::new(&mut **accept).poll(cx)) {
+        match ready!(Pin::new(&mut handshake.accept).poll(cx)) {
             Ok(stream) => {
                 *self = Self::Tls(Box::new(stream));
                 Poll::Ready(Ok(()))
             }
             Err(error) => {
                 // Not louder, since every scanner on the network causes it.
-                debug!(%error, "TLS handshake failed");
+                debug!(peer = handshake.peer.map(display), %error, "TLS handshake failed");
                 Poll::Ready(Err(self.fail(error)))
             }
         }
@@ -112,7 +128,7 @@ impl Socket {
     pub(super) fn tcp(&self) -> Option<&TcpStream> {
         match self {
             Self::Plain(tcp) | Self::New(tcp, _) => Some(tcp),
-            Self::Handshake(accept) => accept.get_ref().map(|counted| &counted.tcp),
+            Self::Handshake(handshake) => handshake.accept.get_ref().map(|counted| &counted.tcp),
             Self::Tls(stream) => Some(&stream.get_ref().0.tcp),
             Self::Failed => None,
         }
