@@ -3,18 +3,22 @@
 //! The contents of the files are compared, every few seconds. Notifications of the file system would miss what certbot
 //! and Kubernetes do: they replace a symbolic link, or a directory on the way to the file.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, sync::Arc, thread, time::Duration};
 
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
-    task::spawn_blocking,
+    sync::oneshot,
+    time::timeout,
 };
-use tracing::info;
+use tracing::{error, info};
 
 use crate::service::{certificates::Certificates, clock::Clock};
 
 /// The time between two looks at the files.
 const INTERVAL: Duration = Duration::from_secs(5);
+
+/// The time after which a reload is reported that has not ended.
+const READ_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The signal that asks for a reload. Its handler is installed even without certificates: SIGHUP must not end the
 /// process.
@@ -37,9 +41,34 @@ impl Reload {
             if is_asked {
                 info!("SIGHUP: reading the files of the certificates again");
             }
-            let (clock, certificates) = (clock.clone(), certificates.clone());
-            // Files can be on a network, where reading them may take long.
-            let _ = spawn_blocking(move || certificates.reload(clock.now(), is_asked)).await;
+            reload(&clock, &certificates, is_asked).await;
+        }
+    }
+}
+
+/// Reads the files. They can be on a network, where a read may never end. So a thread of its own reads them, which does
+/// not keep the process from ending. There is never more than one.
+async fn reload(clock: &Arc<Clock>, certificates: &Arc<Certificates>, is_asked: bool) {
+    let (ended, mut has_ended) = oneshot::channel();
+    let read = {
+        let (clock, certificates) = (clock.clone(), certificates.clone());
+        move || {
+            certificates.reload(clock.now(), is_asked);
+            let _ = ended.send(());
+        }
+    };
+    if let Err(error) = thread::Builder::new().name("certificates".to_owned()).spawn(read) {
+        error!("the files of the certificates cannot be read again: {error}");
+        return;
+    }
+    loop {
+        match timeout(READ_TIMEOUT, &mut has_ended).await {
+            Ok(Ok(())) => return,
+            Ok(Err(_)) => {
+                error!("the reload of the certificates panicked");
+                return;
+            }
+            Err(_) => certificates.note_hanging(clock.now()),
         }
     }
 }

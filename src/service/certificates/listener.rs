@@ -174,7 +174,7 @@ impl ListenerCertificate {
     }
 
     /// Reports a fault of the files, once, if it is time.
-    fn note_fault(&self, fault: String, now: Now, is_asked: bool) {
+    pub(super) fn note_fault(&self, fault: String, now: Now, is_asked: bool) {
         let mut watch = self.watch.lock();
         let since_ns = *watch.faulty_since_ns.get_or_insert(now.monotonic_ns);
         let is_due = is_asked || now.monotonic_ns.saturating_sub(since_ns) >= PATIENCE_NS;

@@ -48,6 +48,11 @@ impl Certificates {
         self.all().for_each(|certificate| certificate.reload(now, is_asked));
     }
 
+    /// Reports that reading the files takes too long. The end of a later reload ends the report.
+    pub fn note_hanging(&self, now: Now) {
+        self.all().for_each(|certificate| certificate.note_fault("reading them takes too long".to_owned(), now, true));
+    }
+
     /// Whether a listener has a certificate.
     pub fn is_any(&self) -> bool {
         self.all().next().is_some()

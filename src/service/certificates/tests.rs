@@ -127,3 +127,13 @@ fn an_expiring_certificate_has_a_notice_and_an_expired_one_a_stronger_one() {
     assert!(site.messages(end - 13 * DAY)[0].ends_with("expires at 2031-01-01T00:00:00.000Z."));
     assert!(site.messages(end + 1)[0].ends_with("expired at 2031-01-01T00:00:00.000Z: clients refuse to connect."));
 }
+
+#[test]
+fn files_that_take_long_to_read_are_reported_until_they_have_been_read() {
+    let site = Site::load(2032);
+    site.certificates.note_hanging(at(START, 1));
+    let [message] = &site.messages(START)[..] else { panic!("{:?}", site.messages(START)) };
+    assert!(message.ends_with("the files of tls cannot be used: reading them takes too long."), "{message}");
+    site.certificates.reload(at(START, 2), false);
+    assert!(site.messages(START).is_empty());
+}
