@@ -22,6 +22,17 @@ impl Counter {
     pub(super) fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
+
+    /// Adds `more` after all earlier writes of this thread: a reader that sees the sum by [`Self::get_acquired`] sees
+    /// these writes too.
+    pub(super) fn add_released(&self, more: u64) {
+        self.0.store(self.get().wrapping_add(more), Ordering::Release);
+    }
+
+    /// The current value, read before all that this thread reads later.
+    pub(super) fn get_acquired(&self) -> u64 {
+        self.0.load(Ordering::Acquire)
+    }
 }
 
 /// A sum of money in one currency. Only one thread may write it.

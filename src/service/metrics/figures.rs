@@ -61,8 +61,9 @@ impl HistogramFigures {
 
 impl ModelFigures {
     fn add(&mut self, cells: &ModelCells) {
-        // In this order, no request counts as ended before it counts as admitted.
-        let ended = cells.ended.get();
+        // The end of a request is written after its admission, and is read before it: no request counts as ended before
+        // it counts as admitted.
+        let ended = cells.ended.get_acquired();
         self.in_flight += cells.admitted.get().saturating_sub(ended);
         for (route, cells) in cells.routes.iter() {
             for (status, count) in cells.statuses.iter() {

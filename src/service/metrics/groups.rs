@@ -25,14 +25,16 @@ impl GroupCells {
     pub(super) fn billed(&self, tokens: u64, day: u64) {
         if self.day.load(Ordering::Relaxed) != day {
             self.before_day.store(self.tokens.get(), Ordering::Relaxed);
-            self.day.store(day, Ordering::Relaxed);
+            // A reader that sees the day sees the tokens before it too.
+            self.day.store(day, Ordering::Release);
         }
         self.tokens.add(tokens);
     }
 
-    /// The tokens of the day that begins at `day`, as counted since the start of the process.
+    /// The tokens of the day that begins at `day`, as counted since the start of the process. Too few, or
+    /// 0, if the next day begins during the call.
     pub(super) fn tokens_of_day(&self, day: u64) -> u64 {
-        if self.day.load(Ordering::Relaxed) != day {
+        if self.day.load(Ordering::Acquire) != day {
             return 0;
         }
         self.tokens.get().saturating_sub(self.before_day.load(Ordering::Relaxed))

@@ -5,8 +5,10 @@
 //!   them up (`figures`).
 //! * A cell is written by one thread only ([`WorkerMetrics`] cannot leave its thread), so a count is a load and a store
 //!   of an atomic without a locked instruction. No count is lost.
-//! * Labels come from the configuration and from closed lists, never from a customer's request. The cells of an
-//!   endpoint or group that was removed are freed, so memory is bounded by the configuration.
+//! * Labels come from the configuration and from closed lists, never from a customer's request. Only a scrape frees
+//!   cells: those of endpoints and groups that were removed, and, if there are many, those of groups without tokens that
+//!   day. So memory is bounded by the endpoints and groups that have existed since the latest scrape, or since the start
+//!   if there was none.
 //! * `families` has the name, type, labels and description of every metric. `text` writes only these.
 
 mod cells;

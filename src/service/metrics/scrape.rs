@@ -22,7 +22,8 @@ use crate::{
 /// The label `model` of requests that name no model that their key may call. No slug is without a slash.
 const OTHER: &str = "other";
 
-/// The most pairs of a group and a model that a worker keeps although they are not shown.
+/// The most pairs of a group and a model that a worker may have before those that are not shown and have no tokens of the
+/// day are freed.
 const KEPT_GROUPS: usize = 10_000;
 
 /// Reads all metrics and writes them as text. It may take some milliseconds.

@@ -121,7 +121,7 @@ impl ModelMetrics {
 
     /// Counts the end of a request that was admitted. `queued` is the time that it waited for a free target.
     pub fn ended(&self, queued: Duration) {
-        self.0.cells.ended.add(1);
+        self.0.cells.ended.add_released(1);
         if !queued.is_zero() {
             self.0.cells.queue_wait.count(queued, &ANSWERS);
         }
