@@ -2,7 +2,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
 };
 
 use super::{
@@ -123,17 +123,20 @@ pub(super) fn overheads(metrics: &Metrics) -> BTreeMap<Route, HistogramFigures> 
 
 /// The figures of the `most` groups with the most tokens on the day that begins at `day`, then by all their tokens.
 /// Frees the cells that do not exist any more. If a worker has more than `kept` cells, those of groups that are not
-/// shown and have no tokens on that day are freed too.
+/// shown and have no tokens on that day are freed too, on all workers: if one worker kept its cells, the group would come
+/// back with a lower sum, which Prometheus adds as the increase after a reset.
 pub(super) fn groups(
     metrics: &Metrics,
     (most, kept): (usize, usize),
     day: u64,
     exists: impl Fn(&GroupKey) -> bool,
 ) -> BTreeMap<GroupKey, GroupFigures> {
-    let workers = metrics.workers();
+    let (workers, mut is_full) = (metrics.workers(), false);
     let mut all = BTreeMap::<GroupKey, GroupFigures>::new();
     for worker in &workers {
-        for (key, cells) in worker.groups.lock().iter().filter(|(key, _)| exists(key)) {
+        let groups = worker.groups.lock();
+        is_full |= groups.len() > kept;
+        for (key, cells) in groups.iter() {
             let sum = all.entry(*key).or_default();
             sum.tokens += cells.tokens.get();
             sum.requests += cells.requests.get();
@@ -141,6 +144,8 @@ pub(super) fn groups(
             sum.tokens_of_day += cells.tokens_of_day(day);
         }
     }
+    let mut freed: HashSet<GroupKey> = all.keys().filter(|key| !exists(key)).copied().collect();
+    all.retain(|key, _| !freed.contains(key));
     let mut ranks = BTreeMap::<GroupId, (u64, u64)>::new();
     for ((group, _), figures) in &all {
         let (of_day, tokens) = ranks.entry(*group).or_default();
@@ -149,19 +154,22 @@ pub(super) fn groups(
     let mut ranked: Vec<_> = ranks.into_iter().collect();
     ranked.sort_by_key(|(_, tokens)| Reverse(*tokens));
     ranked.truncate(most);
-    let is_shown = |group: &GroupId| ranked.iter().any(|(shown, _)| shown == group);
+    all.retain(|key, figures| {
+        let is_shown = ranked.iter().any(|(shown, _)| *shown == key.0);
+        if is_full && !is_shown && figures.tokens_of_day == 0 {
+            freed.insert(*key);
+        }
+        is_shown
+    });
     for worker in &workers {
-        let mut groups = worker.groups.lock();
-        let is_full = groups.len() > kept;
-        groups.retain(|key, cells| {
-            let stays = exists(key) && (!is_full || is_shown(&key.0) || cells.tokens_of_day(day) > 0);
+        worker.groups.lock().retain(|key, cells| {
+            let stays = !freed.contains(key);
             if !stays {
                 cells.set_gone();
             }
             stays
         });
     }
-    all.retain(|(group, _), _| is_shown(group));
     all
 }
 
@@ -195,9 +203,28 @@ mod tests {
         assert_eq!(shown(&metrics, 2, 1), [(1, 110), (3, 60)]);
         bill(&one, 2, 5, 2);
         assert_eq!(shown(&metrics, 2, 2), [(1, 110), (2, 55)], "the second by the tokens of all days");
-        // The second worker had more than one group. Group 3 was not shown and had no tokens that day: it starts again.
+        // Both workers had more than one group. Group 3 was not shown and had no tokens that day: it starts again.
         bill(&two, 3, 200, 2);
         assert_eq!(shown(&metrics, 2, 2), [(2, 55), (3, 200)]);
+    }
+
+    #[test]
+    fn the_cells_of_a_group_are_freed_on_all_workers_or_on_none() {
+        for has_tokens_of_the_day in [false, true] {
+            let metrics = Metrics::new(true);
+            let (one, two) = (WorkerMetrics::start(&metrics), WorkerMetrics::start(&metrics));
+            for (worker, group, tokens) in [(&one, 1, 500), (&one, 2, 50), (&two, 2, 10)] {
+                bill(worker, group, tokens, 1);
+            }
+            bill(&one, 1, 5, 2);
+            if has_tokens_of_the_day {
+                bill(&two, 2, 1, 2);
+            }
+            // Only the first worker has more than one group, and only the second may have tokens of group 2 that day.
+            assert_eq!(shown(&metrics, 1, 2), [(1, 505)]);
+            bill(&one, 2, 1_000, 2);
+            assert_eq!(shown(&metrics, 1, 2), [(2, if has_tokens_of_the_day { 1_061 } else { 1_000 })]);
+        }
     }
 
     #[test]
