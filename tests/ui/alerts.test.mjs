@@ -89,6 +89,37 @@ test("an operator who may only read metrics sees the external ids", async (t) =>
   assert.equal(await tab.main.getByRole("link", { name: "cust_quiet" }).count(), 0);
 });
 
+test("a limit whose use is all by the groups below is listed as its own group's", async (t) => {
+  const limits = { usage_limits: [{ type: "REQUEST", unit: "DAY", threshold: 2 }] };
+  const root = await make("cust_root", "Root", limits, { hierarchy: { limit_enforcement: "CASCADING" } });
+  const child = await make("cust_root_child", "Child", {}, { hierarchy: { parent_group_id: root.id } });
+  await use(child, 2);
+  await eventually("its alert", async () => (await gateway.admin("GET", "/v1/gateway/alerts")).items.some((one) => one.group_id === root.id));
+  const tab = await browser.tab(t, gateway);
+  await tab.open("/");
+  const row = rows(tab).filter({ hasText: "2 of 2 requests today" });
+  assert.match(await row.innerText(), /^Root\s+cust_root\s/);
+});
+
+test("an inherited limit in INDEPENDENT is listed as that of the group that used it", async (t) => {
+  const limits = { usage_limits: [{ type: "REQUEST", unit: "DAY", threshold: 6 }] };
+  const root = await make("cust_each", "Each", limits, { hierarchy: { limit_enforcement: "INDEPENDENT" } });
+  const child = await make("cust_each_child", "One of them", {}, { hierarchy: { parent_group_id: root.id } });
+  await use(child, 6);
+  await eventually("its alert", async () => (await gateway.admin("GET", "/v1/gateway/alerts")).items.some((one) => one.group_id === root.id));
+  const tab = await browser.tab(t, gateway);
+  await tab.open("/");
+  assert.match(await rows(tab).filter({ hasText: "6 of 6 requests today" }).innerText(), /^One of them\s+cust_each_child\s/);
+});
+
+test("the overview is shown without limits nearly used up if they cannot be read", async (t) => {
+  const tab = await browser.tab(t, gateway, { statuses: [500] });
+  await tab.page.route("**/v1/gateway/alerts?*", (route) => route.fulfill({ status: 500, json: { error: "The disk is broken." } }));
+  await tab.open("/");
+  await tab.main.getByRole("heading", { name: "Top groups today" }).waitFor();
+  assert.equal(await tab.main.getByRole("heading", { name: "Nearly used up" }).isVisible(), false);
+});
+
 test("of the alerts about a limit, the newest counts, until its window ends", async () => {
   // `shares.js` itself needs no page.
   const { inForce } = await load("js/groups/shares.js");

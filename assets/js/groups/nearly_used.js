@@ -15,8 +15,9 @@ import { alertsInForce, useOf } from "./shares.js";
 /** @import { Used } from "./shares.js" */
 
 const MAX_SHOWN = 10;
-/** Alerts that are looked at, since some are about limits that have changed. */
-const MAX_ASKED = 30;
+/** Alerts that are looked at, since some are about limits that have changed, and how many at once. */
+const MAX_ASKED = 90;
+const TOGETHER = 30;
 
 /** @typedef {{alert: T.Alert, rule: Used, group_id: string, external_entity_id: string}} Reached */
 
@@ -41,7 +42,7 @@ export async function nearlyUsed() {
   });
   const element = section({
     heading: "Nearly used up",
-    lead: "Limits and budgets that have reached a share at which Tollgate makes an alert, the highest share first.",
+    lead: "Limits and budgets that have raised an alert, the highest share first.",
   }, list);
   const refresh = async () => {
     const rows = await reached();
@@ -49,26 +50,40 @@ export async function nearlyUsed() {
     list.update(rows);
     element.hidden = rows.length === 0;
   };
-  await refresh();
+  element.hidden = true;
+  await refresh().catch(() => {});
   return { element, refresh };
 }
 
 /** @returns {Promise<Reached[]>} */
 async function reached() {
-  const alerts = (await alertsInForce()).slice(0, MAX_ASKED);
-  if (!alerts.length) return [];
-  const external_entity_ids = [...new Set(alerts.map((alert) => alert.external_entity_id))];
-  // An alert names the group that declared the limit; the report names the one whose use it is.
-  const start_time = alerts.map((alert) => alert.window_start).sort()[0];
-  /** @type {T.UsageReport} */
-  const { items } = await api.usageReport({ start_time, external_entity_ids, group_by: "group" });
-  const groups = await Promise.all(items.map(async ({ group_id = "", external_entity_id = "" }) => {
-    // A deleted group has no limits.
-    const usage = await api.groups.usage(group_id).catch(() => null);
-    return { group_id, external_entity_id, usage };
-  }));
-  return alerts.flatMap((alert) => groups.flatMap(({ usage, ...group }) => {
-    const rule = usage && group.external_entity_id === alert.external_entity_id && useOf(alert, usage);
-    return rule ? [{ alert, rule, ...group }] : [];
-  })).slice(0, MAX_SHOWN);
+  const alerts = await alertsInForce();
+  /** @type {Map<string, T.GroupUsage | null>} by group; null for a deleted one, which has no limits */
+  const usages = new Map();
+  const read = (/** @type {string[]} */ ids) => Promise.all([...new Set(ids)].map(async (id) =>
+    usages.has(id) || usages.set(id, await api.groups.usage(id).catch(() => null))));
+  /** @type {Reached[]} */
+  const rows = [];
+  for (let at = 0; at < MAX_ASKED && rows.length < MAX_SHOWN; at += TOGETHER) {
+    const some = alerts.slice(at, at + TOGETHER);
+    await read(some.map((alert) => alert.group_id));
+    // An alert names the group that declared the limit. In INDEPENDENT, the use can be of a group below it.
+    const below = some.filter(({ group_id, external_entity_id }) =>
+      (usages.get(group_id)?.customer_id ?? external_entity_id) !== external_entity_id);
+    if (below.length) {
+      /** @type {T.UsageReport} */
+      const { items } = await api.usageReport({
+        start_time: below.map((alert) => alert.window_start).sort()[0], group_by: "group",
+        external_entity_ids: [...new Set(below.map((alert) => alert.external_entity_id))],
+      });
+      await read(items.map(({ group_id = "" }) => group_id));
+    }
+    for (const alert of some) {
+      for (const [group_id, usage] of usages) {
+        const rule = usage?.customer_id === alert.external_entity_id && useOf(alert, usage);
+        if (rule) rows.push({ alert, rule, group_id, external_entity_id: usage.customer_id });
+      }
+    }
+  }
+  return rows.slice(0, MAX_SHOWN);
 }
