@@ -67,6 +67,16 @@ test("a working backup is added to an endpoint whose server is down without Save
   assert.equal((await stored(endpoint.id)).targets.length, 2);
 });
 
+test("the only working server is not removed without a warning", async (t) => {
+  const endpoint = await create([demo(), dead()]);
+  const tab = await browser.tab(t, gateway);
+  await tab.open(`/endpoints/${endpoint.id}`);
+  await server(tab, 1).getByRole("button", { name: "Remove" }).click();
+  await tab.main.getByRole("button", { name: "Save", exact: true }).click();
+  await tab.main.getByRole("button", { name: "Save anyway" }).waitFor();
+  assert.equal((await stored(endpoint.id)).targets.length, 2);
+});
+
 const save = async (tab) => {
   await tab.main.getByRole("button", { name: "Save", exact: true }).click();
   await tab.page.getByRole("status").filter({ hasText: "Saved" }).first().waitFor();

@@ -15,7 +15,7 @@ import { checkedParts, isStored, needsCheck } from "./endpoint_body.js";
 export function serverCheck({ body: typed, targets }, signal) {
   let passed = "";
   /**
-   * Checks the servers. True if none has a problem, apart from those that are stored already.
+   * Checks the servers. True if one works, and none has a problem apart from those that are stored already.
    *
    * @param {Endpoint | null} [stored]
    * @returns {Promise<boolean>}
@@ -29,7 +29,8 @@ export function serverCheck({ body: typed, targets }, signal) {
       // The form was edited during the check: check again.
       if (checkedParts(typed()) !== checkedParts(body)) return run(stored);
       targets.found(checked);
-      const isGood = failedTargets(checked).every((index) => isStored(body, index, stored));
+      const failed = failedTargets(checked);
+      const isGood = failed.length < checked.targets.length && failed.every((index) => isStored(body, index, stored));
       passed = isGood ? checkedParts(body) : "";
       return isGood;
     } catch (error) {
