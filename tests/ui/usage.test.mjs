@@ -130,9 +130,15 @@ test("filters are in the address, survive a reload, and Back removes the last on
 
   await page.goBack();
   await page.waitForFunction(() => document.querySelector("main select")?.value === "7d");
+  const focused = () => page.evaluate(() => (document.activeElement.textContent || document.activeElement.labels?.[0]?.textContent).trim());
   await filters.getByRole("button", { name: "Remove Model acme/chat" }).click();
+  assert.equal(await focused(), "Remove Group Acme Corp");
   await settled(tab);
   assert.deepEqual(Object.fromEntries(hash()), { external_entity_ids: "cust_acme" });
+  assert.equal(await focused(), "Remove Group Acme Corp");
+  await page.keyboard.press("Enter");
+  await settled(tab);
+  assert.equal(await focused(), "Group", "without filters, the focus is on the first field");
 });
 
 test("a group is found by its name, and the proposals show names", async (t) => {
@@ -156,20 +162,54 @@ test("a group is found by its name, and the proposals show names", async (t) => 
 test("a group's usage includes the groups below it, unless they are excluded", async (t) => {
   const tab = await browser.tab(t, gateway);
   const { globex, research, nightly } = seeded.groups;
-  await tab.open(`/groups/${globex.id}`);
-  await tab.main.getByRole("link", { name: "Usage", exact: true }).click();
-  await tab.ready("/usage");
+  await openWith(tab, `/usage?group_ids=${globex.id}`);
   const names = async () => (await rows(tab)).map(([name]) => name.split("\n")[0]).sort();
   assert.deepEqual(await names(), ["Globex", "Nightly jobs", "Research"]);
   const chips = tab.main.getByRole("list", { name: "Active filters" });
   await chips.getByRole("button", { name: "Remove Group Globex" }).waitFor();
   const csv = new URL(await tab.main.getByRole("link", { name: "Download CSV" }).getAttribute("href"), gateway.adminURL);
   assert.deepEqual(csv.searchParams.getAll("group_ids").sort(), [globex.id, research.id, nightly.id].sort());
-  await chips.getByRole("checkbox", { name: "Without the groups below" }).check();
+  await chips.getByRole("checkbox", { name: "This group only" }).check();
+  assert.equal(await tab.page.evaluate(() => document.activeElement.type), "checkbox", "the focus stays");
   await settled(tab);
   await tab.main.getByText("Research").waitFor({ state: "detached" });
   assert.deepEqual(await names(), ["Globex"]);
+  await tab.main.getByLabel("By", { exact: true }).selectOption("model");
+  const events = await tab.main.getByRole("link", { name: /^Events of/ }).first().getAttribute("href");
+  assert.equal(new URLSearchParams(events.split("?")[1]).get("only"), "1", "the events are those of the row");
   await tab.page.goBack();
+  await tab.page.goBack();
+  await tab.main.getByText("Research").first().waitFor();
+});
+
+test("a group's page links to the usage and the events of the figure beside the links", async (t) => {
+  const tab = await browser.tab(t, gateway);
+  for (const [name, path] of [["Usage", "/usage"], ["Events", "/events"]]) {
+    await tab.open(`/groups/${seeded.groups.globex.id}`);
+    await tab.main.getByRole("link", { name, exact: true }).click();
+    await tab.ready(path);
+    assert.ok(await tab.main.getByRole("checkbox", { name: "This group only" }).isChecked());
+    assert.equal(await tab.main.getByLabel("Time", { exact: true }).inputValue(), "30d");
+    assert.equal(await tab.main.getByText("Research").count(), 0);
+  }
+});
+
+test("if the groups below cannot be read, the usage is not shown without them", async (t) => {
+  const tab = await browser.tab(t, gateway, { statuses: [500] });
+  const { globex } = seeded.groups;
+  const tree = "**/v1/gateway/group_tree*";
+  await tab.page.route(tree, (route) => route.fulfill({ status: 500, json: { error: "The disk is broken." } }));
+  await openWith(tab, `/usage?group_ids=${globex.id}`);
+  await tab.main.getByRole("heading", { name: "The disk is broken." }).waitFor();
+  await openWith(tab, `/usage?group_ids=${globex.id}&only=1`);
+  await tab.main.getByRole("button", { name: `Remove Group ${globex.id}` }).waitFor();
+  const only = tab.main.getByRole("checkbox", { name: "This group only" });
+  await only.uncheck();
+  await tab.main.locator(".results").getByText("The disk is broken.").waitFor();
+  await tab.page.unroute(tree);
+  await only.check();
+  await tab.main.getByRole("button", { name: "Remove Group Globex" }).waitFor();
+  await only.uncheck();
   await tab.main.getByText("Research").first().waitFor();
 });
 
@@ -232,10 +272,13 @@ test("of more than a hundred groups the largest hundred are shown, and the other
   await assertAccessible(tab, "usage with hostile names");
 });
 
-test("a WORKSPACE_EXPORT_METRICS key sees no links to groups", async (t) => {
+test("a WORKSPACE_EXPORT_METRICS key sees no links to groups and no switch for the groups below one", async (t) => {
   const { api_key: key } = await gateway.admin("POST", "/v1/api_keys", { type: "WORKSPACE_EXPORT_METRICS" });
   const tab = await browser.tab(t, gateway, { key });
   await tab.open("/usage");
   assert.equal(await tab.main.locator('a[href^="#/groups"]').count(), 0);
   assert.ok((await rows(tab)).length > 3);
+  await openWith(tab, `/usage?group_ids=${seeded.groups.globex.id}`);
+  await tab.main.getByRole("button", { name: `Remove Group ${seeded.groups.globex.id}` }).waitFor();
+  assert.equal(await tab.main.getByRole("checkbox").count(), 0);
 });

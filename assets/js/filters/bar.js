@@ -3,6 +3,7 @@
 import { api } from "../api.js";
 import { fill, freshId, h } from "../dom.js";
 import { parse } from "../router.js";
+import { may } from "../session.js";
 import { field, select, textInput } from "../ui/form.js";
 import { icon } from "../ui/icon.js";
 import { externalIdOf, groupWords } from "./groups.js";
@@ -26,13 +27,14 @@ export const addressQuery = () => parse(location.hash).query;
  *   has none; `ends` is the precision of custom dates; `names` adds filters by group, model and key
  */
 export function filterBar({ ranges, otherwise, ends, names, setQuery, changed, extra }) {
+  const kinds = [...FILTERS, { name: "group_ids", label: "Group" }];
   const chips = h("ul", { class: "chips", "aria-label": "Active filters" });
   const inputs = names ? FILTERS.map((one) => listInput(one, names, (value) => put(one.name, value, true))) : [];
 
   /** @param {Record<string, string | null>} changes */
   const write = (changes) => {
     setQuery(changes);
-    void drawChips();
+    drawChips();
     changed();
   };
   /** @param {string} name @param {string} value @param {boolean} on */
@@ -41,38 +43,44 @@ export function filterBar({ ranges, otherwise, ends, names, setQuery, changed, e
     write({ [name]: joined(on ? [...others, value] : others) });
   };
 
-  const drawChips = async () => {
-    const kinds = [...FILTERS, { name: "group_ids", label: "Group" }];
-    const active = () => !names ? [] : kinds.flatMap(({ name, label }) =>
-      listOf(addressQuery(), name).map((value) => ({ name, label, value })));
-    const words = names && active().some(({ label }) => label === "Group") ? await groupWords(names) : new Map();
-    const on = active().map((one) => ({ ...one, text: words.get(one.value) ?? one.value }));
+  const only = h("input", { type: "checkbox", onchange: () => write({ only: only.checked ? "1" : null }) });
+  const alone = h("li", { class: "plain" }, h("label", null, only, h("span", null, "This group only")));
+  const clear = h("li", { class: "plain" }, h("button", {
+    type: "button", class: "button quiet small",
+    onclick: () => {
+      write({ ...Object.fromEntries(kinds.map(({ name }) => [name, null])), only: null });
+      inputs[0]?.querySelector("input")?.focus();
+    },
+  }, "Clear all"));
+  chips.append(alone, clear);
+
+  const drawChips = () => {
     const query = addressQuery();
+    const on = names ? kinds.flatMap(({ name, label }) => listOf(query, name).map((value) => ({ name, label, value }))) : [];
     chips.hidden = on.length === 0;
-    fill(chips, on.map(({ name, label, value, text }) => h("li", null,
-      h("span", { title: value }, h("span", { class: "faint" }, label), " ", h("bdi", null, text)),
-      h("button", {
-        type: "button", class: "button quiet small icon-only", title: "Remove",
-        onclick: () => {
-          put(name, value, false);
-          (chips.querySelector("button") ?? inputs[0]?.querySelector("input"))?.focus();
-        },
-      }, icon("close"), h("span", { class: "visually-hidden" }, `Remove ${label} ${text}`)))),
-    listOf(query, "group_ids").length > 0 && h("li", { class: "plain" }, h("label", null,
-      h("input", {
-        type: "checkbox", checked: Boolean(query.get("only")),
-        onchange: (/** @type {Event} */ event) =>
-          write({ only: event.target instanceof HTMLInputElement && event.target.checked ? "1" : null }),
-      }), h("span", null, "Without the groups below"))),
-    on.length > 1 && h("li", { class: "plain" }, h("button", {
-      type: "button", class: "button quiet small",
-      onclick: () => {
-        write({ ...Object.fromEntries(kinds.map(({ name }) => [name, null])), only: null });
-        inputs[0]?.querySelector("input")?.focus();
-      },
-    }, "Clear all")));
+    alone.hidden = !may("keys") || !query.get("group_ids");
+    only.checked = Boolean(query.get("only"));
+    clear.hidden = on.length < 2;
+    for (const old of chips.querySelectorAll("li:not(.plain)")) old.remove();
+    chips.prepend(...on.map(({ name, label, value }) => {
+      const text = () => h("bdi", { data: { group: label === "Group" ? value : null } }, value);
+      return h("li", null,
+        h("span", { title: value }, h("span", { class: "faint" }, label), " ", text()),
+        h("button", {
+          type: "button", class: "button quiet small icon-only", title: "Remove",
+          onclick: () => {
+            put(name, value, false);
+            (chips.hidden ? inputs[0]?.querySelector("input") : chips.querySelector("button"))?.focus();
+          },
+        }, icon("close"), h("span", { class: "visually-hidden" }, `Remove ${label} `, text())));
+    }));
+    if (names && chips.querySelector("[data-group]")) {
+      void groupWords(names).then((words) => {
+        for (const one of chips.querySelectorAll("bdi")) one.textContent = words.get(one.dataset.group ?? "") ?? one.textContent;
+      });
+    }
   };
-  void drawChips();
+  drawChips();
 
   return h("div", { class: "filters" },
     h("div", { class: "toolbar" }, rangeFields({ ranges, otherwise, ends, write }), extra, inputs), chips);
@@ -131,7 +139,7 @@ function listInput({ label, hint, by, of }, names, put) {
   const take = async () => {
     const value = input.value.trim();
     input.value = "";
-    if (value) put(by === "group" ? externalIdOf(await names.tree(), value) : value);
+    if (value) put(by === "group" ? externalIdOf(await names.tree().catch(() => []), value) : value);
   };
   const isSuggested = () => [...listed.options].some((option) => option.value === input.value);
   input.addEventListener("focus", async () => {

@@ -21,7 +21,7 @@ export function externalIdOf(groups, text) {
 }
 
 /**
- * Filters with the groups below each of `group_ids`, unless the address excludes them.
+ * Filters with the groups below each of `group_ids`, unless the address excludes them. Fails if those cannot be read.
  *
  * @param {Record<string, string[]>} filters
  * @param {URLSearchParams} query
@@ -40,10 +40,10 @@ export async function withSubtrees(filters, query, names) {
 }
 
 /**
- * The groups of the filters in words, such as `Acme Corp`, by their value in the address.
+ * The groups of the filters in words, such as `Acme Corp`, by their value in the address. None if they cannot be read.
  *
  * @param {KnownNames} names
  * @returns {Promise<Map<string, string>>}
  */
 export const groupWords = async (names) =>
-  new Map((await names.tree()).flatMap((group) => [[group.id, groupName(group)], [group.external_entity_id, groupName(group)]]));
+  new Map((await names.tree().catch(() => [])).flatMap((group) => [[group.id, groupName(group)], [group.external_entity_id, groupName(group)]]));

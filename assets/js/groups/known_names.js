@@ -16,11 +16,14 @@ export function knownNames() {
   const known = new Map();
   /** @type {Promise<T.TreeGroup[]> | undefined} */
   let loading;
-  /** Every group, read once; none if they may not or cannot be read. */
+  /** Every group, read once; none if they may not be read. After a failure, the next call reads them. */
   const tree = () => loading ??= !may("keys") ? Promise.resolve([]) : all(api.groups.tree).then((groups) => {
     for (const { external_entity_id, id, name } of groups) known.set(external_entity_id, { id, name });
     return groups;
-  }).catch(() => []);
+  }, (error) => {
+    loading = undefined;
+    throw error;
+  });
   return {
     tree,
     /** Reads the names that are not known yet. A failure leaves them out. @param {(string | undefined)[]} externalIds */
@@ -28,7 +31,9 @@ export function knownNames() {
       const unknown = [...new Set(externalIds)].filter((one) => one !== undefined).filter((one) => !known.has(one));
       if (!unknown.length || !may("keys")) return;
       if (unknown.length > MAX_SINGLE) {
-        await tree();
+        await tree().then(() => {
+          for (const one of unknown) if (!known.has(one)) known.set(one, null);
+        }, () => {});
       } else {
         await Promise.all(unknown.map(async (external_entity_id) => {
           /** @type {T.Page<T.Group> | null} */
@@ -37,7 +42,6 @@ export function knownNames() {
           if (page) known.set(external_entity_id, group ? { id: group.id, name: group.metadata.name } : null);
         }));
       }
-      for (const one of unknown) if (!known.has(one)) known.set(one, null);
     },
     /**
      * A group's name; its external id if it has none, or if the name is not known.

@@ -2,12 +2,12 @@
 
 import { api } from "../api.js";
 import { h } from "../dom.js";
+import { rangeOf, timesOf } from "../filters/range.js";
 import { amountText, figure, limitName, plural } from "../format.js";
 import { link } from "../router.js";
 import { may } from "../session.js";
 import { badge, state } from "../ui/badge.js";
 import { copyButton } from "../ui/copy.js";
-import { costLines } from "../ui/cost.js";
 import { meter } from "../ui/meter.js";
 import { facts, section } from "../ui/page.js";
 import { pagedTable, table } from "../ui/table.js";
@@ -22,16 +22,16 @@ import { alertsInForce, shareOf, usedOf } from "./shares.js";
 /** @import { Used } from "./shares.js" */
 /** @import { Tab } from "./tab.js" */
 
-const DAY_MS = 86_400_000;
+const RANGE = "30d";
 
 /** @param {Tab} tab */
 export default async function overviewTab({ group, ancestors }) {
   const { id, metadata, hierarchy, created_at, effective_models } = group();
-  const start_time = new Date(Date.now() - 30 * DAY_MS).toISOString();
+  const query = { group_ids: id, only: 1, range: RANGE };
   const [usage, alerts, report, children] = await Promise.all([
     may("metrics") ? api.groups.usage(id) : null,
     may("metrics") ? alertsInForce() : [],
-    may("metrics") ? api.usageReport({ start_time, group_ids: [id] }) : null,
+    may("metrics") ? api.usageReport({ ...timesOf(rangeOf(new URLSearchParams(), RANGE, Date.now())), group_ids: [id] }) : null,
     childTable(id, ancestors.length + 1, () => [group(), ...ancestors].find((one) => one.disabled)),
   ]);
   const nameOf = namesOf([group(), ...ancestors]);
@@ -70,8 +70,8 @@ export default async function overviewTab({ group, ancestors }) {
         : "INDEPENDENT: the nearest limit applies, and each group's usage is counted separately."],
       ...(report ? [/** @type {[string, import("../dom.js").Child]} */ (["Billing", h("span", { class: "row" },
         h("span", { class: "row" }, costOf(report), " in the last 30 days"),
-        h("a", { href: link("/usage", { group_ids: id }) }, "Usage"),
-        h("a", { href: link("/events", { group_ids: id }) }, "Events"))])] : []),
+        h("a", { href: link("/usage", query) }, "Usage"),
+        h("a", { href: link("/events", query) }, "Events"))])] : []),
     ]))));
 }
 
@@ -112,7 +112,10 @@ function usedList(limits, self, nameOf, share) {
 
 /** @param {T.UsageReport} report */
 function costOf({ items: [total] }) {
-  return total && Object.keys(total.cost).length ? costLines(total.cost) : "No cost";
+  const costs = Object.entries(total?.cost ?? {});
+  const text = (/** @type {(amount: string) => string} */ show) =>
+    costs.map(([currency, amount]) => `${show(amount)} ${currency}`).join(", ");
+  return costs.length ? h("span", { title: text(figure) }, text(amountText)) : "No cost";
 }
 
 /**

@@ -166,7 +166,7 @@ function resultsOf(what, { total, items, incomplete }, { buckets, step, series }
         h("div", { class: "section-actions" },
           h("a", { class: "button small", href: `/v1/gateway/usage_report${csv}`, download: "" },
             icon("download"), h("span", null, "Download CSV")))),
-      usageTable({ by, items, total, address: rangeQuery(range, query), filters: filtersOf(query), names, metric }),
+      usageTable({ by, items, total, address: { ...rangeQuery(range, query), only: query.get("only") }, filters: filtersOf(query), names, metric }),
       isCut && top < MAX_ROWS && h("div", { class: "more" }, button({ label: "Show more", press: more }))),
   ];
 }

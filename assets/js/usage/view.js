@@ -51,8 +51,8 @@ export function sumsList(total) {
 
 /**
  * @param {{by: By, items: T.UsageItem[], total: T.UsageItem | undefined, filters: Record<string, string[]>,
- *   address: Record<string, string | null>, names: KnownNames, metric: Metric}} options `address` is the range, for links
- *   to the same events; `metric` is what the rows are sorted by
+ *   address: Record<string, string | null>, names: KnownNames, metric: Metric}} options `address` is the range and
+ *   `only`, for links to the same events; `metric` is what the rows are sorted by
  */
 export function usageTable({ by, items, total, filters, address, names, metric }) {
   const valueIn = (/** @type {T.UsageItem} */ item) => valueOf(item, metric);
