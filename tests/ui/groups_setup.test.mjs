@@ -320,9 +320,12 @@ test("a group is renamed, disabled with undo, and deleted only after its name is
   await page.getByRole("button", { name: "Disable" }).click();
   await dialog(tab).getByRole("button", { name: "Disable group" }).click();
   await page.getByText("disabled", { exact: true }).waitFor();
+  const row = page.getByRole("table", { name: "Child groups" }).getByRole("row").filter({ hasText: child.metadata.name });
+  await row.getByText("disabled by The old customer").waitFor();
   assert.equal((await chat(gateway, keys[1], CHAT, 2)).status, 403);
   await page.getByRole("button", { name: "Undo" }).click();
   await page.getByRole("button", { name: "Disable" }).waitFor();
+  await row.getByText("Enabled").waitFor();
   assert.equal((await chat(gateway, keys[1], CHAT, 2)).status, 200);
 
   await page.getByRole("button", { name: "Delete" }).click();
@@ -355,5 +358,5 @@ test("a WORKSPACE_MANAGE_API_KEYS key sees groups and keys, and no actions that 
   assert.equal((await chat(gateway, await secret(tab), CHAT, 2)).status, 200);
   await dialog(tab).getByRole("button", { name: "I have stored it" }).click();
   await tab.open(`/groups/${group.id}/limits`);
-  await page.getByText("Your operator key may not see the tab Limits").waitFor();
+  await page.getByText("Your operator key cannot view limits.").waitFor();
 });

@@ -97,6 +97,18 @@ describe("with a few groups", () => {
     assert.equal(await tab.page.getByText("disabled by").count(), 0);
   });
 
+  test("the groups below a group without a name are shown as disabled by it as soon as the tab becomes visible", async (t) => {
+    const nameless = await make(gateway, "cust_nameless");
+    await make(gateway, "cust_nameless_child", { name: "Below it", parent: nameless });
+    const tab = await browser.tab(t, gateway);
+    await tab.open("/groups");
+    await rowOf(tab, "Below it").waitFor();
+    await gateway.admin("PATCH", `/v1/gateway/groups/${nameless.id}`, { disabled: true });
+    await tab.page.evaluate(() => document.dispatchEvent(new Event("visibilitychange")));
+    await rowOf(tab, "Below it").getByText("disabled by cust_nameless").waitFor();
+    await gateway.admin("DELETE", `/v1/gateway/groups/${nameless.id}`);
+  });
+
   test("collapsed groups stay collapsed during the visit", async (t) => {
     const tab = await browser.tab(t, gateway);
     await tab.open("/groups");

@@ -92,7 +92,7 @@ test("a page or tab that a key may not see says so in words", async (t) => {
   const tab = await browser.tab(t, gateway, { key: await mint("WORKSPACE_MANAGE_API_KEYS") });
   for (const [path, words] of [
     ["/webhooks", "Your operator key does not have access to this page"],
-    [`/groups/${group.id}/limits`, "Your operator key may not see the tab Limits"],
+    [`/groups/${group.id}/limits`, "Your operator key cannot view limits."],
   ]) {
     await tab.open(path);
     await tab.main.getByRole("heading", { name: words }).waitFor();

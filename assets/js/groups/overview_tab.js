@@ -53,7 +53,7 @@ export default async function overviewTab({ group, ancestors }) {
       rows: effective_models,
     })
     : h("p", { class: "faint" }, "This group has no models: its keys cannot make calls.");
-  return h("div", { class: "stack group-overview" },
+  return Object.assign(h("div", { class: "stack group-overview" },
     section({
       heading: "Models and limits", kind: "models-held",
       actions: may("manage") && h("a", { href: groupAddress(id, "limits") }, "Edit limits"),
@@ -72,7 +72,7 @@ export default async function overviewTab({ group, ancestors }) {
         h("span", { class: "row" }, costOf(report), " in the last 30 days"),
         h("a", { href: link("/usage", query) }, "Usage"),
         h("a", { href: link("/events", query) }, "Events"))])] : []),
-    ]))));
+    ])))), { redraw: children.redraw });
 }
 
 /**

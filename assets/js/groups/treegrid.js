@@ -31,7 +31,7 @@ export function treegrid({ label, columns, toggle, open, signal }) {
     const { group, level, at, of } = row.node;
     const known = drawn.get(group.id);
     const above = disabledBy(row.node);
-    const state = JSON.stringify([group, level, row.expanded, row.found, above?.name]);
+    const state = JSON.stringify([group, level, row.expanded, row.found, above?.id, above?.name]);
     const shown = known?.element ?? h("div", { role: "row", data: { id: group.id } });
     if (known?.drawnState !== state) {
       shown.replaceChildren(...columns.map((column) =>

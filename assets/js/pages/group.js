@@ -15,9 +15,9 @@ import { tabs } from "../ui/tabs.js";
 /** @import * as T from "../api_types.js" */
 /** @import { Tab } from "../groups/tab.js" */
 /** @import { Context } from "../router.js" */
-/** @import { Child } from "../dom.js" */
 
-/** @typedef {() => Promise<{default: (tab: Tab) => Promise<HTMLElement>}>} LoadTab */
+/** @typedef {HTMLElement & {redraw?: () => void}} Content `redraw` is called after a change of the group */
+/** @typedef {() => Promise<{default: (tab: Tab) => Promise<Content>}>} LoadTab */
 /** @type {{name: string, label: string, allowed: () => boolean, load: LoadTab}[]} */
 const TABS = [
   { name: "", label: "Overview", allowed: () => true, load: () => import("../groups/overview_tab.js") },
@@ -30,12 +30,12 @@ const TABS = [
 export default async function group(context) {
   const { id = "", tab = "" } = context.params;
   const chosen = TABS.find((one) => one.name === tab);
-  if (!chosen) throw new ApiError(404, "", "A group has no such tab.");
-  if (!chosen.allowed()) throw new ApiError(403, "", `Your operator key may not see the tab ${chosen.label}`);
+  if (!chosen) throw new ApiError(404, "", "This tab does not exist.");
+  if (!chosen.allowed()) throw new ApiError(403, "", `Your operator key cannot view ${tab === "why" ? "refusals" : tab}.`);
   let now = await api.groups.get(id);
   const ancestors = await ancestorsOf(now);
 
-  /** @type {Child} */
+  /** @type {Content | null} */
   let content = null;
   const draw = () => page(head(now, ancestors, update),
     tabs({
@@ -52,6 +52,7 @@ export default async function group(context) {
     const before = document.activeElement instanceof HTMLElement ? document.activeElement.dataset.action : null;
     const redrawn = draw();
     shown.element.replaceChildren(...redrawn.element.childNodes);
+    content?.redraw?.();
     document.title = `${redrawn.heading} · Tollgate`;
     const again = before && shown.element.querySelector(`[data-action="${before}"]`);
     if (again instanceof HTMLElement) again.focus();

@@ -22,7 +22,8 @@ import { button } from "./button.js";
  *   are sorted already
  */
 export function table({ caption, columns, rows, rowKind, sorted }) {
-  const body = h("tbody", null, rows.map((row) => tableRow(columns, row, rowKind?.(row))));
+  const drawn = (some = rows) => some.map((row) => tableRow(columns, row, rowKind?.(row)));
+  const body = h("tbody", null, drawn());
   const header = (/** @type {Column<Row>} */ { label, kind, hideLabel, sort }) => {
     const cell = h("th", { scope: "col", class: kind, "aria-sort": label === sorted && "descending" },
       sort ? h("button", { type: "button", class: "sort", onclick: () => sortBy(cell, sort) }, label)
@@ -38,7 +39,7 @@ export function table({ caption, columns, rows, rowKind, sorted }) {
     const up = now === "ascending" ? -1 : 1;
     rows = [...rows].sort((a, b) => up * (isText
       ? String(value(a)).localeCompare(String(value(b)), "en", { numeric: true }) : Number(value(a)) - Number(value(b))));
-    fill(body, rows.map((row) => tableRow(columns, row, rowKind?.(row))));
+    fill(body, drawn());
   };
   const made = h("table", { class: "table" },
     h("caption", { class: "visually-hidden" }, caption),
@@ -47,11 +48,14 @@ export function table({ caption, columns, rows, rowKind, sorted }) {
   const frame = h("div", { class: "table-frame", role: "region", "aria-label": caption, tabindex: "0" }, made);
   return Object.assign(frame, {
     /** @param {Row[]} more */
-    add: (more) => body.append(...more.map((row) => tableRow(columns, row, rowKind?.(row)))),
-    /** Like `show`, but only what differs is redrawn. The cells must have no listeners. @param {Row[]} other */
-    update: (other) => update(body, other.map((row) => tableRow(columns, row, rowKind?.(row)))),
+    add(more) {
+      rows = [...rows, ...more];
+      body.append(...drawn(more));
+    },
+    /** Like `show`, but only what differs is redrawn. The cells must have no listeners. @param {Row[]} [other] */
+    update: (other = rows) => update(body, drawn(rows = other)),
     /** @param {Row[]} other */
-    show: (other) => fill(body, other.map((row) => tableRow(columns, row, rowKind?.(row)))),
+    show: (other) => fill(body, drawn(rows = other)),
   });
 }
 
@@ -76,7 +80,7 @@ const tableRow = (columns, row, kind) =>
  */
 export async function pagedTable({ caption, columns, list, query = {}, empty, rowKind }) {
   let page = await filledPage(list, query);
-  if (!page.items.length) return h("div", null, empty);
+  if (!page.items.length) return Object.assign(h("div", null, empty), { redraw() {} });
   const made = table({ caption, columns, rows: page.items, rowKind });
   const more = button({
     label: "Show more",
@@ -87,5 +91,5 @@ export async function pagedTable({ caption, columns, list, query = {}, empty, ro
     },
   });
   more.hidden = !page.pagination.cursor;
-  return h("div", { class: "paged" }, made, more);
+  return Object.assign(h("div", { class: "paged" }, made, more), { redraw: () => made.update() });
 }
