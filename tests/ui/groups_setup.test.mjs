@@ -141,6 +141,17 @@ test("a group with groups below it is disabled only after a confirmation with th
   assert.equal(await disabled(), true);
 });
 
+test("a group is disabled after a confirmation without numbers if the groups below it cannot be read", async (t) => {
+  const group = await make();
+  const tab = await browser.tab(t, gateway, { statuses: [500] });
+  await tab.page.route("**/v1/gateway/group_tree*", (route) => route.fulfill({ status: 500, json: { error: "The disk is broken." } }));
+  await tab.open(`/groups/${group.id}`);
+  await tab.main.getByRole("button", { name: "Disable" }).click();
+  await dialog(tab).getByText("All calls from the group and from all groups below it are refused until it is enabled again.", { exact: true }).waitFor();
+  await dialog(tab).getByRole("button", { name: "Disable group" }).click();
+  await tab.main.getByRole("button", { name: "Enable" }).waitFor();
+});
+
 test("an error does not stretch the field beside it, and a dialog shades the whole window", async (t) => {
   const tab = await browser.tab(t, gateway);
   await tab.open("/groups/new");

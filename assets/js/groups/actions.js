@@ -60,14 +60,17 @@ async function rename(group, changed) {
 
 /** @param {T.Group} group @param {boolean} disabled @param {(group: T.Group) => void} changed */
 async function disable(group, disabled, changed) {
-  const family = disabled ? await familyOf(group.id) : [];
-  if (family.length > 1) {
-    const keys = family.reduce((sum, node) => sum + node.group.keys, 0);
+  const { hash } = location;
+  const family = disabled ? await familyOf(group.id).catch(() => null) : [];
+  if (location.hash !== hash) return;
+  if (!family || family.length > 1) {
+    const keys = family?.reduce((sum, node) => sum + node.group.keys, 0) ?? 0;
     const done = await confirmDanger({
       heading: `Disable ${shortName(group.metadata)}?`,
       text: h("p", null, "All calls from the group and from ",
-        h("strong", null, contents(family.length - 1, 0)), " are refused until it is enabled again. Together they have ",
-        h("strong", null, plural(keys, "key")), "."),
+        family ? h("strong", null, contents(family.length - 1, 0)) : "all groups below it",
+        " are refused until it is enabled again.",
+        family && [" Together they have ", h("strong", null, plural(keys, "key")), "."]),
       action: "Disable group",
       run: async () => changed(await api.groups.update(group.id, { disabled })),
     });
