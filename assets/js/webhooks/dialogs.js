@@ -52,7 +52,7 @@ export async function newWebhook() {
     },
   });
   if (!made) return;
-  await showWebhookSecret(made, "Webhook created", "It receives everything from now on that you chose.");
+  await showWebhookSecret(made, "Webhook created", "It receives the selected types from now on.");
   go(`/webhooks/${encodeURIComponent(made.id)}`);
 }
 

@@ -10,7 +10,7 @@ import { when } from "../ui/when.js";
 /** The types of deliveries, as options of a form. @type {{value: T.WebhookType, label: string, text: string}[]} */
 export const TYPES = [
   { value: "API_BILLING_USAGE", label: "Billing events", text: "Each request that is billed, up to 100 in a delivery." },
-  { value: "ALERT", label: "Alerts", text: "Each limit or budget that has reached a share of its amount." },
+  { value: "ALERT", label: "Alerts", text: "A limit or budget that is nearly or fully used." },
 ];
 
 /** @param {string} url */
