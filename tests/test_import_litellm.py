@@ -2,6 +2,7 @@
 
 from support.commands import attempt, run
 from support.gateway import Customer
+from support.reply import Reply
 
 CONFIG = """
 model_list:
@@ -60,8 +61,17 @@ def test_an_imported_configuration_can_be_applied_and_its_models_answer(own, ups
 
     customer = Customer(own, own.mint_key(own.create_group("default/chat", "team/small", parent=group)))
     assert customer.chat("default/chat").status == customer.chat("team/small").status == 200
-    sent = {request.headers.get("authorization") for request in upstream.requests + second.requests}
-    assert sent <= {"Bearer first-key", "Bearer second-key", None}
+    # Each target of the first model is asked, since none answers.
+    for server in (upstream, second):
+        server.reply_next(Reply(500))
+    assert customer.chat("default/chat").status == 502
+
+    def sent(server, name):
+        return {one.headers.get("authorization") for one in server.requests if one.json["model"] == name}
+
+    assert sent(upstream, "upstream-model") == {"Bearer first-key"}
+    assert sent(second, "upstream-model") == {"Bearer second-key"}
+    assert (sent(upstream, "small"), sent(second, "small")) == (set(), {None})
 
 
 def test_a_file_that_is_not_a_litellm_configuration_is_an_error_with_its_line(tmp_path):

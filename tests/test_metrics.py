@@ -143,7 +143,7 @@ def test_requests_that_run_and_that_wait_are_gauges(gateway, upstream):
 def test_overhead_leaves_out_the_waits_for_the_upstream_the_queue_and_the_customer(own, upstream):
     slug = own.create_endpoint(target_of(upstream, max_concurrent=1), queue_timeout_s=30)["slug"]
     customer = own.customer(own.mint_key(own.create_group(slug)))
-    wait = 0.4
+    wait = 0.5
     upstream.reply_next(Reply(before_head=Pause(wait)))  # the first
     upstream.reply_next(Reply(insert={3: Pause(wait)}))  # the second, which has waited for the first
     first = customer.begin_chat(slug)
@@ -151,16 +151,17 @@ def test_overhead_leaves_out_the_waits_for_the_upstream_the_queue_and_the_custom
     second = customer.begin_chat(slug, stream=True)
     assert first.read_answer().status == second.read_answer().status == 200
     body = json.dumps({"model": slug, "messages": message("hi")}).encode()
-    upstream.reply_next(Reply(words=2))
     with Connection(own.address) as slow:
         slow.send_head("POST", CHAT, customer.headers([("content-length", len(body))]))
-        own.eventually(lambda: scrape(own).total("tollgate_requests_total"), lambda total: total == 2)
+        upstream.reply_next(Reply(before_head=Pause(wait)))
+        assert customer.chat(slug).status == 200, "the gateway waits for the body while another request is answered"
         slow.send(body)
         assert slow.read_answer().status == 200
     seen = scrape(own)
-    assert seen.values("tollgate_overhead_seconds_count", route=CHAT) == [3]
+    assert seen.values("tollgate_overhead_seconds_count", route=CHAT) == [4]
     total, added = seen.total("tollgate_request_duration_seconds_sum"), seen.total("tollgate_overhead_seconds_sum")
-    assert total > 3 * wait and 0 < added < wait, (total, added)
+    # The first and the third request wait once, the second twice, and the slow one for its body.
+    assert total > 4.5 * wait and 0 < added < 0.8 * wait, (total, added)
 
 
 def test_a_hang_up_is_counted_once_with_the_status_that_was_sent(own, upstream):
@@ -176,9 +177,9 @@ def test_a_hang_up_is_counted_once_with_the_status_that_was_sent(own, upstream):
     stream.next()
     connection.close()
     own.eventually(lambda: scrape(own).values("tollgate_requests_total", model=slug, status="200"), [1].__eq__)
+    own.eventually(lambda: scrape(own).values("tollgate_requests_in_flight", model=slug), [0].__eq__)
     seen = scrape(own)
     assert seen.total("tollgate_requests_total") == 2
-    own.eventually(lambda: scrape(own).values("tollgate_requests_in_flight", model=slug), [0].__eq__)
     assert seen.values("tollgate_overhead_seconds_count") == [], "the time of an answer without an end is not known"
 
 
