@@ -140,6 +140,23 @@ def test_requests_that_run_and_that_wait_are_gauges(gateway, upstream):
     assert seen.total("tollgate_queue_wait_seconds_sum", model=slug) > 0
 
 
+def test_a_wait_that_ends_in_a_hang_up_is_counted(gateway, upstream):
+    slug = gateway.create_endpoint(target_of(upstream, max_concurrent=1), queue_timeout_s=30)["slug"]
+    customer = gateway.customer(gateway.mint_key(gateway.create_group(slug)))
+    gate = upstream.hang_next()
+    first = customer.begin_chat(slug)
+    gate.reached()
+    for is_stream in (False, True):
+        waiting = customer.begin_chat(slug, stream=is_stream)
+        gateway.eventually(lambda: scrape(gateway).values("tollgate_queue_length", model=slug), [1].__eq__)
+        waiting.close()
+        gateway.eventually(lambda: scrape(gateway).values("tollgate_queue_length", model=slug), [0].__eq__)
+    gate.release()
+    assert first.read_answer().status == 200
+    gateway.eventually(lambda: scrape(gateway).values("tollgate_requests_in_flight", model=slug), [0].__eq__)
+    assert scrape(gateway).values("tollgate_queue_wait_seconds_count", model=slug) == [2]
+
+
 def test_overhead_leaves_out_the_waits_for_the_upstream_the_queue_and_the_customer(own, upstream):
     slug = own.create_endpoint(target_of(upstream, max_concurrent=1), queue_timeout_s=30)["slug"]
     customer = own.customer(own.mint_key(own.create_group(slug)))

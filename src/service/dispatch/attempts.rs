@@ -64,27 +64,27 @@ impl Dispatcher {
 impl Attempts {
     /// Takes a place at the next target, and waits for it if all targets are full. `None` if all have been tried.
     pub async fn next(&mut self) -> Result<Option<Attempt>, QueueFull> {
-        let waited_before = self.waited;
-        let found = loop {
-            match self.look() {
-                Look::Place(attempt) => break Ok(Some(attempt)),
-                Look::NoneLeft => break Ok(None),
-                Look::Full => break Err(QueueFull),
-                Look::Wait(waiting) => match self.wait(waiting).await {
-                    Some(attempt) => break Ok(Some(attempt)),
-                    None => continue,
-                },
-            }
-        };
-        let waited = self.waited - waited_before;
-        if !waited.is_zero() {
-            self.dispatcher.waits.count(waited);
-        }
+        let found = self.find().await;
         if found.is_err() {
             self.dispatcher.timed_out.fetch_add(1, Ordering::Relaxed);
         }
         // More targets than an endpoint has can be tried only if the plan changes meanwhile.
         found.map(|attempt| attempt.filter(|attempt| self.tried.try_push(attempt.target.health.clone()).is_ok()))
+    }
+
+    async fn find(&mut self) -> Result<Option<Attempt>, QueueFull> {
+        let search = Search { waited_before: self.waited, attempts: self };
+        loop {
+            match search.attempts.look() {
+                Look::Place(attempt) => break Ok(Some(attempt)),
+                Look::NoneLeft => break Ok(None),
+                Look::Full => break Err(QueueFull),
+                Look::Wait(waiting) => match search.attempts.wait(waiting).await {
+                    Some(attempt) => break Ok(Some(attempt)),
+                    None => continue,
+                },
+            }
+        }
     }
 
     /// The time spent waiting so far.
@@ -158,7 +158,7 @@ impl Attempts {
 
     /// Waits for a place. `None` if the plan has changed or the time is over, so that the request has to look again.
     async fn wait(&mut self, mut waiting: Waiting) -> Option<Attempt> {
-        let began = Instant::now();
+        let _timer = Timer { began: Instant::now(), waited: &mut self.waited };
         let granted = match timeout(waiting.left, &mut waiting.grant).await {
             Ok(granted) => granted.ok(),
             Err(_) => {
@@ -167,11 +167,37 @@ impl Attempts {
                 waiting.grant.try_recv().ok()
             }
         };
-        self.waited += began.elapsed();
         match granted? {
             Grant::Place(attempt) => Some(attempt),
             Grant::NewPlan => None,
         }
+    }
+}
+
+/// The search for the next target. Its waits are counted when it is dropped: at its end, or by a hang-up.
+struct Search<'a> {
+    attempts: &'a mut Attempts,
+    waited_before: Duration,
+}
+
+impl Drop for Search<'_> {
+    fn drop(&mut self) {
+        let waited = self.attempts.waited - self.waited_before;
+        if !waited.is_zero() {
+            self.attempts.dispatcher.waits.count(waited);
+        }
+    }
+}
+
+/// Adds the time until it is dropped to `waited`.
+struct Timer<'a> {
+    began: Instant,
+    waited: &'a mut Duration,
+}
+
+impl Drop for Timer<'_> {
+    fn drop(&mut self) {
+        *self.waited += self.began.elapsed();
     }
 }
 

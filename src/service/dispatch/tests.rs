@@ -275,6 +275,21 @@ fn the_queue_time_counts_all_waits_and_a_shorter_one_applies_at_once() {
 }
 
 #[test]
+fn a_wait_that_ends_in_a_hang_up_is_counted() {
+    let dispatcher = dispatcher(plan(Routing::Priority, LONG, targets(&[Some(1)])));
+    one_thread().block_on(async {
+        let full = place(&dispatcher);
+        let mut waiting = dispatcher.attempts(path(&[1]), None);
+        assert!(poll(pin!(waiting.next())).is_pending());
+        assert!(!waiting.waited().is_zero());
+        let standing = dispatcher.queue_standing();
+        assert_eq!((standing.waiting, standing.waited, standing.timed_out), (0, 1, 0));
+        drop((waiting, full));
+    });
+    assert_idle(&dispatcher);
+}
+
+#[test]
 fn a_change_that_leaves_the_targets_as_they_are_leaves_the_turns_as_they_are() {
     let dispatcher = dispatcher(plan(Routing::Priority, LONG, targets(&[Some(1)])));
     one_thread().block_on(async {

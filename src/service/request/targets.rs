@@ -23,7 +23,7 @@ use crate::{
     domain::route::Route,
     service::{
         catalog::Model,
-        dispatch::{Attempt, QueueFull},
+        dispatch::{Attempt, Attempts, QueueFull},
         metrics::Outcome,
     },
     upstream::{
@@ -69,6 +69,19 @@ enum Unanswered {
     Ended(Refused),
 }
 
+/// The search for the next free target. Tells the reservation how long the request has waited when it is dropped: at
+/// its end, or by a hang-up.
+struct Search<'a> {
+    attempts: &'a mut Attempts,
+    reservation: &'a mut Reservation,
+}
+
+impl Drop for Search<'_> {
+    fn drop(&mut self) {
+        self.reservation.set_queued(self.attempts.waited());
+    }
+}
+
 /// Finds a target that answers. Releases the reservation if there is none.
 pub(super) async fn find_answer(
     worker: &InferenceWorker,
@@ -80,8 +93,9 @@ pub(super) async fn find_answer(
     // The last target's 429, if every target answered 429.
     let (mut limited, mut all_limited) = (None, true);
     loop {
-        let next = attempts.next().await;
-        reservation.set_queued(attempts.waited());
+        let search = Search { attempts: &mut attempts, reservation: &mut reservation };
+        let next = search.attempts.next().await;
+        drop(search);
         let attempt = match next {
             Ok(Some(attempt)) => attempt,
             Ok(None) => break,
