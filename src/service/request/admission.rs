@@ -359,11 +359,13 @@ impl Reservation {
             self.metering.estimates.lock().learn(customer, &sample);
         }
         key.last_used_ms.touch(now.unix_ms);
-        let day = moment.windows.day.start_ms;
-        let billed = Billed { route: self.arrived.route, group: key.group.id, day, ttft_ms, usage: &usage, cost };
-        self.metrics.billed(&billed);
+        if appended.is_some() {
+            let day = moment.windows.day.start_ms;
+            let billed = Billed { route: self.arrived.route, group: key.group.id, day, ttft_ms, usage: &usage, cost };
+            self.metrics.billed(&billed);
+            core.counts.billed(&usage);
+        }
         self.metrics.ended(self.queued);
-        core.counts.billed(&usage);
         core.counts.ended();
         info!(
             target: "tollgate::request",
@@ -431,3 +433,6 @@ fn known_units(route: Route, request: &Request) -> Option<Units> {
 fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests;
