@@ -3,6 +3,7 @@
 import gzip
 import pathlib
 import re
+import subprocess
 
 import pytest
 
@@ -47,6 +48,16 @@ def test_each_file_is_served_plain_and_compressed(gateway, url):
     for answer in plain, packed:
         assert answer.headers["vary"].lower() == "accept-encoding" and answer.headers["cache-control"] == "no-cache"
     assert get(gateway, url, ("accept-encoding", "br, gzip;q=0")).body == plain.body
+
+
+def test_each_script_is_valid_as_it_is_served(gateway, tmp_path):
+    for url, path in FILES.items():
+        if path.suffix != ".js":
+            continue
+        script = tmp_path / f"{path.stem}.mjs"
+        script.write_bytes(get(gateway, url).body)
+        checked = subprocess.run(["node", "--check", script], capture_output=True, text=True)
+        assert checked.returncode == 0, f"{url}: {checked.stderr}"
 
 
 @pytest.mark.parametrize("encoding", ["identity", "gzip"])
