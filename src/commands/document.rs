@@ -78,7 +78,8 @@ impl Node {
     /// Reads a document.
     pub(super) fn read(text: &str) -> Result<Self, Wrong> {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        let mut reader = Reader { parser: Parser::new_from_str(text), anchors: HashMap::new(), copied: Size::default(), line: 1 };
+        let mut reader =
+            Reader { parser: Parser::new_from_str(text), anchors: HashMap::new(), copied: Size::default(), line: 1 };
         reader.document()
     }
 
@@ -368,8 +369,10 @@ mod tests {
         assert!(Node::read(&large(100)).is_ok());
 
         let groups = "- {models: *models, metadata: {external_entity_id: x}}\n".repeat(10_000);
-        let shared = format!("models: &models [{{slug: a/b, rate_limits: [{{type: TOKEN, unit: DAY, threshold: 1}}]}}]\n\
-                              groups:\n{groups}");
+        let shared = format!(
+            "models: &models [{{slug: a/b, rate_limits: [{{type: TOKEN, unit: DAY, threshold: 1}}]}}]\n\
+                              groups:\n{groups}"
+        );
         assert_eq!(Node::read(&shared).unwrap().get("groups").unwrap().items().len(), 10_000);
     }
 

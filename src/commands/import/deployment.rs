@@ -63,9 +63,8 @@ impl Secrets {
         if let Some(name) = self.written.get(key) {
             return name.clone();
         }
-        let is_free = |name: &String| {
-            !self.variables.contains(name) && self.names.iter().all(|(taken, _)| taken != name)
-        };
+        let is_free =
+            |name: &String| !self.variables.contains(name) && self.names.iter().all(|(taken, _)| taken != name);
         let mut names = (1_u64..).map(|number| format!("LITELLM_KEY_{number}"));
         let name = names.find(is_free).unwrap_or_default();
         self.names.push((name.clone(), true));

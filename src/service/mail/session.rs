@@ -85,7 +85,7 @@ async fn begin(smtp: &Smtp, accepts_fewer: bool) -> Result<(AsyncSmtpConnection,
         if error.is_transient() {
             failed.failure = Failure::Recipient;
         }
-        if !error.is_permanent() && !(error.is_transient() && accepts_fewer) {
+        if !(error.is_permanent() || error.is_transient() && accepts_fewer) {
             return Err(failed);
         }
         refused.push((&recipient.email, failed));
