@@ -45,7 +45,6 @@ assets! {
     "css/data.css",
     "css/groups.css",
     "css/models.css",
-    "css/overview.css",
     "css/reports.css",
     "css/shell.css",
     "css/surfaces.css",
