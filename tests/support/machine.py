@@ -1,6 +1,6 @@
 """A machine of its own with systemd, for a script: a container whose root is an overlay of this machine's root.
 
-What the script changes goes into the overlay and is gone afterwards. The container has no network but loopback.
+The changes of the script go into the overlay, not into the files of this machine. The container has only a loopback network.
 """
 
 import pathlib
@@ -24,7 +24,7 @@ Wants=script.service
 """,
 }
 
-# What the script may call: `step NAME COMMAND...` runs a command and keeps its output and its exit code.
+# A function for the script: `step NAME COMMAND...` runs a command and keeps its output and its exit code.
 STEPS = """
 step() {
   local name=$1

@@ -68,7 +68,7 @@ pub(super) enum Request {
     },
 }
 
-/// What is to be done.
+/// The changes to make, in order.
 #[derive(Default)]
 pub(in crate::commands) struct Plan {
     pub(super) lines: Vec<Line>,

@@ -60,7 +60,7 @@ impl State {
     }
 }
 
-/// What counts against each limit that a cell can have: the sum of what is used and held, by [`LimitType`] and [`Unit`].
+/// The sum of used and held amounts for each limit that a cell can have, by [`LimitType`] and [`Unit`].
 /// Looking it up here takes less time than a match for each limit.
 pub(super) type CountedSums = [[u64; 6]; 2];
 
